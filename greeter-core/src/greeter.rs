@@ -1,0 +1,22 @@
+//! The responder that greeter ships with.
+
+use crate::line::Line;
+use crate::reply::Reply;
+use crate::responder::{Client, Failure, Responder};
+
+const HELLO: Line<'_> = Line::literal("Hello, ");
+
+/// Greets everyone by name: `Bob` is answered `Hello, Bob`, whatever bytes the name is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greeter;
+
+impl Responder for Greeter {
+    type Session = ();
+
+    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) {}
+
+    fn respond(&self, _session: &mut (), name: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        reply.line([HELLO, name]);
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! What one client asked, on its way to whoever answers and back.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::line::{LfInLine, LineBuffer, LineEnding};
+use crate::refusal::Refusal;
+use crate::reply::Reply;
+use crate::responder::{Client, CloseReason, Failure, Responder};
+use crate::slice::Slice;
+
+/// The complete lines that one client has sent, with everything that answering them needs: who asked, the client's session,
+/// and the buffer that the replies go into. It holds no socket.
+///
+/// A connection has one job and no more. While the job is away the connection is not read, so replies are in order without
+/// sequence numbers, the session is nobody else's without a lock, and there are never more jobs than connections.
+///
+/// A job is answered by value: what comes back is an [`AnsweredJob`], and a job that was not answered cannot come home.
+#[derive(Debug)]
+pub struct ClientJob<S> {
+    pub(crate) id: ClientId,
+    pub(crate) client: Client,
+    /// None until the responder was told of the client.
+    pub(crate) session: Option<S>,
+    pub(crate) lines: LineBuffer,
+    pub(crate) replies: Vec<u8>,
+    /// How many lines `replies` answers.
+    pub(crate) answered: u32,
+    /// The responder asked for the connection to be closed behind `replies`.
+    pub(crate) hang_up: bool,
+    pub(crate) faults: Faults,
+}
+
+/// The name by which a driver finds the connection that a job belongs to. The core only carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId(pub u64);
+
+/// What went wrong on the responder's side while a job was answered.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// How many lines were answered with an internal error.
+    pub lines: u32,
+    /// The first of them, for the log.
+    pub first: Option<Fault>,
+}
+
+/// One failure of a responder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It panicked, saying this.
+    #[error("the responder panicked: {0}")]
+    Panicked(String),
+    /// It returned an error.
+    #[error("the responder failed: {0}")]
+    Failed(Failure),
+    /// Its reply was not what it takes to be one line.
+    #[error("the responder's reply holds {0}")]
+    BrokenReply(#[from] LfInLine),
+}
+
+/// Where a job's replies stood before the line at hand, so that half a reply can be taken back.
+struct Mark {
+    replies: usize,
+    ending: LineEnding,
+}
+
+impl<S> ClientJob<S> {
+    pub(crate) const fn new(id: ClientId, client: Client, line_bytes_max: u32) -> Self {
+        Self {
+            id,
+            client,
+            session: None,
+            lines: LineBuffer::new(line_bytes_max),
+            replies: Vec::new(),
+            answered: 0,
+            hang_up: false,
+            faults: Faults { lines: 0, first: None },
+        }
+    }
+
+    /// Whose job this is.
+    #[must_use]
+    pub const fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// How many lines wait for an answer.
+    #[must_use]
+    pub const fn lines(&self) -> u32 {
+        self.lines.lines()
+    }
+
+    /// Answers lines until there are none left or the slice is over. A responder that panics or fails costs one line.
+    #[must_use]
+    pub fn answer<R, C>(mut self, responder: &R, mut slice: Slice<C>) -> AnsweredJob<S>
+    where
+        R: Responder<Session = S> + ?Sized,
+        C: FnMut() -> Duration,
+    {
+        // Most replies are at least as long as their lines, so this saves most of the growing.
+        self.replies.reserve(self.lines.bytes_waiting());
+        let mut mark = Mark { replies: 0, ending: LineEnding::default() };
+        // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
+        // done is one reply, and that is taken back.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut slice, &mut mark))) {
+            self.take_back(responder, &mark, Fault::Panicked(panic_message(panic.as_ref())));
+        }
+        AnsweredJob(self)
+    }
+
+    /// The run: straight on, until the job or the slice is used up.
+    fn answer_lines<R, C>(&mut self, responder: &R, slice: &mut Slice<C>, mark: &mut Mark)
+    where
+        R: Responder<Session = S> + ?Sized,
+        C: FnMut() -> Duration,
+    {
+        if self.session.is_none() && !self.hang_up {
+            self.connect(responder, mark);
+        }
+        while self.lines() > 0 && !self.hang_up {
+            self.answer_line(responder, mark);
+            if self.lines() > 0 && slice.is_over(self.replies.len()) {
+                return;
+            }
+        }
+    }
+
+    fn connect<R>(&mut self, responder: &R, mark: &mut Mark)
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        *mark = Mark { replies: self.replies.len(), ending: LineEnding::default() };
+        let mut reply = Reply::new(&mut self.replies, mark.ending);
+        self.session = Some(responder.connect(&self.client, &mut reply));
+        match reply.outcome() {
+            Ok(hang_up) => self.hang_up = hang_up,
+            Err(broken) => self.take_back(responder, mark, broken.into()),
+        }
+    }
+
+    fn answer_line<R>(&mut self, responder: &R, mark: &mut Mark)
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        let line_bytes_max = self.lines.line_bytes_max();
+        let Some(line) = self.lines.next_line() else { return };
+        self.answered += 1;
+        *mark = Mark { replies: self.replies.len(), ending: line.ending };
+        let Ok(text) = line.text else {
+            return self.refuse(responder, Refusal::LineTooLong { line_bytes_max }, mark.ending);
+        };
+        let session = self.session.as_mut().expect("a client is connected before its first line is answered");
+        let mut reply = Reply::new(&mut self.replies, mark.ending);
+        let outcome = match responder.respond(session, text, &mut reply) {
+            Ok(()) => reply.outcome().map_err(Fault::from),
+            Err(failure) => Err(Fault::Failed(failure)),
+        };
+        match outcome {
+            Ok(hang_up) => self.hang_up = hang_up,
+            Err(fault) => self.take_back(responder, mark, fault),
+        }
+    }
+
+    /// Puts one internal error in the place of whatever was said since the mark. Without a session there is no going on.
+    #[cold]
+    fn take_back<R>(&mut self, responder: &R, mark: &Mark, fault: Fault)
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        self.replies.truncate(mark.replies);
+        self.refuse(responder, Refusal::InternalError, mark.ending);
+        self.hang_up |= self.session.is_none();
+        self.faults.lines += 1;
+        self.faults.first.get_or_insert(fault);
+    }
+
+    /// Refuses in the responder's words, or in ours where it cannot even do that.
+    #[cold]
+    fn refuse<R>(&mut self, responder: &R, refusal: Refusal, ending: LineEnding)
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        let start = self.replies.len();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut reply = Reply::new(&mut self.replies, ending);
+            responder.refuse(refusal, &mut reply);
+            reply.outcome()
+        }));
+        match outcome {
+            Ok(Ok(hang_up)) => self.hang_up = hang_up,
+            Ok(Err(_)) | Err(_) => {
+                self.replies.truncate(start);
+                Reply::new(&mut self.replies, ending).line(format_args!("error: {refusal}"));
+            }
+        }
+    }
+}
+
+/// A job that has had its turn: the replies to the lines that were answered and, if the slice was over first, the lines that
+/// were not. [`Connection::answered`](crate::Connection::answered) takes it.
+#[derive(Debug)]
+pub struct AnsweredJob<S>(pub(crate) ClientJob<S>);
+
+impl<S> AnsweredJob<S> {
+    /// Whose job this is.
+    #[must_use]
+    pub const fn id(&self) -> ClientId {
+        self.0.id
+    }
+
+    /// Who asked.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The replies, as they go out.
+    #[must_use]
+    pub fn replies(&self) -> &[u8] {
+        &self.0.replies
+    }
+
+    /// What went wrong since this was asked last.
+    pub fn take_faults(&mut self) -> Faults {
+        std::mem::take(&mut self.0.faults)
+    }
+}
+
+/// The last thing that a responder hears of a client.
+#[derive(Debug)]
+pub struct Farewell<S> {
+    pub(crate) session: S,
+    pub(crate) reason: CloseReason,
+}
+
+impl<S> Farewell<S> {
+    /// Calls [`Responder::disconnect`].
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Panicked`] when that panicked.
+    pub fn say<R>(self, responder: &R) -> Result<(), Fault>
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        catch_unwind(AssertUnwindSafe(|| responder.disconnect(self.session, self.reason)))
+            .map_err(|panic| Fault::Panicked(panic_message(panic.as_ref())))
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}

@@ -1,0 +1,41 @@
+//! The protocol of a line server, without its I/O.
+//!
+//! Bytes go in, lines come out of them, a [`Responder`] answers each, and the replies go back as bytes: in order, whatever
+//! the network did to the bytes on their way. This crate opens no socket, starts no thread and reads no clock; a driver
+//! does that and tells the [`Connection`] what happened. `greeter-server` is one, a test with three lines is another:
+//!
+//! ```
+//! use greeter_core::{Client, ClientId, Connection, Greeter, Slice};
+//!
+//! let client = Client::new(([127, 0, 0, 1], 4000).into());
+//! let mut connection = Connection::new(ClientId(1), client, 8192);
+//!
+//! connection.received(b"Bob\r\nAnn\nUnfini");
+//! let job = connection.take_job().expect("there are lines to answer");
+//! connection.answered(job.answer(&Greeter, Slice::endless()));
+//!
+//! assert_eq!(connection.unsent(), b"Hello, Bob\r\nHello, Ann\n");
+//! ```
+//!
+//! # Reading order
+//!
+//! The files follow a request: [bytes become lines](Line), the lines of one read are a [`ClientJob`], a [`Responder`]
+//! answers its lines into a [`Reply`] for a [`Slice`] of time, and the [`Connection`] holds it all together.
+
+mod connection;
+mod greeter;
+mod job;
+mod line;
+mod refusal;
+mod reply;
+mod responder;
+mod slice;
+
+pub use connection::{Account, Connection, Ending};
+pub use greeter::Greeter;
+pub use job::{AnsweredJob, ClientId, ClientJob, Farewell, Fault, Faults};
+pub use line::{LfInLine, Line, LineEnding};
+pub use refusal::Refusal;
+pub use reply::{LineText, Reply};
+pub use responder::{Client, CloseReason, Failure, FromLine, RespondWith, Responder, respond_with};
+pub use slice::Slice;

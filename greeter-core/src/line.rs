@@ -1,0 +1,316 @@
+//! Bytes into lines.
+//!
+//! A [`LineBuffer`] takes bytes as the network cut them and gives them back as [`Line`]s. It never looks at what a line
+//! says, and where the cuts were leaves no trace: the same bytes give the same lines for every fragmentation.
+
+use std::fmt;
+
+use memchr::{memchr, memchr_iter, memrchr};
+
+const LF: u8 = b'\n';
+const CR: u8 = b'\r';
+
+/// How a line ends on the wire. A reply ends as its request did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineEnding {
+    /// A single LF, as `nc` sends.
+    #[default]
+    Lf,
+    /// CR and LF, as `telnet` sends and most RFCs ask for.
+    CrLf,
+}
+
+impl LineEnding {
+    /// The bytes on the wire.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'static [u8] {
+        match self {
+            Self::Lf => b"\n",
+            Self::CrLf => b"\r\n",
+        }
+    }
+}
+
+/// The text of one line, without its ending: any bytes but LF.
+///
+/// That it holds no LF is what the type is for: a reply put together from `Line`s cannot break the framing, so nobody has
+/// to look again. It may well hold NUL, a lone CR or broken UTF-8.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Line<'a>(&'a [u8]);
+
+impl<'a> Line<'a> {
+    /// The line that these bytes make.
+    ///
+    /// # Errors
+    ///
+    /// [`LfInLine`] when they would make more than one.
+    pub fn new(text: &'a [u8]) -> Result<Self, LfInLine> {
+        if memchr(LF, text).is_some() { Err(LfInLine) } else { Ok(Self(text)) }
+    }
+
+    /// A line known when the program is written, checked when it is compiled:
+    ///
+    /// ```
+    /// # use greeter_core::Line;
+    /// const HELLO: Line<'_> = Line::literal("Hello, ");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the text holds an LF; in a `const` that is a compile error.
+    #[must_use]
+    pub const fn literal(text: &'a str) -> Self {
+        let bytes = text.as_bytes();
+        let mut index = 0;
+        while index < bytes.len() {
+            assert!(bytes[index] != LF, "a line holds no LF");
+            index += 1;
+        }
+        Self(bytes)
+    }
+
+    /// The bytes of the line.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The line as text.
+    ///
+    /// # Errors
+    ///
+    /// When it is not valid UTF-8.
+    pub const fn to_str(self) -> Result<&'a str, std::str::Utf8Error> {
+        std::str::from_utf8(self.0)
+    }
+}
+
+impl fmt::Debug for Line<'_> {
+    /// Quoted and escaped: safe to print wherever the line came from.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+/// What was to be one line holds an LF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a line feed inside a line")]
+pub struct LfInLine;
+
+/// A line over the limit: its text was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LineTooLong;
+
+/// One complete line as it came in.
+pub(crate) struct ReceivedLine<'a> {
+    pub(crate) text: Result<Line<'a>, LineTooLong>,
+    pub(crate) ending: LineEnding,
+}
+
+/// The bytes that one client has sent and nobody has answered: whole lines first, at most one unfinished line behind them.
+///
+/// Memory: what it was given in complete lines, plus at most the limit and two bytes for the unfinished one. A line's
+/// ending does not count against the limit.
+#[derive(Debug)]
+pub(crate) struct LineBuffer {
+    bytes: Vec<u8>,
+    /// `bytes[..taken]` were given out as lines. Never more than `complete`.
+    taken: usize,
+    /// `bytes[taken..complete]` are whole lines, `bytes[complete..]` is the unfinished one, which holds no LF.
+    complete: usize,
+    /// How many lines stand in `bytes[taken..complete]`.
+    lines: u32,
+    line_bytes_max: u32,
+}
+
+impl LineBuffer {
+    pub(crate) const fn new(line_bytes_max: u32) -> Self {
+        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, line_bytes_max }
+    }
+
+    /// How many complete lines are waiting.
+    pub(crate) const fn lines(&self) -> u32 {
+        self.lines
+    }
+
+    /// How many bytes those lines are, with their endings.
+    pub(crate) const fn bytes_waiting(&self) -> usize {
+        self.complete - self.taken
+    }
+
+    /// Whether the last bytes received were part of a line that has not ended.
+    pub(crate) const fn has_unfinished_line(&self) -> bool {
+        self.complete < self.bytes.len()
+    }
+
+    pub(crate) const fn line_bytes_max(&self) -> u32 {
+        self.line_bytes_max
+    }
+
+    /// Takes in the next bytes and tells how many lines they completed. Looks at the new bytes only.
+    pub(crate) fn push(&mut self, input: &[u8]) -> u32 {
+        let Some(last) = memrchr(LF, input) else {
+            self.push_unfinished(input);
+            return 0;
+        };
+        let (whole, rest) = input.split_at(last + 1);
+        let added = u32::try_from(memchr_iter(LF, whole).count()).expect("one read holds fewer than 2^32 lines");
+        self.bytes.reserve(input.len());
+        self.bytes.extend_from_slice(whole);
+        self.complete = self.bytes.len();
+        self.lines += added;
+        self.push_unfinished(rest);
+        added
+    }
+
+    /// Adds to the unfinished line. Of one that is already too long, its start and its latest byte are kept: the start is
+    /// more than any line may have, and the latest byte tells whether an LF that follows ends it with a CR. So the verdict
+    /// falls where the line ends, by the one rule in [`Self::next_line`], however the line was cut.
+    fn push_unfinished(&mut self, input: &[u8]) {
+        let Some(&latest) = input.last() else { return };
+        let kept_max = self.line_bytes_max as usize + 2;
+        let room = kept_max - (self.bytes.len() - self.complete);
+        if input.len() <= room {
+            self.bytes.extend_from_slice(input);
+        } else {
+            self.bytes.extend_from_slice(&input[..room]);
+            let end = self.bytes.len() - 1;
+            self.bytes[end] = latest;
+        }
+    }
+
+    /// The next complete line.
+    pub(crate) fn next_line(&mut self) -> Option<ReceivedLine<'_>> {
+        let waiting = &self.bytes[self.taken..self.complete];
+        let end = memchr(LF, waiting)?;
+        self.taken += end + 1;
+        self.lines -= 1;
+        let (text, ending) = match waiting[..end].split_last() {
+            Some((&CR, text)) => (text, LineEnding::CrLf),
+            _ => (&waiting[..end], LineEnding::Lf),
+        };
+        let text = if text.len() > self.line_bytes_max as usize { Err(LineTooLong) } else { Ok(Line(text)) };
+        Some(ReceivedLine { text, ending })
+    }
+
+    /// Throws the complete lines away and tells how many there were.
+    pub(crate) fn discard_lines(&mut self) -> u32 {
+        self.taken = self.complete;
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Gives back the memory of the lines that were taken: once none is left, only an unfinished line holds any.
+    pub(crate) fn settle(&mut self) {
+        if self.lines == 0 {
+            self.bytes = self.bytes[self.complete..].to_vec();
+            self.taken = 0;
+            self.complete = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: u32 = 4;
+
+    /// What came out, in the words of a person: the text or `None` for "too long", and the ending.
+    fn lines_of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Option<Vec<u8>>, LineEnding)> {
+        let mut buffer = LineBuffer::new(LIMIT);
+        let mut seen = Vec::new();
+        for piece in pieces {
+            let before = buffer.lines();
+            assert_eq!(buffer.push(piece), buffer.lines() - before);
+            while let Some(line) = buffer.next_line() {
+                seen.push((line.text.ok().map(|text| text.as_bytes().to_vec()), line.ending));
+            }
+            assert_eq!(buffer.lines(), 0);
+            buffer.settle();
+            assert!(buffer.bytes.len() <= LIMIT as usize + 2);
+        }
+        seen
+    }
+
+    /// The rules of the protocol, said naively.
+    fn model(bytes: &[u8]) -> Vec<(Option<Vec<u8>>, LineEnding)> {
+        let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == LF).collect();
+        lines.pop();
+        let said = lines.into_iter().map(|line| match line.strip_suffix(b"\r") {
+            Some(text) => (text, LineEnding::CrLf),
+            None => (line, LineEnding::Lf),
+        });
+        said.map(|(text, ending)| ((text.len() <= LIMIT as usize).then(|| text.to_vec()), ending)).collect()
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], expected: &[(Option<&str>, LineEnding)]) {
+        let expected: Vec<_> =
+            expected.iter().map(|(text, ending)| (text.map(|text| text.as_bytes().to_vec()), *ending)).collect();
+        assert_eq!(model(bytes), expected);
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(lines_of(pieces), expected, "cut at {first} and {second}");
+            }
+        }
+        assert_eq!(lines_of(bytes.chunks(1)), expected, "byte by byte");
+    }
+
+    #[test]
+    fn a_line_ends_at_lf_and_keeps_which_ending_it_had() {
+        use LineEnding::{CrLf, Lf};
+        check(b"Bob\nAnn\r\n", &[(Some("Bob"), Lf), (Some("Ann"), CrLf)]);
+        check(b"\n\r\n", &[(Some(""), Lf), (Some(""), CrLf)]);
+        check(b"a\rb\n\r\r\n", &[(Some("a\rb"), Lf), (Some("\r"), CrLf)]);
+        check(b"Bob", &[]);
+    }
+
+    #[test]
+    fn the_limit_counts_a_line_without_its_ending() {
+        use LineEnding::{CrLf, Lf};
+        check(b"abcd\nabcd\r\n", &[(Some("abcd"), Lf), (Some("abcd"), CrLf)]);
+        check(b"abcde\nok\nabcde\r\nok\n", &[(None, Lf), (Some("ok"), Lf), (None, CrLf), (Some("ok"), Lf)]);
+        check(b"abcdefghijkl\r\nok\n", &[(None, CrLf), (Some("ok"), Lf)]);
+        check(b"abcd\r\r\nabcd\rx\n", &[(None, CrLf), (None, Lf)]);
+    }
+
+    #[test]
+    fn an_endless_line_holds_no_more_than_the_limit() {
+        let mut buffer = LineBuffer::new(LIMIT);
+        for _ in 0..1000 {
+            buffer.push(&[b'A'; 1000]);
+        }
+        assert!(buffer.has_unfinished_line());
+        assert_eq!(buffer.bytes.len(), LIMIT as usize + 2);
+    }
+
+    #[test]
+    fn a_settled_buffer_holds_memory_for_the_unfinished_line_only() {
+        let mut buffer = LineBuffer::new(8192);
+        buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat());
+        while buffer.next_line().is_some() {}
+        buffer.settle();
+        assert_eq!(buffer.bytes.capacity(), 3);
+        buffer.push(b"\n");
+        assert!(buffer.next_line().is_some());
+        buffer.settle();
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_cut_anywhere_are_split_as_the_model_says(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'x'), any::<u8>()], 0..80),
+            cuts in proptest::collection::vec(0..80_usize, 0..8),
+        ) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.push(bytes.len());
+            cuts.sort_unstable();
+            let mut start = 0;
+            let pieces = cuts.into_iter().map(|cut| &bytes[std::mem::replace(&mut start, cut)..cut]);
+            prop_assert_eq!(lines_of(pieces), model(&bytes));
+        }
+    }
+}

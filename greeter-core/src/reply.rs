@@ -1,0 +1,191 @@
+//! What a responder says, put on the wire without breaking the framing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use memchr::memchr;
+
+use crate::line::{LfInLine, Line, LineEnding};
+
+/// The reply to one line, as the responder writes it: no lines, one, or many.
+///
+/// Every line gets the ending that its request had. A line that holds an LF would be two lines to the client, so it is an
+/// error of the responder: everything it said to this request is taken back and the client reads one
+/// `error: internal error` line in its place. A lone CR is data. Whoever frames the bytes in another way says so with
+/// [`raw`](Self::raw).
+#[derive(Debug)]
+pub struct Reply<'a> {
+    bytes: &'a mut Vec<u8>,
+    ending: LineEnding,
+    broken: Result<(), LfInLine>,
+    hang_up: bool,
+}
+
+impl<'a> Reply<'a> {
+    /// A reply that adds to `bytes` and ends its lines with `ending`. The server makes these; a test of a responder may.
+    pub const fn new(bytes: &'a mut Vec<u8>, ending: LineEnding) -> Self {
+        Self { bytes, ending, broken: Ok(()), hang_up: false }
+    }
+
+    /// Says one line; the ending is added.
+    ///
+    /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), `format_args!("Hello, {name}")`, and [`Line`]s: one, or an
+    /// array of them to be said as one line, which costs no search for LF.
+    pub fn line(&mut self, text: impl LineText) {
+        if let Err(error) = text.append_to(self.bytes) {
+            self.broken = Err(error);
+        }
+        self.bytes.extend_from_slice(self.ending.as_bytes());
+    }
+
+    /// Says bytes as they are: nothing is added, nothing is checked. The framing is the caller's.
+    pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
+        self.bytes.extend_from_slice(bytes.as_ref());
+    }
+
+    /// Ends the lines of this reply that are still to come with `ending`, whatever the request had: for protocols that ask
+    /// for CR LF (RFC 1288, RFC 3912), and for a banner, which has no request.
+    pub const fn end_lines_with(&mut self, ending: LineEnding) {
+        self.ending = ending;
+    }
+
+    /// Closes the connection once this reply has been delivered. Lines that the client sent behind this one are not answered.
+    pub const fn close(&mut self) {
+        self.hang_up = true;
+    }
+
+    /// What became of the reply: whether it [closes](Self::close) the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`LfInLine`] when a line of it held an LF; then none of it may go out.
+    pub const fn outcome(&self) -> Result<bool, LfInLine> {
+        match self.broken {
+            Ok(()) => Ok(self.hang_up),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What [`Reply::line`] takes.
+pub trait LineText {
+    /// Adds the text to `bytes`, without an ending.
+    ///
+    /// # Errors
+    ///
+    /// [`LfInLine`] when the text holds an LF; what was added is then withdrawn with the rest of the reply.
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine>;
+}
+
+impl LineText for Line<'_> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+        bytes.extend_from_slice(self.as_bytes());
+        Ok(())
+    }
+}
+
+impl<const N: usize> LineText for [Line<'_>; N] {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+        for piece in self {
+            bytes.extend_from_slice(piece.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl LineText for &[u8] {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+        Line::new(self)?.append_to(bytes)
+    }
+}
+
+impl LineText for fmt::Arguments<'_> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+        let start = bytes.len();
+        std::io::Write::write_fmt(bytes, self).expect("memory takes every byte");
+        if memchr(b'\n', &bytes[start..]).is_some() { Err(LfInLine) } else { Ok(()) }
+    }
+}
+
+macro_rules! line_text_by_its_bytes {
+    ($($text:ty: $as_bytes:ident),*) => {$(
+        impl LineText for $text {
+            fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+                self.$as_bytes().append_to(bytes)
+            }
+        }
+    )*};
+}
+line_text_by_its_bytes!(&str: as_bytes, String: as_bytes, &String: as_bytes, Cow<'_, str>: as_bytes);
+line_text_by_its_bytes!(Vec<u8>: as_slice, &Vec<u8>: as_slice);
+
+impl<const N: usize> LineText for &[u8; N] {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+        self.as_slice().append_to(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(say: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLine>) {
+        let mut bytes = Vec::new();
+        let mut reply = Reply::new(&mut bytes, LineEnding::Lf);
+        say(&mut reply);
+        assert_eq!(reply.outcome(), framing.map(|()| false));
+        if framing.is_ok() {
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_line_gets_its_ending() {
+        check(|reply| reply.line("text"), "text\n", Ok(()));
+        check(|reply| reply.line(String::from("string")), "string\n", Ok(()));
+        check(|reply| reply.line(b"bytes"), "bytes\n", Ok(()));
+        check(|reply| reply.line(vec![b'v']), "v\n", Ok(()));
+        check(|reply| reply.line(format_args!("{} and {}", 1, 2)), "1 and 2\n", Ok(()));
+        check(|reply| reply.line([Line::literal("a"), Line::literal("b")]), "ab\n", Ok(()));
+        check(|reply| reply.line(""), "\n", Ok(()));
+    }
+
+    #[test]
+    fn a_lone_cr_is_data() {
+        check(|reply| reply.line("a\rb"), "a\rb\n", Ok(()));
+    }
+
+    #[test]
+    fn a_line_feed_inside_a_line_breaks_the_reply() {
+        check(|reply| reply.line("two\nlines"), "", Err(LfInLine));
+        check(|reply| reply.line(b"two\n"), "", Err(LfInLine));
+        check(|reply| reply.line(format_args!("{}", "two\nlines")), "", Err(LfInLine));
+        check(
+            |reply| {
+                reply.line("\n");
+                reply.line("a good one does not mend it");
+            },
+            "",
+            Err(LfInLine),
+        );
+    }
+
+    #[test]
+    fn raw_bytes_are_neither_ended_nor_checked() {
+        check(|reply| reply.raw("$2\r\n\n\n\r\n"), "$2\r\n\n\n\r\n", Ok(()));
+    }
+
+    #[test]
+    fn the_ending_can_be_chosen_for_the_lines_to_come() {
+        check(
+            |reply| {
+                reply.line("one");
+                reply.end_lines_with(LineEnding::CrLf);
+                reply.line("two");
+            },
+            "one\ntwo\r\n",
+            Ok(()),
+        );
+    }
+}

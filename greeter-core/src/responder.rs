@@ -1,0 +1,215 @@
+//! The one trait to implement: from a line to a reply.
+
+use std::error::Error;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::line::Line;
+use crate::refusal::Refusal;
+use crate::reply::{LineText, Reply};
+
+/// A responder's own trouble with a line: any error. The client reads `error: internal error`, the server's log the error.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// What a server says to its clients.
+///
+/// # The life of a client
+///
+/// 1. [`connect`](Self::connect), once, as soon as the client is connected. What it writes is a banner.
+/// 2. [`respond`](Self::respond), once for every complete line, in the order they were sent, one at a time.
+///    [`refuse`](Self::refuse) stands in for it where a line cannot be answered.
+/// 3. [`disconnect`](Self::disconnect), once, when the connection is gone and the last reply was made.
+///
+/// # Threads
+///
+/// One responder serves all clients, from several threads at once (`&self`, [`Sync`]); what belongs to one client lives in
+/// its [`Session`](Self::Session), which is lent to one call at a time and needs no lock. All calls come from the threads that
+/// answer: the workers of the pool, or the connection threads where there is no pool. In the pool, taking long costs a
+/// worker; without one, it costs every client of that thread.
+///
+/// # Failing
+///
+/// An `Err` or a panic costs that client one `error: internal error` line, in the place of the reply, and nothing else: what was
+/// already said to this line is taken back, the session stays as the panic left it, and the next line is answered. After a
+/// panic in `connect` there is no session to go on with, so the connection closes. Panics can only be contained where they
+/// unwind: with `panic = "abort"` they end the process.
+///
+/// # Example
+///
+/// ```
+/// use greeter_core::{Client, Failure, Line, Reply, Responder};
+///
+/// /// Answers each line with the number of lines that this client has sent.
+/// struct Counter;
+///
+/// impl Responder for Counter {
+///     type Session = u64;
+///
+///     fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> u64 {
+///         0
+///     }
+///
+///     fn respond(&self, lines: &mut u64, _line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+///         *lines += 1;
+///         reply.line(format_args!("{lines}"));
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Responder: Send + Sync + 'static {
+    /// What is kept for each client. Where it is `()`, the trait can be used as `dyn Responder<Session = ()>`.
+    type Session: Send + 'static;
+
+    /// A client is here: makes its session and may say a banner.
+    ///
+    /// A banner's lines end with LF unless the reply is [told otherwise](Reply::end_lines_with). To turn the client away, say
+    /// why and [close](Reply::close).
+    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Self::Session;
+
+    /// Answers one line, which comes without its ending. Writing nothing is an answer too: the client gets no reply.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the responder from answering.
+    fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure>;
+
+    /// Says that a line is not answered and why; by default `error: ` and the reason. Should this panic, the default is said.
+    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+        reply.line(format_args!("error: {refusal}"));
+    }
+
+    /// The client is gone, and so is its connection. By default, the session is dropped.
+    fn disconnect(&self, session: Self::Session, reason: CloseReason) {
+        let _ = (session, reason);
+    }
+}
+
+/// Who is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Client {
+    /// The address that the connection came from.
+    pub peer: SocketAddr,
+}
+
+impl Client {
+    /// A client that connected from `peer`.
+    #[must_use]
+    pub const fn new(peer: SocketAddr) -> Self {
+        Self { peer }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The client stopped sending and got every reply it was owed.
+    #[error("the client stopped sending")]
+    ByClient,
+    /// The responder [closed](Reply::close) it.
+    #[error("the responder closed it")]
+    ByResponder,
+    /// The server is shutting down; every complete line was answered.
+    #[error("the server is shutting down")]
+    ByShutdown,
+    /// The server was shutting down and its deadline passed: what was still owed is lost.
+    #[error("the server's deadline for shutting down has passed")]
+    ByShutdownDeadline,
+    /// The connection broke, by a reset or another error of the network: what was still owed is lost.
+    #[error("the connection broke")]
+    Lost,
+}
+
+macro_rules! responder_behind_a_pointer {
+    ($($pointer:ident),*) => {$(
+        impl<R: Responder + ?Sized> Responder for $pointer<R> {
+            type Session = R::Session;
+
+            fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Self::Session {
+                R::connect(self, client, reply)
+            }
+
+            fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+                R::respond(self, session, line, reply)
+            }
+
+            fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+                R::refuse(self, refusal, reply);
+            }
+
+            fn disconnect(&self, session: Self::Session, reason: CloseReason) {
+                R::disconnect(self, session, reason);
+            }
+        }
+    )*};
+}
+responder_behind_a_pointer!(Arc, Box);
+
+/// A responder of one function, from the text or the bytes of a line to its reply line.
+///
+/// ```
+/// use greeter_core::respond_with;
+///
+/// let of_text = respond_with(|name: &str| format!("Hello, {name}"));
+/// let of_bytes = respond_with(|line: &[u8]| line.to_ascii_uppercase());
+/// ```
+///
+/// A function of text never sees a line that is not valid UTF-8: the client is refused in words.
+pub const fn respond_with<F, T, R>(function: F) -> RespondWith<F, T>
+where
+    F: Fn(&T) -> R + Send + Sync + 'static,
+    T: FromLine + ?Sized,
+    R: LineText,
+{
+    RespondWith { function, of: PhantomData }
+}
+
+/// The responder that [`respond_with`] makes.
+#[derive(Debug)]
+pub struct RespondWith<F, T: ?Sized> {
+    function: F,
+    of: PhantomData<fn(&T)>,
+}
+
+impl<F, T, R> Responder for RespondWith<F, T>
+where
+    F: Fn(&T) -> R + Send + Sync + 'static,
+    T: FromLine + ?Sized + 'static,
+    R: LineText,
+{
+    type Session = ();
+
+    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) {}
+
+    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        match T::from_line(line) {
+            Ok(line) => reply.line((self.function)(line)),
+            Err(refusal) => self.refuse(refusal, reply),
+        }
+        Ok(())
+    }
+}
+
+/// What the function of [`respond_with`] may take: `str` or `[u8]`.
+pub trait FromLine {
+    /// The line as this type.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that the client reads when the line cannot be one.
+    fn from_line(line: Line<'_>) -> Result<&Self, Refusal>;
+}
+
+impl FromLine for str {
+    fn from_line(line: Line<'_>) -> Result<&Self, Refusal> {
+        line.to_str().map_err(|_| Refusal::NotUtf8)
+    }
+}
+
+impl FromLine for [u8] {
+    fn from_line(line: Line<'_>) -> Result<&Self, Refusal> {
+        Ok(line.as_bytes())
+    }
+}

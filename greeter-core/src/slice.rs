@@ -1,0 +1,108 @@
+//! How long a client may keep the one who answers to itself.
+
+use std::time::Duration;
+
+/// The longest run of lines that are answered without a look at the clock.
+///
+/// A look costs about as much as greeting one name; one look for every 16 lines is lost in the noise of a batch. It also
+/// bounds what a client can gain by sending cheap lines before dear ones: a slice is overrun by 16 of them at the most.
+const STRIDE_MAX: u32 = 16;
+
+/// One turn's share: a job is answered until its slice is used up, by time or by bytes of replies, and the rest of it
+/// then queues behind everyone else's. At least one line is answered in every slice.
+///
+/// The clock is the caller's: a function that tells how long ago the slice began. It is not asked after every line: while
+/// lines prove cheap the stride between two looks grows, and one dear stride brings it back to a single line.
+#[derive(Debug)]
+pub struct Slice<C> {
+    elapsed: C,
+    length: Duration,
+    reply_bytes: usize,
+    stride: u32,
+    until_look: u32,
+    last_look: Duration,
+}
+
+impl<C: FnMut() -> Duration> Slice<C> {
+    /// A slice that is over after `length` of the time that `elapsed` tells, or once `reply_bytes` of replies are waiting to be
+    /// sent.
+    pub const fn new(length: Duration, reply_bytes: usize, elapsed: C) -> Self {
+        Self { elapsed, length, reply_bytes, stride: 1, until_look: 1, last_look: Duration::ZERO }
+    }
+
+    /// Whether to stop, asked after every line.
+    pub(crate) fn is_over(&mut self, reply_bytes: usize) -> bool {
+        if reply_bytes >= self.reply_bytes {
+            return true;
+        }
+        self.until_look -= 1;
+        if self.until_look > 0 {
+            return false;
+        }
+        let now = (self.elapsed)();
+        let stride_took = now.saturating_sub(self.last_look);
+        let is_cheap = stride_took.saturating_mul(2 * STRIDE_MAX) <= self.length;
+        self.stride = if is_cheap { (self.stride * 2).min(STRIDE_MAX) } else { 1 };
+        self.until_look = self.stride;
+        self.last_look = now;
+        now >= self.length
+    }
+}
+
+impl Slice<fn() -> Duration> {
+    /// A slice without an end: all lines of a job are answered.
+    #[must_use]
+    pub fn endless() -> Self {
+        Self::new(Duration::MAX, usize::MAX, || Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// How many lines a slice of 1 ms gives when line `n` takes `cost(n)`, and how often it looked at the clock.
+    fn lines_in_a_slice(cost: impl Fn(u32) -> Duration) -> (u32, u32) {
+        let (clock, looks) = (Cell::new(Duration::ZERO), Cell::new(0));
+        let mut slice = Slice::new(Duration::from_millis(1), usize::MAX, || {
+            looks.set(looks.get() + 1);
+            clock.get()
+        });
+        let mut lines = 0;
+        loop {
+            clock.set(clock.get() + cost(lines));
+            lines += 1;
+            if slice.is_over(0) {
+                return (lines, looks.get());
+            }
+        }
+    }
+
+    #[test]
+    fn a_dear_line_fills_a_slice_by_itself() {
+        assert_eq!(lines_in_a_slice(|_| Duration::from_millis(1)), (1, 1));
+        assert_eq!(lines_in_a_slice(|_| Duration::from_secs(1)), (1, 1));
+        assert_eq!(lines_in_a_slice(|_| Duration::from_micros(400)), (3, 3));
+    }
+
+    #[test]
+    fn cheap_lines_are_not_timed_one_by_one() {
+        let (lines, looks) = lines_in_a_slice(|_| Duration::from_nanos(100));
+        assert!((10_000..10_016).contains(&lines), "{lines}");
+        assert!(looks < 700, "{looks}");
+    }
+
+    #[test]
+    fn dear_lines_behind_cheap_ones_overrun_by_one_stride_at_most() {
+        let (lines, _) = lines_in_a_slice(|n| if n < 100 { Duration::ZERO } else { Duration::from_millis(1) });
+        assert!(lines <= 100 + STRIDE_MAX, "{lines}");
+    }
+
+    #[test]
+    fn a_slice_ends_with_its_bytes() {
+        let mut slice = Slice::new(Duration::MAX, 100, || Duration::ZERO);
+        assert!(!slice.is_over(99));
+        assert!(slice.is_over(100));
+    }
+}

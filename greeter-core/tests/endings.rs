@@ -1,0 +1,185 @@
+//! How connections end, and that no line is unaccounted for.
+
+mod kit;
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use greeter_core::{Account, Client, CloseReason, Connection, Ending, Failure, Greeter, Line, Reply, Responder, Slice};
+use kit::{Script, connection, drive, end};
+
+fn greeted() -> Connection<()> {
+    let mut connection = connection();
+    assert_eq!(drive(&mut connection, &Greeter), b"");
+    connection
+}
+
+#[test]
+fn a_client_that_stops_sending_still_gets_its_replies() {
+    let mut connection = greeted();
+    connection.received(b"a\nb\nunfinished");
+    drive(&mut connection, &Greeter);
+    connection.peer_stopped();
+    assert_eq!(connection.take_account(), Account { lines: 2, replies: 2, discarded: 0, unfinished: 1 });
+    assert_eq!(end(connection).0, CloseReason::ByClient);
+}
+
+#[test]
+fn a_responder_that_closes_is_followed_by_a_lingering_read() {
+    let mut connection = connection();
+    connection.received(b"quit\na\nb\n");
+    assert_eq!(drive(&mut connection, &Script), b"bye\n");
+    assert_eq!(connection.take_account(), Account { lines: 3, replies: 1, discarded: 2, unfinished: 0 });
+    assert_eq!(connection.ending(), Ending::FinishSending);
+    let until = Instant::now() + Duration::from_secs(2);
+    connection.finished_sending(until);
+    assert_eq!((connection.deadline(), connection.ending()), (Some(until), Ending::NotYet));
+
+    // What still comes is read, so that it cannot cause a reset, and is nobody's.
+    assert!(connection.wants_input());
+    connection.received(b"c\nd\n");
+    assert!(connection.take_job().is_none());
+    assert_eq!(connection.take_account(), Account::default());
+    connection.expired(until - Duration::from_millis(1));
+    assert_eq!(connection.ending(), Ending::NotYet);
+    connection.expired(until);
+    assert_eq!(connection.ending(), Ending::Close(CloseReason::ByResponder));
+}
+
+/// Says one line to whoever connects.
+struct Status;
+
+impl Responder for Status {
+    type Session = ();
+
+    fn connect(&self, _: &Client, reply: &mut Reply<'_>) {
+        reply.line("up");
+        reply.close();
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        unreachable!("the banner was the last word")
+    }
+}
+
+#[test]
+fn nobody_lingers_for_a_client_that_has_stopped_sending() {
+    let mut connection = connection();
+    connection.peer_stopped();
+    assert_eq!(drive(&mut connection, &Status), b"up\n");
+    assert_eq!(connection.ending(), Ending::Close(CloseReason::ByResponder));
+}
+
+#[test]
+fn a_stop_answers_what_has_arrived_and_no_more() {
+    let mut connection = greeted();
+    connection.stop();
+    assert!(connection.wants_input(), "one last read");
+    connection.received(b"a\nb\nunfin");
+    assert!(!connection.wants_input());
+    assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\nHello, b\n");
+    assert_eq!(connection.ending(), Ending::FinishSending);
+    assert_eq!(end(connection).0, CloseReason::ByShutdown);
+}
+
+#[test]
+fn a_stop_ends_an_idle_connection() {
+    let mut connection = greeted();
+    connection.stop();
+    connection.nothing_received();
+    assert_eq!(connection.ending(), Ending::FinishSending);
+    assert_eq!(end(connection).0, CloseReason::ByShutdown);
+}
+
+#[test]
+fn a_stop_waits_for_the_job_and_then_reads_once_more() {
+    let mut connection = greeted();
+    connection.received(b"a\n");
+    let job = connection.take_job().unwrap();
+    connection.stop();
+    assert_eq!((connection.wants_input(), connection.ending()), (false, Ending::NotYet));
+    connection.answered(job.answer(&Greeter, Slice::endless()));
+    assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
+    connection.received(b"b\n");
+    assert_eq!(drive(&mut connection, &Greeter), b"Hello, b\n");
+    assert_eq!(connection.ending(), Ending::FinishSending);
+}
+
+#[test]
+fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
+    let mut connection = greeted();
+    connection.received(b"a\nb\nc\n");
+    connection.abort(CloseReason::Lost);
+    assert_eq!(connection.take_account(), Account { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
+    assert!(connection.take_job().is_none() && !connection.wants_input());
+
+    // Answered, and half sent.
+    let mut connection = greeted();
+    connection.received(b"a\nb\nc\n");
+    let job = connection.take_job().unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()));
+    connection.wrote(12);
+    connection.abort(CloseReason::Lost);
+    assert_eq!(connection.take_account(), Account { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
+    assert_eq!(connection.unsent(), b"");
+}
+
+#[test]
+fn an_answer_to_a_connection_that_is_over_goes_nowhere() {
+    let mut connection = greeted();
+    connection.received(b"a\nb\n");
+    let job = connection.take_job().unwrap();
+    connection.abort(CloseReason::Lost);
+    assert_eq!(connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
+    assert_eq!((connection.ending(), connection.is_home()), (Ending::Close(CloseReason::Lost), false));
+    connection.answered(job.answer(&Greeter, Slice::endless()));
+    assert_eq!(connection.unsent(), b"");
+    assert_eq!(connection.take_account(), Account::default());
+    assert_eq!(end(connection).0, CloseReason::Lost);
+}
+
+/// Notes down who leaves and why.
+#[derive(Default)]
+struct Doorman(Mutex<Vec<String>>);
+
+impl Responder for Doorman {
+    type Session = String;
+
+    fn connect(&self, client: &Client, _: &mut Reply<'_>) -> String {
+        client.peer.to_string()
+    }
+
+    fn respond(&self, _: &mut String, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn disconnect(&self, who: String, reason: CloseReason) {
+        self.0.lock().expect("nobody panics here").push(format!("{who}: {reason}"));
+    }
+}
+
+#[test]
+fn the_responder_is_told_who_left_and_why() {
+    let doorman = Doorman::default();
+    let mut connection = connection();
+    drive(&mut connection, &doorman);
+    connection.peer_stopped();
+    end(connection).1.unwrap().say(&doorman).unwrap();
+    assert_eq!(doorman.0.into_inner().unwrap(), ["192.0.2.1:4000: the client stopped sending"]);
+}
+
+#[test]
+fn who_was_never_announced_takes_no_leave() {
+    let mut connection = connection::<()>();
+    connection.abort(CloseReason::Lost);
+    assert!(end(connection).1.is_none());
+}
+
+#[test]
+fn a_client_that_stops_at_once_still_gets_its_banner() {
+    let mut connection = connection();
+    connection.peer_stopped();
+    let job = connection.take_job().unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()));
+    assert_eq!(end(connection).0, CloseReason::ByClient);
+}

@@ -1,0 +1,106 @@
+//! A driver with no socket and no clock: it plays a client's side of a connection and collects what comes back.
+#![allow(dead_code, reason = "each test file is a program of its own and uses its part of this")]
+
+use std::time::{Duration, Instant};
+
+use greeter_core::{
+    Account, Client, ClientId, CloseReason, Connection, Ending, Failure, Farewell, Greeter, Line, Reply, Responder,
+    Slice,
+};
+
+pub(crate) const LINE_BYTES_MAX: u32 = 64;
+
+/// What the test's responder says to each line, by its first word.
+pub(crate) struct Script;
+
+impl Responder for Script {
+    type Session = Vec<String>;
+
+    fn connect(&self, client: &Client, _reply: &mut Reply<'_>) -> Vec<String> {
+        vec![format!("{} came", client.peer)]
+    }
+
+    fn respond(&self, seen: &mut Vec<String>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        let line = line.to_str()?;
+        seen.push(line.to_owned());
+        match line.split(' ').next() {
+            Some("panic") => panic!("as the client wishes"),
+            Some("half-panic") => {
+                reply.line("half a reply");
+                panic!("in the middle")
+            }
+            Some("fail") => return Err("as the client wishes".into()),
+            Some("lf") => reply.line("one\ntwo"),
+            Some("silent") => {}
+            Some("raw") => reply.raw("$3\r\n\n\n\n\r\n"),
+            Some("three") => ["one", "two", "three"].into_iter().for_each(|line| reply.line(line)),
+            Some("quit") => {
+                reply.line("bye");
+                reply.close();
+            }
+            Some("history") => reply.line(seen.join(",")),
+            _ => reply.line(format!("you said {line}")),
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn connection<S>() -> Connection<S> {
+    Connection::new(ClientId(7), Client::new(([192, 0, 2, 1], 4000).into()), LINE_BYTES_MAX)
+}
+
+/// Drives a connection until there is nothing more to do, with a socket that takes everything. Gives what was written.
+pub(crate) fn drive<R: Responder>(connection: &mut Connection<R::Session>, responder: &R) -> Vec<u8> {
+    let mut written = Vec::new();
+    loop {
+        written.extend_from_slice(connection.unsent());
+        connection.wrote(connection.unsent().len());
+        let Some(job) = connection.take_job() else { return written };
+        connection.answered(job.answer(responder, Slice::endless()));
+    }
+}
+
+/// What a client reads that sends these pieces and then stops sending.
+pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut connection = connection();
+    let mut written = drive(&mut connection, responder);
+    for piece in pieces {
+        if !connection.wants_input() {
+            break;
+        }
+        connection.received(piece);
+        written.extend(drive(&mut connection, responder));
+    }
+    connection.peer_stopped();
+    written.extend(drive(&mut connection, responder));
+    end(connection);
+    written
+}
+
+/// What came in was answered or discarded.
+#[track_caller]
+pub(crate) fn assert_lawful(account: Account) {
+    assert_eq!(account.lines, account.replies + account.discarded, "{account:?}");
+}
+
+#[track_caller]
+pub(crate) fn check(input: &[u8], expected: &[u8]) {
+    assert_eq!(replies(&Greeter, [input]).escape_ascii().to_string(), expected.escape_ascii().to_string());
+}
+
+#[track_caller]
+pub(crate) fn check_script(input: &str, expected: &str) {
+    let replies = replies(&Script, [input.as_bytes()]);
+    assert_eq!(String::from_utf8_lossy(&replies), expected);
+}
+
+/// Ends a connection as a driver would, and gives the farewell.
+pub(crate) fn end<S>(mut connection: Connection<S>) -> (CloseReason, Option<Farewell<S>>) {
+    if connection.ending() == Ending::FinishSending {
+        connection.finished_sending(Instant::now() + Duration::from_secs(2));
+        connection.peer_stopped();
+    }
+    let Ending::Close(reason) = connection.ending() else { panic!("{:?}", connection.ending()) };
+    assert_lawful(connection.take_account());
+    (reason, connection.dissolve(reason))
+}

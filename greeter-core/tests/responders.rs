@@ -1,0 +1,134 @@
+//! What a responder may do, and what its failures cost.
+
+mod kit;
+
+use std::sync::Arc;
+
+use greeter_core::{Client, Failure, Greeter, Line, LineEnding, Refusal, Reply, Responder, respond_with};
+use kit::{Script, check_script, connection, drive, replies};
+
+#[test]
+fn a_reply_may_be_none_one_or_many_lines_or_raw() {
+    check_script("a\nsilent\nthree\nraw\nb\r\n", "you said a\none\ntwo\nthree\n$3\r\n\n\n\n\r\nyou said b\r\n");
+    check_script("three\r\n", "one\r\ntwo\r\nthree\r\n");
+}
+
+#[test]
+fn a_responder_that_closes_answers_nothing_behind_that() {
+    check_script("a\nquit\nb\nc\n", "you said a\nbye\n");
+}
+
+#[test]
+fn a_failure_costs_one_line_and_nothing_else() {
+    check_script("a\npanic\nb\n", "you said a\nerror: internal error\nyou said b\n");
+    check_script("fail\r\nb\n", "error: internal error\r\nyou said b\n");
+    check_script("lf\nb\n", "error: internal error\nyou said b\n");
+    check_script("a\nhalf-panic\nb\n", "you said a\nerror: internal error\nyou said b\n");
+    check_script(&"panic\n".repeat(100), &"error: internal error\n".repeat(100));
+}
+
+#[test]
+fn the_session_outlives_a_panic() {
+    check_script("a\npanic\nhistory\n", "you said a\nerror: internal error\n192.0.2.1:4000 came,a,panic,history\n");
+}
+
+#[test]
+fn what_failed_is_reported_with_the_job() {
+    let mut connection = connection();
+    connection.received(b"a\nfail\npanic\nlf\n");
+    let job = connection.take_job().unwrap();
+    let mut answered = job.answer(&Script, greeter_core::Slice::endless());
+    let faults = answered.take_faults();
+    assert_eq!(faults.lines, 3);
+    assert_eq!(faults.first.unwrap().to_string(), "the responder failed: as the client wishes");
+    assert_eq!(answered.take_faults().lines, 0);
+}
+
+/// Panics wherever it can.
+struct Hopeless;
+
+impl Responder for Hopeless {
+    type Session = ();
+
+    fn connect(&self, _: &Client, reply: &mut Reply<'_>) {
+        reply.line("welcome, and");
+        panic!("no session")
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        unreachable!("without a session there is nothing to answer")
+    }
+
+    fn refuse(&self, _: Refusal, _: &mut Reply<'_>) {
+        panic!("no words either")
+    }
+}
+
+#[test]
+fn without_a_session_the_client_is_told_and_sent_away() {
+    let replies = replies(&Hopeless, [&b"Bob\n"[..]]);
+    assert_eq!(String::from_utf8(replies).unwrap(), "error: internal error\n");
+}
+
+/// Speaks as SMTP does.
+struct Mail;
+
+impl Responder for Mail {
+    type Session = ();
+
+    fn connect(&self, _: &Client, reply: &mut Reply<'_>) {
+        reply.end_lines_with(LineEnding::CrLf);
+        reply.line("220 here");
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        reply.line("250 ok");
+        Ok(())
+    }
+
+    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+        match refusal {
+            Refusal::LineTooLong { .. } => reply.line("500 line too long"),
+            _ => reply.line(format_args!("451 {refusal}")),
+        }
+    }
+}
+
+#[test]
+fn a_banner_comes_first_and_refusals_are_in_the_responders_words() {
+    let input = format!("{}\r\nEHLO\r\n", "A".repeat(1000));
+    let replies = replies(&Mail, [input.as_bytes()]);
+    assert_eq!(String::from_utf8(replies).unwrap(), "220 here\r\n500 line too long\r\n250 ok\r\n");
+}
+
+#[test]
+fn the_banner_does_not_wait_for_a_line() {
+    let mut connection = connection();
+    assert_eq!(drive(&mut connection, &Mail), b"220 here\r\n");
+}
+
+#[test]
+fn a_function_of_text_never_sees_what_is_not_text() {
+    let responder = respond_with(|name: &str| format!("Hello, {name}"));
+    assert_eq!(
+        replies(&responder, [&b"Zo\xc3\xab\nZo\xeb\n"[..]]),
+        b"Hello, Zo\xc3\xab\nerror: line is not valid UTF-8\n"
+    );
+    let responder = respond_with(|line: &[u8]| line.to_ascii_uppercase());
+    assert_eq!(replies(&responder, [&b"zo\xeb\n"[..]]), b"ZO\xeb\n");
+}
+
+#[test]
+fn a_function_may_answer_with_a_constant() {
+    let responder = respond_with(|line: &str| if line == "ping" { "pong" } else { "what?" });
+    assert_eq!(replies(&responder, [&b"ping\nping!\n"[..]]), b"pong\nwhat?\n");
+}
+
+#[test]
+fn a_responder_without_a_session_can_be_chosen_at_run_time() {
+    let responders: [Box<dyn Responder<Session = ()>>; 2] = [Box::new(Greeter), Box::new(Mail)];
+    let said = responders.map(|responder| replies(&responder, [&b"Bob\n"[..]]));
+    assert_eq!(said, [b"Hello, Bob\n".to_vec(), b"220 here\r\n250 ok\n".to_vec()]);
+    let shared: Arc<dyn Responder<Session = ()>> = Arc::new(Greeter);
+    assert_eq!(replies(&shared, [&b"Bob\n"[..]]), b"Hello, Bob\n");
+}

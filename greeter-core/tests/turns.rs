@@ -1,0 +1,80 @@
+//! Whose turn it is: slices, back-pressure, and one job for each connection.
+
+mod kit;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use greeter_core::{Greeter, Slice};
+use kit::{Script, assert_lawful, connection, drive};
+
+#[test]
+fn a_job_that_outlasts_its_slice_comes_back_for_another() {
+    let mut connection = connection();
+    connection.received(b"a\nb\nc\nd\ne\n");
+    let clock = Cell::new(Duration::ZERO);
+    let mut turns = Vec::new();
+    while let Some(job) = connection.take_job() {
+        let tick = || {
+            clock.set(clock.get() + Duration::from_micros(600));
+            clock.get()
+        };
+        clock.set(Duration::ZERO);
+        connection.answered(job.answer(&Greeter, Slice::new(Duration::from_millis(1), usize::MAX, tick)));
+        turns.push(String::from_utf8(connection.unsent().to_vec()).unwrap());
+        assert!(connection.take_job().is_none(), "nothing is answered while replies are unsent");
+        assert!(!connection.wants_input());
+        connection.wrote(connection.unsent().len());
+    }
+    assert_eq!(turns, ["Hello, a\nHello, b\n", "Hello, c\nHello, d\n", "Hello, e\n"]);
+    assert_lawful(connection.take_account());
+}
+
+#[test]
+fn replies_that_pile_up_end_a_slice() {
+    let mut connection = connection();
+    connection.received(&b"\n".repeat(1000));
+    let job = connection.take_job().unwrap();
+    connection.answered(job.answer(&Greeter, Slice::new(Duration::MAX, 100, || Duration::ZERO)));
+    assert_eq!(connection.unsent(), b"Hello, \n".repeat(13));
+}
+
+#[test]
+fn a_connection_is_not_read_while_its_job_is_away() {
+    let mut connection = connection();
+    assert!(connection.wants_input(), "the first bytes are often there as soon as the client is");
+    connection.received(b"a\n");
+    let job = connection.take_job().unwrap();
+    assert!(!connection.wants_input());
+    assert!(connection.take_job().is_none());
+    connection.answered(job.answer(&Script, Slice::endless()));
+    drive(&mut connection, &Script);
+    assert!(connection.wants_input());
+}
+
+#[test]
+fn a_socket_that_takes_a_byte_at_a_time_gets_the_same_bytes() {
+    let mut connection = connection();
+    connection.received(b"Bob\nAnn\r\n");
+    let job = connection.take_job().unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()));
+    let mut written = Vec::new();
+    while let Some(&byte) = connection.unsent().first() {
+        assert_eq!(connection.take_account().replies, 0);
+        written.push(byte);
+        connection.wrote(1);
+    }
+    assert_eq!(written, b"Hello, Bob\nHello, Ann\r\n");
+    assert_eq!(connection.take_account().replies, 2);
+    assert!(connection.wants_input());
+}
+
+#[test]
+#[should_panic(expected = "input is taken only when it is wanted")]
+fn a_driver_that_reads_when_it_must_not_is_told() {
+    let mut connection = connection();
+    connection.received(b"a\n");
+    let _job = connection.take_job();
+    drive(&mut connection, &Greeter);
+    connection.received(b"b\n");
+}
