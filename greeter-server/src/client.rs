@@ -1,0 +1,115 @@
+//! One client of a connection thread: its socket, and what is known of it without asking the system.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use greeter_core::Connection;
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use crate::stats::Counters;
+
+/// Edge-triggered, a read that leaves room in the buffer has emptied the socket: what comes later is another edge (epoll(7),
+/// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
+const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
+
+#[derive(Debug)]
+pub(crate) struct Client<S> {
+    pub(crate) connection: Connection<S>,
+    pub(crate) peer: SocketAddr,
+    /// Gone before the connection is, when that still waits for its job.
+    pub(crate) socket: Option<TcpStream>,
+    /// Whether a read may have something to give. Set by the system, cleared by a read.
+    readable: bool,
+    /// Whether a write may get something off. Set by the system, cleared by a write.
+    writable: bool,
+    /// The end of the input is on its way: there will be no other edge to announce it.
+    input_ends: bool,
+    /// Whether it stands in its thread's queue for a turn.
+    pub(crate) is_queued: bool,
+    /// Lines received in its life.
+    pub(crate) lines: u64,
+}
+
+impl<S> Client<S> {
+    /// A new client. Its first bytes are often here as soon as it is, so a read is worth trying.
+    pub(crate) const fn new(connection: Connection<S>, socket: TcpStream, peer: SocketAddr) -> Self {
+        Self {
+            connection,
+            peer,
+            socket: Some(socket),
+            readable: true,
+            writable: true,
+            input_ends: false,
+            is_queued: false,
+            lines: 0,
+        }
+    }
+
+    /// Takes note of what the system says.
+    pub(crate) fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed();
+        self.input_ends |= event.is_read_closed();
+        self.writable |= event.is_writable() || event.is_write_closed();
+    }
+
+    /// Writes what is owed, as far as the socket takes it.
+    pub(crate) fn write(&mut self, counters: &Counters) -> io::Result<()> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        while self.writable && !self.connection.unsent().is_empty() {
+            match socket.write(self.connection.unsent()) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => {
+                    counters.bytes_sent.add(bytes as u64);
+                    self.connection.wrote(bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once, if the connection wants input and there may be some.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], counters: &Counters) -> io::Result<()> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        if !self.connection.wants_input() {
+            return Ok(());
+        }
+        if !self.readable {
+            self.connection.nothing_received();
+            return Ok(());
+        }
+        match socket.read(buffer) {
+            Ok(0) => {
+                self.readable = false;
+                self.connection.peer_stopped();
+            }
+            Ok(bytes) => {
+                self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.input_ends;
+                counters.bytes_received.add(bytes as u64);
+                self.connection.received(&buffer[..bytes]);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                self.connection.nothing_received();
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Sends our end of the stream.
+    pub(crate) fn finish_sending(&self) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), |socket| socket.shutdown(Shutdown::Write))
+    }
+
+    /// Whether another turn would get anywhere without news from the system or a worker.
+    pub(crate) fn can_go_on(&self) -> bool {
+        self.connection.wants_answer()
+            || (self.readable && self.connection.wants_input())
+            || (self.writable && !self.connection.unsent().is_empty())
+    }
+}

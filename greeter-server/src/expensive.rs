@@ -1,0 +1,58 @@
+//! The article's "something very expensive".
+
+use std::time::{Duration, Instant};
+
+use greeter_core::{Client, CloseReason, Failure, Line, Refusal, Reply, Responder};
+
+/// Keeps the processor busy before each reply of another responder: for finding out how a service feels when answering
+/// takes long, and whether it has workers enough.
+///
+/// ```
+/// use std::time::Duration;
+/// use greeter_server::{Expensive, Greeter, Server};
+///
+/// let builder = Server::builder().responder(Expensive::new(Greeter, Duration::from_millis(5)));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Expensive<R> {
+    responder: R,
+    work: Duration,
+}
+
+impl<R> Expensive<R> {
+    /// Answers as `responder` does, after `work` of busy time for every line.
+    pub const fn new(responder: R, work: Duration) -> Self {
+        Self { responder, work }
+    }
+}
+
+impl<R: Responder> Responder for Expensive<R> {
+    type Session = R::Session;
+
+    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Self::Session {
+        self.responder.connect(client, reply)
+    }
+
+    fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        // No work is not even worth a look at the clock, which costs as much as a greeting.
+        if !self.work.is_zero() {
+            keep_busy(self.work);
+        }
+        self.responder.respond(session, line, reply)
+    }
+
+    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+        self.responder.refuse(refusal, reply);
+    }
+
+    fn disconnect(&self, session: Self::Session, reason: CloseReason) {
+        self.responder.disconnect(session, reason);
+    }
+}
+
+fn keep_busy(work: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < work {
+        std::hint::spin_loop();
+    }
+}

@@ -1,0 +1,44 @@
+//! A plain function from one line to one reply, as a TCP service that can be left alone: on OS threads and channels, with no
+//! async runtime.
+//!
+//! ```no_run
+//! use greeter_server::Server;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = Server::builder().respond_with(|name: &str| format!("Hello, {name}")).bind("127.0.0.1:8080")?;
+//!     Ok(server.run()?)
+//! }
+//! ```
+//!
+//! What a responder may do beyond that (sessions, banners, several lines, raw bytes, closing) is told at [`Responder`]; what
+//! goes over the wire, in the protocol page of the book.
+//!
+//! The library prints nothing, handles no signals and has no globals. What happens it tells through `tracing`, and counts in
+//! [`Stats`].
+//!
+//! # Reading order
+//!
+//! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
+//! its `slots` and drives it as a `client`: socket on one side, state machine on the other. Its jobs go to the `pool`, and come
+//! back through the `mailbox`. The `server` starts them all from what the `builder` was told, and ends them.
+
+mod acceptor;
+mod builder;
+mod client;
+mod connection_thread;
+mod crew;
+mod expensive;
+mod mailbox;
+mod pool;
+mod server;
+mod slots;
+mod stats;
+
+pub use builder::{BuildError, Builder, Problem};
+pub use expensive::Expensive;
+pub use greeter_core::{
+    Client, CloseReason, Failure, FromLine, Greeter, LfInLine, Line, LineEnding, LineText, Refusal, Reply, RespondWith,
+    Responder, respond_with,
+};
+pub use server::{DrainReport, Server, ServerHandle, StartError};
+pub use stats::Stats;

@@ -1,0 +1,100 @@
+//! The one way into a thread that sleeps in `poll`: a channel and a wake-up in one.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Poll, Token, Waker};
+
+/// The sending end. Sending never blocks: what is sent is bounded by how many connections there are.
+#[derive(Debug)]
+pub(crate) struct Mailbox<M> {
+    sender: Sender<M>,
+    bell: Arc<Bell>,
+}
+
+/// The thread's own end.
+#[derive(Debug)]
+pub(crate) struct Inbox<M> {
+    receiver: Receiver<M>,
+    bell: Arc<Bell>,
+}
+
+/// Wakes the thread if it sleeps, once for any number of letters.
+///
+/// No letter is left lying: the thread says that it is going to sleep before it looks into the mailbox for the last time,
+/// and a sender puts its letter in before it looks whether the thread sleeps. Whichever of the two is first, the other sees
+/// it, since a full fence stands between the two steps of each.
+#[derive(Debug)]
+struct Bell {
+    waker: Waker,
+    is_asleep: AtomicBool,
+}
+
+/// The token of the event by which a wake-up shows. Whoever polls gives no socket this one.
+pub(crate) const MAIL: Token = Token(usize::MAX);
+
+/// Makes a mailbox for a thread, and what that thread polls.
+pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
+    let poll = Poll::new()?;
+    let bell = Arc::new(Bell { waker: Waker::new(poll.registry(), MAIL)?, is_asleep: AtomicBool::new(false) });
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    Ok((Mailbox { sender, bell: Arc::clone(&bell) }, Inbox { receiver, bell }, poll))
+}
+
+impl<M> Mailbox<M> {
+    /// Sends a letter. To a thread that has ended it goes nowhere.
+    pub(crate) fn send(&self, letter: M) {
+        if self.sender.send(letter).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
+impl<M> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), bell: Arc::clone(&self.bell) }
+    }
+}
+
+impl<M> Inbox<M> {
+    /// Says that the thread is going to sleep, if there is no mail. When this is true, a letter from now on wakes it.
+    pub(crate) fn try_sleep(&self) -> bool {
+        self.bell.is_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let may_sleep = self.receiver.is_empty();
+        if !may_sleep {
+            self.woke_up();
+        }
+        may_sleep
+    }
+
+    /// Says that the thread is awake, so that nobody need wake it.
+    pub(crate) fn woke_up(&self) {
+        self.bell.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// How many letters are here.
+    pub(crate) fn len(&self) -> usize {
+        self.receiver.len()
+    }
+
+    /// The letter that came first.
+    pub(crate) fn next_letter(&self) -> Option<M> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        fence(Ordering::SeqCst);
+        // The load spares the others the cache line while the thread is awake; the swap lets one of them ring.
+        if self.is_asleep.load(Ordering::Relaxed)
+            && self.is_asleep.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "Cannot wake a thread.");
+        }
+    }
+}

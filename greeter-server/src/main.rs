@@ -1,0 +1,204 @@
+//! The `greeter-server` binary: arguments, logging, signals, exit code. Everything else is the library's.
+
+#[cfg(not(unix))]
+compile_error!("the binary is for Unix; a program that embeds the library leaves out the feature `cli`");
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context;
+use argh::FromArgs;
+use bytesize::ByteSize;
+use greeter_server::{BuildError, DrainReport, Expensive, Greeter, Problem, Server, ServerHandle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing_subscriber::filter::LevelFilter;
+
+const NAME: &str = env!("CARGO_PKG_NAME");
+
+/// Where the server listens if it is not told: on this machine only.
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// The exit codes, as the help tells them.
+const NOT_STARTED: u8 = 1;
+const USAGE: u8 = 2;
+const DISCARDED: u8 = 3;
+
+/// Greets everyone who connects: a client sends a name and a newline and reads `Hello, ` and the name, as often as it likes.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "\
+stdout has one line for each address once clients can connect: listening on ADDRESS:PORT
+stderr has the log. SIGTERM and SIGINT (Ctrl-C) answer what has arrived and end; a second one ends at once.",
+    example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
+    example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
+    example = "See what an expensive reply does to two clients, with one worker and with two:\n    {command_name} --work 1s --workers 1\n    {command_name} --work 1s --workers 2",
+    error_code(0, "stopped, and every line that had arrived was answered"),
+    error_code(1, "could not start"),
+    error_code(2, "the arguments are wrong, or an address cannot be listened on"),
+    error_code(3, "stopped, and lines were left without an answer (the log says how many)")
+)]
+struct Options {
+    /// an address to listen on, HOST:PORT; may be given several times; port 0 takes any free one (default: 127.0.0.1:8080)
+    #[argh(option, arg_name = "address")]
+    listen: Vec<String>,
+
+    /// how many threads answer; 0 has the connection threads answer themselves (default: one for each processor)
+    #[argh(option, arg_name = "n")]
+    workers: Option<usize>,
+
+    /// how many threads read and write (default: one for every two processors, one for each with --workers 0)
+    #[argh(option, arg_name = "n")]
+    connection_threads: Option<usize>,
+
+    /// how long to keep a processor busy before each greeting, such as 1s or 5ms (default: 0s)
+    #[argh(option, arg_name = "duration", default = "Duration::ZERO", from_str_fn(duration))]
+    work: Duration,
+
+    /// the longest name that is greeted, such as 8KiB or 100000 (default: 8KiB)
+    #[argh(option, arg_name = "size", from_str_fn(size))]
+    line_bytes_max: Option<usize>,
+
+    /// how long to go on answering after SIGTERM or SIGINT (default: 10s)
+    #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
+    drain: Duration,
+
+    /// what to log: off, error, warn, info or debug (default: info)
+    #[argh(option, arg_name = "level", default = "LevelFilter::INFO", from_str_fn(level))]
+    log: LevelFilter,
+}
+
+fn main() -> ExitCode {
+    let options = match greeter_args::parse::<Options>(NAME, env!("CARGO_PKG_VERSION")) {
+        Ok(options) => options,
+        Err(exit) => return exit.print(),
+    };
+    start_log(options.log);
+    let server = match build(&options) {
+        Ok(server) => server,
+        Err(error) => return fail(&error, USAGE),
+    };
+    match serve(server, options.drain) {
+        Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(DISCARDED),
+        Err(error) => fail(&error, NOT_STARTED),
+    }
+}
+
+fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
+    let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work));
+    if let Some(workers) = options.workers {
+        builder = builder.workers(workers);
+    }
+    if let Some(threads) = options.connection_threads {
+        builder = builder.connection_threads(threads);
+    }
+    if let Some(bytes) = options.line_bytes_max {
+        builder = builder.line_bytes_max(bytes);
+    }
+    if options.listen.is_empty() {
+        builder = builder.listen(LISTEN);
+    }
+    for address in &options.listen {
+        builder = builder.listen(address.as_str());
+    }
+    builder.build().map_err(in_words_of_options)
+}
+
+/// Serves until a signal says otherwise.
+fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<DrainReport> {
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    raise_descriptor_limit();
+    let handle = server.spawn()?;
+    announce(&handle);
+    signals.wait().context("cannot wait for signals")?;
+    tracing::info!(?drain, "Server is stopping.");
+    Ok(handle.shutdown(drain))
+}
+
+/// Tells programs that started this one where to connect. People have the log.
+fn announce(handle: &ServerHandle) {
+    let mut stdout = io::stdout().lock();
+    let mut lines = handle.local_addrs().iter().map(|address| writeln!(stdout, "listening on {address}"));
+    if let Err(error) = lines.find(Result::is_err).unwrap_or(Ok(())) {
+        tracing::warn!(%error, "Cannot say on stdout where the server listens.");
+    }
+}
+
+/// The signals that ask for an end.
+struct Signals {
+    arrivals: UnixStream,
+}
+
+impl Signals {
+    /// From now on the first one is only noted; another one does what it does in every program.
+    fn catch() -> io::Result<Self> {
+        let (arrivals, bell) = UnixStream::pair()?;
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_stopping))?;
+            signal_hook::flag::register(signal, Arc::clone(&is_stopping))?;
+            signal_hook::low_level::pipe::register(signal, bell.try_clone()?)?;
+        }
+        Ok(Self { arrivals })
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        self.arrivals.read_exact(&mut [0])
+    }
+}
+
+/// A connection needs a descriptor, and the usual limit of 1,024 is low only for the sake of select(2), which is not used
+/// here.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "Cannot raise the limit of open files.");
+    }
+}
+
+fn start_log(level: LevelFilter) {
+    let is_colourful = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(is_colourful)
+        .with_target(false)
+        .with_max_level(level)
+        // A log that cannot be written must not stop the server: the default is to say so on stderr, which panics.
+        .log_internal_errors(false)
+        .init();
+}
+
+fn in_words_of_options(error: BuildError) -> anyhow::Error {
+    let BuildError::Invalid(problems) = error else { return error.into() };
+    let in_words = problems.iter().map(|problem| match problem {
+        Problem::OutOfRange { option, value, min, max } => {
+            format!("--{} is {value}, but must be from {min} to {max}", option.replace('_', "-"))
+        }
+        problem => problem.to_string(),
+    });
+    anyhow::anyhow!(in_words.collect::<Vec<_>>().join("; "))
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(code)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 2s or 1m"))
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size: ByteSize = text.parse().map_err(|error| format!("{error}; write it as 8192, 8KiB or 1MiB"))?;
+    usize::try_from(size.0).map_err(|error| error.to_string())
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "use off, error, warn, info or debug".to_owned())
+}

@@ -1,0 +1,127 @@
+//! Where a connection thread keeps its clients: slots that are used again, under keys that are not.
+
+use greeter_core::ClientId;
+
+/// Names one thing that was kept, for ever: a slot and which of the slot's tenants is meant. A key of a tenant that has left
+/// finds nothing, whoever has the slot now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    generation: u32,
+}
+
+impl From<Key> for ClientId {
+    fn from(key: Key) -> Self {
+        Self(u64::from(key.generation) << 32 | u64::from(key.slot))
+    }
+}
+
+impl From<ClientId> for Key {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart as they were put together")]
+    fn from(ClientId(id): ClientId) -> Self {
+        Self { slot: id as u32, generation: (id >> 32) as u32 }
+    }
+}
+
+/// A vector with holes, which are filled first. Memory: as many slots as were ever in use at the same time.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    /// The slots without a tenant, the one vacated last on top.
+    vacant: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    /// Goes up when a tenant leaves.
+    generation: u32,
+    tenant: Option<T>,
+}
+
+impl<T> Slots<T> {
+    pub(crate) const fn new() -> Self {
+        Self { slots: Vec::new(), vacant: Vec::new() }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.slots.len() == self.vacant.len()
+    }
+
+    /// The key that [`insert`](Self::insert) will give next.
+    pub(crate) fn next_key(&self) -> Key {
+        let slot = self
+            .vacant
+            .last()
+            .copied()
+            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("descriptors run out before 2^32 slots do"));
+        Key { slot, generation: self.slots.get(slot as usize).map_or(0, |slot| slot.generation) }
+    }
+
+    pub(crate) fn insert(&mut self, tenant: T) -> Key {
+        let key = self.next_key();
+        match self.vacant.pop() {
+            Some(slot) => self.slots[slot as usize].tenant = Some(tenant),
+            None => self.slots.push(Slot { generation: key.generation, tenant: Some(tenant) }),
+        }
+        key
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        if slot.generation == key.generation { slot.tenant.as_mut() } else { None }
+    }
+
+    /// The key of whoever has this slot now.
+    pub(crate) fn key_of(&self, slot: usize) -> Option<Key> {
+        let Slot { generation, tenant } = self.slots.get(slot)?;
+        tenant.as_ref()?;
+        Some(Key { slot: u32::try_from(slot).ok()?, generation: *generation })
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        self.get_mut(key)?;
+        let slot = &mut self.slots[key.slot as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.vacant.push(key.slot);
+        slot.tenant.take()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        (0..self.slots.len()).filter_map(|slot| self.key_of(slot)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_used_again_and_its_old_key_finds_nothing() {
+        let mut slots = Slots::new();
+        let ann = slots.insert("Ann");
+        let bob = slots.insert("Bob");
+        assert_eq!(slots.remove(ann), Some("Ann"));
+        let cid = slots.insert("Cid");
+        assert_eq!(cid.slot, ann.slot);
+        assert_ne!(cid, ann);
+        assert_eq!(slots.get_mut(ann), None);
+        assert_eq!(slots.remove(ann), None);
+        assert_eq!(slots.get_mut(bob), Some(&mut "Bob"));
+        assert_eq!(slots.get_mut(cid), Some(&mut "Cid"));
+    }
+
+    #[test]
+    fn the_next_key_is_the_one_that_insert_gives() {
+        let mut slots = Slots::new();
+        for round in 0..3 {
+            let expected = slots.next_key();
+            let key = slots.insert(round);
+            assert_eq!(key, expected);
+            assert_eq!(Key::from(ClientId::from(key)), key);
+            assert_eq!(slots.key_of(key.slot as usize), Some(key));
+            slots.remove(key);
+            assert!(slots.is_empty());
+            assert_eq!(slots.key_of(key.slot as usize), None);
+        }
+    }
+}
