@@ -1,0 +1,197 @@
+//! Turns `HOST:PORT` or `unix:PATH` into an [`Address`] that can be connected to. It resolves no names.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where a server listens: `HOST:PORT`, or `unix:PATH` where the system has such sockets.
+///
+/// An IPv6 address stands in brackets. A name is resolved when a connection is made, not here.
+///
+/// ```
+/// use greeter_client::Address;
+///
+/// for text in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
+///     assert_eq!(text.parse::<Address>()?.to_string(), text);
+/// }
+/// assert_eq!(
+///     "localhost".parse::<Address>().map_err(|err| err.to_string()),
+///     Err("'localhost' names no port: write HOST:PORT, as in localhost:8080".into()),
+/// );
+/// # Ok::<(), greeter_client::AddressError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address(pub(crate) Place);
+
+/// The kinds of address. A host is not empty and holds no brackets; a port is not 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The Unix socket at `path`.
+    ///
+    /// ```
+    /// use greeter_client::Address;
+    ///
+    /// assert_eq!(Address::unix("/run/greeter.sock"), "unix:/run/greeter.sock".parse()?);
+    /// # Ok::<(), greeter_client::AddressError>(())
+    /// ```
+    #[cfg(unix)]
+    #[must_use]
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Self(Place::Unix(path.as_ref().to_owned()))
+    }
+}
+
+/// The address that a listener in the same program told. Connecting to port 0 fails.
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        // Printed and cut, because the zone of a link-local address must not be lost.
+        let text = address.to_string();
+        let host = text.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Self(Place::Tcp { host: host.to_owned(), port: address.port() })
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix("unix:") {
+            Some(path) => parse_unix(path),
+            None => parse_tcp(text),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn parse_unix(path: &str) -> Result<Address, AddressError> {
+    match path {
+        "" => Err(AddressError::NoPath),
+        path => Ok(Address(Place::Unix(path.into()))),
+    }
+}
+
+#[cfg(not(unix))]
+fn parse_unix(_path: &str) -> Result<Address, AddressError> {
+    Err(AddressError::NoUnixSockets)
+}
+
+fn parse_tcp(text: &str) -> Result<Address, AddressError> {
+    let owned = || text.escape_debug().to_string();
+    if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
+        return Err(AddressError::NoBrackets(owned()));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(owned()))?;
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|host| host.contains(':'));
+    let host = in_brackets.unwrap_or(host);
+    if host.is_empty() || host.contains(|c: char| "[]/".contains(c) || c.is_whitespace() || c.is_control()) {
+        return Err(AddressError::BadHost(owned()));
+    }
+    if host.contains(':') && in_brackets.is_none() {
+        return Err(AddressError::NoBrackets(owned()));
+    }
+    // `u16::from_str` would accept a plus sign.
+    let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    match port.and_then(|port| port.parse().ok()) {
+        Some(port) if port != 0 => Ok(Address(Place::Tcp { host: host.to_owned(), port })),
+        _ => Err(AddressError::BadPort(owned())),
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Place::Tcp { host, port } => write!(f, "{host}:{port}"),
+            #[cfg(unix)]
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why a text is no [`Address`]; its message says what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// There is no port.
+    #[error("'{0}' names no port: write HOST:PORT, as in localhost:8080")]
+    NoPort(String),
+    /// The port is no number from 1 to 65535.
+    #[error("'{0}' has no usable port: write HOST:PORT with a port from 1 to 65535")]
+    BadPort(String),
+    /// The host is empty, or holds what no host can.
+    #[error("'{0}' has no usable host: write HOST:PORT, as in localhost:8080")]
+    BadHost(String),
+    /// An IPv6 address without brackets, in which the port cannot be told apart.
+    #[error("'{0}' is ambiguous: put an IPv6 address in brackets, as in [::1]:8080")]
+    NoBrackets(String),
+    /// `unix:` and nothing else.
+    #[error("'unix:' names no socket: write unix:PATH, as in unix:/run/greeter.sock")]
+    NoPath,
+    /// This system has no Unix sockets.
+    #[error("this system has no Unix sockets: write HOST:PORT, as in localhost:8080")]
+    NoUnixSockets,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn round_trips(text: &str) {
+        assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+    }
+
+    #[track_caller]
+    fn refused(text: &str, err: fn(String) -> AddressError) {
+        assert_eq!(text.parse::<Address>(), Err(err(text.escape_debug().to_string())));
+    }
+
+    #[test]
+    fn an_address_prints_as_it_was_written() {
+        for text in ["127.0.0.1:1", "localhost:65535", "[::1]:8080", "[fe80::1%eth0]:25", "a-b.example:8080"] {
+            round_trips(text);
+        }
+        #[cfg(unix)]
+        for text in ["unix:run.sock", "unix:/tmp/a b:c", "unix: "] {
+            round_trips(text);
+        }
+    }
+
+    #[test]
+    fn a_bad_address_is_refused_with_its_reason() {
+        for text in ["", "localhost", "127.0.0.1", "8080"] {
+            refused(text, AddressError::NoPort);
+        }
+        for text in ["h:", "h:0", "h:65536", "h:-1", "h:+1", "h:1x", "h: 1", "[::1]:", "h:\u{1b}"] {
+            refused(text, AddressError::BadPort);
+        }
+        for text in [":8080", "a b:1", "a\n:1", "[]:1", "[a]:1", "[::1", "http://h:1"] {
+            refused(text, AddressError::BadHost);
+        }
+        for text in ["::1", "::1:8080", "fe80::1%eth0:80"] {
+            refused(text, AddressError::NoBrackets);
+        }
+        #[cfg(unix)]
+        assert_eq!("unix:".parse::<Address>(), Err(AddressError::NoPath));
+    }
+
+    #[test]
+    fn a_listeners_address_is_an_address() {
+        for text in ["127.0.0.1:8080", "[::1]:8080", "[fe80::1%3]:8080"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Address::from(address), text.parse().unwrap());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Sorts what went wrong into exit codes.
+
+use std::io;
+
+use greeter_args::Exit;
+use greeter_client::{ConnectError, ConnectionError, PipeError};
+
+/// Why the command ends with anything but success.
+pub(crate) enum Failure {
+    /// There is nothing to do, or it cannot be understood.
+    Exit(Exit),
+    /// It was tried and failed.
+    Error {
+        /// The exit status.
+        code: u8,
+        /// What to print.
+        error: anyhow::Error,
+    },
+}
+
+/// The input cannot be read.
+const UNREADABLE: u8 = 2;
+/// There is no connection, or none any more.
+const CONNECTION: u8 = 3;
+/// Neither the user nor the server is to blame.
+const INTERNAL: u8 = 4;
+
+impl Failure {
+    /// The server did not do its part.
+    pub(super) fn connection(error: impl Into<anyhow::Error>) -> Self {
+        Self::Error { code: CONNECTION, error: error.into() }
+    }
+
+    /// What writing to stdout has come to: a reader that has gone away wants no more, which is not an error.
+    pub(super) fn unless_reader_gone(err: io::Error) -> Result<(), Self> {
+        match err.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => {
+                let error = anyhow::Error::new(err).context("cannot write to stdout");
+                Err(Self::Error { code: INTERNAL, error })
+            }
+        }
+    }
+
+    /// The same failure, of this act.
+    pub(super) fn context(self, context: String) -> Self {
+        match self {
+            Self::Exit(exit) => Self::Exit(exit),
+            Self::Error { code, error } => Self::Error { code, error: error.context(context) },
+        }
+    }
+}
+
+impl From<Exit> for Failure {
+    fn from(exit: Exit) -> Self {
+        Self::Exit(exit)
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(err: ConnectError) -> Self {
+        Self::connection(err)
+    }
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(err: ConnectionError) -> Self {
+        let code = match err {
+            ConnectionError::Thread(_) => INTERNAL,
+            _ => CONNECTION,
+        };
+        Self::Error { code, error: err.into() }
+    }
+}
+
+impl From<PipeError> for Failure {
+    fn from(err: PipeError) -> Self {
+        let code = match err {
+            PipeError::Input(_) => UNREADABLE,
+            PipeError::Output(_) | PipeError::Thread(_) => INTERNAL,
+            _ => CONNECTION,
+        };
+        Self::Error { code, error: err.into() }
+    }
+}

@@ -1,0 +1,277 @@
+//! A connection to a line server: lines out, lines in, each with its deadline and its limit.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::lines::{LineBuffer, TooLong};
+use crate::stream::Stream;
+use crate::{Address, ConnectError, ConnectionError, Eol};
+
+/// How a connection behaves.
+///
+/// ```
+/// use greeter_client::{Eol, Options};
+///
+/// let mut options = Options::default();
+/// options.eol = Eol::CrLf;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// How long connecting may take, sending one line, and waiting for one reply; `None`: for ever. It is a total for
+    /// each of these: bytes that dribble in do not prolong it. Default: 5 s, because nobody watches a program for
+    /// longer without doubting it.
+    pub timeout: Option<Duration>,
+    /// How lines end. Default: LF.
+    pub eol: Eol,
+    /// The longest line that is accepted, in bytes, without its ending; memory for what is received stays below it and
+    /// 64 KiB, whichever is more. Default: 1 MiB, which no line meant for people reaches.
+    pub line_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, line_bytes_max: 1024 * 1024 }
+    }
+}
+
+/// A connection to a line server.
+///
+/// Dropping it closes it. A server that writes first, with a banner, is read with [`receive`](Self::receive).
+///
+/// ```
+/// # use std::io::{BufRead, BufReader, Write};
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let address = greeter_client::Address::from(listener.local_addr()?);
+/// # let server = std::thread::spawn(move || -> std::io::Result<()> {
+/// #     let (mut stream, _) = listener.accept()?;
+/// #     for name in BufReader::new(stream.try_clone()?).lines() {
+/// #         stream.write_all(format!("Hello, {}\n", name?).as_bytes())?;
+/// #     }
+/// #     Ok(())
+/// # });
+/// use greeter_client::Connection;
+///
+/// let mut connection = Connection::connect(&address)?;
+/// assert_eq!(connection.ask("Ann")?, b"Hello, Ann");
+///
+/// connection.send("Ben")?;
+/// connection.finish_sending();
+/// assert_eq!(connection.receive()?, Some(&b"Hello, Ben"[..]));
+/// assert_eq!(connection.receive()?, None);
+/// # server.join().expect("the server does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+}
+
+impl Connection {
+    /// Connects with the default [`Options`]. A name's addresses are tried one after the other.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be resolved, nobody accepts, or it takes longer than 5 s.
+    pub fn connect(address: &Address) -> Result<Self, ConnectError> {
+        Self::connect_with(address, &Options::default())
+    }
+
+    /// Connects with `options`.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be resolved, nobody accepts, or it takes longer than [`Options::timeout`].
+    pub fn connect_with(address: &Address, options: &Options) -> Result<Self, ConnectError> {
+        let stream = Arc::new(Stream::connect(address, options.timeout)?);
+        Ok(Self {
+            sender: Sender {
+                stream: Arc::clone(&stream),
+                timeout: options.timeout,
+                eol: options.eol,
+                wire: Vec::new(),
+            },
+            receiver: Receiver {
+                stream,
+                timeout: options.timeout,
+                lines: LineBuffer::new(options.eol, options.line_bytes_max),
+                limit: options.line_bytes_max,
+            },
+        })
+    }
+
+    /// Sends one line and waits for one. The whole of it must be done within [`Options::timeout`].
+    ///
+    /// A server that answers twice leaves its second line to the next call: read with [`receive`](Self::receive) what
+    /// is more than one line.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ConnectionError`]; [`Closed`](ConnectionError::Closed) where the connection ended in place of the reply.
+    pub fn ask(&mut self, line: impl AsRef<[u8]>) -> Result<&[u8], ConnectionError> {
+        let deadline = Deadline::after(self.sender.timeout);
+        self.sender.send_by(line.as_ref(), &deadline)?;
+        self.receiver.receive_by(&deadline)?.ok_or(ConnectionError::Closed)
+    }
+
+    /// Sends one line: [`Sender::send`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::send`].
+    pub fn send(&mut self, line: impl AsRef<[u8]>) -> Result<(), ConnectionError> {
+        self.sender.send(line)
+    }
+
+    /// Waits for the next line, without its ending: [`Receiver::receive`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Receiver::receive`].
+    pub fn receive(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
+        self.receiver.receive()
+    }
+
+    /// What has come and has not been received as a line: [`Receiver::unread`].
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        self.receiver.unread()
+    }
+
+    /// Says that nothing more will be sent, and leaves the other direction open: a half-close. To
+    /// [`send`](Self::send) after it fails with [`ConnectionError::Lost`].
+    pub fn finish_sending(&mut self) {
+        self.sender.half_close();
+    }
+
+    /// The two directions, for two threads. The connection closes when both are dropped.
+    ///
+    /// ```no_run
+    /// # let address = "127.0.0.1:8080".parse()?;
+    /// use std::thread;
+    /// use greeter_client::Connection;
+    ///
+    /// let (mut sender, mut receiver) = Connection::connect(&address)?.split();
+    /// let sending = thread::spawn(move || {
+    ///     sender.send("Bob")?;
+    ///     sender.finish();
+    ///     Ok::<(), greeter_client::ConnectionError>(())
+    /// });
+    /// while let Some(reply) = receiver.receive()? {
+    ///     assert_eq!(reply, b"Hello, Bob");
+    /// }
+    /// sending.join().expect("the thread does not panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn split(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+/// The direction in which lines go out; see [`Connection::split`].
+#[derive(Debug)]
+pub struct Sender {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) eol: Eol,
+    /// The line and its ending, so that they leave in one write.
+    wire: Vec<u8>,
+}
+
+impl Sender {
+    /// Adds the ending to `line` and sends both.
+    ///
+    /// # Errors
+    ///
+    /// * [`HoldsLf`](ConnectionError::HoldsLf), and nothing was sent;
+    /// * [`Lost`](ConnectionError::Lost);
+    /// * [`TimedOut`](ConnectionError::TimedOut): the server does not read, and part of the line may have been sent. To
+    ///   keep more lines in flight than it reads at once, use [`Connection::pipeline`].
+    pub fn send(&mut self, line: impl AsRef<[u8]>) -> Result<(), ConnectionError> {
+        let deadline = Deadline::after(self.timeout);
+        self.send_by(line.as_ref(), &deadline)
+    }
+
+    /// Says that nothing more will be sent: the half-close.
+    pub fn finish(self) {
+        self.half_close();
+    }
+
+    fn send_by(&mut self, line: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
+        self.wire.clear();
+        append_line(&mut self.wire, line, self.eol)?;
+        self.stream.write_all(&self.wire, deadline)?;
+        // One huge line must not cost its size for as long as the connection lives.
+        self.wire.clear();
+        self.wire.shrink_to(64 * 1024);
+        Ok(())
+    }
+
+    fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+/// Appends what `line` is on the wire.
+pub(crate) fn append_line(wire: &mut Vec<u8>, line: &[u8], eol: Eol) -> Result<(), ConnectionError> {
+    if memchr::memchr(b'\n', line).is_some() {
+        return Err(ConnectionError::HoldsLf);
+    }
+    wire.extend_from_slice(line);
+    wire.extend_from_slice(eol.bytes());
+    Ok(())
+}
+
+/// The direction in which lines come in; see [`Connection::split`].
+#[derive(Debug)]
+pub struct Receiver {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) timeout: Option<Duration>,
+    lines: LineBuffer,
+    limit: usize,
+}
+
+impl Receiver {
+    /// Waits for the next line, without its ending. `None`: the server has closed, after a whole line or none at all.
+    ///
+    /// # Errors
+    ///
+    /// * [`TimedOut`](ConnectionError::TimedOut): no whole line within [`Options::timeout`]. What has come of it is
+    ///   kept, and another call may wait for the rest;
+    /// * [`Cut`](ConnectionError::Cut): the server closed in the middle of a line. It is never given out as a whole
+    ///   one;
+    /// * [`TooLong`](ConnectionError::TooLong);
+    /// * [`Lost`](ConnectionError::Lost).
+    pub fn receive(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
+        let deadline = Deadline::after(self.timeout);
+        self.receive_by(&deadline)
+    }
+
+    /// What has come and has not been received as a line: whole lines, or the start of one.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        self.lines.unread()
+    }
+
+    pub(crate) fn receive_by(&mut self, deadline: &Deadline) -> Result<Option<&[u8]>, ConnectionError> {
+        loop {
+            match self.lines.take_line() {
+                Ok(Some(line)) => return Ok(Some(self.lines.line(line))),
+                Ok(None) => {}
+                Err(TooLong) => return Err(ConnectionError::TooLong { limit: self.limit }),
+            }
+            match self.stream.read(self.lines.space(), deadline)? {
+                0 => break,
+                count => self.lines.filled(count),
+            }
+        }
+        match self.lines.unread().len() {
+            0 => Ok(None),
+            bytes => Err(ConnectionError::Cut { bytes }),
+        }
+    }
+}

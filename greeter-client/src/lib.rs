@@ -1,0 +1,53 @@
+//! A client for any server that speaks in lines: one line out, one line back.
+//!
+//! ```no_run
+//! use greeter_client::{Address, Connection};
+//!
+//! let address: Address = "127.0.0.1:8080".parse()?;
+//! let mut connection = Connection::connect(&address)?;
+//! assert_eq!(connection.ask("Bob")?, b"Hello, Bob");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Everything blocks, on std's sockets; nothing prints, and nothing ends the process. What may wait has a deadline on
+//! the monotonic clock, and what may grow has a limit: see [`Options`].
+//!
+//! # Three ways to talk
+//!
+//! * [`Connection::ask`]: one line, then its reply. [`Connection::send`] and [`Connection::receive`] are its halves,
+//!   and [`Connection::split`] gives them to two threads.
+//! * [`Connection::pipeline`]: any number of lines go out while their replies come in.
+//! * [`Connection::pipe`]: bytes, not lines: all of an input goes out while everything that comes back goes to an
+//!   output.
+//!
+//! # Lines
+//!
+//! What is sent ends as [`Options::eol`] says. In what is received, LF ends a line, always. Whether a CR directly
+//! before it belongs to the ending depends on the same option: with [`Eol::Lf`] it is part of the line, so that a
+//! reply is never altered; with [`Eol::CrLf`] it is dropped, and a line that ends with LF alone is accepted as it is.
+//! A lone CR is an ordinary byte.
+//!
+//! # Layout
+//!
+//! In the order a line travels: [`Address`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
+//! `stream` (the socket) → `lines` (bytes become lines again); `pipeline` and `pipe` are the two ways to keep many in
+//! flight; [`escape`] is for what will be shown on a terminal.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod connection;
+mod deadline;
+mod error;
+pub mod escape;
+mod lines;
+mod pipe;
+mod pipeline;
+mod stream;
+
+pub use address::{Address, AddressError};
+pub use connection::{Connection, Options, Receiver, Sender};
+pub use error::{ConnectError, ConnectionError};
+pub use lines::{Eol, EolError};
+pub use pipe::{End, PipeError, Piped};
+pub use pipeline::Pipelined;

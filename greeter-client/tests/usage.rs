@@ -1,0 +1,74 @@
+//! What the command says to a command line: no server is needed for any of it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod kit;
+
+use kit::{bare_greeter_client, run};
+
+#[track_caller]
+fn refused(arguments: &[&str], message: &str) {
+    run(&mut bare_greeter_client(arguments)).is(2, "", &format!("error: {message}\nfor more: greeter-client --help\n"));
+}
+
+#[test]
+fn help_goes_to_stdout_and_names_every_command_default_and_exit_code() {
+    let outcome = run(&mut bare_greeter_client(&["--help"]));
+    let help = String::from_utf8(outcome.stdout).unwrap();
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    let words = ["greet", "chat", "pipe", "GREETER_CONNECT", "127.0.0.1:8080", "5s", "lf", "0 ", "2 ", "3 ", "4 "];
+    for word in words {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = format!("greeter-client {}\n", env!("CARGO_PKG_VERSION"));
+    run(&mut bare_greeter_client(&["--version"])).is(0, version, "");
+}
+
+#[test]
+fn a_name_that_holds_a_newline_is_refused() {
+    refused(&["greet", "Ann", "B\u{1b}\nC"], r"a name cannot hold a newline: 'B\e\nC'");
+}
+
+#[test]
+fn a_usage_error_names_what_is_at_fault() {
+    refused(&["greet"], "greet needs a name");
+    refused(&["gret", "Ann"], "unrecognized argument: gret");
+    refused(&["--port", "1"], "unrecognized argument: --port");
+    refused(&["--connect"], "no value provided for option '--connect'");
+    refused(
+        &["--connect=localhost", "greet", "Ann"],
+        "cannot parse option '--connect' with value 'localhost': \
+         'localhost' names no port: write HOST:PORT, as in localhost:8080",
+    );
+    refused(&["--eol=cr"], "cannot parse option '--eol' with value 'cr': write lf or crlf");
+    refused(
+        &["--timeout=0s"],
+        "cannot parse option '--timeout' with value '0s': \
+         nothing can be done in no time: write none for no timeout",
+    );
+}
+
+#[test]
+fn a_bad_address_in_the_environment_is_a_usage_error_that_names_the_variable() {
+    let mut command = bare_greeter_client(&["greet", "Ann"]);
+    run(command.env("GREETER_CONNECT", "h:0")).is(
+        2,
+        "",
+        "error: GREETER_CONNECT: 'h:0' has no usable port: write HOST:PORT with a port from 1 to 65535\n\
+         for more: greeter-client --help\n",
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_utf8_is_a_usage_error() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let mut command = bare_greeter_client(&["greet"]);
+    let outcome = run(command.arg(OsStr::from_bytes(b"B\xffb")));
+    outcome.is(2, "", "error: argument 'B\u{fffd}b' is not valid UTF-8\nfor more: greeter-client --help\n");
+}
