@@ -80,6 +80,8 @@ pub trait Responder: Send + Sync + 'static {
     }
 
     /// The client is gone, and so is its connection. By default, the session is dropped.
+    ///
+    /// Where a shutdown ran out of time, sessions of lines that were still with a worker are dropped without this call.
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {
         let _ = (session, reason);
     }

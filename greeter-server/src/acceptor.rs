@@ -125,30 +125,47 @@ impl<S> Acceptor<S> {
             DoorState::Paused { .. } => true,
             DoorState::Busy => false,
         };
-        self.doors[door].state = DoorState::Busy;
+        match self.let_in_turn(door) {
+            Ok(state) => self.doors[door].state = state,
+            Err(error) => {
+                self.doors[door].state = DoorState::Paused { until: Instant::now() + PAUSE };
+                if !was_paused {
+                    tracing::warn!(%error, "Cannot accept connections for now.");
+                }
+            }
+        }
+    }
+
+    /// Lets clients in until nobody is there or others should have a turn, and tells which.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot go on; or when a whole turn went by with nothing but errors, whatever they mean.
+    fn let_in_turn(&mut self, door: usize) -> io::Result<DoorState> {
+        let mut someone_came = false;
+        let mut last_error = None;
         for _ in 0..TURN_CLIENTS {
             let error = match self.doors[door].listener.accept() {
                 Ok((socket, peer)) => {
                     self.hand_over(socket, peer);
+                    someone_came = true;
                     continue;
                 }
                 Err(error) => error,
             };
-            match Trouble::of(&error) {
-                Trouble::NobodyThere => {
-                    self.doors[door].state = DoorState::Quiet;
-                    return;
-                }
-                Trouble::ThatClient => self.counters.accept_errors.add(1),
-                Trouble::System => {
-                    self.counters.accept_errors.add(1);
-                    self.doors[door].state = DoorState::Paused { until: Instant::now() + PAUSE };
-                    if !was_paused {
-                        tracing::warn!(%error, "Cannot accept connections for now.");
-                    }
-                    return;
-                }
+            let trouble = Trouble::of(&error);
+            if trouble == Trouble::NobodyThere {
+                return Ok(DoorState::Quiet);
             }
+            self.counters.accept_errors.add(1);
+            if trouble == Trouble::System {
+                return Err(error);
+            }
+            last_error = Some(error);
+        }
+        match last_error {
+            Some(error) if !someone_came => Err(error),
+            _ => Ok(DoorState::Busy),
         }
     }
 
@@ -197,8 +214,7 @@ impl Trouble {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::HostUnreachable
             | ErrorKind::PermissionDenied
-            | ErrorKind::TimedOut
-            | ErrorKind::Unsupported => Self::ThatClient,
+            | ErrorKind::TimedOut => Self::ThatClient,
             _ => Self::System,
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Inbox<M> {
 struct Bell {
     waker: Waker,
     is_asleep: AtomicBool,
+    /// The thread has ended.
+    is_abandoned: AtomicBool,
 }
 
 /// The token of the event by which a wake-up shows. Whoever polls gives no socket this one.
@@ -38,12 +40,18 @@ pub(crate) const MAIL: Token = Token(usize::MAX);
 /// Makes a mailbox for a thread, and what that thread polls.
 pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
     let poll = Poll::new()?;
-    let bell = Arc::new(Bell { waker: Waker::new(poll.registry(), MAIL)?, is_asleep: AtomicBool::new(false) });
+    let waker = Waker::new(poll.registry(), MAIL)?;
+    let bell = Arc::new(Bell { waker, is_asleep: AtomicBool::new(false), is_abandoned: AtomicBool::new(false) });
     let (sender, receiver) = crossbeam_channel::unbounded();
     Ok((Mailbox { sender, bell: Arc::clone(&bell) }, Inbox { receiver, bell }, poll))
 }
 
 impl<M> Mailbox<M> {
+    /// Whether the thread still reads its mail.
+    pub(crate) fn is_read(&self) -> bool {
+        !self.bell.is_abandoned.load(Ordering::Relaxed)
+    }
+
     /// Sends a letter. To a thread that has ended it goes nowhere.
     pub(crate) fn send(&self, letter: M) {
         if self.sender.send(letter).is_ok() {
@@ -83,6 +91,12 @@ impl<M> Inbox<M> {
     /// The letter that came first.
     pub(crate) fn next_letter(&self) -> Option<M> {
         self.receiver.try_recv().ok()
+    }
+}
+
+impl<M> Drop for Inbox<M> {
+    fn drop(&mut self) {
+        self.bell.is_abandoned.store(true, Ordering::Relaxed);
     }
 }
 

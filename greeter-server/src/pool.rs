@@ -56,7 +56,8 @@ impl<R: Responder> Placement<R> {
     }
 }
 
-/// A worker's life: errands, until every connection thread is gone and no errand is left.
+/// A worker's life: errands, until every connection thread is gone and no errand is left. A job whose connection thread is gone,
+/// since a shutdown ran out of time, is not worth answering any more.
 pub(crate) fn work<R: Responder>(
     responder: &Arc<R>,
     errands: &Receiver<Errand<R::Session>>,
@@ -64,7 +65,10 @@ pub(crate) fn work<R: Responder>(
 ) {
     for errand in errands {
         match errand {
-            Errand::Answer { job, home } => homes[home].send(Mail::Answered(answer(responder, job))),
+            Errand::Answer { job, home } if homes[home].is_read() => {
+                homes[home].send(Mail::Answered(answer(responder, job)));
+            }
+            Errand::Answer { .. } => {}
             Errand::Farewell(farewell) => say(responder, farewell),
         }
     }
