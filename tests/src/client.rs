@@ -1,0 +1,143 @@
+//! A client as plain as can be: a socket whose every wait has an end.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// How long a test waits for what should come at once. Long, since machines are slow at times, and only ever waited out by
+/// a test that fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection to a server under test. Everything panics that does not go as it should.
+#[derive(Debug)]
+pub struct Client {
+    socket: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).expect("the server accepts"))
+    }
+
+    /// Connects with a receive buffer as small as the system allows.
+    pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
+        socket.set_recv_buffer_size(1).expect("a buffer may be small");
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::over(socket.into())
+    }
+
+    fn over(socket: TcpStream) -> Self {
+        socket.set_nodelay(true).expect("a socket can be set up");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a socket can be set up");
+        Self { socket, received: Vec::new() }
+    }
+
+    /// Our own address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a connected socket has an address")
+    }
+
+    /// Another handle to send with, while this one receives.
+    pub fn sender(&self) -> Self {
+        Self { socket: self.socket.try_clone().expect("a socket can be shared"), received: Vec::new() }
+    }
+
+    /// Sends bytes.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket.write_all(bytes.as_ref()).expect("the server takes what we send");
+    }
+
+    /// Sends as many of these bytes as the system takes until it has taken none for this long, and tells how many.
+    pub fn send_until_stuck(&mut self, bytes: &[u8], stuck_after: Duration) -> usize {
+        self.socket.set_write_timeout(Some(stuck_after)).expect("a socket can be set up");
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.socket.write(&bytes[sent..]) {
+                Ok(more) => sent += more,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+                Err(error) => panic!("cannot send: {error}"),
+            }
+        }
+        sent
+    }
+
+    /// Stops sending.
+    pub fn finish_sending(&self) {
+        self.socket.shutdown(Shutdown::Write).expect("the connection is open");
+    }
+
+    /// The next line, with its ending; none at the end of the stream.
+    pub fn line(&mut self) -> Option<Vec<u8>> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.received[searched..]) {
+                let rest = self.received.split_off(searched + end + 1);
+                return Some(std::mem::replace(&mut self.received, rest));
+            }
+            searched = self.received.len();
+            if self.receive_some() == 0 {
+                assert!(self.received.is_empty(), "an unfinished line: {:?}", self.received.escape_ascii().to_string());
+                return None;
+            }
+        }
+    }
+
+    /// The next line, as text.
+    pub fn text(&mut self) -> String {
+        let line = self.line().expect("the server still answers");
+        String::from_utf8(line).expect("a reply is text")
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.received.len() < count {
+            assert!(self.receive_some() > 0, "the server has closed");
+        }
+        let rest = self.received.split_off(count);
+        std::mem::replace(&mut self.received, rest)
+    }
+
+    /// Everything up to the end of the stream.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.receive_some() > 0 {}
+        std::mem::take(&mut self.received)
+    }
+
+    /// Sends a line and reads its reply.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\n"));
+        self.text()
+    }
+
+    /// Closes with a reset.
+    pub fn reset(self) {
+        SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).expect("a socket can be set up");
+    }
+
+    fn receive_some(&mut self) -> usize {
+        let mut buffer = [0; 16 * 1024];
+        let bytes = self.socket.read(&mut buffer).expect("the server answers in time, and does not reset");
+        self.received.extend_from_slice(&buffer[..bytes]);
+        bytes
+    }
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+///
+/// When it is not so after long enough.
+#[track_caller]
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,69 @@
+//! What the tests of greeter and its measurements have in common.
+
+pub mod client;
+pub mod process;
+pub mod puppet;
+
+use greeter_server::{Builder, Greeter, Responder, Server, ServerHandle};
+
+/// Both answers to where jobs are answered, by the number of workers.
+pub const PLACEMENTS: [usize; 2] = [0, 2];
+
+/// A greeting server in this process, on a free port.
+pub fn greeter(workers: usize) -> ServerHandle {
+    spawn(Server::builder().workers(workers))
+}
+
+/// Any server in this process, on a free port.
+///
+/// # Panics
+///
+/// When it cannot be had.
+pub fn spawn<R: Responder>(builder: Builder<R>) -> ServerHandle {
+    let server = builder.bind("127.0.0.1:0").expect("loopback has a free port");
+    server.spawn().expect("threads can be had")
+}
+
+/// A builder for a greeting server.
+pub fn builder() -> Builder<Greeter> {
+    Server::builder()
+}
+
+/// Makes room for tests that open many sockets.
+///
+/// # Panics
+///
+/// When the limit cannot be raised to what the system allows.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a soft limit may be raised");
+}
+
+/// Whether a program is not there; then whoever needs it says so and is done. In CI, where it was installed, that is an error.
+///
+/// # Panics
+///
+/// When it is missing and the environment says `CI=true`.
+pub fn missing_program(program: &str, package: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_missing = !std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if is_missing {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing: install {package}");
+        // Not by way of the test harness, which shows only what a failed test says.
+        let message = format!("\nSKIPPED, since {program} is missing: install the Debian package {package}\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
+    }
+    is_missing
+}
+
+/// The Rust in the documents, as documentation tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/protocol.md")]
+    struct Protocol;
+    #[doc = include_str!("../../docs/architecture.md")]
+    struct Architecture;
+}

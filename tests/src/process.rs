@@ -1,0 +1,162 @@
+//! Programs of this workspace as processes of their own.
+
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The path of `greeter-server`, built as whoever asks was built.
+pub fn greeter_server() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("greeter-server", "greeter-server"))
+}
+
+/// The path of `greeter-client`, built as whoever asks was built.
+pub fn greeter_client() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("greeter-client", "greeter-client"))
+}
+
+/// Builds a binary of the workspace, in the profile of this process, and tells where it is.
+///
+/// # Panics
+///
+/// When that fails.
+pub fn build(package: &str, binary: &str) -> PathBuf {
+    let exe = env::current_exe().expect("a process has a program");
+    let ancestors = exe.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name != "deps"));
+    let folder = ancestors.expect("cargo puts programs into a folder of their profile");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = folder.parent().expect("the folder of a profile is in the target folder");
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", package, "--bin", binary, "--profile", profile, "--target-dir"]);
+    let status = command.arg(target).status().expect("cargo can be started");
+    assert!(status.success(), "cannot build {binary}");
+    folder.join(binary)
+}
+
+/// A server as a process. Ends with its value.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    log: Option<JoinHandle<String>>,
+}
+
+impl ServerProcess {
+    /// Starts `greeter-server` on a free port, with these arguments besides.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(&[&["--listen", "127.0.0.1:0"], arguments].concat())
+    }
+
+    /// Starts `greeter-server` with just these arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut command = Command::new(greeter_server());
+        command.args(arguments);
+        Self::start_command(command)
+    }
+
+    /// Starts a server that says `listening on ADDRESS` once it does.
+    ///
+    /// # Panics
+    ///
+    /// When it ends before it says so.
+    pub fn start_command(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a server can be started");
+        let mut stderr = child.stderr.take().expect("stderr is a pipe");
+        let log = thread::spawn(move || {
+            let mut text = Vec::new();
+            stderr.read_to_end(&mut text).expect("a log can be read");
+            String::from_utf8(text).expect("a log is text")
+        });
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a server's output can be read");
+        let address = line.trim_end().strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        let Some(address) = address else {
+            panic!("the server said {line:?}; its log: {}", log.join().expect("the log is read"));
+        };
+        Self { child, addresses: vec![address], log: Some(log) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(pid(&self.child), signal).expect("the process is still ours");
+    }
+
+    /// Waits for its end, and gives what it logged.
+    ///
+    /// # Panics
+    ///
+    /// When it has not ended after this long.
+    pub fn wait(&mut self, at_most: Duration) -> (ExitStatus, String) {
+        let deadline = Instant::now() + at_most;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own process can be waited for") {
+                let log = self.log.take().map(|log| log.join().expect("the log is read"));
+                return (status, log.unwrap_or_default());
+            }
+            assert!(Instant::now() < deadline, "the server has not ended after {at_most:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("the process lives").count()
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives").count()
+    }
+
+    /// The memory it occupies, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes are a number") * 1024
+    }
+
+    /// The processor time it has used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process lives");
+        // The name of the program may hold blanks; what follows its bracket does not. See proc_pid_stat(5).
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("there is a name").split_ascii_whitespace().collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().expect("ticks are a number");
+        Duration::from_millis((ticks(11) + ticks(12)) * 1000 / rustix::param::clock_ticks_per_second())
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing left to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}

@@ -1,0 +1,64 @@
+//! Clients that come and go, in every rude way there is, leave nothing behind.
+
+use std::thread;
+
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::process::ServerProcess;
+use greeter_tests::{PLACEMENTS, raise_descriptor_limit};
+
+const CONNECTIONS: usize = 20_000;
+const THREADS: usize = 4;
+const MIB: u64 = 1024 * 1024;
+
+#[test]
+fn twenty_thousand_rude_clients_leave_nothing_behind() {
+    raise_descriptor_limit();
+    for workers in PLACEMENTS {
+        let server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
+        // The first round brings what stays: slots and buffers for as many as were ever here at the same time.
+        let idle = server.descriptors();
+        rude_clients(&server);
+        wait_until("all descriptors are closed", || server.descriptors() <= idle);
+        let (threads, memory) = (server.threads(), server.resident_bytes());
+        rude_clients(&server);
+        wait_until("all descriptors are closed", || server.descriptors() <= idle);
+        assert_eq!(server.threads(), threads);
+        assert_eq!(half_closed_sockets(server.address().port()), 0);
+        let grown = server.resident_bytes().saturating_sub(memory);
+        assert!(grown <= 2 * MIB, "{grown} bytes more");
+        assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
+    }
+}
+
+fn rude_clients(server: &ServerProcess) {
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..CONNECTIONS / THREADS).for_each(|n| rude_client(server, n)));
+        }
+    });
+}
+
+fn rude_client(server: &ServerProcess, kind: usize) {
+    let mut client = Client::connect(server.address());
+    match kind % 4 {
+        0 => drop(client),
+        1 => client.send("half a li"),
+        2 => {
+            client.send("Bob\nAnn\n");
+            client.reset();
+        }
+        // Closed with the reply unread.
+        _ => client.send("Bob\n"),
+    }
+}
+
+/// Sockets of this port on which the other end has closed and ours has not: see proc_net_tcp(5).
+fn half_closed_sockets(port: u16) -> usize {
+    const CLOSE_WAIT: &str = "08";
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the system has a table of sockets");
+    let is_ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == CLOSE_WAIT
+    };
+    table.lines().skip(1).filter(is_ours).count()
+}

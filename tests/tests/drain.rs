@@ -1,0 +1,158 @@
+//! Stopping answers what has arrived, says goodbye to everyone, and accounts for every line.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::process::ServerProcess;
+use greeter_tests::puppet::Puppet;
+use greeter_tests::{PLACEMENTS, builder, spawn};
+use rustix::process::Signal;
+
+const CLIENTS: u64 = 50;
+const DEPTH: u64 = 20;
+
+/// Thirty times: fifty clients with twenty lines on their way each, and a stop in the middle of it.
+#[test]
+fn every_line_that_was_received_is_answered_before_the_end() {
+    for round in 0..30_u64 {
+        let server = spawn(builder().workers(50).responder(Puppet::default()));
+        let address = server.local_addr();
+        let replies_read = AtomicU64::new(0);
+        let report = thread::scope(|scope| {
+            for number in 0..CLIENTS {
+                let client = Client::connect(address);
+                let replies_read = &replies_read;
+                scope.spawn(move || replies_read.fetch_add(pipeline(client, number), Ordering::Relaxed));
+            }
+            // Anywhere between the first replies and well into the stream.
+            wait_until("replies flow", || server.stats().replies > round * 40);
+            let report = server.shutdown(Duration::from_secs(20));
+            assert!(TcpStream::connect(address).is_err(), "nobody is let in after the end");
+            report
+        });
+        let stats = report.stats;
+        assert_eq!(stats.lines, stats.replies + stats.discarded);
+        assert_eq!(stats.discarded, 0, "{report:?}");
+        assert_eq!((report.overran, report.threads_left, stats.live()), (0, 0, 0));
+        assert_eq!(replies_read.into_inner(), stats.replies, "what was sent was read");
+    }
+}
+
+/// Keeps so many lines on their way, checks the replies, and tells how many there were before the end of the stream.
+fn pipeline(mut client: Client, number: u64) -> u64 {
+    client.send((0..DEPTH).map(|n| format!("sleep 20 {number}-{n}\n")).collect::<String>());
+    for n in 0.. {
+        match client.line() {
+            Some(line) => assert_eq!(line, format!("{number}-{n}\n").into_bytes()),
+            None => return n,
+        }
+        client.send(format!("sleep 20 {number}-{}\n", n + DEPTH));
+    }
+    unreachable!("the server ends")
+}
+
+#[test]
+fn sigterm_drains_and_exits_with_0() {
+    for workers in ["0", "2"] {
+        let mut server = ServerProcess::start(&["--work", "10ms", "--workers", workers]);
+        let mut idle = Client::connect(server.address());
+        assert_eq!(idle.ask("Ann"), "Hello, Ann\n");
+        let mut busy = Client::connect(server.address());
+        busy.send("Bob\n".repeat(20));
+        assert_eq!(busy.text(), "Hello, Bob\n");
+        server.signal(Signal::TERM);
+        assert_eq!(busy.rest(), b"Hello, Bob\n".repeat(19));
+        assert_eq!(idle.line(), None);
+        drop((idle, busy));
+        let (status, log) = server.wait(Duration::from_secs(10));
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("Server has stopped.") && log.contains("discarded=0"), "{log}");
+    }
+}
+
+#[test]
+fn clients_that_do_not_go_are_not_waited_for_long() {
+    let server = spawn(builder());
+    let mut stays = Client::connect(server.local_addr());
+    assert_eq!(stays.ask("Bob"), "Hello, Bob\n");
+    let report = server.shutdown(Duration::from_secs(60));
+    assert!(report.took < Duration::from_secs(30), "{report:?}");
+    assert_eq!((report.overran, report.discarded), (0, 0));
+    assert_eq!(stays.line(), None);
+}
+
+#[test]
+fn what_is_not_done_by_the_deadline_is_cut_off_and_counted() {
+    for workers in PLACEMENTS {
+        let server = spawn(builder().workers(workers).connection_threads(1).responder(Puppet::default()));
+        let mut client = Client::connect(server.local_addr());
+        client.send("sleep 30 0\n".repeat(200));
+        assert_eq!(client.text(), "0\n");
+        let report = server.shutdown(Duration::from_millis(300));
+        assert_eq!((report.overran, report.threads_left), (1, 0), "{report:?}");
+        assert!(report.discarded > 0);
+        assert_eq!(report.stats.lines, 200);
+        assert_eq!(report.stats.lines, report.stats.replies + report.stats.discarded);
+    }
+}
+
+#[test]
+fn a_responder_that_does_not_come_back_is_left_behind() {
+    let server = spawn(builder().workers(1).responder(Puppet::default()));
+    let mut client = Client::connect(server.local_addr());
+    client.send("sleep 5000 late\n");
+    wait_until("the line is received", || server.stats().lines == 1);
+    let report = server.shutdown(Duration::from_millis(100));
+    assert_eq!((report.overran, report.discarded, report.threads_left), (1, 1, 1), "{report:?}");
+}
+
+/// Ten seconds of work are waiting when time is up, but nobody is left to read the replies.
+#[test]
+fn jobs_that_wait_for_a_worker_at_the_deadline_are_not_answered() {
+    const LINES: u64 = 50;
+    let server = spawn(builder().workers(1).responder(Puppet::default()));
+    let mut clients: Vec<_> = (0..LINES).map(|_| Client::connect(server.local_addr())).collect();
+    clients.iter_mut().for_each(|client| client.send("sleep 200 late\n"));
+    wait_until("all lines are received", || server.stats().lines == LINES);
+    let report = server.shutdown(Duration::from_millis(100));
+    assert_eq!(report.threads_left, 0, "{report:?}");
+    assert_eq!(report.replies + report.discarded, LINES);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut server = ServerProcess::start(&["--work", "60s", "--workers", "1"]);
+    let mut client = Client::connect(server.address());
+    client.send("Bob\n");
+    wait_until("the worker is busy", || server.cpu_time() > Duration::from_millis(50));
+    server.signal(Signal::TERM);
+    wait_until("nobody is let in any more", || TcpStream::connect(server.address()).is_err());
+    let start = Instant::now();
+    server.signal(Signal::INT);
+    let (status, _) = server.wait(Duration::from_secs(10));
+    assert!(!status.success() && start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn lines_left_unanswered_show_in_the_exit_code() {
+    let mut server = ServerProcess::start(&["--work", "400ms", "--workers", "1", "--drain", "100ms"]);
+    let mut client = Client::connect(server.address());
+    client.send("Bob\n".repeat(10));
+    assert_eq!(client.text(), "Hello, Bob\n");
+    server.signal(Signal::TERM);
+    let (status, log) = server.wait(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(3), "{log}");
+}
+
+#[test]
+fn a_dropped_handle_stops_its_server() {
+    let server = spawn(builder());
+    let address = server.local_addr();
+    let mut client = Client::connect(address);
+    assert_eq!(client.ask("Bob"), "Hello, Bob\n");
+    drop(server);
+    assert!(TcpStream::connect(address).is_err());
+}

@@ -1,0 +1,77 @@
+//! Many lines at once come back in order, and nothing gets stuck.
+
+use std::thread;
+use std::time::Duration;
+
+use greeter_tests::client::Client;
+use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
+
+fn names(count: usize) -> String {
+    (0..count).map(|n| format!("guest {n}\n")).collect()
+}
+
+#[track_caller]
+fn assert_greeted(client: &mut Client, count: usize) {
+    for n in 0..count {
+        assert_eq!(client.text(), format!("Hello, guest {n}\n"));
+    }
+}
+
+#[test]
+fn ten_thousand_lines_in_one_write_read_at_once() {
+    for workers in PLACEMENTS {
+        let server = greeter(workers);
+        let mut client = Client::connect(server.local_addr());
+        let mut sender = client.sender();
+        let send = thread::spawn(move || sender.send(names(10_000)));
+        assert_greeted(&mut client, 10_000);
+        send.join().expect("everything is sent");
+    }
+}
+
+#[test]
+fn ten_thousand_lines_read_only_once_all_are_sent() {
+    for workers in PLACEMENTS {
+        let server = greeter(workers);
+        let mut client = Client::connect(server.local_addr());
+        client.send(names(10_000));
+        assert_greeted(&mut client, 10_000);
+    }
+}
+
+#[test]
+fn ten_thousand_lines_in_segments() {
+    for workers in PLACEMENTS {
+        let server = greeter(workers);
+        let mut client = Client::connect(server.local_addr());
+        let mut sender = client.sender();
+        let send = thread::spawn(move || names(10_000).as_bytes().chunks(1448).for_each(|piece| sender.send(piece)));
+        assert_greeted(&mut client, 10_000);
+        send.join().expect("everything is sent");
+    }
+}
+
+/// Few workers, small buffers, and readers that cannot keep up: whoever waits for whom must not be a circle.
+#[test]
+fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
+    const LINES: usize = 5_000;
+    for workers in [1, 2] {
+        let server = spawn(builder().workers(workers).connection_threads(1));
+        thread::scope(|scope| {
+            for number in 0..8 {
+                let mut client = Client::connect_with_small_buffer(server.local_addr());
+                let mut sender = client.sender();
+                scope.spawn(move || sender.send(names(LINES)));
+                scope.spawn(move || {
+                    for n in 0..LINES {
+                        assert_eq!(client.text(), format!("Hello, guest {n}\n"));
+                        if number % 2 == 0 && n % 100 == 0 {
+                            thread::sleep(Duration::from_millis(5));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(server.stats().lines, 8 * LINES as u64);
+    }
+}
