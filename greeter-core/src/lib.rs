@@ -22,6 +22,8 @@
 //! The files follow a request: [bytes become lines](Line), the lines of one read are a [`ClientJob`], a [`Responder`]
 //! answers its lines into a [`Reply`] for a [`Slice`] of time, and the [`Connection`] holds it all together.
 
+#![forbid(unsafe_code)]
+
 mod connection;
 mod greeter;
 mod job;

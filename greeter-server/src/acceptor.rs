@@ -119,53 +119,43 @@ impl<S> Acceptor<S> {
 
     /// Lets in one turn's share of those who are at this door, if there may be any.
     fn let_in(&mut self, door: usize) {
-        let was_paused = match self.doors[door].state {
+        match self.doors[door].state {
             DoorState::Quiet => return,
             DoorState::Paused { until } if Instant::now() < until => return,
-            DoorState::Paused { .. } => true,
-            DoorState::Busy => false,
-        };
-        match self.let_in_turn(door) {
-            Ok(state) => self.doors[door].state = state,
-            Err(error) => {
-                self.doors[door].state = DoorState::Paused { until: Instant::now() + PAUSE };
-                if !was_paused {
-                    tracing::warn!(%error, "Cannot accept connections for now.");
+            DoorState::Paused { .. } | DoorState::Busy => {}
+        }
+        let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
+        for _ in 0..TURN_CLIENTS {
+            match self.doors[door].listener.accept() {
+                Ok((socket, peer)) => {
+                    self.hand_over(socket, peer);
+                    turn = Ok(());
                 }
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::NobodyThere => return self.doors[door].state = DoorState::Quiet,
+                    Trouble::ThatClient => {
+                        self.counters.accept_errors.add(1);
+                        turn = turn.or(Err(error));
+                    }
+                    Trouble::System => {
+                        self.counters.accept_errors.add(1);
+                        return self.pause(door, &error);
+                    }
+                },
             }
+        }
+        match turn {
+            Ok(()) => self.doors[door].state = DoorState::Busy,
+            // A whole turn of nothing but errors: whatever they mean, the next would be no better.
+            Err(error) => self.pause(door, &error),
         }
     }
 
-    /// Lets clients in until nobody is there or others should have a turn, and tells which.
-    ///
-    /// # Errors
-    ///
-    /// When the system cannot go on; or when a whole turn went by with nothing but errors, whatever they mean.
-    fn let_in_turn(&mut self, door: usize) -> io::Result<DoorState> {
-        let mut someone_came = false;
-        let mut last_error = None;
-        for _ in 0..TURN_CLIENTS {
-            let error = match self.doors[door].listener.accept() {
-                Ok((socket, peer)) => {
-                    self.hand_over(socket, peer);
-                    someone_came = true;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let trouble = Trouble::of(&error);
-            if trouble == Trouble::NobodyThere {
-                return Ok(DoorState::Quiet);
-            }
-            self.counters.accept_errors.add(1);
-            if trouble == Trouble::System {
-                return Err(error);
-            }
-            last_error = Some(error);
-        }
-        match last_error {
-            Some(error) if !someone_came => Err(error),
-            _ => Ok(DoorState::Busy),
+    /// Leaves a door alone for a while. Said once, however often it has to be done again at once.
+    fn pause(&mut self, door: usize, error: &io::Error) {
+        let state = DoorState::Paused { until: Instant::now() + PAUSE };
+        if !matches!(std::mem::replace(&mut self.doors[door].state, state), DoorState::Paused { .. }) {
+            tracing::warn!(%error, "Cannot accept connections for now.");
         }
     }
 

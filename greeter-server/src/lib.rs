@@ -22,6 +22,8 @@
 //! its `slots` and drives it as a `client`: socket on one side, state machine on the other. Its jobs go to the `pool`, and come
 //! back through the `mailbox`. The `server` starts them all from what the `builder` was told, and ends them.
 
+#![forbid(unsafe_code)]
+
 mod acceptor;
 mod builder;
 mod client;

@@ -1,5 +1,7 @@
 //! The `greeter-server` binary: arguments, logging, signals, exit code. Everything else is the library's.
 
+#![forbid(unsafe_code)]
+
 #[cfg(not(unix))]
 compile_error!("the binary is for Unix; a program that embeds the library leaves out the feature `cli`");
 

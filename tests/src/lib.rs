@@ -1,5 +1,7 @@
 //! What the tests of greeter and its measurements have in common.
 
+#![forbid(unsafe_code)]
+
 pub mod client;
 pub mod process;
 pub mod puppet;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// The path of `greeter-server`, built as whoever asks was built.
 pub fn greeter_server() -> &'static Path {
@@ -103,6 +103,12 @@ impl ServerProcess {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(pid(&self.child), signal).expect("the process is still ours");
+    }
+
+    /// Allows it so many open files and no more.
+    pub fn limit_descriptors(&self, most: u64) {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(Some(pid(&self.child)), Resource::Nofile, limit).expect("a limit may be lowered");
     }
 
     /// Waits for its end, and gives what it logged.

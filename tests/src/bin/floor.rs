@@ -2,6 +2,8 @@
 //! bare `mio` loop, and nothing that makes a server one that can be left alone: no limit on lines, no back-pressure, no
 //! fairness, no counters, no shutdown. Only for comparison.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::{TcpListener, TcpStream};

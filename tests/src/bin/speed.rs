@@ -2,6 +2,8 @@
 //!
 //! Prints the tables of `docs/speed.md`. Only ratios within one run mean anything: run nothing else meanwhile.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
