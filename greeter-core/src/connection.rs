@@ -98,7 +98,7 @@ impl<S> Connection<S> {
     pub fn wants_input(&self) -> bool {
         match self.phase {
             Phase::Open | Phase::LastRead => {
-                matches!(&self.desk, Desk::Home(job) if job.lines() == 0 && job.replies.is_empty())
+                matches!(&self.desk, Desk::Home(job) if job.lines() == 0 && job.replies.bytes.is_empty())
             }
             Phase::Lingering { .. } => true,
             Phase::Ending { .. } | Phase::Over { .. } => false,
@@ -167,7 +167,7 @@ impl<S> Connection<S> {
         let AnsweredJob(mut job) = answered;
         if let Phase::Over { .. } = self.phase {
             job.forget();
-        } else if job.hang_up {
+        } else if job.replies.hang_up {
             self.account.discarded += job.lines.discard_lines();
             self.phase = Phase::Ending { reason: CloseReason::ByResponder, peer_stopped: self.has_peer_stopped() };
         }
@@ -180,7 +180,7 @@ impl<S> Connection<S> {
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         match &self.desk {
-            Desk::Home(job) => &job.replies[self.written..],
+            Desk::Home(job) => &job.replies.bytes[self.written..],
             Desk::Away { .. } => &[],
         }
     }
@@ -194,10 +194,10 @@ impl<S> Connection<S> {
         assert!(bytes <= self.unsent().len(), "the socket takes what it is given");
         self.written += bytes;
         if let Desk::Home(job) = &mut self.desk
-            && self.written == job.replies.len()
+            && self.written == job.replies.bytes.len()
         {
             self.written = 0;
-            job.replies = Vec::new();
+            job.replies.bytes = Vec::new();
             self.account.replies += std::mem::take(&mut job.answered);
         }
     }
@@ -225,7 +225,7 @@ impl<S> Connection<S> {
     /// What to do about the end. The driver asks when it has nothing else to do for the connection.
     #[must_use]
     pub fn ending(&self) -> Ending {
-        let is_settled = matches!(&self.desk, Desk::Home(job) if job.replies.is_empty() && !job.is_due());
+        let is_settled = matches!(&self.desk, Desk::Home(job) if job.replies.bytes.is_empty() && !job.is_due());
         match self.phase {
             Phase::Ending { reason, peer_stopped: true } if is_settled => Ending::Close(reason),
             Phase::Ending { .. } if is_settled => Ending::FinishSending,
@@ -298,12 +298,12 @@ impl<S> ClientJob<S> {
     /// Whether there is something to answer and nothing to send first.
     fn is_due(&self) -> bool {
         let has_work = self.session.is_none() || self.lines() > 0;
-        has_work && !self.hang_up && self.replies.is_empty()
+        has_work && !self.replies.hang_up && self.replies.bytes.is_empty()
     }
 
     /// Throws away what was asked and what was answered, and tells how many lines that were.
     fn forget(&mut self) -> u32 {
-        self.replies = Vec::new();
+        self.replies.bytes = Vec::new();
         std::mem::take(&mut self.answered) + self.lines.discard_lines()
     }
 }

@@ -13,7 +13,9 @@ pub struct Greeter;
 impl Responder for Greeter {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) {}
+    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
 
     fn respond(&self, _session: &mut (), name: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line([HELLO, name]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::line::{LfInLine, LineBuffer, LineEnding};
 use crate::refusal::Refusal;
-use crate::reply::Reply;
+use crate::reply::{Replies, Reply};
 use crate::responder::{Client, CloseReason, Failure, Responder};
 use crate::slice::Slice;
 
@@ -24,11 +24,9 @@ pub struct ClientJob<S> {
     /// None until the responder was told of the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
-    pub(crate) replies: Vec<u8>,
+    pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
-    /// The responder asked for the connection to be closed behind `replies`.
-    pub(crate) hang_up: bool,
     pub(crate) faults: Faults,
 }
 
@@ -39,8 +37,8 @@ pub struct ClientId(pub u64);
 /// What went wrong on the responder's side while a job was answered.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// How many lines were answered with an internal error.
-    pub lines: u32,
+    /// How many there were: calls that panicked or failed, and replies that broke the framing.
+    pub count: u32,
     /// The first of them, for the log.
     pub first: Option<Fault>,
 }
@@ -73,10 +71,9 @@ impl<S> ClientJob<S> {
             client,
             session: None,
             lines: LineBuffer::new(line_bytes_max),
-            replies: Vec::new(),
+            replies: Replies { bytes: Vec::new(), hang_up: false },
             answered: 0,
-            hang_up: false,
-            faults: Faults { lines: 0, first: None },
+            faults: Faults { count: 0, first: None },
         }
     }
 
@@ -100,7 +97,7 @@ impl<S> ClientJob<S> {
         C: FnMut() -> Duration,
     {
         // Most replies are at least as long as their lines, so this saves most of the growing.
-        self.replies.reserve(self.lines.bytes_waiting());
+        self.replies.bytes.reserve(self.lines.bytes_waiting());
         let mut mark = Mark { replies: 0, ending: LineEnding::default() };
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
@@ -116,12 +113,12 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
         C: FnMut() -> Duration,
     {
-        if self.session.is_none() && !self.hang_up {
+        if self.session.is_none() && !self.replies.hang_up {
             self.connect(responder, mark);
         }
-        while self.lines() > 0 && !self.hang_up {
+        while self.lines() > 0 && !self.replies.hang_up {
             self.answer_line(responder, mark);
-            if self.lines() > 0 && slice.is_over(self.replies.len()) {
+            if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
                 return;
             }
         }
@@ -131,12 +128,12 @@ impl<S> ClientJob<S> {
     where
         R: Responder<Session = S> + ?Sized,
     {
-        *mark = Mark { replies: self.replies.len(), ending: LineEnding::default() };
+        *mark = Mark { replies: self.replies.bytes.len(), ending: LineEnding::default() };
         let mut reply = Reply::new(&mut self.replies, mark.ending);
-        self.session = Some(responder.connect(&self.client, &mut reply));
-        match reply.outcome() {
-            Ok(hang_up) => self.hang_up = hang_up,
-            Err(broken) => self.take_back(responder, mark, broken.into()),
+        let outcome = responder.connect(&self.client, &mut reply).map_err(Fault::Failed);
+        match outcome.and_then(|session| reply.framing().map(|()| session).map_err(Fault::from)) {
+            Ok(session) => self.session = Some(session),
+            Err(fault) => self.take_back(responder, mark, fault),
         }
     }
 
@@ -147,53 +144,70 @@ impl<S> ClientJob<S> {
         let line_bytes_max = self.lines.line_bytes_max();
         let Some(line) = self.lines.next_line() else { return };
         self.answered += 1;
-        *mark = Mark { replies: self.replies.len(), ending: line.ending };
+        *mark = Mark { replies: self.replies.bytes.len(), ending: line.ending };
         let Ok(text) = line.text else {
-            return self.refuse(responder, Refusal::LineTooLong { line_bytes_max }, mark.ending);
+            return self.refuse(responder, Refusal::LineTooLong { line_bytes_max }, mark);
         };
         let session = self.session.as_mut().expect("a client is connected before its first line is answered");
         let mut reply = Reply::new(&mut self.replies, mark.ending);
-        let outcome = match responder.respond(session, text, &mut reply) {
-            Ok(()) => reply.outcome().map_err(Fault::from),
-            Err(failure) => Err(Fault::Failed(failure)),
-        };
-        match outcome {
-            Ok(hang_up) => self.hang_up = hang_up,
-            Err(fault) => self.take_back(responder, mark, fault),
+        let outcome = responder.respond(session, text, &mut reply).map_err(Fault::Failed);
+        if let Err(fault) = outcome.and_then(|()| reply.framing().map_err(Fault::from)) {
+            self.take_back(responder, mark, fault);
         }
     }
 
-    /// Puts one internal error in the place of whatever was said since the mark. Without a session there is no going on.
+    /// Puts a refusal in the place of whatever was said since the mark: the responder's own, or an internal error.
     #[cold]
     fn take_back<R>(&mut self, responder: &R, mark: &Mark, fault: Fault)
     where
         R: Responder<Session = S> + ?Sized,
     {
-        self.replies.truncate(mark.replies);
-        self.refuse(responder, Refusal::InternalError, mark.ending);
-        self.hang_up |= self.session.is_none();
-        self.faults.lines += 1;
-        self.faults.first.get_or_insert(fault);
+        let refusal = match fault.into_refusal() {
+            Ok(refusal) => refusal,
+            Err(fault) => {
+                self.note(fault);
+                Refusal::InternalError
+            }
+        };
+        self.refuse(responder, refusal, mark);
+        // Without a session there is no going on.
+        self.replies.hang_up |= self.session.is_none();
     }
 
     /// Refuses in the responder's words, or in ours where it cannot even do that.
     #[cold]
-    fn refuse<R>(&mut self, responder: &R, refusal: Refusal, ending: LineEnding)
+    fn refuse<R>(&mut self, responder: &R, refusal: Refusal, mark: &Mark)
     where
         R: Responder<Session = S> + ?Sized,
     {
-        let start = self.replies.len();
+        self.replies.bytes.truncate(mark.replies);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut reply = Reply::new(&mut self.replies, ending);
+            let mut reply = Reply::new(&mut self.replies, mark.ending);
             responder.refuse(refusal, &mut reply);
-            reply.outcome()
+            reply.framing()
         }));
-        match outcome {
-            Ok(Ok(hang_up)) => self.hang_up = hang_up,
-            Ok(Err(_)) | Err(_) => {
-                self.replies.truncate(start);
-                Reply::new(&mut self.replies, ending).line(format_args!("error: {refusal}"));
-            }
+        let fault = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(broken)) => Fault::BrokenReply(broken),
+            Err(panic) => Fault::Panicked(panic_message(panic.as_ref())),
+        };
+        self.note(fault);
+        self.replies.bytes.truncate(mark.replies);
+        Reply::new(&mut self.replies, mark.ending).line(format_args!("error: {}", Refusal::InternalError));
+    }
+
+    fn note(&mut self, fault: Fault) {
+        self.faults.count += 1;
+        self.faults.first.get_or_insert(fault);
+    }
+}
+
+impl Fault {
+    /// The refusal that the responder returned, if that is what it did.
+    fn into_refusal(self) -> Result<Refusal, Self> {
+        match self {
+            Self::Failed(failure) => failure.downcast().map(|refusal| *refusal).map_err(Self::Failed),
+            fault => Err(fault),
         }
     }
 }
@@ -219,7 +233,7 @@ impl<S> AnsweredJob<S> {
     /// The replies, as they go out.
     #[must_use]
     pub fn replies(&self) -> &[u8] {
-        &self.0.replies
+        &self.0.replies.bytes
     }
 
     /// What went wrong since this was asked last.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
+use crate::refusal::Refusal;
+
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
 
@@ -79,9 +81,9 @@ impl<'a> Line<'a> {
     ///
     /// # Errors
     ///
-    /// When it is not valid UTF-8.
-    pub const fn to_str(self) -> Result<&'a str, std::str::Utf8Error> {
-        std::str::from_utf8(self.0)
+    /// [`Refusal::NotUtf8`] when it is none; a responder passes that on with `?`, and the client reads it.
+    pub fn to_str(self) -> Result<&'a str, Refusal> {
+        std::str::from_utf8(self.0).map_err(|_| Refusal::NotUtf8)
     }
 }
 

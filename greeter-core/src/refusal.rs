@@ -1,13 +1,33 @@
 //! What a server says when it will not answer a line.
 
+use std::borrow::Cow;
+
 /// Why a line is not answered. The client is told in one line, in the place where the reply would have stood.
 ///
 /// Displayed, it is the reason in words, lower case and without a full stop; what goes out by default is `error: ` and
 /// those words. A [`Responder`](crate::Responder) may [choose others](crate::Responder::refuse).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// A refusal is the client's doing, not a failure: it is not logged and does not count as a fault. A responder refuses by
+/// returning one as its error, which `?` does:
+///
+/// ```
+/// # use greeter_core::{Client, Failure, Line, Refusal, Reply, Responder};
+/// # struct Doubler;
+/// # impl Responder for Doubler {
+/// #     type Session = ();
+/// #     fn connect(&self, _: &Client, _: &mut Reply<'_>) -> Result<(), Failure> { Ok(()) }
+/// fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+///     let number: i64 = line.to_str()?.parse().map_err(|_| Refusal::because("that is no number"))?;
+///     reply.line(format_args!("{}", number * 2));
+///     Ok(())
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The line, without its ending, is longer than the server takes. The session goes on at the next line.
+    /// The line, without its ending, is longer than the server takes. It never came to the responder. The session goes on
+    /// at the next line.
     #[error("line longer than {line_bytes_max} bytes")]
     LineTooLong {
         /// The longest line that is taken, in bytes, without its ending.
@@ -16,8 +36,19 @@ pub enum Refusal {
     /// The line is not valid UTF-8, and the responder takes only text.
     #[error("line is not valid UTF-8")]
     NotUtf8,
+    /// The responder has reasons of its own, in these words. A line feed in them breaks the framing like any other.
+    #[error("{0}")]
+    Because(Cow<'static, str>),
     /// The responder failed or panicked, or its reply held a line feed within a line. What went wrong is the server's to
     /// know, not the client's.
     #[error("internal error")]
     InternalError,
+}
+
+impl Refusal {
+    /// A refusal for this reason: in lower case, without a full stop.
+    #[must_use]
+    pub fn because(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Because(reason.into())
+    }
 }

@@ -15,16 +15,27 @@ use crate::line::{LfInLine, Line, LineEnding};
 /// [`raw`](Self::raw).
 #[derive(Debug)]
 pub struct Reply<'a> {
-    bytes: &'a mut Vec<u8>,
+    replies: &'a mut Replies,
     ending: LineEnding,
-    broken: Result<(), LfInLine>,
-    hang_up: bool,
+    framing: Result<(), LfInLine>,
+}
+
+/// What has been said to a client and not been sent yet.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    pub(crate) bytes: Vec<u8>,
+    /// The connection is to be closed behind these bytes.
+    pub(crate) hang_up: bool,
 }
 
 impl<'a> Reply<'a> {
-    /// A reply that adds to `bytes` and ends its lines with `ending`. The server makes these; a test of a responder may.
-    pub const fn new(bytes: &'a mut Vec<u8>, ending: LineEnding) -> Self {
-        Self { bytes, ending, broken: Ok(()), hang_up: false }
+    pub(crate) const fn new(replies: &'a mut Replies, ending: LineEnding) -> Self {
+        Self { replies, ending, framing: Ok(()) }
+    }
+
+    /// Whether every line was one.
+    pub(crate) const fn framing(&self) -> Result<(), LfInLine> {
+        self.framing
     }
 
     /// Says one line; the ending is added.
@@ -32,15 +43,15 @@ impl<'a> Reply<'a> {
     /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), `format_args!("Hello, {name}")`, and [`Line`]s: one, or an
     /// array of them to be said as one line, which costs no search for LF.
     pub fn line(&mut self, text: impl LineText) {
-        if let Err(error) = text.append_to(self.bytes) {
-            self.broken = Err(error);
+        if let Err(error) = text.append_to(&mut self.replies.bytes) {
+            self.framing = Err(error);
         }
-        self.bytes.extend_from_slice(self.ending.as_bytes());
+        self.replies.bytes.extend_from_slice(self.ending.as_bytes());
     }
 
     /// Says bytes as they are: nothing is added, nothing is checked. The framing is the caller's.
     pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
-        self.bytes.extend_from_slice(bytes.as_ref());
+        self.replies.bytes.extend_from_slice(bytes.as_ref());
     }
 
     /// Ends the lines of this reply that are still to come with `ending`, whatever the request had: for protocols that ask
@@ -49,25 +60,18 @@ impl<'a> Reply<'a> {
         self.ending = ending;
     }
 
-    /// Closes the connection once this reply has been delivered. Lines that the client sent behind this one are not answered.
+    /// Closes the connection once this reply has been delivered. Lines that the client sent behind this one are not answered. It
+    /// stays said, even if the responder fails afterwards and what else it said is taken back.
     pub const fn close(&mut self) {
-        self.hang_up = true;
-    }
-
-    /// What became of the reply: whether it [closes](Self::close) the connection.
-    ///
-    /// # Errors
-    ///
-    /// [`LfInLine`] when a line of it held an LF; then none of it may go out.
-    pub const fn outcome(&self) -> Result<bool, LfInLine> {
-        match self.broken {
-            Ok(()) => Ok(self.hang_up),
-            Err(error) => Err(error),
-        }
+        self.replies.hang_up = true;
     }
 }
 
 /// What [`Reply::line`] takes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the text of a reply line",
+    note = "text and bytes are; for what can be displayed, use `format_args!` or `to_string`"
+)]
 pub trait LineText {
     /// Adds the text to `bytes`, without an ending.
     ///
@@ -131,12 +135,12 @@ mod tests {
 
     #[track_caller]
     fn check(say: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLine>) {
-        let mut bytes = Vec::new();
-        let mut reply = Reply::new(&mut bytes, LineEnding::Lf);
+        let mut replies = Replies::default();
+        let mut reply = Reply::new(&mut replies, LineEnding::Lf);
         say(&mut reply);
-        assert_eq!(reply.outcome(), framing.map(|()| false));
+        assert_eq!(reply.framing(), framing);
         if framing.is_ok() {
-            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+            assert_eq!(String::from_utf8(replies.bytes).unwrap(), expected);
         }
     }
 

@@ -9,7 +9,8 @@ use crate::line::Line;
 use crate::refusal::Refusal;
 use crate::reply::{LineText, Reply};
 
-/// A responder's own trouble with a line: any error. The client reads `error: internal error`, the server's log the error.
+/// What keeps a responder from answering: any error. The client reads `error: internal error`, and the server's log the error;
+/// but where it is a [`Refusal`], the client reads that, and nobody is to blame.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// What a server says to its clients.
@@ -31,9 +32,10 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// # Failing
 ///
 /// An `Err` or a panic costs that client one `error: internal error` line, in the place of the reply, and nothing else: what was
-/// already said to this line is taken back, the session stays as the panic left it, and the next line is answered. After a
-/// panic in `connect` there is no session to go on with, so the connection closes. Panics can only be contained where they
-/// unwind: with `panic = "abort"` they end the process.
+/// already said to this line is taken back, the session stays as the panic left it, and the next line is answered. An `Err`
+/// that holds a [`Refusal`] is told to the client in its own words. Where it is `connect` that fails, there is no session to
+/// go on with, and the connection closes. Panics can only be contained where they unwind: with `panic = "abort"` they end
+/// the process.
 ///
 /// # Example
 ///
@@ -46,8 +48,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// impl Responder for Counter {
 ///     type Session = u64;
 ///
-///     fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> u64 {
-///         0
+///     fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<u64, Failure> {
+///         Ok(0)
 ///     }
 ///
 ///     fn respond(&self, lines: &mut u64, _line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
@@ -63,18 +65,23 @@ pub trait Responder: Send + Sync + 'static {
 
     /// A client is here: makes its session and may say a banner.
     ///
-    /// A banner's lines end with LF unless the reply is [told otherwise](Reply::end_lines_with). To turn the client away, say
-    /// why and [close](Reply::close).
-    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Self::Session;
+    /// A banner's lines end with LF unless the reply is [told otherwise](Reply::end_lines_with).
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps this client from being served, such as a [`Refusal`]. It is told, and the connection closes.
+    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<Self::Session, Failure>;
 
     /// Answers one line, which comes without its ending. Writing nothing is an answer too: the client gets no reply.
     ///
     /// # Errors
     ///
-    /// Whatever kept the responder from answering.
+    /// Whatever keeps the responder from answering.
     fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure>;
 
-    /// Says that a line is not answered and why; by default `error: ` and the reason. Should this panic, the default is said.
+    /// Says that a line is not answered and why; by default `error: ` and the reason. Should this panic or break the framing, the
+    /// client reads `error: internal error`. In a protocol of one line for each connection, this is to
+    /// [close](Reply::close).
     fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
         reply.line(format_args!("error: {refusal}"));
     }
@@ -129,7 +136,7 @@ macro_rules! responder_behind_a_pointer {
         impl<R: Responder + ?Sized> Responder for $pointer<R> {
             type Session = R::Session;
 
-            fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Self::Session {
+            fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
                 R::connect(self, client, reply)
             }
 
@@ -183,18 +190,21 @@ where
 {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) {}
+    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
 
     fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
-        match T::from_line(line) {
-            Ok(line) => reply.line((self.function)(line)),
-            Err(refusal) => self.refuse(refusal, reply),
-        }
+        reply.line((self.function)(T::from_line(line)?));
         Ok(())
     }
 }
 
 /// What the function of [`respond_with`] may take: `str` or `[u8]`.
+#[diagnostic::on_unimplemented(
+    message = "a line cannot be taken as `{Self}`",
+    note = "a function that answers takes `&str` or `&[u8]`; say which: `|line: &str| …`"
+)]
 pub trait FromLine {
     /// The line as this type.
     ///
@@ -206,7 +216,7 @@ pub trait FromLine {
 
 impl FromLine for str {
     fn from_line(line: Line<'_>) -> Result<&Self, Refusal> {
-        line.to_str().map_err(|_| Refusal::NotUtf8)
+        line.to_str()
     }
 }
 

@@ -52,9 +52,10 @@ struct Status;
 impl Responder for Status {
     type Session = ();
 
-    fn connect(&self, _: &Client, reply: &mut Reply<'_>) {
+    fn connect(&self, _: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line("up");
         reply.close();
+        Ok(())
     }
 
     fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
@@ -145,8 +146,8 @@ struct Doorman(Mutex<Vec<String>>);
 impl Responder for Doorman {
     type Session = String;
 
-    fn connect(&self, client: &Client, _: &mut Reply<'_>) -> String {
-        client.peer.to_string()
+    fn connect(&self, client: &Client, _: &mut Reply<'_>) -> Result<String, Failure> {
+        Ok(client.peer.to_string())
     }
 
     fn respond(&self, _: &mut String, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {

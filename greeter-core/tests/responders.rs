@@ -4,7 +4,7 @@ mod kit;
 
 use std::sync::Arc;
 
-use greeter_core::{Client, Failure, Greeter, Line, LineEnding, Refusal, Reply, Responder, respond_with};
+use greeter_core::{Client, Failure, Greeter, Line, LineEnding, Refusal, Reply, Responder, Slice, respond_with};
 use kit::{Script, check_script, connection, drive, replies};
 
 #[test]
@@ -28,6 +28,66 @@ fn a_failure_costs_one_line_and_nothing_else() {
 }
 
 #[test]
+fn a_refusal_is_said_in_its_words_and_is_no_fault() {
+    check_script(
+        "a\nrefuse\r\n\u{ff}\nb\n",
+        "you said a\nerror: as the client wishes\r\nyou said \u{ff}\nyou said b\n",
+    );
+    let mut connection = connection();
+    connection.received(b"refuse\n\xff\n");
+    let job = connection.take_job().unwrap();
+    let mut answered = job.answer(&Script, Slice::endless());
+    assert_eq!(answered.replies(), b"error: as the client wishes\nerror: line is not valid UTF-8\n");
+    assert_eq!(answered.take_faults().count, 0);
+}
+
+#[test]
+fn who_fails_after_asking_to_close_still_closes() {
+    check_script("quit-fail\nb\n", "error: internal error\n");
+}
+
+/// Lets in only those who come from its own network.
+struct Exclusive;
+
+impl Responder for Exclusive {
+    type Session = ();
+
+    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        reply.line("welcome");
+        if client.peer.ip().is_loopback() { Ok(()) } else { Err(Refusal::because("members only").into()) }
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        unreachable!("nobody came in")
+    }
+}
+
+#[test]
+fn a_client_may_be_turned_away_at_the_door() {
+    assert_eq!(replies(&Exclusive, [&b"Bob\n"[..]]), b"error: members only\n");
+}
+
+/// Cannot even refuse without a mistake.
+struct Sloppy;
+
+impl Responder for Sloppy {
+    type Session = ();
+
+    fn connect(&self, _: &Client, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Err(Refusal::because(format!("two\nlines about {}", line.to_str()?)).into())
+    }
+}
+
+#[test]
+fn a_refusal_that_breaks_the_framing_does_not_go_out() {
+    assert_eq!(replies(&Sloppy, [&b"a\nb\n"[..]]), b"error: internal error\nerror: internal error\n");
+}
+
+#[test]
 fn the_session_outlives_a_panic() {
     check_script("a\npanic\nhistory\n", "you said a\nerror: internal error\n192.0.2.1:4000 came,a,panic,history\n");
 }
@@ -39,9 +99,9 @@ fn what_failed_is_reported_with_the_job() {
     let job = connection.take_job().unwrap();
     let mut answered = job.answer(&Script, greeter_core::Slice::endless());
     let faults = answered.take_faults();
-    assert_eq!(faults.lines, 3);
+    assert_eq!(faults.count, 3);
     assert_eq!(faults.first.unwrap().to_string(), "the responder failed: as the client wishes");
-    assert_eq!(answered.take_faults().lines, 0);
+    assert_eq!(answered.take_faults().count, 0);
 }
 
 /// Panics wherever it can.
@@ -50,7 +110,7 @@ struct Hopeless;
 impl Responder for Hopeless {
     type Session = ();
 
-    fn connect(&self, _: &Client, reply: &mut Reply<'_>) {
+    fn connect(&self, _: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line("welcome, and");
         panic!("no session")
     }
@@ -76,9 +136,10 @@ struct Mail;
 impl Responder for Mail {
     type Session = ();
 
-    fn connect(&self, _: &Client, reply: &mut Reply<'_>) {
+    fn connect(&self, _: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.end_lines_with(LineEnding::CrLf);
         reply.line("220 here");
+        Ok(())
     }
 
     fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
@@ -89,7 +150,7 @@ impl Responder for Mail {
     fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
         match refusal {
             Refusal::LineTooLong { .. } => reply.line("500 line too long"),
-            _ => reply.line(format_args!("451 {refusal}")),
+            refusal => reply.line(format_args!("451 {refusal}")),
         }
     }
 }

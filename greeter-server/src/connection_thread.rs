@@ -272,8 +272,8 @@ fn finish_sending<S>(client: &mut Client<S>, key: Key, lingering: &mut VecDeque<
 fn report_faults<S>(job: &mut AnsweredJob<S>, peer: SocketAddr, counters: &Counters) {
     let faults = job.take_faults();
     if let Some(error) = faults.first {
-        counters.faults.add(faults.lines.into());
-        tracing::error!(%peer, %error, lines = faults.lines, "Responder failed.");
+        counters.faults.add(faults.count.into());
+        tracing::error!(%peer, %error, count = faults.count, "Responder failed.");
     }
 }
 

@@ -29,7 +29,7 @@ impl<R> Expensive<R> {
 impl<R: Responder> Responder for Expensive<R> {
     type Session = R::Session;
 
-    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Self::Session {
+    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
         self.responder.connect(client, reply)
     }
 

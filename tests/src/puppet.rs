@@ -14,7 +14,9 @@ pub struct Puppet {
 impl Responder for Puppet {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) {}
+    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
 
     fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
         let (word, rest) = line.to_str()?.split_once(' ').unwrap_or((line.to_str()?, ""));

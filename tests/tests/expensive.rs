@@ -111,7 +111,9 @@ struct Logged<R> {
 impl<R: Responder<Session = ()>> Responder for Logged<R> {
     type Session = ();
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) {}
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
 
     fn respond(&self, session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
         self.log.lock().expect("nobody panics").push(line.as_bytes() == b"polite");

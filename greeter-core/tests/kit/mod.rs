@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Account, Client, ClientId, CloseReason, Connection, Ending, Failure, Farewell, Greeter, Line, Reply, Responder,
-    Slice,
+    Account, Client, ClientId, CloseReason, Connection, Ending, Failure, Farewell, Greeter, Line, Refusal, Reply,
+    Responder, Slice,
 };
 
 pub(crate) const LINE_BYTES_MAX: u32 = 64;
@@ -16,8 +16,8 @@ pub(crate) struct Script;
 impl Responder for Script {
     type Session = Vec<String>;
 
-    fn connect(&self, client: &Client, _reply: &mut Reply<'_>) -> Vec<String> {
-        vec![format!("{} came", client.peer)]
+    fn connect(&self, client: &Client, _reply: &mut Reply<'_>) -> Result<Vec<String>, Failure> {
+        Ok(vec![format!("{} came", client.peer)])
     }
 
     fn respond(&self, seen: &mut Vec<String>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
@@ -28,6 +28,11 @@ impl Responder for Script {
             Some("half-panic") => {
                 reply.line("half a reply");
                 panic!("in the middle")
+            }
+            Some("refuse") => return Err(Refusal::because("as the client wishes").into()),
+            Some("quit-fail") => {
+                reply.close();
+                return Err("after that".into());
             }
             Some("fail") => return Err("as the client wishes".into()),
             Some("lf") => reply.line("one\ntwo"),

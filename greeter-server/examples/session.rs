@@ -1,0 +1,65 @@
+//! State for each client: a calculator where everybody has a stack of their own.
+//!
+//! It also shows a banner, a reply that closes the connection, and a limit on what a client can make the server keep.
+//!
+//! ```sh
+//! cargo run -p greeter-server --example session    # or with an address behind: -- 127.0.0.1:7000
+//! nc 127.0.0.1 8080                                # say: 6 7, then: *, then: quit
+//! ```
+
+#![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
+
+use greeter_server::{Client, Failure, Line, Refusal, Reply, Responder, Server};
+
+const NUMBERS_MAX: usize = 100;
+
+fn main() -> anyhow::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+    let server = Server::builder().responder(Calculator).bind(address)?;
+    println!("listening on {}", server.local_addr());
+    Ok(server.run()?)
+}
+
+struct Calculator;
+
+impl Responder for Calculator {
+    /// The client's stack.
+    type Session = Vec<i64>;
+
+    fn connect(&self, _client: &Client, reply: &mut Reply<'_>) -> Result<Vec<i64>, Failure> {
+        reply.line("numbers and + - * / please, or quit");
+        Ok(Vec::new())
+    }
+
+    fn respond(&self, stack: &mut Vec<i64>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        let line = line.to_str()?;
+        if line == "quit" {
+            reply.line("bye");
+            reply.close();
+            return Ok(());
+        }
+        line.split_whitespace().try_for_each(|word| calculate(stack, word)).map_err(Refusal::because)?;
+        reply.line(format_args!("{stack:?}"));
+        Ok(())
+    }
+}
+
+/// A number goes on top of the stack; an operator takes two from there and puts its result in their place.
+fn calculate(stack: &mut Vec<i64>, word: &str) -> Result<(), &'static str> {
+    let operator = match word {
+        "+" => i64::checked_add,
+        "-" => i64::checked_sub,
+        "*" => i64::checked_mul,
+        "/" => i64::checked_div,
+        _ if stack.len() == NUMBERS_MAX => return Err("too many numbers"),
+        _ => {
+            stack.push(word.parse().map_err(|_| "neither a number nor an operator")?);
+            return Ok(());
+        }
+    };
+    let &[.., left, right] = stack.as_slice() else { return Err("too few numbers") };
+    let result = operator(left, right).ok_or("no such number")?;
+    stack.truncate(stack.len() - 2);
+    stack.push(result);
+    Ok(())
+}
