@@ -2,11 +2,11 @@
 //!
 //! Times are compared with each other and with what the work itself takes, never with what a machine should be able to do.
 
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_server::{Client as Peer, Expensive, Failure, Greeter, Line, Reply, Responder};
+use greeter_server::{Client as Peer, Failure, Line, Reply, Responder};
 use greeter_tests::client::Client;
 use greeter_tests::process::ServerProcess;
 use greeter_tests::{builder, spawn};
@@ -33,12 +33,14 @@ fn two_clients_at_once(workers: &str) -> [Duration; 2] {
 
 #[test]
 fn with_one_worker_the_second_client_waits_for_the_first() {
+    let _turn = one_at_a_time();
     let [first, second] = two_clients_at_once("1");
     assert!(first >= Duration::from_secs(1) && second >= Duration::from_secs(2), "{first:?} {second:?}");
 }
 
 #[test]
 fn with_two_workers_it_does_not() {
+    let _turn = one_at_a_time();
     let [first, second] = two_clients_at_once("2");
     assert!(second < first + Duration::from_millis(900), "{first:?} {second:?}");
 }
@@ -60,6 +62,7 @@ fn as_many_lines_are_answered_at_once_as_there_are_workers() {
 
 #[test]
 fn a_client_that_pipelines_sees_each_reply_as_it_is_made() {
+    let _turn = one_at_a_time();
     for workers in ["0", "1"] {
         let server = ServerProcess::start(&["--work", "300ms", "--workers", workers]);
         let mut client = Client::connect(server.address());
@@ -80,43 +83,49 @@ fn a_client_that_pipelines_sees_each_reply_as_it_is_made() {
 #[test]
 fn a_greedy_client_delays_a_polite_one_by_a_few_slices() {
     const POLITE_LINES: usize = 51;
+    let _turn = one_at_a_time();
     for workers in [0, 1] {
         let order = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&order);
-        let work = Expensive::new(Greeter, Duration::from_millis(1));
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(Logged { responder: work, log }));
+        let slow = Slow { order: Arc::clone(&order) };
+        let server = spawn(builder().workers(workers).connection_threads(1).responder(slow));
         let mut greedy = Client::connect(server.local_addr());
         greedy.send("greedy\n".repeat(10_000));
-        assert_eq!(greedy.text(), "Hello, greedy\n");
+        assert_eq!(greedy.text(), "done\n");
         let mut polite = Client::connect(server.local_addr());
         for _ in 0..POLITE_LINES {
-            assert_eq!(polite.ask("polite"), "Hello, polite\n");
+            assert_eq!(polite.ask("polite"), "done\n");
         }
         let order = order.lock().expect("nobody panics").clone();
-        let turns: Vec<usize> =
+        let mut waits: Vec<usize> =
             order.split(|&is_polite| is_polite).take(POLITE_LINES).skip(1).map(<[bool]>::len).collect();
-        let mut sorted = turns.clone();
-        sorted.sort_unstable();
-        assert!(sorted[sorted.len() / 2] <= 4, "greedy lines between two polite ones: {turns:?}");
-        assert!(turns.len() == POLITE_LINES - 1);
+        waits.sort_unstable();
+        assert_eq!(waits.len(), POLITE_LINES - 1);
+        assert!(waits[waits.len() / 2] <= 4, "greedy lines between two polite ones, sorted: {waits:?}");
     }
 }
 
-/// Notes down for each line whether it was the polite client's.
-struct Logged<R> {
-    responder: R,
-    log: Arc<Mutex<Vec<bool>>>,
+/// Takes its time, more than a slice, and notes down for each line whether it was the polite client's.
+struct Slow {
+    order: Arc<Mutex<Vec<bool>>>,
 }
 
-impl<R: Responder<Session = ()>> Responder for Logged<R> {
+impl Responder for Slow {
     type Session = ();
 
     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn respond(&self, session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
-        self.log.lock().expect("nobody panics").push(line.as_bytes() == b"polite");
-        self.responder.respond(session, line, reply)
+    fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        self.order.lock().expect("nobody panics").push(line.as_bytes() == b"polite");
+        thread::sleep(Duration::from_millis(2));
+        reply.line("done");
+        Ok(())
     }
+}
+
+/// Each of these tests keeps processors busy, and would have the others wait for them.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
