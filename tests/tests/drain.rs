@@ -156,3 +156,20 @@ fn a_dropped_handle_stops_its_server() {
     drop(server);
     assert!(TcpStream::connect(address).is_err());
 }
+
+/// The system has made their connections, and nobody has accepted them yet.
+#[test]
+fn clients_at_the_door_when_the_stop_comes_are_served() {
+    for workers in PLACEMENTS {
+        let server = builder().workers(workers).bind("127.0.0.1:0").expect("loopback has a free port");
+        let mut clients: Vec<_> = (0..300).map(|_| Client::connect(server.local_addr())).collect();
+        clients.iter_mut().for_each(|client| client.send("Bob\n"));
+        let server = server.spawn().expect("threads can be had");
+        let stop = thread::spawn(move || server.shutdown(Duration::from_secs(20)));
+        for mut client in clients {
+            assert_eq!(client.rest(), b"Hello, Bob\n");
+        }
+        let report = stop.join().expect("the server stops");
+        assert_eq!((report.stats.accepted, report.stats.replies, report.overran), (300, 300, 0), "{report:?}");
+    }
+}
