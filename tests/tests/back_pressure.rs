@@ -30,6 +30,11 @@ fn a_client_that_never_reads_is_not_read_either() {
             assert_eq!(probe.ask("meanwhile"), "Hello, meanwhile\n");
         }
 
+        let cpu = server.cpu_time();
+        thread::sleep(Duration::from_millis(500));
+        let used = server.cpu_time() - cpu;
+        assert!(used < Duration::from_millis(100), "{used:?} of processor time in half a second of waiting for a reader");
+
         // As soon as it reads, it goes on where it was: nothing was lost.
         let names_sent = sent / 42;
         flood.finish_sending();
