@@ -19,12 +19,12 @@
 use std::time::Instant;
 
 use crate::job::{AnsweredJob, ClientId, ClientJob, Farewell};
-use crate::responder::{Client, CloseReason};
+use crate::responder::{CloseReason, Peer};
 
 /// The conversation with one client.
 #[derive(Debug)]
 pub struct Connection<S> {
-    desk: Desk<S>,
+    work: Work<S>,
     /// How much of the job's replies the socket has taken. Zero while the job is away.
     written: usize,
     phase: Phase,
@@ -33,7 +33,7 @@ pub struct Connection<S> {
 
 /// Where the connection's only job is.
 #[derive(Debug)]
-enum Desk<S> {
+enum Work<S> {
     /// Here, with the lines to answer and the replies to send.
     Home(ClientJob<S>),
     /// With whoever answers it. So many lines went with it.
@@ -44,8 +44,8 @@ enum Desk<S> {
 enum Phase {
     /// Lines come in, replies go out.
     Open,
-    /// The server stops. What has arrived by now is taken with one last read, and answered.
-    LastRead,
+    /// The server stops. What had arrived by then is still taken, and answered: so many bytes.
+    Stopping { bytes_left: usize },
     /// Nothing more is taken in. What is owed is answered and sent, then it is over. A peer that has stopped sending has
     /// nothing on the way that a close could meet.
     Ending { reason: CloseReason, peer_stopped: bool },
@@ -87,9 +87,9 @@ pub struct Account {
 impl<S> Connection<S> {
     /// A client has connected. `id` is the driver's name for it; no line may be longer than `line_bytes_max`.
     #[must_use]
-    pub const fn new(id: ClientId, client: Client, line_bytes_max: u32) -> Self {
-        let job = ClientJob::new(id, client, line_bytes_max);
-        Self { desk: Desk::Home(job), written: 0, phase: Phase::Open, account: Account::new() }
+    pub const fn new(id: ClientId, peer: Peer, line_bytes_max: u32) -> Self {
+        let job = ClientJob::new(id, peer, line_bytes_max);
+        Self { work: Work::Home(job), written: 0, phase: Phase::Open, account: Account::new() }
     }
 
     /// Whether to read. Of what is read, [`received`](Self::received) wants to know; a read that had nothing to give is to
@@ -97,8 +97,8 @@ impl<S> Connection<S> {
     #[must_use]
     pub fn wants_input(&self) -> bool {
         match self.phase {
-            Phase::Open | Phase::LastRead => {
-                matches!(&self.desk, Desk::Home(job) if job.lines() == 0 && job.replies.bytes.is_empty())
+            Phase::Open | Phase::Stopping { .. } => {
+                matches!(&self.work, Work::Home(job) if job.lines() == 0 && job.replies.bytes.is_empty())
             }
             Phase::Lingering { .. } => true,
             Phase::Ending { .. } | Phase::Over { .. } => false,
@@ -116,12 +116,17 @@ impl<S> Connection<S> {
         }
         assert!(self.wants_input(), "input is taken only when it is wanted");
         self.account.lines += self.job().lines.push(bytes);
-        self.nothing_received();
+        if let Phase::Stopping { bytes_left } = &mut self.phase {
+            *bytes_left = bytes_left.saturating_sub(bytes.len());
+            if *bytes_left == 0 {
+                self.nothing_received();
+            }
+        }
     }
 
     /// The socket has nothing more to read for now.
-    pub fn nothing_received(&mut self) {
-        if let Phase::LastRead = self.phase {
+    pub const fn nothing_received(&mut self) {
+        if let Phase::Stopping { .. } = self.phase {
             self.phase = Phase::Ending { reason: CloseReason::ByShutdown, peer_stopped: false };
         }
     }
@@ -129,7 +134,7 @@ impl<S> Connection<S> {
     /// The peer has stopped sending. It is still owed its replies.
     pub fn peer_stopped(&mut self) {
         match self.phase {
-            Phase::Open | Phase::LastRead => {
+            Phase::Open | Phase::Stopping { .. } => {
                 self.account.unfinished += u32::from(self.job().lines.has_unfinished_line());
                 self.phase = Phase::Ending { reason: CloseReason::ByClient, peer_stopped: true };
             }
@@ -141,8 +146,8 @@ impl<S> Connection<S> {
     /// Whether there is something to answer: a new client, or complete lines. Nothing is answered while replies are unsent.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
-        let is_live = matches!(self.phase, Phase::Open | Phase::LastRead | Phase::Ending { .. });
-        is_live && matches!(&self.desk, Desk::Home(job) if job.is_due())
+        let is_live = matches!(self.phase, Phase::Open | Phase::Stopping { .. } | Phase::Ending { .. });
+        is_live && matches!(&self.work, Work::Home(job) if job.is_due())
     }
 
     /// The job, when it [wants an answer](Self::wants_answer).
@@ -151,9 +156,9 @@ impl<S> Connection<S> {
             return None;
         }
         let lines = self.job().lines();
-        match std::mem::replace(&mut self.desk, Desk::Away { lines }) {
-            Desk::Home(job) => Some(job),
-            Desk::Away { .. } => None,
+        match std::mem::replace(&mut self.work, Work::Away { lines }) {
+            Work::Home(job) => Some(job),
+            Work::Away { .. } => None,
         }
     }
 
@@ -172,16 +177,16 @@ impl<S> Connection<S> {
             self.phase = Phase::Ending { reason: CloseReason::ByResponder, peer_stopped: self.has_peer_stopped() };
         }
         job.lines.settle();
-        self.desk = Desk::Home(job);
+        self.work = Work::Home(job);
         self.wrote(0);
     }
 
     /// The replies that are still to be sent.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
-        match &self.desk {
-            Desk::Home(job) => &job.replies.bytes[self.written..],
-            Desk::Away { .. } => &[],
+        match &self.work {
+            Work::Home(job) => &job.replies.bytes[self.written..],
+            Work::Away { .. } => &[],
         }
     }
 
@@ -193,7 +198,7 @@ impl<S> Connection<S> {
     pub fn wrote(&mut self, bytes: usize) {
         assert!(bytes <= self.unsent().len(), "the socket takes what it is given");
         self.written += bytes;
-        if let Desk::Home(job) = &mut self.desk
+        if let Work::Home(job) = &mut self.work
             && self.written == job.replies.bytes.len()
         {
             self.written = 0;
@@ -202,35 +207,41 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The server stops: what has arrived is answered, and then it is over.
-    pub const fn stop(&mut self) {
+    /// The server stops: what has arrived is answered, and then it is over. `bytes` of it are still to be
+    /// [received](Self::received); what is sent later does not count, so nobody can keep the server from stopping.
+    pub const fn stop(&mut self, bytes: usize) {
         if let Phase::Open = self.phase {
-            self.phase = Phase::LastRead;
+            self.phase = Phase::Stopping { bytes_left: bytes };
+            if bytes == 0 {
+                self.nothing_received();
+            }
         }
     }
 
-    /// It is over at once. What is owed is lost.
+    /// It is over at once. What is owed is lost. Where nothing is owed any more, the reason is the one it ended for.
     pub fn abort(&mut self, reason: CloseReason) {
-        if let Phase::Over { .. } = self.phase {
-            return;
-        }
+        let reason = match self.phase {
+            Phase::Open | Phase::Stopping { .. } | Phase::Ending { .. } => reason,
+            Phase::Lingering { reason, .. } => reason,
+            Phase::Over { .. } => return,
+        };
         self.phase = Phase::Over { reason };
         self.written = 0;
-        self.account.discarded += match &mut self.desk {
-            Desk::Home(job) => job.forget(),
-            Desk::Away { lines } => std::mem::take(lines),
+        self.account.discarded += match &mut self.work {
+            Work::Home(job) => job.forget(),
+            Work::Away { lines } => std::mem::take(lines),
         };
     }
 
     /// What to do about the end. The driver asks when it has nothing else to do for the connection.
     #[must_use]
     pub fn ending(&self) -> Ending {
-        let is_settled = matches!(&self.desk, Desk::Home(job) if job.replies.bytes.is_empty() && !job.is_due());
+        let is_settled = matches!(&self.work, Work::Home(job) if job.replies.bytes.is_empty() && !job.is_due());
         match self.phase {
             Phase::Ending { reason, peer_stopped: true } if is_settled => Ending::Close(reason),
             Phase::Ending { .. } if is_settled => Ending::FinishSending,
             Phase::Over { reason } => Ending::Close(reason),
-            Phase::Open | Phase::LastRead | Phase::Ending { .. } | Phase::Lingering { .. } => Ending::NotYet,
+            Phase::Open | Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Lingering { .. } => Ending::NotYet,
         }
     }
 
@@ -261,7 +272,7 @@ impl<S> Connection<S> {
     /// Whether the job is here, so that the connection can be dissolved.
     #[must_use]
     pub const fn is_home(&self) -> bool {
-        matches!(self.desk, Desk::Home(_))
+        matches!(self.work, Work::Home(_))
     }
 
     /// What there is to count since this was asked last.
@@ -273,11 +284,12 @@ impl<S> Connection<S> {
     ///
     /// # Panics
     ///
-    /// When the job is not [home](Self::is_home).
-    pub fn dissolve(self, reason: CloseReason) -> Option<Farewell<S>> {
-        match self.desk {
-            Desk::Home(job) => job.session.map(|session| Farewell { session, reason }),
-            Desk::Away { .. } => panic!("a connection waits for its job"),
+    /// When the job is not [home](Self::is_home), or it is not [time to close](Ending::Close).
+    pub fn dissolve(self) -> Option<Farewell<S>> {
+        let Ending::Close(reason) = self.ending() else { panic!("a connection that goes on is not dissolved") };
+        match self.work {
+            Work::Home(job) => job.session.map(|session| Farewell { session, reason }),
+            Work::Away { .. } => panic!("a connection waits for its job"),
         }
     }
 
@@ -287,9 +299,9 @@ impl<S> Connection<S> {
 
     /// The job of a connection that is known to have it.
     fn job(&mut self) -> &mut ClientJob<S> {
-        match &mut self.desk {
-            Desk::Home(job) => job,
-            Desk::Away { .. } => panic!("nothing is read while the job is away"),
+        match &mut self.work {
+            Work::Home(job) => job,
+            Work::Away { .. } => panic!("nothing is read while the job is away"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::line::Line;
 use crate::reply::Reply;
-use crate::responder::{Client, Failure, Responder};
+use crate::responder::{Failure, Peer, Responder};
 
 const HELLO: Line<'_> = Line::literal("Hello, ");
 
@@ -13,7 +13,7 @@ pub struct Greeter;
 impl Responder for Greeter {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 

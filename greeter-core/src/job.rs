@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::line::{LfInLine, LineBuffer, LineEnding};
 use crate::refusal::Refusal;
 use crate::reply::{Replies, Reply};
-use crate::responder::{Client, CloseReason, Failure, Responder};
+use crate::responder::{CloseReason, Failure, Peer, Responder};
 use crate::slice::Slice;
 
 /// The complete lines that one client has sent, with everything that answering them needs: who asked, the client's session,
@@ -20,7 +20,7 @@ use crate::slice::Slice;
 #[derive(Debug)]
 pub struct ClientJob<S> {
     pub(crate) id: ClientId,
-    pub(crate) client: Client,
+    pub(crate) peer: Peer,
     /// None until the responder was told of the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
@@ -44,15 +44,15 @@ pub struct Faults {
 }
 
 /// One failure of a responder.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// It panicked, saying this.
     #[error("the responder panicked: {0}")]
     Panicked(String),
-    /// It returned an error.
+    /// It returned an error, which says this, its causes included.
     #[error("the responder failed: {0}")]
-    Failed(Failure),
+    Failed(String),
     /// Its reply was not what it takes to be one line.
     #[error("the responder's reply holds {0}")]
     BrokenReply(#[from] LfInLine),
@@ -65,10 +65,10 @@ struct Mark {
 }
 
 impl<S> ClientJob<S> {
-    pub(crate) const fn new(id: ClientId, client: Client, line_bytes_max: u32) -> Self {
+    pub(crate) const fn new(id: ClientId, peer: Peer, line_bytes_max: u32) -> Self {
         Self {
             id,
-            client,
+            peer,
             session: None,
             lines: LineBuffer::new(line_bytes_max),
             replies: Replies { bytes: Vec::new(), hang_up: false },
@@ -102,7 +102,10 @@ impl<S> ClientJob<S> {
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut slice, &mut mark))) {
-            self.take_back(responder, &mark, Fault::Panicked(panic_message(panic.as_ref())));
+            self.take_back(responder, &mark, Err(Fault::Panicked(panic_message(panic.as_ref()))));
+            if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
+                break;
+            }
         }
         AnsweredJob(self)
     }
@@ -130,10 +133,11 @@ impl<S> ClientJob<S> {
     {
         *mark = Mark { replies: self.replies.bytes.len(), ending: LineEnding::default() };
         let mut reply = Reply::new(&mut self.replies, mark.ending);
-        let outcome = responder.connect(&self.client, &mut reply).map_err(Fault::Failed);
-        match outcome.and_then(|session| reply.framing().map(|()| session).map_err(Fault::from)) {
-            Ok(session) => self.session = Some(session),
-            Err(fault) => self.take_back(responder, mark, fault),
+        let outcome = responder.connect(&self.peer, &mut reply);
+        match (outcome, reply.framing()) {
+            (Ok(session), Ok(())) => self.session = Some(session),
+            (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
+            (_, Err(broken)) => self.take_back(responder, mark, Err(broken.into())),
         }
     }
 
@@ -150,25 +154,23 @@ impl<S> ClientJob<S> {
         };
         let session = self.session.as_mut().expect("a client is connected before its first line is answered");
         let mut reply = Reply::new(&mut self.replies, mark.ending);
-        let outcome = responder.respond(session, text, &mut reply).map_err(Fault::Failed);
-        if let Err(fault) = outcome.and_then(|()| reply.framing().map_err(Fault::from)) {
-            self.take_back(responder, mark, fault);
+        match (responder.respond(session, text, &mut reply), reply.framing()) {
+            (Ok(()), Ok(())) => {}
+            (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
+            (_, Err(broken)) => self.take_back(responder, mark, Err(broken.into())),
         }
     }
 
     /// Puts a refusal in the place of whatever was said since the mark: the responder's own, or an internal error.
     #[cold]
-    fn take_back<R>(&mut self, responder: &R, mark: &Mark, fault: Fault)
+    fn take_back<R>(&mut self, responder: &R, mark: &Mark, why: Result<Refusal, Fault>)
     where
         R: Responder<Session = S> + ?Sized,
     {
-        let refusal = match fault.into_refusal() {
-            Ok(refusal) => refusal,
-            Err(fault) => {
-                self.note(fault);
-                Refusal::InternalError
-            }
-        };
+        let refusal = why.unwrap_or_else(|fault| {
+            self.note(fault);
+            Refusal::InternalError
+        });
         self.refuse(responder, refusal, mark);
         // Without a session there is no going on.
         self.replies.hang_up |= self.session.is_none();
@@ -202,14 +204,19 @@ impl<S> ClientJob<S> {
     }
 }
 
-impl Fault {
-    /// The refusal that the responder returned, if that is what it did.
-    fn into_refusal(self) -> Result<Refusal, Self> {
-        match self {
-            Self::Failed(failure) => failure.downcast().map(|refusal| *refusal).map_err(Self::Failed),
-            fault => Err(fault),
+/// The refusal that the responder returned, if that is what it did. What else it returned becomes text here, where a panic of
+/// its own code is contained.
+#[cold]
+fn refusal_in(failure: Failure) -> Result<Refusal, Fault> {
+    failure.downcast().map(|refusal| *refusal).map_err(|failure| {
+        let mut text = failure.to_string();
+        let mut cause = failure.source();
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
         }
-    }
+        Fault::Failed(text)
+    })
 }
 
 /// A job that has had its turn: the replies to the lines that were answered and, if the slice was over first, the lines that
@@ -222,12 +229,6 @@ impl<S> AnsweredJob<S> {
     #[must_use]
     pub const fn id(&self) -> ClientId {
         self.0.id
-    }
-
-    /// Who asked.
-    #[must_use]
-    pub const fn client(&self) -> &Client {
-        &self.0.client
     }
 
     /// The replies, as they go out.

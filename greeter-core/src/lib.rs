@@ -5,9 +5,9 @@
 //! does that and tells the [`Connection`] what happened. `greeter-server` is one, a test with three lines is another:
 //!
 //! ```
-//! use greeter_core::{Client, ClientId, Connection, Greeter, Slice};
+//! use greeter_core::{ClientId, Connection, Greeter, Peer, Slice};
 //!
-//! let client = Client::new(([127, 0, 0, 1], 4000).into());
+//! let client = Peer::new(([127, 0, 0, 1], 4000).into());
 //! let mut connection = Connection::new(ClientId(1), client, 8192);
 //!
 //! connection.received(b"Bob\r\nAnn\nUnfini");
@@ -38,6 +38,6 @@ pub use greeter::Greeter;
 pub use job::{AnsweredJob, ClientId, ClientJob, Farewell, Fault, Faults};
 pub use line::{LfInLine, Line, LineEnding};
 pub use refusal::Refusal;
-pub use reply::{LineText, Reply};
-pub use responder::{Client, CloseReason, Failure, FromLine, RespondWith, Responder, respond_with};
+pub use reply::{IntoReply, LineText, Reply};
+pub use responder::{CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
 pub use slice::Slice;

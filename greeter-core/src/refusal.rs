@@ -11,11 +11,11 @@ use std::borrow::Cow;
 /// returning one as its error, which `?` does:
 ///
 /// ```
-/// # use greeter_core::{Client, Failure, Line, Refusal, Reply, Responder};
+/// # use greeter_core::{Peer, Failure, Line, Refusal, Reply, Responder};
 /// # struct Doubler;
 /// # impl Responder for Doubler {
 /// #     type Session = ();
-/// #     fn connect(&self, _: &Client, _: &mut Reply<'_>) -> Result<(), Failure> { Ok(()) }
+/// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> { Ok(()) }
 /// fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
 ///     let number: i64 = line.to_str()?.parse().map_err(|_| Refusal::because("that is no number"))?;
 ///     reply.line(format_args!("{}", number * 2));

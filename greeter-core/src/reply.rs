@@ -6,6 +6,7 @@ use std::fmt;
 use memchr::memchr;
 
 use crate::line::{LfInLine, Line, LineEnding};
+use private::AppendTo;
 
 /// The reply to one line, as the responder writes it: no lines, one, or many.
 ///
@@ -68,27 +69,62 @@ impl<'a> Reply<'a> {
 }
 
 /// What [`Reply::line`] takes.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not the text of a reply line",
-    note = "text and bytes are; for what can be displayed, use `format_args!` or `to_string`"
-)]
-pub trait LineText {
-    /// Adds the text to `bytes`, without an ending.
-    ///
-    /// # Errors
-    ///
-    /// [`LfInLine`] when the text holds an LF; what was added is then withdrawn with the rest of the reply.
-    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine>;
+pub trait LineText: private::AppendTo {}
+
+impl<T: private::AppendTo> LineText for T {}
+
+/// What a function given to [`respond_with`](crate::respond_with) may return: the text of a line, or a `Result` of one, whose
+/// error is a [`Refusal`](crate::Refusal) or any other.
+pub trait IntoReply: private::ReplyTo {}
+
+impl<T: private::ReplyTo> IntoReply for T {}
+
+/// How it is done: nobody else is to have a hand in what is sent.
+mod private {
+    use super::{LfInLine, Reply};
+    use crate::responder::Failure;
+
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is not the text of a reply line",
+        note = "text and bytes are; for what can be displayed, use `format_args!` or `to_string`"
+    )]
+    pub trait AppendTo {
+        /// Adds the text to `bytes`, without an ending. When it holds an LF, what was added is for the caller to withdraw.
+        fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine>;
+    }
+
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` cannot be a reply",
+        note = "the text of a line can, owned or `'static`, and a `Result` of it; for what can be displayed, use `to_string`"
+    )]
+    pub trait ReplyTo {
+        /// Says it, or tells what keeps it from being said.
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure>;
+    }
+
+    impl<T: AppendTo> ReplyTo for T {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            reply.line(self);
+            Ok(())
+        }
+    }
+
+    impl<T: AppendTo, E: Into<Failure>> ReplyTo for Result<T, E> {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            reply.line(self.map_err(Into::into)?);
+            Ok(())
+        }
+    }
 }
 
-impl LineText for Line<'_> {
+impl AppendTo for Line<'_> {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
         bytes.extend_from_slice(self.as_bytes());
         Ok(())
     }
 }
 
-impl<const N: usize> LineText for [Line<'_>; N] {
+impl<const N: usize> AppendTo for [Line<'_>; N] {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
         for piece in self {
             bytes.extend_from_slice(piece.as_bytes());
@@ -97,13 +133,13 @@ impl<const N: usize> LineText for [Line<'_>; N] {
     }
 }
 
-impl LineText for &[u8] {
+impl AppendTo for &[u8] {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
         Line::new(self)?.append_to(bytes)
     }
 }
 
-impl LineText for fmt::Arguments<'_> {
+impl AppendTo for fmt::Arguments<'_> {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
         let start = bytes.len();
         std::io::Write::write_fmt(bytes, self).expect("memory takes every byte");
@@ -113,7 +149,7 @@ impl LineText for fmt::Arguments<'_> {
 
 macro_rules! line_text_by_its_bytes {
     ($($text:ty: $as_bytes:ident),*) => {$(
-        impl LineText for $text {
+        impl AppendTo for $text {
             fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
                 self.$as_bytes().append_to(bytes)
             }
@@ -123,7 +159,7 @@ macro_rules! line_text_by_its_bytes {
 line_text_by_its_bytes!(&str: as_bytes, String: as_bytes, &String: as_bytes, Cow<'_, str>: as_bytes);
 line_text_by_its_bytes!(Vec<u8>: as_slice, &Vec<u8>: as_slice);
 
-impl<const N: usize> LineText for &[u8; N] {
+impl<const N: usize> AppendTo for &[u8; N] {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
         self.as_slice().append_to(bytes)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::line::Line;
 use crate::refusal::Refusal;
-use crate::reply::{LineText, Reply};
+use crate::reply::{IntoReply, Reply};
 
 /// What keeps a responder from answering: any error. The client reads `error: internal error`, and the server's log the error;
 /// but where it is a [`Refusal`], the client reads that, and nobody is to blame.
@@ -17,7 +17,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///
 /// # The life of a client
 ///
-/// 1. [`connect`](Self::connect), once, as soon as the client is connected. What it writes is a banner.
+/// 1. [`connect`](Self::connect), once, as soon as the client is connected and, where there is a pool, a worker is free. What
+///    it writes is a banner.
 /// 2. [`respond`](Self::respond), once for every complete line, in the order they were sent, one at a time.
 ///    [`refuse`](Self::refuse) stands in for it where a line cannot be answered.
 /// 3. [`disconnect`](Self::disconnect), once, when the connection is gone and the last reply was made.
@@ -28,6 +29,10 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// its [`Session`](Self::Session), which is lent to one call at a time and needs no lock. All calls come from the threads that
 /// answer: the workers of the pool, or the connection threads where there is no pool. In the pool, taking long costs a
 /// worker; without one, it costs every client of that thread.
+///
+/// Replies are sent as they are made, but not always one by one: lines that prove cheap are answered in runs of up to 16, and
+/// their replies leave together. Where cheap lines are followed by dear ones, some replies so wait for a few that were made
+/// after them.
 ///
 /// # Failing
 ///
@@ -40,7 +45,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// # Example
 ///
 /// ```
-/// use greeter_core::{Client, Failure, Line, Reply, Responder};
+/// use greeter_core::{Peer, Failure, Line, Reply, Responder};
 ///
 /// /// Answers each line with the number of lines that this client has sent.
 /// struct Counter;
@@ -48,7 +53,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// impl Responder for Counter {
 ///     type Session = u64;
 ///
-///     fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<u64, Failure> {
+///     fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<u64, Failure> {
 ///         Ok(0)
 ///     }
 ///
@@ -70,7 +75,7 @@ pub trait Responder: Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever keeps this client from being served, such as a [`Refusal`]. It is told, and the connection closes.
-    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<Self::Session, Failure>;
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Self::Session, Failure>;
 
     /// Answers one line, which comes without its ending. Writing nothing is an answer too: the client gets no reply.
     ///
@@ -97,16 +102,16 @@ pub trait Responder: Send + Sync + 'static {
 /// Who is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Client {
+pub struct Peer {
     /// The address that the connection came from.
-    pub peer: SocketAddr,
+    pub address: SocketAddr,
 }
 
-impl Client {
-    /// A client that connected from `peer`.
+impl Peer {
+    /// Whoever connected from `address`.
     #[must_use]
-    pub const fn new(peer: SocketAddr) -> Self {
-        Self { peer }
+    pub const fn new(address: SocketAddr) -> Self {
+        Self { address }
     }
 }
 
@@ -136,8 +141,8 @@ macro_rules! responder_behind_a_pointer {
         impl<R: Responder + ?Sized> Responder for $pointer<R> {
             type Session = R::Session;
 
-            fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
-                R::connect(self, client, reply)
+            fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
+                R::connect(self, peer, reply)
             }
 
             fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
@@ -156,21 +161,27 @@ macro_rules! responder_behind_a_pointer {
 }
 responder_behind_a_pointer!(Arc, Box);
 
-/// A responder of one function, from the text or the bytes of a line to its reply line.
+/// A responder of one function, from the text or the bytes of a line to its reply line, or to a refusal.
 ///
 /// ```
-/// use greeter_core::respond_with;
+/// use greeter_core::{Refusal, respond_with};
 ///
 /// let of_text = respond_with(|name: &str| format!("Hello, {name}"));
 /// let of_bytes = respond_with(|line: &[u8]| line.to_ascii_uppercase());
+/// let of_numbers = respond_with(|line: &str| {
+///     let number: i64 = line.parse().map_err(|_| Refusal::because("that is no number"))?;
+///     Ok::<_, Refusal>((number + 1).to_string())
+/// });
 /// ```
+///
+/// What it returns is its own, or `'static`: not a part of the line.
 ///
 /// A function of text never sees a line that is not valid UTF-8: the client is refused in words.
 pub const fn respond_with<F, T, R>(function: F) -> RespondWith<F, T>
 where
     F: Fn(&T) -> R + Send + Sync + 'static,
     T: FromLine + ?Sized,
-    R: LineText,
+    R: IntoReply,
 {
     RespondWith { function, of: PhantomData }
 }
@@ -186,17 +197,16 @@ impl<F, T, R> Responder for RespondWith<F, T>
 where
     F: Fn(&T) -> R + Send + Sync + 'static,
     T: FromLine + ?Sized + 'static,
-    R: LineText,
+    R: IntoReply,
 {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 
     fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
-        reply.line((self.function)(T::from_line(line)?));
-        Ok(())
+        (self.function)(T::from_line(line)?).reply_to(reply)
     }
 }
 

@@ -96,7 +96,7 @@ impl World {
                 self.connection.wrote(bytes);
             }
             Event::Stop if self.connection.wants_input() => self.connection.peer_stopped(),
-            Event::Shutdown => self.connection.stop(),
+            Event::Shutdown => self.connection.stop(self.unread.len().min(30)),
             Event::Break => {
                 self.connection.abort(CloseReason::Lost);
                 self.is_broken = true;
@@ -142,7 +142,7 @@ impl World {
             if self.unread.is_empty() {
                 self.happen(&Event::Stop);
             }
-            if let Ending::Close(reason) = self.connection.ending()
+            if let Ending::Close(_) = self.connection.ending()
                 && self.connection.is_home()
             {
                 assert_lawful(self.account);
@@ -150,7 +150,7 @@ impl World {
                     assert_eq!(self.account.discarded, 0);
                     assert_eq!(self.written, kit::replies(&Greeter, [self.received.as_slice()]));
                 }
-                let has_been_announced = self.connection.dissolve(reason).is_some();
+                let has_been_announced = self.connection.dissolve().is_some();
                 assert!(has_been_announced || self.is_broken);
                 return;
             }

@@ -5,7 +5,7 @@ mod kit;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use greeter_core::{Account, Client, CloseReason, Connection, Ending, Failure, Greeter, Line, Reply, Responder, Slice};
+use greeter_core::{Account, CloseReason, Connection, Ending, Failure, Greeter, Line, Peer, Reply, Responder, Slice};
 use kit::{Script, connection, drive, end};
 
 fn greeted() -> Connection<()> {
@@ -52,7 +52,7 @@ struct Status;
 impl Responder for Status {
     type Session = ();
 
-    fn connect(&self, _: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line("up");
         reply.close();
         Ok(())
@@ -74,35 +74,60 @@ fn nobody_lingers_for_a_client_that_has_stopped_sending() {
 #[test]
 fn a_stop_answers_what_has_arrived_and_no_more() {
     let mut connection = greeted();
-    connection.stop();
-    assert!(connection.wants_input(), "one last read");
+    connection.stop(1000);
+    assert!(connection.wants_input(), "what has arrived is read");
     connection.received(b"a\nb\nunfin");
-    assert!(!connection.wants_input());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\nHello, b\n");
+    connection.received(b"ished\n");
+    assert_eq!(drive(&mut connection, &Greeter), b"Hello, unfinished\n");
+    connection.nothing_received();
+    assert!(!connection.wants_input());
     assert_eq!(connection.ending(), Ending::FinishSending);
     assert_eq!(end(connection).0, CloseReason::ByShutdown);
+}
+
+#[test]
+fn whoever_goes_on_sending_does_not_keep_a_stop_waiting() {
+    let mut connection = greeted();
+    connection.stop(6);
+    for _ in 0..3 {
+        connection.received(b"a\n");
+        assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
+    }
+    assert!(!connection.wants_input());
+    assert_eq!(connection.ending(), Ending::FinishSending);
+}
+
+#[test]
+fn a_connection_that_is_done_keeps_its_reason() {
+    let mut connection = connection();
+    connection.received(b"quit\n");
+    drive(&mut connection, &Script);
+    connection.finished_sending(Instant::now() + Duration::from_secs(2));
+    connection.abort(CloseReason::Lost);
+    assert_eq!(end(connection).0, CloseReason::ByResponder);
 }
 
 #[test]
 fn a_stop_ends_an_idle_connection() {
     let mut connection = greeted();
-    connection.stop();
-    connection.nothing_received();
+    connection.stop(0);
     assert_eq!(connection.ending(), Ending::FinishSending);
     assert_eq!(end(connection).0, CloseReason::ByShutdown);
 }
 
 #[test]
-fn a_stop_waits_for_the_job_and_then_reads_once_more() {
+fn a_stop_waits_for_the_job_and_then_reads_on() {
     let mut connection = greeted();
     connection.received(b"a\n");
     let job = connection.take_job().unwrap();
-    connection.stop();
+    connection.stop(1000);
     assert_eq!((connection.wants_input(), connection.ending()), (false, Ending::NotYet));
     connection.answered(job.answer(&Greeter, Slice::endless()));
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
     connection.received(b"b\n");
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, b\n");
+    connection.nothing_received();
     assert_eq!(connection.ending(), Ending::FinishSending);
 }
 
@@ -146,8 +171,8 @@ struct Doorman(Mutex<Vec<String>>);
 impl Responder for Doorman {
     type Session = String;
 
-    fn connect(&self, client: &Client, _: &mut Reply<'_>) -> Result<String, Failure> {
-        Ok(client.peer.to_string())
+    fn connect(&self, peer: &Peer, _: &mut Reply<'_>) -> Result<String, Failure> {
+        Ok(peer.address.to_string())
     }
 
     fn respond(&self, _: &mut String, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {

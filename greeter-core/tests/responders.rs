@@ -4,7 +4,7 @@ mod kit;
 
 use std::sync::Arc;
 
-use greeter_core::{Client, Failure, Greeter, Line, LineEnding, Refusal, Reply, Responder, Slice, respond_with};
+use greeter_core::{Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice, respond_with};
 use kit::{Script, check_script, connection, drive, replies};
 
 #[test]
@@ -52,9 +52,9 @@ struct Exclusive;
 impl Responder for Exclusive {
     type Session = ();
 
-    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line("welcome");
-        if client.peer.ip().is_loopback() { Ok(()) } else { Err(Refusal::because("members only").into()) }
+        if peer.address.ip().is_loopback() { Ok(()) } else { Err(Refusal::because("members only").into()) }
     }
 
     fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
@@ -73,7 +73,7 @@ struct Sloppy;
 impl Responder for Sloppy {
     type Session = ();
 
-    fn connect(&self, _: &Client, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -110,7 +110,7 @@ struct Hopeless;
 impl Responder for Hopeless {
     type Session = ();
 
-    fn connect(&self, _: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line("welcome, and");
         panic!("no session")
     }
@@ -136,7 +136,7 @@ struct Mail;
 impl Responder for Mail {
     type Session = ();
 
-    fn connect(&self, _: &Client, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.end_lines_with(LineEnding::CrLf);
         reply.line("220 here");
         Ok(())
@@ -177,6 +177,35 @@ fn a_function_of_text_never_sees_what_is_not_text() {
     );
     let responder = respond_with(|line: &[u8]| line.to_ascii_uppercase());
     assert_eq!(replies(&responder, [&b"zo\xeb\n"[..]]), b"ZO\xeb\n");
+}
+
+#[test]
+fn a_function_may_refuse() {
+    let responder = respond_with(|line: &str| match line {
+        "ping" => Ok("pong"),
+        _ => Err(Refusal::because("say ping")),
+    });
+    assert_eq!(replies(&responder, [&b"ping\npong\n"[..]]), b"pong\nerror: say ping\n");
+    let responder = respond_with(|line: &str| line.parse::<u8>().map(|number| number.to_string()));
+    assert_eq!(replies(&responder, [&b"7\n-7\n"[..]]), b"7\nerror: internal error\n");
+}
+
+/// An error that cannot even be shown.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("there are no words")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[test]
+fn an_error_that_panics_when_shown_is_contained() {
+    let responder = respond_with(|_: &str| Err::<&str, _>(Unspeakable));
+    assert_eq!(replies(&responder, [&b"a\nb\n"[..]]), b"error: internal error\nerror: internal error\n");
 }
 
 #[test]

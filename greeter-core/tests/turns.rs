@@ -78,3 +78,17 @@ fn a_driver_that_reads_when_it_must_not_is_told() {
     drive(&mut connection, &Greeter);
     connection.received(b"b\n");
 }
+
+#[test]
+fn lines_that_panic_use_up_a_slice_like_others() {
+    let mut connection = connection();
+    connection.received(&b"panic\n".repeat(10));
+    let clock = Cell::new(Duration::ZERO);
+    let tick = || {
+        clock.set(clock.get() + Duration::from_millis(1));
+        clock.get()
+    };
+    let job = connection.take_job().unwrap();
+    connection.answered(job.answer(&Script, Slice::new(Duration::from_millis(1), usize::MAX, tick)));
+    assert_eq!(connection.unsent(), b"error: internal error\n");
+}

@@ -7,7 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
 
-use greeter_server::{Client, Failure, Line, LineEnding, Refusal, Reply, Responder, Server};
+use greeter_server::{Failure, Line, LineEnding, Peer, Refusal, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -32,7 +32,7 @@ struct Finger;
 impl Responder for Finger {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -9,7 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
 
-use greeter_server::{Client, Failure, Line, Refusal, Reply, Responder, Server};
+use greeter_server::{Failure, Line, Peer, Refusal, Reply, Responder, Server};
 
 const NUMBERS_MAX: usize = 100;
 
@@ -26,7 +26,7 @@ impl Responder for Calculator {
     /// The client's stack.
     type Session = Vec<i64>;
 
-    fn connect(&self, _client: &Client, reply: &mut Reply<'_>) -> Result<Vec<i64>, Failure> {
+    fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<Vec<i64>, Failure> {
         reply.line("numbers and + - * / please, or quit");
         Ok(Vec::new())
     }

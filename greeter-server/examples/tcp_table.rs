@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use greeter_server::{Client, Failure, Line, Refusal, Reply, Responder, Server};
+use greeter_server::{Failure, Line, Peer, Refusal, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -27,7 +27,7 @@ struct Table(HashMap<&'static str, &'static str>);
 impl Responder for Table {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 

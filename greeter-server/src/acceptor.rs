@@ -26,7 +26,7 @@ const EVENTS: usize = 64;
 /// What other threads tell the acceptor.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Let in who is at the door already, and end.
+    /// Let in whom the system has connected already, and end.
     Stop,
 }
 
@@ -34,22 +34,22 @@ pub(crate) enum Order {
 pub(crate) struct Acceptor<S> {
     poll: Poll,
     inbox: Inbox<Order>,
-    doors: Vec<Door>,
+    listeners: Vec<Listener>,
     threads: Vec<Mailbox<Mail<S>>>,
     /// Which thread the next client goes to.
     next_thread: usize,
     counters: Arc<Counters>,
 }
 
-/// A listener, and when to knock on it.
+/// A socket that clients connect to, and whether somebody may be waiting.
 #[derive(Debug)]
-struct Door {
-    listener: TcpListener,
-    state: DoorState,
+struct Listener {
+    socket: TcpListener,
+    state: State,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum DoorState {
+enum State {
     /// Nobody is there; the system will tell.
     Quiet,
     /// There may be somebody.
@@ -61,28 +61,28 @@ enum DoorState {
 impl<S> Acceptor<S> {
     /// Sets everything up that can fail, so that the thread itself need not.
     pub(crate) fn new(
-        listeners: Vec<TcpListener>,
+        sockets: Vec<TcpListener>,
         poll: Poll,
         inbox: Inbox<Order>,
         threads: Vec<Mailbox<Mail<S>>>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
-        let mut doors = Vec::with_capacity(listeners.len());
-        for mut listener in listeners {
-            poll.registry().register(&mut listener, Token(doors.len()), Interest::READABLE)?;
-            doors.push(Door { listener, state: DoorState::Busy });
+        let mut listeners = Vec::with_capacity(sockets.len());
+        for mut socket in sockets {
+            poll.registry().register(&mut socket, Token(listeners.len()), Interest::READABLE)?;
+            listeners.push(Listener { socket, state: State::Busy });
         }
-        Ok(Self { poll, inbox, doors, threads, next_thread: 0, counters })
+        Ok(Self { poll, inbox, listeners, threads, next_thread: 0, counters })
     }
 
     /// The thread's life, until it is told to stop. The listeners end with it.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            for door in 0..self.doors.len() {
-                self.let_in(door);
+            for index in 0..self.listeners.len() {
+                self.let_in(index);
             }
-            if let Some(Order::Stop) = self.inbox.next_letter() {
+            if let Some(Order::Stop) = self.inbox.next_message() {
                 return self.let_in_the_last();
             }
             self.wait(&mut events);
@@ -99,84 +99,91 @@ impl<S> Acceptor<S> {
             tracing::error!(%error, "Cannot wait for clients.");
         }
         for event in &*events {
-            if let Some(door) = self.doors.get_mut(event.token().0)
-                && let DoorState::Quiet = door.state
+            if let Some(listener) = self.listeners.get_mut(event.token().0)
+                && let State::Quiet = listener.state
             {
-                door.state = DoorState::Busy;
+                listener.state = State::Busy;
             }
         }
     }
 
     /// How long nothing happens unless the system or another thread says so.
     fn timeout(&self) -> Option<Duration> {
-        let waits = self.doors.iter().filter_map(|door| match door.state {
-            DoorState::Quiet => None,
-            DoorState::Busy => Some(Duration::ZERO),
-            DoorState::Paused { until } => Some(until.saturating_duration_since(Instant::now())),
+        let waits = self.listeners.iter().filter_map(|listener| match listener.state {
+            State::Quiet => None,
+            State::Busy => Some(Duration::ZERO),
+            State::Paused { until } => Some(until.saturating_duration_since(Instant::now())),
         });
         waits.min()
     }
 
-    /// Lets in one turn's share of those who are at this door, if there may be any.
-    fn let_in(&mut self, door: usize) {
-        match self.doors[door].state {
-            DoorState::Quiet => return,
-            DoorState::Paused { until } if Instant::now() < until => return,
-            DoorState::Paused { .. } | DoorState::Busy => {}
+    /// Lets in one turn's share of those who wait at this listener, if there may be any.
+    fn let_in(&mut self, index: usize) {
+        match self.listeners[index].state {
+            State::Quiet => return,
+            State::Paused { until } if Instant::now() < until => return,
+            State::Paused { .. } | State::Busy => {}
         }
         let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..TURN_CLIENTS {
-            match self.doors[door].listener.accept() {
+            match self.listeners[index].socket.accept() {
                 Ok((socket, peer)) => {
                     self.hand_over(socket, peer);
                     turn = Ok(());
                 }
                 Err(error) => match Trouble::of(&error) {
-                    Trouble::NobodyThere => return self.doors[door].state = DoorState::Quiet,
+                    Trouble::NobodyThere => return self.listeners[index].state = State::Quiet,
                     Trouble::ThatClient => {
                         self.counters.accept_errors.add(1);
                         turn = turn.or(Err(error));
                     }
                     Trouble::System => {
                         self.counters.accept_errors.add(1);
-                        return self.pause(door, &error);
+                        return self.pause(index, &error);
                     }
                 },
             }
         }
         match turn {
-            Ok(()) => self.doors[door].state = DoorState::Busy,
+            Ok(()) => self.listeners[index].state = State::Busy,
             // A whole turn of nothing but errors: whatever they mean, the next would be no better.
-            Err(error) => self.pause(door, &error),
+            Err(error) => self.pause(index, &error),
         }
     }
 
-    /// Leaves a door alone for a while. Said once, however often it has to be done again at once.
-    fn pause(&mut self, door: usize, error: &io::Error) {
-        let state = DoorState::Paused { until: Instant::now() + PAUSE };
-        if !matches!(std::mem::replace(&mut self.doors[door].state, state), DoorState::Paused { .. }) {
+    /// Leaves a listener alone for a while. Said once, however often it has to be done again at once.
+    fn pause(&mut self, index: usize, error: &io::Error) {
+        let state = State::Paused { until: Instant::now() + PAUSE };
+        if !matches!(std::mem::replace(&mut self.listeners[index].state, state), State::Paused { .. }) {
             tracing::warn!(%error, "Cannot accept connections for now.");
         }
     }
 
     /// The connections that the system has made already, up to a full backlog: closing the listener would reset them.
     fn let_in_the_last(&mut self) {
-        for door in 0..self.doors.len() {
-            self.doors[door].state = DoorState::Busy;
+        for index in 0..self.listeners.len() {
+            self.listeners[index].state = State::Busy;
             for _ in 0..BACKLOG.div_ceil(TURN_CLIENTS) {
-                if let DoorState::Busy = self.doors[door].state {
-                    self.let_in(door);
+                if let State::Busy = self.listeners[index].state {
+                    self.let_in(index);
                 }
             }
         }
     }
 
+    /// Deals a client to the next connection thread that is alive. One ends only with the server, or by a fault of ours.
     fn hand_over(&mut self, socket: TcpStream, peer: SocketAddr) {
         self.counters.accepted.add(1);
         // Replies leave as they are made, in batches of our own. Where this fails the client is gone, as the next read shows.
         let _ = socket.set_nodelay(true);
-        self.threads[self.next_thread].send(Mail::Accepted { socket, peer });
-        self.next_thread = (self.next_thread + 1) % self.threads.len();
+        for _ in 0..self.threads.len() {
+            let thread = &self.threads[self.next_thread];
+            self.next_thread = (self.next_thread + 1) % self.threads.len();
+            if thread.is_read() {
+                return thread.send(Mail::Accepted { socket, peer });
+            }
+        }
+        self.counters.closed.add(1);
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 
-use greeter_core::{FromLine, Greeter, LineText, RespondWith, Responder, respond_with};
+use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, respond_with};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -102,7 +102,8 @@ impl<R: Responder> Builder<R> {
         Builder { responder, options: self.options, listen: self.listen }
     }
 
-    /// Answers with a function, from the text or the bytes of a line to its reply line:
+    /// Answers with a function, from the text or the bytes of a line to its reply line, or to a refusal; see
+    /// [`respond_with`]:
     ///
     /// ```
     /// # use greeter_server::Server;
@@ -113,7 +114,7 @@ impl<R: Responder> Builder<R> {
     where
         F: Fn(&T) -> L + Send + Sync + 'static,
         T: FromLine + ?Sized + 'static,
-        L: LineText,
+        L: IntoReply,
     {
         self.responder(respond_with(function))
     }

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use greeter_core::Connection;
 use mio::event::Event;
 use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 
 use crate::stats::Counters;
 
@@ -13,18 +14,27 @@ use crate::stats::Counters;
 /// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
 const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
 
+/// What a socket is watched for. Urgent data (RFC 6093) is of no interest for itself, but a read stops short where it stands.
+const INTEREST: Interest = {
+    let both = Interest::READABLE.add(Interest::WRITABLE);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let both = both.add(Interest::PRIORITY);
+    both
+};
+
 #[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) connection: Connection<S>,
     pub(crate) peer: SocketAddr,
     /// Gone before the connection is, when that still waits for its job.
-    pub(crate) socket: Option<TcpStream>,
+    socket: Option<TcpStream>,
     /// Whether a read may have something to give. Set by the system, cleared by a read.
     readable: bool,
     /// Whether a write may get something off. Set by the system, cleared by a write.
     writable: bool,
-    /// The end of the input is on its way: there will be no other edge to announce it.
-    input_ends: bool,
+    /// A short read proves nothing about this socket any more: the end of its input is on its way, which no other edge will
+    /// announce, or urgent data is, at which reads stop.
+    is_to_be_emptied: bool,
     /// Whether it stands in its thread's queue for a turn.
     pub(crate) is_queued: bool,
     /// Lines received in its life.
@@ -40,16 +50,37 @@ impl<S> Client<S> {
             socket: Some(socket),
             readable: true,
             writable: true,
-            input_ends: false,
+            is_to_be_emptied: false,
             is_queued: false,
             lines: 0,
         }
     }
 
+    /// Has the system watch the socket.
+    pub(crate) fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.socket.as_mut().map_or(Ok(()), |socket| registry.register(socket, token, INTEREST))
+    }
+
+    /// Closes the socket, if that has not been done, and tells whether it was.
+    pub(crate) fn close(&mut self, registry: &Registry) -> bool {
+        let Some(mut socket) = self.socket.take() else { return false };
+        // Closing is not enough where the host is about to start a program: its copy of the descriptor would keep the events
+        // coming, for whoever has the slot by then.
+        let _ = registry.deregister(&mut socket);
+        true
+    }
+
+    /// The server stops. What has arrived may not all have been reported, so the socket itself is asked.
+    pub(crate) fn stop(&mut self) {
+        let arrived = self.socket.as_ref().and_then(|socket| bytes_arrived(socket).ok()).unwrap_or(0);
+        self.connection.stop(arrived);
+        self.readable |= arrived > 0;
+    }
+
     /// Takes note of what the system says.
     pub(crate) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed();
-        self.input_ends |= event.is_read_closed();
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_priority();
+        self.is_to_be_emptied |= event.is_read_closed() || event.is_priority();
         self.writable |= event.is_writable() || event.is_write_closed();
     }
 
@@ -87,7 +118,7 @@ impl<S> Client<S> {
                 self.connection.peer_stopped();
             }
             Ok(bytes) => {
-                self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.input_ends;
+                self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.is_to_be_emptied;
                 counters.bytes_received.add(bytes as u64);
                 self.connection.received(&buffer[..bytes]);
             }
@@ -112,4 +143,17 @@ impl<S> Client<S> {
             || (self.readable && self.connection.wants_input())
             || (self.writable && !self.connection.unsent().is_empty())
     }
+}
+
+/// How much there is to read.
+#[cfg(unix)]
+fn bytes_arrived(socket: &TcpStream) -> io::Result<usize> {
+    let bytes = rustix::io::ioctl_fionread(socket)?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// How much there is to read, as far as a look at its start can tell.
+#[cfg(not(unix))]
+fn bytes_arrived(socket: &TcpStream) -> io::Result<usize> {
+    socket.peek(&mut vec![0; 64 * 1024])
 }

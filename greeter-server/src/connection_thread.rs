@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{AnsweredJob, CloseReason, Connection, Ending, Responder};
+use greeter_core::{AnsweredJob, CloseReason, Connection, Ending, Peer, Responder};
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 use crate::client::Client;
 use crate::mailbox::Inbox;
@@ -26,6 +26,10 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How much is read at once. A client that pipelines is read, answered and written in batches of this size.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How long turns are taken without a look at what else has happened. Much longer than a slice, so that looking costs little,
+/// and short against any deadline: an order to stop waits for so long at the most, and for one line.
+const ROUND: Duration = Duration::from_millis(10);
 
 /// How many sockets one look at the system can report. Those beyond it are reported by the next.
 const EVENTS: usize = 1024;
@@ -41,6 +45,18 @@ pub(crate) enum Mail<S> {
     Stop { deadline: Instant },
 }
 
+/// Whether the server stops.
+#[derive(Clone, Copy, Debug)]
+enum Stopping {
+    No,
+    /// What has arrived is served until then.
+    Drains {
+        until: Instant,
+    },
+    /// The time is over, and every connection was cut off.
+    IsCutOff,
+}
+
 pub(crate) struct ConnectionThread<R: Responder> {
     poll: Poll,
     inbox: Inbox<Mail<R::Session>>,
@@ -54,8 +70,7 @@ pub(crate) struct ConnectionThread<R: Responder> {
     /// When to look at whom again. All wait equally long, so the order of coming is the order of going. A client that is
     /// gone before its time is only noticed then.
     lingering: VecDeque<(Instant, Key)>,
-    /// Set once the server stops.
-    stop_by: Option<Instant>,
+    stopping: Stopping,
     read_buffer: Box<[u8]>,
 }
 
@@ -77,7 +92,7 @@ impl<R: Responder> ConnectionThread<R> {
             clients: Slots::new(),
             queue: VecDeque::new(),
             lingering: VecDeque::new(),
-            stop_by: None,
+            stopping: Stopping::No,
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
         }
     }
@@ -92,9 +107,7 @@ impl<R: Responder> ConnectionThread<R> {
             }
             self.read_mail();
             self.meet_deadlines();
-            for _ in 0..self.queue.len() {
-                self.take_turn();
-            }
+            self.take_turns();
         }
     }
 
@@ -125,9 +138,9 @@ impl<R: Responder> ConnectionThread<R> {
     }
 
     fn read_mail(&mut self) {
-        // Only what is here now: letters that come in meanwhile find their turn after those who stand in the queue.
+        // Only what is here now: what comes in meanwhile finds its turn after those who stand in the queue.
         for _ in 0..self.inbox.len() {
-            match self.inbox.next_letter() {
+            match self.inbox.next_message() {
                 Some(Mail::Accepted { socket, peer }) => self.welcome(socket, peer),
                 Some(Mail::Answered(job)) => self.take_home(job),
                 Some(Mail::Stop { deadline }) => self.stop(deadline),
@@ -136,17 +149,16 @@ impl<R: Responder> ConnectionThread<R> {
         }
     }
 
-    fn welcome(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, socket: TcpStream, peer: SocketAddr) {
         let key = self.clients.next_key();
-        let both = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(key.slot as usize), both) {
+        let connection = Connection::new(key.into(), Peer::new(peer), self.line_bytes_max);
+        let mut client = Client::new(connection, socket, peer);
+        if let Err(error) = client.watch(self.poll.registry(), Token(key.slot as usize)) {
             tracing::error!(%peer, %error, "Cannot watch a connection.");
             self.counters.closed.add(1);
             return;
         }
         tracing::info!(%peer, "Accepted connection.");
-        let connection = Connection::new(key.into(), greeter_core::Client::new(peer), self.line_bytes_max);
-        let mut client = Client::new(connection, socket, peer);
         enqueue(&mut self.queue, &mut client, key);
         self.clients.insert(client);
     }
@@ -160,8 +172,8 @@ impl<R: Responder> ConnectionThread<R> {
     }
 
     fn stop(&mut self, deadline: Instant) {
-        self.stop_by = Some(deadline);
-        self.for_all_clients(Connection::stop);
+        self.stopping = Stopping::Drains { until: deadline };
+        self.for_all_clients(Client::stop);
     }
 
     /// Sends everybody away whose time is up.
@@ -178,27 +190,51 @@ impl<R: Responder> ConnectionThread<R> {
                 enqueue(&mut self.queue, client, key);
             }
         }
-        if self.stop_by.is_some_and(|deadline| deadline <= now) {
-            self.for_all_clients(|connection| connection.abort(CloseReason::ByShutdownDeadline));
+        if let Stopping::Drains { until } = self.stopping
+            && until <= now
+        {
+            self.stopping = Stopping::IsCutOff;
+            self.for_all_clients(|client| client.connection.abort(CloseReason::ByShutdownDeadline));
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.lingering.front().map(|(until, _)| *until);
-        [lingering, self.stop_by].into_iter().flatten().min()
+        let drained = match self.stopping {
+            Stopping::Drains { until } => Some(until),
+            Stopping::No | Stopping::IsCutOff => None,
+        };
+        [lingering, drained].into_iter().flatten().min()
     }
 
-    /// Past the deadline of a stop, connections whose jobs are still with a worker are left behind.
+    /// Once they are cut off, connections whose jobs are still with a worker are left behind.
     fn is_done(&self) -> bool {
-        self.stop_by
-            .is_some_and(|deadline| self.clients.is_empty() || (self.queue.is_empty() && deadline <= Instant::now()))
+        match self.stopping {
+            Stopping::No => false,
+            Stopping::Drains { .. } => self.clients.is_empty(),
+            Stopping::IsCutOff => self.queue.is_empty(),
+        }
     }
 
-    fn for_all_clients(&mut self, tell: impl Fn(&mut Connection<R::Session>)) {
+    fn for_all_clients(&mut self, tell: impl Fn(&mut Client<R::Session>)) {
         for key in self.clients.keys() {
             if let Some(client) = self.clients.get_mut(key) {
-                tell(&mut client.connection);
+                tell(client);
                 enqueue(&mut self.queue, client, key);
+            }
+        }
+    }
+
+    /// Everyone who stands in the queue now has a turn, unless that takes too long: then news comes first.
+    fn take_turns(&mut self) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        for _ in 0..self.queue.len() {
+            self.take_turn();
+            if start.elapsed() >= ROUND {
+                return;
             }
         }
     }
@@ -227,14 +263,14 @@ impl<R: Responder> ConnectionThread<R> {
     /// Closes the socket at once, and forgets the client as soon as its job is home.
     fn close(&mut self, key: Key, reason: CloseReason) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        if client.socket.take().is_some() {
+        if client.close(self.poll.registry()) {
             tracing::info!(peer = %client.peer, lines = client.lines, %reason, "Client disconnected.");
             self.counters.closed.add(1);
             self.counters.overran.add(u64::from(reason == CloseReason::ByShutdownDeadline));
         }
         if client.connection.is_home()
             && let Some(client) = self.clients.remove(key)
-            && let Some(farewell) = client.connection.dissolve(reason)
+            && let Some(farewell) = client.connection.dissolve()
         {
             self.placement.farewell(farewell);
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use greeter_core::{Client, CloseReason, Failure, Line, Refusal, Reply, Responder};
+use greeter_core::{CloseReason, Failure, Line, Peer, Refusal, Reply, Responder};
 
 /// Keeps the processor busy before each reply of another responder: for finding out how a service feels when answering
 /// takes long, and whether it has workers enough.
@@ -29,8 +29,8 @@ impl<R> Expensive<R> {
 impl<R: Responder> Responder for Expensive<R> {
     type Session = R::Session;
 
-    fn connect(&self, client: &Client, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
-        self.responder.connect(client, reply)
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
+        self.responder.connect(peer, reply)
     }
 
     fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {

@@ -39,8 +39,8 @@ mod stats;
 pub use builder::{BuildError, Builder, Problem};
 pub use expensive::Expensive;
 pub use greeter_core::{
-    Client, CloseReason, Failure, FromLine, Greeter, LfInLine, Line, LineEnding, LineText, Refusal, Reply, RespondWith,
-    Responder, respond_with,
+    CloseReason, Failure, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Refusal, Reply,
+    RespondWith, Responder, respond_with,
 };
 pub use server::{DrainReport, Server, ServerHandle, StartError};
 pub use stats::Stats;

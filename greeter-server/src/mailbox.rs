@@ -21,10 +21,10 @@ pub(crate) struct Inbox<M> {
     bell: Arc<Bell>,
 }
 
-/// Wakes the thread if it sleeps, once for any number of letters.
+/// Wakes the thread if it sleeps, once for any number of messages.
 ///
-/// No letter is left lying: the thread says that it is going to sleep before it looks into the mailbox for the last time,
-/// and a sender puts its letter in before it looks whether the thread sleeps. Whichever of the two is first, the other sees
+/// No message is left lying: the thread says that it is going to sleep before it looks into the mailbox for the last time,
+/// and a sender puts its message in before it looks whether the thread sleeps. Whichever of the two is first, the other sees
 /// it, since a full fence stands between the two steps of each.
 #[derive(Debug)]
 struct Bell {
@@ -52,9 +52,9 @@ impl<M> Mailbox<M> {
         !self.bell.is_abandoned.load(Ordering::Relaxed)
     }
 
-    /// Sends a letter. To a thread that has ended it goes nowhere.
-    pub(crate) fn send(&self, letter: M) {
-        if self.sender.send(letter).is_ok() {
+    /// Sends a message. To a thread that has ended it goes nowhere.
+    pub(crate) fn send(&self, message: M) {
+        if self.sender.send(message).is_ok() {
             self.bell.ring();
         }
     }
@@ -67,7 +67,7 @@ impl<M> Clone for Mailbox<M> {
 }
 
 impl<M> Inbox<M> {
-    /// Says that the thread is going to sleep, if there is no mail. When this is true, a letter from now on wakes it.
+    /// Says that the thread is going to sleep, if there is no mail. When this is true, a message from now on wakes it.
     pub(crate) fn try_sleep(&self) -> bool {
         self.bell.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -83,13 +83,13 @@ impl<M> Inbox<M> {
         self.bell.is_asleep.store(false, Ordering::Relaxed);
     }
 
-    /// How many letters are here.
+    /// How many messages are here.
     pub(crate) fn len(&self) -> usize {
         self.receiver.len()
     }
 
-    /// The letter that came first.
-    pub(crate) fn next_letter(&self) -> Option<M> {
+    /// The message that came first.
+    pub(crate) fn next_message(&self) -> Option<M> {
         self.receiver.try_recv().ok()
     }
 }

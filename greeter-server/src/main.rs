@@ -202,5 +202,12 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 fn level(text: &str) -> Result<LevelFilter, String> {
-    text.parse().map_err(|_| "use off, error, warn, info or debug".to_owned())
+    match text {
+        "off" => Ok(LevelFilter::OFF),
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        _ => Err("use off, error, warn, info or debug".to_owned()),
+    }
 }

@@ -19,8 +19,8 @@ const SLICE_REPLY_BYTES: usize = 256 * 1024;
 
 /// What a connection thread wants done.
 #[derive(Debug)]
-pub(crate) enum Errand<S> {
-    /// Answer this job, and send it back to the connection thread with this number.
+pub(crate) enum Task<S> {
+    /// Answer this job, and send it back to this connection thread.
     Answer { job: ClientJob<S>, home: usize },
     /// Tell the responder that a client is gone.
     Farewell(Farewell<S>),
@@ -33,16 +33,16 @@ pub(crate) enum Placement<R: Responder> {
     InPlace { responder: Arc<R> },
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
     /// one job, and what it leaves behind at its end is one farewell.
-    Pool { errands: Sender<Errand<R::Session>>, home: usize },
+    Pool { tasks: Sender<Task<R::Session>>, home: usize },
 }
 
 impl<R: Responder> Placement<R> {
-    /// Has a job answered: now, or by a letter to the connection thread.
+    /// Has a job answered: now, or by a message to the connection thread.
     pub(crate) fn answer(&self, job: ClientJob<R::Session>) -> Option<AnsweredJob<R::Session>> {
         match self {
             Self::InPlace { responder } => Some(answer(responder, job)),
-            Self::Pool { errands, home } => {
-                send(errands, Errand::Answer { job, home: *home });
+            Self::Pool { tasks, home } => {
+                send(tasks, Task::Answer { job, home: *home });
                 None
             }
         }
@@ -51,31 +51,31 @@ impl<R: Responder> Placement<R> {
     pub(crate) fn farewell(&self, farewell: Farewell<R::Session>) {
         match self {
             Self::InPlace { responder } => say(responder, farewell),
-            Self::Pool { errands, .. } => send(errands, Errand::Farewell(farewell)),
+            Self::Pool { tasks, .. } => send(tasks, Task::Farewell(farewell)),
         }
     }
 }
 
-/// A worker's life: errands, until every connection thread is gone and no errand is left. A job whose connection thread is gone,
+/// A worker's life: tasks, until every connection thread is gone and no task is left. A job whose connection thread is gone,
 /// since a shutdown ran out of time, is not worth answering any more.
 pub(crate) fn work<R: Responder>(
     responder: &Arc<R>,
-    errands: &Receiver<Errand<R::Session>>,
-    homes: &[Mailbox<Mail<R::Session>>],
+    tasks: &Receiver<Task<R::Session>>,
+    mailboxes: &[Mailbox<Mail<R::Session>>],
 ) {
-    for errand in errands {
-        match errand {
-            Errand::Answer { job, home } if homes[home].is_read() => {
-                homes[home].send(Mail::Answered(answer(responder, job)));
+    for task in tasks {
+        match task {
+            Task::Answer { job, home } if mailboxes[home].is_read() => {
+                mailboxes[home].send(Mail::Answered(answer(responder, job)));
             }
-            Errand::Answer { .. } => {}
-            Errand::Farewell(farewell) => say(responder, farewell),
+            Task::Answer { .. } => {}
+            Task::Farewell(farewell) => say(responder, farewell),
         }
     }
 }
 
-fn send<S>(errands: &Sender<Errand<S>>, errand: Errand<S>) {
-    errands.send(errand).expect("workers outlive the connection threads");
+fn send<S>(tasks: &Sender<Task<S>>, task: Task<S>) {
+    tasks.send(task).expect("workers outlive the connection threads");
 }
 
 fn answer<R: Responder>(responder: &Arc<R>, job: ClientJob<R::Session>) -> AnsweredJob<R::Session> {

@@ -1,25 +1,27 @@
 //! The threads of a server: how they are wired, and how they end.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{Greeter, Responder};
+use mio::Poll;
 use mio::net::TcpListener;
 
 use crate::acceptor::{Acceptor, Order};
 use crate::builder::{Builder, Plan};
 use crate::connection_thread::{ConnectionThread, Mail};
 use crate::crew::Crew;
-use crate::mailbox::{Mailbox, mailbox};
+use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::pool::{Placement, work};
 use crate::stats::{Counters, Stats, total};
 
 /// How much longer than the deadline of a stop the threads may take to notice that it has passed.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Stands for deadlines so far off that the clock cannot tell them: a year.
+/// As good as for ever, and still a time that the clock can tell: a year.
 const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A server that holds its addresses but does not serve yet.
@@ -85,42 +87,40 @@ impl<R: Responder> Server<R> {
         let responder = Arc::new(self.responder);
         let counters: Vec<_> = (0..=connection_threads).map(|_| Arc::new(Counters::default())).collect();
 
-        let (orders, acceptor_inbox, acceptor_poll) = mailbox().map_err(StartError::of("the acceptor"))?;
-        let rooms: Vec<_> = (0..connection_threads)
-            .map(|_| mailbox())
-            .collect::<Result<_, _>>()
-            .map_err(StartError::of("a connection thread"))?;
-        let homes: Vec<Mailbox<Mail<R::Session>>> = rooms.iter().map(|(home, ..)| home.clone()).collect();
+        let (acceptor, acceptor_inbox, acceptor_poll) = mailbox().map_err(StartError::of("the acceptor"))?;
+        let (mailboxes, inboxes) = mailboxes(connection_threads).map_err(StartError::of("a connection thread"))?;
         // From here on, leaving early drops the handle, which stops what was started.
         let mut handle = ServerHandle {
             addresses,
             counters,
-            orders,
-            doorkeeper: Crew::new(),
-            stop_connections: stop_by_mail(homes.clone()),
-            crew: Crew::new(),
+            acceptor,
+            acceptor_thread: Crew::new(),
+            stop_connections: stop_by_mail(mailboxes.clone()),
+            threads: Crew::new(),
         };
 
-        let (errands, errands_to_do) = crossbeam_channel::unbounded();
+        // From the end of the flow to its start, so that whoever begins finds the next one there.
+        let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
         for number in 0..workers {
-            let (responder, errands, homes) = (Arc::clone(&responder), errands_to_do.clone(), homes.clone());
-            let start = handle.crew.start(format!("greeter-work-{number}"), move || work(&responder, &errands, &homes));
+            let (responder, tasks, mailboxes) = (Arc::clone(&responder), tasks_to_do.clone(), mailboxes.clone());
+            let start =
+                handle.threads.start(format!("greeter-work-{number}"), move || work(&responder, &tasks, &mailboxes));
             start.map_err(StartError::of("a worker"))?;
         }
-        for (home, (_, inbox, poll)) in rooms.into_iter().enumerate() {
+        for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder) },
-                _ => Placement::Pool { errands: errands.clone(), home },
+                _ => Placement::Pool { tasks: tasks.clone(), home: number },
             };
-            let counters = Arc::clone(&handle.counters[home]);
+            let counters = Arc::clone(&handle.counters[number]);
             let thread = ConnectionThread::new(placement, poll, inbox, line_bytes_max, counters);
-            let start = handle.crew.start(format!("greeter-conn-{home}"), || thread.run());
+            let start = handle.threads.start(format!("greeter-conn-{number}"), || thread.run());
             start.map_err(StartError::of("a connection thread"))?;
         }
         let counters = Arc::clone(&handle.counters[connection_threads]);
-        let acceptor = Acceptor::new(self.listeners, acceptor_poll, acceptor_inbox, homes, counters)
+        let acceptor = Acceptor::new(self.listeners, acceptor_poll, acceptor_inbox, mailboxes, counters)
             .map_err(StartError::of("the acceptor"))?;
-        let start = handle.doorkeeper.start("greeter-accept".to_owned(), || acceptor.run());
+        let start = handle.acceptor_thread.start("greeter-accept".to_owned(), || acceptor.run());
         start.map_err(StartError::of("the acceptor"))?;
         tracing::info!(addresses = ?handle.addresses, workers, connection_threads, "Server is ready.");
         Ok(handle)
@@ -133,8 +133,16 @@ impl StartError {
     }
 }
 
-fn stop_by_mail<S: Send + 'static>(homes: Vec<Mailbox<Mail<S>>>) -> Box<dyn Fn(Instant) + Send + Sync> {
-    Box::new(move |deadline| homes.iter().for_each(|home| home.send(Mail::Stop { deadline })))
+type Mailboxes<S> = Vec<Mailbox<Mail<S>>>;
+type Inboxes<S> = Vec<(Inbox<Mail<S>>, Poll)>;
+
+/// A mailbox for each connection thread, and the threads' own ends.
+fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
+    (0..threads).map(|_| mailbox().map(|(mailbox, inbox, poll)| (mailbox, (inbox, poll)))).collect()
+}
+
+fn stop_by_mail<S: Send + 'static>(mailboxes: Mailboxes<S>) -> Box<dyn Fn(Instant) + Send + Sync> {
+    Box::new(move |deadline| mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline })))
 }
 
 /// A server at work.
@@ -144,13 +152,12 @@ fn stop_by_mail<S: Send + 'static>(homes: Vec<Mailbox<Mail<S>>>) -> Box<dyn Fn(I
 pub struct ServerHandle {
     addresses: Vec<SocketAddr>,
     counters: Vec<Arc<Counters>>,
-    orders: Mailbox<Order>,
-    /// The acceptor.
-    doorkeeper: Crew,
+    acceptor: Mailbox<Order>,
+    acceptor_thread: Crew,
     /// Tells the connection threads to end by then. In a box, since it knows the type of the sessions.
     stop_connections: Box<dyn Fn(Instant) + Send + Sync>,
     /// The connection threads and the workers.
-    crew: Crew,
+    threads: Crew,
 }
 
 /// How a server ended.
@@ -201,18 +208,18 @@ impl ServerHandle {
 
     /// Waits for ever, since a server ends only by its handle.
     fn wait(mut self) {
-        self.doorkeeper.join();
+        self.acceptor_thread.join();
     }
 
     fn stop(&mut self, within: Duration) -> DrainReport {
         let began = Instant::now();
         let before = self.stats();
-        let deadline = began.checked_add(within).unwrap_or_else(|| began + FAR_AWAY);
+        let deadline = began + within.min(FAR_AWAY);
         // First the acceptor, so that its last clients come to the connection threads before the order to stop does.
-        self.orders.send(Order::Stop);
-        let acceptors_left = self.doorkeeper.join_until(deadline + GRACE);
+        self.acceptor.send(Order::Stop);
+        let acceptors_left = self.acceptor_thread.join_until(deadline + GRACE);
         (self.stop_connections)(deadline);
-        let threads_left = acceptors_left + self.crew.join_until(deadline + GRACE);
+        let threads_left = acceptors_left + self.threads.join_until(deadline + GRACE);
         let stats = self.stats();
         let report = DrainReport {
             took: began.elapsed(),
@@ -228,9 +235,15 @@ impl ServerHandle {
     }
 }
 
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        if !self.crew.is_empty() {
+        if !self.threads.is_empty() {
             self.stop(Duration::ZERO);
         }
     }

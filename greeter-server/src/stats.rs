@@ -26,7 +26,7 @@ pub struct Stats {
     pub discarded: u64,
     /// Lines without an ending that clients left behind when they stopped sending.
     pub unfinished: u64,
-    /// Calls of the responder that panicked, failed, or made a reply that breaks the framing.
+    /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
     pub faults: u64,
     /// Connections that a shutdown cut off since its time was up.
     pub overran: u64,

@@ -43,6 +43,11 @@ impl Client {
         self.socket.local_addr().expect("a connected socket has an address")
     }
 
+    /// The server's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.socket.peer_addr().expect("a connected socket has an address")
+    }
+
     /// Another handle to send with, while this one receives.
     pub fn sender(&self) -> Self {
         Self { socket: self.socket.try_clone().expect("a socket can be shared"), received: Vec::new() }
@@ -65,6 +70,12 @@ impl Client {
             }
         }
         sent
+    }
+
+    /// Sends a byte of urgent data (RFC 6093), as telnet does for its "synch".
+    pub fn send_urgent(&self, byte: u8) {
+        let sent = SockRef::from(&self.socket).send_out_of_band(&[byte]).expect("the server takes what we send");
+        assert_eq!(sent, 1);
     }
 
     /// Stops sending.

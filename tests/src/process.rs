@@ -71,7 +71,16 @@ impl ServerProcess {
     /// # Panics
     ///
     /// When it ends before it says so.
-    pub fn start_command(mut command: Command) -> Self {
+    pub fn start_command(command: Command) -> Self {
+        Self::start_listeners(command, 1)
+    }
+
+    /// Starts a server that says so of so many addresses.
+    ///
+    /// # Panics
+    ///
+    /// When it ends before it has said so.
+    pub fn start_listeners(mut command: Command, listeners: usize) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a server can be started");
         let mut stderr = child.stderr.take().expect("stderr is a pipe");
@@ -81,18 +90,26 @@ impl ServerProcess {
             String::from_utf8(text).expect("a log is text")
         });
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("a server's output can be read");
-        let address = line.trim_end().strip_prefix("listening on ").and_then(|address| address.parse().ok());
-        let Some(address) = address else {
-            panic!("the server said {line:?}; its log: {}", log.join().expect("the log is read"));
-        };
-        Self { child, addresses: vec![address], log: Some(log) }
+        let mut addresses = Vec::new();
+        while addresses.len() < listeners {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("a server's output can be read");
+            match line.trim_end().strip_prefix("listening on ").and_then(|address| address.parse().ok()) {
+                Some(address) => addresses.push(address),
+                None => panic!("the server said {line:?}; its log: {}", log.join().expect("the log is read")),
+            }
+        }
+        Self { child, addresses, log: Some(log) }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Everywhere it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Its process.

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use greeter_server::{Client, Failure, Line, Reply, Responder};
+use greeter_server::{Failure, Line, Peer, Reply, Responder};
 
 /// Obeys the first word of a line: `echo X`, `sleep MS X`, `panic`, `panic-locked`, `big N`, `nl`, `err`, `quit`.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Puppet {
 impl Responder for Puppet {
     type Session = ();
 
-    fn connect(&self, _client: &Client, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{Client as Peer, Failure, Line, Reply, Responder};
+use greeter_server::{Failure, Line, Peer, Reply, Responder};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::{PLACEMENTS, builder, spawn};
@@ -33,7 +33,10 @@ fn a_client_that_never_reads_is_not_read_either() {
         let cpu = server.cpu_time();
         thread::sleep(Duration::from_millis(500));
         let used = server.cpu_time() - cpu;
-        assert!(used < Duration::from_millis(100), "{used:?} of processor time in half a second of waiting for a reader");
+        assert!(
+            used < Duration::from_millis(100),
+            "{used:?} of processor time in half a second of waiting for a reader"
+        );
 
         // As soon as it reads, it goes on where it was: nothing was lost.
         let names_sent = sent / 42;

@@ -4,12 +4,13 @@
 //! `greeter-server` stays for the rest of the document. Port 8080 is any free port here, and what `cargo run` would run
 //! is taken from where it has been built.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use greeter_tests::missing_program;
 use greeter_tests::process::{ServerProcess, greeter_client, greeter_server};
 
-const PORT: &str = "8080";
+const PORT: u16 = 8080;
 
 struct Typed {
     command: String,
@@ -59,15 +60,22 @@ fn start(arguments: &str, prints: &str) -> ServerProcess {
     if !arguments.contains(&"--listen") {
         arguments.extend(["--listen", "127.0.0.1:0"]);
     }
-    let server = ServerProcess::start_with(&arguments);
-    let announced = prints.lines().next().unwrap_or_default();
-    assert_eq!(announced, format!("listening on {}:{PORT}", server.address().ip()));
+    let mut command = Command::new(greeter_server());
+    command.args(&arguments);
+    let server = ServerProcess::start_listeners(command, prints.lines().count());
+    let announced: String = server
+        .addresses()
+        .iter()
+        .map(|address| format!("listening on {}\n", SocketAddr::new(address.ip(), PORT)))
+        .collect();
+    assert_eq!(announced, prints);
     server
 }
 
 fn run(command: &str, server: &ServerProcess) -> String {
     let port = server.address().port().to_string();
-    let command = command.replace("cargo run --release -p greeter-client --", "greeter-client").replace(PORT, &port);
+    let command =
+        command.replace("cargo run --release -p greeter-client --", "greeter-client").replace(&PORT.to_string(), &port);
     let folder = greeter_client().parent().expect("a program is in a folder");
     assert_eq!(Some(folder), greeter_server().parent());
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").expect("there is a PATH"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_server::{Client as Peer, Failure, Line, Reply, Responder};
+use greeter_server::{Failure, Line, Peer, Reply, Responder};
 use greeter_tests::client::Client;
 use greeter_tests::process::ServerProcess;
 use greeter_tests::{builder, spawn};

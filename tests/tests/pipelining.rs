@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use greeter_tests::client::Client;
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::puppet::Puppet;
 use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
 
 fn names(count: usize) -> String {
@@ -73,5 +74,22 @@ fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
             }
         });
         assert_eq!(server.stats().lines, 8 * LINES as u64);
+    }
+}
+
+/// A read stops at urgent data, and what is behind it is no news any more.
+#[test]
+fn urgent_data_does_not_hide_the_lines_behind_it() {
+    for workers in [0, 1] {
+        let server = spawn(builder().workers(workers).connection_threads(1).responder(Puppet::default()));
+        let mut client = Client::connect(server.local_addr());
+        client.send("sleep 200 first\n");
+        wait_until("the line is being answered", || server.stats().bytes_received > 0);
+        client.send("echo before\n");
+        client.send_urgent(b'!');
+        client.send("echo behind\n");
+        assert_eq!(client.text(), "first\n");
+        assert_eq!(client.text(), "before\n");
+        assert_eq!(client.text(), "behind\n");
     }
 }

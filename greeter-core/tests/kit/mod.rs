@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Account, Client, ClientId, CloseReason, Connection, Ending, Failure, Farewell, Greeter, Line, Refusal, Reply,
+    Account, ClientId, CloseReason, Connection, Ending, Failure, Farewell, Greeter, Line, Peer, Refusal, Reply,
     Responder, Slice,
 };
 
@@ -16,8 +16,8 @@ pub(crate) struct Script;
 impl Responder for Script {
     type Session = Vec<String>;
 
-    fn connect(&self, client: &Client, _reply: &mut Reply<'_>) -> Result<Vec<String>, Failure> {
-        Ok(vec![format!("{} came", client.peer)])
+    fn connect(&self, peer: &Peer, _reply: &mut Reply<'_>) -> Result<Vec<String>, Failure> {
+        Ok(vec![format!("{} came", peer.address)])
     }
 
     fn respond(&self, seen: &mut Vec<String>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
@@ -51,7 +51,7 @@ impl Responder for Script {
 }
 
 pub(crate) fn connection<S>() -> Connection<S> {
-    Connection::new(ClientId(7), Client::new(([192, 0, 2, 1], 4000).into()), LINE_BYTES_MAX)
+    Connection::new(ClientId(7), Peer::new(([192, 0, 2, 1], 4000).into()), LINE_BYTES_MAX)
 }
 
 /// Drives a connection until there is nothing more to do, with a socket that takes everything. Gives what was written.
@@ -107,5 +107,5 @@ pub(crate) fn end<S>(mut connection: Connection<S>) -> (CloseReason, Option<Fare
     }
     let Ending::Close(reason) = connection.ending() else { panic!("{:?}", connection.ending()) };
     assert_lawful(connection.take_account());
-    (reason, connection.dissolve(reason))
+    (reason, connection.dissolve())
 }
