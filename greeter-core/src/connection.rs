@@ -155,7 +155,9 @@ impl<S> Connection<S> {
         if !self.wants_answer() {
             return None;
         }
-        let lines = self.job().lines();
+        let job = self.job();
+        job.make_room();
+        let lines = job.lines();
         match std::mem::replace(&mut self.work, Work::Away { lines }) {
             Work::Home(job) => Some(job),
             Work::Away { .. } => None,

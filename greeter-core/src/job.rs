@@ -10,6 +10,12 @@ use crate::reply::{Replies, Reply};
 use crate::responder::{CloseReason, Failure, Peer, Responder};
 use crate::slice::Slice;
 
+/// How much longer than its line a reply is taken to be, with its ending.
+const REPLY_BYTES_MORE: usize = 16;
+
+/// The most room that is made ahead: few slices have more replies, and those that do grow it.
+const ROOM_MAX: usize = 64 * 1024;
+
 /// The complete lines that one client has sent, with everything that answering them needs: who asked, the client's session,
 /// and the buffer that the replies go into. It holds no socket.
 ///
@@ -89,6 +95,13 @@ impl<S> ClientJob<S> {
         self.lines.lines()
     }
 
+    /// Makes room for replies a little longer than their lines. Done by the thread that will free it, since an allocator likes
+    /// that best; where it suffices, whoever answers need not allocate at all.
+    pub(crate) fn make_room(&mut self) {
+        let guess = self.lines.bytes_waiting() + REPLY_BYTES_MORE * self.lines() as usize;
+        self.replies.bytes.reserve(guess.min(ROOM_MAX));
+    }
+
     /// Answers lines until there are none left or the slice is over. A responder that panics or fails costs one line.
     #[must_use]
     pub fn answer<R, C>(mut self, responder: &R, mut slice: Slice<C>) -> AnsweredJob<S>
@@ -96,8 +109,6 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
         C: FnMut() -> Duration,
     {
-        // Most replies are at least as long as their lines, so this saves most of the growing.
-        self.replies.bytes.reserve(self.lines.bytes_waiting());
         let mut mark = Mark { replies: 0, ending: LineEnding::default() };
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
