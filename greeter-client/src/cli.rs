@@ -4,11 +4,14 @@
 //! stdout is data, stderr is talk about it.
 
 mod chat;
+mod check;
 mod failure;
+mod fmt;
 mod greet;
 mod options;
 mod output;
 mod pipe;
+mod run;
 
 use std::io::{self, IsTerminal};
 
@@ -19,16 +22,19 @@ use options::{Command, Setup};
 
 pub(crate) fn run() -> Result<(), Failure> {
     let Setup { command, address, connection: options } = options::from_process()?;
-    if let Command::Greet(greet) = &command {
-        greet::check(&greet.names)?;
-    }
-    let connection = Connection::connect_with(&address, &options)?;
+    let connect = || Connection::connect_with(&address, &options);
     match command {
-        Command::Greet(greet) => greet::run(connection, &greet.names, options.eol),
-        Command::Pipe(_) => pipe::run(connection, options.eol),
-        Command::Chat(_) if io::stdin().is_terminal() && io::stdout().is_terminal() => {
-            chat::run(connection, &address, options.eol)
+        Command::Greet(greet) => {
+            greet::check(&greet.names)?;
+            greet::run(connect()?, &greet.names, options.eol)
         }
-        Command::Chat(_) => pipe::run(connection, options.eol),
+        Command::Pipe(_) => pipe::run(connect()?, options.eol),
+        Command::Chat(_) if io::stdin().is_terminal() && io::stdout().is_terminal() => {
+            chat::run(connect()?, &address, options.eol)
+        }
+        Command::Chat(_) => pipe::run(connect()?, options.eol),
+        Command::Check(check) => check::run(&check.paths),
+        Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
+        Command::Run(run) => run::run(&run, address, &options),
     }
 }

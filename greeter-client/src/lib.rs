@@ -27,11 +27,17 @@
 //! reply is never altered; with [`Eol::CrLf`] it is dropped, and a line that ends with LF alone is accepted as it is.
 //! A lone CR is an ordinary byte.
 //!
+//! # Scripts
+//!
+//! A [`Session`] holds several named connections and expects exactly what should come; [`talk`] is the language in which that
+//! is written down as a transcript; [`run`](mod@run) runs such a script, with a server of its own if it likes.
+//!
 //! # Layout
 //!
 //! In the order a line travels: [`Address`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
 //! `stream` (the socket) → `lines` (bytes become lines again); `pipeline` and `pipe` are the two ways to keep many in
-//! flight; [`escape`] is for what will be shown on a terminal.
+//! flight; [`escape`] is for what will be shown on a terminal. On top of `stream` and `lines` stands [`session`], and on top of
+//! that and of [`talk`] stands [`run`](mod@run).
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +49,10 @@ pub mod escape;
 mod lines;
 mod pipe;
 mod pipeline;
+pub mod run;
+pub mod session;
 mod stream;
+pub mod talk;
 
 pub use address::{Address, AddressError};
 pub use connection::{Connection, Options, Receiver, Sender};
@@ -51,3 +60,4 @@ pub use error::{ConnectError, ConnectionError};
 pub use lines::{Eol, EolError};
 pub use pipe::{End, PipeError, Piped};
 pub use pipeline::Pipelined;
+pub use session::{Session, SessionError};

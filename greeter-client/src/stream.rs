@@ -3,10 +3,12 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::address::Place;
 use crate::deadline::Deadline;
@@ -23,9 +25,23 @@ pub(crate) enum Stream {
 impl Stream {
     /// Connects within `timeout`, resolving included; a host with several addresses shares it among them.
     pub(crate) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, ConnectError> {
-        let connecting = Connecting { address, timeout, start: Instant::now() };
+        Self::connect_from(None, address, timeout)
+    }
+
+    /// Connects from an address of this machine, or from the one that the system chooses.
+    pub(crate) fn connect_from(
+        source: Option<IpAddr>,
+        address: &Address,
+        timeout: Option<Duration>,
+    ) -> Result<Self, ConnectError> {
+        let connecting = Connecting { address, source, timeout, start: Instant::now() };
         match &address.0 {
             Place::Tcp { host, port } => connecting.tcp(host, *port),
+            #[cfg(unix)]
+            Place::Unix(_) if source.is_some() => {
+                Err(connecting
+                    .failed(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket has no source address")))
+            }
             #[cfg(unix)]
             Place::Unix(path) => {
                 let path = path.clone();
@@ -77,6 +93,32 @@ impl Stream {
         };
     }
 
+    /// Prepares a reset: it is sent when the socket is dropped, and a read that waits on another thread ends now. A Unix
+    /// socket knows none, and is just closed.
+    pub(crate) fn abort(&self) {
+        if let Self::Tcp(stream) = self {
+            // It fails only where the connection is lost already.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        // The other direction stays as it is: its shutdown would tell the peer of a clean end first.
+        self.shutdown(Shutdown::Read);
+    }
+
+    /// Our address and the peer's, for people.
+    pub(crate) fn ends(&self) -> (String, String) {
+        let shown =
+            |address: io::Result<SocketAddr>| address.map_or_else(|_| "?".into(), |address| address.to_string());
+        match self {
+            Self::Tcp(stream) => (shown(stream.local_addr()), shown(stream.peer_addr())),
+            #[cfg(unix)]
+            Self::Unix(stream) => {
+                let path = |address: UnixAddress| address.as_pathname().map(|path| format!("unix:{}", path.display()));
+                let shown = |address: io::Result<UnixAddress>| address.ok().and_then(path).unwrap_or("unix:".into());
+                (shown(stream.local_addr()), shown(stream.peer_addr()))
+            }
+        }
+    }
+
     /// Goes on where only a signal or the clock ended the wait: the deadline decides whether it is over.
     fn retry(
         &self,
@@ -116,6 +158,7 @@ fn is_timeout(err: &io::Error) -> bool {
 /// An attempt to connect, and when it began.
 struct Connecting<'a> {
     address: &'a Address,
+    source: Option<IpAddr>,
     timeout: Option<Duration>,
     start: Instant,
 }
@@ -132,11 +175,11 @@ impl Connecting<'_> {
         for (tried, address) in addresses.iter().enumerate() {
             let share = (addresses.len() - tried).try_into().unwrap_or(u32::MAX);
             // An address that swallows packets must not use up the time of those behind it.
-            let connected = match self.remaining()? {
-                Some(remaining) => {
-                    TcpStream::connect_timeout(address, (remaining / share).max(Duration::from_nanos(1)))
-                }
-                None => TcpStream::connect(address),
+            let time = self.remaining()?.map(|remaining| (remaining / share).max(Duration::from_nanos(1)));
+            let connected = match (self.source, time) {
+                (Some(source), time) => connect_bound(source, *address, time),
+                (None, Some(time)) => TcpStream::connect_timeout(address, time),
+                (None, None) => TcpStream::connect(address),
             };
             // Without this, a line that is sent while another is unacknowledged waits for up to 40 ms.
             match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
@@ -196,6 +239,16 @@ impl Connecting<'_> {
     }
 }
 
+fn connect_bound(source: IpAddr, address: SocketAddr, time: Option<Duration>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match time {
+        Some(time) => socket.connect_timeout(&address.into(), time)?,
+        None => socket.connect(&address.into())?,
+    }
+    Ok(socket.into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -212,7 +265,7 @@ mod tests {
 
     fn connect(addresses: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
         let address = "name:1".parse().unwrap();
-        let connecting = Connecting { address: &address, timeout: Some(TIMEOUT), start: Instant::now() };
+        let connecting = Connecting { address: &address, source: None, timeout: Some(TIMEOUT), start: Instant::now() };
         connecting.first_of(addresses).map(|stream| stream.peer_addr().unwrap())
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     },
 }
 
+/// What should hold does not.
+const UNMET: u8 = 1;
 /// The input cannot be read.
 const UNREADABLE: u8 = 2;
 /// There is no connection, or none any more.
@@ -26,6 +28,16 @@ const CONNECTION: u8 = 3;
 const INTERNAL: u8 = 4;
 
 impl Failure {
+    /// Something was compared, and is not as it should be.
+    pub(super) fn unmet(error: anyhow::Error) -> Self {
+        Self::Error { code: UNMET, error }
+    }
+
+    /// The input cannot be read, or cannot be understood.
+    pub(super) fn unreadable(error: anyhow::Error) -> Self {
+        Self::Error { code: UNREADABLE, error }
+    }
+
     /// The server did not do its part.
     pub(super) fn connection(error: impl Into<anyhow::Error>) -> Self {
         Self::Error { code: CONNECTION, error: error.into() }

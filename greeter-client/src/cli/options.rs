@@ -61,6 +61,7 @@ stdout carries what the server sent and nothing else. On a terminal, whatever in
 could act on the terminal is escaped; elsewhere every byte passes. Where the reader of
 stdout goes away, as in '... | head -1', that ends the command, and all is well.",
     error_code(0, "all well"),
+    error_code(1, "something is not as it should be"),
     error_code(2, "wrong usage, or unreadable input"),
     error_code(3, "could not connect, or the connection was lost, timed out or closed too early"),
     error_code(4, "something else failed, such as writing to stdout")
@@ -89,6 +90,9 @@ pub(super) enum Command {
     Greet(Greet),
     Chat(Chat),
     Pipe(Pipe),
+    Check(Check),
+    Fmt(Fmt),
+    Run(Run),
 }
 
 /// Sends each name as a line and prints the replies.
@@ -116,6 +120,92 @@ pub(super) struct Chat {}
 #[derive(FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
 pub(super) struct Pipe {}
+
+/// Parses .talk scripts and tells what is wrong with them.
+///
+/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
+/// scripts. No server is needed.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
+pub(super) struct Check {
+    /// a file or a folder
+    #[argh(positional, arg_name = "path")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Rewrites .talk scripts in the normal form, which never changes what they mean.
+///
+/// A file is replaced at once or not at all, and keeps its permissions.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
+pub(super) struct Fmt {
+    /// change nothing; name the files that are not in the normal form, and end with 1 if there are any
+    #[argh(switch)]
+    pub(super) check: bool,
+
+    /// a script; without one, the normal form of stdin goes to stdout
+    #[argh(positional, arg_name = "file")]
+    pub(super) files: Vec<String>,
+}
+
+/// Runs .talk scripts, and reports each as it ends.
+///
+/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are scripts.
+/// All of them are parsed before anything runs. A script that fails does not stop the others.
+#[derive(FromArgs)]
+#[argh(
+    subcommand,
+    name = "run",
+    help_triggers("-h", "--help"),
+    example = "{command_name} tests/sessions
+{command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions",
+    note = "Variables come from -D and from the environment: TALK_name=value sets {{name}}.",
+    error_code(0, "all passed or were skipped"),
+    error_code(1, "what came was not what a script expects"),
+    error_code(2, "wrong usage, or a script with errors: nothing was run"),
+    error_code(3, "there was nobody to connect to")
+)]
+pub(super) struct Run {
+    /// starts a fresh server for each script, and takes its address from the line on its stdout that says: listening on
+    /// ADDRESS. It is not given to a shell.
+    #[argh(option, arg_name = "command")]
+    pub(super) server: Option<String>,
+
+    /// how many scripts run at a time (default: 1)
+    #[argh(option, default = "1", arg_name = "n", from_str_fn(jobs))]
+    pub(super) jobs: usize,
+
+    /// runs only the scripts that have this in their names
+    #[argh(option, arg_name = "text")]
+    pub(super) filter: Option<String>,
+
+    /// for how long connecting is tried again where nobody listens yet (default: 0s)
+    #[argh(option, default = "Duration::ZERO", arg_name = "duration", from_str_fn(duration))]
+    pub(super) wait: Duration,
+
+    /// how long a script may take (default: 60s)
+    #[argh(option, default = "Duration::from_secs(60)", arg_name = "duration", from_str_fn(duration))]
+    pub(super) max_time: Duration,
+
+    /// sets a variable: -D name=value
+    #[argh(option, short = 'D', arg_name = "name=value")]
+    pub(super) define: Vec<String>,
+
+    /// a file or a folder
+    #[argh(positional, arg_name = "path")]
+    pub(super) paths: Vec<String>,
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs @ 1..=1000) => Ok(jobs),
+        _ => Err("write a number from 1 to 1000".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|err| format!("{err}: write a duration such as 5s or 500ms"))
+}
 
 /// A duration in people's notation, or the word `none`.
 struct Timeout(Option<Duration>);

@@ -1,7 +1,9 @@
 //! The command as a process that does not outlive its test.
 
 use std::fmt;
+use std::fs;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -104,4 +106,32 @@ fn collect(output: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
         let _ = sender.send(bytes);
     });
     receiver
+}
+
+/// A folder that goes with its test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let folder = Self(std::env::temp_dir().join(format!("talk-commands-{}-{name}", std::process::id())));
+        fs::create_dir_all(&folder.0).unwrap();
+        for (name, text) in files {
+            fs::write(folder.0.join(name), text).unwrap();
+        }
+        folder
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        run(bare_greeter_client(arguments).current_dir(&self.0))
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

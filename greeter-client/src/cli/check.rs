@@ -1,0 +1,60 @@
+//! `check PATH…`: parses scripts and tells what is wrong with them.
+
+use std::io::{self, Write};
+
+use greeter_args::Exit;
+use greeter_client::escape;
+use greeter_client::talk::{self, Problem, ScriptError};
+
+use super::Failure;
+use super::options::NAME;
+
+pub(super) fn run(paths: &[String]) -> Result<(), Failure> {
+    if paths.is_empty() {
+        return Err(Exit::usage(NAME, "check needs a file or a folder").into());
+    }
+    let (mut scripts, mut steps, mut errors, mut warnings) = (0, 0, 0, 0);
+    for script in talk::load_all(paths) {
+        scripts += 1;
+        match script {
+            Ok(script) => {
+                steps += script.steps().len();
+                warnings += script.warnings().len();
+                tell(script.warnings().iter());
+            }
+            Err(ScriptError::Problems(problems)) => {
+                errors += problems.errors();
+                warnings += problems.iter().len() - problems.errors();
+                tell(problems.iter());
+            }
+            Err(err) => {
+                errors += 1;
+                tell_error(&err);
+            }
+        }
+    }
+    let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
+    if errors > 0 {
+        let message = format!("{} in {}{warnings}", count(errors, "error"), count(scripts, "script"));
+        return Err(Failure::unreadable(anyhow::Error::msg(message)));
+    }
+    let summary = format!("{}, {}: no error{warnings}", count(scripts, "script"), count(steps, "step"));
+    writeln!(io::stdout(), "{summary}").or_else(Failure::unless_reader_gone)
+}
+
+/// Where stderr is closed or full, the status still tells.
+pub(super) fn tell<'a>(problems: impl Iterator<Item = &'a Problem>) {
+    for problem in problems {
+        let _ = writeln!(io::stderr(), "{problem}");
+    }
+}
+
+pub(super) fn tell_error(err: &dyn std::error::Error) {
+    let source = err.source().map_or_else(String::new, |source| format!(": {source}"));
+    let text = format!("{err}{source}");
+    let _ = writeln!(io::stderr(), "error: {}", escape::one_line(text.as_bytes()));
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

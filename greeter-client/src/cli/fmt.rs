@@ -1,0 +1,134 @@
+//! `fmt FILE…`: brings scripts into the normal form.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use greeter_client::{escape, talk};
+
+use super::{Failure, check};
+
+/// What stands for stdin, whose normal form goes to stdout.
+const STDIN: &str = "-";
+
+/// What became of a file.
+enum Outcome {
+    /// It is in the normal form.
+    Normal,
+    /// It was, or is, in another one.
+    Differs,
+    /// It is no script; that has been told.
+    Bad,
+}
+
+pub(super) fn run(files: &[String], check_only: bool) -> Result<(), Failure> {
+    let stdin = [STDIN.to_owned()];
+    let files = if files.is_empty() { &stdin } else { files };
+    let (mut bad, mut differ) = (0, 0);
+    for file in files {
+        let outcome = if file == STDIN { format_stdin(check_only)? } else { format_file(Path::new(file), check_only) };
+        match outcome {
+            Outcome::Normal => {}
+            Outcome::Bad => bad += 1,
+            Outcome::Differs => {
+                differ += 1;
+                if check_only {
+                    let _ = writeln!(io::stderr(), "{}: not in the normal form", escape::one_line(file.as_bytes()));
+                }
+            }
+        }
+    }
+    match (bad, differ) {
+        (0, 1..) if check_only => Err(Failure::unmet(anyhow::Error::msg(format!(
+            "{differ} of {} not in the normal form: greeter-client fmt changes that",
+            files.len()
+        )))),
+        (0, _) => Ok(()),
+        _ => Err(Failure::unreadable(anyhow::Error::msg(format!("{bad} of {} left as they are", files.len())))),
+    }
+}
+
+fn format_stdin(check_only: bool) -> Result<Outcome, Failure> {
+    let mut text = Vec::new();
+    let input = io::stdin().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    if let Err(err) = input.and_then(|_| refuse_large(&text)) {
+        return Err(Failure::unreadable(anyhow::Error::new(err).context("cannot read stdin")));
+    }
+    let Some(normal) = normal_form("stdin", &text) else { return Ok(Outcome::Bad) };
+    if !check_only {
+        let mut stdout = io::stdout();
+        let written = stdout.write_all(&normal).and_then(|()| stdout.flush());
+        written.or_else(Failure::unless_reader_gone)?;
+    }
+    Ok(if normal == text { Outcome::Normal } else { Outcome::Differs })
+}
+
+/// A file that fails is told, and does not keep the others from being formatted.
+fn format_file(path: &Path, check_only: bool) -> Outcome {
+    let name = path.display().to_string();
+    let formatted = read(path).context("cannot read").and_then(|text| match normal_form(&name, &text) {
+        None => Ok(Outcome::Bad),
+        Some(normal) if normal == text => Ok(Outcome::Normal),
+        Some(_) if check_only => Ok(Outcome::Differs),
+        Some(normal) => replace(path, &normal).context("cannot write").map(|()| Outcome::Differs),
+    });
+    formatted.unwrap_or_else(|err| {
+        let text = format!("{name}: {err:#}");
+        let _ = writeln!(io::stderr(), "error: {}", escape::one_line(text.as_bytes()));
+        Outcome::Bad
+    })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    refuse_large(&text).map(|()| text)
+}
+
+fn refuse_large(text: &[u8]) -> io::Result<()> {
+    if text.len() > talk::SCRIPT_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+}
+
+fn normal_form(name: &str, text: &[u8]) -> Option<Vec<u8>> {
+    match talk::format(name, text) {
+        Ok(normal) => Some(normal),
+        Err(problems) => {
+            check::tell(problems.iter());
+            None
+        }
+    }
+}
+
+/// Puts `text` into the file at once or not at all, with the permissions that it has.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    // What a link points to is what is meant, not the link.
+    let path = path.canonicalize()?;
+    let permissions = fs::metadata(&path)?.permissions();
+    let (temporary, mut file) = create_beside(&path)?;
+    let written = file
+        .write_all(text)
+        .and_then(|()| file.set_permissions(permissions))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, &path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// A new file in the same folder, so that it can take the other's place.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    const ATTEMPTS_MAX: u32 = 100;
+    let mut attempt = 0;
+    loop {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}-{attempt}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        match File::create_new(&temporary) {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX => attempt += 1,
+            file => return file.map(|file| (temporary, file)),
+        }
+    }
+}

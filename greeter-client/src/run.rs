@@ -1,0 +1,325 @@
+//! Runs a script: walks its steps over a [`Session`], and tells in an [`Outcome`] how that went.
+//!
+//! ```no_run
+//! use greeter_client::Address;
+//! use greeter_client::run::{Outcome, RunOptions, run};
+//! use greeter_client::talk::Script;
+//!
+//! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
+//! let address: Address = "127.0.0.1:8080".parse()?;
+//! match run(&script, &RunOptions::to(address), None) {
+//!     Outcome::Failed(failure) => eprintln!("{failure}"),
+//!     Outcome::Skipped(reason) => eprintln!("skipped: {reason}"),
+//!     Outcome::Passed => {}
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Nothing is printed here. A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
+
+mod failure;
+mod server;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+pub use failure::{Failure, Fault};
+pub use server::{Server, ServerError};
+
+use crate::session::{Expected, SessionError, SessionOptions, Target};
+use crate::talk::{Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Speaker, Step, Variables};
+use crate::{Address, Eol, Session};
+
+/// How scripts are run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunOptions {
+    /// Where a connection goes that the script does not send elsewhere. Without it, only a [`Server`] of the run's own tells.
+    pub target: Option<Target>,
+    /// How lines end until the script says otherwise. Default: LF.
+    pub eol: Eol,
+    /// The deadline of each expectation until the script sets another. Default: 5 s.
+    pub timeout: Duration,
+    /// How long a whole script may take. Default: 60 s, so that a script which waits again and again ends, too.
+    pub time_max: Duration,
+    /// The variables that are bound from the start.
+    pub variables: Variables,
+}
+
+impl RunOptions {
+    /// Connections go to `target`, an [`Address`] for instance; the rest is default.
+    #[must_use]
+    pub fn to(target: impl Into<Target>) -> Self {
+        Self { target: Some(target.into()), ..Self::default() }
+    }
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            target: None,
+            eol: Eol::Lf,
+            timeout: Duration::from_secs(5),
+            time_max: Duration::from_secs(60),
+            variables: Variables::default(),
+        }
+    }
+}
+
+/// How a script went.
+#[derive(Debug)]
+#[must_use]
+pub enum Outcome {
+    /// Everything was as the script says.
+    Passed,
+    /// The run lacks something that the script [requires](Capability); the words say what.
+    Skipped(String),
+    /// Something was not.
+    Failed(Box<Failure>),
+}
+
+/// Runs `script`. With a `server`, connections go to its address, and `signal` and `exits` mean it.
+pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -> Outcome {
+    let mut target = options.target.clone();
+    if let Some(server) = &server {
+        target = Some(Target {
+            address: server.address().clone(),
+            ..target.unwrap_or_else(|| server.address().clone().into())
+        });
+    }
+    let mut run = Run {
+        session: Session::new(SessionOptions {
+            target,
+            eol: options.eol,
+            timeout: options.timeout,
+            ..SessionOptions::default()
+        }),
+        server,
+        variables: options.variables.clone(),
+        within: None,
+        skipping: Vec::new(),
+        ends: Instant::now().checked_add(options.time_max),
+        time_max: options.time_max,
+    };
+    for step in script.steps() {
+        match run.step(step) {
+            Ok(Next::Step) => {}
+            Ok(Next::Abandon) => return Outcome::Passed,
+            Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
+            Err(fault) => return Outcome::Failed(Box::new(Failure::at(script, step, fault, run.session.transcript()))),
+        }
+    }
+    match run.finish() {
+        Ok(()) => Outcome::Passed,
+        Err(fault) => Outcome::Failed(Box::new(Failure::at_the_end(script, fault))),
+    }
+}
+
+/// A script at work.
+struct Run<'a> {
+    session: Session,
+    server: Option<&'a mut Server>,
+    variables: Variables,
+    /// The deadline of the next expectation.
+    within: Option<Duration>,
+    /// The connections whose next expectation skips lines.
+    skipping: Vec<Speaker>,
+    /// None for a time so far off that the clock cannot tell it.
+    ends: Option<Instant>,
+    time_max: Duration,
+}
+
+/// What follows a step.
+enum Next {
+    Step,
+    Abandon,
+    Skip(String),
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step) -> Result<Next, Fault> {
+        self.check_time()?;
+        match step.action() {
+            Action::Send { to, what } => self.send(to, what)?,
+            Action::Expect { from, what: Incoming::Skip } => self.skipping.push(from.clone()),
+            Action::Expect { from, what } => self.expect(from, what)?,
+            Action::Within(duration) => self.within = Some(*duration),
+            Action::Timeout(duration) => self.session.set_timeout(*duration),
+            Action::Sleep(duration) => self.session.sleep(self.at_most(*duration)),
+            Action::Eol(eol) => self.session.set_eol(*eol),
+            Action::Connect(connect) => self.connect(connect)?,
+            Action::Set { name, value } => {
+                let value = value.expand(&self.variables, None)?;
+                self.variables.set(name.clone(), value);
+            }
+            Action::Require(capability) if !self.has(*capability) => return Ok(Next::Skip(lacking(*capability))),
+            Action::Require(_) => {}
+            Action::Signal(signal) => {
+                self.session.flush();
+                self.server.as_mut().ok_or(Fault::NoServer)?.signal(*signal)?;
+            }
+            Action::Exits(status) => self.exits(*status)?,
+            Action::Close(speaker) => self.session.on(&speaker.to_string()).close()?,
+            Action::Abandon => return Ok(Next::Abandon),
+        }
+        Ok(Next::Step)
+    }
+
+    fn send(&mut self, to: &Speaker, what: &Outgoing) -> Result<(), Fault> {
+        let name = to.to_string();
+        let speaker = self.session.on(&name);
+        match what {
+            Outgoing::Line(template) => {
+                let mut unbound = None;
+                let line = |member| {
+                    let line = template.expand(&self.variables, in_crowd(member));
+                    line.unwrap_or_else(|error| {
+                        unbound.get_or_insert(error);
+                        Vec::new()
+                    })
+                };
+                speaker.send_each(line)?;
+                unbound.map_or(Ok(()), |error| Err(error.into()))
+            }
+            Outgoing::Raw(raw) => Ok(speaker.send_bytes(raw.to_vec())?),
+            Outgoing::Eof => Ok(speaker.half_close()?),
+            Outgoing::Reset => Ok(speaker.reset()?),
+        }
+    }
+
+    fn expect(&mut self, from: &Speaker, what: &Incoming) -> Result<(), Fault> {
+        let timeout = self.deadline();
+        let name = from.to_string();
+        let mut speaker = self.session.on(&name).within(timeout);
+        if let Some(index) = self.skipping.iter().position(|skipping| skipping == from) {
+            self.skipping.swap_remove(index);
+            speaker = speaker.skipping();
+        }
+        let outcome = match what {
+            Incoming::Line(pattern) => {
+                let variables = &mut self.variables;
+                speaker.expect_line(|member, line| match pattern.matches(line, variables, in_crowd(member)) {
+                    Some(bindings) => {
+                        variables.bind(bindings);
+                        true
+                    }
+                    None => false,
+                })
+            }
+            Incoming::Raw(raw) => speaker.expect_bytes(raw.to_vec()),
+            Incoming::Eof => speaker.expect_eof(),
+            Incoming::Reset => speaker.expect_reset(),
+            Incoming::Closed => speaker.expect_closed(),
+            Incoming::Nothing(duration) => speaker.expect_nothing(*duration),
+            Incoming::Bytes(count) => speaker.take(*count).map(drop),
+            // Noted down before.
+            Incoming::Skip => Ok(()),
+        };
+        outcome.map_err(|error| self.judge(error, what))
+    }
+
+    /// What an unmet expectation means: the line that a pattern stands for, or that the script as a whole has run out of time.
+    fn judge(&self, error: SessionError, what: &Incoming) -> Fault {
+        let SessionError::Unmet(mut unmet) = error else { return error.into() };
+        if unmet.late && self.is_over() {
+            return Fault::TimeMax(self.time_max);
+        }
+        if let Incoming::Line(pattern) = what {
+            unmet.expected = Expected::Line(Some(pattern.expected(&self.variables, in_crowd(unmet.member))));
+        }
+        SessionError::Unmet(unmet).into()
+    }
+
+    fn connect(&mut self, connect: &Connect) -> Result<(), Fault> {
+        if connect.tls {
+            return Err(Fault::Lacking(lacking(Capability::Tls)));
+        }
+        if connect.proxy.is_some() {
+            return Err(Fault::Lacking(lacking(Capability::Proxy)));
+        }
+        let mut target = match (&connect.to, &self.session.options().target) {
+            (None, None) => return Err(Fault::NoTarget),
+            (None, Some(target)) => target.clone(),
+            (Some(to), target) => {
+                let address = self.address(to)?;
+                target
+                    .clone()
+                    .map_or_else(|| address.clone().into(), |target| Target { address: address.clone(), ..target })
+            }
+        };
+        target.from = connect.from.or(target.from);
+        let name = connect.name.as_ref().map_or("", |name| name.as_str());
+        match connect.crowd {
+            Some(size) => Ok(self.session.open_crowd(name, size.get() as usize, &target)?),
+            None => Ok(self.session.open(name, &target)?),
+        }
+    }
+
+    fn address(&self, to: &Destination) -> Result<Address, Fault> {
+        match to {
+            Destination::Address(address) => Ok(address.clone()),
+            Destination::Template(template) => {
+                let text = template.expand(&self.variables, None)?;
+                Ok(String::from_utf8_lossy(&text).parse()?)
+            }
+        }
+    }
+
+    fn exits(&mut self, expected: u8) -> Result<(), Fault> {
+        self.session.flush();
+        let timeout = self.deadline();
+        let status = self.server.as_mut().ok_or(Fault::NoServer)?.wait(timeout)?;
+        match status {
+            Some(status) if status.code() == Some(expected.into()) => Ok(()),
+            Some(status) => Err(Fault::Exit { expected, came: status.to_string() }),
+            None => Err(Fault::StillRuns { waited: timeout }),
+        }
+    }
+
+    fn finish(self) -> Result<(), Fault> {
+        self.check_time()?;
+        Ok(self.session.finish()?)
+    }
+
+    fn check_time(&self) -> Result<(), Fault> {
+        if self.is_over() { Err(Fault::TimeMax(self.time_max)) } else { Ok(()) }
+    }
+
+    /// How long the expectation at hand may take.
+    fn deadline(&mut self) -> Duration {
+        let timeout = self.within.take().unwrap_or(self.session.options().timeout);
+        self.at_most(timeout)
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
+    }
+
+    /// As long as this, but not beyond the script's own end.
+    fn at_most(&self, duration: Duration) -> Duration {
+        let left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        left.map_or(duration, |left| duration.min(left))
+    }
+
+    fn has(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Unix => cfg!(unix),
+            Capability::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
+            Capability::Server => self.server.is_some(),
+            Capability::Tls | Capability::Proxy => false,
+        }
+    }
+}
+
+/// A session counts the members of a crowd from 1, and calls everyone else 0.
+fn in_crowd(member: usize) -> Option<usize> {
+    (member > 0).then_some(member)
+}
+
+fn lacking(capability: Capability) -> String {
+    match capability {
+        Capability::Server => "this run has no server of its own: give it one with --server".to_owned(),
+        Capability::Unix | Capability::Ipv6 => format!("this machine has no {capability}"),
+        Capability::Tls | Capability::Proxy => format!("{capability} cannot be spoken yet"),
+    }
+}

@@ -1,0 +1,268 @@
+//! Why a script failed, as values, and as the report that a person reads.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use super::ServerError;
+use crate::AddressError;
+use crate::escape::one_line;
+use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
+use crate::talk::{Script, Step, Unbound};
+
+/// How many lines of the conversation a report repeats.
+const TRANSCRIPT_LINES: usize = 4;
+
+/// How many bytes of a line, or of what is unread, a report shows.
+const SHOWN_BYTES_MAX: usize = 200;
+
+/// A script that failed: where, and why. Displayed, it is a report of several lines, indented, without a last newline.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The comment above the step.
+    pub title: Option<String>,
+    /// The file and the line, as in `hello.talk:3`; without the line, if it failed at its end.
+    pub place: String,
+    /// The step, as it is written; none at the end.
+    pub step: Option<String>,
+    /// What happened.
+    pub fault: Fault,
+    /// What was said last before that, on any connection.
+    pub transcript: Vec<Entry>,
+}
+
+/// What happened that the script does not say.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// On a connection; above all, what came is not what was expected.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A placeholder has no value.
+    #[error(transparent)]
+    Unbound(#[from] Unbound),
+    /// What a variable says is no address.
+    #[error("cannot connect there")]
+    Address(#[from] AddressError),
+    /// The server of the run's own cannot be reached.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The server ended in another way.
+    #[error("the server was to end with {expected}, but it ended with {came}")]
+    Exit {
+        /// The status that was expected.
+        expected: u8,
+        /// The status that came, or the signal.
+        came: String,
+    },
+    /// The server did not end.
+    #[error("the server still runs after {waited:?}")]
+    StillRuns {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A step is about the server's process, and there is none.
+    #[error("this run has no server of its own: give it one with --server")]
+    NoServer,
+    /// Nobody has said where to connect to.
+    #[error("there is no address to connect to: give one with --connect or --server")]
+    NoTarget,
+    /// The run lacks something that the script uses.
+    #[error("{0}; `require` lets a script be skipped where that is so")]
+    Lacking(String),
+    /// The script as a whole takes too long.
+    #[error("the script has taken more than {0:?}")]
+    TimeMax(Duration),
+}
+
+impl Fault {
+    /// Whether a connection could not be made in the first place: then the fault is hardly the script's.
+    #[must_use]
+    pub const fn is_connecting(&self) -> bool {
+        matches!(self, Self::Session(SessionError::Connect { .. }))
+    }
+}
+
+impl Failure {
+    pub(super) fn at(script: &Script, step: &Step, fault: Fault, transcript: Vec<Entry>) -> Self {
+        let source = script.source_of(step);
+        Self {
+            title: step.title().map(str::to_owned),
+            place: format!("{}:{}", source.name(), step.line()),
+            step: Some(one_line(source.line(step.line())).to_string()),
+            fault,
+            transcript,
+        }
+    }
+
+    pub(super) fn at_the_end(script: &Script, fault: Fault) -> Self {
+        Self { title: None, place: script.name().to_owned(), step: None, fault, transcript: Vec::new() }
+    }
+
+    fn report_unmet(&self, unmet: &Unmet, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &unmet.connection;
+        let on = if name.is_empty() { String::new() } else { format!("  on {name}") };
+        writeln!(f, "{on}  {} -> {}", unmet.local, unmet.peer)?;
+        for entry in last(&unmet.transcript) {
+            writeln!(f, "      {}", said(entry))?;
+        }
+        write!(f, "    - {name}{}\n    + {}", expected(&unmet.expected), came(name, unmet))?;
+        if let Some(column) = first_difference(unmet) {
+            write!(f, "\n{:width$}^", "", width = 6 + name.chars().count() + column)?;
+        }
+        if unmet.buffered_bytes > 0 {
+            write!(f, "\n      and {} more bytes: {}", unmet.buffered_bytes, Quoted(&unmet.buffered))?;
+        }
+        if let Some(error) = &unmet.send_error {
+            write!(f, "\n      what was sent before was not delivered: {error}")?;
+        }
+        hint(unmet).map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(title) = &self.title {
+            writeln!(f, "  # {title}")?;
+        }
+        write!(f, "  {}", self.place)?;
+        if self.step.is_none() {
+            write!(f, "  at its end")?;
+        }
+        if let Fault::Session(SessionError::Unmet(unmet)) = &self.fault {
+            return self.report_unmet(unmet, f);
+        }
+        for entry in last(&self.transcript) {
+            write!(f, "\n      {}", said(entry))?;
+        }
+        if let Some(step) = &self.step {
+            write!(f, "\n      {step}")?;
+        }
+        write!(f, "\n    {}", self.fault)?;
+        let mut source = self.fault.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// The last lines of the conversation. That a connection was opened goes without saying.
+fn last(transcript: &[Entry]) -> impl Iterator<Item = &Entry> {
+    let lines: Vec<&Entry> = transcript.iter().filter(|entry| entry.act != Act::Opened).collect();
+    lines.into_iter().rev().take(TRANSCRIPT_LINES).rev()
+}
+
+/// What happened, as a script would have it.
+fn said(entry: &Entry) -> String {
+    let name = &entry.connection;
+    match &entry.act {
+        Act::SentLine(line) => format!("{name}>{}", Line(line)),
+        Act::SentBytes(bytes) => format!("{name}>{}", Quoted(bytes)),
+        Act::ReceivedLine(line) => format!("{name}<{}", Line(line)),
+        Act::ReceivedBytes(bytes) => format!("{name}<{}", Quoted(bytes)),
+        Act::Ended(end) => format!("{name}{}", ended(*end)),
+        Act::HalfClosed => format!("{name}>eof"),
+        Act::Reset => format!("{name}>reset"),
+        Act::Closed => format!("close {name}"),
+        Act::Opened => format!("connect {name}"),
+    }
+}
+
+fn expected(expected: &Expected) -> String {
+    match expected {
+        Expected::Line(Some(line)) => format!("<{}", Line(line)),
+        Expected::Line(None) => "< another line".to_owned(),
+        Expected::Bytes(bytes) => format!("<{}", Quoted(bytes)),
+        Expected::Count(count) => format!("<bytes {count}"),
+        Expected::Eof => "<eof".to_owned(),
+        Expected::Reset => "<reset".to_owned(),
+        Expected::Closed => "<closed".to_owned(),
+        Expected::Nothing(duration) => format!("<nothing {duration:?}"),
+    }
+}
+
+fn came(name: &str, unmet: &Unmet) -> String {
+    let within = if unmet.late { format!(" within {:.1?}", unmet.waited) } else { String::new() };
+    let came = match &unmet.came {
+        Came::Line(line) => format!("{name}<{}", Line(line)),
+        Came::Unfinished(bytes) => format!("{name}<{} (a line that does not end{within})", Quoted(bytes)),
+        Came::Bytes(bytes) => format!("{name}<{}", Quoted(bytes)),
+        Came::TooLong { limit } => format!("(a line of more than {limit} bytes)"),
+        Came::End(end) => format!("{name}{}", ended(*end)),
+        Came::Nothing => format!("(nothing{within})"),
+    };
+    match unmet.end {
+        Some(end) if !matches!(unmet.came, Came::End(_)) => format!("{came}, then {name}{}", ended(end)),
+        _ => came,
+    }
+}
+
+fn ended(end: PeerEnd) -> String {
+    match end {
+        PeerEnd::Eof => "<eof".to_owned(),
+        PeerEnd::Reset => "<reset".to_owned(),
+        PeerEnd::Lost(kind) => format!(" (the connection was lost: {kind})"),
+    }
+}
+
+/// Where the text that was expected and the one that came begin to differ, in columns from the `<`. Not where one of them is
+/// a pattern: what that would have taken, nobody knows.
+fn first_difference(unmet: &Unmet) -> Option<usize> {
+    let (expected, came) = match (&unmet.expected, &unmet.came) {
+        (Expected::Line(Some(expected)), Came::Line(came)) => (expected, came),
+        (Expected::Bytes(expected), Came::Bytes(came)) => (expected, came),
+        _ => return None,
+    };
+    if expected.windows(2).any(|pair| pair == b"{{") {
+        return None;
+    }
+    let same = expected.iter().zip(came).take_while(|(one, other)| one == other).count();
+    (same < SHOWN_BYTES_MAX).then(|| 2 + one_line(&came[..same]).to_string().chars().count())
+}
+
+fn hint(unmet: &Unmet) -> Option<String> {
+    match (&unmet.expected, &unmet.came) {
+        (Expected::Line(Some(expected)), Came::Line(came)) if came.strip_suffix(b"\r") == Some(expected) => {
+            Some("the server ends its lines with CR LF: put `eol crlf` at the top".to_owned())
+        }
+        (Expected::Line(Some(expected)), Came::Unfinished(came)) if came == expected => {
+            Some(format!("to expect this without the end of a line, write <{}", Quoted(came)))
+        }
+        (Expected::Eof, Came::End(PeerEnd::Reset)) => {
+            Some("a server that closes with input unread resets; <closed takes either".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The text of a line, with the blank before it that says so.
+struct Line<'a>(&'a [u8]);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..SHOWN_BYTES_MAX) {
+            Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
+                write!(f, " {}… ({} bytes)", one_line(start), self.0.len())
+            }
+            _ if self.0.is_empty() => Ok(()),
+            _ => write!(f, " {}", one_line(self.0)),
+        }
+    }
+}
+
+/// Bytes in quotes.
+struct Quoted<'a>(&'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..SHOWN_BYTES_MAX) {
+            Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
+                write!(f, "\"{}\"… ({} bytes)", start.escape_ascii(), self.0.len())
+            }
+            _ => write!(f, "\"{}\"", self.0.escape_ascii()),
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Turns a transcript, told step by step, into a conversation with a server: named connections, what we say on them,
+//! and exactly what must come back.
+//!
+//! ```
+//! # use std::io::{BufRead, BufReader, Write};
+//! # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! # let address = greeter_client::Address::from(listener.local_addr()?);
+//! # let greet = |stream: std::net::TcpStream| -> std::io::Result<()> {
+//! #     for name in BufReader::new(stream.try_clone()?).lines() {
+//! #         (&stream).write_all(format!("Hello, {}\n", name?).as_bytes())?;
+//! #     }
+//! #     Ok(())
+//! # };
+//! # let server = std::thread::spawn(move || {
+//! #     listener.incoming().take(2).map(|stream| std::thread::spawn(move || greet(stream?))).collect::<Vec<_>>()
+//! # });
+//! use greeter_client::Session;
+//! use greeter_client::session::SessionOptions;
+//!
+//! let mut session = Session::new(SessionOptions::to(address));
+//!
+//! // Two at once; each gets his own greetings, in his own order.
+//! session.on("bob").send("Bob")?;
+//! session.on("alice").send("Alice")?;
+//! session.on("bob").send("Robert")?;
+//! session.on("alice").expect("Hello, Alice")?;
+//! session.on("bob").expect("Hello, Bob")?;
+//! session.on("bob").expect("Hello, Robert")?;
+//!
+//! // Alice leaves; Bob says no more, is told no more, and sees the server close.
+//! session.on("alice").half_close()?;
+//! session.on("alice").expect_eof()?;
+//! session.finish()?;
+//! # for guest in server.join().expect("the server does not panic") {
+//! #     guest.join().expect("nor its threads")?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! This is the engine under `.talk` scripts, and for Rust tests that need more than a script can say. It prints
+//! nothing, and what fails is a value: [`Unmet`] has all that a report needs.
+//!
+//! # What it promises
+//!
+//! * *Order.* Each call is a step, and steps happen in order. A send never waits for a reply. An expectation waits until
+//!   it is met, impossible or late, and never much longer than its deadline on the monotonic clock.
+//! * *Reading* goes on in the background, up to [`SessionOptions::unread_bytes_max`] on each connection; beyond, the
+//!   server feels that nobody reads. Expectations consume from the front of what has come. Nothing is searched, and
+//!   nothing is skipped unless [told](Speaker::skipping).
+//! * *Writing.* Adjacent sends on a connection, or on a crowd, leave in one write (each MiB of them, if they are huge).
+//!   Any other step flushes first. What the server does not take at once is sent in the background, so that nothing is
+//!   held up by a server that writes before it reads; only when 64 MiB wait on a connection does a flush wait, too.
+//! * *Errors of sending* are told by the connection's next step. An expectation may still be met by what came before;
+//!   that of a reset or an end forgives them; any other step fails, as does the end of the session.
+//! * *The end.* [`Session::finish`] half-closes what is open and demands the server's end, with nothing unread before it.
+//!
+//! # Layout
+//!
+//! In the order of a conversation: [`Session`] (names and turns) → `speaker` (what can be said and expected) → `link`
+//! (one connection) → `wire` (its socket and threads) → `inbox` (what has come) → `expectation` (what should have) →
+//! `failure`; `transcript` remembers.
+
+mod expectation;
+mod failure;
+mod inbox;
+mod link;
+mod speaker;
+mod transcript;
+mod wire;
+
+use std::net::IpAddr;
+use std::ops::{Range, RangeInclusive};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use failure::{Came, Expected, PeerEnd, SessionError, Unmet};
+pub use speaker::Speaker;
+pub use transcript::{Act, Entry};
+
+use crate::deadline::Deadline;
+use crate::{Address, Eol};
+use expectation::Expectation;
+use link::Link;
+use transcript::Log;
+
+/// The name of the connection that has none: what a script's plain `>` and `<` speak to.
+pub const DEFAULT: &str = "";
+
+/// How a session behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Where a connection is opened to by its first use; `None`: each must be [opened](Session::open). Default: none,
+    /// because nobody can guess it.
+    pub target: Option<Target>,
+    /// The deadline of each expectation. Default: 5 s, because nobody watches a test for longer without doubting it.
+    pub timeout: Duration,
+    /// How lines end, in what is sent and in what is expected. Default: LF.
+    pub eol: Eol,
+    /// How much is read ahead on a connection, in bytes, and the longest line. An expectation of more bytes than that
+    /// may have them. Default: 4 MiB, so that no usual pipeline ever makes the server wait, and a hundred servers gone
+    /// mad do not take the machine with them.
+    pub unread_bytes_max: usize,
+}
+
+impl SessionOptions {
+    /// Connections are opened to `target`, an [`Address`] for instance; the rest is default.
+    #[must_use]
+    pub fn to(target: impl Into<Target>) -> Self {
+        Self { target: Some(target.into()), ..Self::default() }
+    }
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { target: None, timeout: Duration::from_secs(5), eol: Eol::Lf, unread_bytes_max: 4 * 1024 * 1024 }
+    }
+}
+
+/// Where and how to connect. An [`Address`] is one, with the defaults for the rest.
+///
+/// ```
+/// use std::time::Duration;
+/// use greeter_client::{Address, session::Target};
+///
+/// let mut target = Target::from("127.0.0.1:8080".parse::<Address>()?);
+/// target.from = Some("127.0.0.2".parse()?);
+/// target.wait = Duration::from_secs(5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Target {
+    /// Where to.
+    pub address: Address,
+    /// The address of this machine to connect from; a Unix socket has none. Default: as the system likes.
+    pub from: Option<IpAddr>,
+    /// How long one attempt may take. Default: 5 s.
+    pub timeout: Duration,
+    /// For how long the attempt is repeated while the address refuses, or a Unix socket is not there: for a server
+    /// that is just starting. Default: 0, so that a server that does not run is noticed at once.
+    pub wait: Duration,
+}
+
+impl From<Address> for Target {
+    fn from(address: Address) -> Self {
+        Self { address, from: None, timeout: Duration::from_secs(5), wait: Duration::ZERO }
+    }
+}
+
+/// A conversation on named connections; see [the module](self).
+///
+/// Dropping it [abandons](Self::abandon) it.
+#[derive(Debug)]
+pub struct Session {
+    options: SessionOptions,
+    /// In the order in which they were opened.
+    parties: Vec<Party>,
+    /// Who has said something that has not been flushed. There is one at most: another's turn flushes.
+    turn: Option<Selection>,
+    log: Log,
+}
+
+/// A connection of its own, or a crowd.
+#[derive(Debug)]
+struct Party {
+    name: String,
+    /// One, unless it is a crowd. Never none.
+    links: Vec<Link>,
+    is_crowd: bool,
+}
+
+/// Some connections of one party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Selection {
+    party: usize,
+    links: Range<usize>,
+}
+
+impl Session {
+    /// A session without connections.
+    #[must_use]
+    pub fn new(options: SessionOptions) -> Self {
+        Self { options, parties: Vec::new(), turn: None, log: Log::new() }
+    }
+
+    /// The connection or the crowd `name`, or the member `name.number` of a crowd; the numbers begin with 1.
+    /// [`DEFAULT`] is the connection without a name.
+    pub fn on<'a>(&'a mut self, name: &'a str) -> Speaker<'a> {
+        Speaker::new(self, name)
+    }
+
+    /// How the session behaves.
+    #[must_use]
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
+    /// Gives all further expectations another deadline.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.options.timeout = timeout;
+    }
+
+    /// Lets lines end otherwise from here on: those that are sent next, and those that are expected next.
+    pub fn set_eol(&mut self, eol: Eol) {
+        self.options.eol = eol;
+    }
+
+    /// Opens the connection `name`. One that we have closed may be opened again.
+    ///
+    /// # Errors
+    ///
+    /// [`Connect`](SessionError::Connect), [`AlreadyOpen`](SessionError::AlreadyOpen),
+    /// [`BadName`](SessionError::BadName).
+    pub fn open(&mut self, name: &str, target: &Target) -> Result<(), SessionError> {
+        self.open_party(name, target, 0..=0).map(|_| ())
+    }
+
+    /// Opens a crowd of `size` connections: `name.1` and so on. If one cannot be opened, none is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_crowd(&mut self, name: &str, size: usize, target: &Target) -> Result<(), SessionError> {
+        self.open_party(name, target, 1..=size).map(|_| ())
+    }
+
+    /// How many connections answer to `name`: the size of a crowd, 1, or 0 if there is none yet.
+    #[must_use]
+    pub fn size(&self, name: &str) -> usize {
+        self.find(name).map_or(0, |selection| selection.links.len())
+    }
+
+    /// Sends what has been said. Every step but a send does that first, by itself.
+    ///
+    /// What goes wrong is told by the next step of that connection, if the step does not expect it.
+    pub fn flush(&mut self) {
+        self.flush_by(&Deadline::after(Some(self.options.timeout)));
+    }
+
+    /// Flushes, and waits.
+    pub fn sleep(&mut self, duration: Duration) {
+        self.flush();
+        thread::sleep(duration);
+    }
+
+    /// Half-closes every connection that is still open and demands that the server closes it, with nothing unread
+    /// before. They all have one deadline. What has [ended](Speaker::expect_eof), or was closed or reset, is exempt.
+    ///
+    /// # Errors
+    ///
+    /// The first of [`finish_all`](Self::finish_all).
+    pub fn finish(self) -> Result<(), SessionError> {
+        self.finish_all().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// As [`finish`](Self::finish); tells all that was wrong, in the order in which the connections were opened.
+    #[must_use]
+    pub fn finish_all(mut self) -> Vec<SessionError> {
+        let start = Instant::now();
+        let deadline = Deadline::from(start, Some(self.options.timeout));
+        self.flush_by(&deadline);
+        let Self { options, parties, log, .. } = &mut self;
+        let mut open: Vec<&mut Link> = parties.iter_mut().flat_map(|party| &mut party.links).collect();
+        open.retain(|link| link.is_unfinished());
+        // All at once, so that no server waits for another's client.
+        let mut errors: Vec<SessionError> = open.iter_mut().filter_map(|link| link.half_close(log).err()).collect();
+        let ends = open.into_iter().map(|link| finish_link(link, log, deadline, options.eol, start));
+        errors.extend(ends.filter_map(Result::err));
+        errors
+    }
+
+    /// Ends the session without a look: closes every connection.
+    pub fn abandon(self) {
+        drop(self);
+    }
+
+    /// Tells `observer` everything that happens from here on, in its order, on the thread that uses the session, and
+    /// in full. It must not take long: the session waits for it.
+    ///
+    /// ```no_run
+    /// # let mut session = greeter_client::Session::default();
+    /// use greeter_client::{escape::one_line, session::Act};
+    ///
+    /// session.observe(|entry| match &entry.act {
+    ///     Act::SentLine(line) => println!("{}> {}", entry.connection, one_line(line)),
+    ///     Act::ReceivedLine(line) => println!("{}< {}", entry.connection, one_line(line)),
+    ///     _ => {}
+    /// });
+    /// ```
+    pub fn observe(&mut self, observer: impl FnMut(&Entry) + Send + 'static) {
+        self.log.observer = Some(Box::new(observer));
+    }
+
+    /// What happened last: up to 8 entries of each connection, in the order in which they were seen.
+    #[must_use]
+    pub fn transcript(&self) -> Vec<Entry> {
+        let links = self.parties.iter().flat_map(|party| &party.links);
+        let mut entries: Vec<Entry> = links.flat_map(|link| link.recent().entries()).cloned().collect();
+        entries.sort_by_key(|entry| entry.number);
+        entries
+    }
+
+    /// Finds whom `name` means, or opens it.
+    fn select(&mut self, name: &str) -> Result<Selection, SessionError> {
+        match (self.find(name), &self.options.target) {
+            (Some(selection), _) => Ok(selection),
+            (None, Some(target)) if !name.contains('.') => {
+                let target = target.clone();
+                self.open_party(name, &target, 0..=0)
+            }
+            (None, _) => Err(SessionError::Unknown(name.into())),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<Selection> {
+        let index = |name: &str| self.parties.iter().position(|party| party.name == name);
+        if let Some(party) = index(name) {
+            return Some(Selection { party, links: 0..self.parties[party].links.len() });
+        }
+        let (crowd, number) = name.rsplit_once('.')?;
+        let party = index(crowd).filter(|&party| self.parties[party].is_crowd)?;
+        // `usize::from_str` would accept a plus sign and zeros in front.
+        let number = number.parse::<usize>().ok().filter(|parsed| parsed.to_string() == number)?;
+        (1..=self.parties[party].links.len()).contains(&number).then(|| Selection { party, links: number - 1..number })
+    }
+
+    /// Opens a connection for each of `members`; the member 0 stands for one that is in no crowd.
+    fn open_party(
+        &mut self,
+        name: &str,
+        target: &Target,
+        members: RangeInclusive<usize>,
+    ) -> Result<Selection, SessionError> {
+        self.flush();
+        let is_crowd = *members.start() > 0;
+        if name.contains('.') || members.is_empty() {
+            return Err(SessionError::BadName(name.into()));
+        }
+        let known = self.parties.iter().position(|party| party.name == name);
+        if known.is_some_and(|party| !self.parties[party].links.iter().all(Link::is_closed)) {
+            return Err(SessionError::AlreadyOpen(name.into()));
+        }
+        let mut links = Vec::new();
+        for member in members {
+            let name = if is_crowd { format!("{name}.{member}") } else { name.into() };
+            links.push(Link::open(&name, member, target, self.options.unread_bytes_max, &mut self.log)?);
+        }
+        let all = 0..links.len();
+        let party = Party { name: name.into(), links, is_crowd };
+        let index = known.unwrap_or(self.parties.len());
+        match self.parties.get_mut(index) {
+            Some(closed) => *closed = party,
+            None => self.parties.push(party),
+        }
+        Ok(Selection { party: index, links: all })
+    }
+
+    fn links(&mut self, selection: &Selection) -> (&mut [Link], &mut Log) {
+        (&mut self.parties[selection.party].links[selection.links.clone()], &mut self.log)
+    }
+
+    /// Lets `selection` say something: what others have said is sent before it.
+    fn turn_to(&mut self, selection: &Selection) {
+        if self.turn.as_ref() != Some(selection) {
+            self.flush();
+        }
+        self.turn = Some(selection.clone());
+    }
+
+    fn flush_by(&mut self, deadline: &Deadline) {
+        let Some(selection) = self.turn.take() else { return };
+        self.links(&selection).0.iter_mut().for_each(|link| link.flush(deadline));
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new(SessionOptions::default())
+    }
+}
+
+/// Waits for the end of a connection that we have half-closed.
+fn finish_link(
+    link: &mut Link,
+    log: &mut Log,
+    deadline: Deadline,
+    eol: Eol,
+    start: Instant,
+) -> Result<(), SessionError> {
+    match Expectation::new(link, log, deadline, eol, false)?.end(|end| end == PeerEnd::Eof) {
+        // The script has not said that the server may refuse something.
+        Ok(()) => link.send_error().map_or(Ok(()), Err),
+        Err(miss) => Err(link.unmet(Expected::Eof, miss, start.elapsed())?),
+    }
+}

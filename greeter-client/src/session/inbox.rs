@@ -1,0 +1,109 @@
+//! What has been received and not been consumed: lines or bytes, from the front only. No socket, no clock, no limit of
+//! its own.
+
+/// Up to here an empty buffer keeps its memory.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// Every byte is searched once for an LF and moved a bounded number of times, however the bytes arrive.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    bytes: Vec<u8>,
+    /// `bytes[start..]` is unread; what is before has been consumed.
+    start: usize,
+    /// There is no LF in `bytes[start..searched]`.
+    searched: usize,
+}
+
+impl Inbox {
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// The next whole line and its LF.
+    pub(super) fn line(&mut self) -> Option<&[u8]> {
+        let Some(offset) = memchr::memchr(b'\n', &self.bytes[self.searched..]) else {
+            self.searched = self.bytes.len();
+            return None;
+        };
+        // The LF itself is found again by the next search, until the line is consumed.
+        self.searched += offset;
+        Some(&self.bytes[self.start..=self.searched])
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        // Only where that frees half of the buffer, so that a byte is moved rarely.
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.searched -= self.start;
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the first `count` bytes away: no more than are unread.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start += count;
+        self.searched = self.searched.max(self.start);
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_BYTES);
+            self.start = 0;
+            self.searched = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Consumes every line as soon as it is whole.
+    fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let mut inbox = Inbox::default();
+        let mut lines = Vec::new();
+        for piece in pieces {
+            inbox.push(piece);
+            while let Some(line) = inbox.line() {
+                let line = line.to_vec();
+                inbox.consume(line.len());
+                lines.push(line);
+            }
+        }
+        (lines, inbox.unread().to_vec())
+    }
+
+    #[test]
+    fn lines_come_out_whole_however_the_bytes_are_cut() {
+        let input = b"a\r\n\nb\rc\n\n\nunfinished";
+        let lines = [&b"a\r\n"[..], b"\n", b"b\rc\n", b"\n", b"\n"].map(<[u8]>::to_vec).to_vec();
+        for first in 0..=input.len() {
+            for second in first..=input.len() {
+                let pieces = [&input[..first], &input[first..second], &input[second..]];
+                assert_eq!(feed(pieces), (lines.clone(), b"unfinished".to_vec()), "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_and_lines_may_be_taken_in_turn() {
+        let mut inbox = Inbox::default();
+        inbox.push(b"one\ntwo\nthree");
+        assert_eq!(inbox.line(), Some(&b"one\n"[..]));
+        inbox.consume(2);
+        assert_eq!(inbox.line(), Some(&b"e\n"[..]));
+        inbox.consume(4);
+        assert_eq!(inbox.line(), Some(&b"o\n"[..]));
+        inbox.consume(2);
+        assert_eq!(inbox.line(), None);
+        inbox.consume(1);
+        inbox.push(b"\n");
+        assert_eq!(inbox.line(), Some(&b"hree\n"[..]));
+    }
+
+    /// A rescan of the line for every byte of it would read 0.5 TB.
+    #[test]
+    fn a_long_line_that_arrives_byte_by_byte_is_searched_once() {
+        let input = vec![b'x'; 1 << 20];
+        assert_eq!(feed(input.chunks(1)), (Vec::new(), input));
+    }
+}

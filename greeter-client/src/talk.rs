@@ -1,0 +1,99 @@
+//! The `.talk` language: a session with a line server, written down as people write it down unasked.
+//!
+//! ```
+//! use greeter_client::talk::Script;
+//!
+//! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
+//! assert_eq!(script.steps().len(), 2);
+//! # Ok::<(), greeter_client::talk::Problems>(())
+//! ```
+//!
+//! This module parses, checks and formats; it opens no connection, and prints nothing. `>` is what we send and `<` what
+//! comes back; **after one space everything is literal, and without it stands a word of the language**. `#` starts a
+//! comment, a name before `>` or `<` is a connection's, and any other line starts with a control word.
+//!
+//! # Lines of a script
+//!
+//! * A line ends with LF or with CR LF, and neither is part of what it says: a CR at the end of a line of data is
+//!   written in the raw form. That both occur in one file is worth a warning. The last line needs no ending; a CR at its
+//!   end is one.
+//! * Blanks at the start of a line mean nothing, so that a script can be indented.
+//! * A byte order mark at the start is skipped.
+//! * Comments and the text of data lines may be any bytes. Control words, regexes and names are UTF-8.
+//! * Comment lines that follow each other are one comment.
+//!
+//! # Raw form
+//!
+//! `>"…"` and `<"…"` are exactly the bytes between the quotes; nothing is added, and braces are braces. The escapes are
+//! `\n`, `\r`, `\t`, `\0`, `\e`, `\a`, `\\`, `\"` and `\xNN`. `x 70000` behind it repeats them.
+//!
+//! # Placeholders
+//!
+//! See [`Pattern`] and [`Template`]. Regexes work on bytes: `.` is any byte, `\d`, `\w` and `\s` are ASCII, and there is
+//! no look-around. Of three or more opening braces, the last two open the placeholder: `{{{id}}}` is `{`, then
+//! `{{id}}`, then `}`.
+//!
+//! # Limits
+//!
+//! | what | at most |
+//! |---|---|
+//! | a file | [`SCRIPT_BYTES_MAX`] |
+//! | a line of it | [`LINE_BYTES_MAX`] |
+//! | the raw form with its repetition, `<bytes` | [`RAW_BYTES_MAX`] |
+//! | a crowd | [`CROWD_MAX`] |
+//! | a duration | a day |
+//! | placeholders in a line | 64 |
+//! | a placeholder's regex, compiled | 256 KiB |
+//! | includes | [`INCLUDES_DEEP_MAX`] deep, [`INCLUDES_MAX`] in all |
+//! | steps with what is included | [`STEPS_MAX`] |
+//! | problems that are told | [`PROBLEMS_MAX`] |
+//!
+//! # Layout
+//!
+//! In the order a script travels: `collect` (paths become files) → `markdown` (files become scripts) → `parse` (texts
+//! become steps) → `statement` (one line) → `words`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
+//! → `script` (what a runner walks, with its `variables`). `problem` is what all of them may find, and `format` writes
+//! a script anew.
+
+mod collect;
+mod flow;
+mod format;
+mod markdown;
+mod parse;
+mod pattern;
+mod placeholder;
+mod problem;
+mod script;
+mod statement;
+mod variables;
+mod words;
+
+pub use collect::load_all;
+pub use format::{format, spell_line};
+pub use parse::ScriptError;
+pub use pattern::{Pattern, PatternError, Template};
+pub use problem::{Problem, Problems, Severity};
+pub use script::{
+    Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script, Signal, Source,
+    Speaker, Step,
+};
+pub use variables::{Bindings, Name, NameError, Unbound, Variables};
+pub use words::quote;
+
+/// The largest file that is read, in bytes: whatever is larger is no script.
+pub const SCRIPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The longest line of a script, in bytes without its ending. What is longer repeats itself: there is the raw form.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// The most bytes that one raw step sends or expects, repetition included, and that `<bytes` takes: enough to try every
+/// limit of a line server, and little enough to hold in memory.
+pub const RAW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most members of a crowd: as many connections as a client can have from one address with room to spare.
+pub const CROWD_MAX: usize = 10_000;
+/// How deep files may include each other: deeper is a mistake.
+pub const INCLUDES_DEEP_MAX: usize = 16;
+/// How often a script may include, in all its files together: files that include each other twice multiply.
+pub const INCLUDES_MAX: usize = 10_000;
+/// The most steps of a script, included ones among them.
+pub const STEPS_MAX: usize = 1_000_000;
+/// The most problems that are told of a script: whoever has so many is not writing one.
+pub const PROBLEMS_MAX: usize = 1_000;

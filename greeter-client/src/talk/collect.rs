@@ -1,0 +1,102 @@
+//! Finds the scripts that a command line means by its paths.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::markdown;
+use super::parse::{ScriptError, build, read_source};
+use super::script::{Script, Source};
+
+/// Every script at `paths`, each with what it includes, or what is wrong with it.
+///
+/// * A file is a script, whatever it is called; but
+/// * in a file called `*.md`, each fenced block marked `talk` is one;
+/// * in a folder, all files called `*.talk` and `*.md` are taken, and those of the folders in it. What has a name with
+///   a dot in front is left out, and links to folders are not followed.
+///
+/// The order is that of `paths`; in a folder, that of the names, byte by byte. A file that is met twice is taken once.
+/// A path where there is no script at all is an error, but a Markdown file in a folder need not hold one.
+///
+/// ```no_run
+/// for script in greeter_client::talk::load_all(["docs", "tests/sessions"]) {
+///     match script {
+///         Ok(script) => assert!(!script.steps().is_empty()),
+///         Err(err) => panic!("{err}"),
+///     }
+/// }
+/// ```
+pub fn load_all(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Result<Script, ScriptError>> {
+    let mut scripts = Vec::new();
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path.into();
+        let found = if path.is_dir() { walk(&path) } else { vec![Ok(path.clone())] };
+        let before = scripts.len();
+        let mut known = false;
+        for file in found {
+            match file {
+                Ok(file) if files.contains(&file) => known = true,
+                Ok(file) => {
+                    scripts.extend(load_file(&file));
+                    files.push(file);
+                }
+                Err(err) => scripts.push(Err(err)),
+            }
+        }
+        if scripts.len() == before && !known {
+            scripts.push(Err(ScriptError::NoScript { path }));
+        }
+    }
+    scripts
+}
+
+/// The scripts in one file.
+fn load_file(path: &Path) -> Vec<Result<Script, ScriptError>> {
+    if !has_extension(path, "md") {
+        return vec![Script::load(path)];
+    }
+    let file = match read_source(path) {
+        Ok(file) => file,
+        Err(source) => return vec![Err(ScriptError::Read { path: path.to_owned(), source })],
+    };
+    let script = |block: markdown::Block| {
+        let name = format!("{}:{}", file.name(), block.fence);
+        let source = Source { lines: block.lines, text: Arc::clone(&file.text), ..file.clone() };
+        Ok(build(name, source)?)
+    };
+    markdown::blocks(&file).into_iter().map(script).collect()
+}
+
+/// The files in `folder` that may hold scripts, in order.
+fn walk(folder: &Path) -> Vec<Result<PathBuf, ScriptError>> {
+    let error = |source: io::Error| vec![Err(ScriptError::Read { path: folder.to_owned(), source })];
+    let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(err) => return error(err),
+    };
+    let mut entries: Vec<_> = entries.into_iter().filter(|entry| !is_hidden(&entry.file_name())).collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    let mut files = Vec::new();
+    for entry in entries {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(walk(&entry.path())),
+            Ok(_) if has_extension(&entry.path(), "talk") || has_extension(&entry.path(), "md") => {
+                files.push(Ok(entry.path()));
+            }
+            Ok(_) => {}
+            Err(err) => files.extend(error(err)),
+        }
+    }
+    files
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}

@@ -1,0 +1,347 @@
+//! Turns texts into scripts: line by line, then the files that are included, then what only all lines together show.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::flow;
+use super::pattern::Cache;
+use super::problem::{Fault, Problem, Problems, Severity};
+use super::script::{Action, Incoming, Outgoing, Script, Source, Step};
+use super::statement::{self, Statement};
+use super::words::{blanks, is_blank, trim_end};
+use super::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
+
+/// Why there is no script.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScriptError {
+    /// A file or a folder cannot be read.
+    #[error("cannot read {}", crate::escape::one_line(path.as_os_str().as_encoded_bytes()))]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder or a Markdown file that was asked for holds no script.
+    #[error("{} holds no script", crate::escape::one_line(path.as_os_str().as_encoded_bytes()))]
+    NoScript {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// It was read, and something is wrong with it.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+impl Script {
+    /// Parses `text`, which is called `name` in messages. It can include nothing, for it has no folder, and nothing is
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, warnings among it; see [`crate::talk`] for what is right.
+    pub fn parse(name: &str, text: impl AsRef<[u8]>) -> Result<Self, Problems> {
+        build(name.to_owned(), Source::new(name.into(), None, text.as_ref().into()))
+    }
+
+    /// Reads and parses the script at `path`, and what it includes.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse), and where the file cannot be read. An included file that cannot be read is a problem
+    /// of the line that includes it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ScriptError> {
+        let path = path.as_ref();
+        let source = read_source(path).map_err(|source| ScriptError::Read { path: path.to_owned(), source })?;
+        Ok(build(source.name.to_string(), source)?)
+    }
+}
+
+/// Reads a file; all of it is the script.
+pub(super) fn read_source(path: &Path) -> io::Result<Source> {
+    let mut text = Vec::new();
+    // One byte more than may be, so that too much is noticed and an endless file ends.
+    File::open(path)?.take(SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > SCRIPT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {SCRIPT_BYTES_MAX} bytes")));
+    }
+    Ok(Source::new(path.display().to_string().into(), Some(path.to_owned()), text.into()))
+}
+
+/// Makes a script of a text and of what it includes.
+pub(super) fn build(name: String, source: Source) -> Result<Script, Problems> {
+    let mut builder = Builder::default();
+    let own = builder.add(source);
+    builder.flatten(own, None);
+    if builder.problems.iter().all(|problem| problem.severity() == Severity::Warning) {
+        let found = flow::check(&builder.steps, &builder.sources);
+        let found: Vec<_> = found.into_iter().map(|(step, fault)| (step.source as usize, step.line, fault)).collect();
+        found.into_iter().for_each(|(source, line, fault)| builder.fault(source, line, fault));
+    }
+    let Builder { sources, steps, mut problems, .. } = builder;
+    // Of each file in the order of its lines; files in the order in which they were met.
+    problems.sort_by_key(|problem| {
+        let file = sources.iter().position(|source| *source.name == *problem.file());
+        (file, problem.line())
+    });
+    // A file that is included twice has its faults once.
+    problems.dedup();
+    if problems.iter().any(|problem| problem.severity() == Severity::Error) {
+        problems.truncate(PROBLEMS_MAX);
+        return Err(Problems(problems));
+    }
+    Ok(Script { name, sources, steps, warnings: problems })
+}
+
+/// The fault, at what stands on its line.
+fn whole_line(line: &[u8], fault: Fault) -> Fault {
+    Fault { at: blanks(line)..trim_end(line).len(), ..fault }
+}
+
+/// A line that does something.
+#[derive(Debug)]
+struct Entry {
+    line: u32,
+    title: Option<Arc<str>>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Include(String),
+    Action(Action),
+}
+
+#[derive(Debug, Default)]
+struct Builder {
+    sources: Vec<Arc<Source>>,
+    /// What each of the sources says.
+    entries: Vec<Arc<Vec<Entry>>>,
+    /// Where the files are in `sources` that have been read: each is, once.
+    known: HashMap<PathBuf, usize>,
+    /// The sources that are being put together, each included by the one before it.
+    chain: Vec<usize>,
+    /// How often something has been included.
+    includes: usize,
+    steps: Vec<Step>,
+    problems: Vec<Problem>,
+    cache: Cache,
+}
+
+impl Builder {
+    /// Parses a source line by line.
+    fn add(&mut self, source: Source) -> usize {
+        let index = self.sources.len();
+        let parsed = parse_lines(&source, &mut self.cache);
+        self.problems.extend(parsed.problems);
+        self.entries.push(Arc::new(parsed.entries));
+        self.sources.push(Arc::new(source));
+        index
+    }
+
+    /// Appends the steps of a source, those of its includes in their places.
+    fn flatten(&mut self, index: usize, title: Option<&Arc<str>>) {
+        self.chain.push(index);
+        let source = u32::try_from(index).expect("there are fewer sources than steps");
+        for entry in self.entries[index].clone().iter() {
+            if self.steps.len() >= STEPS_MAX {
+                let fault = Fault::new(0..0, format!("with what it includes, a script can have {STEPS_MAX} steps"));
+                self.fault(index, entry.line, fault);
+                break;
+            }
+            let title = entry.title.as_ref().or(title);
+            match &entry.what {
+                What::Action(action) => {
+                    self.steps.push(Step { source, line: entry.line, title: title.cloned(), action: action.clone() });
+                }
+                What::Include(path) => match self.include(index, path) {
+                    Ok(included) => self.flatten(included, title),
+                    Err(fault) => self.fault(index, entry.line, fault),
+                },
+            }
+            if self.problems.len() > PROBLEMS_MAX {
+                break;
+            }
+        }
+        self.chain.pop();
+    }
+
+    /// The source at `path` as it stands in another one, unless that is including it already.
+    fn include(&mut self, from: usize, path: &str) -> Result<usize, Fault> {
+        let fault = |message: String| Fault::new(0..0, message);
+        let Some(file) = &self.sources[from].path else {
+            return Err(fault("a script that is no file can include nothing".into()));
+        };
+        let path = file.parent().unwrap_or(Path::new("")).join(path);
+        let cannot = |err: &io::Error| {
+            fault(format!("cannot read {}: {err}", crate::escape::one_line(path.as_os_str().as_encoded_bytes())))
+        };
+        // However a file is written, it is the same file.
+        let canonical = path.canonicalize().map_err(|err| cannot(&err))?;
+        let root = self.sources[self.chain[0]].path.as_ref().and_then(|root| root.canonicalize().ok());
+        let known = if root.as_ref() == Some(&canonical) { Some(0) } else { self.known.get(&canonical).copied() };
+        if let Some(known) = known.filter(|known| self.chain.contains(known)) {
+            let start = self.chain.iter().position(|&index| index == known).unwrap_or(0);
+            return Err(fault(format!("this includes itself: {}", self.chain_text(&self.chain[start..], known))));
+        }
+        if self.chain.len() > INCLUDES_DEEP_MAX {
+            let message = format!("includes are more than {INCLUDES_DEEP_MAX} deep");
+            return Err(fault(message).help(self.chain_text(&self.chain, from)));
+        }
+        self.includes += 1;
+        if self.includes > INCLUDES_MAX {
+            return Err(fault(format!("a script can include at most {INCLUDES_MAX} times, in all its files")));
+        }
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let source = read_source(&path).map_err(|err| cannot(&err))?;
+        let index = self.add(source);
+        self.known.insert(canonical, index);
+        Ok(index)
+    }
+
+    fn chain_text(&self, chain: &[usize], last: usize) -> String {
+        let names = chain.iter().chain([&last]).map(|&index| &*self.sources[index].name);
+        names.map(|name| crate::escape::one_line(name.as_bytes()).to_string()).collect::<Vec<_>>().join(" -> ")
+    }
+
+    fn fault(&mut self, source: usize, line: u32, fault: Fault) {
+        let source = &self.sources[source];
+        let text = source.line(line as usize);
+        let fault = whole_line(text, fault);
+        self.problems.push(Problem::new(Severity::Error, &source.name, line as usize, text, fault));
+    }
+}
+
+/// What is wrong with the lines of `source`, each for itself.
+pub(super) fn check_lines(source: &Source) -> Result<(), Problems> {
+    let problems = parse_lines(source, &mut Cache::default()).problems;
+    let bad = problems.iter().any(|problem| problem.severity() == Severity::Error);
+    if bad { Err(Problems(problems)) } else { Ok(()) }
+}
+
+struct Lines {
+    entries: Vec<Entry>,
+    problems: Vec<Problem>,
+}
+
+/// Parses each line for itself. What is wrong in one says nothing about the next.
+fn parse_lines(source: &Source, cache: &mut Cache) -> Lines {
+    let mut lines = Lines { entries: Vec::new(), problems: Vec::new() };
+    let mut title = Title::default();
+    let problem = |severity, line, fault| Problem::new(severity, &source.name, line, source.line(line), fault);
+    if let Some(fault) = wide_text(source) {
+        lines.problems.push(problem(Severity::Error, 1, fault));
+        return lines;
+    }
+    lines.problems.extend(mixed_endings(source).map(|(line, fault)| problem(Severity::Warning, line, fault)));
+    for line in source.lines() {
+        let text = source.line(line);
+        let what = match statement::parse(text, cache) {
+            Ok(Statement::Blank) => {
+                title.ends();
+                continue;
+            }
+            Ok(Statement::Comment(comment)) => {
+                title.add(comment);
+                continue;
+            }
+            Ok(Statement::Include(path)) => What::Include(path),
+            Ok(Statement::Action(action)) => {
+                lines.problems.extend(doubt(text, &action).map(|fault| problem(Severity::Warning, line, fault)));
+                What::Action(action)
+            }
+            Err(fault) => {
+                lines.problems.push(problem(Severity::Error, line, fault));
+                title.ends();
+                if lines.problems.len() > PROBLEMS_MAX {
+                    break;
+                }
+                continue;
+            }
+        };
+        let line = u32::try_from(line).expect("a script has fewer bytes than 4 GiB");
+        lines.entries.push(Entry { line, title: title.text(), what });
+    }
+    lines
+}
+
+/// The last comment: lines that follow each other are one.
+#[derive(Debug, Default)]
+struct Title {
+    text: Option<Arc<str>>,
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Title {
+    fn add(&mut self, comment: &[u8]) {
+        if std::mem::take(&mut self.ended) {
+            self.lines.clear();
+        }
+        let comment = String::from_utf8_lossy(comment);
+        let comment = comment.trim_start_matches('#').trim();
+        if !comment.is_empty() {
+            self.lines.push(comment.to_owned());
+        }
+    }
+
+    fn ends(&mut self) {
+        if !self.lines.is_empty() {
+            self.text = Some(self.lines.join(" ").into());
+            self.lines.clear();
+        }
+        self.ended = true;
+    }
+
+    fn text(&mut self) -> Option<Arc<str>> {
+        self.ends();
+        self.text.clone()
+    }
+}
+
+fn wide_text(source: &Source) -> Option<Fault> {
+    let is_wide = source.text.starts_with(b"\xff\xfe") || source.text.starts_with(b"\xfe\xff");
+    is_wide.then(|| Fault::new(0..2, "this looks like UTF-16").help("save it as UTF-8"))
+}
+
+/// The first line that ends otherwise than the first one.
+fn mixed_endings(source: &Source) -> Option<(usize, Fault)> {
+    let ending = |line: usize| {
+        let text = &source.text[source.bytes_of(line)];
+        text.ends_with(b"\n").then(|| text.ends_with(b"\r\n"))
+    };
+    let first = ending(source.lines().next()?)?;
+    let odd = source.lines().find(|&line| ending(line).is_some_and(|ending| ending != first))?;
+    let words = |crlf| if crlf { "CR LF" } else { "LF" };
+    let end = source.line(odd).len();
+    let message = format!("this line ends with {}, the first one with {}", words(!first), words(first));
+    let help = "neither is part of what the line says; a CR that is meant is written in the raw form: \\r";
+    Some((odd, Fault::new(end..end, message).help(help)))
+}
+
+/// What can be run but was probably not meant.
+fn doubt(line: &[u8], action: &Action) -> Option<Fault> {
+    let (Action::Send { what: Outgoing::Line(_), .. } | Action::Expect { what: Incoming::Line(_), .. }) = action else {
+        return None;
+    };
+    let sign = line.iter().position(|byte| matches!(byte, b'<' | b'>')).expect("a data line has a direction");
+    let text = line.get(sign + 2..).unwrap_or_default();
+    if line.last().is_some_and(|&byte| is_blank(byte)) {
+        let at = trim_end(line).len()..line.len();
+        return Some(match text {
+            [] => Fault::new(at, "the blank at the end has no meaning"),
+            _ => Fault::new(at, "the blanks at the end are part of the line")
+                .help("where they are meant, the raw form shows them, as in \"Bob  \\n\""),
+        });
+    }
+    let literal = [&b"\\r\\n"[..], b"\\n"].into_iter().find(|ending| text.ends_with(ending))?;
+    let at = line.len() - literal.len()..line.len();
+    let message = format!("{} is literal here: a backslash and a letter", String::from_utf8_lossy(literal));
+    Some(Fault::new(at, message).help("a line's ending is added; escapes belong into the raw form, in double quotes"))
+}

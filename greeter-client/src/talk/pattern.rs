@@ -1,0 +1,368 @@
+//! Lines with placeholders: [`Template`]s make lines, [`Pattern`]s recognise them. No I/O, no clock.
+//!
+//! How a line is matched: what a pattern holds besides its placeholders, and the values of the variables that are bound
+//! by then, are literals. If no regex is left between them, each free placeholder takes as little as it can, from left
+//! to right, and a search for the literals in turn decides. If one is left, all becomes one regex, compiled at the first
+//! match and again only when bound values change. Either way, time grows in step with the line, never faster.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memchr::memmem;
+use regex::bytes::Regex;
+
+use super::placeholder::{Part, Regexes, builder, parse_parts};
+use super::problem::Fault;
+use super::variables::{Bindings, Unbound, Variables};
+
+/// What makes a line to send: text, `{{name}}` and `{{#}}`.
+///
+/// ```
+/// use greeter_client::talk::{Template, Variables};
+///
+/// let template: Template = "{{greeting}}, guest {{#}}".parse()?;
+/// let mut variables = Variables::default();
+/// variables.set("greeting".parse()?, "Hello");
+/// assert_eq!(template.expand(&variables, Some(7))?, b"Hello, guest 7");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Box<[Part]>);
+
+impl Template {
+    /// The line, without an ending. `member` is the connection's index within its crowd.
+    ///
+    /// # Errors
+    ///
+    /// If a placeholder has no value.
+    pub fn expand(&self, variables: &Variables, member: Option<usize>) -> Result<Vec<u8>, Unbound> {
+        let mut line = Vec::new();
+        for part in &self.0 {
+            match part.fixed(variables, member) {
+                Some(text) => line.extend_from_slice(&text),
+                None => return Err(part.unbound()),
+            }
+        }
+        Ok(line)
+    }
+
+    /// Whether `{{#}}` is in it, so that only a crowd can send it.
+    #[must_use]
+    pub fn needs_member(&self) -> bool {
+        self.0.contains(&Part::Member)
+    }
+
+    /// The template of which the line is `text`, whatever it holds.
+    pub(super) fn literal(text: &[u8]) -> Self {
+        if text.is_empty() { Self(Box::new([])) } else { Self(Box::new([Part::Text(text.into())])) }
+    }
+
+    /// The line, if it has no placeholder.
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        match &*self.0 {
+            [] => Some(&[]),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Fault> {
+        let parts = parse_parts(text, &mut Regexes::default())?;
+        for (part, at) in &parts {
+            if let Part::Anything | Part::Regex(..) = part {
+                let fault = Fault::new(at.clone(), "only {{name}} and {{#}} have a value that can be put in here");
+                return Err(fault.help("a regex or {{*}} belongs into a line that is expected"));
+            }
+        }
+        Ok(Self(parts.into_iter().map(|(part, _)| part).collect()))
+    }
+}
+
+/// As it is written, where its text is UTF-8.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| part.fmt(f))
+    }
+}
+
+impl FromStr for Template {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Self::parse(text.as_bytes()).map_err(PatternError)
+    }
+}
+
+/// What a received line is compared with: text and placeholders of every kind.
+///
+/// It must match the whole line. Without placeholders that is a comparison of bytes. Clones share what is compiled.
+///
+/// ```
+/// use greeter_client::talk::{Pattern, Variables};
+///
+/// let pattern: Pattern = r"error: line longer than {{max:\d+}} bytes".parse()?;
+/// let mut variables = Variables::default();
+/// let bindings = pattern.matches(b"error: line longer than 8192 bytes", &variables, None).ok_or("no match")?;
+/// variables.bind(bindings);
+/// assert_eq!(variables.value("max"), Some(&b"8192"[..]));
+///
+/// // From now on, {{max}} is that number.
+/// assert!(pattern.matches(b"error: line longer than 100 bytes", &variables, None).is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pattern(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// A [`Part::Text`], which may be empty.
+    Text(Part),
+    /// Names, members and anything, but no regex.
+    Simple(Box<[Part]>),
+    Regex(Arc<RegexPattern>),
+}
+
+/// Parts with a regex among them.
+#[derive(Debug)]
+struct RegexPattern {
+    parts: Box<[Part]>,
+    compiled: Mutex<Option<Compiled>>,
+}
+
+/// The whole as a regex.
+#[derive(Debug)]
+struct Compiled {
+    /// What each part stood for: [`None`] where it was free.
+    values: Vec<Option<Vec<u8>>>,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// What `line`, which is without its ending, binds if it matches, and [`None`] if it does not. `member` is the
+    /// connection's index within its crowd; without it, a pattern with `{{#}}` matches nothing.
+    ///
+    /// A name that stands in the pattern twice must have the same value in both places. Each placeholder takes the
+    /// shortest text that lets the line match, from left to right, before the two are compared.
+    #[must_use]
+    pub fn matches(&self, line: &[u8], variables: &Variables, member: Option<usize>) -> Option<Bindings> {
+        let parts = match &self.0 {
+            Kind::Text(text) => return text.is(line).then(Bindings::default),
+            Kind::Simple(parts) => parts,
+            Kind::Regex(pattern) => &pattern.parts,
+        };
+        if member.is_none() && parts.contains(&Part::Member) {
+            return None;
+        }
+        let fixed: Vec<_> = parts.iter().map(|part| part.fixed(variables, member)).collect();
+        match &self.0 {
+            Kind::Regex(pattern) if pattern.needs_regex(&fixed) => pattern.matches(line, &fixed),
+            _ => match_simple(line, parts, &fixed),
+        }
+    }
+
+    /// The pattern as it was written, but with the values of what is bound: what a report shows as expected.
+    ///
+    /// ```
+    /// use greeter_client::talk::{Pattern, Variables};
+    ///
+    /// let mut variables = Variables::default();
+    /// variables.set("host".parse()?, "mail.example");
+    /// let pattern: Pattern = "220 {{host}} {{*}}".parse()?;
+    /// assert_eq!(pattern.expected(&variables, None), b"220 mail.example {{*}}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn expected(&self, variables: &Variables, member: Option<usize>) -> Vec<u8> {
+        let mut text = Vec::new();
+        for part in self.parts() {
+            match part.fixed(variables, member) {
+                Some(fixed) => text.extend_from_slice(&fixed),
+                None => text.extend_from_slice(part.to_string().as_bytes()),
+            }
+        }
+        text
+    }
+
+    /// The line that matches, if there is only one, whatever the variables are: the pattern has no placeholder.
+    #[must_use]
+    pub fn text(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Text(Part::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether `{{#}}` is in it, so that only a crowd can match it.
+    #[must_use]
+    pub fn needs_member(&self) -> bool {
+        self.parts().contains(&Part::Member)
+    }
+
+    /// Parses `text`; what is dear is taken from `cache` if the script had it before.
+    pub(super) fn parse(text: &[u8], cache: &mut Cache) -> Result<Self, Fault> {
+        if let Some(known) = cache.patterns.get(text) {
+            return Ok(Self(Kind::Regex(Arc::clone(known))));
+        }
+        if memmem::find(text, b"{{").is_none() {
+            return Ok(Self(Kind::Text(Part::Text(text.into()))));
+        }
+        let parts: Box<[Part]> = parse_parts(text, &mut cache.regexes)?.into_iter().map(|(part, _)| part).collect();
+        if !parts.iter().any(|part| matches!(part, Part::Regex(..))) {
+            return Ok(Self(Kind::Simple(parts)));
+        }
+        let pattern = Arc::new(RegexPattern { parts, compiled: Mutex::new(None) });
+        cache.patterns.insert(text.into(), Arc::clone(&pattern));
+        Ok(Self(Kind::Regex(pattern)))
+    }
+
+    fn parts(&self) -> &[Part] {
+        match &self.0 {
+            Kind::Text(text) => std::slice::from_ref(text),
+            Kind::Simple(parts) => parts,
+            Kind::Regex(pattern) => &pattern.parts,
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Self::parse(text.as_bytes(), &mut Cache::default()).map_err(PatternError)
+    }
+}
+
+/// Patterns are equal that are written alike.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Pattern {}
+
+/// Why a text is no [`Pattern`] or no [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct PatternError(Fault);
+
+impl PatternError {
+    /// Which bytes of the text are at fault.
+    #[must_use]
+    pub fn at(&self) -> Range<usize> {
+        self.0.at.clone()
+    }
+
+    /// What to write instead, where that is known.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+}
+
+/// What has been parsed of a script and may come again.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    patterns: HashMap<Box<[u8]>, Arc<RegexPattern>>,
+    regexes: Regexes,
+}
+
+/// Matches where each free part takes anything: literals are searched in turn, the last one at the end.
+fn match_simple(line: &[u8], parts: &[Part], fixed: &[Option<Cow<'_, [u8]>>]) -> Option<Bindings> {
+    let mut free = fixed.iter().enumerate().filter(|(_, text)| text.is_none()).map(|(index, _)| index).peekable();
+    let first = *free.peek().unwrap_or(&fixed.len());
+    let mut rest = line;
+    for text in fixed[..first].iter().flatten() {
+        rest = rest.strip_prefix(&**text)?;
+    }
+    if free.peek().is_none() {
+        return rest.is_empty().then(Bindings::default);
+    }
+    let mut bindings = Bindings::default();
+    while let Some(index) = free.next() {
+        let next = free.peek().copied();
+        let literal = join(&fixed[index + 1..next.unwrap_or(fixed.len())]);
+        let length = match next {
+            Some(_) => memmem::find(rest, &literal)?,
+            None => rest.strip_suffix(&*literal)?.len(),
+        };
+        if let Some(name) = parts[index].name() {
+            bindings.add(name, &rest[..length]).then_some(())?;
+        }
+        rest = &rest[length + literal.len()..];
+    }
+    Some(bindings)
+}
+
+/// Literals that stand side by side are searched as one.
+fn join<'a>(fixed: &'a [Option<Cow<'_, [u8]>>]) -> Cow<'a, [u8]> {
+    match fixed {
+        [] => Cow::Borrowed(&[]),
+        [Some(text)] => Cow::Borrowed(text),
+        texts => Cow::Owned(texts.iter().flatten().flat_map(|text| text.iter().copied()).collect()),
+    }
+}
+
+impl RegexPattern {
+    /// Whether a regex is left when what is `fixed` is known.
+    fn needs_regex(&self, fixed: &[Option<Cow<'_, [u8]>>]) -> bool {
+        self.parts.iter().zip(fixed).any(|(part, fixed)| matches!(part, Part::Regex(..)) && fixed.is_none())
+    }
+
+    fn matches(&self, line: &[u8], fixed: &[Option<Cow<'_, [u8]>>]) -> Option<Bindings> {
+        let regex = self.compiled(fixed);
+        let captures = regex.captures(line)?;
+        let mut bindings = Bindings::default();
+        let mut group = 1;
+        for (part, _) in self.parts.iter().zip(fixed).filter(|(_, fixed)| fixed.is_none()) {
+            if let Some(name) = part.name() {
+                let value = captures.get(group).map_or(&[][..], |value| value.as_bytes());
+                bindings.add(name, value).then_some(())?;
+            }
+            group += 1 + part.regex().map_or(0, |regex| regex.groups);
+        }
+        Some(bindings)
+    }
+
+    /// The whole as a regex. It is kept for as long as the same values are bound: mostly for ever.
+    fn compiled(&self, fixed: &[Option<Cow<'_, [u8]>>]) -> Regex {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Compiled { values, regex }) = &*compiled
+            && values.iter().map(Option::as_deref).eq(fixed.iter().map(Option::as_deref))
+        {
+            return regex.clone();
+        }
+        let regex = self.compile(fixed);
+        let values = fixed.iter().map(|text| text.as_deref().map(<[u8]>::to_vec)).collect();
+        *compiled = Some(Compiled { values, regex: regex.clone() });
+        regex
+    }
+
+    fn compile(&self, fixed: &[Option<Cow<'_, [u8]>>]) -> Regex {
+        let mut text = String::from(r"\A");
+        for (part, fixed) in self.parts.iter().zip(fixed) {
+            match (fixed, part.regex()) {
+                (Some(literal), _) => push_literal(&mut text, literal),
+                (None, Some(regex)) => text.extend(["(", &regex.text, ")"]),
+                (None, None) => text.push_str("(.*?)"),
+            }
+        }
+        text.push_str(r"\z");
+        // Each part is within its limit, and a literal takes what it is long: the sum needs no limit of its own.
+        builder(&text).size_limit(usize::MAX).build().expect("parts that compile alone compile side by side")
+    }
+}
+
+fn push_literal(regex: &mut String, literal: &[u8]) {
+    for &byte in literal {
+        match byte {
+            b' ' => regex.push(' '),
+            byte if byte.is_ascii_alphanumeric() => regex.push(byte.into()),
+            byte => write!(regex, r"\x{byte:02x}").expect("a string takes everything"),
+        }
+    }
+}

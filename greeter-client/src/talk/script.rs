@@ -1,0 +1,443 @@
+//! A script as it runs: [`Step`]s, each of which knows the line it was written in.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pattern::{Pattern, Template};
+use super::problem::Problem;
+use super::variables::Name;
+use crate::{Address, Eol};
+
+/// A script that can run: parsed, with what it includes, and checked for what is wrong in every run.
+///
+/// ```
+/// use greeter_client::talk::{Action, Outgoing, Script};
+///
+/// let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
+/// let step = &script.steps()[0];
+/// assert_eq!(step.title(), Some("One name, one greeting."));
+/// assert_eq!(step.line(), 2);
+/// assert!(matches!(step.action(), Action::Send { what: Outgoing::Line(_), .. }));
+/// # Ok::<(), greeter_client::talk::Problems>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub(super) name: String,
+    /// The script's own first, then those it includes.
+    pub(super) sources: Vec<Arc<Source>>,
+    pub(super) steps: Vec<Step>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl Script {
+    /// What the script is called in reports: its file, and for a block of a Markdown file that and the line at which
+    /// it opens, as in `README.md:12`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is done, in order; the steps of included files stand where they are included.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The text it was parsed from, without those it includes.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.sources[0]
+    }
+
+    /// The text that `step`, a step of this script, stands in: its own or an included one.
+    ///
+    /// # Panics
+    ///
+    /// May panic for a step of another script.
+    #[must_use]
+    pub fn source_of(&self, step: &Step) -> &Source {
+        &self.sources[step.source as usize]
+    }
+
+    /// Whether `step`, a step of this script, comes from a file that it includes.
+    #[must_use]
+    pub fn is_included(&self, step: &Step) -> bool {
+        step.source != 0
+    }
+
+    /// What probably does not say what its author meant, in the order of the lines.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+}
+
+/// A text that holds a script: a file, or a block of a Markdown file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Source {
+    pub(super) name: Arc<str>,
+    pub(super) path: Option<PathBuf>,
+    pub(super) text: Arc<[u8]>,
+    /// Where each line starts, and where the text ends.
+    pub(super) starts: Arc<[usize]>,
+    /// Which lines are the script, from 0.
+    pub(super) lines: Range<usize>,
+}
+
+impl Source {
+    /// Finds the lines of `text`. All of it is the script.
+    pub(super) fn new(name: Arc<str>, path: Option<PathBuf>, text: Arc<[u8]>) -> Self {
+        let ends = memchr::memchr_iter(b'\n', &text).map(|lf| lf + 1).filter(|&end| end < text.len());
+        let starts: Arc<[usize]> = std::iter::once(0).chain(ends).chain([text.len()]).collect();
+        let lines = 0..if text.is_empty() { 0 } else { starts.len() - 1 };
+        Self { name, path, text, starts, lines }
+    }
+
+    /// What the text was called when it was read: with the line, this is its place in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file it was read from.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// All of the file, byte for byte: for a block of a Markdown file, the whole of that file.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Which lines of the file are the script, from 1.
+    #[must_use]
+    pub fn lines(&self) -> Range<usize> {
+        self.lines.start + 1..self.lines.end + 1
+    }
+
+    /// Where a line, counted from 1, lies in [`text`](Self::text), its ending included: what replaces these bytes
+    /// leaves all others as they were.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such line.
+    #[must_use]
+    pub fn bytes_of(&self, line: usize) -> Range<usize> {
+        self.starts[line - 1]..self.starts[line]
+    }
+
+    /// A line, counted from 1, without its ending and without the byte order mark.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such line.
+    #[must_use]
+    pub fn line(&self, line: usize) -> &[u8] {
+        let text = &self.text[self.bytes_of(line)];
+        let text = if line == 1 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text };
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        text.strip_suffix(b"\r").unwrap_or(text)
+    }
+}
+
+/// What some editors put before the first character of a file.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The name and the size, not all of the text.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).field("lines", &self.lines()).finish_non_exhaustive()
+    }
+}
+
+/// One thing to do, and where it was written. A step is exactly one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which of the script's sources.
+    pub(super) source: u32,
+    /// From 1.
+    pub(super) line: u32,
+    pub(super) title: Option<Arc<str>>,
+    pub(super) action: Action,
+}
+
+impl Step {
+    /// The line in its source, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line as usize
+    }
+
+    /// The last comment before it: for an included step, that of its own file if there is one. The lines of a comment
+    /// are joined with blanks.
+    #[must_use]
+    pub fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    /// What is to be done.
+    #[must_use]
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// `>`: queues bytes, or ends the sending.
+    Send {
+        /// By whom.
+        to: Speaker,
+        /// What.
+        what: Outgoing,
+    },
+    /// `<`: waits until what is said is there.
+    Expect {
+        /// From whom.
+        from: Speaker,
+        /// What.
+        what: Incoming,
+    },
+    /// `within 200ms`: the deadline of the next expectation. One follows.
+    Within(Duration),
+    /// `timeout 2s`: the deadline of every expectation from here on.
+    Timeout(Duration),
+    /// `sleep 50ms`
+    Sleep(Duration),
+    /// `eol crlf`: how lines end from here on.
+    Eol(Eol),
+    /// `connect c x50`
+    Connect(Box<Connect>),
+    /// `set name = value`
+    Set {
+        /// The variable.
+        name: Name,
+        /// Its value; `{{#}}` is not in it.
+        value: Template,
+    },
+    /// `require tls`
+    Require(Capability),
+    /// `signal TERM`
+    Signal(Signal),
+    /// `exits 0`: the server ends with this status.
+    Exits(u8),
+    /// `close bob`
+    Close(Speaker),
+    /// `abandon`: nothing follows.
+    Abandon,
+}
+
+/// A connection as a script names it.
+///
+/// Displayed as it is written before `>` and `<`: nothing, `bob`, `c.7`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Speaker {
+    /// The one without a name.
+    #[default]
+    Main,
+    /// `bob`: one connection, or all members of a crowd.
+    Named(Name),
+    /// `c.7`: one member of a crowd, counted from 1.
+    Member(Name, NonZeroU32),
+}
+
+impl fmt::Display for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Main => Ok(()),
+            Self::Named(name) => name.fmt(f),
+            Self::Member(name, index) => write!(f, "{name}.{index}"),
+        }
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// `> text`: a line; its ending comes from [`Action::Eol`].
+    Line(Template),
+    /// `>"raw" x 3`
+    Raw(Raw),
+    /// `>eof`
+    Eof,
+    /// `>reset`
+    Reset,
+}
+
+/// What is expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// `< text`: a line; how it ends comes from [`Action::Eol`].
+    Line(Pattern),
+    /// `<"raw" x 3`
+    Raw(Raw),
+    /// `<*`: lines are skipped until the next expectation of this connection matches. There is one, and it is neither
+    /// [`Skip`](Self::Skip), [`Nothing`](Self::Nothing) nor [`Bytes`](Self::Bytes).
+    Skip,
+    /// `<eof`
+    Eof,
+    /// `<reset`
+    Reset,
+    /// `<closed`
+    Closed,
+    /// `<nothing 100ms`
+    Nothing(Duration),
+    /// `<bytes 512`
+    Bytes(usize),
+}
+
+/// Bytes, so many times. The product is at most [`RAW_BYTES_MAX`](super::RAW_BYTES_MAX).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) times: u32,
+}
+
+impl Raw {
+    /// What is repeated.
+    #[must_use]
+    pub fn unit(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many times it comes: at least once.
+    #[must_use]
+    pub fn times(&self) -> usize {
+        self.times as usize
+    }
+
+    /// All of the bytes.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.bytes.repeat(self.times())
+    }
+}
+
+/// How a connection is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connect {
+    /// What it is called; no crowd is without a name.
+    pub name: Option<Name>,
+    /// `x50`: a crowd of this size. It may be a crowd of one.
+    pub crowd: Option<NonZeroU32>,
+    /// `to ADDRESS`: instead of the run's own address.
+    pub to: Option<Destination>,
+    /// `from ADDRESS`: our own address.
+    pub from: Option<IpAddr>,
+    /// `tls`
+    pub tls: bool,
+    /// `proxy v2 ADDRESS`: the header to send first.
+    pub proxy: Option<Proxy>,
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// An address that the script knows.
+    Address(Address),
+    /// `to {{replica}}`: a variable's value is the address, or a part of it.
+    Template(Template),
+}
+
+/// A PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its version.
+    pub version: ProxyVersion,
+    /// The client that it names.
+    pub client: SocketAddr,
+}
+
+/// Defines an enum whose values are words of the language.
+macro_rules! words {
+    ($(#[$attribute:meta])* $name:ident: $($(#[$word_attribute:meta])* $value:ident = $word:literal,)*) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$word_attribute])* $value,)*
+        }
+
+        impl $name {
+            pub(super) const WORDS: &[&str] = &[$($word),*];
+
+            /// The word for it in scripts.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word,)*
+                }
+            }
+
+            pub(super) fn from_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$value),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What a run may not be able to do, and a script can [require](Action::Require).
+    Capability:
+    /// `connect … tls`
+    Tls = "tls",
+    /// `connect … proxy`
+    Proxy = "proxy",
+    /// Unix sockets.
+    Unix = "unix",
+    /// IPv6 on the loopback.
+    Ipv6 = "ipv6",
+    /// A server of the run's own, which `signal` and `exits` need.
+    Server = "server",
+}
+
+words! {
+    /// A signal for the server, by its name without `SIG`.
+    Signal:
+    /// Please end.
+    Term = "TERM",
+    /// As by Ctrl-C.
+    Int = "INT",
+    /// The terminal has gone, or: read the configuration again.
+    Hup = "HUP",
+    /// End and dump core.
+    Quit = "QUIT",
+    /// End at once.
+    Kill = "KILL",
+    /// Whatever the server takes it for.
+    Usr1 = "USR1",
+    /// Whatever the server takes it for.
+    Usr2 = "USR2",
+    /// Stand still.
+    Stop = "STOP",
+    /// Go on.
+    Cont = "CONT",
+}
+
+words! {
+    /// The version of a PROXY header.
+    ProxyVersion:
+    /// A line of text.
+    V1 = "v1",
+    /// Binary.
+    V2 = "v2",
+}

@@ -1,0 +1,131 @@
+//! Names, the values that they have, and those that a matching line gives them.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The name of a variable or of a connection: ASCII letters, digits, `_` and `-`, the first one a letter or `_`.
+///
+/// ```
+/// use greeter_client::talk::Name;
+///
+/// let name: Name = "cas_token".parse()?;
+/// assert_eq!(name.as_str(), "cas_token");
+/// assert!("7up".parse::<Name>().is_err());
+/// # Ok::<(), greeter_client::talk::NameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if is_name(text.as_bytes()) { Ok(Self(text.into())) } else { Err(NameError) }
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no [`Name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name is made of letters, digits, _ and -, and starts with a letter or _")]
+pub struct NameError;
+
+pub(super) fn is_name(text: &[u8]) -> bool {
+    text.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_') && text.iter().all(is_name_byte)
+}
+
+pub(super) fn is_name_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// The values of a session's variables: any bytes.
+///
+/// ```
+/// use greeter_client::talk::Variables;
+///
+/// let mut variables = Variables::default();
+/// variables.set("host".parse()?, "mail.example");
+/// assert_eq!(variables.value("host"), Some(&b"mail.example"[..]));
+/// # Ok::<(), greeter_client::talk::NameError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<Name, Vec<u8>>);
+
+impl Variables {
+    /// Gives a variable its value, whether or not it had one.
+    pub fn set(&mut self, name: Name, value: impl Into<Vec<u8>>) {
+        self.0.insert(name, value.into());
+    }
+
+    /// The value of a variable, if it is bound.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name).map(Vec::as_slice)
+    }
+
+    /// Takes over what a matching line has bound.
+    pub fn bind(&mut self, bindings: Bindings) {
+        self.0.extend(bindings.0);
+    }
+
+    /// All that are bound, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &[u8])> {
+        self.0.iter().map(|(name, value)| (name, value.as_slice()))
+    }
+}
+
+/// What a matching line has bound: names that were free, in the order in which they stand in the pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings(Vec<(Name, Vec<u8>)>);
+
+impl Bindings {
+    /// The names and their values.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &[u8])> {
+        self.0.iter().map(|(name, value)| (name, value.as_slice()))
+    }
+
+    /// Binds `name`, unless it is bound to something else.
+    pub(super) fn add(&mut self, name: &Name, value: &[u8]) -> bool {
+        match self.0.iter().find(|(known, _)| known == name) {
+            Some((_, known)) => known == value,
+            None => {
+                self.0.push((name.clone(), value.to_vec()));
+                true
+            }
+        }
+    }
+}
+
+/// A placeholder needs the value of a variable that has none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unbound {
+    /// `{{name}}`, and nothing has set or captured it.
+    #[error("{{{{{0}}}}} has no value yet")]
+    Variable(Name),
+    /// `{{#}}`, and the connection is in no crowd.
+    #[error("{{{{#}}}} has no value outside a crowd")]
+    Member,
+}

@@ -1,0 +1,224 @@
+//! `run` as a process: what it reports, and how it ends.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod kit;
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use greeter_client::Address;
+use kit::{Folder, Outcome, Server, bare_greeter_client, greeter, read_line, reset, run, serve, stay_silent};
+
+/// What a script against this server comes to, with times and addresses taken out of the report.
+fn run_script(address: &Address, script: &str, arguments: &[&str]) -> Outcome {
+    let folder = Folder::new(&format!("run-{}", address.to_string().replace([':', '.'], "-")), &[("a.talk", script)]);
+    let connect = ["--connect", &address.to_string(), "--timeout", "300ms", "run", "a.talk"];
+    let outcome = run(bare_greeter_client(&connect).args(arguments).current_dir(&folder.0));
+    let stdout = String::from_utf8(outcome.stdout).unwrap().replace(&address.to_string(), "SERVER");
+    Outcome { stdout: masked(&stdout).into_bytes(), ..outcome }
+}
+
+/// Puts `N` for what differs from run to run: how long a script took, and our own port.
+fn masked(report: &str) -> String {
+    let line = |line: &str| {
+        let took = line.split_once("  (").filter(|(_, rest)| rest.ends_with(" ms)"));
+        match (took, line.split_once("127.0.0.1:")) {
+            (Some((script, _)), _) => format!("{script}  (N ms)\n"),
+            (None, Some((before, after))) => {
+                format!("{before}CLIENT{}\n", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+            }
+            (None, None) => format!("{line}\n"),
+        }
+    };
+    report.lines().map(line).collect()
+}
+
+#[track_caller]
+fn fails(server: &Server<()>, script: &str, report: &str) {
+    let start = Instant::now();
+    let outcome = run_script(&server.address, script, &[]);
+    let expected = format!("FAIL a.talk  (N ms)\n{report}\n\n1 script: 0 passed, 1 failed, 0 skipped\n");
+    outcome.is(1, expected, "error: 1 of 1 scripts failed\n");
+    // The deadline is 300 ms. How long the machine takes for the rest is its own affair.
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_passes_is_told_in_a_line() {
+    run_script(&greeter().address, "> Bob\n< Hello, Bob\n", &[]).is(
+        0,
+        "ok   a.talk  (N ms)\n\n1 script: 1 passed, 0 failed, 0 skipped\n",
+        "",
+    );
+}
+
+#[test]
+fn a_wrong_line_is_shown_beside_the_right_one() {
+    fails(
+        &greeter(),
+        "# Names are not mixed up.\nbob> Ann\nbob< Hello, Ann\nbob> Bob\nbob< Hello, Rob\n",
+        "  # Names are not mixed up.\n  a.talk:5  on bob  CLIENT -> SERVER\n      bob> Ann\n      bob< Hello, Ann\n      \
+         bob> Bob\n    - bob< Hello, Rob\n    + bob< Hello, Bob\n                  ^",
+    );
+}
+
+#[test]
+fn a_member_of_a_crowd_that_is_wrong_is_named() {
+    fails(
+        &serve(|_| ()),
+        "connect c to {{nowhere}}\n",
+        "  a.talk:1\n      connect c to {{nowhere}}\n    {{nowhere}} has no value yet",
+    );
+}
+
+#[test]
+fn what_else_has_come_is_shown() {
+    fails(
+        &serve(|mut stream: TcpStream| {
+            read_line(&stream);
+            stream.write_all(b"one\ntwo\nthree\n").unwrap();
+            stay_silent(stream);
+        }),
+        "> Bob\n< one\n< zwei\n",
+        "  a.talk:3  CLIENT -> SERVER\n      > Bob\n      < one\n    - < zwei\n    + < two\n        ^\n      \
+         and 6 more bytes: \"three\\n\"",
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer_ends_the_script_at_the_deadline() {
+    let outcome = run_script(&serve(stay_silent).address, "> Bob\n< Hello, Bob\n", &[]);
+    let report = String::from_utf8(outcome.stdout).unwrap();
+    assert!(report.contains("    - < Hello, Bob\n    + (nothing within 3"), "{report}");
+    assert_eq!(outcome.code, Some(1));
+}
+
+#[test]
+fn a_server_that_closes_or_resets_is_told_apart() {
+    let close = |stream: TcpStream| drop(read_line(&stream));
+    fails(
+        &serve(close),
+        "> Bob\n< Hello, Bob\n",
+        "  a.talk:2  CLIENT -> SERVER\n      > Bob\n    - < Hello, Bob\n    + <eof",
+    );
+    fails(
+        &serve(|stream| {
+            read_line(&stream);
+            reset(stream);
+        }),
+        ">\"Bob\\nunread\"\n< Hello, Bob\n",
+        "  a.talk:2  CLIENT -> SERVER\n      >\"Bob\\nunread\"\n    - < Hello, Bob\n    + <reset",
+    );
+    fails(
+        &serve(|mut stream: TcpStream| {
+            read_line(&stream);
+            stream.write_all(b"Hello, B").unwrap();
+        }),
+        "> Bob\n< Hello, Bob\n",
+        "  a.talk:2  CLIENT -> SERVER\n      > Bob\n    - < Hello, Bob\n    \
+         + <\"Hello, B\" (a line that does not end), then <eof",
+    );
+}
+
+#[test]
+fn what_is_left_over_at_the_end_is_a_failure() {
+    fails(
+        &serve(|mut stream: TcpStream| {
+            read_line(&stream);
+            stream.write_all(b"Hello, Bob\nHello, Bob\n").unwrap();
+            stay_silent(stream);
+        }),
+        "> Bob\n< Hello, Bob\n",
+        "  a.talk  at its end  CLIENT -> SERVER\n      > Bob\n      < Hello, Bob\n      >eof\n    - <eof\n    + < Hello, Bob",
+    );
+}
+
+#[test]
+fn crlf_where_lf_was_expected_comes_with_a_hint() {
+    fails(
+        &serve(|mut stream: TcpStream| {
+            read_line(&stream);
+            stream.write_all(b"hello\r\n").unwrap();
+            read_line(&stream);
+        }),
+        "> Bob\n< hello\n",
+        "  a.talk:2  CLIENT -> SERVER\n      > Bob\n    - < hello\n    + < hello\\r\n             ^\n  \
+         hint: the server ends its lines with CR LF: put `eol crlf` at the top",
+    );
+}
+
+#[test]
+fn nobody_to_connect_to_is_3() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let outcome = run_script(&nobody.into(), "> Bob\n", &[]);
+    let report = String::from_utf8(outcome.stdout).unwrap();
+    assert!(report.contains("cannot be opened: cannot connect to SERVER: Connection refused"), "{report}");
+    assert_eq!(outcome.code, Some(3));
+}
+
+#[test]
+fn what_the_run_lacks_is_skipped() {
+    run_script(&greeter().address, "require tls\n> Bob\n", &[]).is(
+        0,
+        "skip a.talk  (tls cannot be spoken yet)\n\n1 script: 0 passed, 0 failed, 1 skipped\n",
+        "",
+    );
+}
+
+#[test]
+fn variables_come_from_arguments_and_from_the_environment() {
+    let folder = Folder::new("variables", &[("a.talk", "> {{who}} and {{other}}\n< Hello, Bob and Ann\n")]);
+    let address = greeter().address.to_string();
+    let mut command = bare_greeter_client(&["--connect", &address, "run", "-D", "who=Bob", "a.talk"]);
+    command.env("TALK_other", "Ann").env("TALK_who", "nobody").current_dir(&folder.0);
+    assert_eq!(run(&mut command).code, Some(0));
+    folder.run(&["run", "-D", "who", "a.talk"]).is(
+        2,
+        "",
+        "error: -D who: write it as name=value\nfor more: greeter-client --help\n",
+    );
+}
+
+#[test]
+fn nothing_runs_where_one_script_has_errors() {
+    let folder = Folder::new("errors", &[("a.talk", "> Bob\n"), ("b.talk", ">Bob\n")]);
+    let outcome = folder.run(&["--connect", "127.0.0.1:1", "run", "a.talk", "b.talk"]);
+    assert_eq!((outcome.code, outcome.stdout), (Some(2), Vec::new()));
+    assert!(outcome.stderr.contains("b.talk:1:2: error: '>Bob' is no statement"), "{}", outcome.stderr);
+    folder.run(&["run"]).is(2, "", "error: there is no script to run\nfor more: greeter-client --help\n");
+}
+
+#[test]
+fn scripts_are_chosen_by_name_and_reported_in_their_order() {
+    let fast = "> Bob\n< Hello, Bob\n";
+    let slow = "sleep 100ms\n";
+    let folder = Folder::new("order", &[("a.talk", slow), ("b.talk", fast), ("c.md", "```talk\nsleep 1ms\n```\n")]);
+    let address = greeter().address.to_string();
+    let outcome = folder.run(&["--connect", &address, "run", "--jobs", "3", "."]);
+    assert_eq!(
+        masked(&String::from_utf8(outcome.stdout).unwrap()),
+        "ok   ./a.talk  (N ms)\nok   ./b.talk  (N ms)\nok   ./c.md:1  (N ms)\n\n3 scripts: 3 passed, 0 failed, 0 skipped\n"
+    );
+    let outcome = folder.run(&["--connect", &address, "run", "--filter", ".md", "."]);
+    assert_eq!(
+        masked(&String::from_utf8(outcome.stdout).unwrap()),
+        "ok   ./c.md:1  (N ms)\n\n1 script: 1 passed, 0 failed, 0 skipped\n"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_of_its_own_is_started_for_a_script_and_ended_with_it() {
+    let script = "> Bob\n< Hello, Bob\n>eof\n<eof\nsignal TERM\nexits 7\n";
+    let folder = Folder::new("server", &[("a.talk", script)]);
+    let address = greeter().address.to_string();
+    let server = format!(
+        "sh -c 'trap \"exit 7\" TERM; echo starting; echo listening on {address}; while :; do sleep 0.01; done'"
+    );
+    let outcome = folder.run(&["run", "--server", &server, "a.talk"]);
+    assert_eq!(outcome.code, Some(0), "{}", String::from_utf8_lossy(&outcome.stdout));
+    let outcome = folder.run(&["run", "--server", "false", "a.talk"]);
+    assert_eq!(outcome.code, Some(3));
+    assert!(String::from_utf8_lossy(&outcome.stdout).contains("false has not said where it listens"));
+}
