@@ -206,7 +206,7 @@ impl Session {
         self.options.eol = eol;
     }
 
-    /// Opens the connection `name`. One that we have closed may be opened again.
+    /// Opens the connection `name`. One that has ended, or that we have closed, may be opened again.
     ///
     /// # Errors
     ///
@@ -338,7 +338,7 @@ impl Session {
             return Err(SessionError::BadName(name.into()));
         }
         let known = self.parties.iter().position(|party| party.name == name);
-        if known.is_some_and(|party| !self.parties[party].links.iter().all(Link::is_closed)) {
+        if known.is_some_and(|party| self.parties[party].links.iter().any(Link::is_unfinished)) {
             return Err(SessionError::AlreadyOpen(name.into()));
         }
         let mut links = Vec::new();

@@ -68,4 +68,6 @@ mod documents {
     struct Protocol;
     #[doc = include_str!("../../docs/architecture.md")]
     struct Architecture;
+    #[doc = include_str!("../../docs/talk.md")]
+    struct Talk;
 }

@@ -1,57 +1,183 @@
 //! What the documents tell people to type does what they say it does.
 //!
-//! In blocks marked `console`, a line that starts with `$ ` is typed, and those that follow are what it prints. A command that starts
-//! `greeter-server` stays for the rest of the document. Port 8080 is any free port here, and what `cargo run` would run
-//! is taken from where it has been built.
+//! It depends on the first word behind a block's fence:
+//!
+//! * `console`: a line that starts with `$ ` is typed, and those that follow are what it prints. `console status=1`: so the
+//!   last command ends; the others always succeed. A command that starts `greeter-server` stays for the rest of the
+//!   document. Port 8080 is any free port here, what `cargo run` would run is taken from where it has been built, and
+//!   times in reports are anybody's.
+//! * `talk`: a script, which passes against a server of its own. If a file's name follows, that file is there for the
+//!   commands.
+//! * `talk-other`: a script for a server that is not ours. It has no error and no warning.
+//!
+//! In a table, what stands under `write` can be parsed.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
 
+use greeter_client::run::{Outcome, RunOptions, Server, run};
+use greeter_client::talk::{self, Script};
 use greeter_tests::missing_program;
 use greeter_tests::process::{ServerProcess, greeter_client, greeter_server};
 
 const PORT: u16 = 8080;
 
+/// How long a server may take until it listens, on a machine that does much else.
+const START: Duration = Duration::from_secs(20);
+
+/// A fenced block.
+struct Block<'a> {
+    /// The line of its fence, from 1.
+    fence: usize,
+    /// The words behind that.
+    words: Vec<&'a str>,
+    text: String,
+}
+
 struct Typed {
     command: String,
     prints: String,
+    status: i32,
 }
 
 fn check(document: &str) {
-    let text = std::fs::read_to_string(format!("{}/../{document}", env!("CARGO_MANIFEST_DIR")))
-        .expect("the document is there");
-    let typed = typed_in(&text);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+    let text = fs::read_to_string(&path).expect("the document is there");
+    let blocks = blocks(&text);
+    check_other_scripts(document, &blocks);
+    check_scripts(&path, &blocks);
+    check_typed(document, &blocks);
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().zip(1..);
+    while let Some((line, fence)) = lines.next() {
+        if let Some(info) = line.strip_prefix("```") {
+            let inside = lines.by_ref().take_while(|(line, _)| *line != "```");
+            let text = inside.map(|(line, _)| format!("{line}\n")).collect();
+            blocks.push(Block { fence, words: info.split_whitespace().collect(), text });
+        }
+    }
+    blocks
+}
+
+fn marked<'a>(blocks: &'a [Block<'a>], word: &str) -> impl Iterator<Item = &'a Block<'a>> {
+    blocks.iter().filter(move |block| block.words.first() == Some(&word))
+}
+
+// Scripts.
+
+fn check_scripts(path: &Path, blocks: &[Block<'_>]) {
+    let expected = marked(blocks, "talk").count();
+    if expected == 0 {
+        return;
+    }
+    let scripts = talk::load_all([path]);
+    assert_eq!(scripts.len(), expected, "{}: not all scripts are found", path.display());
+    let failures: Vec<String> = scripts
+        .into_iter()
+        .filter_map(|script| match script {
+            Ok(script) => fails(&script),
+            Err(error) => Some(error.to_string()),
+        })
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Why a script does not pass, if it does not.
+fn fails(script: &Script) -> Option<String> {
+    if let Some(warning) = script.warnings().first() {
+        return Some(warning.to_string());
+    }
+    let program = greeter_server().to_string_lossy();
+    let command = [&program, "--listen", "127.0.0.1:0", "--log", "off"].map(str::to_owned);
+    let mut server = Server::start(&command, START).expect("the server starts");
+    match run(script, &RunOptions::default(), Some(&mut server)) {
+        Outcome::Passed => None,
+        Outcome::Skipped(reason) => Some(format!("{} was skipped: {reason}", script.name())),
+        Outcome::Failed(failure) => Some(failure.to_string()),
+    }
+}
+
+fn check_other_scripts(document: &str, blocks: &[Block<'_>]) {
+    for block in marked(blocks, "talk-other") {
+        // Its lines keep their numbers.
+        let text = "\n".repeat(block.fence) + &block.text;
+        let script = Script::parse(document, text).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(!script.steps().is_empty(), "{document}: a script says nothing: {}", block.text);
+        assert_eq!(script.warnings(), []);
+    }
+}
+
+/// The pieces of code under `write` in the tables of a document.
+fn statements(text: &str) -> Vec<&str> {
+    let mut statements = Vec::new();
+    let mut is_table = false;
+    for line in text.lines() {
+        is_table = line.starts_with("| write |") || is_table && line.starts_with('|');
+        let cell = line.split('|').nth(1).filter(|_| is_table).unwrap_or_default();
+        statements.extend(cell.split('`').skip(1).step_by(2));
+    }
+    statements
+}
+
+// Commands.
+
+fn check_typed(document: &str, blocks: &[Block<'_>]) {
+    let typed: Vec<Typed> = marked(blocks, "console").flat_map(typed_in).collect();
     assert!(!typed.is_empty(), "{document} has nothing to type");
     if typed.iter().any(|typed| typed.command.contains("nc -N")) && missing_program("nc", "netcat-openbsd") {
         return;
     }
+    let folder = folder_for(document, blocks);
     let mut server = ServerProcess::start(&[]);
-    for Typed { command, prints } in typed {
+    for Typed { command, prints, status } in typed {
         if command.starts_with("cargo test") {
             // That is what is going on.
         } else if let Some(arguments) = command.strip_prefix("cargo run --release -p greeter-server") {
             server = start(arguments.strip_prefix(" -- ").unwrap_or_default(), &prints);
         } else {
-            assert_eq!(run(&command, &server), prints, "{document}: {command}");
+            let output = type_in(&command, &folder, &server);
+            let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert_eq!(masked(&printed), masked(&prints), "{document}: {command}\n{errors}");
+            assert_eq!(output.status.code(), Some(status), "{document}: {command}\n{errors}");
         }
     }
 }
 
-fn typed_in(text: &str) -> Vec<Typed> {
+fn typed_in(block: &Block<'_>) -> Vec<Typed> {
     let mut typed: Vec<Typed> = Vec::new();
-    let mut is_console = false;
-    for line in text.lines() {
-        if line.starts_with("```") {
-            is_console = line == "```console";
-        } else if is_console {
-            match (line.strip_prefix("$ "), typed.last_mut()) {
-                (Some(command), _) => typed.push(Typed { command: command.to_owned(), prints: String::new() }),
-                (None, Some(last)) => last.prints += &format!("{line}\n"),
-                (None, None) => panic!("{line:?} is printed by nothing"),
-            }
+    for line in block.text.lines() {
+        match (line.strip_prefix("$ "), typed.last_mut()) {
+            (Some(command), _) => typed.push(Typed { command: command.to_owned(), prints: String::new(), status: 0 }),
+            (None, Some(last)) => last.prints += &format!("{line}\n"),
+            (None, None) => panic!("{line:?} is printed by nothing"),
         }
     }
+    if let (Some(status), Some(last)) = (block.words.get(1), typed.last_mut()) {
+        let status = status.strip_prefix("status=").and_then(|status| status.parse().ok());
+        last.status = status.unwrap_or_else(|| panic!("{:?} says no status", block.words));
+    }
     typed
+}
+
+/// A fresh folder with the scripts that have a name.
+fn folder_for(document: &str, blocks: &[Block<'_>]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documents").join(document);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("what an earlier run left can be removed");
+    }
+    fs::create_dir_all(&folder).expect("there is room for a folder");
+    for block in marked(blocks, "talk") {
+        if let Some(name) = block.words.get(1) {
+            fs::write(folder.join(name), &block.text).expect("there is room for a script");
+        }
+    }
+    folder
 }
 
 fn start(arguments: &str, prints: &str) -> ServerProcess {
@@ -72,21 +198,39 @@ fn start(arguments: &str, prints: &str) -> ServerProcess {
     server
 }
 
-fn run(command: &str, server: &ServerProcess) -> String {
+fn type_in(command: &str, folder: &Path, server: &ServerProcess) -> Output {
     let port = server.address().port().to_string();
     let command =
         command.replace("cargo run --release -p greeter-client --", "greeter-client").replace(&PORT.to_string(), &port);
-    let folder = greeter_client().parent().expect("a program is in a folder");
-    assert_eq!(Some(folder), greeter_server().parent());
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").expect("there is a PATH"));
-    let output = Command::new("sh")
+    let programs = greeter_client().parent().expect("a program is in a folder");
+    assert_eq!(Some(programs), greeter_server().parent());
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("there is a PATH"));
+    Command::new("sh")
         .args(["-e", "-c", &command])
+        .current_dir(folder)
         .env("PATH", path)
         .env("GREETER_CONNECT", format!("127.0.0.1:{port}"))
         .output()
-        .expect("there is a shell");
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+        .expect("there is a shell")
+}
+
+/// The text without what is different each time: ports, how long a script took, and whether the end was seen already
+/// behind a line.
+fn masked(text: &str) -> String {
+    mask(&mask(text, "127.0.0.1:", ""), "  (", " ms)").replace(", then <eof\n", "\n")
+}
+
+/// Each number between these two becomes 0.
+fn mask(text: &str, before: &str, behind: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some((start, number)) = rest.split_once(before) {
+        rest = number.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = &number[..number.len() - rest.len()];
+        let is_one = !number.is_empty() && rest.starts_with(behind);
+        masked.extend([start, before, if is_one { "0" } else { number }]);
+    }
+    masked + rest
 }
 
 #[test]
@@ -97,4 +241,30 @@ fn the_readme_does_what_it_says() {
 #[test]
 fn the_protocol_page_does_what_it_says() {
     check("docs/protocol.md");
+}
+
+#[test]
+fn the_page_on_scripts_does_what_it_says() {
+    check("docs/talk.md");
+}
+
+#[test]
+fn the_page_on_scripts_explains_what_there_is() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/talk.md"));
+    let page = page.expect("the document is there");
+    let statements = statements(&page);
+    assert!(statements.len() > 40, "the table has shrunk: {statements:?}");
+    for statement in statements {
+        let line = if statement.starts_with("{{") { format!("< {statement}\n") } else { format!("{statement}\n") };
+        let normal = talk::format("the table", &line).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(String::from_utf8_lossy(&normal), line, "the page does not show the normal form");
+    }
+}
+
+#[test]
+fn what_varies_is_masked_and_nothing_else() {
+    let report =
+        "FAIL a.talk  (12 ms)\n  a.talk:3  127.0.0.1:5123 -> 127.0.0.1:80\n    + < 12 (5 ms) (nothing), then <eof\n";
+    let masked_report = "FAIL a.talk  (0 ms)\n  a.talk:3  127.0.0.1:0 -> 127.0.0.1:0\n    + < 12 (5 ms) (nothing)\n";
+    assert_eq!(masked(report), masked_report);
 }

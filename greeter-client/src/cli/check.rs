@@ -22,13 +22,13 @@ pub(super) fn run(paths: &[String]) -> Result<(), Failure> {
                 warnings += script.warnings().len();
                 tell(script.warnings().iter());
             }
-            Err(ScriptError::Problems(problems)) => {
-                errors += problems.errors();
-                warnings += problems.iter().len() - problems.errors();
-                tell(problems.iter());
-            }
             Err(err) => {
-                errors += 1;
+                let (errors_here, warnings_here) = match &err {
+                    ScriptError::Problems(problems) => (problems.errors(), problems.iter().len() - problems.errors()),
+                    _ => (1, 0),
+                };
+                errors += errors_here;
+                warnings += warnings_here;
                 tell_error(&err);
             }
         }
@@ -49,8 +49,11 @@ pub(super) fn tell<'a>(problems: impl Iterator<Item = &'a Problem>) {
     }
 }
 
-pub(super) fn tell_error(err: &dyn std::error::Error) {
-    let source = err.source().map_or_else(String::new, |source| format!(": {source}"));
+pub(super) fn tell_error(err: &ScriptError) {
+    if let ScriptError::Problems(problems) = err {
+        return tell(problems.iter());
+    }
+    let source = std::error::Error::source(err).map_or_else(String::new, |source| format!(": {source}"));
     let text = format!("{err}{source}");
     let _ = writeln!(io::stderr(), "error: {}", escape::one_line(text.as_bytes()));
 }

@@ -159,7 +159,7 @@ pub(super) struct Fmt {
     help_triggers("-h", "--help"),
     example = "{command_name} tests/sessions
 {command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions",
-    note = "Variables come from -D and from the environment: TALK_name=value sets {{name}}.",
+    note = "Variables come from -D and from the environment: TALK_name=value sets the variable called name.",
     error_code(0, "all passed or were skipped"),
     error_code(1, "what came was not what a script expects"),
     error_code(2, "wrong usage, or a script with errors: nothing was run"),

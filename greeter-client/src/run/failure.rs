@@ -195,7 +195,10 @@ fn came(name: &str, unmet: &Unmet) -> String {
         Came::Nothing => format!("(nothing{within})"),
     };
     match unmet.end {
-        Some(end) if !matches!(unmet.came, Came::End(_)) => format!("{came}, then {name}{}", ended(end)),
+        // Where the end was expected anyhow, it only matters what stands before it.
+        Some(end) if !matches!(unmet.came, Came::End(_)) && unmet.expected != Expected::Eof => {
+            format!("{came}, then {name}{}", ended(end))
+        }
         _ => came,
     }
 }

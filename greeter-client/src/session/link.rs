@@ -67,10 +67,6 @@ impl Link {
         Ok(link)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
-    }
-
     /// Whether the end of the session asks for this connection's end.
     pub(super) fn is_unfinished(&self) -> bool {
         matches!(self.phase, Phase::Open(_) | Phase::HalfClosed(_))

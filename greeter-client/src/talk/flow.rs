@@ -25,6 +25,8 @@ pub(super) fn check<'a>(steps: &'a [Step], sources: &'a [Arc<Source>]) -> Vec<(&
             Action::Send { to, what } => flow.send(step, to, what),
             Action::Expect { from, what } => flow.expect(step, from, what),
             Action::Within(_) => flow.within(step),
+            // It waits, too.
+            Action::Exits(_) => flow.within = None,
             Action::Connect(connect) => flow.connect(step, connect),
             Action::Close(speaker) => flow.close(step, speaker),
             Action::Abandon => abandoned = Some(step),
