@@ -167,19 +167,15 @@ impl Run<'_> {
 
     fn send(&mut self, to: &Speaker, what: &Outgoing) -> Result<(), Fault> {
         let name = to.to_string();
+        if let Outgoing::Line(template) = what {
+            // Nothing is sent where a value is missing; which member asks makes no difference to that.
+            template.expand(&self.variables, Some(1))?;
+        }
         let speaker = self.session.on(&name);
         match what {
             Outgoing::Line(template) => {
-                let mut unbound = None;
-                let line = |member| {
-                    let line = template.expand(&self.variables, in_crowd(member));
-                    line.unwrap_or_else(|error| {
-                        unbound.get_or_insert(error);
-                        Vec::new()
-                    })
-                };
-                speaker.send_each(line)?;
-                unbound.map_or(Ok(()), |error| Err(error.into()))
+                let line = |member| template.expand(&self.variables, in_crowd(member)).unwrap_or_default();
+                Ok(speaker.send_each(line)?)
             }
             Outgoing::Raw(raw) => Ok(speaker.send_bytes(raw.to_vec())?),
             Outgoing::Eof => Ok(speaker.half_close()?),
