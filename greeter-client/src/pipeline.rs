@@ -101,7 +101,10 @@ impl Connection {
             drop(hang_up);
             let (taken, sent) = (join(taking), join(sending));
             // What the server did explains what happened to the sending, which explains what became of the lines.
-            let (replies, written, all_taken) = (replies?, sent?, taken?);
+            let (replies, flow) = replies?;
+            // Whoever broke off has closed the connection; that the sending met with that is no news.
+            let written = if flow.is_break() { sent.unwrap_or(false) } else { sent? };
+            let all_taken = taken?;
             let queue = outbox.lock();
             let all_sent = all_taken && written && queue.wire.is_empty();
             Ok(Pipelined { lines: queue.lines, replies, all_sent })
@@ -122,13 +125,13 @@ fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Reads lines until the server's end, or until `on_reply` breaks off.
+/// Reads lines until the server's end, or until `on_reply` breaks off: tells how many there were, and which it was.
 fn receive_all(
     receiver: &mut Receiver,
     outbox: &Outbox,
     mut on_reply: impl FnMut(&[u8]) -> ControlFlow<()>,
-) -> Result<u64, ConnectionError> {
-    loop {
+) -> Result<(u64, ControlFlow<()>), ConnectionError> {
+    let flow = loop {
         let waiting_since = outbox.waiting_since();
         match receiver.receive_by(&Deadline::from(waiting_since, receiver.timeout)) {
             Ok(Some(reply)) => {
@@ -136,16 +139,16 @@ fn receive_all(
                 // Afterwards, because the time that the callback takes is not the server's.
                 outbox.reply_came();
                 if flow.is_break() {
-                    break;
+                    break flow;
                 }
             }
-            Ok(None) => break,
+            Ok(None) => break ControlFlow::Continue(()),
             // Nothing was owed when the wait began, and what is owed now has not been owed for so long.
             Err(ConnectionError::TimedOut { .. }) if outbox.waiting_since() > waiting_since => {}
             Err(err) => return Err(err),
         }
-    }
-    Ok(outbox.lock().replies)
+    };
+    Ok((outbox.lock().replies, flow))
 }
 
 /// Lines on their way from the thread that takes them to the thread that writes them, and what the server owes for
