@@ -288,6 +288,18 @@ mod tests {
         assert_eq!(buffer.bytes.len(), LIMIT as usize + 2);
     }
 
+    /// Were the bytes that are there already searched again with each that comes, this would take minutes.
+    #[test]
+    fn a_mebibyte_that_comes_byte_by_byte_is_one_line() {
+        let mut buffer = LineBuffer::new(1 << 20);
+        for _ in 0..1 << 20 {
+            assert_eq!(buffer.push(b"A"), 0);
+        }
+        assert_eq!(buffer.push(b"\n"), 1);
+        let line = buffer.next_line().unwrap();
+        assert_eq!(line.text.unwrap().as_bytes().len(), 1 << 20);
+    }
+
     #[test]
     fn a_settled_buffer_holds_memory_for_the_unfinished_line_only() {
         let mut buffer = LineBuffer::new(8192);

@@ -298,9 +298,8 @@ fn serve<R: Responder>(
 fn finish_sending<S>(client: &mut Client<S>, key: Key, lingering: &mut VecDeque<(Instant, Key)>) -> io::Result<()> {
     if client.connection.ending() == Ending::FinishSending {
         client.finish_sending()?;
-        let until = Instant::now() + LINGER;
-        client.connection.finished_sending(until);
-        lingering.push_back((until, key));
+        client.connection.finished_sending(Instant::now() + LINGER);
+        lingering.extend(client.connection.deadline().map(|until| (until, key)));
     }
     Ok(())
 }
