@@ -8,18 +8,25 @@
 //! | end of input | [`peer_stopped`](Connection::peer_stopped) | have a job answered | [`take_job`](Connection::take_job) |
 //! | a job was answered | [`answered`](Connection::answered) | write | [`unsent`](Connection::unsent) |
 //! | bytes were taken | [`wrote`](Connection::wrote) | end it | [`ending`](Connection::ending) |
-//! | the socket failed | [`abort`](Connection::abort) | | |
-//! | a deadline passed | [`expired`](Connection::expired) | wake up at | [`deadline`](Connection::deadline) |
+//! | the socket failed | [`abort`](Connection::abort) | wake up at | [`deadline`](Connection::deadline) |
+//! | a deadline passed | [`expired`](Connection::expired) | tell people | [`phase`](Connection::phase) |
+//! | the answer is overdue | [`give_up_on_job`](Connection::give_up_on_job) | | |
+//! | something to say unasked | [`push`](Connection::push) | | |
 //! | the server stops | [`stop`](Connection::stop) | | |
 //!
 //! The machine reads, answers and writes one after the other, never two at a time: it takes no input while there are lines
 //! to answer or replies to send. That is all the back-pressure there is, and it bounds what a client can make the server
 //! hold: one read, one unfinished line, and the replies of one slice.
+//!
+//! It reads no clock: an event is told when it happened. What the machine keeps of that is one moment, since when it has been in
+//! its present [`Phase`]; all deadlines come from it.
 
 use std::time::Instant;
 
-use crate::job::{AnsweredJob, ClientId, ClientJob, Farewell};
+use crate::job::{AnsweredJob, ClientJob, Farewell};
+use crate::line::Line;
 use crate::responder::{CloseReason, Peer};
+use crate::terms::Terms;
 
 /// The conversation with one client.
 #[derive(Debug)]
@@ -27,7 +34,11 @@ pub struct Connection<S> {
     work: Work<S>,
     /// How much of the job's replies the socket has taken. Zero while the job is away.
     written: usize,
-    phase: Phase,
+    course: Course,
+    /// When the present phase began; in [`Phase::Writing`], when the client last took something.
+    since: Instant,
+    /// What is being said unasked, if anything.
+    aside: Option<Box<Aside>>,
     account: Account,
 }
 
@@ -36,12 +47,23 @@ pub struct Connection<S> {
 enum Work<S> {
     /// Here, with the lines to answer and the replies to send.
     Home(ClientJob<S>),
-    /// With whoever answers it. So many lines went with it.
-    Away { lines: u32 },
+    /// With whoever answers it. So many lines went with it, in so much memory.
+    Away { peer: Peer, lines: u32, bytes: usize },
+}
+
+/// What is said outside the replies, until it has been written.
+#[derive(Debug, Default)]
+struct Aside {
+    /// Lines that wait for the job to come home, so that they do not get into the middle of a reply. Each ends with LF.
+    waiting: Vec<u8>,
+    /// How many bytes have been said since the client had taken everything.
+    said: usize,
+    /// What [`Connection::since`] is again once all is written: to talk to a client is no sign of life of it.
+    interrupted: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum Course {
     /// Lines come in, replies go out.
     Open,
     /// The server stops. What had arrived by then is still taken, and answered: so many bytes.
@@ -51,9 +73,29 @@ enum Phase {
     Ending { reason: CloseReason, peer_stopped: bool },
     /// Everything was sent, and our end of the stream after it. Closing now, with input unread, would send a reset, and that
     /// destroys what the peer has not read yet (RFC 9293, 3.10.4; RFC 1122, 4.2.2.13). So input is read and thrown away.
-    Lingering { reason: CloseReason, until: Instant },
+    Lingering { reason: CloseReason },
     /// The socket is to be closed, or is.
     Over { reason: CloseReason },
+}
+
+/// What a connection is doing, which is mostly waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Waiting for the client to begin a line. Nothing is owed.
+    Idle,
+    /// Waiting for the client to finish the line that it has begun.
+    Reading,
+    /// Waiting for somebody to answer.
+    Queued,
+    /// Being answered, for all that the connection knows.
+    Answering,
+    /// Waiting for the client to take its replies.
+    Writing,
+    /// Waiting for the client to close its end of the stream, since ours was sent.
+    Lingering,
+    /// Over.
+    Over,
 }
 
 /// What a driver is to do about the end of a connection.
@@ -80,28 +122,37 @@ pub struct Account {
     /// Lines that were never answered, or whose replies the socket did not take. Replies go out in batches; a batch that was
     /// cut short counts as discarded as a whole.
     pub discarded: u32,
-    /// Unfinished lines that the client left behind when it stopped sending.
+    /// Unfinished lines that the client left behind when it stopped sending or was sent away.
     pub unfinished: u32,
 }
 
+/// From the first byte to the last.
 impl<S> Connection<S> {
-    /// A client has connected. `id` is the driver's name for it; no line may be longer than `line_bytes_max`.
+    /// A client has connected.
     #[must_use]
-    pub const fn new(id: ClientId, peer: Peer, line_bytes_max: u32) -> Self {
-        let job = ClientJob::new(id, peer, line_bytes_max);
-        Self { work: Work::Home(job), written: 0, phase: Phase::Open, account: Account::new() }
+    pub const fn new(peer: Peer, terms: &Terms, now: Instant) -> Self {
+        let work = Work::Home(ClientJob::new(peer, terms.line_bytes_max));
+        Self { work, written: 0, course: Course::Open, since: now, aside: None, account: Account::new() }
+    }
+
+    /// A client has connected that is not served: it is told why, and no responder hears of it.
+    #[must_use]
+    pub fn turned_away(peer: Peer, reason: CloseReason, terms: &Terms, now: Instant) -> Self {
+        let mut connection = Self::new(peer, terms, now);
+        connection.send_away(reason, terms, now);
+        connection
     }
 
     /// Whether to read. Of what is read, [`received`](Self::received) wants to know; a read that had nothing to give is to
     /// be told [`nothing_received`](Self::nothing_received).
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        match self.phase {
-            Phase::Open | Phase::Stopping { .. } => {
+        match self.course {
+            Course::Open | Course::Stopping { .. } => {
                 matches!(&self.work, Work::Home(job) if job.lines() == 0 && job.replies.bytes.is_empty())
             }
-            Phase::Lingering { .. } => true,
-            Phase::Ending { .. } | Phase::Over { .. } => false,
+            Course::Lingering { .. } => true,
+            Course::Ending { .. } | Course::Over { .. } => false,
         }
     }
 
@@ -110,13 +161,19 @@ impl<S> Connection<S> {
     /// # Panics
     ///
     /// When the connection did not [want input](Self::wants_input).
-    pub fn received(&mut self, bytes: &[u8]) {
-        if let Phase::Lingering { .. } = self.phase {
+    pub fn received(&mut self, bytes: &[u8], now: Instant) {
+        if let Course::Lingering { .. } = self.course {
             return;
         }
         assert!(self.wants_input(), "input is taken only when it is wanted");
-        self.account.lines += self.job().lines.push(bytes);
-        if let Phase::Stopping { bytes_left } = &mut self.phase {
+        let line_had_begun = self.job().lines.has_unfinished_line();
+        let lines = self.job().lines.push(bytes);
+        self.account.lines += lines;
+        // More of a line that had begun renews nothing: a byte a minute would keep the connection for ever.
+        if lines > 0 || !line_had_begun {
+            self.since = now;
+        }
+        if let Course::Stopping { bytes_left } = &mut self.course {
             *bytes_left = bytes_left.saturating_sub(bytes.len());
             if *bytes_left == 0 {
                 self.nothing_received();
@@ -126,39 +183,40 @@ impl<S> Connection<S> {
 
     /// The socket has nothing more to read for now.
     pub const fn nothing_received(&mut self) {
-        if let Phase::Stopping { .. } = self.phase {
-            self.phase = Phase::Ending { reason: CloseReason::ByShutdown, peer_stopped: false };
+        if let Course::Stopping { .. } = self.course {
+            self.course = Course::Ending { reason: CloseReason::ByShutdown, peer_stopped: false };
         }
     }
 
     /// The peer has stopped sending. It is still owed its replies.
     pub fn peer_stopped(&mut self) {
-        match self.phase {
-            Phase::Open | Phase::Stopping { .. } => {
+        match self.course {
+            Course::Open | Course::Stopping { .. } => {
                 self.account.unfinished += u32::from(self.job().lines.has_unfinished_line());
-                self.phase = Phase::Ending { reason: CloseReason::ByClient, peer_stopped: true };
+                self.course = Course::Ending { reason: CloseReason::ByClient, peer_stopped: true };
             }
-            Phase::Lingering { reason, .. } => self.phase = Phase::Over { reason },
-            Phase::Ending { .. } | Phase::Over { .. } => {}
+            Course::Lingering { reason } => self.course = Course::Over { reason },
+            Course::Ending { .. } | Course::Over { .. } => {}
         }
     }
 
     /// Whether there is something to answer: a new client, or complete lines. Nothing is answered while replies are unsent.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
-        let is_live = matches!(self.phase, Phase::Open | Phase::Stopping { .. } | Phase::Ending { .. });
+        let is_live = matches!(self.course, Course::Open | Course::Stopping { .. } | Course::Ending { .. });
         is_live && matches!(&self.work, Work::Home(job) if job.is_due())
     }
 
     /// The job, when it [wants an answer](Self::wants_answer).
-    pub fn take_job(&mut self) -> Option<ClientJob<S>> {
+    pub fn take_job(&mut self, now: Instant) -> Option<ClientJob<S>> {
         if !self.wants_answer() {
             return None;
         }
+        self.since = now;
         let job = self.job();
         job.make_room();
-        let lines = job.lines();
-        match std::mem::replace(&mut self.work, Work::Away { lines }) {
+        let away = Work::Away { peer: job.peer, lines: job.lines(), bytes: job.bytes_held() };
+        match std::mem::replace(&mut self.work, away) {
             Work::Home(job) => Some(job),
             Work::Away { .. } => None,
         }
@@ -169,18 +227,26 @@ impl<S> Connection<S> {
     /// # Panics
     ///
     /// When it never left.
-    pub fn answered(&mut self, answered: AnsweredJob<S>) {
+    pub fn answered(&mut self, answered: AnsweredJob<S>, now: Instant) {
         assert!(!self.is_home(), "a connection has one job");
         let AnsweredJob(mut job) = answered;
-        if let Phase::Over { .. } = self.phase {
+        if let Course::Over { .. } = self.course {
             job.forget();
         } else if job.replies.hang_up {
             self.account.discarded += job.lines.discard_lines();
-            self.phase = Phase::Ending { reason: CloseReason::ByResponder, peer_stopped: self.has_peer_stopped() };
+            self.course = Course::Ending { reason: CloseReason::ByResponder, peer_stopped: self.has_peer_stopped() };
         }
         job.lines.settle();
+        if let Some(aside) = &mut self.aside {
+            aside.interrupted = None;
+            let waiting = std::mem::take(&mut aside.waiting);
+            if !job.replies.hang_up {
+                waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
+            }
+        }
         self.work = Work::Home(job);
-        self.wrote(0);
+        self.since = now;
+        self.wrote(0, now);
     }
 
     /// The replies that are still to be sent.
@@ -197,41 +263,118 @@ impl<S> Connection<S> {
     /// # Panics
     ///
     /// When there were not so many.
-    pub fn wrote(&mut self, bytes: usize) {
+    pub fn wrote(&mut self, bytes: usize, now: Instant) {
         assert!(bytes <= self.unsent().len(), "the socket takes what it is given");
         self.written += bytes;
+        if bytes > 0 {
+            self.since = now;
+        }
         if let Work::Home(job) = &mut self.work
             && self.written == job.replies.bytes.len()
         {
             self.written = 0;
             job.replies.bytes = Vec::new();
             self.account.replies += std::mem::take(&mut job.answered);
+            if let Some(interrupted) = self.aside.take().and_then(|aside| aside.interrupted) {
+                self.since = interrupted;
+            }
         }
     }
 
+    /// The socket takes nothing for now. What is held until it does is held in no more memory than it needs.
+    pub fn wait_for_room(&mut self) {
+        if let Work::Home(job) = &mut self.work {
+            job.replies.bytes = job.replies.bytes.split_off(std::mem::take(&mut self.written));
+            job.replies.bytes.shrink_to_fit();
+            job.lines.compact();
+        }
+    }
+
+    /// Says a line unasked: at once, or behind the replies that are being made. It ends as the client's own lines do. Nobody hears
+    /// it once the connection is ending.
+    ///
+    /// Gives how many bytes were said so since the client had last taken all it was sent. Whether that is too many is the
+    /// driver's to judge.
+    pub fn push(&mut self, line: Line<'_>, now: Instant) -> usize {
+        let (Course::Open | Course::Stopping { .. }) = self.course else { return 0 };
+        let aside = self.aside.get_or_insert_default();
+        aside.said += line.as_bytes().len() + 1;
+        match &mut self.work {
+            Work::Home(job) => {
+                if job.replies.bytes.is_empty() {
+                    aside.interrupted = Some(self.since);
+                    self.since = now;
+                }
+                job.push(line.as_bytes());
+            }
+            Work::Away { .. } => {
+                aside.waiting.extend_from_slice(line.as_bytes());
+                aside.waiting.push(b'\n');
+            }
+        }
+        aside.said
+    }
+}
+
+/// Towards the end.
+impl<S> Connection<S> {
     /// The server stops: what has arrived is answered, and then it is over. `bytes` of it are still to be
     /// [received](Self::received); what is sent later does not count, so nobody can keep the server from stopping.
     pub const fn stop(&mut self, bytes: usize) {
-        if let Phase::Open = self.phase {
-            self.phase = Phase::Stopping { bytes_left: bytes };
+        if let Course::Open = self.course {
+            self.course = Course::Stopping { bytes_left: bytes };
             if bytes == 0 {
                 self.nothing_received();
             }
         }
     }
 
+    /// Tells the client why, and ends. Lines that wait for an answer get none. There is no telling a client that is being
+    /// answered or has not taken its replies: that one is cut off.
+    pub fn send_away(&mut self, reason: CloseReason, terms: &Terms, now: Instant) {
+        let peer_stopped = self.has_peer_stopped();
+        match (&mut self.work, self.course) {
+            (Work::Home(job), Course::Open | Course::Stopping { .. } | Course::Ending { .. })
+                if job.replies.bytes.is_empty() =>
+            {
+                self.account.unfinished += u32::from(!peer_stopped && job.lines.has_unfinished_line());
+                self.account.discarded += job.lines.discard_all();
+                job.replies.bytes.extend_from_slice(terms.notice(reason, job.lines.latest_ending()));
+                job.replies.hang_up = true;
+                self.course = Course::Ending { reason, peer_stopped };
+                self.since = now;
+            }
+            _ => self.abort(reason),
+        }
+    }
+
+    /// The answer is overdue. The client is told, and that is the end; the job is not waited for. When it is answered after all,
+    /// whoever has it parts with [what is left of it](AnsweredJob::into_farewell).
+    ///
+    /// # Panics
+    ///
+    /// When the job is home.
+    pub fn give_up_on_job(&mut self, terms: &Terms, now: Instant) {
+        let Work::Away { peer, lines, .. } = self.work else { panic!("nobody waits for a job that is home") };
+        self.account.discarded += lines;
+        self.aside = None;
+        self.work = Work::Home(ClientJob::new(peer, terms.line_bytes_max));
+        self.send_away(CloseReason::NoReply, terms, now);
+    }
+
     /// It is over at once. What is owed is lost. Where nothing is owed any more, the reason is the one it ended for.
     pub fn abort(&mut self, reason: CloseReason) {
-        let reason = match self.phase {
-            Phase::Open | Phase::Stopping { .. } | Phase::Ending { .. } => reason,
-            Phase::Lingering { reason, .. } => reason,
-            Phase::Over { .. } => return,
+        let reason = match self.course {
+            Course::Open | Course::Stopping { .. } | Course::Ending { .. } => reason,
+            Course::Lingering { reason } => reason,
+            Course::Over { .. } => return,
         };
-        self.phase = Phase::Over { reason };
+        self.course = Course::Over { reason };
         self.written = 0;
+        self.aside = None;
         self.account.discarded += match &mut self.work {
             Work::Home(job) => job.forget(),
-            Work::Away { lines } => std::mem::take(lines),
+            Work::Away { lines, .. } => std::mem::take(lines),
         };
     }
 
@@ -239,35 +382,19 @@ impl<S> Connection<S> {
     #[must_use]
     pub fn ending(&self) -> Ending {
         let is_settled = matches!(&self.work, Work::Home(job) if job.replies.bytes.is_empty() && !job.is_due());
-        match self.phase {
-            Phase::Ending { reason, peer_stopped: true } if is_settled => Ending::Close(reason),
-            Phase::Ending { .. } if is_settled => Ending::FinishSending,
-            Phase::Over { reason } => Ending::Close(reason),
-            Phase::Open | Phase::Stopping { .. } | Phase::Ending { .. } | Phase::Lingering { .. } => Ending::NotYet,
+        match self.course {
+            Course::Ending { reason, peer_stopped: true } if is_settled => Ending::Close(reason),
+            Course::Ending { .. } if is_settled => Ending::FinishSending,
+            Course::Over { reason } => Ending::Close(reason),
+            Course::Open | Course::Stopping { .. } | Course::Ending { .. } | Course::Lingering { .. } => Ending::NotYet,
         }
     }
 
-    /// Our end of the stream was sent. The peer has until then to close its own.
-    pub const fn finished_sending(&mut self, until: Instant) {
-        if let Phase::Ending { reason, .. } = self.phase {
-            self.phase = Phase::Lingering { reason, until };
-        }
-    }
-
-    /// When [`expired`](Self::expired) wants to be told.
-    #[must_use]
-    pub const fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Lingering { until, .. } => Some(until),
-            _ => None,
-        }
-    }
-
-    /// It is now this late.
-    pub fn expired(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Lingering { reason, until } if until <= now => self.phase = Phase::Over { reason },
-            _ => {}
+    /// Our end of the stream was sent.
+    pub const fn finished_sending(&mut self, now: Instant) {
+        if let Course::Ending { reason, .. } = self.course {
+            self.course = Course::Lingering { reason };
+            self.since = now;
         }
     }
 
@@ -275,11 +402,6 @@ impl<S> Connection<S> {
     #[must_use]
     pub const fn is_home(&self) -> bool {
         matches!(self.work, Work::Home(_))
-    }
-
-    /// What there is to count since this was asked last.
-    pub fn take_account(&mut self) -> Account {
-        std::mem::take(&mut self.account)
     }
 
     /// Ends the connection's life. If the responder knows the client, there is a farewell to say.
@@ -296,7 +418,7 @@ impl<S> Connection<S> {
     }
 
     const fn has_peer_stopped(&self) -> bool {
-        matches!(self.phase, Phase::Ending { peer_stopped: true, .. })
+        matches!(self.course, Course::Ending { peer_stopped: true, .. })
     }
 
     /// The job of a connection that is known to have it.
@@ -308,7 +430,107 @@ impl<S> Connection<S> {
     }
 }
 
+/// In time.
+impl<S> Connection<S> {
+    /// What it is waiting for.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match (&self.work, self.course) {
+            (_, Course::Over { .. }) => Phase::Over,
+            (_, Course::Lingering { .. }) => Phase::Lingering,
+            (Work::Away { .. }, _) => Phase::Answering,
+            (Work::Home(job), _) if !job.replies.bytes.is_empty() => Phase::Writing,
+            (Work::Home(job), _) if job.is_due() => Phase::Queued,
+            (Work::Home(job), _) if job.lines.has_unfinished_line() => Phase::Reading,
+            (Work::Home(_), _) => Phase::Idle,
+        }
+    }
+
+    /// Since when it has been in this phase; in [`Phase::Writing`], when the client last took something.
+    #[must_use]
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// When [`expired`](Self::expired) wants to be told. While the responder has the word there is no deadline here: how long that
+    /// may take is known to whoever has the job.
+    #[must_use]
+    pub fn deadline(&self, terms: &Terms) -> Option<Instant> {
+        let wait = match self.phase() {
+            Phase::Idle => terms.deadlines.idle,
+            Phase::Reading => terms.deadlines.line,
+            Phase::Writing => terms.deadlines.write,
+            Phase::Lingering => Some(terms.deadlines.linger),
+            Phase::Queued | Phase::Answering | Phase::Over => None,
+        };
+        self.since.checked_add(wait?)
+    }
+
+    /// It is now this late.
+    pub fn expired(&mut self, now: Instant, terms: &Terms) {
+        if self.deadline(terms).is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match (self.phase(), self.course) {
+            (_, Course::Lingering { reason }) => self.course = Course::Over { reason },
+            (Phase::Idle, _) => self.send_away(CloseReason::Idle, terms, now),
+            (Phase::Reading, _) => self.send_away(CloseReason::LineUnfinished, terms, now),
+            (Phase::Writing, _) => self.abort(CloseReason::NotReading),
+            _ => {}
+        }
+    }
+}
+
+/// In names and numbers.
+impl<S> Connection<S> {
+    /// Whose connection it is.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        match &self.work {
+            Work::Home(job) => job.peer,
+            Work::Away { peer, .. } => *peer,
+        }
+    }
+
+    /// What there is to count since this was asked last.
+    pub fn take_account(&mut self) -> Account {
+        std::mem::take(&mut self.account)
+    }
+
+    /// How much memory lines and replies occupy, in bytes. Of a job that is away, what it left with.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        let aside = self.aside.as_ref().map_or(0, |aside| aside.waiting.capacity());
+        let job = match &self.work {
+            Work::Home(job) => job.bytes_held(),
+            Work::Away { bytes, .. } => *bytes,
+        };
+        aside + job
+    }
+
+    /// Why it is ending, if it is.
+    #[must_use]
+    pub const fn reason(&self) -> Option<CloseReason> {
+        match self.course {
+            Course::Open => None,
+            Course::Stopping { .. } => Some(CloseReason::ByShutdown),
+            Course::Ending { reason, .. } | Course::Lingering { reason } | Course::Over { reason } => Some(reason),
+        }
+    }
+}
+
 impl<S> ClientJob<S> {
+    /// How much memory its lines and replies occupy, in bytes.
+    const fn bytes_held(&self) -> usize {
+        self.lines.bytes_held() + self.replies.bytes.capacity()
+    }
+
+    /// Says a line behind the replies.
+    fn push(&mut self, line: &[u8]) {
+        self.replies.bytes.extend_from_slice(line);
+        self.replies.bytes.extend_from_slice(self.lines.latest_ending().as_bytes());
+    }
+
     /// Whether there is something to answer and nothing to send first.
     fn is_due(&self) -> bool {
         let has_work = self.session.is_none() || self.lines() > 0;

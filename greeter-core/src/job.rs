@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::line::{LfInLine, LineBuffer, LineEnding};
 use crate::refusal::Refusal;
 use crate::reply::{Replies, Reply};
-use crate::responder::{CloseReason, Failure, Peer, Responder};
+use crate::responder::{ClientId, CloseReason, Failure, Peer, Responder};
 use crate::slice::Slice;
+use crate::terms::Terms;
 
 /// How much longer than its line a reply is taken to be, with its ending.
 const REPLY_BYTES_MORE: usize = 16;
@@ -25,7 +26,6 @@ const ROOM_MAX: usize = 64 * 1024;
 /// A job is answered by value: what comes back is an [`AnsweredJob`], and a job that was not answered cannot come home.
 #[derive(Debug)]
 pub struct ClientJob<S> {
-    pub(crate) id: ClientId,
     pub(crate) peer: Peer,
     /// None until the responder was told of the client.
     pub(crate) session: Option<S>,
@@ -33,12 +33,9 @@ pub struct ClientJob<S> {
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
-    pub(crate) faults: Faults,
+    /// Rare, and so in a box.
+    faults: Option<Box<Faults>>,
 }
-
-/// The name by which a driver finds the connection that a job belongs to. The core only carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientId(pub u64);
 
 /// What went wrong on the responder's side while a job was answered.
 #[derive(Debug, Default)]
@@ -71,22 +68,27 @@ struct Mark {
 }
 
 impl<S> ClientJob<S> {
-    pub(crate) const fn new(id: ClientId, peer: Peer, line_bytes_max: u32) -> Self {
+    pub(crate) const fn new(peer: Peer, line_bytes_max: u32) -> Self {
         Self {
-            id,
             peer,
             session: None,
             lines: LineBuffer::new(line_bytes_max),
             replies: Replies { bytes: Vec::new(), hang_up: false },
             answered: 0,
-            faults: Faults { count: 0, first: None },
+            faults: None,
         }
     }
 
     /// Whose job this is.
     #[must_use]
     pub const fn id(&self) -> ClientId {
-        self.id
+        self.peer.id
+    }
+
+    /// Whose job this is, and where they are.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// How many lines wait for an answer.
@@ -117,6 +119,23 @@ impl<S> ClientJob<S> {
             if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
                 break;
             }
+        }
+        AnsweredJob(self)
+    }
+
+    /// Has nobody answer: each line is [refused](crate::Refusal::Busy) in its place. A client that the responder has not heard of yet
+    /// is refused as a whole.
+    #[must_use]
+    pub fn refuse_all(mut self, terms: &Terms) -> AnsweredJob<S> {
+        if self.session.is_none() {
+            self.replies.bytes.extend_from_slice(terms.busy(self.lines.latest_ending()));
+            self.replies.hang_up = true;
+        }
+        while !self.replies.hang_up
+            && let Some(line) = self.lines.next_line()
+        {
+            self.answered += 1;
+            self.replies.bytes.extend_from_slice(terms.busy(line.ending));
         }
         AnsweredJob(self)
     }
@@ -194,25 +213,48 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
     {
         self.replies.bytes.truncate(mark.replies);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut reply = Reply::new(&mut self.replies, mark.ending);
-            responder.refuse(refusal, &mut reply);
-            reply.framing()
-        }));
-        let fault = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(broken)) => Fault::BrokenReply(broken),
-            Err(panic) => Fault::Panicked(panic_message(panic.as_ref())),
-        };
-        self.note(fault);
-        self.replies.bytes.truncate(mark.replies);
-        Reply::new(&mut self.replies, mark.ending).line(format_args!("error: {}", Refusal::InternalError));
+        if let Err(fault) = refuse(responder, refusal, &mut self.replies, mark) {
+            self.note(fault);
+        }
     }
 
     fn note(&mut self, fault: Fault) {
-        self.faults.count += 1;
-        self.faults.first.get_or_insert(fault);
+        let faults = self.faults.get_or_insert_default();
+        faults.count += 1;
+        faults.first.get_or_insert(fault);
     }
+}
+
+/// Adds a refusal in the responder's words, or says "internal error" where it cannot even do that.
+fn refuse<R>(responder: &R, refusal: Refusal, replies: &mut Replies, mark: &Mark) -> Result<(), Fault>
+where
+    R: Responder + ?Sized,
+{
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut reply = Reply::new(replies, mark.ending);
+        responder.refuse(refusal, &mut reply);
+        reply.framing()
+    }));
+    let outcome = match outcome {
+        Ok(framing) => framing.map_err(Fault::from),
+        Err(panic) => Err(Fault::Panicked(panic_message(panic.as_ref()))),
+    };
+    if outcome.is_err() {
+        replies.bytes.truncate(mark.replies);
+        Reply::new(replies, mark.ending).line(format_args!("error: {}", Refusal::InternalError));
+    }
+    outcome
+}
+
+/// The words in which a responder refuses, for when it is not at hand. One that fails at that has "internal error" said in its
+/// name.
+pub(crate) fn words_of<R>(responder: &R, refusal: &Refusal, ending: LineEnding) -> Box<[u8]>
+where
+    R: Responder + ?Sized,
+{
+    let mut replies = Replies::default();
+    let _ = refuse(responder, refusal.clone(), &mut replies, &Mark { replies: 0, ending });
+    replies.bytes.into_boxed_slice()
 }
 
 /// The refusal that the responder returned, if that is what it did. What else it returned becomes text here, where a panic of
@@ -239,7 +281,19 @@ impl<S> AnsweredJob<S> {
     /// Whose job this is.
     #[must_use]
     pub const fn id(&self) -> ClientId {
-        self.0.id
+        self.0.id()
+    }
+
+    /// Whose job this is, and where they are.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        self.0.peer
+    }
+
+    /// How many lines were answered.
+    #[must_use]
+    pub const fn lines_answered(&self) -> u32 {
+        self.0.answered
     }
 
     /// The replies, as they go out.
@@ -250,7 +304,13 @@ impl<S> AnsweredJob<S> {
 
     /// What went wrong since this was asked last.
     pub fn take_faults(&mut self) -> Faults {
-        std::mem::take(&mut self.0.faults)
+        self.0.faults.take().map(|faults| *faults).unwrap_or_default()
+    }
+
+    /// What is left of a job that nobody waits for any more: if the responder knows the client, a farewell. The replies go nowhere.
+    #[must_use]
+    pub fn into_farewell(self, reason: CloseReason) -> Option<Farewell<S>> {
+        self.0.session.map(|session| Farewell { session, reason })
     }
 }
 

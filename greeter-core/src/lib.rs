@@ -5,14 +5,17 @@
 //! does that and tells the [`Connection`] what happened. `greeter-server` is one, a test with three lines is another:
 //!
 //! ```
-//! use greeter_core::{ClientId, Connection, Greeter, Peer, Slice};
+//! use std::time::Instant;
+//! use greeter_core::{ClientId, Connection, Deadlines, Greeter, Peer, Slice, Terms};
 //!
-//! let client = Peer::new(([127, 0, 0, 1], 4000).into());
-//! let mut connection = Connection::new(ClientId(1), client, 8192);
+//! let terms = Terms::new(8192, Deadlines::NONE, &Greeter);
+//! let client = Peer::new(ClientId(1), ([127, 0, 0, 1], 4000).into());
+//! let now = Instant::now();
+//! let mut connection = Connection::new(client, &terms, now);
 //!
-//! connection.received(b"Bob\r\nAnn\nUnfini");
-//! let job = connection.take_job().expect("there are lines to answer");
-//! connection.answered(job.answer(&Greeter, Slice::endless()));
+//! connection.received(b"Bob\r\nAnn\nUnfini", now);
+//! let job = connection.take_job(now).expect("there are lines to answer");
+//! connection.answered(job.answer(&Greeter, Slice::endless()), now);
 //!
 //! assert_eq!(connection.unsent(), b"Hello, Bob\r\nHello, Ann\n");
 //! ```
@@ -20,7 +23,8 @@
 //! # Reading order
 //!
 //! The files follow a request: [bytes become lines](Line), the lines of one read are a [`ClientJob`], a [`Responder`]
-//! answers its lines into a [`Reply`] for a [`Slice`] of time, and the [`Connection`] holds it all together.
+//! answers its lines into a [`Reply`] for a [`Slice`] of time, and the [`Connection`] holds it all together, on the [`Terms`] that
+//! hold for every client.
 
 #![forbid(unsafe_code)]
 
@@ -32,12 +36,14 @@ mod refusal;
 mod reply;
 mod responder;
 mod slice;
+mod terms;
 
-pub use connection::{Account, Connection, Ending};
+pub use connection::{Account, Connection, Ending, Phase};
 pub use greeter::Greeter;
-pub use job::{AnsweredJob, ClientId, ClientJob, Farewell, Fault, Faults};
+pub use job::{AnsweredJob, ClientJob, Farewell, Fault, Faults};
 pub use line::{LfInLine, Line, LineEnding};
 pub use refusal::Refusal;
 pub use reply::{IntoReply, LineText, Reply};
-pub use responder::{CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
+pub use responder::{ClientId, CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
 pub use slice::Slice;
+pub use terms::{Deadlines, Terms};

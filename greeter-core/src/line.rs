@@ -123,11 +123,14 @@ pub(crate) struct LineBuffer {
     /// How many lines stand in `bytes[taken..complete]`.
     lines: u32,
     line_bytes_max: u32,
+    /// How the latest complete line ended.
+    latest_ending: LineEnding,
 }
 
 impl LineBuffer {
     pub(crate) const fn new(line_bytes_max: u32) -> Self {
-        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, line_bytes_max }
+        let latest_ending = LineEnding::Lf;
+        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, line_bytes_max, latest_ending }
     }
 
     /// How many complete lines are waiting.
@@ -149,6 +152,16 @@ impl LineBuffer {
         self.line_bytes_max
     }
 
+    /// How this client ends its lines, as far as it has shown.
+    pub(crate) const fn latest_ending(&self) -> LineEnding {
+        self.latest_ending
+    }
+
+    /// How much memory it holds, in bytes.
+    pub(crate) const fn bytes_held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes in the next bytes and tells how many lines they completed. Looks at the new bytes only.
     pub(crate) fn push(&mut self, input: &[u8]) -> u32 {
         let Some(last) = memrchr(LF, input) else {
@@ -160,6 +173,7 @@ impl LineBuffer {
         self.bytes.reserve(input.len());
         self.bytes.extend_from_slice(whole);
         self.complete = self.bytes.len();
+        self.latest_ending = if self.bytes.ends_with(b"\r\n") { LineEnding::CrLf } else { LineEnding::Lf };
         self.lines += added;
         self.push_unfinished(rest);
         added
@@ -201,13 +215,26 @@ impl LineBuffer {
         std::mem::take(&mut self.lines)
     }
 
+    /// Throws everything away, and tells how many complete lines that were.
+    pub(crate) fn discard_all(&mut self) -> u32 {
+        self.bytes = Vec::new();
+        self.taken = 0;
+        self.complete = 0;
+        std::mem::take(&mut self.lines)
+    }
+
     /// Gives back the memory of the lines that were taken: once none is left, only an unfinished line holds any.
     pub(crate) fn settle(&mut self) {
         if self.lines == 0 {
-            self.bytes = self.bytes[self.complete..].to_vec();
-            self.taken = 0;
-            self.complete = 0;
+            self.compact();
         }
+    }
+
+    /// Keeps what was not taken, and no more memory than that needs.
+    pub(crate) fn compact(&mut self) {
+        self.bytes = self.bytes[self.taken..].to_vec();
+        self.complete -= self.taken;
+        self.taken = 0;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a server says when it will not answer a line.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// Why a line is not answered. The client is told in one line, in the place where the reply would have stood.
 ///
@@ -43,6 +44,33 @@ pub enum Refusal {
     /// know, not the client's.
     #[error("internal error")]
     InternalError,
+    /// Nobody was free to answer the line for longer than lines may wait. The session goes on.
+    #[error("busy")]
+    Busy,
+    /// The responder did not come back with an answer in time. It is not waited for any more, and the connection closes.
+    #[error("timed out")]
+    TimedOut,
+    /// A line has begun and did not end within this time. The connection closes.
+    #[error("line not finished within {within:?}")]
+    LineUnfinished {
+        /// How long a line may take, from its first byte to its ending.
+        within: Duration,
+    },
+    /// The client owed nothing, was owed nothing, and said nothing for this time. The connection closes.
+    #[error("idle for {within:?}")]
+    Idle {
+        /// How long a client may be silent.
+        within: Duration,
+    },
+    /// What this client makes the server hold is more than the server has room for, all clients together. The connection closes.
+    #[error("overloaded")]
+    Overloaded,
+    /// The server has as many clients as it takes. The connection closes before a responder hears of it.
+    #[error("too many connections")]
+    ServerFull,
+    /// The server has as many clients from this address as it takes. The connection closes before a responder hears of it.
+    #[error("too many connections from your address")]
+    AddressFull,
 }
 
 impl Refusal {

@@ -87,6 +87,8 @@ pub trait Responder: Send + Sync + 'static {
     /// Says that a line is not answered and why; by default `error: ` and the reason. Should this panic or break the framing, the
     /// client reads `error: internal error`. In a protocol of one line for each connection, this is to
     /// [close](Reply::close).
+    ///
+    /// The refusals that end a connection are asked for once, when the server starts, and said in these words from then on.
     fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
         reply.line(format_args!("error: {refusal}"));
     }
@@ -99,24 +101,32 @@ pub trait Responder: Send + Sync + 'static {
     }
 }
 
+/// Names one client of a server, from its first byte to its last. Another client never has the same.
+///
+/// What is in it is the driver's business; the core only carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub u64);
+
 /// Who is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
+    /// The client's name on this server.
+    pub id: ClientId,
     /// The address that the connection came from.
     pub address: SocketAddr,
 }
 
 impl Peer {
-    /// Whoever connected from `address`.
+    /// Whoever connected from `address` and is called `id` here.
     #[must_use]
-    pub const fn new(address: SocketAddr) -> Self {
-        Self { address }
+    pub const fn new(id: ClientId, address: SocketAddr) -> Self {
+        Self { id, address }
     }
 }
 
 /// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The client stopped sending and got every reply it was owed.
@@ -125,6 +135,9 @@ pub enum CloseReason {
     /// The responder [closed](Reply::close) it.
     #[error("the responder closed it")]
     ByResponder,
+    /// The program that the server is part of closed it. What was still owed is lost.
+    #[error("the host program closed it")]
+    ByHost,
     /// The server is shutting down; every complete line was answered.
     #[error("the server is shutting down")]
     ByShutdown,
@@ -134,6 +147,52 @@ pub enum CloseReason {
     /// The connection broke, by a reset or another error of the network: what was still owed is lost.
     #[error("the connection broke")]
     Lost,
+    /// The client was idle for too long: nothing was owed, and no line had begun.
+    #[error("the client was idle")]
+    Idle,
+    /// The client began a line and did not finish it in time.
+    #[error("the client did not finish its line")]
+    LineUnfinished,
+    /// The client did not read what it was sent: what was still owed is lost.
+    #[error("the client did not read its replies")]
+    NotReading,
+    /// The responder did not come back with an answer in time. It is told so when it does.
+    #[error("the responder did not answer in time")]
+    NoReply,
+    /// The server had no room for what this client made it hold.
+    #[error("the server had no room for its lines and replies")]
+    Overloaded,
+    /// The server had as many clients as it takes. No responder is told of this one.
+    #[error("the server was full")]
+    ServerFull,
+    /// The server had as many clients from that address as it takes. No responder is told of this one.
+    #[error("there were too many connections from its address")]
+    AddressFull,
+}
+
+impl CloseReason {
+    /// The place of this one among [all](Self::ALL).
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// All reasons, in the order of their indices.
+    pub const ALL: [Self; 13] = [
+        Self::ByClient,
+        Self::ByResponder,
+        Self::ByHost,
+        Self::ByShutdown,
+        Self::ByShutdownDeadline,
+        Self::Lost,
+        Self::Idle,
+        Self::LineUnfinished,
+        Self::NotReading,
+        Self::NoReply,
+        Self::Overloaded,
+        Self::ServerFull,
+        Self::AddressFull,
+    ];
 }
 
 macro_rules! responder_behind_a_pointer {

@@ -5,7 +5,7 @@ mod kit;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use greeter_core::{Account, ClientJob, CloseReason, Connection, Ending, Greeter, Slice};
+use greeter_core::{Account, ClientJob, CloseReason, Connection, Ending, Greeter, Phase, Slice};
 use kit::{assert_lawful, connection};
 use proptest::prelude::*;
 
@@ -70,10 +70,10 @@ impl World {
         match *event {
             Event::Arrive(bytes) if self.connection.wants_input() => {
                 let piece: Vec<u8> = self.unread.drain(..bytes.min(self.unread.len())).collect();
-                let is_read_as_lines = self.connection.deadline().is_none();
+                let is_read_as_lines = self.connection.phase() != Phase::Lingering;
                 match piece.is_empty() {
                     true => self.connection.nothing_received(),
-                    false => self.connection.received(&piece),
+                    false => self.connection.received(&piece, self.now),
                 }
                 if is_read_as_lines {
                     self.received.extend(piece);
@@ -86,14 +86,16 @@ impl World {
                         left -= 1;
                         if left == 0 { Duration::from_secs(1) } else { Duration::ZERO }
                     };
-                    self.connection
-                        .answered(job.answer(&Greeter, Slice::new(Duration::from_millis(1), usize::MAX, clock)));
+                    self.connection.answered(
+                        job.answer(&Greeter, Slice::new(Duration::from_millis(1), usize::MAX, clock)),
+                        self.now,
+                    );
                 }
             }
             Event::Drain(bytes) => {
                 let bytes = bytes.min(self.connection.unsent().len());
                 self.written.extend_from_slice(&self.connection.unsent()[..bytes]);
-                self.connection.wrote(bytes);
+                self.connection.wrote(bytes, self.now);
             }
             Event::Stop if self.connection.wants_input() => self.connection.peer_stopped(),
             Event::Shutdown => self.connection.stop(self.unread.len().min(30)),
@@ -103,15 +105,15 @@ impl World {
             }
             Event::Expire => {
                 self.now += Duration::from_secs(2);
-                self.connection.expired(self.now);
+                self.connection.expired(self.now, &kit::terms());
             }
             Event::Arrive(_) | Event::Stop => {}
         }
         if self.job.is_none() {
-            self.job = self.connection.take_job();
+            self.job = self.connection.take_job(self.now);
         }
         if self.connection.ending() == Ending::FinishSending {
-            self.connection.finished_sending(self.now + Duration::from_secs(2));
+            self.connection.finished_sending(self.now);
         }
         self.keep_books();
     }

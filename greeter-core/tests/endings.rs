@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use greeter_core::{Account, CloseReason, Connection, Ending, Failure, Greeter, Line, Peer, Reply, Responder, Slice};
-use kit::{Script, connection, drive, end};
+use kit::{Script, connection, drive, end, now, terms};
 
 fn greeted() -> Connection<()> {
     let mut connection = connection();
@@ -17,7 +17,7 @@ fn greeted() -> Connection<()> {
 #[test]
 fn a_client_that_stops_sending_still_gets_its_replies() {
     let mut connection = greeted();
-    connection.received(b"a\nb\nunfinished");
+    connection.received(b"a\nb\nunfinished", now());
     drive(&mut connection, &Greeter);
     connection.peer_stopped();
     assert_eq!(connection.take_account(), Account { lines: 2, replies: 2, discarded: 0, unfinished: 1 });
@@ -27,22 +27,23 @@ fn a_client_that_stops_sending_still_gets_its_replies() {
 #[test]
 fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     let mut connection = connection();
-    connection.received(b"quit\na\nb\n");
+    connection.received(b"quit\na\nb\n", now());
     assert_eq!(drive(&mut connection, &Script), b"bye\n");
     assert_eq!(connection.take_account(), Account { lines: 3, replies: 1, discarded: 2, unfinished: 0 });
     assert_eq!(connection.ending(), Ending::FinishSending);
-    let until = Instant::now() + Duration::from_secs(2);
-    connection.finished_sending(until);
-    assert_eq!((connection.deadline(), connection.ending()), (Some(until), Ending::NotYet));
+    let (start, terms) = (now(), terms());
+    let until = start + Duration::from_secs(2);
+    connection.finished_sending(start);
+    assert_eq!((connection.deadline(&terms), connection.ending()), (Some(until), Ending::NotYet));
 
     // What still comes is read, so that it cannot cause a reset, and is nobody's.
     assert!(connection.wants_input());
-    connection.received(b"c\nd\n");
-    assert!(connection.take_job().is_none());
+    connection.received(b"c\nd\n", now());
+    assert!(connection.take_job(now()).is_none());
     assert_eq!(connection.take_account(), Account::default());
-    connection.expired(until - Duration::from_millis(1));
+    connection.expired(until - Duration::from_millis(1), &terms);
     assert_eq!(connection.ending(), Ending::NotYet);
-    connection.expired(until);
+    connection.expired(until, &terms);
     assert_eq!(connection.ending(), Ending::Close(CloseReason::ByResponder));
 }
 
@@ -76,9 +77,9 @@ fn a_stop_answers_what_has_arrived_and_no_more() {
     let mut connection = greeted();
     connection.stop(1000);
     assert!(connection.wants_input(), "what has arrived is read");
-    connection.received(b"a\nb\nunfin");
+    connection.received(b"a\nb\nunfin", now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\nHello, b\n");
-    connection.received(b"ished\n");
+    connection.received(b"ished\n", now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, unfinished\n");
     connection.nothing_received();
     assert!(!connection.wants_input());
@@ -91,7 +92,7 @@ fn whoever_goes_on_sending_does_not_keep_a_stop_waiting() {
     let mut connection = greeted();
     connection.stop(6);
     for _ in 0..3 {
-        connection.received(b"a\n");
+        connection.received(b"a\n", now());
         assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
     }
     assert!(!connection.wants_input());
@@ -101,7 +102,7 @@ fn whoever_goes_on_sending_does_not_keep_a_stop_waiting() {
 #[test]
 fn a_connection_that_is_done_keeps_its_reason() {
     let mut connection = connection();
-    connection.received(b"quit\n");
+    connection.received(b"quit\n", now());
     drive(&mut connection, &Script);
     connection.finished_sending(Instant::now() + Duration::from_secs(2));
     connection.abort(CloseReason::Lost);
@@ -119,13 +120,13 @@ fn a_stop_ends_an_idle_connection() {
 #[test]
 fn a_stop_waits_for_the_job_and_then_reads_on() {
     let mut connection = greeted();
-    connection.received(b"a\n");
-    let job = connection.take_job().unwrap();
+    connection.received(b"a\n", now());
+    let job = connection.take_job(now()).unwrap();
     connection.stop(1000);
     assert_eq!((connection.wants_input(), connection.ending()), (false, Ending::NotYet));
-    connection.answered(job.answer(&Greeter, Slice::endless()));
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
-    connection.received(b"b\n");
+    connection.received(b"b\n", now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, b\n");
     connection.nothing_received();
     assert_eq!(connection.ending(), Ending::FinishSending);
@@ -134,17 +135,17 @@ fn a_stop_waits_for_the_job_and_then_reads_on() {
 #[test]
 fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
     let mut connection = greeted();
-    connection.received(b"a\nb\nc\n");
+    connection.received(b"a\nb\nc\n", now());
     connection.abort(CloseReason::Lost);
     assert_eq!(connection.take_account(), Account { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
-    assert!(connection.take_job().is_none() && !connection.wants_input());
+    assert!(connection.take_job(now()).is_none() && !connection.wants_input());
 
     // Answered, and half sent.
     let mut connection = greeted();
-    connection.received(b"a\nb\nc\n");
-    let job = connection.take_job().unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()));
-    connection.wrote(12);
+    connection.received(b"a\nb\nc\n", now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    connection.wrote(12, now());
     connection.abort(CloseReason::Lost);
     assert_eq!(connection.take_account(), Account { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
     assert_eq!(connection.unsent(), b"");
@@ -153,12 +154,12 @@ fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
 #[test]
 fn an_answer_to_a_connection_that_is_over_goes_nowhere() {
     let mut connection = greeted();
-    connection.received(b"a\nb\n");
-    let job = connection.take_job().unwrap();
+    connection.received(b"a\nb\n", now());
+    let job = connection.take_job(now()).unwrap();
     connection.abort(CloseReason::Lost);
     assert_eq!(connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
     assert_eq!((connection.ending(), connection.is_home()), (Ending::Close(CloseReason::Lost), false));
-    connection.answered(job.answer(&Greeter, Slice::endless()));
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
     assert_eq!(connection.unsent(), b"");
     assert_eq!(connection.take_account(), Account::default());
     assert_eq!(end(connection).0, CloseReason::Lost);
@@ -205,7 +206,7 @@ fn who_was_never_announced_takes_no_leave() {
 fn a_client_that_stops_at_once_still_gets_its_banner() {
     let mut connection = connection();
     connection.peer_stopped();
-    let job = connection.take_job().unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()));
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
     assert_eq!(end(connection).0, CloseReason::ByClient);
 }

@@ -5,7 +5,7 @@ mod kit;
 use std::sync::Arc;
 
 use greeter_core::{Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice, respond_with};
-use kit::{Script, check_script, connection, drive, replies};
+use kit::{Script, check_script, connection, drive, now, replies};
 
 #[test]
 fn a_reply_may_be_none_one_or_many_lines_or_raw() {
@@ -34,8 +34,8 @@ fn a_refusal_is_said_in_its_words_and_is_no_fault() {
         "you said a\nerror: as the client wishes\r\nyou said \u{ff}\nyou said b\n",
     );
     let mut connection = connection();
-    connection.received(b"refuse\n\xff\n");
-    let job = connection.take_job().unwrap();
+    connection.received(b"refuse\n\xff\n", now());
+    let job = connection.take_job(now()).unwrap();
     let mut answered = job.answer(&Script, Slice::endless());
     assert_eq!(answered.replies(), b"error: as the client wishes\nerror: line is not valid UTF-8\n");
     assert_eq!(answered.take_faults().count, 0);
@@ -95,8 +95,8 @@ fn the_session_outlives_a_panic() {
 #[test]
 fn what_failed_is_reported_with_the_job() {
     let mut connection = connection();
-    connection.received(b"a\nfail\npanic\nlf\n");
-    let job = connection.take_job().unwrap();
+    connection.received(b"a\nfail\npanic\nlf\n", now());
+    let job = connection.take_job(now()).unwrap();
     let mut answered = job.answer(&Script, greeter_core::Slice::endless());
     let faults = answered.take_faults();
     assert_eq!(faults.count, 3);

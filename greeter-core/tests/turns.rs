@@ -6,25 +6,25 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use greeter_core::{Greeter, Slice};
-use kit::{Script, assert_lawful, connection, drive};
+use kit::{Script, assert_lawful, connection, drive, now};
 
 #[test]
 fn a_job_that_outlasts_its_slice_comes_back_for_another() {
     let mut connection = connection();
-    connection.received(b"a\nb\nc\nd\ne\n");
+    connection.received(b"a\nb\nc\nd\ne\n", now());
     let clock = Cell::new(Duration::ZERO);
     let mut turns = Vec::new();
-    while let Some(job) = connection.take_job() {
+    while let Some(job) = connection.take_job(now()) {
         let tick = || {
             clock.set(clock.get() + Duration::from_micros(600));
             clock.get()
         };
         clock.set(Duration::ZERO);
-        connection.answered(job.answer(&Greeter, Slice::new(Duration::from_millis(1), usize::MAX, tick)));
+        connection.answered(job.answer(&Greeter, Slice::new(Duration::from_millis(1), usize::MAX, tick)), now());
         turns.push(String::from_utf8(connection.unsent().to_vec()).unwrap());
-        assert!(connection.take_job().is_none(), "nothing is answered while replies are unsent");
+        assert!(connection.take_job(now()).is_none(), "nothing is answered while replies are unsent");
         assert!(!connection.wants_input());
-        connection.wrote(connection.unsent().len());
+        connection.wrote(connection.unsent().len(), now());
     }
     assert_eq!(turns, ["Hello, a\nHello, b\n", "Hello, c\nHello, d\n", "Hello, e\n"]);
     assert_lawful(connection.take_account());
@@ -33,9 +33,9 @@ fn a_job_that_outlasts_its_slice_comes_back_for_another() {
 #[test]
 fn replies_that_pile_up_end_a_slice() {
     let mut connection = connection();
-    connection.received(&b"\n".repeat(1000));
-    let job = connection.take_job().unwrap();
-    connection.answered(job.answer(&Greeter, Slice::new(Duration::MAX, 100, || Duration::ZERO)));
+    connection.received(&b"\n".repeat(1000), now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.answer(&Greeter, Slice::new(Duration::MAX, 100, || Duration::ZERO)), now());
     assert_eq!(connection.unsent(), b"Hello, \n".repeat(13));
 }
 
@@ -43,11 +43,11 @@ fn replies_that_pile_up_end_a_slice() {
 fn a_connection_is_not_read_while_its_job_is_away() {
     let mut connection = connection();
     assert!(connection.wants_input(), "the first bytes are often there as soon as the client is");
-    connection.received(b"a\n");
-    let job = connection.take_job().unwrap();
+    connection.received(b"a\n", now());
+    let job = connection.take_job(now()).unwrap();
     assert!(!connection.wants_input());
-    assert!(connection.take_job().is_none());
-    connection.answered(job.answer(&Script, Slice::endless()));
+    assert!(connection.take_job(now()).is_none());
+    connection.answered(job.answer(&Script, Slice::endless()), now());
     drive(&mut connection, &Script);
     assert!(connection.wants_input());
 }
@@ -55,14 +55,14 @@ fn a_connection_is_not_read_while_its_job_is_away() {
 #[test]
 fn a_socket_that_takes_a_byte_at_a_time_gets_the_same_bytes() {
     let mut connection = connection();
-    connection.received(b"Bob\nAnn\r\n");
-    let job = connection.take_job().unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()));
+    connection.received(b"Bob\nAnn\r\n", now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
     let mut written = Vec::new();
     while let Some(&byte) = connection.unsent().first() {
         assert_eq!(connection.take_account().replies, 0);
         written.push(byte);
-        connection.wrote(1);
+        connection.wrote(1, now());
     }
     assert_eq!(written, b"Hello, Bob\nHello, Ann\r\n");
     assert_eq!(connection.take_account().replies, 2);
@@ -73,22 +73,22 @@ fn a_socket_that_takes_a_byte_at_a_time_gets_the_same_bytes() {
 #[should_panic(expected = "input is taken only when it is wanted")]
 fn a_driver_that_reads_when_it_must_not_is_told() {
     let mut connection = connection();
-    connection.received(b"a\n");
-    let _job = connection.take_job();
+    connection.received(b"a\n", now());
+    let _job = connection.take_job(now());
     drive(&mut connection, &Greeter);
-    connection.received(b"b\n");
+    connection.received(b"b\n", now());
 }
 
 #[test]
 fn lines_that_panic_use_up_a_slice_like_others() {
     let mut connection = connection();
-    connection.received(&b"panic\n".repeat(10));
+    connection.received(&b"panic\n".repeat(10), now());
     let clock = Cell::new(Duration::ZERO);
     let tick = || {
         clock.set(clock.get() + Duration::from_millis(1));
         clock.get()
     };
-    let job = connection.take_job().unwrap();
-    connection.answered(job.answer(&Script, Slice::new(Duration::from_millis(1), usize::MAX, tick)));
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.answer(&Script, Slice::new(Duration::from_millis(1), usize::MAX, tick)), now());
     assert_eq!(connection.unsent(), b"error: internal error\n");
 }

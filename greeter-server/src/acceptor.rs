@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use greeter_core::CloseReason;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
+use crate::admission::Door;
 use crate::builder::BACKLOG;
 use crate::connection_thread::Mail;
 use crate::mailbox::{Inbox, Mailbox};
@@ -26,6 +28,12 @@ const EVENTS: usize = 64;
 /// What other threads tell the acceptor.
 #[derive(Debug)]
 pub(crate) enum Order {
+    /// Accept nobody for now. Clients wait in the backlog.
+    Pause,
+    /// Accept again.
+    Resume,
+    /// Somebody has left, so that another may come in.
+    LookAgain,
     /// Let in whom the system has connected already, and end.
     Stop,
 }
@@ -36,6 +44,8 @@ pub(crate) struct Acceptor<S> {
     inbox: Inbox<Order>,
     listeners: Vec<Listener>,
     threads: Vec<Mailbox<Mail<S>>>,
+    door: Arc<Door>,
+    is_paused: bool,
     /// Which thread the next client goes to.
     next_thread: usize,
     counters: Arc<Counters>,
@@ -65,6 +75,7 @@ impl<S> Acceptor<S> {
         poll: Poll,
         inbox: Inbox<Order>,
         threads: Vec<Mailbox<Mail<S>>>,
+        door: Arc<Door>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let mut listeners = Vec::with_capacity(sockets.len());
@@ -72,7 +83,7 @@ impl<S> Acceptor<S> {
             poll.registry().register(&mut socket, Token(listeners.len()), Interest::READABLE)?;
             listeners.push(Listener { socket, state: State::Busy });
         }
-        Ok(Self { poll, inbox, listeners, threads, next_thread: 0, counters })
+        Ok(Self { poll, inbox, listeners, threads, door, is_paused: false, next_thread: 0, counters })
     }
 
     /// The thread's life, until it is told to stop. The listeners end with it.
@@ -82,8 +93,13 @@ impl<S> Acceptor<S> {
             for index in 0..self.listeners.len() {
                 self.let_in(index);
             }
-            if let Some(Order::Stop) = self.inbox.next_message() {
-                return self.let_in_the_last();
+            while let Some(order) = self.inbox.next_message() {
+                match order {
+                    Order::Pause => self.is_paused = true,
+                    Order::Resume => self.is_paused = false,
+                    Order::LookAgain => {}
+                    Order::Stop => return self.let_in_the_last(),
+                }
             }
             self.wait(&mut events);
         }
@@ -109,6 +125,9 @@ impl<S> Acceptor<S> {
 
     /// How long nothing happens unless the system or another thread says so.
     fn timeout(&self) -> Option<Duration> {
+        if self.is_paused || !self.door.is_open() {
+            return None;
+        }
         let waits = self.listeners.iter().filter_map(|listener| match listener.state {
             State::Quiet => None,
             State::Busy => Some(Duration::ZERO),
@@ -119,6 +138,9 @@ impl<S> Acceptor<S> {
 
     /// Lets in one turn's share of those who wait at this listener, if there may be any.
     fn let_in(&mut self, index: usize) {
+        if self.is_paused {
+            return;
+        }
         match self.listeners[index].state {
             State::Quiet => return,
             State::Paused { until } if Instant::now() < until => return,
@@ -126,6 +148,9 @@ impl<S> Acceptor<S> {
         }
         let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..TURN_CLIENTS {
+            if !self.door.is_open() {
+                return self.listeners[index].state = State::Busy;
+            }
             match self.listeners[index].socket.accept() {
                 Ok((socket, peer)) => {
                     self.hand_over(socket, peer);
@@ -161,6 +186,7 @@ impl<S> Acceptor<S> {
 
     /// The connections that the system has made already, up to a full backlog: closing the listener would reset them.
     fn let_in_the_last(&mut self) {
+        self.is_paused = false;
         for index in 0..self.listeners.len() {
             self.listeners[index].state = State::Busy;
             for _ in 0..BACKLOG.div_ceil(TURN_CLIENTS) {
@@ -172,7 +198,7 @@ impl<S> Acceptor<S> {
     }
 
     /// Deals a client to the next connection thread that is alive. One ends only with the server, or by a fault of ours.
-    fn hand_over(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn hand_over(&mut self, socket: TcpStream, address: SocketAddr) {
         self.counters.accepted.add(1);
         // Replies leave as they are made, in batches of our own. Where this fails the client is gone, as the next read shows.
         let _ = socket.set_nodelay(true);
@@ -180,10 +206,10 @@ impl<S> Acceptor<S> {
             let thread = &self.threads[self.next_thread];
             self.next_thread = (self.next_thread + 1) % self.threads.len();
             if thread.is_read() {
-                return thread.send(Mail::Accepted { socket, peer });
+                return thread.send(Mail::Accepted { socket, address, answer: self.door.ask(address) });
             }
         }
-        self.counters.closed.add(1);
+        self.counters.closed[CloseReason::Lost.index()].add(1);
     }
 }
 

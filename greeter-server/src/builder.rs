@@ -3,26 +3,35 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
+use std::time::Duration;
 
 use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, respond_with};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::admission::WhenFull;
+use crate::limits::{Limits, Timeouts};
+use crate::push::Push;
 use crate::server::Server;
+use crate::slots::THREAD_BITS;
 
 /// How many connections the system may make before they are accepted. It takes less where its own limit is lower
 /// (`net.core.somaxconn`).
 pub(crate) const BACKLOG: usize = 4096;
 
-const LINE_BYTES_MAX: usize = 8 * 1024;
-const LINE_BYTES_MAX_MAX: usize = 1024 * 1024 * 1024;
-const THREADS_MAX: usize = 1024;
+const THREADS_MAX: usize = 1 << THREAD_BITS;
+const CONNECTIONS_MAX: usize = 10_000_000;
+const GIB: usize = 1024 * 1024 * 1024;
+
+/// The shortest time that is worth measuring.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// What a server is to be, before it is one. [`Server::builder`] makes it, with a default for everything but the address.
 #[derive(Debug)]
 #[must_use]
 pub struct Builder<R> {
     responder: R,
+    push: Push,
     options: Options,
     listen: Vec<Result<Vec<SocketAddr>, Problem>>,
 }
@@ -32,7 +41,10 @@ pub struct Builder<R> {
 struct Options {
     workers: Option<usize>,
     connection_threads: Option<usize>,
-    line_bytes_max: usize,
+    /// But for the room for buffers.
+    limits: Limits,
+    buffer_bytes_max: Option<usize>,
+    timeouts: Timeouts,
 }
 
 /// What is to be done: options that make sense.
@@ -41,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) connection_threads: usize,
     pub(crate) line_bytes_max: u32,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// Why there is no server.
@@ -87,19 +101,58 @@ pub enum Problem {
         /// The most it may be.
         max: usize,
     },
+    /// A timeout that would be over as soon as it began.
+    #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
+    TooShort {
+        /// The option, by the name of its method.
+        option: &'static str,
+        /// What was given.
+        value: Duration,
+        /// The least it may be.
+        min: Duration,
+    },
 }
 
 impl Builder<Greeter> {
-    pub(crate) const fn new() -> Self {
-        let options = Options { workers: None, connection_threads: None, line_bytes_max: LINE_BYTES_MAX };
-        Self { responder: Greeter, options, listen: Vec::new() }
+    pub(crate) fn new() -> Self {
+        let options = Options {
+            workers: None,
+            connection_threads: None,
+            limits: Limits::DEFAULT,
+            buffer_bytes_max: None,
+            timeouts: Timeouts::DEFAULT,
+        };
+        Self { responder: Greeter, push: Push::new(), options, listen: Vec::new() }
     }
 }
 
 impl<R: Responder> Builder<R> {
     /// Who answers. By default, the [`Greeter`].
     pub fn responder<R2: Responder>(self, responder: R2) -> Builder<R2> {
-        Builder { responder, options: self.options, listen: self.listen }
+        Builder { responder, push: self.push, options: self.options, listen: self.listen }
+    }
+
+    /// Who answers, and wants to say something unasked as well: gets what that takes when it is made.
+    ///
+    /// ```
+    /// # use greeter_server::{Failure, Line, Peer, Push, Reply, Responder, Server};
+    /// /// Tells everyone what anyone says.
+    /// struct Megaphone(Push);
+    ///
+    /// impl Responder for Megaphone {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> { Ok(()) }
+    ///     // …
+    ///     fn respond(&self, _: &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    ///         Ok(self.0.broadcast(line.as_bytes())?)
+    ///     }
+    /// }
+    ///
+    /// let builder = Server::builder().responder_with(Megaphone);
+    /// ```
+    pub fn responder_with<R2: Responder>(self, make: impl FnOnce(Push) -> R2) -> Builder<R2> {
+        let responder = make(self.push.clone());
+        self.responder(responder)
     }
 
     /// Answers with a function, from the text or the bytes of a line to its reply line, or to a refusal; see
@@ -136,12 +189,96 @@ impl<R: Responder> Builder<R> {
         self
     }
 
+    /// How many clients are served at a time, from 1 to 10 million. By default 10,000; and never more than there are descriptors for
+    /// (RLIMIT_NOFILE) when the server starts, less a reserve, which is logged then.
+    ///
+    /// Exact, whatever happens: a client counts from when it is accepted until nothing of it is left.
+    pub const fn connections_max(mut self, connections: usize) -> Self {
+        self.options.limits.connections_max = connections;
+        self
+    }
+
+    /// How many clients are served at a time from one address; by default, as many as in all. What is one too many is
+    /// [told so](greeter_core::Refusal::AddressFull). The addresses of an IPv6 /64 network count as one.
+    pub fn connections_per_address_max(mut self, connections: impl Into<Option<usize>>) -> Self {
+        self.options.limits.connections_per_address_max = connections.into();
+        self
+    }
+
+    /// What happens to a client that comes when all places are taken. By default, it is [refused](WhenFull::Refuse).
+    pub const fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.options.limits.when_full = when_full;
+        self
+    }
+
     /// The longest line that is taken, in bytes, without its ending; from 1 to 1 GiB. By default, 8 KiB. A longer one is
     /// [refused](greeter_core::Refusal::LineTooLong), and the session goes on at the next.
-    ///
-    /// An unfinished line may occupy so much memory for each client.
     pub const fn line_bytes_max(mut self, bytes: usize) -> Self {
-        self.options.line_bytes_max = bytes;
+        self.options.limits.line_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes of replies may wait for a client to take them, from 1 to 1 GiB. By default, 64 KiB. From there on the client is
+    /// not read and its lines are not answered until it has taken them; and a client to which so much was
+    /// [pushed](crate::Push) is cut off.
+    ///
+    /// It does not bound a single reply.
+    pub const fn unsent_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.limits.unsent_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes the lines and replies of all clients may occupy together, at least what one client may occupy. By default,
+    /// 256 MiB, or that if it is more. Whoever would make it more is [sent away](greeter_core::Refusal::Overloaded). How much memory that makes in
+    /// all is told by [`Limits::memory_bytes_max`].
+    pub const fn buffer_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.buffer_bytes_max = Some(bytes);
+        self
+    }
+
+    /// How long a line may take from its first byte to its last; by default, 10 s. More bytes renew nothing. Then the client is
+    /// [told](greeter_core::Refusal::LineUnfinished), and the connection closes. `None` waits for ever, here and in the methods
+    /// below.
+    pub fn line_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.timeouts.line = timeout.into();
+        self
+    }
+
+    /// How long a client may be silent while nothing is owed to it; by default, 5 minutes. Then it is
+    /// [told](greeter_core::Refusal::Idle), and the connection closes. What is said to it unasked renews nothing.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.timeouts.idle = timeout.into();
+        self
+    }
+
+    /// How long a client may take nothing of what it is owed; by default, 30 s. Then it is cut off.
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.timeouts.write = timeout.into();
+        self
+    }
+
+    /// How long the responder may take for an answer; by default, 30 s. Then the client is
+    /// [told](greeter_core::Refusal::TimedOut), and the connection closes; another worker starts in the place of the one that is
+    /// stuck, up to four for each; and what the responder says when it comes back is heard by nobody. Replies that were
+    /// made within the same millisecond as the one that is overdue are lost with it.
+    ///
+    /// It takes a pool: a responder that does not come back to a connection thread costs all clients of that thread.
+    pub fn reply_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.timeouts.reply = timeout.into();
+        self
+    }
+
+    /// How long lines may wait for a worker; by default, 5 s. Then each gets the reply that everyone is
+    /// [busy](greeter_core::Refusal::Busy), and the session goes on.
+    pub fn queue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options.timeouts.queue = timeout.into();
+        self
+    }
+
+    /// How long a client has to close its end of the connection once it was sent ours; by default, 2 s. Until then what it sends is
+    /// read and thrown away, since a reset could destroy replies that are still on their way. Zero closes at once.
+    pub const fn linger(mut self, timeout: Duration) -> Self {
+        self.options.timeouts.linger = timeout;
         self
     }
 
@@ -173,7 +310,7 @@ impl<R: Responder> Builder<R> {
     pub fn build(self) -> Result<Server<R>, BuildError> {
         let (plan, addresses) = validate(&self.options, self.listen).map_err(BuildError::Invalid)?;
         let listeners: Vec<_> = addresses.iter().map(|one_of| listen_on_one_of(one_of)).collect::<Result<_, _>>()?;
-        Ok(Server::new(self.responder, plan, listeners))
+        Ok(Server::new(self.responder, self.push, plan, listeners))
     }
 }
 
@@ -189,16 +326,19 @@ fn validate(
     let threads_by_default = if workers == 0 { processors } else { processors.div_ceil(2) };
     let connection_threads = options.connection_threads.unwrap_or(threads_by_default);
 
-    let mut problems = Vec::new();
-    let mut in_range = |option, value, min, max| {
-        if value < min || max < value {
-            problems.push(Problem::OutOfRange { option, value, min, max });
-        }
-    };
-    in_range("workers", workers, 0, THREADS_MAX);
-    in_range("connection_threads", connection_threads, 1, THREADS_MAX);
-    in_range("line_bytes_max", options.line_bytes_max, 1, LINE_BYTES_MAX_MAX);
-
+    let Options { mut limits, timeouts, .. } = *options;
+    let buffer_bytes_min = limits.bytes_of_one_client();
+    limits.buffer_bytes_max = options.buffer_bytes_max.unwrap_or(limits.buffer_bytes_max.max(buffer_bytes_min));
+    let numbers = [
+        in_range("workers", workers, 0, THREADS_MAX),
+        in_range("connection_threads", connection_threads, 1, THREADS_MAX),
+        in_range("connections_max", limits.connections_max, 1, CONNECTIONS_MAX),
+        in_range("connections_per_address_max", limits.connections_per_address_max.unwrap_or(1), 1, CONNECTIONS_MAX),
+        in_range("line_bytes_max", limits.line_bytes_max, 1, GIB),
+        in_range("unsent_bytes_max", limits.unsent_bytes_max, 1, GIB),
+        in_range("buffer_bytes_max", limits.buffer_bytes_max, buffer_bytes_min, usize::MAX),
+    ];
+    let mut problems: Vec<_> = numbers.into_iter().flatten().chain(too_short(&timeouts)).collect();
     if listen.is_empty() {
         problems.push(Problem::NoAddress);
     }
@@ -209,12 +349,30 @@ fn validate(
             Err(problem) => problems.push(problem),
         }
     }
-    match u32::try_from(options.line_bytes_max) {
+    match u32::try_from(limits.line_bytes_max) {
         Ok(line_bytes_max) if problems.is_empty() => {
-            Ok((Plan { workers, connection_threads, line_bytes_max }, addresses))
+            Ok((Plan { workers, connection_threads, line_bytes_max, limits, timeouts }, addresses))
         }
         _ => Err(problems),
     }
+}
+
+fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = Problem> + use<> {
+    let times = [
+        ("line_timeout", timeouts.line),
+        ("idle_timeout", timeouts.idle),
+        ("write_timeout", timeouts.write),
+        ("reply_timeout", timeouts.reply),
+        ("queue_timeout", timeouts.queue),
+    ];
+    times.into_iter().filter_map(|(option, time)| {
+        let value = time.filter(|time| *time < TIMEOUT_MIN)?;
+        Some(Problem::TooShort { option, value, min: TIMEOUT_MIN })
+    })
+}
+
+fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<Problem> {
+    (value < min || max < value).then_some(Problem::OutOfRange { option, value, min, max })
 }
 
 fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<TcpListener, BuildError> {

@@ -1,14 +1,18 @@
 //! One client of a connection thread: its socket, and what is known of it without asking the system.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
+use std::time::Instant;
 
 use greeter_core::Connection;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use crate::admission::Admission;
+use crate::alarms::{Alarms, Tick};
 use crate::stats::Counters;
+use crate::switchboard::ConnectionInfo;
 
 /// Edge-triggered, a read that leaves room in the buffer has emptied the socket: what comes later is another edge (epoll(7),
 /// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
@@ -25,7 +29,8 @@ const INTEREST: Interest = {
 #[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) connection: Connection<S>,
-    pub(crate) peer: SocketAddr,
+    /// Its place among those that are let in, until it is forgotten.
+    _admission: Admission,
     /// Gone before the connection is, when that still waits for its job.
     socket: Option<TcpStream>,
     /// Whether a read may have something to give. Set by the system, cleared by a read.
@@ -37,22 +42,39 @@ pub(crate) struct Client<S> {
     is_to_be_emptied: bool,
     /// Whether it stands in its thread's queue for a turn.
     pub(crate) is_queued: bool,
+    /// When its thread looks at it again, whatever happens.
+    pub(crate) alarm: Option<Tick>,
+    /// How much of the server's room for buffers is counted for it, in [grains](crate::buffers::GRAIN).
+    pub(crate) grains: u32,
     /// Lines received in its life.
     pub(crate) lines: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) accepted: Tick,
 }
 
 impl<S> Client<S> {
     /// A new client. Its first bytes are often here as soon as it is, so a read is worth trying.
-    pub(crate) const fn new(connection: Connection<S>, socket: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) const fn new(
+        connection: Connection<S>,
+        socket: TcpStream,
+        admission: Admission,
+        accepted: Tick,
+    ) -> Self {
         Self {
             connection,
-            peer,
+            _admission: admission,
             socket: Some(socket),
             readable: true,
             writable: true,
             is_to_be_emptied: false,
             is_queued: false,
+            alarm: None,
+            grains: 0,
             lines: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            accepted,
         }
     }
 
@@ -85,16 +107,20 @@ impl<S> Client<S> {
     }
 
     /// Writes what is owed, as far as the socket takes it.
-    pub(crate) fn write(&mut self, counters: &Counters) -> io::Result<()> {
+    pub(crate) fn write(&mut self, counters: &Counters, now: Instant) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         while self.writable && !self.connection.unsent().is_empty() {
             match socket.write(self.connection.unsent()) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     counters.bytes_sent.add(bytes as u64);
-                    self.connection.wrote(bytes);
+                    self.bytes_sent += bytes as u64;
+                    self.connection.wrote(bytes, now);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    self.connection.wait_for_room();
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -103,7 +129,7 @@ impl<S> Client<S> {
     }
 
     /// Reads once, if the connection wants input and there may be some.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], counters: &Counters) -> io::Result<()> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], counters: &Counters, now: Instant) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         if !self.connection.wants_input() {
             return Ok(());
@@ -120,7 +146,8 @@ impl<S> Client<S> {
             Ok(bytes) => {
                 self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.is_to_be_emptied;
                 counters.bytes_received.add(bytes as u64);
-                self.connection.received(&buffer[..bytes]);
+                self.bytes_received += bytes as u64;
+                self.connection.received(&buffer[..bytes], now);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;
@@ -135,6 +162,20 @@ impl<S> Client<S> {
     /// Sends our end of the stream.
     pub(crate) fn finish_sending(&self) -> io::Result<()> {
         self.socket.as_ref().map_or(Ok(()), |socket| socket.shutdown(Shutdown::Write))
+    }
+
+    /// What there is to know about it.
+    pub(crate) fn info(&self, alarms: &Alarms, now: Instant) -> ConnectionInfo {
+        ConnectionInfo {
+            peer: self.connection.peer(),
+            age: now.saturating_duration_since(alarms.time(self.accepted)),
+            phase: self.connection.phase(),
+            in_phase: now.saturating_duration_since(self.connection.since()),
+            lines: self.lines,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            bytes_held: self.connection.bytes_held(),
+        }
     }
 
     /// Whether another turn would get anywhere without news from the system or a worker.

@@ -10,22 +10,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{AnsweredJob, CloseReason, Connection, Ending, Peer, Responder};
+use crossbeam_channel::Sender;
+use greeter_core::{AnsweredJob, ClientId, CloseReason, Connection, Ending, Line, Peer, Responder, Terms};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 
+use crate::admission::Answer;
+use crate::alarms::Alarms;
+use crate::buffers::Buffers;
 use crate::client::Client;
 use crate::mailbox::Inbox;
 use crate::pool::Placement;
+use crate::push::Push;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
-
-/// How long a client that was told of the end may go on sending into the void.
-const LINGER: Duration = Duration::from_secs(2);
+use crate::switchboard::ConnectionInfo;
 
 /// How much is read at once. A client that pipelines is read, answered and written in batches of this size.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// How long turns are taken without a look at what else has happened. Much longer than a slice, so that looking costs little,
 /// and short against any deadline: an order to stop waits for so long at the most, and for one line.
@@ -37,10 +40,22 @@ const EVENTS: usize = 1024;
 /// What other threads tell a connection thread.
 #[derive(Debug)]
 pub(crate) enum Mail<S> {
-    /// The acceptor has a new client.
-    Accepted { socket: TcpStream, peer: SocketAddr },
+    /// The acceptor has a new client, and what the door said to it.
+    Accepted { socket: TcpStream, address: SocketAddr, answer: Answer },
     /// A worker sends a job home.
     Answered(AnsweredJob<S>),
+    /// A job comes home that nobody was free to answer.
+    Refused(AnsweredJob<S>),
+    /// This client's job is not waited for any more.
+    Overdue(ClientId),
+    /// Say this line to this client, if it is still here.
+    Push { to: ClientId, line: Box<[u8]> },
+    /// Say this line to every client.
+    Broadcast { line: Arc<[u8]> },
+    /// Cut this client off, if it is still here.
+    Kill(ClientId),
+    /// Send a list of the connections there.
+    List { answer: Sender<Vec<ConnectionInfo>> },
     /// Serve to the end what has arrived, but no longer than this, and then end.
     Stop { deadline: Instant },
 }
@@ -57,19 +72,28 @@ enum Stopping {
     IsCutOff,
 }
 
+/// What a connection thread has in common with the others.
+#[derive(Clone, Debug)]
+pub(crate) struct House {
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) push: Push,
+    /// How much may pile up that is pushed to a client.
+    pub(crate) unsent_bytes_max: usize,
+}
+
 pub(crate) struct ConnectionThread<R: Responder> {
+    number: usize,
     poll: Poll,
     inbox: Inbox<Mail<R::Session>>,
     placement: Placement<R>,
-    line_bytes_max: u32,
+    house: House,
     counters: Arc<Counters>,
 
     clients: Slots<Client<R::Session>>,
     /// Clients that can go on, in the order in which they became so. Each stands in it once.
     queue: VecDeque<Key>,
-    /// When to look at whom again. All wait equally long, so the order of coming is the order of going. A client that is
-    /// gone before its time is only noticed then.
-    lingering: VecDeque<(Instant, Key)>,
+    alarms: Alarms,
     stopping: Stopping,
     read_buffer: Box<[u8]>,
 }
@@ -77,21 +101,23 @@ pub(crate) struct ConnectionThread<R: Responder> {
 impl<R: Responder> ConnectionThread<R> {
     /// Sets everything up that can fail, so that the thread itself need not.
     pub(crate) fn new(
+        number: usize,
         placement: Placement<R>,
         poll: Poll,
         inbox: Inbox<Mail<R::Session>>,
-        line_bytes_max: u32,
+        house: House,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
+            number,
             poll,
             inbox,
             placement,
-            line_bytes_max,
+            house,
             counters,
             clients: Slots::new(),
             queue: VecDeque::new(),
-            lingering: VecDeque::new(),
+            alarms: Alarms::new(),
             stopping: Stopping::No,
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
         }
@@ -140,53 +166,133 @@ impl<R: Responder> ConnectionThread<R> {
     fn read_mail(&mut self) {
         // Only what is here now: what comes in meanwhile finds its turn after those who stand in the queue.
         for _ in 0..self.inbox.len() {
-            match self.inbox.next_message() {
-                Some(Mail::Accepted { socket, peer }) => self.welcome(socket, peer),
-                Some(Mail::Answered(job)) => self.take_home(job),
-                Some(Mail::Stop { deadline }) => self.stop(deadline),
-                None => return,
+            let Some(mail) = self.inbox.next_message() else { return };
+            self.read(mail);
+        }
+    }
+
+    fn read(&mut self, mail: Mail<R::Session>) {
+        match mail {
+            Mail::Accepted { socket, address, answer } => self.welcome(socket, address, answer),
+            Mail::Answered(job) => self.take_home(job),
+            Mail::Refused(job) => {
+                self.counters.busy.add(job.lines_answered().into());
+                self.take_home(job);
+            }
+            Mail::Overdue(id) => self.give_up_on_job(id),
+            Mail::Push { to, line } => {
+                self.house.push.arrived(&line);
+                self.push(Key::from(to), &line, Instant::now());
+            }
+            Mail::Broadcast { line } => self.broadcast(&line),
+            Mail::Kill(id) => {
+                self.tell(Key::from(id), |client| client.connection.abort(CloseReason::ByHost));
+            }
+            Mail::List { answer } => {
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(self.list());
+            }
+            Mail::Stop { deadline } => {
+                self.stopping = Stopping::Drains { until: deadline };
+                self.tell_all(Client::stop);
             }
         }
     }
 
-    fn welcome(&mut self, socket: TcpStream, peer: SocketAddr) {
-        let key = self.clients.next_key();
-        let connection = Connection::new(key.into(), Peer::new(peer), self.line_bytes_max);
-        let mut client = Client::new(connection, socket, peer);
-        if let Err(error) = client.watch(self.poll.registry(), Token(key.slot as usize)) {
-            tracing::error!(%peer, %error, "Cannot watch a connection.");
-            self.counters.closed.add(1);
-            return;
+    fn welcome(&mut self, socket: TcpStream, address: SocketAddr, answer: Answer) {
+        if !self.clients.has_room() {
+            tracing::error!(peer = %address, "There are too many connections for one thread.");
+            return self.counters.closed[CloseReason::ServerFull.index()].add(1);
         }
-        tracing::info!(%peer, "Accepted connection.");
+        let now = Instant::now();
+        let key = self.clients.next_key();
+        let peer = Peer::new(key.client_id(self.number), address);
+        let terms = &self.house.terms;
+        let (connection, admission) = match answer {
+            Answer::Welcome(admission) => (Connection::new(peer, terms, now), admission),
+            Answer::Sorry(reason, admission) => (Connection::turned_away(peer, reason, terms, now), admission),
+        };
+        let reason = connection.reason();
+        let mut client = Client::new(connection, socket, admission, self.alarms.tick(now));
+        if let Err(error) = client.watch(self.poll.registry(), Token(key.slot as usize)) {
+            tracing::error!(peer = %address, %error, "Cannot watch a connection.");
+            return self.counters.closed[CloseReason::Lost.index()].add(1);
+        }
+        match reason {
+            None => tracing::info!(peer = %address, "Accepted connection."),
+            Some(reason) => tracing::warn!(peer = %address, %reason, "Turned a client away."),
+        }
         enqueue(&mut self.queue, &mut client, key);
         self.clients.insert(client);
     }
 
     fn take_home(&mut self, mut job: AnsweredJob<R::Session>) {
-        let key = Key::from(job.id());
-        let client = self.clients.get_mut(key).expect("a connection waits for its job");
-        report_faults(&mut job, client.peer, &self.counters);
-        client.connection.answered(job);
+        let now = Instant::now();
+        report_faults(&mut job, &self.counters);
+        let is_here = self.tell(Key::from(job.id()), |client| client.connection.answered(job, now));
+        assert!(is_here, "a connection waits for its job");
+    }
+
+    fn give_up_on_job(&mut self, id: ClientId) {
+        let (now, terms) = (Instant::now(), Arc::clone(&self.house.terms));
+        let is_here = self.tell(Key::from(id), |client| client.connection.give_up_on_job(&terms, now));
+        assert!(is_here, "a connection waits for its job");
+    }
+
+    fn push(&mut self, to: Key, line: &[u8], now: Instant) {
+        let Ok(line) = Line::new(line) else { return };
+        let unsent_bytes_max = self.house.unsent_bytes_max;
+        let is_here = self.tell(to, |client| {
+            if client.connection.push(line, now) > unsent_bytes_max {
+                client.connection.abort(CloseReason::NotReading);
+            }
+        });
+        self.counters.pushed.add(is_here.into());
+    }
+
+    fn broadcast(&mut self, line: &[u8]) {
+        self.house.push.arrived(line);
+        let now = Instant::now();
+        for key in self.clients.keys() {
+            self.push(key, line, now);
+        }
+    }
+
+    fn list(&mut self) -> Vec<ConnectionInfo> {
+        let now = Instant::now();
+        let keys = self.clients.keys();
+        keys.into_iter()
+            .filter_map(|key| self.clients.get_mut(key).map(|client| client.info(&self.alarms, now)))
+            .collect()
+    }
+
+    /// Tells one client, which may have a turn then, and whether it is here.
+    fn tell(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session>)) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        tell(client);
         enqueue(&mut self.queue, client, key);
+        true
     }
 
-    fn stop(&mut self, deadline: Instant) {
-        self.stopping = Stopping::Drains { until: deadline };
-        self.for_all_clients(Client::stop);
+    fn tell_all(&mut self, tell: impl Fn(&mut Client<R::Session>)) {
+        for key in self.clients.keys() {
+            self.tell(key, &tell);
+        }
     }
 
-    /// Sends everybody away whose time is up.
+    /// Looks after everybody whose time may be up.
     fn meet_deadlines(&mut self) {
         let Some(deadline) = self.next_deadline() else { return };
         let now = Instant::now();
         if now < deadline {
             return;
         }
-        let expired = self.lingering.partition_point(|(until, _)| *until <= now);
-        for (_, key) in self.lingering.drain(..expired) {
-            if let Some(client) = self.clients.get_mut(key) {
-                client.connection.expired(now);
+        while let Some(slot) = self.alarms.next_ringing(now) {
+            if let Some(key) = self.clients.key_of(slot as usize)
+                && let Some(client) = self.clients.get_mut(key)
+            {
+                client.alarm = None;
+                client.connection.expired(now, &self.house.terms);
                 enqueue(&mut self.queue, client, key);
             }
         }
@@ -194,17 +300,16 @@ impl<R: Responder> ConnectionThread<R> {
             && until <= now
         {
             self.stopping = Stopping::IsCutOff;
-            self.for_all_clients(|client| client.connection.abort(CloseReason::ByShutdownDeadline));
+            self.tell_all(|client| client.connection.abort(CloseReason::ByShutdownDeadline));
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let lingering = self.lingering.front().map(|(until, _)| *until);
         let drained = match self.stopping {
             Stopping::Drains { until } => Some(until),
             Stopping::No | Stopping::IsCutOff => None,
         };
-        [lingering, drained].into_iter().flatten().min()
+        [self.alarms.next(), drained].into_iter().flatten().min()
     }
 
     /// Once they are cut off, connections whose jobs are still with a worker are left behind.
@@ -216,47 +321,43 @@ impl<R: Responder> ConnectionThread<R> {
         }
     }
 
-    fn for_all_clients(&mut self, tell: impl Fn(&mut Client<R::Session>)) {
-        for key in self.clients.keys() {
-            if let Some(client) = self.clients.get_mut(key) {
-                tell(client);
-                enqueue(&mut self.queue, client, key);
-            }
-        }
-    }
-
     /// Everyone who stands in the queue now has a turn, unless that takes too long: then news comes first.
     fn take_turns(&mut self) {
         if self.queue.is_empty() {
             return;
         }
         let start = Instant::now();
+        let mut now = start;
         for _ in 0..self.queue.len() {
-            self.take_turn();
-            if start.elapsed() >= ROUND {
+            self.take_turn(now);
+            now = Instant::now();
+            if now - start >= ROUND {
                 return;
             }
         }
     }
 
     /// The first in the queue has its turn.
-    fn take_turn(&mut self) {
+    fn take_turn(&mut self, now: Instant) {
         let Some(key) = self.queue.pop_front() else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.is_queued = false;
-        let served = serve(client, &self.placement, &mut self.read_buffer, &self.counters)
-            .and_then(|()| finish_sending(client, key, &mut self.lingering));
+        let served = serve(client, &self.placement, &self.house, &mut self.read_buffer, &self.counters, now)
+            .and_then(|()| finish_sending(client, now));
         if let Err(error) = served {
-            tracing::debug!(peer = %client.peer, %error, "Connection broke.");
+            tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
         }
         let account = client.connection.take_account();
         client.lines += u64::from(account.lines);
-        self.counters.add(&account);
+        self.counters.add(&account, client.connection.reason());
         if client.can_go_on() {
             enqueue(&mut self.queue, client, key);
         } else if let Ending::Close(reason) = client.connection.ending() {
-            self.close(key, reason);
+            return self.close(key, reason);
+        }
+        if let Some(deadline) = client.connection.deadline(&self.house.terms) {
+            self.alarms.set(key.slot, &mut client.alarm, deadline);
         }
     }
 
@@ -264,9 +365,11 @@ impl<R: Responder> ConnectionThread<R> {
     fn close(&mut self, key: Key, reason: CloseReason) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.close(self.poll.registry()) {
-            tracing::info!(peer = %client.peer, lines = client.lines, %reason, "Client disconnected.");
-            self.counters.closed.add(1);
-            self.counters.overran.add(u64::from(reason == CloseReason::ByShutdownDeadline));
+            let peer = client.connection.peer().address;
+            tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
+            self.counters.closed[reason.index()].add(1);
+            self.house.buffers.count(&mut client.grains, 0);
+            self.alarms.cancel(key.slot, &mut client.alarm);
         }
         if client.connection.is_home()
             && let Some(client) = self.clients.remove(key)
@@ -282,32 +385,46 @@ impl<R: Responder> ConnectionThread<R> {
 fn serve<R: Responder>(
     client: &mut Client<R::Session>,
     placement: &Placement<R>,
+    house: &House,
     read_buffer: &mut [u8],
     counters: &Counters,
+    now: Instant,
 ) -> io::Result<()> {
-    client.write(counters)?;
-    client.read(read_buffer, counters)?;
-    let Some(job) = client.connection.take_job() else { return Ok(()) };
-    let Some(mut job) = placement.answer(job) else { return Ok(()) };
-    report_faults(&mut job, client.peer, counters);
-    client.connection.answered(job);
-    client.write(counters)
+    client.write(counters, now)?;
+    client.read(read_buffer, counters, now)?;
+    keep_house(client, house, now);
+    let Some(job) = client.connection.take_job(now) else { return client.write(counters, now) };
+    let Some(mut job) = placement.answer(job, now) else { return Ok(()) };
+    // Who knows how long that took.
+    let now = Instant::now();
+    report_faults(&mut job, counters);
+    client.connection.answered(job, now);
+    client.write(counters, now)?;
+    keep_house(client, house, now);
+    Ok(())
 }
 
-/// Sends our end of the stream, when it is time for that, and gives the client a while to take note.
-fn finish_sending<S>(client: &mut Client<S>, key: Key, lingering: &mut VecDeque<(Instant, Key)>) -> io::Result<()> {
+/// Sends a client away that wants to hold more than there is room for.
+fn keep_house<S>(client: &mut Client<S>, house: &House, now: Instant) {
+    if !house.buffers.count(&mut client.grains, client.connection.bytes_held()) {
+        client.connection.send_away(CloseReason::Overloaded, &house.terms, now);
+    }
+}
+
+/// Sends our end of the stream, when it is time for that.
+fn finish_sending<S>(client: &mut Client<S>, now: Instant) -> io::Result<()> {
     if client.connection.ending() == Ending::FinishSending {
         client.finish_sending()?;
-        client.connection.finished_sending(Instant::now() + LINGER);
-        lingering.extend(client.connection.deadline().map(|until| (until, key)));
+        client.connection.finished_sending(now);
     }
     Ok(())
 }
 
-fn report_faults<S>(job: &mut AnsweredJob<S>, peer: SocketAddr, counters: &Counters) {
+fn report_faults<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
     let faults = job.take_faults();
     if let Some(error) = faults.first {
         counters.faults.add(faults.count.into());
+        let peer = job.peer().address;
         tracing::error!(%peer, %error, count = faults.count, "Responder failed.");
     }
 }

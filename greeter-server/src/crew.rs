@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -10,37 +11,59 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 /// Some threads, and a way to wait for all of them that does not last for ever.
 #[derive(Debug)]
 pub(crate) struct Crew {
-    threads: Vec<JoinHandle<()>>,
-    /// Each thread holds a clone; nothing is ever sent. When the last one is dropped, all threads are done.
-    at_work: Sender<Infallible>,
+    recruiter: Recruiter,
     all_done: Receiver<Infallible>,
 }
 
-impl Crew {
-    pub(crate) fn new() -> Self {
-        let (at_work, all_done) = crossbeam_channel::bounded(0);
-        Self { threads: Vec::new(), at_work, all_done }
-    }
+/// Starts threads for a crew, which does not end before the recruiter does.
+#[derive(Clone, Debug)]
+pub(crate) struct Recruiter {
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Each thread holds a clone; nothing is ever sent. When the last one is dropped, all threads are done.
+    at_work: Sender<Infallible>,
+}
 
+impl Recruiter {
     /// Starts one more thread. Linux shows the first 15 bytes of its name.
-    pub(crate) fn start(&mut self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(crate) fn start(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let at_work = self.at_work.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             life();
             drop(at_work);
         })?;
-        self.threads.push(thread);
+        self.threads().push(thread);
         Ok(())
+    }
+
+    /// A push does not panic half-way.
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crew {
+    pub(crate) fn new() -> Self {
+        let (at_work, all_done) = crossbeam_channel::bounded(0);
+        Self { recruiter: Recruiter { threads: Arc::default(), at_work }, all_done }
+    }
+
+    /// Starts one more thread. Linux shows the first 15 bytes of its name.
+    pub(crate) fn start(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.recruiter.start(name, life)
+    }
+
+    pub(crate) fn recruiter(&self) -> Recruiter {
+        self.recruiter.clone()
     }
 
     /// Waits until all threads have ended, but no longer than this, and tells how many have not.
     pub(crate) fn join_until(&mut self, deadline: Instant) -> usize {
         // Our own clone is not to keep us waiting.
-        self.at_work = crossbeam_channel::bounded(0).0;
+        self.recruiter.at_work = crossbeam_channel::bounded(0).0;
         let outcome = self.all_done.recv_deadline(deadline);
         let all_done = matches!(outcome, Err(RecvTimeoutError::Disconnected));
-        let (ended, left): (Vec<_>, Vec<_>) =
-            self.threads.drain(..).partition(|thread| all_done || thread.is_finished());
+        let threads = std::mem::take(&mut *self.recruiter.threads());
+        let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| all_done || thread.is_finished());
         for thread in ended {
             if thread.join().is_err() {
                 // The panic hook has told what there is to tell.
@@ -51,13 +74,14 @@ impl Crew {
     }
 
     /// Whether there is nobody to wait for.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.threads.is_empty()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.recruiter.threads().is_empty()
     }
 
     /// Waits until all threads have ended.
-    pub(crate) fn join(&mut self) {
-        for thread in self.threads.drain(..) {
+    pub(crate) fn join(&self) {
+        let threads = std::mem::take(&mut *self.recruiter.threads());
+        for thread in threads {
             let _ = thread.join();
         }
     }

@@ -20,27 +20,42 @@
 //!
 //! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
 //! its `slots` and drives it as a `client`: socket on one side, state machine on the other. Its jobs go to the `pool`, and come
-//! back through the `mailbox`. The `server` starts them all from what the `builder` was told, and ends them.
+//! back through the `mailbox`. Around that flow stand those who say no: `admission` at the door, `buffers` for memory, `alarms` for
+//! a client's time, the `watch` over the workers for the responder's. The `server` starts them all from what the `builder` was told, and ends them.
 
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod admission;
+mod alarms;
+mod buffers;
 mod builder;
 mod client;
 mod connection_thread;
 mod crew;
+mod descriptors;
 mod expensive;
+mod limits;
 mod mailbox;
 mod pool;
+mod posts;
+mod push;
 mod server;
 mod slots;
 mod stats;
+mod switchboard;
+mod watch;
 
+pub use admission::WhenFull;
 pub use builder::{BuildError, Builder, Problem};
 pub use expensive::Expensive;
 pub use greeter_core::{
-    CloseReason, Failure, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Refusal, Reply,
-    RespondWith, Responder, respond_with,
+    ClientId, CloseReason, Failure, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Phase,
+    Refusal, Reply, RespondWith, Responder, respond_with,
 };
+pub use limits::{Limits, Timeouts};
+pub use posts::WorkerInfo;
+pub use push::{Push, PushError};
 pub use server::{DrainReport, Server, ServerHandle, StartError};
-pub use stats::Stats;
+pub use stats::{ByReason, Stats};
+pub use switchboard::ConnectionInfo;

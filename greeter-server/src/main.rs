@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
-use greeter_server::{BuildError, DrainReport, Expensive, Greeter, Problem, Server, ServerHandle};
+use greeter_server::{BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, ServerHandle, WhenFull};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::filter::LevelFilter;
@@ -66,6 +66,50 @@ struct Options {
     #[argh(option, arg_name = "size", from_str_fn(size))]
     line_bytes_max: Option<usize>,
 
+    /// how many clients at a time, as far as open files allow (default: 10000)
+    #[argh(option, arg_name = "n")]
+    connections_max: Option<usize>,
+
+    /// how many clients at a time from one address, or off (default: 1000)
+    #[argh(option, arg_name = "n", default = "Bound(Some(1000))", from_str_fn(number_or_off))]
+    connections_per_address_max: Bound<usize>,
+
+    /// what happens to a client too many: refuse tells it so, wait leaves it in the backlog (default: refuse)
+    #[argh(option, arg_name = "policy", default = "WhenFull::Refuse", from_str_fn(when_full))]
+    when_full: WhenFull,
+
+    /// how many bytes of replies may wait for a client to read them (default: 64KiB)
+    #[argh(option, arg_name = "size", from_str_fn(size))]
+    unsent_bytes_max: Option<usize>,
+
+    /// how much memory the names and replies of all clients may occupy (default: 256MiB)
+    #[argh(option, arg_name = "size", from_str_fn(size))]
+    buffer_bytes_max: Option<usize>,
+
+    /// how long a line may take from its first byte to its end, or off (default: 10s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
+    line_timeout: Option<Bound<Duration>>,
+
+    /// how long a client may be silent, or off (default: 5m)
+    #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
+    idle_timeout: Option<Bound<Duration>>,
+
+    /// how long a client may read none of its replies, or off (default: 30s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
+    write_timeout: Option<Bound<Duration>>,
+
+    /// how long a reply may take a worker, or off (default: 30s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
+    reply_timeout: Option<Bound<Duration>>,
+
+    /// how long names may wait for a worker, or off (default: 5s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
+    queue_timeout: Option<Bound<Duration>>,
+
+    /// how long a client may take to close its end of the connection after ours is closed (default: 2s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    linger: Option<Duration>,
+
     /// how long to go on answering after SIGTERM or SIGINT (default: 10s)
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
@@ -92,17 +136,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// A limit, or none where it was said to be off.
+#[derive(Clone, Copy)]
+struct Bound<T>(Option<T>);
+
 fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
-    let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work));
-    if let Some(workers) = options.workers {
-        builder = builder.workers(workers);
-    }
-    if let Some(threads) = options.connection_threads {
-        builder = builder.connection_threads(threads);
-    }
-    if let Some(bytes) = options.line_bytes_max {
-        builder = builder.line_bytes_max(bytes);
-    }
+    let mut builder = Server::builder()
+        .responder(Expensive::new(Greeter, options.work))
+        .connections_per_address_max(options.connections_per_address_max.0)
+        .when_full(options.when_full);
+    builder = given(builder, options.workers, Builder::workers);
+    builder = given(builder, options.connection_threads, Builder::connection_threads);
+    builder = given(builder, options.connections_max, Builder::connections_max);
+    builder = given(builder, options.line_bytes_max, Builder::line_bytes_max);
+    builder = given(builder, options.unsent_bytes_max, Builder::unsent_bytes_max);
+    builder = given(builder, options.buffer_bytes_max, Builder::buffer_bytes_max);
+    builder = given(builder, options.line_timeout, |builder, Bound(time)| builder.line_timeout(time));
+    builder = given(builder, options.idle_timeout, |builder, Bound(time)| builder.idle_timeout(time));
+    builder = given(builder, options.write_timeout, |builder, Bound(time)| builder.write_timeout(time));
+    builder = given(builder, options.reply_timeout, |builder, Bound(time)| builder.reply_timeout(time));
+    builder = given(builder, options.queue_timeout, |builder, Bound(time)| builder.queue_timeout(time));
+    builder = given(builder, options.linger, Builder::linger);
     if options.listen.is_empty() {
         builder = builder.listen(LISTEN);
     }
@@ -110,6 +164,14 @@ fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
         builder = builder.listen(address.as_str());
     }
     builder.build().map_err(in_words_of_options)
+}
+
+/// Sets what was given, and leaves the library its default for what was not.
+fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
+    match value {
+        Some(value) => set(builder, value),
+        None => builder,
+    }
 }
 
 /// Serves until a signal says otherwise.
@@ -182,6 +244,9 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
         Problem::OutOfRange { option, value, min, max } => {
             format!("--{} is {value}, but must be from {min} to {max}", option.replace('_', "-"))
         }
+        Problem::TooShort { option, value, min } => {
+            format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))
+        }
         problem => problem.to_string(),
     });
     anyhow::anyhow!(in_words.collect::<Vec<_>>().join("; "))
@@ -194,6 +259,25 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 2s or 1m"))
+}
+
+fn duration_or_off(text: &str) -> Result<Bound<Duration>, String> {
+    if text == "off" { Ok(Bound(None)) } else { duration(text).map(|time| Bound(Some(time))) }
+}
+
+fn number_or_off(text: &str) -> Result<Bound<usize>, String> {
+    if text == "off" {
+        return Ok(Bound(None));
+    }
+    text.parse().map(|number| Bound(Some(number))).map_err(|error| format!("{error}; write a number, or off"))
+}
+
+fn when_full(text: &str) -> Result<WhenFull, String> {
+    match text {
+        "refuse" => Ok(WhenFull::Refuse),
+        "wait" => Ok(WhenFull::Wait),
+        _ => Err("use refuse or wait".to_owned()),
+    }
 }
 
 fn size(text: &str) -> Result<usize, String> {

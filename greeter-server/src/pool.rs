@@ -1,27 +1,28 @@
 //! Where jobs are answered: by the workers of a pool, or on the spot.
 
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use greeter_core::{AnsweredJob, ClientJob, Farewell, Responder, Slice};
+use greeter_core::{AnsweredJob, ClientJob, CloseReason, Farewell, Responder, Slice, Terms};
 
+use crate::builder::Plan;
 use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
+use crate::posts::{Outcome, Post, Posts};
+use crate::slots::thread_of;
 
 /// How long a job may keep a worker while others wait. Long against what it costs to send a job home and back (some
 /// microseconds), short against what a person notices.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// How many bytes of replies end a slice. It bounds what a client that does not read can make the server hold: so many
-/// bytes and one reply.
-const SLICE_REPLY_BYTES: usize = 256 * 1024;
-
 /// What a connection thread wants done.
 #[derive(Debug)]
 pub(crate) enum Task<S> {
-    /// Answer this job, and send it back to this connection thread.
-    Answer { job: ClientJob<S>, home: usize },
+    /// Answer this job, which waits since then, and send it back to its connection thread.
+    Answer { job: ClientJob<S>, sent: Instant },
     /// Tell the responder that a client is gone.
     Farewell(Farewell<S>),
 }
@@ -30,19 +31,22 @@ pub(crate) enum Task<S> {
 #[derive(Debug)]
 pub(crate) enum Placement<R: Responder> {
     /// The connection thread itself: the article's first program.
-    InPlace { responder: Arc<R> },
+    InPlace { responder: Arc<R>, unsent_bytes_max: usize },
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
     /// one job, and what it leaves behind at its end is one farewell.
-    Pool { tasks: Sender<Task<R::Session>>, home: usize },
+    Pool { tasks: Sender<Task<R::Session>>, _presence: Presence },
 }
+
+/// What a connection thread holds as long as it lives, so that it can be known when the last one is gone.
+pub(crate) type Presence = Sender<Infallible>;
 
 impl<R: Responder> Placement<R> {
     /// Has a job answered: now, or by a message to the connection thread.
-    pub(crate) fn answer(&self, job: ClientJob<R::Session>) -> Option<AnsweredJob<R::Session>> {
+    pub(crate) fn answer(&self, job: ClientJob<R::Session>, now: Instant) -> Option<AnsweredJob<R::Session>> {
         match self {
-            Self::InPlace { responder } => Some(answer(responder, job)),
-            Self::Pool { tasks, home } => {
-                send(tasks, Task::Answer { job, home: *home });
+            Self::InPlace { responder, unsent_bytes_max } => Some(answer(responder, job, *unsent_bytes_max, now)),
+            Self::Pool { tasks, .. } => {
+                send(tasks, Task::Answer { job, sent: now });
                 None
             }
         }
@@ -50,37 +54,114 @@ impl<R: Responder> Placement<R> {
 
     pub(crate) fn farewell(&self, farewell: Farewell<R::Session>) {
         match self {
-            Self::InPlace { responder } => say(responder, farewell),
+            Self::InPlace { responder, .. } => say(responder, farewell),
             Self::Pool { tasks, .. } => send(tasks, Task::Farewell(farewell)),
         }
     }
 }
 
-/// A worker's life: tasks, until every connection thread is gone and no task is left. A job whose connection thread is gone,
-/// since a shutdown ran out of time, is not worth answering any more.
-pub(crate) fn work<R: Responder>(
-    responder: &Arc<R>,
-    tasks: &Receiver<Task<R::Session>>,
-    mailboxes: &[Mailbox<Mail<R::Session>>],
-) {
-    for task in tasks {
-        match task {
-            Task::Answer { job, home } if mailboxes[home].is_read() => {
-                mailboxes[home].send(Mail::Answered(answer(responder, job)));
-            }
-            Task::Answer { .. } => {}
-            Task::Farewell(farewell) => say(responder, farewell),
+/// The pool: what its workers and [the watch](crate::watch) over them share.
+#[derive(Debug)]
+pub(crate) struct Pool<R: Responder> {
+    pub(crate) responder: Arc<R>,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) tasks: Receiver<Task<R::Session>>,
+    pub(crate) mailboxes: Vec<Mailbox<Mail<R::Session>>>,
+    pub(crate) posts: Arc<Posts>,
+    pub(crate) limits: PoolLimits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolLimits {
+    pub(crate) workers: usize,
+    /// How many bytes of replies end a slice.
+    pub(crate) unsent_bytes_max: usize,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) reply_timeout: Option<Duration>,
+}
+
+impl PoolLimits {
+    pub(crate) const fn of(plan: &Plan) -> Self {
+        Self {
+            workers: plan.workers,
+            unsent_bytes_max: plan.limits.unsent_bytes_max,
+            queue_timeout: plan.timeouts.queue,
+            reply_timeout: plan.timeouts.reply,
         }
     }
 }
 
-fn send<S>(tasks: &Sender<Task<S>>, task: Task<S>) {
-    tasks.send(task).expect("workers outlive the connection threads");
+impl<R: Responder> Pool<R> {
+    /// A worker's life: tasks, until every connection thread is gone and no task is left, or until it comes back so late that
+    /// another works in its place.
+    pub(crate) fn work(&self, post: &Arc<Post>) {
+        for task in &self.tasks {
+            // What a responder does while it answers is contained where it happens. This is for what happens elsewhere, such as
+            // the drop of a session that nobody can take back.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(task, post)));
+            if outcome.is_err() {
+                tracing::error!("A session has panicked at its end.");
+            }
+            if outcome.unwrap_or_else(|_| post.finish()) == Outcome::TooLate
+                && !self.posts.may_stay(post, self.limits.workers)
+            {
+                return;
+            }
+        }
+        post.leave();
+    }
+
+    fn perform(&self, task: Task<R::Session>, post: &Post) -> Outcome {
+        match task {
+            Task::Answer { job, sent } => self.answer(job, sent, post),
+            Task::Farewell(farewell) => {
+                say(&self.responder, farewell);
+                Outcome::InTime
+            }
+        }
+    }
+
+    fn answer(&self, job: ClientJob<R::Session>, sent: Instant, post: &Post) -> Outcome {
+        let mailbox = &self.mailboxes[thread_of(job.id())];
+        if !mailbox.is_read() {
+            // A shutdown ran out of time. Nobody would read the answer.
+            return Outcome::InTime;
+        }
+        let now = Instant::now();
+        if self.has_waited_too_long(sent, now) {
+            mailbox.send(Mail::Refused(job.refuse_all(&self.terms)));
+            return Outcome::InTime;
+        }
+        post.begin(job.peer(), now);
+        let answered = answer(&self.responder, job, self.limits.unsent_bytes_max, now);
+        let outcome = post.finish();
+        match outcome {
+            Outcome::InTime => mailbox.send(Mail::Answered(answered)),
+            Outcome::TooLate => {
+                if let Some(farewell) = answered.into_farewell(CloseReason::NoReply) {
+                    say(&self.responder, farewell);
+                }
+            }
+        }
+        outcome
+    }
+
+    pub(crate) fn has_waited_too_long(&self, sent: Instant, now: Instant) -> bool {
+        self.limits.queue_timeout.is_some_and(|timeout| now.saturating_duration_since(sent) >= timeout)
+    }
 }
 
-fn answer<R: Responder>(responder: &Arc<R>, job: ClientJob<R::Session>) -> AnsweredJob<R::Session> {
-    let start = Instant::now();
-    job.answer(&**responder, Slice::new(SLICE, SLICE_REPLY_BYTES, || start.elapsed()))
+fn send<S>(tasks: &Sender<Task<S>>, task: Task<S>) {
+    tasks.send(task).expect("the pool outlives the connection threads");
+}
+
+fn answer<R: Responder>(
+    responder: &Arc<R>,
+    job: ClientJob<R::Session>,
+    unsent_bytes_max: usize,
+    start: Instant,
+) -> AnsweredJob<R::Session> {
+    job.answer(&**responder, Slice::new(SLICE, unsent_bytes_max, || start.elapsed()))
 }
 
 fn say<R: Responder>(responder: &Arc<R>, farewell: Farewell<R::Session>) {

@@ -1,25 +1,38 @@
 //! The threads of a server: how they are wired, and how they end.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{Greeter, Responder};
+use crossbeam_channel::{Receiver, Sender};
+use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
 
 use crate::acceptor::{Acceptor, Order};
+use crate::admission::{Door, Room};
+use crate::buffers::Buffers;
 use crate::builder::{Builder, Plan};
-use crate::connection_thread::{ConnectionThread, Mail};
+use crate::connection_thread::{ConnectionThread, House, Mail};
 use crate::crew::Crew;
+use crate::descriptors::connections_possible;
+use crate::limits::Limits;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
-use crate::pool::{Placement, work};
-use crate::stats::{Counters, Stats, total};
+use crate::pool::{Placement, Pool, PoolLimits, Task};
+use crate::posts::{Duty, Posts, WorkerInfo};
+use crate::push::Push;
+use crate::stats::{ByReason, Counters, Stats, total};
+use crate::switchboard::{ConnectionInfo, Switchboard};
+use crate::watch::Watch;
 
 /// How much longer than the deadline of a stop the threads may take to notice that it has passed.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a list of connections waits for a thread that is busy with something else.
+const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// As good as for ever, and still a time that the clock can tell: a year.
 const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -29,6 +42,7 @@ const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 #[must_use = "a server serves once it runs or is spawned"]
 pub struct Server<R> {
     responder: R,
+    push: Push,
     plan: Plan,
     listeners: Vec<TcpListener>,
 }
@@ -43,14 +57,14 @@ pub struct StartError {
 
 impl Server<Greeter> {
     /// Describes a server. Without further words it greets.
-    pub const fn builder() -> Builder<Greeter> {
+    pub fn builder() -> Builder<Greeter> {
         Builder::new()
     }
 }
 
 impl<R: Responder> Server<R> {
-    pub(crate) const fn new(responder: R, plan: Plan, listeners: Vec<TcpListener>) -> Self {
-        Self { responder, plan, listeners }
+    pub(crate) const fn new(responder: R, push: Push, plan: Plan, listeners: Vec<TcpListener>) -> Self {
+        Self { responder, push, plan, listeners }
     }
 
     /// The address of the first listener, with its real port.
@@ -82,48 +96,73 @@ impl<R: Responder> Server<R> {
     ///
     /// [`StartError`] when a thread or something else that it takes cannot be had. What was started until then is stopped.
     pub fn spawn(self) -> Result<ServerHandle, StartError> {
-        let Plan { workers, connection_threads, line_bytes_max } = self.plan;
-        let addresses = self.local_addrs();
-        let responder = Arc::new(self.responder);
-        let counters: Vec<_> = (0..=connection_threads).map(|_| Arc::new(Counters::default())).collect();
-
+        let Plan { workers, connection_threads, line_bytes_max, timeouts, .. } = self.plan;
+        let limits = self.limits_here();
         let (acceptor, acceptor_inbox, acceptor_poll) = mailbox().map_err(StartError::of("the acceptor"))?;
         let (mailboxes, inboxes) = mailboxes(connection_threads).map_err(StartError::of("a connection thread"))?;
+        let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
+        self.push.connect(&switchboard);
         // From here on, leaving early drops the handle, which stops what was started.
-        let mut handle = ServerHandle {
-            addresses,
-            counters,
+        let handle = ServerHandle {
+            addresses: self.local_addrs(),
+            limits,
+            counters: (0..=connection_threads).map(|_| Arc::default()).collect(),
+            door: Arc::new(Door::new(Room::of(&limits), acceptor.clone())),
+            buffers: Arc::new(Buffers::new(limits.buffer_bytes_max)),
+            posts: Arc::default(),
+            push: self.push,
             acceptor,
             acceptor_thread: Crew::new(),
-            stop_connections: stop_by_mail(mailboxes.clone()),
+            switchboard,
             threads: Crew::new(),
         };
+        let responder = Arc::new(self.responder);
+        let terms = Arc::new(Terms::new(line_bytes_max, timeouts.deadlines(), &*responder));
 
         // From the end of the flow to its start, so that whoever begins finds the next one there.
         let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
-        for number in 0..workers {
-            let (responder, tasks, mailboxes) = (Arc::clone(&responder), tasks_to_do.clone(), mailboxes.clone());
-            let start =
-                handle.threads.start(format!("greeter-work-{number}"), move || work(&responder, &tasks, &mailboxes));
-            start.map_err(StartError::of("a worker"))?;
+        let (presence, connection_threads_gone) = crossbeam_channel::bounded(0);
+        if workers > 0 {
+            let pool = Arc::new(Pool {
+                responder: Arc::clone(&responder),
+                terms: Arc::clone(&terms),
+                tasks: tasks_to_do,
+                mailboxes: mailboxes.clone(),
+                posts: Arc::clone(&handle.posts),
+                limits: PoolLimits::of(&self.plan),
+            });
+            handle.start_pool(&pool, &tasks, &connection_threads_gone)?;
         }
+        let unsent_bytes_max = limits.unsent_bytes_max;
+        let house = House { terms, buffers: Arc::clone(&handle.buffers), push: handle.push.clone(), unsent_bytes_max };
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
-                0 => Placement::InPlace { responder: Arc::clone(&responder) },
-                _ => Placement::Pool { tasks: tasks.clone(), home: number },
+                0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },
+                _ => Placement::Pool { tasks: tasks.clone(), _presence: presence.clone() },
             };
             let counters = Arc::clone(&handle.counters[number]);
-            let thread = ConnectionThread::new(placement, poll, inbox, line_bytes_max, counters);
+            let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);
             let start = handle.threads.start(format!("greeter-conn-{number}"), || thread.run());
             start.map_err(StartError::of("a connection thread"))?;
         }
-        let counters = Arc::clone(&handle.counters[connection_threads]);
-        let acceptor = Acceptor::new(self.listeners, acceptor_poll, acceptor_inbox, mailboxes, counters)
-            .map_err(StartError::of("the acceptor"))?;
-        let start = handle.acceptor_thread.start("greeter-accept".to_owned(), || acceptor.run());
-        start.map_err(StartError::of("the acceptor"))?;
-        tracing::info!(addresses = ?handle.addresses, workers, connection_threads, "Server is ready.");
+        handle.start_acceptor(self.listeners, acceptor_poll, acceptor_inbox, mailboxes)?;
+        let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
+        let Limits { connections_max, .. } = limits;
+        let addresses = &handle.addresses;
+        tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
         Ok(handle)
+    }
+
+    /// The limits, as far as this process can keep them.
+    fn limits_here(&self) -> Limits {
+        let Plan { mut limits, workers, connection_threads, .. } = self.plan;
+        let possible = connections_possible(self.listeners.len(), connection_threads + workers);
+        if possible < limits.connections_max {
+            let asked = limits.connections_max;
+            tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");
+            limits.connections_max = possible;
+        }
+        limits
     }
 }
 
@@ -141,23 +180,56 @@ fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
     (0..threads).map(|_| mailbox().map(|(mailbox, inbox, poll)| (mailbox, (inbox, poll)))).collect()
 }
 
-fn stop_by_mail<S: Send + 'static>(mailboxes: Mailboxes<S>) -> Box<dyn Fn(Instant) + Send + Sync> {
-    Box::new(move |deadline| mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline })))
-}
-
 /// A server at work.
 ///
 /// Dropping it stops the server at once, as [`shutdown`](Self::shutdown) does that has no time.
 #[must_use = "dropping the handle stops the server"]
 pub struct ServerHandle {
     addresses: Vec<SocketAddr>,
+    limits: Limits,
     counters: Vec<Arc<Counters>>,
+    door: Arc<Door>,
+    buffers: Arc<Buffers>,
+    posts: Arc<Posts>,
+    push: Push,
     acceptor: Mailbox<Order>,
     acceptor_thread: Crew,
-    /// Tells the connection threads to end by then. In a box, since it knows the type of the sessions.
-    stop_connections: Box<dyn Fn(Instant) + Send + Sync>,
-    /// The connection threads and the workers.
+    switchboard: Arc<dyn Switchboard>,
+    /// The connection threads, the workers and the watch.
     threads: Crew,
+}
+
+impl ServerHandle {
+    fn start_pool<R: Responder>(
+        &self,
+        pool: &Arc<Pool<R>>,
+        tasks: &Sender<Task<R::Session>>,
+        connection_threads_gone: &Receiver<Infallible>,
+    ) -> Result<(), StartError> {
+        for number in 0..pool.limits.workers {
+            let (pool, post) = (Arc::clone(pool), self.posts.add());
+            let start = self.threads.start(format!("greeter-work-{number}"), move || pool.work(&post));
+            start.map_err(StartError::of("a worker"))?;
+        }
+        let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
+        let watch = Watch::new(pool, recruiter, tasks.clone(), connection_threads_gone.clone());
+        let start = self.threads.start("greeter-watch".to_owned(), || watch.run());
+        start.map_err(StartError::of("the watch over the workers"))
+    }
+
+    fn start_acceptor<S: Send + 'static>(
+        &self,
+        listeners: Vec<TcpListener>,
+        poll: Poll,
+        inbox: Inbox<Order>,
+        mailboxes: Mailboxes<S>,
+    ) -> Result<(), StartError> {
+        let counters = Arc::clone(self.counters.last().expect("the last counters are the acceptor's"));
+        let acceptor = Acceptor::new(listeners, poll, inbox, mailboxes, Arc::clone(&self.door), counters)
+            .map_err(StartError::of("the acceptor"))?;
+        let start = self.acceptor_thread.start("greeter-accept".to_owned(), || acceptor.run());
+        start.map_err(StartError::of("the acceptor"))
+    }
 }
 
 /// How a server ended.
@@ -172,6 +244,8 @@ pub struct DrainReport {
     pub replies: u64,
     /// Lines that were lost while it drained.
     pub discarded: u64,
+    /// The same, by the reason for which their connections ended.
+    pub discarded_by: ByReason,
     /// Connections that were not done by the deadline.
     pub overran: u64,
     /// Threads that were left behind since the responder did not come back.
@@ -191,10 +265,76 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// What the server has counted so far.
+    /// What the server takes on. The number of connections is that for which there are descriptors.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What the server has counted so far, and how things stand.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        total(&self.counters)
+        let workers_stuck = self.posts.all().iter().filter(|post| matches!(post.look(), Duty::Overdue(_))).count();
+        Stats {
+            serving: self.door.served() as u64,
+            buffer_bytes: self.buffers.bytes() as u64,
+            workers_stuck: workers_stuck as u64,
+            ..total(&self.counters)
+        }
+    }
+
+    /// The connections, in no particular order: who they are, what they are doing, and for how long. Asks every connection thread,
+    /// and waits for each that is in the middle of something, for a second at most; one that does not come back from the
+    /// responder in that time has its connections left out.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        let (sender, lists) = crossbeam_channel::unbounded();
+        self.switchboard.list(&sender);
+        drop(sender);
+        let deadline = Instant::now() + LIST_TIMEOUT;
+        let mut connections = Vec::new();
+        while let Ok(list) = lists.recv_deadline(deadline) {
+            connections.extend(list);
+        }
+        // A connection knows that its job is away. Whether somebody is at it is known at the posts.
+        let answered: Vec<_> = self.posts.all().iter().filter_map(|post| post.look().assignment()).collect();
+        for connection in &mut connections {
+            let is_at_hand = answered.iter().any(|assignment| assignment.peer.id == connection.peer.id);
+            if connection.phase == Phase::Answering && !is_at_hand {
+                connection.phase = Phase::Queued;
+            }
+        }
+        connections
+    }
+
+    /// The workers: whom each is answering, and for how long; first of all those that do not come back.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let now = Instant::now();
+        let mut workers: Vec<_> = self.posts.all().iter().filter_map(|post| post.look().info(now)).collect();
+        workers.sort_by_key(|worker| !matches!(worker, WorkerInfo::Stuck { .. }));
+        workers
+    }
+
+    /// Cuts a client off. What it is still owed is lost. One that has left already is not missed.
+    pub fn kill(&self, client: ClientId) {
+        self.switchboard.kill(client);
+    }
+
+    /// Lets nobody in until [`resume`](Self::resume). Clients can still connect, as far as the system's backlog goes, and wait there.
+    pub fn pause(&self) {
+        self.acceptor.send(Order::Pause);
+    }
+
+    /// Lets clients in again.
+    pub fn resume(&self) {
+        self.acceptor.send(Order::Resume);
+    }
+
+    /// Says something to clients that have not asked.
+    #[must_use]
+    pub const fn push(&self) -> &Push {
+        &self.push
     }
 
     /// Stops. Nobody is let in any more; every complete line that has arrived is answered; clients read their replies and then
@@ -207,7 +347,7 @@ impl ServerHandle {
     }
 
     /// Waits for ever, since a server ends only by its handle.
-    fn wait(mut self) {
+    fn wait(self) {
         self.acceptor_thread.join();
     }
 
@@ -218,7 +358,7 @@ impl ServerHandle {
         // First the acceptor, so that its last clients come to the connection threads before the order to stop does.
         self.acceptor.send(Order::Stop);
         let acceptors_left = self.acceptor_thread.join_until(deadline + GRACE);
-        (self.stop_connections)(deadline);
+        self.switchboard.stop(deadline);
         let threads_left = acceptors_left + self.threads.join_until(deadline + GRACE);
         let stats = self.stats();
         let report = DrainReport {
@@ -226,9 +366,14 @@ impl ServerHandle {
             stats,
             replies: stats.replies - before.replies,
             discarded: stats.discarded - before.discarded,
-            overran: stats.overran - before.overran,
+            discarded_by: stats.discarded_by.since(&before.discarded_by),
+            overran: stats.closed_by[CloseReason::ByShutdownDeadline]
+                - before.closed_by[CloseReason::ByShutdownDeadline],
             threads_left,
         };
+        for (reason, lines) in report.discarded_by.iter() {
+            tracing::warn!(lines, %reason, "Lines were left without an answer.");
+        }
         let DrainReport { took, replies, discarded, overran, .. } = report;
         tracing::info!(?took, replies, discarded, overran, threads_left, "Server has stopped.");
         report

@@ -10,17 +10,29 @@ pub(crate) struct Key {
     generation: u32,
 }
 
-impl From<Key> for ClientId {
-    fn from(key: Key) -> Self {
-        Self(u64::from(key.generation) << 32 | u64::from(key.slot))
+/// How many bits of a client's name tell the slot; as many slots can a thread have.
+const SLOT_BITS: u32 = 22;
+
+/// How many bits of a client's name tell the thread; as many threads can there be.
+pub(crate) const THREAD_BITS: u32 = 10;
+
+impl Key {
+    /// The name of the client that a thread keeps under this key.
+    pub(crate) fn client_id(self, thread: usize) -> ClientId {
+        ClientId(u64::from(self.generation) << 32 | (thread as u64) << SLOT_BITS | u64::from(self.slot))
     }
 }
 
 impl From<ClientId> for Key {
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart as they were put together")]
+    #[expect(clippy::cast_possible_truncation, reason = "the parts are taken out as they were put in")]
     fn from(ClientId(id): ClientId) -> Self {
-        Self { slot: id as u32, generation: (id >> 32) as u32 }
+        Self { slot: id as u32 & ((1 << SLOT_BITS) - 1), generation: (id >> 32) as u32 }
     }
+}
+
+/// The thread that keeps a client of this name.
+pub(crate) const fn thread_of(ClientId(id): ClientId) -> usize {
+    (id >> SLOT_BITS) as usize & ((1 << THREAD_BITS) - 1)
 }
 
 /// A vector with holes, which are filled first. Memory: as many slots as were ever in use at the same time.
@@ -53,8 +65,13 @@ impl<T> Slots<T> {
             .vacant
             .last()
             .copied()
-            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("descriptors run out before 2^32 slots do"));
+            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("there are not so many slots"));
         Key { slot, generation: self.slots.get(slot as usize).map_or(0, |slot| slot.generation) }
+    }
+
+    /// Whether another slot can be had. There is room for far more than a process can have descriptors.
+    pub(crate) const fn has_room(&self) -> bool {
+        !self.vacant.is_empty() || self.slots.len() < 1 << SLOT_BITS
     }
 
     pub(crate) fn insert(&mut self, tenant: T) -> Key {
@@ -117,7 +134,8 @@ mod tests {
             let expected = slots.next_key();
             let key = slots.insert(round);
             assert_eq!(key, expected);
-            assert_eq!(Key::from(ClientId::from(key)), key);
+            assert_eq!(Key::from(key.client_id(1023)), key);
+            assert_eq!(thread_of(key.client_id(1023)), 1023);
             assert_eq!(slots.key_of(key.slot as usize), Some(key));
             slots.remove(key);
             assert!(slots.is_empty());

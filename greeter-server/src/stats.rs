@@ -1,39 +1,53 @@
 //! What the server counts.
 
+use std::ops::Index;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greeter_core::Account;
+use greeter_core::{Account, CloseReason};
 
-/// What a server has counted since it started.
+/// What a server has counted since it started, and how things stand.
 ///
 /// At rest, with no client connected, `lines = replies + discarded` and `accepted = closed`. The figures are read one by one while
 /// the server goes on, so in full flight they may be apart by what happened in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections that were accepted.
+    /// Connections that were accepted, those among them that were only told that there is no room.
     pub accepted: u64,
     /// Connections that were closed.
     pub closed: u64,
+    /// The same, by the reason.
+    pub closed_by: ByReason,
     /// Failed calls of accept(2): connections that were gone before they were here, and lacks of descriptors or memory.
     pub accept_errors: u64,
     /// Complete lines received.
     pub lines: u64,
     /// Lines whose replies were handed to the system.
     pub replies: u64,
-    /// Lines that got no reply: the connection broke, the responder closed it, or time was up at shutdown.
+    /// Lines that got no reply, since their connection ended first.
     pub discarded: u64,
-    /// Lines without an ending that clients left behind when they stopped sending.
+    /// The same, by the reason for which the connection ended.
+    pub discarded_by: ByReason,
+    /// Lines without an ending that clients left behind when they stopped sending or were sent away.
     pub unfinished: u64,
+    /// Lines whose reply was that everyone was [busy](greeter_core::Refusal::Busy), for as long as lines may wait.
+    pub busy: u64,
     /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
     pub faults: u64,
-    /// Connections that a shutdown cut off since its time was up.
-    pub overran: u64,
+    /// Lines that were [pushed](crate::Push) to a client.
+    pub pushed: u64,
     /// Bytes received, without those thrown away after our end of the stream.
     pub bytes_received: u64,
     /// Bytes handed to the system.
     pub bytes_sent: u64,
+
+    /// How many clients are being served now.
+    pub serving: u64,
+    /// How many bytes lines and replies occupy now, beyond what each connection may hold anyway.
+    pub buffer_bytes: u64,
+    /// How many workers are stuck in the responder now, beyond the time it has for an answer.
+    pub workers_stuck: u64,
 }
 
 impl Stats {
@@ -44,30 +58,69 @@ impl Stats {
     }
 }
 
+/// A count for each [`CloseReason`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByReason([u64; CloseReason::ALL.len()]);
+
+impl ByReason {
+    /// Those reasons whose count is not zero.
+    pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> {
+        CloseReason::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// What has been counted since `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let mut counts = self.0;
+        counts.iter_mut().zip(earlier.0).for_each(|(count, before)| *count -= before);
+        Self(counts)
+    }
+}
+
+impl Index<CloseReason> for ByReason {
+    type Output = u64;
+
+    fn index(&self, reason: CloseReason) -> &u64 {
+        &self.0[reason.index()]
+    }
+}
+
 /// What one thread counts. Only that thread writes, so that counting is a plain addition to memory that it has to itself;
 /// anybody may read. A cache line (and its neighbour, which processors like to fetch with it) apart from all others.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
-    pub(crate) accepted: Counter,
-    pub(crate) closed: Counter,
-    pub(crate) accept_errors: Counter,
     pub(crate) lines: Counter,
     pub(crate) replies: Counter,
-    pub(crate) discarded: Counter,
-    pub(crate) unfinished: Counter,
-    pub(crate) faults: Counter,
-    pub(crate) overran: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
+    pub(crate) accepted: Counter,
+    pub(crate) accept_errors: Counter,
+    pub(crate) unfinished: Counter,
+    pub(crate) busy: Counter,
+    pub(crate) faults: Counter,
+    pub(crate) pushed: Counter,
+    pub(crate) closed: [Counter; CloseReason::ALL.len()],
+    pub(crate) discarded: [Counter; CloseReason::ALL.len()],
 }
 
 impl Counters {
-    pub(crate) fn add(&self, account: &Account) {
+    /// Adds what happened on a connection that is ending for this reason, if it is.
+    pub(crate) fn add(&self, account: &Account, reason: Option<CloseReason>) {
         self.lines.add(account.lines.into());
         self.replies.add(account.replies.into());
-        self.discarded.add(account.discarded.into());
-        self.unfinished.add(account.unfinished.into());
+        if account.unfinished > 0 {
+            self.unfinished.add(account.unfinished.into());
+        }
+        if account.discarded > 0 {
+            let reason = reason.expect("nothing is discarded but at the end of a connection");
+            self.discarded[reason.index()].add(account.discarded.into());
+        }
     }
 }
 
@@ -88,18 +141,27 @@ impl Counter {
 /// Sums up over all threads.
 pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
     let sum = |of: fn(&Counters) -> &Counter| threads.iter().map(|counters| of(counters).get()).sum();
+    let by_reason = |of: fn(&Counters) -> &[Counter; CloseReason::ALL.len()]| {
+        ByReason(std::array::from_fn(|index| threads.iter().map(|counters| of(counters)[index].get()).sum()))
+    };
     // What ends is read before what begins, so that nothing seems to have ended that never began.
+    let closed_by = by_reason(|counters| &counters.closed);
+    let discarded_by = by_reason(|counters| &counters.discarded);
     Stats {
-        closed: sum(|counters| &counters.closed),
+        closed: closed_by.total(),
+        closed_by,
         accepted: sum(|counters| &counters.accepted),
         accept_errors: sum(|counters| &counters.accept_errors),
-        discarded: sum(|counters| &counters.discarded),
+        discarded: discarded_by.total(),
+        discarded_by,
+        busy: sum(|counters| &counters.busy),
         replies: sum(|counters| &counters.replies),
         lines: sum(|counters| &counters.lines),
         unfinished: sum(|counters| &counters.unfinished),
         faults: sum(|counters| &counters.faults),
-        overran: sum(|counters| &counters.overran),
+        pushed: sum(|counters| &counters.pushed),
         bytes_received: sum(|counters| &counters.bytes_received),
         bytes_sent: sum(|counters| &counters.bytes_sent),
+        ..Stats::default()
     }
 }

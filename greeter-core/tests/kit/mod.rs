@@ -1,11 +1,11 @@
 //! A driver with no socket and no clock: it plays a client's side of a connection and collects what comes back.
 #![allow(dead_code, reason = "each test file is a program of its own and uses its part of this")]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use greeter_core::{
-    Account, ClientId, CloseReason, Connection, Ending, Failure, Farewell, Greeter, Line, Peer, Refusal, Reply,
-    Responder, Slice,
+    Account, ClientId, CloseReason, Connection, Deadlines, Ending, Failure, Farewell, Greeter, Line, Peer, Refusal,
+    Reply, Responder, Slice, Terms,
 };
 
 pub(crate) const LINE_BYTES_MAX: u32 = 64;
@@ -51,7 +51,21 @@ impl Responder for Script {
 }
 
 pub(crate) fn connection<S>() -> Connection<S> {
-    Connection::new(ClientId(7), Peer::new(([192, 0, 2, 1], 4000).into()), LINE_BYTES_MAX)
+    Connection::new(peer(), &terms(), now())
+}
+
+pub(crate) fn peer() -> Peer {
+    Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into())
+}
+
+/// No deadline but that for lingering.
+pub(crate) fn terms() -> Terms {
+    Terms::new(LINE_BYTES_MAX, Deadlines::NONE, &Greeter)
+}
+
+/// For what does not depend on time.
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// Drives a connection until there is nothing more to do, with a socket that takes everything. Gives what was written.
@@ -59,9 +73,9 @@ pub(crate) fn drive<R: Responder>(connection: &mut Connection<R::Session>, respo
     let mut written = Vec::new();
     loop {
         written.extend_from_slice(connection.unsent());
-        connection.wrote(connection.unsent().len());
-        let Some(job) = connection.take_job() else { return written };
-        connection.answered(job.answer(responder, Slice::endless()));
+        connection.wrote(connection.unsent().len(), now());
+        let Some(job) = connection.take_job(now()) else { return written };
+        connection.answered(job.answer(responder, Slice::endless()), now());
     }
 }
 
@@ -73,7 +87,7 @@ pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator
         if !connection.wants_input() {
             break;
         }
-        connection.received(piece);
+        connection.received(piece, now());
         written.extend(drive(&mut connection, responder));
     }
     connection.peer_stopped();
@@ -102,7 +116,7 @@ pub(crate) fn check_script(input: &str, expected: &str) {
 /// Ends a connection as a driver would, and gives the farewell.
 pub(crate) fn end<S>(mut connection: Connection<S>) -> (CloseReason, Option<Farewell<S>>) {
     if connection.ending() == Ending::FinishSending {
-        connection.finished_sending(Instant::now() + Duration::from_secs(2));
+        connection.finished_sending(now());
         connection.peer_stopped();
     }
     let Ending::Close(reason) = connection.ending() else { panic!("{:?}", connection.ending()) };

@@ -1,0 +1,109 @@
+//! The terms on which clients are served: how long a line may be, how long each wait may last, and what is said when it lasts
+//! longer.
+
+use std::time::Duration;
+
+use crate::job::words_of;
+use crate::line::LineEnding;
+use crate::refusal::Refusal;
+use crate::responder::{CloseReason, Responder};
+
+/// What holds for every connection of a server.
+#[derive(Debug)]
+pub struct Terms {
+    /// The longest line that is taken, in bytes, without its ending.
+    pub(crate) line_bytes_max: u32,
+    pub(crate) deadlines: Deadlines,
+    /// What is said to a client that is sent away, by the reason.
+    notices: [Option<Notice>; CloseReason::ALL.len()],
+    /// What is said to a line that nobody was free to answer.
+    busy: Notice,
+}
+
+/// How long a connection may stay in each [`Phase`](crate::Phase) of waiting for the client. `None` is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Nothing is owed and no line has begun.
+    pub idle: Option<Duration>,
+    /// A line has begun and has not ended. More bytes of it renew nothing.
+    pub line: Option<Duration>,
+    /// Replies are to be sent, and the client takes none of them. Whatever it takes renews this.
+    pub write: Option<Duration>,
+    /// Our end of the stream was sent, and the client has not closed its own. Zero closes at once, which can destroy replies
+    /// that the client has not read yet.
+    pub linger: Duration,
+}
+
+/// One refusal in both line endings.
+#[derive(Debug)]
+struct Notice {
+    lf: Box<[u8]>,
+    crlf: Box<[u8]>,
+}
+
+impl Terms {
+    /// These terms, with refusals in the words of `responder`: its [`refuse`](Responder::refuse) is asked for each of them here,
+    /// once, so that whoever is sent away later is told even when no one is free to word it.
+    #[must_use]
+    pub fn new<R>(line_bytes_max: u32, deadlines: Deadlines, responder: &R) -> Self
+    where
+        R: Responder + ?Sized,
+    {
+        let word = |refusal: Refusal| {
+            let [lf, crlf] = [LineEnding::Lf, LineEnding::CrLf].map(|ending| words_of(responder, &refusal, ending));
+            Notice { lf, crlf }
+        };
+        let notices = CloseReason::ALL.map(|reason| reason.refusal(&deadlines).map(word));
+        Self { line_bytes_max, deadlines, notices, busy: word(Refusal::Busy) }
+    }
+
+    /// What is said to a client that is sent away for this reason. Nothing, where it could not read that.
+    pub(crate) fn notice(&self, reason: CloseReason, ending: LineEnding) -> &[u8] {
+        self.notices[reason.index()].as_ref().map_or(&[], |notice| notice.ending(ending))
+    }
+
+    pub(crate) fn busy(&self, ending: LineEnding) -> &[u8] {
+        self.busy.ending(ending)
+    }
+}
+
+impl Notice {
+    fn ending(&self, ending: LineEnding) -> &[u8] {
+        match ending {
+            LineEnding::Lf => &self.lf,
+            LineEnding::CrLf => &self.crlf,
+        }
+    }
+}
+
+impl Deadlines {
+    /// None but for lingering, which takes two seconds at most.
+    pub const NONE: Self = Self { idle: None, line: None, write: None, linger: Duration::from_secs(2) };
+}
+
+impl CloseReason {
+    /// How a client is told, if it is.
+    const fn refusal(self, deadlines: &Deadlines) -> Option<Refusal> {
+        match self {
+            Self::Idle => match deadlines.idle {
+                Some(within) => Some(Refusal::Idle { within }),
+                None => None,
+            },
+            Self::LineUnfinished => match deadlines.line {
+                Some(within) => Some(Refusal::LineUnfinished { within }),
+                None => None,
+            },
+            Self::NoReply => Some(Refusal::TimedOut),
+            Self::Overloaded => Some(Refusal::Overloaded),
+            Self::ServerFull => Some(Refusal::ServerFull),
+            Self::AddressFull => Some(Refusal::AddressFull),
+            Self::ByClient
+            | Self::ByResponder
+            | Self::ByHost
+            | Self::ByShutdown
+            | Self::ByShutdownDeadline
+            | Self::NotReading
+            | Self::Lost => None,
+        }
+    }
+}

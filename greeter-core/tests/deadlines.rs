@@ -1,0 +1,344 @@
+//! How long a client may keep a connection waiting, and what it is told. The test owns the clock.
+
+mod kit;
+
+use std::time::{Duration, Instant};
+
+use greeter_core::{
+    Account, CloseReason, Connection, Deadlines, Ending, Failure, Greeter, Line, Phase, Refusal, Reply, Responder,
+    Slice, Terms,
+};
+use kit::{Script, assert_lawful, drive, peer};
+
+const IDLE: Duration = Duration::from_secs(300);
+const LINE: Duration = Duration::from_secs(10);
+const WRITE: Duration = Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection, and the time it is.
+struct Scene<R: Responder> {
+    responder: R,
+    terms: Terms,
+    connection: Connection<R::Session>,
+    now: Instant,
+}
+
+impl Scene<Greeter> {
+    fn new() -> Self {
+        Self::with(Greeter)
+    }
+}
+
+impl<R: Responder> Scene<R> {
+    fn with(responder: R) -> Self {
+        let deadlines = Deadlines { idle: Some(IDLE), line: Some(LINE), write: Some(WRITE), linger: LINGER };
+        let terms = Terms::new(64, deadlines, &responder);
+        let now = Instant::now();
+        let mut scene = Self { connection: Connection::new(peer(), &terms, now), responder, terms, now };
+        scene.answer();
+        scene
+    }
+
+    /// Time goes by, and the driver wakes the connection when it asked for that.
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.connection.expired(self.now, &self.terms);
+    }
+
+    fn answer(&mut self) {
+        while let Some(job) = self.connection.take_job(self.now) {
+            self.connection.answered(job.answer(&self.responder, Slice::endless()), self.now);
+        }
+    }
+
+    /// Bytes arrive, are answered, and the replies are taken.
+    fn say(&mut self, bytes: &[u8]) -> String {
+        self.connection.received(bytes, self.now);
+        self.answer();
+        self.read()
+    }
+
+    fn read(&mut self) -> String {
+        let unsent = self.connection.unsent().to_vec();
+        self.connection.wrote(unsent.len(), self.now);
+        String::from_utf8_lossy(&unsent).into_owned()
+    }
+
+    #[track_caller]
+    fn assert_phase(&self, phase: Phase, left: Option<Duration>) {
+        assert_eq!(self.connection.phase(), phase);
+        assert_eq!(self.connection.deadline(&self.terms).map(|deadline| deadline - self.now), left);
+    }
+
+    /// The client was told this and is sent off in order.
+    #[track_caller]
+    fn assert_sent_away(mut self, told: &str, reason: CloseReason) {
+        assert_eq!(self.read(), told);
+        assert_eq!(self.connection.ending(), Ending::FinishSending);
+        self.connection.finished_sending(self.now);
+        self.assert_phase(Phase::Lingering, Some(LINGER));
+        self.wait(LINGER);
+        assert_eq!(self.connection.ending(), Ending::Close(reason));
+        assert_lawful(self.connection.take_account());
+    }
+}
+
+#[test]
+fn a_silent_client_is_idle_until_it_is_sent_away() {
+    let mut scene = Scene::new();
+    scene.assert_phase(Phase::Idle, Some(IDLE));
+    scene.wait(IDLE - Duration::from_millis(1));
+    scene.assert_phase(Phase::Idle, Some(Duration::from_millis(1)));
+    scene.wait(Duration::from_millis(1));
+    scene.assert_sent_away("error: idle for 300s\n", CloseReason::Idle);
+}
+
+#[test]
+fn whoever_says_something_now_and_then_is_never_sent_away() {
+    let mut scene = Scene::new();
+    for _ in 0..10 {
+        scene.wait(IDLE - Duration::from_secs(1));
+        assert_eq!(scene.say(b"Bob\n"), "Hello, Bob\n");
+        scene.assert_phase(Phase::Idle, Some(IDLE));
+    }
+}
+
+#[test]
+fn more_of_an_unfinished_line_renews_nothing() {
+    let mut scene = Scene::new();
+    scene.wait(Duration::from_secs(60));
+    for byte in b"123456789" {
+        assert_eq!(scene.say(&[*byte]), "");
+        scene.wait(Duration::from_secs(1));
+    }
+    scene.assert_phase(Phase::Reading, Some(Duration::from_secs(1)));
+    scene.wait(Duration::from_secs(1));
+    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineUnfinished);
+}
+
+#[test]
+fn a_refusal_ends_as_the_clients_lines_do() {
+    let mut scene = Scene::new();
+    scene.say(b"Bob\r\n");
+    scene.say(b"An");
+    scene.wait(LINE);
+    scene.assert_sent_away("error: line not finished within 10s\r\n", CloseReason::LineUnfinished);
+}
+
+#[test]
+fn each_line_has_its_own_time() {
+    let mut scene = Scene::new();
+    for _ in 0..5 {
+        scene.say(b"a line, and the next be");
+        scene.wait(LINE - Duration::from_secs(1));
+        assert!(!scene.say(b"gins\n").is_empty());
+    }
+    scene.say(b"one\nand a ha");
+    scene.assert_phase(Phase::Reading, Some(LINE));
+}
+
+#[test]
+fn a_line_that_is_too_long_and_never_ends_has_no_more_time() {
+    let mut scene = Scene::new();
+    for _ in 0..9 {
+        scene.say(&[b'A'; 1000]);
+        scene.wait(Duration::from_secs(1));
+    }
+    assert!(scene.connection.bytes_held() < 1000);
+    scene.wait(Duration::from_secs(1));
+    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineUnfinished);
+}
+
+#[test]
+fn while_the_responder_has_the_word_the_client_has_all_the_time_in_the_world() {
+    let mut scene = Scene::new();
+    scene.connection.received(b"Bob\nAn", scene.now);
+    scene.assert_phase(Phase::Queued, None);
+    let job = scene.connection.take_job(scene.now).unwrap();
+    scene.wait(2 * IDLE);
+    scene.assert_phase(Phase::Answering, None);
+    scene.connection.answered(job.answer(&Greeter, Slice::endless()), scene.now);
+    scene.assert_phase(Phase::Writing, Some(WRITE));
+    scene.read();
+    // The client could not have gone on with its line sooner: nobody read.
+    scene.assert_phase(Phase::Reading, Some(LINE));
+}
+
+#[test]
+fn whoever_takes_a_byte_now_and_then_is_not_cut_off_and_whoever_takes_none_is() {
+    let mut scene = Scene::new();
+    scene.connection.received(b"Bob\n", scene.now);
+    scene.answer();
+    for _ in 0..5 {
+        scene.wait(WRITE - Duration::from_secs(1));
+        scene.connection.wrote(1, scene.now);
+        scene.assert_phase(Phase::Writing, Some(WRITE));
+    }
+    scene.connection.wrote(0, scene.now);
+    scene.wait(WRITE);
+    assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::NotReading));
+    assert_eq!(scene.connection.take_account(), Account { lines: 1, replies: 0, discarded: 1, unfinished: 0 });
+}
+
+#[test]
+fn an_overdue_answer_is_refused_and_comes_home_to_nobody() {
+    let mut scene = Scene::with(Script);
+    scene.connection.received(b"slow\r\nnext\r\n", scene.now);
+    let job = scene.connection.take_job(scene.now).unwrap();
+    scene.now += Duration::from_secs(30);
+    scene.connection.give_up_on_job(&scene.terms, scene.now);
+    assert_eq!(scene.connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
+
+    let late = job.answer(&Script, Slice::endless()).into_farewell(CloseReason::NoReply);
+    assert!(late.is_some(), "the session is parted with by whoever has it");
+    scene.assert_sent_away("error: timed out\n", CloseReason::NoReply);
+}
+
+#[test]
+fn of_a_client_that_left_an_overdue_answer_needs_no_more_words() {
+    let mut scene = Scene::new();
+    scene.connection.received(b"slow\n", scene.now);
+    let _job = scene.connection.take_job(scene.now).unwrap();
+    scene.connection.abort(CloseReason::Lost);
+    scene.connection.give_up_on_job(&scene.terms, scene.now);
+    assert_eq!(scene.connection.unsent(), b"");
+    assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::Lost));
+    assert_lawful(scene.connection.take_account());
+    assert!(scene.connection.dissolve().is_none(), "whoever has the job has the session");
+}
+
+#[test]
+fn busy_is_a_reply_like_any_other() {
+    let mut scene = Scene::new();
+    scene.connection.received(b"a\r\nb\n", scene.now);
+    let job = scene.connection.take_job(scene.now).unwrap();
+    scene.connection.answered(job.refuse_all(&scene.terms), scene.now);
+    assert_eq!(scene.read(), "error: busy\r\nerror: busy\n");
+    assert_eq!(scene.say(b"c\n"), "Hello, c\n");
+    assert_lawful(scene.connection.take_account());
+}
+
+#[test]
+fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
+    let terms = Terms::new(64, Deadlines::NONE, &Greeter);
+    let now = Instant::now();
+    let mut connection = Connection::new(peer(), &terms, now);
+    let job = connection.take_job(now).unwrap();
+    connection.answered(job.refuse_all(&terms), now);
+    assert_eq!(drive(&mut connection, &Greeter), b"error: busy\n");
+    assert_eq!(connection.ending(), Ending::FinishSending);
+}
+
+#[test]
+fn whoever_is_turned_away_is_told_and_no_responder_hears_of_it() {
+    let scene = Scene::with(Script);
+    for (reason, told) in [
+        (CloseReason::ServerFull, "error: too many connections\n"),
+        (CloseReason::AddressFull, "error: too many connections from your address\n"),
+    ] {
+        let mut connection: Connection<Vec<String>> = Connection::turned_away(peer(), reason, &scene.terms, scene.now);
+        assert_eq!(connection.unsent(), told.as_bytes());
+        assert!(!connection.wants_answer());
+        connection.wrote(told.len(), scene.now);
+        assert_eq!(connection.ending(), Ending::FinishSending);
+        connection.finished_sending(scene.now);
+        connection.peer_stopped();
+        assert_eq!(connection.ending(), Ending::Close(reason));
+        assert!(connection.dissolve().is_none());
+    }
+}
+
+#[test]
+fn a_client_with_unsent_replies_cannot_be_told_anything() {
+    let mut scene = Scene::new();
+    scene.connection.received(b"Bob\n", scene.now);
+    scene.answer();
+    scene.connection.send_away(CloseReason::Overloaded, &scene.terms, scene.now);
+    assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::Overloaded));
+    assert_lawful(scene.connection.take_account());
+}
+
+/// Refuses in SMTP's way (RFC 5321, 4.2.1).
+struct Smtp;
+
+impl Responder for Smtp {
+    type Session = ();
+
+    fn connect(&self, _: &greeter_core::Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+        match refusal {
+            Refusal::Idle { .. } => reply.line(format_args!("421 {refusal}")),
+            _ => panic!("only that was thought of"),
+        }
+    }
+}
+
+#[test]
+fn refusals_are_in_the_responders_words_and_where_it_has_none_in_ours() {
+    let mut scene = Scene::with(Smtp);
+    scene.wait(IDLE);
+    scene.assert_sent_away("421 idle for 300s\n", CloseReason::Idle);
+
+    let mut scene = Scene::with(Smtp);
+    scene.say(b"unfin");
+    scene.wait(LINE);
+    scene.assert_sent_away("error: internal error\n", CloseReason::LineUnfinished);
+}
+
+const NEWS: Line<'_> = Line::literal("news");
+
+#[test]
+fn what_is_pushed_stands_between_replies_and_never_in_one() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.connection.push(NEWS, scene.now), 5);
+    scene.assert_phase(Phase::Writing, Some(WRITE));
+    assert_eq!(scene.read(), "news\n");
+
+    scene.connection.received(b"Bob\r\n", scene.now);
+    let job = scene.connection.take_job(scene.now).unwrap();
+    assert_eq!(scene.connection.push(NEWS, scene.now), 5);
+    assert_eq!(scene.connection.push(Line::literal(""), scene.now), 6);
+    assert_eq!(scene.connection.unsent(), b"");
+    scene.connection.answered(job.answer(&Greeter, Slice::endless()), scene.now);
+    assert_eq!(scene.connection.push(NEWS, scene.now), 11);
+    assert_eq!(scene.read(), "Hello, Bob\r\nnews\r\n\r\nnews\r\n");
+    scene.assert_phase(Phase::Idle, Some(IDLE));
+    assert_lawful(scene.connection.take_account());
+}
+
+#[test]
+fn talking_to_a_client_is_no_sign_of_life_of_it() {
+    let mut scene = Scene::new();
+    scene.wait(Duration::from_secs(200));
+    scene.connection.push(NEWS, scene.now);
+    assert_eq!(scene.read(), "news\n");
+    scene.assert_phase(Phase::Idle, Some(Duration::from_secs(100)));
+
+    scene.say(b"unfin");
+    scene.wait(Duration::from_secs(6));
+    scene.connection.push(NEWS, scene.now);
+    assert_eq!(scene.read(), "news\n");
+    scene.assert_phase(Phase::Reading, Some(Duration::from_secs(4)));
+}
+
+#[test]
+fn nobody_is_told_news_at_the_end() {
+    let mut scene = Scene::with(Script);
+    assert_eq!(scene.say(b"quit\n"), "bye\n");
+    scene.connection.push(NEWS, scene.now);
+    assert_eq!(scene.connection.unsent(), b"");
+
+    let mut scene = Scene::with(Script);
+    scene.connection.received(b"quit\n", scene.now);
+    let job = scene.connection.take_job(scene.now).unwrap();
+    scene.connection.push(NEWS, scene.now);
+    scene.connection.answered(job.answer(&Script, Slice::endless()), scene.now);
+    assert_eq!(scene.read(), "bye\n");
+}

@@ -1,0 +1,247 @@
+//! Who may come in: how many at a time, and how many from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use greeter_core::CloseReason;
+
+use crate::acceptor::Order;
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+
+/// How many clients may be on their way out at a time that were told at the door that there is no room. They take descriptors too,
+/// and stay until they have read why or [linger](greeter_core::Deadlines::linger) ends. Beyond these, clients wait in the backlog.
+pub(crate) const TURNED_AWAY_MAX: usize = 64;
+
+/// What happens to a client that comes when there are as many as there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is [told](greeter_core::Refusal::ServerFull), and the connection closes.
+    #[default]
+    Refuse,
+    /// It waits in the system's backlog until another has left, as if the network were slow.
+    Wait,
+}
+
+/// How many clients there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) connections_max: usize,
+    pub(crate) per_address_max: Option<usize>,
+    pub(crate) when_full: WhenFull,
+}
+
+impl Room {
+    pub(crate) const fn of(limits: &Limits) -> Self {
+        Self {
+            connections_max: limits.connections_max,
+            per_address_max: limits.connections_per_address_max,
+            when_full: limits.when_full,
+        }
+    }
+}
+
+/// The door. One for all threads of a server: the acceptor lets clients in by it, and each leaves by the same.
+#[derive(Debug)]
+pub(crate) struct Door {
+    room: Room,
+    census: Mutex<Census>,
+    acceptor: Mailbox<Order>,
+}
+
+#[derive(Debug, Default)]
+struct Census {
+    served: usize,
+    turned_away: usize,
+    /// Empty where there is no limit for an address. Nobody stands in it with zero.
+    by_address: HashMap<IpAddr, usize>,
+    /// The acceptor wants to know when somebody leaves.
+    acceptor_waits: bool,
+}
+
+/// What the door says to a client.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It is served.
+    Welcome(Admission),
+    /// It is told this, and goes.
+    Sorry(CloseReason, Admission),
+}
+
+/// A client's place. Whatever becomes of the client, dropping this makes room for another.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    door: Arc<Door>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Served { counted_for: Option<IpAddr> },
+    TurnedAway,
+}
+
+impl Door {
+    pub(crate) fn new(room: Room, acceptor: Mailbox<Order>) -> Self {
+        Self { room, census: Mutex::default(), acceptor }
+    }
+
+    /// Whether another client may be accepted, if only to be told that there is no room. If not, the acceptor is told when it may.
+    pub(crate) fn is_open(&self) -> bool {
+        let mut census = self.census();
+        let is_full = census.served >= self.room.connections_max;
+        let is_open = match self.room.when_full {
+            WhenFull::Wait => !is_full && census.turned_away < TURNED_AWAY_MAX,
+            WhenFull::Refuse => census.turned_away < TURNED_AWAY_MAX,
+        };
+        census.acceptor_waits = !is_open;
+        is_open
+    }
+
+    /// A client has come.
+    pub(crate) fn ask(self: &Arc<Self>, peer: SocketAddr) -> Answer {
+        let mut census = self.census();
+        if census.served >= self.room.connections_max {
+            return self.sorry(&mut census, CloseReason::ServerFull);
+        }
+        let counted_for = self.room.per_address_max.map(|_| household(peer.ip()));
+        if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
+            let living_there = census.by_address.entry(address).or_default();
+            if *living_there >= max {
+                return self.sorry(&mut census, CloseReason::AddressFull);
+            }
+            *living_there += 1;
+        }
+        census.served += 1;
+        Answer::Welcome(Admission { door: Arc::clone(self), kind: Kind::Served { counted_for } })
+    }
+
+    /// How many clients are served.
+    pub(crate) fn served(&self) -> usize {
+        self.census().served
+    }
+
+    fn sorry(self: &Arc<Self>, census: &mut Census, reason: CloseReason) -> Answer {
+        census.turned_away += 1;
+        Answer::Sorry(reason, Admission { door: Arc::clone(self), kind: Kind::TurnedAway })
+    }
+
+    /// Nothing that holds the lock can panic half-way, so there is nothing to mend.
+    fn census(&self) -> MutexGuard<'_, Census> {
+        self.census.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut census = self.door.census();
+        match self.kind {
+            Kind::Served { counted_for } => {
+                census.served -= 1;
+                if let Some(address) = counted_for
+                    && let Some(living_there) = census.by_address.get_mut(&address)
+                {
+                    *living_there -= 1;
+                    if *living_there == 0 {
+                        census.by_address.remove(&address);
+                    }
+                }
+            }
+            Kind::TurnedAway => census.turned_away -= 1,
+        }
+        let acceptor_waits = std::mem::take(&mut census.acceptor_waits);
+        drop(census);
+        if acceptor_waits {
+            self.door.acceptor.send(Order::LookAgain);
+        }
+    }
+}
+
+/// What counts as one address: of IPv6 the /64 network, since whoever has one of its addresses usually has them all
+/// (RFC 6177, RFC 7421), and an IPv4 address written as IPv6 is what it is.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::mailbox;
+
+    fn door(connections_max: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Door> {
+        let (acceptor, _, _) = mailbox().unwrap();
+        Arc::new(Door::new(Room { connections_max, per_address_max, when_full }, acceptor))
+    }
+
+    fn from(address: &str) -> SocketAddr {
+        SocketAddr::new(address.parse().unwrap(), 4000)
+    }
+
+    #[track_caller]
+    fn welcome(door: &Arc<Door>, address: &str) -> Admission {
+        match door.ask(from(address)) {
+            Answer::Welcome(admission) => admission,
+            sorry @ Answer::Sorry(..) => panic!("{sorry:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn sorry(door: &Arc<Door>, address: &str) -> (CloseReason, Admission) {
+        match door.ask(from(address)) {
+            Answer::Sorry(reason, admission) => (reason, admission),
+            Answer::Welcome(_) => panic!("there was room"),
+        }
+    }
+
+    #[test]
+    fn one_leaves_and_one_comes() {
+        let door = door(2, None, WhenFull::Refuse);
+        let ann = welcome(&door, "192.0.2.1");
+        let _bob = welcome(&door, "192.0.2.1");
+        assert_eq!(sorry(&door, "192.0.2.1").0, CloseReason::ServerFull);
+        drop(ann);
+        let _cid = welcome(&door, "192.0.2.1");
+        assert_eq!(sorry(&door, "192.0.2.1").0, CloseReason::ServerFull);
+        assert_eq!(door.served(), 2);
+    }
+
+    #[test]
+    fn an_address_has_its_share_and_others_have_theirs() {
+        let door = door(10, Some(1), WhenFull::Refuse);
+        let ann = welcome(&door, "2001:db8::1");
+        assert_eq!(sorry(&door, "2001:db8::2").0, CloseReason::AddressFull);
+        let _bob = welcome(&door, "2001:db8:0:1::1");
+        let _cid = welcome(&door, "::ffff:192.0.2.1");
+        assert_eq!(sorry(&door, "192.0.2.1").0, CloseReason::AddressFull);
+        drop(ann);
+        drop(welcome(&door, "2001:db8::3"));
+        assert_eq!(door.census().by_address.len(), 2);
+    }
+
+    #[test]
+    fn not_even_a_refusal_goes_without_bound() {
+        let door = door(0, None, WhenFull::Refuse);
+        let mut on_their_way_out: Vec<_> = (0..TURNED_AWAY_MAX).map(|_| sorry(&door, "192.0.2.1")).collect();
+        assert!(!door.is_open());
+        on_their_way_out.pop();
+        assert!(door.is_open());
+    }
+
+    #[test]
+    fn whoever_waits_at_the_door_is_told_of_room() {
+        let (acceptor, inbox, _poll) = mailbox().unwrap();
+        let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Wait };
+        let door = Arc::new(Door::new(room, acceptor));
+        assert!(door.is_open());
+        let ann = welcome(&door, "192.0.2.1");
+        assert!(!door.is_open());
+        drop(ann);
+        assert!(matches!(inbox.next_message(), Some(Order::LookAgain)));
+        drop(welcome(&door, "192.0.2.1"));
+        assert!(inbox.next_message().is_none(), "nobody asked to be told again");
+    }
+}

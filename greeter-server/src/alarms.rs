@@ -1,0 +1,105 @@
+//! When to look at which client again, since a deadline of its may have passed.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+/// The alarms of a connection thread: one at most for each slot.
+///
+/// A deadline moves with every request, nearly always to a later time, and is hardly ever reached. So an alarm is set anew only
+/// when it would ring too late. One that rings too early finds that out by asking the connection, and is set again for then. That
+/// makes a request cost one comparison, whatever the number of clients.
+#[derive(Debug)]
+pub(crate) struct Alarms {
+    epoch: Instant,
+    by_time: BTreeSet<(Tick, u32)>,
+}
+
+/// A time in milliseconds, rounded up: an alarm does not ring before its time. Eight bytes, in an `Option` too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(NonZeroU64);
+
+impl Alarms {
+    pub(crate) fn new() -> Self {
+        Self { epoch: Instant::now(), by_time: BTreeSet::new() }
+    }
+
+    /// Sees to it that the alarm of this slot rings at the deadline or before.
+    pub(crate) fn set(&mut self, slot: u32, alarm: &mut Option<Tick>, deadline: Instant) {
+        let due = self.tick(deadline);
+        if alarm.is_some_and(|alarm| alarm <= due) {
+            return;
+        }
+        self.cancel(slot, alarm);
+        self.by_time.insert((due, slot));
+        *alarm = Some(due);
+    }
+
+    pub(crate) fn cancel(&mut self, slot: u32, alarm: &mut Option<Tick>) {
+        if let Some(due) = alarm.take() {
+            self.by_time.remove(&(due, slot));
+        }
+    }
+
+    /// A slot whose alarm rings. It has none from now on.
+    pub(crate) fn next_ringing(&mut self, now: Instant) -> Option<u32> {
+        let &(due, slot) = self.by_time.first()?;
+        if self.time(due) > now {
+            return None;
+        }
+        self.by_time.pop_first();
+        Some(slot)
+    }
+
+    /// When the first of them rings.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(due, _)| self.time(*due))
+    }
+
+    pub(crate) fn tick(&self, time: Instant) -> Tick {
+        let millis = time.saturating_duration_since(self.epoch).as_nanos().div_ceil(1_000_000);
+        Tick(NonZeroU64::MIN.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+
+    pub(crate) fn time(&self, tick: Tick) -> Instant {
+        self.epoch + Duration::from_millis(tick.0.get() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rings(alarms: &mut Alarms, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| alarms.next_ringing(now)).collect()
+    }
+
+    #[test]
+    fn alarms_ring_in_their_order_and_not_before_their_time() {
+        let mut alarms = Alarms::new();
+        let start = alarms.epoch;
+        let at = |micros| start + Duration::from_micros(micros);
+        for (slot, micros) in [(0, 5_000), (1, 1_500), (2, 5_000)] {
+            alarms.set(slot, &mut None, at(micros));
+        }
+        assert_eq!(alarms.next(), Some(at(2_000)));
+        assert_eq!(rings(&mut alarms, at(1_999)), []);
+        assert_eq!(rings(&mut alarms, at(5_000)), [1, 0, 2]);
+        assert_eq!(alarms.next(), None);
+    }
+
+    #[test]
+    fn an_alarm_is_moved_only_to_an_earlier_time() {
+        let mut alarms = Alarms::new();
+        let start = alarms.epoch;
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut alarm = None;
+        alarms.set(7, &mut alarm, after(300));
+        alarms.set(7, &mut alarm, after(400));
+        assert_eq!(alarms.next(), Some(after(300)));
+        alarms.set(7, &mut alarm, after(10));
+        assert_eq!((alarms.next(), alarms.by_time.len()), (Some(after(10)), 1));
+        alarms.cancel(7, &mut alarm);
+        assert_eq!((alarms.next(), alarm), (None, None));
+    }
+}

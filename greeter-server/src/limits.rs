@@ -1,0 +1,99 @@
+//! What a server takes on, and how long it waits.
+
+use std::time::Duration;
+
+use greeter_core::Deadlines;
+
+use crate::admission::WhenFull;
+use crate::buffers::GRAIN;
+use crate::connection_thread::READ_BYTES;
+
+/// What one connection costs in memory beside its lines and replies, in bytes; measured below 350, and rounded up.
+const CONNECTION_BYTES: usize = 512;
+
+/// How many bytes a server takes on, of each kind, and how many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Clients served at a time.
+    pub connections_max: usize,
+    /// Clients served at a time from one address. None is no limit but that for all.
+    pub connections_per_address_max: Option<usize>,
+    /// What happens to a client that is one too many.
+    pub when_full: WhenFull,
+    /// The longest line that is taken, in bytes, without its ending.
+    pub line_bytes_max: usize,
+    /// How many bytes of replies are made before the client has taken those that were made before.
+    pub unsent_bytes_max: usize,
+    /// How many bytes the lines and replies of all clients may occupy together.
+    pub buffer_bytes_max: usize,
+}
+
+/// How long a server waits for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// For a line to end that has begun. More bytes of it renew nothing.
+    pub line: Option<Duration>,
+    /// For a client to begin a line, when nothing is owed to it.
+    pub idle: Option<Duration>,
+    /// For a client to take any of the replies it is owed.
+    pub write: Option<Duration>,
+    /// For the responder to answer. In the pool only: without one, nobody is left to notice.
+    pub reply: Option<Duration>,
+    /// For a worker to be free.
+    pub queue: Option<Duration>,
+    /// For a client to close its end of the connection once it was sent ours. Zero closes at once.
+    pub linger: Duration,
+}
+
+impl Limits {
+    pub(crate) const DEFAULT: Self = Self {
+        connections_max: 10_000,
+        connections_per_address_max: None,
+        when_full: WhenFull::Refuse,
+        line_bytes_max: 8 * 1024,
+        unsent_bytes_max: 64 * 1024,
+        buffer_bytes_max: 256 * 1024 * 1024,
+    };
+
+    /// How many bytes the lines and replies of one client may occupy: an unfinished line, a read behind it, and replies in memory
+    /// that grows by doubling.
+    pub(crate) const fn bytes_of_one_client(&self) -> usize {
+        READ_BYTES.saturating_add(self.line_bytes_max).saturating_add(self.unsent_bytes_max.saturating_mul(2))
+    }
+
+    /// How much memory a server occupies at the most, in bytes, beside what its responder takes, with so many threads that answer
+    /// and so many that read:
+    ///
+    /// *connections × (512 + 4,096) + buffers + reading threads × 64 KiB + answering threads × (64 KiB + 2 × unsent)*
+    ///
+    /// 512 bytes are what a connection costs that holds nothing, 4,096 what it may hold before that is counted; 64 KiB is one
+    /// read; and the replies that are being made are at most the limit for unsent ones, in memory that grows by doubling. One
+    /// thing is not in it: a single reply that is itself longer than that limit.
+    #[must_use]
+    pub const fn memory_bytes_max(&self, connection_threads: usize, workers: usize) -> usize {
+        let answering = if workers == 0 { connection_threads } else { workers };
+        (self.connections_max.saturating_mul(CONNECTION_BYTES + GRAIN))
+            .saturating_add(self.buffer_bytes_max)
+            .saturating_add(connection_threads * READ_BYTES)
+            .saturating_add(
+                answering.saturating_mul(READ_BYTES.saturating_add(self.unsent_bytes_max.saturating_mul(2))),
+            )
+    }
+}
+
+impl Timeouts {
+    pub(crate) const DEFAULT: Self = Self {
+        line: Some(Duration::from_secs(10)),
+        idle: Some(Duration::from_secs(5 * 60)),
+        write: Some(Duration::from_secs(30)),
+        reply: Some(Duration::from_secs(30)),
+        queue: Some(Duration::from_secs(5)),
+        linger: Duration::from_secs(2),
+    };
+
+    pub(crate) const fn deadlines(&self) -> Deadlines {
+        Deadlines { idle: self.idle, line: self.line, write: self.write, linger: self.linger }
+    }
+}

@@ -1,0 +1,74 @@
+//! What can be said to the connection threads by those who do not know the type of the sessions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use greeter_core::{ClientId, Phase};
+
+use crate::connection_thread::Mail;
+use crate::mailbox::Mailbox;
+use crate::slots::thread_of;
+
+/// The connection threads of one server.
+pub(crate) trait Switchboard: Send + Sync {
+    fn count(&self) -> usize;
+    fn stop(&self, deadline: Instant);
+    fn push(&self, to: ClientId, line: Box<[u8]>);
+    fn broadcast(&self, line: &Arc<[u8]>);
+    fn kill(&self, client: ClientId);
+    /// Each thread sends its list, unless it is busy for ever.
+    fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
+}
+
+/// One connection, as it was when it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// The client, by its name on this server and its address.
+    pub peer: greeter_core::Peer,
+    /// How long ago it was accepted.
+    pub age: Duration,
+    /// What it is doing.
+    pub phase: Phase,
+    /// For how long it has been at that; in [`Phase::Writing`], since the client last took something.
+    pub in_phase: Duration,
+    /// Complete lines received.
+    pub lines: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Bytes handed to the system.
+    pub bytes_sent: u64,
+    /// Memory that its lines and replies occupy, in bytes.
+    pub bytes_held: usize,
+}
+
+impl<S: Send + 'static> Switchboard for Vec<Mailbox<Mail<S>>> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn stop(&self, deadline: Instant) {
+        self.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline }));
+    }
+
+    fn push(&self, to: ClientId, line: Box<[u8]>) {
+        if let Some(mailbox) = self.get(thread_of(to)) {
+            mailbox.send(Mail::Push { to, line });
+        }
+    }
+
+    fn broadcast(&self, line: &Arc<[u8]>) {
+        self.iter().for_each(|mailbox| mailbox.send(Mail::Broadcast { line: Arc::clone(line) }));
+    }
+
+    fn kill(&self, client: ClientId) {
+        if let Some(mailbox) = self.get(thread_of(client)) {
+            mailbox.send(Mail::Kill(client));
+        }
+    }
+
+    fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) {
+        self.iter().for_each(|mailbox| mailbox.send(Mail::List { answer: answer.clone() }));
+    }
+}

@@ -1,0 +1,155 @@
+//! The watch over the workers: a responder that does not come back costs its own client, and nobody else.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use greeter_core::Responder;
+
+use crate::connection_thread::Mail;
+use crate::crew::Recruiter;
+use crate::pool::{Pool, Task};
+use crate::posts::{Assignment, Duty};
+use crate::slots::thread_of;
+
+/// How often the watch looks around: a fraction of the shortest timeout, but no more and no less often than this.
+const LOOKS_PER_TIMEOUT: u32 = 10;
+const LOOK_MIN: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(250);
+
+/// How many workers may be stuck for each that works: for so many a replacement is started. A responder that hangs for every
+/// client would otherwise fill the process with threads.
+const STUCK_PER_WORKER: usize = 4;
+
+/// One thread that does three things every now and then. It gives up on answers that are overdue: the client is told, and whoever
+/// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where
+/// nobody is left to take tasks, it refuses them.
+pub(crate) struct Watch<R: Responder> {
+    pool: Arc<Pool<R>>,
+    recruiter: Recruiter,
+    /// The way back into the queue. It is dropped with the watch, so that it keeps no worker waiting.
+    tasks: Sender<Task<R::Session>>,
+    /// Nothing comes here. It ends when the last connection thread does, and the watch with it.
+    connection_threads: Receiver<Infallible>,
+    /// A task that was taken out of the queue to see how long it has waited, and has not waited too long.
+    held: Option<Task<R::Session>>,
+    /// How many workers were started so far.
+    started: usize,
+}
+
+impl<R: Responder> Watch<R> {
+    pub(crate) fn new(
+        pool: Arc<Pool<R>>,
+        recruiter: Recruiter,
+        tasks: Sender<Task<R::Session>>,
+        connection_threads: Receiver<Infallible>,
+    ) -> Self {
+        let started = pool.limits.workers;
+        Self { pool, recruiter, tasks, connection_threads, held: None, started }
+    }
+
+    /// The thread's life, until the connection threads are gone.
+    pub(crate) fn run(mut self) {
+        let limits = self.pool.limits;
+        let Some(shortest) = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min() else { return };
+        let interval = (shortest / LOOKS_PER_TIMEOUT).clamp(LOOK_MIN, LOOK_MAX);
+        while let Err(RecvTimeoutError::Timeout) = self.connection_threads.recv_timeout(interval) {
+            let now = Instant::now();
+            self.give_up_on_the_overdue(now);
+            self.start_replacements();
+            self.look_after_the_queue(now);
+        }
+    }
+
+    fn give_up_on_the_overdue(&self, now: Instant) {
+        let Some(timeout) = self.pool.limits.reply_timeout else { return };
+        for post in self.pool.posts.all() {
+            if let Some(assignment) = post.give_up_after(timeout, now) {
+                let id = assignment.peer.id;
+                tracing::error!(peer = %assignment.peer.address, ?timeout, "Responder does not come back.");
+                self.pool.mailboxes[thread_of(id)].send(Mail::Overdue(id));
+            }
+        }
+    }
+
+    fn start_replacements(&mut self) {
+        let workers = self.pool.limits.workers;
+        let duties: Vec<_> = self.pool.posts.all().iter().map(|post| post.look()).collect();
+        let living = duties.iter().filter(|duty| !matches!(duty, Duty::Gone)).count();
+        let stuck = duties.iter().filter(|duty| matches!(duty, Duty::Overdue(_))).count();
+        let missing = workers.saturating_sub(living - stuck);
+        let room = (workers + workers * STUCK_PER_WORKER).saturating_sub(living);
+        for _ in 0..missing.min(room) {
+            let (pool, post) = (Arc::clone(&self.pool), self.pool.posts.add());
+            let name = format!("greeter-work-{}", self.started);
+            self.started += 1;
+            let life = {
+                let post = Arc::clone(&post);
+                move || pool.work(&post)
+            };
+            if let Err(error) = self.recruiter.start(name, life) {
+                post.leave();
+                tracing::error!(%error, "Cannot start a worker in the place of one that is stuck.");
+            }
+        }
+    }
+
+    /// Tasks that have waited too long are refused by the worker that takes them. While all workers are stuck, none does. Then the
+    /// watch looks at the first in the queue, and holds it until its time is over or somebody is free again.
+    fn look_after_the_queue(&mut self, now: Instant) {
+        let staff = self.staff(now);
+        let mut to_give_back = Vec::new();
+        while let Some(task) = self.held.take().or_else(|| self.next_task(staff)) {
+            match task {
+                Task::Answer { job, sent }
+                    if staff == Staff::NobodyLeft
+                        || staff == Staff::AllStuck && self.pool.has_waited_too_long(sent, now) =>
+                {
+                    let mailbox = &self.pool.mailboxes[thread_of(job.id())];
+                    mailbox.send(Mail::Refused(job.refuse_all(&self.pool.terms)));
+                }
+                Task::Answer { .. } if staff == Staff::AllStuck => {
+                    self.held = Some(task);
+                    break;
+                }
+                Task::Answer { .. } | Task::Farewell(_) => to_give_back.push(task),
+            }
+        }
+        for task in to_give_back {
+            self.tasks.send(task).expect("the watch itself can receive");
+        }
+    }
+
+    fn next_task(&self, staff: Staff) -> Option<Task<R::Session>> {
+        match staff {
+            Staff::AtWork => None,
+            Staff::AllStuck | Staff::NobodyLeft => self.pool.tasks.try_recv().ok(),
+        }
+    }
+
+    fn staff(&self, now: Instant) -> Staff {
+        let stuck_after = self.pool.limits.queue_timeout.unwrap_or(Duration::MAX);
+        let posts = self.pool.posts.all();
+        let staff = posts.iter().map(|post| match post.look() {
+            Duty::Free => Staff::AtWork,
+            Duty::Answering(Assignment { since, .. }) if now.saturating_duration_since(since) < stuck_after => {
+                Staff::AtWork
+            }
+            Duty::Answering(_) => Staff::AllStuck,
+            Duty::Overdue(_) | Duty::Gone => Staff::NobodyLeft,
+        });
+        staff.min().unwrap_or(Staff::NobodyLeft)
+    }
+}
+
+/// Who there is to take tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Staff {
+    /// At least one worker that is free or will be soon, for all one can tell.
+    AtWork,
+    /// Only workers that have been at one task for longer than a task may wait.
+    AllStuck,
+    /// Only workers that nobody waits for any more, and no more may be started.
+    NobodyLeft,
+}
