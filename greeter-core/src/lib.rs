@@ -37,6 +37,7 @@ mod reply;
 mod responder;
 mod slice;
 mod terms;
+pub mod testing;
 
 pub use connection::{Account, Connection, Ending, Phase};
 pub use greeter::Greeter;

@@ -77,6 +77,15 @@ impl Notice {
 }
 
 impl Deadlines {
+    /// What suits a server on an untrusted network: five minutes of silence, ten seconds for a line, thirty for a client to take
+    /// what it is owed, two for it to close its end.
+    pub const DEFAULT: Self = Self {
+        idle: Some(Duration::from_secs(5 * 60)),
+        line: Some(Duration::from_secs(10)),
+        write: Some(Duration::from_secs(30)),
+        linger: Duration::from_secs(2),
+    };
+
     /// None but for lingering, which takes two seconds at most.
     pub const NONE: Self = Self { idle: None, line: None, write: None, linger: Duration::from_secs(2) };
 }

@@ -44,6 +44,7 @@ mod server;
 mod slots;
 mod stats;
 mod switchboard;
+pub mod testing;
 mod watch;
 
 pub use admission::WhenFull;

@@ -85,12 +85,12 @@ impl Limits {
 
 impl Timeouts {
     pub(crate) const DEFAULT: Self = Self {
-        line: Some(Duration::from_secs(10)),
-        idle: Some(Duration::from_secs(5 * 60)),
-        write: Some(Duration::from_secs(30)),
+        line: Deadlines::DEFAULT.line,
+        idle: Deadlines::DEFAULT.idle,
+        write: Deadlines::DEFAULT.write,
         reply: Some(Duration::from_secs(30)),
         queue: Some(Duration::from_secs(5)),
-        linger: Duration::from_secs(2),
+        linger: Deadlines::DEFAULT.linger,
     };
 
     pub(crate) const fn deadlines(&self) -> Deadlines {

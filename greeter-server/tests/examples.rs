@@ -56,6 +56,27 @@ fn session_keeps_a_stack_for_each_client() {
 }
 
 #[test]
+fn chat_has_everyone_hear_what_anyone_says() {
+    let server = Example::start("chat", &[]);
+    let (mut ann, mut bob, mut cid) = (server.connect(), server.connect(), server.connect());
+    ann.expect("what is your name?\n").send("Ann\n").expect("welcome, Ann; here are: \n");
+    bob.expect("what is your name?\n").send("Ann\r\n").expect("error: that name is taken, or is none\r\n");
+    bob.send("Bob\r\n").expect("welcome, Bob; here are: Ann\r\n");
+    ann.expect("* Bob is here\n").send("hello, Bob\n");
+    // Each hears it in the line ending that they use themselves.
+    bob.expect("Ann: hello, Bob\r\n").send("hello, Ann\r\n");
+    ann.expect("Bob: hello, Ann\n");
+    cid.expect("what is your name?\n").send("Cid\n").expect("welcome, Cid; here are: Ann, Bob\n");
+    ann.expect("* Cid is here\n");
+    bob.expect("* Cid is here\r\n").send("/quit\r\n").expect_end();
+    drop(bob);
+    ann.expect("* Bob has left\n");
+    cid.expect("* Bob has left\n");
+    drop(cid);
+    ann.expect("* Cid has left\n");
+}
+
+#[test]
 fn tcp_table_answers_in_codes() {
     let server = Example::start("tcp_table", &[]);
     let mut postfix = server.connect();

@@ -1,0 +1,84 @@
+//! A chat room: whoever connects says a name, and from then on everyone hears what anyone says.
+//!
+//! It shows state that all clients share, and saying something to clients that have not asked.
+//!
+//! ```sh
+//! cargo run -p greeter-server --example chat    # or with an address behind: -- 127.0.0.1:7000
+//! telnet 127.0.0.1 8080                         # and again in other terminals; /quit leaves
+//! ```
+
+#![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use greeter_server::{ClientId, CloseReason, Failure, Line, Peer, Push, Refusal, Reply, Responder, Server};
+
+fn main() -> anyhow::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+    let server = Server::builder().responder_with(|push| Room { push, names: Mutex::default() }).bind(address)?;
+    println!("listening on {}", server.local_addr());
+    Ok(server.run()?)
+}
+
+struct Room {
+    push: Push,
+    /// Who is here. The lock is held while something is said, so that everyone hears the same in the same order.
+    names: Mutex<BTreeMap<ClientId, String>>,
+}
+
+/// One who has connected, and their name once they have said it.
+struct Guest {
+    id: ClientId,
+    name: Option<String>,
+}
+
+impl Responder for Room {
+    type Session = Guest;
+
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Guest, Failure> {
+        reply.line("what is your name?");
+        Ok(Guest { id: peer.id, name: None })
+    }
+
+    fn respond(&self, guest: &mut Guest, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        let text = line.to_str()?;
+        match &guest.name {
+            _ if text == "/quit" => reply.close(),
+            Some(name) => self.tell_others(&self.names(), guest.id, &format!("{name}: {text}"))?,
+            None => {
+                let mut names = self.names();
+                if text.is_empty() || text.contains(char::is_control) || names.values().any(|name| name == text) {
+                    return Err(Refusal::because("that name is taken, or is none").into());
+                }
+                let others: Vec<_> = names.values().map(String::as_str).collect();
+                reply.line(format_args!("welcome, {text}; here are: {}", others.join(", ")));
+                self.tell_others(&names, guest.id, &format!("* {text} is here"))?;
+                names.insert(guest.id, text.to_owned());
+                guest.name = Some(text.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn disconnect(&self, guest: Guest, _reason: CloseReason) {
+        let Some(name) = guest.name else { return };
+        let mut names = self.names();
+        names.remove(&guest.id);
+        // Those who do not hear of it, since too much is being said already, see it when they are not answered.
+        let _ = self.tell_others(&names, guest.id, &format!("* {name} has left"));
+    }
+}
+
+impl Room {
+    fn tell_others(&self, names: &BTreeMap<ClientId, String>, speaker: ClientId, text: &str) -> Result<(), Failure> {
+        for &listener in names.keys().filter(|&&listener| listener != speaker) {
+            self.push.line(listener, text)?;
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<ClientId, String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
