@@ -232,15 +232,15 @@ impl<S> Connection<S> {
         let AnsweredJob(mut job) = answered;
         if let Course::Over { .. } = self.course {
             job.forget();
-        } else if job.replies.hang_up {
+        } else if let Some(reason) = job.replies.hang_up {
             self.account.discarded += job.lines.discard_lines();
-            self.course = Course::Ending { reason: CloseReason::ByResponder, peer_stopped: self.has_peer_stopped() };
+            self.course = Course::Ending { reason, peer_stopped: self.has_peer_stopped() };
         }
         job.lines.settle();
         if let Some(aside) = &mut self.aside {
             aside.interrupted = None;
             let waiting = std::mem::take(&mut aside.waiting);
-            if !job.replies.hang_up {
+            if job.replies.hang_up.is_none() {
                 waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
             }
         }
@@ -340,7 +340,7 @@ impl<S> Connection<S> {
                 self.account.unfinished += u32::from(!peer_stopped && job.lines.has_unfinished_line());
                 self.account.discarded += job.lines.discard_all();
                 job.replies.bytes.extend_from_slice(terms.notice(reason, job.lines.latest_ending()));
-                job.replies.hang_up = true;
+                job.replies.hang_up = Some(reason);
                 self.course = Course::Ending { reason, peer_stopped };
                 self.since = now;
             }
@@ -534,7 +534,7 @@ impl<S> ClientJob<S> {
     /// Whether there is something to answer and nothing to send first.
     fn is_due(&self) -> bool {
         let has_work = self.session.is_none() || self.lines() > 0;
-        has_work && !self.replies.hang_up && self.replies.bytes.is_empty()
+        has_work && self.replies.hang_up.is_none() && self.replies.bytes.is_empty()
     }
 
     /// Throws away what was asked and what was answered, and tells how many lines that were.

@@ -73,7 +73,7 @@ impl<S> ClientJob<S> {
             peer,
             session: None,
             lines: LineBuffer::new(line_bytes_max),
-            replies: Replies { bytes: Vec::new(), hang_up: false },
+            replies: Replies { bytes: Vec::new(), hang_up: None },
             answered: 0,
             faults: None,
         }
@@ -128,14 +128,14 @@ impl<S> ClientJob<S> {
     #[must_use]
     pub fn refuse_all(mut self, terms: &Terms) -> AnsweredJob<S> {
         if self.session.is_none() {
-            self.replies.bytes.extend_from_slice(terms.busy(self.lines.latest_ending()));
-            self.replies.hang_up = true;
+            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, self.lines.latest_ending()));
+            self.replies.hang_up = Some(CloseReason::Busy);
         }
-        while !self.replies.hang_up
+        while self.replies.hang_up.is_none()
             && let Some(line) = self.lines.next_line()
         {
             self.answered += 1;
-            self.replies.bytes.extend_from_slice(terms.busy(line.ending));
+            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, line.ending));
         }
         AnsweredJob(self)
     }
@@ -146,10 +146,10 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
         C: FnMut() -> Duration,
     {
-        if self.session.is_none() && !self.replies.hang_up {
+        if self.session.is_none() && self.replies.hang_up.is_none() {
             self.connect(responder, mark);
         }
-        while self.lines() > 0 && !self.replies.hang_up {
+        while self.lines() > 0 && self.replies.hang_up.is_none() {
             self.answer_line(responder, mark);
             if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
                 return;
@@ -203,7 +203,9 @@ impl<S> ClientJob<S> {
         });
         self.refuse(responder, refusal, mark);
         // Without a session there is no going on.
-        self.replies.hang_up |= self.session.is_none();
+        if self.session.is_none() {
+            self.replies.hang_up = Some(CloseReason::ByResponder);
+        }
     }
 
     /// Refuses in the responder's words, or in ours where it cannot even do that.

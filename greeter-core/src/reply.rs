@@ -6,6 +6,7 @@ use std::fmt;
 use memchr::memchr;
 
 use crate::line::{LfInLine, Line, LineEnding};
+use crate::responder::CloseReason;
 use private::AppendTo;
 
 /// The reply to one line, as the responder writes it: no lines, one, or many.
@@ -25,8 +26,8 @@ pub struct Reply<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     pub(crate) bytes: Vec<u8>,
-    /// The connection is to be closed behind these bytes.
-    pub(crate) hang_up: bool,
+    /// The connection is to be closed behind these bytes, for this reason.
+    pub(crate) hang_up: Option<CloseReason>,
 }
 
 impl<'a> Reply<'a> {
@@ -64,7 +65,7 @@ impl<'a> Reply<'a> {
     /// Closes the connection once this reply has been delivered. Lines that the client sent behind this one are not answered. It
     /// stays said, even if the responder fails afterwards and what else it said is taken back.
     pub const fn close(&mut self) {
-        self.replies.hang_up = true;
+        self.replies.hang_up = Some(CloseReason::ByResponder);
     }
 }
 

@@ -159,6 +159,9 @@ pub enum CloseReason {
     /// The responder did not come back with an answer in time. It is told so when it does.
     #[error("the responder did not answer in time")]
     NoReply,
+    /// Nobody was free to welcome the client. No responder is told of this one.
+    #[error("everyone was busy when it came")]
+    Busy,
     /// The server had no room for what this client made it hold.
     #[error("the server had no room for its lines and replies")]
     Overloaded,
@@ -178,7 +181,7 @@ impl CloseReason {
     }
 
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ByClient,
         Self::ByResponder,
         Self::ByHost,
@@ -189,6 +192,7 @@ impl CloseReason {
         Self::LineUnfinished,
         Self::NotReading,
         Self::NoReply,
+        Self::Busy,
         Self::Overloaded,
         Self::ServerFull,
         Self::AddressFull,

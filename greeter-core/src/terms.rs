@@ -16,8 +16,6 @@ pub struct Terms {
     pub(crate) deadlines: Deadlines,
     /// What is said to a client that is sent away, by the reason.
     notices: [Option<Notice>; CloseReason::ALL.len()],
-    /// What is said to a line that nobody was free to answer.
-    busy: Notice,
 }
 
 /// How long a connection may stay in each [`Phase`](crate::Phase) of waiting for the client. `None` is for ever.
@@ -54,16 +52,12 @@ impl Terms {
             Notice { lf, crlf }
         };
         let notices = CloseReason::ALL.map(|reason| reason.refusal(&deadlines).map(word));
-        Self { line_bytes_max, deadlines, notices, busy: word(Refusal::Busy) }
+        Self { line_bytes_max, deadlines, notices }
     }
 
     /// What is said to a client that is sent away for this reason. Nothing, where it could not read that.
     pub(crate) fn notice(&self, reason: CloseReason, ending: LineEnding) -> &[u8] {
         self.notices[reason.index()].as_ref().map_or(&[], |notice| notice.ending(ending))
-    }
-
-    pub(crate) fn busy(&self, ending: LineEnding) -> &[u8] {
-        self.busy.ending(ending)
     }
 }
 
@@ -103,6 +97,7 @@ impl CloseReason {
                 None => None,
             },
             Self::NoReply => Some(Refusal::TimedOut),
+            Self::Busy => Some(Refusal::Busy),
             Self::Overloaded => Some(Refusal::Overloaded),
             Self::ServerFull => Some(Refusal::ServerFull),
             Self::AddressFull => Some(Refusal::AddressFull),

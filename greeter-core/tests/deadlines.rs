@@ -226,7 +226,7 @@ fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
     let job = connection.take_job(now).unwrap();
     connection.answered(job.refuse_all(&terms), now);
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\n");
-    assert_eq!(connection.ending(), Ending::FinishSending);
+    assert_eq!((connection.ending(), connection.reason()), (Ending::FinishSending, Some(CloseReason::Busy)));
 }
 
 #[test]
