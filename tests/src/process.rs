@@ -66,6 +66,13 @@ impl ServerProcess {
         Self::start_command(command)
     }
 
+    /// Starts `greeter-server` with just these arguments, and its log going there.
+    pub fn start_logging_to(log: impl Into<Stdio>, arguments: &[&str]) -> Self {
+        let mut command = Command::new(greeter_server());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        Self::await_listeners(command.spawn().expect("a server can be started"), None, 1)
+    }
+
     /// Starts a server that says `listening on ADDRESS` once it does.
     ///
     /// # Panics
@@ -89,6 +96,10 @@ impl ServerProcess {
             stderr.read_to_end(&mut text).expect("a log can be read");
             String::from_utf8(text).expect("a log is text")
         });
+        Self::await_listeners(child, Some(log), listeners)
+    }
+
+    fn await_listeners(mut child: Child, log: Option<JoinHandle<String>>, listeners: usize) -> Self {
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let mut addresses = Vec::new();
         while addresses.len() < listeners {
@@ -96,10 +107,10 @@ impl ServerProcess {
             stdout.read_line(&mut line).expect("a server's output can be read");
             match line.trim_end().strip_prefix("listening on ").and_then(|address| address.parse().ok()) {
                 Some(address) => addresses.push(address),
-                None => panic!("the server said {line:?}; its log: {}", log.join().expect("the log is read")),
+                None => panic!("the server said {line:?}; its log: {:?}", log.map(JoinHandle::join)),
             }
         }
-        Self { child, addresses, log: Some(log) }
+        Self { child, addresses, log }
     }
 
     /// Where it listens.
@@ -128,7 +139,13 @@ impl ServerProcess {
         prlimit(Some(pid(&self.child)), Resource::Nofile, limit).expect("a limit may be lowered");
     }
 
-    /// Waits for its end, and gives what it logged.
+    /// Allows it files that are so long and no longer.
+    pub fn limit_file_bytes(&self, most: Option<u64>) {
+        prlimit(Some(pid(&self.child)), Resource::Fsize, Rlimit { current: most, maximum: None })
+            .expect("it is our own");
+    }
+
+    /// Waits for its end, and gives what it logged to us.
     ///
     /// # Panics
     ///
