@@ -5,7 +5,9 @@
 #[cfg(not(unix))]
 compile_error!("the binary is for Unix; a program that embeds the library leaves out the feature `cli`");
 
-use std::io::{self, IsTerminal, Read, Write};
+mod log;
+
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use bytesize::ByteSize;
 use greeter_server::{BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, ServerHandle, WhenFull};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tracing_subscriber::filter::LevelFilter;
+use tracing::level_filters::LevelFilter;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -117,6 +119,10 @@ struct Options {
     /// what to log: off, error, warn, info or debug (default: info)
     #[argh(option, arg_name = "level", default = "LevelFilter::INFO", from_str_fn(level))]
     log: LevelFilter,
+
+    /// what the log looks like: text, or json for an object in each line (default: text)
+    #[argh(option, arg_name = "format", default = "log::Format::Text", from_str_fn(format))]
+    log_format: log::Format,
 }
 
 fn main() -> ExitCode {
@@ -124,15 +130,21 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(exit) => return exit.print(),
     };
-    start_log(options.log);
+    let log = match log::start(options.log, options.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: cannot start the log: {error}");
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
     let server = match build(&options) {
         Ok(server) => server,
-        Err(error) => return fail(&error, USAGE),
+        Err(error) => return fail(&log, &error, USAGE),
     };
     match serve(server, options.drain) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
-        Err(error) => fail(&error, NOT_STARTED),
+        Err(error) => fail(&log, &error, NOT_STARTED),
     }
 }
 
@@ -226,18 +238,6 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn start_log(level: LevelFilter) {
-    let is_colourful = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(is_colourful)
-        .with_target(false)
-        .with_max_level(level)
-        // A log that cannot be written must not stop the server: the default is to say so on stderr, which panics.
-        .log_internal_errors(false)
-        .init();
-}
-
 fn in_words_of_options(error: BuildError) -> anyhow::Error {
     let BuildError::Invalid(problems) = error else { return error.into() };
     let in_words = problems.iter().map(|problem| match problem {
@@ -252,8 +252,8 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
     anyhow::anyhow!(in_words.collect::<Vec<_>>().join("; "))
 }
 
-fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+fn fail(log: &log::Writer, error: &anyhow::Error, code: u8) -> ExitCode {
+    log.say(&format!("error: {error:#}"));
     ExitCode::from(code)
 }
 
@@ -293,5 +293,13 @@ fn level(text: &str) -> Result<LevelFilter, String> {
         "info" => Ok(LevelFilter::INFO),
         "debug" => Ok(LevelFilter::DEBUG),
         _ => Err("use off, error, warn, info or debug".to_owned()),
+    }
+}
+
+fn format(text: &str) -> Result<log::Format, String> {
+    match text {
+        "text" => Ok(log::Format::Text),
+        "json" => Ok(log::Format::Json),
+        _ => Err("use text or json".to_owned()),
     }
 }

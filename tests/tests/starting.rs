@@ -125,17 +125,3 @@ fn the_log_says_what_the_articles_program_says() {
     let places: Vec<_> = events.map(|event| log.find(event).unwrap_or_else(|| panic!("no {event} in {log}"))).into();
     assert!(places.is_sorted(), "{log}");
 }
-
-#[test]
-fn a_closed_log_does_not_stop_the_server() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" --listen 127.0.0.1:0 2>&-"]).arg(greeter_server());
-    let server = ServerProcess::start_command(command);
-    for _ in 0..10 {
-        assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
-    }
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" --listen 127.0.0.1:0 2>/dev/full"]).arg(greeter_server());
-    let server = ServerProcess::start_command(command);
-    assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
-}

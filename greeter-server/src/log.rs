@@ -1,0 +1,110 @@
+//! The log: events of the library and of this binary become lines on stderr, and nothing that happens to stderr happens to
+//! the server.
+//!
+//! An event passes [`limit`], which counts what comes too often, becomes a [`line`], and waits in a bounded queue for
+//! [`writer`], the only thread that touches stderr. Whoever logs never waits. Every event is shown, or counted as
+//! `suppressed` or as `lost` in a line that says so.
+//!
+//! This stands in for a `tracing` subscriber from elsewhere, since what those do beyond it is spans, which are not used here.
+
+mod limit;
+mod line;
+mod writer;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal};
+use std::panic;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use self::limit::{Admission, Limits};
+pub(crate) use self::line::Format;
+use self::line::{Line, message};
+use self::writer::Queue;
+pub(crate) use self::writer::Writer;
+
+/// Starts the log of this process. What waits to be written when the [`Writer`] is dropped still is, within a second.
+pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Writer> {
+    let is_colourful = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let format = if is_colourful { format.coloured() } else { format };
+    let limits = Arc::new(Limits::default());
+    let writer = Writer::start(&io::stderr(), format, Arc::clone(&limits))?;
+    let log = Log { level, format, limits, queue: writer.queue() };
+    tracing::subscriber::set_global_default(log).map_err(io::Error::other)?;
+    // Without a log, Rust's own way to report a panic is better than none.
+    if level != LevelFilter::OFF {
+        log_panics();
+    }
+    Ok(writer)
+}
+
+/// What events go through.
+struct Log {
+    level: LevelFilter,
+    format: Format,
+    limits: Arc<Limits>,
+    queue: Queue,
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= self.level
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        match self.limits.admit(event.metadata(), message(event), Instant::now()) {
+            Admission::Shown { before } => {
+                if let Some(suppressed) = before {
+                    self.queue.send(suppressed.line(self.format), suppressed.count);
+                }
+                let mut line = Line::begin(self.format, *event.metadata().level());
+                event.record(&mut line);
+                self.queue.send(line.finish(), 1);
+            }
+            Admission::Suppressed => {}
+        }
+    }
+
+    // Spans are not enabled, so that none of these is called.
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Makes panics events, too: Rust's own report goes to stderr as it is, and waits there.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+        let thread = thread::current();
+        let at = panic.location().map(tracing::field::display);
+        tracing::error!(thread = %thread.name().unwrap_or("unnamed"), at, error = %text, "Panicked.");
+        // Taken when RUST_BACKTRACE asks for it.
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            trace.to_string().lines().for_each(|line| tracing::error!("{line}"));
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests;

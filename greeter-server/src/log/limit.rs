@@ -1,0 +1,186 @@
+//! How often one kind of event is shown: so often in a second, and then a number.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::{Level, Metadata};
+
+use super::line::{Format, Line};
+
+/// How many events of one kind are shown in one [`PERIOD`]. More, nobody can read; and the three kinds that clients can
+/// cause at will, being let in or turned away and leaving, together stay below what journald takes from a service before it
+/// drops lines by itself, which is 333 a second.
+pub(super) const SHOWN_MAX: u32 = 100;
+
+/// A kind's time begins with an event of that kind.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The kinds of events that came within the last [`PERIOD`], and those that came in the one before and were too many.
+#[derive(Debug, Default)]
+pub(super) struct Limits(Mutex<HashMap<Identifier, Kind>>);
+
+/// What the same statement in the source has to say.
+#[derive(Debug)]
+struct Kind {
+    ends: Instant,
+    shown: u32,
+    suppressed: Suppressed,
+}
+
+/// Events that are not shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Suppressed {
+    pub(super) level: Level,
+    /// That of the first of their kind.
+    pub(super) message: String,
+    pub(super) count: u64,
+}
+
+/// What becomes of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is shown, after the number of those before it that were not.
+    Shown { before: Option<Suppressed> },
+    /// It has been counted.
+    Suppressed,
+}
+
+impl Limits {
+    /// Decides about an event that happens now.
+    pub(super) fn admit(&self, metadata: &Metadata<'_>, message: String, now: Instant) -> Admission {
+        let mut kinds = self.lock();
+        let begun = || Kind::begin(*metadata.level(), message, now);
+        let kind = match kinds.get_mut(&metadata.callsite()) {
+            Some(kind) if now < kind.ends => kind,
+            Some(kind) => {
+                let ended = std::mem::replace(kind, begun());
+                return Admission::Shown { before: ended.suppressed.if_any() };
+            }
+            None => {
+                kinds.insert(metadata.callsite(), begun());
+                return Admission::Shown { before: None };
+            }
+        };
+        if kind.shown < SHOWN_MAX {
+            kind.shown += 1;
+            return Admission::Shown { before: None };
+        }
+        kind.suppressed.count += 1;
+        Admission::Suppressed
+    }
+
+    /// Forgets the kinds whose time has ended, and tells what was suppressed of them.
+    pub(super) fn end(&self, now: Instant) -> Vec<Suppressed> {
+        let mut kinds = self.lock();
+        let ended = kinds.extract_if(|_, kind| kind.ends <= now);
+        ended.filter_map(|(_, kind)| kind.suppressed.if_any()).collect()
+    }
+
+    /// Forgets all kinds, and tells what was suppressed of them.
+    pub(super) fn end_all(&self) -> Vec<Suppressed> {
+        self.lock().drain().filter_map(|(_, kind)| kind.suppressed.if_any()).collect()
+    }
+
+    /// When there may be something to tell.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.lock().values().map(|kind| kind.ends).min()
+    }
+
+    /// Nothing that could panic runs while it is locked.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Kind>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kind {
+    /// With its first event, which is shown.
+    fn begin(level: Level, message: String, now: Instant) -> Self {
+        Self { ends: now + PERIOD, shown: 1, suppressed: Suppressed { level, message, count: 0 } }
+    }
+}
+
+impl Suppressed {
+    fn if_any(self) -> Option<Self> {
+        (self.count > 0).then_some(self)
+    }
+
+    /// As it stands in the log.
+    pub(super) fn line(&self, format: Format) -> String {
+        let mut line = Line::begin(format, self.level);
+        line.text("message", format_args!("{}", self.message));
+        line.number("suppressed", self.count);
+        line.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::callsite::Callsite;
+    use tracing::field::FieldSet;
+    use tracing::metadata::Kind as EventKind;
+    use tracing::subscriber::Interest;
+
+    use super::*;
+
+    /// A statement that logs.
+    struct Statement(Level);
+
+    impl Callsite for Statement {
+        fn set_interest(&self, _: Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            unreachable!("it is not registered")
+        }
+    }
+
+    fn metadata(statement: &'static Statement) -> Metadata<'static> {
+        let fields = FieldSet::new(&[], Identifier(statement));
+        Metadata::new("event", "here", statement.0, None, None, None, fields, EventKind::EVENT)
+    }
+
+    static COMES: Statement = Statement(Level::INFO);
+    static FAILS: Statement = Statement(Level::ERROR);
+    const SHOWN: Admission = Admission::Shown { before: None };
+
+    fn suppressed(count: u64) -> Suppressed {
+        Suppressed { level: Level::INFO, message: "first".to_owned(), count }
+    }
+
+    #[test]
+    fn each_kind_is_shown_so_often_in_each_second() {
+        let (limits, start) = (Limits::default(), Instant::now());
+        let admit = |statement, message: &str, now| limits.admit(&metadata(statement), message.to_owned(), now);
+        assert_eq!(admit(&COMES, "first", start), SHOWN);
+        let late = start + PERIOD - Duration::from_nanos(1);
+        for _ in 1..SHOWN_MAX {
+            assert_eq!(admit(&COMES, "more", late), SHOWN);
+        }
+        for _ in 0..7 {
+            assert_eq!(admit(&COMES, "too many", late), Admission::Suppressed);
+        }
+        assert_eq!(admit(&FAILS, "another kind", late), SHOWN);
+        assert_eq!(limits.end(late), []);
+        assert_eq!(limits.next_end(), Some(start + PERIOD));
+
+        // An event in the next second tells, and is the first of that.
+        assert_eq!(admit(&COMES, "first", start + PERIOD), Admission::Shown { before: Some(suppressed(7)) });
+        for _ in 1..SHOWN_MAX {
+            assert_eq!(admit(&COMES, "more", start + PERIOD), SHOWN);
+        }
+        assert_eq!(admit(&COMES, "too many", start + PERIOD), Admission::Suppressed);
+
+        // So does the end of that second, once.
+        assert_eq!(limits.end(start + 2 * PERIOD), [suppressed(1)]);
+        assert_eq!(limits.end_all(), []);
+        assert_eq!(limits.next_end(), None);
+    }
+
+    #[test]
+    fn the_end_tells_what_has_not_been_told() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        (0..=SHOWN_MAX).for_each(|_| drop(limits.admit(&metadata(&COMES), "first".to_owned(), now)));
+        assert_eq!(limits.end_all(), [suppressed(1)]);
+    }
+}

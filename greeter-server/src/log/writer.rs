@@ -1,0 +1,238 @@
+//! The thread that writes lines, and the queue before it. It may wait for stderr as long as it likes: nobody waits for it,
+//! but for the end of the program, which does so for [`FLUSH`].
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::mem;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased};
+use rustix::event::{PollFd, PollFlags, poll};
+use tracing::Level;
+
+use super::limit::Limits;
+use super::line::{Format, Line};
+
+/// How many lines may wait: about 1 MiB, or ten seconds of clients that come and go faster than is shown.
+pub(super) const QUEUE_LINES: usize = 2048;
+
+/// How long the end of the program waits for what is still to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// How long the writer waits before it says again how much was lost.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The thread that writes. When this is dropped, it writes what waits and ends, if it can within [`FLUSH`].
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Queue,
+    end: Option<Sender<Infallible>>,
+    ended: Receiver<Infallible>,
+}
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    lines: Sender<QueuedLine>,
+    /// How many events found the queue full since the last that did not.
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct QueuedLine {
+    text: String,
+    /// How many events are lost when the line is.
+    events: u64,
+    /// How many were between this line and the one before it.
+    lost_before: u64,
+}
+
+impl Writer {
+    /// Starts the thread that writes to `output`, not through Rust's own handle: that has a lock, which whoever waits for
+    /// the output holds meanwhile, and takes a closed one for one that is written to.
+    pub(super) fn start(output: &impl AsFd, format: Format, limits: Arc<Limits>) -> io::Result<Self> {
+        let output = File::from(output.as_fd().try_clone_to_owned()?);
+        let (lines, queued) = bounded(QUEUE_LINES);
+        let (end, told_to_end) = bounded(0);
+        let (is_running, ended) = bounded(0);
+        let lost = Arc::new(AtomicU64::new(0));
+        let output = Output { file: output, is_torn: false };
+        let loss = Loss { full: Arc::clone(&lost), events: 0, next_notice: None };
+        let work = Work { queued, output, format, limits, loss };
+        thread::Builder::new().name("log".to_owned()).spawn(move || {
+            work.run(&told_to_end);
+            drop::<Sender<Infallible>>(is_running);
+        })?;
+        Ok(Self { queue: Queue { lines, lost }, end: Some(end), ended })
+    }
+
+    /// Writes a line that is no event, after all events so far.
+    pub(crate) fn say(&self, line: &str) {
+        self.queue.send(format!("{line}\n"), 0);
+    }
+
+    pub(super) fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end = None;
+        // There is nothing to receive: that is how the end shows.
+        let _ = self.ended.recv_timeout(FLUSH);
+    }
+}
+
+impl Queue {
+    /// Has a line written that stands for so many events, or counts them as lost. Never waits.
+    pub(super) fn send(&self, text: String, events: u64) {
+        let lost_before = self.lost.swap(0, Ordering::Relaxed);
+        if self.lines.try_send(QueuedLine { text, events, lost_before }).is_err() {
+            self.lost.fetch_add(lost_before + events, Ordering::Relaxed);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+/// What the thread does.
+struct Work {
+    queued: Receiver<QueuedLine>,
+    output: Output,
+    format: Format,
+    limits: Arc<Limits>,
+    loss: Loss,
+}
+
+/// What was lost and has not been told yet.
+struct Loss {
+    /// Where those count who find the queue full.
+    full: Arc<AtomicU64>,
+    events: u64,
+    /// When it may be told; none if it never was.
+    next_notice: Option<Instant>,
+}
+
+impl Work {
+    fn run(mut self, told_to_end: &Receiver<Infallible>) {
+        loop {
+            // A number of what was suppressed comes after what was shown, so only when nothing waits.
+            let idle = self.next_tick().map_or_else(never, at);
+            select_biased! {
+                recv(told_to_end) -> _ => break,
+                recv(self.queued) -> line => match line {
+                    Ok(line) => self.write(&line),
+                    Err(_) => break,
+                },
+                recv(idle) -> _ => self.tick(Instant::now()),
+            }
+        }
+        self.finish();
+    }
+
+    /// When there will be something to say even if nothing happens. A kind of event, or a loss, from which that follows is
+    /// there before the line is that wakes this thread.
+    fn next_tick(&self) -> Option<Instant> {
+        let notice = self.loss.is_any().then(|| self.loss.next_notice.unwrap_or_else(Instant::now));
+        self.limits.next_end().into_iter().chain(notice).min()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.loss.events += self.loss.full.swap(0, Ordering::Relaxed);
+        self.tell_loss(now);
+        for suppressed in self.limits.end(now) {
+            self.put(&suppressed.line(self.format), suppressed.count);
+        }
+    }
+
+    fn write(&mut self, line: &QueuedLine) {
+        self.loss.events += line.lost_before;
+        self.tell_loss(Instant::now());
+        self.put(&line.text, line.events);
+    }
+
+    /// All that is left, and then the account of the rest.
+    fn finish(mut self) {
+        let queued = self.queued.clone();
+        queued.try_iter().take(QUEUE_LINES).for_each(|line| self.write(&line));
+        for suppressed in self.limits.end_all() {
+            self.put(&suppressed.line(self.format), suppressed.count);
+        }
+        self.loss.next_notice = None;
+        self.tick(Instant::now());
+    }
+
+    fn put(&mut self, line: &str, events: u64) {
+        if self.output.write(line).is_err() {
+            self.loss.events += events;
+        }
+    }
+
+    /// Says how much was lost, if anything was and this is the time.
+    fn tell_loss(&mut self, now: Instant) {
+        if self.loss.events == 0 || self.loss.next_notice.is_some_and(|at| now < at) {
+            return;
+        }
+        self.loss.next_notice = Some(now + NOTICE_INTERVAL);
+        let events = mem::take(&mut self.loss.events);
+        let mut line = Line::begin(self.format, Level::WARN);
+        line.text("message", format_args!("Events are missing here, since stderr did not take them."));
+        line.number("lost", events);
+        self.put(&line.finish(), events);
+    }
+}
+
+impl Loss {
+    fn is_any(&self) -> bool {
+        self.events > 0 || self.full.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A file, a pipe or a terminal that takes lines as a whole.
+struct Output {
+    file: File,
+    /// It took the start of a line and not its end.
+    is_torn: bool,
+}
+
+impl Output {
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.is_torn {
+            self.write_bytes(b"\n")?;
+        }
+        self.write_bytes(line.as_bytes())
+    }
+
+    fn write_bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.is_torn = bytes[count - 1] != b'\n';
+                    bytes = &bytes[count..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Whoever started this program may have made it so that a full pipe returns.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait()?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
