@@ -67,7 +67,7 @@ enum Course {
     /// Lines come in, replies go out.
     Open,
     /// The server stops. What had arrived by then is still taken, and answered: so many bytes.
-    Stopping { bytes_left: usize },
+    Stopping { bytes_left: u32 },
     /// Nothing more is taken in. What is owed is answered and sent, then it is over. A peer that has stopped sending has
     /// nothing on the way that a close could meet.
     Ending { reason: CloseReason, peer_stopped: bool },
@@ -174,7 +174,7 @@ impl<S> Connection<S> {
             self.since = now;
         }
         if let Course::Stopping { bytes_left } = &mut self.course {
-            *bytes_left = bytes_left.saturating_sub(bytes.len());
+            *bytes_left = bytes_left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
             if *bytes_left == 0 {
                 self.nothing_received();
             }
@@ -320,9 +320,9 @@ impl<S> Connection<S> {
 impl<S> Connection<S> {
     /// The server stops: what has arrived is answered, and then it is over. `bytes` of it are still to be
     /// [received](Self::received); what is sent later does not count, so nobody can keep the server from stopping.
-    pub const fn stop(&mut self, bytes: usize) {
+    pub fn stop(&mut self, bytes: usize) {
         if let Course::Open = self.course {
-            self.course = Course::Stopping { bytes_left: bytes };
+            self.course = Course::Stopping { bytes_left: u32::try_from(bytes).unwrap_or(u32::MAX) };
             if bytes == 0 {
                 self.nothing_received();
             }
