@@ -17,13 +17,15 @@
 //!
 //! Nothing is printed here. A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
 
+mod bless;
 mod failure;
 mod server;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-pub use failure::{Failure, Fault};
+pub use bless::{Blessing, QUIET, bless};
+pub use failure::{At, Failure, Fault};
 pub use server::{Server, ServerError};
 
 use crate::session::{Expected, SessionError, SessionOptions, Target};
@@ -80,33 +82,15 @@ pub enum Outcome {
 
 /// Runs `script`. With a `server`, connections go to its address, and `signal` and `exits` mean it.
 pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -> Outcome {
-    let mut target = options.target.clone();
-    if let Some(server) = &server {
-        target = Some(Target {
-            address: server.address().clone(),
-            ..target.unwrap_or_else(|| server.address().clone().into())
-        });
-    }
-    let mut run = Run {
-        session: Session::new(SessionOptions {
-            target,
-            eol: options.eol,
-            timeout: options.timeout,
-            ..SessionOptions::default()
-        }),
-        server,
-        variables: options.variables.clone(),
-        within: None,
-        skipping: Vec::new(),
-        ends: Instant::now().checked_add(options.time_max),
-        time_max: options.time_max,
-    };
-    for step in script.steps() {
+    let mut run = Run::new(options, server);
+    for (index, step) in script.steps().iter().enumerate() {
         match run.step(step) {
             Ok(Next::Step) => {}
             Ok(Next::Abandon) => return Outcome::Passed,
             Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
-            Err(fault) => return Outcome::Failed(Box::new(Failure::at(script, step, fault, run.session.transcript()))),
+            Err(fault) => {
+                return Outcome::Failed(Box::new(Failure::at(script, index, fault, run.session.transcript())));
+            }
         }
     }
     match run.finish() {
@@ -136,7 +120,31 @@ enum Next {
     Skip(String),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(options: &RunOptions, server: Option<&'a mut Server>) -> Self {
+        let mut target = options.target.clone();
+        if let Some(server) = &server {
+            target = Some(Target {
+                address: server.address().clone(),
+                ..target.unwrap_or_else(|| server.address().clone().into())
+            });
+        }
+        Self {
+            session: Session::new(SessionOptions {
+                target,
+                eol: options.eol,
+                timeout: options.timeout,
+                ..SessionOptions::default()
+            }),
+            server,
+            variables: options.variables.clone(),
+            within: None,
+            skipping: Vec::new(),
+            ends: Instant::now().checked_add(options.time_max),
+            time_max: options.time_max,
+        }
+    }
+
     fn step(&mut self, step: &Step) -> Result<Next, Fault> {
         self.check_time()?;
         match step.action() {

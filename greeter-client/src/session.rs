@@ -58,7 +58,7 @@
 //!
 //! In the order of a conversation: [`Session`] (names and turns) → `speaker` (what can be said and expected) → `link`
 //! (one connection) → `wire` (its socket and threads) → `inbox` (what has come) → `expectation` (what should have) →
-//! `failure`; `transcript` remembers.
+//! `failure`; `transcript` remembers, and `unread` looks without consuming.
 
 mod expectation;
 mod failure;
@@ -66,6 +66,7 @@ mod inbox;
 mod link;
 mod speaker;
 mod transcript;
+mod unread;
 mod wire;
 
 use std::net::IpAddr;
@@ -82,6 +83,7 @@ use crate::{Address, Eol};
 use expectation::Expectation;
 use link::Link;
 use transcript::Log;
+pub(crate) use unread::{Unread, UnreadParty};
 
 /// The name of the connection that has none: what a script's plain `>` and `<` speak to.
 pub const DEFAULT: &str = "";

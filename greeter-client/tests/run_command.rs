@@ -34,6 +34,15 @@ fn masked(report: &str) -> String {
     report.lines().map(line).collect()
 }
 
+/// What stands under a report of what blessing would mend.
+const ACCEPT: &str = "\n  accept it with: greeter-client run --bless a.talk";
+
+/// As [`fails`]; and what came could be accepted.
+#[track_caller]
+fn fails_mendably(server: &Server<()>, script: &str, report: &str) {
+    fails(server, script, &format!("{report}{ACCEPT}"));
+}
+
 #[track_caller]
 fn fails(server: &Server<()>, script: &str, report: &str) {
     let start = Instant::now();
@@ -55,7 +64,7 @@ fn what_passes_is_told_in_a_line() {
 
 #[test]
 fn a_wrong_line_is_shown_beside_the_right_one() {
-    fails(
+    fails_mendably(
         &greeter(),
         "# Names are not mixed up.\nbob> Ann\nbob< Hello, Ann\nbob> Bob\nbob< Hello, Rob\n",
         "  # Names are not mixed up.\n  a.talk:5  on bob  CLIENT -> SERVER\n      bob> Ann\n      bob< Hello, Ann\n      \
@@ -74,7 +83,7 @@ fn a_member_of_a_crowd_that_is_wrong_is_named() {
 
 #[test]
 fn what_else_has_come_is_shown() {
-    fails(
+    fails_mendably(
         &serve(|mut stream: TcpStream| {
             read_line(&stream);
             stream.write_all(b"one\ntwo\nthree\n").unwrap();
@@ -97,12 +106,12 @@ fn a_server_that_does_not_answer_ends_the_script_at_the_deadline() {
 #[test]
 fn a_server_that_closes_or_resets_is_told_apart() {
     let close = |stream: TcpStream| drop(read_line(&stream));
-    fails(
+    fails_mendably(
         &serve(close),
         "> Bob\n< Hello, Bob\n",
         "  a.talk:2  CLIENT -> SERVER\n      > Bob\n    - < Hello, Bob\n    + <eof",
     );
-    fails(
+    fails_mendably(
         &serve(|stream| {
             read_line(&stream);
             reset(stream);
@@ -110,7 +119,7 @@ fn a_server_that_closes_or_resets_is_told_apart() {
         ">\"Bob\\nunread\"\n< Hello, Bob\n",
         "  a.talk:2  CLIENT -> SERVER\n      >\"Bob\\nunread\"\n    - < Hello, Bob\n    + <reset",
     );
-    fails(
+    fails_mendably(
         &serve(|mut stream: TcpStream| {
             read_line(&stream);
             stream.write_all(b"Hello, B").unwrap();
@@ -123,7 +132,7 @@ fn a_server_that_closes_or_resets_is_told_apart() {
 
 #[test]
 fn what_is_left_over_at_the_end_is_a_failure() {
-    fails(
+    fails_mendably(
         &serve(|mut stream: TcpStream| {
             read_line(&stream);
             stream.write_all(b"Hello, Bob\nHello, Bob\n").unwrap();

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ServerError;
 use crate::AddressError;
 use crate::escape::one_line;
 use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
-use crate::talk::{Script, Step, Unbound};
+use crate::talk::{Action, Problems, Script, Unbound};
 
 /// How many lines of the conversation a report repeats.
 const TRANSCRIPT_LINES: usize = 4;
@@ -22,14 +23,27 @@ const SHOWN_BYTES_MAX: usize = 200;
 pub struct Failure {
     /// The comment above the step.
     pub title: Option<String>,
-    /// The file and the line, as in `hello.talk:3`; without the line, if it failed at its end.
+    /// The file and the line, as in `hello.talk:3`; without the line, if it did not fail at a step.
     pub place: String,
-    /// The step, as it is written; none at the end.
-    pub step: Option<String>,
+    /// How far it had come.
+    pub at: At,
     /// What happened.
     pub fault: Fault,
     /// What was said last before that, on any connection.
     pub transcript: Vec<Entry>,
+    /// The file that [`bless`](super::bless()) can probably change so that it says what happened.
+    pub mendable: Option<PathBuf>,
+}
+
+/// How far a script had come when it failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// It could not begin.
+    Start,
+    /// To this step; it is shown as it is written.
+    Step(String),
+    /// To the checks at its end.
+    End,
 }
 
 /// What happened that the script does not say.
@@ -71,33 +85,88 @@ pub enum Fault {
     /// The run lacks something that the script uses.
     #[error("{0}; `require` lets a script be skipped where that is so")]
     Lacking(String),
+    /// What is to be inserted belongs into a file that the script includes, and that others may share.
+    #[error("only what stands in the script itself is blessed, not what it includes; there was to be inserted: {0}")]
+    InIncluded(String),
+    /// With what came, the script would be none.
+    #[error("what came cannot be written down so that the script stays one; edit it by hand\n{0}")]
+    Unblessed(Problems),
     /// The script as a whole takes too long.
     #[error("the script has taken more than {0:?}")]
     TimeMax(Duration),
 }
 
 impl Fault {
-    /// Whether a connection could not be made in the first place: then the fault is hardly the script's.
+    /// Whether a connection, or a server of the run's own, could not be had in the first place: then the fault is hardly the script's.
     #[must_use]
     pub const fn is_connecting(&self) -> bool {
-        matches!(self, Self::Session(SessionError::Connect { .. }))
+        match self {
+            Self::Session(SessionError::Connect { .. }) => true,
+            Self::Server(error) => !matches!(error, ServerError::Process(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether [`bless`](super::bless()) may accept what came instead.
+    fn is_mendable(&self, is_timed: bool) -> bool {
+        let Self::Session(SessionError::Unmet(unmet)) = self else { return false };
+        let is_expected =
+            matches!(unmet.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);
+        let has_come = match unmet.came {
+            Came::Line(_) | Came::End(PeerEnd::Eof | PeerEnd::Reset) => true,
+            Came::Unfinished(_) => unmet.end.is_some(),
+            Came::Nothing => unmet.late && !is_timed,
+            _ => false,
+        };
+        is_expected && has_come
     }
 }
 
 impl Failure {
-    pub(super) fn at(script: &Script, step: &Step, fault: Fault, transcript: Vec<Entry>) -> Self {
+    pub(super) fn at(script: &Script, index: usize, fault: Fault, transcript: Vec<Entry>) -> Self {
+        let step = &script.steps()[index];
         let source = script.source_of(step);
+        let is_timed = index > 0 && matches!(script.steps()[index - 1].action(), Action::Within(_));
+        let mendable = fault.is_mendable(is_timed) && !script.is_included(step);
         Self {
             title: step.title().map(str::to_owned),
             place: format!("{}:{}", source.name(), step.line()),
-            step: Some(one_line(source.line(step.line())).to_string()),
+            at: At::Step(one_line(source.line(step.line())).to_string()),
+            mendable: source.path().filter(|_| mendable).map(Path::to_owned),
             fault,
             transcript,
         }
     }
 
     pub(super) fn at_the_end(script: &Script, fault: Fault) -> Self {
-        Self { title: None, place: script.name().to_owned(), step: None, fault, transcript: Vec::new() }
+        let mendable =
+            matches!(&fault, Fault::Session(SessionError::Unmet(unmet)) if matches!(unmet.came, Came::Line(_)));
+        Self {
+            title: None,
+            place: script.name().to_owned(),
+            at: At::End,
+            mendable: script.source().path().filter(|_| mendable).map(Path::to_owned),
+            fault,
+            transcript: Vec::new(),
+        }
+    }
+
+    /// The script could not begin, for there is no server of the run's own for it.
+    #[must_use]
+    pub fn without_server(script: &Script, error: ServerError) -> Self {
+        Self {
+            title: None,
+            place: script.name().to_owned(),
+            at: At::Start,
+            mendable: None,
+            fault: error.into(),
+            transcript: Vec::new(),
+        }
+    }
+
+    /// It was tried to bless the script, in vain.
+    pub(super) fn unblessed(self) -> Self {
+        Self { mendable: None, ..self }
     }
 
     fn report_unmet(&self, unmet: &Unmet, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,18 +186,25 @@ impl Failure {
         if let Some(error) = &unmet.send_error {
             write!(f, "\n      what was sent before was not delivered: {error}")?;
         }
-        hint(unmet).map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
+        match (hint(unmet), &self.mendable) {
+            // Who follows the hint has a better script.
+            (Some(hint), _) => write!(f, "\n  hint: {hint}"),
+            (None, Some(path)) => write!(f, "\n  accept it with: greeter-client run --bless {}", shell_word(path)),
+            (None, None) => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(title) = &self.title {
-            writeln!(f, "  # {title}")?;
+            writeln!(f, "  # {}", one_line(title.as_bytes()))?;
         }
         write!(f, "  {}", self.place)?;
-        if self.step.is_none() {
-            write!(f, "  at its end")?;
+        match self.at {
+            At::Start => write!(f, "  at its start")?,
+            At::Step(_) => {}
+            At::End => write!(f, "  at its end")?,
         }
         if let Fault::Session(SessionError::Unmet(unmet)) = &self.fault {
             return self.report_unmet(unmet, f);
@@ -136,7 +212,7 @@ impl fmt::Display for Failure {
         for entry in last(&self.transcript) {
             write!(f, "\n      {}", said(entry))?;
         }
-        if let Some(step) = &self.step {
+        if let At::Step(step) = &self.at {
             write!(f, "\n      {step}")?;
         }
         write!(f, "\n    {}", self.fault)?;
@@ -146,6 +222,17 @@ impl fmt::Display for Failure {
             source = error.source();
         }
         Ok(())
+    }
+}
+
+/// A path as a shell reads it.
+fn shell_word(path: &Path) -> String {
+    let text = one_line(path.as_os_str().as_encoded_bytes()).to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ',' | '@' | ':');
+    if text.chars().all(is_plain) && !text.starts_with('-') {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

@@ -257,7 +257,7 @@ fn unfinished(unread: &[u8]) -> Miss {
 }
 
 /// The line without its ending. In lines that end with LF alone, a CR before it is part of the line.
-fn strip(eol: Eol, line: &[u8]) -> &[u8] {
+pub(super) fn strip(eol: Eol, line: &[u8]) -> &[u8] {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     match eol {
         Eol::Lf => text,

@@ -72,6 +72,10 @@ impl Link {
         matches!(self.phase, Phase::Open(_) | Phase::HalfClosed(_))
     }
 
+    pub(super) fn is_half_closed(&self) -> bool {
+        matches!(self.phase, Phase::HalfClosed(_))
+    }
+
     pub(super) fn wire(&self) -> Result<Arc<Wire>, SessionError> {
         match &self.phase {
             Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) => Ok(Arc::clone(&socket.wire)),

@@ -56,6 +56,11 @@ impl Template {
         self.0.contains(&Part::Member)
     }
 
+    /// The variables it needs.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| part.name().map(|name| name.as_str()))
+    }
+
     /// The template of which the line is `text`, whatever it holds.
     pub(super) fn literal(text: &[u8]) -> Self {
         if text.is_empty() { Self(Box::new([])) } else { Self(Box::new([Part::Text(text.into())])) }
@@ -217,6 +222,11 @@ impl Pattern {
         let pattern = Arc::new(RegexPattern { parts, compiled: Mutex::new(None) });
         cache.patterns.insert(text.into(), Arc::clone(&pattern));
         Ok(Self(Kind::Regex(pattern)))
+    }
+
+    /// The variables it captures or needs.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts().iter().filter_map(|part| part.name().map(|name| name.as_str()))
     }
 
     fn parts(&self) -> &[Part] {

@@ -5,6 +5,7 @@
 // Without its features the package has no command.
 #[cfg(feature = "cli")]
 mod command;
+mod puppet;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use greeter_client::Address;
 
 #[cfg(feature = "cli")]
 pub use command::*;
+pub use puppet::*;
 
 /// No test waits for longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);

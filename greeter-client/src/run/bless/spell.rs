@@ -1,0 +1,127 @@
+//! How what came is written down as an expectation.
+
+use std::collections::BTreeSet;
+
+use crate::Eol;
+use crate::session::PeerEnd;
+use crate::talk::{Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, quote, spell_line};
+
+/// Shorter values stand in a line by accident.
+const VALUE_CHARACTERS_MIN: usize = 3;
+
+/// Writes lines down: with the variables of one script, as they are bound at one step.
+pub(super) struct Speller<'a> {
+    pub(super) variables: &'a Variables,
+    /// Those that the script speaks of. The environment may bind more.
+    pub(super) names: &'a BTreeSet<String>,
+    pub(super) eol: Eol,
+}
+
+impl Speller<'_> {
+    /// A line of a connection that is in no crowd, or of one member. `speaker` is what stands before the `<`.
+    pub(super) fn line(&self, speaker: &str, line: &[u8], member: usize) -> String {
+        let start = format!("{speaker}<");
+        let literal = spell_line(&start, line, self.eol);
+        let Some(text) = literal[start.len()..].strip_prefix(' ') else { return literal };
+        let named = self.with_names(text);
+        if self.is_pattern_of(&named, [(member, line)]) { format!("{start} {named}") } else { literal }
+    }
+
+    /// A line of each member of the crowd: in one line, if one says it of all, or else in a line for each.
+    pub(super) fn row(&self, crowd: &str, row: &[(usize, Vec<u8>)], is_of_all: bool) -> Vec<String> {
+        let each = || row.iter().map(|(member, line)| self.line(&format!("{crowd}.{member}"), line, *member)).collect();
+        let Some((member, line)) = row.last().filter(|_| is_of_all) else { return each() };
+        let start = format!("{crowd}<");
+        let literal = spell_line(&start, line, self.eol);
+        let is_same = row.iter().all(|(_, other)| other == line);
+        let Some(text) = literal[start.len()..].strip_prefix(' ').filter(|_| !is_same) else {
+            return if is_same { vec![self.line(crowd, line, *member)] } else { each() };
+        };
+        let numbered = self.with_names(&with_number(text, *member));
+        let lines = row.iter().map(|(member, line)| (*member, &line[..]));
+        if self.is_pattern_of(&numbered, lines) { vec![format!("{start} {numbered}")] } else { each() }
+    }
+
+    /// The text with names in place of their values, the longest value first.
+    fn with_names(&self, text: &str) -> String {
+        let bound = self.variables.iter().filter(|(name, _)| self.names.contains(name.as_str()));
+        let mut values: Vec<(&str, &str)> = bound
+            .filter_map(|(name, value)| Some((std::str::from_utf8(value).ok()?, name.as_str())))
+            .filter(|(value, _)| value.chars().count() >= VALUE_CHARACTERS_MIN)
+            .collect();
+        values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        let mut named = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            match values.iter().find(|(value, _)| rest.starts_with(value)) {
+                Some((value, name)) => {
+                    named.extend(["{{", name, "}}"]);
+                    rest = &rest[value.len()..];
+                }
+                None => {
+                    named.push(c);
+                    rest = &rest[c.len_utf8()..];
+                }
+            }
+        }
+        named
+    }
+
+    /// Whether the text, as an expectation, is met by each of the lines.
+    fn is_pattern_of<'l>(&self, text: &str, lines: impl IntoIterator<Item = (usize, &'l [u8])>) -> bool {
+        let Ok(pattern) = text.parse::<Pattern>() else { return false };
+        let member = |member: usize| (member > 0).then_some(member);
+        lines.into_iter().all(|(number, line)| pattern.matches(line, self.variables, member(number)).is_some())
+    }
+}
+
+/// What came without the end of a line.
+pub(super) fn raw(speaker: &str, bytes: &[u8]) -> String {
+    format!("{speaker}<{}", quote(bytes))
+}
+
+/// The peer's end; none for what a script cannot say.
+pub(super) fn end(speaker: &str, end: PeerEnd) -> Option<String> {
+    match end {
+        PeerEnd::Eof => Some(format!("{speaker}<eof")),
+        PeerEnd::Reset => Some(format!("{speaker}<reset")),
+        PeerEnd::Lost(_) => None,
+    }
+}
+
+/// The text with `{{#}}` for each number that is the member's.
+fn with_number(text: &str, member: usize) -> String {
+    let number = member.to_string();
+    let mut numbered = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let digits = rest[start..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - start);
+        let (before, behind) = (&rest[..start], &rest[start + digits..]);
+        let found = &rest[start..start + digits];
+        numbered.extend([before, if found == number { "{{#}}" } else { found }]);
+        rest = behind;
+    }
+    numbered + rest
+}
+
+/// The variables that a script sets, captures or uses.
+pub(super) fn names(script: &Script) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for step in script.steps() {
+        match step.action() {
+            Action::Send { what: Outgoing::Line(template), .. } => names.extend(template.names().map(str::to_owned)),
+            Action::Expect { what: Incoming::Line(pattern), .. } => names.extend(pattern.names().map(str::to_owned)),
+            Action::Set { name, value } => {
+                names.insert(name.as_str().to_owned());
+                names.extend(value.names().map(str::to_owned));
+            }
+            Action::Connect(connect) => {
+                if let Some(Destination::Template(template)) = &connect.to {
+                    names.extend(template.names().map(str::to_owned));
+                }
+            }
+            _ => {}
+        }
+    }
+    names
+}

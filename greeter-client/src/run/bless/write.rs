@@ -1,0 +1,87 @@
+//! Writes down what came, and where.
+
+use super::spell::Speller;
+use super::{Fault, Mender, Next};
+use crate::session::UnreadParty;
+use crate::talk::Action;
+
+impl Mender<'_> {
+    /// With the variables as they are now.
+    pub(super) fn speller(&self) -> Speller<'_> {
+        Speller { variables: &self.run.variables, names: &self.names, eol: self.run.session.options().eol }
+    }
+
+    /// The lines of this number, one of each connection that has so many.
+    pub(super) fn spell(&self, unread: &UnreadParty, row: usize) -> Vec<String> {
+        let lines: Vec<(usize, Vec<u8>)> =
+            unread.links.iter().filter_map(|link| Some((link.member, link.lines.get(row)?.clone()))).collect();
+        match &lines[..] {
+            [(member, line)] if !unread.is_crowd => vec![self.speller().line(&unread.name, line, *member)],
+            _ => self.speller().row(&unread.name, &lines, lines.len() == unread.size),
+        }
+    }
+
+    /// Consumes and spells so many lines of each connection: first those that all of them have.
+    pub(super) fn take_counted(&mut self, unread: &UnreadParty, counts: &[usize]) -> Result<Vec<String>, Fault> {
+        let common = counts.iter().copied().min().unwrap_or(0);
+        let mut lines: Vec<String> = (0..common).flat_map(|row| self.spell(unread, row)).collect();
+        for (link, &count) in unread.links.iter().zip(counts) {
+            let rest = &link.lines[common..count];
+            let name = called(unread, link.member);
+            lines.extend(rest.iter().map(|line| self.speller().line(&name, line, link.member)));
+            self.run.session.take_lines(party_of(&unread.name), link.member, count)?;
+        }
+        Ok(lines)
+    }
+
+    /// Consumes the first line of each connection that has one.
+    pub(super) fn take_line(&mut self, unread: &UnreadParty) -> Result<(), Fault> {
+        for link in unread.links.iter().filter(|link| !link.lines.is_empty()) {
+            self.run.session.take_lines(party_of(&unread.name), link.member, 1)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn replace(&mut self, index: usize, lines: Vec<String>) -> Result<Next, Fault> {
+        self.run.within = None;
+        self.edits.replace(self.script.steps()[index].line(), lines);
+        Ok(Next::Step)
+    }
+
+    pub(super) fn delete(&mut self, index: usize) -> Next {
+        self.edits.replace(self.script.steps()[index].line(), [] as [String; 0]);
+        Next::Step
+    }
+
+    /// Inserts lines behind what was done before the step `index`, and before a deadline that is that step's.
+    pub(super) fn insert(&mut self, mut index: usize, lines: Vec<String>) -> Result<(), Fault> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let steps = self.script.steps();
+        let own = |index: usize| steps.get(index).filter(|step| !self.script.is_included(step));
+        while index > 0 && matches!(steps[index - 1].action(), Action::Within(_)) {
+            index -= 1;
+        }
+        match (index.checked_sub(1).and_then(own), own(index)) {
+            (Some(step), _) => self.edits.insert_after(step.line(), lines),
+            (None, Some(step)) => self.edits.insert_before(step.line(), lines),
+            (None, None) if index == steps.len() && index > 0 => {
+                self.edits.insert_after(self.script.source().lines().end - 1, lines);
+            }
+            (None, None) => return Err(Fault::InIncluded(lines.join(", "))),
+        }
+        Ok(())
+    }
+}
+
+/// How a script calls one connection.
+pub(super) fn called(unread: &UnreadParty, member: usize) -> String {
+    let name = party_of(&unread.name);
+    if member > 0 { format!("{name}.{member}") } else { name.to_owned() }
+}
+
+/// The name without a member's number.
+pub(super) fn party_of(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(name, _)| name)
+}

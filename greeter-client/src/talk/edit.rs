@@ -1,0 +1,161 @@
+//! Changes to the lines of a script that leave every other byte of its file as it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::script::{BYTE_ORDER_MARK, Script, Source};
+use super::words::blanks;
+use super::{Problems, parse};
+use crate::escape::one_line;
+
+/// Lines of a script to be replaced, inserted and deleted.
+///
+/// ```
+/// use greeter_client::talk::{Edits, Script};
+///
+/// let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Rob\n")?;
+/// let mut edits = Edits::default();
+/// edits.replace(3, ["< Hello, Bob"]);
+/// assert_eq!(edits.apply(script.source()), b"# One name, one greeting.\n> Bob\n< Hello, Bob\n");
+/// assert_eq!(edits.diff(script.source()).to_string(), "  3 - < Hello, Rob\n    + < Hello, Bob\n");
+/// # Ok::<(), greeter_client::talk::Problems>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits(BTreeMap<usize, Edit>);
+
+/// What is done at one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Edit {
+    before: Vec<String>,
+    /// What stands there from now on.
+    instead: Option<Vec<String>>,
+    after: Vec<String>,
+}
+
+impl Edits {
+    /// Puts `lines` in the place of a line, which counts from 1. Without any, that is deleted.
+    pub fn replace(&mut self, line: usize, lines: impl IntoIterator<Item = impl Into<String>>) {
+        self.0.entry(line).or_default().instead = Some(lines.into_iter().map(Into::into).collect());
+    }
+
+    /// Inserts `lines` before a line, behind what was inserted there before.
+    pub fn insert_before(&mut self, line: usize, lines: impl IntoIterator<Item = impl Into<String>>) {
+        self.0.entry(line).or_default().before.extend(lines.into_iter().map(Into::into));
+    }
+
+    /// Inserts `lines` after a line, behind what was inserted there before.
+    pub fn insert_after(&mut self, line: usize, lines: impl IntoIterator<Item = impl Into<String>>) {
+        self.0.entry(line).or_default().after.extend(lines.into_iter().map(Into::into));
+    }
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many lines go and how many come.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let removed = self.0.values().filter(|edit| edit.instead.is_some()).count();
+        (removed, self.0.values().flat_map(Edit::added).count())
+    }
+
+    /// Takes over the edits of another script in the same file.
+    pub fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The whole file as it is with these edits. New lines are indented and end as the lines do that they stand at.
+    ///
+    /// # Panics
+    ///
+    /// If the source does not have the lines.
+    #[must_use]
+    pub fn apply(&self, source: &Source) -> Vec<u8> {
+        let mut text = Vec::with_capacity(source.text().len());
+        let mut copied = 0;
+        for (&line, edit) in &self.0 {
+            let place = source.bytes_of(line);
+            text.extend_from_slice(&source.text()[copied..place.start]);
+            edit.apply(source, line, &mut text);
+            copied = place.end;
+        }
+        text.extend_from_slice(&source.text()[copied..]);
+        text
+    }
+
+    /// Shows what goes (`-`) and what comes (`+`), a line each, with the number of the line it happens at. It is harmless
+    /// on a terminal.
+    #[must_use]
+    pub fn diff<'a>(&'a self, source: &'a Source) -> Diff<'a> {
+        Diff { edits: self, source }
+    }
+
+    /// The script with these edits.
+    pub(crate) fn parse(&self, script: &Script) -> Result<Script, Problems> {
+        let own = script.source();
+        let (removed, added) = self.counts();
+        let mut source = Source::new(own.name.clone(), own.path.clone(), self.apply(own).into());
+        source.lines = own.lines.start..own.lines.end + added - removed;
+        parse::build(script.name.clone(), source)
+    }
+}
+
+impl Edit {
+    fn added(&self) -> impl Iterator<Item = &String> {
+        self.before.iter().chain(self.instead.iter().flatten()).chain(&self.after)
+    }
+
+    fn apply(&self, source: &Source, line: usize, text: &mut Vec<u8>) {
+        let old = &source.text()[source.bytes_of(line)];
+        let (mark, old) = match old.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) if line == 1 => (BYTE_ORDER_MARK, rest),
+            _ => (&[][..], old),
+        };
+        let (indent, ending) = (&old[..blanks(old)], ending(source, line));
+        let push = |text: &mut Vec<u8>, lines: &[String]| {
+            lines.iter().for_each(|line| text.extend([indent, line.as_bytes(), ending].concat()));
+        };
+        text.extend_from_slice(mark);
+        push(text, &self.before);
+        match &self.instead {
+            Some(lines) => push(text, lines),
+            None => text.extend_from_slice(old),
+        }
+        if self.instead.is_none() && !self.after.is_empty() && !old.ends_with(b"\n") {
+            text.extend_from_slice(ending);
+        }
+        push(text, &self.after);
+    }
+}
+
+/// How a line ends: if it is the last and does not, as the first one does.
+fn ending(source: &Source, line: usize) -> &'static [u8] {
+    let line = if source.text()[source.bytes_of(line)].ends_with(b"\n") { line } else { 1 };
+    if source.text()[source.bytes_of(line)].ends_with(b"\r\n") { b"\r\n" } else { b"\n" }
+}
+
+/// Displays [`Edits`]; see [`Edits::diff`].
+#[derive(Clone, Copy, Debug)]
+pub struct Diff<'a> {
+    edits: &'a Edits,
+    source: &'a Source,
+}
+
+impl fmt::Display for Diff<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.edits.0.keys().next_back().map_or(0, |line| line.to_string().len());
+        for (line, edit) in &self.edits.0 {
+            let mut number = line.to_string();
+            let removed = edit.instead.as_ref().map(|_| ("-", one_line(self.source.line(*line))));
+            let before = edit.before.iter().map(|line| ("+", one_line(line.as_bytes())));
+            let instead = edit.instead.iter().flatten().chain(&edit.after).map(|line| ("+", one_line(line.as_bytes())));
+            for (sign, text) in before.chain(removed).chain(instead) {
+                writeln!(f, "  {number:>width$} {sign} {text}")?;
+                number.clear();
+            }
+        }
+        Ok(())
+    }
+}
