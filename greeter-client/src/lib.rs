@@ -49,6 +49,7 @@ pub mod escape;
 mod lines;
 mod pipe;
 mod pipeline;
+pub mod report;
 pub mod run;
 pub mod session;
 mod stream;
