@@ -3,14 +3,17 @@
 //!
 //! stdout is data, stderr is talk about it.
 
+mod bless;
 mod chat;
 mod check;
 mod failure;
+mod file;
 mod fmt;
 mod greet;
 mod options;
 mod output;
 mod pipe;
+mod progress;
 mod run;
 
 use std::io::{self, IsTerminal};

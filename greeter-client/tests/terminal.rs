@@ -71,6 +71,16 @@ impl Person {
         self.seen = rest;
     }
 
+    /// Waits until `text` is among what has been shown.
+    #[track_caller]
+    fn waits_for(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            let shown = self.screen.recv_timeout(PATIENCE);
+            let shown = shown.unwrap_or_else(|_| panic!("{text:?} is awaited, {:?} was shown", self.seen));
+            self.seen.push_str(&String::from_utf8(shown).unwrap());
+        }
+    }
+
     /// Waits for the command to end, with nothing more to see.
     #[track_caller]
     fn leaves(mut self, code: i32) {
@@ -182,4 +192,41 @@ fn a_cr_is_shown_with_lf_and_belongs_to_the_ending_with_crlf() {
         person.sees(shown);
         person.leaves(0);
     }
+}
+
+/// What is shown and erased again, and what stays.
+fn split_progress(shown: &str) -> (Vec<&str>, String) {
+    let mut parts = shown.split(ERASE);
+    let mut stays = parts.next().unwrap().to_owned();
+    let mut erased = Vec::new();
+    for part in parts {
+        match part.strip_prefix("\u{1b}[?7l").and_then(|part| part.strip_suffix("\u{1b}[?7h")) {
+            Some(line) => erased.push(line),
+            None => stays += part,
+        }
+    }
+    (erased, stays)
+}
+
+#[test]
+fn progress_is_shown_below_the_reports_and_goes() {
+    let files = [("a.talk", "connect to {{nowhere}}\n"), ("b.talk", "> Bob\n< Hello\n")];
+    let folder = kit::Folder::new("progress", &files);
+    let (go, told) = mpsc::channel::<()>();
+    let server = serve(move |mut stream: TcpStream| {
+        read_line(&stream);
+        told.recv_timeout(PATIENCE).unwrap();
+        stream.write_all(b"Hello\n").unwrap();
+    });
+    let mut command = greeter_client(&server.address, &["--timeout", "20s", "run", "."]);
+    let mut person = sit_down(command.current_dir(&folder.0));
+    person.waits_for("1 of 2 scripts, 1 failed: ./b.talk  (1 s)");
+    go.send(()).unwrap();
+    person.waits_for("error: 1 of 2 scripts failed\r\n");
+    let seen = std::mem::take(&mut person.seen).replace("\r\n", "\n");
+    let (erased, stays) = split_progress(&seen);
+    assert_eq!(erased[0], "0 of 2 scripts: ./a.talk");
+    assert!(stays.starts_with("FAIL ./a.talk  ("), "{stays}");
+    assert!(stays.ends_with("2 scripts: 1 passed, 1 failed, 0 skipped\nerror: 1 of 2 scripts failed\n"), "{stays}");
+    person.leaves(1);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use greeter_args::Exit;
+use greeter_client::report::Format;
 use greeter_client::{Address, Eol, Options};
 
 /// The program's name in its messages.
@@ -158,7 +159,9 @@ pub(super) struct Fmt {
     name = "run",
     help_triggers("-h", "--help"),
     example = "{command_name} tests/sessions
-{command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions",
+{command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions
+{command_name} --report junit tests/sessions > report.xml
+{command_name} --bless tests/sessions/greeting.talk",
     note = "Variables come from -D and from the environment: TALK_name=value sets the variable called name.",
     error_code(0, "all passed or were skipped"),
     error_code(1, "what came was not what a script expects"),
@@ -186,6 +189,18 @@ pub(super) struct Run {
     /// how long a script may take (default: 60s)
     #[argh(option, default = "Duration::from_secs(60)", arg_name = "duration", from_str_fn(duration))]
     pub(super) max_time: Duration,
+
+    /// text, tap, junit or json, on stdout (default: text)
+    #[argh(option, default = "Format::Text", arg_name = "format")]
+    pub(super) report: Format,
+
+    /// changes scripts so that they say what came; tells on stderr what it changed. Not where CI=true
+    #[argh(switch)]
+    pub(super) bless: bool,
+
+    /// with --bless: even where CI=true
+    #[argh(switch)]
+    pub(super) force: bool,
 
     /// sets a variable: -D name=value
     #[argh(option, short = 'D', arg_name = "name=value")]

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_args::Exit;
-use greeter_client::run::{Fault, Outcome, RunOptions, Server, ServerError, run as run_script};
+use greeter_client::report::{Ended, Reporter, Tally};
+use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server};
 use greeter_client::session::Target;
 use greeter_client::talk::{self, Script, Variables};
 use greeter_client::{Address, Options};
 
+use super::bless::{self, Blessed};
 use super::options::{NAME, Run};
+use super::progress::{Progress, TICK};
 use super::{Failure, check};
 
 /// How long a server may take until it listens.
@@ -24,14 +26,25 @@ const START: Duration = Duration::from_secs(10);
 /// What variables of the environment start with that are variables of scripts.
 const VARIABLE: &str = "TALK_";
 
+/// What happens to a script, by its number.
+enum Event {
+    Started(usize),
+    Ended(usize, Done),
+}
+
 /// How one script ended.
-struct Report {
-    result: Result<Outcome, ServerError>,
+struct Done {
+    blessing: Blessing,
     took: Duration,
 }
 
 pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Result<(), Failure> {
-    let variables = variables(&arguments.define)?;
+    if arguments.bless {
+        bless::check(arguments.force)?;
+    } else if arguments.force {
+        return Err(Exit::usage(NAME, "--force is about --bless").into());
+    }
+    let options = run_options(arguments, address, connection)?;
     let command = arguments.server.as_deref().map(words).transpose()?;
     let mut scripts = load(&arguments.paths)?;
     if let Some(part) = &arguments.filter {
@@ -40,6 +53,29 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
     if scripts.is_empty() {
         return Err(Exit::usage(NAME, "there is no script to run").into());
     }
+    let run_one = |script: &Script| {
+        let server = command.as_deref().map(|command| Server::start(command, START)).transpose();
+        match server {
+            Err(error) => Outcome::Failed(Box::new(Report::without_server(script, error))).into(),
+            Ok(mut server) if arguments.bless => run::bless(script, &options, server.as_mut()),
+            Ok(mut server) => run::run(script, &options, server.as_mut()).into(),
+        }
+    };
+    let mut reporter = Reporter::new(arguments.report, io::stdout(), scripts.len());
+    let mut blessed = Blessed::default();
+    let told = run_all(&scripts, arguments.jobs, run_one, |script, Done { blessing, took }| {
+        reporter.add(&Ended { script, outcome: &blessing.outcome, took })?;
+        blessed.add(script.source(), blessing.edits);
+        Ok(())
+    });
+    let tally = *reporter.tally();
+    let told = told.and_then(|()| reporter.finish().map(drop));
+    blessed.write()?;
+    told.or_else(Failure::unless_reader_gone)?;
+    verdict(&tally)
+}
+
+fn run_options(arguments: &Run, address: Address, connection: &Options) -> Result<RunOptions, Exit> {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);
@@ -47,17 +83,8 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
     options.timeout = connection.timeout.unwrap_or(arguments.max_time);
     options.time_max = arguments.max_time;
     options.eol = connection.eol;
-    options.variables = variables;
-    let run_one = |script: &Script| match &command {
-        None => Ok(run_script(script, &options, None)),
-        Some(command) => {
-            Server::start(command, START).map(|mut server| run_script(script, &options, Some(&mut server)))
-        }
-    };
-    let mut tally = Tally::default();
-    let printed = run_all(&scripts, arguments.jobs, run_one, |script, report| tally.add(script, report));
-    printed.and_then(|()| tally.print()).or_else(Failure::unless_reader_gone)?;
-    tally.verdict()
+    options.variables = variables(&arguments.define)?;
+    Ok(options)
 }
 
 /// All scripts, or an end before anything is run.
@@ -82,139 +109,74 @@ fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
     }
 }
 
-/// Runs so many at a time, and hands over the reports in the order of the scripts.
-fn run_all(
-    scripts: &[Script],
+/// Runs so many at a time, and hands over what has ended in the order of the scripts.
+fn run_all<'a>(
+    scripts: &'a [Script],
     jobs: usize,
-    run_one: impl Fn(&Script) -> Result<Outcome, ServerError> + Sync,
-    mut report: impl FnMut(&Script, Report) -> io::Result<()>,
+    run_one: impl Fn(&Script) -> Blessing + Sync,
+    report: impl FnMut(&'a Script, Done) -> io::Result<()>,
 ) -> io::Result<()> {
     let next = AtomicUsize::new(0);
-    let (sender, reports) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
+    let work = |sender: &Sender<Event>| {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let script = scripts.get(number)?;
+        sender.send(Event::Started(number)).ok()?;
+        let start = Instant::now();
+        let blessing = run_one(script);
+        sender.send(Event::Ended(number, Done { blessing, took: start.elapsed() })).ok()
+    };
     thread::scope(|scope| {
         for _ in 0..jobs.min(scripts.len()) {
-            let (sender, next, run_one) = (sender.clone(), &next, &run_one);
-            scope.spawn(move || {
-                // Whoever does not listen any more wants no more scripts run.
-                while let Some((index, script)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, scripts.get(index)?)))
-                {
-                    let start = Instant::now();
-                    let report = Report { result: run_one(script), took: start.elapsed() };
-                    if sender.send((index, report)).is_err() {
-                        return;
-                    }
-                }
-            });
+            let (sender, work) = (sender.clone(), &work);
+            // Whoever does not listen any more wants no more scripts run.
+            scope.spawn(move || while work(&sender).is_some() {});
         }
         drop(sender);
-        let progress = Progress::new(scripts.len());
-        let mut early = BTreeMap::new();
-        let mut ended = 0;
-        progress.show(0);
-        for (index, one) in reports {
-            early.insert(index, one);
-            progress.erase();
-            while let Some(one) = early.remove(&ended) {
-                report(&scripts[ended], one)?;
-                ended += 1;
-            }
-            progress.show(ended + early.len());
-        }
-        progress.erase();
-        Ok(())
+        let told = tell_all(scripts, &events, report);
+        // Nobody listens any more: where telling has failed, what has not begun is not run.
+        drop(events);
+        told
     })
 }
 
-/// How many scripts have ended, for a person who waits.
-struct Progress {
-    scripts: usize,
-    is_shown: bool,
+/// Tells of each script when all before it have been told of, and meanwhile shows the progress.
+fn tell_all<'a>(
+    scripts: &'a [Script],
+    events: &Receiver<Event>,
+    mut report: impl FnMut(&'a Script, Done) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut progress = Progress::new(scripts.len());
+    let mut early = BTreeMap::new();
+    let mut told = 0;
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(Event::Started(number)) => progress.start(number, scripts[number].name()),
+            Ok(Event::Ended(number, done)) => {
+                progress.end(number, matches!(done.blessing.outcome, Outcome::Failed(_)));
+                early.insert(number, done);
+                progress.erase();
+                while let Some(done) = early.remove(&told) {
+                    report(&scripts[told], done)?;
+                    told += 1;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        progress.show();
+    }
+    progress.erase();
+    Ok(())
 }
 
-impl Progress {
-    fn new(scripts: usize) -> Self {
-        Self { scripts, is_shown: io::stderr().is_terminal() }
-    }
-
-    fn show(&self, ended: usize) {
-        if self.is_shown && ended < self.scripts {
-            let _ = write!(io::stderr(), "{ended} of {} scripts", self.scripts);
-        }
-    }
-
-    fn erase(&self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-/// What has become of all scripts.
-#[derive(Default)]
-struct Tally {
-    passed: usize,
-    skipped: usize,
-    /// Something came that was not expected, or did not come.
-    failed: usize,
-    /// There was nobody to talk to.
-    unconnected: usize,
-}
-
-impl Tally {
-    /// Counts a script and tells how it went.
-    fn add(&mut self, script: &Script, report: Report) -> io::Result<()> {
-        let name = script.name();
-        let took = report.took.as_millis();
-        let mut text = String::new();
-        let written = match report.result {
-            Ok(Outcome::Passed) => {
-                self.passed += 1;
-                writeln!(text, "ok   {name}  ({took} ms)")
-            }
-            Ok(Outcome::Skipped(reason)) => {
-                self.skipped += 1;
-                writeln!(text, "skip {name}  ({reason})")
-            }
-            Ok(Outcome::Failed(failure)) => {
-                *self.count_of(&failure.fault) += 1;
-                writeln!(text, "FAIL {name}  ({took} ms)\n{failure}")
-            }
-            Err(error) => {
-                self.unconnected += 1;
-                let error = anyhow::Error::new(error);
-                writeln!(text, "FAIL {name}  ({took} ms)\n  {error:#}")
-            }
-        };
-        written.map_err(io::Error::other)?;
-        let mut stdout = io::stdout();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
-    }
-
-    fn count_of(&mut self, fault: &Fault) -> &mut usize {
-        if fault.is_connecting() { &mut self.unconnected } else { &mut self.failed }
-    }
-
-    fn print(&self) -> io::Result<()> {
-        let Self { passed, skipped, failed, unconnected } = *self;
-        let scripts = self.scripts();
-        let s = if scripts == 1 { "" } else { "s" };
-        let failed = failed + unconnected;
-        writeln!(io::stdout(), "\n{scripts} script{s}: {passed} passed, {failed} failed, {skipped} skipped")
-    }
-
-    fn verdict(&self) -> Result<(), Failure> {
-        let error = || anyhow::anyhow!("{} of {} scripts failed", self.failed + self.unconnected, self.scripts());
-        match (self.failed, self.unconnected) {
-            (0, 0) => Ok(()),
-            (0, _) => Err(Failure::connection(error())),
-            _ => Err(Failure::unmet(error())),
-        }
-    }
-
-    const fn scripts(&self) -> usize {
-        self.passed + self.skipped + self.failed + self.unconnected
+fn verdict(tally: &Tally) -> Result<(), Failure> {
+    let &Tally { failed, unconnected, .. } = tally;
+    let error = || anyhow::anyhow!("{} of {} scripts failed", failed + unconnected, tally.scripts());
+    match (failed, unconnected) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::connection(error())),
+        _ => Err(Failure::unmet(error())),
     }
 }
 
