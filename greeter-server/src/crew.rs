@@ -31,7 +31,10 @@ impl Recruiter {
             life();
             drop(at_work);
         })?;
-        self.threads().push(thread);
+        let mut threads = self.threads();
+        // A thread that has ended keeps its stack until it is joined.
+        threads.extract_if(.., |thread| thread.is_finished()).for_each(join);
+        threads.push(thread);
         Ok(())
     }
 
@@ -64,12 +67,7 @@ impl Crew {
         let all_done = matches!(outcome, Err(RecvTimeoutError::Disconnected));
         let threads = std::mem::take(&mut *self.recruiter.threads());
         let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| all_done || thread.is_finished());
-        for thread in ended {
-            if thread.join().is_err() {
-                // The panic hook has told what there is to tell.
-                tracing::error!("A thread of the server has panicked, and with it went its clients.");
-            }
-        }
+        ended.into_iter().for_each(join);
         left.len()
     }
 
@@ -84,6 +82,13 @@ impl Crew {
         for thread in threads {
             let _ = thread.join();
         }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        // The panic hook has told what there is to tell.
+        tracing::error!("A thread of the server has panicked, and with it went its clients.");
     }
 }
 
