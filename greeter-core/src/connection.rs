@@ -412,7 +412,7 @@ impl<S> Connection<S> {
     pub fn dissolve(self) -> Option<Farewell<S>> {
         let Ending::Close(reason) = self.ending() else { panic!("a connection that goes on is not dissolved") };
         match self.work {
-            Work::Home(job) => job.session.map(|session| Farewell { session, reason }),
+            Work::Home(job) => job.into_farewell(reason),
             Work::Away { .. } => panic!("a connection waits for its job"),
         }
     }

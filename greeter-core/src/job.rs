@@ -115,7 +115,7 @@ impl<S> ClientJob<S> {
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut slice, &mut mark))) {
-            self.take_back(responder, &mark, Err(Fault::Panicked(panic_message(panic.as_ref()))));
+            self.take_back(responder, &mark, Err(Fault::Panicked(panic_message(panic))));
             if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
                 break;
             }
@@ -138,6 +138,12 @@ impl<S> ClientJob<S> {
             self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, line.ending));
         }
         AnsweredJob(self)
+    }
+
+    /// What is to be said when it is over, if the responder knows the client.
+    pub(crate) fn into_farewell(self, reason: CloseReason) -> Option<Farewell<S>> {
+        let peer = self.peer;
+        self.session.map(|session| Farewell { peer, session, reason })
     }
 
     /// The run: straight on, until the job or the slice is used up.
@@ -239,7 +245,7 @@ where
     }));
     let outcome = match outcome {
         Ok(framing) => framing.map_err(Fault::from),
-        Err(panic) => Err(Fault::Panicked(panic_message(panic.as_ref()))),
+        Err(panic) => Err(Fault::Panicked(panic_message(panic))),
     };
     if outcome.is_err() {
         replies.bytes.truncate(mark.replies);
@@ -312,18 +318,25 @@ impl<S> AnsweredJob<S> {
     /// What is left of a job that nobody waits for any more: if the responder knows the client, a farewell. The replies go nowhere.
     #[must_use]
     pub fn into_farewell(self, reason: CloseReason) -> Option<Farewell<S>> {
-        self.0.session.map(|session| Farewell { session, reason })
+        self.0.into_farewell(reason)
     }
 }
 
 /// The last thing that a responder hears of a client.
 #[derive(Debug)]
 pub struct Farewell<S> {
-    pub(crate) session: S,
-    pub(crate) reason: CloseReason,
+    peer: Peer,
+    session: S,
+    reason: CloseReason,
 }
 
 impl<S> Farewell<S> {
+    /// Who is gone.
+    #[must_use]
+    pub const fn peer(&self) -> Peer {
+        self.peer
+    }
+
     /// Calls [`Responder::disconnect`].
     ///
     /// # Errors
@@ -334,11 +347,12 @@ impl<S> Farewell<S> {
         R: Responder<Session = S> + ?Sized,
     {
         catch_unwind(AssertUnwindSafe(|| responder.disconnect(self.session, self.reason)))
-            .map_err(|panic| Fault::Panicked(panic_message(panic.as_ref())))
+            .map_err(|panic| Fault::Panicked(panic_message(panic)))
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned();
+    text
 }

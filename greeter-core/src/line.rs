@@ -157,6 +157,11 @@ impl LineBuffer {
         self.latest_ending
     }
 
+    /// Takes up after another buffer, whose latest line ended so.
+    pub(crate) const fn end_lines_with(&mut self, latest_ending: LineEnding) {
+        self.latest_ending = latest_ending;
+    }
+
     /// How much memory it holds, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.bytes.capacity()

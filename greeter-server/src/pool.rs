@@ -11,7 +11,7 @@ use greeter_core::{AnsweredJob, ClientJob, CloseReason, Farewell, Responder, Sli
 use crate::builder::Plan;
 use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
-use crate::posts::{Outcome, Post, Posts};
+use crate::posts::{Errand, Outcome, Post, Posts};
 use crate::slots::thread_of;
 
 /// How long a job may keep a worker while others wait. Long against what it costs to send a job home and back (some
@@ -114,10 +114,7 @@ impl<R: Responder> Pool<R> {
     fn perform(&self, task: Task<R::Session>, post: &Post) -> Outcome {
         match task {
             Task::Answer { job, sent } => self.answer(job, sent, post),
-            Task::Farewell(farewell) => {
-                say(&self.responder, farewell);
-                Outcome::InTime
-            }
+            Task::Farewell(farewell) => self.say(farewell, post),
         }
     }
 
@@ -132,18 +129,25 @@ impl<R: Responder> Pool<R> {
             mailbox.send(Mail::Refused(job.refuse_all(&self.terms)));
             return Outcome::InTime;
         }
-        post.begin(job.peer(), now);
+        post.begin(Errand::Answer, job.peer(), now);
         let answered = answer(&self.responder, job, self.limits.unsent_bytes_max, now);
         let outcome = post.finish();
         match outcome {
             Outcome::InTime => mailbox.send(Mail::Answered(answered)),
             Outcome::TooLate => {
                 if let Some(farewell) = answered.into_farewell(CloseReason::NoReply) {
-                    say(&self.responder, farewell);
+                    let _ = self.say(farewell, post);
                 }
             }
         }
         outcome
+    }
+
+    /// A responder that does not come back from this keeps no client waiting, but a worker.
+    fn say(&self, farewell: Farewell<R::Session>, post: &Post) -> Outcome {
+        post.begin(Errand::Farewell, farewell.peer(), Instant::now());
+        say(&self.responder, farewell);
+        post.finish()
     }
 
     pub(crate) fn has_waited_too_long(&self, sent: Instant, now: Instant) -> bool {

@@ -17,18 +17,28 @@ pub(crate) enum Duty {
     /// Free, or at something that nobody waits for.
     #[default]
     Free,
+    /// With the responder.
     Answering(Assignment),
-    /// Answering still, but nobody waits for it any more.
+    /// With the responder still, but nobody waits for it any more.
     Overdue(Assignment),
     /// The worker has ended.
     Gone,
 }
 
-/// Whom a worker answers, and since when.
+/// Which client a worker is with the responder for, what for, and since when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Assignment {
     pub(crate) peer: Peer,
+    pub(crate) errand: Errand,
     pub(crate) since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// The connection waits for its job.
+    Answer,
+    /// The client is gone.
+    Farewell,
 }
 
 /// One worker, as it was when it was asked for.
@@ -37,14 +47,14 @@ pub(crate) struct Assignment {
 pub enum WorkerInfo {
     /// Waits for something to do.
     Free,
-    /// Answers this client.
+    /// Answers this client, or tells the responder that it is gone.
     Answering {
         /// The client.
         peer: Peer,
         /// For how long by now.
         since: Duration,
     },
-    /// Answers a client still that was told that it takes too long.
+    /// Is at that still, after so long that it is not waited for any more: the client was told that it timed out.
     Stuck {
         /// The client. It may be gone.
         peer: Peer,
@@ -65,8 +75,8 @@ impl Duty {
         let long = |since| now.saturating_duration_since(since);
         match self {
             Self::Free => Some(WorkerInfo::Free),
-            Self::Answering(Assignment { peer, since }) => Some(WorkerInfo::Answering { peer, since: long(since) }),
-            Self::Overdue(Assignment { peer, since }) => Some(WorkerInfo::Stuck { peer, since: long(since) }),
+            Self::Answering(Assignment { peer, since, .. }) => Some(WorkerInfo::Answering { peer, since: long(since) }),
+            Self::Overdue(Assignment { peer, since, .. }) => Some(WorkerInfo::Stuck { peer, since: long(since) }),
             Self::Gone => None,
         }
     }
@@ -81,8 +91,8 @@ pub(crate) enum Outcome {
 }
 
 impl Post {
-    pub(crate) fn begin(&self, peer: Peer, since: Instant) {
-        *self.duty() = Duty::Answering(Assignment { peer, since });
+    pub(crate) fn begin(&self, errand: Errand, peer: Peer, since: Instant) {
+        *self.duty() = Duty::Answering(Assignment { peer, errand, since });
     }
 
     pub(crate) fn finish(&self) -> Outcome {
@@ -123,21 +133,22 @@ impl Post {
 pub(crate) struct Posts(Mutex<Vec<Arc<Post>>>);
 
 impl Posts {
-    /// A place for one more.
-    pub(crate) fn add(&self) -> Arc<Post> {
-        let post = Arc::new(Post::default());
+    /// Places for as many more as it takes to have so many at work, but no more in all than this.
+    pub(crate) fn fill(&self, workers: usize, most: usize) -> Vec<Arc<Post>> {
+        // Under the lock, so that one that comes back late is either counted here or finds its place taken.
         let mut posts = self.lock();
         posts.retain(|post| !matches!(post.look(), Duty::Gone));
-        posts.push(Arc::clone(&post));
-        post
+        let missing = workers.saturating_sub(at_work(&posts)).min(most.saturating_sub(posts.len()));
+        let new: Vec<_> = std::iter::repeat_with(Arc::<Post>::default).take(missing).collect();
+        posts.extend_from_slice(&new);
+        new
     }
 
     /// Whether a worker that has come back late goes on. It does unless there are as many others as there should be.
     pub(crate) fn may_stay(&self, late: &Post, workers: usize) -> bool {
         // Under the lock, so that of two that come back at the same time not both take the other for the one that stays.
         let posts = self.lock();
-        let at_work = posts.iter().filter(|post| matches!(post.look(), Duty::Free | Duty::Answering(_))).count();
-        let may_stay = at_work <= workers;
+        let may_stay = at_work(&posts) <= workers;
         if !may_stay {
             late.leave();
         }
@@ -154,6 +165,11 @@ impl Posts {
     }
 }
 
+/// How many of them are there for what comes.
+fn at_work(posts: &[Arc<Post>]) -> usize {
+    posts.iter().filter(|post| matches!(post.look(), Duty::Free | Duty::Answering(_))).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,15 +180,47 @@ mod tests {
         let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
         let (start, timeout) = (Instant::now(), Duration::from_secs(30));
         let post = Post::default();
-        post.begin(peer, start);
+        post.begin(Errand::Answer, peer, start);
         assert!(post.give_up_after(timeout, start + timeout - Duration::from_nanos(1)).is_none());
         assert_eq!(post.finish(), Outcome::InTime);
         assert!(post.give_up_after(timeout, start + timeout).is_none());
 
-        post.begin(peer, start);
+        post.begin(Errand::Answer, peer, start);
         assert!(post.give_up_after(timeout, start + timeout).is_some());
         assert!(post.give_up_after(timeout, start + timeout).is_none(), "it is given up once");
         assert_eq!(post.finish(), Outcome::TooLate);
         assert!(matches!(post.look(), Duty::Free));
+    }
+
+    #[test]
+    fn whoever_comes_back_takes_the_place_or_finds_it_taken() {
+        const WORKERS: usize = 2;
+        const MOST: usize = 5;
+        let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
+        let now = Instant::now();
+        let posts = Posts::default();
+        let hang = |new: Vec<Arc<Post>>| {
+            for post in &new {
+                post.begin(Errand::Answer, peer, now);
+                assert!(post.give_up_after(Duration::ZERO, now).is_some());
+            }
+            new
+        };
+        let first = hang(posts.fill(WORKERS, MOST));
+        assert_eq!(first.len(), WORKERS);
+        // One is back before its place is filled, the other after that.
+        assert_eq!(first[0].finish(), Outcome::TooLate);
+        let second = posts.fill(WORKERS, MOST);
+        assert_eq!(second.len(), 1);
+        assert!(posts.may_stay(&first[0], WORKERS));
+        assert_eq!(first[1].finish(), Outcome::TooLate);
+        assert!(!posts.may_stay(&first[1], WORKERS));
+        assert!(posts.fill(WORKERS, MOST).is_empty());
+        // However many hang, there are never more than that.
+        hang(vec![Arc::clone(&first[0]), Arc::clone(&second[0])]);
+        assert_eq!(hang(posts.fill(WORKERS, MOST)).len(), 2);
+        assert_eq!(hang(posts.fill(WORKERS, MOST)).len(), 1);
+        assert!(posts.fill(WORKERS, MOST).is_empty());
+        assert_eq!(posts.all().len(), MOST);
     }
 }

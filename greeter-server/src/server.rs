@@ -206,8 +206,9 @@ impl ServerHandle {
         tasks: &Sender<Task<R::Session>>,
         connection_threads_gone: &Receiver<Infallible>,
     ) -> Result<(), StartError> {
-        for number in 0..pool.limits.workers {
-            let (pool, post) = (Arc::clone(pool), self.posts.add());
+        let workers = pool.limits.workers;
+        for (number, post) in self.posts.fill(workers, workers).into_iter().enumerate() {
+            let pool = Arc::clone(pool);
             let start = self.threads.start(format!("greeter-work-{number}"), move || pool.work(&post));
             start.map_err(StartError::of("a worker"))?;
         }

@@ -10,7 +10,7 @@ use greeter_core::Responder;
 use crate::connection_thread::Mail;
 use crate::crew::Recruiter;
 use crate::pool::{Pool, Task};
-use crate::posts::{Assignment, Duty};
+use crate::posts::{Assignment, Duty, Errand};
 use crate::slots::thread_of;
 
 /// How often the watch looks around: a fraction of the shortest timeout, but no more and no less often than this.
@@ -68,20 +68,17 @@ impl<R: Responder> Watch<R> {
             if let Some(assignment) = post.give_up_after(timeout, now) {
                 let id = assignment.peer.id;
                 tracing::error!(peer = %assignment.peer.address, ?timeout, "Responder does not come back.");
-                self.pool.mailboxes[thread_of(id)].send(Mail::Overdue(id));
+                if assignment.errand == Errand::Answer {
+                    self.pool.mailboxes[thread_of(id)].send(Mail::Overdue(id));
+                }
             }
         }
     }
 
     fn start_replacements(&mut self) {
         let workers = self.pool.limits.workers;
-        let duties: Vec<_> = self.pool.posts.all().iter().map(|post| post.look()).collect();
-        let living = duties.iter().filter(|duty| !matches!(duty, Duty::Gone)).count();
-        let stuck = duties.iter().filter(|duty| matches!(duty, Duty::Overdue(_))).count();
-        let missing = workers.saturating_sub(living - stuck);
-        let room = (workers + workers * STUCK_PER_WORKER).saturating_sub(living);
-        for _ in 0..missing.min(room) {
-            let (pool, post) = (Arc::clone(&self.pool), self.pool.posts.add());
+        for post in self.pool.posts.fill(workers, workers + workers * STUCK_PER_WORKER) {
+            let pool = Arc::clone(&self.pool);
             let name = format!("greeter-work-{}", self.started);
             self.started += 1;
             let life = {
