@@ -354,5 +354,9 @@ impl<S> Farewell<S> {
 fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned();
+    // What it panicked with may panic in its turn, when it is dropped. What it does that with is let be.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(panic);
+    }
     text
 }
