@@ -24,7 +24,7 @@
 use std::time::Instant;
 
 use crate::job::{AnsweredJob, ClientJob, Farewell};
-use crate::line::Line;
+use crate::line::{Line, LineEnding};
 use crate::responder::{CloseReason, Peer};
 use crate::terms::Terms;
 
@@ -48,7 +48,7 @@ enum Work<S> {
     /// Here, with the lines to answer and the replies to send.
     Home(ClientJob<S>),
     /// With whoever answers it. So many lines went with it, in so much memory.
-    Away { peer: Peer, lines: u32, bytes: usize },
+    Away { peer: Peer, lines: u32, latest_ending: LineEnding, has_unfinished_line: bool, bytes: usize },
 }
 
 /// What is said outside the replies, until it has been written.
@@ -215,7 +215,13 @@ impl<S> Connection<S> {
         self.since = now;
         let job = self.job();
         job.make_room();
-        let away = Work::Away { peer: job.peer, lines: job.lines(), bytes: job.bytes_held() };
+        let away = Work::Away {
+            peer: job.peer,
+            lines: job.lines(),
+            latest_ending: job.lines.latest_ending(),
+            has_unfinished_line: job.lines.has_unfinished_line(),
+            bytes: job.bytes_held(),
+        };
         match std::mem::replace(&mut self.work, away) {
             Work::Home(job) => Some(job),
             Work::Away { .. } => None,
@@ -290,24 +296,25 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Says a line unasked: at once, or behind the replies that are being made. It ends as the client's own lines do. Nobody hears
-    /// it once the connection is ending.
+    /// Says a line unasked: at once, or behind the banner or the replies that are being made. It ends as the client's own lines do.
+    /// Nobody hears it once the connection is ending.
     ///
-    /// Gives how many bytes were said so since the client had last taken all it was sent. Whether that is too many is the
-    /// driver's to judge.
+    /// Gives how many bytes were said so since the client had last taken all it was sent, and zero where nobody hears it. Whether
+    /// that is too many is the driver's to judge.
     pub fn push(&mut self, line: Line<'_>, now: Instant) -> usize {
         let (Course::Open | Course::Stopping { .. }) = self.course else { return 0 };
         let aside = self.aside.get_or_insert_default();
         aside.said += line.as_bytes().len() + 1;
         match &mut self.work {
-            Work::Home(job) => {
+            Work::Home(job) if job.session.is_some() => {
                 if job.replies.bytes.is_empty() {
                     aside.interrupted = Some(self.since);
                     self.since = now;
                 }
                 job.push(line.as_bytes());
             }
-            Work::Away { .. } => {
+            // A client is told nothing before its banner.
+            Work::Home(_) | Work::Away { .. } => {
                 aside.waiting.extend_from_slice(line.as_bytes());
                 aside.waiting.push(b'\n');
             }
@@ -355,10 +362,15 @@ impl<S> Connection<S> {
     ///
     /// When the job is home.
     pub fn give_up_on_job(&mut self, terms: &Terms, now: Instant) {
-        let Work::Away { peer, lines, .. } = self.work else { panic!("nobody waits for a job that is home") };
+        let Work::Away { peer, lines, latest_ending, has_unfinished_line, .. } = self.work else {
+            panic!("nobody waits for a job that is home")
+        };
         self.account.discarded += lines;
+        self.account.unfinished += u32::from(has_unfinished_line && self.reason().is_none());
         self.aside = None;
-        self.work = Work::Home(ClientJob::new(peer, terms.line_bytes_max));
+        let mut job = ClientJob::new(peer, terms.line_bytes_max);
+        job.lines.end_lines_with(latest_ending);
+        self.work = Work::Home(job);
         self.send_away(CloseReason::NoReply, terms, now);
     }
 

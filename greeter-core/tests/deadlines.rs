@@ -183,15 +183,15 @@ fn whoever_takes_a_byte_now_and_then_is_not_cut_off_and_whoever_takes_none_is() 
 #[test]
 fn an_overdue_answer_is_refused_and_comes_home_to_nobody() {
     let mut scene = Scene::with(Script);
-    scene.connection.received(b"slow\r\nnext\r\n", scene.now);
+    scene.connection.received(b"slow\r\nnext\r\nha", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.now += Duration::from_secs(30);
     scene.connection.give_up_on_job(&scene.terms, scene.now);
-    assert_eq!(scene.connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
+    assert_eq!(scene.connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 1 });
 
     let late = job.answer(&Script, Slice::endless()).into_farewell(CloseReason::NoReply);
     assert!(late.is_some(), "the session is parted with by whoever has it");
-    scene.assert_sent_away("error: timed out\n", CloseReason::NoReply);
+    scene.assert_sent_away("error: timed out\r\n", CloseReason::NoReply);
 }
 
 #[test]
