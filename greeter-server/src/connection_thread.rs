@@ -22,7 +22,7 @@ use crate::buffers::Buffers;
 use crate::client::Client;
 use crate::mailbox::Inbox;
 use crate::pool::Placement;
-use crate::push::Push;
+use crate::push::LineUnderWay;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
@@ -49,9 +49,9 @@ pub(crate) enum Mail<S> {
     /// This client's job is not waited for any more.
     Overdue(ClientId),
     /// Say this line to this client, if it is still here.
-    Push { to: ClientId, line: Box<[u8]> },
+    Push { to: ClientId, line: LineUnderWay },
     /// Say this line to every client.
-    Broadcast { line: Arc<[u8]> },
+    Broadcast { line: Arc<LineUnderWay> },
     /// Cut this client off, if it is still here.
     Kill(ClientId),
     /// Send a list of the connections there.
@@ -77,7 +77,6 @@ enum Stopping {
 pub(crate) struct House {
     pub(crate) terms: Arc<Terms>,
     pub(crate) buffers: Arc<Buffers>,
-    pub(crate) push: Push,
     /// How much may pile up that is pushed to a client.
     pub(crate) unsent_bytes_max: usize,
 }
@@ -180,11 +179,8 @@ impl<R: Responder> ConnectionThread<R> {
                 self.take_home(job);
             }
             Mail::Overdue(id) => self.give_up_on_job(id),
-            Mail::Push { to, line } => {
-                self.house.push.arrived(&line);
-                self.push(Key::from(to), &line, Instant::now());
-            }
-            Mail::Broadcast { line } => self.broadcast(&line),
+            Mail::Push { to, line } => self.push(Key::from(to), line.text(), Instant::now()),
+            Mail::Broadcast { line } => self.broadcast(line.text()),
             Mail::Kill(id) => {
                 self.tell(Key::from(id), |client| client.connection.abort(CloseReason::ByHost));
             }
@@ -242,16 +238,17 @@ impl<R: Responder> ConnectionThread<R> {
     fn push(&mut self, to: Key, line: &[u8], now: Instant) {
         let Ok(line) = Line::new(line) else { return };
         let unsent_bytes_max = self.house.unsent_bytes_max;
-        let is_here = self.tell(to, |client| {
-            if client.connection.push(line, now) > unsent_bytes_max {
+        let mut said = 0;
+        self.tell(to, |client| {
+            said = client.connection.push(line, now);
+            if said > unsent_bytes_max {
                 client.connection.abort(CloseReason::NotReading);
             }
         });
-        self.counters.pushed.add(is_here.into());
+        self.counters.pushed.add((said > 0).into());
     }
 
     fn broadcast(&mut self, line: &[u8]) {
-        self.house.push.arrived(line);
         let now = Instant::now();
         for key in self.clients.keys() {
             self.push(key, line, now);

@@ -10,9 +10,9 @@ use crate::switchboard::Switchboard;
 
 /// How many bytes may be under way to the connection threads. They take them off as fast as they can copy, so that so much is
 /// under way means that they do not keep up.
-const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What one line costs that is under way, beside its text.
+/// What one line costs that is under way to one thread, beside its text.
 const LINE_BYTES: usize = 64;
 
 /// Says lines to clients outside the replies that they asked for: to one or to all. A [`Responder`](crate::Responder) gets it
@@ -25,9 +25,17 @@ const LINE_BYTES: usize = 64;
 #[derive(Clone)]
 pub struct Push(Arc<Shared>);
 
-pub(crate) struct Shared {
+struct Shared {
     threads: OnceLock<Arc<dyn Switchboard>>,
-    pending_bytes: AtomicUsize,
+    bytes_under_way: Arc<AtomicUsize>,
+}
+
+/// A line on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
+#[derive(Debug)]
+pub(crate) struct LineUnderWay {
+    text: Box<[u8]>,
+    bytes: usize,
+    bytes_under_way: Arc<AtomicUsize>,
 }
 
 /// Why nothing was said.
@@ -40,27 +48,25 @@ pub enum PushError {
     /// The server has not started yet.
     #[error("cannot push before the server has started")]
     NotStarted,
-    /// Too much is under way already. Nothing is wrong with pushing it again later.
+    /// Too much is under way already, to connection threads that are busy with something else. Nothing is wrong with pushing it again later.
     #[error("too much is being pushed")]
     TooMuch,
 }
 
 impl Push {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { threads: OnceLock::new(), pending_bytes: AtomicUsize::new(0) }))
+        Self(Arc::new(Shared { threads: OnceLock::new(), bytes_under_way: Arc::default() }))
     }
 
-    /// Says one line, without its ending, to this client. To one that has left, nothing is said.
+    /// Says one line, without its ending, to this client. To one that has left, nothing is said, and no more once the server has
+    /// stopped.
     ///
     /// # Errors
     ///
     /// [`PushError`]: then nobody was told.
     pub fn line(&self, to: ClientId, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        let text = text.as_ref();
-        Line::new(text)?;
         let threads = self.threads()?;
-        self.reserve(text.len() + LINE_BYTES)?;
-        threads.push(to, text.into());
+        threads.push(to, self.send_off(text.as_ref(), 1)?);
         Ok(())
     }
 
@@ -70,11 +76,8 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast(&self, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        let text = text.as_ref();
-        Line::new(text)?;
         let threads = self.threads()?;
-        self.reserve((text.len() + LINE_BYTES) * threads.count())?;
-        threads.broadcast(&text.into());
+        threads.broadcast(&Arc::new(self.send_off(text.as_ref(), threads.count())?));
         Ok(())
     }
 
@@ -83,27 +86,34 @@ impl Push {
         let _ = self.0.threads.set(Arc::clone(threads));
     }
 
-    /// A line has arrived at its connection thread.
-    pub(crate) fn arrived(&self, text: &[u8]) {
-        self.0.pending_bytes.fetch_sub(text.len() + LINE_BYTES, Ordering::Relaxed);
-    }
-
     fn threads(&self) -> Result<&dyn Switchboard, PushError> {
         self.0.threads.get().map(|threads| &**threads).ok_or(PushError::NotStarted)
     }
 
-    fn reserve(&self, bytes: usize) -> Result<(), PushError> {
-        let pending = self.0.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if pending.saturating_add(bytes) > PENDING_BYTES_MAX {
-            self.0.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(PushError::TooMuch);
-        }
-        Ok(())
+    fn send_off(&self, text: &[u8], threads: usize) -> Result<LineUnderWay, PushError> {
+        Line::new(text)?;
+        let bytes = text.len() + LINE_BYTES * threads;
+        let bytes_under_way = Arc::clone(&self.0.bytes_under_way);
+        let before = bytes_under_way.fetch_add(bytes, Ordering::Relaxed);
+        let line = LineUnderWay { text: text.into(), bytes, bytes_under_way };
+        if before + bytes > UNDER_WAY_BYTES_MAX { Err(PushError::TooMuch) } else { Ok(line) }
+    }
+}
+
+impl LineUnderWay {
+    pub(crate) const fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+impl Drop for LineUnderWay {
+    fn drop(&mut self) {
+        self.bytes_under_way.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl fmt::Debug for Push {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Push").field("pending_bytes", &self.0.pending_bytes).finish_non_exhaustive()
+        f.debug_struct("Push").field("bytes_under_way", &self.0.bytes_under_way).finish_non_exhaustive()
     }
 }

@@ -134,7 +134,7 @@ impl<R: Responder> Server<R> {
             handle.start_pool(&pool, &tasks, &connection_threads_gone)?;
         }
         let unsent_bytes_max = limits.unsent_bytes_max;
-        let house = House { terms, buffers: Arc::clone(&handle.buffers), push: handle.push.clone(), unsent_bytes_max };
+        let house = House { terms, buffers: Arc::clone(&handle.buffers), unsent_bytes_max };
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },

@@ -8,14 +8,15 @@ use greeter_core::{ClientId, Phase};
 
 use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
+use crate::push::LineUnderWay;
 use crate::slots::thread_of;
 
 /// The connection threads of one server.
 pub(crate) trait Switchboard: Send + Sync {
     fn count(&self) -> usize;
     fn stop(&self, deadline: Instant);
-    fn push(&self, to: ClientId, line: Box<[u8]>);
-    fn broadcast(&self, line: &Arc<[u8]>);
+    fn push(&self, to: ClientId, line: LineUnderWay);
+    fn broadcast(&self, line: &Arc<LineUnderWay>);
     fn kill(&self, client: ClientId);
     /// Each thread sends its list, unless it is busy for ever.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
@@ -52,13 +53,13 @@ impl<S: Send + 'static> Switchboard for Vec<Mailbox<Mail<S>>> {
         self.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline }));
     }
 
-    fn push(&self, to: ClientId, line: Box<[u8]>) {
+    fn push(&self, to: ClientId, line: LineUnderWay) {
         if let Some(mailbox) = self.get(thread_of(to)) {
             mailbox.send(Mail::Push { to, line });
         }
     }
 
-    fn broadcast(&self, line: &Arc<[u8]>) {
+    fn broadcast(&self, line: &Arc<LineUnderWay>) {
         self.iter().for_each(|mailbox| mailbox.send(Mail::Broadcast { line: Arc::clone(line) }));
     }
 
