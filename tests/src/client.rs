@@ -120,6 +120,12 @@ impl Client {
         std::mem::take(&mut self.received)
     }
 
+    /// Stops sending and reads everything up to the end of the stream.
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.finish_sending();
+        self.rest()
+    }
+
     /// Sends a line and reads its reply.
     pub fn ask(&mut self, line: &str) -> String {
         self.send(format!("{line}\n"));
@@ -145,7 +151,7 @@ impl Client {
 ///
 /// When it is not so after long enough.
 #[track_caller]
-pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

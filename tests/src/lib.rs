@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod books;
 pub mod client;
 pub mod process;
 pub mod puppet;
@@ -40,6 +41,12 @@ pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a soft limit may be raised");
+}
+
+/// Whether the cases are to be tried at full size, which takes minutes, and their figures are to be judged: `GREETER_FULL=1`,
+/// with `--release`.
+pub fn is_full_size() -> bool {
+    std::env::var_os("GREETER_FULL").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 /// Whether a program is not there; then whoever needs it says so and is done. In CI, where it was installed, that is an error.

@@ -1,21 +1,10 @@
 //! A responder that panics, fails or replies nonsense costs its client one line, and nobody else anything.
 
-use std::panic;
 use std::time::Duration;
 
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::puppet::Puppet;
+use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::{PLACEMENTS, builder, spawn};
-
-/// The panics of these tests are meant; their messages would bury everything else.
-fn silence_panics() {
-    let others = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if !panic.payload().downcast_ref::<&str>().is_some_and(|message| message.starts_with("as told")) {
-            others(panic);
-        }
-    }));
-}
 
 #[test]
 fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {

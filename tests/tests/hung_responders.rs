@@ -1,0 +1,258 @@
+//! A responder that does not come back costs the client it is answering, and nobody else.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use greeter_server::{Builder, CloseReason, Failure, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo};
+use greeter_tests::books::at_rest;
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::puppet::{Gate, Puppet};
+use greeter_tests::{builder, is_full_size, spawn};
+
+/// How many may be stuck for each worker before nobody takes their place any more: the four of the documentation, and itself.
+const STUCK_PER_WORKER: usize = 5;
+
+fn reply_timeout() -> Duration {
+    if is_full_size() { Duration::from_secs(5) } else { Duration::from_millis(300) }
+}
+
+fn server_of(puppet: &Arc<Puppet>, workers: usize) -> ServerHandle {
+    spawn(settings(workers).responder(Arc::clone(puppet)))
+}
+
+fn settings(workers: usize) -> Builder<impl Responder> {
+    builder().workers(workers).reply_timeout(reply_timeout()).queue_timeout(reply_timeout())
+}
+
+/// As many clients, each with a line that hangs and twenty behind it.
+fn hang(server: &ServerHandle, clients: usize) -> Vec<Client> {
+    let hang = |_| {
+        let mut client = Client::connect(server.local_addr());
+        client.send("hang late\n".to_owned() + &"echo behind\n".repeat(20));
+        client
+    };
+    (0..clients).map(hang).collect()
+}
+
+fn is_stuck(worker: &WorkerInfo) -> bool {
+    matches!(worker, WorkerInfo::Stuck { .. })
+}
+
+/// Threads of this process that are called so.
+fn threads_called(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("a process has threads");
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|thread| thread.starts_with(name)).count()
+}
+
+#[test]
+fn the_clients_are_told_at_the_deadline_and_others_are_served() {
+    let _turn = one_at_a_time();
+    let workers = if is_full_size() { 4 } else { 2 };
+    let puppet = Arc::new(Puppet::default());
+    let server = server_of(&puppet, workers);
+    let start = Instant::now();
+    let mut hung = hang(&server, workers);
+    for client in &mut hung {
+        assert_eq!(client.text(), "error: timed out\n");
+        let took = start.elapsed();
+        assert!(took >= reply_timeout(), "given up after {took:?}");
+        if is_full_size() {
+            assert!(took <= reply_timeout() + Duration::from_millis(500), "given up after {took:?}");
+        }
+        assert_eq!(client.line(), None);
+    }
+    println!("told after {:?} with a timeout of {:?}", start.elapsed(), reply_timeout());
+
+    let stuck: Vec<_> = server.workers().into_iter().filter(is_stuck).collect();
+    let peers: BTreeSet<_> = stuck
+        .iter()
+        .map(|worker| match worker {
+            WorkerInfo::Stuck { peer, since } => {
+                assert!(*since >= reply_timeout());
+                peer.address
+            }
+            worker => panic!("{worker:?} is not stuck"),
+        })
+        .collect();
+    assert_eq!(peers, hung.iter().map(Client::local_addr).collect());
+    assert_eq!(server.stats().workers_stuck, workers as u64);
+
+    // Others work in their place, for clients that have the slots of those that are gone.
+    drop(hung);
+    wait_until("they are gone", || server.stats().live() == 0);
+    let mut others: Vec<_> = (0..workers).map(|_| Client::connect(server.local_addr())).collect();
+    for (number, other) in others.iter_mut().enumerate() {
+        assert_eq!(other.ask(&format!("echo {number}")), format!("{number}\n"));
+    }
+    assert_eq!(puppet.farewells(CloseReason::NoReply), 0, "nobody is said to be gone who is still being answered");
+    let released = Instant::now();
+    puppet.release();
+    wait_until("the pool has its size again", || server.workers().len() == workers);
+    println!("the pool had its size again {:?} after the release", released.elapsed());
+    assert_eq!(server.stats().workers_stuck, 0);
+    wait_until("threads have ended", || threads_called("greeter-work-") == workers);
+    assert_eq!(puppet.farewells(CloseReason::NoReply), workers as u64);
+    for (number, other) in others.iter_mut().enumerate() {
+        assert_eq!(
+            other.ask(&format!("echo again {number}")),
+            format!("again {number}\n"),
+            "nobody gets what came late"
+        );
+    }
+    drop(others);
+    let stats = at_rest(&server);
+    assert_eq!(stats.discarded_by[CloseReason::NoReply], 21 * workers as u64);
+    assert_eq!((stats.closed_by[CloseReason::NoReply], stats.faults), (workers as u64, 0));
+    assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
+}
+
+#[test]
+fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
+    let _turn = one_at_a_time();
+    for workers in [1, 2] {
+        let puppet = Arc::new(Puppet::default());
+        let server = server_of(&puppet, workers);
+        let mut settled = Client::connect(server.local_addr());
+        assert_eq!(settled.ask("echo first"), "first\n");
+        for _ in 0..STUCK_PER_WORKER {
+            for client in &mut hang(&server, workers) {
+                assert_eq!(client.text(), "error: timed out\n");
+            }
+        }
+        wait_until("all are stuck", || server.stats().workers_stuck as usize == STUCK_PER_WORKER * workers);
+        assert_eq!(server.workers().len(), STUCK_PER_WORKER * workers);
+
+        // To a client that is known every line is refused in its place, with its own ending; one that is not is sent away.
+        settled.send("echo a\r\necho b\n");
+        assert_eq!(settled.text(), "error: busy\r\n");
+        assert_eq!(settled.text(), "error: busy\n");
+        let mut new = Client::connect(server.local_addr());
+        new.send("echo c\n");
+        assert_eq!(new.rest(), b"error: busy\n");
+        assert_eq!(server.connections().iter().filter(|c| c.peer.address == settled.local_addr()).count(), 1);
+
+        let released = Instant::now();
+        puppet.release();
+        wait_until("somebody is back", || settled.ask("echo back") == "back\n");
+        println!("normal {:?} after the release", released.elapsed());
+        wait_until("the pool has its size again", || server.workers().len() == workers);
+        assert_eq!(server.stats().workers_stuck, 0);
+        wait_until("threads have ended", || threads_called("greeter-work-") == workers);
+        drop((settled, new));
+        at_rest(&server);
+        assert_eq!(puppet.farewells(CloseReason::NoReply), (STUCK_PER_WORKER * workers) as u64);
+        assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
+    }
+}
+
+#[test]
+fn what_waits_behind_stuck_workers_is_refused_before_they_are_given_up() {
+    let _turn = one_at_a_time();
+    let puppet = Arc::new(Puppet::default());
+    let timeout = Duration::from_millis(200);
+    let server = spawn(builder().workers(1).queue_timeout(timeout).reply_timeout(None).responder(Arc::clone(&puppet)));
+    let mut settled = Client::connect(server.local_addr());
+    assert_eq!(settled.ask("echo first"), "first\n");
+    let mut hung = hang(&server, 1).remove(0);
+    wait_until("the worker hangs", || matches!(server.workers()[..], [WorkerInfo::Answering { .. }]));
+    let start = Instant::now();
+    assert_eq!(settled.ask("echo second"), "error: busy\n");
+    assert!(start.elapsed() >= timeout);
+    puppet.release();
+    assert_eq!(hung.text(), "late\n");
+    for _ in 0..20 {
+        assert_eq!(hung.text(), "behind\n");
+    }
+    assert_eq!(settled.ask("echo third"), "third\n");
+    drop((hung, settled));
+    assert_eq!(at_rest(&server).busy, 1);
+}
+
+#[test]
+fn the_client_is_told_in_its_own_line_ending() {
+    let _turn = one_at_a_time();
+    let puppet = Arc::new(Puppet::default());
+    let server = server_of(&puppet, 1);
+    let mut client = Client::connect(server.local_addr());
+    client.send("hang late\r\nand half a li");
+    assert_eq!(client.rest(), b"error: timed out\r\n");
+    puppet.release();
+    drop(client);
+    let stats = at_rest(&server);
+    assert_eq!((stats.discarded, stats.unfinished), (1, 1));
+}
+
+/// Whoever has come back late and finds the place taken leaves nothing behind, however often that happens.
+#[test]
+fn workers_that_come_and_go_leave_nothing_behind() {
+    let _turn = one_at_a_time();
+    let rounds = if is_full_size() { 200 } else { 20 };
+    let server = spawn(builder().workers(1).reply_timeout(Duration::from_millis(5)).responder(Puppet::default()));
+    let mappings = || std::fs::read_to_string("/proc/self/maps").expect("a process has memory").lines().count();
+    let mut before = 0;
+    for round in 0..rounds {
+        let mut client = Client::connect(server.local_addr());
+        client.send("sleep 50 late\n");
+        assert_eq!(client.rest(), b"error: timed out\n");
+        wait_until("the pool has its size again", || server.workers().len() == 1 && server.stats().workers_stuck == 0);
+        // The first few bring what stays.
+        if round == 5 {
+            before = mappings();
+        }
+    }
+    wait_until("all are gone", || server.stats().closed_by[CloseReason::NoReply] == rounds);
+    wait_until("threads have ended", || threads_called("greeter-work-") == 1);
+    println!("{before} mappings after 5 rounds, {} after {rounds}", mappings());
+    assert!(mappings() <= before + 8, "{before} mappings have become {}", mappings());
+}
+
+/// Hangs where it is told that a client is gone.
+struct NeverLetsGo(Arc<Gate>);
+
+impl Responder for NeverLetsGo {
+    type Session = bool;
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<bool, Failure> {
+        Ok(false)
+    }
+
+    fn respond(&self, hangs: &mut bool, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        *hangs = line.as_bytes() == b"hang";
+        reply.line("noted");
+        Ok(())
+    }
+
+    fn disconnect(&self, hangs: bool, _: CloseReason) {
+        if hangs {
+            self.0.pass();
+        }
+    }
+}
+
+#[test]
+fn a_farewell_that_does_not_end_keeps_nobody_waiting() {
+    let _turn = one_at_a_time();
+    let gate = Arc::new(Gate::default());
+    let server = spawn(settings(1).responder(NeverLetsGo(Arc::clone(&gate))));
+    let mut next = Client::connect(server.local_addr());
+    assert_eq!(next.ask("here"), "noted\n");
+    let mut client = Client::connect(server.local_addr());
+    assert_eq!(client.ask("hang"), "noted\n");
+    drop(client);
+    wait_until("it is gone", || server.stats().live() == 1);
+    wait_until("others are served", || next.ask("here") == "noted\n");
+    wait_until("the watch has noticed", || server.stats().workers_stuck == 1);
+    gate.open();
+    wait_until("the pool has its size again", || server.workers().len() == 1 && server.stats().workers_stuck == 0);
+    assert_eq!(next.ask("here"), "noted\n");
+    drop(next);
+    assert_eq!(at_rest(&server).closed_by[CloseReason::NoReply], 0);
+}
+
+/// These tests count the threads of this process.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,200 @@
+//! What is said unasked stays a line of its own, in order, and does not pile up.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use greeter_server::{ClientId, CloseReason, Failure, Line, Peer, Push, PushError, Reply, Responder, ServerHandle};
+use greeter_tests::books::{at_rest, balanced};
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::puppet::{Gate, Puppet};
+use greeter_tests::{PLACEMENTS, builder, spawn};
+
+/// The only client's name.
+fn only_client(server: &ServerHandle) -> ClientId {
+    server.connections()[0].peer.id
+}
+
+#[test]
+fn pushed_lines_never_get_into_a_reply_and_keep_their_order() {
+    const LINES: usize = 3_000;
+    for workers in PLACEMENTS {
+        let server = spawn(builder().workers(workers).unsent_bytes_max(1 << 20).responder(Puppet::default()));
+        let mut client = Client::connect(server.local_addr());
+        assert_eq!(client.ask("echo first"), "first\n");
+        let id = only_client(&server);
+        let mut sender = client.sender();
+        thread::scope(|scope| {
+            scope.spawn(move || (0..LINES).for_each(|n| sender.send(format!("echo reply {n}\nbig 3000\n"))));
+            let push = server.push();
+            scope.spawn(move || {
+                for n in 0..LINES {
+                    match n % 2 {
+                        0 => push.line(id, format!("pushed {n}")).expect("there is room"),
+                        _ => push.broadcast(format!("pushed {n}")).expect("there is room"),
+                    }
+                    if n % 10 == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
+            let (mut replies, mut pushed, mut big) = (0, 0, 0);
+            while replies + pushed + big < 3 * LINES {
+                let line = client.text();
+                if line == format!("pushed {pushed}\n") {
+                    pushed += 1;
+                } else if line == format!("reply {replies}\n") {
+                    replies += 1;
+                } else {
+                    assert!(line.len() == 3001 && line[..3000].bytes().all(|byte| byte == b'x'), "{line:?}");
+                    assert_eq!(replies, big + 1, "the replies are in their order");
+                    big += 1;
+                }
+            }
+        });
+        drop(client);
+        let stats = at_rest(&server);
+        assert_eq!(
+            (stats.pushed, stats.lines, stats.replies),
+            (LINES as u64, 2 * LINES as u64 + 1, 2 * LINES as u64 + 1)
+        );
+    }
+}
+
+#[test]
+fn what_is_pushed_while_a_reply_is_made_comes_behind_it_in_the_clients_own_line_ending() {
+    let puppet = Arc::new(Puppet::default());
+    let server = spawn(builder().workers(1).responder(Arc::clone(&puppet)));
+    let mut client = Client::connect(server.local_addr());
+    assert_eq!(client.ask("echo first\r"), "first\r\n");
+    client.send("hang late\r\n");
+    wait_until("the line is being answered", || server.stats().lines == 2);
+    let id = only_client(&server);
+    for n in 0..3 {
+        server.push().line(id, format!("pushed {n}")).expect("there is room");
+    }
+    wait_until("all has arrived", || server.stats().pushed == 3);
+    puppet.release();
+    assert_eq!(client.finish(), b"late\r\npushed 0\r\npushed 1\r\npushed 2\r\n");
+}
+
+/// Says a banner, but takes its time.
+struct SlowBanner(Arc<Gate>);
+
+impl Responder for SlowBanner {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        self.0.pass();
+        reply.line("banner");
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        reply.line(line);
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_is_pushed_before_the_banner() {
+    for workers in PLACEMENTS {
+        let gate = Arc::new(Gate::default());
+        let server = spawn(builder().workers(workers).connection_threads(1).responder(SlowBanner(Arc::clone(&gate))));
+        // The first one keeps the only worker, or the connection thread itself; the second waits behind it.
+        let mut clients: Vec<_> = (0..20).map(|_| Client::connect(server.local_addr())).collect();
+        wait_until("they are here", || server.stats().accepted == 20);
+        server.push().broadcast("pushed").expect("there is room");
+        gate.open();
+        for client in &mut clients {
+            assert_eq!(client.text(), "banner\n");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
+    let text = "x".repeat(1000);
+    for workers in PLACEMENTS {
+        let server =
+            spawn(builder().workers(workers).write_timeout(None).unsent_bytes_max(10_000).responder(Puppet::default()));
+        let mut reads = Client::connect(server.local_addr());
+        assert_eq!(reads.ask("echo here"), "here\n");
+        let never_reads = Client::connect_with_small_buffer(server.local_addr());
+        wait_until("both are here", || server.stats().live() == 2);
+        let mut said = 0;
+        wait_until("it is cut off", || {
+            server.push().broadcast(&text).expect("there is room");
+            said += 1;
+            assert_eq!(reads.text().trim_end(), text);
+            server.stats().live() == 1
+        });
+        assert_eq!(server.stats().closed_by[CloseReason::NotReading], 1);
+        println!("cut off after {said} lines of 1,000 bytes");
+        assert_eq!(reads.ask("echo still here"), "still here\n");
+        drop((reads, never_reads));
+        at_rest(&server);
+    }
+}
+
+/// A connection thread that is busy with something else does not take what is pushed.
+#[test]
+fn what_nobody_takes_is_too_much_at_some_time_and_not_for_ever() {
+    let puppet = Arc::new(Puppet::default());
+    let server =
+        spawn(builder().workers(0).connection_threads(1).unsent_bytes_max(1 << 30).responder(Arc::clone(&puppet)));
+    let mut client = Client::connect(server.local_addr());
+    assert_eq!(client.ask("echo here"), "here\n");
+    let id = only_client(&server);
+    client.send("hang late\n");
+    wait_until("the thread hangs", || server.stats().bytes_received == 20);
+    let text = "x".repeat(1 << 20);
+    let mut lines = 0;
+    while server.push().line(id, &text).is_ok() {
+        lines += 1;
+        assert!(lines <= 16, "more than 16 MiB are under way");
+    }
+    assert_eq!(server.push().line(id, &text), Err(PushError::TooMuch));
+    assert_eq!(server.push().broadcast(&text), Err(PushError::TooMuch));
+    puppet.release();
+    assert_eq!(client.text(), "late\n");
+    for _ in 0..lines {
+        assert_eq!(client.text().trim_end(), text);
+    }
+    assert_eq!(server.push().line(id, "again"), Ok(()));
+    assert_eq!(client.text(), "again\n");
+}
+
+#[test]
+fn what_is_pushed_to_nobody_takes_no_room() {
+    let text = "x".repeat(1 << 20);
+    let server = spawn(builder().responder(Puppet::default()));
+    for name in [0, 1 << 25, u64::MAX] {
+        for _ in 0..40 {
+            wait_until("there is room", || server.push().line(ClientId(name), &text) == Ok(()));
+        }
+    }
+    assert!(matches!(server.push().line(ClientId(0), "two\nlines"), Err(PushError::NotALine(_))));
+    assert_eq!(server.stats().pushed, 0);
+}
+
+#[test]
+fn what_is_pushed_after_the_stop_goes_nowhere() {
+    let slot = Arc::new(Mutex::new(None::<Push>));
+    let server = spawn(builder().responder_with(|push| {
+        assert_eq!(push.broadcast("early"), Err(PushError::NotStarted));
+        *slot.lock().expect("nobody panics") = Some(push);
+        Puppet::default()
+    }));
+    let push = slot.lock().expect("nobody panics").clone().expect("the responder was made");
+    let mut client = Client::connect(server.local_addr());
+    push.broadcast("early").expect("there is room");
+    assert_eq!(client.ask("echo here"), "here\n");
+    let report = server.shutdown(Duration::from_secs(10));
+    balanced(&report.stats);
+    assert_eq!(client.line(), None);
+    for _ in 0..40 {
+        assert_eq!(push.broadcast("x".repeat(1 << 20)), Ok(()), "nobody is there to whom it would be too much");
+        assert_eq!(push.line(ClientId(0), "x".repeat(1 << 20)), Ok(()));
+    }
+}
