@@ -287,11 +287,16 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The socket takes nothing for now. What is held until it does is held in no more memory than it needs.
+    /// The socket takes nothing for now. What is held until it does is held in no more than twice the memory that it needs.
     pub fn wait_for_room(&mut self) {
         if let Work::Home(job) = &mut self.work {
-            job.replies.bytes = job.replies.bytes.split_off(std::mem::take(&mut self.written));
-            job.replies.bytes.shrink_to_fit();
+            let replies = &mut job.replies.bytes;
+            // What is left is moved when it is the smaller part, so that each byte is moved once in all. A client that takes a
+            // long reply in small bites would have it moved at each of them.
+            if self.written >= replies.len() / 2 {
+                *replies = replies.split_off(std::mem::take(&mut self.written));
+            }
+            replies.shrink_to_fit();
             job.lines.compact();
         }
     }

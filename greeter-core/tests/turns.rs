@@ -92,3 +92,27 @@ fn lines_that_panic_use_up_a_slice_like_others() {
     connection.answered(job.answer(&Script, Slice::new(Duration::from_millis(1), usize::MAX, tick)), now());
     assert_eq!(connection.unsent(), b"error: internal error\n");
 }
+
+/// Moving a long reply at every bite would make it dear to be slow.
+#[test]
+fn what_is_left_of_a_reply_is_moved_only_when_it_is_the_smaller_part() {
+    let mut connection = connection();
+    connection.received(&b"Bob\n".repeat(1000), now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    let replies = connection.unsent().to_vec();
+    connection.wait_for_room();
+    let (start, mut left, mut held) = (connection.unsent().as_ptr(), replies.len(), connection.bytes_held());
+    while left > 0 {
+        connection.wrote(1, now());
+        connection.wait_for_room();
+        left -= 1;
+        assert_eq!(connection.unsent(), &replies[replies.len() - left..]);
+        if left > replies.len().div_ceil(2) {
+            assert_eq!(connection.unsent().as_ptr(), start.wrapping_add(replies.len() - left));
+        }
+        assert!(connection.bytes_held() <= held, "it holds no more than before");
+        held = connection.bytes_held();
+        assert!(connection.unsent().is_empty() || held <= 2 * left + 2, "{held} bytes for {left}");
+    }
+}
