@@ -58,6 +58,11 @@ impl Client {
         self.socket.write_all(bytes.as_ref()).expect("the server takes what we send");
     }
 
+    /// Sends bytes to a server that may be gone by now, and tells whether the system took them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.socket.write_all(bytes).is_ok()
+    }
+
     /// Sends as many of these bytes as the system takes until it has taken none for this long, and tells how many.
     pub fn send_until_stuck(&mut self, bytes: &[u8], stuck_after: Duration) -> usize {
         self.socket.set_write_timeout(Some(stuck_after)).expect("a socket can be set up");

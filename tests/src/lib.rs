@@ -4,6 +4,7 @@
 
 pub mod books;
 pub mod client;
+pub mod fleet;
 pub mod process;
 pub mod puppet;
 
