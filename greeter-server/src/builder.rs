@@ -260,7 +260,8 @@ impl<R: Responder> Builder<R> {
     /// How long the responder may take for an answer; by default, 30 s. Then the client is
     /// [told](greeter_core::Refusal::TimedOut), and the connection closes; another worker starts in the place of the one that is
     /// stuck, up to four for each; and what the responder says when it comes back is heard by nobody. Replies that were
-    /// made within the same millisecond as the one that is overdue are lost with it.
+    /// made within the same millisecond as the one that is overdue are lost with it. A farewell has the same time, and then
+    /// another worker goes on as well.
     ///
     /// It takes a pool: a responder that does not come back to a connection thread costs all clients of that thread.
     pub fn reply_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {

@@ -39,11 +39,11 @@ fn is_stuck(worker: &WorkerInfo) -> bool {
     matches!(worker, WorkerInfo::Stuck { .. })
 }
 
-/// Threads of this process that are called so.
-fn threads_called(name: &str) -> usize {
+/// Threads of this process that work for any server in it.
+fn worker_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("a process has threads");
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|thread| thread.starts_with(name)).count()
+    names.filter(|name| name.starts_with("greeter-work-")).count()
 }
 
 #[test]
@@ -51,6 +51,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     let _turn = one_at_a_time();
     let workers = if is_full_size() { 4 } else { 2 };
     let puppet = Arc::new(Puppet::default());
+    let others = worker_threads();
     let server = server_of(&puppet, workers);
     let start = Instant::now();
     let mut hung = hang(&server, workers);
@@ -82,8 +83,8 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     // Others work in their place, for clients that have the slots of those that are gone.
     drop(hung);
     wait_until("they are gone", || server.stats().live() == 0);
-    let mut others: Vec<_> = (0..workers).map(|_| Client::connect(server.local_addr())).collect();
-    for (number, other) in others.iter_mut().enumerate() {
+    let mut next: Vec<_> = (0..workers).map(|_| Client::connect(server.local_addr())).collect();
+    for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(other.ask(&format!("echo {number}")), format!("{number}\n"));
     }
     assert_eq!(puppet.farewells(CloseReason::NoReply), 0, "nobody is said to be gone who is still being answered");
@@ -92,16 +93,16 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     wait_until("the pool has its size again", || server.workers().len() == workers);
     println!("the pool had its size again {:?} after the release", released.elapsed());
     assert_eq!(server.stats().workers_stuck, 0);
-    wait_until("threads have ended", || threads_called("greeter-work-") == workers);
+    wait_until("threads have ended", || worker_threads() == others + workers);
     assert_eq!(puppet.farewells(CloseReason::NoReply), workers as u64);
-    for (number, other) in others.iter_mut().enumerate() {
+    for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(
             other.ask(&format!("echo again {number}")),
             format!("again {number}\n"),
             "nobody gets what came late"
         );
     }
-    drop(others);
+    drop(next);
     let stats = at_rest(&server);
     assert_eq!(stats.discarded_by[CloseReason::NoReply], 21 * workers as u64);
     assert_eq!((stats.closed_by[CloseReason::NoReply], stats.faults), (workers as u64, 0));
@@ -113,6 +114,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
     let _turn = one_at_a_time();
     for workers in [1, 2] {
         let puppet = Arc::new(Puppet::default());
+        let others = worker_threads();
         let server = server_of(&puppet, workers);
         let mut settled = Client::connect(server.local_addr());
         assert_eq!(settled.ask("echo first"), "first\n");
@@ -139,7 +141,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         println!("normal {:?} after the release", released.elapsed());
         wait_until("the pool has its size again", || server.workers().len() == workers);
         assert_eq!(server.stats().workers_stuck, 0);
-        wait_until("threads have ended", || threads_called("greeter-work-") == workers);
+        wait_until("threads have ended", || worker_threads() == others + workers);
         drop((settled, new));
         at_rest(&server);
         assert_eq!(puppet.farewells(CloseReason::NoReply), (STUCK_PER_WORKER * workers) as u64);
@@ -189,6 +191,7 @@ fn the_client_is_told_in_its_own_line_ending() {
 fn workers_that_come_and_go_leave_nothing_behind() {
     let _turn = one_at_a_time();
     let rounds = if is_full_size() { 200 } else { 20 };
+    let others = worker_threads();
     let server = spawn(builder().workers(1).reply_timeout(Duration::from_millis(5)).responder(Puppet::default()));
     let mappings = || std::fs::read_to_string("/proc/self/maps").expect("a process has memory").lines().count();
     let mut before = 0;
@@ -203,7 +206,7 @@ fn workers_that_come_and_go_leave_nothing_behind() {
         }
     }
     wait_until("all are gone", || server.stats().closed_by[CloseReason::NoReply] == rounds);
-    wait_until("threads have ended", || threads_called("greeter-work-") == 1);
+    wait_until("threads have ended", || worker_threads() == others + 1);
     println!("{before} mappings after 5 rounds, {} after {rounds}", mappings());
     assert!(mappings() <= before + 8, "{before} mappings have become {}", mappings());
 }
