@@ -69,7 +69,10 @@ impl Responder for Puppet {
                 self.gate.pass();
                 reply.line(rest);
             }
-            "panic" => panic!("as told"),
+            "panic" => {
+                reply.line("half a reply");
+                panic!("as told")
+            }
             "panic-locked" => {
                 let _guard = self.lock.lock();
                 panic!("as told, with a lock held")

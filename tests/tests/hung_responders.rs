@@ -143,7 +143,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         assert_eq!(server.stats().workers_stuck, 0);
         wait_until("threads have ended", || worker_threads() == others + workers);
         drop((settled, new));
-        at_rest(&server);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::Busy], 1);
         assert_eq!(puppet.farewells(CloseReason::NoReply), (STUCK_PER_WORKER * workers) as u64);
         assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
     }
