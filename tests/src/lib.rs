@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod probe;
 pub mod process;
 pub mod puppet;
+pub mod size;
 
-use greeter_server::{Builder, Greeter, Responder, Server, ServerHandle};
+use greeter_server::{Builder, Greeter, Responder, Server, ServerHandle, Stats};
 
 /// Both answers to where jobs are answered, by the number of workers.
 pub const PLACEMENTS: [usize; 2] = [0, 2];
@@ -31,6 +33,25 @@ pub fn builder() -> Builder<Greeter> {
     Server::builder()
 }
 
+/// Waits until nobody is connected any more, and checks that the counters add up then: whoever came has gone, every line was
+/// answered or is known to be lost, and nothing is held.
+///
+/// # Panics
+///
+/// When they do not, or somebody stays.
+#[track_caller]
+pub fn assert_at_rest(server: &ServerHandle) -> Stats {
+    client::wait_until("everybody has left", || {
+        let stats = server.stats();
+        (stats.live(), stats.serving, stats.buffer_bytes, stats.workers_stuck) == (0, 0, 0, 0)
+    });
+    let stats = server.stats();
+    assert_eq!(stats.accepted, stats.closed, "{stats:?}");
+    assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
+    assert_eq!(server.connections(), []);
+    stats
+}
+
 /// Makes room for tests that open many sockets.
 ///
 /// # Panics
@@ -52,9 +73,7 @@ pub fn missing_program(program: &str, package: &str) -> bool {
     let is_missing = !std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if is_missing {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing: install {package}");
-        // Not by way of the test harness, which shows only what a failed test says.
-        let message = format!("\nSKIPPED, since {program} is missing: install the Debian package {package}\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
+        size::tell(&format!("SKIPPED, since {program} is missing: install the Debian package {package}"));
     }
     is_missing
 }
