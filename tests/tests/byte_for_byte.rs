@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use greeter_tests::client::Client;
-use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
+use greeter_tests::{PLACEMENTS, assert_at_rest, builder, greeter, spawn};
 use proptest::prelude::*;
 
 /// The article's programs: whatever stands before an LF is greeted.
@@ -96,6 +96,8 @@ fn every_split_gives_the_same_replies() {
             }
         }
         assert_eq!(replies(address, stream.chunks(1)), expected);
+        let stats = assert_at_rest(&server);
+        assert_eq!((stats.lines, stats.unfinished), (1771 * 8, 1771));
     }
 }
 
