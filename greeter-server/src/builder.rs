@@ -311,7 +311,8 @@ impl<R: Responder> Builder<R> {
     pub fn build(self) -> Result<Server<R>, BuildError> {
         let (plan, addresses) = validate(&self.options, self.listen).map_err(BuildError::Invalid)?;
         let listeners: Vec<_> = addresses.iter().map(|one_of| listen_on_one_of(one_of)).collect::<Result<_, _>>()?;
-        Ok(Server::new(self.responder, self.push, plan, listeners))
+        let (addresses, listeners) = listeners.into_iter().unzip();
+        Ok(Server::new(self.responder, self.push, plan, addresses, listeners))
     }
 }
 
@@ -376,7 +377,8 @@ fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Optio
     (value < min || max < value).then_some(Problem::OutOfRange { option, value, min, max })
 }
 
-fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<TcpListener, BuildError> {
+/// A listener, and the address that it has really got.
+fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpListener), BuildError> {
     let mut failed = None;
     for &address in addresses {
         match listen_on(address) {
@@ -392,7 +394,7 @@ fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<TcpListener, BuildError>
     Err(failed.unwrap_or_else(|| BuildError::Invalid(vec![Problem::NoAddress])))
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -404,7 +406,8 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).expect("the backlog is a small number"))?;
     socket.set_nonblocking(true)?;
-    Ok(TcpListener::from_std(socket.into()))
+    let listener = TcpListener::from_std(socket.into());
+    Ok((listener.local_addr()?, listener))
 }
 
 fn join(problems: &[Problem]) -> String {

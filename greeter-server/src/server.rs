@@ -44,6 +44,8 @@ pub struct Server<R> {
     responder: R,
     push: Push,
     plan: Plan,
+    /// Those of the listeners, in the same order.
+    addresses: Vec<SocketAddr>,
     listeners: Vec<TcpListener>,
 }
 
@@ -63,21 +65,26 @@ impl Server<Greeter> {
 }
 
 impl<R: Responder> Server<R> {
-    pub(crate) const fn new(responder: R, push: Push, plan: Plan, listeners: Vec<TcpListener>) -> Self {
-        Self { responder, push, plan, listeners }
+    pub(crate) const fn new(
+        responder: R,
+        push: Push,
+        plan: Plan,
+        addresses: Vec<SocketAddr>,
+        listeners: Vec<TcpListener>,
+    ) -> Self {
+        Self { responder, push, plan, addresses, listeners }
     }
 
     /// The address of the first listener, with its real port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addrs()[0]
+        self.addresses[0]
     }
 
     /// The addresses of all listeners, in the order in which they were asked for.
     #[must_use]
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        let address = |listener: &TcpListener| listener.local_addr().expect("a bound socket has an address");
-        self.listeners.iter().map(address).collect()
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Serves on this thread and others, for as long as the process lives.
@@ -104,7 +111,7 @@ impl<R: Responder> Server<R> {
         self.push.connect(&switchboard);
         // From here on, leaving early drops the handle, which stops what was started.
         let handle = ServerHandle {
-            addresses: self.local_addrs(),
+            addresses: self.addresses,
             limits,
             counters: (0..=connection_threads).map(|_| Arc::default()).collect(),
             door: Arc::new(Door::new(Room::of(&limits), acceptor.clone())),

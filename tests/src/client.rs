@@ -1,7 +1,7 @@
 //! A client as plain as can be: a socket whose every wait has an end.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -27,6 +27,24 @@ impl Client {
     pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.set_recv_buffer_size(1).expect("a buffer may be small");
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::over(socket.into())
+    }
+
+    /// Connects with buffers of about so many bytes for each direction. Far smaller ones, filled in both directions, can bring
+    /// Linux to a halt that lasts minutes.
+    pub fn connect_with_buffers(address: SocketAddr, bytes: usize) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
+        socket.set_recv_buffer_size(bytes).expect("a buffer may be small");
+        socket.set_send_buffer_size(bytes).expect("a buffer may be small");
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::over(socket.into())
+    }
+
+    /// Connects from an address of its own, such as any of 127.0.0.0/8.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("the source address is ours");
         socket.connect(&address.into()).expect("the server accepts");
         Self::over(socket.into())
     }
@@ -63,6 +81,11 @@ impl Client {
         self.socket.write_all(bytes).is_ok()
     }
 
+    /// Sends bytes to whoever may have closed already.
+    pub fn send_if_taken(&self, bytes: impl AsRef<[u8]>) {
+        let _ = (&self.socket).write_all(bytes.as_ref());
+    }
+
     /// Sends as many of these bytes as the system takes until it has taken none for this long, and tells how many.
     pub fn send_until_stuck(&mut self, bytes: &[u8], stuck_after: Duration) -> usize {
         self.socket.set_write_timeout(Some(stuck_after)).expect("a socket can be set up");
@@ -75,6 +98,20 @@ impl Client {
             }
         }
         sent
+    }
+
+    /// Sends these bytes, unless the server cuts the connection first. Tells how many it took, and how long it took none.
+    pub fn send_until_cut(&mut self, bytes: &[u8]) -> (usize, Duration) {
+        let (mut sent, mut last) = (0, Instant::now());
+        while sent < bytes.len() {
+            match self.socket.write(&bytes[sent..]) {
+                Ok(more) => sent += more,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => break,
+                Err(error) => panic!("cannot send: {error}"),
+            }
+            last = Instant::now();
+        }
+        (sent, last.elapsed())
     }
 
     /// Sends a byte of urgent data (RFC 6093), as telnet does for its "synch".
@@ -129,6 +166,27 @@ impl Client {
     pub fn finish(&mut self) -> Vec<u8> {
         self.finish_sending();
         self.rest()
+    }
+
+    /// One byte; none once the server has closed or reset the connection.
+    pub fn sip(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        match self.socket.read(&mut byte) {
+            Ok(1) => Some(byte[0]),
+            Ok(_) => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("cannot receive: {error}"),
+        }
+    }
+
+    /// Whether nothing comes for this long, not even the end of the stream.
+    pub fn hears_nothing_for(&mut self, time: Duration) -> bool {
+        self.socket.set_read_timeout(Some(time)).expect("a socket can be set up");
+        let peeked = self.socket.peek(&mut [0]);
+        self.socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+        let is_silent =
+            matches!(&peeked, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+        is_silent && self.received.is_empty()
     }
 
     /// Sends a line and reads its reply.

@@ -5,8 +5,10 @@
 pub mod books;
 pub mod client;
 pub mod fleet;
+pub mod probe;
 pub mod process;
 pub mod puppet;
+pub mod size;
 
 use greeter_server::{Builder, Greeter, Responder, Server, ServerHandle};
 
@@ -44,12 +46,6 @@ pub fn raise_descriptor_limit() {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a soft limit may be raised");
 }
 
-/// Whether the cases are to be tried at full size, which takes minutes, and their figures are to be judged: `GREETER_FULL=1`,
-/// with `--release`.
-pub fn is_full_size() -> bool {
-    std::env::var_os("GREETER_FULL").is_some_and(|value| !value.is_empty() && value != "0")
-}
-
 /// Whether a program is not there; then whoever needs it says so and is done. In CI, where it was installed, that is an error.
 ///
 /// # Panics
@@ -60,9 +56,7 @@ pub fn missing_program(program: &str, package: &str) -> bool {
     let is_missing = !std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if is_missing {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing: install {package}");
-        // Not by way of the test harness, which shows only what a failed test says.
-        let message = format!("\nSKIPPED, since {program} is missing: install the Debian package {package}\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), message.as_bytes());
+        size::tell(&format!("SKIPPED, since {program} is missing: install the Debian package {package}"));
     }
     is_missing
 }

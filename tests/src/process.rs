@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::client::PATIENCE;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// The path of `greeter-server`, built as whoever asks was built.
@@ -70,7 +72,8 @@ impl ServerProcess {
     pub fn start_logging_to(log: impl Into<Stdio>, arguments: &[&str]) -> Self {
         let mut command = Command::new(greeter_server());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        Self::await_listeners(command.spawn().expect("a server can be started"), None, 1)
+        let child = command.spawn().expect("a server can be started");
+        Self::started(Self::await_listeners(child, None, 1))
     }
 
     /// Starts a server that says `listening on ADDRESS` once it does.
@@ -87,7 +90,21 @@ impl ServerProcess {
     /// # Panics
     ///
     /// When it ends before it has said so.
-    pub fn start_listeners(mut command: Command, listeners: usize) -> Self {
+    pub fn start_listeners(command: Command, listeners: usize) -> Self {
+        Self::started(Self::try_start(command, listeners))
+    }
+
+    /// Starts a server that says of so many addresses that it listens there; or tells how it ended before that, and what it
+    /// logged.
+    ///
+    /// # Errors
+    ///
+    /// How it ended, and its log.
+    ///
+    /// # Panics
+    ///
+    /// When it does neither in time.
+    pub fn try_start(mut command: Command, listeners: usize) -> Result<Self, (ExitStatus, String)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a server can be started");
         let mut stderr = child.stderr.take().expect("stderr is a pipe");
@@ -99,18 +116,31 @@ impl ServerProcess {
         Self::await_listeners(child, Some(log), listeners)
     }
 
-    fn await_listeners(mut child: Child, log: Option<JoinHandle<String>>, listeners: usize) -> Self {
-        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
-        let mut addresses = Vec::new();
-        while addresses.len() < listeners {
-            let mut line = String::new();
-            stdout.read_line(&mut line).expect("a server's output can be read");
-            match line.trim_end().strip_prefix("listening on ").and_then(|address| address.parse().ok()) {
-                Some(address) => addresses.push(address),
-                None => panic!("the server said {line:?}; its log: {:?}", log.map(JoinHandle::join)),
+    fn started(attempt: Result<Self, (ExitStatus, String)>) -> Self {
+        attempt.unwrap_or_else(|(status, log)| panic!("the server has ended, {status}; its log: {log}"))
+    }
+
+    fn await_listeners(
+        mut child: Child,
+        log: Option<JoinHandle<String>>,
+        listeners: usize,
+    ) -> Result<Self, (ExitStatus, String)> {
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let (sender, said) = mpsc::channel();
+        thread::spawn(move || stdout.lines().take(listeners).try_for_each(|line| sender.send(line)));
+        let mut server = Self { child, addresses: Vec::new(), log };
+        while server.addresses.len() < listeners {
+            match said.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    let line = line.expect("what a server says is text");
+                    let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
+                    server.addresses.push(address.unwrap_or_else(|| panic!("the server said {line:?}")));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(server.wait(PATIENCE)),
+                Err(RecvTimeoutError::Timeout) => panic!("the server neither listens nor ends"),
             }
         }
-        Self { child, addresses, log }
+        Ok(server)
     }
 
     /// Where it listens.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use greeter_tests::books::at_rest;
 use greeter_tests::client::Client;
 use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
 use proptest::prelude::*;
@@ -96,6 +97,8 @@ fn every_split_gives_the_same_replies() {
             }
         }
         assert_eq!(replies(address, stream.chunks(1)), expected);
+        let stats = at_rest(&server);
+        assert_eq!((stats.lines, stats.unfinished), (1771 * 8, 1771));
     }
 }
 

@@ -1,9 +1,11 @@
 //! Clients that come and go, in every rude way there is, leave nothing behind.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::process::ServerProcess;
+use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, raise_descriptor_limit};
 
 const CONNECTIONS: usize = 20_000;
@@ -22,9 +24,13 @@ fn twenty_thousand_rude_clients_leave_nothing_behind() {
         wait_until("all sockets are closed", is_idle);
         let (threads, memory) = (server.threads(), server.resident_bytes());
         rude_clients(&server);
+        let last = Instant::now();
         wait_until("all sockets are closed", is_idle);
+        let took = last.elapsed();
+        assert!(took <= sized(PATIENCE, Duration::from_secs(2)), "{took:?}");
         assert_eq!(server.threads(), threads);
         let grown = server.resident_bytes().saturating_sub(memory);
+        figure("20,000 rude clients", format!("{} KiB more, all gone after {took:?}", grown / 1024));
         assert!(grown <= 2 * MIB, "{grown} bytes more");
         assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
     }

@@ -12,7 +12,8 @@ use greeter_tests::books::balanced;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{PLACEMENTS, builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{PLACEMENTS, builder, spawn};
 use rustix::process::Signal;
 
 const DRAIN: Duration = Duration::from_secs(1);
@@ -38,9 +39,9 @@ fn stop(mut server: ServerProcess, signals: usize) -> End {
     let took = last.elapsed();
     if signals > 1 {
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{log}");
-        assert!(!is_full_size() || took <= Duration::from_millis(300), "gone {took:?} after the second signal");
+        assert!(!is_full() || took <= Duration::from_millis(300), "gone {took:?} after the second signal");
     } else {
-        assert!(!is_full_size() || took <= DRAIN + Duration::from_secs(1), "gone after {took:?}");
+        assert!(!is_full() || took <= DRAIN + Duration::from_secs(1), "gone after {took:?}");
     }
     End { took, code: status.code(), log }
 }

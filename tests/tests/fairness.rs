@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use greeter_server::ServerHandle;
 use greeter_tests::client::Client;
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{PLACEMENTS, builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{PLACEMENTS, builder, spawn};
 
 const GREEDY: usize = 8;
 
@@ -27,7 +28,7 @@ fn polite_p99(server: &ServerHandle, lines: usize) -> Duration {
 
 #[test]
 fn eight_greedy_clients_do_not_starve_a_polite_one() {
-    let lines = if is_full_size() { 300 } else { 50 };
+    let lines = if is_full() { 300 } else { 50 };
     for workers in PLACEMENTS {
         let server = spawn(builder().workers(workers).responder(Puppet::default()));
         let idle = polite_p99(&server, lines);
@@ -43,7 +44,7 @@ fn eight_greedy_clients_do_not_starve_a_polite_one() {
         let ratio = beside.as_secs_f64() / idle.as_secs_f64();
         println!("{workers} workers: p99 {idle:?} alone, {beside:?} ({ratio:.1} x) beside {greedy} greedy lines");
         assert!(greedy > 0);
-        if is_full_size() {
+        if is_full() {
             assert!(beside <= (20 * idle).max(Duration::from_millis(100)));
         }
     }

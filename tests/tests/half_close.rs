@@ -1,11 +1,13 @@
 //! Who stops sending still gets every reply that is owed, and then the end of the stream.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::books::at_rest;
+use greeter_tests::client::{Client, PATIENCE};
 use greeter_tests::process::{ServerProcess, greeter_server};
 use greeter_tests::puppet::Puppet;
+use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, builder, spawn};
 
 #[test]
@@ -19,9 +21,12 @@ fn fifty_lines_and_a_half_get_fifty_replies_and_the_end() {
         for n in 0..50 {
             assert_eq!(client.text(), format!("line {n}\n"));
         }
+        let last = Instant::now();
         assert_eq!(client.line(), None);
-        wait_until("the client is gone", || server.stats().live() == 0);
-        let stats = server.stats();
+        figure("the end of the stream after the last reply", format!("{:?}", last.elapsed()));
+        assert!(last.elapsed() <= sized(PATIENCE, Duration::from_millis(100)), "{:?}", last.elapsed());
+        drop(client);
+        let stats = at_rest(&server);
         assert_eq!((stats.lines, stats.replies, stats.discarded, stats.unfinished), (50, 50, 0, 1));
     }
 }

@@ -8,13 +8,14 @@ use greeter_server::{Builder, CloseReason, Failure, Line, Peer, Reply, Responder
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
-use greeter_tests::{builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{builder, spawn};
 
 /// How many may be stuck for each worker before nobody takes their place any more: the four of the documentation, and itself.
 const STUCK_PER_WORKER: usize = 5;
 
 fn reply_timeout() -> Duration {
-    if is_full_size() { Duration::from_secs(5) } else { Duration::from_millis(300) }
+    if is_full() { Duration::from_secs(5) } else { Duration::from_millis(300) }
 }
 
 fn server_of(puppet: &Arc<Puppet>, workers: usize) -> ServerHandle {
@@ -49,7 +50,7 @@ fn worker_threads() -> usize {
 #[test]
 fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     let _turn = one_at_a_time();
-    let workers = if is_full_size() { 4 } else { 2 };
+    let workers = if is_full() { 4 } else { 2 };
     let puppet = Arc::new(Puppet::default());
     let others = worker_threads();
     let server = server_of(&puppet, workers);
@@ -59,7 +60,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
         assert_eq!(client.text(), "error: timed out\n");
         let took = start.elapsed();
         assert!(took >= reply_timeout(), "given up after {took:?}");
-        if is_full_size() {
+        if is_full() {
             assert!(took <= reply_timeout() + Duration::from_millis(500), "given up after {took:?}");
         }
         assert_eq!(client.line(), None);
@@ -190,7 +191,7 @@ fn the_client_is_told_in_its_own_line_ending() {
 #[test]
 fn workers_that_come_and_go_leave_nothing_behind() {
     let _turn = one_at_a_time();
-    let rounds = if is_full_size() { 200 } else { 20 };
+    let rounds = if is_full() { 200 } else { 20 };
     let others = worker_threads();
     let server = spawn(builder().workers(1).reply_timeout(Duration::from_millis(5)).responder(Puppet::default()));
     let mappings = || std::fs::read_to_string("/proc/self/maps").expect("a process has memory").lines().count();

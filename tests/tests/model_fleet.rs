@@ -6,7 +6,8 @@ use greeter_server::ServerHandle;
 use greeter_tests::books::at_rest;
 use greeter_tests::fleet::{LINE_BYTES_MAX, Random, visit};
 use greeter_tests::puppet::{Puppet, silence_panics};
-use greeter_tests::{builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{builder, spawn};
 
 const CLIENTS: usize = 30;
 const LINES: usize = 70;
@@ -15,7 +16,7 @@ const LINES: usize = 70;
 fn seeds() -> Vec<u64> {
     match std::env::var("GREETER_SEED") {
         Ok(seed) => vec![seed.parse().expect("GREETER_SEED is a number")],
-        Err(_) if is_full_size() => (0..200).collect(),
+        Err(_) if is_full() => (0..200).collect(),
         Err(_) => (0..16).collect(),
     }
 }

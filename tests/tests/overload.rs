@@ -7,7 +7,8 @@ use greeter_server::ServerHandle;
 use greeter_tests::books::at_rest;
 use greeter_tests::client::Client;
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{builder, spawn};
 
 const WORKERS: usize = 4;
 const WORK: Duration = Duration::from_millis(5);
@@ -74,7 +75,7 @@ fn receive(client: &mut Client, lines: impl Iterator<Item = usize>) -> Vec<(Inst
 
 #[test]
 fn more_than_can_be_answered_is_refused_and_as_much_is_answered_as_can_be() {
-    let during = if is_full_size() { Duration::from_secs(10) } else { Duration::from_secs(1) };
+    let during = if is_full() { Duration::from_secs(10) } else { Duration::from_secs(1) };
     let server = spawn(builder().workers(WORKERS).queue_timeout(QUEUE_TIMEOUT).responder(Puppet::default()));
     let outcomes = [0.5, 1.0, 2.0, 5.0].map(|load| {
         let outcome = offer(&server, load * CAPACITY, during);
@@ -86,7 +87,7 @@ fn more_than_can_be_answered_is_refused_and_as_much_is_answered_as_can_be() {
     assert_eq!(stats.busy, outcomes.iter().map(|outcome| outcome.busy as u64).sum::<u64>());
     let [_, just_enough, _, far_too_much] = outcomes;
     assert!(far_too_much.busy > 0 && far_too_much.answered > 0);
-    if is_full_size() {
+    if is_full() {
         assert!(far_too_much.answered_per_second >= 0.9 * just_enough.answered_per_second);
         assert!(far_too_much.busy_after <= 3 * QUEUE_TIMEOUT, "{:?}", far_too_much.busy_after);
     }

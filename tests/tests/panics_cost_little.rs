@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use greeter_server::{Expensive, ServerHandle};
 use greeter_tests::client::Client;
 use greeter_tests::puppet::{Puppet, silence_panics};
-use greeter_tests::{PLACEMENTS, builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{PLACEMENTS, builder, spawn};
 
 /// How long so many lines take of which each hundredth is this one.
 fn time(server: &ServerHandle, lines: usize, hundredth: &str, its_reply: &str) -> Duration {
@@ -25,7 +26,7 @@ fn time(server: &ServerHandle, lines: usize, hundredth: &str, its_reply: &str) -
 #[test]
 fn a_panic_among_a_hundred_replies_costs_little_time() {
     silence_panics();
-    let lines = if is_full_size() { 10_000 } else { 1_000 };
+    let lines = if is_full() { 10_000 } else { 1_000 };
     for workers in PLACEMENTS {
         let responder = Expensive::new(Puppet::default(), Duration::from_micros(100));
         let server = spawn(builder().workers(workers).responder(responder));
@@ -41,6 +42,6 @@ fn a_panic_among_a_hundred_replies_costs_little_time() {
             "{workers} workers: {:.1} % of the throughput without panics, median of {ratios:.3?}",
             ratios[2] * 100.0
         );
-        assert!(!is_full_size() || ratios[2] >= 0.95);
+        assert!(!is_full() || ratios[2] >= 0.95);
     }
 }

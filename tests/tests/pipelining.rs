@@ -1,10 +1,12 @@
 //! Many lines at once come back in order, and nothing gets stuck.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::books::at_rest;
+use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::puppet::Puppet;
+use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
 
 fn names(count: usize) -> String {
@@ -13,9 +15,12 @@ fn names(count: usize) -> String {
 
 #[track_caller]
 fn assert_greeted(client: &mut Client, count: usize) {
+    let began = Instant::now();
     for n in 0..count {
         assert_eq!(client.text(), format!("Hello, guest {n}\n"));
     }
+    figure(&format!("{count} lines in flight"), format!("{:?}", began.elapsed()));
+    assert!(began.elapsed() <= sized(PATIENCE, Duration::from_secs(2)), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -27,6 +32,8 @@ fn ten_thousand_lines_in_one_write_read_at_once() {
         let send = thread::spawn(move || sender.send(names(10_000)));
         assert_greeted(&mut client, 10_000);
         send.join().expect("everything is sent");
+        drop(client);
+        assert_eq!(at_rest(&server).replies, 10_000);
     }
 }
 
@@ -37,6 +44,8 @@ fn ten_thousand_lines_read_only_once_all_are_sent() {
         let mut client = Client::connect(server.local_addr());
         client.send(names(10_000));
         assert_greeted(&mut client, 10_000);
+        drop(client);
+        assert_eq!(at_rest(&server).replies, 10_000);
     }
 }
 
@@ -49,6 +58,8 @@ fn ten_thousand_lines_in_segments() {
         let send = thread::spawn(move || names(10_000).as_bytes().chunks(1448).for_each(|piece| sender.send(piece)));
         assert_greeted(&mut client, 10_000);
         send.join().expect("everything is sent");
+        drop(client);
+        assert_eq!(at_rest(&server).replies, 10_000);
     }
 }
 
@@ -73,7 +84,7 @@ fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
                 });
             }
         });
-        assert_eq!(server.stats().lines, 8 * LINES as u64);
+        assert_eq!(at_rest(&server).replies, 8 * LINES as u64);
     }
 }
 

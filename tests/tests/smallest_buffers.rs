@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{builder, is_full_size, spawn};
+use greeter_tests::size::is_full;
+use greeter_tests::{builder, spawn};
 
 const CLIENTS: usize = 8;
 
 #[test]
 fn slow_readers_and_few_workers_never_stand_still() {
-    let lines = if is_full_size() { 5_000 } else { 300 };
+    let lines = if is_full() { 5_000 } else { 300 };
     for workers in [0, 1, 2] {
         let server = spawn(builder().workers(workers).unsent_bytes_max(1).responder(Puppet::default()));
         let replies = AtomicU64::new(0);
@@ -35,7 +36,7 @@ fn slow_readers_and_few_workers_never_stand_still() {
             pauses.join().expect("pauses are counted")
         });
         println!("{workers} workers: never more than {longest_pause:?} without a reply");
-        if is_full_size() {
+        if is_full() {
             assert!(longest_pause <= Duration::from_secs(1));
         }
         assert_eq!(at_rest(&server).replies, (CLIENTS * lines) as u64);

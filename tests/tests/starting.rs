@@ -64,27 +64,6 @@ fn every_listener_is_announced_and_served() {
 }
 
 #[test]
-fn absurd_options_are_refused_by_name() {
-    for value in ["-1", "4294967297", "18446744073709551616", "", "many"] {
-        refused(&["--workers", value], "--workers");
-        refused(&["--connection-threads", value], "--connection-threads");
-        refused(&[&format!("--workers={value}")], "--workers");
-    }
-    refused(&["--connection-threads", "0"], "--connection-threads is 0, but must be from 1 to 1024");
-    refused(&["--line-bytes-max", "0"], "--line-bytes-max is 0");
-    refused(&["--line-bytes-max", "10gb"], "--line-bytes-max is 10000000000");
-    refused(&["--line-bytes-max", "18446744073709551615"], "--line-bytes-max");
-    refused(&["--work", "5"], "--work");
-    refused(&["--work", "fast"], "--work");
-    refused(&["--drain", "-1s"], "--drain");
-    refused(&["--log", "loud"], "--log");
-    refused(&["--listen", "nowhere"], "nowhere");
-    refused(&["--listen", "127.0.0.1:65536"], "127.0.0.1:65536");
-    refused(&["--colour"], "--colour");
-    refused(&["Bob"], "Bob");
-}
-
-#[test]
 fn all_problems_are_named_at_once() {
     let error = Server::builder().workers(5000).line_bytes_max(0).build().err().unwrap();
     assert_eq!(
@@ -92,16 +71,6 @@ fn all_problems_are_named_at_once() {
         "workers is 5000, but must be from 0 to 1024; line_bytes_max is 0, but must be from 1 to 1073741824; no address to listen on"
     );
     assert!(matches!(error, BuildError::Invalid(problems) if matches!(problems[2], Problem::NoAddress)));
-}
-
-#[test]
-fn options_at_their_ends_are_taken() {
-    for arguments in [["--line-bytes-max", "1"], ["--line-bytes-max", "1GiB"], ["--drain", "1000000years"]] {
-        let mut server = ServerProcess::start(&arguments);
-        assert_eq!(Client::connect(server.address()).ask("B"), "Hello, B\n");
-        server.signal(Signal::TERM);
-        assert_eq!(server.wait(Duration::from_secs(10)).0.code(), Some(0));
-    }
 }
 
 #[test]

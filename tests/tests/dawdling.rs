@@ -1,0 +1,117 @@
+//! Who dawdles is told and sent off when its time is over; who is only waited for by others, or comes in time, never is.
+
+use std::time::{Duration, Instant};
+
+use greeter_server::{CloseReason, ServerHandle};
+use greeter_tests::books::at_rest;
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::puppet::Puppet;
+use greeter_tests::size::{figure, sized};
+use greeter_tests::{PLACEMENTS, builder, spawn};
+
+fn limit() -> Duration {
+    Duration::from_secs(sized(2, 5))
+}
+
+/// A server on which nobody may dawdle for longer than the limit.
+fn impatient(workers: usize) -> ServerHandle {
+    let builder = builder().workers(workers).responder(Puppet::default());
+    spawn(builder.line_timeout(limit()).idle_timeout(limit()).linger(limit()))
+}
+
+/// Whatever was waited for came when its time was over: never before, and soon after.
+#[track_caller]
+fn assert_in_time(what: &str, since: Instant) {
+    let took = since.elapsed();
+    figure(what, format!("{took:?} of {:?}", limit()));
+    assert!(took >= limit(), "{what}: after {took:?}");
+    assert!(took <= limit() + sized(Duration::from_secs(10), Duration::from_millis(500)), "{what}: after {took:?}");
+}
+
+#[test]
+fn a_byte_now_and_then_does_not_keep_a_line_open() {
+    for workers in PLACEMENTS {
+        let server = impatient(workers);
+        let mut drip = Client::connect(server.local_addr());
+        drip.send("echo ");
+        let began = Instant::now();
+        while drip.hears_nothing_for(limit() / 8) {
+            assert!(began.elapsed() < 10 * limit(), "a byte now and then keeps it open");
+            drip.send("A");
+        }
+        assert_eq!(drip.text(), format!("error: line not finished within {:?}\n", limit()));
+        assert_in_time("a byte now and then", began);
+        assert_eq!(drip.line(), None);
+        drop(drip);
+        let stats = at_rest(&server);
+        assert_eq!((stats.closed_by[CloseReason::LineUnfinished], stats.unfinished), (1, 1));
+    }
+}
+
+#[test]
+fn who_says_nothing_is_told_and_sent_off() {
+    for workers in PLACEMENTS {
+        let server = impatient(workers);
+        let began = Instant::now();
+        let mut silent = Client::connect(server.local_addr());
+        assert_eq!(silent.text(), format!("error: idle for {:?}\n", limit()));
+        assert_in_time("silence", began);
+        assert_eq!(silent.line(), None);
+        drop(silent);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::Idle], 1);
+    }
+}
+
+#[test]
+fn a_line_now_and_then_keeps_a_client_for_ever() {
+    for workers in PLACEMENTS {
+        let server = impatient(workers);
+        let mut steady = Client::connect(server.local_addr());
+        let began = Instant::now();
+        while began.elapsed() < 3 * limit() {
+            assert_eq!(steady.ask("echo still here"), "still here\n");
+            assert!(steady.hears_nothing_for(limit() / 5));
+        }
+        drop(steady);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::ByClient], 1);
+    }
+}
+
+/// Neither the line that is being answered nor the one behind it is the client's to hurry.
+#[test]
+fn who_waits_for_an_answer_is_not_dawdling() {
+    for workers in PLACEMENTS {
+        let server = impatient(workers);
+        let mut patient = Client::connect(server.local_addr());
+        let work = 2 * limit().as_millis();
+        patient.send(format!("sleep {work} worth waiting for\necho half"));
+        assert_eq!(patient.text(), "worth waiting for\n");
+        patient.send(" and half\n");
+        assert_eq!(patient.text(), "half and half\n");
+        let answered = Instant::now();
+        assert_eq!(patient.text(), format!("error: idle for {:?}\n", limit()));
+        assert_in_time("silence after an answer", answered);
+        drop(patient);
+        at_rest(&server);
+    }
+}
+
+#[test]
+fn who_does_not_close_after_the_end_is_closed_on_however_much_it_sends() {
+    for workers in PLACEMENTS {
+        let server = impatient(workers);
+        let mut client = Client::connect(server.local_addr());
+        let began = Instant::now();
+        assert_eq!(client.ask("quit"), "bye\n");
+        assert_eq!(client.line(), None);
+        let sender = client.sender();
+        wait_until("lingering is over", || {
+            // What it sends is thrown away; and once the server has closed, so is the connection.
+            sender.send_if_taken("more and more\n");
+            server.stats().live() == 0
+        });
+        assert_in_time("lingering", began);
+        let stats = at_rest(&server);
+        assert_eq!((stats.lines, stats.closed_by[CloseReason::ByResponder]), (1, 1));
+    }
+}
