@@ -152,7 +152,7 @@ pub enum PeerEnd {
 }
 
 impl PeerEnd {
-    pub(super) fn from_error(error: &io::Error) -> Self {
+    pub(crate) fn from_error(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
             // The peer had closed, and refused what we sent afterwards: Linux reports the refusal, once, to whoever
