@@ -18,5 +18,7 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(code)
         }
+        #[cfg(unix)]
+        Err(Failure::Signal(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(127)),
     }
 }

@@ -65,9 +65,9 @@ pub enum PipeError {
     /// The output failed.
     #[error("cannot write to the output")]
     Output(#[source] io::Error),
-    /// Who [watched](Connection::pipe_watched) wanted no more.
-    #[error("the pipe was broken off by who watched it")]
-    Watch(#[source] io::Error),
+    /// Who [watched](Connection::pipe_watched) wanted no more, in their words.
+    #[error(transparent)]
+    Watch(io::Error),
     /// A thread that is needed could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),

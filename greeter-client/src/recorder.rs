@@ -126,6 +126,11 @@ impl<W: Write> Recorder<W> {
         &mut self.output
     }
 
+    /// Gives back where the script was written to. The start of a line that is still held back is left out.
+    pub fn into_output(self) -> W {
+        self.output
+    }
+
     fn spell(&mut self, side: Side, bytes: &[u8], text: &mut String) {
         if bytes.is_empty() {
             return;

@@ -49,7 +49,7 @@ fn default_address() -> Result<Address, Exit> {
 
 /// Talks to a server that speaks in lines, such as greeter-server.
 ///
-/// Without a command: a prompt on a terminal, elsewhere the pipe.
+/// Without a command: chat on a terminal, elsewhere pipe.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -65,7 +65,8 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
     error_code(1, "something is not as it should be"),
     error_code(2, "wrong usage, or unreadable input"),
     error_code(3, "could not connect, or the connection was lost, timed out or closed too early"),
-    error_code(4, "something else failed, such as writing to stdout")
+    error_code(4, "something else failed, such as writing to stdout"),
+    error_code(130, "Ctrl-C at the prompt")
 )]
 struct Arguments {
     /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
@@ -91,6 +92,7 @@ pub(super) enum Command {
     Greet(Greet),
     Chat(Chat),
     Pipe(Pipe),
+    Record(Record),
     Check(Check),
     Fmt(Fmt),
     Run(Run),
@@ -107,9 +109,10 @@ pub(super) struct Greet {
     pub(super) names: Vec<String>,
 }
 
-/// Sends what is typed line by line; without a terminal, the same as pipe.
+/// Sends what is typed line by line, with an editor and a history; without a terminal, the same as pipe.
 ///
-/// Replies are printed as they come. Ctrl-D ends the input, and the replies that are still owed are awaited.
+/// Replies are shown above the prompt as they come. Ctrl-D ends the input, and the replies that are still owed are awaited.
+/// Ctrl-C leaves at once. Lines that begin with a colon are commands, of which :help tells.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "chat", help_triggers("-h", "--help"))]
 pub(super) struct Chat {}
@@ -121,6 +124,18 @@ pub(super) struct Chat {}
 #[derive(FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
 pub(super) struct Pipe {}
+
+/// Does what chat does, or pipe without a terminal, and writes the conversation down as a .talk script.
+///
+/// What was sent becomes lines with >, what came lines with <, in the order in which they were seen. run plays the script
+/// back. The file must not exist yet.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "record", help_triggers("-h", "--help"))]
+pub(super) struct Record {
+    /// where to write the script, as in hello.talk
+    #[argh(positional, arg_name = "file")]
+    pub(super) file: String,
+}
 
 /// Parses .talk scripts and tells what is wrong with them.
 ///
