@@ -6,6 +6,7 @@
 mod bless;
 mod chat;
 mod check;
+mod color;
 mod failure;
 mod file;
 mod fmt;
@@ -23,33 +24,38 @@ use greeter_args::Exit;
 use greeter_client::Connection;
 
 use chat::Tape;
+pub(crate) use color::tell_error;
 pub(crate) use failure::Failure;
 use options::{Command, NAME, Setup};
 use record::Recording;
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let Setup { command, address, connection: options } = options::from_process()?;
-    let connect = || Connection::connect_with(&address, &options);
+    let Setup { command, connect, color, connection: options } = options::from_process()?;
+    color.apply();
     match command {
         Command::Greet(greet) => {
             greet::check(&greet.names)?;
-            greet::run(connect()?, &greet.names, options.eol)
+            greet::run(Connection::connect_with(&connect.address()?, &options)?, &greet.names, options.eol)
         }
-        Command::Pipe(_) => pipe::run(connect()?, options.eol, |_| Ok(())),
-        Command::Chat(_) if is_conversation() => chat::run(connect()?, &address, options.eol, Tape::Kept(Vec::new())),
-        Command::Chat(_) => pipe::run(connect()?, options.eol, |_| Ok(())),
+        Command::Chat(_) if is_conversation() => {
+            let address = connect.address()?;
+            chat::run(Connection::connect_with(&address, &options)?, &address, options.eol, Tape::Kept(Vec::new()))
+        }
+        Command::Chat(_) | Command::Pipe(_) => {
+            pipe::run(Connection::connect_with(&connect.address()?, &options)?, options.eol, |_| Ok(()))
+        }
         Command::Record(record) => {
+            let address = connect.address()?;
             let recording = Recording::create(&record.file).map_err(|message| Exit::usage(NAME, &message))?;
-            let connection = connect().inspect_err(|_| recording.discard())?;
-            if is_conversation() {
-                chat::run(connection, &address, options.eol, Tape::File(recording))
-            } else {
-                record::run(connection, options.eol, recording)
+            let connection = Connection::connect_with(&address, &options).inspect_err(|_| recording.discard())?;
+            match is_conversation() {
+                true => chat::run(connection, &address, options.eol, Tape::File(recording)),
+                false => record::run(connection, options.eol, recording),
             }
         }
         Command::Check(check) => check::run(&check.paths),
         Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
-        Command::Run(run) => run::run(&run, address, &options),
+        Command::Run(run) => run::run(&run, connect.address()?, &options),
     }
 }
 

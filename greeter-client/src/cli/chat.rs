@@ -4,13 +4,9 @@
 //! one report after the other, so that the screen, the recording and what the server is sent agree about the order.
 
 mod command;
-#[cfg(unix)]
 mod editor;
-#[cfg(unix)]
 mod history;
-#[cfg(unix)]
 mod keys;
-#[cfg(unix)]
 mod raw;
 mod report;
 mod screen;
@@ -26,7 +22,6 @@ use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender
 
 use super::Failure;
 use command::{Command, HELP, Typed};
-#[cfg(unix)]
 use editor::Asked;
 use report::Report;
 use screen::{LastRow, Screen};
@@ -34,6 +29,9 @@ pub(super) use tape::Tape;
 
 /// For how long nothing may follow until the start of a line is shown.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// SIGINT, the signal that Ctrl-C is elsewhere.
+const INTERRUPT: i32 = 2;
 
 /// How a conversation ends.
 enum Ending {
@@ -46,7 +44,6 @@ enum Ending {
     /// The person resets the connection.
     Reset,
     /// The process was told to end.
-    #[cfg(unix)]
     Signal(i32),
 }
 
@@ -86,14 +83,12 @@ fn judge(ending: Ending, outgoing: &Outgoing, bytes_since_lf: usize) -> Result<(
         }
         (Ending::Server, Outgoing::HalfClosed) | (Ending::Quit | Ending::Reset, _) => Ok(()),
         (Ending::Lost(err), _) => Err(err.into()),
-        #[cfg(unix)]
         (Ending::Signal(signal), _) => Err(Failure::Signal(signal)),
     }
 }
 
 /// Who makes lines of what is typed: an editor, or a terminal that has none to offer.
 fn keyboard() -> (LastRow, Typing) {
-    #[cfg(unix)]
     if std::env::var_os("TERM").is_some_and(|term| term != "dumb")
         && let Ok(terminal) = raw::RawTerminal::open()
     {
@@ -126,7 +121,6 @@ enum Outgoing {
 
 /// How the keyboard is read.
 enum Typing {
-    #[cfg(unix)]
     Keys(keys::Keys),
     /// Line by line; this is the start of one.
     Lines(Vec<u8>),
@@ -181,15 +175,13 @@ impl Chat {
             }
             Report::ServerEnded(None) => Ok(Some(Ending::Server)),
             Report::ServerEnded(Some(err)) => Ok(Some(Ending::Lost(err))),
-            #[cfg(unix)]
-            Report::Signal(signal_hook::consts::SIGCONT) => {
+            Report::Resumed => {
                 if let Some((terminal, _)) = self.screen().edited() {
                     terminal.enter().map_err(Failure::stdout)?;
                 }
                 self.screen().draw().map_err(Failure::stdout)?;
                 Ok(None)
             }
-            #[cfg(unix)]
             Report::Signal(signal) => Ok(Some(Ending::Signal(signal))),
         }
     }
@@ -197,7 +189,6 @@ impl Chat {
     fn typed(&mut self, bytes: &[u8]) -> Result<Option<Ending>, Failure> {
         for &byte in bytes {
             let ending = match &mut self.typing {
-                #[cfg(unix)]
                 Typing::Keys(keys) => match keys.take(byte) {
                     Some(key) => self.pressed(key)?,
                     None => None,
@@ -220,14 +211,13 @@ impl Chat {
         Ok(None)
     }
 
-    #[cfg(unix)]
     fn pressed(&mut self, key: keys::Key) -> Result<Option<Ending>, Failure> {
         let Some((terminal, editor)) = self.screen().edited() else { return Ok(None) };
         match editor.press(key) {
             None => {}
             Some(Asked::Line(line)) => return self.line(line.as_bytes()),
             Some(Asked::End) => self.half_close()?,
-            Some(Asked::Interrupt) => return Ok(Some(Ending::Signal(signal_hook::consts::SIGINT))),
+            Some(Asked::Interrupt) => return Ok(Some(Ending::Signal(INTERRUPT))),
             Some(Asked::Suspend) => terminal.suspend(),
             Some(Asked::ClearScreen) => self.screen().clear().map_err(Failure::stdout)?,
         }

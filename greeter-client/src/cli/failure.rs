@@ -17,7 +17,6 @@ pub(crate) enum Failure {
         error: anyhow::Error,
     },
     /// A signal ended it, which everybody knows who sent one.
-    #[cfg(unix)]
     Signal(i32),
 }
 

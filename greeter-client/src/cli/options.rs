@@ -9,6 +9,8 @@ use greeter_args::Exit;
 use greeter_client::report::Format;
 use greeter_client::{Address, Eol, Options};
 
+use super::color::Color;
+
 /// The program's name in its messages.
 pub(super) const NAME: &str = env!("CARGO_PKG_NAME");
 const CONNECT_VARIABLE: &str = "GREETER_CONNECT";
@@ -17,7 +19,8 @@ const CONNECT_DEFAULT: &str = "127.0.0.1:8080";
 /// What the process was asked to do.
 pub(super) struct Setup {
     pub(super) command: Command,
-    pub(super) address: Address,
+    pub(super) connect: Connect,
+    pub(super) color: Color,
     pub(super) connection: Options,
 }
 
@@ -29,22 +32,32 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
     connection.timeout = arguments.timeout.0;
     Ok(Setup {
         command: arguments.command.unwrap_or(Command::Chat(Chat {})),
-        address: arguments.connect.map_or_else(default_address, Ok)?,
+        color: arguments.color,
+        connect: Connect(arguments.connect),
         connection,
     })
 }
 
-fn default_address() -> Result<Address, Exit> {
-    let text = match env::var(CONNECT_VARIABLE) {
-        Ok(text) => text,
-        Err(env::VarError::NotPresent) => String::new(),
-        Err(env::VarError::NotUnicode(_)) => {
-            return Err(Exit::usage(NAME, &format!("{CONNECT_VARIABLE} is not valid UTF-8")));
+/// Where to connect to, as far as the arguments say so. The environment is asked by those who connect: what it says is no
+/// concern of the others.
+pub(super) struct Connect(Option<Address>);
+
+impl Connect {
+    pub(super) fn address(self) -> Result<Address, Exit> {
+        if let Some(address) = self.0 {
+            return Ok(address);
         }
-    };
-    // A shell empties a variable for one command more easily than it removes it.
-    let text = if text.is_empty() { CONNECT_DEFAULT } else { &text };
-    text.parse().map_err(|err| Exit::usage(NAME, &format!("{CONNECT_VARIABLE}: {err}")))
+        let text = match env::var(CONNECT_VARIABLE) {
+            Ok(text) => text,
+            Err(env::VarError::NotPresent) => String::new(),
+            Err(env::VarError::NotUnicode(_)) => {
+                return Err(Exit::usage(NAME, &format!("{CONNECT_VARIABLE} is not valid UTF-8")));
+            }
+        };
+        // A shell empties a variable for one command more easily than it removes it.
+        let text = if text.is_empty() { CONNECT_DEFAULT } else { &text };
+        text.parse().map_err(|err| Exit::usage(NAME, &format!("{CONNECT_VARIABLE}: {err}")))
+    }
 }
 
 /// Talks to a server that speaks in lines, such as greeter-server.
@@ -81,6 +94,11 @@ struct Arguments {
     /// comes back (default: lf)
     #[argh(option, default = "Eol::Lf")]
     eol: Eol,
+
+    /// whether reports, problems and the prompt are coloured: auto, always or never. auto is on a terminal, and heeds
+    /// NO_COLOR and CLICOLOR_FORCE. What a server sent never is (default: auto)
+    #[argh(option, default = "Color::AUTO", arg_name = "when")]
+    color: Color,
 
     #[argh(subcommand)]
     command: Option<Command>,

@@ -2,8 +2,9 @@
 //! a convenience.
 
 use std::env;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+#[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,10 +31,9 @@ impl History {
 
     fn open(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            private_folder().create(folder)?;
         }
-        // Lines may be passwords.
-        let mut file = File::options().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let mut file = private_file().read(true).create(true).open(path)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(FILE_BYTES_MAX)))?;
         let mut text = Vec::new();
@@ -48,7 +48,7 @@ impl History {
     /// Keeps only the lines that are remembered. Who writes to the old file at the same time loses a line or two.
     fn shorten(mut self, path: &Path) -> io::Result<Self> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut file = File::options().append(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = private_file().create_new(true).open(&temporary)?;
         let written = file.write_all((self.lines.join("\n") + "\n").as_bytes());
         if let Err(err) = written.and_then(|()| fs::rename(&temporary, path)) {
             let _ = fs::remove_file(&temporary);
@@ -89,6 +89,23 @@ impl History {
     }
 }
 
+/// Nobody else can read it, since lines may be passwords.
+fn private_file() -> OpenOptions {
+    let mut options = File::options();
+    options.append(true);
+    #[cfg(unix)]
+    options.mode(0o600);
+    options
+}
+
+fn private_folder() -> DirBuilder {
+    let mut folder = DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    folder.mode(0o700);
+    folder
+}
+
 /// Where programs keep what they do not lose, and nobody misses: the XDG base directory specification.
 fn path() -> Option<PathBuf> {
     let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -96,7 +113,7 @@ fn path() -> Option<PathBuf> {
     state.is_absolute().then(|| state.join(env!("CARGO_PKG_NAME")).join("history"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -18,8 +18,12 @@ pub(super) enum Report {
     Received(Vec<u8>),
     /// The server closed, or why nothing will come any more.
     ServerEnded(Option<ConnectionError>),
-    #[cfg(unix)]
+    /// The process was told to end, by this signal.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "nobody sends one"))]
     Signal(i32),
+    /// The process goes on after having been stopped.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "nothing stops it"))]
+    Resumed,
 }
 
 /// Starts them. They end with the process, since nothing else ends their waiting.
@@ -72,7 +76,8 @@ fn watch_signals(reports: SyncSender<Report>) -> io::Result<()> {
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 
     let mut signals = signal_hook::iterator::Signals::new([SIGCONT, SIGHUP, SIGINT, SIGTERM])?;
-    let watch = move || signals.forever().try_for_each(|signal| reports.send(Report::Signal(signal)));
+    let report = |signal| if signal == SIGCONT { Report::Resumed } else { Report::Signal(signal) };
+    let watch = move || signals.forever().try_for_each(|signal| reports.send(report(signal)));
     thread::Builder::new().name("signals".into()).spawn(watch)?;
     Ok(())
 }

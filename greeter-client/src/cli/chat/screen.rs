@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::editor::Editor;
 use super::raw::RawTerminal;
+use crate::cli::color::is_colored;
 
 const PROMPT: &str = "> ";
 const PROMPT_STYLE: Style = AnsiColor::Cyan.on_default().bold();
@@ -28,7 +29,6 @@ pub(super) struct Screen {
 /// What the last row of the screen is there for.
 pub(super) enum LastRow {
     /// A line is typed on it, with an editor.
-    #[cfg(unix)]
     Edited { terminal: RawTerminal, editor: Editor },
     /// The terminal shows by itself what is typed, if anything is.
     Plain,
@@ -54,7 +54,7 @@ impl Unfinished {
 impl Screen {
     pub(super) fn new(last_row: LastRow) -> Self {
         let output = io::stdout();
-        let colored = anstream::AutoStream::choice(&output) != anstream::ColorChoice::Never;
+        let colored = is_colored(&output);
         Self { output, colored, last_row, unfinished: Unfinished::Nothing }
     }
 
