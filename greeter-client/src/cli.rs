@@ -7,6 +7,7 @@ mod bless;
 mod chat;
 mod check;
 mod color;
+mod completions;
 mod failure;
 mod file;
 mod fmt;
@@ -54,6 +55,7 @@ pub(crate) fn run() -> Result<(), Failure> {
             }
         }
         Command::Check(check) => check::run(&check.paths),
+        Command::Completions(completions) => completions::run(completions.shell, &completions.words),
         Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
         Command::Run(run) => run::run(&run, connect.address()?, &options),
     }

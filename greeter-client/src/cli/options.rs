@@ -4,12 +4,13 @@ use std::env;
 use std::str::FromStr;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use greeter_args::Exit;
 use greeter_client::report::Format;
 use greeter_client::{Address, Eol, Options};
 
 use super::color::Color;
+use super::completions::Shell;
 
 /// The program's name in its messages.
 pub(super) const NAME: &str = env!("CARGO_PKG_NAME");
@@ -63,7 +64,7 @@ impl Connect {
 /// Talks to a server that speaks in lines, such as greeter-server.
 ///
 /// Without a command: chat on a terminal, elsewhere pipe.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
     example = "{command_name} greet Ann Ben
@@ -81,7 +82,7 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
     error_code(4, "something else failed, such as writing to stdout"),
     error_code(130, "Ctrl-C at the prompt")
 )]
-struct Arguments {
+pub(super) struct Arguments {
     /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     connect: Option<Address>,
@@ -104,7 +105,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand)]
 pub(super) enum Command {
     Greet(Greet),
@@ -112,6 +113,7 @@ pub(super) enum Command {
     Pipe(Pipe),
     Record(Record),
     Check(Check),
+    Completions(Completions),
     Fmt(Fmt),
     Run(Run),
 }
@@ -119,7 +121,7 @@ pub(super) enum Command {
 /// Sends each name as a line and prints the replies.
 ///
 /// Prints every line the server sends until it closes. Fewer lines than names are an error.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "greet", help_triggers("-h", "--help"))]
 pub(super) struct Greet {
     /// who is to be greeted; put -- before a name that starts with a dash
@@ -131,7 +133,7 @@ pub(super) struct Greet {
 ///
 /// Replies are shown above the prompt as they come. Ctrl-D ends the input, and the replies that are still owed are awaited.
 /// Ctrl-C leaves at once. Lines that begin with a colon are commands, of which :help tells.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "chat", help_triggers("-h", "--help"))]
 pub(super) struct Chat {}
 
@@ -139,7 +141,7 @@ pub(super) struct Chat {}
 ///
 /// At the end of stdin it half-closes and reads on until the server closes. If the server closes first, it ends at
 /// once, with an error if bytes were left unsent. No timeout but that for connecting.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
 pub(super) struct Pipe {}
 
@@ -147,7 +149,7 @@ pub(super) struct Pipe {}
 ///
 /// What was sent becomes lines with >, what came lines with <, in the order in which they were seen. run plays the script
 /// back. The file must not exist yet.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "record", help_triggers("-h", "--help"))]
 pub(super) struct Record {
     /// where to write the script, as in hello.talk
@@ -159,7 +161,7 @@ pub(super) struct Record {
 ///
 /// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
 /// scripts. No server is needed.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
 pub(super) struct Check {
     /// a file or a folder
@@ -167,10 +169,30 @@ pub(super) struct Check {
     pub(super) paths: Vec<String>,
 }
 
+/// Prints what makes a shell complete the words of this program.
+///
+/// The script asks the program itself, so that it need not be renewed with it.
+#[derive(ArgsInfo, FromArgs)]
+#[argh(
+    subcommand,
+    name = "completions",
+    help_triggers("-h", "--help"),
+    example = "{command_name} bash > ~/.local/share/bash-completion/completions/greeter-client"
+)]
+pub(super) struct Completions {
+    /// bash, fish or zsh
+    #[argh(positional, arg_name = "shell")]
+    pub(super) shell: Shell,
+
+    /// for the scripts: behind --, the words of a command, of which the last is to be completed
+    #[argh(positional, arg_name = "word")]
+    pub(super) words: Vec<String>,
+}
+
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
 /// A file is replaced at once or not at all, and keeps its permissions.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
 pub(super) struct Fmt {
     /// change nothing; name the files that are not in the normal form, and end with 1 if there are any
@@ -186,7 +208,7 @@ pub(super) struct Fmt {
 ///
 /// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are scripts.
 /// All of them are parsed before anything runs. A script that fails does not stop the others.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(
     subcommand,
     name = "run",
