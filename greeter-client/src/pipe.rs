@@ -2,6 +2,8 @@
 //!
 //! It works on bytes, not on lines, so that a prompt without a newline is seen at once and nothing is ever held back.
 
+mod endings;
+
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +12,8 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::session::PeerEnd;
-use crate::{Connection, ConnectionError, Eol, Sender, Traffic};
+use crate::{Connection, ConnectionError, Sender, Traffic};
+use endings::Endings;
 
 /// How much is read at once from the input and from the connection.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -369,52 +372,9 @@ fn lost(err: ConnectionError) -> PipeError {
     }
 }
 
-/// Gives each LF the CR that the connection's line ending asks for, unless it has one.
-struct Endings {
-    eol: Eol,
-    after_cr: bool,
-    wire: Vec<u8>,
-}
-
-impl Endings {
-    fn new(eol: Eol) -> Self {
-        Self { eol, after_cr: false, wire: Vec::new() }
-    }
-
-    fn apply<'a>(&'a mut self, bytes: &'a [u8]) -> &'a [u8] {
-        if self.eol == Eol::Lf {
-            return bytes;
-        }
-        self.wire.clear();
-        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
-            match part {
-                [.., b'\r', b'\n'] => self.wire.extend_from_slice(part),
-                [b'\n'] if self.after_cr => self.wire.push(b'\n'),
-                [line @ .., b'\n'] => {
-                    self.wire.extend_from_slice(line);
-                    self.wire.extend_from_slice(b"\r\n");
-                }
-                part => self.wire.extend_from_slice(part),
-            }
-            self.after_cr = part.ends_with(b"\r");
-        }
-        &self.wire
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(eol: Eol, input: &[u8], wire: &[u8]) {
-        for cut in 0..=input.len() {
-            let mut endings = Endings::new(eol);
-            let mut sent = endings.apply(&input[..cut]).to_vec();
-            sent.extend_from_slice(endings.apply(&input[cut..]));
-            assert_eq!(sent, wire, "cut at {cut}");
-        }
-    }
 
     #[test]
     fn an_unfinished_line_is_measured_across_reads() {
@@ -425,15 +385,5 @@ mod tests {
             assert_eq!(incoming.bytes_since_lf, since_lf);
         }
         assert_eq!((&incoming.output[..], incoming.bytes), (&b"abcd\n\nefg\n"[..], 10));
-    }
-
-    #[test]
-    fn lf_leaves_the_input_as_it_is() {
-        check(Eol::Lf, b"a\nb\r\n\r\n\n\rc", b"a\nb\r\n\r\n\n\rc");
-    }
-
-    #[test]
-    fn crlf_gives_an_lf_the_cr_it_lacks() {
-        check(Eol::CrLf, b"a\nb\r\n\r\n\n\rc\n\r\r\nd\r", b"a\r\nb\r\n\r\n\r\n\rc\r\n\r\r\nd\r");
     }
 }
