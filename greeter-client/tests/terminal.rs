@@ -376,3 +376,20 @@ fn progress_is_shown_below_the_reports_and_goes() {
     assert!(!rows.iter().any(|row| row.contains(" of 2 scripts:")), "{rows:#?}");
     person.leaves(1, &rows.iter().map(String::as_str).collect::<Vec<_>>());
 }
+
+#[test]
+fn much_at_once_is_cut_only_where_its_lines_end() {
+    let (server, says) = puppet();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    let lines = vec!["0123456789"; 1000];
+    says.send((lines.join("\n") + "\nlast").leak().as_bytes()).unwrap();
+    person.sees(&[&[&*hello], &lines[..], &["last"]].concat());
+    says.send(b" line\n").unwrap();
+    person.sees(&[&[&*hello], &lines[..], &["last line", ">"]].concat());
+    // What never ends is shown all the same.
+    says.send("x".repeat(5000).leak().as_bytes()).unwrap();
+    person.sees(&[&[&*hello], &lines[..], &["last line", &"x".repeat(5000), ">"]].concat());
+    person.types("\u{3}");
+    person.leaves(130, &[&[&*hello], &lines[..], &["last line", &"x".repeat(5000)]].concat());
+}

@@ -16,7 +16,7 @@ pub(crate) enum Failure {
         /// What to print.
         error: anyhow::Error,
     },
-    /// A signal ended it, which everybody knows who sent one.
+    /// It was told to end, by this signal: that need not be told again.
     Signal(i32),
 }
 

@@ -179,14 +179,13 @@ impl Screen {
     fn write_edited(&mut self, text: &str) -> io::Result<()> {
         let mut pending = self.unfinished.take();
         pending.push_str(text);
-        if pending.len() > UNFINISHED_BYTES_MAX && !pending.ends_with('\n') {
-            pending.push('\n');
-        }
         if let Some(end) = pending.rfind('\n') {
             self.output.write_all(format!("{ERASE}{}", &pending[..=end]).as_bytes())?;
             pending.drain(..=end);
         }
-        if !pending.is_empty() {
+        if pending.len() > UNFINISHED_BYTES_MAX {
+            self.output.write_all(format!("{ERASE}{pending}\n").as_bytes())?;
+        } else if !pending.is_empty() {
             // A tab would move by more columns than are counted.
             self.unfinished = Unfinished::Fresh(pending.replace('\t', " "));
         }
