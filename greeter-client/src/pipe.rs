@@ -80,8 +80,8 @@ impl Connection {
     /// Sends all that `input` holds while everything that comes back is written to `output`, each piece flushed as it
     /// comes. At the input's end it half-closes, and reads on to the server's end.
     ///
-    /// Bytes pass as they are, in both directions, with one exception: where the connection's [`Eol`] is
-    /// [`CrLf`](Eol::CrLf), an LF of the input that has no CR before it gets one.
+    /// Bytes pass as they are, in both directions, with one exception: where the connection's [`Eol`](crate::Eol)(crate::Eol) is
+    /// [`CrLf`](crate::Eol::CrLf), an LF of the input that has no CR before it gets one.
     ///
     /// Memory stays constant. There is no timeout, because a pipe may rest for as long as both sides like. If the
     /// server closes first, this returns at once (50 ms), even while `input` is waiting: a thread of its own reads

@@ -1,4 +1,7 @@
 //! The line that is being typed. It knows no terminal: keys come in, and a view of the line goes out.
+//!
+//! It is our own since rustyline waits for keys in a call that nothing else can end, needs Rust 1.95 from its version 19 on,
+//! and before that leaves keys that arrive together unread as long as there is a printer for what comes above the prompt.
 
 use greeter_client::escape;
 use unicode_width::UnicodeWidthStr;
