@@ -7,7 +7,7 @@ use greeter_tests::missing_program;
 use greeter_tests::process::greeter_client;
 
 /// The words of a command, of which the last is to be completed, and what is offered for it. `<files>`: what the shell knows.
-const COMPLETIONS: [(&[&str], &[&str]); 13] = [
+const COMPLETIONS: [(&[&str], &[&str]); 14] = [
     (&["comp"], &["completions"]),
     (&["r"], &["record", "run"]),
     (&["--co"], &["--color", "--connect"]),
@@ -16,6 +16,7 @@ const COMPLETIONS: [(&[&str], &[&str]); 13] = [
     (&["--eol", "lf", "--connect", "run", "ru"], &["run"]),
     (&["completions", ""], &["bash", "fish", "zsh"]),
     (&["run", "--ma"], &["--max-time"]),
+    (&["run", "--report", "j"], &["json", "junit"]),
     (&["run", "--jobs", "2", ""], &["<files>"]),
     (&["record", "--", ""], &["<files>"]),
     (&["greet", "run", "--"], &["--help", "--version"]),

@@ -164,6 +164,7 @@ fn values(name: &str) -> Choice {
     match name {
         "file" | "path" => Choice::Files,
         "eol" => Choice::of(&["lf", "crlf"]),
+        "format" => Choice::of(&["text", "tap", "junit", "json"]),
         "shell" => Choice::of(&Shell::NAMES),
         "when" => Choice::of(&Color::NAMES),
         _ => Choice::NONE,
