@@ -6,6 +6,8 @@
 mod bless;
 mod chat;
 mod check;
+mod color;
+mod completions;
 mod failure;
 mod file;
 mod fmt;
@@ -14,30 +16,52 @@ mod options;
 mod output;
 mod pipe;
 mod progress;
+mod record;
 mod run;
 
 use std::io::{self, IsTerminal};
 
+use greeter_args::Exit;
 use greeter_client::Connection;
 
+use chat::Tape;
+pub(crate) use color::tell_error;
 pub(crate) use failure::Failure;
-use options::{Command, Setup};
+use options::{Command, NAME, Setup};
+use record::Recording;
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let Setup { command, address, connection: options } = options::from_process()?;
-    let connect = || Connection::connect_with(&address, &options);
+    let Setup { command, connect, color, connection: options } = options::from_process()?;
+    color.apply();
     match command {
         Command::Greet(greet) => {
             greet::check(&greet.names)?;
-            greet::run(connect()?, &greet.names, options.eol)
+            greet::run(Connection::connect_with(&connect.address()?, &options)?, &greet.names, options.eol)
         }
-        Command::Pipe(_) => pipe::run(connect()?, options.eol),
-        Command::Chat(_) if io::stdin().is_terminal() && io::stdout().is_terminal() => {
-            chat::run(connect()?, &address, options.eol)
+        Command::Chat(_) if is_conversation() => {
+            let address = connect.address()?;
+            chat::run(Connection::connect_with(&address, &options)?, &address, options.eol, Tape::Kept(Vec::new()))
         }
-        Command::Chat(_) => pipe::run(connect()?, options.eol),
+        Command::Chat(_) | Command::Pipe(_) => {
+            pipe::run(Connection::connect_with(&connect.address()?, &options)?, options.eol, |_| Ok(()))
+        }
+        Command::Record(record) => {
+            let address = connect.address()?;
+            let recording = Recording::create(&record.file).map_err(|message| Exit::usage(NAME, &message))?;
+            let connection = Connection::connect_with(&address, &options).inspect_err(|_| recording.discard())?;
+            match is_conversation() {
+                true => chat::run(connection, &address, options.eol, Tape::File(recording)),
+                false => record::run(connection, options.eol, recording),
+            }
+        }
         Command::Check(check) => check::run(&check.paths),
+        Command::Completions(completions) => completions::run(completions.shell, &completions.words),
         Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
-        Command::Run(run) => run::run(&run, address, &options),
+        Command::Run(run) => run::run(&run, connect.address()?, &options),
     }
+}
+
+/// Whether a person types and reads what comes.
+fn is_conversation() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
 }

@@ -201,6 +201,12 @@ impl Sender {
         self.half_close();
     }
 
+    /// Resets the connection: both sides may lose what is on its way, and who waits in [`Receiver::receive`] is told of
+    /// the end. The reset leaves once the [`Receiver`] is dropped, too. A Unix socket knows none, and is just closed.
+    pub fn reset(self) {
+        self.stream.abort();
+    }
+
     fn send_by(&mut self, line: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
         self.wire.clear();
         append_line(&mut self.wire, line, self.eol)?;
@@ -249,6 +255,26 @@ impl Receiver {
     pub fn receive(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
         let deadline = Deadline::after(self.timeout);
         self.receive_by(&deadline)
+    }
+
+    /// Waits for bytes, whole lines or not: for a server whose prompts end no line. `None`: the server has closed.
+    ///
+    /// What [`receive`](Self::receive) has left comes first, and what this gives out, that does not give out again.
+    ///
+    /// # Errors
+    ///
+    /// * [`TimedOut`](ConnectionError::TimedOut): nothing has come within [`Options::timeout`], and another call may wait
+    ///   on;
+    /// * [`Lost`](ConnectionError::Lost).
+    pub fn receive_bytes(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
+        if self.lines.unread().is_empty() {
+            let count = self.stream.read(self.lines.space(), &Deadline::after(self.timeout))?;
+            self.lines.filled(count);
+        }
+        match self.lines.take_all() {
+            bytes if bytes.is_empty() => Ok(None),
+            bytes => Ok(Some(self.lines.line(bytes))),
+        }
     }
 
     /// What has come and has not been received as a line: whole lines, or the start of one.

@@ -76,6 +76,11 @@ impl<W: Write> Terminal<W> {
         Self { output, eol, begun: Vec::new() }
     }
 
+    /// Where the escaped text goes.
+    pub fn output_mut(&mut self) -> &mut W {
+        &mut self.output
+    }
+
     /// Escapes what has begun and not been completed, flushes, and gives back the output.
     ///
     /// # Errors

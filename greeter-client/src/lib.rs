@@ -30,14 +30,15 @@
 //! # Scripts
 //!
 //! A [`Session`] holds several named connections and expects exactly what should come; [`talk`] is the language in which that
-//! is written down as a transcript; [`run`](mod@run) runs such a script, with a server of its own if it likes.
+//! is written down as a transcript; [`run`](mod@run) runs such a script, with a server of its own if it likes. A [`Recorder`]
+//! writes one while a conversation goes on.
 //!
 //! # Layout
 //!
 //! In the order a line travels: [`Address`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
 //! `stream` (the socket) → `lines` (bytes become lines again); `pipeline` and `pipe` are the two ways to keep many in
 //! flight; [`escape`] is for what will be shown on a terminal. On top of `stream` and `lines` stands [`session`], and on top of
-//! that and of [`talk`] stands [`run`](mod@run).
+//! that and of [`talk`] stand [`run`](mod@run) and [`Recorder`].
 
 #![forbid(unsafe_code)]
 
@@ -49,6 +50,7 @@ pub mod escape;
 mod lines;
 mod pipe;
 mod pipeline;
+mod recorder;
 pub mod report;
 pub mod run;
 pub mod session;
@@ -61,4 +63,5 @@ pub use error::{ConnectError, ConnectionError};
 pub use lines::{Eol, EolError};
 pub use pipe::{End, PipeError, Piped};
 pub use pipeline::Pipelined;
+pub use recorder::{Recorder, Traffic};
 pub use session::{Session, SessionError};

@@ -101,7 +101,15 @@ impl LineBuffer {
         Ok(Some(line))
     }
 
-    /// The bytes at a place that [`take_line`](Self::take_line) told.
+    /// Takes everything, line ends among it: where it lies, until the next call of [`space`](Self::space).
+    pub(crate) fn take_all(&mut self) -> Range<usize> {
+        let all = self.unread.clone();
+        self.unread.start = self.unread.end;
+        self.searched = self.unread.end;
+        all
+    }
+
+    /// The bytes at a place that one of these told.
     pub(crate) fn line(&self, line: Range<usize>) -> &[u8] {
         &self.bytes[line]
     }
@@ -111,7 +119,8 @@ impl LineBuffer {
         &self.bytes[self.unread.clone()]
     }
 
-    /// Free space of at least one byte, provided that [`take_line`](Self::take_line) has just found no line.
+    /// Free space of at least one byte, provided that [`take_line`](Self::take_line) has just found no line, or that
+    /// everything has been taken.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.unread.is_empty() {
             self.unread = 0..0;

@@ -4,7 +4,6 @@
 
 mod cli;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::Failure;
@@ -14,9 +13,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Exit(exit)) => exit.print(),
         Err(Failure::Error { code, error }) => {
-            // Where stderr is closed or full, the status still tells.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            cli::tell_error(format_args!("{error:#}"));
             ExitCode::from(code)
         }
+        Err(Failure::Signal(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(127)),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It works on bytes, not on lines, so that a prompt without a newline is seen at once and nothing is ever held back.
 
+mod endings;
+
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::{Connection, ConnectionError, Eol, Sender};
+use crate::session::PeerEnd;
+use crate::{Connection, ConnectionError, Sender, Traffic};
+use endings::Endings;
 
 /// How much is read at once from the input and from the connection.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -64,6 +68,9 @@ pub enum PipeError {
     /// The output failed.
     #[error("cannot write to the output")]
     Output(#[source] io::Error),
+    /// Who [watched](Connection::pipe_watched) wanted no more, in their words.
+    #[error(transparent)]
+    Watch(io::Error),
     /// A thread that is needed could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -73,8 +80,8 @@ impl Connection {
     /// Sends all that `input` holds while everything that comes back is written to `output`, each piece flushed as it
     /// comes. At the input's end it half-closes, and reads on to the server's end.
     ///
-    /// Bytes pass as they are, in both directions, with one exception: where the connection's [`Eol`] is
-    /// [`CrLf`](Eol::CrLf), an LF of the input that has no CR before it gets one.
+    /// Bytes pass as they are, in both directions, with one exception: where the connection's [`Eol`](crate::Eol)(crate::Eol) is
+    /// [`CrLf`](crate::Eol::CrLf), an LF of the input that has no CR before it gets one.
     ///
     /// Memory stays constant. There is no timeout, because a pipe may rest for as long as both sides like. If the
     /// server closes first, this returns at once (50 ms), even while `input` is waiting: a thread of its own reads
@@ -108,16 +115,54 @@ impl Connection {
     where
         I: Read + Send + 'static,
     {
+        self.pipe_watched(input, output, |_| Ok(()))
+    }
+
+    /// The same as [`pipe`](Self::pipe), and `watch` is told what passes: what is sent, before it is sent, and what has
+    /// come, before it is written to `output`; so nothing that came in reply is told before what it replies to. It is
+    /// called by one thread at a time, and what it waits for, the pipe waits for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pipe`](Self::pipe), and [`Watch`](PipeError::Watch): an error of `watch` ends the pipe.
+    ///
+    /// ```
+    /// # use std::io::{BufRead, BufReader, Write};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = greeter_client::Address::from(listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
+    /// #     let (mut stream, _) = listener.accept()?;
+    /// #     let names: Vec<_> = BufReader::new(stream.try_clone()?).lines().collect();
+    /// #     names.into_iter().try_for_each(|name| stream.write_all(format!("Hello, {}\n", name?).as_bytes()))
+    /// # });
+    /// use std::fs;
+    /// use greeter_client::{Connection, Recorder};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("pipe-watched-{}.talk", std::process::id()));
+    /// let mut recorder = Recorder::new(fs::File::create(&path)?);
+    /// let record = move |traffic: greeter_client::Traffic<'_>| recorder.record(traffic);
+    /// Connection::connect(&address)?.pipe_watched(&b"Ann\n"[..], std::io::sink(), record)?;
+    /// assert_eq!(fs::read_to_string(&path)?, "> Ann\n>eof\n< Hello, Ann\n<eof\n");
+    /// # fs::remove_file(&path)?;
+    /// # server.join().expect("the server does not panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pipe_watched<I, W>(self, input: I, output: impl Write, watch: W) -> Result<Piped, PipeError>
+    where
+        I: Read + Send + 'static,
+        W: FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
+    {
         let (sender, receiver) = self.split();
+        let watch = Watch::new(watch);
         let outgoing = Arc::new(Outgoing::default());
         let stream = Arc::clone(&receiver.stream);
         let forward = {
-            let outgoing = Arc::clone(&outgoing);
-            move || outgoing.forward(input, &sender)
+            let (outgoing, watch) = (Arc::clone(&outgoing), watch.clone());
+            move || outgoing.forward(input, &sender, &watch)
         };
         thread::Builder::new().name("input".into()).spawn(forward).map_err(PipeError::Thread)?;
 
-        let mut incoming = Incoming { output, bytes: 0, bytes_since_lf: 0 };
+        let mut incoming = Incoming { output, watch, bytes: 0, bytes_since_lf: 0 };
         let received = incoming.pass(receiver.unread()).and_then(|()| {
             let never = Deadline::after(None);
             let mut chunk = vec![0; CHUNK_BYTES];
@@ -131,21 +176,63 @@ impl Connection {
         });
         // What the input's thread could still send, nobody would answer.
         stream.shutdown(Shutdown::Both);
-        received?;
-        outgoing.account(&incoming)
+        let piped = received.and_then(|()| outgoing.account(&incoming));
+        incoming.watch.end(piped)
+    }
+}
+
+/// Who is told what passes, by the thread that reads the input and by the one that reads the connection.
+struct Watch<T>(Arc<Mutex<Option<T>>>);
+
+impl<T: FnMut(Traffic<'_>) -> io::Result<()>> Watch<T> {
+    fn new(watch: T) -> Self {
+        Self(Arc::new(Mutex::new(Some(watch))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, traffic: Traffic<'_>) -> Result<(), PipeError> {
+        match &mut *self.lock() {
+            _ if matches!(traffic, Traffic::Sent([]) | Traffic::Received([])) => Ok(()),
+            Some(watch) => watch(traffic).map_err(PipeError::Watch),
+            // The pipe has ended, and only the input does not know it yet.
+            None => Ok(()),
+        }
+    }
+
+    /// Tells how the server ended it, if it did, and then nothing any more.
+    fn end(&self, piped: Result<Piped, PipeError>) -> Result<Piped, PipeError> {
+        let end = match &piped {
+            Ok(_) | Err(PipeError::Cut { .. } | PipeError::Input(_)) => Some(PeerEnd::Eof),
+            Err(PipeError::Lost(err)) => Some(PeerEnd::from_error(err)),
+            Err(_) => None,
+        };
+        let told = end.map_or(Ok(()), |end| self.tell(Traffic::Ended(end)));
+        *self.lock() = None;
+        piped.and_then(|piped| told.map(|()| piped))
+    }
+}
+
+impl<T> Clone for Watch<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
 /// The output, and what has passed to it.
-struct Incoming<W> {
+struct Incoming<W, T> {
     output: W,
+    watch: Watch<T>,
     bytes: u64,
     /// How much of a line that has not ended.
     bytes_since_lf: u64,
 }
 
-impl<W: Write> Incoming<W> {
+impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> Incoming<W, T> {
     fn pass(&mut self, bytes: &[u8]) -> Result<(), PipeError> {
+        self.watch.tell(Traffic::Received(bytes))?;
         self.bytes += bytes.len() as u64;
         self.bytes_since_lf = match memchr::memrchr(b'\n', bytes) {
             Some(lf) => (bytes.len() - lf - 1) as u64,
@@ -191,6 +278,8 @@ enum Input {
     Failed(io::Error),
     /// The connection takes no more.
     Refused(io::Error),
+    /// Who watches wants no more.
+    Unwatched(io::Error),
 }
 
 impl Outgoing {
@@ -199,20 +288,30 @@ impl Outgoing {
     }
 
     /// The work of the thread that reads the input.
-    fn forward(&self, mut input: impl Read, sender: &Sender) {
-        let state = match self.send_all(&mut input, sender) {
-            Ok(()) => Input::Ended,
-            Err(PipeError::Lost(err)) => Input::Refused(err),
-            Err(PipeError::Input(err)) => Input::Failed(err),
-            Err(_) => unreachable!("sending fails at its input or at its connection"),
+    fn forward<T>(&self, mut input: impl Read, sender: &Sender, watch: &Watch<T>)
+    where
+        T: FnMut(Traffic<'_>) -> io::Result<()>,
+    {
+        let sent = self.send_all(&mut input, sender, watch);
+        let ends = matches!(sent, Ok(()) | Err(PipeError::Input(_)));
+        let told = if ends { watch.tell(Traffic::HalfClosed) } else { Ok(()) };
+        let (state, how) = match told.and(sent) {
+            Ok(()) => (Input::Ended, Shutdown::Write),
+            Err(PipeError::Lost(err)) => (Input::Refused(err), Shutdown::Write),
+            Err(PipeError::Input(err)) => (Input::Failed(err), Shutdown::Write),
+            Err(PipeError::Watch(err)) => (Input::Unwatched(err), Shutdown::Both),
+            Err(_) => unreachable!("sending fails at its input, at its connection, or at who watches"),
         };
         // First the state: the server may close as soon as it hears of the end, and then it counts.
         self.lock().state = state;
         self.changed.notify_one();
-        sender.stream.shutdown(Shutdown::Write);
+        sender.stream.shutdown(how);
     }
 
-    fn send_all(&self, input: &mut impl Read, sender: &Sender) -> Result<(), PipeError> {
+    fn send_all<T>(&self, input: &mut impl Read, sender: &Sender, watch: &Watch<T>) -> Result<(), PipeError>
+    where
+        T: FnMut(Traffic<'_>) -> io::Result<()>,
+    {
         let never = Deadline::after(None);
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut endings = Endings::new(sender.eol);
@@ -224,6 +323,7 @@ impl Outgoing {
                 Err(err) => return Err(PipeError::Input(err)),
             };
             let mut wire = endings.apply(&chunk[..count]);
+            watch.tell(Traffic::Sent(wire))?;
             {
                 let mut progress = self.lock();
                 progress.bytes_taken += wire.len() as u64;
@@ -239,7 +339,7 @@ impl Outgoing {
     }
 
     /// What to tell now that the server has closed, and the connection been shut down: no write can wait any more.
-    fn account<W>(&self, incoming: &Incoming<W>) -> Result<Piped, PipeError> {
+    fn account<W, T>(&self, incoming: &Incoming<W, T>) -> Result<Piped, PipeError> {
         let is_open = |progress: &mut Progress| matches!(progress.state, Input::Open);
         let (progress, _) =
             self.changed.wait_timeout_while(self.lock(), GRACE, is_open).unwrap_or_else(PoisonError::into_inner);
@@ -248,6 +348,7 @@ impl Outgoing {
         let end = match std::mem::take(&mut progress.state) {
             // The reset was told to the sending side, and to the receiving side only the end.
             Input::Refused(err) if err.kind() == io::ErrorKind::ConnectionReset => return Err(PipeError::Lost(err)),
+            Input::Unwatched(err) => return Err(PipeError::Watch(err)),
             Input::Failed(err) if incoming.bytes_since_lf == 0 => return Err(PipeError::Input(err)),
             Input::Ended => End::Input,
             _ => End::Server { bytes_unsent: progress.bytes_taken - progress.bytes_sent },
@@ -271,70 +372,18 @@ fn lost(err: ConnectionError) -> PipeError {
     }
 }
 
-/// Gives each LF the CR that the connection's line ending asks for, unless it has one.
-struct Endings {
-    eol: Eol,
-    after_cr: bool,
-    wire: Vec<u8>,
-}
-
-impl Endings {
-    fn new(eol: Eol) -> Self {
-        Self { eol, after_cr: false, wire: Vec::new() }
-    }
-
-    fn apply<'a>(&'a mut self, bytes: &'a [u8]) -> &'a [u8] {
-        if self.eol == Eol::Lf {
-            return bytes;
-        }
-        self.wire.clear();
-        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
-            match part {
-                [.., b'\r', b'\n'] => self.wire.extend_from_slice(part),
-                [b'\n'] if self.after_cr => self.wire.push(b'\n'),
-                [line @ .., b'\n'] => {
-                    self.wire.extend_from_slice(line);
-                    self.wire.extend_from_slice(b"\r\n");
-                }
-                part => self.wire.extend_from_slice(part),
-            }
-            self.after_cr = part.ends_with(b"\r");
-        }
-        &self.wire
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(eol: Eol, input: &[u8], wire: &[u8]) {
-        for cut in 0..=input.len() {
-            let mut endings = Endings::new(eol);
-            let mut sent = endings.apply(&input[..cut]).to_vec();
-            sent.extend_from_slice(endings.apply(&input[cut..]));
-            assert_eq!(sent, wire, "cut at {cut}");
-        }
-    }
-
     #[test]
     fn an_unfinished_line_is_measured_across_reads() {
-        let mut incoming = Incoming { output: Vec::new(), bytes: 0, bytes_since_lf: 0 };
+        let watch = Watch::new(|_: Traffic<'_>| Ok(()));
+        let mut incoming = Incoming { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0 };
         for (bytes, since_lf) in [(&b"ab"[..], 2), (b"c", 3), (b"d\n\nef", 2), (b"", 2), (b"g", 3), (b"\n", 0)] {
             incoming.pass(bytes).unwrap();
             assert_eq!(incoming.bytes_since_lf, since_lf);
         }
         assert_eq!((&incoming.output[..], incoming.bytes), (&b"abcd\n\nefg\n"[..], 10));
-    }
-
-    #[test]
-    fn lf_leaves_the_input_as_it_is() {
-        check(Eol::Lf, b"a\nb\r\n\r\n\n\rc", b"a\nb\r\n\r\n\n\rc");
-    }
-
-    #[test]
-    fn crlf_gives_an_lf_the_cr_it_lacks() {
-        check(Eol::CrLf, b"a\nb\r\n\r\n\n\rc\n\r\r\nd\r", b"a\r\nb\r\n\r\n\r\n\rc\r\n\r\r\nd\r");
     }
 }

@@ -3,8 +3,9 @@
 
 mod kit;
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use greeter_client::{Address, Connection, ConnectionError, Eol, Options};
 
@@ -121,4 +122,57 @@ fn the_two_directions_work_on_two_threads() {
     }
     assert_eq!(receiver.receive().unwrap(), None);
     sending.join().unwrap();
+}
+
+#[test]
+fn bytes_are_received_as_they_come_and_behind_lines() {
+    let server = serve(|mut stream: TcpStream| {
+        stream.write_all(b"220 ready\nlogin: ").unwrap();
+        read_line(&stream);
+        stream.write_all(b"bye\n").unwrap();
+    });
+    let mut connection = Connection::connect(&server.address).unwrap();
+    assert_eq!(connection.receive().unwrap(), Some(&b"220 ready"[..]));
+    let (mut sender, mut receiver) = connection.split();
+    let mut prompt = Vec::new();
+    while prompt != b"login: " {
+        prompt.extend_from_slice(receiver.receive_bytes().unwrap().unwrap());
+    }
+    sender.send("Bob").unwrap();
+    assert_eq!(receiver.receive().unwrap(), Some(&b"bye"[..]));
+    assert!(matches!(receiver.receive_bytes(), Ok(None)));
+}
+
+#[test]
+fn bytes_may_be_waited_for_again() {
+    let server = serve(|mut stream: TcpStream| {
+        read_line(&stream);
+        stream.write_all(b"late").unwrap();
+    });
+    let mut options = Options::default();
+    options.timeout = Some(Duration::from_millis(50));
+    let (mut sender, mut receiver) = Connection::connect_with(&server.address, &options).unwrap().split();
+    assert!(matches!(receiver.receive_bytes(), Err(ConnectionError::TimedOut { .. })));
+    sender.send("Bob").unwrap();
+    let bytes = loop {
+        match receiver.receive_bytes() {
+            Err(ConnectionError::TimedOut { .. }) => {}
+            other => break other.unwrap().unwrap(),
+        }
+    };
+    assert!(b"late".starts_with(bytes) && !bytes.is_empty());
+}
+
+#[test]
+fn a_reset_is_seen_by_the_server_and_ends_the_receiver() {
+    let server = serve(|mut stream: TcpStream| {
+        read_line(&stream);
+        stream.read(&mut [0]).map_err(|err| err.kind())
+    });
+    let (mut sender, mut receiver) = Connection::connect(&server.address).unwrap().split();
+    sender.send("Bob").unwrap();
+    let receiving = std::thread::spawn(move || receiver.receive_bytes().map(|bytes| bytes.map(<[u8]>::to_vec)));
+    sender.reset();
+    assert!(matches!(receiving.join().unwrap(), Ok(None)));
+    assert_eq!(server.outcome(), Err(ErrorKind::ConnectionReset));
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 
-use greeter_client::{Connection, End, Eol, Options, PipeError};
+use greeter_client::{Connection, End, Eol, Options, PipeError, Traffic};
 
 use kit::{Server, greeter, read_all, read_line, read_to_the_end, reset, serve};
 
@@ -223,4 +223,64 @@ fn a_failing_output_ends_it_at_once() {
     sender.send(b"Ann\n").unwrap();
     let err = connect(&server).pipe(input, Failing).unwrap_err();
     assert!(matches!(err, PipeError::Output(_)), "{err:?}");
+}
+
+/// What was said is told before what is said in reply, and the end comes last.
+#[test]
+fn who_watches_is_told_everything_in_its_order() {
+    let server = serve(|mut stream| {
+        for _ in 0..3 {
+            let line = read_line(&stream);
+            stream.write_all(&line).unwrap();
+        }
+        read_all(&stream);
+        stream.write_all(b"bye").unwrap();
+    });
+    let mut options = Options::default();
+    options.eol = Eol::CrLf;
+    let (told, telling) = mpsc::channel();
+    let connection = Connection::connect_with(&server.address, &options).unwrap();
+    let err = connection.pipe_watched(&b"a\nb\nc\n"[..], io::sink(), move |traffic| {
+        let told = match traffic {
+            Traffic::Sent(bytes) => told.send(format!("> {}", bytes.escape_ascii())),
+            // However the replies are cut.
+            Traffic::Received(bytes) => {
+                bytes.iter().try_for_each(|byte| told.send(format!("< {}", byte.escape_ascii())))
+            }
+            other => told.send(format!("{other:?}")),
+        };
+        told.map_err(io::Error::other)
+    });
+    assert!(matches!(err, Err(PipeError::Cut { bytes: 3 })), "{err:?}");
+    let mut told: Vec<String> = telling.iter().collect();
+    let half_closed = told.iter().position(|one| one == "HalfClosed").unwrap();
+    told.remove(half_closed);
+    assert!((1..=10).contains(&half_closed), "{half_closed}");
+    assert_eq!(
+        told.join(" "),
+        "> a\\r\\nb\\r\\nc\\r\\n < a < \\r < \\n < b < \\r < \\n < c < \\r < \\n < b < y < e Ended(Eof)"
+    );
+}
+
+#[test]
+fn who_watches_may_break_it_off() {
+    for (refused, answers) in [("sent", false), ("received", true), ("half-closed", false), ("ended", true)] {
+        let server = serve(move |mut stream| {
+            if answers {
+                stream.write_all(b"hello\n").unwrap();
+            }
+            read_to_the_end(stream);
+        });
+        let err = connect(&server).pipe_watched(&b"a\n"[..], io::sink(), move |traffic| {
+            let passed = match traffic {
+                Traffic::Sent(_) => "sent",
+                Traffic::Received(_) => "received",
+                Traffic::HalfClosed => "half-closed",
+                _ => "ended",
+            };
+            if passed == refused { Err(io::Error::other("enough")) } else { Ok(()) }
+        });
+        assert!(matches!(err, Err(PipeError::Watch(_))), "{refused}: {err:?}");
+        server.outcome();
+    }
 }

@@ -4,229 +4,392 @@
 
 mod kit;
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Instant;
+use std::{fs, io};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use greeter_client::Address;
+use rustix::process::{Pid, Signal, kill_process};
 
-use kit::{PATIENCE, greeter_client, read_line, serve};
+use kit::terminal::{Person, sit_down};
+use kit::{Folder, PATIENCE, greeter, greeter_client, read_all, read_line, serve, stay_silent};
 
-const ERASE: &str = "\r\u{1b}[K";
-
-/// A person at a terminal: sees all that is shown, and types.
-struct Person {
-    keyboard: File,
-    screen: Receiver<Vec<u8>>,
-    /// What was shown and not yet looked at.
-    seen: String,
-    child: Child,
+/// The command for a terminal that can do everything, with no history and no colours.
+fn command(address: &Address, arguments: &[&str]) -> Command {
+    let mut command = greeter_client(address, arguments);
+    command.env("TERM", "xterm").env("NO_COLOR", "1").env("XDG_STATE_HOME", "/dev/null/no-folder");
+    command
 }
 
-/// Opens a terminal, gives it to `command`, and sits down.
-fn sit_down(command: &mut Command) -> Person {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let line = File::options().read(true).write(true).open(path).unwrap();
-    let end = || Stdio::from(OwnedFd::from(line.try_clone().unwrap()));
-    let child = command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm").spawn().unwrap();
-    // The terminal hangs up when the last who holds its other end has gone.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+fn hello(address: &Address) -> String {
+    format!("connected to {address}; Ctrl-D ends, :help tells more")
+}
 
-    let keyboard = File::from(master);
-    let mut output = keyboard.try_clone().unwrap();
-    let (sender, screen) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = output.read(&mut chunk) {
-            if sender.send(chunk[..count].to_vec()).is_err() {
-                break;
-            }
+fn pid(person: &Person) -> Pid {
+    Pid::from_child(&person.child)
+}
+
+/// Sits down at a chat, and waits until there is a prompt.
+fn chat(command: &mut Command, hello: &str) -> Person {
+    let mut person = sit_down(command);
+    person.sees(&[hello, ">"]);
+    person
+}
+
+/// A server that says what it is told to, and gives all that it has read in the end.
+fn puppet() -> (kit::Server<Vec<u8>>, mpsc::Sender<&'static [u8]>) {
+    let (says, lines) = mpsc::channel::<&'static [u8]>();
+    let server = serve(move |mut stream: TcpStream| {
+        for bytes in lines {
+            stream.write_all(bytes).unwrap();
         }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut bytes = Vec::new();
+        // Whoever leaves without reading resets.
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
     });
-    Person { keyboard, screen, seen: String::new(), child }
-}
-
-impl Person {
-    fn types(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits until exactly `text` has been shown.
-    #[track_caller]
-    fn sees(&mut self, text: &str) {
-        let text = text.replace('\n', "\r\n");
-        while self.seen.len() < text.len() {
-            let shown = self.screen.recv_timeout(PATIENCE);
-            let shown = shown.unwrap_or_else(|_| panic!("{text:?} is awaited, {:?} was shown", self.seen));
-            self.seen.push_str(&String::from_utf8(shown).unwrap());
-        }
-        let rest = self.seen.split_off(text.len());
-        assert_eq!(self.seen, text);
-        self.seen = rest;
-    }
-
-    /// Waits until `text` is among what has been shown.
-    #[track_caller]
-    fn waits_for(&mut self, text: &str) {
-        while !self.seen.contains(text) {
-            let shown = self.screen.recv_timeout(PATIENCE);
-            let shown = shown.unwrap_or_else(|_| panic!("{text:?} is awaited, {:?} was shown", self.seen));
-            self.seen.push_str(&String::from_utf8(shown).unwrap());
-        }
-    }
-
-    /// Waits for the command to end, with nothing more to see.
-    #[track_caller]
-    fn leaves(mut self, code: i32) {
-        while let Ok(shown) = self.screen.recv_timeout(PATIENCE) {
-            self.seen.push_str(&String::from_utf8(shown).unwrap());
-        }
-        assert_eq!(self.seen, "");
-        assert_eq!(self.child.wait().unwrap().code(), Some(code));
-    }
-}
-
-impl Drop for Person {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    (server, says)
 }
 
 #[test]
-fn a_prompt_sends_what_is_typed_and_shows_the_replies_above_itself() {
-    let server = kit::greeter();
-    let mut person = sit_down(&mut greeter_client(&server.address, &[]));
-    person.sees(&format!("connected to {}; Ctrl-D ends\n> ", server.address));
-    person.types("Bob\n");
-    person.sees(&format!("Bob\n{ERASE}Hello, Bob\n> "));
-    person.types("Ann\n");
-    person.sees(&format!("Ann\n{ERASE}Hello, Ann\n> "));
-    person.types("\u{4}");
-    person.sees(ERASE);
-    person.leaves(0);
+fn what_is_typed_goes_out_and_the_replies_come_above_the_prompt() {
+    let server = greeter();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    person.types("Bob\r");
+    person.sees(&[&hello, "> Bob", "Hello, Bob", ">"]);
+    // All at once, as over a slow line.
+    person.types("Ann\rBen\r:");
+    person.sees(&[&hello, "> Bob", "Hello, Bob", "> Ann", "> Ben", "Hello, Ann", "Hello, Ben", "> :"]);
+    person.types("\u{7f}\u{4}");
+    person.leaves(0, &[&hello, "> Bob", "Hello, Bob", "> Ann", "> Ben", "Hello, Ann", "Hello, Ben"]);
     server.outcome();
 }
 
 #[test]
-fn what_is_owed_is_shown_after_the_end_of_typing() {
-    let server = serve(|mut stream: TcpStream| {
-        let lines = kit::read_all(&stream);
-        stream.write_all(&lines).unwrap();
-    });
-    let mut person = sit_down(&mut greeter_client(&server.address, &["chat"]));
-    person.sees(&format!("connected to {}; Ctrl-D ends\n> ", server.address));
-    person.types("Bob\n");
-    person.sees("Bob\n");
+fn a_reply_does_not_disturb_what_is_being_typed() {
+    let (server, says) = puppet();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &["chat"]), &hello);
+    person.types("Hello, Bb\u{1b}[Do");
+    person.sees(&[&hello, "> Hello, Bob"]);
+    says.send(b"one\ntwo\n").unwrap();
+    person.sees(&[&hello, "one", "two", "> Hello, Bob"]);
+    person.types("b\r");
+    person.sees(&[&hello, "one", "two", "> Hello, Bobb", ">"]);
+    drop(says);
+    assert_eq!(server.outcome(), b"Hello, Bobb\n");
+    person.leaves(0, &[&hello, "one", "two", "> Hello, Bobb", "the server closed the connection"]);
+}
+
+#[test]
+fn what_the_server_has_begun_stands_where_the_prompt_would() {
+    let (server, says) = puppet();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    says.send(b"welcome\r\nlogin: ").unwrap();
+    person.sees(&[&hello, "welcome\\r", "login:"]);
+    person.types("Bob");
+    person.sees(&[&hello, "welcome\\r", "login: Bob"]);
+    // It was slow, and now goes on.
+    says.send(b"(name) ").unwrap();
+    person.sees(&[&hello, "welcome\\r", "login: (name) Bob"]);
+    person.types("\r");
+    person.sees(&[&hello, "welcome\\r", "login: (name) Bob", ">"]);
+    says.send("caf\u{e9}".as_bytes()).unwrap();
+    person.sees(&[&hello, "welcome\\r", "login: (name) Bob", "café"]);
+    says.send(b"\nbye\n").unwrap();
+    person.sees(&[&hello, "welcome\\r", "login: (name) Bob", "café", "bye", ">"]);
     person.types("\u{4}");
-    person.sees(&format!("{ERASE}Bob\n"));
-    person.leaves(0);
+    person.sees(&[&hello, "welcome\\r", "login: (name) Bob", "café", "bye"]);
+    drop(says);
+    assert_eq!(server.outcome(), b"Bob\n");
+    person.leaves(0, &[&hello, "welcome\\r", "login: (name) Bob", "café", "bye"]);
 }
 
 #[test]
-fn a_server_that_closes_ends_the_prompt() {
-    let server = serve(|mut stream: TcpStream| {
-        stream.write_all(b"login: ").unwrap();
-        read_line(&stream);
-        stream.write_all(b"bye\n").unwrap();
-    });
-    let mut person = sit_down(&mut greeter_client(&server.address, &[]));
-    person.sees(&format!("connected to {}; Ctrl-D ends\n> {ERASE}login: ", server.address));
-    person.types("Bob\n");
-    person.sees(&format!("Bob\nbye\n> {ERASE}the server closed the connection\n"));
-    person.leaves(0);
+fn a_line_without_an_end_is_shown_above_the_prompt_where_it_is_long() {
+    let (server, says) = puppet();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    says.send(b"a question that is so long that it leaves no room for an answer? ").unwrap();
+    let question = "a question that is so long that it leaves no room for an answer?";
+    person.sees(&[&hello, question, ">"]);
+    person.types(":quit\r");
+    person.leaves(0, &[&hello, question, "> :quit"]);
 }
 
 #[test]
-fn a_cut_line_is_told_on_a_line_of_its_own() {
-    for (command, greeting) in [("chat", true), ("pipe", false)] {
+fn what_is_owed_is_shown_after_the_end_of_typing() {
+    for keys in ["\u{4}", ":eof\r"] {
+        let (released, release) = mpsc::channel();
+        let server = serve(move |mut stream: TcpStream| {
+            let lines = read_all(&stream);
+            released.send(()).unwrap();
+            stream.write_all(&lines).unwrap();
+        });
+        let hello = hello(&server.address);
+        let mut person = chat(&mut command(&server.address, &["chat"]), &hello);
+        person.types("Bob\r");
+        person.types(keys);
+        release.recv_timeout(PATIENCE).unwrap();
+        let eof = if keys == "\u{4}" { None } else { Some("> :eof") };
+        let rows: Vec<&str> = [Some(&*hello), Some("> Bob"), eof, Some("Bob")].into_iter().flatten().collect();
+        person.leaves(0, &rows);
+    }
+}
+
+#[test]
+fn a_cut_line_is_told_on_a_row_of_its_own() {
+    for (command_name, is_chat) in [("chat", true), ("pipe", false)] {
         let server = serve(|mut stream: TcpStream| {
             read_line(&stream);
             stream.write_all(b"Hello, B").unwrap();
         });
-        let mut person = sit_down(&mut greeter_client(&server.address, &[command]));
-        if greeting {
-            person.sees(&format!("connected to {}; Ctrl-D ends\n> ", server.address));
+        let mut person = sit_down(&mut command(&server.address, &[command_name]));
+        let hello = hello(&server.address);
+        if is_chat {
+            person.sees(&[&hello, ">"]);
         }
-        person.types("Bob\n");
-        let erase = if greeting { ERASE } else { "" };
-        person.sees(&format!("Bob\n{erase}Hello, B\n"));
-        person.sees("error: the server closed the connection in the middle of a line, 8 bytes into it\n");
-        person.leaves(3);
+        person.types("Bob\r");
+        let error = "error: the server closed the connection in the middle of a line, 8 bytes into it";
+        let rows = [&*hello, if is_chat { "> Bob" } else { "Bob" }, "Hello, B", error];
+        person.leaves(3, if is_chat { &rows } else { &rows[1..] });
+    }
+}
+
+#[test]
+fn a_lost_connection_is_an_error() {
+    let server = serve(kit::reset);
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    person.types("Bob\r");
+    let error = format!(
+        "error: connection lost: {}",
+        io::Error::from_raw_os_error(rustix::io::Errno::CONNRESET.raw_os_error())
+    );
+    person.leaves(3, &[&hello, "> Bob", &error]);
+}
+
+#[test]
+fn the_terminal_is_as_it_was_however_it_ends() {
+    let server = serve(stay_silent);
+    let greeting = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &greeting);
+    person.has_raw_keys(true);
+    person.types("half\u{3}");
+    person.leaves(130, &[&greeting]);
+
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let server = serve(stay_silent);
+        let greeting = hello(&server.address);
+        let mut person = chat(&mut command(&server.address, &[]), &greeting);
+        person.types("half");
+        person.sees(&[&greeting, "> half"]);
+        kill_process(pid(&person), signal).unwrap();
+        person.leaves(code, &[&greeting]);
+    }
+
+    // Where the terminal makes the lines, and where typing has ended.
+    for (term, keys) in [("dumb", ""), ("xterm", "\u{4}")] {
+        let server = serve(stay_silent);
+        let greeting = hello(&server.address);
+        let mut person = sit_down(command(&server.address, &[]).env("TERM", term));
+        if term == "xterm" {
+            person.sees(&[&greeting, ">"]);
+        }
+        person.types(keys);
+        person.sees(&[&greeting]);
+        person.has_raw_keys(false);
+        kill_process(pid(&person), Signal::INT).unwrap();
+        person.leaves(130, &[&greeting]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn control_z_gives_the_terminal_back_until_it_goes_on() {
+    let server = greeter();
+    // In a group of its own, so that this process is not suspended with it.
+    let hello = hello(&server.address);
+    let mut person = chat(command(&server.address, &[]).process_group(0), &hello);
+    person.types("Bo");
+    person.sees(&[&hello, "> Bo"]);
+    person.types("\u{1a}");
+    let until = Instant::now() + PATIENCE;
+    let state = || fs::read_to_string(format!("/proc/{}/stat", person.child.id())).unwrap();
+    while !state().contains(") T ") {
+        assert!(Instant::now() < until, "it is not suspended: {}", state());
+        std::thread::yield_now();
+    }
+    person.has_raw_keys(false);
+    kill_process(pid(&person), Signal::CONT).unwrap();
+    person.has_raw_keys(true);
+    person.types("b\r");
+    person.sees(&[&hello, "> Bob", "Hello, Bob", ">"]);
+    person.types("\u{4}");
+    person.leaves(0, &[&hello, "> Bob", "Hello, Bob"]);
+}
+
+#[test]
+fn lines_come_back_with_the_arrows_and_in_the_next_conversation() {
+    let folder = Folder::new("history", &[]);
+    for (keys, line) in [("Bob\rAnn\r\u{1b}[A\u{1b}[A", "> Bob"), ("\u{1b}[A", "> Ann")] {
+        let server = serve(stay_silent);
+        let hello = hello(&server.address);
+        let mut person = chat(command(&server.address, &[]).env("XDG_STATE_HOME", &folder.0), &hello);
+        person.types(keys);
+        let before: &[&str] = if keys.len() > 3 { &["> Bob", "> Ann"] } else { &[] };
+        person.sees(&[&[&*hello], before, &[line]].concat());
+        person.types("\u{3}");
+        person.leaves(130, &[&[&*hello], before].concat());
+    }
+    assert_eq!(folder.text("greeter-client/history"), "Bob\nAnn\n");
+}
+
+#[test]
+fn a_line_that_begins_with_a_colon_is_a_command_unless_it_begins_with_two() {
+    let server = greeter();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    person.types(":quti\r");
+    let mistake = ":quti is no command (see :help); to send it, write ::quti";
+    person.sees(&[&hello, "> :quti", mistake, ">"]);
+    person.types("::quti\r");
+    person.sees(&[&hello, "> :quti", mistake, "> ::quti", "Hello, :quti", ">"]);
+    person.types("\u{c}");
+    person.sees(&[">"]);
+    person.types(":help\r");
+    let help = [
+        "> :help",
+        "What you type is sent line by line; these are commands:",
+        "  :eof          say that no more will be sent, and see what is still owed (Ctrl-D)",
+        "  :reset        break the connection off with a reset",
+        "  :record FILE  write this conversation down, from its start, as a script that can be run",
+        "  :quit         leave without waiting for the server (Ctrl-C)",
+        "  ::text        send the line :text",
+    ];
+    person.sees(&[&help[..], &[">"]].concat());
+    person.types(":quit\r");
+    person.leaves(0, &[&help[..], &["> :quit"]].concat());
+}
+
+#[test]
+fn a_reset_is_seen_by_the_server() {
+    let server = serve(|mut stream: TcpStream| {
+        read_line(&stream);
+        stream.read(&mut [0]).map_err(|err| err.kind())
+    });
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    person.types("Bob\r:reset\r");
+    person.leaves(0, &[&hello, "> Bob", "> :reset"]);
+    assert_eq!(server.outcome(), Err(io::ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_terminal_that_can_do_nothing_gets_lines() {
+    for term in [Some("dumb"), None] {
+        let (server, says) = puppet();
+        let mut chat = command(&server.address, &[]);
+        match term {
+            Some(term) => chat.env("TERM", term),
+            None => chat.env_remove("TERM"),
+        };
+        let mut person = sit_down(&mut chat);
+        let hello = hello(&server.address);
+        person.sees(&[&hello]);
+        says.send(b"login: ").unwrap();
+        person.sees(&[&hello, "login:"]);
+        person.types("Bob\r:quti\r");
+        let mistake = ":quti is no command (see :help); to send it, write ::quti";
+        person.sees(&[&hello, "login: Bob", ":quti", mistake]);
+        says.send(b"bye\n").unwrap();
+        drop(says);
+        assert_eq!(server.outcome(), b"Bob\n");
+        person.leaves(0, &[&hello, "login: Bob", ":quti", mistake, "bye", "the server closed the connection"]);
     }
 }
 
 #[test]
 fn what_could_act_on_the_terminal_is_escaped() {
     let hostile = b"\x1b]0;owned\x07 \xc2\x9b2J \xff \xe2\x80\xaeeb\xe2\x80\xac Z\xc3\xb6e\n";
-    let shown = "\\e]0;owned\\a \\u{9b}2J \\xff \\u{202e}eb\\u{202c} Zöe\n";
-    for arguments in [&["greet", "Bob"][..], &["pipe"]] {
+    let shown = "\\e]0;owned\\a \\u{9b}2J \\xff \\u{202e}eb\\u{202c} Zöe";
+    for arguments in [&["greet", "Bob"][..], &["pipe"], &["chat"]] {
         let server = serve(|mut stream: TcpStream| {
             read_line(&stream);
             stream.write_all(hostile).unwrap();
         });
-        let mut person = sit_down(&mut greeter_client(&server.address, arguments));
-        if arguments == ["pipe"] {
-            person.types("Bob\n");
-            person.sees("Bob\n");
+        let mut person = sit_down(&mut command(&server.address, arguments));
+        let hello = hello(&server.address);
+        match arguments {
+            ["pipe"] => {
+                person.types("Bob\r");
+                person.leaves(0, &["Bob", shown]);
+            }
+            ["chat"] => {
+                person.sees(&[&hello, ">"]);
+                person.types("B\u{16}\u{1b}b\r");
+                person.leaves(0, &[&hello, "> B\\eb", shown, "the server closed the connection"]);
+            }
+            _ => person.leaves(0, &[shown]),
         }
-        person.sees(shown);
-        person.leaves(0);
     }
 }
 
 #[test]
 fn a_cr_is_shown_with_lf_and_belongs_to_the_ending_with_crlf() {
-    for (eol, shown) in [("lf", "220 ready\\r\n"), ("crlf", "220 ready\n")] {
+    for (eol, shown) in [("lf", "220 ready\\r"), ("crlf", "220 ready")] {
         let server = serve(|mut stream: TcpStream| {
             read_line(&stream);
             stream.write_all(b"220 ready\r\n").unwrap();
         });
-        let mut person = sit_down(&mut greeter_client(&server.address, &["--eol", eol, "greet", "Bob"]));
-        person.sees(shown);
-        person.leaves(0);
+        let person = sit_down(&mut command(&server.address, &["--eol", eol, "greet", "Bob"]));
+        person.leaves(0, &[shown]);
     }
-}
-
-/// What is shown and erased again, and what stays.
-fn split_progress(shown: &str) -> (Vec<&str>, String) {
-    let mut parts = shown.split(ERASE);
-    let mut stays = parts.next().unwrap().to_owned();
-    let mut erased = Vec::new();
-    for part in parts {
-        match part.strip_prefix("\u{1b}[?7l").and_then(|part| part.strip_suffix("\u{1b}[?7h")) {
-            Some(line) => erased.push(line),
-            None => stays += part,
-        }
-    }
-    (erased, stays)
 }
 
 #[test]
 fn progress_is_shown_below_the_reports_and_goes() {
     let files = [("a.talk", "connect to {{nowhere}}\n"), ("b.talk", "> Bob\n< Hello\n")];
-    let folder = kit::Folder::new("progress", &files);
+    let folder = Folder::new("progress", &files);
     let (go, told) = mpsc::channel::<()>();
     let server = serve(move |mut stream: TcpStream| {
         read_line(&stream);
         told.recv_timeout(PATIENCE).unwrap();
         stream.write_all(b"Hello\n").unwrap();
     });
-    let mut command = greeter_client(&server.address, &["--timeout", "20s", "run", "."]);
-    let mut person = sit_down(command.current_dir(&folder.0));
-    person.waits_for("1 of 2 scripts, 1 failed: ./b.talk  (1 s)");
+    let mut person = sit_down(command(&server.address, &["--timeout", "20s", "run", "."]).current_dir(&folder.0));
+    let waits_for = "1 of 2 scripts, 1 failed: ./b.talk  (1 s)";
+    person.sees_that(|rows| rows.last().is_some_and(|row| row == waits_for));
     go.send(()).unwrap();
-    person.waits_for("error: 1 of 2 scripts failed\r\n");
-    let seen = std::mem::take(&mut person.seen).replace("\r\n", "\n");
-    let (erased, stays) = split_progress(&seen);
-    assert_eq!(erased[0], "0 of 2 scripts: ./a.talk");
-    assert!(stays.starts_with("FAIL ./a.talk  ("), "{stays}");
-    assert!(stays.ends_with("2 scripts: 1 passed, 1 failed, 0 skipped\nerror: 1 of 2 scripts failed\n"), "{stays}");
-    person.leaves(1);
+    let end = ["2 scripts: 1 passed, 1 failed, 0 skipped", "error: 1 of 2 scripts failed"];
+    person.sees_that(|rows| rows.ends_with(&end.map(str::to_owned)));
+    assert_eq!(person.erased()[0], "0 of 2 scripts: ./a.talk");
+    let rows = person.rows();
+    assert!(rows[0].starts_with("FAIL ./a.talk  ("), "{rows:#?}");
+    assert!(!rows.iter().any(|row| row.contains(" of 2 scripts:")), "{rows:#?}");
+    person.leaves(1, &rows.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn much_at_once_is_cut_only_where_its_lines_end() {
+    let (server, says) = puppet();
+    let hello = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &hello);
+    let lines = vec!["0123456789"; 1000];
+    says.send((lines.join("\n") + "\nlast").leak().as_bytes()).unwrap();
+    person.sees(&[&[&*hello], &lines[..], &["last"]].concat());
+    says.send(b" line\n").unwrap();
+    person.sees(&[&[&*hello], &lines[..], &["last line", ">"]].concat());
+    // What never ends is shown all the same.
+    says.send("x".repeat(5000).leak().as_bytes()).unwrap();
+    person.sees(&[&[&*hello], &lines[..], &["last line", &"x".repeat(5000), ">"]].concat());
+    person.types("\u{3}");
+    person.leaves(130, &[&[&*hello], &lines[..], &["last line", &"x".repeat(5000)]].concat());
 }

@@ -62,6 +62,14 @@ fn a_bad_address_in_the_environment_is_a_usage_error_that_names_the_variable() {
     );
 }
 
+#[test]
+fn who_does_not_connect_does_not_mind_a_bad_address_in_the_environment() {
+    for arguments in [&["check", env!("CARGO_MANIFEST_DIR")][..], &["fmt"], &["completions", "bash"], &["--help"]] {
+        let outcome = run(bare_greeter_client(arguments).env("GREETER_CONNECT", "h:0"));
+        assert!(!outcome.stderr.contains("GREETER_CONNECT"), "{arguments:?} {outcome:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_argument_that_is_not_utf8_is_a_usage_error() {

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use greeter_args::Exit;
 use greeter_client::escape::one_line;
 use greeter_client::talk::{Edits, Source};
 
-use super::Failure;
 use super::file::replace;
 use super::options::NAME;
+use super::{Failure, color};
 
 /// Where machines run the tests, an expectation that is changed to what came proves nothing.
 pub(super) fn check(force: bool) -> Result<(), Exit> {
@@ -52,7 +52,7 @@ impl<'a> Blessed<'a> {
                     format!("error: cannot bless {name}: {err}\n")
                 }
             };
-            let _ = io::stderr().write_all(text.as_bytes());
+            color::tell_change(&text);
         }
         match failed {
             0 => Ok(()),

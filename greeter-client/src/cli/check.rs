@@ -6,8 +6,8 @@ use greeter_args::Exit;
 use greeter_client::escape;
 use greeter_client::talk::{self, Problem, ScriptError};
 
-use super::Failure;
 use super::options::NAME;
+use super::{Failure, color};
 
 pub(super) fn run(paths: &[String]) -> Result<(), Failure> {
     if paths.is_empty() {
@@ -42,11 +42,8 @@ pub(super) fn run(paths: &[String]) -> Result<(), Failure> {
     writeln!(io::stdout(), "{summary}").or_else(Failure::unless_reader_gone)
 }
 
-/// Where stderr is closed or full, the status still tells.
 pub(super) fn tell<'a>(problems: impl Iterator<Item = &'a Problem>) {
-    for problem in problems {
-        let _ = writeln!(io::stderr(), "{problem}");
-    }
+    problems.for_each(color::tell_problem);
 }
 
 pub(super) fn tell_error(err: &ScriptError) {
@@ -55,7 +52,7 @@ pub(super) fn tell_error(err: &ScriptError) {
     }
     let source = std::error::Error::source(err).map_or_else(String::new, |source| format!(": {source}"));
     let text = format!("{err}{source}");
-    let _ = writeln!(io::stderr(), "error: {}", escape::one_line(text.as_bytes()));
+    color::tell_error(escape::one_line(text.as_bytes()));
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
         /// What to print.
         error: anyhow::Error,
     },
+    /// It was told to end, by this signal: that need not be told again.
+    Signal(i32),
 }
 
 /// What should hold does not.
@@ -43,22 +45,34 @@ impl Failure {
         Self::Error { code: CONNECTION, error: error.into() }
     }
 
+    /// Something failed on this machine.
+    pub(super) fn internal(error: anyhow::Error) -> Self {
+        Self::Error { code: INTERNAL, error }
+    }
+
+    /// The server closed too early for all that it should have been sent.
+    pub(super) fn unsent(bytes: u64) -> Self {
+        Self::connection(anyhow::anyhow!("the server closed the connection with {bytes} bytes of the input unsent"))
+    }
+
+    /// stdout takes nothing.
+    pub(super) fn stdout(err: io::Error) -> Self {
+        Self::internal(anyhow::Error::new(err).context("cannot write to stdout"))
+    }
+
     /// What writing to stdout has come to: a reader that has gone away wants no more, which is not an error.
     pub(super) fn unless_reader_gone(err: io::Error) -> Result<(), Self> {
         match err.kind() {
             io::ErrorKind::BrokenPipe => Ok(()),
-            _ => {
-                let error = anyhow::Error::new(err).context("cannot write to stdout");
-                Err(Self::Error { code: INTERNAL, error })
-            }
+            _ => Err(Self::stdout(err)),
         }
     }
 
     /// The same failure, of this act.
     pub(super) fn context(self, context: String) -> Self {
         match self {
-            Self::Exit(exit) => Self::Exit(exit),
             Self::Error { code, error } => Self::Error { code, error: error.context(context) },
+            other => other,
         }
     }
 }
@@ -89,7 +103,7 @@ impl From<PipeError> for Failure {
     fn from(err: PipeError) -> Self {
         let code = match err {
             PipeError::Input(_) => UNREADABLE,
-            PipeError::Output(_) | PipeError::Thread(_) => INTERNAL,
+            PipeError::Output(_) | PipeError::Watch(_) | PipeError::Thread(_) => INTERNAL,
             _ => CONNECTION,
         };
         Self::Error { code, error: err.into() }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use greeter_client::{escape, talk};
 
 use super::file::replace;
-use super::{Failure, check};
+use super::{Failure, check, color};
 
 /// What stands for stdin, whose normal form goes to stdout.
 const STDIN: &str = "-";
@@ -76,7 +76,7 @@ fn format_file(path: &Path, check_only: bool) -> Outcome {
     });
     formatted.unwrap_or_else(|err| {
         let text = format!("{name}: {err:#}");
-        let _ = writeln!(io::stderr(), "error: {}", escape::one_line(text.as_bytes()));
+        color::tell_error(escape::one_line(text.as_bytes()));
         Outcome::Bad
     })
 }

@@ -4,10 +4,13 @@ use std::env;
 use std::str::FromStr;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use greeter_args::Exit;
 use greeter_client::report::Format;
 use greeter_client::{Address, Eol, Options};
+
+use super::color::Color;
+use super::completions::Shell;
 
 /// The program's name in its messages.
 pub(super) const NAME: &str = env!("CARGO_PKG_NAME");
@@ -17,7 +20,8 @@ const CONNECT_DEFAULT: &str = "127.0.0.1:8080";
 /// What the process was asked to do.
 pub(super) struct Setup {
     pub(super) command: Command,
-    pub(super) address: Address,
+    pub(super) connect: Connect,
+    pub(super) color: Color,
     pub(super) connection: Options,
 }
 
@@ -29,28 +33,38 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
     connection.timeout = arguments.timeout.0;
     Ok(Setup {
         command: arguments.command.unwrap_or(Command::Chat(Chat {})),
-        address: arguments.connect.map_or_else(default_address, Ok)?,
+        color: arguments.color,
+        connect: Connect(arguments.connect),
         connection,
     })
 }
 
-fn default_address() -> Result<Address, Exit> {
-    let text = match env::var(CONNECT_VARIABLE) {
-        Ok(text) => text,
-        Err(env::VarError::NotPresent) => String::new(),
-        Err(env::VarError::NotUnicode(_)) => {
-            return Err(Exit::usage(NAME, &format!("{CONNECT_VARIABLE} is not valid UTF-8")));
+/// Where to connect to, as far as the arguments say so. The environment is asked by those who connect: what it says is no
+/// concern of the others.
+pub(super) struct Connect(Option<Address>);
+
+impl Connect {
+    pub(super) fn address(self) -> Result<Address, Exit> {
+        if let Some(address) = self.0 {
+            return Ok(address);
         }
-    };
-    // A shell empties a variable for one command more easily than it removes it.
-    let text = if text.is_empty() { CONNECT_DEFAULT } else { &text };
-    text.parse().map_err(|err| Exit::usage(NAME, &format!("{CONNECT_VARIABLE}: {err}")))
+        let text = match env::var(CONNECT_VARIABLE) {
+            Ok(text) => text,
+            Err(env::VarError::NotPresent) => String::new(),
+            Err(env::VarError::NotUnicode(_)) => {
+                return Err(Exit::usage(NAME, &format!("{CONNECT_VARIABLE} is not valid UTF-8")));
+            }
+        };
+        // A shell empties a variable for one command more easily than it removes it.
+        let text = if text.is_empty() { CONNECT_DEFAULT } else { &text };
+        text.parse().map_err(|err| Exit::usage(NAME, &format!("{CONNECT_VARIABLE}: {err}")))
+    }
 }
 
 /// Talks to a server that speaks in lines, such as greeter-server.
 ///
-/// Without a command: a prompt on a terminal, elsewhere the pipe.
-#[derive(FromArgs)]
+/// Without a command: chat on a terminal, elsewhere pipe.
+#[derive(ArgsInfo, FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
     example = "{command_name} greet Ann Ben
@@ -65,9 +79,10 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
     error_code(1, "something is not as it should be"),
     error_code(2, "wrong usage, or unreadable input"),
     error_code(3, "could not connect, or the connection was lost, timed out or closed too early"),
-    error_code(4, "something else failed, such as writing to stdout")
+    error_code(4, "something else failed, such as writing to stdout"),
+    error_code(130, "Ctrl-C at the prompt")
 )]
-struct Arguments {
+pub(super) struct Arguments {
     /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     connect: Option<Address>,
@@ -81,17 +96,24 @@ struct Arguments {
     #[argh(option, default = "Eol::Lf")]
     eol: Eol,
 
+    /// whether reports, problems and the prompt are coloured: auto, always or never. auto is on a terminal, and heeds
+    /// NO_COLOR and CLICOLOR_FORCE. What a server sent never is (default: auto)
+    #[argh(option, default = "Color::AUTO", arg_name = "when")]
+    color: Color,
+
     #[argh(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand)]
 pub(super) enum Command {
     Greet(Greet),
     Chat(Chat),
     Pipe(Pipe),
+    Record(Record),
     Check(Check),
+    Completions(Completions),
     Fmt(Fmt),
     Run(Run),
 }
@@ -99,7 +121,7 @@ pub(super) enum Command {
 /// Sends each name as a line and prints the replies.
 ///
 /// Prints every line the server sends until it closes. Fewer lines than names are an error.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "greet", help_triggers("-h", "--help"))]
 pub(super) struct Greet {
     /// who is to be greeted; put -- before a name that starts with a dash
@@ -107,10 +129,11 @@ pub(super) struct Greet {
     pub(super) names: Vec<String>,
 }
 
-/// Sends what is typed line by line; without a terminal, the same as pipe.
+/// Sends what is typed line by line, with an editor and a history; without a terminal, the same as pipe.
 ///
-/// Replies are printed as they come. Ctrl-D ends the input, and the replies that are still owed are awaited.
-#[derive(FromArgs)]
+/// Replies are shown above the prompt as they come. Ctrl-D ends the input, and the replies that are still owed are awaited.
+/// Ctrl-C leaves at once. Lines that begin with a colon are commands, of which :help tells.
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "chat", help_triggers("-h", "--help"))]
 pub(super) struct Chat {}
 
@@ -118,15 +141,27 @@ pub(super) struct Chat {}
 ///
 /// At the end of stdin it half-closes and reads on until the server closes. If the server closes first, it ends at
 /// once, with an error if bytes were left unsent. No timeout but that for connecting.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
 pub(super) struct Pipe {}
+
+/// Does what chat does, or pipe without a terminal, and writes the conversation down as a .talk script.
+///
+/// What was sent becomes lines with >, what came lines with <, in the order in which they were seen. run plays the script
+/// back. The file must not exist yet.
+#[derive(ArgsInfo, FromArgs)]
+#[argh(subcommand, name = "record", help_triggers("-h", "--help"))]
+pub(super) struct Record {
+    /// where to write the script, as in hello.talk
+    #[argh(positional, arg_name = "file")]
+    pub(super) file: String,
+}
 
 /// Parses .talk scripts and tells what is wrong with them.
 ///
 /// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
 /// scripts. No server is needed.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
 pub(super) struct Check {
     /// a file or a folder
@@ -134,10 +169,30 @@ pub(super) struct Check {
     pub(super) paths: Vec<String>,
 }
 
+/// Prints what makes a shell complete the words of this program.
+///
+/// The script asks the program itself, so that it need not be renewed with it.
+#[derive(ArgsInfo, FromArgs)]
+#[argh(
+    subcommand,
+    name = "completions",
+    help_triggers("-h", "--help"),
+    example = "{command_name} bash > ~/.local/share/bash-completion/completions/greeter-client"
+)]
+pub(super) struct Completions {
+    /// bash, fish or zsh
+    #[argh(positional, arg_name = "shell")]
+    pub(super) shell: Shell,
+
+    /// for the scripts: behind --, the words of a command, of which the last is to be completed
+    #[argh(positional, arg_name = "word")]
+    pub(super) words: Vec<String>,
+}
+
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
 /// A file is replaced at once or not at all, and keeps its permissions.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
 pub(super) struct Fmt {
     /// change nothing; name the files that are not in the normal form, and end with 1 if there are any
@@ -153,7 +208,7 @@ pub(super) struct Fmt {
 ///
 /// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are scripts.
 /// All of them are parsed before anything runs. A script that fails does not stop the others.
-#[derive(FromArgs)]
+#[derive(ArgsInfo, FromArgs)]
 #[argh(
     subcommand,
     name = "run",

@@ -18,7 +18,7 @@ use greeter_client::{Address, Options};
 use super::bless::{self, Blessed};
 use super::options::{NAME, Run};
 use super::progress::{Progress, TICK};
-use super::{Failure, check};
+use super::{Failure, check, color};
 
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
             Ok(mut server) => run::run(script, &options, server.as_mut()).into(),
         }
     };
-    let mut reporter = Reporter::new(arguments.report, io::stdout(), scripts.len());
+    let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();
     let told = run_all(&scripts, arguments.jobs, run_one, |script, Done { blessing, took }| {
         reporter.add(&Ended { script, outcome: &blessing.outcome, took })?;

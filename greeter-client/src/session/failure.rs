@@ -152,7 +152,9 @@ pub enum PeerEnd {
 }
 
 impl PeerEnd {
-    pub(super) fn from_error(error: &io::Error) -> Self {
+    /// What an error of the connection tells of its end.
+    #[must_use]
+    pub fn from_error(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
             // The peer had closed, and refused what we sent afterwards: Linux reports the refusal, once, to whoever

@@ -23,7 +23,10 @@ pub fn greeter_client(address: &Address, arguments: &[&str]) -> Command {
 /// The command with these arguments only, and an environment that does not matter.
 pub fn bare_greeter_client(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_greeter-client"));
-    command.args(arguments).env_remove("GREETER_CONNECT");
+    command.args(arguments);
+    for variable in ["GREETER_CONNECT", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -6,6 +6,8 @@
 #[cfg(feature = "cli")]
 mod command;
 mod puppet;
+#[cfg(all(unix, feature = "cli"))]
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
