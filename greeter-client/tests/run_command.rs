@@ -149,6 +149,25 @@ fn crlf_where_lf_was_expected_comes_with_a_hint() {
 }
 
 #[test]
+fn a_placeholder_does_not_take_the_cr_of_crlf_and_says_so() {
+    for script in ["> Bob\n< {{*}}\n", "> Bob\n< {{name}}\n", "> Bob\n< he{{name:[a-z]+}}\n"] {
+        let pattern = script.trim_end().rsplit('\n').next().unwrap();
+        fails(
+            &serve(|mut stream: TcpStream| {
+                read_line(&stream);
+                stream.write_all(b"hello\r\n").unwrap();
+                read_line(&stream);
+            }),
+            script,
+            &format!(
+                "  a.talk:2  CLIENT -> SERVER\n      > Bob\n    - {pattern}\n    + < hello\\r\n  \
+                 hint: the server ends its lines with CR LF: put `eol crlf` at the top"
+            ),
+        );
+    }
+}
+
+#[test]
 fn nobody_to_connect_to_is_3() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = run_script(&nobody.into(), "> Bob\n", &[]);

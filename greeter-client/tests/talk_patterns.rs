@@ -65,6 +65,32 @@ fn a_free_name_takes_as_little_as_it_can() {
     refuses("ab{{*}}ba", "aba", &[]);
 }
 
+/// Where lines end with CR LF and nobody has said so, a greedy placeholder would hide it, and a capture would keep the CR.
+#[test]
+fn a_cr_at_the_end_of_a_line_is_taken_by_nothing_that_takes_anything() {
+    for pattern in [
+        "{{*}}",
+        "{{a}}",
+        "x{{*}}",
+        "x{{a}}",
+        "{{*}}{{a}}",
+        "{{:x}}{{*}}",
+        "{{:x}}{{a}}",
+        "{{*}}{{e}}",
+        "{{:x}}{{*}}{{e}}",
+    ] {
+        refuses(pattern, "x\r", &[("e", "")]);
+        refuses(pattern, "x\r\r", &[("e", "")]);
+        assert!(bound(pattern, "x\r.", &[("e", "")]).is_some(), "{pattern}");
+    }
+    refuses("{{*}}", "\r", &[]);
+    matches("{{a}}", "x\r", &[("a", "x\r")], "");
+    matches("{{a}} {{b}}", "x\r y", &[], "a=x\r b=y");
+    matches("{{a}}\r", "x\r", &[], "a=x");
+    matches("{{a:.*}}", "x\r", &[], "a=x\r");
+    matches("{{a}}{{:\\r?}}", "x\r", &[], "a=x");
+}
+
 #[test]
 fn a_bound_name_is_its_value_and_no_regex() {
     matches("{{a}} {{b}}", "x y z", &[("a", "x y")], "b=z");

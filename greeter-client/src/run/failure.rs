@@ -219,16 +219,23 @@ fn first_difference(unmet: &Unmet) -> Option<usize> {
         (Expected::Bytes(expected), Came::Bytes(came)) => (expected, came),
         _ => return None,
     };
-    if expected.windows(2).any(|pair| pair == b"{{") {
+    if is_pattern(expected) {
         return None;
     }
     let same = expected.iter().zip(came).take_while(|(one, other)| one == other).count();
     (same < SHOWN_BYTES_MAX).then(|| 2 + one_line(&came[..same]).to_string().chars().count())
 }
 
+/// Whether a placeholder without a value is left in what was expected.
+fn is_pattern(expected: &[u8]) -> bool {
+    expected.windows(2).any(|pair| pair == b"{{")
+}
+
 fn hint(unmet: &Unmet) -> Option<String> {
     match (&unmet.expected, &unmet.came) {
-        (Expected::Line(Some(expected)), Came::Line(came)) if came.strip_suffix(b"\r") == Some(expected) => {
+        (Expected::Line(Some(expected)), Came::Line(came))
+            if came.strip_suffix(b"\r").is_some_and(|line| line == expected || is_pattern(expected)) =>
+        {
             Some("the server ends its lines with CR LF: put `eol crlf` at the top".to_owned())
         }
         (Expected::Line(Some(expected)), Came::Unfinished(came)) if came == expected => {

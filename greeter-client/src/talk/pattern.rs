@@ -4,6 +4,9 @@
 //! by then, are literals. If no regex is left between them, each free placeholder takes as little as it can, from left
 //! to right, and a search for the literals in turn decides. If one is left, all becomes one regex, compiled at the first
 //! match and again only when bound values change. Either way, time grows in step with the line, never faster.
+//!
+//! A CR at the end of a line is hardly ever data: mostly the server ends its lines with CR LF, and nobody has said so. A
+//! placeholder without a regex does not take it, for a value with a CR at its end would fail far from its cause.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -99,7 +102,8 @@ impl FromStr for Template {
 
 /// What a received line is compared with: text and placeholders of every kind.
 ///
-/// It must match the whole line. Without placeholders that is a comparison of bytes. Clones share what is compiled.
+/// It must match the whole line. Without placeholders that is a comparison of bytes. A CR at the end of the line is only
+/// matched by text, by a value or by a regex, not by `{{*}}` or a free `{{name}}`. Clones share what is compiled.
 ///
 /// ```
 /// use greeter_client::talk::{Pattern, Variables};
@@ -290,6 +294,9 @@ fn match_simple(line: &[u8], parts: &[Part], fixed: &[Option<Cow<'_, [u8]>>]) ->
             Some(_) => memmem::find(rest, &literal)?,
             None => rest.strip_suffix(&*literal)?.len(),
         };
+        if next.is_none() && literal.is_empty() && rest.ends_with(b"\r") {
+            return None;
+        }
         if let Some(name) = parts[index].name() {
             bindings.add(name, &rest[..length]).then_some(())?;
         }
@@ -344,10 +351,12 @@ impl RegexPattern {
 
     fn compile(&self, fixed: &[Option<Cow<'_, [u8]>>]) -> Regex {
         let mut text = String::from(r"\A");
-        for (part, fixed) in self.parts.iter().zip(fixed) {
-            match (fixed, part.regex()) {
+        for (index, (part, value)) in self.parts.iter().zip(fixed).enumerate() {
+            let is_last = || fixed[index + 1..].iter().all(|rest| rest.as_deref().is_some_and(<[u8]>::is_empty));
+            match (value, part.regex()) {
                 (Some(literal), _) => push_literal(&mut text, literal),
                 (None, Some(regex)) => text.extend(["(", &regex.text, ")"]),
+                (None, None) if is_last() => text.push_str(r"((?:.*?[^\r])?)"),
                 (None, None) => text.push_str("(.*?)"),
             }
         }
