@@ -391,6 +391,6 @@ fn finish_link(
     match Expectation::new(link, log, deadline, eol, false)?.end(|end| end == PeerEnd::Eof) {
         // The script has not said that the server may refuse something.
         Ok(()) => link.send_error().map_or(Ok(()), Err),
-        Err(miss) => Err(link.unmet(Expected::Eof, miss, start.elapsed())?),
+        Err(miss) => Err(link.unmet(Expected::Eof, miss, start.elapsed(), 0)?),
     }
 }

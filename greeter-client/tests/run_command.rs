@@ -168,6 +168,28 @@ fn a_placeholder_does_not_take_the_cr_of_crlf_and_says_so() {
 }
 
 #[test]
+fn what_a_star_has_skipped_is_counted_and_its_last_lines_are_shown() {
+    let serve = |lines: usize| {
+        serve(move |mut stream: TcpStream| {
+            read_line(&stream);
+            (1..=lines).for_each(|line| stream.write_all(format!("250-{line}\n").as_bytes()).unwrap());
+        })
+    };
+    fails(
+        &serve(1),
+        "> EHLO\n<*\n< 250 OK\n",
+        "  a.talk:3  CLIENT -> SERVER\n      > EHLO\n      <*  (skipped: 1 line)\n      < 250-1\n    \
+         - < 250 OK\n    + <eof",
+    );
+    fails(
+        &serve(1000),
+        "> EHLO\n<*\n< 250 OK\n",
+        "  a.talk:3  CLIENT -> SERVER\n      <*  (skipped: 1000 lines, of which the last are)\n      \
+         < 250-997\n      < 250-998\n      < 250-999\n      < 250-1000\n    - < 250 OK\n    + <eof",
+    );
+}
+
+#[test]
 fn nobody_to_connect_to_is_3() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = run_script(&nobody.into(), "> Bob\n", &[]);

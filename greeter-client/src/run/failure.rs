@@ -104,12 +104,23 @@ impl Failure {
         let name = &unmet.connection;
         let on = if name.is_empty() { String::new() } else { format!("  on {name}") };
         writeln!(f, "{on}  {} -> {}", unmet.local, unmet.peer)?;
-        for entry in last(&unmet.transcript) {
+        let skipped = unmet.skipped_lines.min(unmet.transcript.len());
+        let (before, skipped) = unmet.transcript.split_at(unmet.transcript.len() - skipped);
+        for entry in last(before) {
+            writeln!(f, "      {}", said(entry))?;
+        }
+        if unmet.skipped_lines > 0 {
+            writeln!(f, "      {name}<*  (skipped: {})", skipped_text(unmet.skipped_lines))?;
+        }
+        for entry in last(skipped) {
             writeln!(f, "      {}", said(entry))?;
         }
         write!(f, "    - {name}{}\n    + {}", expected(&unmet.expected), came(name, unmet))?;
         if let Some(column) = first_difference(unmet) {
             write!(f, "\n{:width$}^", "", width = 6 + name.chars().count() + column)?;
+        }
+        if unmet.late && matches!(unmet.came, Came::Line(_) | Came::Bytes(_)) {
+            write!(f, "\n      no more than that within {:.1?}", unmet.waited)?;
         }
         if unmet.buffered_bytes > 0 {
             write!(f, "\n      and {} more bytes: {}", unmet.buffered_bytes, Quoted(&unmet.buffered))?;
@@ -153,6 +164,14 @@ impl fmt::Display for Failure {
 fn last(transcript: &[Entry]) -> impl Iterator<Item = &Entry> {
     let lines: Vec<&Entry> = transcript.iter().filter(|entry| entry.act != Act::Opened).collect();
     lines.into_iter().rev().take(TRANSCRIPT_LINES).rev()
+}
+
+fn skipped_text(lines: usize) -> String {
+    match lines {
+        1 => "1 line".to_owned(),
+        2..=TRANSCRIPT_LINES => format!("{lines} lines"),
+        _ => format!("{lines} lines, of which the last are"),
+    }
 }
 
 /// What happened, as a script would have it.

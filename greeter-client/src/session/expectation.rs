@@ -43,6 +43,8 @@ pub(super) struct Expectation<'a> {
     pub(super) eol: Eol,
     /// Lines that are not what is expected are consumed, too.
     pub(super) skipping: bool,
+    /// How many that were.
+    pub(super) skipped_lines: usize,
 }
 
 impl<'a> Expectation<'a> {
@@ -54,7 +56,7 @@ impl<'a> Expectation<'a> {
         skipping: bool,
     ) -> Result<Self, SessionError> {
         let wire = link.wire()?;
-        Ok(Self { link, log, wire, deadline, eol, skipping })
+        Ok(Self { link, log, wire, deadline, eol, skipping, skipped_lines: 0 })
     }
 
     /// The connection's number within its crowd.
@@ -233,6 +235,7 @@ impl<'a> Expectation<'a> {
             return Err(miss.late());
         }
         self.take_line(line);
+        self.skipped_lines += 1;
         Ok(())
     }
 

@@ -83,6 +83,9 @@ pub struct Unmet {
     pub late: bool,
     /// How long it was waited for.
     pub waited: Duration,
+    /// How many lines the expectation has [skipped](super::Speaker::skipping), which are the last of the
+    /// [`transcript`](Self::transcript).
+    pub skipped_lines: usize,
     /// What else has come and is unread, behind [`came`](Self::came): its first KiB.
     pub buffered: Vec<u8>,
     /// How many bytes there are of that.
@@ -165,6 +168,9 @@ impl fmt::Display for Unmet {
         write!(f, "{}: expected {}, but {}", who(&self.connection), self.expected, self.came)?;
         if self.late {
             write!(f, " within {:?}", self.waited)?;
+        }
+        if self.skipped_lines > 0 {
+            write!(f, "; lines that were skipped before: {}", self.skipped_lines)?;
         }
         match &self.send_error {
             Some(error) => write!(f, "; and what was sent before was not delivered: {error}"),

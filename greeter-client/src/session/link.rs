@@ -173,7 +173,13 @@ impl Link {
     }
 
     /// All that is known about an expectation that was not met.
-    pub(super) fn unmet(&self, expected: Expected, miss: Miss, waited: Duration) -> Result<SessionError, SessionError> {
+    pub(super) fn unmet(
+        &self,
+        expected: Expected,
+        miss: Miss,
+        waited: Duration,
+        skipped_lines: usize,
+    ) -> Result<SessionError, SessionError> {
         let wire = self.wire()?;
         let mut state = wire.lock();
         let behind = state.inbox.unread().get(miss.bytes..).unwrap_or_default();
@@ -188,6 +194,7 @@ impl Link {
             end: state.end,
             late: miss.late,
             waited,
+            skipped_lines,
             buffered: behind[..shown].to_vec(),
             buffered_bytes: behind.len(),
             unsent_bytes: state.unsent_bytes(),

@@ -251,9 +251,10 @@ impl<'a> Speaker<'a> {
         let (eol, skipping) = (self.session.options.eol, self.skipping);
         let (links, log) = self.session.links(&selection);
         for link in links {
-            let outcome = wait(&mut Expectation::new(link, log, deadline, eol, skipping)?);
-            if let Err(miss) = outcome {
-                return Err(link.unmet(expected.clone(), miss, start.elapsed())?);
+            let mut expectation = Expectation::new(link, log, deadline, eol, skipping)?;
+            if let Err(miss) = wait(&mut expectation) {
+                let skipped_lines = expectation.skipped_lines;
+                return Err(link.unmet(expected.clone(), miss, start.elapsed(), skipped_lines)?);
             }
         }
         Ok(())
