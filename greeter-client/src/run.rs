@@ -207,7 +207,7 @@ impl Run<'_> {
             Incoming::Reset => speaker.expect_reset(),
             Incoming::Closed => speaker.expect_closed(),
             Incoming::Nothing(duration) => speaker.expect_nothing(*duration),
-            Incoming::Bytes(count) => speaker.take(*count).map(drop),
+            Incoming::Bytes(count) => speaker.take(count.bytes(&self.variables)?).map(drop),
             // Noted down before.
             Incoming::Skip => Ok(()),
         };

@@ -51,11 +51,12 @@
 //! # Layout
 //!
 //! In the order a script travels: `collect` (paths become files) → `markdown` (files become scripts) → `parse` (texts
-//! become steps) → `statement` (one line) → `words`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
+//! become steps) → `statement` (one line) → `words`, `count`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
 //! → `script` (what a runner walks, with its `variables`). `problem` is what all of them may find, and `format` writes
 //! a script anew.
 
 mod collect;
+mod count;
 mod flow;
 mod format;
 mod markdown;
@@ -69,6 +70,7 @@ mod variables;
 mod words;
 
 pub use collect::load_all;
+pub use count::{Count, CountError};
 pub use format::{format, spell_line};
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};

@@ -167,6 +167,37 @@ fn a_placeholder_does_not_take_the_cr_of_crlf_and_says_so() {
     }
 }
 
+/// Redis says before a value how long it is, and memcached does so behind the word VALUE.
+#[test]
+fn as_many_bytes_are_taken_as_the_server_has_said() {
+    let counted = |count: &'static str| {
+        serve(move |mut stream: TcpStream| {
+            read_line(&stream);
+            stream.write_all(format!("${count}\na\nb\nc\n").as_bytes()).unwrap();
+        })
+    };
+    let script = "> GET\n< ${{size}}\n<bytes {{size}}\n<\n";
+    let passed = "ok   a.talk  (N ms)\n\n1 script: 1 passed, 0 failed, 0 skipped\n";
+    run_script(&counted("5").address, script, &[]).is(0, passed, "");
+    run_script(&counted("0").address, &script.replace("<\n", "< a\n< b\n< c\n"), &[]).is(0, passed, "");
+    for (count, shown) in [("-1", "-1"), ("67108865", "67108865"), ("+5", "+5"), ("\u{1b}", "\\e"), ("", "")] {
+        fails(
+            &counted(count),
+            script,
+            &format!(
+                "  a.talk:3\n      > GET\n      < ${shown}\n      <bytes {{{{size}}}}\n    {{{{size}}}} is \"{shown}\", \
+                 which is no number of bytes: digits alone, and at most 67108864"
+            ),
+        );
+    }
+    fails(&serve(|_| ()), "<bytes {{size}}\n", "  a.talk:1\n      <bytes {{size}}\n    {{size}} has no value yet");
+    fails(
+        &counted("8"),
+        script,
+        "  a.talk:3  CLIENT -> SERVER\n      > GET\n      < $8\n    - <bytes 8\n    + <\"a\\nb\\nc\\n\", then <eof",
+    );
+}
+
 #[test]
 fn what_a_star_has_skipped_is_counted_and_its_last_lines_are_shown() {
     let serve = |lines: usize| {

@@ -127,7 +127,7 @@ fn normal_incoming(what: &Incoming) -> Option<String> {
         Incoming::Reset => "reset".into(),
         Incoming::Closed => "closed".into(),
         Incoming::Nothing(duration) => format!("nothing {}", duration_text(*duration)),
-        Incoming::Bytes(bytes) => format!("bytes {bytes}"),
+        Incoming::Bytes(count) => format!("bytes {count}"),
     })
 }
 

@@ -43,6 +43,19 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ("<bytes 0", "1:8: error: the number of bytes must be from 1 to 67108864"),
     ("<bytes -1", "1:8: error: '-1' is no number (the number of bytes is a number from 1 to 67108864)"),
     ("<bytes 99999999999999999999999", "1:8: error: the number of bytes must be from 1 to 67108864"),
+    (
+        "<bytes {{a}}{{b}}",
+        "1:8: error: the number of bytes is a number or one variable (as in '<bytes 512' or '<bytes {{size}}')",
+    ),
+    (
+        "<bytes {{#}}",
+        "1:8: error: the number of bytes is a number or one variable (as in '<bytes 512' or '<bytes {{size}}')",
+    ),
+    (
+        "<bytes {{a",
+        "1:8: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
+    ),
+    (r#"<bytes "{{a}}""#, "1:8: error: '{{a}}' is no number (the number of bytes is a number from 1 to 67108864)"),
     ("> {{ name }}", "1:3: error: '{{' opens no placeholder (write it without blanks: {{name}})"),
     (
         "> {{name",
