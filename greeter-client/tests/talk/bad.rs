@@ -214,6 +214,9 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ("abandon now", "1:9: error: nothing can follow 'abandon'"),
 ];
 
+const AFTER_EOF: &str = "2:1: error: nothing can come after '<eof' (line 1) \
+    (what is sent after it must not be refused; the end of the script sees to that)";
+
 /// Lines of which each is right by itself. Where nothing is said, all of them are right together.
 pub(crate) const FLOWS: &[(&str, &str)] = &[
     (
@@ -240,9 +243,13 @@ pub(crate) const FLOWS: &[(&str, &str)] = &[
     ("bob<*\n< a", "1:1: error: nothing follows on this connection that could be skipped to"),
     (">eof\n> a", "2:1: error: nothing can be sent after '>eof' (line 1)"),
     (">eof\n>eof", "2:1: error: nothing can be sent after '>eof' (line 1)"),
-    ("<eof\n< a", "2:1: error: nothing can come after '<eof' (line 1)"),
-    ("<eof\n<eof", "2:1: error: nothing can come after '<eof' (line 1)"),
-    ("<eof\n> a\n<nothing 1s\n<closed", ""),
+    ("<eof\n< a", AFTER_EOF),
+    ("<eof\n<eof", AFTER_EOF),
+    ("<eof\n<nothing 1s", AFTER_EOF),
+    ("<eof\n<closed", AFTER_EOF),
+    ("<eof\n<reset", AFTER_EOF),
+    ("<eof\n> a\n>\"b\"\n>eof", ""),
+    ("<eof\n> a\nconnect\n> b", ""),
     (">reset\n< a", "2:1: error: the connection has ended (line 1) ('connect' opens it again)"),
     ("<closed\n> a", "2:1: error: the connection has ended (line 1) ('connect' opens it again)"),
     ("<reset\n>eof", "2:1: error: the connection has ended (line 1) ('connect' opens it again)"),
