@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
         Command::Chat(_) => pipe::run(connect()?, options.eol),
         Command::Check(check) => check::run(&check.paths),
-        Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
+        Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
         Command::Run(run) => run::run(&run, address, &options),
     }
 }

@@ -69,7 +69,7 @@ mod statement;
 mod variables;
 mod words;
 
-pub use collect::load_all;
+pub use collect::{find_all, load_all};
 pub use count::{Count, CountError};
 pub use format::{format, spell_line};
 pub use parse::ScriptError;

@@ -71,7 +71,7 @@ fn what_is_sent_after_the_end_to_a_server_that_is_gone_is_an_error_of_sending() 
     let mut session = to(&server);
     session.on("").expect_eof().unwrap();
     session.on("").send("too late").unwrap();
-    refused(session.open("", &server.address.clone().into()));
+    refused(session.open("", &server.address.into()));
     session.on("").close().unwrap();
     session.finish().unwrap();
 }

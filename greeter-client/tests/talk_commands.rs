@@ -70,6 +70,45 @@ fn fmt_rewrites_what_differs_and_nothing_else() {
 }
 
 #[test]
+fn fmt_takes_folders_and_the_blocks_of_markdown() {
+    let page = "# Page\n\n  sleep   1000ms\n\n```talk\n\n\n #One.\n> a  b\n\n```\n- In a list:\n\n  ```talk x\n  sleep 1000ms\n\n\n  eol   lf\n  ```\n\n\
+        ```talk-other\n  sleep   1000ms\n```\n~~~ talk\nsleep 1000ms";
+    let normal = "# Page\n\n  sleep   1000ms\n\n```talk\n# One.\n> a  b\n```\n- In a list:\n\n  ```talk x\n  sleep 1s\n\n  eol lf\n  ```\n\n\
+        ```talk-other\n  sleep   1000ms\n```\n~~~ talk\nsleep 1s\n";
+    let folder = Folder::new(
+        "fmt-folder",
+        &[("a.talk", "sleep 1000ms\n"), ("b.md", page), ("c.md", "# No script\r\n \n"), ("d.txt", "sleep 1000ms\n")],
+    );
+    folder.run(&["fmt", "--check", ".", "a.talk"]).is(
+        1,
+        "",
+        "./a.talk: not in the normal form\n./b.md: not in the normal form\na.talk: not in the normal form\n\
+         error: 3 of 4 not in the normal form: greeter-client fmt changes that\n",
+    );
+    folder.run(&["fmt", "."]).is(0, "", "");
+    assert_eq!(folder.text("a.talk"), "sleep 1s\n");
+    assert_eq!(folder.text("b.md"), normal);
+    assert_eq!(folder.text("c.md"), "# No script\r\n \n");
+    assert_eq!(folder.text("d.txt"), "sleep 1000ms\n");
+    folder.run(&["fmt", "--check", "."]).is(0, "", "");
+}
+
+#[test]
+fn fmt_leaves_a_page_alone_of_which_one_block_is_wrong() {
+    let page = "```talk\nsleep 1000ms\n```\n```talk\n>Bob\n```\n";
+    let folder = Folder::new("fmt-bad-page", &[("a.md", page)]);
+    folder.run(&["fmt", "a.md"]).is(
+        2,
+        "",
+        "a.md:5:2: error: '>Bob' is no statement\n  >Bob\n   ^^^\n  \
+         help: to send a line put one space after >: '> Bob'\nerror: 1 of 1 left as they are\n",
+    );
+    assert_eq!(folder.text("a.md"), page);
+    fs::create_dir(folder.0.join("empty")).unwrap();
+    folder.run(&["fmt", "empty"]).is(2, "", "error: empty holds no script\nerror: 1 of 1 left as they are\n");
+}
+
+#[test]
 fn fmt_reads_stdin() {
     run_with(&mut bare_greeter_client(&["fmt"]), "  sleep   1000ms").is(0, "sleep 1s\n", "");
     let outcome = run_with(&mut bare_greeter_client(&["fmt", "--check"]), "sleep 1000ms");

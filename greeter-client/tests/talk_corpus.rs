@@ -32,6 +32,9 @@ fn holds(text: &[u8]) {
             assert!(!problem.message().contains('\n'), "{problem:?}");
         }
     }
+    if let Ok(page) = talk::format("x.md", text) {
+        assert_eq!(talk::format("x.md", &page).unwrap().escape_ascii().to_string(), page.escape_ascii().to_string());
+    }
     let Ok(normal) = talk::format("x.talk", text) else {
         assert!(parsed.is_err());
         return;

@@ -135,7 +135,8 @@ pub(super) struct Check {
 
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
-/// A file is replaced at once or not at all, and keeps its permissions.
+/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
+/// rewritten in their places. A file is replaced at once or not at all, and keeps its permissions.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
 pub(super) struct Fmt {
@@ -143,9 +144,9 @@ pub(super) struct Fmt {
     #[argh(switch)]
     pub(super) check: bool,
 
-    /// a script; without one, the normal form of stdin goes to stdout
-    #[argh(positional, arg_name = "file")]
-    pub(super) files: Vec<String>,
+    /// a file or a folder; without one, the normal form of stdin goes to stdout
+    #[argh(positional, arg_name = "path")]
+    pub(super) paths: Vec<String>,
 }
 
 /// Runs .talk scripts, and reports each as it ends.
