@@ -18,6 +18,7 @@
 //! Nothing is printed here. A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
 
 mod failure;
+mod port;
 mod server;
 
 use std::net::TcpListener;

@@ -5,10 +5,14 @@ mod kit;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_client::Address;
-use kit::{Folder, Outcome, Server, bare_greeter_client, greeter, read_line, reset, run, serve, stay_silent};
+use kit::{
+    Folder, Outcome, PATIENCE, Server, answer, bare_greeter_client, greeter, read_line, reset, run, serve, start,
+    stay_silent,
+};
 
 /// What a script against this server comes to, with times and addresses taken out of the report.
 fn run_script(address: &Address, script: &str, arguments: &[&str]) -> Outcome {
@@ -277,6 +281,52 @@ fn scripts_are_chosen_by_name_and_reported_in_their_order() {
         masked(&String::from_utf8(outcome.stdout).unwrap()),
         "ok   ./c.md:1  (N ms)\n\n1 script: 1 passed, 0 failed, 0 skipped\n"
     );
+}
+
+/// The command takes a port for its server, which does not use it, but somebody else does.
+#[cfg(unix)]
+#[test]
+fn who_takes_the_port_of_the_server_is_not_taken_for_it() {
+    let folder = Folder::new("stranger", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+    let command = ["run", "--server", "sh -c 'echo {port} >port; exec sleep 60'", "a.talk"];
+    let running = start(bare_greeter_client(&command).current_dir(&folder.0));
+    let deadline = Instant::now() + PATIENCE;
+    let port: u16 = loop {
+        match std::fs::read_to_string(folder.0.join("port")).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok())
+        {
+            Some(port) => break port,
+            None => assert!(Instant::now() < deadline, "no port was chosen"),
+        }
+        thread::yield_now();
+    };
+    let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| answer(stranger.accept().unwrap().0, |line| [b"Hello, ", line].concat()));
+        let outcome = running.outcome();
+        let report = masked(&String::from_utf8_lossy(&outcome.stdout));
+        let expected = format!(
+            "FAIL a.talk  (N ms)\n  somebody listens on port {port}, though sh has ended: another program took the port, \
+             or sh left a process behind\n\n1 script: 0 passed, 1 failed, 0 skipped\n"
+        );
+        assert_eq!((report, outcome.code), (expected, Some(3)));
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_does_not_listen_on_its_port_is_no_server() {
+    let folder = Folder::new("deaf", &[("a.talk", "> Bob\n")]);
+    let report = |server: &str, wait: &str| {
+        let outcome = folder.run(&["run", "--wait", wait, "--server", server, "a.talk"]);
+        assert_eq!(outcome.code, Some(3));
+        let report = String::from_utf8(outcome.stdout).unwrap();
+        report.lines().nth(1).unwrap().replace(|c: char| c.is_ascii_digit(), "0")
+    };
+    assert_eq!(
+        report("sh -c 'exit {port}'", "20s"),
+        "  sh has ended (exit status: 000): it is to listen on port 00000, and to stay in the foreground"
+    );
+    assert_eq!(report("sh -c 'exec sleep 60 # {port}'", "50ms"), "  sh does not listen on port 00000 after 00ms");
 }
 
 #[cfg(unix)]

@@ -159,7 +159,8 @@ pub(super) struct Fmt {
     name = "run",
     help_triggers("-h", "--help"),
     example = "{command_name} tests/sessions
-{command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions",
+{command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions
+{command_name} --server 'memcached --listen=127.0.0.1 --port={{port}}' cache.talk",
     note = "Variables come from -D and from the environment: TALK_name=value sets the variable called name.",
     error_code(0, "all passed or were skipped"),
     error_code(1, "what came was not what a script expects"),
@@ -167,8 +168,8 @@ pub(super) struct Fmt {
     error_code(3, "there was nobody to connect to")
 )]
 pub(super) struct Run {
-    /// starts a fresh server for each script, and takes its address from the line on its stdout that says: listening on
-    /// ADDRESS. It is not given to a shell.
+    /// starts a fresh server for each script. A free port of 127.0.0.1 takes the place of {port} in the command; without
+    /// that, the server tells its address on its stdout, in a line that says: listening on ADDRESS. There is no shell.
     #[argh(option, arg_name = "command")]
     pub(super) server: Option<String>,
 
@@ -180,7 +181,8 @@ pub(super) struct Run {
     #[argh(option, arg_name = "text")]
     pub(super) filter: Option<String>,
 
-    /// for how long connecting is tried again where nobody listens yet (default: 0s)
+    /// for how long connecting is tried again where nobody listens yet, and how long the server of --server may take
+    /// until it listens (default: 0s, with --server 10s)
     #[argh(option, default = "Duration::ZERO", arg_name = "duration", from_str_fn(duration))]
     pub(super) wait: Duration,
 

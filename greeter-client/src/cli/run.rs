@@ -18,7 +18,7 @@ use greeter_client::{Address, Options};
 use super::options::{NAME, Run};
 use super::{Failure, check};
 
-/// How long a server may take until it listens.
+/// How long a server of our own may take until it listens, if nothing else is said.
 const START: Duration = Duration::from_secs(10);
 
 /// What variables of the environment start with that are variables of scripts.
@@ -48,10 +48,13 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
     options.time_max = arguments.max_time;
     options.eol = connection.eol;
     options.variables = variables;
+    let start = if arguments.wait.is_zero() { START } else { arguments.wait };
     let run_one = |script: &Script| match &command {
         None => Ok(run_script(script, &options, None)),
         Some(command) => {
-            Server::start(command, START).map(|mut server| run_script(script, &options, Some(&mut server)))
+            let mut server = Server::start(command, start)?;
+            let outcome = run_script(script, &options, Some(&mut server));
+            server.end().map(|()| outcome)
         }
     };
     let mut tally = Tally::default();
