@@ -1,6 +1,8 @@
 //! `check` and `fmt` as a process.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "talk/bad.rs"]
+mod bad;
 mod kit;
 
 use std::fs;
@@ -35,6 +37,54 @@ fn check_tells_every_error_of_every_file_and_ends_with_2() {
          c.talk:1:1: error: nothing follows on this connection that could be skipped to\n  <*\n  ^^\n\
          error: 4 errors in 4 scripts, 1 warning\n",
     );
+}
+
+/// What stderr says of one script, in short: `line:column: severity: message (help)`. Its last line is the command's own.
+fn told(stderr: &str) -> (String, &str) {
+    let (problems, last) = stderr.trim_end().rsplit_once('\n').unwrap();
+    let mut told = String::new();
+    for line in problems.lines() {
+        match (line.strip_prefix("x.talk:"), line.strip_prefix("  help: ")) {
+            (Some(problem), _) if told.is_empty() => told += problem,
+            (Some(problem), _) => told += &format!("\n{problem}"),
+            (None, Some(help)) => told += &format!(" ({help})"),
+            // The line of the script, and what points into it.
+            (None, None) => assert!(line.starts_with("  "), "{line}"),
+        }
+    }
+    (told, last)
+}
+
+#[test]
+fn every_bad_script_is_told_by_check_and_by_run_and_ends_them_with_2() {
+    let known = bad::LINES.iter().chain(bad::FLOWS).map(|&(text, expected)| (text.as_bytes().to_vec(), expected));
+    let folder = Folder::new("bad", &[]);
+    for (text, expected) in known.chain(bad::odd()).filter(|(_, expected)| !expected.is_empty()) {
+        // In a file, this is about another one.
+        if text == b"include setup.talk" {
+            continue;
+        }
+        fs::write(folder.0.join("x.talk"), &text).unwrap();
+        for (command, last) in [
+            (&["check", "x.talk"][..], "error: 1 error in 1 script"),
+            (&["--connect", "127.0.0.1:1", "run", "x.talk"], "error: nothing was run: scripts with errors: 1"),
+        ] {
+            let outcome = folder.run(command);
+            assert_eq!((outcome.code, &*outcome.stdout), (Some(2), &b""[..]), "{}", text.escape_ascii());
+            assert_eq!(told(&outcome.stderr), (expected.to_owned(), last));
+        }
+    }
+}
+
+#[test]
+fn every_doubtful_script_is_told_and_may_run() {
+    let folder = Folder::new("doubtful", &[]);
+    for (text, expected) in bad::WARNINGS {
+        fs::write(folder.0.join("x.talk"), text).unwrap();
+        let outcome = folder.run(&["check", "x.talk"]);
+        assert!(outcome.code == Some(0) && outcome.stdout.ends_with(b": no error, 1 warning\n"), "{outcome:?}");
+        assert_eq!(told(&format!("{}end", outcome.stderr)), ((*expected).to_owned(), "end"));
+    }
 }
 
 #[test]

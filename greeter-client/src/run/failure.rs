@@ -126,7 +126,9 @@ impl Failure {
             write!(f, "\n      then the time was over, after {:.1?}", unmet.waited)?;
         }
         if unmet.buffered_bytes > 0 {
-            write!(f, "\n      and {} more bytes: {}", unmet.buffered_bytes, Quoted(&unmet.buffered))?;
+            let shown = &unmet.buffered[..unmet.buffered.len().min(SHOWN_BYTES_MAX)];
+            let more = if shown.len() < unmet.buffered_bytes { "…" } else { "" };
+            write!(f, "\n      and {} more bytes: {}{more}", unmet.buffered_bytes, Quoted(shown))?;
         }
         if let Some(error) = &unmet.send_error {
             write!(f, "\n      what was sent before was not delivered: {error}")?;

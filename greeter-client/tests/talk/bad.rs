@@ -195,6 +195,7 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     (r#"connect "b"c"#, "1:12: error: a blank must follow the closing quote"),
     ("include", "1:1: error: 'include' needs a value (as in 'include setup.talk')"),
     ("include a b", "1:11: error: only one value can follow 'include' (a path with blanks stands in double quotes)"),
+    (r#"include """#, "1:9: error: this is no path"),
     ("include setup.talk", "1:1: error: a script that is no file can include nothing"),
     ("require magic", "1:9: error: 'magic' is not known here (known are tls, proxy, unix, ipv6, server)"),
     ("require TLS", "1:9: error: 'TLS' is not known here (did you mean 'tls'?)"),
@@ -304,3 +305,25 @@ pub(crate) const WARNINGS: &[(&str, &str)] = &[
         r#"2:4: warning: this line ends with CR LF, the first one with LF (neither is part of what the line says; a CR that is meant is written in the raw form: \r)"#,
     ),
 ];
+
+/// What is no text, or too long to stand here.
+pub(crate) fn odd() -> Vec<(Vec<u8>, &'static str)> {
+    vec![
+        (b"\xff\xfe>\0 \0a\0".to_vec(), "1:1: error: this looks like UTF-16 (save it as UTF-8)"),
+        (
+            b"sleep \xff".to_vec(),
+            "1:7: error: this byte is not valid UTF-8 (only comments and data may hold any bytes)",
+        ),
+        (b"connect \"\\xff\"".to_vec(), "1:9: error: this is not valid UTF-8 (only data may be any bytes)"),
+        (
+            b"< {{:\xff}}".to_vec(),
+            r"1:6: error: this regex is not valid UTF-8 (a byte that is no UTF-8 is written \xNN)",
+        ),
+        (format!("< {}", "{{a}}".repeat(65)).into_bytes(), "1:323: error: a line can have at most 64 placeholders"),
+        (
+            format!("> {}", "a".repeat(1024 * 1024)).into_bytes(),
+            "1:1: error: a line of a script can have at most 1048576 bytes \
+             (what repeats can be written in the raw form: >\"A\" x 70000)",
+        ),
+    ]
+}
