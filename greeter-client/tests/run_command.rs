@@ -265,8 +265,8 @@ fn a_server_that_does_not_listen_on_its_port_is_no_server() {
         report.lines().nth(1).unwrap().replace(|c: char| c.is_ascii_digit(), "0")
     };
     assert_eq!(
-        report("sh -c 'exit {port}'", "20s"),
-        "  sh has ended (exit status: 000): it is to listen on port 00000, and to stay in the foreground"
+        report("sh -c 'exit 7 # {port}'", "20s"),
+        "  sh has ended (exit status: 0): it is to listen on port 00000, and to stay in the foreground"
     );
     assert_eq!(report("sh -c 'exec sleep 60 # {port}'", "50ms"), "  sh does not listen on port 00000 after 00ms");
 }

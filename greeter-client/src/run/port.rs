@@ -92,24 +92,35 @@ fn claim(_number: u16) -> Option<Claim> {
     Some(())
 }
 
-/// What the system tells of its sockets, as in proc_net(5).
+/// What the system tells of its sockets. Linux tells of those that listen first, as its documentation of proc_net_tcp has it;
+/// of the others there may be a hundred thousand, and they are left unread.
 #[cfg(target_os = "linux")]
 mod listeners {
-    use std::{fs, io};
+    use std::fs::File;
+    use std::io::{self, BufRead, BufReader};
+
+    const LISTEN: &str = "0A";
 
     /// Whether anybody listens on the port, at any address.
     pub(super) fn has(port: u16) -> io::Result<bool> {
-        let old = fs::read_to_string("/proc/net/tcp")?;
+        let port = format!(":{port:04X}");
+        let has = |file: File| {
+            let lines = BufReader::new(file).lines().skip(1);
+            let locals = lines.map_while(|line| line.map(|line| local_of_listener(&line)).transpose());
+            locals.collect::<io::Result<Vec<_>>>().map(|locals| locals.iter().any(|local| local.ends_with(&port)))
+        };
+        if has(File::open("/proc/net/tcp")?)? {
+            return Ok(true);
+        }
         // There is none where IPv6 is switched off.
-        let new = fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
-        Ok(old.lines().chain(new.lines()).any(|line| is_listener(line, port)))
+        File::open("/proc/net/tcp6").map_or(Ok(false), has)
     }
 
-    fn is_listener(line: &str, port: u16) -> bool {
-        const LISTEN: &str = "0A";
+    /// Where a socket listens; none of one that does not.
+    fn local_of_listener(line: &str) -> Option<String> {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, _peer, state) = (fields.next(), fields.next(), fields.next());
-        local.is_some_and(|local| local.ends_with(&format!(":{port:04X}"))) && state == Some(LISTEN)
+        let (local, _peer, state) = (fields.next()?, fields.next()?, fields.next()?);
+        (state == LISTEN).then(|| local.to_owned())
     }
 }
 

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether a process has ended: the system has no wait with a deadline.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How often to look whether a server listens that takes its time.
+const LOOK_RARELY: Duration = Duration::from_millis(50);
+
 /// A server as a process. Dropped, it is asked to end, and after 2 s made to.
 #[derive(Debug)]
 pub struct Server {
@@ -153,6 +156,7 @@ impl Server {
         let mut process = Process::start(&command, Stdio::null())?;
         let program = command[0].clone();
         let deadline = Instant::now().checked_add(within);
+        let mut pause = LOOK;
         loop {
             // In this order: whoever listens when the program is seen to run did so before it could have ended.
             let listens = port.has_listener().map_err(ServerError::Port)?;
@@ -165,7 +169,9 @@ impl Server {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ServerError::Deaf { program, port: number, waited: within });
             }
-            thread::sleep(LOOK);
+            thread::sleep(pause);
+            // On a machine with many sockets, a look takes milliseconds.
+            pause = (pause * 2).min(LOOK_RARELY);
         }
     }
 
