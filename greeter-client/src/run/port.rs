@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use socket2::{Domain, Socket, Type};
 
-/// Below those that Linux, the BSDs and Windows give away by themselves, and above most that have an owner.
+/// Below those that Linux, macOS and Windows give away by themselves, and above most that have an owner.
 const PORTS: Range<u16> = 20_000..32_000;
 
 /// A port that was free when it was chosen. No other run of ours chooses it as long as this value lives.
