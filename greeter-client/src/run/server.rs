@@ -115,7 +115,8 @@ impl Server {
     /// Starts a program, with the arguments behind its name, and waits until it listens. Its stderr is ours.
     ///
     /// If `{port}` stands in an argument, a free port replaces it, and the program is to listen there on 127.0.0.1 or on all
-    /// addresses. Otherwise it says `listening on ADDRESS` on stdout, in a line of its own.
+    /// addresses; [`end`](Self::end) tells whether it alone did. Otherwise it says `listening on ADDRESS` on stdout, in a line
+    /// of its own.
     ///
     /// # Errors
     ///
