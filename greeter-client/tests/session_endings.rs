@@ -4,7 +4,7 @@
 mod kit;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use greeter_client::session::{Came, PeerEnd, SessionOptions, Unmet};
@@ -49,6 +49,44 @@ fn a_server_that_closes_at_once() {
     session.on("").expect_eof().unwrap();
     session.on("").expect_closed().unwrap();
     session.finish().unwrap();
+}
+
+/// It has ended the stream and closed the socket: its system refuses what comes then.
+#[test]
+fn what_is_sent_after_the_end_to_a_server_that_is_gone_is_an_error_of_sending() {
+    let refused = |outcome: Result<(), SessionError>| {
+        let text = "the server had closed, and refused what was sent after that";
+        assert!(
+            matches!(&outcome, Err(SessionError::Send { source, .. }) if source.to_string() == text),
+            "{outcome:?}"
+        );
+    };
+    let server = serve(drop);
+    let mut session = to(&server);
+    session.on("").expect_eof().unwrap();
+    session.on("").send("too late").unwrap();
+    refused(session.finish());
+
+    let server = serve(drop);
+    let mut session = to(&server);
+    session.on("").expect_eof().unwrap();
+    session.on("").send("too late").unwrap();
+    refused(session.open("", &server.address.into()));
+    session.on("").close().unwrap();
+    session.finish().unwrap();
+}
+
+#[test]
+fn what_is_sent_after_the_end_to_a_server_that_still_reads_is_well_sent() {
+    let server = serve(|stream: TcpStream| {
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_all(&stream)
+    });
+    let mut session = to(&server);
+    session.on("").expect_eof().unwrap();
+    session.on("").send("more").unwrap();
+    session.finish().unwrap();
+    assert_eq!(server.outcome(), b"more\n");
 }
 
 #[test]

@@ -1,43 +1,22 @@
-//! What holds for every text, tried on a corpus, on changed scripts and on noise. A fuzzer may start from the same files.
+//! What holds for every text, tried on a corpus, on changed scripts and on noise. A fuzzer starts from the same files.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "talk/property.rs"]
+mod property;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use greeter_client::talk::{self, Action, Script};
+use greeter_client::talk::{self, Script};
 use proptest::prelude::*;
+
+use property::holds;
 
 fn corpus() -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/talk/corpus");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
-}
-
-fn actions(text: &[u8]) -> Option<Vec<(Option<String>, Action)>> {
-    let script = Script::parse("x.talk", text).ok()?;
-    Some(script.steps().iter().map(|step| (step.title().map(str::to_owned), step.action().clone())).collect())
-}
-
-/// Nothing panics, problems point into the text, and the normal form means the same and is final.
-#[track_caller]
-fn holds(text: &[u8]) {
-    let parsed = Script::parse("x.talk", text);
-    if let Err(problems) = &parsed {
-        assert!(problems.errors() > 0);
-        let lines = text.split(|&byte| byte == b'\n').count();
-        for problem in problems.iter() {
-            assert!((1..=lines).contains(&problem.line()), "{problem}");
-            assert!(problem.to_string().chars().all(|c| !c.is_control() || c == '\n'), "{problem:?}");
-            assert!(!problem.message().contains('\n'), "{problem:?}");
-        }
-    }
-    let Ok(normal) = talk::format("x.talk", text) else {
-        assert!(parsed.is_err());
-        return;
-    };
-    assert_eq!(talk::format("x.talk", &normal).unwrap().escape_ascii().to_string(), normal.escape_ascii().to_string());
-    assert_eq!(actions(&normal), actions(text), "{}", normal.escape_ascii());
 }
 
 #[test]

@@ -41,6 +41,9 @@ fn a_bad_line_is_told_with_its_place_and_its_remedy() {
     for (text, expected) in bad::LINES {
         says(text, expected);
     }
+    for (text, expected) in bad::odd() {
+        says(text, expected);
+    }
 }
 
 #[test]

@@ -244,52 +244,37 @@ impl LineBuffer {
 }
 
 #[cfg(test)]
+#[path = "../tests/line/property.rs"]
+mod property;
+
+#[cfg(test)]
 mod tests {
+    use super::property::{holds, lines_of, model};
     use super::*;
     use proptest::prelude::*;
 
     const LIMIT: u32 = 4;
 
-    /// What came out, in the words of a person: the text or `None` for "too long", and the ending.
-    fn lines_of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(Option<Vec<u8>>, LineEnding)> {
-        let mut buffer = LineBuffer::new(LIMIT);
-        let mut seen = Vec::new();
-        for piece in pieces {
-            let before = buffer.lines();
-            assert_eq!(buffer.push(piece), buffer.lines() - before);
-            while let Some(line) = buffer.next_line() {
-                seen.push((line.text.ok().map(|text| text.as_bytes().to_vec()), line.ending));
-            }
-            assert_eq!(buffer.lines(), 0);
-            buffer.settle();
-            assert!(buffer.bytes.len() <= LIMIT as usize + 2);
-        }
-        seen
-    }
-
-    /// The rules of the protocol, said naively.
-    fn model(bytes: &[u8]) -> Vec<(Option<Vec<u8>>, LineEnding)> {
-        let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == LF).collect();
-        lines.pop();
-        let said = lines.into_iter().map(|line| match line.strip_suffix(b"\r") {
-            Some(text) => (text, LineEnding::CrLf),
-            None => (line, LineEnding::Lf),
-        });
-        said.map(|(text, ending)| ((text.len() <= LIMIT as usize).then(|| text.to_vec()), ending)).collect()
+    #[test]
+    fn the_corpus_holds() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/line/corpus");
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        files.iter().for_each(|file| holds(&std::fs::read(file).unwrap()));
     }
 
     #[track_caller]
     fn check(bytes: &[u8], expected: &[(Option<&str>, LineEnding)]) {
         let expected: Vec<_> =
             expected.iter().map(|(text, ending)| (text.map(|text| text.as_bytes().to_vec()), *ending)).collect();
-        assert_eq!(model(bytes), expected);
+        assert_eq!(model(LIMIT, bytes), expected);
         for first in 0..=bytes.len() {
             for second in first..=bytes.len() {
                 let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
-                assert_eq!(lines_of(pieces), expected, "cut at {first} and {second}");
+                assert_eq!(lines_of(LIMIT, pieces), expected, "cut at {first} and {second}");
             }
         }
-        assert_eq!(lines_of(bytes.chunks(1)), expected, "byte by byte");
+        assert_eq!(lines_of(LIMIT, bytes.chunks(1)), expected, "byte by byte");
     }
 
     #[test]
@@ -356,7 +341,7 @@ mod tests {
             cuts.sort_unstable();
             let mut start = 0;
             let pieces = cuts.into_iter().map(|cut| &bytes[std::mem::replace(&mut start, cut)..cut]);
-            prop_assert_eq!(lines_of(pieces), model(&bytes));
+            prop_assert_eq!(lines_of(LIMIT, pieces), model(LIMIT, &bytes));
         }
     }
 }

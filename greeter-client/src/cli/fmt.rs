@@ -1,8 +1,9 @@
-//! `fmt FILE…`: brings scripts into the normal form.
+//! `fmt PATH…`: brings scripts into the normal form.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use greeter_client::{escape, talk};
@@ -23,19 +24,29 @@ enum Outcome {
     Bad,
 }
 
-pub(super) fn run(files: &[String], check_only: bool) -> Result<(), Failure> {
-    let stdin = [STDIN.to_owned()];
-    let files = if files.is_empty() { &stdin } else { files };
+pub(super) fn run(paths: &[String], check_only: bool) -> Result<(), Failure> {
+    let files = match paths {
+        [] => vec![Ok(PathBuf::from(STDIN))],
+        paths => talk::find_all(paths),
+    };
     let (mut bad, mut differ) = (0, 0);
-    for file in files {
-        let outcome = if file == STDIN { format_stdin(check_only)? } else { format_file(Path::new(file), check_only) };
+    for file in &files {
+        let outcome = match file {
+            Ok(file) if file.as_os_str() == STDIN => format_stdin(check_only)?,
+            Ok(file) => format_file(file, check_only),
+            Err(err) => {
+                check::tell_error(err);
+                Outcome::Bad
+            }
+        };
         match outcome {
             Outcome::Normal => {}
             Outcome::Bad => bad += 1,
             Outcome::Differs => {
                 differ += 1;
-                if check_only {
-                    let _ = writeln!(io::stderr(), "{}: not in the normal form", escape::one_line(file.as_bytes()));
+                if let (true, Ok(file)) = (check_only, file) {
+                    let file = file.as_os_str().as_encoded_bytes();
+                    let _ = writeln!(io::stderr(), "{}: not in the normal form", escape::one_line(file));
                 }
             }
         }

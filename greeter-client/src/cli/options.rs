@@ -191,7 +191,8 @@ pub(super) struct Completions {
 
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
-/// A file is replaced at once or not at all, and keeps its permissions.
+/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
+/// rewritten in their places. A file is replaced at once or not at all, and keeps its permissions.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
 pub(super) struct Fmt {
@@ -199,9 +200,9 @@ pub(super) struct Fmt {
     #[argh(switch)]
     pub(super) check: bool,
 
-    /// a script; without one, the normal form of stdin goes to stdout
-    #[argh(positional, arg_name = "file")]
-    pub(super) files: Vec<String>,
+    /// a file or a folder; without one, the normal form of stdin goes to stdout
+    #[argh(positional, arg_name = "path")]
+    pub(super) paths: Vec<String>,
 }
 
 /// Runs .talk scripts, and reports each as it ends.
@@ -215,6 +216,7 @@ pub(super) struct Fmt {
     help_triggers("-h", "--help"),
     example = "{command_name} tests/sessions
 {command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions
+{command_name} --server 'memcached --listen=127.0.0.1 --port={{port}}' cache.talk
 {command_name} --report junit tests/sessions > report.xml
 {command_name} --bless tests/sessions/greeting.talk",
     note = "Variables come from -D and from the environment: TALK_name=value sets the variable called name.",
@@ -224,8 +226,8 @@ pub(super) struct Fmt {
     error_code(3, "there was nobody to connect to")
 )]
 pub(super) struct Run {
-    /// starts a fresh server for each script, and takes its address from the line on its stdout that says: listening on
-    /// ADDRESS. It is not given to a shell.
+    /// starts a fresh server for each script. A free port of 127.0.0.1 takes the place of {port} in the command; without
+    /// that, the server tells its address on its stdout, in a line that says: listening on ADDRESS. There is no shell.
     #[argh(option, arg_name = "command")]
     pub(super) server: Option<String>,
 
@@ -237,7 +239,8 @@ pub(super) struct Run {
     #[argh(option, arg_name = "text")]
     pub(super) filter: Option<String>,
 
-    /// for how long connecting is tried again where nobody listens yet (default: 0s)
+    /// for how long connecting is tried again where nobody listens yet, and how long the server of --server may take
+    /// until it listens (default: 0s, with --server 10s)
     #[argh(option, default = "Duration::ZERO", arg_name = "duration", from_str_fn(duration))]
     pub(super) wait: Duration,
 

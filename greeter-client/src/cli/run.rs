@@ -20,7 +20,7 @@ use super::options::{NAME, Run};
 use super::progress::{Progress, TICK};
 use super::{Failure, check, color};
 
-/// How long a server may take until it listens.
+/// How long a server of our own may take until it listens, if nothing else is said.
 const START: Duration = Duration::from_secs(10);
 
 /// What variables of the environment start with that are variables of scripts.
@@ -53,13 +53,18 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
     if scripts.is_empty() {
         return Err(Exit::usage(NAME, "there is no script to run").into());
     }
+    let start = if arguments.wait.is_zero() { START } else { arguments.wait };
+    let play = |script: &Script, server: Option<&mut Server>| match arguments.bless {
+        true => run::bless(script, &options, server),
+        false => run::run(script, &options, server).into(),
+    };
     let run_one = |script: &Script| {
-        let server = command.as_deref().map(|command| Server::start(command, START)).transpose();
-        match server {
-            Err(error) => Outcome::Failed(Box::new(Report::without_server(script, error))).into(),
-            Ok(mut server) if arguments.bless => run::bless(script, &options, server.as_mut()),
-            Ok(mut server) => run::run(script, &options, server.as_mut()).into(),
-        }
+        let Some(command) = &command else { return play(script, None) };
+        let played = Server::start(command, start).and_then(|mut server| {
+            let blessing = play(script, Some(&mut server));
+            server.end().map(|()| blessing)
+        });
+        played.unwrap_or_else(|error| Outcome::Failed(Box::new(Report::without_server(script, error))).into())
     };
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();

@@ -9,7 +9,7 @@ use super::ServerError;
 use crate::AddressError;
 use crate::escape::one_line;
 use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
-use crate::talk::{Action, Problems, Script, Unbound};
+use crate::talk::{Action, CountError, Problems, Script, Unbound};
 
 /// How many lines of the conversation a report repeats.
 const TRANSCRIPT_LINES: usize = 4;
@@ -56,6 +56,9 @@ pub enum Fault {
     /// A placeholder has no value.
     #[error(transparent)]
     Unbound(#[from] Unbound),
+    /// What a variable says is no number of bytes.
+    #[error(transparent)]
+    Count(#[from] CountError),
     /// What a variable says is no address.
     #[error("cannot connect there")]
     Address(#[from] AddressError),
@@ -189,10 +192,12 @@ impl Failure {
             write!(f, "\n{:width$}^", "", width = 6 + name.chars().count() + column)?;
         }
         if unmet.late && matches!(unmet.came, Came::Line(_) | Came::Bytes(_)) {
-            write!(f, "\n      no more than that within {:.1?}", unmet.waited)?;
+            write!(f, "\n      then the time was over, after {:.1?}", unmet.waited)?;
         }
         if unmet.buffered_bytes > 0 {
-            write!(f, "\n      and {} more bytes: {}", unmet.buffered_bytes, Quoted(&unmet.buffered))?;
+            let shown = &unmet.buffered[..unmet.buffered.len().min(SHOWN_BYTES_MAX)];
+            let more = if shown.len() < unmet.buffered_bytes { "…" } else { "" };
+            write!(f, "\n      and {} more bytes: {}{more}", unmet.buffered_bytes, Quoted(shown))?;
         }
         if let Some(error) = &unmet.send_error {
             write!(f, "\n      what was sent before was not delivered: {error}")?;

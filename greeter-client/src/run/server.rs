@@ -6,11 +6,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::port::Port;
 use crate::talk::Signal;
 use crate::{Address, AddressError};
 
 /// What a server says on stdout once it listens; its address follows.
 const READY: &str = "listening on ";
+
+/// What stands in a command for the port that its server is to listen on.
+const PORT: &str = "{port}";
 
 /// How long a server may take to end when it is asked to, before it is made to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -18,11 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether a process has ended: the system has no wait with a deadline.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How often to look whether a server listens that takes its time.
+const LOOK_RARELY: Duration = Duration::from_millis(50);
+
 /// A server as a process. Dropped, it is asked to end, and after 2 s made to.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
+    program: String,
     address: Address,
+    /// The one that we chose for it.
+    port: Option<Port>,
 }
 
 /// Why there is no server, or what went wrong with it.
@@ -62,24 +72,66 @@ pub enum ServerError {
         /// What is wrong with what it said.
         source: AddressError,
     },
+    /// There is no port for it, or the system does not tell who listens.
+    #[error("no port can be chosen for the server")]
+    Port(#[source] io::Error),
+    /// It ended before it listened, or went into the background, where nobody can end it.
+    #[error("{program} has ended ({status}): it is to listen on port {port}, and to stay in the foreground")]
+    Ended {
+        /// The program.
+        program: String,
+        /// The port that was chosen for it.
+        port: u16,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It does not listen on its port after this long.
+    #[error("{program} does not listen on port {port} after {waited:?}")]
+    Deaf {
+        /// The program.
+        program: String,
+        /// The port that was chosen for it.
+        port: u16,
+        /// How long.
+        waited: Duration,
+    },
+    /// After its end, its port still has a listener. So that may be who has answered.
+    #[error(
+        "somebody listens on port {port}, though {program} has ended: \
+         another program took the port, or {program} left a process behind"
+    )]
+    Foreign {
+        /// The program.
+        program: String,
+        /// The port that was chosen for it.
+        port: u16,
+    },
     /// The process could not be sent a signal or waited for.
     #[error("cannot reach the server's process")]
     Process(#[source] io::Error),
 }
 
 impl Server {
-    /// Starts a program, with the arguments behind its name, and waits until it says `listening on ADDRESS` on stdout, in a
-    /// line of its own. Its stderr is ours.
+    /// Starts a program, with the arguments behind its name, and waits until it listens. Its stderr is ours.
+    ///
+    /// If `{port}` stands in an argument, a free port replaces it, and the program is to listen there on 127.0.0.1 or on all
+    /// addresses; [`end`](Self::end) tells whether it alone did. Otherwise it says `listening on ADDRESS` on stdout, in a line
+    /// of its own.
     ///
     /// # Errors
     ///
-    /// Any [`ServerError`]. What was started is ended.
+    /// Any [`ServerError`] but [`Foreign`](ServerError::Foreign). What was started is ended.
     pub fn start(command: &[String], within: Duration) -> Result<Self, ServerError> {
-        let (program, arguments) = command.split_first().ok_or(ServerError::NoCommand)?;
-        let named = || program.clone();
-        let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        let child = child.map_err(|source| ServerError::Start { program: named(), source })?;
-        let mut process = Process(child);
+        if command.iter().any(|word| word.contains(PORT)) {
+            Self::start_with_port(command, within)
+        } else {
+            Self::start_and_listen(command, within)
+        }
+    }
+
+    fn start_and_listen(command: &[String], within: Duration) -> Result<Self, ServerError> {
+        let mut process = Process::start(command, Stdio::piped())?;
+        let program = command[0].clone();
         let stdout = process.0.stdout.take().expect("stdout was asked for as a pipe");
         let (sender, said) = mpsc::channel();
         // It goes on reading for as long as the server says something, which otherwise would find its pipe full.
@@ -89,11 +141,58 @@ impl Server {
             .map_err(ServerError::Process)?;
         let address = match said.recv_timeout(within) {
             Ok(address) => address,
-            Err(mpsc::RecvTimeoutError::Timeout) => return Err(ServerError::Late { program: named(), waited: within }),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(ServerError::NotReady { program: named() }),
+            Err(mpsc::RecvTimeoutError::Timeout) => return Err(ServerError::Late { program, waited: within }),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(ServerError::NotReady { program }),
         };
-        let address = address.parse().map_err(|source| ServerError::Address { program: named(), source })?;
-        Ok(Self { process, address })
+        match address.parse() {
+            Ok(address) => Ok(Self { process, program, address, port: None }),
+            Err(source) => Err(ServerError::Address { program, source }),
+        }
+    }
+
+    fn start_with_port(command: &[String], within: Duration) -> Result<Self, ServerError> {
+        let port = Port::choose().map_err(ServerError::Port)?;
+        let number = port.number();
+        let command: Vec<String> = command.iter().map(|word| word.replace(PORT, &number.to_string())).collect();
+        let mut process = Process::start(&command, Stdio::null())?;
+        let program = command[0].clone();
+        let deadline = Instant::now().checked_add(within);
+        let mut pause = LOOK;
+        loop {
+            // In this order: whoever listens when the program is seen to run did so before it could have ended.
+            let listens = port.has_listener().map_err(ServerError::Port)?;
+            if let Some(status) = process.wait(Duration::ZERO).map_err(ServerError::Process)? {
+                return Err(ServerError::Ended { program, port: number, status });
+            }
+            if listens {
+                return Ok(Self { process, program, address: port.address().into(), port: Some(port) });
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(ServerError::Deaf { program, port: number, waited: within });
+            }
+            thread::sleep(pause);
+            // On a machine with many sockets, a look takes milliseconds.
+            pause = (pause * 2).min(LOOK_RARELY);
+        }
+    }
+
+    /// Ends it as its drop does, and makes sure that it was this server which was talked to, and no other on its port.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Foreign`]: what a script has found out is worth nothing; and [`ServerError::Port`].
+    pub fn end(mut self) -> Result<(), ServerError> {
+        self.process.end();
+        let Some(port) = &self.port else { return Ok(()) };
+        let deadline = Instant::now() + PATIENCE;
+        // Processes that it started itself may end a little later.
+        while port.has_listener().map_err(ServerError::Port)? {
+            if deadline <= Instant::now() {
+                return Err(ServerError::Foreign { program: self.program, port: port.number() });
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Where it listens.
@@ -126,6 +225,12 @@ impl Server {
 struct Process(Child);
 
 impl Process {
+    fn start(command: &[String], stdout: Stdio) -> Result<Self, ServerError> {
+        let (program, arguments) = command.split_first().ok_or(ServerError::NoCommand)?;
+        let child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(stdout).spawn();
+        child.map(Self).map_err(|source| ServerError::Start { program: program.clone(), source })
+    }
+
     #[cfg(unix)]
     fn signal(&mut self, signal: Signal) -> io::Result<()> {
         use rustix::process::{Pid, Signal as System, kill_process};
@@ -162,10 +267,9 @@ impl Process {
             thread::sleep(LOOK);
         }
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    /// Asks it to end, and makes it end. Once it has ended, this does nothing.
+    fn end(&mut self) {
         // A process that stands still would not hear that it is to end.
         let asked = self.signal(Signal::Term).and_then(|()| self.signal(Signal::Cont));
         if asked.is_err() || !self.wait(PATIENCE).is_ok_and(|status| status.is_some()) {
@@ -173,6 +277,12 @@ impl Drop for Process {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

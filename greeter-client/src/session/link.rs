@@ -1,6 +1,7 @@
 //! One connection as its session sees it: what is to be sent with the next flush, how far it has come, and what it
 //! remembers.
 
+use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -44,6 +45,8 @@ enum Phase {
     HalfClosed(Socket),
     /// The peer has ended the stream, as was expected.
     Ended(Socket),
+    /// And we have said more: it may still read, or refuse that.
+    Overtime(Socket),
     /// We have closed it.
     Closed,
 }
@@ -78,7 +81,9 @@ impl Link {
 
     pub(super) fn wire(&self) -> Result<Arc<Wire>, SessionError> {
         match &self.phase {
-            Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) => Ok(Arc::clone(&socket.wire)),
+            Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) | Phase::Overtime(socket) => {
+                Ok(Arc::clone(&socket.wire))
+            }
             Phase::Closed => Err(SessionError::Closed(self.name.to_string())),
         }
     }
@@ -106,6 +111,10 @@ impl Link {
         if let Some(error) = self.send_error() {
             return Err(error);
         }
+        self.phase = match mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Ended(socket) => Phase::Overtime(socket),
+            phase => phase,
+        };
         self.gathered.extend_from_slice(bytes);
         self.record(log, act);
         if self.gathered.len() >= GATHERED_BYTES_MAX {
@@ -120,7 +129,7 @@ impl Link {
             return;
         }
         let bytes = mem::take(&mut self.gathered);
-        if let Phase::Open(socket) | Phase::Ended(socket) = &mut self.phase
+        if let Phase::Open(socket) | Phase::Overtime(socket) = &mut self.phase
             && let Some(writer) = socket.wire.send(&bytes, deadline)
         {
             socket.writer = Some(writer);
@@ -161,7 +170,9 @@ impl Link {
 
     pub(super) fn reset(&mut self, log: &mut Log) -> Result<(), SessionError> {
         match &mut self.phase {
-            Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) => socket.parting = Parting::Reset,
+            Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) | Phase::Overtime(socket) => {
+                socket.parting = Parting::Reset
+            }
             Phase::Closed => return Err(SessionError::Closed(self.name.to_string())),
         }
         self.phase = Phase::Closed;
@@ -172,8 +183,20 @@ impl Link {
     /// What could not be sent, if the peer's end has not excused it.
     pub(super) fn send_error(&self) -> Option<SessionError> {
         let (_, source) = self.wire().ok()?.lock().send_error.take()?;
+        Some(self.cannot_send(source))
+    }
+
+    /// That the peer has refused what we said after its end: until `deadline` it may do so.
+    pub(super) fn refusal(&self, deadline: &Deadline) -> Option<SessionError> {
+        let Phase::Overtime(socket) = &self.phase else { return None };
+        let message = "the server had closed, and refused what was sent after that";
+        let refused = socket.wire.is_refused(deadline);
+        refused.then(|| self.cannot_send(io::Error::new(io::ErrorKind::BrokenPipe, message)))
+    }
+
+    fn cannot_send(&self, source: io::Error) -> SessionError {
         let (local, peer) = (self.local.clone(), self.peer.clone());
-        Some(SessionError::Send { connection: self.name.to_string(), local, peer, source })
+        SessionError::Send { connection: self.name.to_string(), local, peer, source }
     }
 
     /// All that is known about an expectation that was not met.
@@ -226,17 +249,16 @@ fn connect(target: &Target) -> Result<Stream, ConnectError> {
 /// Who knocks at a port that nobody has yet may be given that port to knock from, and so talk to himself.
 fn refuse_self(stream: Stream, address: &Address) -> Result<Stream, ConnectError> {
     match stream {
-        Stream::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => Err(ConnectError::Connect {
-            address: address.clone(),
-            source: std::io::ErrorKind::ConnectionRefused.into(),
-        }),
+        Stream::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
+            Err(ConnectError::Connect { address: address.clone(), source: io::ErrorKind::ConnectionRefused.into() })
+        }
         stream => Ok(stream),
     }
 }
 
 /// Whether a server that is just starting looks like this. A Unix socket is not there before it listens.
-fn is_absence(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound)
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
 /// A socket and its threads, which end with it.

@@ -30,6 +30,10 @@ const SEND_AT_ONCE: Duration = Duration::from_millis(5);
 const WRITE_SLICE: Duration = Duration::from_millis(50);
 /// How long after a send has failed what the peer said before may still be on its way through the reading thread.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long after a send the peer's refusal may be on its way.
+pub(super) const REFUSAL: Duration = Duration::from_millis(250);
+/// How often to look for it: no read waits for it, for the stream has ended.
+const REFUSAL_LOOK: Duration = Duration::from_millis(2);
 
 /// The socket and what its threads tell each other.
 #[derive(Debug)]
@@ -163,6 +167,20 @@ impl Wire {
     /// Waits until all is sent, or cannot be.
     pub(super) fn drain(&self, deadline: &Deadline) {
         self.wait(deadline, SendErrors::Forgiven, |state| (state.outbox.unsent_bytes == 0).then_some(()));
+    }
+
+    /// Whether the peer, which has ended the stream, refuses what it was sent after that. Its system tells so as soon as
+    /// bytes arrive for which nobody is there; of those that are read, or not yet, nothing is told.
+    pub(super) fn is_refused(&self, deadline: &Deadline) -> bool {
+        loop {
+            if self.lock().send_error.is_some() || self.stream.has_failed() {
+                return true;
+            }
+            if deadline.remaining().is_err() {
+                return false;
+            }
+            thread::sleep(REFUSAL_LOOK);
+        }
     }
 
     /// Lets the threads end. What is unsent is dropped.

@@ -29,33 +29,47 @@ use super::script::{Script, Source};
 /// }
 /// ```
 pub fn load_all(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Result<Script, ScriptError>> {
-    let mut scripts = Vec::new();
+    collect(paths, load_file)
+}
+
+/// The files that [`load_all`] reads for `paths`, in its order, those of Markdown that hold no script among them. A path
+/// that leads to no file at all is an error.
+pub fn find_all(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Result<PathBuf, ScriptError>> {
+    collect(paths, |file| vec![Ok(file.to_owned())])
+}
+
+/// What `read` makes of the files at `paths`, each once; at every path there must be something.
+fn collect<T>(
+    paths: impl IntoIterator<Item = impl Into<PathBuf>>,
+    read: impl Fn(&Path) -> Vec<Result<T, ScriptError>>,
+) -> Vec<Result<T, ScriptError>> {
+    let mut all = Vec::new();
     let mut files = Vec::new();
     for path in paths {
         let path = path.into();
         let found = if path.is_dir() { walk(&path) } else { vec![Ok(path.clone())] };
-        let before = scripts.len();
+        let before = all.len();
         let mut known = false;
         for file in found {
             match file {
                 Ok(file) if files.contains(&file) => known = true,
                 Ok(file) => {
-                    scripts.extend(load_file(&file));
+                    all.extend(read(&file));
                     files.push(file);
                 }
-                Err(err) => scripts.push(Err(err)),
+                Err(err) => all.push(Err(err)),
             }
         }
-        if scripts.len() == before && !known {
-            scripts.push(Err(ScriptError::NoScript { path }));
+        if all.len() == before && !known {
+            all.push(Err(ScriptError::NoScript { path }));
         }
     }
-    scripts
+    all
 }
 
 /// The scripts in one file.
 fn load_file(path: &Path) -> Vec<Result<Script, ScriptError>> {
-    if !has_extension(path, "md") {
+    if !markdown::is_markdown(path) {
         return vec![Script::load(path)];
     }
     let file = match read_source(path) {
@@ -83,7 +97,7 @@ fn walk(folder: &Path) -> Vec<Result<PathBuf, ScriptError>> {
     for entry in entries {
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => files.extend(walk(&entry.path())),
-            Ok(_) if has_extension(&entry.path(), "talk") || has_extension(&entry.path(), "md") => {
+            Ok(_) if is_script(&entry.path()) || markdown::is_markdown(&entry.path()) => {
                 files.push(Ok(entry.path()));
             }
             Ok(_) => {}
@@ -97,6 +111,6 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found == extension)
+fn is_script(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "talk")
 }

@@ -108,11 +108,11 @@ impl<'a> Flow<'a> {
         }
         let Some(ends) = self.used(step, from) else { return };
         match (ends.receiving, what) {
-            (_, Incoming::Reset | Incoming::Closed) => self.ends(from).all = Some(step),
-            (_, Incoming::Nothing(_)) => {}
             (Some(end), _) => {
-                self.fault(step, format!("nothing can come after '<eof' ({})", self.place(end, step)), None);
+                let help = "what is sent after it must not be refused; the end of the script sees to that".to_owned();
+                self.fault(step, format!("nothing can come after '<eof' ({})", self.place(end, step)), Some(help));
             }
+            (None, Incoming::Reset | Incoming::Closed) => self.ends(from).all = Some(step),
             (None, Incoming::Eof) => self.ends(from).receiving = Some(step),
             (None, _) => {}
         }

@@ -1,8 +1,9 @@
 //! The normal form of a script, which says the same as every other form of it.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::path::Path;
 
+use super::markdown;
 use super::parse;
 use super::pattern::{Cache, Template};
 use super::problem::Problems;
@@ -13,6 +14,9 @@ use crate::Eol;
 
 /// `text` in the normal form; `name` is for messages. What is not UTF-8 or not a script at all is never changed into
 /// something else: what cannot be parsed, line for line, is refused.
+///
+/// If `name` ends with `.md`, each fenced block marked `talk` is brought into the normal form, indented as its fence is,
+/// and all else stays byte for byte.
 ///
 /// # The normal form
 ///
@@ -44,16 +48,42 @@ use crate::Eol;
 pub fn format(name: &str, text: impl AsRef<[u8]>) -> Result<Vec<u8>, Problems> {
     let text = text.as_ref();
     let source = Source::new(name.into(), None, text.into());
+    if markdown::is_markdown(Path::new(name)) {
+        return format_blocks(&source);
+    }
     parse::check_lines(&source)?;
-    Ok(format_lines(&source, source.lines()))
+    Ok(format_lines(&source, b""))
 }
 
-fn format_lines(source: &Source, lines: Range<usize>) -> Vec<u8> {
+/// A Markdown file with its scripts in the normal form.
+fn format_blocks(file: &Source) -> Result<Vec<u8>, Problems> {
+    let mut normal = Vec::with_capacity(file.text.len());
+    let mut problems = Vec::new();
+    let mut copied = 0;
+    for block in markdown::blocks(file) {
+        let at = file.starts[block.lines.start]..file.starts[block.lines.end];
+        let script = Source { lines: block.lines, ..file.clone() };
+        match parse::check_lines(&script) {
+            Ok(()) => {
+                let fence = file.line(block.fence);
+                normal.extend_from_slice(&file.text[copied..at.start]);
+                normal.extend(format_lines(&script, &fence[..super::words::blanks(fence)]));
+                copied = at.end;
+            }
+            Err(found) => problems.extend(found.0),
+        }
+    }
+    normal.extend_from_slice(&file.text[copied..]);
+    if problems.is_empty() { Ok(normal) } else { Err(Problems(problems)) }
+}
+
+/// The lines of a script, each behind `indent`.
+fn format_lines(source: &Source, indent: &[u8]) -> Vec<u8> {
     let ending = if source.text[source.bytes_of(1)].ends_with(b"\r\n") { "\r\n" } else { "\n" };
     let mut normal = Vec::with_capacity(source.text.len());
     let mut cache = Cache::default();
     let mut blank = false;
-    for line in lines {
+    for line in source.lines() {
         let text = source.line(line);
         let statement = statement::parse(text, &mut cache).expect("every line has been checked");
         if statement == Statement::Blank {
@@ -63,6 +93,7 @@ fn format_lines(source: &Source, lines: Range<usize>) -> Vec<u8> {
         if std::mem::take(&mut blank) {
             normal.extend_from_slice(ending.as_bytes());
         }
+        normal.extend_from_slice(indent);
         match statement {
             Statement::Comment(comment) => push_comment(&mut normal, comment),
             Statement::Include(path) => normal.extend_from_slice(format!("include {}", word(&path)).as_bytes()),
@@ -127,7 +158,7 @@ fn normal_incoming(what: &Incoming) -> Option<String> {
         Incoming::Reset => "reset".into(),
         Incoming::Closed => "closed".into(),
         Incoming::Nothing(duration) => format!("nothing {}", duration_text(*duration)),
-        Incoming::Bytes(bytes) => format!("bytes {bytes}"),
+        Incoming::Bytes(count) => format!("bytes {count}"),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Finds the scripts in a Markdown file: its fenced blocks marked `talk`.
 
 use std::ops::Range;
+use std::path::Path;
 
 use super::script::Source;
 use super::words::{blanks, trim_end};
@@ -12,6 +13,11 @@ pub(super) struct Block {
     pub(super) fence: usize,
     /// The lines between the fences, from 0.
     pub(super) lines: Range<usize>,
+}
+
+/// Whether scripts are blocks of this file, and not all of it.
+pub(super) fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
 }
 
 /// The blocks whose info string starts with the word `talk`, in order.

@@ -20,7 +20,7 @@ use regex::bytes::Regex;
 
 use super::placeholder::{Part, Regexes, builder, parse_parts};
 use super::problem::Fault;
-use super::variables::{Bindings, Unbound, Variables};
+use super::variables::{Bindings, Name, Unbound, Variables};
 
 /// What makes a line to send: text, `{{name}}` and `{{#}}`.
 ///
@@ -67,6 +67,14 @@ impl Template {
     /// The template of which the line is `text`, whatever it holds.
     pub(super) fn literal(text: &[u8]) -> Self {
         if text.is_empty() { Self(Box::new([])) } else { Self(Box::new([Part::Text(text.into())])) }
+    }
+
+    /// The variable, if the line is its value and nothing else.
+    pub(super) fn variable(&self) -> Option<&Name> {
+        match &*self.0 {
+            [Part::Variable(name)] => Some(name),
+            _ => None,
+        }
     }
 
     /// The line, if it has no placeholder.

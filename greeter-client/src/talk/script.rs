@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::count::Count;
 use super::pattern::{Pattern, Template};
 use super::problem::Problem;
 use super::variables::Name;
@@ -292,7 +293,7 @@ pub enum Incoming {
     /// `<nothing 100ms`
     Nothing(Duration),
     /// `<bytes 512`
-    Bytes(usize),
+    Bytes(Count),
 }
 
 /// Bytes, so many times. The product is at most [`RAW_BYTES_MAX`](super::RAW_BYTES_MAX).

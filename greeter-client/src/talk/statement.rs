@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::Range;
 
+use super::count::Count;
 use super::pattern::{Cache, Pattern, Template};
 use super::problem::Fault;
 use super::script::{
@@ -128,9 +129,7 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut Cache) -> Result<Incoming,
                 "reset" => alone(&words, "<reset").map(|()| Incoming::Reset),
                 "closed" => alone(&words, "<closed").map(|()| Incoming::Closed),
                 "nothing" => some_time(only_value(&words, "<nothing 100ms")?).map(Incoming::Nothing),
-                "bytes" => {
-                    count(only_value(&words, "<bytes 512")?, "the number of bytes", RAW_BYTES_MAX).map(Incoming::Bytes)
-                }
+                "bytes" => Count::parse(only_value(&words, "<bytes 512")?).map(Incoming::Bytes),
                 _ => Err(no_data(line, at, &words[0], &["*", "eof", "reset", "closed", "nothing", "bytes"])),
             }
         }

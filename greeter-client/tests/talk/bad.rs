@@ -43,6 +43,19 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ("<bytes 0", "1:8: error: the number of bytes must be from 1 to 67108864"),
     ("<bytes -1", "1:8: error: '-1' is no number (the number of bytes is a number from 1 to 67108864)"),
     ("<bytes 99999999999999999999999", "1:8: error: the number of bytes must be from 1 to 67108864"),
+    (
+        "<bytes {{a}}{{b}}",
+        "1:8: error: the number of bytes is a number or one variable (as in '<bytes 512' or '<bytes {{size}}')",
+    ),
+    (
+        "<bytes {{#}}",
+        "1:8: error: the number of bytes is a number or one variable (as in '<bytes 512' or '<bytes {{size}}')",
+    ),
+    (
+        "<bytes {{a",
+        "1:8: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
+    ),
+    (r#"<bytes "{{a}}""#, "1:8: error: '{{a}}' is no number (the number of bytes is a number from 1 to 67108864)"),
     ("> {{ name }}", "1:3: error: '{{' opens no placeholder (write it without blanks: {{name}})"),
     (
         "> {{name",
@@ -182,6 +195,7 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     (r#"connect "b"c"#, "1:12: error: a blank must follow the closing quote"),
     ("include", "1:1: error: 'include' needs a value (as in 'include setup.talk')"),
     ("include a b", "1:11: error: only one value can follow 'include' (a path with blanks stands in double quotes)"),
+    (r#"include """#, "1:9: error: this is no path"),
     ("include setup.talk", "1:1: error: a script that is no file can include nothing"),
     ("require magic", "1:9: error: 'magic' is not known here (known are tls, proxy, unix, ipv6, server)"),
     ("require TLS", "1:9: error: 'TLS' is not known here (did you mean 'tls'?)"),
@@ -200,6 +214,9 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ),
     ("abandon now", "1:9: error: nothing can follow 'abandon'"),
 ];
+
+const AFTER_EOF: &str = "2:1: error: nothing can come after '<eof' (line 1) \
+    (what is sent after it must not be refused; the end of the script sees to that)";
 
 /// Lines of which each is right by itself. Where nothing is said, all of them are right together.
 pub(crate) const FLOWS: &[(&str, &str)] = &[
@@ -227,9 +244,13 @@ pub(crate) const FLOWS: &[(&str, &str)] = &[
     ("bob<*\n< a", "1:1: error: nothing follows on this connection that could be skipped to"),
     (">eof\n> a", "2:1: error: nothing can be sent after '>eof' (line 1)"),
     (">eof\n>eof", "2:1: error: nothing can be sent after '>eof' (line 1)"),
-    ("<eof\n< a", "2:1: error: nothing can come after '<eof' (line 1)"),
-    ("<eof\n<eof", "2:1: error: nothing can come after '<eof' (line 1)"),
-    ("<eof\n> a\n<nothing 1s\n<closed", ""),
+    ("<eof\n< a", AFTER_EOF),
+    ("<eof\n<eof", AFTER_EOF),
+    ("<eof\n<nothing 1s", AFTER_EOF),
+    ("<eof\n<closed", AFTER_EOF),
+    ("<eof\n<reset", AFTER_EOF),
+    ("<eof\n> a\n>\"b\"\n>eof", ""),
+    ("<eof\n> a\nconnect\n> b", ""),
     (">reset\n< a", "2:1: error: the connection has ended (line 1) ('connect' opens it again)"),
     ("<closed\n> a", "2:1: error: the connection has ended (line 1) ('connect' opens it again)"),
     ("<reset\n>eof", "2:1: error: the connection has ended (line 1) ('connect' opens it again)"),
@@ -284,3 +305,25 @@ pub(crate) const WARNINGS: &[(&str, &str)] = &[
         r#"2:4: warning: this line ends with CR LF, the first one with LF (neither is part of what the line says; a CR that is meant is written in the raw form: \r)"#,
     ),
 ];
+
+/// What is no text, or too long to stand here.
+pub(crate) fn odd() -> Vec<(Vec<u8>, &'static str)> {
+    vec![
+        (b"\xff\xfe>\0 \0a\0".to_vec(), "1:1: error: this looks like UTF-16 (save it as UTF-8)"),
+        (
+            b"sleep \xff".to_vec(),
+            "1:7: error: this byte is not valid UTF-8 (only comments and data may hold any bytes)",
+        ),
+        (b"connect \"\\xff\"".to_vec(), "1:9: error: this is not valid UTF-8 (only data may be any bytes)"),
+        (
+            b"< {{:\xff}}".to_vec(),
+            r"1:6: error: this regex is not valid UTF-8 (a byte that is no UTF-8 is written \xNN)",
+        ),
+        (format!("< {}", "{{a}}".repeat(65)).into_bytes(), "1:323: error: a line can have at most 64 placeholders"),
+        (
+            format!("> {}", "a".repeat(1024 * 1024)).into_bytes(),
+            "1:1: error: a line of a script can have at most 1048576 bytes \
+             (what repeats can be written in the raw form: >\"A\" x 70000)",
+        ),
+    ]
+}

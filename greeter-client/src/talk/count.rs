@@ -1,0 +1,93 @@
+//! How many bytes a step takes: a number, or the value of a variable that the server has told, as in counted replies.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::RAW_BYTES_MAX;
+use super::pattern::Template;
+use super::problem::Fault;
+use super::variables::{Name, Unbound, Variables};
+use super::words::{Word, count};
+
+/// A number of bytes.
+///
+/// Displayed as it is written behind `<bytes`: `512` or `{{size}}`.
+///
+/// ```
+/// use greeter_client::talk::{Count, Variables};
+///
+/// let mut variables = Variables::default();
+/// variables.set("size".parse()?, "5");
+/// assert_eq!(Count::Variable("size".parse()?).bytes(&variables)?, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// So many: from 1 to [`RAW_BYTES_MAX`].
+    Bytes(usize),
+    /// As many as the variable says.
+    Variable(Name),
+}
+
+/// Why a [`Count`] is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CountError {
+    /// The variable has no value.
+    #[error(transparent)]
+    Unbound(#[from] Unbound),
+    /// Its value is no number, or too large a one.
+    #[error(
+        "{{{{{name}}}}} is \"{}\", which is no number of bytes: digits alone, and at most {RAW_BYTES_MAX}",
+        crate::escape::one_line(value)
+    )]
+    NoNumber {
+        /// The variable.
+        name: Name,
+        /// The start of its value.
+        value: Vec<u8>,
+    },
+}
+
+impl Count {
+    /// The number. That of a variable may be 0: so the server says that it sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the variable has no value, or one that is not made of digits alone, or more than [`RAW_BYTES_MAX`].
+    pub fn bytes(&self, variables: &Variables) -> Result<usize, CountError> {
+        const SHOWN_BYTES: usize = 40;
+        let name = match self {
+            Self::Bytes(bytes) => return Ok(*bytes),
+            Self::Variable(name) => name,
+        };
+        let value = variables.value(name.as_str()).ok_or_else(|| Unbound::Variable(name.clone()))?;
+        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse().ok()).filter(|&number| number <= RAW_BYTES_MAX);
+        number.ok_or_else(|| CountError::NoNumber {
+            name: name.clone(),
+            value: value[..value.len().min(SHOWN_BYTES)].to_vec(),
+        })
+    }
+
+    pub(super) fn parse(word: &Word<'_>) -> Result<Self, Fault> {
+        // In quotes, braces are braces.
+        if !matches!(word.text, Cow::Borrowed(text) if text.starts_with("{{")) {
+            return count(word, "the number of bytes", RAW_BYTES_MAX).map(Self::Bytes);
+        }
+        let template = Template::parse(word.text.as_bytes()).map_err(|fault| fault.shifted(word.at.start))?;
+        template.variable().cloned().map(Self::Variable).ok_or_else(|| {
+            let fault = Fault::new(word.at.clone(), "the number of bytes is a number or one variable");
+            fault.help("as in '<bytes 512' or '<bytes {{size}}'")
+        })
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => bytes.fmt(f),
+            Self::Variable(name) => write!(f, "{{{{{name}}}}}"),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What holds for the lines of any bytes, however they are cut: a test and a fuzzer ask for it.
+
+use crate::line::{LineBuffer, LineEnding};
+
+/// What came out, in the words of a person: the text or `None` for "too long", and the ending.
+pub(crate) type Seen = Vec<(Option<Vec<u8>>, LineEnding)>;
+
+/// What a buffer makes of `pieces`. It never holds more than the limit and two bytes.
+pub(crate) fn lines_of<'a>(line_bytes_max: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+    let mut buffer = LineBuffer::new(line_bytes_max);
+    let mut seen = Vec::new();
+    for piece in pieces {
+        let before = buffer.lines();
+        assert_eq!(buffer.push(piece), buffer.lines() - before);
+        while let Some(line) = buffer.next_line() {
+            seen.push((line.text.ok().map(|text| text.as_bytes().to_vec()), line.ending));
+        }
+        assert_eq!(buffer.lines(), 0);
+        buffer.settle();
+        assert!(buffer.bytes_held() <= line_bytes_max as usize + 2);
+    }
+    seen
+}
+
+/// The rules of the protocol, said naively.
+pub(crate) fn model(line_bytes_max: u32, bytes: &[u8]) -> Seen {
+    let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    lines.pop();
+    let said = lines.into_iter().map(|line| match line.strip_suffix(b"\r") {
+        Some(text) => (text, LineEnding::CrLf),
+        None => (line, LineEnding::Lf),
+    });
+    said.map(|(text, ending)| ((text.len() <= line_bytes_max as usize).then(|| text.to_vec()), ending)).collect()
+}
+
+/// The buffer does what the model does. The first byte is the longest line, the next two say in pieces of which lengths,
+/// in turn, the rest comes.
+#[track_caller]
+pub(crate) fn holds(input: &[u8]) {
+    let [max, one, other, input @ ..] = input else { return };
+    let max = u32::from(*max);
+    let mut rest = input;
+    let pieces = [one, other].into_iter().cycle().map_while(|&length| {
+        let (piece, behind) = rest.split_at(rest.len().min(usize::from(length) + 1));
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    });
+    assert_eq!(lines_of(max, pieces), model(max, input), "at most {max} bytes");
+}

@@ -1,0 +1,11 @@
+//! Any bytes, cut anywhere, as lines that the server reads.
+#![no_main]
+
+#[path = "../../greeter-core/src/line.rs"]
+mod line;
+#[path = "../../greeter-core/tests/line/property.rs"]
+mod property;
+#[path = "../../greeter-core/src/refusal.rs"]
+mod refusal;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
