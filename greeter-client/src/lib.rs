@@ -32,6 +32,10 @@
 //! A [`Session`] holds several named connections and expects exactly what should come; [`talk`] is the language in which that
 //! is written down as a transcript; [`run`](mod@run) runs such a script, with a server of its own if it likes.
 //!
+//! # Load
+//!
+//! With the feature `load`, the module of that name loads a server, and tells how it bore it.
+//!
 //! # Layout
 //!
 //! In the order a line travels: [`Address`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
@@ -47,6 +51,8 @@ mod deadline;
 mod error;
 pub mod escape;
 mod lines;
+#[cfg(feature = "load")]
+pub mod load;
 mod pipe;
 mod pipeline;
 pub mod report;
