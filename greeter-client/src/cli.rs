@@ -10,6 +10,7 @@ mod failure;
 mod file;
 mod fmt;
 mod greet;
+mod load;
 mod options;
 mod output;
 mod pipe;
@@ -39,5 +40,6 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Check(check) => check::run(&check.paths),
         Command::Fmt(fmt) => fmt::run(&fmt.files, fmt.check),
         Command::Run(run) => run::run(&run, address, &options),
+        Command::Load(load) => load::run(load, address, &options),
     }
 }
