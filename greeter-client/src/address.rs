@@ -52,6 +52,20 @@ impl Address {
     }
 }
 
+#[cfg(feature = "load")]
+impl Address {
+    /// Whether it is certain, before any name is resolved, that this is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match &self.0 {
+            Place::Tcp { host, .. } => {
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+            }
+            #[cfg(unix)]
+            Place::Unix(_) => true,
+        }
+    }
+}
+
 /// The address that a listener in the same program told. Connecting to port 0 fails.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {

@@ -12,6 +12,7 @@ mod failure;
 mod file;
 mod fmt;
 mod greet;
+mod load;
 mod options;
 mod output;
 mod pipe;
@@ -58,6 +59,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Completions(completions) => completions::run(completions.shell, &completions.words),
         Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
         Command::Run(run) => run::run(&run, connect.address()?, &options),
+        Command::Load(load) => load::run(load, connect.address()?, &options),
     }
 }
 

@@ -33,6 +33,10 @@
 //! is written down as a transcript; [`run`](mod@run) runs such a script, with a server of its own if it likes. A [`Recorder`]
 //! writes one while a conversation goes on.
 //!
+//! # Load
+//!
+//! With the feature `load`, the module of that name loads a server, and tells how it bore it.
+//!
 //! # Layout
 //!
 //! In the order a line travels: [`Address`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
@@ -48,6 +52,8 @@ mod deadline;
 mod error;
 pub mod escape;
 mod lines;
+#[cfg(feature = "load")]
+pub mod load;
 mod pipe;
 mod pipeline;
 mod recorder;

@@ -29,6 +29,13 @@ impl Eol {
         }
     }
 
+    /// The line in `text`, which ends with LF.
+    #[cfg(feature = "load")]
+    pub(crate) fn strip(self, text: &[u8]) -> &[u8] {
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        &text[..self.line_bytes(text)]
+    }
+
     /// How many bytes of `text`, which stood before an LF, are the line itself.
     fn line_bytes(self, text: &[u8]) -> usize {
         match (self, text) {

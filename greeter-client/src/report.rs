@@ -23,6 +23,9 @@ mod junit;
 mod tap;
 mod text;
 
+#[cfg(feature = "load")]
+pub(crate) use {json::string as json_string, junit::escaped as xml_escaped};
+
 use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::{Duration, Instant};

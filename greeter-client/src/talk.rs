@@ -82,6 +82,8 @@ pub use script::{
     Speaker, Step,
 };
 pub use variables::{Bindings, Name, NameError, Unbound, Variables};
+#[cfg(feature = "load")]
+pub(crate) use words::parse_duration;
 pub use words::quote;
 
 /// The largest file that is read, in bytes: whatever is larger is no script.

@@ -3,6 +3,7 @@
 use std::io;
 
 use greeter_args::Exit;
+use greeter_client::load::LoadError;
 use greeter_client::{ConnectError, ConnectionError, PipeError};
 
 /// Why the command ends with anything but success.
@@ -28,6 +29,8 @@ const UNREADABLE: u8 = 2;
 const CONNECTION: u8 = 3;
 /// Neither the user nor the server is to blame.
 const INTERNAL: u8 = 4;
+/// As of a program that SIGINT has ended.
+const INTERRUPTED: u8 = 130;
 
 impl Failure {
     /// Something was compared, and is not as it should be.
@@ -43,6 +46,11 @@ impl Failure {
     /// The server did not do its part.
     pub(super) fn connection(error: impl Into<anyhow::Error>) -> Self {
         Self::Error { code: CONNECTION, error: error.into() }
+    }
+
+    /// A person has pressed Ctrl-C.
+    pub(super) fn interrupted(error: anyhow::Error) -> Self {
+        Self::Error { code: INTERRUPTED, error }
     }
 
     /// Something failed on this machine.
@@ -94,6 +102,17 @@ impl From<ConnectionError> for Failure {
         let code = match err {
             ConnectionError::Thread(_) => INTERNAL,
             _ => CONNECTION,
+        };
+        Self::Error { code, error: err.into() }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(err: LoadError) -> Self {
+        let code = match err {
+            _ if err.is_usage() => UNREADABLE,
+            _ if err.is_connecting() => CONNECTION,
+            _ => INTERNAL,
         };
         Self::Error { code, error: err.into() }
     }

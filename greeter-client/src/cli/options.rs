@@ -1,12 +1,15 @@
 //! The command line, the environment, and what both of them mean.
 
 use std::env;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 use greeter_args::Exit;
+use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::Format;
+use greeter_client::talk::{Pattern, Template};
 use greeter_client::{Address, Eol, Options};
 
 use super::color::Color;
@@ -116,6 +119,7 @@ pub(super) enum Command {
     Completions(Completions),
     Fmt(Fmt),
     Run(Run),
+    Load(Load),
 }
 
 /// Sends each name as a line and prints the replies.
@@ -267,6 +271,93 @@ pub(super) struct Run {
     /// a file or a folder
     #[argh(positional, arg_name = "path")]
     pub(super) paths: Vec<String>,
+}
+
+/// Loads a server and tells how fast it answered.
+///
+/// Sends lines on many connections, checks every reply, and prints percentiles of the times. With --rate the loop is open: each
+/// line has its time, whatever happens, and response times count from then. Without it the loop is closed: a connection sends
+/// when its replies have come, so that a slow server is asked less.
+#[derive(ArgsInfo, FromArgs)]
+#[argh(
+    subcommand,
+    name = "load",
+    help_triggers("-h", "--help"),
+    example = "{command_name} --line 'guest {{{{#}}}}' --expect 'Hello, {{{{line}}}}'
+{command_name} --rate 5000/s --line Bob --expect 'Hello, Bob' --assert 'p99<5ms'
+{command_name} --connections 64 --pipeline 256 --line Bob --expect 'Hello, Bob'
+{command_name} --rate 20/s --script session.talk --html report.html",
+    note = "Assertions compare p50, p99.9 and the like, max, 'service p99', errors (or errors<1%) and rate (as in
+rate>=4900/s) by <, <=, =, >= and >. A line that has no right reply counts as slower than any other.
+Unless an assertion says how many errors there may be, there may be none. Ctrl-C ends the load,
+not the report.",
+    error_code(0, "every reply was right, and all assertions hold"),
+    error_code(1, "there were errors, or an assertion does not hold"),
+    error_code(2, "wrong usage: nothing was sent"),
+    error_code(3, "fewer connections than asked for could be opened: nothing was sent"),
+    error_code(130, "interrupted: the report tells of what was measured until then")
+)]
+pub(super) struct Load {
+    /// a line to send, in which {{#}} is the number of the connection; if given several times, they are sent in turn
+    #[argh(option, arg_name = "line")]
+    pub(super) line: Vec<Template>,
+
+    /// sends the lines of a file in turn, as they are; every connection begins with another
+    #[argh(option, arg_name = "file")]
+    pub(super) lines: Option<String>,
+
+    /// runs a .talk script, again and again; --connections is how many run at a time
+    #[argh(option, arg_name = "file")]
+    pub(super) script: Option<String>,
+
+    /// what each reply must be, with the placeholders of scripts; {{line}} is what was sent, {{*}} is anything (default:
+    /// any line)
+    #[argh(option, arg_name = "pattern")]
+    pub(super) expect: Option<Pattern>,
+
+    /// how often a line is sent, on all connections together, as in 5000/s or 30/m (default: when replies have come)
+    #[argh(option, arg_name = "rate")]
+    pub(super) rate: Option<Rate>,
+
+    /// how many connections (default: 50)
+    #[argh(option, default = "50", arg_name = "n")]
+    pub(super) connections: usize,
+
+    /// how many lines a connection may have in flight (default: 1)
+    #[argh(option, arg_name = "n")]
+    pub(super) pipeline: Option<usize>,
+
+    /// how many threads share the connections (default: 1)
+    #[argh(option, arg_name = "n")]
+    pub(super) threads: Option<usize>,
+
+    /// for how long lines are sent before they are measured (default: 1s)
+    #[argh(option, default = "Duration::from_secs(1)", arg_name = "duration", from_str_fn(duration))]
+    pub(super) warmup: Duration,
+
+    /// for how long lines are measured (default: 10s)
+    #[argh(option, default = "Duration::from_secs(10)", arg_name = "duration", from_str_fn(duration))]
+    pub(super) duration: Duration,
+
+    /// what must hold, as in 'p99<5ms', 'errors=0' or 'rate>=4900/s'; may be given several times
+    #[argh(option, arg_name = "assertion")]
+    pub(super) assert: Vec<Assertion>,
+
+    /// writes all figures to a file
+    #[argh(option, arg_name = "file")]
+    pub(super) json: Option<PathBuf>,
+
+    /// writes a page with charts to a file
+    #[argh(option, arg_name = "file")]
+    pub(super) html: Option<PathBuf>,
+
+    /// the server may be on another machine; without this, only this one is loaded
+    #[argh(switch)]
+    pub(super) anywhere: bool,
+
+    /// sets a variable: -D name=value
+    #[argh(option, short = 'D', arg_name = "name=value")]
+    pub(super) define: Vec<String>,
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

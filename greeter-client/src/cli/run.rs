@@ -93,7 +93,7 @@ fn run_options(arguments: &Run, address: Address, connection: &Options) -> Resul
 }
 
 /// All scripts, or an end before anything is run.
-fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
+pub(super) fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
     let mut scripts = Vec::new();
     let mut bad = 0;
     for script in talk::load_all(paths) {
@@ -186,7 +186,7 @@ fn verdict(tally: &Tally) -> Result<(), Failure> {
 }
 
 /// The variables that the environment and `-D` set; the latter has the last word.
-fn variables(define: &[String]) -> Result<Variables, Exit> {
+pub(super) fn variables(define: &[String]) -> Result<Variables, Exit> {
     let mut variables = Variables::default();
     for (name, value) in env::vars_os() {
         if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(VARIABLE))

@@ -38,7 +38,7 @@ pub(super) fn end(tally: &Tally, took: Duration) -> String {
 }
 
 /// The text in quotes. What a terminal could act on is escaped, too, which the format does not ask for.
-pub(super) fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

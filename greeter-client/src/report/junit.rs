@@ -45,7 +45,7 @@ fn attribute(text: &str) -> String {
 }
 
 /// What XML has no way to say is shown as the replacement character.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -65,7 +65,15 @@ impl Template {
     }
 
     /// The template of which the line is `text`, whatever it holds.
-    pub(super) fn literal(text: &[u8]) -> Self {
+    ///
+    /// ```
+    /// use greeter_client::talk::{Template, Variables};
+    ///
+    /// assert_eq!(Template::literal(b"{{name}}").expand(&Variables::default(), None)?, b"{{name}}");
+    /// # Ok::<(), greeter_client::talk::Unbound>(())
+    /// ```
+    #[must_use]
+    pub fn literal(text: &[u8]) -> Self {
         if text.is_empty() { Self(Box::new([])) } else { Self(Box::new([Part::Text(text.into())])) }
     }
 
@@ -158,6 +166,17 @@ struct Compiled {
     regex: Regex,
 }
 
+impl Kind {
+    /// Of parts that are not all text.
+    fn of(parts: Box<[Part]>) -> Self {
+        if parts.iter().any(|part| matches!(part, Part::Regex(..))) {
+            Self::Regex(Arc::new(RegexPattern { parts, compiled: Mutex::new(None) }))
+        } else {
+            Self::Simple(parts)
+        }
+    }
+}
+
 impl Pattern {
     /// What `line`, which is without its ending, binds if it matches, and [`None`] if it does not. `member` is the
     /// connection's index within its crowd; without it, a pattern with `{{#}}` matches nothing.
@@ -227,13 +246,23 @@ impl Pattern {
         if memmem::find(text, b"{{").is_none() {
             return Ok(Self(Kind::Text(Part::Text(text.into()))));
         }
-        let parts: Box<[Part]> = parse_parts(text, &mut cache.regexes)?.into_iter().map(|(part, _)| part).collect();
-        if !parts.iter().any(|part| matches!(part, Part::Regex(..))) {
-            return Ok(Self(Kind::Simple(parts)));
+        let kind = Kind::of(parse_parts(text, &mut cache.regexes)?.into_iter().map(|(part, _)| part).collect());
+        if let Kind::Regex(pattern) = &kind {
+            cache.patterns.insert(text.into(), Arc::clone(pattern));
         }
-        let pattern = Arc::new(RegexPattern { parts, compiled: Mutex::new(None) });
-        cache.patterns.insert(text.into(), Arc::clone(&pattern));
-        Ok(Self(Kind::Regex(pattern)))
+        Ok(Self(kind))
+    }
+
+    /// The same with the values of what is bound as literals: for a pattern that is matched often with the same values. It
+    /// [is a text](Self::text) if nothing is free.
+    #[cfg(feature = "load")]
+    pub(crate) fn bound(&self, variables: &Variables, member: Option<usize>) -> Self {
+        let fixed = |part: &Part| part.fixed(variables, member).map(|text| Part::Text(text.into()));
+        let parts: Box<[Part]> = self.parts().iter().map(|part| fixed(part).unwrap_or_else(|| part.clone())).collect();
+        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            return Self(Kind::Text(Part::Text(self.expected(variables, member).into())));
+        }
+        Self(Kind::of(parts))
     }
 
     /// The variables it captures or needs.

@@ -167,6 +167,12 @@ pub(super) fn count(word: &Word<'_>, what: &str, max: usize) -> Result<usize, Fa
     }
 }
 
+/// A duration as scripts write it, if it is one.
+#[cfg(feature = "load")]
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    duration(&Word { at: 0..text.len(), text: text.into() }).ok()
+}
+
 /// A duration: a number, with a fraction or without, and its unit.
 pub(super) fn duration(word: &Word<'_>) -> Result<Duration, Fault> {
     const FORMS: &str = "write a number and its unit: 200ms, 2s, 1.5s or 1m (the units are us, ms, s, m and h)";

@@ -1,0 +1,265 @@
+//! One thread's share of the load: sends what is due, reads what comes, and does nothing else in between.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+use super::clock::{Clock, Meter, Whose};
+use super::connection::{Batch, Connection, Loss, Progress};
+use super::ledger::{Ledger, Pace};
+use super::recorder::{Ended, TICK};
+use super::timer::Timer;
+use crate::Eol;
+
+const TIMER: Token = Token(usize::MAX);
+
+/// How much is read at once: as much as loopback delivers.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How often one connection is read before others have their turn.
+const READS_MAX: usize = 16;
+
+/// How many connections one poll may report.
+const EVENTS_MAX: usize = 1024;
+
+/// A connection, or what is left of it.
+struct Slot {
+    /// Which one of all.
+    number: u64,
+    /// How many lines it has sent.
+    sent: u64,
+    /// Whether it has more to send than the server lets it.
+    is_kept: bool,
+    /// Since when that is over.
+    free: u64,
+    connection: Option<Connection>,
+}
+
+pub(super) struct Generator {
+    thread: u64,
+    clock: Clock,
+    eol: Eol,
+    stop: Arc<AtomicBool>,
+    poll: Poll,
+    timer: Timer,
+    ledger: Ledger,
+    slots: Vec<Slot>,
+    /// How many of the thread's lines have been looked at when they became due.
+    seen: u64,
+    /// Those that were not read to the end when others had their turn.
+    unread: Vec<usize>,
+    /// Runs from the end of the warm-up on.
+    meter: Option<Meter>,
+}
+
+impl Generator {
+    /// `connections` are those of `thread`, in the order of their numbers.
+    pub(super) fn new(
+        thread: u64,
+        ledger: Ledger,
+        clock: Clock,
+        eol: Eol,
+        stop: Arc<AtomicBool>,
+        connections: Vec<Connection>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        let mut slots = Vec::with_capacity(connections.len());
+        for (index, mut connection) in connections.into_iter().enumerate() {
+            connection.socket().register(poll.registry(), Token(index))?;
+            let number = ledger.plan.number(thread, index as u64);
+            slots.push(Slot { number, sent: 0, is_kept: false, free: 0, connection: Some(connection) });
+        }
+        Ok(Self { thread, clock, eol, stop, poll, timer, ledger, slots, seen: 0, unread: Vec::new(), meter: None })
+    }
+
+    /// Works until all is done, or until it is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// Those of the poll and the timer. Of a server's faults the ledger tells.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut space = vec![0; READ_BYTES];
+        let mut now = self.clock.now();
+        let mut tick = 0;
+        self.look_around(now);
+        if self.ledger.plan.pace == Pace::Closed {
+            (0..self.slots.len()).for_each(|slot| self.send(slot, self.clock.now()));
+        }
+        while !self.is_done(now) {
+            self.send_what_is_due(now);
+            let timeout = self.timer.arm(now, self.wake_at(now))?;
+            let timeout = if self.unread.is_empty() { timeout } else { Some(Duration::ZERO) };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for slot in std::mem::take(&mut self.unread) {
+                self.attend(slot, true, &mut space);
+            }
+            for event in events.iter().filter(|event| event.token() != TIMER) {
+                self.attend(event.token().0, event.is_read_closed() || event.is_error(), &mut space);
+            }
+            now = self.clock.now();
+            if now / TICK_NANOSECONDS != tick {
+                tick = now / TICK_NANOSECONDS;
+                self.look_around(now);
+            }
+        }
+        self.close(now);
+        Ok(())
+    }
+
+    /// Whether there is nothing left to send, to read or to wait for.
+    fn is_done(&self, now: u64) -> bool {
+        let plan = &self.ledger.plan;
+        if self.stop.load(Ordering::Relaxed) || self.slots.iter().all(|slot| slot.connection.is_none()) {
+            return true;
+        }
+        if now < plan.end {
+            return false;
+        }
+        let due = plan.due_by(now);
+        let is_idle = |slot: &Slot, connection: &Connection| {
+            connection.in_flight() == 0 && slot.sent >= plan.due_on(slot.number, due)
+        };
+        now >= plan.end.saturating_add(plan.patience)
+            || self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|connection| is_idle(slot, connection)))
+    }
+
+    /// In an open loop, lets those send for which a line has become due.
+    fn send_what_is_due(&mut self, now: u64) {
+        let plan = self.ledger.plan;
+        let due = plan.due_of(self.thread, plan.due_by(now));
+        let slots = self.slots.len() as u64;
+        // Each has its turn once at most: it sends all that is due on it.
+        for index in self.seen..due.min(self.seen + slots) {
+            let slot = usize::try_from(index % slots).expect("a slot's index fits");
+            self.send(slot, self.clock.now());
+        }
+        self.seen = due;
+    }
+
+    /// When there will be something to do even if nothing comes.
+    fn wake_at(&self, now: u64) -> u64 {
+        let plan = &self.ledger.plan;
+        let tick = (now / TICK_NANOSECONDS + 1) * TICK_NANOSECONDS;
+        let end = if now < plan.end { plan.end } else { u64::MAX };
+        let next = self.next_due().filter(|next| *next < plan.end);
+        tick.min(end).min(next.unwrap_or(u64::MAX))
+    }
+
+    /// When the next line is due on a connection that could send it; a reply wakes the others.
+    fn next_due(&self) -> Option<u64> {
+        let slots = self.slots.len() as u64;
+        let mut next =
+            (self.seen..self.seen + slots).map(|index| (index / slots, &self.slots[(index % slots) as usize]));
+        let (index, slot) = next.find(|(_, slot)| !slot.is_kept && slot.connection.is_some())?;
+        self.ledger.plan.planned(slot.number, index)
+    }
+
+    /// Sends what may be sent now on one connection.
+    fn send(&mut self, index: usize, now: u64) {
+        let plan = self.ledger.plan;
+        let slot = &mut self.slots[index];
+        let Some(connection) = &mut slot.connection else { return };
+        let due = match plan.pace {
+            Pace::Closed if connection.in_flight() == 0 && now < plan.end => plan.pipeline as u64,
+            Pace::Closed => 0,
+            Pace::Open(_) => plan.due_on(slot.number, plan.due_by(now)).saturating_sub(slot.sent),
+        };
+        let room = plan.pipeline - connection.in_flight();
+        let lines = usize::try_from(due).map_or(room, |due| due.min(room));
+        slot.is_kept = connection.is_clogged() || lines as u64 != due;
+        // Where more is due than there is room for, room is made first: else ever smaller pieces would go back and forth.
+        if lines == 0 || slot.is_kept && room < plan.pipeline.div_ceil(2) {
+            return;
+        }
+        let batch = Batch { first: slot.sent, lines, sent: now };
+        slot.sent += lines as u64;
+        self.ledger.sent(slot.number, batch, slot.free);
+        if let Err(loss) = connection.send(batch) {
+            self.lose(index, &loss);
+        }
+    }
+
+    /// Writes and reads what can be written and read on one connection, and sends what may be sent then.
+    fn attend(&mut self, index: usize, is_ending: bool, space: &mut [u8]) {
+        let Self { slots, ledger, clock, eol, .. } = self;
+        let Slot { number, connection: Some(connection), is_kept, .. } = &mut slots[index] else { return };
+        let was_kept = *is_kept;
+        let mut outcome = connection.write().map(|()| Progress::More);
+        let mut reads = 0;
+        let mut now = None;
+        while reads < READS_MAX && matches!(outcome, Ok(Progress::More)) {
+            reads += 1;
+            outcome = connection.read(space, *eol, *clock, |heard, batch, at| {
+                ledger.heard(*number, &heard, batch, at);
+                now = Some(at);
+            });
+            if is_ending && matches!(outcome, Ok(Progress::Short)) {
+                // Behind what has come may stand the end, which nothing will announce again.
+                outcome = Ok(Progress::More);
+            }
+        }
+        match outcome {
+            Err(loss) => return self.lose(index, &loss),
+            Ok(Progress::More) => self.unread.push(index),
+            Ok(Progress::Short | Progress::Drained) => {}
+        }
+        let now = now.unwrap_or_else(|| clock.now());
+        if was_kept {
+            slots[index].free = now;
+        }
+        self.send(index, now);
+    }
+
+    fn lose(&mut self, index: usize, loss: &Loss) {
+        let Slot { number, connection, .. } = &mut self.slots[index];
+        if let Some(connection) = connection.take() {
+            self.ledger.lost(*number, loss, connection.batches(), connection.awaited(self.eol));
+        }
+    }
+
+    /// What is done once a tick: gives up whom the server has left without a reply for too long.
+    fn look_around(&mut self, now: u64) {
+        self.ledger.recorder.turn(now);
+        let plan = self.ledger.plan;
+        if self.meter.is_none() && now >= plan.warmup {
+            self.meter = Some(Meter::start(Whose::Thread, now));
+        }
+        for index in 0..self.slots.len() {
+            let oldest = self.slots[index].connection.as_ref().and_then(Connection::oldest);
+            if oldest.is_some_and(|sent| now.saturating_sub(sent) >= plan.patience) {
+                self.lose(index, &Loss::Silent);
+            }
+        }
+    }
+
+    /// Tells what has become of everything.
+    fn close(mut self, now: u64) {
+        let plan = self.ledger.plan;
+        let is_stopped = self.stop.load(Ordering::Relaxed);
+        let due = plan.due_by(now);
+        let mut waiting = 0;
+        for Slot { number, sent, connection, .. } in &self.slots {
+            let due = plan.due_on(*number, due);
+            match connection {
+                Some(connection) if is_stopped => waiting += connection.in_flight() as u64 + due.saturating_sub(*sent),
+                Some(connection) => {
+                    self.ledger.unanswered(*number, connection.batches(), || Loss::Silent.to_string());
+                    self.ledger.unsent(*number, due, *sent);
+                }
+                None => self.ledger.unsent(*number, due, *sent),
+            }
+        }
+        let used = self.meter.and_then(|meter| meter.read(now));
+        self.ledger.recorder.finish(Ended { at: now, waiting, used });
+    }
+}
+
+const TICK_NANOSECONDS: u64 = TICK.as_nanos() as u64;

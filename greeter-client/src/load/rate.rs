@@ -1,0 +1,160 @@
+//! Turns a rate into the time of each send: exact for any rate, without drift. No clock.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// So many in so long: how often an open loop sends.
+///
+/// ```
+/// use greeter_client::load::Rate;
+///
+/// let rate: Rate = "5000/s".parse()?;
+/// assert_eq!(rate.to_string(), "5000/s");
+/// assert_eq!("30/m".parse::<Rate>()?.per_second(), 0.5);
+/// # Ok::<(), greeter_client::load::RateError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// From 1 to [`COUNT_MAX`].
+    count: u64,
+    unit: Unit,
+}
+
+/// One for each nanosecond: the clock tells no more apart.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Unit {
+    const ALL: [Self; 3] = [Self::Second, Self::Minute, Self::Hour];
+
+    const fn nanoseconds(self) -> u64 {
+        match self {
+            Self::Second => 1_000_000_000,
+            Self::Minute => 60_000_000_000,
+            Self::Hour => 3_600_000_000_000,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+        }
+    }
+}
+
+impl Rate {
+    /// How many that is in a second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        self.count as f64 * 1e9 / self.unit.nanoseconds() as f64
+    }
+
+    /// When send `k`, counted from 0, is due: in nanoseconds from the start, rounded down once, and never summed up.
+    pub(super) fn planned(self, k: u64) -> u64 {
+        let unit = self.unit.nanoseconds();
+        match k.checked_mul(unit) {
+            Some(product) => product / self.count,
+            None => {
+                let nanoseconds = u128::from(k) * u128::from(unit) / u128::from(self.count);
+                u64::try_from(nanoseconds).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// How many sends are due by then, that moment included: those with a [planned](Self::planned) time up to it.
+    pub(super) fn due_by(self, nanoseconds: u64) -> u64 {
+        let unit = self.unit.nanoseconds();
+        // floor(k·unit / count) <= t holds for just those k for which k·unit < (t + 1)·count.
+        match nanoseconds.checked_add(1).and_then(|end| end.checked_mul(self.count)) {
+            Some(product) => product.div_ceil(unit),
+            None => {
+                let due = ((u128::from(nanoseconds) + 1) * u128::from(self.count)).div_ceil(u128::from(unit));
+                u64::try_from(due).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let (count, unit) = text.split_once('/').ok_or(RateError)?;
+        let unit = Unit::ALL.into_iter().find(|known| known.word() == unit).ok_or(RateError)?;
+        // `u64::from_str` would accept a plus sign.
+        let digits = Some(count).filter(|count| count.bytes().all(|byte| byte.is_ascii_digit())).ok_or(RateError)?;
+        match digits.parse() {
+            Ok(count @ 1..=COUNT_MAX) => Ok(Self { count, unit }),
+            _ => Err(RateError),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.unit.word())
+    }
+}
+
+/// A text that is no [`Rate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write a rate such as 5000/s, 30/m or 1/h, with a number from 1 to 1000000000")]
+pub struct RateError;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rates() -> impl Strategy<Value = Rate> {
+        let count = prop_oneof![1..=20_u64, 1..=COUNT_MAX, Just(COUNT_MAX), Just(999_999_937)];
+        (count, prop::sample::select(Unit::ALL.to_vec())).prop_map(|(count, unit)| Rate { count, unit })
+    }
+
+    proptest! {
+        /// The definition: k periods, rounded down; also where the product does not fit into 64 bits.
+        #[test]
+        fn a_planned_time_is_exact(rate in rates(), k in prop_oneof![0..100_u64, 0..=1_u64 << 50]) {
+            let planned = u128::from(rate.planned(k));
+            let exact = u128::from(k) * u128::from(rate.unit.nanoseconds());
+            prop_assert!(planned * u128::from(rate.count) <= exact);
+            let is_over_the_top = planned == u128::from(u64::MAX);
+            prop_assert!((planned + 1) * u128::from(rate.count) > exact || is_over_the_top);
+        }
+
+        #[test]
+        fn what_is_due_is_what_was_planned_by_then(rate in rates(), time in prop_oneof![0..10_u64, 0..=1_u64 << 50]) {
+            let due = rate.due_by(time);
+            prop_assert!(due >= 1, "the first one is due at the start");
+            prop_assert!(rate.planned(due - 1) <= time);
+            prop_assert!(rate.planned(due) > time);
+        }
+    }
+
+    #[test]
+    fn a_second_has_as_many_sends_as_the_rate_says() {
+        for (text, seconds, sends) in
+            [("1/s", 10, 10), ("3/s", 1, 3), ("1000000/s", 60, 60_000_000), ("7/m", 60, 7), ("1/h", 86_400, 24)]
+        {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!(rate.due_by(seconds * 1_000_000_000 - 1), sends, "{text}");
+            assert_eq!(rate.planned(sends), seconds * 1_000_000_000, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused() {
+        for text in ["", "5000", "/s", "0/s", "-1/s", "+1/s", "1/", "1/ms", "1.5/s", "1000000001/s", "5k/s", "1 /s"] {
+            assert_eq!(text.parse::<Rate>(), Err(RateError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What came of a load, as figures. How they are shown is the business of `text`, `json` and `html`.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::collector::{Bin, Collector};
+use super::latency::Latency;
+use super::recorder::{Mishap, Tally, Used};
+use super::{Lines, Load, Rate, Work, html, json};
+
+/// What came of a load. Displayed, it is a text of some lines.
+#[derive(Debug)]
+pub struct Report {
+    pub(super) load: Load,
+    pub(super) tally: Tally,
+    /// None in a closed loop.
+    pub(super) response: Option<Histogram<u64>>,
+    pub(super) service: Histogram<u64>,
+    pub(super) bins: Vec<Bin>,
+    pub(super) examples: [Option<String>; Mishap::ALL.len()],
+    pub(super) used: Option<Used>,
+    /// How long it took in all.
+    pub(super) elapsed: Duration,
+    /// For how long lines were measured.
+    pub(super) measured: Duration,
+    pub(super) end: End,
+}
+
+/// How a load ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All that was due was done or given up.
+    Complete,
+    /// It was told to stop, with so many lines due or in flight.
+    Stopped { waiting: u64 },
+    /// There was no connection left.
+    Deserted,
+}
+
+impl Report {
+    /// `at` is when the last thread ended.
+    pub(super) fn new(load: Load, collector: &mut Collector, at: Duration, is_stopped: bool) -> Self {
+        let measured = at.saturating_sub(load.warmup).min(load.duration);
+        let end = match is_stopped {
+            true => End::Stopped { waiting: collector.ended.iter().map(|ended| ended.waiting).sum() },
+            false if measured < load.duration => End::Deserted,
+            false => End::Complete,
+        };
+        let used = collector.used();
+        let (response, service) = collector.finish();
+        let tally = collector.tally;
+        let bins = std::mem::take(&mut collector.bins);
+        let examples = std::mem::take(&mut collector.examples);
+        Self { load, tally, response, service, bins, examples, used, elapsed: at, measured, end }
+    }
+
+    /// The times from when each line was due until its reply came; in a closed loop, where a line is due when it is sent, the
+    /// same as [`service`](Self::service).
+    #[must_use]
+    pub fn latency(&self) -> Latency<'_> {
+        Latency::new(self.response.as_ref().unwrap_or(&self.service), self.tally.never)
+    }
+
+    /// The times from when each line was sent until its reply came. In an open loop, lines that had to wait until they could be
+    /// sent look better than they were.
+    #[must_use]
+    pub fn service(&self) -> Latency<'_> {
+        Latency::new(&self.service, self.tally.never)
+    }
+
+    /// Right replies in a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        if self.measured.is_zero() { 0.0 } else { self.tally.in_time as f64 / self.measured.as_secs_f64() }
+    }
+
+    /// How many lines were sent, the warm-up included.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.tally.sent
+    }
+
+    /// Everything that was wrong, the warm-up included: replies that were wrong, replies that did not come or that nobody had
+    /// asked for, lines that were due and could not be sent, connections that were lost.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.tally.errors()
+    }
+
+    /// Which part of all lines that were due had no right reply, the warm-up included, from 0 to 1.
+    #[must_use]
+    pub fn error_rate(&self) -> f64 {
+        let count = |mishap: Mishap| self.tally.mishaps[mishap as usize];
+        let due = self.tally.sent + count(Mishap::Unsent);
+        let failed = count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent);
+        if due == 0 { 0.0 } else { failed as f64 / due as f64 }
+    }
+
+    /// How many lines left more than a millisecond after they were due and could have been sent: then the generator, or the
+    /// machine it runs on, was too slow. Always 0 in a closed loop, which has no plan to fall behind.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.tally.late
+    }
+
+    /// Which part of the time the generator's threads were at work, from 0 to 1, where the system tells: near 1, the times are
+    /// its own as much as the server's.
+    #[must_use]
+    pub fn busy(&self) -> Option<f64> {
+        let is_lines = matches!(self.load.work, Work::Lines(_));
+        let used = self.used.filter(|used| is_lines && !used.elapsed.is_zero())?;
+        Some((used.processor.as_secs_f64() / used.elapsed.as_secs_f64()).min(1.0))
+    }
+
+    /// The processor time that the generator used for each line or script, user and system, where the system tells.
+    #[must_use]
+    pub fn cost(&self) -> Option<Duration> {
+        let replies = u32::try_from(self.tally.heard.max(1)).ok();
+        let used = self.used.filter(|_| self.tally.heard > 0)?;
+        match replies {
+            Some(replies) => Some(used.processor / replies),
+            None => Some(Duration::from_secs_f64(used.processor.as_secs_f64() / self.tally.heard as f64)),
+        }
+    }
+
+    /// Whether it was [stopped](super::Running::stop) before its end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.end, End::Stopped { .. })
+    }
+
+    /// What must be said before any of the figures is believed; empty if all is well.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let units = self.units();
+        let Tally { sent, late, late_max, .. } = self.tally;
+        if self.is_late() {
+            let most = super::text::Duration3(Duration::from_nanos(late_max));
+            warnings.push(format!(
+                "the generator was late: {late} of {sent} {units} left over 1 ms after they could have, at worst {most}; \
+                 the response times hold that against the server"
+            ));
+        }
+        if self.is_busy() {
+            warnings.push(format!(
+                "the generator was busy {:.0} % of the time: the times are its own as much as the server's; more threads \
+                 or fewer {units} may help",
+                self.busy().unwrap_or_default() * 100.0,
+            ));
+        }
+        match self.end {
+            End::Complete => {}
+            End::Stopped { waiting } => warnings.push(format!(
+                "it was stopped after {:.1} s, when {waiting} {units} were due or in flight: they are not among the figures",
+                self.elapsed.as_secs_f64(),
+            )),
+            End::Deserted => warnings.push(format!(
+                "it ended after {:.1} s, when no connection was left",
+                self.elapsed.as_secs_f64(),
+            )),
+        }
+        if self.latency().lines() == 0 {
+            warnings.push("nothing was measured".to_owned());
+        }
+        warnings
+    }
+
+    /// One object in one line, without a newline at its end: all figures, times in nanoseconds, and [`None`] as null.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        json::render(self)
+    }
+
+    /// A page that needs nothing else, without a newline at its end: figures, the curve of percentiles, and how latency,
+    /// throughput and errors went over time.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        html::render(self)
+    }
+
+    /// More than one line in a hundred was late.
+    pub(super) fn is_late(&self) -> bool {
+        self.tally.late.saturating_mul(100) > self.tally.sent
+    }
+
+    /// Whether the generator had hardly any time to spare.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy().is_some_and(|busy| busy > 0.9)
+    }
+
+    pub(super) const fn rate(&self) -> Option<Rate> {
+        self.load.rate
+    }
+
+    /// What is counted.
+    pub(super) const fn units(&self) -> &'static str {
+        match self.load.work {
+            Work::Lines(_) => "lines",
+            Work::Scripts(_) => "scripts",
+        }
+    }
+
+    /// How replies were judged.
+    pub(super) fn checked(&self) -> String {
+        match &self.load.work {
+            Work::Lines(Lines { expect: Some(expect), .. }) => {
+                let text = expect.expected(&self.load.variables, None);
+                format!("each compared with '{}'", crate::escape::one_line(&text))
+            }
+            Work::Lines(Lines { expect: None, .. }) => "counted, not compared: there is no expectation".to_owned(),
+            Work::Scripts(_) => "each compared with what its script expects".to_owned(),
+        }
+    }
+}

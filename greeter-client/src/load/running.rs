@@ -1,0 +1,293 @@
+//! A load under way: starts its threads, collects what they tell, and makes the report.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::clock::{Clock, nanoseconds};
+use super::collector::Collector;
+use super::connection::Connection;
+use super::cycle::Cycles;
+use super::generator::Generator;
+use super::latency::Time;
+use super::ledger::{Ledger, Pace, Plan};
+use super::recorder::{Ended, Message, Recorder};
+use super::report::Report;
+use super::script::Scripts;
+use super::{Lines, Load, LoadError, Work, socket};
+use crate::Address;
+use crate::run::RunOptions;
+use crate::session::Target;
+use crate::stream::Stream;
+use crate::talk::{Action, Destination, Script};
+
+/// The most connections: as many as an address has ports.
+const CONNECTIONS_MAX: usize = 65_535;
+
+/// The most lines in flight on a connection: their bytes fit into any socket's buffer, or they are very long.
+const PIPELINE_MAX: usize = 100_000;
+
+/// How long a load that was told to stop is waited for: a script may be in the middle of something.
+const STOPPING: Duration = Duration::from_secs(1);
+
+/// How long one script may take.
+const SCRIPT_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Opens all connections and starts a load.
+///
+/// # Errors
+///
+/// What is asked for makes no sense, the server is not there or not here, or not all connections could be opened.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use greeter_client::load::{self, Lines, Load};
+///
+/// let load = Load::lines("127.0.0.1:8080".parse()?, Lines::new(["Bob".parse()?]));
+/// let mut running = load::start(load)?;
+/// while let Some(progress) = running.wait(Duration::from_millis(500)) {
+///     println!("{} replies, {} errors", progress.replies, progress.errors);
+/// }
+/// println!("{}", running.finish()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn start(load: Load) -> Result<Running, LoadError> {
+    let (sender, messages) = mpsc::channel();
+    let plan = plan(&load)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (clock, threads) = match &load.work {
+        Work::Lines(lines) => {
+            let cycles = Cycles::new(lines, &load.variables, load.eol, load.pipeline)?;
+            let (first, address) = socket::first(&load.target, load.timeout, load.anywhere)?;
+            let crew = Crew { plan, stop: &stop, sender: &sender };
+            (crew.start(&load, first, &address, lines, &cycles)?, load.threads)
+        }
+        Work::Scripts(scripts) => {
+            check_scripts(scripts, load.anywhere)?;
+            // It is closed at once: a server that greets whoever connects may find that odd, but it is there.
+            drop(socket::first(&load.target, load.timeout, load.anywhere)?);
+            (start_scripts(&load, scripts, plan, &stop, sender)?, 1)
+        }
+    };
+    let collector = Collector::new(threads, load.duration, plan.pace != Pace::Closed);
+    Ok(Running { load, clock, stop, messages, collector, told: (Duration::ZERO, 0), stopped: None, failure: None })
+}
+
+fn plan(load: &Load) -> Result<Plan, LoadError> {
+    let ranges = [
+        ("connections", load.connections, CONNECTIONS_MAX),
+        ("pipeline", load.pipeline, PIPELINE_MAX),
+        ("threads", load.threads, load.connections),
+    ];
+    for (what, value, max) in ranges {
+        if !(1..=max).contains(&value) {
+            return Err(LoadError::OutOfRange { what, value, max });
+        }
+    }
+    if load.duration.is_zero() {
+        return Err(LoadError::NoTime);
+    }
+    let warmup = nanoseconds(load.warmup);
+    Ok(Plan {
+        pace: load.rate.map_or(Pace::Closed, Pace::Open),
+        pipeline: load.pipeline,
+        connections: load.connections as u64,
+        threads: load.threads as u64,
+        warmup,
+        end: warmup.saturating_add(nanoseconds(load.duration)),
+        patience: load.timeout.map_or(u64::MAX, nanoseconds),
+    })
+}
+
+/// What the threads that send lines have in common.
+struct Crew<'a> {
+    plan: Plan,
+    stop: &'a Arc<AtomicBool>,
+    sender: &'a Sender<Message>,
+}
+
+impl Crew<'_> {
+    /// Opens the connections, deals them to threads, and lets these begin.
+    fn start(
+        &self,
+        load: &Load,
+        first: Stream,
+        address: &Address,
+        lines: &Lines,
+        cycles: &Cycles<'_>,
+    ) -> Result<Clock, LoadError> {
+        let sockets = socket::all(first, address, load.timeout, load.connections)?;
+        let mut dealt: Vec<Vec<Connection>> = (0..load.threads).map(|_| Vec::new()).collect();
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let connection = Connection::new(socket, cycles.of(number + 1)?, number % lines.lines.len());
+            dealt[number % load.threads].push(connection);
+        }
+        let clock = Clock::start();
+        for (thread, connections) in dealt.into_iter().enumerate() {
+            let is_open = self.plan.pace != Pace::Closed;
+            let recorder = Recorder::new(thread, self.sender.clone(), self.plan.warmup, is_open);
+            let ledger = Ledger { plan: self.plan, recorder };
+            let stop = Arc::clone(self.stop);
+            let generator = Generator::new(thread as u64, ledger, clock, load.eol, stop, connections);
+            let generator = generator.map_err(LoadError::Poll)?;
+            let failed = self.sender.clone();
+            let run = move || {
+                if let Err(error) = generator.run() {
+                    // Whoever does not listen any more has his report.
+                    let _ = failed.send(Message::Ended(Err(error)));
+                }
+            };
+            spawn(run).inspect_err(|_| self.stop.store(true, Ordering::Relaxed))?;
+        }
+        Ok(clock)
+    }
+}
+
+fn start_scripts(
+    load: &Load,
+    scripts: &[Script],
+    plan: Plan,
+    stop: &Arc<AtomicBool>,
+    messages: Sender<Message>,
+) -> Result<Clock, LoadError> {
+    let mut target = Target::from(load.target.clone());
+    let timeout = load.timeout.unwrap_or(SCRIPT_TIME_MAX);
+    target.timeout = timeout;
+    let mut options = RunOptions::to(target);
+    options.timeout = timeout;
+    options.time_max = SCRIPT_TIME_MAX;
+    options.eol = load.eol;
+    options.variables = load.variables.clone();
+    let clock = Clock::start();
+    let scripts = Scripts { plan, scripts: scripts.to_vec(), options, clock, stop: Arc::clone(stop), messages };
+    spawn(move || scripts.run())?;
+    Ok(clock)
+}
+
+fn spawn(act: impl FnOnce() + Send + 'static) -> Result<(), LoadError> {
+    thread::Builder::new().name("load".to_owned()).spawn(act).map(drop).map_err(LoadError::Thread)
+}
+
+/// Scripts can open connections to wherever they like.
+fn check_scripts(scripts: &[Script], anywhere: bool) -> Result<(), LoadError> {
+    if scripts.iter().all(|script| script.steps().is_empty()) {
+        return Err(LoadError::NothingToSend);
+    }
+    let steps = scripts.iter().flat_map(Script::steps);
+    let destinations = steps.filter_map(|step| match step.action() {
+        Action::Connect(connect) => connect.to.as_ref(),
+        _ => None,
+    });
+    for destination in destinations.filter(|_| !anywhere) {
+        match destination {
+            Destination::Address(address) if address.is_loopback() => {}
+            Destination::Address(address) => return Err(LoadError::Remote(address.to_string())),
+            Destination::Template(template) => return Err(LoadError::Remote(template.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// The time since its start, warm-up included.
+    pub elapsed: Duration,
+    /// Right replies since the end of the warm-up.
+    pub replies: u64,
+    /// Right replies in a second since this was last asked, warm-up excluded.
+    pub per_second: f64,
+    /// Errors.
+    pub errors: u64,
+    /// The 99th percentile of the times since the end of the warm-up, if there are any.
+    pub p99: Option<Time>,
+}
+
+/// A load under way. Dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    load: Load,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    messages: Receiver<Message>,
+    collector: Collector,
+    /// When somebody last asked how far it was, and how many replies there were.
+    told: (Duration, u64),
+    stopped: Option<Instant>,
+    failure: Option<io::Error>,
+}
+
+impl Running {
+    /// Waits for the end, but not for longer than `at_most`; [`None`] at the end, else how far it is.
+    pub fn wait(&mut self, at_most: Duration) -> Option<Progress> {
+        let start = Instant::now();
+        while self.is_under_way() {
+            let left = at_most.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Some(self.progress());
+            }
+            let left = self.stopped.map_or(left, |stopped| left.min(STOPPING.saturating_sub(stopped.elapsed())));
+            match self.messages.recv_timeout(left) {
+                Ok(message) => self.failure = self.collector.take(message).err(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.failure = Some(io::Error::other("it ended without a word"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Lets it end now: what is in flight is not waited for, and is no error.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.stopped.get_or_insert_with(Instant::now);
+    }
+
+    /// Waits for the end, and tells what came of it all.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Thread`]: what was measured is not all.
+    pub fn finish(mut self) -> Result<Report, LoadError> {
+        while self.wait(Duration::MAX).is_some() {}
+        match self.failure.take() {
+            Some(error) => Err(LoadError::Thread(error)),
+            None => Ok(self.report()),
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        let is_given_up = self.stopped.is_some_and(|stopped| stopped.elapsed() >= STOPPING);
+        self.failure.is_none() && !self.collector.has_ended() && !is_given_up
+    }
+
+    fn progress(&mut self) -> Progress {
+        let (elapsed, replies) = (Duration::from_nanos(self.clock.now()), self.collector.tally.heard);
+        let (before, replies_before) = std::mem::replace(&mut self.told, (elapsed, replies));
+        Progress {
+            elapsed,
+            replies,
+            per_second: (replies - replies_before) as f64 / (elapsed - before).as_secs_f64(),
+            errors: self.collector.tally.errors(),
+            p99: self.collector.latency().quantile(0.99),
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        let ended = &self.collector.ended;
+        let at = ended.iter().map(|ended: &Ended| ended.at).max();
+        let at = Duration::from_nanos(at.unwrap_or_else(|| self.clock.now()));
+        Report::new(self.load.clone(), &mut self.collector, at, self.stopped.is_some())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

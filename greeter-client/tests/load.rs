@@ -1,0 +1,414 @@
+//! Loads, against servers whose every fault is known.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod kit;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use greeter_client::Address;
+use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Report, Time};
+use greeter_client::talk::{Script, Template};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A server that has `session` with each of its clients, as long as the test runs.
+fn serve_all(session: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().into();
+    let session = Arc::new(session);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, session) = (stream.unwrap(), Arc::clone(&session));
+            stream.set_nodelay(true).unwrap();
+            // A load that is stopped leaves without a word, which is none of the server's faults.
+            thread::spawn(move || session(stream));
+        }
+    });
+    address
+}
+
+/// Answers each line, counted from 0 on each connection, with some bytes.
+fn answering(reply: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> Address {
+    serve_all(move |stream| {
+        let mut input = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        for number in 0.. {
+            line.clear();
+            if input.read_line(&mut line)? == 0 {
+                break;
+            }
+            (&stream).write_all(reply(number, line.trim_end_matches('\n')).as_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+fn greeter() -> Address {
+    answering(|_, name| format!("Hello, {name}\n"))
+}
+
+/// A short load of `lines`, of which each is to be greeted.
+fn load_of(target: Address, lines: &[&str]) -> Load {
+    let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
+    lines.expect = Some("Hello, {{line}}".parse().unwrap());
+    let mut load = Load::lines(target, lines);
+    (load.connections, load.warmup, load.duration) = (3, Duration::ZERO, 100 * MS);
+    load
+}
+
+fn expecting(mut load: Load, expect: &str) -> Load {
+    let load::Work::Lines(lines) = &mut load.work else { panic!("not a load of lines") };
+    lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
+    load
+}
+
+fn at_rate(mut load: Load, rate: &str) -> Load {
+    load.rate = Some(rate.parse().unwrap());
+    load
+}
+
+fn run(load: Load) -> Report {
+    load::start(load).unwrap().finish().unwrap()
+}
+
+#[track_caller]
+fn holds(report: &Report, assertions: &[&str]) {
+    for text in assertions {
+        let verdict = text.parse::<Assertion>().unwrap().check(report);
+        assert!(verdict.holds, "{text}, but it is {}\n{report}", verdict.measured);
+    }
+}
+
+fn took(time: Option<Time>) -> Duration {
+    match time {
+        Some(Time::After(time)) => time,
+        other => panic!("{other:?} is no time"),
+    }
+}
+
+// Right replies.
+
+#[test]
+fn a_closed_loop_gets_a_right_reply_to_every_line() {
+    for (pipeline, threads) in [(1, 1), (7, 2), (300, 3)] {
+        let mut load = load_of(greeter(), &["guest {{#}}", "", "and a longer one, from {{#}}"]);
+        (load.pipeline, load.threads) = (pipeline, threads);
+        let report = run(load);
+        holds(&report, &["errors=0", "rate>0/s", "max<1h"]);
+        assert_eq!(report.latency().lines(), report.sent(), "{report}");
+        assert!(report.sent() >= 3 * pipeline as u64);
+        assert!(report.to_string().starts_with("closed loop: 3 connections"), "{report}");
+    }
+}
+
+#[test]
+fn an_open_loop_sends_as_many_lines_as_its_rate_says() {
+    for (rate, duration, connections, pipeline, threads, lines) in
+        [("1/s", 1001 * MS, 3, 1, 1, 2), ("1/s", 1001 * MS, 5, 1, 5, 2), ("100000/s", 100 * MS, 4, 64, 3, 10_000)]
+    {
+        let mut load = at_rate(load_of(greeter(), &["guest {{#}}"]), rate);
+        (load.duration, load.connections, load.pipeline, load.threads) = (duration, connections, pipeline, threads);
+        let report = run(load);
+        holds(&report, &["errors=0"]);
+        assert_eq!((report.sent(), report.latency().lines(), report.service().lines()), (lines, lines, lines));
+    }
+}
+
+#[test]
+fn what_is_due_in_the_warm_up_is_sent_and_not_measured() {
+    let mut load = at_rate(load_of(greeter(), &["Bob"]), "100/s");
+    (load.warmup, load.duration) = (500 * MS, 200 * MS);
+    let report = run(load);
+    holds(&report, &["errors=0"]);
+    assert_eq!((report.sent(), report.latency().lines()), (70, 20));
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert!((20..70).contains(&json["right"].as_u64().unwrap()), "{json}");
+}
+
+#[test]
+fn replies_are_matched_with_patterns_too() {
+    let target = answering(|number, name| format!("{number}: Hello, {name}!\n"));
+    for expect in ["{{*}}Hello, {{line}}!", r"{{:\d+}}: Hello, {{line}}!", r"{{*}}guest {{#}}!", ""] {
+        let mut load = expecting(load_of(target.clone(), &["guest {{#}}"]), expect);
+        load.pipeline = 5;
+        let report = run(load);
+        holds(&report, &["errors=0", "rate>0/s"]);
+    }
+    let report = run(expecting(load_of(target, &["guest {{#}}"]), r"{{:\d}}: Hello, Rob!"));
+    assert_eq!(report.errors(), report.sent());
+}
+
+#[test]
+fn with_crlf_a_reply_may_end_with_lf_alone() {
+    let target = answering(|number, name| {
+        assert!(name.ends_with('\r'));
+        format!("Hello, {}{}", name.trim_end(), if number % 2 == 0 { "\r\n" } else { "\n" })
+    });
+    let mut load = load_of(target, &["Bob"]);
+    load.eol = greeter_client::Eol::CrLf;
+    holds(&run(load), &["errors=0", "rate>0/s"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_can_be_loaded() {
+    let path = std::env::temp_dir().join(format!("greeter-load-{}.sock", std::process::id()));
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    let report = run(expecting(load_of(Address::unix(&path), &["Bob"]), "{{line}}"));
+    std::fs::remove_file(&path).unwrap();
+    holds(&report, &["errors=0", "rate>0/s"]);
+}
+
+// The truth about slowness.
+
+/// The server answers, but for one line in the middle, for which it stops for 300 ms.
+#[test]
+fn a_stall_shows_in_the_response_times_of_all_who_had_to_wait() {
+    const STALL: Duration = Duration::from_millis(300);
+    let target = answering(|number, name| {
+        if number == 20 {
+            thread::sleep(STALL);
+        }
+        format!("Hello, {name}\n")
+    });
+    let mut load = at_rate(load_of(target, &["Bob"]), "1000/s");
+    (load.connections, load.duration) = (1, 500 * MS);
+    let report = run(load);
+    holds(&report, &["errors=0"]);
+    assert_eq!(report.latency().lines(), 500);
+    let (response, service) = (report.latency().quantile(0.75), report.service().quantile(0.75));
+    // At least 150 of the 500 lines were due in the first half of the stall.
+    assert!(took(response) >= STALL / 2, "{report}");
+    // On one connection, one after the other, hardly any other line can have taken long.
+    assert!(took(service) < STALL / 10, "{report}");
+    assert!(took(report.service().quantile(1.0)) >= STALL, "{report}");
+}
+
+#[test]
+fn what_is_due_while_the_server_is_silent_is_never_forgotten() {
+    let mut load = at_rate(load_of(answering(|_, _| String::new()), &["Bob"]), "100/s");
+    (load.connections, load.timeout) = (2, Some(50 * MS));
+    let report = run(load);
+    let text = report.to_string();
+    // Two lines left, two connections were given up, and all others that were due by then could not be sent.
+    assert_eq!(report.sent(), 2);
+    assert_eq!(report.latency().lines(), report.errors() - 2, "{text}");
+    assert_eq!(report.latency().quantile(0.0), Some(Time::Never));
+    holds(&report, &["errors>=4", "rate=0/s", "p50>1h"]);
+    for words in ["2 unanswered", "2 connections lost", "no reply in time, in place of the reply to 'Bob'", "never"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+// What goes wrong.
+
+#[test]
+fn wrong_replies_are_errors_and_the_first_is_shown_harmless() {
+    let target =
+        answering(
+            |number, name| {
+                if number % 3 == 2 { "Hello, \u{1b}[2JRob\n".to_owned() } else { format!("Hello, {name}\n") }
+            },
+        );
+    let mut load = at_rate(load_of(target, &["B\tob"]), "300/s");
+    (load.connections, load.pipeline) = (1, 4);
+    let report = run(load);
+    holds(&report, &["errors=10", "errors<34%", "errors>33%", "p60<1h", "p70>1h", "max>1h"]);
+    let text = report.to_string();
+    assert!(text.contains(r"first: connection 1: came 'Hello, \e[2JRob' in reply to 'B\tob'"), "{text}");
+    assert!(report.to_json().contains(r#""wrong":10"#));
+}
+
+#[test]
+fn lines_that_nobody_asked_for_are_errors() {
+    let target = serve_all(|mut stream| {
+        stream.write_all(b"220 welcome\n")?;
+        let mut input = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        // The banner comes for sure before anything is asked.
+        while input.read_line(&mut line)? > 0 {
+            stream.write_all(b"Hello, Bob\nHello, Bob\n")?;
+            line.clear();
+        }
+        Ok(())
+    });
+    let mut load = at_rate(load_of(target, &["Bob"]), "10/s");
+    load.connections = 1;
+    let report = run(load);
+    assert!(report.errors() >= 1, "{report}");
+    assert_eq!(report.sent(), 1);
+}
+
+#[test]
+fn a_server_that_closes_loses_a_connection_and_what_was_asked_on_it() {
+    let target = serve_all(|mut stream| {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        lines.next();
+        stream.write_all(b"Hello, Bob\nHell")
+    });
+    let mut load = load_of(target, &["Bob"]);
+    (load.connections, load.pipeline) = (2, 3);
+    let report = run(load);
+    let text = report.to_string();
+    holds(&report, &["errors=6", "errors<67%", "errors>66%", "p33<1h", "p34>1h"]);
+    for words in ["4 unanswered", "2 connections lost", "the server closed the connection in the middle of a line"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert!(report.warnings()[0].ends_with("when no connection was left"), "{:?}", report.warnings());
+}
+
+#[test]
+fn no_server_is_no_load() {
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = load::start(load_of(refusing.into(), &["Bob"])).unwrap_err();
+    assert!(matches!(error, LoadError::Connect(_)) && error.is_connecting(), "{error}");
+}
+
+/// Linux drops who comes when a listener's queue is full.
+#[cfg(target_os = "linux")]
+#[test]
+fn fewer_connections_than_asked_for_are_no_load() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut load = load_of(listener.local_addr().unwrap().into(), &["Bob"]);
+    (load.connections, load.timeout) = (4200, Some(300 * MS));
+    let error = load::start(load).unwrap_err();
+    assert!(error.is_connecting());
+    let LoadError::TooFew { up, asked: 4200, .. } = error else { panic!("{error}") };
+    assert!((1..4200).contains(&up), "{up}");
+    let text = format!("only {up} of 4200 connections are up");
+    assert_eq!(error.to_string(), text);
+    drop(listener);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+    let nowhere: Address = "127.0.0.1:9".parse().unwrap();
+    let load = || load_of(nowhere.clone(), &["Bob"]);
+    let with = |change: fn(&mut Load)| {
+        let mut load = load();
+        change(&mut load);
+        load
+    };
+    let script = |text: &str| Load::scripts(nowhere.clone(), vec![Script::parse("a.talk", text).unwrap()]);
+    for (load, message) in [
+        (load_of(nowhere.clone(), &[]), "there is nothing to send"),
+        (with(|load| load.connections = 0), "connections must be from 1 to 65535, not 0"),
+        (with(|load| load.threads = 4), "threads must be from 1 to 3, not 4"),
+        (with(|load| load.pipeline = 0), "pipeline must be from 1 to 100000, not 0"),
+        (with(|load| load.duration = Duration::ZERO), "nothing can be measured in no time"),
+        (load_of(nowhere.clone(), &["{{name}}"]), "a line to send lacks a value"),
+        (load_of(nowhere.clone(), &["two\nlines"]), "a line cannot hold a newline"),
+        (script(""), "there is nothing to send"),
+        (
+            script("connect a to 192.0.2.1:7\n"),
+            "192.0.2.1:7 is not known to be on this machine, and a load can put a server out of service",
+        ),
+    ] {
+        let error = load::start(load).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert!(error.is_usage());
+    }
+}
+
+// Scripts.
+
+#[test]
+fn scripts_are_a_unit_of_load() {
+    let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n>eof\n<eof\n").unwrap();
+    let mut load = Load::scripts(greeter(), vec![script]);
+    (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 100 * MS);
+    let closed = run(load.clone());
+    holds(&closed, &["errors=0", "rate>0/s"]);
+    let open = run(at_rate(load, "100/s"));
+    holds(&open, &["errors=0"]);
+    assert_eq!(open.latency().lines(), 10);
+    assert!(open.to_string().starts_with("open loop, 100/s: up to 2 sessions with"), "{open}");
+}
+
+#[test]
+fn a_script_that_fails_is_an_error_with_its_report() {
+    let script = Script::parse("hello.talk", "# A greeting.\n> Bob\n< Hello, Rob\n").unwrap();
+    let mut load = at_rate(Load::scripts(greeter(), vec![script]), "50/s");
+    (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 100 * MS);
+    let report = run(load);
+    holds(&report, &["errors=5", "errors=100%", "p1>1h"]);
+    let text = report.to_string();
+    assert!(text.contains("# A greeting.") && text.contains("- < Hello, Rob"), "{text}");
+}
+
+// On the way, and at the end.
+
+#[test]
+fn a_load_that_is_stopped_reports_what_it_has_measured() {
+    let mut load = at_rate(load_of(greeter(), &["Bob"]), "1000/s");
+    load.duration = Duration::from_secs(3600);
+    let mut running = load::start(load).unwrap();
+    while running.wait(10 * MS).unwrap().replies < 100 {}
+    running.stop();
+    let report = running.finish().unwrap();
+    assert!(report.is_stopped());
+    holds(&report, &["errors=0"]);
+    assert!((100..100_000).contains(&report.latency().lines()), "{report}");
+    assert!(report.warnings().iter().any(|warning| warning.starts_with("it was stopped after")));
+}
+
+#[test]
+fn the_lines_of_a_file_are_sent_as_they_are() {
+    let mut lines = Lines::new([Template::literal(b"{{#}}"), Template::literal(b"\xff")]);
+    lines.expect = Some("{{line}}".parse().unwrap());
+    let target = serve_all(|stream| std::io::copy(&mut &stream, &mut &stream).map(drop));
+    let mut load = Load::lines(target, lines);
+    (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 50 * MS);
+    holds(&run(load), &["errors=0", "rate>0/s"]);
+}
+
+#[test]
+fn the_json_is_json_and_has_the_figures() {
+    let report = run(at_rate(load_of(greeter(), &["Bob"]), "1000/s"));
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["loop"], "open");
+    assert_eq!(json["rate_per_second"], 1000);
+    assert_eq!(json["connections"], 3);
+    assert_eq!(json["measured_ns"], 100_000_000);
+    assert_eq!(json["complete"], true);
+    assert_eq!(json["response"]["lines"], 100);
+    assert_eq!(json["errors"]["total"], 0);
+    let max = took(report.latency().quantile(1.0)).as_nanos();
+    assert_eq!(json["response"]["max_ns"].as_u64().map(u128::from), Some(max));
+    let timeline = json["timeline"].as_array().unwrap();
+    assert_eq!(timeline.iter().map(|bin| bin["right"].as_u64().unwrap()).sum::<u64>(), 100);
+    let closed: serde_json::Value = serde_json::from_str(&run(load_of(greeter(), &["Bob"])).to_json()).unwrap();
+    assert!(closed["response"].is_null() && closed["rate_per_second"].is_null());
+}
+
+#[test]
+fn the_page_is_complete_well_formed_and_needs_nothing_else() {
+    let wrong = answering(|number, name| format!("Hello, {}\n", if number % 5 == 4 { "<b>&" } else { name }));
+    for load in [at_rate(load_of(greeter(), &["Bob"]), "1000/s"), load_of(wrong, &["<i>{{#}}"]), {
+        let mut silent = load_of(answering(|_, _| String::new()), &["Bob"]);
+        silent.timeout = Some(20 * MS);
+        silent
+    }] {
+        let page = run(load).to_html();
+        // It is XML, too, so that a strict parser can judge it.
+        let strict = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+        let document = roxmltree::Document::parse_with_options(&page, strict).unwrap();
+        assert!(document.descendants().filter(|node| node.has_tag_name("svg")).count() >= 1);
+        for foreign in ["http", "<script", "<link", "<img", "url(", "@import"] {
+            assert!(!page.contains(foreign), "{foreign} in {page}");
+        }
+        for part in ["prefers-color-scheme:dark", "<h2>Throughput</h2>", "<h2>Errors</h2>", "role=\"img\""] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+}
