@@ -170,13 +170,13 @@ fn what_a_star_has_skipped_is_counted_and_its_last_lines_are_shown() {
             (1..=lines).for_each(|line| stream.write_all(format!("250-{line}\n").as_bytes()).unwrap());
         })
     };
-    fails(
+    fails_mendably(
         &serve(1),
         "> EHLO\n<*\n< 250 OK\n",
         "  a.talk:3  CLIENT -> SERVER\n      > EHLO\n      <*  (skipped: 1 line)\n      < 250-1\n    \
          - < 250 OK\n    + <eof",
     );
-    fails(
+    fails_mendably(
         &serve(1000),
         "> EHLO\n<*\n< 250 OK\n",
         "  a.talk:3  CLIENT -> SERVER\n      <*  (skipped: 1000 lines, of which the last are)\n      \
@@ -256,7 +256,7 @@ fn who_takes_the_port_of_the_server_is_not_taken_for_it() {
         let outcome = running.outcome();
         let report = masked(&String::from_utf8_lossy(&outcome.stdout));
         let expected = format!(
-            "FAIL a.talk  (N ms)\n  somebody listens on port {port}, though sh has ended: another program took the port, \
+            "FAIL a.talk  (N ms)\n  a.talk  at its start\n    somebody listens on port {port}, though sh has ended: another program took the port, \
              or sh left a process behind\n\n1 script: 0 passed, 1 failed, 0 skipped\n"
         );
         assert_eq!((report, outcome.code), (expected, Some(3)));
@@ -271,13 +271,13 @@ fn a_server_that_does_not_listen_on_its_port_is_no_server() {
         let outcome = folder.run(&["run", "--wait", wait, "--server", server, "a.talk"]);
         assert_eq!(outcome.code, Some(3));
         let report = String::from_utf8(outcome.stdout).unwrap();
-        report.lines().nth(1).unwrap().replace(|c: char| c.is_ascii_digit(), "0")
+        report.lines().nth(2).unwrap().replace(|c: char| c.is_ascii_digit(), "0")
     };
     assert_eq!(
         report("sh -c 'exit 7 # {port}'", "20s"),
-        "  sh has ended (exit status: 0): it is to listen on port 00000, and to stay in the foreground"
+        "    sh has ended (exit status: 0): it is to listen on port 00000, and to stay in the foreground"
     );
-    assert_eq!(report("sh -c 'exec sleep 60 # {port}'", "50ms"), "  sh does not listen on port 00000 after 00ms");
+    assert_eq!(report("sh -c 'exec sleep 60 # {port}'", "50ms"), "    sh does not listen on port 00000 after 00ms");
 }
 
 #[cfg(unix)]
