@@ -19,7 +19,7 @@
 //! # Reading order
 //!
 //! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
-//! its `slots` and drives it as a `client`: socket on one side, state machine on the other. Its jobs go to the `pool`, and come
+//! its `slots` and drives it as a `client`: socket on one side, state machine on the other. Sockets and time are the `system`'s. Its jobs go to the `pool`, and come
 //! back through the `mailbox`. Around that flow stand those who say no: `admission` at the door, `buffers` for memory, `alarms` for
 //! a client's time, the `watch` over the workers for the responder's. The `server` starts them all from what the `builder` was told, and ends them.
 
@@ -45,6 +45,7 @@ mod slots;
 mod stats;
 mod switchboard;
 pub mod testing;
+mod system;
 mod watch;
 
 pub use admission::WhenFull;

@@ -16,13 +16,13 @@ use crate::acceptor::{Acceptor, Order};
 use crate::admission::{Door, Room};
 use crate::buffers::Buffers;
 use crate::builder::{Builder, Plan};
-use crate::connection_thread::{ConnectionThread, House, Mail};
+use crate::connection_thread::{ConnectionThread, House, Mail, READ_BYTES};
 use crate::crew::Crew;
 use crate::descriptors::connections_possible;
 use crate::limits::Limits;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::pool::{Placement, Pool, PoolLimits, Task};
-use crate::posts::{Duty, Posts, WorkerInfo};
+use crate::posts::{Duty, Post, Posts, WorkerInfo};
 use crate::push::Push;
 use crate::stats::{ByReason, Counters, Stats, total};
 use crate::switchboard::{ConnectionInfo, Switchboard};
@@ -134,7 +134,13 @@ impl<R: Responder> Server<R> {
             handle.start_pool(&pool, &tasks, &connection_threads_gone)?;
         }
         let unsent_bytes_max = limits.unsent_bytes_max;
-        let house = House { terms, buffers: Arc::clone(&handle.buffers), push: handle.push.clone(), unsent_bytes_max };
+        let house = House {
+            terms,
+            buffers: Arc::clone(&handle.buffers),
+            push: handle.push.clone(),
+            unsent_bytes_max,
+            read_bytes: READ_BYTES,
+        };
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },
@@ -206,14 +212,21 @@ impl ServerHandle {
         tasks: &Sender<Task<R::Session>>,
         connection_threads_gone: &Receiver<Infallible>,
     ) -> Result<(), StartError> {
-        for number in 0..pool.limits.workers {
-            let (pool, post) = (Arc::clone(pool), self.posts.add());
-            let start = self.threads.start(format!("greeter-work-{number}"), move || pool.work(&post));
-            start.map_err(StartError::of("a worker"))?;
+        let mut recruit = {
+            let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
+            let mut numbers = 0_usize..;
+            move |post: &Arc<Post>| {
+                let (pool, post) = (Arc::clone(&pool), Arc::clone(post));
+                let number = numbers.next().unwrap_or_default();
+                recruiter.start(format!("greeter-work-{number}"), move || pool.work(&post))
+            }
+        };
+        for _ in 0..pool.limits.workers {
+            recruit(&self.posts.add()).map_err(StartError::of("a worker"))?;
         }
-        let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
-        let watch = Watch::new(pool, recruiter, tasks.clone(), connection_threads_gone.clone());
-        let start = self.threads.start("greeter-watch".to_owned(), || watch.run());
+        let watch = Watch::new(Arc::clone(pool), recruit, tasks.clone());
+        let connection_threads = connection_threads_gone.clone();
+        let start = self.threads.start("greeter-watch".to_owned(), move || watch.run(&connection_threads));
         start.map_err(StartError::of("the watch over the workers"))
     }
 
