@@ -24,7 +24,7 @@
 use std::time::Instant;
 
 use crate::job::{AnsweredJob, ClientJob, Farewell};
-use crate::line::Line;
+use crate::line::{Line, LineEnding};
 use crate::responder::{CloseReason, Peer};
 use crate::terms::Terms;
 
@@ -47,8 +47,8 @@ pub struct Connection<S> {
 enum Work<S> {
     /// Here, with the lines to answer and the replies to send.
     Home(ClientJob<S>),
-    /// With whoever answers it. So many lines went with it, in so much memory.
-    Away { peer: Peer, lines: u32, bytes: usize },
+    /// With whoever answers it. So many lines went with it, in so much memory, and the latest ended so.
+    Away { peer: Peer, lines: u32, bytes: usize, ending: LineEnding },
 }
 
 /// What is said outside the replies, until it has been written.
@@ -215,7 +215,8 @@ impl<S> Connection<S> {
         self.since = now;
         let job = self.job();
         job.make_room();
-        let away = Work::Away { peer: job.peer, lines: job.lines(), bytes: job.bytes_held() };
+        let ending = job.lines.latest_ending();
+        let away = Work::Away { peer: job.peer, lines: job.lines(), bytes: job.bytes_held(), ending };
         match std::mem::replace(&mut self.work, away) {
             Work::Home(job) => Some(job),
             Work::Away { .. } => None,
@@ -355,10 +356,12 @@ impl<S> Connection<S> {
     ///
     /// When the job is home.
     pub fn give_up_on_job(&mut self, terms: &Terms, now: Instant) {
-        let Work::Away { peer, lines, .. } = self.work else { panic!("nobody waits for a job that is home") };
+        let Work::Away { peer, lines, ending, .. } = self.work else { panic!("nobody waits for a job that is home") };
         self.account.discarded += lines;
         self.aside = None;
-        self.work = Work::Home(ClientJob::new(peer, terms.line_bytes_max));
+        let mut job = ClientJob::new(peer, terms.line_bytes_max);
+        job.lines.end_like(ending);
+        self.work = Work::Home(job);
         self.send_away(CloseReason::NoReply, terms, now);
     }
 

@@ -157,6 +157,11 @@ impl LineBuffer {
         self.latest_ending
     }
 
+    /// Stands in for a buffer whose latest line ended so.
+    pub(crate) const fn end_like(&mut self, ending: LineEnding) {
+        self.latest_ending = ending;
+    }
+
     /// How much memory it holds, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.bytes.capacity()

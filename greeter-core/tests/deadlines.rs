@@ -191,7 +191,7 @@ fn an_overdue_answer_is_refused_and_comes_home_to_nobody() {
 
     let late = job.answer(&Script, Slice::endless()).into_farewell(CloseReason::NoReply);
     assert!(late.is_some(), "the session is parted with by whoever has it");
-    scene.assert_sent_away("error: timed out\n", CloseReason::NoReply);
+    scene.assert_sent_away("error: timed out\r\n", CloseReason::NoReply);
 }
 
 #[test]
