@@ -350,9 +350,9 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let Some(key) = self.queue.pop_front() else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.is_queued = false;
-        let clock = || self.system.now();
+        let clock = &|| self.system.now();
         let served = serve(client, &self.placement, &self.house, &mut self.read_buffer, &self.counters, now, clock)
-            .and_then(|()| finish_sending(client, now));
+            .and_then(|()| finish_sending(client, clock));
         if let Err(error) = served {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
@@ -421,11 +421,11 @@ fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Insta
     }
 }
 
-/// Sends our end of the stream, when it is time for that.
-fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
+/// Sends our end of the stream, when it is time for that. The turn may have lasted, and lingering begins only now.
+fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, clock: impl Fn() -> Instant) -> io::Result<()> {
     if client.connection.ending() == Ending::FinishSending {
         client.finish_sending()?;
-        client.connection.finished_sending(now);
+        client.connection.finished_sending(clock());
     }
     Ok(())
 }
