@@ -377,9 +377,10 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
             let peer = client.connection.peer().address;
             tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
             self.counters.closed[reason.index()].add(1);
-            self.house.buffers.count(&mut client.grains, 0);
             self.alarms.cancel(key.slot, &mut client.alarm);
         }
+        // Whoever waits for its job may have had another turn, and been counted again.
+        self.house.buffers.count(&mut client.grains, 0);
         if client.connection.is_home()
             && let Some(client) = self.clients.remove(key)
             && let Some(farewell) = client.connection.dissolve()
