@@ -266,7 +266,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         }
     }
 
-    fn list(&mut self) -> Vec<ConnectionInfo> {
+    pub(crate) fn list(&mut self) -> Vec<ConnectionInfo> {
         let now = self.system.now();
         let keys = self.clients.keys();
         keys.into_iter()
