@@ -24,7 +24,8 @@
 //! memory, `alarms` for a client's time, the `watch` over the workers for the responder's. The `server` starts them all from what
 //! the `builder` was told, and ends them.
 //!
-//! All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`.
+//! All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
+//! share goes through `sync`, and is tried in every order by those in `models`.
 
 #![forbid(unsafe_code)]
 
@@ -40,17 +41,22 @@ mod descriptors;
 mod expensive;
 mod limits;
 mod mailbox;
+#[cfg(loom)]
+#[cfg(test)]
+mod models;
 mod pool;
 mod posts;
 mod push;
 mod server;
+#[cfg(not(loom))]
 #[cfg(test)]
 mod simulation;
 mod slots;
 mod stats;
 mod switchboard;
-pub mod testing;
+mod sync;
 mod system;
+pub mod testing;
 mod watch;
 
 pub use admission::WhenFull;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender};
 use mio::{Poll, Token, Waker};
+
+use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 
 /// The sending end. Sending never blocks: what is sent is bounded by how many connections there are.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
 pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> (Mailbox<M>, Inbox<M>) {
     let bell = Bell { wake: Box::new(wake), is_asleep: AtomicBool::new(false), is_abandoned: AtomicBool::new(false) };
     let bell = Arc::new(bell);
-    let (sender, receiver) = crossbeam_channel::unbounded();
+    let (sender, receiver) = channel();
     (Mailbox { sender, bell: Arc::clone(&bell) }, Inbox { receiver, bell })
 }
 

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
 use greeter_core::{AnsweredJob, ClientJob, CloseReason, Farewell, Responder, Slice, Terms};
 use mio::net::TcpStream;
 
@@ -14,6 +13,7 @@ use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
 use crate::posts::{Outcome, Post, Posts};
 use crate::slots::thread_of;
+use crate::sync::{Receiver, Sender};
 
 /// How long a job may keep a worker while others wait. Long against what it costs to send a job home and back (some
 /// microseconds), short against what a person notices.
@@ -39,7 +39,7 @@ pub(crate) enum Placement<R: Responder> {
 }
 
 /// What a connection thread holds as long as it lives, so that it can be known when the last one is gone.
-pub(crate) type Presence = Sender<Infallible>;
+pub(crate) type Presence = crossbeam_channel::Sender<Infallible>;
 
 impl<R: Responder> Placement<R> {
     /// Has a job answered: now, or by a message to the connection thread.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
@@ -26,6 +26,7 @@ use crate::posts::{Duty, Post, Posts, WorkerInfo};
 use crate::push::Push;
 use crate::stats::{ByReason, Counters, Stats, total};
 use crate::switchboard::{ConnectionInfo, Switchboard};
+use crate::sync::{Sender, channel};
 use crate::watch::Watch;
 
 /// How much longer than the deadline of a stop the threads may take to notice that it has passed.
@@ -120,7 +121,7 @@ impl<R: Responder> Server<R> {
         let terms = Arc::new(Terms::new(line_bytes_max, timeouts.deadlines(), &*responder));
 
         // From the end of the flow to its start, so that whoever begins finds the next one there.
-        let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
+        let (tasks, tasks_to_do) = channel();
         let (presence, connection_threads_gone) = crossbeam_channel::bounded(0);
         if workers > 0 {
             let pool = Arc::new(Pool {

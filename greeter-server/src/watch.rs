@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use greeter_core::Responder;
 use mio::net::TcpStream;
 
@@ -13,6 +13,7 @@ use crate::connection_thread::Mail;
 use crate::pool::{Pool, Task};
 use crate::posts::{Assignment, Duty, Post};
 use crate::slots::thread_of;
+use crate::sync::Sender;
 
 /// How often the watch looks around: a fraction of the shortest timeout, but no more and no less often than this.
 const LOOKS_PER_TIMEOUT: u32 = 10;
