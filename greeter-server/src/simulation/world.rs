@@ -1,14 +1,16 @@
 //! A server and its clients in one thread, where chance decides who does something next.
 
+mod checks;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{CloseReason, Terms};
+use greeter_core::Terms;
 
 use super::clock::Clock;
-use super::oracle::{End, Oracle};
+use super::oracle::Oracle;
 use super::random::Random;
 use super::responder::{Guests, Puppet};
 use super::rules::Rules;
@@ -22,7 +24,7 @@ use crate::connection_thread::{ConnectionThread, House, Mail};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::pool::{Placement, Pool};
 use crate::push::Push;
-use crate::stats::{Counters, Stats, total};
+use crate::stats::Counters;
 use crate::switchboard::Switchboard;
 
 type Letter = Mail<u32, VirtualSocket>;
@@ -85,17 +87,7 @@ impl World {
         let rules = Rules::random(&mut random);
         let clock = Clock::new();
         let (push, guests) = (Push::new(), Arc::default());
-        let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads)
-            .map(|_| {
-                let bell = Arc::new(AtomicBool::new(false));
-                let rung = Arc::clone(&bell);
-                let wake = move || {
-                    rung.store(true, Ordering::Relaxed);
-                    Ok(())
-                };
-                (bell, mailbox_of(wake))
-            })
-            .unzip();
+        let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads).map(|_| mailbox()).unzip();
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         push.connect(&switchboard);
         let (acceptor, orders) = mailbox_of(|| Ok(()));
@@ -127,8 +119,7 @@ impl World {
             read_bytes: rules.read_bytes,
         };
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
-        let mut threads: Vec<Thread> = Vec::new();
-        for (number, (bell, inbox)) in bells.into_iter().zip(inboxes).enumerate() {
+        let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
             let placement = match rules.workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max: rules.unsent_bytes_max },
                 _ => Placement::Pool { tasks: tasks.clone(), _presence: crossbeam_channel::bounded(0).0 },
@@ -136,8 +127,9 @@ impl World {
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
             let life = ConnectionThread::new(number, placement, system, inbox, house.clone(), counters);
-            threads.push(Thread { life: Some(life), bell, sleeps_until: Some(clock.now()) });
-        }
+            Thread { life: Some(life), bell, sleeps_until: Some(clock.now()) }
+        };
+        let threads = bells.into_iter().zip(inboxes).enumerate().map(thread).collect();
         Self {
             seed,
             next_client: clock.now(),
@@ -391,113 +383,13 @@ impl World {
     }
 }
 
-/// What holds at any time, and at the end.
-impl World {
-    fn check(&mut self) {
-        let now = self.clock.now();
-        if let Some(deadline) = self.stop {
-            assert!(now <= deadline + self.rules.slack(), "the stop takes too long");
-        }
-        let waits_at_the_door = !self.backlog.is_empty() && self.acceptor_waits && self.orders.len() == 0;
-        assert!(!waits_at_the_door || !self.door.is_open(), "there is room, and nobody tells the acceptor");
-        let mut guests = self.guests.lock().unwrap();
-        for wire in &self.wires {
-            let wire = wire.lock().unwrap();
-            if wire.watched.is_some() {
-                wire.check_waits(*guests.guest(wire.number));
-            }
-        }
-        if let Some(staff) = &self.staff {
-            staff.check_patience(now, self.rules.slack());
-        }
-    }
-
-    fn check_turns(&self, number: usize) {
-        let mut guests = self.guests.lock().unwrap();
-        for wire in &self.wires {
-            let mut wire = wire.lock().unwrap();
-            if wire.watched.is_some_and(|(thread, _)| thread == number) {
-                let guest = *guests.guest(wire.number);
-                wire.note_round(guest);
-            }
-        }
-    }
-
-    /// Nobody holds more than the published formula.
-    fn check_memory(&mut self, number: usize) {
-        let Some(life) = &mut self.threads[number].life else { return };
-        let rules = &self.rules;
-        let longest_reply = 1000;
-        // What was pushed stands beside the replies.
-        let unsent = 2 * rules.unsent_bytes_max + longest_reply;
-        let most = rules.read_bytes + 2 * (rules.line_bytes_max + 2) + (2 * unsent).max(17 * rules.read_bytes);
-        for info in life.list() {
-            assert!(info.bytes_held <= most, "{info:?} is more than {most}");
-        }
-    }
-
-    fn check_end(mut self) -> u64 {
-        let ran_out_of_time = self.stop.is_some_and(|deadline| deadline <= self.clock.now());
-        // What was left behind comes to its end too.
-        while let Some(staff) = &mut self.staff {
-            let workers = staff.workers.borrow().len();
-            let now = self.clock.now();
-            let Some(worker) = (0..workers).find(|&worker| staff.can_work(worker, now)) else {
-                let busy =
-                    staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.1)).min();
-                let Some(next) = busy else { break };
-                self.clock.set(next);
-                continue;
-            };
-            staff.work(worker, now);
-        }
-        let stats = total(&self.counters);
-        assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
-        assert_eq!(stats.accepted, stats.closed, "{stats:?}");
-        self.check_ends(&stats);
-        // Of those that are with a worker still when a stop runs out of time, nobody takes leave.
-        if !ran_out_of_time {
-            self.check_farewells();
-        }
-        self.mailboxes.clear();
-        assert_eq!(self.buffers.bytes(), 0, "what is counted is counted off");
-        if let Some(staff) = &self.staff {
-            let workers = staff.workers.borrow().len();
-            assert!(self.rules.has_faults || workers >= self.rules.workers, "workers are lost");
-        }
-        let Stats { lines, replies, bytes_sent, bytes_received, .. } = stats;
-        [lines, replies, bytes_sent, bytes_received, self.random.below(1 << 30) as u64]
-            .iter()
-            .fold(self.clock.passed().as_nanos() as u64, |sum, part| sum.wrapping_mul(31).wrapping_add(*part))
-    }
-
-    /// What the clients were told is what was counted.
-    fn check_ends(&self, stats: &Stats) {
-        let (mut lines, mut answered, mut busy) = (0, 0, 0);
-        let mut told = [(End::Idle, 0), (End::LineUnfinished, 0), (End::TimedOut, 0)];
-        for wire in &self.wires {
-            let oracle = &wire.lock().unwrap().oracle;
-            lines += oracle.lines_read;
-            answered += oracle.lines_answered_at_most();
-            busy += oracle.busy;
-            told.iter_mut().filter(|(end, _)| *end == oracle.end).for_each(|(_, count)| *count += 1);
-        }
-        assert_eq!(stats.lines, lines, "lines are counted");
-        assert!(stats.replies <= answered, "{answered} lines were answered of {stats:?}");
-        assert!(stats.busy >= busy, "{busy} lines were refused of {stats:?}");
-        if !self.rules.has_faults {
-            let reasons = [CloseReason::Idle, CloseReason::LineUnfinished];
-            for (reason, (_, count)) in reasons.into_iter().zip(told) {
-                assert!(stats.closed_by[reason] <= count, "{reason}: {count} were told of {stats:?}");
-            }
-        }
-    }
-
-    /// Whoever was greeted is taken leave of.
-    fn check_farewells(&self) {
-        let guests = self.guests.lock().unwrap();
-        for (number, guest) in guests.all().iter().enumerate() {
-            assert_eq!(guest.id.is_some(), guest.farewell.is_some(), "nobody said farewell to client {number}");
-        }
-    }
+/// A mailbox whose thread is awake once the bell says so.
+fn mailbox() -> (Arc<AtomicBool>, (Mailbox<Letter>, Inbox<Letter>)) {
+    let bell = Arc::new(AtomicBool::new(false));
+    let rung = Arc::clone(&bell);
+    let wake = move || {
+        rung.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    (bell, mailbox_of(wake))
 }
