@@ -20,8 +20,8 @@ pub(crate) struct Alarms {
 pub(crate) struct Tick(NonZeroU64);
 
 impl Alarms {
-    pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), by_time: BTreeSet::new() }
+    pub(crate) const fn new(epoch: Instant) -> Self {
+        Self { epoch, by_time: BTreeSet::new() }
     }
 
     /// Sees to it that the alarm of this slot rings at the deadline or before.
@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn alarms_ring_in_their_order_and_not_before_their_time() {
-        let mut alarms = Alarms::new();
-        let start = alarms.epoch;
+        let start = Instant::now();
+        let mut alarms = Alarms::new(start);
         let at = |micros| start + Duration::from_micros(micros);
         for (slot, micros) in [(0, 5_000), (1, 1_500), (2, 5_000)] {
             alarms.set(slot, &mut None, at(micros));
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn an_alarm_is_moved_only_to_an_earlier_time() {
-        let mut alarms = Alarms::new();
-        let start = alarms.epoch;
+        let start = Instant::now();
+        let mut alarms = Alarms::new(start);
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut alarm = None;
         alarms.set(7, &mut alarm, after(300));

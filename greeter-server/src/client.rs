@@ -1,38 +1,27 @@
 //! One client of a connection thread: its socket, and what is known of it without asking the system.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
 use greeter_core::Connection;
-use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
 
 use crate::admission::Admission;
 use crate::alarms::{Alarms, Tick};
 use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
+use crate::system::{Readiness, Socket, System};
 
 /// Edge-triggered, a read that leaves room in the buffer has emptied the socket: what comes later is another edge (epoll(7),
 /// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
 const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
 
-/// What a socket is watched for. Urgent data (RFC 6093) is of no interest for itself, but a read stops short where it stands.
-const INTEREST: Interest = {
-    let both = Interest::READABLE.add(Interest::WRITABLE);
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let both = both.add(Interest::PRIORITY);
-    both
-};
-
 #[derive(Debug)]
-pub(crate) struct Client<S> {
+pub(crate) struct Client<S, K> {
     pub(crate) connection: Connection<S>,
     /// Its place among those that are let in, until it is forgotten.
     _admission: Admission,
     /// Gone before the connection is, when that still waits for its job.
-    socket: Option<TcpStream>,
+    socket: Option<K>,
     /// Whether a read may have something to give. Set by the system, cleared by a read.
     readable: bool,
     /// Whether a write may get something off. Set by the system, cleared by a write.
@@ -53,14 +42,9 @@ pub(crate) struct Client<S> {
     pub(crate) accepted: Tick,
 }
 
-impl<S> Client<S> {
+impl<S, K: Socket> Client<S, K> {
     /// A new client. Its first bytes are often here as soon as it is, so a read is worth trying.
-    pub(crate) const fn new(
-        connection: Connection<S>,
-        socket: TcpStream,
-        admission: Admission,
-        accepted: Tick,
-    ) -> Self {
+    pub(crate) const fn new(connection: Connection<S>, socket: K, admission: Admission, accepted: Tick) -> Self {
         Self {
             connection,
             _admission: admission,
@@ -79,31 +63,29 @@ impl<S> Client<S> {
     }
 
     /// Has the system watch the socket.
-    pub(crate) fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.socket.as_mut().map_or(Ok(()), |socket| registry.register(socket, token, INTEREST))
+    pub(crate) fn watch(&mut self, system: &impl System<Socket = K>, slot: u32) -> io::Result<()> {
+        self.socket.as_mut().map_or(Ok(()), |socket| system.watch(socket, slot))
     }
 
     /// Closes the socket, if that has not been done, and tells whether it was.
-    pub(crate) fn close(&mut self, registry: &Registry) -> bool {
+    pub(crate) fn close(&mut self, system: &impl System<Socket = K>) -> bool {
         let Some(mut socket) = self.socket.take() else { return false };
-        // Closing is not enough where the host is about to start a program: its copy of the descriptor would keep the events
-        // coming, for whoever has the slot by then.
-        let _ = registry.deregister(&mut socket);
+        system.forget(&mut socket);
         true
     }
 
     /// The server stops. What has arrived may not all have been reported, so the socket itself is asked.
     pub(crate) fn stop(&mut self) {
-        let arrived = self.socket.as_ref().and_then(|socket| bytes_arrived(socket).ok()).unwrap_or(0);
+        let arrived = self.socket.as_ref().and_then(|socket| socket.bytes_arrived().ok()).unwrap_or(0);
         self.connection.stop(arrived);
         self.readable |= arrived > 0;
     }
 
     /// Takes note of what the system says.
-    pub(crate) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_priority();
-        self.is_to_be_emptied |= event.is_read_closed() || event.is_priority();
-        self.writable |= event.is_writable() || event.is_write_closed();
+    pub(crate) const fn note(&mut self, news: Readiness) {
+        self.readable |= news.readable;
+        self.writable |= news.writable;
+        self.is_to_be_emptied |= news.is_to_be_emptied;
     }
 
     /// Writes what is owed, as far as the socket takes it.
@@ -161,7 +143,7 @@ impl<S> Client<S> {
 
     /// Sends our end of the stream.
     pub(crate) fn finish_sending(&self) -> io::Result<()> {
-        self.socket.as_ref().map_or(Ok(()), |socket| socket.shutdown(Shutdown::Write))
+        self.socket.as_ref().map_or(Ok(()), Socket::finish_sending)
     }
 
     /// What there is to know about it.
@@ -184,17 +166,4 @@ impl<S> Client<S> {
             || (self.readable && self.connection.wants_input())
             || (self.writable && !self.connection.unsent().is_empty())
     }
-}
-
-/// How much there is to read.
-#[cfg(unix)]
-fn bytes_arrived(socket: &TcpStream) -> io::Result<usize> {
-    let bytes = rustix::io::ioctl_fionread(socket)?;
-    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
-}
-
-/// How much there is to read, as far as a look at its start can tell.
-#[cfg(not(unix))]
-fn bytes_arrived(socket: &TcpStream) -> io::Result<usize> {
-    socket.peek(&mut vec![0; 64 * 1024])
 }

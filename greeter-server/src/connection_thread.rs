@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use greeter_core::{AnsweredJob, ClientId, CloseReason, Connection, Ending, Line, Peer, Responder, Terms};
-use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 
 use crate::admission::Answer;
 use crate::alarms::Alarms;
@@ -26,6 +25,7 @@ use crate::push::LineUnderWay;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
+use crate::system::{Readiness, Socket, System};
 
 /// How much is read at once. A client that pipelines is read, answered and written in batches of this size.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -39,9 +39,9 @@ const EVENTS: usize = 1024;
 
 /// What other threads tell a connection thread.
 #[derive(Debug)]
-pub(crate) enum Mail<S> {
+pub(crate) enum Mail<S, K = TcpStream> {
     /// The acceptor has a new client, and what the door said to it.
-    Accepted { socket: TcpStream, address: SocketAddr, answer: Answer },
+    Accepted { socket: K, address: SocketAddr, answer: Answer },
     /// A worker sends a job home.
     Answered(AnsweredJob<S>),
     /// A job comes home that nobody was free to answer.
@@ -79,17 +79,19 @@ pub(crate) struct House {
     pub(crate) buffers: Arc<Buffers>,
     /// How much may pile up that is pushed to a client.
     pub(crate) unsent_bytes_max: usize,
+    /// How much is read at once.
+    pub(crate) read_bytes: usize,
 }
 
-pub(crate) struct ConnectionThread<R: Responder> {
+pub(crate) struct ConnectionThread<R: Responder, W: System = Poll> {
     number: usize,
-    poll: Poll,
-    inbox: Inbox<Mail<R::Session>>,
+    system: W,
+    inbox: Inbox<Mail<R::Session, W::Socket>>,
     placement: Placement<R>,
     house: House,
     counters: Arc<Counters>,
 
-    clients: Slots<Client<R::Session>>,
+    clients: Slots<Client<R::Session, W::Socket>>,
     /// Clients that can go on, in the order in which they became so. Each stands in it once.
     queue: VecDeque<Key>,
     alarms: Alarms,
@@ -98,65 +100,71 @@ pub(crate) struct ConnectionThread<R: Responder> {
 }
 
 impl<R: Responder> ConnectionThread<R> {
+    /// The thread's life, until it is told to stop and its last client is gone.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.is_done() {
+            let polled = self.system.poll(&mut events, self.timeout());
+            if let Err(error) = polled
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "Cannot wait for sockets.");
+            }
+            self.round(events.iter().map(|event| (event.token().0, Readiness::from(event))));
+        }
+    }
+}
+
+impl<R: Responder, W: System> ConnectionThread<R, W> {
     /// Sets everything up that can fail, so that the thread itself need not.
     pub(crate) fn new(
         number: usize,
         placement: Placement<R>,
-        poll: Poll,
-        inbox: Inbox<Mail<R::Session>>,
+        system: W,
+        inbox: Inbox<Mail<R::Session, W::Socket>>,
         house: House,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             number,
-            poll,
+            alarms: Alarms::new(system.now()),
+            system,
             inbox,
             placement,
-            house,
             counters,
             clients: Slots::new(),
             queue: VecDeque::new(),
-            alarms: Alarms::new(),
             stopping: Stopping::No,
-            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            read_buffer: vec![0; house.read_bytes].into_boxed_slice(),
+            house,
         }
     }
 
-    /// The thread's life, until it is told to stop and its last client is gone.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS);
-        while !self.is_done() {
-            self.wait(&mut events);
-            for event in &events {
-                self.note(event);
-            }
-            self.read_mail();
-            self.meet_deadlines();
-            self.take_turns();
-        }
-    }
-
-    /// Sleeps until there is news, or not at all while clients stand in the queue.
-    fn wait(&mut self, events: &mut Events) {
-        let timeout = if self.queue.is_empty() && self.inbox.try_sleep() {
-            self.next_deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    /// How long to sleep unless there is news: not at all while clients stand in the queue. From now on, mail wakes the thread.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        if self.queue.is_empty() && self.inbox.try_sleep() {
+            self.next_deadline().map(|deadline| deadline.saturating_duration_since(self.system.now()))
         } else {
             Some(Duration::ZERO)
-        };
-        let polled = self.poll.poll(events, timeout);
-        self.inbox.woke_up();
-        if let Err(error) = polled
-            && error.kind() != io::ErrorKind::Interrupted
-        {
-            tracing::error!(%error, "Cannot wait for sockets.");
         }
     }
 
-    fn note(&mut self, event: &Event) {
-        let Some(key) = self.clients.key_of(event.token().0) else { return };
+    /// What the thread does each time that it wakes up, with the news of its sockets.
+    pub(crate) fn round(&mut self, news: impl Iterator<Item = (usize, Readiness)>) {
+        self.inbox.woke_up();
+        for (slot, news) in news {
+            self.note(slot, news);
+        }
+        self.read_mail();
+        self.meet_deadlines();
+        self.take_turns();
+    }
+
+    fn note(&mut self, slot: usize, news: Readiness) {
+        let Some(key) = self.clients.key_of(slot) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
-        client.note(event);
-        if event.is_error() {
+        client.note(news);
+        if news.is_broken {
             client.connection.abort(CloseReason::Lost);
         }
         enqueue(&mut self.queue, client, key);
@@ -170,7 +178,7 @@ impl<R: Responder> ConnectionThread<R> {
         }
     }
 
-    fn read(&mut self, mail: Mail<R::Session>) {
+    fn read(&mut self, mail: Mail<R::Session, W::Socket>) {
         match mail {
             Mail::Accepted { socket, address, answer } => self.welcome(socket, address, answer),
             Mail::Answered(job) => self.take_home(job),
@@ -179,7 +187,7 @@ impl<R: Responder> ConnectionThread<R> {
                 self.take_home(job);
             }
             Mail::Overdue(id) => self.give_up_on_job(id),
-            Mail::Push { to, line } => self.push(Key::from(to), line.text(), Instant::now()),
+            Mail::Push { to, line } => self.push(Key::from(to), line.text(), self.system.now()),
             Mail::Broadcast { line } => self.broadcast(line.text()),
             Mail::Kill(id) => {
                 self.tell(Key::from(id), |client| client.connection.abort(CloseReason::ByHost));
@@ -195,12 +203,12 @@ impl<R: Responder> ConnectionThread<R> {
         }
     }
 
-    fn welcome(&mut self, socket: TcpStream, address: SocketAddr, answer: Answer) {
+    fn welcome(&mut self, socket: W::Socket, address: SocketAddr, answer: Answer) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ServerFull.index()].add(1);
         }
-        let now = Instant::now();
+        let now = self.system.now();
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
         let terms = &self.house.terms;
@@ -210,7 +218,7 @@ impl<R: Responder> ConnectionThread<R> {
         };
         let reason = connection.reason();
         let mut client = Client::new(connection, socket, admission, self.alarms.tick(now));
-        if let Err(error) = client.watch(self.poll.registry(), Token(key.slot as usize)) {
+        if let Err(error) = client.watch(&self.system, key.slot) {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
@@ -223,14 +231,14 @@ impl<R: Responder> ConnectionThread<R> {
     }
 
     fn take_home(&mut self, mut job: AnsweredJob<R::Session>) {
-        let now = Instant::now();
+        let now = self.system.now();
         report_faults(&mut job, &self.counters);
         let is_here = self.tell(Key::from(job.id()), |client| client.connection.answered(job, now));
         assert!(is_here, "a connection waits for its job");
     }
 
     fn give_up_on_job(&mut self, id: ClientId) {
-        let (now, terms) = (Instant::now(), Arc::clone(&self.house.terms));
+        let (now, terms) = (self.system.now(), Arc::clone(&self.house.terms));
         let is_here = self.tell(Key::from(id), |client| client.connection.give_up_on_job(&terms, now));
         assert!(is_here, "a connection waits for its job");
     }
@@ -249,14 +257,14 @@ impl<R: Responder> ConnectionThread<R> {
     }
 
     fn broadcast(&mut self, line: &[u8]) {
-        let now = Instant::now();
+        let now = self.system.now();
         for key in self.clients.keys() {
             self.push(key, line, now);
         }
     }
 
-    fn list(&mut self) -> Vec<ConnectionInfo> {
-        let now = Instant::now();
+    pub(crate) fn list(&mut self) -> Vec<ConnectionInfo> {
+        let now = self.system.now();
         let keys = self.clients.keys();
         keys.into_iter()
             .filter_map(|key| self.clients.get_mut(key).map(|client| client.info(&self.alarms, now)))
@@ -264,14 +272,14 @@ impl<R: Responder> ConnectionThread<R> {
     }
 
     /// Tells one client, which may have a turn then, and whether it is here.
-    fn tell(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session>)) -> bool {
+    fn tell(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         tell(client);
         enqueue(&mut self.queue, client, key);
         true
     }
 
-    fn tell_all(&mut self, tell: impl Fn(&mut Client<R::Session>)) {
+    fn tell_all(&mut self, tell: impl Fn(&mut Client<R::Session, W::Socket>)) {
         for key in self.clients.keys() {
             self.tell(key, &tell);
         }
@@ -280,7 +288,7 @@ impl<R: Responder> ConnectionThread<R> {
     /// Looks after everybody whose time may be up.
     fn meet_deadlines(&mut self) {
         let Some(deadline) = self.next_deadline() else { return };
-        let now = Instant::now();
+        let now = self.system.now();
         if now < deadline {
             return;
         }
@@ -310,7 +318,7 @@ impl<R: Responder> ConnectionThread<R> {
     }
 
     /// Once they are cut off, connections whose jobs are still with a worker are left behind.
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
             Stopping::Drains { .. } => self.clients.is_empty(),
@@ -323,11 +331,11 @@ impl<R: Responder> ConnectionThread<R> {
         if self.queue.is_empty() {
             return;
         }
-        let start = Instant::now();
+        let start = self.system.now();
         let mut now = start;
         for _ in 0..self.queue.len() {
             self.take_turn(now);
-            now = Instant::now();
+            now = self.system.now();
             if now - start >= ROUND {
                 return;
             }
@@ -339,8 +347,9 @@ impl<R: Responder> ConnectionThread<R> {
         let Some(key) = self.queue.pop_front() else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.is_queued = false;
-        let served = serve(client, &self.placement, &self.house, &mut self.read_buffer, &self.counters, now)
-            .and_then(|()| finish_sending(client, now));
+        let clock = &|| self.system.now();
+        let served = serve(client, &self.placement, &self.house, &mut self.read_buffer, &self.counters, now, clock)
+            .and_then(|()| finish_sending(client, clock));
         if let Err(error) = served {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
@@ -361,13 +370,14 @@ impl<R: Responder> ConnectionThread<R> {
     /// Closes the socket at once, and forgets the client as soon as its job is home.
     fn close(&mut self, key: Key, reason: CloseReason) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        if client.close(self.poll.registry()) {
+        if client.close(&self.system) {
             let peer = client.connection.peer().address;
             tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
             self.counters.closed[reason.index()].add(1);
-            self.house.buffers.count(&mut client.grains, 0);
             self.alarms.cancel(key.slot, &mut client.alarm);
         }
+        // Whoever waits for its job may have had another turn, and been counted again.
+        self.house.buffers.count(&mut client.grains, 0);
         if client.connection.is_home()
             && let Some(client) = self.clients.remove(key)
             && let Some(farewell) = client.connection.dissolve()
@@ -379,21 +389,22 @@ impl<R: Responder> ConnectionThread<R> {
 
 /// One client's turn: what is owed goes out, the next lines come in, they are answered, and where that happens on the spot the
 /// replies go out.
-fn serve<R: Responder>(
-    client: &mut Client<R::Session>,
+fn serve<R: Responder, K: Socket>(
+    client: &mut Client<R::Session, K>,
     placement: &Placement<R>,
     house: &House,
     read_buffer: &mut [u8],
     counters: &Counters,
     now: Instant,
+    clock: impl Fn() -> Instant,
 ) -> io::Result<()> {
     client.write(counters, now)?;
     client.read(read_buffer, counters, now)?;
     keep_house(client, house, now);
     let Some(job) = client.connection.take_job(now) else { return client.write(counters, now) };
-    let Some(mut job) = placement.answer(job, now) else { return Ok(()) };
+    let Some(mut job) = placement.answer(job, now, &clock) else { return Ok(()) };
     // Who knows how long that took.
-    let now = Instant::now();
+    let now = clock();
     report_faults(&mut job, counters);
     client.connection.answered(job, now);
     client.write(counters, now)?;
@@ -402,17 +413,17 @@ fn serve<R: Responder>(
 }
 
 /// Sends a client away that wants to hold more than there is room for.
-fn keep_house<S>(client: &mut Client<S>, house: &House, now: Instant) {
+fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Instant) {
     if !house.buffers.count(&mut client.grains, client.connection.bytes_held()) {
         client.connection.send_away(CloseReason::Overloaded, &house.terms, now);
     }
 }
 
-/// Sends our end of the stream, when it is time for that.
-fn finish_sending<S>(client: &mut Client<S>, now: Instant) -> io::Result<()> {
+/// Sends our end of the stream, when it is time for that. The turn may have lasted, and lingering begins only now.
+fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, clock: impl Fn() -> Instant) -> io::Result<()> {
     if client.connection.ending() == Ending::FinishSending {
         client.finish_sending()?;
-        client.connection.finished_sending(now);
+        client.connection.finished_sending(clock());
     }
     Ok(())
 }
@@ -426,7 +437,7 @@ fn report_faults<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
     }
 }
 
-fn enqueue<S>(queue: &mut VecDeque<Key>, client: &mut Client<S>, key: Key) {
+fn enqueue<S, K>(queue: &mut VecDeque<Key>, client: &mut Client<S, K>, key: Key) {
     if !client.is_queued {
         client.is_queued = true;
         queue.push_back(key);

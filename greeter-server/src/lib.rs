@@ -19,9 +19,13 @@
 //! # Reading order
 //!
 //! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
-//! its `slots` and drives it as a `client`: socket on one side, state machine on the other. Its jobs go to the `pool`, and come
-//! back through the `mailbox`. Around that flow stand those who say no: `admission` at the door, `buffers` for memory, `alarms` for
-//! a client's time, the `watch` over the workers for the responder's. The `server` starts them all from what the `builder` was told, and ends them.
+//! its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other. Its jobs go to
+//! the `pool`, and come back through the `mailbox`. Around that flow stand those who say no: `admission` at the door, `buffers` for
+//! memory, `alarms` for a client's time, the `watch` over the workers for the responder's. The `server` starts them all from what
+//! the `builder` was told, and ends them.
+//!
+//! All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
+//! share goes through `sync`, and is tried in every order by those in `models`.
 
 #![forbid(unsafe_code)]
 
@@ -37,13 +41,21 @@ mod descriptors;
 mod expensive;
 mod limits;
 mod mailbox;
+#[cfg(loom)]
+#[cfg(test)]
+mod models;
 mod pool;
 mod posts;
 mod push;
 mod server;
+#[cfg(not(loom))]
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod stats;
 mod switchboard;
+mod sync;
+mod system;
 pub mod testing;
 mod watch;
 

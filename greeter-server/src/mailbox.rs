@@ -1,11 +1,12 @@
 //! The one way into a thread that sleeps in `poll`: a channel and a wake-up in one.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crossbeam_channel::{Receiver, Sender};
 use mio::{Poll, Token, Waker};
+
+use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 
 /// The sending end. Sending never blocks: what is sent is bounded by how many connections there are.
 #[derive(Debug)]
@@ -26,9 +27,8 @@ pub(crate) struct Inbox<M> {
 /// No message is left lying: the thread says that it is going to sleep before it looks into the mailbox for the last time,
 /// and a sender puts its message in before it looks whether the thread sleeps. Whichever of the two is first, the other sees
 /// it, since a full fence stands between the two steps of each.
-#[derive(Debug)]
 struct Bell {
-    waker: Waker,
+    wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     is_asleep: AtomicBool,
     /// The thread has ended.
     is_abandoned: AtomicBool,
@@ -41,9 +41,16 @@ pub(crate) const MAIL: Token = Token(usize::MAX);
 pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), MAIL)?;
-    let bell = Arc::new(Bell { waker, is_asleep: AtomicBool::new(false), is_abandoned: AtomicBool::new(false) });
-    let (sender, receiver) = crossbeam_channel::unbounded();
-    Ok((Mailbox { sender, bell: Arc::clone(&bell) }, Inbox { receiver, bell }, poll))
+    let (mailbox, inbox) = mailbox_of(move || waker.wake());
+    Ok((mailbox, inbox, poll))
+}
+
+/// Makes a mailbox for a thread that is woken so.
+pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> (Mailbox<M>, Inbox<M>) {
+    let bell = Bell { wake: Box::new(wake), is_asleep: AtomicBool::new(false), is_abandoned: AtomicBool::new(false) };
+    let bell = Arc::new(bell);
+    let (sender, receiver) = channel();
+    (Mailbox { sender, bell: Arc::clone(&bell) }, Inbox { receiver, bell })
 }
 
 impl<M> Mailbox<M> {
@@ -106,9 +113,15 @@ impl Bell {
         // The load spares the others the cache line while the thread is awake; the swap lets one of them ring.
         if self.is_asleep.load(Ordering::Relaxed)
             && self.is_asleep.swap(false, Ordering::Relaxed)
-            && let Err(error) = self.waker.wake()
+            && let Err(error) = (self.wake)()
         {
             tracing::error!(%error, "Cannot wake a thread.");
         }
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bell").field("is_asleep", &self.is_asleep).finish_non_exhaustive()
     }
 }

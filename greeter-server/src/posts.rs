@@ -1,9 +1,11 @@
 //! What each worker is at, so that somebody can watch over them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use greeter_core::Peer;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// A worker's place. The worker says there what it is at; the watch may give up on it. Both go through one lock, so a job is
 /// either answered in time or overdue, and never both.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
@@ -16,16 +16,17 @@ use crate::acceptor::{Acceptor, Order};
 use crate::admission::{Door, Room};
 use crate::buffers::Buffers;
 use crate::builder::{Builder, Plan};
-use crate::connection_thread::{ConnectionThread, House, Mail};
+use crate::connection_thread::{ConnectionThread, House, Mail, READ_BYTES};
 use crate::crew::Crew;
 use crate::descriptors::connections_possible;
 use crate::limits::Limits;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::pool::{Placement, Pool, PoolLimits, Task};
-use crate::posts::{Duty, Posts, WorkerInfo};
+use crate::posts::{Duty, Post, Posts, WorkerInfo};
 use crate::push::Push;
 use crate::stats::{ByReason, Counters, Stats, total};
 use crate::switchboard::{ConnectionInfo, Switchboard};
+use crate::sync::{Sender, channel};
 use crate::watch::Watch;
 
 /// How much longer than the deadline of a stop the threads may take to notice that it has passed.
@@ -127,7 +128,7 @@ impl<R: Responder> Server<R> {
         let terms = Arc::new(Terms::new(line_bytes_max, timeouts.deadlines(), &*responder));
 
         // From the end of the flow to its start, so that whoever begins finds the next one there.
-        let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
+        let (tasks, tasks_to_do) = channel();
         let (presence, connection_threads_gone) = crossbeam_channel::bounded(0);
         if workers > 0 {
             let pool = Arc::new(Pool {
@@ -141,7 +142,8 @@ impl<R: Responder> Server<R> {
             handle.start_pool(&pool, &tasks, &connection_threads_gone)?;
         }
         let unsent_bytes_max = limits.unsent_bytes_max;
-        let house = House { terms, buffers: Arc::clone(&handle.buffers), unsent_bytes_max };
+        let buffers = Arc::clone(&handle.buffers);
+        let house = House { terms, buffers, unsent_bytes_max, read_bytes: READ_BYTES };
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },
@@ -213,15 +215,22 @@ impl ServerHandle {
         tasks: &Sender<Task<R::Session>>,
         connection_threads_gone: &Receiver<Infallible>,
     ) -> Result<(), StartError> {
+        let mut recruit = {
+            let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
+            let mut numbers = 0_usize..;
+            move |post: &Arc<Post>| {
+                let (pool, post) = (Arc::clone(&pool), Arc::clone(post));
+                let number = numbers.next().unwrap_or_default();
+                recruiter.start(format!("greeter-work-{number}"), move || pool.work(&post))
+            }
+        };
         let workers = pool.limits.workers;
-        for (number, post) in self.posts.fill(workers, workers).into_iter().enumerate() {
-            let pool = Arc::clone(pool);
-            let start = self.threads.start(format!("greeter-work-{number}"), move || pool.work(&post));
-            start.map_err(StartError::of("a worker"))?;
+        for post in self.posts.fill(workers, workers) {
+            recruit(&post).map_err(StartError::of("a worker"))?;
         }
-        let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
-        let watch = Watch::new(pool, recruiter, tasks.clone(), connection_threads_gone.clone());
-        let start = self.threads.start("greeter-watch".to_owned(), || watch.run());
+        let watch = Watch::new(Arc::clone(pool), recruit, tasks.clone());
+        let connection_threads = connection_threads_gone.clone();
+        let start = self.threads.start("greeter-watch".to_owned(), move || watch.run(&connection_threads));
         start.map_err(StartError::of("the watch over the workers"))
     }
 

@@ -44,7 +44,7 @@ pub struct ConnectionInfo {
     pub bytes_held: usize,
 }
 
-impl<S: Send + 'static> Switchboard for Vec<Mailbox<Mail<S>>> {
+impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K>>> {
     fn count(&self) -> usize {
         self.len()
     }

@@ -1,17 +1,19 @@
 //! The watch over the workers: a responder that does not come back costs its own client, and nobody else.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use greeter_core::Responder;
+use mio::net::TcpStream;
 
 use crate::connection_thread::Mail;
-use crate::crew::Recruiter;
 use crate::pool::{Pool, Task};
-use crate::posts::{Assignment, Duty, Errand};
+use crate::posts::{Assignment, Duty, Errand, Post};
 use crate::slots::thread_of;
+use crate::sync::Sender;
 
 /// How often the watch looks around: a fraction of the shortest timeout, but no more and no less often than this.
 const LOOKS_PER_TIMEOUT: u32 = 10;
@@ -25,41 +27,40 @@ const STUCK_PER_WORKER: usize = 4;
 /// One thread that does three things every now and then. It gives up on answers that are overdue: the client is told, and whoever
 /// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where
 /// nobody is left to take tasks, it refuses them.
-pub(crate) struct Watch<R: Responder> {
-    pool: Arc<Pool<R>>,
-    recruiter: Recruiter,
+pub(crate) struct Watch<R: Responder, F, K = TcpStream> {
+    pool: Arc<Pool<R, K>>,
+    /// Has a worker start at a post.
+    recruit: F,
     /// The way back into the queue. It is dropped with the watch, so that it keeps no worker waiting.
     tasks: Sender<Task<R::Session>>,
-    /// Nothing comes here. It ends when the last connection thread does, and the watch with it.
-    connection_threads: Receiver<Infallible>,
     /// A task that was taken out of the queue to see how long it has waited, and has not waited too long.
     held: Option<Task<R::Session>>,
-    /// How many workers were started so far.
-    started: usize,
 }
 
-impl<R: Responder> Watch<R> {
-    pub(crate) fn new(
-        pool: Arc<Pool<R>>,
-        recruiter: Recruiter,
-        tasks: Sender<Task<R::Session>>,
-        connection_threads: Receiver<Infallible>,
-    ) -> Self {
-        let started = pool.limits.workers;
-        Self { pool, recruiter, tasks, connection_threads, held: None, started }
+impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
+    pub(crate) const fn new(pool: Arc<Pool<R, K>>, recruit: F, tasks: Sender<Task<R::Session>>) -> Self {
+        Self { pool, recruit, tasks, held: None }
     }
 
-    /// The thread's life, until the connection threads are gone.
-    pub(crate) fn run(mut self) {
-        let limits = self.pool.limits;
-        let Some(shortest) = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min() else { return };
-        let interval = (shortest / LOOKS_PER_TIMEOUT).clamp(LOOK_MIN, LOOK_MAX);
-        while let Err(RecvTimeoutError::Timeout) = self.connection_threads.recv_timeout(interval) {
-            let now = Instant::now();
-            self.give_up_on_the_overdue(now);
-            self.start_replacements();
-            self.look_after_the_queue(now);
+    /// The thread's life, until the connection threads are gone: nothing comes from them but the end.
+    pub(crate) fn run(mut self, connection_threads: &Receiver<Infallible>) {
+        let Some(interval) = self.interval() else { return };
+        while let Err(RecvTimeoutError::Timeout) = connection_threads.recv_timeout(interval) {
+            self.look_around(Instant::now());
         }
+    }
+
+    /// How often it looks around, if there is anything to look for.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        let limits = self.pool.limits;
+        let shortest = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min()?;
+        Some((shortest / LOOKS_PER_TIMEOUT).clamp(LOOK_MIN, LOOK_MAX))
+    }
+
+    pub(crate) fn look_around(&mut self, now: Instant) {
+        self.give_up_on_the_overdue(now);
+        self.start_replacements();
+        self.look_after_the_queue(now);
     }
 
     fn give_up_on_the_overdue(&self, now: Instant) {
@@ -78,14 +79,7 @@ impl<R: Responder> Watch<R> {
     fn start_replacements(&mut self) {
         let workers = self.pool.limits.workers;
         for post in self.pool.posts.fill(workers, workers + workers * STUCK_PER_WORKER) {
-            let pool = Arc::clone(&self.pool);
-            let name = format!("greeter-work-{}", self.started);
-            self.started += 1;
-            let life = {
-                let post = Arc::clone(&post);
-                move || pool.work(&post)
-            };
-            if let Err(error) = self.recruiter.start(name, life) {
+            if let Err(error) = (self.recruit)(&post) {
                 post.leave();
                 tracing::error!(%error, "Cannot start a worker in the place of one that is stuck.");
             }

@@ -1,0 +1,310 @@
+//! What threads hand over to each other, in every order in which they can get at it:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p greeter-server --no-default-features --lib models
+//! ```
+//!
+//! The code is the server's own; [`crate::sync`] puts [loom's](sync) locks and atomics under it. Where a thread would wait for ever,
+//! loom says so, and that is how a lost wake-up shows.
+
+pub(crate) mod sync;
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greeter_core::{ClientId, Deadlines, Greeter, Peer, Terms};
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+
+use crate::acceptor::Order;
+use crate::admission::{Door, Room, WhenFull};
+use crate::buffers::Buffers;
+use crate::connection_thread::{ConnectionThread, House, Mail};
+use crate::mailbox::{Inbox, Mailbox, mailbox_of};
+use crate::pool::{Placement, Pool, PoolLimits};
+use crate::posts::{Errand, Outcome, Post};
+use crate::stats::Counters;
+use crate::switchboard::Switchboard;
+use crate::system::{Readiness, Socket, System};
+use crate::watch::Watch;
+use sync::channel;
+
+/// What a sleeping thread is woken by: a call of it is not lost, whether it comes before the sleep or in it.
+#[derive(Default)]
+struct Alarm {
+    rings: Mutex<bool>,
+    rang: Condvar,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        *self.rings.lock().unwrap() = true;
+        self.rang.notify_one();
+    }
+
+    fn sleep(&self) {
+        let mut rings = self.rings.lock().unwrap();
+        while !*rings {
+            rings = self.rang.wait(rings).unwrap();
+        }
+        *rings = false;
+    }
+}
+
+fn mailbox<M: 'static>() -> (Mailbox<M>, Inbox<M>, Arc<Alarm>) {
+    let alarm = Arc::new(Alarm::default());
+    let (mailbox, inbox) = mailbox_of({
+        let alarm = Arc::clone(&alarm);
+        move || {
+            alarm.ring();
+            Ok(())
+        }
+    });
+    (mailbox, inbox, alarm)
+}
+
+/// With so many switches between threads that nothing forces. Most faults take one or two.
+fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+#[test]
+fn no_message_is_left_lying() {
+    check(3, || {
+        let (mailbox, inbox, alarm) = mailbox();
+        let senders: Vec<_> = (0..2)
+            .map(|number| {
+                let mailbox = mailbox.clone();
+                thread::spawn(move || mailbox.send(number))
+            })
+            .collect();
+        let mut received = 0;
+        while received < 2 {
+            if inbox.try_sleep() {
+                alarm.sleep();
+            }
+            inbox.woke_up();
+            for _ in 0..inbox.len() {
+                received += usize::from(inbox.next_message().is_some());
+            }
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+    });
+}
+
+#[test]
+fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
+    check(4, || {
+        let (mailbox, inbox, _alarm) = mailbox();
+        let sender = thread::spawn(move || {
+            if mailbox.is_read() {
+                mailbox.send(Arc::new(()));
+            }
+            mailbox.send(Arc::new(()));
+            mailbox
+        });
+        let _ = inbox.try_sleep();
+        inbox.woke_up();
+        let _ = inbox.next_message();
+        drop(inbox);
+        assert!(!sender.join().unwrap().is_read());
+    });
+}
+
+#[test]
+fn an_answer_is_in_time_or_given_up_and_never_both() {
+    check(4, || {
+        let post = Arc::new(Post::default());
+        let start = Instant::now();
+        let watch = {
+            let post = Arc::clone(&post);
+            thread::spawn(move || {
+                let give_up = || usize::from(post.give_up_after(Duration::ZERO, start).is_some());
+                give_up() + give_up()
+            })
+        };
+        let mut too_late = 0;
+        for _ in 0..2 {
+            post.begin(Errand::Answer, peer(), start);
+            too_late += usize::from(post.finish() == Outcome::TooLate);
+        }
+        assert_eq!(too_late, watch.join().unwrap());
+    });
+}
+
+fn peer() -> Peer {
+    Peer::new(ClientId(0), address())
+}
+
+fn address() -> SocketAddr {
+    ([192, 0, 2, 1], 4000).into()
+}
+
+/// The socket of a client that has sent one line. What is said to it is told to the model.
+struct OneLine {
+    request: VecDeque<u8>,
+    replies: Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+/// Where time stands still.
+struct StillLife(Instant);
+
+impl Read for OneLine {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.request.read(buffer)
+    }
+}
+
+impl Write for OneLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for OneLine {
+    fn finish_sending(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bytes_arrived(&self) -> io::Result<usize> {
+        Ok(self.request.len())
+    }
+}
+
+impl System for StillLife {
+    type Socket = OneLine;
+
+    fn now(&self) -> Instant {
+        self.0
+    }
+
+    fn watch(&self, _: &mut OneLine, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn forget(&self, _: &mut OneLine) {}
+}
+
+/// A server of one connection thread, as far as threads have to do with it.
+struct Scene {
+    start: Instant,
+    mailbox: Mailbox<Mail<(), OneLine>>,
+    door: Arc<Door>,
+    house: House,
+    counters: Arc<Counters>,
+}
+
+impl Scene {
+    fn new(mailbox: Mailbox<Mail<(), OneLine>>) -> Self {
+        let (acceptor, _) = mailbox_of::<Order>(|| Ok(()));
+        let room = Room { connections_max: 10, per_address_max: None, when_full: WhenFull::Refuse };
+        let house = House {
+            terms: Arc::new(Terms::new(100, Deadlines { linger: Duration::ZERO, ..Deadlines::NONE }, &Greeter)),
+            buffers: Arc::new(Buffers::new(usize::MAX)),
+            unsent_bytes_max: 1000,
+            read_bytes: 100,
+        };
+        let door = Arc::new(Door::new(room, acceptor));
+        Self { start: Instant::now(), mailbox, door, house, counters: Arc::default() }
+    }
+
+    /// The letter by which a client comes, and what it will have read in the end.
+    fn client(&self, name: &str) -> (Mail<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
+        let replies = Arc::default();
+        let socket = OneLine { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
+        (Mail::Accepted { socket, address: address(), answer: self.door.ask(address()) }, replies)
+    }
+
+    /// A connection thread's life.
+    fn run(&self, placement: Placement<Greeter>, inbox: Inbox<Mail<(), OneLine>>, alarm: &Alarm) {
+        let (house, counters) = (self.house.clone(), Arc::clone(&self.counters));
+        let mut thread = ConnectionThread::new(0, placement, StillLife(self.start), inbox, house, counters);
+        while !thread.is_done() {
+            if thread.timeout() != Some(Duration::ZERO) {
+                alarm.sleep();
+            }
+            thread.round(std::iter::empty::<(usize, Readiness)>());
+        }
+    }
+}
+
+#[test]
+fn the_acceptors_last_client_is_served_before_the_thread_stops() {
+    check(3, || {
+        let (mailbox, inbox, alarm) = mailbox();
+        let scene = Scene::new(mailbox.clone());
+        let (letter, replies) = scene.client("Bob");
+        let deadline = scene.start + Duration::from_secs(1);
+        let stopper = thread::spawn(move || {
+            let acceptor = {
+                let mailbox = mailbox.clone();
+                thread::spawn(move || mailbox.send(letter))
+            };
+            acceptor.join().unwrap();
+            vec![mailbox].stop(deadline);
+        });
+        let placement = Placement::InPlace { responder: Arc::new(Greeter), unsent_bytes_max: 1000 };
+        scene.run(placement, inbox, &alarm);
+        stopper.join().unwrap();
+        assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
+    });
+}
+
+/// Two clients, two workers, and a watch that gives up on whatever it finds, while the server stops.
+#[test]
+fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
+    check(2, || {
+        let (mailbox, inbox, alarm) = mailbox();
+        let scene = Scene::new(mailbox);
+        let (tasks, tasks_to_do) = channel();
+        let pool = Arc::new(Pool {
+            responder: Arc::new(Greeter),
+            terms: Arc::clone(&scene.house.terms),
+            tasks: tasks_to_do,
+            mailboxes: vec![scene.mailbox.clone()],
+            posts: Arc::default(),
+            limits: PoolLimits {
+                workers: 2,
+                unsent_bytes_max: 1000,
+                queue_timeout: None,
+                reply_timeout: Some(Duration::ZERO),
+            },
+        });
+        let posts = pool.posts.fill(2, 2);
+        let workers: Vec<_> = posts
+            .into_iter()
+            .map(|post| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || pool.work(&post))
+            })
+            .collect();
+        let nobody = |_: &Arc<Post>| Err(ErrorKind::WouldBlock.into());
+        let mut watch = Watch::new(Arc::clone(&pool), nobody, tasks.clone());
+        let watch = thread::spawn(move || watch.look_around(Instant::now()));
+
+        let clients = ["Ann", "Bob"].map(|name| {
+            let (letter, replies) = scene.client(name);
+            scene.mailbox.send(letter);
+            (name, replies)
+        });
+        scene.mailbox.send(Mail::Stop { deadline: scene.start + Duration::from_secs(1) });
+        let placement = Placement::Pool { tasks, _presence: crossbeam_channel::bounded(0).0 };
+        scene.run(placement, inbox, &alarm);
+        workers.into_iter().chain([watch]).for_each(|thread| thread.join().unwrap());
+
+        for (name, replies) in clients {
+            let replies = String::from_utf8(replies.lock().unwrap().clone()).unwrap();
+            let expected = [format!("Hello, {name}\n"), "error: timed out\n".to_owned(), "error: busy\n".to_owned()];
+            assert!(expected.contains(&replies), "{name} reads {replies:?}");
+        }
+    });
+}

@@ -1,0 +1,74 @@
+//! The server without sockets, threads and time: worlds that follow from a seed, in which whatever can go wrong does.
+//!
+//! The [connection thread](crate::connection_thread), the [pool](crate::pool), the [watch](crate::watch), the
+//! [door](crate::admission) and the mailboxes between them are the real ones. What is made up is what they stand on: a
+//! [wire](wire) for each client, a [clock](clock), and chance in the place of a scheduler. A naive [oracle] sees every byte that the server
+//! reads and writes, and knows what it owes.
+//!
+//! Of a world that breaks a promise, the seed is printed. `GREETER_SEED=… cargo test -p greeter-server --lib simulation` has it all happen
+//! again, and tells of each step. `GREETER_SEEDS` is how many worlds there are.
+
+mod clock;
+mod oracle;
+mod random;
+mod responder;
+mod rules;
+mod staff;
+mod talker;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use world::World;
+
+/// How many worlds there are on a desk: so many as take a few seconds. In CI there are many more.
+const SEEDS: u64 = 1_000;
+
+fn number_in(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+fn run(seed: u64, is_told: bool) -> u64 {
+    catch_unwind(AssertUnwindSafe(|| World::new(seed, is_told).run())).unwrap_or_else(|panic| {
+        eprintln!(
+            "Seed {seed} has broken a promise. To see how:\n\
+             GREETER_SEED={seed} cargo test -p greeter-server --lib simulation -- --nocapture"
+        );
+        resume_unwind(panic)
+    })
+}
+
+#[test]
+fn no_world_breaks_a_promise() {
+    if let Some(seed) = number_in("GREETER_SEED") {
+        run(seed, true);
+        return;
+    }
+    let seeds = number_in("GREETER_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    run(seed, false);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_seed_has_the_same_happen_again() {
+    for seed in 0..50 {
+        assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+    }
+}

@@ -1,0 +1,376 @@
+//! What a client is owed: a naive model that sees what the server reads from a client and judges what it writes to it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::responder::{Guests, PANICKED, REFUSED, SORTS};
+use super::rules::Rules;
+
+/// A line, taken apart. What is not made of a verb and a token is just sent back.
+pub(super) struct Words<'a> {
+    pub(super) verb: &'a [u8],
+    pub(super) token: &'a str,
+    pub(super) number: Option<u32>,
+}
+
+impl<'a> Words<'a> {
+    pub(super) fn of(line: &'a [u8]) -> Self {
+        let mut words = line.splitn(3, |&byte| byte == b' ');
+        let verb = words.next().unwrap_or_default();
+        let token = words.next().and_then(|token| std::str::from_utf8(token).ok()).unwrap_or_default();
+        let number = token.split_once('.').and_then(|(number, _)| number.parse().ok());
+        Self { verb, token, number }
+    }
+
+    /// How long it takes to answer.
+    pub(super) fn cost(&self) -> Duration {
+        match self.verb {
+            b"slow" => Duration::from_millis(3),
+            b"hang" => Duration::from_secs(100),
+            _ => Duration::from_micros(self.token.len() as u64),
+        }
+    }
+
+    /// The reply, and whether it is the last.
+    fn reply(&self, line: &[u8], ending: &str) -> (Vec<u8>, bool) {
+        let token = self.token;
+        let reply = match (self.verb, self.number) {
+            (b"silent", Some(_)) => String::new(),
+            (b"three", Some(_)) => format!("1 {token}{ending}2 {token}{ending}3 {token}{ending}"),
+            (b"big", Some(_)) => format!("{}{ending}", token.repeat(100)),
+            (b"raw", Some(_)) => format!("{token}\n\n\r\nend\n"),
+            (b"panic" | b"stumble" | b"fail" | b"break", Some(_)) => format!("error: internal error{ending}"),
+            (b"refuse", Some(_)) => format!("error: no {token}{ending}"),
+            (b"quit", Some(_)) => return (format!("bye {token}{ending}").into_bytes(), true),
+            _ => return ([line, ending.as_bytes()].concat(), false),
+        };
+        (reply.into_bytes(), false)
+    }
+}
+
+/// The number of the client that comes from here.
+pub(super) fn number_of(address: SocketAddr) -> u32 {
+    u32::from(address.port()) - 1000
+}
+
+/// The books of one client.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    number: u32,
+    rules: Rules,
+    guests: Arc<Mutex<Guests>>,
+    /// The start of a line, and when it came.
+    unfinished: Vec<u8>,
+    unfinished_since: Instant,
+    /// Lines that the server has read and not answered.
+    lines: VecDeque<Asked>,
+    /// How the latest line ended.
+    ending: &'static str,
+    /// What is to be said first, if that is known.
+    banner: Vec<u8>,
+    is_greeted: bool,
+    is_read: bool,
+    /// What the server has written that does not make a reply yet.
+    written: Vec<u8>,
+    latest_push: u32,
+    /// When the server has last read something, and written something that was not pushed.
+    pub(super) latest_read: Instant,
+    pub(super) latest_reply: Instant,
+    pub(super) latest_write: Instant,
+    pub(super) end: End,
+    pub(super) lines_read: u64,
+    lines_answered: u64,
+    pub(super) busy: u64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    reply: Vec<u8>,
+    is_last: bool,
+    ending: &'static str,
+    read: Instant,
+}
+
+/// Why nothing more may be said to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    NotYet,
+    /// The responder closed the connection.
+    Closed,
+    Idle,
+    LineUnfinished,
+    TimedOut,
+    Overloaded,
+    NoRoom,
+    Busy,
+}
+
+impl Oracle {
+    pub(super) fn new(number: u32, rules: Rules, guests: &Arc<Mutex<Guests>>, now: Instant) -> Self {
+        let banner = match number % SORTS {
+            REFUSED => format!("error: not you {number}\n"),
+            PANICKED => "error: internal error\n".to_owned(),
+            sort if sort % 4 == 0 => format!("hello {number}\n"),
+            _ => String::new(),
+        };
+        Self {
+            number,
+            rules,
+            guests: Arc::clone(guests),
+            unfinished: Vec::new(),
+            unfinished_since: now,
+            lines: VecDeque::new(),
+            ending: "\n",
+            is_greeted: banner.is_empty(),
+            is_read: false,
+            banner: banner.into_bytes(),
+            written: Vec::new(),
+            latest_push: 0,
+            latest_read: now,
+            latest_reply: now,
+            latest_write: now,
+            end: End::NotYet,
+            lines_read: 0,
+            lines_answered: 0,
+            busy: 0,
+        }
+    }
+
+    /// The server has read this.
+    pub(super) fn read(&mut self, bytes: &[u8], now: Instant) {
+        // With the first lines, the server need not wait until it has greeted.
+        let may_be_read = self.is_settled() || self.written.is_empty() && !self.is_read;
+        assert!(may_be_read, "client {} is read while it is owed {:?}", self.number, self.owed());
+        self.is_read = true;
+        assert_eq!(self.end, End::NotYet, "client {} is read after its end", self.number);
+        self.lines_answered += self.lines.len() as u64;
+        self.lines.clear();
+        self.latest_read = now;
+        for &byte in bytes {
+            if self.unfinished.is_empty() {
+                self.unfinished_since = now;
+            }
+            self.unfinished.push(byte);
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.unfinished);
+                self.ask(&line[..line.len() - 1], now);
+            }
+        }
+    }
+
+    fn ask(&mut self, line: &[u8], read: Instant) {
+        self.lines_read += 1;
+        let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
+        self.ending = ending;
+        let max = self.rules.line_bytes_max;
+        let (reply, is_last) = match text.len() > max {
+            true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), false),
+            false => Words::of(text).reply(text, ending),
+        };
+        self.lines.push_back(Asked { reply, is_last, ending, read });
+    }
+
+    /// The server writes this, which must be what the client is owed.
+    pub(super) fn wrote(&mut self, bytes: &[u8], now: Instant) {
+        self.latest_write = now;
+        self.written.extend_from_slice(bytes);
+        while !self.written.is_empty() {
+            let written = self.written.len();
+            let is_part_of_reply = self.match_one(now);
+            if self.written.len() == written {
+                assert!(
+                    is_part_of_reply,
+                    "client {} reads \"{}\" and is owed {:?}, its end being {:?}",
+                    self.number,
+                    self.written.escape_ascii(),
+                    self.owed(),
+                    self.end
+                );
+                return;
+            }
+        }
+    }
+
+    /// Takes one reply or one line off what was written, if it is there. Otherwise tells whether it may be the start of one.
+    fn match_one(&mut self, now: Instant) -> bool {
+        if self.end != End::NotYet {
+            return false;
+        }
+        if !self.is_greeted && self.takes(&self.banner.clone()) {
+            self.latest_reply = now;
+            self.is_greeted = true;
+            if let REFUSED | PANICKED = self.number % SORTS {
+                self.end = End::Closed;
+            }
+            return true;
+        }
+        if self.match_reply(now) || self.match_push() || self.match_end(now) {
+            return true;
+        }
+        let may_become = |text: &[u8]| text.starts_with(&self.written);
+        let reply = self.lines.iter().find(|asked| !asked.reply.is_empty()).map(|asked| asked.reply.as_slice());
+        may_become(if self.is_greeted { reply.unwrap_or_default() } else { &self.banner })
+            || may_become(b"error: busy\n")
+            || may_become(b"error: busy\r\n")
+            || self.ends().iter().any(|(text, _)| may_become(text.as_bytes()))
+            || (self.written.len() < 24 && !self.written.contains(&b'\n') && {
+                let push = format!("push {}.", self.number);
+                self.written.starts_with(push.as_bytes()) || push.as_bytes().starts_with(&self.written)
+            })
+    }
+
+    /// Takes this off what was written, if it is all there.
+    fn takes(&mut self, text: &[u8]) -> bool {
+        let is_there = self.written.starts_with(text);
+        if is_there {
+            self.written.drain(..text.len());
+        }
+        is_there
+    }
+
+    fn match_reply(&mut self, now: Instant) -> bool {
+        if !self.is_greeted {
+            return false;
+        }
+        // Where the reply is to say nothing, there is nothing to see.
+        let Some(next) = self.lines.iter().position(|asked| !asked.reply.is_empty()) else { return false };
+        let asked = &self.lines[next];
+        let (reply, is_last, read, ending) = (asked.reply.clone(), asked.is_last, asked.read, asked.ending);
+        let is_answered = self.takes(&reply);
+        // Before the responder knows a client, it is refused as a whole.
+        let is_busy = !is_answered
+            && self.rules.may_be_busy()
+            && self.is_known()
+            && self.takes(format!("error: busy{ending}").as_bytes());
+        if is_busy {
+            // Where all workers are stuck and there can be no more, nobody is told to wait.
+            let may_wait = self.rules.reply.is_none();
+            let queue = self.rules.queue.unwrap_or_default();
+            let has_waited = now.saturating_duration_since(read) >= queue;
+            assert!(has_waited || !may_wait, "client {} did not wait in the queue for long enough", self.number);
+            self.busy += 1;
+        }
+        if is_answered || is_busy {
+            self.lines.drain(..=next);
+            self.lines_answered += next as u64 + 1;
+            self.latest_reply = now;
+        }
+        if is_answered && is_last {
+            self.end = End::Closed;
+        }
+        is_answered || is_busy
+    }
+
+    /// Pushed lines name whom they are for, and are numbered.
+    fn match_push(&mut self) -> bool {
+        let Some(end) = self.written.iter().position(|&byte| byte == b'\n') else { return false };
+        let line = String::from_utf8_lossy(&self.written[..=end]).into_owned();
+        let Some(number) = line
+            .strip_suffix(self.ending)
+            .and_then(|line| line.strip_prefix("push "))
+            .and_then(|line| line.strip_prefix(&self.number.to_string()))
+            .and_then(|line| line.strip_prefix('.'))
+        else {
+            return false;
+        };
+        let number: u32 = number.parse().expect("a push has a number");
+        assert!(number > self.latest_push, "what is pushed comes once, and in its order");
+        self.latest_push = number;
+        self.written.drain(..=end);
+        true
+    }
+
+    fn match_end(&mut self, now: Instant) -> bool {
+        let ends = self.ends();
+        let Some((_, end)) = ends.into_iter().find(|(text, _)| self.takes(text.as_bytes())) else { return false };
+        let number = self.number;
+        let since = |earlier: Instant| now.saturating_duration_since(earlier);
+        match end {
+            End::Idle => {
+                assert!(self.is_settled() && self.unfinished.is_empty(), "client {number} has work in flight");
+                let latest = self.latest_read.max(self.latest_reply);
+                assert!(since(latest) >= self.rules.deadlines.idle.expect("it is set"), "client {number} was not idle");
+            }
+            End::LineUnfinished => {
+                assert!(self.is_settled() && !self.unfinished.is_empty(), "client {number} has begun no line");
+                let line = self.rules.deadlines.line.expect("it is set");
+                assert!(since(self.unfinished_since) >= line, "client {number} had time left for its line");
+            }
+            End::TimedOut => {
+                assert!(!self.lines.is_empty() || !self.is_greeted, "client {number} waits for nothing");
+                let reply = self.rules.reply.expect("it is set");
+                assert!(since(self.latest_read) >= reply, "client {number} did not wait for so long");
+            }
+            End::NotYet | End::Closed | End::Overloaded | End::NoRoom | End::Busy => {}
+        }
+        self.end = end;
+        true
+    }
+
+    /// What may be said at the end.
+    fn ends(&self) -> Vec<(String, End)> {
+        let Rules { deadlines, may_be_overloaded, .. } = self.rules;
+        let mut ends = Vec::new();
+        let mut add = |text: String, end| ends.push((format!("error: {text}{}", self.ending), end));
+        if let Some(idle) = deadlines.idle {
+            add(format!("idle for {idle:?}"), End::Idle);
+        }
+        if let Some(line) = deadlines.line {
+            add(format!("line not finished within {line:?}"), End::LineUnfinished);
+        }
+        if self.rules.reply.is_some() {
+            add("timed out".to_owned(), End::TimedOut);
+        }
+        if may_be_overloaded {
+            add("overloaded".to_owned(), End::Overloaded);
+        }
+        if self.rules.has_full_house && self.lines_read == 0 {
+            add("too many connections".to_owned(), End::NoRoom);
+            add("too many connections from your address".to_owned(), End::NoRoom);
+        }
+        if self.rules.may_be_busy() && !self.is_known() {
+            add("busy".to_owned(), End::Busy);
+        }
+        ends
+    }
+
+    /// Whether a line was answered with nothing cannot be seen.
+    pub(super) fn lines_answered_at_most(&self) -> u64 {
+        self.lines_answered + self.lines.iter().filter(|asked| asked.reply.is_empty()).count() as u64
+    }
+
+    /// Whether so much was pushed that the client may be cut off for not reading it.
+    pub(super) fn may_be_overwhelmed(&self) -> bool {
+        self.guests.lock().unwrap().guest(self.number).pushed_bytes > self.rules.unsent_bytes_max
+    }
+
+    fn is_known(&self) -> bool {
+        self.guests.lock().unwrap().guest(self.number).id.is_some()
+    }
+
+    /// Whether everything that the server has read was answered, as far as there is anything to be seen.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_greeted && self.written.is_empty() && self.lines.iter().all(|asked| asked.reply.is_empty())
+            || self.end != End::NotYet
+    }
+
+    pub(super) fn unfinished_since(&self) -> Option<Instant> {
+        (!self.unfinished.is_empty()).then_some(self.unfinished_since)
+    }
+
+    pub(super) fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// What is owed, for a person to read.
+    fn owed(&self) -> Vec<String> {
+        let banner = (!self.is_greeted).then(|| self.banner.escape_ascii().to_string());
+        banner
+            .into_iter()
+            .chain(self.lines.iter().map(|asked| asked.reply.escape_ascii().to_string()))
+            .take(3)
+            .collect()
+    }
+}

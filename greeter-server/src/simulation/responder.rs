@@ -1,0 +1,141 @@
+//! A responder that does everything a responder can do, as each line asks.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use greeter_core::{ClientId, CloseReason, Failure, Line, Peer, Refusal, Reply, Responder};
+
+use super::clock::Clock;
+use super::oracle;
+use crate::push::Push;
+
+/// Whoever connects from a port of this remainder is refused by the responder.
+pub(super) const REFUSED: u32 = 7;
+/// Whoever connects from a port of this remainder makes the responder panic.
+pub(super) const PANICKED: u32 = 11;
+/// How many remainders there are.
+pub(super) const SORTS: u32 = 16;
+
+/// Answers lines such as `three 7.12`: what to do, and who asks it for the how-manieth time.
+pub(super) struct Puppet {
+    /// Answering takes this clock's time.
+    pub(super) clock: Clock,
+    pub(super) push: Push,
+    pub(super) guests: Arc<Mutex<Guests>>,
+}
+
+/// What the responder was told of whom, by the clients' numbers.
+#[derive(Debug, Default)]
+pub(super) struct Guests(Vec<Guest>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Guest {
+    pub(super) id: Option<ClientId>,
+    pub(super) farewell: Option<CloseReason>,
+    /// When it was answered last.
+    pub(super) answered: Option<Instant>,
+    pushes: u32,
+    /// How much was pushed to it, its endings counted as one byte.
+    pub(super) pushed_bytes: usize,
+}
+
+impl Guests {
+    pub(super) fn guest(&mut self, number: u32) -> &mut Guest {
+        let index = number as usize;
+        if self.0.len() <= index {
+            self.0.resize(index + 1, Guest::default());
+        }
+        &mut self.0[index]
+    }
+
+    pub(super) fn all(&self) -> &[Guest] {
+        &self.0
+    }
+
+    /// The text to push to a client: its number, and for the how-manieth time.
+    pub(super) fn next_push(&mut self, number: u32) -> String {
+        let guest = self.guest(number);
+        guest.pushes += 1;
+        let push = format!("push {number}.{}", guest.pushes);
+        guest.pushed_bytes += push.len() + 1;
+        push
+    }
+}
+
+impl Responder for Puppet {
+    /// The client's number.
+    type Session = u32;
+
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<u32, Failure> {
+        let number = oracle::number_of(peer.address);
+        self.spend(Duration::from_micros(u64::from(number % 50)));
+        match number % SORTS {
+            REFUSED => return Err(Refusal::because(format!("not you {number}")).into()),
+            PANICKED => panic_quietly(),
+            sort if sort % 4 == 0 => reply.line(format_args!("hello {number}")),
+            _ => {}
+        }
+        let mut guests = self.guests.lock().unwrap();
+        let guest = guests.guest(number);
+        assert!(guest.id.replace(peer.id).is_none(), "a client connects once");
+        guest.answered = Some(self.clock.now());
+        Ok(number)
+    }
+
+    fn respond(&self, session: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        let text = line.as_bytes();
+        let words = oracle::Words::of(text);
+        self.spend(words.cost());
+        self.guests.lock().unwrap().guest(*session).answered = Some(self.clock.now());
+        let Some(number) = words.number else {
+            reply.line(text);
+            return Ok(());
+        };
+        assert_eq!(number, *session, "a client has a session of its own");
+        match words.verb {
+            b"silent" => {}
+            b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", words.token))),
+            b"big" => reply.line(words.token.repeat(100)),
+            b"raw" => reply.raw(format!("{}\n\n\r\nend\n", words.token)),
+            b"panic" => panic_quietly(),
+            b"stumble" => {
+                reply.line("half a reply");
+                panic_quietly();
+            }
+            b"fail" => return Err("as the client wishes".into()),
+            b"refuse" => return Err(Refusal::because(format!("no {}", words.token)).into()),
+            b"break" => reply.line("two\nlines"),
+            b"quit" => {
+                reply.line(format_args!("bye {}", words.token));
+                reply.close();
+            }
+            b"shout" => {
+                let (id, push) = {
+                    let mut guests = self.guests.lock().unwrap();
+                    (guests.guest(number).id, guests.next_push(number))
+                };
+                self.push.line(id.expect("the client is connected"), push)?;
+                reply.line(text);
+            }
+            _ => reply.line(text),
+        }
+        Ok(())
+    }
+
+    fn disconnect(&self, session: u32, reason: CloseReason) {
+        let mut guests = self.guests.lock().unwrap();
+        let farewell = guests.guest(session).farewell.replace(reason);
+        assert!(farewell.is_none(), "client {session} leaves once");
+    }
+}
+
+impl Puppet {
+    fn spend(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+/// Unwinds as a panic does, without the message that would be printed for each.
+fn panic_quietly() {
+    std::panic::resume_unwind(Box::new("as the client wishes"));
+}

@@ -1,0 +1,99 @@
+//! What holds in one world.
+
+use std::time::Duration;
+
+use greeter_core::Deadlines;
+
+use super::random::Random;
+use crate::admission::{Room, WhenFull};
+use crate::pool::PoolLimits;
+
+/// The server's settings, and what the world may do to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) line_bytes_max: usize,
+    pub(super) read_bytes: usize,
+    pub(super) unsent_bytes_max: usize,
+    pub(super) buffer_bytes_max: usize,
+    pub(super) may_be_overloaded: bool,
+    pub(super) deadlines: Deadlines,
+    pub(super) queue: Option<Duration>,
+    pub(super) reply: Option<Duration>,
+    /// Zero is none: the connection threads answer.
+    pub(super) workers: usize,
+    pub(super) threads: usize,
+    pub(super) clients: usize,
+    pub(super) connections_max: usize,
+    pub(super) per_address_max: Option<usize>,
+    pub(super) has_full_house: bool,
+    pub(super) waits_when_full: bool,
+    /// Whether sockets break, and calls are interrupted.
+    pub(super) has_faults: bool,
+    /// Whether the host program pushes lines and cuts clients off.
+    pub(super) has_meddling_host: bool,
+    /// How long the server has for its stop.
+    pub(super) drain: Duration,
+}
+
+impl Rules {
+    pub(super) fn random(random: &mut Random) -> Self {
+        let seconds = |random: &mut Random, range| {
+            (!random.one_in(3)).then(|| Duration::from_millis(random.within(range) as u64))
+        };
+        let clients = if random.one_in(50) { random.within(20..60) } else { random.within(1..9) };
+        let connections_max = if random.one_in(4) { random.within(1..4) } else { 1000 };
+        let per_address_max = random.one_in(6).then(|| random.within(1..4));
+        let may_be_overloaded = random.one_in(6);
+        let workers = random.below(4);
+        Self {
+            line_bytes_max: random.pick(&[12, 16, 40, 100]),
+            read_bytes: random.pick(&[1, 7, 16, 64, 300, 5000]),
+            unsent_bytes_max: random.pick(&[1, 50, 300, 4000, 20_000]),
+            buffer_bytes_max: if may_be_overloaded { 8192 } else { usize::MAX },
+            may_be_overloaded,
+            deadlines: Deadlines {
+                idle: seconds(random, 1500..60_000),
+                line: seconds(random, 1500..20_000),
+                write: seconds(random, 1500..40_000),
+                linger: Duration::from_millis(random.pick(&[1500, 2000])),
+            },
+            queue: seconds(random, 20..6_000),
+            reply: seconds(random, 100..30_000).filter(|_| workers > 0),
+            workers,
+            threads: if random.one_in(3) { 2 } else { 1 },
+            clients,
+            connections_max,
+            per_address_max,
+            has_full_house: connections_max < 2 * clients || per_address_max.is_some(),
+            waits_when_full: random.one_in(2),
+            has_faults: random.one_in(3),
+            has_meddling_host: random.one_in(3),
+            drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
+        }
+    }
+
+    /// Whether a line may be refused since nobody is free to answer it.
+    pub(super) const fn may_be_busy(&self) -> bool {
+        self.workers > 0 && (self.queue.is_some() || self.reply.is_some())
+    }
+
+    pub(super) const fn room(&self) -> Room {
+        let when_full = if self.waits_when_full { WhenFull::Wait } else { WhenFull::Refuse };
+        Room { connections_max: self.connections_max, per_address_max: self.per_address_max, when_full }
+    }
+
+    pub(super) const fn pool_limits(&self) -> PoolLimits {
+        PoolLimits {
+            workers: self.workers,
+            unsent_bytes_max: self.unsent_bytes_max,
+            queue_timeout: self.queue,
+            reply_timeout: self.reply,
+        }
+    }
+
+    /// How much later than its time something may happen, since threads have other things to do: where there is no pool, they
+    /// answer everybody's lines.
+    pub(super) fn slack(&self) -> Duration {
+        Duration::from_millis(300 + 10 * self.clients as u64)
+    }
+}

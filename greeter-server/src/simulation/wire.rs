@@ -1,0 +1,396 @@
+//! A connection between a client and the server, as two kernels have it between them.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::clock::Clock;
+use super::oracle::{End, Oracle};
+use super::random::Random;
+use super::responder::Guest;
+use super::rules::Rules;
+use crate::system::{Readiness, Socket, System};
+
+/// Both ends of a connection. What is sent is at the other end at once; what matters is when somebody looks.
+#[derive(Debug)]
+pub(super) struct Wire {
+    clock: Clock,
+    random: Random,
+    rules: Rules,
+    pub(super) number: u32,
+    pub(super) oracle: Oracle,
+
+    /// On its way to the server, which the client may fill up to a bound.
+    inbound: VecDeque<u8>,
+    inbound_max: usize,
+    /// When the client has stopped sending; and whether the server has read so.
+    client_finished: Option<Instant>,
+    server_knows: bool,
+    /// On its way to the client.
+    outbound: VecDeque<u8>,
+    outbound_max: usize,
+    /// Since when the server's writes are refused, and it waits to be told that there is room.
+    server_waits: Option<Instant>,
+    /// When the server was last told that there is room.
+    room_made: Instant,
+    /// Both directions are gone: the client has reset the connection, or something between the two has.
+    is_broken: bool,
+    pub(super) server_end: ServerEnd,
+
+    /// Which thread has it under which number, once it is watched; and the news that this thread was not told.
+    pub(super) watched: Option<(usize, u32)>,
+    news: Readiness,
+    /// A worker has the client's job.
+    pub(super) is_being_answered: bool,
+    /// The host program has cut the client off.
+    pub(super) is_killed: bool,
+    /// What arrived up to the order to stop, and how much was read in all.
+    owed_at_stop: Option<usize>,
+    bytes_read: usize,
+    bytes_read_before: usize,
+    rounds_without_turn: usize,
+    /// When a stop runs out of time.
+    pub(super) cut_off: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServerEnd {
+    Open,
+    /// The server has sent the end of its stream.
+    Finished(Instant),
+    Closed,
+}
+
+/// The server's end.
+#[derive(Debug)]
+pub(super) struct VirtualSocket(pub(super) Arc<Mutex<Wire>>);
+
+/// Where one connection thread has its sockets.
+#[derive(Debug)]
+pub(super) struct VirtualSystem {
+    pub(super) clock: Clock,
+    pub(super) thread: usize,
+}
+
+/// What a client finds when it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Something,
+    NothingYet,
+    TheEnd,
+    AReset,
+}
+
+/// What the client does.
+impl Wire {
+    pub(super) fn new(number: u32, rules: Rules, oracle: Oracle, clock: &Clock, mut random: Random) -> Self {
+        let outbound_max = random.pick(&[1, 30, 500, 5000, 100_000]);
+        Self {
+            clock: clock.clone(),
+            number,
+            oracle,
+            inbound: VecDeque::new(),
+            inbound_max: random.pick(&[20, 500, 10_000]),
+            client_finished: None,
+            server_knows: false,
+            outbound: VecDeque::new(),
+            outbound_max,
+            server_waits: None,
+            room_made: clock.now(),
+            is_broken: false,
+            server_end: ServerEnd::Open,
+            watched: None,
+            news: Readiness::default(),
+            is_being_answered: false,
+            is_killed: false,
+            owed_at_stop: None,
+            bytes_read: 0,
+            bytes_read_before: 0,
+            rounds_without_turn: 0,
+            cut_off: None,
+            random,
+            rules,
+        }
+    }
+
+    /// Sends as much as there is room for, and tells how much that was.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
+        if self.is_broken || self.server_end == ServerEnd::Closed {
+            // Nobody is there; what was on its way to the client is lost with the reset that comes back.
+            self.outbound.clear();
+            self.is_broken = true;
+            return bytes.len();
+        }
+        let sent = bytes.len().min(self.inbound_max - self.inbound.len());
+        self.inbound.extend(&bytes[..sent]);
+        self.news.readable |= sent > 0;
+        sent
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.client_finished.get_or_insert(self.clock.now());
+        self.news.readable = true;
+        self.news.is_to_be_emptied = true;
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.is_broken = true;
+        self.inbound.clear();
+        self.outbound.clear();
+        self.news = Readiness { readable: true, writable: true, is_to_be_emptied: true, is_broken: true };
+    }
+
+    pub(super) fn receive(&mut self, bytes: usize) -> Found {
+        if self.is_broken {
+            return Found::AReset;
+        }
+        let taken = bytes.min(self.outbound.len());
+        self.outbound.drain(..taken);
+        if self.server_waits.is_some() && self.outbound.len() <= self.outbound_max * 2 / 3 {
+            self.server_waits = None;
+            self.room_made = self.clock.now();
+            self.news.writable = true;
+        }
+        match self.server_end {
+            _ if taken > 0 => Found::Something,
+            ServerEnd::Open => Found::NothingYet,
+            ServerEnd::Finished(_) | ServerEnd::Closed => Found::TheEnd,
+        }
+    }
+}
+
+/// What the world asks.
+impl Wire {
+    pub(super) fn has_news_for(&self, thread: usize) -> bool {
+        self.news != Readiness::default() && self.watched.is_some_and(|(number, _)| number == thread)
+    }
+
+    pub(super) fn take_news(&mut self) -> (usize, Readiness) {
+        let (_, slot) = self.watched.expect("there is news only of sockets that are watched");
+        (slot as usize, std::mem::take(&mut self.news))
+    }
+
+    /// Says something that is not news.
+    pub(super) fn wake_for_nothing(&mut self) {
+        self.news.readable = true;
+        self.news.writable |= self.server_waits.is_none();
+    }
+
+    /// Nothing waits for longer than it may.
+    pub(super) fn check_waits(&self, guest: Guest) {
+        let now = self.clock.now();
+        let Rules { deadlines, .. } = self.rules;
+        let is_late = |since: Instant, wait| now.saturating_duration_since(since) > wait + self.rules.slack();
+        let Oracle { latest_read, latest_write, .. } = self.oracle;
+        let latest_write = latest_write.max(self.room_made);
+        let latest = latest_read.max(latest_write).max(guest.answered.unwrap_or(latest_read));
+        let number = self.number;
+        match self.server_end {
+            ServerEnd::Closed => return,
+            ServerEnd::Finished(since) => {
+                return assert!(!is_late(since, deadlines.linger), "client {number} lingers for ever");
+            }
+            // As long as the responder has not heard of a client, there is something to be done for it.
+            ServerEnd::Open if self.is_being_answered || self.is_broken || guest.id.is_none() => return,
+            ServerEnd::Open => {}
+        }
+        if let Some(since) = self.server_waits {
+            let is_over = deadlines.write.is_some_and(|write| is_late(since.max(latest), write));
+            assert!(!is_over, "client {number} reads nothing, for ever");
+        } else if self.oracle.end == End::NotYet && self.oracle.is_settled() && !self.oracle.has_lines() {
+            if let Some(since) = self.client_finished {
+                let is_unnoticed = self.news == Readiness::default() && is_late(since.max(latest), Duration::ZERO);
+                assert!(!is_unnoticed, "that client {number} has finished is not noticed");
+            }
+            let (wait, since) = match self.oracle.unfinished_since() {
+                // Since it began, or since the replies to those before it were sent.
+                Some(since) => (deadlines.line, since.max(latest_write).max(guest.answered.unwrap_or(since))),
+                None => (deadlines.idle, latest),
+            };
+            let waited = now.saturating_duration_since(since);
+            assert!(!wait.is_some_and(|wait| is_late(since, wait)), "client {number} does nothing, for {waited:?}");
+        }
+    }
+
+    /// The connection thread has done a round. Whoever has sent something and is owed nothing has a turn before long.
+    pub(super) fn note_round(&mut self, guest: Guest) {
+        let is_served = self.server_end == ServerEnd::Open && !self.is_broken && guest.id.is_some();
+        let is_told = !self.inbound.is_empty() && !self.news.readable && self.oracle.end == End::NotYet;
+        let is_owed = self.is_being_answered || !self.oracle.is_settled() || self.oracle.has_lines();
+        let has_other_worries = is_owed || self.server_waits.is_some() || self.owed_at_stop.is_some();
+        let has_progressed = std::mem::replace(&mut self.bytes_read_before, self.bytes_read) != self.bytes_read;
+        if !is_served || !is_told || has_other_worries || has_progressed {
+            self.rounds_without_turn = 0;
+            return;
+        }
+        self.rounds_without_turn += 1;
+        assert!(self.rounds_without_turn <= 2 * self.rules.clients + 8, "client {} has no turn", self.number);
+    }
+
+    /// The server closes its end: is it time for that?
+    fn check_close(&self) {
+        let now = self.clock.now();
+        let Rules { deadlines, .. } = self.rules;
+        let has_lingered = matches!(self.server_end, ServerEnd::Finished(since)
+            if now.saturating_duration_since(since) >= deadlines.linger);
+        let is_done = self.oracle.is_settled() && !self.is_being_answered;
+        let client_is_done = is_done && self.server_knows && self.inbound.is_empty();
+        let reads_nothing =
+            self.server_waits.is_some() && deadlines.write.is_some_and(|write| now >= self.oracle.latest_write + write);
+        let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
+        let is_excused =
+            self.is_broken || self.is_killed || is_over_a_limit || self.cut_off.is_some_and(|cut_off| cut_off <= now);
+        assert!(
+            has_lingered || client_is_done || reads_nothing || is_excused,
+            "client {} is closed without a reason at its {:?}, settled: {}, answered: {}, knows: {}, unread: {}",
+            self.number,
+            self.server_end,
+            self.oracle.is_settled(),
+            self.is_being_answered,
+            self.server_knows,
+            self.inbound.len(),
+        );
+    }
+
+    /// The server sends the end of its stream: is it time for that?
+    fn check_finish(&self) {
+        assert!(self.oracle.is_settled() && !self.is_being_answered, "client {} is owed something", self.number);
+        let was_all_read = self.owed_at_stop.is_some_and(|owed| self.bytes_read >= owed);
+        assert!(
+            self.server_knows || self.oracle.end != End::NotYet || was_all_read,
+            "client {} is sent the end without a reason",
+            self.number
+        );
+    }
+}
+
+impl VirtualSocket {
+    pub(super) fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Read for VirtualSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wire = &mut *self.wire();
+        if wire.rules.has_faults && wire.random.one_in(20) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if wire.rules.has_faults && wire.random.one_in(200) {
+            wire.reset();
+        }
+        if wire.is_broken {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if wire.inbound.is_empty() {
+            wire.server_knows |= wire.client_finished.is_some();
+            return if wire.client_finished.is_some() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        // Where there is room in the buffer, a read empties the socket, as TCP does.
+        let bytes = buffer.len().min(wire.inbound.len());
+        for (to, from) in buffer.iter_mut().zip(wire.inbound.drain(..bytes)) {
+            *to = from;
+        }
+        if wire.server_end == ServerEnd::Open {
+            assert!(!wire.is_being_answered, "client {} is read while it is answered", wire.number);
+            wire.bytes_read += bytes;
+            wire.oracle.read(&buffer[..bytes], wire.clock.now());
+        }
+        Ok(bytes)
+    }
+}
+
+impl Write for VirtualSocket {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let wire = &mut *self.wire();
+        assert_eq!(wire.server_end, ServerEnd::Open, "nothing is said after the end");
+        assert!(!wire.is_being_answered, "client {} is written to while it is answered", wire.number);
+        if wire.rules.has_faults && wire.random.one_in(20) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if wire.rules.has_faults && wire.random.one_in(100) {
+            wire.reset();
+        }
+        if wire.is_broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let room = wire.outbound_max - wire.outbound.len();
+        if room == 0 {
+            wire.server_waits.get_or_insert(wire.clock.now());
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if wire.random.one_in(10) {
+            // No memory for now, and some a moment later.
+            wire.news.writable = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let most = buffer.len().min(room);
+        let bytes = if wire.random.one_in(4) { wire.random.within(1..most + 1) } else { most };
+        wire.outbound.extend(&buffer[..bytes]);
+        wire.oracle.wrote(&buffer[..bytes], wire.clock.now());
+        Ok(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for VirtualSocket {
+    fn finish_sending(&self) -> io::Result<()> {
+        let wire = &mut *self.wire();
+        if wire.is_broken || wire.rules.has_faults && wire.random.one_in(50) {
+            wire.is_broken = true;
+            return Err(ErrorKind::NotConnected.into());
+        }
+        assert_eq!(wire.server_end, ServerEnd::Open, "a stream has one end");
+        wire.check_finish();
+        wire.server_end = ServerEnd::Finished(wire.clock.now());
+        Ok(())
+    }
+
+    fn bytes_arrived(&self) -> io::Result<usize> {
+        let wire = &mut *self.wire();
+        wire.owed_at_stop = Some(wire.bytes_read + wire.inbound.len());
+        Ok(wire.inbound.len())
+    }
+}
+
+impl System for VirtualSystem {
+    type Socket = VirtualSocket;
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn watch(&self, socket: &mut VirtualSocket, slot: u32) -> io::Result<()> {
+        let wire = &mut *socket.wire();
+        if wire.rules.has_faults && wire.random.one_in(50) {
+            wire.is_broken = true;
+            return Err(ErrorKind::OutOfMemory.into());
+        }
+        wire.watched = Some((self.thread, slot));
+        wire.news.writable = true;
+        Ok(())
+    }
+
+    fn forget(&self, socket: &mut VirtualSocket) {
+        let wire = &mut *socket.wire();
+        wire.watched = None;
+        wire.check_close();
+    }
+}
+
+impl Drop for VirtualSocket {
+    fn drop(&mut self) {
+        // Where a check has failed, the lock is poisoned, and nobody looks at this wire any more.
+        let Ok(mut wire) = self.0.lock() else { return };
+        wire.server_end = ServerEnd::Closed;
+        wire.watched = None;
+        if !wire.inbound.is_empty() {
+            wire.outbound.clear();
+            wire.is_broken = true;
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A server and its clients in one thread, where chance decides who does something next.
+
+mod checks;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use greeter_core::Terms;
+
+use super::clock::Clock;
+use super::oracle::Oracle;
+use super::random::Random;
+use super::responder::{Guests, Puppet};
+use super::rules::Rules;
+use super::staff::Staff;
+use super::talker::Talker;
+use super::wire::{VirtualSocket, VirtualSystem, Wire};
+use crate::acceptor::Order;
+use crate::admission::Door;
+use crate::buffers::Buffers;
+use crate::connection_thread::{ConnectionThread, House, Mail};
+use crate::mailbox::{Inbox, Mailbox, mailbox_of};
+use crate::pool::{Placement, Pool};
+use crate::push::Push;
+use crate::stats::Counters;
+use crate::switchboard::Switchboard;
+
+type Letter = Mail<u32, VirtualSocket>;
+
+pub(super) struct World {
+    seed: u64,
+    random: Random,
+    rules: Rules,
+    clock: Clock,
+    is_told: bool,
+
+    threads: Vec<Thread>,
+    mailboxes: Vec<Mailbox<Letter>>,
+    switchboard: Arc<dyn Switchboard>,
+    staff: Option<Staff>,
+    counters: Vec<Arc<Counters>>,
+    buffers: Arc<Buffers>,
+    push: Push,
+    guests: Arc<Mutex<Guests>>,
+
+    door: Arc<Door>,
+    orders: Inbox<Order>,
+    /// Who has connected and was not accepted yet.
+    backlog: Vec<usize>,
+    /// The door is shut, and the acceptor waits to be told that it may look again.
+    acceptor_waits: bool,
+    wires: Vec<Arc<Mutex<Wire>>>,
+    talkers: Vec<Talker>,
+    next_client: Instant,
+    /// When the server must have stopped, once it was told to.
+    stop: Option<Instant>,
+}
+
+/// A connection thread, and when it has something to do.
+struct Thread {
+    /// None once it has ended.
+    life: Option<ConnectionThread<Puppet, VirtualSystem>>,
+    bell: Arc<AtomicBool>,
+    /// It sleeps until then at most. `None` is for as long as nobody wakes it.
+    sleeps_until: Option<Instant>,
+}
+
+/// Who does something next.
+#[derive(Clone, Copy, Debug)]
+enum Actor {
+    Thread(usize),
+    Worker(usize),
+    Watch,
+    Acceptor,
+    Talker(usize),
+    NewClient,
+}
+
+/// How many things may happen before the server is told to stop, and after that.
+const STEPS_MAX: usize = 3000;
+
+impl World {
+    pub(super) fn new(seed: u64, is_told: bool) -> Self {
+        let mut random = Random::new(seed);
+        let rules = Rules::random(&mut random);
+        let clock = Clock::new();
+        let (push, guests) = (Push::new(), Arc::default());
+        let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads).map(|_| mailbox()).unzip();
+        let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
+        push.connect(&switchboard);
+        let (acceptor, orders) = mailbox_of(|| Ok(()));
+        let buffers = Arc::new(Buffers::new(rules.buffer_bytes_max));
+
+        // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
+        let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
+        let puppet = Puppet { clock: answering.clone(), push: push.clone(), guests: Arc::clone(&guests) };
+        let responder = Arc::new(puppet);
+        let terms = Arc::new(Terms::new(rules.line_bytes_max as u32, rules.deadlines, &*responder));
+        let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
+        let staff = (rules.workers > 0).then(|| {
+            let pool = Pool {
+                responder: Arc::clone(&responder),
+                terms: Arc::clone(&terms),
+                tasks: tasks_to_do,
+                mailboxes: mailboxes.clone(),
+                posts: Arc::default(),
+                limits: rules.pool_limits(),
+            };
+            let mut random = random.split();
+            Staff::new(pool, tasks.clone(), answering, move || rules.has_faults && random.one_in(3))
+        });
+        let house = House {
+            terms,
+            buffers: Arc::clone(&buffers),
+            unsent_bytes_max: rules.unsent_bytes_max,
+            read_bytes: rules.read_bytes,
+        };
+        let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
+        let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
+            let placement = match rules.workers {
+                0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max: rules.unsent_bytes_max },
+                _ => Placement::Pool { tasks: tasks.clone(), _presence: crossbeam_channel::bounded(0).0 },
+            };
+            let system = VirtualSystem { clock: clock.clone(), thread: number };
+            let counters = Arc::clone(&counters[number]);
+            let life = ConnectionThread::new(number, placement, system, inbox, house.clone(), counters);
+            Thread { life: Some(life), bell, sleeps_until: Some(clock.now()) }
+        };
+        let threads = bells.into_iter().zip(inboxes).enumerate().map(thread).collect();
+        Self {
+            seed,
+            next_client: clock.now(),
+            clock,
+            is_told,
+            threads,
+            mailboxes,
+            switchboard,
+            staff,
+            counters,
+            buffers,
+            push,
+            guests,
+            door: Arc::new(Door::new(rules.room(), acceptor)),
+            orders,
+            backlog: Vec::new(),
+            acceptor_waits: false,
+            wires: Vec::new(),
+            talkers: Vec::new(),
+            stop: None,
+            random,
+            rules,
+        }
+    }
+
+    /// From the first client to the end of the server. Panics where a promise is broken. Gives a number that depends on all that
+    /// has happened.
+    pub(super) fn run(mut self) -> u64 {
+        self.tell(|world| format!("{:?}", world.rules));
+        let steps = self.random.pick(&[50, 200, 1000, STEPS_MAX]);
+        for _ in 0..steps {
+            if !self.step() {
+                break;
+            }
+        }
+        self.stop();
+        for _ in 0..100 * STEPS_MAX {
+            if self.threads.iter().all(|thread| thread.life.is_none()) {
+                return self.check_end();
+            }
+            self.step();
+        }
+        panic!("the server does not end");
+    }
+
+    /// Something happens, if anything is left to happen.
+    fn step(&mut self) -> bool {
+        let actors = self.actors();
+        if actors.is_empty() {
+            let Some(next) = self.next_time() else { return false };
+            self.clock.set(next.max(self.clock.now()));
+            return true;
+        }
+        let actor = self.random.pick(&actors);
+        self.tell(|world| format!("{:?} {actor:?}", world.clock.passed()));
+        self.act(actor);
+        self.clock.advance(Duration::from_nanos(self.random.below(50_000) as u64));
+        if self.rules.has_meddling_host && self.random.one_in(20) {
+            self.meddle();
+        }
+        if self.random.one_in(4) {
+            self.check();
+        }
+        true
+    }
+
+    /// Who could do something now.
+    fn actors(&self) -> Vec<Actor> {
+        let now = self.clock.now();
+        let mut actors: Vec<Actor> = Vec::new();
+        for (number, thread) in self.threads.iter().enumerate() {
+            if thread.life.is_some()
+                && (thread.bell.load(Ordering::Relaxed)
+                    || thread.sleeps_until.is_some_and(|until| until <= now)
+                    || self.wires.iter().any(|wire| wire.lock().unwrap().has_news_for(number)))
+            {
+                actors.push(Actor::Thread(number));
+            }
+        }
+        if let Some(staff) = &self.staff {
+            let workers = staff.workers.borrow().len();
+            actors.extend((0..workers).filter(|&worker| staff.can_work(worker, now)).map(Actor::Worker));
+            actors.extend(staff.next_look.filter(|&look| look <= now).map(|_| Actor::Watch));
+        }
+        let waits_at_the_door = self.acceptor_waits && self.orders.len() == 0;
+        if !self.backlog.is_empty() && !waits_at_the_door {
+            actors.push(Actor::Acceptor);
+        }
+        let is_due = |(_, talker): &(usize, &Talker)| talker.next.is_some_and(|next| next <= now);
+        actors.extend(self.talkers.iter().enumerate().filter(is_due).map(|(index, _)| Actor::Talker(index)));
+        if self.more_clients_come() && self.next_client <= now {
+            actors.push(Actor::NewClient);
+        }
+        actors
+    }
+
+    /// When somebody can do something next, if nobody can now.
+    fn next_time(&self) -> Option<Instant> {
+        let threads = self.threads.iter().filter(|thread| thread.life.is_some());
+        let talkers = self.talkers.iter().filter_map(|talker| talker.next);
+        let client = self.more_clients_come().then_some(self.next_client);
+        let mut times: Vec<_> = threads.filter_map(|thread| thread.sleeps_until).chain(talkers).chain(client).collect();
+        if let Some(staff) = &self.staff {
+            times.extend(staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.1)));
+            // The watch looks around for ever, and that alone is not something that happens.
+            if !times.is_empty() || self.stop.is_some() {
+                times.extend(staff.next_look);
+            }
+        }
+        times.into_iter().min()
+    }
+
+    fn more_clients_come(&self) -> bool {
+        self.stop.is_none() && self.wires.len() < self.rules.clients * 2
+    }
+
+    fn act(&mut self, actor: Actor) {
+        let now = self.clock.now();
+        match actor {
+            Actor::Thread(number) => self.run_thread(number),
+            Actor::Worker(worker) => {
+                let staff = self.staff.as_ref().expect("a worker belongs to a pool");
+                if let Some(client) = staff.work(worker, now) {
+                    self.note_answering(client);
+                }
+            }
+            Actor::Watch => {
+                let staff = self.staff.as_mut().expect("the watch belongs to a pool");
+                let before = staff.answering();
+                staff.look_around(now);
+                before.into_iter().for_each(|client| self.note_answering(client));
+            }
+            Actor::Acceptor => self.accept(),
+            Actor::Talker(index) => self.talkers[index].act(now),
+            Actor::NewClient => self.connect(),
+        }
+    }
+
+    /// Notes whether a worker has a client's job.
+    fn note_answering(&self, client: u32) {
+        let staff = self.staff.as_ref().expect("whoever is answered has somebody to answer");
+        self.wires[client as usize].lock().unwrap().is_being_answered = staff.answering().contains(&client);
+    }
+
+    /// A connection thread wakes up, does its round, and sleeps again.
+    fn run_thread(&mut self, number: usize) {
+        let mut news = Vec::new();
+        for wire in &self.wires {
+            let mut wire = wire.lock().unwrap();
+            if wire.watched.is_some_and(|(thread, _)| thread == number) && self.random.one_in(30) {
+                wire.wake_for_nothing();
+            }
+            // Some of the news comes later.
+            if wire.has_news_for(number) && !self.random.one_in(10) {
+                let at = self.random.below(news.len() + 1);
+                news.insert(at, wire.take_news());
+            }
+        }
+        let thread = &mut self.threads[number];
+        thread.bell.store(false, Ordering::Relaxed);
+        let life = thread.life.as_mut().expect("a thread that runs has not ended");
+        life.round(news.into_iter());
+        if self.is_told {
+            life.list().iter().for_each(|info| println!("    {info:?}"));
+        }
+        self.check_turns(number);
+        self.check_memory(number);
+        let thread = &mut self.threads[number];
+        if thread.life.as_ref().is_some_and(ConnectionThread::is_done) {
+            thread.life = None;
+            return;
+        }
+        let timeout = thread.life.as_ref().and_then(ConnectionThread::timeout);
+        thread.sleeps_until = timeout.map(|timeout| self.clock.now() + timeout);
+    }
+
+    fn connect(&mut self) {
+        let now = self.clock.now();
+        let number = u32::try_from(self.wires.len()).expect("there are few clients");
+        let oracle = Oracle::new(number, self.rules, &self.guests, now);
+        let wire = Wire::new(number, self.rules, oracle, &self.clock, self.random.split());
+        let wire = Arc::new(Mutex::new(wire));
+        self.backlog.push(self.wires.len());
+        self.wires.push(Arc::clone(&wire));
+        self.talkers.push(Talker::new(wire, number, &self.rules, &mut self.random, now));
+        let pause = self.random.pick(&[0, 100, 10_000, 3_000_000]);
+        self.next_client = now + Duration::from_micros(pause);
+    }
+
+    /// The acceptor lets one client in, or waits until it may.
+    fn accept(&mut self) {
+        while self.orders.next_message().is_some() {}
+        self.acceptor_waits = !self.door.is_open();
+        if self.acceptor_waits {
+            return;
+        }
+        let index = self.backlog.remove(0);
+        let port = 1000 + u16::try_from(index).expect("there are few clients");
+        let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port));
+        let now = self.clock.now();
+        {
+            let mut wire = self.wires[index].lock().unwrap();
+            let oracle = &mut wire.oracle;
+            (oracle.latest_read, oracle.latest_reply, oracle.latest_write) = (now, now, now);
+        }
+        let socket = VirtualSocket(Arc::clone(&self.wires[index]));
+        self.counters[self.rules.threads].accepted.add(1);
+        let thread = self.random.below(self.mailboxes.len());
+        self.mailboxes[thread].send(Mail::Accepted { socket, address, answer: self.door.ask(address) });
+    }
+
+    /// The program that the server is part of says something, or cuts somebody off: whoever was here, now or before.
+    fn meddle(&mut self) {
+        if self.wires.is_empty() {
+            return;
+        }
+        let number = self.random.below(self.wires.len()) as u32;
+        let mut guests = self.guests.lock().unwrap();
+        let Some(id) = guests.guest(number).id else { return };
+        if self.random.one_in(10) {
+            self.wires[number as usize].lock().unwrap().is_killed = true;
+            self.switchboard.kill(id);
+        } else {
+            self.push.line(id, guests.next_push(number)).expect("little is being pushed");
+        }
+    }
+
+    /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
+    fn stop(&mut self) {
+        for _ in 0..self.backlog.len() {
+            self.acceptor_waits = false;
+            if self.door.is_open() {
+                self.accept();
+            }
+        }
+        // Nobody else is let in; the system sends them away.
+        for index in self.backlog.drain(..) {
+            self.wires[index].lock().unwrap().reset();
+        }
+        self.tell(|_| "stop".to_owned());
+        let deadline = self.clock.now() + self.rules.drain;
+        self.stop = Some(deadline);
+        self.wires.iter().for_each(|wire| wire.lock().unwrap().cut_off = Some(deadline));
+        self.switchboard.stop(deadline);
+    }
+
+    fn tell(&self, what: impl FnOnce(&Self) -> String) {
+        if self.is_told {
+            println!("{}: {}", self.seed, what(self));
+        }
+    }
+}
+
+/// A mailbox whose thread is awake once the bell says so.
+fn mailbox() -> (Arc<AtomicBool>, (Mailbox<Letter>, Inbox<Letter>)) {
+    let bell = Arc::new(AtomicBool::new(false));
+    let rung = Arc::clone(&bell);
+    let wake = move || {
+        rung.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    (bell, mailbox_of(wake))
+}

@@ -1,0 +1,118 @@
+//! What holds in a world at any time, and at its end.
+
+use greeter_core::CloseReason;
+
+use super::World;
+use crate::simulation::oracle::End;
+use crate::stats::{Stats, total};
+
+impl World {
+    pub(super) fn check(&mut self) {
+        let now = self.clock.now();
+        if let Some(deadline) = self.stop {
+            assert!(now <= deadline + self.rules.slack(), "the stop takes too long");
+        }
+        let waits_at_the_door = !self.backlog.is_empty() && self.acceptor_waits && self.orders.len() == 0;
+        assert!(!waits_at_the_door || !self.door.is_open(), "there is room, and nobody tells the acceptor");
+        let mut guests = self.guests.lock().unwrap();
+        for wire in &self.wires {
+            let wire = wire.lock().unwrap();
+            if wire.watched.is_some() {
+                wire.check_waits(*guests.guest(wire.number));
+            }
+        }
+        if let Some(staff) = &self.staff {
+            staff.check_patience(now, self.rules.slack());
+            staff.check_number();
+        }
+    }
+
+    pub(super) fn check_turns(&self, number: usize) {
+        let mut guests = self.guests.lock().unwrap();
+        for wire in &self.wires {
+            let mut wire = wire.lock().unwrap();
+            if wire.watched.is_some_and(|(thread, _)| thread == number) {
+                let guest = *guests.guest(wire.number);
+                wire.note_round(guest);
+            }
+        }
+    }
+
+    /// Nobody holds more than the published formula.
+    pub(super) fn check_memory(&mut self, number: usize) {
+        let Some(life) = &mut self.threads[number].life else { return };
+        let rules = &self.rules;
+        let longest_reply = 1000;
+        // What was pushed stands beside the replies.
+        let unsent = 2 * rules.unsent_bytes_max + longest_reply;
+        let most = rules.read_bytes + 2 * (rules.line_bytes_max + 2) + (2 * unsent).max(17 * rules.read_bytes);
+        for info in life.list() {
+            assert!(info.bytes_held <= most, "{info:?} is more than {most}");
+        }
+    }
+
+    pub(super) fn check_end(mut self) -> u64 {
+        let ran_out_of_time = self.stop.is_some_and(|deadline| deadline <= self.clock.now());
+        // What was left behind comes to its end too.
+        while let Some(staff) = &mut self.staff {
+            let workers = staff.workers.borrow().len();
+            let now = self.clock.now();
+            let Some(worker) = (0..workers).find(|&worker| staff.can_work(worker, now)) else {
+                let busy =
+                    staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.1)).min();
+                let Some(next) = busy else { break };
+                self.clock.set(next);
+                continue;
+            };
+            staff.work(worker, now);
+        }
+        let stats = total(&self.counters);
+        assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
+        assert_eq!(stats.accepted, stats.closed, "{stats:?}");
+        self.check_ends(&stats);
+        // Of those that are with a worker still when a stop runs out of time, nobody takes leave.
+        if !ran_out_of_time {
+            self.check_farewells();
+        }
+        self.mailboxes.clear();
+        assert_eq!(self.buffers.bytes(), 0, "what is counted is counted off");
+        if let Some(staff) = &self.staff {
+            let workers = staff.workers.borrow().len();
+            assert!(self.rules.has_faults || workers >= self.rules.workers, "workers are lost");
+        }
+        let Stats { lines, replies, bytes_sent, bytes_received, .. } = stats;
+        [lines, replies, bytes_sent, bytes_received, self.random.below(1 << 30) as u64]
+            .iter()
+            .fold(self.clock.passed().as_nanos() as u64, |sum, part| sum.wrapping_mul(31).wrapping_add(*part))
+    }
+
+    /// What the clients were told is what was counted.
+    fn check_ends(&self, stats: &Stats) {
+        let (mut lines, mut answered, mut busy) = (0, 0, 0);
+        let mut told = [(End::Idle, 0), (End::LineUnfinished, 0), (End::TimedOut, 0)];
+        for wire in &self.wires {
+            let oracle = &wire.lock().unwrap().oracle;
+            lines += oracle.lines_read;
+            answered += oracle.lines_answered_at_most();
+            busy += oracle.busy;
+            told.iter_mut().filter(|(end, _)| *end == oracle.end).for_each(|(_, count)| *count += 1);
+        }
+        assert_eq!(stats.lines, lines, "lines are counted");
+        assert!(stats.replies <= answered, "{answered} lines were answered of {stats:?}");
+        assert!(stats.busy >= busy, "{busy} lines were refused of {stats:?}");
+        if !self.rules.has_faults {
+            let reasons = [CloseReason::Idle, CloseReason::LineUnfinished];
+            for (reason, (_, count)) in reasons.into_iter().zip(told) {
+                assert!(stats.closed_by[reason] <= count, "{reason}: {count} were told of {stats:?}");
+            }
+        }
+    }
+
+    /// Whoever was greeted is taken leave of.
+    fn check_farewells(&self) {
+        let guests = self.guests.lock().unwrap();
+        for (number, guest) in guests.all().iter().enumerate() {
+            assert_eq!(guest.id.is_some(), guest.farewell.is_some(), "nobody said farewell to client {number}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What threads hand over to each other with, in one place, so that a model checker can stand in for it: with `--cfg loom`, the tests in
+//! `models` try every order in which threads can get at these.
+
+#[cfg(not(all(loom, test)))]
+pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded as channel};
+#[cfg(not(all(loom, test)))]
+pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
+#[cfg(not(all(loom, test)))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+#[cfg(all(loom, test))]
+pub(crate) use crate::models::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Receiver, Sender, channel, fence};
