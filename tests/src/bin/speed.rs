@@ -63,7 +63,9 @@ fn measure(options: &Options) -> Result<()> {
         let (name, arguments) = SERVERS[server];
         let mut command = Command::new(if name == "bare loop" { floor.as_path() } else { greeter_server() });
         if name != "bare loop" {
-            command.args(["--listen", "127.0.0.1:0", "--log", "warn"]).args(arguments);
+            command
+                .args(["--listen", "127.0.0.1:0", "--log", "error", "--connections-per-address-max", "off"])
+                .args(arguments);
         }
         ServerProcess::start_command(command)
     };
