@@ -79,7 +79,7 @@ fn format_blocks(file: &Source) -> Result<Vec<u8>, Problems> {
 
 /// The lines of a script, each behind `indent`.
 fn format_lines(source: &Source, indent: &[u8]) -> Vec<u8> {
-    let ending = if source.text[source.bytes_of(1)].ends_with(b"\r\n") { "\r\n" } else { "\n" };
+    let ending = common_ending(source);
     let mut normal = Vec::with_capacity(source.text.len());
     let mut cache = Cache::default();
     let mut blank = false;
@@ -108,6 +108,16 @@ fn format_lines(source: &Source, indent: &[u8]) -> Vec<u8> {
         normal.extend_from_slice(ending.as_bytes());
     }
     normal
+}
+
+/// CR LF where every line of the file ends in it. One line does not show what the file's ending is: the CR before its LF may
+/// be data, and the first line may be one that the normal form leaves out.
+fn common_ending(source: &Source) -> &'static str {
+    let mut lines = source.text.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    match lines.next() {
+        Some(first) if first.ends_with(b"\r\n") && lines.all(|line| line.ends_with(b"\r\n")) => "\r\n",
+        _ => "\n",
+    }
 }
 
 fn push_comment(normal: &mut Vec<u8>, comment: &[u8]) {
