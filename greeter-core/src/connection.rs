@@ -167,7 +167,7 @@ impl<S> Connection<S> {
         }
         assert!(self.wants_input(), "input is taken only when it is wanted");
         let line_had_begun = self.job().lines.has_unfinished_line();
-        let lines = self.job().lines.push(bytes);
+        let lines = self.job().receive(bytes);
         self.account.lines += lines;
         // More of a line that had begun renews nothing: a byte a minute would keep the connection for ever.
         if lines > 0 || !line_had_begun {
@@ -218,7 +218,7 @@ impl<S> Connection<S> {
         let away = Work::Away {
             peer: job.peer,
             lines: job.lines(),
-            latest_ending: job.lines.latest_ending(),
+            latest_ending: job.latest_ending,
             has_unfinished_line: job.lines.has_unfinished_line(),
             bytes: job.bytes_held(),
         };
@@ -351,7 +351,7 @@ impl<S> Connection<S> {
             {
                 self.account.unfinished += u32::from(!peer_stopped && job.lines.has_unfinished_line());
                 self.account.discarded += job.lines.discard_all();
-                job.replies.bytes.extend_from_slice(terms.notice(reason, job.lines.latest_ending()));
+                job.replies.bytes.extend_from_slice(terms.notice(reason, job.latest_ending));
                 job.replies.hang_up = Some(reason);
                 self.course = Course::Ending { reason, peer_stopped };
                 self.since = now;
@@ -374,7 +374,7 @@ impl<S> Connection<S> {
         self.account.unfinished += u32::from(has_unfinished_line && self.reason().is_none());
         self.aside = None;
         let mut job = ClientJob::new(peer, terms.line_bytes_max);
-        job.lines.end_lines_with(latest_ending);
+        job.latest_ending = latest_ending;
         self.work = Work::Home(job);
         self.send_away(CloseReason::NoReply, terms, now);
     }
@@ -545,7 +545,7 @@ impl<S> ClientJob<S> {
     /// Says a line behind the replies.
     fn push(&mut self, line: &[u8]) {
         self.replies.bytes.extend_from_slice(line);
-        self.replies.bytes.extend_from_slice(self.lines.latest_ending().as_bytes());
+        self.replies.bytes.extend_from_slice(self.latest_ending.as_bytes());
     }
 
     /// Whether there is something to answer and nothing to send first.

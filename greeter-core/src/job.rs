@@ -30,6 +30,8 @@ pub struct ClientJob<S> {
     /// None until the responder was told of the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
+    /// How the client ends its lines, as far as it has shown. What it is told unasked ends so too.
+    pub(crate) latest_ending: LineEnding,
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
@@ -73,6 +75,7 @@ impl<S> ClientJob<S> {
             peer,
             session: None,
             lines: LineBuffer::new(line_bytes_max),
+            latest_ending: LineEnding::Lf,
             replies: Replies { bytes: Vec::new(), hang_up: None },
             answered: 0,
             faults: None,
@@ -95,6 +98,15 @@ impl<S> ClientJob<S> {
     #[must_use]
     pub const fn lines(&self) -> u32 {
         self.lines.lines()
+    }
+
+    /// Takes in what the client has sent and tells how many lines that completed.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> u32 {
+        let lines = self.lines.push(bytes);
+        if lines > 0 {
+            self.latest_ending = self.lines.latest_ending();
+        }
+        lines
     }
 
     /// Makes room for replies a little longer than their lines. Done by the thread that will free it, since an allocator likes
@@ -128,7 +140,7 @@ impl<S> ClientJob<S> {
     #[must_use]
     pub fn refuse_all(mut self, terms: &Terms) -> AnsweredJob<S> {
         if self.session.is_none() {
-            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, self.lines.latest_ending()));
+            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, self.latest_ending));
             self.replies.hang_up = Some(CloseReason::Busy);
         }
         while self.replies.hang_up.is_none()

@@ -112,25 +112,23 @@ pub(crate) struct ReceivedLine<'a> {
 /// The bytes that one client has sent and nobody has answered: whole lines first, at most one unfinished line behind them.
 ///
 /// Memory: what it was given in complete lines, plus at most the limit and two bytes for the unfinished one. A line's
-/// ending does not count against the limit.
+/// ending does not count against the limit. Every connection has one for all its life, which is mostly idle, so it counts in 32
+/// bits.
 #[derive(Debug)]
 pub(crate) struct LineBuffer {
     bytes: Vec<u8>,
     /// `bytes[..taken]` were given out as lines. Never more than `complete`.
-    taken: usize,
+    taken: u32,
     /// `bytes[taken..complete]` are whole lines, `bytes[complete..]` is the unfinished one, which holds no LF.
-    complete: usize,
+    complete: u32,
     /// How many lines stand in `bytes[taken..complete]`.
     lines: u32,
     line_bytes_max: u32,
-    /// How the latest complete line ended.
-    latest_ending: LineEnding,
 }
 
 impl LineBuffer {
     pub(crate) const fn new(line_bytes_max: u32) -> Self {
-        let latest_ending = LineEnding::Lf;
-        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, line_bytes_max, latest_ending }
+        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, line_bytes_max }
     }
 
     /// How many complete lines are waiting.
@@ -140,26 +138,21 @@ impl LineBuffer {
 
     /// How many bytes those lines are, with their endings.
     pub(crate) const fn bytes_waiting(&self) -> usize {
-        self.complete - self.taken
+        (self.complete - self.taken) as usize
     }
 
     /// Whether the last bytes received were part of a line that has not ended.
     pub(crate) const fn has_unfinished_line(&self) -> bool {
-        self.complete < self.bytes.len()
+        (self.complete as usize) < self.bytes.len()
     }
 
     pub(crate) const fn line_bytes_max(&self) -> u32 {
         self.line_bytes_max
     }
 
-    /// How this client ends its lines, as far as it has shown.
-    pub(crate) const fn latest_ending(&self) -> LineEnding {
-        self.latest_ending
-    }
-
-    /// Takes up after another buffer, whose latest line ended so.
-    pub(crate) const fn end_lines_with(&mut self, latest_ending: LineEnding) {
-        self.latest_ending = latest_ending;
+    /// How the latest complete line ended, while there is one.
+    pub(crate) fn latest_ending(&self) -> LineEnding {
+        if self.bytes[..self.complete as usize].ends_with(b"\r\n") { LineEnding::CrLf } else { LineEnding::Lf }
     }
 
     /// How much memory it holds, in bytes.
@@ -168,17 +161,21 @@ impl LineBuffer {
     }
 
     /// Takes in the next bytes and tells how many lines they completed. Looks at the new bytes only.
+    ///
+    /// # Panics
+    ///
+    /// When it would hold 4 GiB. No read is so long, and no [limit](crate::Terms::LINE_BYTES_MAX).
     pub(crate) fn push(&mut self, input: &[u8]) -> u32 {
         let Some(last) = memrchr(LF, input) else {
             self.push_unfinished(input);
             return 0;
         };
         let (whole, rest) = input.split_at(last + 1);
-        let added = u32::try_from(memchr_iter(LF, whole).count()).expect("one read holds fewer than 2^32 lines");
+        let added = memchr_iter(LF, whole).count();
         self.bytes.reserve(input.len());
         self.bytes.extend_from_slice(whole);
-        self.complete = self.bytes.len();
-        self.latest_ending = if self.bytes.ends_with(b"\r\n") { LineEnding::CrLf } else { LineEnding::Lf };
+        self.complete = u32::try_from(self.bytes.len()).expect("a buffer holds fewer than 2^32 bytes");
+        let added = u32::try_from(added).expect("there are no more lines than bytes");
         self.lines += added;
         self.push_unfinished(rest);
         added
@@ -190,7 +187,7 @@ impl LineBuffer {
     fn push_unfinished(&mut self, input: &[u8]) {
         let Some(&latest) = input.last() else { return };
         let kept_max = self.line_bytes_max as usize + 2;
-        let room = kept_max - (self.bytes.len() - self.complete);
+        let room = kept_max - (self.bytes.len() - self.complete as usize);
         if input.len() <= room {
             self.bytes.extend_from_slice(input);
         } else {
@@ -202,9 +199,9 @@ impl LineBuffer {
 
     /// The next complete line.
     pub(crate) fn next_line(&mut self) -> Option<ReceivedLine<'_>> {
-        let waiting = &self.bytes[self.taken..self.complete];
+        let waiting = &self.bytes[self.taken as usize..self.complete as usize];
         let end = memchr(LF, waiting)?;
-        self.taken += end + 1;
+        self.taken += u32::try_from(end + 1).expect("it is not behind `complete`");
         self.lines -= 1;
         let (text, ending) = match waiting[..end].split_last() {
             Some((&CR, text)) => (text, LineEnding::CrLf),
@@ -237,7 +234,7 @@ impl LineBuffer {
 
     /// Keeps what was not taken, and no more memory than that needs.
     pub(crate) fn compact(&mut self) {
-        self.bytes = self.bytes[self.taken..].to_vec();
+        self.bytes = self.bytes[self.taken as usize..].to_vec();
         self.complete -= self.taken;
         self.taken = 0;
     }

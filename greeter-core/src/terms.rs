@@ -40,13 +40,21 @@ struct Notice {
 }
 
 impl Terms {
+    /// The longest line that a server can be told to take, in bytes: 1 GiB.
+    pub const LINE_BYTES_MAX: u32 = 1 << 30;
+
     /// These terms, with refusals in the words of `responder`: its [`refuse`](Responder::refuse) is asked for each of them here,
     /// once, so that whoever is sent away later is told even when no one is free to word it.
+    ///
+    /// # Panics
+    ///
+    /// When lines may be longer than [`LINE_BYTES_MAX`](Self::LINE_BYTES_MAX).
     #[must_use]
     pub fn new<R>(line_bytes_max: u32, deadlines: Deadlines, responder: &R) -> Self
     where
         R: Responder + ?Sized,
     {
+        assert!(line_bytes_max <= Self::LINE_BYTES_MAX, "a line of {line_bytes_max} bytes cannot be held");
         let word = |refusal: Refusal| {
             let [lf, crlf] = [LineEnding::Lf, LineEnding::CrLf].map(|ending| words_of(responder, &refusal, ending));
             Notice { lf, crlf }
