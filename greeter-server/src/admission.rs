@@ -1,7 +1,7 @@
 //! Who may come in: how many at a time, and how many from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greeter_core::CloseReason;
@@ -55,7 +55,7 @@ struct Census {
     served: usize,
     turned_away: usize,
     /// Empty where there is no limit for an address. Nobody stands in it with zero.
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<Household, usize>,
     /// The acceptor wants to know when somebody leaves.
     acceptor_waits: bool,
 }
@@ -78,8 +78,26 @@ pub(crate) struct Admission {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Served { counted_for: Option<IpAddr> },
+    Served { counted_for: Option<Household> },
     TurnedAway,
+}
+
+/// What counts as one address: of IPv6 the /64 network, since whoever has one of its addresses usually has them all
+/// (RFC 6177, RFC 7421), and an IPv4 address written as IPv6 is what it is. IPv4 stands where IPv6 has multicast (RFC 4291, 2.7),
+/// from which nobody connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Household(u64);
+
+impl Household {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self([a, b, c, d].into_iter().fold(0, |network, segment| network << 16 | u64::from(segment)))
+            }
+            IpAddr::V4(address) => Self(0xffff_ffff << 32 | u64::from(address.to_bits())),
+        }
+    }
 }
 
 impl Door {
@@ -105,7 +123,7 @@ impl Door {
         if census.served >= self.room.connections_max {
             return self.sorry(&mut census, CloseReason::ServerFull);
         }
-        let counted_for = self.room.per_address_max.map(|_| household(peer.ip()));
+        let counted_for = self.room.per_address_max.map(|_| Household::of(peer.ip()));
         if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
             let living_there = census.by_address.entry(address).or_default();
             if *living_there >= max {
@@ -155,15 +173,6 @@ impl Drop for Admission {
         if acceptor_waits {
             self.door.acceptor.send(Order::LookAgain);
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the /64 network, since whoever has one of its addresses usually has them all
-/// (RFC 6177, RFC 7421), and an IPv4 address written as IPv6 is what it is.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, respond_with};
+use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, Terms, respond_with};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -336,7 +336,7 @@ fn validate(
         in_range("connection_threads", connection_threads, 1, THREADS_MAX),
         in_range("connections_max", limits.connections_max, 1, CONNECTIONS_MAX),
         in_range("connections_per_address_max", limits.connections_per_address_max.unwrap_or(1), 1, CONNECTIONS_MAX),
-        in_range("line_bytes_max", limits.line_bytes_max, 1, GIB),
+        in_range("line_bytes_max", limits.line_bytes_max, 1, Terms::LINE_BYTES_MAX as usize),
         in_range("unsent_bytes_max", limits.unsent_bytes_max, 1, GIB),
         in_range("buffer_bytes_max", limits.buffer_bytes_max, buffer_bytes_min, usize::MAX),
     ];

@@ -11,7 +11,7 @@ pub(crate) struct Key {
 }
 
 /// How many bits of a client's name tell the slot; as many slots can a thread have.
-const SLOT_BITS: u32 = 22;
+pub(crate) const SLOT_BITS: u32 = 22;
 
 /// How many bits of a client's name tell the thread; as many threads can there be.
 pub(crate) const THREAD_BITS: u32 = 10;
