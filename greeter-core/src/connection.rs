@@ -514,7 +514,8 @@ impl<S> Connection<S> {
         std::mem::take(&mut self.account)
     }
 
-    /// How much memory lines and replies occupy, in bytes. Of a job that is away, what it left with.
+    /// How much memory lines and replies occupy, in bytes, the room for the next replies among it. Of a job that is away, what it
+    /// left with.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         let aside = self.aside.as_ref().map_or(0, |aside| aside.waiting.capacity());
@@ -537,11 +538,6 @@ impl<S> Connection<S> {
 }
 
 impl<S> ClientJob<S> {
-    /// How much memory its lines and replies occupy, in bytes.
-    const fn bytes_held(&self) -> usize {
-        self.lines.bytes_held() + self.replies.bytes.capacity()
-    }
-
     /// Says a line behind the replies.
     fn push(&mut self, line: &[u8]) {
         self.replies.bytes.extend_from_slice(line);

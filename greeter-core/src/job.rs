@@ -14,8 +14,8 @@ use crate::terms::Terms;
 /// How much longer than its line a reply is taken to be, with its ending.
 const REPLY_BYTES_MORE: usize = 16;
 
-/// The most room that is made ahead: few slices have more replies, and those that do grow it.
-const ROOM_MAX: usize = 64 * 1024;
+/// The most room that is made ahead, in bytes: few slices have more replies, and those that do grow it.
+pub(crate) const ROOM_BYTES_MAX: usize = 32 * 1024;
 
 /// The complete lines that one client has sent, with everything that answering them needs: who asked, the client's session,
 /// and the buffer that the replies go into. It holds no socket.
@@ -112,8 +112,19 @@ impl<S> ClientJob<S> {
     /// Makes room for replies a little longer than their lines. Done by the thread that will free it, since an allocator likes
     /// that best; where it suffices, whoever answers need not allocate at all.
     pub(crate) fn make_room(&mut self) {
+        self.replies.bytes.reserve_exact(self.room_wanted());
+    }
+
+    /// How many bytes of room that is.
+    fn room_wanted(&self) -> usize {
         let guess = self.lines.bytes_waiting() + REPLY_BYTES_MORE * self.lines() as usize;
-        self.replies.bytes.reserve(guess.min(ROOM_MAX));
+        guess.min(ROOM_BYTES_MAX)
+    }
+
+    /// How much memory its lines and replies occupy, in bytes, the room for the next replies among it.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.lines.bytes_held() + self.replies.bytes.capacity().max(self.room_wanted())
     }
 
     /// Answers lines until there are none left or the slice is over. A responder that panics or fails costs one line.
@@ -320,6 +331,12 @@ impl<S> AnsweredJob<S> {
     #[must_use]
     pub fn replies(&self) -> &[u8] {
         &self.0.replies.bytes
+    }
+
+    /// How much memory its lines and replies occupy, in bytes.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.0.bytes_held()
     }
 
     /// What went wrong since this was asked last.

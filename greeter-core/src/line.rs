@@ -172,7 +172,8 @@ impl LineBuffer {
         };
         let (whole, rest) = input.split_at(last + 1);
         let added = memchr_iter(LF, whole).count();
-        self.bytes.reserve(input.len());
+        // Exactly, since these lines will have been answered before others are taken in.
+        self.bytes.reserve_exact(input.len());
         self.bytes.extend_from_slice(whole);
         self.complete = u32::try_from(self.bytes.len()).expect("a buffer holds fewer than 2^32 bytes");
         let added = u32::try_from(added).expect("there are no more lines than bytes");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::job::words_of;
+use crate::job::{ROOM_BYTES_MAX, words_of};
 use crate::line::LineEnding;
 use crate::refusal::Refusal;
 use crate::responder::{CloseReason, Responder};
@@ -42,6 +42,9 @@ struct Notice {
 impl Terms {
     /// The longest line that a server can be told to take, in bytes: 1 GiB.
     pub const LINE_BYTES_MAX: u32 = 1 << 30;
+
+    /// The most room that is made for replies before there are any, in bytes: 32 KiB.
+    pub const ROOM_BYTES_MAX: usize = ROOM_BYTES_MAX;
 
     /// These terms, with refusals in the words of `responder`: its [`refuse`](Responder::refuse) is asked for each of them here,
     /// once, so that whoever is sent away later is told even when no one is free to word it.

@@ -27,8 +27,9 @@ use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
 use crate::system::{Readiness, Socket, System};
 
-/// How much is read at once. A client that pipelines is read, answered and written in batches of this size.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// How much is read at once. A client that pipelines is read, answered and written in batches of this size, so this is how long
+/// the others wait for it, and how much each may have the server hold.
+pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// How long turns are taken without a look at what else has happened. Much longer than a slice, so that looking costs little,
 /// and short against any deadline: an order to stop waits for so long at the most, and for one line.
@@ -42,8 +43,8 @@ const EVENTS: usize = 1024;
 pub(crate) enum Mail<S, K = TcpStream> {
     /// The acceptor has a new client, and what the door said to it.
     Accepted { socket: K, address: SocketAddr, answer: Answer },
-    /// A worker sends a job home.
-    Answered(AnsweredJob<S>),
+    /// A worker sends a job home, and so many grains of the server's room are counted for what it has grown by.
+    Answered { job: AnsweredJob<S>, grains: u32 },
     /// A job comes home that nobody was free to answer.
     Refused(AnsweredJob<S>),
     /// This client's job is not waited for any more.
@@ -181,10 +182,10 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
     fn read(&mut self, mail: Mail<R::Session, W::Socket>) {
         match mail {
             Mail::Accepted { socket, address, answer } => self.welcome(socket, address, answer),
-            Mail::Answered(job) => self.take_home(job),
+            Mail::Answered { job, grains } => self.take_home(job, grains),
             Mail::Refused(job) => {
                 self.counters.busy.add(job.lines_answered().into());
-                self.take_home(job);
+                self.take_home(job, 0);
             }
             Mail::Overdue(id) => self.give_up_on_job(id),
             Mail::Push { to, line } => self.push(Key::from(to), line.text(), self.system.now()),
@@ -230,10 +231,13 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         self.clients.insert(client);
     }
 
-    fn take_home(&mut self, mut job: AnsweredJob<R::Session>) {
+    fn take_home(&mut self, mut job: AnsweredJob<R::Session>, grains: u32) {
         let now = self.system.now();
         report_faults(&mut job, &self.counters);
-        let is_here = self.tell(Key::from(job.id()), |client| client.connection.answered(job, now));
+        let is_here = self.tell(Key::from(job.id()), |client| {
+            client.grains += grains;
+            client.connection.answered(job, now);
+        });
         assert!(is_here, "a connection waits for its job");
     }
 
@@ -245,14 +249,14 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 
     fn push(&mut self, to: Key, line: &[u8], now: Instant) {
         let Ok(line) = Line::new(line) else { return };
-        let unsent_bytes_max = self.house.unsent_bytes_max;
-        let mut said = 0;
-        self.tell(to, |client| {
-            said = client.connection.push(line, now);
-            if said > unsent_bytes_max {
-                client.connection.abort(CloseReason::NotReading);
-            }
-        });
+        let Some(client) = self.clients.get_mut(to) else { return };
+        let said = client.connection.push(line, now);
+        if said > self.house.unsent_bytes_max {
+            client.connection.abort(CloseReason::NotReading);
+        }
+        // Now and not in its turn: a line for everybody is a line for each.
+        keep_house(client, &self.house, now);
+        enqueue(&mut self.queue, client, to);
         self.counters.pushed.add((said > 0).into());
     }
 
@@ -416,6 +420,8 @@ fn serve<R: Responder, K: Socket>(
 fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Instant) {
     if !house.buffers.count(&mut client.grains, client.connection.bytes_held()) {
         client.connection.send_away(CloseReason::Overloaded, &house.terms, now);
+        // What it gives back by that is there for whoever is next.
+        house.buffers.count(&mut client.grains, client.connection.bytes_held());
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use greeter_core::Deadlines;
+use greeter_core::{Deadlines, Terms};
 
 use crate::admission::WhenFull;
 use crate::buffers::GRAIN;
 use crate::connection_thread::READ_BYTES;
+use crate::push::UNDER_WAY_BYTES_MAX;
+use crate::watch::STUCK_PER_WORKER;
 
 /// What one connection costs in memory beside its lines and replies, in bytes; measured below 350, and rounded up.
 const CONNECTION_BYTES: usize = 512;
@@ -57,29 +59,39 @@ impl Limits {
         buffer_bytes_max: 256 * 1024 * 1024,
     };
 
-    /// How many bytes the lines and replies of one client may occupy: an unfinished line, a read behind it, and replies in memory
-    /// that grows by doubling.
+    /// How many bytes the lines and replies of one client may occupy: an unfinished line, in memory that grows by doubling, with a
+    /// read behind it; replies, in memory that does so too; and as much that was pushed meanwhile.
     pub(crate) const fn bytes_of_one_client(&self) -> usize {
-        READ_BYTES.saturating_add(self.line_bytes_max).saturating_add(self.unsent_bytes_max.saturating_mul(2))
+        self.bytes_of_one_job().saturating_add(self.unsent_bytes_max.saturating_mul(2))
     }
 
-    /// How much memory a server occupies at the most, in bytes, beside what its responder takes, with so many threads that answer
-    /// and so many that read:
+    /// The same without what is pushed.
+    const fn bytes_of_one_job(&self) -> usize {
+        let lines = self.line_bytes_max.saturating_mul(2).saturating_add(READ_BYTES);
+        let replies = self.unsent_bytes_max.saturating_mul(2);
+        lines.saturating_add(if replies < Terms::ROOM_BYTES_MAX { Terms::ROOM_BYTES_MAX } else { replies })
+    }
+
+    /// How much memory a server occupies at the most, in bytes, beside what its responder takes, with so many threads that read and
+    /// so many workers:
     ///
-    /// *connections × (512 + 4,096) + buffers + reading threads × 64 KiB + answering threads × (64 KiB + 2 × unsent)*
+    /// *connections × (512 + 4,096) + buffers + reading threads × 16 KiB + answering threads × job + 16 MiB*
     ///
-    /// 512 bytes are what a connection costs that holds nothing, 4,096 what it may hold before that is counted; 64 KiB is one
-    /// read; and the replies that are being made are at most the limit for unsent ones, in memory that grows by doubling. One
-    /// thing is not in it: a single reply that is itself longer than that limit.
+    /// 512 bytes are what a connection costs that holds nothing, and 4,096 what it may hold before that is counted. 16 KiB is one
+    /// read. A *job* is one read with the unfinished line before it, and the replies of one turn: *16 KiB + 2 × line + 2 × unsent*, twice
+    /// since that memory grows by doubling. The answering threads are those that read where there are no workers; otherwise five
+    /// times the workers, since four may be stuck for each that works. 16 MiB may be under way that is [pushed](crate::Push).
+    ///
+    /// Three things are not in it: a single reply that is itself longer than the limit for unsent ones, the stacks of the threads, and
+    /// what the allocator keeps.
     #[must_use]
     pub const fn memory_bytes_max(&self, connection_threads: usize, workers: usize) -> usize {
-        let answering = if workers == 0 { connection_threads } else { workers };
+        let answering = if workers == 0 { connection_threads } else { workers * (1 + STUCK_PER_WORKER) };
         (self.connections_max.saturating_mul(CONNECTION_BYTES + GRAIN))
             .saturating_add(self.buffer_bytes_max)
             .saturating_add(connection_threads * READ_BYTES)
-            .saturating_add(
-                answering.saturating_mul(READ_BYTES.saturating_add(self.unsent_bytes_max.saturating_mul(2))),
-            )
+            .saturating_add(answering.saturating_mul(self.bytes_of_one_job()))
+            .saturating_add(UNDER_WAY_BYTES_MAX)
     }
 }
 

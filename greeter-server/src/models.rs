@@ -272,6 +272,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             tasks: tasks_to_do,
             mailboxes: vec![scene.mailbox.clone()],
             posts: Arc::default(),
+            buffers: Arc::clone(&scene.house.buffers),
             limits: PoolLimits {
                 workers: 2,
                 unsent_bytes_max: 1000,

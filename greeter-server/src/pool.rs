@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use greeter_core::{AnsweredJob, ClientJob, CloseReason, Farewell, Responder, Slice, Terms};
 use mio::net::TcpStream;
 
+use crate::buffers::Buffers;
 use crate::builder::Plan;
 use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
@@ -77,6 +78,7 @@ pub(crate) struct Pool<R: Responder, K = TcpStream> {
     pub(crate) tasks: Receiver<Task<R::Session>>,
     pub(crate) mailboxes: Vec<Mailbox<Mail<R::Session, K>>>,
     pub(crate) posts: Arc<Posts>,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) limits: PoolLimits,
 }
 
@@ -122,8 +124,9 @@ impl<R: Responder, K> Pool<R, K> {
         let now = Instant::now();
         match self.begin(task, post, now) {
             ControlFlow::Continue(job) => {
+                let bytes_before = job.bytes_held();
                 let answered = answer(&self.responder, job, self.limits.unsent_bytes_max, now, Instant::now);
-                self.finish(answered, post, Instant::now)
+                self.finish(answered, bytes_before, post, Instant::now)
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -145,7 +148,7 @@ impl<R: Responder, K> Pool<R, K> {
             // A shutdown ran out of time. Nobody would read the answer.
             return ControlFlow::Break(Outcome::InTime);
         }
-        if self.has_waited_too_long(sent, now) {
+        if self.has_waited_too_long(sent, now) || self.buffers.are_full() {
             mailbox.send(Mail::Refused(job.refuse_all(&self.terms)));
             return ControlFlow::Break(Outcome::InTime);
         }
@@ -153,16 +156,24 @@ impl<R: Responder, K> Pool<R, K> {
         ControlFlow::Continue(job)
     }
 
-    /// Sends an answer home, unless it comes too late.
+    /// Sends an answer home, unless it comes too late or nobody is there. What the job has grown by is counted here, since many may
+    /// be on their way home before their connection thread looks at the first of them.
     pub(crate) fn finish(
         &self,
         answered: AnsweredJob<R::Session>,
+        bytes_before: usize,
         post: &Post,
         clock: impl Fn() -> Instant,
     ) -> Outcome {
         let outcome = post.finish();
+        let mailbox = &self.mailboxes[thread_of(answered.id())];
         match outcome {
-            Outcome::InTime => self.mailboxes[thread_of(answered.id())].send(Mail::Answered(answered)),
+            Outcome::InTime if mailbox.is_read() => {
+                let mut grains = 0;
+                self.buffers.count(&mut grains, answered.bytes_held().saturating_sub(bytes_before));
+                mailbox.send(Mail::Answered { job: answered, grains });
+            }
+            Outcome::InTime => {}
             Outcome::TooLate => {
                 if let Some(farewell) = answered.into_farewell(CloseReason::NoReply) {
                     let _ = self.say(farewell, post, clock());
@@ -207,5 +218,96 @@ pub(crate) fn answer<R: Responder>(
 fn say<R: Responder>(responder: &Arc<R>, farewell: Farewell<R::Session>) {
     if let Err(fault) = farewell.say(&**responder) {
         tracing::error!(error = %fault, "Responder failed.");
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::buffers::GRAIN;
+    use crate::mailbox::{Inbox, mailbox_of};
+    use crate::slots::Slots;
+    use crate::sync::channel;
+    use greeter_core::{Connection, Deadlines, Failure, Line, Peer, Reply};
+
+    /// Answers with the line, so many times.
+    struct Repeat(usize);
+
+    impl Responder for Repeat {
+        type Session = ();
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            reply.line(line.as_bytes().repeat(self.0));
+            Ok(())
+        }
+    }
+
+    type Letters<S> = Inbox<Mail<S, ()>>;
+
+    fn pool<R: Responder>(responder: R, room: usize) -> (Pool<R, ()>, Letters<R::Session>) {
+        let (mailbox, inbox) = mailbox_of(|| Ok(()));
+        let pool = Pool {
+            terms: Arc::new(Terms::new(1000, Deadlines::NONE, &responder)),
+            responder: Arc::new(responder),
+            tasks: channel().1,
+            mailboxes: vec![mailbox],
+            posts: Arc::default(),
+            buffers: Arc::new(Buffers::new(room)),
+            limits: PoolLimits { workers: 1, unsent_bytes_max: 1 << 20, queue_timeout: None, reply_timeout: None },
+        };
+        (pool, inbox)
+    }
+
+    /// A task of a client that has sent this.
+    fn task<R: Responder>(pool: &Pool<R, ()>, bytes: &[u8]) -> Task<R::Session> {
+        let now = Instant::now();
+        let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
+        let mut connection = Connection::new(peer, &pool.terms, now);
+        let hello = connection.take_job(now).expect("the responder is to know of it");
+        connection.answered(hello.answer(&*pool.responder, Slice::endless()), now);
+        connection.received(bytes, now);
+        Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: now }
+    }
+
+    #[test]
+    fn what_a_job_grows_by_is_counted_before_it_is_home() {
+        let (pool, inbox) = pool(Repeat(100), 1 << 20);
+        let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
+        assert_eq!(pool.perform(task, &Post::default()), Outcome::InTime);
+        let Some(Mail::Answered { job, grains }) = inbox.next_message() else { panic!("the job is home") };
+        assert_eq!(job.replies().len(), 900 * 100 + 1);
+        assert!(grains as usize * GRAIN > job.replies().len() - 2 * GRAIN);
+        assert_eq!(pool.buffers.bytes(), grains as usize * GRAIN);
+    }
+
+    #[test]
+    fn while_all_room_is_in_use_lines_are_refused() {
+        let (pool, inbox) = pool(Repeat(2), GRAIN);
+        let mut elsewhere = 0;
+        assert!(pool.buffers.count(&mut elsewhere, GRAIN));
+        assert_eq!(pool.perform(task(&pool, b"Bob\nAnn\r\n"), &Post::default()), Outcome::InTime);
+        let Some(Mail::Refused(job)) = inbox.next_message() else { panic!("nobody has answered") };
+        assert_eq!(job.replies(), b"error: busy\nerror: busy\r\n");
+        pool.buffers.count(&mut elsewhere, 0);
+        pool.perform(task(&pool, b"Bob\n"), &Post::default());
+        let Some(Mail::Answered { job, grains: 0 }) = inbox.next_message() else { panic!("there is room again") };
+        assert_eq!(job.replies(), b"BobBob\n");
+    }
+
+    #[test]
+    fn nothing_is_counted_for_a_job_that_nobody_takes_home() {
+        let (pool, inbox) = pool(Repeat(10 * GRAIN), 1 << 20);
+        let task = task(&pool, b"Bob\n");
+        let ControlFlow::Continue(job) = pool.begin(task, &Post::default(), Instant::now()) else { panic!("a job") };
+        let before = job.bytes_held();
+        let answered = answer(&pool.responder, job, 1 << 20, Instant::now(), Instant::now);
+        drop(inbox);
+        assert_eq!(pool.finish(answered, before, &Post::default(), Instant::now), Outcome::InTime);
+        assert_eq!(pool.buffers.bytes(), 0);
     }
 }

@@ -10,7 +10,7 @@ use crate::switchboard::Switchboard;
 
 /// How many bytes may be under way to the connection threads. They take them off as fast as they can copy, so that so much is
 /// under way means that they do not keep up.
-const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one line costs that is under way to one thread, beside its text.
 const LINE_BYTES: usize = 64;

@@ -137,6 +137,7 @@ impl<R: Responder> Server<R> {
                 tasks: tasks_to_do,
                 mailboxes: mailboxes.clone(),
                 posts: Arc::clone(&handle.posts),
+                buffers: Arc::clone(&handle.buffers),
                 limits: PoolLimits::of(&self.plan),
             });
             handle.start_pool(&pool, &tasks, &connection_threads_gone)?;

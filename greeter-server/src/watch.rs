@@ -22,7 +22,7 @@ const LOOK_MAX: Duration = Duration::from_millis(250);
 
 /// How many workers may be stuck for each that works: for so many a replacement is started. A responder that hangs for every
 /// client would otherwise fill the process with threads.
-const STUCK_PER_WORKER: usize = 4;
+pub(crate) const STUCK_PER_WORKER: usize = 4;
 
 /// One thread that does three things every now and then. It gives up on answers that are overdue: the client is told, and whoever
 /// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where

@@ -134,9 +134,9 @@ fn sizes_are_taken_from_end_to_end_and_no_further() {
         greets(&["--buffer-bytes-max", value]);
     }
     // Room for one client at least: for a line, a read behind it, and replies.
-    refused(&["--buffer-bytes-max", "0"], "is 0, but must be from 204800 ");
-    refused(&["--buffer-bytes-max", "204799"], "must be from 204800 ");
-    greets(&["--buffer-bytes-max", "204800"]);
+    refused(&["--buffer-bytes-max", "0"], "is 0, but must be from 294912 ");
+    refused(&["--buffer-bytes-max", "294911"], "must be from 294912 ");
+    greets(&["--buffer-bytes-max", "294912"]);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn times_are_taken_from_a_millisecond_to_for_ever() {
 
 #[test]
 fn options_that_do_not_go_together_are_refused_or_do_what_each_says() {
-    refused(&["--buffer-bytes-max", "1MiB", "--line-bytes-max", "1MiB"], "must be from 1245184 ");
+    refused(&["--buffer-bytes-max", "1MiB", "--line-bytes-max", "1MiB"], "must be from 2375680 ");
     refused(&["--buffer-bytes-max", "1MiB", "--unsent-bytes-max", "1GiB"], "must be from ");
     // Both are named, so that it takes one look to mend them.
     refused(&["--workers", "5000", "--line-timeout", "0s"], "--line-timeout is 0ns");

@@ -32,8 +32,14 @@ pub(super) struct Staff {
 
 pub(super) struct Worker {
     pub(super) post: Arc<Post>,
-    /// What it has in hand, until when.
-    pub(super) work: Option<(AnsweredJob<u32>, Instant)>,
+    pub(super) work: Option<Work>,
+}
+
+/// What a worker has in hand.
+pub(super) struct Work {
+    answered: AnsweredJob<u32>,
+    bytes_before: usize,
+    pub(super) until: Instant,
 }
 
 impl Staff {
@@ -64,7 +70,7 @@ impl Staff {
     /// Whether this worker can do something now.
     pub(super) fn can_work(&self, worker: usize, now: Instant) -> bool {
         match &self.workers.borrow()[worker].work {
-            Some((_, until)) => *until <= now,
+            Some(work) => work.until <= now,
             None => !self.pool.tasks.is_empty(),
         }
     }
@@ -75,7 +81,7 @@ impl Staff {
             let worker = &mut self.workers.borrow_mut()[worker];
             (Arc::clone(&worker.post), worker.work.take())
         };
-        let Some((answered, _)) = work else {
+        let Some(Work { answered, bytes_before, .. }) = work else {
             let task = self.pool.tasks.try_recv().ok()?;
             let job = match self.pool.begin(task, &post, now) {
                 ControlFlow::Continue(job) => job,
@@ -86,16 +92,17 @@ impl Staff {
                 }
             };
             let number = number_of(job.peer().address);
+            let bytes_before = job.bytes_held();
             // What comes of it is known now, and told when the time has passed that it took.
             self.clock.set(now);
             let answered =
                 answer(&self.pool.responder, job, self.pool.limits.unsent_bytes_max, now, || self.clock.now());
-            self.workers.borrow_mut()[worker].work = Some((answered, self.clock.now()));
+            self.workers.borrow_mut()[worker].work = Some(Work { answered, bytes_before, until: self.clock.now() });
             return Some(number);
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(post.look(), Duty::Overdue(_));
-        let outcome = self.pool.finish(answered, &post, || now);
+        let outcome = self.pool.finish(answered, bytes_before, &post, || now);
         if !self.pool.stays(&post, outcome) {
             self.workers.borrow_mut().remove(worker);
         }

@@ -106,6 +106,7 @@ impl World {
                 tasks: tasks_to_do,
                 mailboxes: mailboxes.clone(),
                 posts: Arc::default(),
+                buffers: Arc::clone(&buffers),
                 limits: rules.pool_limits(),
             };
             let mut random = random.split();
@@ -232,7 +233,8 @@ impl World {
         let client = self.more_clients_come().then_some(self.next_client);
         let mut times: Vec<_> = threads.filter_map(|thread| thread.sleeps_until).chain(talkers).chain(client).collect();
         if let Some(staff) = &self.staff {
-            times.extend(staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.1)));
+            times
+                .extend(staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.until)));
             // The watch looks around for ever, and that alone is not something that happens.
             if !times.is_empty() || self.stop.is_some() {
                 times.extend(staff.next_look);

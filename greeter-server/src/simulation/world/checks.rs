@@ -5,6 +5,7 @@ use greeter_core::CloseReason;
 use super::World;
 use crate::simulation::oracle::End;
 use crate::stats::{Stats, total};
+use crate::watch::STUCK_PER_WORKER;
 
 impl World {
     pub(super) fn check(&mut self) {
@@ -49,6 +50,11 @@ impl World {
         for info in life.list() {
             assert!(info.bytes_held <= most, "{info:?} is more than {most}");
         }
+        // Beyond the room that all share, there is what each thread has just been at.
+        let threads = rules.threads + rules.workers * (1 + STUCK_PER_WORKER);
+        let in_use = self.buffers.bytes();
+        let most = rules.buffer_bytes_max.saturating_add(threads * most);
+        assert!(in_use <= most, "{in_use} is more than {most}");
     }
 
     pub(super) fn check_end(mut self) -> u64 {
@@ -58,8 +64,12 @@ impl World {
             let workers = staff.workers.borrow().len();
             let now = self.clock.now();
             let Some(worker) = (0..workers).find(|&worker| staff.can_work(worker, now)) else {
-                let busy =
-                    staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.1)).min();
+                let busy = staff
+                    .workers
+                    .borrow()
+                    .iter()
+                    .filter_map(|worker| worker.work.as_ref().map(|work| work.until))
+                    .min();
                 let Some(next) = busy else { break };
                 self.clock.set(next);
                 continue;
