@@ -17,6 +17,7 @@ impl Responder for Greeter {
         Ok(())
     }
 
+    #[inline]
     fn respond(&self, _session: &mut (), name: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
         reply.line([HELLO, name]);
         Ok(())

@@ -1,6 +1,7 @@
 //! What one client asked, on its way to whoever answers and back.
 
 use std::any::Any;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -135,14 +136,16 @@ impl<S> ClientJob<S> {
         C: FnMut() -> Duration,
     {
         let mut mark = Mark { replies: 0, ending: LineEnding::default() };
+        let lines = self.lines();
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut slice, &mut mark))) {
             self.take_back(responder, &mark, Err(Fault::Panicked(panic_message(panic))));
-            if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
+            if self.is_over(&mut slice) {
                 break;
             }
         }
+        self.answered += lines - self.lines();
         AnsweredJob(self)
     }
 
@@ -154,11 +157,11 @@ impl<S> ClientJob<S> {
             self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, self.latest_ending));
             self.replies.hang_up = Some(CloseReason::Busy);
         }
-        while self.replies.hang_up.is_none()
-            && let Some(line) = self.lines.next_line()
-        {
-            self.answered += 1;
-            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, line.ending));
+        if self.replies.hang_up.is_none() {
+            self.answered += self.lines();
+            for line in self.lines.run() {
+                self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, line.ending));
+            }
         }
         AnsweredJob(self)
     }
@@ -169,7 +172,7 @@ impl<S> ClientJob<S> {
         self.session.map(|session| Farewell { peer, session, reason })
     }
 
-    /// The run: straight on, until the job or the slice is used up.
+    /// Straight on, until the job or the slice is used up.
     fn answer_lines<R, C>(&mut self, responder: &R, slice: &mut Slice<C>, mark: &mut Mark)
     where
         R: Responder<Session = S> + ?Sized,
@@ -178,12 +181,51 @@ impl<S> ClientJob<S> {
         if self.session.is_none() && self.replies.hang_up.is_none() {
             self.connect(responder, mark);
         }
-        while self.lines() > 0 && self.replies.hang_up.is_none() {
-            self.answer_line(responder, mark);
-            if self.lines() > 0 && slice.is_over(self.replies.bytes.len()) {
+        while let ControlFlow::Break(why) = self.answer_run(responder, slice, mark) {
+            self.take_back(responder, mark, why);
+            if self.is_over(slice) {
                 return;
             }
         }
+    }
+
+    /// The run: line after line, as long as each is answered. What keeps one from being answered is for the caller.
+    fn answer_run<R, C>(
+        &mut self,
+        responder: &R,
+        slice: &mut Slice<C>,
+        mark: &mut Mark,
+    ) -> ControlFlow<Result<Refusal, Fault>>
+    where
+        R: Responder<Session = S> + ?Sized,
+        C: FnMut() -> Duration,
+    {
+        let (Some(session), None) = (&mut self.session, self.replies.hang_up) else {
+            return ControlFlow::Continue(());
+        };
+        let line_bytes_max = self.lines.line_bytes_max();
+        let mut run = self.lines.run();
+        while let Some(line) = run.next() {
+            *mark = Mark { replies: self.replies.bytes.len(), ending: line.ending };
+            let Ok(text) = line.text else {
+                return ControlFlow::Break(Ok(Refusal::LineTooLong { line_bytes_max }));
+            };
+            let mut reply = Reply::new(&mut self.replies, line.ending);
+            match (responder.respond(session, text, &mut reply), reply.framing()) {
+                (Ok(()), Ok(())) => {}
+                (Err(failure), _) => return ControlFlow::Break(refusal_in(failure)),
+                (_, Err(broken)) => return ControlFlow::Break(Err(broken.into())),
+            }
+            if self.replies.hang_up.is_some() || run.lines() == 0 || slice.is_over(self.replies.bytes.len()) {
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether no more lines are answered now: there is none, the client is to go, or the slice is used up.
+    fn is_over<C: FnMut() -> Duration>(&self, slice: &mut Slice<C>) -> bool {
+        self.lines() == 0 || self.replies.hang_up.is_some() || slice.is_over(self.replies.bytes.len())
     }
 
     fn connect<R>(&mut self, responder: &R, mark: &mut Mark)
@@ -195,26 +237,6 @@ impl<S> ClientJob<S> {
         let outcome = responder.connect(&self.peer, &mut reply);
         match (outcome, reply.framing()) {
             (Ok(session), Ok(())) => self.session = Some(session),
-            (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
-            (_, Err(broken)) => self.take_back(responder, mark, Err(broken.into())),
-        }
-    }
-
-    fn answer_line<R>(&mut self, responder: &R, mark: &mut Mark)
-    where
-        R: Responder<Session = S> + ?Sized,
-    {
-        let line_bytes_max = self.lines.line_bytes_max();
-        let Some(line) = self.lines.next_line() else { return };
-        self.answered += 1;
-        *mark = Mark { replies: self.replies.bytes.len(), ending: line.ending };
-        let Ok(text) = line.text else {
-            return self.refuse(responder, Refusal::LineTooLong { line_bytes_max }, mark);
-        };
-        let session = self.session.as_mut().expect("a client is connected before its first line is answered");
-        let mut reply = Reply::new(&mut self.replies, mark.ending);
-        match (responder.respond(session, text, &mut reply), reply.framing()) {
-            (Ok(()), Ok(())) => {}
             (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
             (_, Err(broken)) => self.take_back(responder, mark, Err(broken.into())),
         }

@@ -6,11 +6,18 @@
 use std::fmt;
 
 use memchr::{memchr, memchr_iter, memrchr};
+use wide::{CmpEq, i8x16};
 
 use crate::refusal::Refusal;
 
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
+
+/// How many bytes one look for LFs takes in. Every x86-64 and every AArch64 can do that at once.
+const BLOCK: usize = 16;
+
+/// After how many such blocks without an LF a line is long.
+const SHORT_BLOCKS: usize = 4;
 
 /// How a line ends on the wire. A reply ends as its request did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,7 +191,7 @@ impl LineBuffer {
 
     /// Adds to the unfinished line. Of one that is already too long, its start and its latest byte are kept: the start is
     /// more than any line may have, and the latest byte tells whether an LF that follows ends it with a CR. So the verdict
-    /// falls where the line ends, by the one rule in [`Self::next_line`], however the line was cut.
+    /// falls where the line ends, by the one rule in [`Run`], however the line was cut.
     fn push_unfinished(&mut self, input: &[u8]) {
         let Some(&latest) = input.last() else { return };
         let kept_max = self.line_bytes_max as usize + 2;
@@ -198,18 +205,18 @@ impl LineBuffer {
         }
     }
 
-    /// The next complete line.
-    pub(crate) fn next_line(&mut self) -> Option<ReceivedLine<'_>> {
-        let waiting = &self.bytes[self.taken as usize..self.complete as usize];
-        let end = memchr(LF, waiting)?;
-        self.taken += u32::try_from(end + 1).expect("it is not behind `complete`");
-        self.lines -= 1;
-        let (text, ending) = match waiting[..end].split_last() {
-            Some((&CR, text)) => (text, LineEnding::CrLf),
-            _ => (&waiting[..end], LineEnding::Lf),
-        };
-        let text = if text.len() > self.line_bytes_max as usize { Err(LineTooLong) } else { Ok(Line(text)) };
-        Some(ReceivedLine { text, ending })
+    /// The complete lines. Those that were given out are taken when the run ends, were it by a panic.
+    pub(crate) fn run(&mut self) -> Run<'_> {
+        let bytes = &self.bytes[..self.complete as usize];
+        let start = self.taken as usize;
+        Run {
+            bytes,
+            start,
+            lines: self.lines,
+            line_bytes_max: self.line_bytes_max as usize,
+            ends: LineEnds { rest: &bytes[start..], at: start, found: 0 },
+            taken_from: (&mut self.taken, &mut self.lines),
+        }
     }
 
     /// Throws the complete lines away and tells how many there were.
@@ -239,6 +246,100 @@ impl LineBuffer {
         self.complete -= self.taken;
         self.taken = 0;
     }
+}
+
+/// Complete lines, one after the other.
+pub(crate) struct Run<'a> {
+    bytes: &'a [u8],
+    /// Where the next line begins.
+    start: usize,
+    /// How many lines there are still.
+    lines: u32,
+    line_bytes_max: usize,
+    ends: LineEnds<'a>,
+    /// Where the buffer keeps the first two.
+    taken_from: (&'a mut u32, &'a mut u32),
+}
+
+impl Run<'_> {
+    /// How many there are still.
+    pub(crate) const fn lines(&self) -> u32 {
+        self.lines
+    }
+}
+
+impl<'a> Iterator for Run<'a> {
+    type Item = ReceivedLine<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<ReceivedLine<'a>> {
+        let end = self.ends.next()?;
+        let line = &self.bytes[self.start..end];
+        self.start = end + 1;
+        self.lines -= 1;
+        let (text, ending) = match line.split_last() {
+            Some((&CR, text)) => (text, LineEnding::CrLf),
+            _ => (line, LineEnding::Lf),
+        };
+        let text = if text.len() > self.line_bytes_max { Err(LineTooLong) } else { Ok(Line(text)) };
+        Some(ReceivedLine { text, ending })
+    }
+}
+
+impl Drop for Run<'_> {
+    #[expect(clippy::cast_possible_truncation, reason = "it is not behind `complete`")]
+    fn drop(&mut self) {
+        *self.taken_from.0 = self.start as u32;
+        *self.taken_from.1 = self.lines;
+    }
+}
+
+/// Where lines end: the places of the LFs in some bytes.
+///
+/// Most lines are short, so the bytes are looked at in blocks: what was found in one serves for all lines that end there. A search that
+/// is made for long texts has to be set out on anew for each line; it goes on where a line turns out to be long.
+struct LineEnds<'a> {
+    /// What has not been looked at.
+    rest: &'a [u8],
+    /// Where that begins.
+    at: usize,
+    /// The LFs in the block before it that have not been told of: a bit for each byte, the first is the lowest.
+    found: u32,
+}
+
+impl Iterator for LineEnds<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let mut blocks = 0;
+        while self.found == 0 {
+            match self.rest.split_first_chunk::<{ BLOCK }>() {
+                Some((block, rest)) if blocks < SHORT_BLOCKS => {
+                    self.found = line_feeds_in(*block);
+                    self.rest = rest;
+                    self.at += BLOCK;
+                    blocks += 1;
+                }
+                _ => {
+                    let end = memchr(LF, self.rest)?;
+                    self.rest = &self.rest[end + 1..];
+                    self.at += end + 1;
+                    return Some(self.at - 1);
+                }
+            }
+        }
+        let first = self.found.trailing_zeros() as usize;
+        self.found &= self.found - 1;
+        Some(self.at - BLOCK + first)
+    }
+}
+
+/// A bit for each byte that is an LF. The first byte is the lowest.
+#[inline]
+fn line_feeds_in(block: [u8; BLOCK]) -> u32 {
+    let are_line_feeds = i8x16::new(block.map(u8::cast_signed)).cmp_eq(i8x16::splat(LF.cast_signed()));
+    are_line_feeds.move_mask().cast_unsigned()
 }
 
 #[cfg(test)]
@@ -303,6 +404,17 @@ mod tests {
         assert_eq!(buffer.bytes.len(), LIMIT as usize + 2);
     }
 
+    #[test]
+    fn lines_of_every_length_are_found_wherever_they_begin() {
+        for before in 0..2 * BLOCK {
+            for length in 0..(SHORT_BLOCKS + 3) * BLOCK {
+                let line = vec![b'x'; length];
+                let bytes = [&vec![b'y'; before], &b"\n"[..], &line, b"\n\n", &line, b"\n"].concat();
+                assert_eq!(lines_of(1000, [&bytes[..]]), model(1000, &bytes), "{length} behind {before}");
+            }
+        }
+    }
+
     /// Were the bytes that are there already searched again with each that comes, this would take minutes.
     #[test]
     fn a_mebibyte_that_comes_byte_by_byte_is_one_line() {
@@ -311,7 +423,7 @@ mod tests {
             assert_eq!(buffer.push(b"A"), 0);
         }
         assert_eq!(buffer.push(b"\n"), 1);
-        let line = buffer.next_line().unwrap();
+        let line = buffer.run().next().unwrap();
         assert_eq!(line.text.unwrap().as_bytes().len(), 1 << 20);
     }
 
@@ -319,11 +431,11 @@ mod tests {
     fn a_settled_buffer_holds_memory_for_the_unfinished_line_only() {
         let mut buffer = LineBuffer::new(8192);
         buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat());
-        while buffer.next_line().is_some() {}
+        assert_eq!(buffer.run().count(), 10_000);
         buffer.settle();
         assert_eq!(buffer.bytes.capacity(), 3);
         buffer.push(b"\n");
-        assert!(buffer.next_line().is_some());
+        assert!(buffer.run().next().is_some());
         buffer.settle();
         assert_eq!(buffer.bytes.capacity(), 0);
     }

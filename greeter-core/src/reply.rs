@@ -48,7 +48,10 @@ impl<'a> Reply<'a> {
         if let Err(error) = text.append_to(&mut self.replies.bytes) {
             self.framing = Err(error);
         }
-        self.replies.bytes.extend_from_slice(self.ending.as_bytes());
+        if self.ending == LineEnding::CrLf {
+            self.replies.bytes.push(b'\r');
+        }
+        self.replies.bytes.push(b'\n');
     }
 
     /// Says bytes as they are: nothing is added, nothing is checked. The framing is the caller's.
@@ -127,7 +130,7 @@ impl AppendTo for Line<'_> {
 
 impl<const N: usize> AppendTo for [Line<'_>; N] {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
-        for piece in self {
+        for piece in &self {
             bytes.extend_from_slice(piece.as_bytes());
         }
         Ok(())

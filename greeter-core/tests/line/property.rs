@@ -12,10 +12,14 @@ pub(crate) fn lines_of<'a>(line_bytes_max: u32, pieces: impl IntoIterator<Item =
     for piece in pieces {
         let before = buffer.lines();
         assert_eq!(buffer.push(piece), buffer.lines() - before);
-        while let Some(line) = buffer.next_line() {
-            seen.push((line.text.ok().map(|text| text.as_bytes().to_vec()), line.ending));
+        // Some lines in each run, as slices are cut.
+        while buffer.lines() > 0 {
+            let before = buffer.lines();
+            let run = buffer.run().take(seen.len() % 5 + 1);
+            seen.extend(run.map(|line| (line.text.ok().map(|text| text.as_bytes().to_vec()), line.ending)));
+            assert!(buffer.lines() < before);
         }
-        assert_eq!(buffer.lines(), 0);
+        assert!(buffer.run().next().is_none());
         buffer.settle();
         assert!(buffer.bytes_held() <= line_bytes_max as usize + 2);
     }
