@@ -94,6 +94,8 @@ pub(crate) fn named<T: Copy>(all: &[T], key: impl Fn(T) -> &'static str, text: &
     all.iter().copied().find(|&one| key(one) == text).ok_or_else(|| format!("write one of {}", known()))
 }
 
+/// How many clients send as much as the server takes, beside a polite one.
+pub(crate) const GREEDY: usize = 8;
 /// How many connections there are in the tables.
 pub(crate) const CONNECTIONS: [usize; 3] = [1, 64, 1_000];
 /// How many lines at once.
@@ -148,7 +150,8 @@ impl Case {
             Self::Lines { connections, .. } => connections,
             // It makes do with as many as there may be.
             Self::Idle => 1,
-            Self::Polite | Self::Visits | Self::Waiting { .. } | Self::Working { .. } => 64,
+            Self::Polite => 1 + GREEDY,
+            Self::Visits | Self::Waiting { .. } | Self::Working { .. } => 64,
         }
     }
 

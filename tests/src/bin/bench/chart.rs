@@ -62,9 +62,10 @@ pub(crate) struct Rows {
 const ROW: f64 = 28.0;
 
 impl Rows {
-    pub(crate) fn render(&self) -> String {
+    /// None if there is no mark.
+    pub(crate) fn render(&self) -> Option<String> {
         let values = self.rows.iter().flat_map(|(_, marks)| marks.iter().flatten());
-        let axis = Axis::around(values.flat_map(|typical| [typical.least, typical.most]));
+        let axis = Axis::around(values.flat_map(|typical| [typical.least, typical.most]))?;
         let top = 62.0;
         let frame = Frame { left: 170.0, right: WIDTH - 190.0, top, bottom: top + ROW * self.rows.len() as f64 };
         let mut drawing = Drawing::new(&self.title, frame.bottom + 44.0);
@@ -89,7 +90,7 @@ impl Rows {
             let shown = marks.iter().map(|mark| mark.map_or("–".to_owned(), |typical| (self.show)(typical.median)));
             drawing.text("faint", frame.right + 12.0, y + 4.0, &shown.collect::<Vec<_>>().join(" · "));
         }
-        drawing.end()
+        Some(drawing.end())
     }
 }
 
@@ -97,17 +98,17 @@ impl Rows {
 pub(crate) struct Curves {
     pub(crate) title: String,
     pub(crate) x: &'static str,
-    pub(crate) y: &'static str,
     pub(crate) show: Show,
     pub(crate) curves: Vec<(Server, Vec<(usize, Typical)>)>,
 }
 
 impl Curves {
-    pub(crate) fn render(&self) -> String {
+    /// None if there is no point.
+    pub(crate) fn render(&self) -> Option<String> {
         let points = || self.curves.iter().flat_map(|(_, points)| points);
-        let y = Axis::around(points().flat_map(|(_, typical)| [typical.least, typical.most]));
-        let x = Axis::from_to(points().map(|(x, _)| *x as f64));
-        let frame = Frame { left: 80.0, right: WIDTH - 24.0, top: 62.0, bottom: 402.0 };
+        let y = Axis::around(points().flat_map(|(_, typical)| [typical.least, typical.most]))?;
+        let x = Axis::from_to(points().map(|(x, _)| *x as f64))?;
+        let frame = Frame { left: 80.0, right: WIDTH - 36.0, top: 62.0, bottom: 402.0 };
         let mut drawing = Drawing::new(&self.title, frame.bottom + 44.0);
         drawing
             .legend(frame.left, self.curves.iter().map(|(server, _)| (class(*server), shape(*server), server.name())));
@@ -125,7 +126,6 @@ impl Curves {
             drawing.text("faint middle", x, frame.bottom + 16.0, &grouped(value));
         }
         drawing.text("faint middle", frame.middle(), frame.bottom + 34.0, self.x);
-        drawing.text("faint", 8.0, frame.top - 8.0, self.y);
         for (server, points) in &self.curves {
             drawing.open(&format!("<g class=\"{}\">", class(*server)));
             let path = points.iter().map(|(at, typical)| (frame.x(&x, *at as f64), frame.y(&y, typical.median)));
@@ -137,7 +137,7 @@ impl Curves {
             }
             drawing.open("</g>\n");
         }
-        drawing.end()
+        Some(drawing.end())
     }
 }
 
@@ -171,22 +171,21 @@ struct Axis {
 const FACTORS: [f64; 3] = [1.0, 2.0, 5.0];
 
 impl Axis {
-    /// From the mark below all values to the mark above.
-    fn around(values: impl Iterator<Item = f64>) -> Self {
-        let Self { from, to } = Self::from_to(values);
+    /// From the mark below all values to the mark above; none if there are no values.
+    fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let Self { from, to } = Self::from_to(values)?;
         let marks: Vec<f64> = Self::all_marks(from / 10.0, to * 10.0).collect();
         let from = marks.iter().copied().rfind(|mark| *mark <= from).unwrap_or(from);
         let to = marks.into_iter().find(|mark| *mark >= to && *mark > from).unwrap_or(to);
-        Self { from, to }
+        Some(Self { from, to })
     }
 
     /// From the least value to the largest. What is not above zero has no place here.
-    fn from_to(values: impl Iterator<Item = f64>) -> Self {
-        let ends = values.filter(|value| *value > 0.0).fold(None, |ends: Option<Self>, value| {
+    fn from_to(values: impl Iterator<Item = f64>) -> Option<Self> {
+        values.filter(|value| *value > 0.0).fold(None, |ends: Option<Self>, value| {
             let Self { from, to } = ends.unwrap_or(Self { from: value, to: value });
             Some(Self { from: from.min(value), to: to.max(value) })
-        });
-        ends.unwrap_or(Self { from: 1.0, to: 10.0 })
+        })
     }
 
     fn all_marks(from: f64, to: f64) -> impl Iterator<Item = f64> {
@@ -200,7 +199,7 @@ impl Axis {
         let is_within = move |mark: &f64| *mark >= self.from * 0.999 && *mark <= self.to * 1.001;
         let is_round = |mark: f64| (mark.log10() - mark.log10().round()).abs() < 1e-6;
         let marks = Self::all_marks(self.from, self.to).filter(is_within);
-        marks.filter(move |mark| !is_wide || is_round(*mark)).map(move |mark| (mark, show(mark)))
+        marks.filter(move |mark| !is_wide || is_round(*mark)).map(move |mark| (mark, without_zeros(&show(mark))))
     }
 
     /// Where a value lies between the ends.
@@ -211,6 +210,13 @@ impl Axis {
             0.0
         }
     }
+}
+
+/// `0.5 ms` for `0.50 ms`.
+fn without_zeros(words: &str) -> String {
+    let (number, unit) = words.split_once(' ').map_or((words, None), |(number, unit)| (number, Some(unit)));
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    unit.map_or_else(|| number.to_owned(), |unit| format!("{number} {unit}"))
 }
 
 /// `15,000`.
@@ -300,16 +306,20 @@ mod tests {
 
     #[test]
     fn an_axis_ends_at_marks() {
-        for (values, from, to) in [
-            (vec![3.0, 40.0], 2.0, 50.0),
-            (vec![1.0, 1.0], 1.0, 2.0),
-            (vec![0.03, 700.0], 0.02, 1000.0),
-            (vec![], 1.0, 10.0),
-        ] {
-            let axis = Axis::around(values.iter().copied());
+        for (values, from, to) in
+            [(vec![3.0, 40.0], 2.0, 50.0), (vec![1.0, 1.0], 1.0, 2.0), (vec![0.03, 700.0], 0.02, 1000.0)]
+        {
+            let axis = Axis::around(values.iter().copied()).unwrap();
             let near = |one: f64, other: f64| (one / other - 1.0).abs() < 1e-9;
             assert!(near(axis.from, from) && near(axis.to, to), "{values:?}: {axis:?}");
         }
+    }
+
+    #[test]
+    fn what_has_no_values_is_not_drawn() {
+        assert_eq!(Axis::around([0.0].into_iter()), None);
+        let rows = vec![(Server::Pool, vec![None])];
+        assert_eq!(Rows { title: String::new(), axis: "", show: digits, series: vec![], rows }.render(), None);
     }
 
     #[test]
@@ -321,6 +331,13 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_as_short_as_it_can_be() {
+        for (words, short) in [("0.50", "0.5"), ("10.0 ms", "10 ms"), ("200 ns", "200 ns"), ("1.00 M", "1 M")] {
+            assert_eq!(without_zeros(words), short);
+        }
+    }
+
+    #[test]
     fn rows_have_their_marks_and_say_what_was_not_measured() {
         let rows = Rows {
             title: "a < b".into(),
@@ -329,7 +346,7 @@ mod tests {
             series: vec!["one".into(), "two".into()],
             rows: vec![(Server::Pool, vec![Some(typical(10.0)), None])],
         };
-        let svg = rows.render();
+        let svg = rows.render().unwrap();
         for part in ["a &lt; b", ">pool of 2<", "<circle", ">10.0 · –<"] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
@@ -338,11 +355,10 @@ mod tests {
     #[test]
     fn curves_go_through_their_medians() {
         let points = vec![(1, typical(1.0)), (100, typical(2.0)), (10_000, typical(4.0))];
-        let curves =
-            Curves { title: String::new(), x: "x", y: "y", show: digits, curves: vec![(Server::BareLoop, points)] };
-        let svg = curves.render();
+        let curves = Curves { title: String::new(), x: "x", show: digits, curves: vec![(Server::BareLoop, points)] };
+        let svg = curves.render().unwrap();
         // From 0.5 to 10, the y axis; the middle of the x axis is 100.
-        for part in [r#"points="80.0,323.3 418.0,"#, ">10,000<", ">100<"] {
+        for part in [r#"points="80.0,323.3 452.0,"#, ">10,000<", ">100<"] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
     }

@@ -9,7 +9,7 @@ use greeter_client::Eol;
 use greeter_client::load::{self, Latency, Lines, Load, Report, Time};
 use greeter_tests::process::ServerProcess;
 
-use crate::case::{Case, Quantity};
+use crate::case::{Case, GREEDY, Quantity};
 use crate::server::Server;
 use crate::visits;
 
@@ -79,7 +79,12 @@ fn load(server: Server, process: &ServerProcess, connections: usize, depth: usiz
     Ok(load)
 }
 
+/// What each connection needs at least, so that all have their turn several times while they are measured.
+const DURATION_OF_CONNECTION: Duration = Duration::from_micros(200);
+
 fn lines(mut load: Load, process: &ServerProcess, size: Size) -> Result<Measured> {
+    let turns = DURATION_OF_CONNECTION * u32::try_from(load.connections).context("there are too many connections")?;
+    let size = Size { duration: size.duration.max(turns), ..size };
     load.warmup = size.warmup();
     load.duration = size.duration;
     let mut running = load::start(load)?;
@@ -112,8 +117,6 @@ fn percentiles(latency: Latency<'_>) -> impl Iterator<Item = (Quantity, f64)> {
         Time::Never => None,
     })
 }
-
-const GREEDY: usize = 8;
 
 /// How many lines each of the greedy ones has under way.
 const GREEDY_DEPTH: usize = 10_000;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::case::{CONNECTIONS_GROWING, CONNECTIONS_OF_DEPTHS, Case, DEPTHS, DEPTHS_GROWING, Quantity};
-use crate::chart::{Curves, Rows};
+use crate::chart::{Curves, Rows, grouped};
 use crate::machine::Machine;
 use crate::samples::{Key, Samples};
 use crate::server::Server;
@@ -25,78 +25,98 @@ const CONNECTIONS: &str = "benchmark/connections.svg";
 const DEPTH: &str = "benchmark/depth.svg";
 const LATENCY: &str = "benchmark/latency.svg";
 
+const INTRODUCTION: &str = "\
+# Benchmark
+
+<!-- Written by the command below: do not edit. -->
+
+greeter beside the same server as others would write it. What the figures mean is in [Speed](speed.md). Repeat them, on a machine
+that does nothing else meanwhile:
+
+```sh
+cargo run --release -p greeter-tests --bin bench
+```
+
+Each figure is the median of the rounds, with the distance of the lowest and of the highest from it; a ratio is the median of the
+ratios within each round. In a round the servers take turns at each figure, each as a fresh process. The load comes from one thread
+of [`greeter_client::load`](load.md), and every reply is checked. *64 × 16* are 64 connections, each of which sends 16 lines in one
+piece, waits for all their replies, and sends again. Only ratios within one run mean anything. All samples are in
+[samples.csv](benchmark/samples.csv).
+
+";
+
+const COUNTED: &str = "\
+In bold, how many times as many as the bare loop. °: the load was busy for over 90 % of the time, and the server may be able to do
+more.
+";
+
+const USED: &str = "\
+Processor time of the server, user and system. In bold, how many times as much as that of the bare loop.
+";
+
+const TAKEN: &str = "\
+p50 / p99 / p99.9, from when a line is sent until its reply is there. –: nothing was both sent and answered in the time.
+";
+
+const CLIENTS: &str = "\
+A visit is a connect, a line, its reply, and a close; 64 are under way at a time, from one thread. In bold, how many times as much
+as the bare loop. An idle connection is one of {idle} that were greeted once; what it costs is what the resident memory grows by. A
+polite client sends one line at a time, and each of 8 greedy ones beside it has 10,000 under way.
+";
+
+const EXPENSIVE: &str = "\
+Lines in a second from 64 connections that send one at a time; in bold, how many times as many as with one worker. A wait shows how
+work is dealt out, to more workers than there are processors, too. Work that keeps a processor busy is measured with as many workers
+as there are processors; the load and the connection threads need their part of these.
+";
+
 impl Page<'_> {
     /// The files, by their paths in the folder of the documents.
-    pub(crate) fn files(&self) -> [(&'static str, String); 6] {
-        [
-            ("benchmark.md", self.markdown()),
-            ("benchmark/samples.csv", self.csv()),
-            (LINES, self.lines_chart()),
-            (CONNECTIONS, self.connections_chart()),
-            (DEPTH, self.depth_chart()),
-            (LATENCY, self.latency_chart()),
-        ]
+    pub(crate) fn files(&self) -> Vec<(&'static str, String)> {
+        let charts = self.charts();
+        let mut files = vec![("benchmark.md", self.markdown(&charts)), ("benchmark/samples.csv", self.csv())];
+        files.extend(charts);
+        files
     }
 
-    fn markdown(&self) -> String {
-        let samples = self.samples;
-        let bare = "In bold, how many times as much as the bare loop.";
-        let idle = self.idle;
-        let sections = [
-            self.introduction(),
-            format!("## Targets\n\n{}", tables::targets(samples)),
-            format!(
-                "## Lines in a second\n\n![Lines in a second, by server]({LINES})\n\n{bare} °: the load was busy for over \
-                 90 % of the time, and the server may be able to do more.\n\n{}",
-                tables::lines(samples)
-            ),
-            format!(
-                "## CPU per line\n\n![CPU per line, by the number of connections]({CONNECTIONS})\n\n![CPU per line, by the \
-                 number of lines at once]({DEPTH})\n\nProcessor time of the server, user and system. {bare}\n\n{}\n\
-                 From few to many:\n\n{}",
-                tables::processor(samples),
-                tables::growth(samples)
-            ),
-            format!(
-                "## How long a line takes\n\n![Service times, by server]({LATENCY})\n\np50 / p99 / p99.9, from when a line is \
-                 sent until its reply is there.\n\n{}",
-                tables::latency(samples)
-            ),
-            format!(
-                "## Clients\n\nA visit is a connect, a line, its reply, and a close; 64 are under way at a time. In bold, how \
-                 many times as much as the bare loop. An idle connection is one of {idle} that were greeted once; what it \
-                 costs is what the resident memory grows by. A polite client sends one line at a time, and each of 8 greedy \
-                 ones beside it 10,000.\n\n{}",
-                tables::clients(samples)
-            ),
-            format!(
-                "## An expensive responder\n\nLines in a second from 64 connections that each send one at a time; in bold, how \
-                 many times as many as with one worker. A wait shows how work is dealt out, with more workers than \
-                 processors, too; work that keeps a processor busy is measured for as many workers as there are processors, \
-                 which it shares with the load.\n\n{}",
-                tables::expensive(samples)
-            ),
+    /// Those that have anything in them.
+    fn charts(&self) -> Vec<(&'static str, String)> {
+        let charts = [
+            (LINES, self.lines_chart().render()),
+            (CONNECTIONS, self.connections_chart().render()),
+            (DEPTH, self.depth_chart().render()),
+            (LATENCY, self.latency_chart().render()),
         ];
-        sections.join("\n")
+        charts.into_iter().filter_map(|(name, chart)| Some((name, chart?))).collect()
+    }
+
+    fn markdown(&self, charts: &[(&'static str, String)]) -> String {
+        let chart = |name: &str, words: &str| {
+            let is_there = charts.iter().any(|(chart, _)| *chart == name);
+            if is_there { format!("![{words}]({name})\n\n") } else { String::new() }
+        };
+        let samples = self.samples;
+        let clients = CLIENTS.replace("{idle}", &grouped(self.idle));
+        [
+            self.introduction(),
+            section("Targets", "", &tables::targets(samples)),
+            section("Lines in a second", &(chart(LINES, "Lines in a second") + COUNTED), &tables::lines(samples)),
+            section(
+                "CPU per line",
+                &(chart(CONNECTIONS, "CPU per line, by connections")
+                    + &chart(DEPTH, "CPU per line, by lines at once")
+                    + USED),
+                &format!("{}\nFrom few to many:\n\n{}", tables::processor(samples), tables::growth(samples)),
+            ),
+            section("How long a line takes", &(chart(LATENCY, "Service times") + TAKEN), &tables::latency(samples)),
+            section("Clients", &clients, &tables::clients(samples)),
+            section("An expensive responder", EXPENSIVE, &tables::expensive(samples)),
+        ]
+        .join("\n")
     }
 
     fn introduction(&self) -> String {
-        let mut text = String::from(
-            "# Benchmark\n\n<!-- Written by the command below: do not edit. -->\n\ngreeter beside the same server as others would \
-             write it. What the figures mean is in [Speed](speed.md). Repeat them, on a machine that does nothing else \
-             meanwhile:\n\n```sh\ncargo run --release -p greeter-tests --bin bench\n```\n\n",
-        );
-        add(
-            &mut text,
-            format_args!(
-                "Each figure is the median of the rounds, with the distance of the lowest and of the highest from it; a ratio is \
-                 the median of the ratios within each round. In a round the servers take turns at each figure, each as a \
-                 fresh process. The load comes from one thread of [`greeter_client::load`](load.md), and every reply is \
-                 checked. *64 × 16* are 64 connections, each of which sends 16 lines in one piece, waits for all their \
-                 replies, and sends again. Only ratios within one run mean anything. All samples are in \
-                 [samples.csv](benchmark/samples.csv).\n\n"
-            ),
-        );
+        let mut text = INTRODUCTION.to_owned();
         text.push_str("| server | what it is |\n|---|---|\n");
         for server in Server::ALL {
             add(&mut text, format_args!("| {} | {} |\n", server.name(), server.description()));
@@ -128,7 +148,7 @@ impl Page<'_> {
         text
     }
 
-    fn lines_chart(&self) -> String {
+    fn lines_chart(&self) -> Rows {
         let cases = DEPTHS.map(|depth| Case::Lines { connections: CONNECTIONS_OF_DEPTHS, depth });
         let key = |case, server| Key { quantity: Quantity::PerSecond, case, server };
         // Without Go, there is always the bare loop.
@@ -144,10 +164,9 @@ impl Page<'_> {
                 .into(),
             rows: rows(ratio),
         }
-        .render()
     }
 
-    fn latency_chart(&self) -> String {
+    fn latency_chart(&self) -> Rows {
         let case = Case::Lines { connections: 1_000, depth: 1 };
         let quantities = [Quantity::P50, Quantity::P99, Quantity::P999];
         let times = |server| quantities.map(|quantity| self.samples.typical(Key { quantity, case, server })).to_vec();
@@ -158,20 +177,19 @@ impl Page<'_> {
             series: ["p50", "p99", "p99.9"].map(str::to_owned).into(),
             rows: rows(times),
         }
-        .render()
     }
 
-    fn connections_chart(&self) -> String {
+    fn connections_chart(&self) -> Curves {
         let cases = CONNECTIONS_GROWING.map(|connections| (connections, Case::Lines { connections, depth: 1 }));
         self.curves("CPU per line, one at a time on each connection", "connections", &cases)
     }
 
-    fn depth_chart(&self) -> String {
+    fn depth_chart(&self) -> Curves {
         let cases = DEPTHS_GROWING.map(|depth| (depth, Case::Lines { connections: CONNECTIONS_OF_DEPTHS, depth }));
         self.curves("CPU per line on 64 connections", "lines at once", &cases)
     }
 
-    fn curves(&self, title: &str, x: &'static str, cases: &[(usize, Case)]) -> String {
+    fn curves(&self, title: &str, x: &'static str, cases: &[(usize, Case)]) -> Curves {
         let curve = |server: Server| {
             let typical = |case| self.samples.typical(Key { quantity: Quantity::Processor, case, server });
             let points = cases.iter().filter_map(|(at, case)| Some((*at, typical(*case)?)));
@@ -179,8 +197,12 @@ impl Page<'_> {
         };
         let curves = Server::ALL.into_iter().filter(|server| server.is_watched_growing()).map(curve);
         let curves = curves.filter(|(_, points)| !points.is_empty()).collect();
-        Curves { title: title.to_owned(), x, y: "processor time of the server", show: text::time, curves }.render()
+        Curves { title: title.to_owned(), x, show: text::time, curves }
     }
+}
+
+fn section(title: &str, words: &str, table: &str) -> String {
+    format!("## {title}\n\n{words}{}{table}", if words.is_empty() { "" } else { "\n" })
 }
 
 /// Those of which anything was measured.

@@ -102,7 +102,7 @@ impl Server {
         self.is_ours() || matches!(self, Self::BareLoop | Self::Go | Self::TokioBatched)
     }
 
-    /// The words that stand for what is left out where it is.
+    /// Those of ours that are not the same for all.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::InPlaceAlone => &["--workers", "0", "--connection-threads", "1"],
@@ -233,8 +233,9 @@ fn peer(program: &str) -> Result<PathBuf> {
 }
 
 fn finish(mut command: Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    ensure!(status.success(), "{} has failed, {status}", command.get_program().display());
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().display().to_string();
+    let status = command.status().with_context(|| format!("cannot start {program}"))?;
+    ensure!(status.success(), "{program} build has failed, {status}");
     Ok(())
 }
 

@@ -25,11 +25,14 @@ pub(crate) fn large(number: f64) -> String {
 }
 
 pub(crate) fn bytes(number: f64) -> String {
-    if number < 9_999.5 { format!("{number:.0} B") } else { format!("{} kB", digits(number / 1e3)) }
+    if number < 999.5 { format!("{number:.0} B") } else { format!("{} kB", digits(number / 1e3)) }
 }
 
 /// From nanoseconds.
 pub(crate) fn time(nanoseconds: f64) -> String {
+    if nanoseconds < 999.5 {
+        return format!("{} ns", digits(nanoseconds));
+    }
     Time::After(Duration::from_nanos(nanoseconds.round() as u64)).to_string()
 }
 
@@ -59,10 +62,12 @@ mod tests {
         for (number, shown) in [(950.2, "950"), (999.6, "1.00 k"), (147_300.0, "147 k"), (2_591_000.0, "2.59 M")] {
             assert_eq!(large(number), shown);
         }
-        for (number, shown) in [(330.4, "330 B"), (9_000.0, "9000 B"), (12_345.0, "12.3 kB")] {
+        for (number, shown) in [(330.4, "330 B"), (9_000.0, "9.00 kB"), (12_345.0, "12.3 kB")] {
             assert_eq!(bytes(number), shown);
         }
-        assert_eq!(time(5_651.4), "5.65 µs");
+        for (number, shown) in [(31.64, "31.6 ns"), (359.4, "359 ns"), (5_651.4, "5.65 µs")] {
+            assert_eq!(time(number), shown);
+        }
     }
 
     #[test]
