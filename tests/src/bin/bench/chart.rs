@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use crate::samples::Typical;
 use crate::server::Server;
+use crate::text::grouped;
 
 const WIDTH: f64 = 860.0;
 const FONT: f64 = 12.0;
@@ -217,11 +218,6 @@ fn without_zeros(words: &str) -> String {
     let (number, unit) = words.split_once(' ').map_or((words, None), |(number, unit)| (number, Some(unit)));
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
     unit.map_or_else(|| number.to_owned(), |unit| format!("{number} {unit}"))
-}
-
-/// `15,000`.
-pub(crate) fn grouped(number: usize) -> String {
-    if number < 1_000 { number.to_string() } else { format!("{},{:03}", grouped(number / 1_000), number % 1_000) }
 }
 
 /// A file in the making.

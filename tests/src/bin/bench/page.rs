@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::case::{CONNECTIONS_GROWING, CONNECTIONS_OF_DEPTHS, Case, DEPTHS, DEPTHS_GROWING, Quantity};
-use crate::chart::{Curves, Rows, grouped};
+use crate::chart::{Curves, Rows};
 use crate::machine::Machine;
 use crate::samples::{Key, Samples};
 use crate::server::Server;
@@ -96,7 +96,7 @@ impl Page<'_> {
             if is_there { format!("![{words}]({name})\n\n") } else { String::new() }
         };
         let samples = self.samples;
-        let clients = CLIENTS.replace("{idle}", &grouped(self.idle));
+        let clients = CLIENTS.replace("{idle}", &text::grouped(self.idle));
         [
             self.introduction(),
             section("Targets", "", &tables::targets(samples)),

@@ -28,6 +28,11 @@ pub(crate) fn bytes(number: f64) -> String {
     if number < 999.5 { format!("{number:.0} B") } else { format!("{} kB", digits(number / 1e3)) }
 }
 
+/// `15,000`.
+pub(crate) fn grouped(number: usize) -> String {
+    if number < 1_000 { number.to_string() } else { format!("{},{:03}", grouped(number / 1_000), number % 1_000) }
+}
+
 /// From nanoseconds.
 pub(crate) fn time(nanoseconds: f64) -> String {
     if nanoseconds < 999.5 {
@@ -62,6 +67,7 @@ mod tests {
         for (number, shown) in [(950.2, "950"), (999.6, "1.00 k"), (147_300.0, "147 k"), (2_591_000.0, "2.59 M")] {
             assert_eq!(large(number), shown);
         }
+        assert_eq!([1, 999, 15_000, 1_002_003].map(grouped), ["1", "999", "15,000", "1,002,003"]);
         for (number, shown) in [(330.4, "330 B"), (9_000.0, "9.00 kB"), (12_345.0, "12.3 kB")] {
             assert_eq!(bytes(number), shown);
         }
