@@ -244,8 +244,8 @@ fn start_redis(mut command: Command) -> Result<ServerProcess> {
     let address = free_address().context("loopback has no free port")?;
     let port = address.port().to_string();
     command.args(["--bind", "127.0.0.1", "--port", &port, "--maxclients", "20000", "--loglevel", "warning"]);
-    // It keeps nothing.
-    command.args(["--save", "", "--appendonly", "no"]);
+    // It keeps nothing, and has as many clients wait to be accepted as the others.
+    command.args(["--save", "", "--appendonly", "no", "--tcp-backlog", "4096"]);
     let started = ServerProcess::try_start_at(command, address);
     started.or_else(|(status, log)| bail!("redis-server has ended, {status}: {log}"))
 }
