@@ -185,8 +185,11 @@ impl Run {
             0..10 => (self.size.warmup() + self.size.duration).as_secs_f64() + 0.2,
             _ => self.start.elapsed().as_secs_f64() / done as f64,
         };
-        let left = Duration::from_secs((each * (all - done) as f64) as u64);
-        tell(&format!("round {round}/{}, {}/{}: {what} ({left:?} left)", self.rounds, number + 1, self.steps.len()));
+        let left = match each * (all - done) as f64 {
+            seconds @ ..90.0 => format!("{seconds:.0} s"),
+            seconds => format!("{:.0} min", seconds / 60.0),
+        };
+        tell(&format!("round {round}/{}, {}/{}: {what} ({left} left)", self.rounds, number + 1, self.steps.len()));
     }
 
     fn write(&self, options: &Options, machine: &Machine, rounds: usize) -> Result<()> {

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_target_that_was_not_measured_says_so() {
         let targets = targets(&samples());
-        assert!(targets.contains("4 workers against one |  |  | ✓ 4.00 ×"), "{targets}");
-        assert!(targets.contains("2 workers against one |  |  | not measured; ≥ 1.90 × |"), "{targets}");
+        assert!(targets.contains("4 workers against one |  |  | ✓ 4.000 ×"), "{targets}");
+        assert!(targets.contains("2 workers against one |  |  | not measured; ≥ 1.9 × |"), "{targets}");
     }
 }

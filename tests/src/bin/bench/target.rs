@@ -139,34 +139,31 @@ impl Target {
         if bound.holds(value.median, compared.median) { Judged::Reached(words) } else { Judged::Missed(words) }
     }
 
-    fn show(&self, number: f64) -> String {
-        match self.against {
-            Against::Bytes => text::bytes(number),
-            _ => format!("{} ×", text::digits(number)),
-        }
-    }
-
     fn shown(&self, value: Typical, compared: Typical, bound: Bound) -> String {
         let Typical { median, least, most } = compared;
-        let shown = format!("{} ({}–{})", self.show(median), self.plain(least), self.plain(most));
+        // One digit more than the limit has, so that one sees on which side of it that is.
+        let plain = |number: f64| match self.against {
+            Against::Bytes => format!("{number:.1}"),
+            _ if number < 9.9995 => format!("{number:.3}"),
+            _ => format!("{number:.1}"),
+        };
+        let shown = format!("{}{} ({}–{})", plain(median), self.unit(), plain(least), plain(most));
         match bound {
             Bound::MostOrTime(..) => format!("{}, {shown}", text::time(value.median)),
             Bound::Least(_) | Bound::Most(_) => shown,
         }
     }
 
-    fn plain(&self, number: f64) -> String {
-        match self.against {
-            Against::Bytes => format!("{number:.0}"),
-            _ => text::digits(number),
-        }
+    const fn unit(&self) -> &'static str {
+        if matches!(self.against, Against::Bytes) { " B" } else { " ×" }
     }
 
     fn limit(&self, bound: Bound) -> String {
+        let unit = self.unit();
         match bound {
-            Bound::Least(limit) => format!("≥ {}", self.show(limit)),
-            Bound::Most(limit) => format!("≤ {}", self.show(limit)),
-            Bound::MostOrTime(limit, time) => format!("≤ {} or {}", text::time(time), self.show(limit)),
+            Bound::Least(limit) => format!("≥ {limit}{unit}"),
+            Bound::Most(limit) => format!("≤ {limit}{unit}"),
+            Bound::MostOrTime(limit, time) => format!("≤ {} or {limit}{unit}", text::time(time)),
         }
     }
 }
@@ -209,9 +206,9 @@ mod tests {
         assert_eq!(
             of(&samples, "lines/s at 64 × 256"),
             [
-                Judged::NotMeasured { bound: "≥ 40.0 ×".into() },
-                Judged::Reached("40.0 × (40.0–40.0); ≥ 40.0 ×".into()),
-                Judged::Missed("100 × (100–100); ≥ 150 ×".into()),
+                Judged::NotMeasured { bound: "≥ 40 ×".into() },
+                Judged::Reached("40.0 × (40.0–40.0); ≥ 40 ×".into()),
+                Judged::Missed("100.0 × (100.0–100.0); ≥ 150 ×".into()),
             ]
         );
     }
@@ -220,7 +217,7 @@ mod tests {
     fn a_number_of_bytes_is_compared_with_nothing() {
         let samples = samples(&[(Quantity::Memory, Case::Idle, Server::Pool, 401.0)]);
         let [.., pool] = of(&samples, "memory");
-        assert_eq!(pool, Judged::Missed("401 B (401–401); ≤ 400 B".into()));
+        assert_eq!(pool, Judged::Missed("401.0 B (401.0–401.0); ≤ 400 B".into()));
     }
 
     #[test]
@@ -231,7 +228,7 @@ mod tests {
         ]);
         let [alone, in_place, pool] = of(&samples, "2 workers");
         assert_eq!((alone, in_place), (Judged::NoTarget, Judged::NoTarget));
-        assert_eq!(pool, Judged::Reached("1.90 × (1.90–1.90); ≥ 1.90 ×".into()));
+        assert_eq!(pool, Judged::Reached("1.900 × (1.900–1.900); ≥ 1.9 ×".into()));
     }
 
     #[test]
