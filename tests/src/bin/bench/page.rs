@@ -136,7 +136,7 @@ impl Page<'_> {
 
     fn size(&self) -> String {
         let rounds = if self.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", self.rounds) };
-        format!("{rounds} of {} s for each figure", self.seconds)
+        format!("{rounds} of {} s for each figure, longer with thousands of connections", self.seconds)
     }
 
     /// A line for each sample.
