@@ -53,12 +53,12 @@ Go programs, Redis and what tests/peers needs from the registry are left out whe
 )]
 struct Options {
     /// how often each figure is measured (default: 5)
-    #[argh(option, arg_name = "n", default = "5")]
+    #[argh(option, arg_name = "n", default = "5", from_str_fn(rounds))]
     rounds: usize,
 
     /// for how many seconds, each time (default: 1)
-    #[argh(option, arg_name = "n", default = "1.0")]
-    seconds: f64,
+    #[argh(option, arg_name = "n", default = "Duration::from_secs(1)", from_str_fn(seconds))]
+    seconds: Duration,
 
     /// measure only this server: bare-loop, in-place-1, in-place, pool, server.go, server2.go, tokio-lines, tokio-batched,
     /// thread-pool or redis; may be given several times
@@ -88,6 +88,15 @@ fn documents() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("docs")
 }
 
+fn rounds(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(|| "write a number from 1 on".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= 3600.0);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write a number above 0, such as 0.2, up to 3600".to_owned())
+}
+
 fn main() -> ExitCode {
     let options = match greeter_args::parse::<Options>("bench", env!("CARGO_PKG_VERSION")) {
         Ok(options) => options,
@@ -103,8 +112,6 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    ensure!(options.rounds > 0, "--rounds must be at least 1");
-    ensure!(options.seconds > 0.0 && options.seconds < 3600.0, "--seconds must be above 0 and below 3600");
     greeter_tests::raise_descriptor_limit();
     let machine = Machine::this();
     let mut run = Run::prepare(options, &machine);
@@ -152,7 +159,7 @@ impl Run {
             programs.servers().filter(move |server| case.is_for(*server)).map(move |server| (case, server))
         };
         let steps = cases.into_iter().flat_map(of).collect();
-        let size = Size { duration: Duration::from_secs_f64(options.seconds), idle: IDLE.min(connections_max) };
+        let size = Size { duration: options.seconds, idle: IDLE.min(connections_max) };
         let samples = Samples::default();
         Self { programs, size, steps, rounds: options.rounds, start: Instant::now(), samples, left_out, failures: 0 }
     }
@@ -196,7 +203,7 @@ impl Run {
         let page = Page {
             machine,
             rounds,
-            seconds: options.seconds,
+            duration: options.seconds,
             idle: self.size.idle,
             left_out: &self.left_out,
             samples: &self.samples,

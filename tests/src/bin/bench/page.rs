@@ -1,6 +1,7 @@
 //! The page with everything that was measured, its charts, and the samples. No I/O.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::case::{CONNECTIONS_GROWING, CONNECTIONS_OF_DEPTHS, Case, DEPTHS, DEPTHS_GROWING, Quantity};
 use crate::chart::{Curves, Rows};
@@ -13,7 +14,7 @@ use crate::{tables, text};
 pub(crate) struct Page<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) rounds: usize,
-    pub(crate) seconds: f64,
+    pub(crate) duration: Duration,
     pub(crate) idle: usize,
     /// What is not there, and why.
     pub(crate) left_out: &'a [String],
@@ -136,7 +137,7 @@ impl Page<'_> {
 
     fn size(&self) -> String {
         let rounds = if self.rounds == 1 { "1 round".to_owned() } else { format!("{} rounds", self.rounds) };
-        format!("{rounds} of {} s for each figure, longer with thousands of connections", self.seconds)
+        format!("{rounds} of {} s for each figure, longer with thousands of connections", self.duration.as_secs_f64())
     }
 
     /// A line for each sample.
