@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -106,6 +106,36 @@ impl ServerProcess {
     /// When it does neither in time.
     pub fn try_start(mut command: Command, listeners: usize) -> Result<Self, (ExitStatus, String)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (child, log) = Self::spawn(command);
+        Self::await_listeners(child, Some(log), listeners)
+    }
+
+    /// Starts a server that listens there and says nothing about it; or tells how it ended before it did, and what it logged.
+    ///
+    /// # Errors
+    ///
+    /// How it ended, and its log.
+    ///
+    /// # Panics
+    ///
+    /// When it does neither in time.
+    pub fn try_start_at(mut command: Command, address: SocketAddr) -> Result<Self, (ExitStatus, String)> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let (child, log) = Self::spawn(command);
+        let mut server = Self { child, addresses: vec![address], log: Some(log) };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            if server.child.try_wait().expect("our own process can be waited for").is_some() {
+                return Err(server.wait(PATIENCE));
+            }
+            assert!(Instant::now() < deadline, "the server neither listens nor ends");
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(server)
+    }
+
+    /// Starts it, and collects what it says on stderr.
+    fn spawn(mut command: Command) -> (Child, JoinHandle<String>) {
         let mut child = command.spawn().expect("a server can be started");
         let mut stderr = child.stderr.take().expect("stderr is a pipe");
         let log = thread::spawn(move || {
@@ -113,7 +143,7 @@ impl ServerProcess {
             stderr.read_to_end(&mut text).expect("a log can be read");
             String::from_utf8(text).expect("a log is text")
         });
-        Self::await_listeners(child, Some(log), listeners)
+        (child, log)
     }
 
     fn started(attempt: Result<Self, (ExitStatus, String)>) -> Self {

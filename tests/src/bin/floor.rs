@@ -8,8 +8,12 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 
 const LISTENER: Token = Token(usize::MAX);
+
+/// How many clients may wait to be accepted: as many as with greeter, so that thousands can come at a time.
+const BACKLOG: i32 = 4096;
 
 struct Client {
     socket: TcpStream,
@@ -19,6 +23,7 @@ struct Client {
 fn main() -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    SockRef::from(&listener).listen(BACKLOG)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
 

@@ -1,0 +1,231 @@
+//! Measures greeter beside other servers that do the same, and writes the page, the charts and the samples to `docs`.
+//!
+//! ```text
+//! cargo run --release -p greeter-tests --bin bench
+//! ```
+//!
+//! # Layout
+//!
+//! `server` (who) and `case` (what) → `measure` and `visits` (a figure) → `samples` (the rounds) → `target` (what is to be
+//! reached) → `tables` and `chart`, with `text` → `page`.
+
+#![forbid(unsafe_code)]
+
+mod case;
+mod chart;
+mod machine;
+mod measure;
+mod page;
+mod samples;
+mod server;
+mod tables;
+mod target;
+mod text;
+mod visits;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use argh::FromArgs;
+use case::{Case, Group};
+use machine::Machine;
+use measure::{Size, measure};
+use page::Page;
+use samples::{Key, Samples};
+use server::{Programs, Server};
+
+/// Measures greeter beside other servers that do the same, and writes benchmark.md and its charts.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "\
+Run nothing else meanwhile. A full run takes some 20 minutes; what was measured is written after each round.
+Go programs, Redis and what tests/peers needs from the registry are left out where they are missing.",
+    example = "All of it:\n    {command_name}",
+    example = "What a change does to the pool, beside the floor:\n    {command_name} --server bare-loop --server pool --figures lines --out target/bench",
+    error_code(0, "all figures of greeter's own servers are there"),
+    error_code(1, "some are not, or nothing could be written"),
+    error_code(2, "the arguments are wrong")
+)]
+struct Options {
+    /// how often each figure is measured (default: 5)
+    #[argh(option, arg_name = "n", default = "5", from_str_fn(rounds))]
+    rounds: usize,
+
+    /// for how many seconds, each time (default: 1)
+    #[argh(option, arg_name = "n", default = "Duration::from_secs(1)", from_str_fn(seconds))]
+    seconds: Duration,
+
+    /// measure only this server: bare-loop, in-place-1, in-place, pool, server.go, server2.go, tokio-lines, tokio-batched,
+    /// thread-pool or redis; may be given several times
+    #[argh(option, arg_name = "name")]
+    server: Vec<Server>,
+
+    /// measure only these figures: lines, growth, fairness, idle, visits or expensive; may be given several times
+    #[argh(option, arg_name = "name")]
+    figures: Vec<Group>,
+
+    /// leave out what needs more connections (default: 15000, or as many as there may be open files)
+    #[argh(option, arg_name = "n", default = "15_000")]
+    connections_max: usize,
+
+    /// the folder to write to (default: docs of the project)
+    #[argh(option, arg_name = "folder", default = "documents()")]
+    out: PathBuf,
+}
+
+/// How many connections are idle, if there may be so many.
+const IDLE: usize = 9_000;
+
+/// What this process opens besides connections, at most.
+const FILES_BESIDES: u64 = 200;
+
+fn documents() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("docs")
+}
+
+fn rounds(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(|| "write a number from 1 on".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= 3600.0);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write a number above 0, such as 0.2, up to 3600".to_owned())
+}
+
+fn main() -> ExitCode {
+    let options = match greeter_args::parse::<Options>("bench", env!("CARGO_PKG_VERSION")) {
+        Ok(options) => options,
+        Err(exit) => return exit.print(),
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    greeter_tests::raise_descriptor_limit();
+    let machine = Machine::this();
+    let mut run = Run::prepare(options, &machine);
+    for round in 1..=options.rounds {
+        run.round(round);
+        // What there is stays, whatever befalls the rounds to come.
+        run.write(options, &machine, round)?;
+    }
+    tell(&format!("written to {}", options.out.display()));
+    ensure!(run.failures == 0, "{} figures of greeter's own servers are missing", run.failures);
+    Ok(())
+}
+
+/// A run of all rounds.
+struct Run {
+    programs: Programs,
+    size: Size,
+    /// What is measured in each round.
+    steps: Vec<(Case, Server)>,
+    rounds: usize,
+    start: Instant,
+    samples: Samples,
+    left_out: Vec<String>,
+    /// Figures of ours that could not be had.
+    failures: usize,
+}
+
+impl Run {
+    fn prepare(options: &Options, machine: &Machine) -> Self {
+        tell("building the servers");
+        let all = if options.server.is_empty() { &Server::ALL[..] } else { &options.server };
+        let programs = Programs::build(all);
+        let mut left_out: Vec<String> =
+            programs.missing.iter().map(|(server, why)| format!("{}: {why}", server.name())).collect();
+        let connections_max = connections_max(options.connections_max);
+        if connections_max < options.connections_max {
+            left_out.push(format!(
+                "what needs more than {connections_max} connections: the limit of open files is too low"
+            ));
+        }
+        left_out.iter().for_each(|words| tell(&format!("LEFT OUT: {words}")));
+        let cases = Case::all(&options.figures, connections_max, machine.processors);
+        // Those that are compared with each other are measured one after the other.
+        let of = |case: Case| {
+            programs.servers().filter(move |server| case.is_for(*server)).map(move |server| (case, server))
+        };
+        let steps = cases.into_iter().flat_map(of).collect();
+        let size = Size { duration: options.seconds, idle: IDLE.min(connections_max) };
+        let samples = Samples::default();
+        Self { programs, size, steps, rounds: options.rounds, start: Instant::now(), samples, left_out, failures: 0 }
+    }
+
+    fn round(&mut self, round: usize) {
+        for (number, (case, server)) in self.steps.clone().into_iter().enumerate() {
+            self.announce(round, number, &format!("{}, {case}", server.name()));
+            let process = self.programs.start(server, case);
+            match process.and_then(|process| measure(case, server, &process, self.size)) {
+                Ok(measured) => {
+                    for (quantity, value) in measured {
+                        self.samples.add(Key { quantity, case, server }, round, value);
+                    }
+                }
+                Err(error) => {
+                    let words = format!("{}, {case}, in round {round}: {error:#}", server.name());
+                    tell(&format!("LEFT OUT: {words}"));
+                    self.left_out.push(words);
+                    self.failures += usize::from(server.is_ours() || server == Server::BareLoop);
+                }
+            }
+        }
+    }
+
+    /// Says what comes, and how long everything else will take.
+    fn announce(&self, round: usize, number: usize, what: &str) {
+        let (done, all) = ((round - 1) * self.steps.len() + number, self.rounds * self.steps.len());
+        let each = match done {
+            // A guess, until there is something to go by.
+            0..10 => (self.size.warmup() + self.size.duration).as_secs_f64() + 0.2,
+            _ => self.start.elapsed().as_secs_f64() / done as f64,
+        };
+        let left = match each * (all - done) as f64 {
+            seconds @ ..90.0 => format!("{seconds:.0} s"),
+            seconds => format!("{:.0} min", seconds / 60.0),
+        };
+        tell(&format!("round {round}/{}, {}/{}: {what} ({left} left)", self.rounds, number + 1, self.steps.len()));
+    }
+
+    fn write(&self, options: &Options, machine: &Machine, rounds: usize) -> Result<()> {
+        let page = Page {
+            machine,
+            rounds,
+            duration: options.seconds,
+            idle: self.size.idle,
+            left_out: &self.left_out,
+            samples: &self.samples,
+        };
+        for (name, text) in page.files() {
+            let path = options.out.join(name);
+            let folder = path.parent().expect("a file is in a folder");
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// As many as were asked for, or as this process may have.
+fn connections_max(asked: usize) -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    asked.min(usize::try_from(files.saturating_sub(FILES_BESIDES)).unwrap_or(usize::MAX))
+}
+
+fn tell(words: &str) {
+    // Whoever does not listen gets the page.
+    let _ = writeln!(io::stderr(), "{words}");
+}

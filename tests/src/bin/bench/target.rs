@@ -1,0 +1,252 @@
+//! What greeter is to reach, and whether it did. No I/O.
+
+use crate::case::{Case, Quantity};
+use crate::samples::{Key, Samples, Typical};
+use crate::server::Server;
+use crate::text;
+
+/// Something to be reached.
+struct Target {
+    what: &'static str,
+    quantity: Quantity,
+    case: Case,
+    against: Against,
+    in_place: Option<Bound>,
+    pool: Option<Bound>,
+}
+
+/// What a figure is compared with.
+#[derive(Clone, Copy)]
+enum Against {
+    Server(Server),
+    /// Those of the article: its first program for what answers in place, its second one for the pool.
+    Article,
+    /// The same server in another case.
+    Itself(Case),
+    /// Nothing: it is a number of bytes.
+    Bytes,
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    Least(f64),
+    Most(f64),
+    /// At most so many times; but whatever is faster than that, in nanoseconds, is fast enough.
+    MostOrTime(f64, f64),
+}
+
+const fn lines(connections: usize, depth: usize) -> Case {
+    Case::Lines { connections, depth }
+}
+
+const fn waiting(workers: usize) -> Case {
+    Case::Waiting { workers }
+}
+
+const ALONE: Case = lines(1, 1);
+const FEW: Case = lines(64, 1);
+const SOME: Case = lines(64, 16);
+const MOST: Case = lines(64, 256);
+const MANY: Case = lines(1_000, 1);
+
+const BARE: Against = Against::Server(Server::BareLoop);
+const GO: Against = Against::Server(Server::Go);
+const LINES_CODEC: Against = Against::Server(Server::TokioLines);
+const BATCHED: Against = Against::Server(Server::TokioBatched);
+const REDIS: Against = Against::Server(Server::Redis);
+
+const TARGETS: [Target; 14] = {
+    use Against::{Article, Bytes, Itself};
+    use Quantity::{Memory, P99, PerSecond, Processor};
+
+    [
+        target("lines/s at 64 × 256, against server.go (in place), server2.go (pool)", PerSecond, MOST, Article)
+            .at_least(40.0, 150.0),
+        target("the same, against tokio with LinesCodec", PerSecond, MOST, LINES_CODEC).at_least(40.0, 40.0),
+        target("the same, against Redis PING, pipelined as deep", PerSecond, MOST, REDIS).at_least(10.0, 10.0),
+        target("CPU per line at 64 × 1, against server.go (in place), server2.go (pool)", Processor, FEW, Article)
+            .at_most(0.65, 0.65),
+        target("the same, against the bare loop", Processor, FEW, BARE).at_most(1.10, 1.30),
+        target("CPU per line at 64 × 16, against the bare loop", Processor, SOME, BARE).at_most(1.10, 1.40),
+        target("CPU per line at 64 × 256, against the bare loop", Processor, MOST, BARE).at_most(1.10, 1.30),
+        target("CPU per line at 1,000 × 1, against batched tokio", Processor, MANY, BATCHED).at_most(1.0, 1.15),
+        target("p99 at 1,000 × 1, against batched tokio", P99, MANY, BATCHED).at_most(0.7, 0.7),
+        target("memory of an idle connection", Memory, Case::Idle, Bytes).at_most(400.0, 400.0),
+        target("visits/s, against server.go", PerSecond, Case::Visits, GO).at_least(1.3, 1.2),
+        target("replies that wait for 1 ms: 2 workers against one", PerSecond, waiting(2), Itself(waiting(1)))
+            .of_pool(Bound::Least(0.95 * 2.0)),
+        target("the same: 4 workers against one", PerSecond, waiting(4), Itself(waiting(1)))
+            .of_pool(Bound::Least(0.95 * 4.0)),
+        target("a polite client's p99 beside 8 greedy ones, against its p99 alone", P99, Case::Polite, Itself(ALONE))
+            .of_both(Bound::MostOrTime(15.0, 5e6)),
+    ]
+};
+
+const fn target(what: &'static str, quantity: Quantity, case: Case, against: Against) -> Target {
+    Target { what, quantity, case, against, in_place: None, pool: None }
+}
+
+/// The targets, each with what came of it for each of [`Server::OURS`].
+pub(crate) fn judged(samples: &Samples) -> Vec<(&'static str, [Judged; 3])> {
+    TARGETS.iter().map(|target| (target.what, Server::OURS.map(|server| target.judge(server, samples)))).collect()
+}
+
+/// What came of a target.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Judged {
+    /// There is nothing to be reached.
+    NoTarget,
+    /// It, or what it is compared with, was not measured.
+    NotMeasured {
+        bound: String,
+    },
+    Reached(String),
+    Missed(String),
+}
+
+impl Target {
+    const fn at_least(self, in_place: f64, pool: f64) -> Self {
+        Self { in_place: Some(Bound::Least(in_place)), pool: Some(Bound::Least(pool)), ..self }
+    }
+
+    const fn at_most(self, in_place: f64, pool: f64) -> Self {
+        Self { in_place: Some(Bound::Most(in_place)), pool: Some(Bound::Most(pool)), ..self }
+    }
+
+    const fn of_both(self, bound: Bound) -> Self {
+        Self { in_place: Some(bound), pool: Some(bound), ..self }
+    }
+
+    const fn of_pool(self, bound: Bound) -> Self {
+        Self { pool: Some(bound), ..self }
+    }
+
+    fn judge(&self, server: Server, samples: &Samples) -> Judged {
+        let bound = if server == Server::Pool { self.pool } else { self.in_place };
+        let Some(bound) = bound else { return Judged::NoTarget };
+        let key = Key { quantity: self.quantity, case: self.case, server };
+        let value = samples.typical(key);
+        let compared = match self.against {
+            Against::Bytes => value,
+            Against::Server(other) => samples.ratio(key, Key { server: other, ..key }),
+            Against::Article if server == Server::Pool => samples.ratio(key, Key { server: Server::GoJobs, ..key }),
+            Against::Article => samples.ratio(key, Key { server: Server::Go, ..key }),
+            Against::Itself(case) => samples.ratio(key, Key { case, ..key }),
+        };
+        let limit = self.limit(bound);
+        let (Some(value), Some(compared)) = (value, compared) else { return Judged::NotMeasured { bound: limit } };
+        let words = format!("{}; {limit}", self.shown(value, compared, bound));
+        if bound.holds(value.median, compared.median) { Judged::Reached(words) } else { Judged::Missed(words) }
+    }
+
+    fn shown(&self, value: Typical, compared: Typical, bound: Bound) -> String {
+        let Typical { median, least, most } = compared;
+        // One digit more than the limit has, so that one sees on which side of it that is.
+        let plain = |number: f64| match self.against {
+            Against::Bytes => format!("{number:.1}"),
+            _ if number < 9.9995 => format!("{number:.3}"),
+            _ => format!("{number:.1}"),
+        };
+        let shown = format!("{}{} ({}–{})", plain(median), self.unit(), plain(least), plain(most));
+        match bound {
+            Bound::MostOrTime(..) => format!("{}, {shown}", text::time(value.median)),
+            Bound::Least(_) | Bound::Most(_) => shown,
+        }
+    }
+
+    const fn unit(&self) -> &'static str {
+        if matches!(self.against, Against::Bytes) { " B" } else { " ×" }
+    }
+
+    fn limit(&self, bound: Bound) -> String {
+        let unit = self.unit();
+        match bound {
+            Bound::Least(limit) => format!("≥ {limit}{unit}"),
+            Bound::Most(limit) => format!("≤ {limit}{unit}"),
+            Bound::MostOrTime(limit, time) => format!("≤ {} or {limit}{unit}", text::time(time)),
+        }
+    }
+}
+
+impl Bound {
+    fn holds(self, value: f64, compared: f64) -> bool {
+        match self {
+            Self::Least(limit) => compared >= limit,
+            Self::Most(limit) => compared <= limit,
+            Self::MostOrTime(limit, time) => compared <= limit || value <= time,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(figures: &[(Quantity, Case, Server, f64)]) -> Samples {
+        let mut samples = Samples::default();
+        for &(quantity, case, server, value) in figures {
+            samples.add(Key { quantity, case, server }, 1, value);
+        }
+        samples
+    }
+
+    fn of(samples: &Samples, what: &str) -> [Judged; 3] {
+        let judged = judged(samples).into_iter().find(|(target, _)| target.contains(what));
+        judged.expect("there is such a target").1
+    }
+
+    #[test]
+    fn in_place_is_compared_with_the_first_program_and_the_pool_with_the_second() {
+        let samples = samples(&[
+            (Quantity::PerSecond, MOST, Server::InPlace, 400.0),
+            (Quantity::PerSecond, MOST, Server::Pool, 400.0),
+            (Quantity::PerSecond, MOST, Server::Go, 10.0),
+            (Quantity::PerSecond, MOST, Server::GoJobs, 4.0),
+        ]);
+        assert_eq!(
+            of(&samples, "lines/s at 64 × 256"),
+            [
+                Judged::NotMeasured { bound: "≥ 40 ×".into() },
+                Judged::Reached("40.0 × (40.0–40.0); ≥ 40 ×".into()),
+                Judged::Missed("100.0 × (100.0–100.0); ≥ 150 ×".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_of_bytes_is_compared_with_nothing() {
+        let samples = samples(&[(Quantity::Memory, Case::Idle, Server::Pool, 401.0)]);
+        let [.., pool] = of(&samples, "memory");
+        assert_eq!(pool, Judged::Missed("401.0 B (401.0–401.0); ≤ 400 B".into()));
+    }
+
+    #[test]
+    fn workers_are_for_the_pool() {
+        let samples = samples(&[
+            (Quantity::PerSecond, Case::Waiting { workers: 1 }, Server::Pool, 900.0),
+            (Quantity::PerSecond, Case::Waiting { workers: 2 }, Server::Pool, 1_710.0),
+        ]);
+        let [alone, in_place, pool] = of(&samples, "2 workers");
+        assert_eq!((alone, in_place), (Judged::NoTarget, Judged::NoTarget));
+        assert_eq!(pool, Judged::Reached("1.900 × (1.900–1.900); ≥ 1.9 ×".into()));
+    }
+
+    #[test]
+    fn a_polite_client_waits_not_much_longer_or_not_long() {
+        let case = |beside: f64| {
+            samples(&[
+                (Quantity::P99, lines(1, 1), Server::InPlace, 1e6),
+                (Quantity::P99, Case::Polite, Server::InPlace, beside),
+                (Quantity::P99, lines(1, 1), Server::Pool, 1e5),
+                (Quantity::P99, Case::Polite, Server::Pool, beside),
+            ])
+        };
+        let verdicts = |beside| {
+            let [_, in_place, pool] = of(&case(beside), "polite");
+            [in_place, pool].map(|judged| matches!(judged, Judged::Reached(_)))
+        };
+        assert_eq!(verdicts(5e6), [true, true], "that is 5 and 50 times as long, but fast enough");
+        assert_eq!(verdicts(6e6), [true, false]);
+        assert_eq!(verdicts(16e6), [false, false]);
+    }
+}
