@@ -371,7 +371,8 @@ impl<S> Connection<S> {
             panic!("nobody waits for a job that is home")
         };
         self.account.discarded += lines;
-        self.account.unfinished += u32::from(has_unfinished_line && self.reason().is_none());
+        let is_sent_away = !self.has_peer_stopped() && !matches!(self.course, Course::Over { .. });
+        self.account.unfinished += u32::from(has_unfinished_line && is_sent_away);
         self.aside = None;
         let mut job = ClientJob::new(peer, terms.line_bytes_max);
         job.latest_ending = latest_ending;
