@@ -1,0 +1,367 @@
+//! What holds for a connection, whatever happens in whatever order: a test and a fuzzer ask for it.
+//!
+//! Bytes are a program. Each of its steps tells a connection of something that can happen to it then, and a [model](Model) the same.
+//! After each, the two agree on all that can be seen: what the client is sent, byte by byte, what is counted, what is waited for and
+//! for how long, and how it ends; and no more memory is held than that takes.
+
+pub(crate) mod model;
+pub(crate) mod responder;
+
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use greeter_core::{
+    Account, ClientId, ClientJob, CloseReason, Connection, Deadlines, Ending, Line, Peer, Phase, Slice, Terms,
+};
+use model::Model;
+use responder::{Obedient, Welcome};
+
+/// What a step is about, by its first byte. The bytes behind it say how much.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Receive,
+    ReceiveNothing,
+    PeerStops,
+    TakeJob,
+    Answer,
+    Refuse,
+    Write,
+    WaitForRoom,
+    Push,
+    Stop,
+    SendAway,
+    GiveUp,
+    AnswerLate,
+    Wait,
+    Abort,
+    End,
+}
+
+impl Step {
+    const ALL: [Self; 16] = [
+        Self::Receive,
+        Self::ReceiveNothing,
+        Self::PeerStops,
+        Self::TakeJob,
+        Self::Answer,
+        Self::Refuse,
+        Self::Write,
+        Self::WaitForRoom,
+        Self::Push,
+        Self::Stop,
+        Self::SendAway,
+        Self::GiveUp,
+        Self::AnswerLate,
+        Self::Wait,
+        Self::Abort,
+        Self::End,
+    ];
+}
+
+/// The bytes of a program that are left.
+struct Program<'a>(&'a [u8]);
+
+impl<'a> Program<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(byte)
+    }
+
+    /// The next byte, or zero behind the last.
+    fn number(&mut self) -> usize {
+        self.byte().unwrap_or(0).into()
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        self.byte().map(|byte| Step::ALL[usize::from(byte) % Step::ALL.len()])
+    }
+
+    fn bytes(&mut self, most: usize) -> &'a [u8] {
+        let (bytes, rest) = self.0.split_at(most.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+}
+
+/// A connection and what drives it.
+struct World {
+    responder: Obedient,
+    terms: Terms,
+    /// None once it was dissolved.
+    connection: Option<Connection<u32>>,
+    model: Model,
+    /// With whoever answers it, and whether somebody still waits for it.
+    job: Option<(ClientJob<u32>, Awaited)>,
+    /// How many bytes of replies end a slice.
+    reply_bytes: usize,
+    now: Instant,
+    account: Account,
+    pushes: u32,
+    /// Whether the responder knows the client, and so is to be told farewell.
+    is_known: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Yes,
+    No,
+}
+
+/// A program keeps to all rules. Its first three bytes are the terms.
+#[track_caller]
+pub(crate) fn holds(bytes: &[u8]) {
+    let mut program = Program(bytes);
+    let mut world = World::new(&mut program);
+    world.check();
+    while let Some(step) = program.step()
+        && world.connection.is_some()
+    {
+        world.happen(step, &mut program);
+        world.check();
+    }
+    world.finish(bytes.len());
+}
+
+impl World {
+    fn new(program: &mut Program<'_>) -> Self {
+        let line_bytes_max = program.number() as u32 % 32;
+        let (options, limit) = (program.number(), program.number());
+        let seconds = |bit: usize, seconds| (options & bit != 0).then(|| Duration::from_secs(seconds));
+        let deadlines = Deadlines {
+            idle: seconds(1, 5),
+            line: seconds(2, 3),
+            write: seconds(4, 4),
+            linger: seconds(8, 2).unwrap_or_default(),
+        };
+        let welcome = Welcome::ALL[options >> 4 & 7];
+        let responder = Obedient { welcome, farewells: AtomicU32::new(0) };
+        let terms = Terms::new(line_bytes_max, deadlines, &responder);
+        let now = Instant::now();
+        let mut model = Model::new(line_bytes_max, deadlines, welcome, now);
+        let connection = if options & 128 == 0 {
+            Connection::new(peer(), &terms, now)
+        } else {
+            model.send_away(CloseReason::ServerFull, now);
+            Connection::turned_away(peer(), CloseReason::ServerFull, &terms, now)
+        };
+        Self {
+            responder,
+            terms,
+            connection: Some(connection),
+            model,
+            job: None,
+            reply_bytes: if limit == 0 { usize::MAX } else { limit },
+            now,
+            account: Account::default(),
+            pushes: 0,
+            is_known: false,
+        }
+    }
+
+    /// Lets something happen, unless it cannot.
+    fn happen(&mut self, step: Step, program: &mut Program<'_>) {
+        let now = self.now;
+        let Some(connection) = &mut self.connection else { return };
+        let model = &mut self.model;
+        match step {
+            Step::Receive => {
+                let length = program.number();
+                let bytes = program.bytes(length);
+                if connection.wants_input() && !bytes.is_empty() {
+                    connection.received(bytes, now);
+                    model.received(bytes, now);
+                }
+            }
+            Step::ReceiveNothing if connection.wants_input() => {
+                connection.nothing_received();
+                model.nothing_received();
+            }
+            Step::PeerStops if connection.wants_input() => {
+                connection.peer_stopped();
+                model.peer_stopped();
+            }
+            Step::TakeJob => self.take_job(),
+            Step::Answer => self.answer(program.number() as u32 % 16 + 1),
+            Step::Refuse => self.refuse(),
+            Step::Write => self.write(program.number()),
+            Step::WaitForRoom if !connection.unsent().is_empty() => {
+                connection.wait_for_room();
+                let held = connection.bytes_held();
+                assert!(held <= model.bytes_max_without_room(), "{held} bytes are held by {connection:?}");
+            }
+            Step::Push => self.push(program.number() % 32),
+            Step::Stop => {
+                let bytes = program.number();
+                connection.stop(bytes);
+                model.stop(bytes);
+            }
+            Step::SendAway => {
+                connection.send_away(CloseReason::Overloaded, &self.terms, now);
+                model.send_away(CloseReason::Overloaded, now);
+            }
+            Step::GiveUp => self.give_up(),
+            Step::AnswerLate => self.answer_late(program.number() as u32 % 16 + 1),
+            Step::Wait => {
+                self.now += Duration::from_millis(100) * program.number() as u32;
+                connection.expired(self.now, &self.terms);
+                model.expired(self.now);
+            }
+            Step::Abort => {
+                let reason = CloseReason::ALL[program.number() % CloseReason::ALL.len()];
+                connection.abort(reason);
+                model.abort(reason);
+            }
+            Step::End => self.end(),
+            Step::ReceiveNothing | Step::PeerStops | Step::WaitForRoom => {}
+        }
+    }
+
+    fn take_job(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let job = connection.take_job(self.now);
+        assert_eq!(job.is_some(), self.model.wants_answer(), "who waits for an answer is answered: {:?}", self.model);
+        if let Some(job) = job {
+            self.model.take_job(self.now);
+            self.job = Some((job, Awaited::Yes));
+        }
+    }
+
+    /// So many lines of the job are answered at the most.
+    fn answer(&mut self, lines: u32) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
+        let mut answered = job.answer(&self.responder, slice(lines, self.reply_bytes));
+        let said = self.model.answered(lines, self.reply_bytes, self.now);
+        // Of one that is over, the model has no lines any more, and nobody reads what is said to them.
+        if self.model.phase() != Phase::Over {
+            assert_same(answered.replies(), &said.bytes);
+            assert_eq!(answered.take_faults().count, said.faults);
+        }
+        self.is_known |= self.model.is_known();
+        connection.answered(answered, self.now);
+    }
+
+    fn refuse(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
+        connection.answered(job.refuse_all(&self.terms), self.now);
+        self.model.refused(self.now);
+    }
+
+    /// The socket takes so many bytes. One that takes none has not written.
+    fn write(&mut self, bytes: usize) {
+        let Some(connection) = &mut self.connection else { return };
+        let bytes = if bytes == 255 { usize::MAX } else { bytes };
+        let bytes = bytes.min(connection.unsent().len());
+        if bytes > 0 {
+            connection.wrote(bytes, self.now);
+            self.model.wrote(bytes, self.now);
+        }
+    }
+
+    fn push(&mut self, length: usize) {
+        let Some(connection) = &mut self.connection else { return };
+        self.pushes += 1;
+        let line = format!("!{}{}", self.pushes, ".".repeat(length));
+        let said = connection.push(Line::new(line.as_bytes()).expect("it has no LF"), self.now);
+        assert_eq!(said, self.model.push(line.as_bytes(), self.now));
+    }
+
+    fn give_up(&mut self) {
+        let (Some(connection), Some((_, awaited @ Awaited::Yes))) = (&mut self.connection, &mut self.job) else {
+            return;
+        };
+        *awaited = Awaited::No;
+        connection.give_up_on_job(&self.terms, self.now);
+        self.model.give_up_on_job(self.now);
+    }
+
+    /// Whoever has a job that nobody waits for any more says farewell.
+    fn answer_late(&mut self, lines: u32) {
+        let Some((job, Awaited::No)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::No) else { return };
+        self.is_known |= self.responder.welcome.lets_in();
+        let answered = job.answer(&self.responder, slice(lines, self.reply_bytes));
+        let farewell = answered.into_farewell(CloseReason::NoReply);
+        assert_eq!(farewell.is_some(), self.is_known, "whom the responder knows it is told farewell");
+        if let Some(farewell) = farewell {
+            farewell.say(&self.responder).expect("it does not panic");
+        }
+    }
+
+    /// Does what there is to do about the end.
+    fn end(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        match connection.ending() {
+            Ending::FinishSending => {
+                connection.finished_sending(self.now);
+                self.model.finished_sending(self.now);
+            }
+            Ending::Close(reason) if connection.is_home() => {
+                assert_eq!(self.model.reason(), Some(reason));
+                if let Some(farewell) = self.connection.take().and_then(Connection::dissolve) {
+                    farewell.say(&self.responder).expect("it does not panic");
+                }
+            }
+            Ending::NotYet | Ending::Close(_) => {}
+        }
+    }
+
+    /// All that there is to be seen is as the model has it.
+    fn check(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let (model, account) = (&self.model, connection.take_account());
+        assert_same(connection.unsent(), &model.unsent);
+        assert_eq!(connection.wants_input(), model.wants_input(), "{model:?}");
+        assert_eq!(connection.wants_answer(), model.wants_answer(), "{model:?}");
+        assert_eq!(connection.is_home(), model.is_home);
+        assert_eq!(connection.phase(), model.phase(), "{model:?}");
+        assert_eq!(connection.since(), model.since, "{model:?}");
+        assert_eq!(connection.deadline(&self.terms), model.deadline(), "{model:?}");
+        assert_eq!(connection.ending(), model.ending(), "{model:?}");
+        assert_eq!(connection.reason(), model.reason());
+        assert_eq!(connection.peer(), peer());
+        let (held, most) = (connection.bytes_held(), model.bytes_max());
+        assert!(held <= most, "{held} bytes are held in place of {most} by {connection:?}");
+        self.account.lines += account.lines;
+        self.account.replies += account.replies;
+        self.account.discarded += account.discarded;
+        self.account.unfinished += account.unfinished;
+        assert_eq!(self.account, model.account, "{model:?}");
+        let Account { lines, replies, discarded, .. } = self.account;
+        assert_eq!(lines, replies + discarded + model.lines_in_hand());
+    }
+
+    /// Lets everything that can go on go on, until it is over. There are no more lines than this.
+    fn finish(mut self, lines_max: usize) {
+        // For each line a job and its replies; then both ends of the stream, and the last look.
+        for _ in 0..lines_max + 4 {
+            for step in [Step::TakeJob, Step::Answer, Step::AnswerLate, Step::Write, Step::End, Step::PeerStops] {
+                self.happen(step, &mut Program(&[255]));
+                self.check();
+            }
+        }
+        assert!(self.connection.is_none(), "it does not end: {:?}", self.model);
+        self.answer_late(1);
+        assert_eq!(self.account.lines, self.account.replies + self.account.discarded);
+        assert_eq!(self.responder.farewells.into_inner(), u32::from(self.is_known));
+    }
+}
+
+#[track_caller]
+fn assert_same(said: &[u8], owed: &[u8]) {
+    assert!(said == owed, "\"{}\" is said in place of \"{}\"", said.escape_ascii(), owed.escape_ascii());
+}
+
+fn peer() -> Peer {
+    Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into())
+}
+
+/// A slice of so many lines: each takes a millisecond, which is too dear for two of them to be answered without a look at the clock.
+fn slice(lines: u32, reply_bytes: usize) -> Slice<impl FnMut() -> Duration> {
+    let mut passed = Duration::ZERO;
+    Slice::new(Duration::from_millis(lines.into()), reply_bytes, move || {
+        passed += Duration::from_millis(1);
+        passed
+    })
+}
