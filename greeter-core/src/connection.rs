@@ -244,7 +244,6 @@ impl<S> Connection<S> {
         }
         job.lines.settle();
         if let Some(aside) = &mut self.aside {
-            aside.interrupted = None;
             let waiting = std::mem::take(&mut aside.waiting);
             if job.replies.hang_up.is_none() {
                 waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
