@@ -4,9 +4,15 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+/// How long threads that nothing holds up may take to end: they wait for nothing but a processor.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often is looked who is left, once it is late.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Some threads, and a way to wait for all of them that does not last for ever.
 #[derive(Debug)]
@@ -59,12 +65,22 @@ impl Crew {
         self.recruiter.clone()
     }
 
-    /// Waits until all threads have ended, but no longer than this, and tells how many have not.
-    pub(crate) fn join_until(&mut self, deadline: Instant) -> usize {
+    /// Waits until all threads have ended, and tells how many have not. After the deadline, those are not waited for that are held up: so
+    /// many, as `held_up` tells. Others may be late since the machine has other things to do, and end soon.
+    pub(crate) fn join_until(&mut self, deadline: Instant, held_up: impl Fn() -> usize) -> usize {
         // Our own clone is not to keep us waiting.
         self.recruiter.at_work = crossbeam_channel::bounded(0).0;
-        let outcome = self.all_done.recv_deadline(deadline);
-        let all_done = matches!(outcome, Err(RecvTimeoutError::Disconnected));
+        let mut until = deadline;
+        let all_done = loop {
+            if let Err(RecvTimeoutError::Disconnected) = self.all_done.recv_deadline(until) {
+                break true;
+            }
+            let left = self.recruiter.threads().iter().filter(|thread| !thread.is_finished()).count();
+            if left <= held_up() || until >= deadline + PATIENCE {
+                break false;
+            }
+            until += LOOK;
+        };
         let threads = std::mem::take(&mut *self.recruiter.threads());
         let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| all_done || thread.is_finished());
         ended.into_iter().for_each(join);
@@ -95,22 +111,35 @@ fn join(thread: JoinHandle<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::cell::Cell;
 
     #[test]
-    fn whoever_does_not_end_in_time_is_left_behind() {
+    fn whoever_is_held_up_is_left_behind() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let mut crew = Crew::new();
         crew.start("quick".to_owned(), || {}).unwrap();
         crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
-        assert_eq!(crew.join_until(Instant::now() + Duration::from_millis(50)), 1);
+        assert_eq!(crew.join_until(Instant::now() + Duration::from_millis(50), || 1), 1);
         drop(release);
+    }
+
+    #[test]
+    fn whoever_is_only_late_is_waited_for() {
+        let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
+        let mut crew = Crew::new();
+        crew.start("late".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        let release = Cell::new(Some(release));
+        let held_up = || {
+            drop(release.take());
+            0
+        };
+        assert_eq!(crew.join_until(Instant::now(), held_up), 0);
     }
 
     #[test]
     fn a_crew_that_ends_is_not_waited_for_until_the_deadline() {
         let mut crew = Crew::new();
         crew.start("quick".to_owned(), || {}).unwrap();
-        assert_eq!(crew.join_until(Instant::now() + Duration::from_secs(3600)), 0);
+        assert_eq!(crew.join_until(Instant::now() + Duration::from_secs(3600), || 0), 0);
     }
 }

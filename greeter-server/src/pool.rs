@@ -143,13 +143,14 @@ impl<R: Responder, K> Pool<R, K> {
             Task::Answer { job, sent } => (job, sent),
             Task::Farewell(farewell) => return ControlFlow::Break(self.say(farewell, post, now)),
         };
-        let mailbox = &self.mailboxes[thread_of(job.id())];
-        if !mailbox.is_read() {
-            // A shutdown ran out of time. Nobody would read the answer.
-            return ControlFlow::Break(Outcome::InTime);
+        if self.posts.are_closed(now) {
+            // A shutdown ran out of time. All that is left to do is to drop the session, which is the responder's.
+            post.begin(Errand::Farewell, job.peer(), now);
+            drop(job);
+            return ControlFlow::Break(post.finish());
         }
         if self.has_waited_too_long(sent, now) || self.buffers.are_full() {
-            mailbox.send(Mail::Refused(job.refuse_all(&self.terms)));
+            self.mailboxes[thread_of(job.id())].send(Mail::Refused(job.refuse_all(&self.terms)));
             return ControlFlow::Break(Outcome::InTime);
         }
         post.begin(Errand::Answer, job.peer(), now);

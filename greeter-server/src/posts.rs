@@ -1,6 +1,6 @@
 //! What each worker is at, so that somebody can watch over them.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use greeter_core::Peer;
@@ -132,7 +132,11 @@ impl Post {
 
 /// The places of all workers, those of former ones left out.
 #[derive(Debug, Default)]
-pub(crate) struct Posts(Mutex<Vec<Arc<Post>>>);
+pub(crate) struct Posts {
+    posts: Mutex<Vec<Arc<Post>>>,
+    /// When the time for a stop is over.
+    closing: OnceLock<Instant>,
+}
 
 impl Posts {
     /// Places for as many more as it takes to have so many at work, but no more in all than this.
@@ -157,13 +161,27 @@ impl Posts {
         may_stay
     }
 
+    /// From then on nothing is answered any more, whenever the connection threads come to notice that the time for a stop is over.
+    pub(crate) fn close_at(&self, deadline: Instant) {
+        let _ = self.closing.set(deadline);
+    }
+
+    pub(crate) fn are_closed(&self, now: Instant) -> bool {
+        self.closing.get().is_some_and(|deadline| *deadline <= now)
+    }
+
+    /// How many workers are with the responder.
+    pub(crate) fn with_responder(&self) -> usize {
+        self.lock().iter().filter(|post| post.look().assignment().is_some()).count()
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Post>> {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Post>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

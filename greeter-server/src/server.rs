@@ -29,7 +29,7 @@ use crate::switchboard::{ConnectionInfo, Switchboard};
 use crate::sync::{Sender, channel};
 use crate::watch::Watch;
 
-/// How much longer than the deadline of a stop the threads may take to notice that it has passed.
+/// How much longer than the deadline of a stop the responder may take to come back.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a list of connections waits for a thread that is busy with something else.
@@ -373,11 +373,15 @@ impl ServerHandle {
         let began = Instant::now();
         let before = self.stats();
         let deadline = began + within.min(FAR_AWAY);
+        self.posts.close_at(deadline);
         // First the acceptor, so that its last clients come to the connection threads before the order to stop does.
         self.acceptor.send(Order::Stop);
-        let acceptors_left = self.acceptor_thread.join_until(deadline + GRACE);
+        let acceptors_left = self.acceptor_thread.join_until(deadline + GRACE, || 0);
         self.switchboard.stop(deadline);
-        let threads_left = acceptors_left + self.threads.join_until(deadline + GRACE);
+        // Where there is no pool, nobody can tell of a connection thread whether it is with the responder.
+        let has_pool = !self.posts.all().is_empty();
+        let held_up = || if has_pool { self.posts.with_responder() } else { usize::MAX };
+        let threads_left = acceptors_left + self.threads.join_until(deadline + GRACE, held_up);
         let stats = self.stats();
         let report = DrainReport {
             took: began.elapsed(),

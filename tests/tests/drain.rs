@@ -114,14 +114,16 @@ fn a_responder_that_does_not_come_back_is_left_behind() {
 /// Ten seconds of work are waiting when time is up, but nobody is left to read the replies.
 #[test]
 fn jobs_that_wait_for_a_worker_at_the_deadline_are_not_answered() {
-    const LINES: u64 = 50;
+    const CLIENTS: u64 = 200;
     let server = spawn(builder().workers(1).responder(Puppet::default()));
-    let mut clients: Vec<_> = (0..LINES).map(|_| Client::connect(server.local_addr())).collect();
-    clients.iter_mut().for_each(|client| client.send("sleep 200 late\n"));
-    wait_until("all lines are received", || server.stats().lines == LINES);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addr())).collect();
+    // Each is welcome before anybody keeps the worker busy, or it might wait for that for too long.
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("echo here"), "here\n"));
+    clients.iter_mut().for_each(|client| client.send("sleep 50 late\n"));
+    wait_until("all lines are received", || server.stats().lines == 2 * CLIENTS);
     let report = server.shutdown(Duration::from_millis(100));
     assert_eq!(report.threads_left, 0, "{report:?}");
-    assert_eq!(report.stats.replies + report.stats.discarded, LINES);
+    assert_eq!(report.stats.replies + report.stats.discarded, 2 * CLIENTS);
     assert!(report.discarded > 0);
 }
 

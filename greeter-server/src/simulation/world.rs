@@ -374,6 +374,9 @@ impl World {
         let deadline = self.clock.now() + self.rules.drain;
         self.stop = Some(deadline);
         self.wires.iter().for_each(|wire| wire.lock().unwrap().cut_off = Some(deadline));
+        if let Some(staff) = &self.staff {
+            staff.pool.posts.close_at(deadline);
+        }
         self.switchboard.stop(deadline);
     }
 
