@@ -10,6 +10,7 @@ use greeter_server::{Responder, respond_with};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
+use greeter_tests::size::{figure, is_full};
 use greeter_tests::{PLACEMENTS, builder, raise_descriptor_limit, spawn};
 use rustix::process::Signal;
 
@@ -19,6 +20,7 @@ const DEPTH: u64 = 20;
 /// Thirty times: fifty clients with twenty lines on their way each, and a stop in the middle of it.
 #[test]
 fn every_line_that_was_received_is_answered_before_the_end() {
+    let mut refused_after = Duration::ZERO;
     for round in 0..30_u64 {
         let server = spawn(builder().workers(50).responder(Puppet::default()));
         let address = server.local_addr();
@@ -31,9 +33,11 @@ fn every_line_that_was_received_is_answered_before_the_end() {
             }
             // Anywhere between the first replies and well into the stream.
             wait_until("replies flow", || server.stats().replies > round * 40);
-            let report = server.shutdown(Duration::from_secs(20));
-            assert!(TcpStream::connect(address).is_err(), "nobody is let in after the end");
-            report
+            let start = Instant::now();
+            let stop = scope.spawn(move || server.shutdown(Duration::from_secs(20)));
+            wait_until("nobody is let in any more", || TcpStream::connect(address).is_err());
+            refused_after = refused_after.max(start.elapsed());
+            stop.join().expect("the server stops")
         });
         let stats = report.stats;
         assert_eq!(stats.lines, stats.replies + stats.discarded);
@@ -41,6 +45,8 @@ fn every_line_that_was_received_is_answered_before_the_end() {
         assert_eq!((report.overran, report.threads_left, stats.live()), (0, 0, 0));
         assert_eq!(replies_read.into_inner(), stats.replies, "what was sent was read");
     }
+    figure("connects are refused at the latest after", format_args!("{refused_after:?}"));
+    assert!(!is_full() || refused_after <= Duration::from_millis(100), "refused only after {refused_after:?}");
 }
 
 /// Keeps so many lines on their way, checks the replies, and tells how many there were before the end of the stream.
