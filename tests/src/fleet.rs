@@ -15,6 +15,9 @@ pub const LINE_BYTES_MAX: usize = 64;
 /// The longest reply that is asked for.
 const REPLY_BYTES_MAX: usize = 5_000;
 
+/// What lines begin with that the host pushes to a fleet. Behind it stand numbers, of which each is greater than those before it.
+pub const PUSH: &str = "push ";
+
 /// How many lines a client sends at the most that goes away before it has read everything: so many fit into the buffers between.
 const LINES_UNREAD_MAX: usize = 20;
 
@@ -56,6 +59,8 @@ pub struct Tally {
     pub replies: usize,
     /// Those among them that said that everyone is busy.
     pub busy: usize,
+    /// Lines that were pushed.
+    pub pushed: usize,
     /// Clients that got everything they were owed and then the end of the stream.
     pub whole: usize,
     /// Clients that were refused when they came.
@@ -102,6 +107,7 @@ pub fn visit(server: SocketAddr, seed: u64, clients: usize, lines: usize) -> Tal
         tallies.fold(Tally::default(), |sum, tally| Tally {
             replies: sum.replies + tally.replies,
             busy: sum.busy + tally.busy,
+            pushed: sum.pushed + tally.pushed,
             whole: sum.whole + tally.whole,
             refused: sum.refused + tally.refused,
         })
@@ -212,8 +218,11 @@ impl Plan {
             return Tally { refused: 1, ..Tally::default() };
         }
         let mut tally = Tally::default();
+        let mut pushes = Pushes::default();
         let mut rest = received;
         for owed in &self.owed {
+            rest = pushes.skip(rest);
+            tally.pushed = pushes.count;
             let ending: &[u8] = if owed.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
             let busy = [b"error: busy", ending].concat();
             if let Some(others) = rest.strip_prefix(&owed[..]) {
@@ -221,15 +230,46 @@ impl Plan {
             } else if let Some(others) = rest.strip_prefix(&busy[..]) {
                 (rest, tally.busy) = (others, tally.busy + 1);
             } else {
-                let is_cut = !is_whole && (owed.starts_with(rest) || busy.starts_with(rest));
+                let is_start = owed.starts_with(rest) || busy.starts_with(rest) || Pushes::is_start(rest);
+                let is_cut = !is_whole && is_start;
                 assert!(is_cut, "owed {:?}, got {:?}", show(owed), show(rest));
                 return tally;
             }
             tally.replies += 1;
         }
-        assert!(rest.is_empty(), "nothing more was owed, got {:?}", show(rest));
+        rest = pushes.skip(rest);
+        tally.pushed = pushes.count;
+        assert!(rest.is_empty() || !is_whole && Pushes::is_start(rest), "nothing more was owed, got {:?}", show(rest));
         tally.whole = usize::from(is_whole);
         tally
+    }
+}
+
+/// The lines that were pushed to one client. They stand between its replies and not in them.
+#[derive(Debug, Default)]
+struct Pushes {
+    count: usize,
+    latest: Option<u64>,
+}
+
+impl Pushes {
+    /// What is left behind those that come next.
+    fn skip<'a>(&mut self, mut received: &'a [u8]) -> &'a [u8] {
+        while let Some(line) = received.strip_prefix(PUSH.as_bytes())
+            && let Some(end) = memchr::memchr(b'\n', line)
+        {
+            let number = str::from_utf8(line[..end].trim_ascii_end()).ok().and_then(|number| number.parse().ok());
+            assert!(number > self.latest, "{:?} comes behind {:?}", show(&line[..end]), self.latest);
+            self.latest = number;
+            self.count += 1;
+            received = &line[end + 1..];
+        }
+        received
+    }
+
+    /// Whether this is the start of one that was cut off.
+    fn is_start(rest: &[u8]) -> bool {
+        PUSH.as_bytes().starts_with(rest) || rest.starts_with(PUSH.as_bytes())
     }
 }
 

@@ -1,19 +1,37 @@
-//! Crowds of clients for as long as one likes, and what that does to the server's memory, descriptors and threads.
+//! Crowds of clients for as long as one likes, and what that does to the server's memory, descriptors and threads. Meanwhile the host
+//! pushes lines, and now and then the responder does not come back before it was given up on.
 //!
 //! ```text
 //! cargo run --release -p greeter-tests --bin soak -- --minutes 10
 //! ```
 #![expect(clippy::print_stdout, reason = "a report goes to stdout")]
 
+use std::convert::Infallible;
 use std::fs;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
-use greeter_server::ServerHandle;
+use greeter_server::{Builder, CloseReason, Greeter, ServerHandle};
 use greeter_tests::books::at_rest;
-use greeter_tests::fleet::{LINE_BYTES_MAX, visit};
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::fleet::{LINE_BYTES_MAX, PUSH, visit};
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::{builder, spawn};
+
+const WORKERS: usize = 2;
+
+/// How long the responder may take in the pool, and how long it takes where it hangs.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
+const HANG: Duration = Duration::from_secs(3);
+
+/// In one round of so many it hangs, for up to this many clients at once.
+const HANGS_EVERY: u64 = 8;
+const HANGS_MAX: u64 = 3;
+
+/// How often something is pushed. What is pushed to a client that waits for its reply waits, too, and is not to become too much.
+const PUSH_EVERY: Duration = Duration::from_millis(30);
 
 /// Has crowds of clients visit two servers, one after the other; any reply that is not owed ends it with a panic.
 #[derive(FromArgs)]
@@ -36,7 +54,7 @@ struct Options {
 }
 
 /// What this process, server and clients, occupies while no client is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Footprint {
     resident_kib: usize,
     descriptors: usize,
@@ -56,47 +74,113 @@ impl Footprint {
     }
 }
 
+/// What clients were told.
+#[derive(Debug, Default)]
+struct Told {
+    replies: usize,
+    pushed: usize,
+    timed_out: u64,
+}
+
 fn main() {
     let options: Options = argh::from_env();
     silence_panics();
-    let servers = [0, 2].map(|workers| {
-        let builder = builder().workers(workers).line_bytes_max(LINE_BYTES_MAX).unsent_bytes_max(4096);
-        spawn(builder.linger(Duration::from_millis(100)).responder(Puppet::default()))
-    });
+    let in_place = spawn(soaked().responder(Puppet::default()));
+    let pool = spawn(soaked().workers(WORKERS).reply_timeout(REPLY_TIMEOUT).responder(Puppet::default()));
     let start = Instant::now();
     let until = start + Duration::from_secs_f64(options.minutes * 60.0);
     let mut seed = options.seed;
-    let mut replies = 0;
-    // The first crowds bring what stays.
-    for _ in 0..20 {
-        replies += round(&servers, seed, &options);
+    let mut told = Told::default();
+    let mut round = || {
+        visits(&in_place, seed, 0, &options, &mut told);
+        let hangs = if seed.is_multiple_of(HANGS_EVERY) { 1 + seed / HANGS_EVERY % HANGS_MAX } else { 0 };
+        visits(&pool, seed, hangs, &options, &mut told);
         seed += 1;
-    }
+        format!("seed {seed}, {told:?}")
+    };
+    // The first crowds bring what stays.
+    (0..20).for_each(|_| drop(round()));
+    wait_for_workers(&pool);
     let first = Footprint::now();
     let mut next_report = Instant::now();
     while Instant::now() < until {
-        replies += round(&servers, seed, &options);
-        seed += 1;
+        let told = round();
         if Instant::now() >= next_report {
             next_report += Duration::from_secs(15);
-            println!("{:>5} s, seed {seed}, {replies} replies: {:?}", start.elapsed().as_secs(), Footprint::now());
+            println!("{:>5} s, {told}: {:?}", start.elapsed().as_secs(), Footprint::now());
         }
     }
+    wait_for_workers(&pool);
+    wait_until("descriptors and threads are as before", || {
+        let Footprint { descriptors, threads, .. } = Footprint::now();
+        descriptors <= first.descriptors && threads <= first.threads
+    });
     let last = Footprint::now();
     println!("first {first:?}\nlast  {last:?}");
-    for server in servers {
+    assert_eq!(pool.stats().closed_by[CloseReason::NoReply], told.timed_out);
+    for server in [in_place, pool] {
         println!("{:?}", server.shutdown(Duration::from_secs(10)));
     }
-    assert_eq!((first.descriptors, first.threads), (last.descriptors, last.threads));
     assert!(last.resident_kib <= first.resident_kib + 4 * 1024, "more memory than before");
 }
 
-/// One crowd for each server. Afterwards nobody is left, and the figures add up.
-fn round(servers: &[ServerHandle], seed: u64, options: &Options) -> usize {
-    let visit_one = |server: &ServerHandle| {
+fn soaked() -> Builder<Greeter> {
+    builder().line_bytes_max(LINE_BYTES_MAX).unsent_bytes_max(4096).linger(Duration::from_millis(100))
+}
+
+/// One crowd, some for whom the responder hangs, and a host that talks to all of them. Afterwards nobody is left, and the figures add up.
+fn visits(server: &ServerHandle, seed: u64, hangs: u64, options: &Options, told: &mut Told) {
+    let (crowd, crowd_gone) = mpsc::channel::<Infallible>();
+    thread::scope(|scope| {
+        let host = scope.spawn(move || push_until(server, &crowd_gone));
+        let hung: Vec<_> = (0..hangs).map(|number| scope.spawn(move || hang(server, seed + number))).collect();
         let tally = visit(server.local_addr(), seed, options.clients, options.lines);
-        at_rest(server);
-        tally.replies
-    };
-    servers.iter().map(visit_one).sum()
+        told.replies += tally.replies;
+        told.pushed += tally.pushed;
+        told.timed_out += hung.into_iter().map(|hung| u64::from(hung.join().expect("it was told"))).sum::<u64>();
+        drop(crowd);
+        host.join().expect("there is room for what is pushed");
+    });
+    at_rest(server);
+}
+
+/// The host says something to everybody or to somebody, all the time.
+fn push_until(server: &ServerHandle, end: &Receiver<Infallible>) {
+    let mut lines = (1..).map(|number| format!("{PUSH}{number}"));
+    while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(PUSH_EVERY) {
+        server.push().broadcast(lines.next().unwrap_or_default()).expect("there is room");
+        for somebody in server.connections().into_iter().take(2) {
+            server.push().line(somebody.peer.id, lines.next().unwrap_or_default()).expect("there is room");
+        }
+    }
+}
+
+/// A client for whom the responder hangs. It waits to be told, and then was, or does not.
+fn hang(server: &ServerHandle, seed: u64) -> bool {
+    let mut client = Client::connect(server.local_addr());
+    client.send("echo here\n");
+    assert_eq!(reply(&mut client).as_deref(), Some("here\n"));
+    client.send(format!("sleep {} late\n", HANG.as_millis()));
+    if seed % 2 == 1 {
+        client.reset();
+        return false;
+    }
+    assert_eq!(reply(&mut client).as_deref(), Some("error: timed out\n"));
+    assert_eq!(reply(&mut client), None);
+    true
+}
+
+/// The next line that was not pushed.
+fn reply(client: &mut Client) -> Option<String> {
+    loop {
+        let line = String::from_utf8(client.line()?).expect("a reply is text");
+        if !line.starts_with(PUSH) {
+            return Some(line);
+        }
+    }
+}
+
+/// Waits until those who hung are back, and the pool has its size.
+fn wait_for_workers(pool: &ServerHandle) {
+    wait_until("the pool has its size", || pool.workers().len() == WORKERS && pool.stats().workers_stuck == 0);
 }
