@@ -240,6 +240,10 @@ impl<S> Connection<S> {
             job.forget();
         } else if let Some(reason) = job.replies.hang_up {
             self.account.discarded += job.lines.discard_lines();
+            if reason != CloseReason::ByResponder {
+                // What there is to send tells why, and is no reply.
+                self.account.discarded += std::mem::take(&mut job.answered);
+            }
             self.course = Course::Ending { reason, peer_stopped: self.has_peer_stopped() };
         }
         job.lines.settle();

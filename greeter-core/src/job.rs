@@ -361,6 +361,14 @@ impl<S> AnsweredJob<S> {
         self.0.bytes_held()
     }
 
+    /// Takes all replies back, for which there is no room, and has the client told so in their place; that is its end.
+    #[must_use]
+    pub fn send_away(mut self, reason: CloseReason, terms: &Terms) -> Self {
+        self.0.replies.bytes = terms.notice(reason, self.0.latest_ending).to_vec();
+        self.0.replies.hang_up = Some(reason);
+        self
+    }
+
     /// What went wrong since this was asked last.
     pub fn take_faults(&mut self) -> Faults {
         self.0.faults.take().map(|faults| *faults).unwrap_or_default()

@@ -34,11 +34,6 @@ impl Buffers {
         self.grains.fetch_add(more, Ordering::Relaxed) + more <= self.grains_max
     }
 
-    /// Whether all of it is in use.
-    pub(crate) fn are_full(&self) -> bool {
-        self.grains.load(Ordering::Relaxed) >= self.grains_max
-    }
-
     /// How many bytes are counted.
     pub(crate) fn bytes(&self) -> usize {
         self.grains.load(Ordering::Relaxed) * GRAIN
@@ -54,9 +49,7 @@ mod tests {
         let buffers = Buffers::new(10 * GRAIN);
         let (mut ann, mut bob) = (0, 0);
         assert!(buffers.count(&mut ann, 8 * GRAIN));
-        assert!(!buffers.are_full());
         assert!(buffers.count(&mut bob, 2 * GRAIN + 1));
-        assert!(buffers.are_full());
         assert!(!buffers.count(&mut bob, 3 * GRAIN));
         assert!(buffers.count(&mut ann, 7 * GRAIN));
         assert_eq!(buffers.bytes(), 10 * GRAIN);

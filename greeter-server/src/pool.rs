@@ -149,7 +149,7 @@ impl<R: Responder, K> Pool<R, K> {
             drop(job);
             return ControlFlow::Break(post.finish());
         }
-        if self.has_waited_too_long(sent, now) || self.buffers.are_full() {
+        if self.has_waited_too_long(sent, now) {
             self.mailboxes[thread_of(job.id())].send(Mail::Refused(job.refuse_all(&self.terms)));
             return ControlFlow::Break(Outcome::InTime);
         }
@@ -161,7 +161,7 @@ impl<R: Responder, K> Pool<R, K> {
     /// be on their way home before their connection thread looks at the first of them.
     pub(crate) fn finish(
         &self,
-        answered: AnsweredJob<R::Session>,
+        mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
         post: &Post,
         clock: impl Fn() -> Instant,
@@ -171,7 +171,13 @@ impl<R: Responder, K> Pool<R, K> {
         match outcome {
             Outcome::InTime if mailbox.is_read() => {
                 let mut grains = 0;
-                self.buffers.count(&mut grains, answered.bytes_held().saturating_sub(bytes_before));
+                let mut has_room = |job: &AnsweredJob<_>| {
+                    self.buffers.count(&mut grains, job.bytes_held().saturating_sub(bytes_before))
+                };
+                if !has_room(&answered) {
+                    answered = answered.send_away(CloseReason::Overloaded, &self.terms);
+                    has_room(&answered);
+                }
                 mailbox.send(Mail::Answered { job: answered, grains });
             }
             Outcome::InTime => {}
@@ -287,16 +293,21 @@ mod tests {
     }
 
     #[test]
-    fn while_all_room_is_in_use_lines_are_refused() {
+    fn replies_for_which_there_is_no_room_are_taken_back() {
+        let (pool, inbox) = pool(Repeat(10 * GRAIN), 2 * GRAIN);
+        assert_eq!(pool.perform(task(&pool, b"Bob\r\n"), &Post::default()), Outcome::InTime);
+        let Some(Mail::Answered { job, grains: 0 }) = inbox.next_message() else { panic!("there is no room") };
+        assert_eq!(job.replies(), b"error: overloaded\r\n");
+        assert_eq!(pool.buffers.bytes(), 0);
+    }
+
+    #[test]
+    fn little_replies_need_no_room() {
         let (pool, inbox) = pool(Repeat(2), GRAIN);
         let mut elsewhere = 0;
-        assert!(pool.buffers.count(&mut elsewhere, GRAIN));
-        assert_eq!(pool.perform(task(&pool, b"Bob\nAnn\r\n"), &Post::default()), Outcome::InTime);
-        let Some(Mail::Refused(job)) = inbox.next_message() else { panic!("nobody has answered") };
-        assert_eq!(job.replies(), b"error: busy\nerror: busy\r\n");
-        pool.buffers.count(&mut elsewhere, 0);
+        assert!(!pool.buffers.count(&mut elsewhere, 3 * GRAIN));
         pool.perform(task(&pool, b"Bob\n"), &Post::default());
-        let Some(Mail::Answered { job, grains: 0 }) = inbox.next_message() else { panic!("there is room again") };
+        let Some(Mail::Answered { job, grains: 0 }) = inbox.next_message() else { panic!("it is answered") };
         assert_eq!(job.replies(), b"BobBob\n");
     }
 

@@ -133,6 +133,24 @@ impl Model {
 
     /// Up to so many lines are answered, and until there are so many bytes of replies.
     pub(super) fn answered(&mut self, lines_max: u32, reply_bytes: usize, now: Instant) -> Said {
+        let (answered, said) = self.answer(lines_max, reply_bytes);
+        self.come_home(answered, &said, CloseReason::ByResponder, now);
+        said
+    }
+
+    /// They were answered, but for what was said there is no room.
+    pub(super) fn taken_back(&mut self, lines_max: u32, reply_bytes: usize, now: Instant) {
+        let (answered, _) = self.answer(lines_max, reply_bytes);
+        if !matches!(self.life, Life::Over(_)) {
+            self.account.discarded += answered;
+        }
+        let mut said = Said::default();
+        said.line("error: overloaded", self.ending);
+        said.closes = true;
+        self.come_home(0, &said, CloseReason::Overloaded, now);
+    }
+
+    fn answer(&mut self, lines_max: u32, reply_bytes: usize) -> (u32, Said) {
         let mut said = Said::default();
         if self.session.is_none() {
             welcome(self.welcome, &mut said);
@@ -155,8 +173,7 @@ impl Model {
                 break;
             }
         }
-        self.come_home(answered, &said, CloseReason::ByResponder, now);
-        said
+        (answered, said)
     }
 
     pub(super) fn refused(&mut self, now: Instant) {

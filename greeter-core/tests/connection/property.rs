@@ -182,7 +182,10 @@ impl World {
                 model.peer_stopped();
             }
             Step::TakeJob => self.take_job(),
-            Step::Answer => self.answer(program.number() as u32 % 16 + 1),
+            Step::Answer => match program.number() {
+                number @ 224..240 => self.take_back(number as u32 % 16 + 1),
+                number => self.answer(number as u32 % 16 + 1),
+            },
             Step::Refuse => self.refuse(),
             Step::Write => self.write(program.number()),
             Step::WaitForRoom if !connection.unsent().is_empty() => {
@@ -240,6 +243,16 @@ impl World {
         }
         self.is_known |= self.model.is_known();
         connection.answered(answered, self.now);
+    }
+
+    /// So many lines are answered, and there is no room for that.
+    fn take_back(&mut self, lines: u32) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
+        let answered = job.answer(&self.responder, slice(lines, self.reply_bytes));
+        self.model.taken_back(lines, self.reply_bytes, self.now);
+        self.is_known |= self.model.is_known();
+        connection.answered(answered.send_away(CloseReason::Overloaded, &self.terms), self.now);
     }
 
     fn refuse(&mut self) {

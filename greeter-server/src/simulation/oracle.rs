@@ -245,8 +245,8 @@ impl Oracle {
             && self.is_known()
             && self.takes(format!("error: busy{ending}").as_bytes());
         if is_busy {
-            // Where all workers are stuck and there can be no more, or all room is in use, nobody is told to wait.
-            let may_wait = self.rules.reply.is_none() && !self.rules.may_be_overloaded;
+            // Where all workers are stuck and there can be no more, nobody is told to wait.
+            let may_wait = self.rules.reply.is_none();
             let queue = self.rules.queue.unwrap_or_default();
             let has_waited = now.saturating_duration_since(read) >= queue;
             assert!(has_waited || !may_wait, "client {} did not wait in the queue for long enough", self.number);

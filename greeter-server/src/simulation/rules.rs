@@ -74,7 +74,7 @@ impl Rules {
 
     /// Whether a line may be refused since nobody is free to answer it.
     pub(super) const fn may_be_busy(&self) -> bool {
-        self.workers > 0 && (self.queue.is_some() || self.reply.is_some() || self.may_be_overloaded)
+        self.workers > 0 && (self.queue.is_some() || self.reply.is_some())
     }
 
     pub(super) const fn room(&self) -> Room {
