@@ -183,7 +183,7 @@ impl World {
             }
             Step::TakeJob => self.take_job(),
             Step::Answer => match program.number() {
-                number @ 224..240 => self.take_back(number as u32 % 16 + 1),
+                number @ 176..240 => self.take_back(number as u32 % 16 + 1),
                 number => self.answer(number as u32 % 16 + 1),
             },
             Step::Refuse => self.refuse(),
