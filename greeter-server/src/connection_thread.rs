@@ -28,7 +28,9 @@ use crate::switchboard::ConnectionInfo;
 use crate::system::{Readiness, Socket, System};
 
 /// How much is read at once. A client that pipelines is read, answered and written in batches of this size, so this is how long
-/// the others wait for it, and how much each may have the server hold.
+/// the others wait for it, and how much each may have the server hold. Measured: with 64 KiB, a line costs the same however deep the
+/// pipeline is (256 to 4,096 lines on 64 connections), a client beside eight greedy ones waits for 9 ms in place of 0.7, and 200 that
+/// read nothing cost 36 MiB in place of 8.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// How long turns are taken without a look at what else has happened. Much longer than a slice, so that looking costs little,
@@ -341,9 +343,10 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
             self.take_turn(now);
             now = self.system.now();
             if now - start >= ROUND {
-                return;
+                break;
             }
         }
+        self.placement.send_off();
     }
 
     /// The first in the queue has its turn.
@@ -352,7 +355,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.is_queued = false;
         let clock = &|| self.system.now();
-        let served = serve(client, &self.placement, &self.house, &mut self.read_buffer, &self.counters, now, clock)
+        let served = serve(client, &mut self.placement, &self.house, &mut self.read_buffer, &self.counters, now, clock)
             .and_then(|()| finish_sending(client, clock));
         if let Err(error) = served {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
@@ -395,7 +398,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 /// replies go out.
 fn serve<R: Responder, K: Socket>(
     client: &mut Client<R::Session, K>,
-    placement: &Placement<R>,
+    placement: &mut Placement<R>,
     house: &House,
     read_buffer: &mut [u8],
     counters: &Counters,

@@ -21,6 +21,11 @@ use crate::sync::{Receiver, Sender};
 /// microseconds), short against what a person notices.
 const SLICE: Duration = Duration::from_millis(1);
 
+/// How many tasks are put into the channel together. A worker that sleeps is woken for the first of them and finds the others there;
+/// one by one, it would be through with each before the next has come, and go to sleep in between. Measured on two processors: 3 to 8 %
+/// of what 64 connections cost that send 1 or 16 lines; 4 are as good, and 64 no better.
+const TASKS_TOGETHER: usize = 16;
+
 /// What a connection thread wants done.
 #[derive(Debug)]
 pub(crate) enum Task<S> {
@@ -36,17 +41,23 @@ pub(crate) enum Placement<R: Responder> {
     /// The connection thread itself: the article's first program.
     InPlace { responder: Arc<R>, unsent_bytes_max: usize },
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
-    /// one job, and what it leaves behind at its end is one farewell.
-    Pool { tasks: Sender<Task<R::Session>>, _presence: Presence },
+    /// one job, and what it leaves behind at its end is one farewell. What goes there waits in the outbox, until there are enough or
+    /// all have had their turn.
+    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, _presence: Presence },
 }
 
 /// What a connection thread holds as long as it lives, so that it can be known when the last one is gone.
 pub(crate) type Presence = crossbeam_channel::Sender<Infallible>;
 
 impl<R: Responder> Placement<R> {
+    /// Has tasks done by whichever worker is free.
+    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, presence: Presence) -> Self {
+        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), _presence: presence }
+    }
+
     /// Has a job answered: now, or by a message to the connection thread.
     pub(crate) fn answer(
-        &self,
+        &mut self,
         job: ClientJob<R::Session>,
         now: Instant,
         clock: impl Fn() -> Instant,
@@ -55,17 +66,35 @@ impl<R: Responder> Placement<R> {
             Self::InPlace { responder, unsent_bytes_max } => {
                 Some(answer(responder, job, *unsent_bytes_max, now, clock))
             }
-            Self::Pool { tasks, .. } => {
-                send(tasks, Task::Answer { job, sent: now });
+            Self::Pool { .. } => {
+                self.put(Task::Answer { job, sent: now });
                 None
             }
         }
     }
 
-    pub(crate) fn farewell(&self, farewell: Farewell<R::Session>) {
+    pub(crate) fn farewell(&mut self, farewell: Farewell<R::Session>) {
         match self {
             Self::InPlace { responder, .. } => say(responder, farewell),
-            Self::Pool { tasks, .. } => send(tasks, Task::Farewell(farewell)),
+            Self::Pool { .. } => self.put(Task::Farewell(farewell)),
+        }
+    }
+
+    fn put(&mut self, task: Task<R::Session>) {
+        if let Self::Pool { outbox, .. } = self {
+            outbox.push(task);
+            if outbox.len() == TASKS_TOGETHER {
+                self.send_off();
+            }
+        }
+    }
+
+    /// Sends what is in the outbox, since nothing more comes soon.
+    pub(crate) fn send_off(&mut self) {
+        if let Self::Pool { tasks, outbox, .. } = self {
+            for task in outbox.drain(..) {
+                tasks.send(task).expect("the pool outlives the connection threads");
+            }
         }
     }
 }
@@ -205,10 +234,6 @@ impl<R: Responder, K> Pool<R, K> {
     pub(crate) fn has_waited_too_long(&self, sent: Instant, now: Instant) -> bool {
         self.limits.queue_timeout.is_some_and(|timeout| now.saturating_duration_since(sent) >= timeout)
     }
-}
-
-fn send<S>(tasks: &Sender<Task<S>>, task: Task<S>) {
-    tasks.send(task).expect("the pool outlives the connection threads");
 }
 
 /// Answers one slice of a job.

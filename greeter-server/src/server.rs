@@ -148,7 +148,7 @@ impl<R: Responder> Server<R> {
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },
-                _ => Placement::Pool { tasks: tasks.clone(), _presence: presence.clone() },
+                _ => Placement::pool(tasks.clone(), presence.clone()),
             };
             let counters = Arc::clone(&handle.counters[number]);
             let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);

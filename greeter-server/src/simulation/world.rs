@@ -122,7 +122,7 @@ impl World {
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
             let placement = match rules.workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max: rules.unsent_bytes_max },
-                _ => Placement::Pool { tasks: tasks.clone(), _presence: crossbeam_channel::bounded(0).0 },
+                _ => Placement::pool(tasks.clone(), crossbeam_channel::bounded(0).0),
             };
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
