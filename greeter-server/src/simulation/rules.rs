@@ -1,11 +1,14 @@
 //! What holds in one world.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use greeter_core::Deadlines;
+use greeter_core::{Deadlines, Terms};
 
 use super::random::Random;
 use crate::admission::{Room, WhenFull};
+use crate::buffers::Buffers;
+use crate::connection_thread::House;
 use crate::pool::PoolLimits;
 
 /// The server's settings, and what the world may do to it.
@@ -80,6 +83,10 @@ impl Rules {
     pub(super) const fn room(&self) -> Room {
         let when_full = if self.waits_when_full { WhenFull::Wait } else { WhenFull::Refuse };
         Room { connections_max: self.connections_max, per_address_max: self.per_address_max, when_full }
+    }
+
+    pub(super) const fn house(&self, terms: Arc<Terms>, buffers: Arc<Buffers>) -> House {
+        House { terms, buffers, unsent_bytes_max: self.unsent_bytes_max, read_bytes: self.read_bytes }
     }
 
     pub(super) const fn pool_limits(&self) -> PoolLimits {

@@ -20,7 +20,7 @@ use super::wire::{VirtualSocket, VirtualSystem, Wire};
 use crate::acceptor::Order;
 use crate::admission::Door;
 use crate::buffers::Buffers;
-use crate::connection_thread::{ConnectionThread, House, Mail};
+use crate::connection_thread::{ConnectionThread, Mail};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::pool::{Placement, Pool};
 use crate::push::Push;
@@ -112,12 +112,7 @@ impl World {
             let mut random = random.split();
             Staff::new(pool, tasks.clone(), answering, move || rules.has_faults && random.one_in(3))
         });
-        let house = House {
-            terms,
-            buffers: Arc::clone(&buffers),
-            unsent_bytes_max: rules.unsent_bytes_max,
-            read_bytes: rules.read_bytes,
-        };
+        let house = rules.house(terms, Arc::clone(&buffers));
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
             let placement = match rules.workers {
