@@ -1,13 +1,13 @@
 //! Clients that come, are greeted once, and go: what a connection costs from its beginning to its end.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use greeter_tests::process::ServerProcess;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 
 use crate::case::Quantity;
 use crate::measure::{Exchange, Measured, Size};
@@ -18,58 +18,64 @@ const VISITORS: usize = 64;
 /// How long a visitor waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One who is there.
-struct Visitor {
-    socket: TcpStream,
-    /// How much of the reply has come.
-    received: usize,
-}
+/// The ports that visitors come from, on one address after the other. Left to itself, the system looks for a port that nobody has had
+/// for a while, and with tens of thousands of visits a second that soon takes a third of the load's time.
+const PORTS: std::ops::Range<u16> = 20_000..60_000;
+
+/// The first of the addresses. All of 127.0.0.0/8 is this host (RFC 6890).
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 
 /// The server's door, as seen from outside.
 struct Door<'a> {
     address: SocketAddr,
     exchange: &'a Exchange,
-    poll: Poll,
+    /// Where visitors come from.
+    origins: Box<dyn Iterator<Item = SocketAddr>>,
 }
 
-impl Door<'_> {
+impl<'a> Door<'a> {
+    fn new(address: SocketAddr, exchange: &'a Exchange) -> Self {
+        let hosts = FIRST_ADDRESS.to_bits()..;
+        let origins = hosts.flat_map(|host| PORTS.map(move |port| (Ipv4Addr::from_bits(host), port).into()));
+        Self { address, exchange, origins: Box::new(origins) }
+    }
+
     /// Comes and says what there is to be said.
-    fn enter(&self, seat: usize) -> Result<Visitor> {
+    fn enter(&mut self) -> Result<Socket> {
+        let origin = self.origins.next().context("there are no more addresses")?;
+        let mut visitor = Socket::new(Domain::IPV4, Type::STREAM, None).context("cannot have a socket")?;
+        // A visitor to another server may have been here a moment ago.
+        visitor.set_reuse_address(true).context("cannot prepare a socket")?;
+        visitor.set_read_timeout(Some(PATIENCE)).context("cannot prepare a socket")?;
+        visitor.bind(&origin.into()).with_context(|| format!("cannot come from {origin}"))?;
         // On loopback one is connected at once, or the listener's queue is full.
-        let socket = std::net::TcpStream::connect(self.address).context("cannot connect")?;
-        socket.set_nonblocking(true).context("cannot prepare a socket")?;
-        let mut socket = TcpStream::from_std(socket);
-        let sent = socket.write(self.exchange.request).context("cannot send")?;
-        ensure!(sent == self.exchange.request.len(), "a line does not fit into a socket");
-        self.poll.registry().register(&mut socket, Token(seat), Interest::READABLE).context("cannot wait")?;
-        Ok(Visitor { socket, received: 0 })
+        visitor.connect(&self.address.into()).context("cannot connect")?;
+        visitor.write_all(self.exchange.request).context("cannot send")?;
+        Ok(visitor)
     }
 
-    /// Reads what has come, and tells whether that is the whole reply.
-    fn has_heard(&self, visitor: &mut Visitor) -> Result<bool> {
+    /// Hears the reply, and leaves.
+    fn hear(&self, mut visitor: Socket) -> Result<()> {
         let mut space = [0; 64];
-        let count = match visitor.socket.read(&mut space) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error).context("cannot receive"),
-        };
-        let expected = self.exchange.reply.get(visitor.received..visitor.received + count);
-        ensure!(count > 0 && expected == Some(&space[..count]), "a visitor was not greeted as it should be");
-        visitor.received += count;
-        Ok(visitor.received == self.exchange.reply.len())
+        let space = &mut space[..self.exchange.reply.len()];
+        visitor.read_exact(space).with_context(|| format!("a visitor was not greeted within {PATIENCE:?}"))?;
+        ensure!(space == self.exchange.reply, "a visitor was not greeted as it should be");
+        Ok(())
     }
 }
 
-/// Has visitors come and go from one thread.
+/// Has visitors come and go from one thread, the one who has waited longest first.
 pub(crate) fn visit(exchange: &Exchange, process: &ServerProcess, size: Size) -> Result<Measured> {
-    let mut door = Door { address: process.address(), exchange, poll: Poll::new().context("cannot wait")? };
-    let mut visitors = (0..VISITORS).map(|seat| door.enter(seat)).collect::<Result<Vec<_>>>()?;
-    let mut events = Events::with_capacity(VISITORS);
+    let mut door = Door::new(process.address(), exchange);
+    let mut visitors = (0..VISITORS).map(|_| door.enter()).collect::<Result<VecDeque<_>>>()?;
     let start = Instant::now();
     // From the end of the warm-up on.
     let mut measured: Option<(Instant, Duration)> = None;
     let mut visits = 0_u64;
     loop {
+        door.hear(visitors.pop_front().expect("for each who leaves another comes"))?;
+        visitors.push_back(door.enter()?);
+        visits += 1;
         match measured {
             None if start.elapsed() >= size.warmup() => {
                 measured = Some((Instant::now(), process.cpu_time()));
@@ -77,22 +83,11 @@ pub(crate) fn visit(exchange: &Exchange, process: &ServerProcess, size: Size) ->
             }
             Some((since, used)) if since.elapsed() >= size.duration => {
                 let (elapsed, used) = (since.elapsed(), process.cpu_time().saturating_sub(used));
-                ensure!(visits > 0, "nobody was greeted within {:?}", size.duration);
                 let processor = used.as_nanos() as f64 / visits as f64;
                 let per_second = visits as f64 / elapsed.as_secs_f64();
                 return Ok(vec![(Quantity::PerSecond, per_second), (Quantity::Processor, processor)]);
             }
             _ => {}
-        }
-        door.poll.poll(&mut events, Some(PATIENCE)).context("cannot wait")?;
-        ensure!(!events.is_empty(), "nobody was greeted for {PATIENCE:?}");
-        for event in &events {
-            let seat = event.token().0;
-            if door.has_heard(&mut visitors[seat])? {
-                visits += 1;
-                // The one before leaves.
-                visitors[seat] = door.enter(seat)?;
-            }
         }
     }
 }
