@@ -1,18 +1,23 @@
-//! The acceptor: one thread for all listeners, which deals new clients out to the connection threads.
+//! The acceptor: lets clients in at all listeners, and deals them out to the connection threads.
+//!
+//! It has no thread of its own. Two would have to be woken for each client then, one to let it in and one to serve it, and for a client
+//! that comes, asks once and goes, that is a quarter of what it costs. The first connection thread keeps the [`Entrance`], and whoever stops
+//! the server closes it.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use greeter_core::CloseReason;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Registry, Token};
 
 use crate::admission::Door;
 use crate::builder::BACKLOG;
 use crate::connection_thread::Mail;
 use crate::mailbox::{Inbox, Mailbox};
+use crate::slots::SLOT_BITS;
 use crate::stats::Counters;
 
 /// How long accepting rests when the system has no descriptors or no memory to spare. Nothing tells when it has again, so
@@ -22,8 +27,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How many clients of one listener are let in before the others have a turn, and before the mail is looked at.
 const TURN_CLIENTS: usize = 64;
 
-/// How many listeners one look at the system can report.
-const EVENTS: usize = 64;
+/// The token of the first listener: beyond those of the thread's clients, which are the numbers of their slots.
+const FIRST_TOKEN: usize = 1 << SLOT_BITS;
+
+/// Where clients come in, until it is closed.
+#[derive(Debug)]
+pub(crate) struct Entrance<S>(Mutex<Option<Acceptor<S>>>);
+
+/// What whoever stops the server does, whatever the sessions are.
+pub(crate) trait Close: Send + Sync {
+    /// Lets in whom the system has connected already, and nobody after that. At once, though the thread that keeps the entrance may be
+    /// busy with a responder.
+    fn close(&self);
+}
 
 /// What other threads tell the acceptor.
 #[derive(Debug)]
@@ -34,13 +50,10 @@ pub(crate) enum Order {
     Resume,
     /// Somebody has left, so that another may come in.
     LookAgain,
-    /// Let in whom the system has connected already, and end.
-    Stop,
 }
 
 #[derive(Debug)]
-pub(crate) struct Acceptor<S> {
-    poll: Poll,
+struct Acceptor<S> {
     inbox: Inbox<Order>,
     listeners: Vec<Listener>,
     threads: Vec<Mailbox<Mail<S>>>,
@@ -68,11 +81,11 @@ enum State {
     Paused { until: Instant },
 }
 
-impl<S> Acceptor<S> {
-    /// Sets everything up that can fail, so that the thread itself need not.
+impl<S> Entrance<S> {
+    /// Has the listeners watched by the thread that will keep it.
     pub(crate) fn new(
         sockets: Vec<TcpListener>,
-        poll: Poll,
+        registry: &Registry,
         inbox: Inbox<Order>,
         threads: Vec<Mailbox<Mail<S>>>,
         door: Arc<Door>,
@@ -80,51 +93,65 @@ impl<S> Acceptor<S> {
     ) -> io::Result<Self> {
         let mut listeners = Vec::with_capacity(sockets.len());
         for mut socket in sockets {
-            poll.registry().register(&mut socket, Token(listeners.len()), Interest::READABLE)?;
+            registry.register(&mut socket, Token(FIRST_TOKEN + listeners.len()), Interest::READABLE)?;
             listeners.push(Listener { socket, state: State::Busy });
         }
-        Ok(Self { poll, inbox, listeners, threads, door, is_paused: false, next_thread: 0, counters })
+        let acceptor = Acceptor { inbox, listeners, threads, door, is_paused: false, next_thread: 0, counters };
+        Ok(Self(Mutex::new(Some(acceptor))))
     }
 
-    /// The thread's life, until it is told to stop. The listeners end with it.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS);
-        loop {
-            for index in 0..self.listeners.len() {
-                self.let_in(index);
-            }
-            while let Some(order) = self.inbox.next_message() {
-                match order {
-                    Order::Pause => self.is_paused = true,
-                    Order::Resume => self.is_paused = false,
-                    Order::LookAgain => {}
-                    Order::Stop => return self.let_in_the_last(),
-                }
-            }
-            self.wait(&mut events);
+    /// What is to be done each time that the thread wakes up.
+    pub(crate) fn round(&self, events: &Events) {
+        if let Some(acceptor) = &mut *self.acceptor() {
+            acceptor.round(events);
         }
     }
 
-    fn wait(&mut self, events: &mut Events) {
-        let timeout = if self.inbox.try_sleep() { self.timeout() } else { Some(Duration::ZERO) };
-        let polled = self.poll.poll(events, timeout);
-        self.inbox.woke_up();
-        if let Err(error) = polled
-            && error.kind() != ErrorKind::Interrupted
-        {
-            tracing::error!(%error, "Cannot wait for clients.");
+    /// How long nothing happens here unless the system or another thread says so. From now on, orders wake the thread.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.acceptor().as_ref().and_then(Acceptor::timeout)
+    }
+
+    /// An acceptor that panics half-way has at worst not let somebody in.
+    fn acceptor(&self) -> MutexGuard<'_, Option<Acceptor<S>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Send> Close for Entrance<S> {
+    fn close(&self) {
+        if let Some(mut acceptor) = self.acceptor().take() {
+            acceptor.let_in_the_last();
         }
-        for event in &*events {
-            if let Some(listener) = self.listeners.get_mut(event.token().0)
+    }
+}
+
+impl<S> Acceptor<S> {
+    fn round(&mut self, events: &Events) {
+        for event in events {
+            if let Some(index) = event.token().0.checked_sub(FIRST_TOKEN)
+                && let Some(listener) = self.listeners.get_mut(index)
                 && let State::Quiet = listener.state
             {
                 listener.state = State::Busy;
             }
         }
+        while let Some(order) = self.inbox.next_message() {
+            match order {
+                Order::Pause => self.is_paused = true,
+                Order::Resume => self.is_paused = false,
+                Order::LookAgain => {}
+            }
+        }
+        for index in 0..self.listeners.len() {
+            self.let_in(index);
+        }
     }
 
-    /// How long nothing happens unless the system or another thread says so.
     fn timeout(&self) -> Option<Duration> {
+        if !self.inbox.try_sleep() {
+            return Some(Duration::ZERO);
+        }
         if self.is_paused || !self.door.is_open() {
             return None;
         }

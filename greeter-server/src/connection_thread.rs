@@ -15,6 +15,7 @@ use greeter_core::{AnsweredJob, ClientId, CloseReason, Connection, Ending, Line,
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
+use crate::acceptor::Entrance;
 use crate::admission::Answer;
 use crate::alarms::Alarms;
 use crate::buffers::Buffers;
@@ -103,15 +104,21 @@ pub(crate) struct ConnectionThread<R: Responder, W: System = Poll> {
 }
 
 impl<R: Responder> ConnectionThread<R> {
-    /// The thread's life, until it is told to stop and its last client is gone.
-    pub(crate) fn run(mut self) {
+    /// The thread's life, until it is told to stop and its last client is gone. One of the threads keeps the entrance.
+    pub(crate) fn run(mut self, entrance: Option<&Entrance<R::Session>>) {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_done() {
-            let polled = self.system.poll(&mut events, self.timeout());
+            let timeouts = [self.timeout(), entrance.and_then(Entrance::timeout)];
+            let polled = self.system.poll(&mut events, timeouts.into_iter().flatten().min());
             if let Err(error) = polled
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "Cannot wait for sockets.");
+            }
+            // First of all, so that whom it lets in has a turn in this round. Its letter need not wake the thread that writes it.
+            self.inbox.woke_up();
+            if let Some(entrance) = entrance {
+                entrance.round(&events);
             }
             self.round(events.iter().map(|event| (event.token().0, Readiness::from(event))));
         }

@@ -13,6 +13,8 @@ use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 pub(crate) struct Mailbox<M> {
     sender: Sender<M>,
     bell: Arc<Bell>,
+    /// Nobody reads what is sent any more.
+    is_abandoned: Arc<AtomicBool>,
 }
 
 /// The thread's own end.
@@ -20,6 +22,7 @@ pub(crate) struct Mailbox<M> {
 pub(crate) struct Inbox<M> {
     receiver: Receiver<M>,
     bell: Arc<Bell>,
+    is_abandoned: Arc<AtomicBool>,
 }
 
 /// Wakes the thread if it sleeps, once for any number of messages.
@@ -30,8 +33,6 @@ pub(crate) struct Inbox<M> {
 struct Bell {
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     is_asleep: AtomicBool,
-    /// The thread has ended.
-    is_abandoned: AtomicBool,
 }
 
 /// The token of the event by which a wake-up shows. Whoever polls gives no socket this one.
@@ -47,16 +48,25 @@ pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
 
 /// Makes a mailbox for a thread that is woken so.
 pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> (Mailbox<M>, Inbox<M>) {
-    let bell = Bell { wake: Box::new(wake), is_asleep: AtomicBool::new(false), is_abandoned: AtomicBool::new(false) };
-    let bell = Arc::new(bell);
+    with_bell(Arc::new(Bell { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
+}
+
+fn with_bell<M>(bell: Arc<Bell>) -> (Mailbox<M>, Inbox<M>) {
     let (sender, receiver) = channel();
-    (Mailbox { sender, bell: Arc::clone(&bell) }, Inbox { receiver, bell })
+    let is_abandoned = Arc::new(AtomicBool::new(false));
+    let mailbox = Mailbox { sender, bell: Arc::clone(&bell), is_abandoned: Arc::clone(&is_abandoned) };
+    (mailbox, Inbox { receiver, bell, is_abandoned })
 }
 
 impl<M> Mailbox<M> {
+    /// A second mailbox of the same thread, with the same bell. The thread sleeps when [both](Inbox::try_sleep) are empty.
+    pub(crate) fn another<N>(&self) -> (Mailbox<N>, Inbox<N>) {
+        with_bell(Arc::clone(&self.bell))
+    }
+
     /// Whether the thread still reads its mail.
     pub(crate) fn is_read(&self) -> bool {
-        !self.bell.is_abandoned.load(Ordering::Relaxed)
+        !self.is_abandoned.load(Ordering::Relaxed)
     }
 
     /// Sends a message. To a thread that has ended it goes nowhere.
@@ -69,7 +79,7 @@ impl<M> Mailbox<M> {
 
 impl<M> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), bell: Arc::clone(&self.bell) }
+        Self { sender: self.sender.clone(), bell: Arc::clone(&self.bell), is_abandoned: Arc::clone(&self.is_abandoned) }
     }
 }
 
@@ -103,7 +113,7 @@ impl<M> Inbox<M> {
 
 impl<M> Drop for Inbox<M> {
     fn drop(&mut self) {
-        self.bell.is_abandoned.store(true, Ordering::Relaxed);
+        self.is_abandoned.store(true, Ordering::Relaxed);
     }
 }
 

@@ -98,6 +98,26 @@ fn no_message_is_left_lying() {
 }
 
 #[test]
+fn either_mailbox_of_a_thread_wakes_it() {
+    check(3, || {
+        let (mailbox, inbox, alarm) = mailbox();
+        let (other_mailbox, other_inbox) = mailbox.another();
+        let sender = thread::spawn(move || mailbox.send(1));
+        let other_sender = thread::spawn(move || other_mailbox.send("other"));
+        let mut received = (None, None);
+        while received != (Some(1), Some("other")) {
+            if inbox.try_sleep() && other_inbox.try_sleep() {
+                alarm.sleep();
+            }
+            inbox.woke_up();
+            received = (inbox.next_message().or(received.0), other_inbox.next_message().or(received.1));
+        }
+        sender.join().unwrap();
+        other_sender.join().unwrap();
+    });
+}
+
+#[test]
 fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
     check(4, || {
         let (mailbox, inbox, _alarm) = mailbox();

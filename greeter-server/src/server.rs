@@ -12,7 +12,7 @@ use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
 
-use crate::acceptor::{Acceptor, Order};
+use crate::acceptor::{Close, Entrance, Order};
 use crate::admission::{Door, Room};
 use crate::buffers::Buffers;
 use crate::builder::{Builder, Plan};
@@ -106,21 +106,35 @@ impl<R: Responder> Server<R> {
     pub fn spawn(self) -> Result<ServerHandle, StartError> {
         let Plan { workers, connection_threads, line_bytes_max, timeouts, .. } = self.plan;
         let limits = self.limits_here();
-        let (acceptor, acceptor_inbox, acceptor_poll) = mailbox().map_err(StartError::of("the acceptor"))?;
         let (mailboxes, inboxes) = mailboxes(connection_threads).map_err(StartError::of("a connection thread"))?;
+        let counters: Vec<Arc<Counters>> = (0..=connection_threads).map(|_| Arc::default()).collect();
+        // The first connection thread keeps the entrance.
+        let (orders, orders_to_follow) = mailboxes[0].another();
+        let door = Arc::new(Door::new(Room::of(&limits), orders.clone()));
+        let entrance = Arc::new(
+            Entrance::new(
+                self.listeners,
+                inboxes[0].1.registry(),
+                orders_to_follow,
+                mailboxes.clone(),
+                Arc::clone(&door),
+                Arc::clone(&counters[connection_threads]),
+            )
+            .map_err(StartError::of("the acceptor"))?,
+        );
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         self.push.connect(&switchboard);
         // From here on, leaving early drops the handle, which stops what was started.
         let handle = ServerHandle {
             addresses: self.addresses,
             limits,
-            counters: (0..=connection_threads).map(|_| Arc::default()).collect(),
-            door: Arc::new(Door::new(Room::of(&limits), acceptor.clone())),
+            counters,
+            door,
             buffers: Arc::new(Buffers::new(limits.buffer_bytes_max)),
             posts: Arc::default(),
             push: self.push,
-            acceptor,
-            acceptor_thread: Crew::new(),
+            acceptor: orders,
+            entrance: Arc::<Entrance<_>>::clone(&entrance),
             switchboard,
             threads: Crew::new(),
         };
@@ -135,7 +149,7 @@ impl<R: Responder> Server<R> {
                 responder: Arc::clone(&responder),
                 terms: Arc::clone(&terms),
                 tasks: tasks_to_do,
-                mailboxes: mailboxes.clone(),
+                mailboxes,
                 posts: Arc::clone(&handle.posts),
                 buffers: Arc::clone(&handle.buffers),
                 limits: PoolLimits::of(&self.plan),
@@ -152,10 +166,11 @@ impl<R: Responder> Server<R> {
             };
             let counters = Arc::clone(&handle.counters[number]);
             let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);
-            let start = handle.threads.start(format!("greeter-conn-{number}"), || thread.run());
+            let entrance = (number == 0).then(|| Arc::clone(&entrance));
+            let name = format!("greeter-conn-{number}");
+            let start = handle.threads.start(name, move || thread.run(entrance.as_deref()));
             start.map_err(StartError::of("a connection thread"))?;
         }
-        handle.start_acceptor(self.listeners, acceptor_poll, acceptor_inbox, mailboxes)?;
         let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
         let Limits { connections_max, .. } = limits;
         let addresses = &handle.addresses;
@@ -203,7 +218,7 @@ pub struct ServerHandle {
     posts: Arc<Posts>,
     push: Push,
     acceptor: Mailbox<Order>,
-    acceptor_thread: Crew,
+    entrance: Arc<dyn Close>,
     switchboard: Arc<dyn Switchboard>,
     /// The connection threads, the workers and the watch.
     threads: Crew,
@@ -233,20 +248,6 @@ impl ServerHandle {
         let connection_threads = connection_threads_gone.clone();
         let start = self.threads.start("greeter-watch".to_owned(), move || watch.run(&connection_threads));
         start.map_err(StartError::of("the watch over the workers"))
-    }
-
-    fn start_acceptor<S: Send + 'static>(
-        &self,
-        listeners: Vec<TcpListener>,
-        poll: Poll,
-        inbox: Inbox<Order>,
-        mailboxes: Mailboxes<S>,
-    ) -> Result<(), StartError> {
-        let counters = Arc::clone(self.counters.last().expect("the last counters are the acceptor's"));
-        let acceptor = Acceptor::new(listeners, poll, inbox, mailboxes, Arc::clone(&self.door), counters)
-            .map_err(StartError::of("the acceptor"))?;
-        let start = self.acceptor_thread.start("greeter-accept".to_owned(), || acceptor.run());
-        start.map_err(StartError::of("the acceptor"))
     }
 }
 
@@ -366,7 +367,7 @@ impl ServerHandle {
 
     /// Waits for ever, since a server ends only by its handle.
     fn wait(self) {
-        self.acceptor_thread.join();
+        self.threads.join();
     }
 
     fn stop(&mut self, within: Duration) -> DrainReport {
@@ -374,14 +375,13 @@ impl ServerHandle {
         let before = self.stats();
         let deadline = began + within.min(FAR_AWAY);
         self.posts.close_at(deadline);
-        // First the acceptor, so that its last clients come to the connection threads before the order to stop does.
-        self.acceptor.send(Order::Stop);
-        let acceptors_left = self.acceptor_thread.join_until(deadline + GRACE, || 0);
+        // First, so that the last clients come to the connection threads before the order to stop does.
+        self.entrance.close();
         self.switchboard.stop(deadline);
         // Where there is no pool, nobody can tell of a connection thread whether it is with the responder.
         let has_pool = !self.posts.all().is_empty();
         let held_up = || if has_pool { self.posts.with_responder() } else { usize::MAX };
-        let threads_left = acceptors_left + self.threads.join_until(deadline + GRACE, held_up);
+        let threads_left = self.threads.join_until(deadline + GRACE, held_up);
         let stats = self.stats();
         let report = DrainReport {
             took: began.elapsed(),
