@@ -182,8 +182,11 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// How many threads read and write, from 1 to 1024. By default, one for each processor where they answer as well, and
-    /// one for every two where there is a pool.
+    /// How many threads read and write, from 1 to 1024. By default, one for every two processors, whoever answers: what the system does
+    /// for a socket takes about as much of a processor as the thread that asks it to, and where there is a pool, that needs one as well.
+    ///
+    /// On two processors a second thread that answers in place makes a greeting cost a quarter more, since each is woken for fewer clients
+    /// at a time. Where answering takes longer than that, have a [pool](Self::workers).
     pub const fn connection_threads(mut self, threads: usize) -> Self {
         self.options.connection_threads = Some(threads);
         self
@@ -325,8 +328,7 @@ fn validate(
 ) -> Result<(Plan, Addresses), Vec<Problem>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let workers = options.workers.unwrap_or(processors);
-    let threads_by_default = if workers == 0 { processors } else { processors.div_ceil(2) };
-    let connection_threads = options.connection_threads.unwrap_or(threads_by_default);
+    let connection_threads = options.connection_threads.unwrap_or(processors.div_ceil(2));
 
     let Options { mut limits, timeouts, .. } = *options;
     let buffer_bytes_min = limits.bytes_of_one_client();

@@ -56,7 +56,7 @@ struct Options {
     #[argh(option, arg_name = "n")]
     workers: Option<usize>,
 
-    /// how many threads read and write (default: one for every two processors, one for each with --workers 0)
+    /// how many threads read and write (default: one for every two processors)
     #[argh(option, arg_name = "n")]
     connection_threads: Option<usize>,
 
