@@ -63,7 +63,7 @@ fn a_page_its_charts_and_the_samples_are_written() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     for (arguments, words) in [
-        (["--server", "apache"], "write one of bare-loop, in-place-1"),
+        (["--server", "apache"], "write one of bare-loop, in-place, in-place-2"),
         (["--figures", "all"], "write one of lines, growth"),
         (["--rounds", "0"], "write a number from 1 on"),
         (["--seconds", "0"], "write a number above 0"),

@@ -37,8 +37,8 @@ svg{--back:#fff;--text:#1c1e21;--faint:#5f6670;--grid:#e3e6ea;\
 const fn class(server: Server) -> &'static str {
     match server {
         Server::BareLoop => "bare",
-        Server::InPlaceAlone => "ours1",
-        Server::InPlace => "ours2",
+        Server::InPlace => "ours1",
+        Server::InPlaceOnTwo => "ours2",
         Server::Pool => "ours3",
         Server::Go | Server::GoJobs => "go",
         Server::TokioLines | Server::TokioBatched => "tokio",

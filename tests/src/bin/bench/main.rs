@@ -60,7 +60,7 @@ struct Options {
     #[argh(option, arg_name = "n", default = "Duration::from_secs(1)", from_str_fn(seconds))]
     seconds: Duration,
 
-    /// measure only this server: bare-loop, in-place-1, in-place, pool, server.go, server2.go, tokio-lines, tokio-batched,
+    /// measure only this server: bare-loop, in-place, in-place-2, pool, server.go, server2.go, tokio-lines, tokio-batched,
     /// thread-pool or redis; may be given several times
     #[argh(option, arg_name = "name")]
     server: Vec<Server>,

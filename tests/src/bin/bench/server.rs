@@ -15,8 +15,8 @@ use crate::case::{Case, named};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Server {
     BareLoop,
-    InPlaceAlone,
     InPlace,
+    InPlaceOnTwo,
     Pool,
     Go,
     GoJobs,
@@ -29,8 +29,8 @@ pub(crate) enum Server {
 impl Server {
     pub(crate) const ALL: [Self; 10] = [
         Self::BareLoop,
-        Self::InPlaceAlone,
         Self::InPlace,
+        Self::InPlaceOnTwo,
         Self::Pool,
         Self::Go,
         Self::GoJobs,
@@ -41,13 +41,13 @@ impl Server {
     ];
 
     /// The three ways to run ours.
-    pub(crate) const OURS: [Self; 3] = [Self::InPlaceAlone, Self::InPlace, Self::Pool];
+    pub(crate) const OURS: [Self; 3] = [Self::InPlace, Self::InPlaceOnTwo, Self::Pool];
 
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::BareLoop => "bare-loop",
-            Self::InPlaceAlone => "in-place-1",
             Self::InPlace => "in-place",
+            Self::InPlaceOnTwo => "in-place-2",
             Self::Pool => "pool",
             Self::Go => "server.go",
             Self::GoJobs => "server2.go",
@@ -61,8 +61,8 @@ impl Server {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::BareLoop => "bare loop",
-            Self::InPlaceAlone => "in place, 1 thread",
             Self::InPlace => "in place",
+            Self::InPlaceOnTwo => "in place, 2 threads",
             Self::Pool => "pool of 2",
             Self::Go => "server.go",
             Self::GoJobs => "server2.go",
@@ -79,9 +79,11 @@ impl Server {
             Self::BareLoop => {
                 "the floor: one thread, one `mio` loop, no limits, no back-pressure (`tests/src/bin/floor.rs`)"
             }
-            Self::InPlaceAlone => "`greeter-server --workers 0 --connection-threads 1`",
-            Self::InPlace => "`greeter-server --workers 0`",
-            Self::Pool => "`greeter-server --workers 2`",
+            Self::InPlace => {
+                "`greeter-server --workers 0 --connection-threads 1`: the default on two processors, but for the pool"
+            }
+            Self::InPlaceOnTwo => "`greeter-server --workers 0 --connection-threads 2`",
+            Self::Pool => "`greeter-server --workers 2 --connection-threads 1`: the default on two processors",
             Self::Go => "the article's first program (`tests/peers/go/server.go`)",
             Self::GoJobs => "the article's second program (`tests/peers/go/server2.go`)",
             Self::TokioLines => "tokio with `LinesCodec` (`tests/peers/src/bin/tokio_lines.rs`)",
@@ -105,9 +107,9 @@ impl Server {
     /// Those of ours that are not the same for all.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::InPlaceAlone => &["--workers", "0", "--connection-threads", "1"],
-            Self::InPlace => &["--workers", "0"],
-            Self::Pool => &["--workers", "2"],
+            Self::InPlace => &["--workers", "0", "--connection-threads", "1"],
+            Self::InPlaceOnTwo => &["--workers", "0", "--connection-threads", "2"],
+            Self::Pool => &["--workers", "2", "--connection-threads", "1"],
             _ => &[],
         }
     }
@@ -177,7 +179,7 @@ impl Programs {
 fn program(server: Server) -> Result<PathBuf> {
     match server {
         Server::BareLoop => Ok(build("greeter-tests", "floor")),
-        Server::InPlaceAlone | Server::InPlace | Server::Pool => Ok(greeter_server().to_owned()),
+        Server::InPlace | Server::InPlaceOnTwo | Server::Pool => Ok(greeter_server().to_owned()),
         Server::Go => go("server"),
         Server::GoJobs => go("server2"),
         Server::TokioLines => peer("tokio_lines"),
@@ -244,6 +246,8 @@ fn start_redis(mut command: Command) -> Result<ServerProcess> {
     let address = free_address().context("loopback has no free port")?;
     let port = address.port().to_string();
     command.args(["--bind", "127.0.0.1", "--port", &port, "--maxclients", "20000", "--loglevel", "warning"]);
+    // Visitors come from all of 127.0.0.0/8, of which it takes only 127.0.0.1 for this host.
+    command.args(["--protected-mode", "no"]);
     // It keeps nothing, and has as many clients wait to be accepted as the others.
     command.args(["--save", "", "--appendonly", "no", "--tcp-backlog", "4096"]);
     let started = ServerProcess::try_start_at(command, address);

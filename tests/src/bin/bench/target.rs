@@ -206,8 +206,8 @@ mod tests {
         assert_eq!(
             of(&samples, "lines/s at 64 × 256"),
             [
-                Judged::NotMeasured { bound: "≥ 40 ×".into() },
                 Judged::Reached("40.0 × (40.0–40.0); ≥ 40 ×".into()),
+                Judged::NotMeasured { bound: "≥ 40 ×".into() },
                 Judged::Missed("100.0 × (100.0–100.0); ≥ 150 ×".into()),
             ]
         );
@@ -226,8 +226,8 @@ mod tests {
             (Quantity::PerSecond, Case::Waiting { workers: 1 }, Server::Pool, 900.0),
             (Quantity::PerSecond, Case::Waiting { workers: 2 }, Server::Pool, 1_710.0),
         ]);
-        let [alone, in_place, pool] = of(&samples, "2 workers");
-        assert_eq!((alone, in_place), (Judged::NoTarget, Judged::NoTarget));
+        let [in_place, on_two, pool] = of(&samples, "2 workers");
+        assert_eq!((in_place, on_two), (Judged::NoTarget, Judged::NoTarget));
         assert_eq!(pool, Judged::Reached("1.900 × (1.900–1.900); ≥ 1.9 ×".into()));
     }
 
@@ -242,7 +242,7 @@ mod tests {
             ])
         };
         let verdicts = |beside| {
-            let [_, in_place, pool] = of(&case(beside), "polite");
+            let [in_place, _, pool] = of(&case(beside), "polite");
             [in_place, pool].map(|judged| matches!(judged, Judged::Reached(_)))
         };
         assert_eq!(verdicts(5e6), [true, true], "that is 5 and 50 times as long, but fast enough");
