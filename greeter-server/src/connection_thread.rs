@@ -182,23 +182,28 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 
     fn read_mail(&mut self) {
         // Only what is here now: what comes in meanwhile finds its turn after those who stand in the queue.
-        for _ in 0..self.inbox.len() {
+        let messages = self.inbox.len();
+        if messages == 0 {
+            return;
+        }
+        let now = self.system.now();
+        for _ in 0..messages {
             let Some(mail) = self.inbox.next_message() else { return };
-            self.read(mail);
+            self.read(mail, now);
         }
     }
 
-    fn read(&mut self, mail: Mail<R::Session, W::Socket>) {
+    fn read(&mut self, mail: Mail<R::Session, W::Socket>, now: Instant) {
         match mail {
-            Mail::Accepted { socket, address, answer } => self.welcome(socket, address, answer),
-            Mail::Answered { job, grains } => self.take_home(job, grains),
+            Mail::Accepted { socket, address, answer } => self.welcome(socket, address, answer, now),
+            Mail::Answered { job, grains } => self.take_home(job, grains, now),
             Mail::Refused(job) => {
                 self.counters.busy.add(job.lines_answered().into());
-                self.take_home(job, 0);
+                self.take_home(job, 0, now);
             }
-            Mail::Overdue(id) => self.give_up_on_job(id),
-            Mail::Push { to, line } => self.push(Key::from(to), line.text(), self.system.now()),
-            Mail::Broadcast { line } => self.broadcast(line.text()),
+            Mail::Overdue(id) => self.give_up_on_job(id, now),
+            Mail::Push { to, line } => self.push(Key::from(to), line.text(), now),
+            Mail::Broadcast { line } => self.broadcast(line.text(), now),
             Mail::Kill(id) => {
                 self.tell(Key::from(id), |client| client.connection.abort(CloseReason::ByHost));
             }
@@ -213,12 +218,11 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         }
     }
 
-    fn welcome(&mut self, socket: W::Socket, address: SocketAddr, answer: Answer) {
+    fn welcome(&mut self, socket: W::Socket, address: SocketAddr, answer: Answer, now: Instant) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ServerFull.index()].add(1);
         }
-        let now = self.system.now();
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
         let terms = &self.house.terms;
@@ -240,8 +244,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         self.clients.insert(client);
     }
 
-    fn take_home(&mut self, mut job: AnsweredJob<R::Session>, grains: u32) {
-        let now = self.system.now();
+    fn take_home(&mut self, mut job: AnsweredJob<R::Session>, grains: u32, now: Instant) {
         report_faults(&mut job, &self.counters);
         let is_here = self.tell(Key::from(job.id()), |client| {
             client.grains += grains;
@@ -250,8 +253,8 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         assert!(is_here, "a connection waits for its job");
     }
 
-    fn give_up_on_job(&mut self, id: ClientId) {
-        let (now, terms) = (self.system.now(), Arc::clone(&self.house.terms));
+    fn give_up_on_job(&mut self, id: ClientId, now: Instant) {
+        let terms = Arc::clone(&self.house.terms);
         let is_here = self.tell(Key::from(id), |client| client.connection.give_up_on_job(&terms, now));
         assert!(is_here, "a connection waits for its job");
     }
@@ -269,8 +272,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         self.counters.pushed.add((said > 0).into());
     }
 
-    fn broadcast(&mut self, line: &[u8]) {
-        let now = self.system.now();
+    fn broadcast(&mut self, line: &[u8], now: Instant) {
         for key in self.clients.keys() {
             self.push(key, line, now);
         }
