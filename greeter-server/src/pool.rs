@@ -17,8 +17,9 @@ use crate::posts::{Errand, Outcome, Post, Posts};
 use crate::slots::thread_of;
 use crate::sync::{Receiver, Sender};
 
-/// How long a job may keep a worker while others wait. Long against what it costs to send a job home and back (some
-/// microseconds), short against what a person notices.
+/// How long a job may keep a worker while others wait. Measured with replies that take 100 µs, two workers, eight clients that have 1,000
+/// lines under way each, and one that sends a line at a time: with 0.3, 1, 3 and 10 ms, that one waits for 1.4, 3.9, 11 and 35 ms, and 89, 97,
+/// 99 and 100 of a hundred lines are answered in the same time.
 const SLICE: Duration = Duration::from_millis(1);
 
 /// How many tasks are put into the channel together. A worker that sleeps is woken for the first of them and finds the others there;
