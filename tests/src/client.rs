@@ -1,6 +1,6 @@
 //! A client as plain as can be: a socket whose every wait has an end.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -171,7 +171,7 @@ impl Client {
     /// One byte; none once the server has closed or reset the connection.
     pub fn sip(&mut self) -> Option<u8> {
         let mut byte = [0];
-        match self.socket.read(&mut byte) {
+        match uninterrupted(|| self.socket.read(&mut byte)) {
             Ok(1) => Some(byte[0]),
             Ok(_) => None,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
@@ -182,7 +182,7 @@ impl Client {
     /// Whether nothing comes for this long, not even the end of the stream.
     pub fn hears_nothing_for(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).expect("a socket can be set up");
-        let peeked = self.socket.peek(&mut [0]);
+        let peeked = uninterrupted(|| self.socket.peek(&mut [0]));
         self.socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
         let is_silent =
             matches!(&peeked, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
@@ -202,9 +202,21 @@ impl Client {
 
     fn receive_some(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];
-        let bytes = self.socket.read(&mut buffer).expect("the server answers in time, and does not reset");
+        let read = uninterrupted(|| self.socket.read(&mut buffer));
+        let bytes = read.expect("the server answers in time, and does not reset");
         self.received.extend_from_slice(&buffer[..bytes]);
         bytes
+    }
+}
+
+/// What a call comes to that is made again when a signal, such as one to stop and go on, has interrupted it. On a socket that has a
+/// timeout, the system leaves that to the caller (signal(7)).
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }
 

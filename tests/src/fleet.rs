@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::client::PATIENCE;
+use crate::client::{PATIENCE, uninterrupted};
 
 /// The longest line that the server of a fleet takes.
 pub const LINE_BYTES_MAX: usize = 64;
@@ -196,7 +196,7 @@ impl Plan {
         let mut received = Vec::new();
         while received.len() < wanted {
             let mut buffer = [0; 1000];
-            match socket.read(&mut buffer) {
+            match uninterrupted(|| socket.read(&mut buffer)) {
                 Ok(0) => break,
                 Ok(bytes) => received.extend_from_slice(&buffer[..bytes]),
                 Err(error) => panic!("cannot receive: {error}"),
@@ -306,7 +306,7 @@ fn receive(mut socket: &TcpStream, reads_slowly: bool, random: &mut Random) -> V
     let mut buffer = [0; 16 * 1024];
     loop {
         let most = if reads_slowly { 1 + random.below(500) } else { buffer.len() };
-        match socket.read(&mut buffer[..most]) {
+        match uninterrupted(|| socket.read(&mut buffer[..most])) {
             Ok(0) => return received,
             Ok(bytes) => received.extend_from_slice(&buffer[..bytes]),
             // Who is refused and goes on sending is reset in the end.
