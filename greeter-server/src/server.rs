@@ -171,10 +171,7 @@ impl<R: Responder> Server<R> {
             let start = handle.threads.start(name, move || thread.run(entrance.as_deref()));
             start.map_err(StartError::of("a connection thread"))?;
         }
-        let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
-        let Limits { connections_max, .. } = limits;
-        let addresses = &handle.addresses;
-        tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
+        handle.say_ready(connection_threads, workers);
         Ok(handle)
     }
 
@@ -225,6 +222,13 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
+    fn say_ready(&self, connection_threads: usize, workers: usize) {
+        let Self { addresses, limits, .. } = self;
+        let connections_max = limits.connections_max;
+        let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
+        tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
+    }
+
     fn start_pool<R: Responder>(
         &self,
         pool: &Arc<Pool<R>>,

@@ -19,8 +19,8 @@ const VISITORS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ports that visitors come from, on one address after the other. Left to itself, the system looks for a port that nobody has had
-/// for a while, and with tens of thousands of visits a second that soon takes a third of the load's time. Where a visitor came from is taken for a
-/// minute, so these are none of the ports that `greeter-client run` looks for a free one among.
+/// for a while, and with tens of thousands of visits a second that soon takes a third of the load's time. Where a visitor came from is
+/// taken for a minute, so these are none of the ports among which `greeter-client run` looks for a free one.
 const PORTS: std::ops::Range<u16> = 33_000..60_000;
 
 /// The first of the addresses. All of 127.0.0.0/8 is this host (RFC 6890).
