@@ -1,7 +1,7 @@
 //! The acceptor: lets clients in at all listeners, and deals them out to the connection threads.
 //!
-//! It has no thread of its own. Two would have to be woken for each client then, one to let it in and one to serve it, and for a client
-//! that comes, asks once and goes, that is a quarter of what it costs. The first connection thread keeps the [`Entrance`], and whoever stops
+//! It has no thread of its own. Two would have to be woken for each client then, one to let it in and one to serve it, and a client that
+//! comes, asks once and goes cost 1.4 times as much (docs/speed.md). The first connection thread keeps the [`Entrance`], and whoever stops
 //! the server closes it.
 
 use std::io::{self, ErrorKind};

@@ -182,11 +182,10 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// How many threads read and write, from 1 to 1024. By default, one for every two processors, whoever answers: what the system does
-    /// for a socket takes about as much of a processor as the thread that asks it to, and where there is a pool, that needs one as well.
+    /// How many threads read and write, from 1 to 1024. By default, one for every two processors, whoever answers.
     ///
-    /// On two processors a second thread that answers in place makes a greeting cost a quarter more, since each is woken for fewer clients
-    /// at a time. Where answering takes longer than that, have a [pool](Self::workers).
+    /// On two processors, beside the load, a second one makes a greeting cost a quarter more where they answer in place, since each is woken
+    /// for fewer clients at a time, and more than that beside a pool. Where answering takes its time, have a [pool](Self::workers).
     pub const fn connection_threads(mut self, threads: usize) -> Self {
         self.options.connection_threads = Some(threads);
         self

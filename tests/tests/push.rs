@@ -101,11 +101,11 @@ fn nothing_is_pushed_before_the_banner() {
     for workers in PLACEMENTS {
         let gate = Arc::new(Gate::default());
         let server = spawn(builder().workers(workers).connection_threads(1).responder(SlowBanner(Arc::clone(&gate))));
-        // The first one keeps the only worker, and the others wait behind it. Or it keeps the connection thread itself, and they may still
-        // be at the door.
+        // They come in together. The first one keeps the only worker, or the connection thread itself; the others wait behind it.
+        server.pause();
         let mut clients: Vec<_> = (0..20).map(|_| Client::connect(server.local_addr())).collect();
-        let here = if workers == 0 { 1 } else { 20 };
-        wait_until("they are here", || server.stats().accepted >= here);
+        server.resume();
+        wait_until("they are here", || server.stats().accepted == 20);
         server.push().broadcast("pushed").expect("there is room");
         gate.open();
         for client in &mut clients {
