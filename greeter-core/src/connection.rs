@@ -214,7 +214,6 @@ impl<S> Connection<S> {
         }
         self.since = now;
         let job = self.job();
-        job.make_room();
         let away = Work::Away {
             peer: job.peer,
             lines: job.lines(),
@@ -267,26 +266,27 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The socket took so many bytes of what is [unsent](Self::unsent).
+    /// The socket took so many bytes of what is [unsent](Self::unsent). If that was all, the buffer it was in is given back.
     ///
     /// # Panics
     ///
     /// When there were not so many.
-    pub fn wrote(&mut self, bytes: usize, now: Instant) {
+    pub fn wrote(&mut self, bytes: usize, now: Instant) -> Option<Vec<u8>> {
         assert!(bytes <= self.unsent().len(), "the socket takes what it is given");
         self.written += bytes;
         if bytes > 0 {
             self.since = now;
         }
-        if let Work::Home(job) = &mut self.work
-            && self.written == job.replies.bytes.len()
-        {
-            self.written = 0;
-            job.replies.bytes = Vec::new();
-            self.account.replies += std::mem::take(&mut job.answered);
-            if let Some(interrupted) = self.aside.take().and_then(|aside| aside.interrupted) {
-                self.since = interrupted;
+        match &mut self.work {
+            Work::Home(job) if self.written == job.replies.bytes.len() => {
+                self.written = 0;
+                self.account.replies += std::mem::take(&mut job.answered);
+                if let Some(interrupted) = self.aside.take().and_then(|aside| aside.interrupted) {
+                    self.since = interrupted;
+                }
+                Some(std::mem::take(&mut job.replies.bytes))
             }
+            Work::Home(_) | Work::Away { .. } => None,
         }
     }
 

@@ -110,16 +110,20 @@ impl<S> ClientJob<S> {
         lines
     }
 
-    /// Makes room for replies a little longer than their lines. Done by the thread that will free it, since an allocator likes
-    /// that best; where it suffices, whoever answers need not allocate at all.
-    pub(crate) fn make_room(&mut self) {
-        self.replies.bytes.reserve_exact(self.room_wanted());
-    }
-
-    /// How many bytes of room that is.
-    fn room_wanted(&self) -> usize {
+    /// How many bytes the replies will come to, by a guess: replies are taken to be a little longer than their lines. No more than
+    /// [a bound](Terms::ROOM_BYTES_MAX).
+    #[must_use]
+    pub fn room_wanted(&self) -> usize {
         let guess = self.lines.bytes_waiting() + REPLY_BYTES_MORE * self.lines() as usize;
         guess.min(ROOM_BYTES_MAX)
+    }
+
+    /// Has the replies written into this buffer, whatever it holds now. Where it has the [room that is wanted](Self::room_wanted), whoever
+    /// answers need not allocate; once the replies are sent, [the buffer comes back](crate::Connection::wrote). A job that is given
+    /// none has its replies in memory that grows as they do.
+    pub fn write_into(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.replies.bytes = buffer;
     }
 
     /// How much memory its lines and replies occupy, in bytes, the room for the next replies among it.

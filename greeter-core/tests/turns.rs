@@ -40,6 +40,22 @@ fn replies_that_pile_up_end_a_slice() {
 }
 
 #[test]
+fn a_buffer_serves_for_the_replies_and_comes_back_once_they_are_sent() {
+    let mut connection = connection();
+    connection.received(b"Bob\n", now());
+    let mut job = connection.take_job(now()).unwrap();
+    assert!(job.room_wanted() >= "Hello, Bob\n".len());
+    let buffer = [b"what was said to somebody else", &[b' '; 100][..]].concat();
+    let place = buffer.as_ptr();
+    job.write_into(buffer);
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    assert_eq!(connection.unsent(), b"Hello, Bob\n");
+    assert_eq!(connection.wrote(10, now()), None);
+    assert_eq!(connection.wrote(1, now()).map(|buffer| buffer.as_ptr()), Some(place));
+    assert_eq!(connection.bytes_held(), 0);
+}
+
+#[test]
 fn a_connection_is_not_read_while_its_job_is_away() {
     let mut connection = connection();
     assert!(connection.wants_input(), "the first bytes are often there as soon as the client is");

@@ -7,6 +7,7 @@ use greeter_core::Connection;
 
 use crate::admission::Admission;
 use crate::alarms::{Alarms, Tick};
+use crate::scratch::Scratch;
 use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
 use crate::system::{Readiness, Socket, System};
@@ -89,7 +90,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Writes what is owed, as far as the socket takes it.
-    pub(crate) fn write(&mut self, counters: &Counters, now: Instant) -> io::Result<()> {
+    pub(crate) fn write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         while self.writable && !self.connection.unsent().is_empty() {
             match socket.write(self.connection.unsent()) {
@@ -97,7 +98,9 @@ impl<S, K: Socket> Client<S, K> {
                 Ok(bytes) => {
                     counters.bytes_sent.add(bytes as u64);
                     self.bytes_sent += bytes as u64;
-                    self.connection.wrote(bytes, now);
+                    if let Some(buffer) = self.connection.wrote(bytes, now) {
+                        scratch.keep(buffer);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.writable = false;

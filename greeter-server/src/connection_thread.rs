@@ -23,6 +23,7 @@ use crate::client::Client;
 use crate::mailbox::Inbox;
 use crate::pool::Placement;
 use crate::push::LineUnderWay;
+use crate::scratch::Scratch;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
@@ -100,7 +101,7 @@ pub(crate) struct ConnectionThread<R: Responder, W: System = Poll> {
     queue: VecDeque<Key>,
     alarms: Alarms,
     stopping: Stopping,
-    read_buffer: Box<[u8]>,
+    scratch: Scratch,
 }
 
 impl<R: Responder> ConnectionThread<R> {
@@ -145,7 +146,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
             clients: Slots::new(),
             queue: VecDeque::new(),
             stopping: Stopping::No,
-            read_buffer: vec![0; house.read_bytes].into_boxed_slice(),
+            scratch: Scratch::new(house.read_bytes),
             house,
         }
     }
@@ -364,7 +365,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.is_queued = false;
         let clock = &|| self.system.now();
-        let served = serve(client, &mut self.placement, &self.house, &mut self.read_buffer, &self.counters, now, clock)
+        let served = serve(client, &mut self.placement, &self.house, &mut self.scratch, &self.counters, now, clock)
             .and_then(|()| finish_sending(client, clock));
         if let Err(error) = served {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
@@ -409,21 +410,22 @@ fn serve<R: Responder, K: Socket>(
     client: &mut Client<R::Session, K>,
     placement: &mut Placement<R>,
     house: &House,
-    read_buffer: &mut [u8],
+    scratch: &mut Scratch,
     counters: &Counters,
     now: Instant,
     clock: impl Fn() -> Instant,
 ) -> io::Result<()> {
-    client.write(counters, now)?;
-    client.read(read_buffer, counters, now)?;
+    client.write(scratch, counters, now)?;
+    client.read(&mut scratch.read, counters, now)?;
     keep_house(client, house, now);
-    let Some(job) = client.connection.take_job(now) else { return client.write(counters, now) };
+    let Some(mut job) = client.connection.take_job(now) else { return client.write(scratch, counters, now) };
+    job.write_into(scratch.buffer(job.room_wanted()));
     let Some(mut job) = placement.answer(job, now, &clock) else { return Ok(()) };
     // Who knows how long that took.
     let now = clock();
     report_faults(&mut job, counters);
     client.connection.answered(job, now);
-    client.write(counters, now)?;
+    client.write(scratch, counters, now)?;
     keep_house(client, house, now);
     Ok(())
 }

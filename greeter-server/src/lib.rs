@@ -19,8 +19,8 @@
 //! # Reading order
 //!
 //! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
-//! its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other. Its jobs go to
-//! the `pool`, and come back through the `mailbox`. Around that flow stand those who say no: `admission` at the door, `buffers` for
+//! its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other, the thread's `scratch`
+//! memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no: `admission` at the door, `buffers` for
 //! memory, `alarms` for a client's time, the `watch` over the workers for the responder's. The `server` starts them all from what
 //! the `builder` was told, and ends them.
 //!
@@ -47,6 +47,7 @@ mod models;
 mod pool;
 mod posts;
 mod push;
+mod scratch;
 mod server;
 #[cfg(not(loom))]
 #[cfg(test)]

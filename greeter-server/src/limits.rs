@@ -8,6 +8,7 @@ use crate::admission::WhenFull;
 use crate::buffers::GRAIN;
 use crate::connection_thread::READ_BYTES;
 use crate::push::UNDER_WAY_BYTES_MAX;
+use crate::scratch::SPARE_BYTES_MAX;
 use crate::watch::STUCK_PER_WORKER;
 
 /// What one connection costs in memory beside its lines and replies, in bytes; measured below 350, and rounded up.
@@ -75,12 +76,13 @@ impl Limits {
     /// How much memory a server occupies at the most, in bytes, beside what its responder takes, with so many threads that read and
     /// so many workers:
     ///
-    /// *connections × (512 + 4,096) + buffers + reading threads × 16 KiB + answering threads × job + 16 MiB*
+    /// *connections × (512 + 4,096) + buffers + reading threads × (16 KiB + 1 MiB) + answering threads × job + 16 MiB*
     ///
     /// 512 bytes are what a connection costs that holds nothing, and 4,096 what it may hold before that is counted. 16 KiB is one
-    /// read. A *job* is one read with the unfinished line before it, and the replies of one turn: *16 KiB + 2 × line + 2 × unsent*, twice
-    /// since that memory grows by doubling. The answering threads are those that read where there are no workers; otherwise five
-    /// times the workers, since four may be stuck for each that works. 16 MiB may be under way that is [pushed](crate::Push).
+    /// read, and 1 MiB are buffers that replies were in and the next ones will be. A *job* is one read with the unfinished line before
+    /// it, and the replies of one turn: *16 KiB + 2 × line + 2 × unsent*, twice since that memory grows by doubling. The answering
+    /// threads are those that read where there are no workers; otherwise five times the workers, since four may be stuck for each that
+    /// works. 16 MiB may be under way that is [pushed](crate::Push).
     ///
     /// Three things are not in it: a single reply that is itself longer than the limit for unsent ones, the stacks of the threads, and
     /// what the allocator keeps.
@@ -89,7 +91,7 @@ impl Limits {
         let answering = if workers == 0 { connection_threads } else { workers * (1 + STUCK_PER_WORKER) };
         (self.connections_max.saturating_mul(CONNECTION_BYTES + GRAIN))
             .saturating_add(self.buffer_bytes_max)
-            .saturating_add(connection_threads * READ_BYTES)
+            .saturating_add(connection_threads * (READ_BYTES + SPARE_BYTES_MAX))
             .saturating_add(answering.saturating_mul(self.bytes_of_one_job()))
             .saturating_add(UNDER_WAY_BYTES_MAX)
     }
