@@ -318,7 +318,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             (name, replies)
         });
         scene.mailbox.send(Mail::Stop { deadline: scene.start + Duration::from_secs(1) });
-        let placement = Placement::pool(tasks, crossbeam_channel::bounded(0).0);
+        let placement = Placement::pool(tasks, 1, crossbeam_channel::bounded(0).0);
         scene.run(placement, inbox, &alarm);
         workers.into_iter().chain([watch]).for_each(|thread| thread.join().unwrap());
 

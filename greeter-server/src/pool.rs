@@ -44,7 +44,7 @@ pub(crate) enum Placement<R: Responder> {
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
     /// one job, and what it leaves behind at its end is one farewell. What goes there waits in the outbox, until there are enough or
     /// all have had their turn.
-    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, _presence: Presence },
+    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, _presence: Presence },
 }
 
 /// What a connection thread holds as long as it lives, so that it can be known when the last one is gone.
@@ -52,8 +52,16 @@ pub(crate) type Presence = crossbeam_channel::Sender<Infallible>;
 
 impl<R: Responder> Placement<R> {
     /// Has tasks done by whichever worker is free.
-    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, presence: Presence) -> Self {
-        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), _presence: presence }
+    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, presence: Presence) -> Self {
+        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, _presence: presence }
+    }
+
+    /// Whether more tasks wait than there are workers to take one.
+    pub(crate) fn has_backlog(&self) -> bool {
+        match self {
+            Self::InPlace { .. } => false,
+            Self::Pool { tasks, workers, .. } => tasks.len() > *workers,
+        }
     }
 
     /// Has a job answered: now, or by a message to the connection thread.
@@ -305,6 +313,22 @@ mod tests {
         connection.answered(hello.answer(&*pool.responder, Slice::endless()), now);
         connection.received(bytes, now);
         Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: now }
+    }
+
+    #[test]
+    fn a_backlog_is_more_than_each_worker_takes_next() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let (tasks, tasks_to_do) = channel();
+        let mut placement = Placement::<Repeat>::pool(tasks, 2, crossbeam_channel::bounded(0).0);
+        let mut backlogs = Vec::new();
+        for _ in 0..3 {
+            placement.put(task(&pool, b"Bob\n"));
+            placement.send_off();
+            backlogs.push(placement.has_backlog());
+        }
+        assert_eq!(backlogs, [false, false, true]);
+        tasks_to_do.recv().expect("there are three");
+        assert!(!placement.has_backlog());
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl<R: Responder> Server<R> {
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },
-                _ => Placement::pool(tasks.clone(), presence.clone()),
+                _ => Placement::pool(tasks.clone(), workers, presence.clone()),
             };
             let counters = Arc::clone(&handle.counters[number]);
             let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);

@@ -75,6 +75,10 @@ impl<T> Sender<T> {
         self.0.has_changed.notify_one();
         Ok(())
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len.load(Ordering::Acquire)
+    }
 }
 
 impl<T> Clone for Sender<T> {

@@ -117,7 +117,7 @@ impl World {
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
             let placement = match rules.workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max: rules.unsent_bytes_max },
-                _ => Placement::pool(tasks.clone(), crossbeam_channel::bounded(0).0),
+                _ => Placement::pool(tasks.clone(), rules.workers, crossbeam_channel::bounded(0).0),
             };
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);

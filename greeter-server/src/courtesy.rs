@@ -1,0 +1,62 @@
+//! Letting others have the processor.
+
+use std::thread;
+use std::time::Instant;
+
+/// How many times as long as it was away from the processor a thread then keeps to it. Others on it may be of our own house, and be
+/// through in microseconds; or of another, and stay for as long as the system lets them. To them goes one part in so many of the time.
+const KEEPING: u32 = 10;
+
+/// When a thread last gave way, and for how long that was.
+#[derive(Debug)]
+pub(crate) struct Courtesy {
+    not_before: Instant,
+}
+
+impl Courtesy {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { not_before: now }
+    }
+
+    /// Lets whoever else waits for this processor have it for a moment, unless that took long a short while ago.
+    pub(crate) fn give_way(&mut self) {
+        self.give_way_by(thread::yield_now, Instant::now);
+    }
+
+    fn give_way_by(&mut self, give_way: impl FnOnce(), clock: impl Fn() -> Instant) {
+        let start = clock();
+        if start < self.not_before {
+            return;
+        }
+        give_way();
+        let end = clock();
+        self.not_before = end + (end - start) * KEEPING;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    #[test]
+    fn whoever_stays_long_is_given_a_small_part_of_the_time() {
+        let start = Instant::now();
+        for stay in [Duration::from_micros(1), Duration::from_millis(3)] {
+            let (clock, given) = (Cell::new(start), Cell::new(Duration::ZERO));
+            let mut courtesy = Courtesy::new(start);
+            for _ in 0..100_000 {
+                let give_way = || {
+                    clock.set(clock.get() + stay);
+                    given.set(given.get() + stay);
+                };
+                courtesy.give_way_by(give_way, || clock.get());
+                clock.set(clock.get() + Duration::from_micros(2));
+            }
+            let passed = clock.get() - start;
+            assert!(given.get() >= stay * 2, "{given:?} of {passed:?}");
+            assert!(given.get() <= passed / KEEPING + stay, "{given:?} of {passed:?}");
+        }
+    }
+}
