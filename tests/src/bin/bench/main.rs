@@ -43,7 +43,8 @@ use server::{Programs, Server};
 #[argh(
     help_triggers("-h", "--help"),
     note = "\
-Run nothing else meanwhile. A full run takes some 20 minutes; what was measured is written after each round.
+Run nothing else meanwhile. A full run takes some 25 minutes; what was measured is written after each round.
+Figures that are close to what is to be reached are measured in each round, the others in every third.
 Go programs, Redis and what tests/peers needs from the registry are left out where they are missing.",
     example = "All of it:\n    {command_name}",
     example = "What a change does to the pool, beside the floor:\n    {command_name} --server bare-loop --server pool --figures lines --out target/bench",
@@ -52,12 +53,12 @@ Go programs, Redis and what tests/peers needs from the registry are left out whe
     error_code(2, "the arguments are wrong")
 )]
 struct Options {
-    /// how often each figure is measured (default: 5)
-    #[argh(option, arg_name = "n", default = "5", from_str_fn(rounds))]
+    /// how many rounds are measured (default: 21)
+    #[argh(option, arg_name = "n", default = "21", from_str_fn(rounds))]
     rounds: usize,
 
-    /// for how many seconds, each time (default: 1)
-    #[argh(option, arg_name = "n", default = "Duration::from_secs(1)", from_str_fn(seconds))]
+    /// for how many seconds each figure is, each time (default: 0.5)
+    #[argh(option, arg_name = "n", default = "Duration::from_millis(500)", from_str_fn(seconds))]
     seconds: Duration,
 
     /// measure only this server: bare-loop, in-place, in-place-2, pool, server.go, server2.go, tokio-lines, tokio-batched,
@@ -129,8 +130,9 @@ fn run(options: &Options) -> Result<()> {
 struct Run {
     programs: Programs,
     size: Size,
-    /// What is measured in each round.
-    steps: Vec<(Case, Server)>,
+    cases: Vec<Case>,
+    /// How many figures have had their turn.
+    done: usize,
     rounds: usize,
     start: Instant,
     samples: Samples,
@@ -154,19 +156,25 @@ impl Run {
         }
         left_out.iter().for_each(|words| tell(&format!("LEFT OUT: {words}")));
         let cases = Case::all(&options.figures, connections_max, machine.processors);
-        // Those that are compared with each other are measured one after the other.
-        let of = |case: Case| {
-            programs.servers().filter(move |server| case.is_for(*server)).map(move |server| (case, server))
-        };
-        let steps = cases.into_iter().flat_map(of).collect();
         let size = Size { duration: options.seconds, idle: IDLE.min(connections_max) };
         let samples = Samples::default();
-        Self { programs, size, steps, rounds: options.rounds, start: Instant::now(), samples, left_out, failures: 0 }
+        let (rounds, start) = (options.rounds, Instant::now());
+        Self { programs, size, cases, done: 0, rounds, start, samples, left_out, failures: 0 }
+    }
+
+    /// What is measured in a round. Those that are compared with each other are measured one after the other.
+    fn steps(&self, round: usize) -> Vec<(Case, Server)> {
+        let cases = self.cases.iter().copied().filter(|case| case.is_in(round));
+        let of = |case: Case| {
+            self.programs.servers().filter(move |server| case.is_for(*server)).map(move |server| (case, server))
+        };
+        cases.flat_map(of).collect()
     }
 
     fn round(&mut self, round: usize) {
-        for (number, (case, server)) in self.steps.clone().into_iter().enumerate() {
-            self.announce(round, number, &format!("{}, {case}", server.name()));
+        for (case, server) in self.steps(round) {
+            self.announce(round, &format!("{}, {case}", server.name()));
+            self.done += 1;
             let process = self.programs.start(server, case);
             match process.and_then(|process| measure(case, server, &process, self.size)) {
                 Ok(measured) => {
@@ -185,8 +193,8 @@ impl Run {
     }
 
     /// Says what comes, and how long everything else will take.
-    fn announce(&self, round: usize, number: usize, what: &str) {
-        let (done, all) = ((round - 1) * self.steps.len() + number, self.rounds * self.steps.len());
+    fn announce(&self, round: usize, what: &str) {
+        let (done, all) = (self.done, (1..=self.rounds).map(|round| self.steps(round).len()).sum::<usize>());
         let each = match done {
             // A guess, until there is something to go by.
             0..10 => (self.size.warmup() + self.size.duration).as_secs_f64() + 0.2,
@@ -196,7 +204,7 @@ impl Run {
             seconds @ ..90.0 => format!("{seconds:.0} s"),
             seconds => format!("{:.0} min", seconds / 60.0),
         };
-        tell(&format!("round {round}/{}, {}/{}: {what} ({left} left)", self.rounds, number + 1, self.steps.len()));
+        tell(&format!("round {round}/{}, {}/{all}: {what} ({left} left)", self.rounds, done + 1));
     }
 
     fn write(&self, options: &Options, machine: &Machine, rounds: usize) -> Result<()> {
