@@ -148,7 +148,7 @@ impl Case {
     /// the others in the first and in every third from there: what is typical of five rounds is off by as much as rounds differ, and
     /// that is a fifth.
     pub(crate) const fn is_in(self, round: usize) -> bool {
-        let is_close = matches!(self, Self::Lines { connections: 64, depth: 1 | 16 | 256 })
+        let is_close = matches!(self, Self::Lines { connections: CONNECTIONS_OF_DEPTHS, depth: 1 | 16 | 256 })
             || matches!(self, Self::Lines { connections: 1_000, depth: 1 } | Self::Visits);
         is_close || round % 3 == 1
     }

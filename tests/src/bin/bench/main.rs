@@ -131,9 +131,10 @@ struct Run {
     programs: Programs,
     size: Size,
     cases: Vec<Case>,
-    /// How many figures have had their turn.
-    done: usize,
     rounds: usize,
+    /// How many figures have a turn in all rounds together, and how many have had it.
+    all: usize,
+    done: usize,
     start: Instant,
     samples: Samples,
     left_out: Vec<String>,
@@ -159,7 +160,9 @@ impl Run {
         let size = Size { duration: options.seconds, idle: IDLE.min(connections_max) };
         let samples = Samples::default();
         let (rounds, start) = (options.rounds, Instant::now());
-        Self { programs, size, cases, done: 0, rounds, start, samples, left_out, failures: 0 }
+        let mut run = Self { programs, size, cases, rounds, all: 0, done: 0, start, samples, left_out, failures: 0 };
+        run.all = (1..=rounds).map(|round| run.steps(round).len()).sum();
+        run
     }
 
     /// What is measured in a round. Those that are compared with each other are measured one after the other.
@@ -194,7 +197,7 @@ impl Run {
 
     /// Says what comes, and how long everything else will take.
     fn announce(&self, round: usize, what: &str) {
-        let (done, all) = (self.done, (1..=self.rounds).map(|round| self.steps(round).len()).sum::<usize>());
+        let (done, all) = (self.done, self.all);
         let each = match done {
             // A guess, until there is something to go by.
             0..10 => (self.size.warmup() + self.size.duration).as_secs_f64() + 0.2,
