@@ -252,9 +252,13 @@ impl<S> Connection<S> {
                 waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
             }
         }
+        let is_silent = job.replies.bytes.is_empty();
         self.work = Work::Home(job);
         self.since = now;
-        self.wrote(0, now);
+        if is_silent {
+            // Nothing is to be sent, and so all of it was.
+            self.wrote(0, now);
+        }
     }
 
     /// The replies that are still to be sent.

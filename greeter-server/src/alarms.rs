@@ -64,9 +64,10 @@ impl Alarms {
     }
 
     pub(crate) fn tick(&self, time: Instant) -> Tick {
-        let millis = time.saturating_duration_since(self.epoch).as_nanos().div_ceil(1_000_000);
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX).min(Tick::MILLIS_MAX);
-        Tick(NonZeroU64::MIN.saturating_add(millis))
+        let since = time.saturating_duration_since(self.epoch);
+        let millis =
+            since.as_secs().saturating_mul(1000).saturating_add(since.subsec_nanos().div_ceil(1_000_000).into());
+        Tick(NonZeroU64::MIN.saturating_add(millis.min(Tick::MILLIS_MAX)))
     }
 
     pub(crate) fn time(&self, tick: Tick) -> Instant {

@@ -89,10 +89,15 @@ impl<S, K: Socket> Client<S, K> {
         self.is_to_be_emptied |= news.is_to_be_emptied;
     }
 
+    /// Whether a write would get something off.
+    pub(crate) fn can_write(&self) -> bool {
+        self.writable && !self.connection.unsent().is_empty()
+    }
+
     /// Writes what is owed, as far as the socket takes it.
     pub(crate) fn write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
-        let Some(socket) = &mut self.socket else { return Ok(()) };
-        while self.writable && !self.connection.unsent().is_empty() {
+        while self.can_write() {
+            let Some(socket) = &mut self.socket else { return Ok(()) };
             match socket.write(self.connection.unsent()) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
@@ -165,8 +170,6 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Whether another turn would get anywhere without news from the system or a worker.
     pub(crate) fn can_go_on(&self) -> bool {
-        self.connection.wants_answer()
-            || (self.readable && self.connection.wants_input())
-            || (self.writable && !self.connection.unsent().is_empty())
+        self.connection.wants_answer() || (self.readable && self.connection.wants_input()) || self.can_write()
     }
 }
