@@ -144,15 +144,6 @@ impl Case {
         }
     }
 
-    /// Whether it is measured in this round, from one on. Cases whose figures are close to what is to be reached have a place in each,
-    /// the others in the first and in every third from there: what is typical of five rounds is off by as much as rounds differ, and
-    /// that is a fifth.
-    pub(crate) const fn is_in(self, round: usize) -> bool {
-        let is_close = matches!(self, Self::Lines { connections: CONNECTIONS_OF_DEPTHS, depth: 1 | 16 | 256 })
-            || matches!(self, Self::Lines { connections: 1_000, depth: 1 } | Self::Visits);
-        is_close || round % 3 == 1
-    }
-
     /// How many connections it cannot do without.
     const fn connections(self) -> usize {
         match self {
@@ -200,15 +191,6 @@ mod tests {
         let alone = Case::Lines { connections: 1, depth: 1 };
         assert_eq!(cases.iter().filter(|case| **case == alone).count(), 1);
         assert_eq!(cases.len(), 9 + 4 + 3 + 1 + 1 + 1 + 3 + 2);
-    }
-
-    #[test]
-    fn what_is_close_is_measured_in_each_round_and_all_else_in_every_third() {
-        let rounds = |case: Case| (1..=9).filter(|&round| case.is_in(round)).collect::<Vec<_>>();
-        assert_eq!(rounds(Case::Idle), [1, 4, 7]);
-        assert_eq!(rounds(Case::Lines { connections: 64, depth: 4 }), [1, 4, 7]);
-        assert_eq!(rounds(Case::Lines { connections: 64, depth: 256 }), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(rounds(Case::Visits).len(), 9);
     }
 
     #[test]

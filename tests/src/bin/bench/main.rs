@@ -37,14 +37,15 @@ use measure::{Size, measure};
 use page::Page;
 use samples::{Key, Samples};
 use server::{Programs, Server};
+use target::is_close;
 
 /// Measures greeter beside other servers that do the same, and writes benchmark.md and its charts.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "\
-Run nothing else meanwhile. A full run takes some 25 minutes; what was measured is written after each round.
-Figures that are close to what is to be reached are measured in each round, the others in every third.
+Run nothing else meanwhile. A full run takes some 30 minutes; what was measured is written after each round.
+Figures that are close to what is to be reached are measured in each round, the others in five of them.
 Go programs, Redis and what tests/peers needs from the registry are left out where they are missing.",
     example = "All of it:\n    {command_name}",
     example = "What a change does to the pool, beside the floor:\n    {command_name} --server bare-loop --server pool --figures lines --out target/bench",
@@ -53,8 +54,8 @@ Go programs, Redis and what tests/peers needs from the registry are left out whe
     error_code(2, "the arguments are wrong")
 )]
 struct Options {
-    /// how many rounds are measured (default: 21)
-    #[argh(option, arg_name = "n", default = "21", from_str_fn(rounds))]
+    /// how many rounds are measured (default: 60)
+    #[argh(option, arg_name = "n", default = "60", from_str_fn(rounds))]
     rounds: usize,
 
     /// for how many seconds each figure is, each time (default: 0.5)
@@ -78,6 +79,9 @@ struct Options {
     #[argh(option, arg_name = "folder", default = "documents()")]
     out: PathBuf,
 }
+
+/// How many rounds have all figures, at most.
+const ROUNDS_OF_ALL: usize = 5;
 
 /// How many connections are idle, if there may be so many.
 const IDLE: usize = 9_000;
@@ -167,11 +171,14 @@ impl Run {
 
     /// What is measured in a round. Those that are compared with each other are measured one after the other.
     fn steps(&self, round: usize) -> Vec<(Case, Server)> {
-        let cases = self.cases.iter().copied().filter(|case| case.is_in(round));
+        let has_all = has_all(round, self.rounds);
         let of = |case: Case| {
-            self.programs.servers().filter(move |server| case.is_for(*server)).map(move |server| (case, server))
+            let servers = self.programs.servers();
+            servers
+                .filter(move |&server| case.is_for(server) && (has_all || is_close(case, server)))
+                .map(move |server| (case, server))
         };
-        cases.flat_map(of).collect()
+        self.cases.iter().copied().flat_map(of).collect()
     }
 
     fn round(&mut self, round: usize) {
@@ -229,6 +236,11 @@ impl Run {
     }
 }
 
+/// Whether a round, from one on, has all figures, or only those where a difference between rounds decides.
+const fn has_all(round: usize, rounds: usize) -> bool {
+    (round - 1).is_multiple_of(rounds.div_ceil(ROUNDS_OF_ALL))
+}
+
 /// As many as were asked for, or as this process may have.
 fn connections_max(asked: usize) -> usize {
     use rustix::process::{Resource, getrlimit};
@@ -239,4 +251,18 @@ fn connections_max(asked: usize) -> usize {
 fn tell(words: &str) {
     // Whoever does not listen gets the page.
     let _ = writeln!(io::stderr(), "{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_rounds_of_many_have_all_figures_and_each_of_a_few_does() {
+        let of = |rounds| (1..=rounds).filter(|&round| has_all(round, rounds)).collect::<Vec<_>>();
+        assert_eq!(of(60), [1, 13, 25, 37, 49]);
+        assert_eq!(of(5), [1, 2, 3, 4, 5]);
+        assert_eq!(of(1), [1]);
+        assert_eq!(of(7), [1, 3, 5, 7]);
+    }
 }

@@ -39,10 +39,10 @@ cargo run --release -p greeter-tests --bin bench
 ```
 
 Each figure is the median of the rounds, with the distance of the lowest and of the highest from it; a ratio is the median of the
-ratios within each round. In a round the servers take turns at each figure, each as a fresh process. What most of the targets are
-about (64 × 1, 64 × 16, 64 × 256, 1000 × 1 and visits) is measured in each round, all else in every third. The load comes from one
-thread of [`greeter_client::load`](load.md), and every reply is checked. *64 × 16* are 64 connections, each of which sends 16 lines in
-one piece, waits for all their replies, and sends again. Only ratios within one run mean anything. All samples are in
+ratios within each round. In a round the servers take turns at each figure, each as a fresh process. Lines and visits that a target is
+about are measured in each round, as far as they decide it; all else in five of them. The load comes from one thread of
+[`greeter_client::load`](load.md), and every reply is checked. *64 × 16* are 64 connections, each of which sends 16 lines in one piece,
+waits for all their replies, and sends again. Only ratios within one run mean anything. All samples are in
 [samples.csv](benchmark/samples.csv).
 
 ";

@@ -92,6 +92,13 @@ const fn target(what: &'static str, quantity: Quantity, case: Case, against: Aga
     Target { what, quantity, case, against, in_place: None, pool: None }
 }
 
+/// Whether a target stands or falls with what this server does here, and rounds differ by more than what is asked of it leaves: such
+/// figures are measured in each round. Of our two threads in place nothing is asked that one does not do better.
+pub(crate) fn is_close(case: Case, server: Server) -> bool {
+    let is_noisy = matches!(case, Case::Lines { .. } | Case::Visits);
+    is_noisy && TARGETS.iter().any(|target| target.compares().contains(&(case, server)))
+}
+
 /// The targets, each with what came of it for each of [`Server::OURS`].
 pub(crate) fn judged(samples: &Samples) -> Vec<(&'static str, [Judged; 3])> {
     TARGETS.iter().map(|target| (target.what, Server::OURS.map(|server| target.judge(server, samples)))).collect()
@@ -125,6 +132,19 @@ impl Target {
 
     const fn of_pool(self, bound: Bound) -> Self {
         Self { pool: Some(bound), ..self }
+    }
+
+    /// All that has a part in it.
+    fn compares(&self) -> Vec<(Case, Server)> {
+        let ours = [Server::InPlace, Server::Pool].map(|server| (self.case, server));
+        let others = match self.against {
+            Against::Server(other) => vec![(self.case, other)],
+            Against::ServerIn(other, case) => vec![(case, other)],
+            Against::Article => vec![(self.case, Server::Go), (self.case, Server::GoJobs)],
+            // Of what is compared with itself, the polite client and the idle one, a few rounds tell enough.
+            Against::Itself(_) | Against::Bytes => vec![],
+        };
+        [&ours[..], &others].concat()
     }
 
     fn judge(&self, server: Server, samples: &Samples) -> Judged {
@@ -188,6 +208,21 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_decides_a_target_is_close() {
+        for (case, servers) in [
+            (FEW, &[Server::BareLoop, Server::InPlace, Server::Pool, Server::Go, Server::GoJobs][..]),
+            (MANY, &[Server::InPlace, Server::Pool, Server::TokioBatched]),
+            (Case::Visits, &[Server::InPlace, Server::Pool, Server::Go]),
+            (ALONE, &[]),
+            (Case::Idle, &[]),
+            (Case::Polite, &[]),
+        ] {
+            let close: Vec<_> = Server::ALL.into_iter().filter(|&server| is_close(case, server)).collect();
+            assert_eq!(close, servers, "{case}");
+        }
+    }
 
     fn samples(figures: &[(Quantity, Case, Server, f64)]) -> Samples {
         let mut samples = Samples::default();
