@@ -377,7 +377,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         self.placement.send_off();
     }
 
-    /// The first in the queue has its turn. Gives the time as it was when the turn was looked up last.
+    /// The first in the queue has its turn. Gives the time as it was known last.
     fn take_turn(&mut self, now: Instant) -> Instant {
         let Some(key) = self.queue.pop_front() else { return now };
         let Some(client) = self.clients.get_mut(key) else { return now };
