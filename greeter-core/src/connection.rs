@@ -252,13 +252,9 @@ impl<S> Connection<S> {
                 waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
             }
         }
-        let is_silent = job.replies.bytes.is_empty();
         self.work = Work::Home(job);
         self.since = now;
-        if is_silent {
-            // Nothing is to be sent, and so all of it was.
-            self.wrote(0, now);
-        }
+        self.wrote(0, now);
     }
 
     /// The replies that are still to be sent.

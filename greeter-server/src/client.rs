@@ -90,7 +90,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Whether a write would get something off.
-    pub(crate) fn can_write(&self) -> bool {
+    fn can_write(&self) -> bool {
         self.writable && !self.connection.unsent().is_empty()
     }
 

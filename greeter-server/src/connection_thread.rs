@@ -384,7 +384,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         client.is_queued = false;
         let clock = || self.system.now();
         let served = serve(client, &mut self.placement, &self.house, &mut self.scratch, &self.counters, now, clock)
-            .and_then(|now| finish_sending(client, now));
+            .and_then(|now| finish_sending(client, now).map(|()| now));
         let now = served.unwrap_or_else(|error| {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
@@ -437,9 +437,7 @@ fn serve<R: Responder, K: Socket>(
     now: Instant,
     clock: impl Fn() -> Instant,
 ) -> io::Result<Instant> {
-    if client.can_write() {
-        client.write(scratch, counters, now)?;
-    }
+    client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, counters, now)?;
     keep_house(client, house, now);
     let Some(mut job) = client.connection.take_job(now) else {
@@ -466,13 +464,13 @@ fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Insta
     }
 }
 
-/// Sends our end of the stream, when it is time for that. Gives the time back.
-fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<Instant> {
+/// Sends our end of the stream, when it is time for that.
+fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
     if client.connection.ending() == Ending::FinishSending {
         client.finish_sending()?;
         client.connection.finished_sending(now);
     }
-    Ok(now)
+    Ok(())
 }
 
 fn report_faults<S>(job: &mut AnsweredJob<S>, counters: &Counters) {

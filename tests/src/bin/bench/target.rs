@@ -92,8 +92,8 @@ const fn target(what: &'static str, quantity: Quantity, case: Case, against: Aga
     Target { what, quantity, case, against, in_place: None, pool: None }
 }
 
-/// Whether a target stands or falls with what this server does here, and rounds differ by more than what is asked of it leaves: such
-/// figures are measured in each round. Of our two threads in place nothing is asked that one does not do better.
+/// Whether a target stands or falls with what this server does here, and rounds differ so much that a few do not decide it. Two threads in
+/// place are no default, so nothing is close for them.
 pub(crate) fn is_close(case: Case, server: Server) -> bool {
     let is_noisy = matches!(case, Case::Lines { .. } | Case::Visits);
     is_noisy && TARGETS.iter().any(|target| target.compares().contains(&(case, server)))
