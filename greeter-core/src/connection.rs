@@ -135,14 +135,6 @@ impl<S> Connection<S> {
         Self { work, written: 0, course: Course::Open, since: now, aside: None, account: Account::new() }
     }
 
-    /// A client has connected that is not served: it is told why, and no responder hears of it.
-    #[must_use]
-    pub fn turned_away(peer: Peer, reason: CloseReason, terms: &Terms, now: Instant) -> Self {
-        let mut connection = Self::new(peer, terms, now);
-        connection.send_away(reason, terms, now);
-        connection
-    }
-
     /// Whether to read. Of what is read, [`received`](Self::received) wants to know; a read that had nothing to give is to
     /// be told [`nothing_received`](Self::nothing_received).
     #[must_use]

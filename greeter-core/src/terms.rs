@@ -66,6 +66,12 @@ impl Terms {
         Self { line_bytes_max, deadlines, notices }
     }
 
+    /// What a client reads that is refused before it has said anything, for this reason. Nothing, where there is nothing to say.
+    #[must_use]
+    pub fn refusal(&self, reason: CloseReason) -> &[u8] {
+        self.notice(reason, LineEnding::Lf)
+    }
+
     /// What is said to a client that is sent away for this reason. Nothing, where it could not read that.
     pub(crate) fn notice(&self, reason: CloseReason, ending: LineEnding) -> &[u8] {
         self.notices[reason.index()].as_ref().map_or(&[], |notice| notice.ending(ending))

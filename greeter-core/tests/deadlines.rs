@@ -230,22 +230,11 @@ fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
 }
 
 #[test]
-fn whoever_is_turned_away_is_told_and_no_responder_hears_of_it() {
-    let scene = Scene::with(Script);
-    for (reason, told) in [
-        (CloseReason::ServerFull, "error: too many connections\n"),
-        (CloseReason::AddressFull, "error: too many connections from your address\n"),
-    ] {
-        let mut connection: Connection<Vec<String>> = Connection::turned_away(peer(), reason, &scene.terms, scene.now);
-        assert_eq!(connection.unsent(), told.as_bytes());
-        assert!(!connection.wants_answer());
-        connection.wrote(told.len(), scene.now);
-        assert_eq!(connection.ending(), Ending::FinishSending);
-        connection.finished_sending(scene.now);
-        connection.peer_stopped();
-        assert_eq!(connection.ending(), Ending::Close(reason));
-        assert!(connection.dissolve().is_none());
-    }
+fn whoever_is_refused_at_the_door_is_told_in_the_responders_words() {
+    let terms = Scene::with(Script).terms;
+    assert_eq!(terms.refusal(CloseReason::ServerFull), b"error: too many connections\n");
+    assert_eq!(terms.refusal(CloseReason::AddressFull), b"error: too many connections from your address\n");
+    assert_eq!(terms.refusal(CloseReason::Lost), b"");
 }
 
 #[test]

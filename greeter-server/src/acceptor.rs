@@ -7,18 +7,21 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_core::CloseReason;
-use mio::net::{TcpListener, TcpStream};
+use greeter_core::{CloseReason, Terms};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token};
 
-use crate::admission::Door;
+use crate::admission::{Answer, Door};
 use crate::builder::BACKLOG;
 use crate::connection_thread::Mail;
 use crate::mailbox::{Inbox, Mailbox};
+use crate::refused::{REFUSED_MAX, Refused};
 use crate::slots::SLOT_BITS;
 use crate::stats::Counters;
+use crate::system::Listener;
 
 /// How long accepting rests when the system has no descriptors or no memory to spare. Nothing tells when it has again, so
 /// this is also how long a client waits then, at the most.
@@ -30,15 +33,26 @@ const TURN_CLIENTS: usize = 64;
 /// The token of the first listener: beyond those of the thread's clients, which are the numbers of their slots.
 const FIRST_TOKEN: usize = 1 << SLOT_BITS;
 
+/// How often is looked whether those have gone who were refused last, when there is nothing else to wait for.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Where clients come in, until it is closed.
-#[derive(Debug)]
-pub(crate) struct Entrance<S>(Mutex<Option<Acceptor<S>>>);
+pub(crate) struct Entrance<S, L: Listener = TcpListener>(Mutex<Stage<S, L>>);
+
+enum Stage<S, L: Listener> {
+    Open(Acceptor<S, L>),
+    /// Nobody comes in any more. Some that were refused are still to go.
+    Closed(Refused<L::Socket>),
+}
 
 /// What whoever stops the server does, whatever the sessions are.
 pub(crate) trait Close: Send + Sync {
-    /// Lets in whom the system has connected already, and nobody after that. At once, though the thread that keeps the entrance may be
-    /// busy with a responder.
+    /// Lets in whom the system has connected already, and nobody after that; where there is no room for one, it is told so. At once,
+    /// though the thread that keeps the entrance may be busy with a responder.
     fn close(&self);
+
+    /// Waits until those have gone who were refused, but no longer than this, and not for anyone who has had its time.
+    fn see_off(&self, deadline: Instant);
 }
 
 /// What other threads tell the acceptor.
@@ -52,22 +66,34 @@ pub(crate) enum Order {
     LookAgain,
 }
 
-#[derive(Debug)]
-struct Acceptor<S> {
+/// Admits, refuses and deals out, with whatever a listener is here.
+pub(crate) struct Acceptor<S, L: Listener> {
     inbox: Inbox<Order>,
-    listeners: Vec<Listener>,
-    threads: Vec<Mailbox<Mail<S>>>,
+    listeners: Vec<Watched<L>>,
+    threads: Vec<Mailbox<Mail<S, L::Socket>>>,
     door: Arc<Door>,
+    terms: Arc<Terms>,
+    refused: Refused<L::Socket>,
     is_paused: bool,
     /// Which thread the next client goes to.
     next_thread: usize,
     counters: Arc<Counters>,
 }
 
+/// What an acceptor has in common with the rest of the server.
+pub(crate) struct Reception<S, K> {
+    pub(crate) inbox: Inbox<Order>,
+    pub(crate) threads: Vec<Mailbox<Mail<S, K>>>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) linger: Duration,
+    pub(crate) counters: Arc<Counters>,
+}
+
 /// A socket that clients connect to, and whether somebody may be waiting.
 #[derive(Debug)]
-struct Listener {
-    socket: TcpListener,
+struct Watched<L> {
+    socket: L,
     state: State,
 }
 
@@ -84,53 +110,76 @@ enum State {
 impl<S> Entrance<S> {
     /// Has the listeners watched by the thread that will keep it.
     pub(crate) fn new(
-        sockets: Vec<TcpListener>,
+        mut listeners: Vec<TcpListener>,
         registry: &Registry,
-        inbox: Inbox<Order>,
-        threads: Vec<Mailbox<Mail<S>>>,
-        door: Arc<Door>,
-        counters: Arc<Counters>,
+        reception: Reception<S, <TcpListener as Listener>::Socket>,
     ) -> io::Result<Self> {
-        let mut listeners = Vec::with_capacity(sockets.len());
-        for mut socket in sockets {
-            registry.register(&mut socket, Token(FIRST_TOKEN + listeners.len()), Interest::READABLE)?;
-            listeners.push(Listener { socket, state: State::Busy });
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            registry.register(listener, Token(FIRST_TOKEN + index), Interest::READABLE)?;
         }
-        let acceptor = Acceptor { inbox, listeners, threads, door, is_paused: false, next_thread: 0, counters };
-        Ok(Self(Mutex::new(Some(acceptor))))
+        let acceptor = Acceptor::new(listeners, reception, REFUSED_MAX, Instant::now());
+        Ok(Self(Mutex::new(Stage::Open(acceptor))))
     }
 
     /// What is to be done each time that the thread wakes up.
     pub(crate) fn round(&self, events: &Events) {
-        if let Some(acceptor) = &mut *self.acceptor() {
-            acceptor.round(events);
+        let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
+        match &mut *self.stage() {
+            Stage::Open(acceptor) => acceptor.round(news, Instant::now),
+            Stage::Closed(refused) => refused.sweep(Instant::now),
         }
     }
 
     /// How long nothing happens here unless the system or another thread says so. From now on, orders wake the thread.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.acceptor().as_ref().and_then(Acceptor::timeout)
+        match &*self.stage() {
+            Stage::Open(acceptor) => acceptor.timeout(Instant::now),
+            Stage::Closed(refused) => refused.next_sweep().map(|sweep| sweep.saturating_duration_since(Instant::now())),
+        }
     }
+}
 
+impl<S, L: Listener> Entrance<S, L> {
     /// An acceptor that panics half-way has at worst not let somebody in.
-    fn acceptor(&self) -> MutexGuard<'_, Option<Acceptor<S>>> {
+    fn stage(&self) -> MutexGuard<'_, Stage<S, L>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: Send> Close for Entrance<S> {
     fn close(&self) {
-        if let Some(mut acceptor) = self.acceptor().take() {
-            acceptor.let_in_the_last();
+        let stage = &mut *self.stage();
+        if let Stage::Open(acceptor) = stage {
+            let refused = acceptor.let_in_the_last(Instant::now());
+            // With the acceptor go the listeners.
+            *stage = Stage::Closed(refused);
         }
+    }
+
+    fn see_off(&self, deadline: Instant) {
+        let Stage::Closed(refused) = &mut *self.stage() else { return };
+        while refused.next_sweep().is_some() && Instant::now() < deadline {
+            thread::sleep(LOOK);
+            refused.sweep(Instant::now);
+        }
+        while refused.give_one_back() {}
     }
 }
 
-impl<S> Acceptor<S> {
-    fn round(&mut self, events: &Events) {
-        for event in events {
-            if let Some(index) = event.token().0.checked_sub(FIRST_TOKEN)
-                && let Some(listener) = self.listeners.get_mut(index)
+impl<S, L: Listener> Acceptor<S, L> {
+    /// Keeps at most so many clients that were refused.
+    pub(crate) fn new(listeners: Vec<L>, reception: Reception<S, L::Socket>, refused_max: usize, now: Instant) -> Self {
+        let Reception { inbox, threads, door, terms, linger, counters } = reception;
+        let listeners = listeners.into_iter().map(|socket| Watched { socket, state: State::Busy }).collect();
+        let refused = Refused::new(refused_max, linger, now, Arc::clone(&counters));
+        Self { inbox, listeners, threads, door, terms, refused, is_paused: false, next_thread: 0, counters }
+    }
+
+    /// Does what there is to do, with news of the listeners of these numbers. Where nobody comes, that is nothing, not even a look at the
+    /// clock.
+    pub(crate) fn round(&mut self, news: impl Iterator<Item = usize>, clock: impl Fn() -> Instant) {
+        for index in news {
+            if let Some(listener) = self.listeners.get_mut(index)
                 && let State::Quiet = listener.state
             {
                 listener.state = State::Busy;
@@ -144,96 +193,114 @@ impl<S> Acceptor<S> {
             }
         }
         for index in 0..self.listeners.len() {
-            self.let_in(index);
+            self.let_in(index, &clock);
         }
+        self.refused.sweep(clock);
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    pub(crate) fn timeout(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
         if !self.inbox.try_sleep() {
             return Some(Duration::ZERO);
         }
-        if self.is_paused || !self.door.is_open() {
-            return None;
+        let mut next = self.refused.next_sweep();
+        if !self.is_paused && self.door.is_open() {
+            for listener in &self.listeners {
+                match listener.state {
+                    State::Quiet => {}
+                    State::Busy => return Some(Duration::ZERO),
+                    State::Paused { until } => next = Some(next.map_or(until, |next| next.min(until))),
+                }
+            }
         }
-        let waits = self.listeners.iter().filter_map(|listener| match listener.state {
-            State::Quiet => None,
-            State::Busy => Some(Duration::ZERO),
-            State::Paused { until } => Some(until.saturating_duration_since(Instant::now())),
-        });
-        waits.min()
+        next.map(|next| next.saturating_duration_since(clock()))
     }
 
     /// Lets in one turn's share of those who wait at this listener, if there may be any.
-    fn let_in(&mut self, index: usize) {
-        if self.is_paused {
+    fn let_in(&mut self, index: usize, clock: impl Fn() -> Instant) {
+        let state = self.listeners[index].state;
+        if self.is_paused || matches!(state, State::Quiet) {
             return;
         }
-        match self.listeners[index].state {
-            State::Quiet => return,
-            State::Paused { until } if Instant::now() < until => return,
-            State::Paused { .. } | State::Busy => {}
+        let now = clock();
+        if matches!(state, State::Paused { until } if now < until) {
+            return;
         }
         let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..TURN_CLIENTS {
             if !self.door.is_open() {
                 return self.listeners[index].state = State::Busy;
             }
-            match self.listeners[index].socket.accept() {
-                Ok((socket, peer)) => {
-                    self.hand_over(socket, peer);
-                    turn = Ok(());
-                }
-                Err(error) => match Trouble::of(&error) {
-                    Trouble::NobodyThere => return self.listeners[index].state = State::Quiet,
-                    Trouble::ThatClient => {
-                        self.counters.accept_errors.add(1);
-                        turn = turn.or(Err(error));
-                    }
-                    Trouble::System => {
-                        self.counters.accept_errors.add(1);
-                        return self.pause(index, &error);
-                    }
-                },
+            match self.let_one_in(index, now) {
+                Ok(()) => turn = Ok(()),
+                Err((Trouble::NobodyThere, _)) => return self.listeners[index].state = State::Quiet,
+                Err((Trouble::ThatClient, error)) => turn = turn.or(Err(error)),
+                // What is given back is there for the next try.
+                Err((Trouble::Descriptors, _)) if self.refused.give_one_back() => {}
+                Err((Trouble::Descriptors | Trouble::System, error)) => return self.pause(index, &error, now),
             }
         }
         match turn {
             Ok(()) => self.listeners[index].state = State::Busy,
             // A whole turn of nothing but errors: whatever they mean, the next would be no better.
-            Err(error) => self.pause(index, &error),
+            Err(error) => self.pause(index, &error, now),
+        }
+    }
+
+    /// Lets in whoever has waited longest at this listener, or tells it that there is no room.
+    fn let_one_in(&mut self, index: usize, now: Instant) -> Result<(), (Trouble, io::Error)> {
+        match self.listeners[index].socket.accept() {
+            Ok((socket, address)) => {
+                self.counters.accepted.add(1);
+                self.receive(socket, address, now);
+                Ok(())
+            }
+            Err(error) => {
+                let trouble = Trouble::of(&error);
+                self.counters.accept_errors.add(u64::from(trouble != Trouble::NobodyThere));
+                Err((trouble, error))
+            }
         }
     }
 
     /// Leaves a listener alone for a while. Said once, however often it has to be done again at once.
-    fn pause(&mut self, index: usize, error: &io::Error) {
-        let state = State::Paused { until: Instant::now() + PAUSE };
+    fn pause(&mut self, index: usize, error: &io::Error, now: Instant) {
+        let state = State::Paused { until: now + PAUSE };
         if !matches!(std::mem::replace(&mut self.listeners[index].state, state), State::Paused { .. }) {
             tracing::warn!(%error, "Cannot accept connections for now.");
         }
     }
 
-    /// The connections that the system has made already, up to a full backlog: closing the listener would reset them.
-    fn let_in_the_last(&mut self) {
-        self.is_paused = false;
+    /// The connections that the system has made already, up to a full backlog: closing the listener would reset them. Nobody is left to
+    /// wait for room. Gives those who were refused.
+    pub(crate) fn let_in_the_last(&mut self, now: Instant) -> Refused<L::Socket> {
         for index in 0..self.listeners.len() {
-            self.listeners[index].state = State::Busy;
-            for _ in 0..BACKLOG.div_ceil(TURN_CLIENTS) {
-                if let State::Busy = self.listeners[index].state {
-                    self.let_in(index);
+            for _ in 0..BACKLOG {
+                match self.let_one_in(index, now) {
+                    Ok(()) | Err((Trouble::ThatClient, _)) => {}
+                    Err((Trouble::Descriptors, _)) if self.refused.give_one_back() => {}
+                    Err((Trouble::NobodyThere | Trouble::Descriptors | Trouble::System, _)) => break,
                 }
             }
         }
+        let none = Refused::new(0, Duration::ZERO, now, Arc::clone(&self.counters));
+        std::mem::replace(&mut self.refused, none)
     }
 
-    /// Deals a client to the next connection thread that is alive. One ends only with the server, or by a fault of ours.
-    fn hand_over(&mut self, socket: TcpStream, address: SocketAddr) {
-        self.counters.accepted.add(1);
-        // Replies leave as they are made, in batches of our own. Where this fails the client is gone, as the next read shows.
-        let _ = socket.set_nodelay(true);
+    /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
+    /// fault of ours.
+    fn receive(&mut self, socket: L::Socket, address: SocketAddr, now: Instant) {
+        let admission = match self.door.ask(address) {
+            Answer::Welcome(admission) => admission,
+            Answer::Sorry(reason) => {
+                let words = self.terms.refusal(reason);
+                return self.refused.refuse(socket, address, reason, words, now);
+            }
+        };
         for _ in 0..self.threads.len() {
             let thread = &self.threads[self.next_thread];
             self.next_thread = (self.next_thread + 1) % self.threads.len();
             if thread.is_read() {
-                return thread.send(Mail::Accepted { socket, address, answer: self.door.ask(address) });
+                return thread.send(Mail::Accepted { socket, address, admission });
             }
         }
         self.counters.closed[CloseReason::Lost.index()].add(1);
@@ -248,8 +315,10 @@ enum Trouble {
     /// The one client's, which is gone already. Linux passes errors of the new connection on here (accept(2), "Error
     /// handling"); they say nothing about the listener.
     ThatClient,
-    /// The system's: too few descriptors (EMFILE, ENFILE) or too little memory (ENOBUFS, ENOMEM), or something nobody has
-    /// thought of. The client keeps waiting in the backlog, and trying again at once would fail at once.
+    /// There are too few descriptors (EMFILE, ENFILE). The client keeps waiting in the backlog, and trying again at once would fail at
+    /// once, unless one is given back.
+    Descriptors,
+    /// The system's: too little memory (ENOBUFS, ENOMEM), or something nobody has thought of. Trying again at once is of no use.
     System,
 }
 
@@ -265,8 +334,26 @@ impl Trouble {
             | ErrorKind::HostUnreachable
             | ErrorKind::PermissionDenied
             | ErrorKind::TimedOut => Self::ThatClient,
+            _ => Self::of_the_system(error),
+        }
+    }
+
+    /// What [`ErrorKind`] does not name.
+    #[cfg(unix)]
+    fn of_the_system(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE) => Self::Descriptors,
+            Some(Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP | Errno::HOSTDOWN) => Self::ThatClient,
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Some(Errno::NONET) => Self::ThatClient,
             _ => Self::System,
         }
+    }
+
+    #[cfg(not(unix))]
+    const fn of_the_system(_: &io::Error) -> Self {
+        Self::System
     }
 }
 
@@ -283,5 +370,34 @@ mod tests {
             assert_eq!(Trouble::of(&kind.into()), Trouble::System, "{kind}");
         }
         assert_eq!(Trouble::of(&ErrorKind::WouldBlock.into()), Trouble::NobodyThere);
+    }
+
+    /// accept(2), "Error handling": what it takes for a failure of the one connection.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn errors_of_one_connection_are_that_clients() {
+        use rustix::io::Errno;
+        let of_one = [
+            Errno::NETDOWN,
+            Errno::PROTO,
+            Errno::NOPROTOOPT,
+            Errno::HOSTDOWN,
+            Errno::NONET,
+            Errno::HOSTUNREACH,
+            Errno::OPNOTSUPP,
+            Errno::NETUNREACH,
+            Errno::CONNABORTED,
+            Errno::TIMEDOUT,
+            Errno::PERM,
+        ];
+        for errno in of_one {
+            assert_eq!(Trouble::of(&errno.into()), Trouble::ThatClient, "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert_eq!(Trouble::of(&errno.into()), Trouble::Descriptors, "{errno}");
+        }
+        for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
+            assert_eq!(Trouble::of(&errno.into()), Trouble::System, "{errno}");
+        }
     }
 }

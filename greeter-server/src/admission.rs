@@ -1,4 +1,6 @@
 //! Who may come in: how many at a time, and how many from one address.
+//!
+//! Knows nothing of sockets: what becomes of a client that may not is the [acceptor](crate::acceptor)'s affair.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,10 +11,6 @@ use greeter_core::CloseReason;
 use crate::acceptor::Order;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
-
-/// How many clients may be on their way out at a time that were told at the door that there is no room. They take descriptors too,
-/// and stay until they have read why or [linger](greeter_core::Deadlines::linger) ends. Beyond these, clients wait in the backlog.
-pub(crate) const TURNED_AWAY_MAX: usize = 64;
 
 /// What happens to a client that comes when there are as many as there may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +51,6 @@ pub(crate) struct Door {
 #[derive(Debug, Default)]
 struct Census {
     served: usize,
-    turned_away: usize,
     /// Empty where there is no limit for an address. Nobody stands in it with zero.
     by_address: HashMap<Household, usize>,
     /// The acceptor wants to know when somebody leaves.
@@ -66,30 +63,24 @@ pub(crate) enum Answer {
     /// It is served.
     Welcome(Admission),
     /// It is told this, and goes.
-    Sorry(CloseReason, Admission),
+    Sorry(CloseReason),
 }
 
 /// A client's place. Whatever becomes of the client, dropping this makes room for another.
 #[derive(Debug)]
 pub(crate) struct Admission {
     door: Arc<Door>,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Served { counted_for: Option<Household> },
-    TurnedAway,
+    counted_for: Option<Household>,
 }
 
 /// What counts as one address: of IPv6 the /64 network, since whoever has one of its addresses usually has them all
 /// (RFC 6177, RFC 7421), and an IPv4 address written as IPv6 is what it is. IPv4 stands where IPv6 has multicast (RFC 4291, 2.7),
 /// from which nobody connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Household(u64);
+pub(crate) struct Household(u64);
 
 impl Household {
-    fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
@@ -105,44 +96,41 @@ impl Door {
         Self { room, census: Mutex::default(), acceptor }
     }
 
-    /// Whether another client may be accepted, if only to be told that there is no room. If not, the acceptor is told when it may.
+    /// Whether another client may be accepted, if only to be told that there is no room. If not, the acceptor is told when it may. Whoever
+    /// is refused keeps nobody out: that costs less than to find out.
     pub(crate) fn is_open(&self) -> bool {
-        let mut census = self.census();
-        let is_full = census.served >= self.room.connections_max;
-        let is_open = match self.room.when_full {
-            WhenFull::Wait => !is_full && census.turned_away < TURNED_AWAY_MAX,
-            WhenFull::Refuse => census.turned_away < TURNED_AWAY_MAX,
-        };
-        census.acceptor_waits = !is_open;
-        is_open
+        match self.room.when_full {
+            WhenFull::Refuse => true,
+            WhenFull::Wait => {
+                let mut census = self.census();
+                let is_full = census.served >= self.room.connections_max;
+                census.acceptor_waits = is_full;
+                !is_full
+            }
+        }
     }
 
     /// A client has come.
     pub(crate) fn ask(self: &Arc<Self>, peer: SocketAddr) -> Answer {
         let mut census = self.census();
         if census.served >= self.room.connections_max {
-            return self.sorry(&mut census, CloseReason::ServerFull);
+            return Answer::Sorry(CloseReason::ServerFull);
         }
         let counted_for = self.room.per_address_max.map(|_| Household::of(peer.ip()));
         if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
             let living_there = census.by_address.entry(address).or_default();
             if *living_there >= max {
-                return self.sorry(&mut census, CloseReason::AddressFull);
+                return Answer::Sorry(CloseReason::AddressFull);
             }
             *living_there += 1;
         }
         census.served += 1;
-        Answer::Welcome(Admission { door: Arc::clone(self), kind: Kind::Served { counted_for } })
+        Answer::Welcome(Admission { door: Arc::clone(self), counted_for })
     }
 
     /// How many clients are served.
     pub(crate) fn served(&self) -> usize {
         self.census().served
-    }
-
-    fn sorry(self: &Arc<Self>, census: &mut Census, reason: CloseReason) -> Answer {
-        census.turned_away += 1;
-        Answer::Sorry(reason, Admission { door: Arc::clone(self), kind: Kind::TurnedAway })
     }
 
     /// Nothing that holds the lock can panic half-way, so there is nothing to mend.
@@ -154,19 +142,14 @@ impl Door {
 impl Drop for Admission {
     fn drop(&mut self) {
         let mut census = self.door.census();
-        match self.kind {
-            Kind::Served { counted_for } => {
-                census.served -= 1;
-                if let Some(address) = counted_for
-                    && let Some(living_there) = census.by_address.get_mut(&address)
-                {
-                    *living_there -= 1;
-                    if *living_there == 0 {
-                        census.by_address.remove(&address);
-                    }
-                }
+        census.served -= 1;
+        if let Some(address) = self.counted_for
+            && let Some(living_there) = census.by_address.get_mut(&address)
+        {
+            *living_there -= 1;
+            if *living_there == 0 {
+                census.by_address.remove(&address);
             }
-            Kind::TurnedAway => census.turned_away -= 1,
         }
         let acceptor_waits = std::mem::take(&mut census.acceptor_waits);
         drop(census);
@@ -194,14 +177,14 @@ mod tests {
     fn welcome(door: &Arc<Door>, address: &str) -> Admission {
         match door.ask(from(address)) {
             Answer::Welcome(admission) => admission,
-            sorry @ Answer::Sorry(..) => panic!("{sorry:?}"),
+            Answer::Sorry(reason) => panic!("{reason}"),
         }
     }
 
     #[track_caller]
-    fn sorry(door: &Arc<Door>, address: &str) -> (CloseReason, Admission) {
+    fn sorry(door: &Arc<Door>, address: &str) -> CloseReason {
         match door.ask(from(address)) {
-            Answer::Sorry(reason, admission) => (reason, admission),
+            Answer::Sorry(reason) => reason,
             Answer::Welcome(_) => panic!("there was room"),
         }
     }
@@ -211,10 +194,10 @@ mod tests {
         let door = door(2, None, WhenFull::Refuse);
         let ann = welcome(&door, "192.0.2.1");
         let _bob = welcome(&door, "192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1").0, CloseReason::ServerFull);
+        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ServerFull);
         drop(ann);
         let _cid = welcome(&door, "192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1").0, CloseReason::ServerFull);
+        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ServerFull);
         assert_eq!(door.served(), 2);
     }
 
@@ -222,22 +205,24 @@ mod tests {
     fn an_address_has_its_share_and_others_have_theirs() {
         let door = door(10, Some(1), WhenFull::Refuse);
         let ann = welcome(&door, "2001:db8::1");
-        assert_eq!(sorry(&door, "2001:db8::2").0, CloseReason::AddressFull);
+        assert_eq!(sorry(&door, "2001:db8::2"), CloseReason::AddressFull);
         let _bob = welcome(&door, "2001:db8:0:1::1");
         let _cid = welcome(&door, "::ffff:192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1").0, CloseReason::AddressFull);
+        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressFull);
         drop(ann);
         drop(welcome(&door, "2001:db8::3"));
         assert_eq!(door.census().by_address.len(), 2);
     }
 
     #[test]
-    fn not_even_a_refusal_goes_without_bound() {
-        let door = door(0, None, WhenFull::Refuse);
-        let mut on_their_way_out: Vec<_> = (0..TURNED_AWAY_MAX).map(|_| sorry(&door, "192.0.2.1")).collect();
-        assert!(!door.is_open());
-        on_their_way_out.pop();
-        assert!(door.is_open());
+    fn whoever_is_refused_keeps_nobody_out() {
+        let door = door(10, Some(1), WhenFull::Refuse);
+        let _ann = welcome(&door, "192.0.2.1");
+        for _ in 0..10_000 {
+            assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressFull);
+            assert!(door.is_open());
+        }
+        welcome(&door, "192.0.2.2");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use mio::{Events, Poll};
 
 use crate::acceptor::Entrance;
-use crate::admission::Answer;
+use crate::admission::Admission;
 use crate::alarms::Alarms;
 use crate::buffers::Buffers;
 use crate::client::Client;
@@ -50,8 +50,8 @@ const EVENTS: usize = 1024;
 /// What other threads tell a connection thread.
 #[derive(Debug)]
 pub(crate) enum Mail<S, K = TcpStream> {
-    /// The acceptor has a new client, and what the door said to it.
-    Accepted { socket: K, address: SocketAddr, answer: Answer },
+    /// The acceptor has a new client, and this is its place.
+    Accepted { socket: K, address: SocketAddr, admission: Admission },
     /// A worker sends a job home, and so many grains of the server's room are counted for what it has grown by.
     Answered { job: AnsweredJob<S>, grains: u32 },
     /// A job comes home that nobody was free to answer.
@@ -212,7 +212,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 
     fn read(&mut self, mail: Mail<R::Session, W::Socket>, now: Instant) {
         match mail {
-            Mail::Accepted { socket, address, answer } => self.welcome(socket, address, answer, now),
+            Mail::Accepted { socket, address, admission } => self.welcome(socket, address, admission, now),
             Mail::Answered { job, grains } => self.take_home(job, grains, now),
             Mail::Refused(job) => {
                 self.counters.busy.add(job.lines_answered().into());
@@ -235,28 +235,20 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         }
     }
 
-    fn welcome(&mut self, socket: W::Socket, address: SocketAddr, answer: Answer, now: Instant) {
+    fn welcome(&mut self, socket: W::Socket, address: SocketAddr, admission: Admission, now: Instant) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ServerFull.index()].add(1);
         }
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
-        let terms = &self.house.terms;
-        let (connection, admission) = match answer {
-            Answer::Welcome(admission) => (Connection::new(peer, terms, now), admission),
-            Answer::Sorry(reason, admission) => (Connection::turned_away(peer, reason, terms, now), admission),
-        };
-        let reason = connection.reason();
+        let connection = Connection::new(peer, &self.house.terms, now);
         let mut client = Client::new(connection, socket, admission, self.alarms.tick(now));
         if let Err(error) = client.watch(&self.system, key.slot) {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
-        match reason {
-            None => tracing::info!(peer = %address, "Accepted connection."),
-            Some(reason) => tracing::warn!(peer = %address, %reason, "Turned a client away."),
-        }
+        tracing::info!(peer = %address, "Accepted connection.");
         enqueue(&mut self.queue, &mut client, key);
         self.clients.insert(client);
     }

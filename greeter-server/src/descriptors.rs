@@ -1,6 +1,6 @@
 //! How many descriptors there are for clients.
 
-use crate::admission::TURNED_AWAY_MAX;
+use crate::refused::REFUSED_MAX;
 
 /// Descriptors that a server leaves to the rest of the process: files, logs, whatever the responder opens.
 const FOR_OTHERS: usize = 64;
@@ -8,9 +8,12 @@ const FOR_OTHERS: usize = 64;
 /// What a thread of the server needs for itself: to poll, and to be woken.
 const PER_THREAD: usize = 2;
 
+/// Those who were refused, and one who is about to be.
+const FOR_REFUSED: usize = REFUSED_MAX + 1;
+
 /// How many clients can be served with the descriptors that this process may have (RLIMIT_NOFILE in getrlimit(2)), less a reserve.
 pub(crate) fn connections_possible(listeners: usize, threads: usize) -> usize {
-    let reserve = TURNED_AWAY_MAX + FOR_OTHERS + listeners + PER_THREAD * threads;
+    let reserve = FOR_REFUSED + FOR_OTHERS + listeners + PER_THREAD * threads;
     limit().saturating_sub(reserve).max(1)
 }
 

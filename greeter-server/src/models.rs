@@ -20,7 +20,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use crate::acceptor::Order;
-use crate::admission::{Door, Room, WhenFull};
+use crate::admission::{Answer, Door, Room, WhenFull};
 use crate::buffers::Buffers;
 use crate::connection_thread::{ConnectionThread, House, Mail};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
@@ -241,7 +241,8 @@ impl Scene {
     fn client(&self, name: &str) -> (Mail<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
         let replies = Arc::default();
         let socket = OneLine { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
-        (Mail::Accepted { socket, address: address(), answer: self.door.ask(address()) }, replies)
+        let Answer::Welcome(admission) = self.door.ask(address()) else { panic!("there is room") };
+        (Mail::Accepted { socket, address: address(), admission }, replies)
     }
 
     /// A connection thread's life.

@@ -12,7 +12,7 @@ use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
 
-use crate::acceptor::{Close, Entrance, Order};
+use crate::acceptor::{Close, Entrance, Order, Reception};
 use crate::admission::{Door, Room};
 use crate::buffers::Buffers;
 use crate::builder::{Builder, Plan};
@@ -111,17 +111,18 @@ impl<R: Responder> Server<R> {
         // The first connection thread keeps the entrance.
         let (orders, orders_to_follow) = mailboxes[0].another();
         let door = Arc::new(Door::new(Room::of(&limits), orders.clone()));
-        let entrance = Arc::new(
-            Entrance::new(
-                self.listeners,
-                inboxes[0].1.registry(),
-                orders_to_follow,
-                mailboxes.clone(),
-                Arc::clone(&door),
-                Arc::clone(&counters[connection_threads]),
-            )
-            .map_err(StartError::of("the acceptor"))?,
-        );
+        let responder = Arc::new(self.responder);
+        let terms = Arc::new(Terms::new(line_bytes_max, timeouts.deadlines(), &*responder));
+        let reception = Reception {
+            inbox: orders_to_follow,
+            threads: mailboxes.clone(),
+            door: Arc::clone(&door),
+            terms: Arc::clone(&terms),
+            linger: timeouts.linger,
+            counters: Arc::clone(&counters[connection_threads]),
+        };
+        let entrance = Entrance::new(self.listeners, inboxes[0].1.registry(), reception);
+        let entrance = Arc::new(entrance.map_err(StartError::of("the acceptor"))?);
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         self.push.connect(&switchboard);
         // From here on, leaving early drops the handle, which stops what was started.
@@ -138,8 +139,6 @@ impl<R: Responder> Server<R> {
             switchboard,
             threads: Crew::new(),
         };
-        let responder = Arc::new(self.responder);
-        let terms = Arc::new(Terms::new(line_bytes_max, timeouts.deadlines(), &*responder));
 
         // From the end of the flow to its start, so that whoever begins finds the next one there.
         let (tasks, tasks_to_do) = channel();
@@ -271,6 +270,9 @@ pub struct DrainReport {
     pub discarded_by: ByReason,
     /// Connections that were not done by the deadline.
     pub overran: u64,
+    /// Connections that were told that there is no room for them. The last clients that the system had connected are among them, where
+    /// the server was full.
+    pub turned_away: u64,
     /// Threads that were left behind since the responder did not come back.
     pub threads_left: usize,
 }
@@ -386,22 +388,24 @@ impl ServerHandle {
         let has_pool = !self.posts.all().is_empty();
         let held_up = || if has_pool { self.posts.with_responder() } else { usize::MAX };
         let threads_left = self.threads.join_until(deadline + GRACE, held_up);
+        self.entrance.see_off(deadline);
         let stats = self.stats();
+        let since = |reason: CloseReason| stats.closed_by[reason] - before.closed_by[reason];
         let report = DrainReport {
             took: began.elapsed(),
             stats,
             replies: stats.replies - before.replies,
             discarded: stats.discarded - before.discarded,
             discarded_by: stats.discarded_by.since(&before.discarded_by),
-            overran: stats.closed_by[CloseReason::ByShutdownDeadline]
-                - before.closed_by[CloseReason::ByShutdownDeadline],
+            overran: since(CloseReason::ByShutdownDeadline),
+            turned_away: since(CloseReason::ServerFull) + since(CloseReason::AddressFull),
             threads_left,
         };
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }
-        let DrainReport { took, replies, discarded, overran, .. } = report;
-        tracing::info!(?took, replies, discarded, overran, threads_left, "Server has stopped.");
+        let DrainReport { took, replies, discarded, overran, turned_away, .. } = report;
+        tracing::info!(?took, replies, discarded, overran, turned_away, threads_left, "Server has stopped.");
         report
     }
 }

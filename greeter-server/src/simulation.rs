@@ -1,7 +1,7 @@
 //! The server without sockets, threads and time: worlds that follow from a seed, in which whatever can go wrong does.
 //!
-//! The [connection thread](crate::connection_thread), the [pool](crate::pool), the [watch](crate::watch), the
-//! [door](crate::admission) and the mailboxes between them are the real ones. What is made up is what they stand on: a
+//! The [acceptor](crate::acceptor), the [connection thread](crate::connection_thread), the [pool](crate::pool), the
+//! [watch](crate::watch), the [door](crate::admission) and the mailboxes between them are the real ones. What is made up is what they stand on: a
 //! [wire](wire) for each client, a [clock](clock), and chance in the place of a scheduler. A naive [oracle] sees every byte that the server
 //! reads and writes, and knows what it owes.
 //!
@@ -9,6 +9,7 @@
 //! again, and tells of each step. `GREETER_SEEDS` is how many worlds there are.
 
 mod clock;
+mod listener;
 mod oracle;
 mod random;
 mod responder;

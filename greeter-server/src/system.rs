@@ -1,13 +1,13 @@
-//! What a connection thread asks of the system: sockets, word of them, and the time.
+//! What the acceptor and a connection thread ask of the system: sockets, word of them, and the time.
 //!
-//! All else that a connection thread does, it does by itself, and so it can be driven by a system that was made up for a test.
+//! All else that they do, they do by themselves, and so they can be driven by a system that was made up for a test.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Instant;
 
 use mio::event::Event;
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Poll, Token};
 
 /// What a socket is watched for. Urgent data (RFC 6093) is of no interest for itself, but a read stops short where it stands.
@@ -29,6 +29,14 @@ pub(crate) trait System {
 
     /// There is to be no more news of this socket, which is about to be closed.
     fn forget(&self, socket: &mut Self::Socket);
+}
+
+/// Where clients connect, as the system has it.
+pub(crate) trait Listener {
+    type Socket: Socket;
+
+    /// Takes the connection that has waited longest (accept(2)). Does not block.
+    fn accept(&self) -> io::Result<(Self::Socket, SocketAddr)>;
 }
 
 /// One client's connection, as the system has it. Neither reading nor writing blocks.
@@ -65,6 +73,17 @@ impl System for Poll {
         // Closing is not enough where the host is about to start a program: its copy of the descriptor would keep the events
         // coming, for whoever has the slot by then.
         let _ = self.registry().deregister(socket);
+    }
+}
+
+impl Listener for TcpListener {
+    type Socket = TcpStream;
+
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (socket, address) = Self::accept(self)?;
+        // Replies leave as they are made, in batches of our own. Where this fails the client is gone, as the next read shows.
+        let _ = socket.set_nodelay(true);
+        Ok((socket, address))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use greeter_server::{CloseReason, ServerHandle, WhenFull};
-use greeter_tests::books::at_rest;
+use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::{PLACEMENTS, builder, spawn};
 
@@ -127,7 +128,52 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
     }
 }
 
-/// Being told takes a descriptor and some time too, so there is a bound to that as well: beyond it, clients wait for their turn.
+/// However many one address holds, and for as long as they like to linger, another has nothing to do with that.
+#[test]
+fn an_address_at_its_limit_keeps_nobody_else_out() {
+    for workers in PLACEMENTS {
+        let builder = builder().workers(workers).connections_per_address_max(3).linger(Duration::from_secs(3600));
+        let server = spawn(builder);
+        let from = |host| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), server.local_addr());
+        let served = |host| {
+            let mut client = from(host);
+            assert_eq!(client.ask("Bob"), "Hello, Bob\n");
+            client
+        };
+        let mut here: Vec<_> = (0..3).map(|_| served(1)).collect();
+        for stranger in 2..5 {
+            let too_many: Vec<_> = (0..100).map(|_| from(1)).collect();
+            here.push(served(stranger));
+            for mut client in too_many {
+                assert_eq!(client.text(), SORRY_HOUSEHOLD);
+                here.push(client);
+            }
+        }
+        drop(here);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::AddressFull], 300);
+    }
+}
+
+/// Those whom the system has connected when the server stops are served, as many as there is room for, and the others are told.
+#[test]
+fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
+    for (workers, when_full) in
+        PLACEMENTS.into_iter().flat_map(|workers| [(workers, WhenFull::Refuse), (workers, WhenFull::Wait)])
+    {
+        let server = spawn(builder().workers(workers).connections_max(ROOM).when_full(when_full));
+        server.pause();
+        let mut clients: Vec<_> = (0..5 * CROWD).map(|_| Client::connect(server.local_addr())).collect();
+        clients.iter_mut().for_each(|client| client.send("Bob\n"));
+        let report = server.shutdown(Duration::from_secs(20));
+        let replies: Vec<_> = clients.iter_mut().map(Client::rest).collect();
+        let served = replies.iter().filter(|reply| *reply == b"Hello, Bob\n").count();
+        let told = replies.iter().filter(|reply| *reply == SORRY.as_bytes()).count();
+        assert_eq!((served, told), (ROOM, 5 * CROWD - ROOM), "{workers} workers, {when_full:?}");
+        assert_eq!((report.replies, report.discarded, report.turned_away), (served as u64, 0, told as u64));
+        balanced(&report.stats);
+    }
+}
+
 #[test]
 fn a_thousand_too_many_are_all_told() {
     let server = spawn(builder().connections_max(1));

@@ -139,12 +139,11 @@ impl World {
         let terms = Terms::new(line_bytes_max, deadlines, &responder);
         let now = Instant::now();
         let mut model = Model::new(line_bytes_max, deadlines, welcome, now);
-        let connection = if options & 128 == 0 {
-            Connection::new(peer(), &terms, now)
-        } else {
+        let mut connection = Connection::new(peer(), &terms, now);
+        if options & 128 != 0 {
             model.send_away(CloseReason::ServerFull, now);
-            Connection::turned_away(peer(), CloseReason::ServerFull, &terms, now)
-        };
+            connection.send_away(CloseReason::ServerFull, &terms, now);
+        }
         Self {
             responder,
             terms,

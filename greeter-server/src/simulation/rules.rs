@@ -30,6 +30,8 @@ pub(super) struct Rules {
     pub(super) per_address_max: Option<usize>,
     pub(super) has_full_house: bool,
     pub(super) waits_when_full: bool,
+    /// How many are kept that were refused.
+    pub(super) refused_max: usize,
     /// Whether sockets break, and calls are interrupted.
     pub(super) has_faults: bool,
     /// Whether the host program pushes lines and cuts clients off.
@@ -69,6 +71,7 @@ impl Rules {
             per_address_max,
             has_full_house: connections_max < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
+            refused_max: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
             has_meddling_host: random.one_in(3),
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),

@@ -228,6 +228,30 @@ impl Wire {
         assert!(self.rounds_without_turn <= 2 * self.rules.clients + 8, "client {} has no turn", self.number);
     }
 
+    /// How many of so many bytes the system takes now.
+    fn room_for(&mut self, bytes: usize) -> usize {
+        let room = self.outbound_max.saturating_sub(self.outbound.len());
+        if room == 0 {
+            self.server_waits.get_or_insert(self.clock.now());
+            return 0;
+        }
+        if self.random.one_in(10) {
+            // No memory for now, and some a moment later.
+            self.news.writable = true;
+            return 0;
+        }
+        let most = bytes.min(room);
+        if self.random.one_in(4) { self.random.within(1..most + 1) } else { most }
+    }
+
+    /// Whoever was refused does not stay for ever.
+    pub(super) fn check_refused(&self, now: Instant) {
+        if let (End::NoRoom, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
+            let took = now.saturating_duration_since(since);
+            assert!(took <= self.rules.deadlines.linger + self.rules.slack(), "client {} was refused", self.number);
+        }
+    }
+
     /// The server closes its end: is it time for that?
     fn check_close(&self) {
         let now = self.clock.now();
@@ -315,18 +339,15 @@ impl Write for VirtualSocket {
         if wire.is_broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let room = wire.outbound_max - wire.outbound.len();
-        if room == 0 {
-            wire.server_waits.get_or_insert(wire.clock.now());
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if wire.random.one_in(10) {
-            // No memory for now, and some a moment later.
-            wire.news.writable = true;
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let most = buffer.len().min(room);
-        let bytes = if wire.random.one_in(4) { wire.random.within(1..most + 1) } else { most };
+        let bytes = if wire.watched.is_none() {
+            // Nothing was sent on this connection before, so that there is room for some words.
+            buffer.len()
+        } else {
+            match wire.room_for(buffer.len()) {
+                0 => return Err(ErrorKind::WouldBlock.into()),
+                bytes => bytes,
+            }
+        };
         wire.outbound.extend(&buffer[..bytes]);
         wire.oracle.wrote(&buffer[..bytes], wire.clock.now());
         Ok(bytes)
@@ -388,6 +409,8 @@ impl Drop for VirtualSocket {
         let Ok(mut wire) = self.0.lock() else { return };
         wire.server_end = ServerEnd::Closed;
         wire.watched = None;
+        let was_told = wire.oracle.end == End::NoRoom && !wire.is_broken;
+        assert!(!was_told || wire.inbound.is_empty(), "client {} is told why, and a reset takes it back", wire.number);
         if !wire.inbound.is_empty() {
             wire.outbound.clear();
             wire.is_broken = true;

@@ -2,7 +2,6 @@
 
 mod checks;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use greeter_core::Terms;
 
 use super::clock::Clock;
+use super::listener::{Backlog, VirtualListener};
 use super::oracle::Oracle;
 use super::random::Random;
 use super::responder::{Guests, Puppet};
@@ -17,13 +17,14 @@ use super::rules::Rules;
 use super::staff::Staff;
 use super::talker::Talker;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
-use crate::acceptor::Order;
+use crate::acceptor::{Acceptor, Reception};
 use crate::admission::Door;
 use crate::buffers::Buffers;
 use crate::connection_thread::{ConnectionThread, Mail};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::pool::{Placement, Pool};
 use crate::push::Push;
+use crate::refused::Refused;
 use crate::stats::Counters;
 use crate::switchboard::Switchboard;
 
@@ -46,11 +47,8 @@ pub(super) struct World {
     guests: Arc<Mutex<Guests>>,
 
     door: Arc<Door>,
-    orders: Inbox<Order>,
-    /// Who has connected and was not accepted yet.
-    backlog: Vec<usize>,
-    /// The door is shut, and the acceptor waits to be told that it may look again.
-    acceptor_waits: bool,
+    entrance: Entrance,
+    backlog: Arc<Mutex<Backlog>>,
     wires: Vec<Arc<Mutex<Wire>>>,
     talkers: Vec<Talker>,
     next_client: Instant,
@@ -65,6 +63,18 @@ struct Thread {
     bell: Arc<AtomicBool>,
     /// It sleeps until then at most. `None` is for as long as nobody wakes it.
     sleeps_until: Option<Instant>,
+}
+
+/// The acceptor, and when it has something to do.
+struct Entrance {
+    stage: Stage,
+    bell: Arc<AtomicBool>,
+    sleeps_until: Option<Instant>,
+}
+
+enum Stage {
+    Open(Acceptor<u32, VirtualListener>),
+    Closed(Refused<VirtualSocket>),
 }
 
 /// Who does something next.
@@ -90,7 +100,7 @@ impl World {
         let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads).map(|_| mailbox()).unzip();
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         push.connect(&switchboard);
-        let (acceptor, orders) = mailbox_of(|| Ok(()));
+        let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
         let buffers = Arc::new(Buffers::new(rules.buffer_bytes_max));
 
         // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
@@ -112,8 +122,21 @@ impl World {
             let mut random = random.split();
             Staff::new(pool, tasks.clone(), answering, move || rules.has_faults && random.one_in(3))
         });
-        let house = rules.house(terms, Arc::clone(&buffers));
+        let house = rules.house(Arc::clone(&terms), Arc::clone(&buffers));
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
+        let door = Arc::new(Door::new(rules.room(), orders));
+        let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), rules.has_faults)));
+        let reception = Reception {
+            inbox: orders_to_follow,
+            threads: mailboxes.clone(),
+            door: Arc::clone(&door),
+            terms,
+            linger: rules.deadlines.linger,
+            counters: Arc::clone(&counters[rules.threads]),
+        };
+        let listener = VirtualListener(Arc::clone(&backlog));
+        let acceptor = Acceptor::new(vec![listener], reception, rules.refused_max, clock.now());
+        let entrance = Entrance { stage: Stage::Open(acceptor), bell: acceptor_bell, sleeps_until: Some(clock.now()) };
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
             let placement = match rules.workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max: rules.unsent_bytes_max },
@@ -138,10 +161,9 @@ impl World {
             buffers,
             push,
             guests,
-            door: Arc::new(Door::new(rules.room(), acceptor)),
-            orders,
-            backlog: Vec::new(),
-            acceptor_waits: false,
+            door,
+            entrance,
+            backlog,
             wires: Vec::new(),
             talkers: Vec::new(),
             stop: None,
@@ -209,8 +231,11 @@ impl World {
             actors.extend((0..workers).filter(|&worker| staff.can_work(worker, now)).map(Actor::Worker));
             actors.extend(staff.next_look.filter(|&look| look <= now).map(|_| Actor::Watch));
         }
-        let waits_at_the_door = self.acceptor_waits && self.orders.len() == 0;
-        if !self.backlog.is_empty() && !waits_at_the_door {
+        let Entrance { bell, sleeps_until, .. } = &self.entrance;
+        if bell.load(Ordering::Relaxed)
+            || sleeps_until.is_some_and(|until| until <= now)
+            || self.backlog.lock().unwrap().has_news
+        {
             actors.push(Actor::Acceptor);
         }
         let is_due = |(_, talker): &(usize, &Talker)| talker.next.is_some_and(|next| next <= now);
@@ -226,7 +251,9 @@ impl World {
         let threads = self.threads.iter().filter(|thread| thread.life.is_some());
         let talkers = self.talkers.iter().filter_map(|talker| talker.next);
         let client = self.more_clients_come().then_some(self.next_client);
-        let mut times: Vec<_> = threads.filter_map(|thread| thread.sleeps_until).chain(talkers).chain(client).collect();
+        let acceptor = self.entrance.sleeps_until;
+        let threads = threads.filter_map(|thread| thread.sleeps_until);
+        let mut times: Vec<_> = threads.chain(talkers).chain(client).chain(acceptor).collect();
         if let Some(staff) = &self.staff {
             times
                 .extend(staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.until)));
@@ -258,7 +285,7 @@ impl World {
                 staff.look_around(now);
                 before.into_iter().for_each(|client| self.note_answering(client));
             }
-            Actor::Acceptor => self.accept(),
+            Actor::Acceptor => self.run_acceptor(),
             Actor::Talker(index) => self.talkers[index].act(now),
             Actor::NewClient => self.connect(),
         }
@@ -308,33 +335,30 @@ impl World {
         let oracle = Oracle::new(number, self.rules, &self.guests, now);
         let wire = Wire::new(number, self.rules, oracle, &self.clock, self.random.split());
         let wire = Arc::new(Mutex::new(wire));
-        self.backlog.push(self.wires.len());
+        self.backlog.lock().unwrap().connect(Arc::clone(&wire));
         self.wires.push(Arc::clone(&wire));
         self.talkers.push(Talker::new(wire, number, &self.rules, &mut self.random, now));
         let pause = self.random.pick(&[0, 100, 10_000, 3_000_000]);
         self.next_client = now + Duration::from_micros(pause);
     }
 
-    /// The acceptor lets one client in, or waits until it may.
-    fn accept(&mut self) {
-        while self.orders.next_message().is_some() {}
-        self.acceptor_waits = !self.door.is_open();
-        if self.acceptor_waits {
-            return;
-        }
-        let index = self.backlog.remove(0);
-        let port = 1000 + u16::try_from(index).expect("there are few clients");
-        let address = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port));
+    /// The acceptor wakes up, lets clients in and sends others away, and sleeps again.
+    fn run_acceptor(&mut self) {
+        let Entrance { stage, bell, sleeps_until } = &mut self.entrance;
+        bell.store(false, Ordering::Relaxed);
+        let has_news = std::mem::take(&mut self.backlog.lock().unwrap().has_news);
         let now = self.clock.now();
-        {
-            let mut wire = self.wires[index].lock().unwrap();
-            let oracle = &mut wire.oracle;
-            (oracle.latest_read, oracle.latest_reply, oracle.latest_write) = (now, now, now);
-        }
-        let socket = VirtualSocket(Arc::clone(&self.wires[index]));
-        self.counters[self.rules.threads].accepted.add(1);
-        let thread = self.random.below(self.mailboxes.len());
-        self.mailboxes[thread].send(Mail::Accepted { socket, address, answer: self.door.ask(address) });
+        let next = match stage {
+            Stage::Open(acceptor) => {
+                acceptor.round(has_news.then_some(0).into_iter(), || now);
+                acceptor.timeout(|| now).map(|timeout| now + timeout)
+            }
+            Stage::Closed(refused) => {
+                refused.sweep(|| now);
+                refused.next_sweep()
+            }
+        };
+        *sleeps_until = next;
     }
 
     /// The program that the server is part of says something, or cuts somebody off: whoever was here, now or before.
@@ -355,16 +379,14 @@ impl World {
 
     /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
     fn stop(&mut self) {
-        for _ in 0..self.backlog.len() {
-            self.acceptor_waits = false;
-            if self.door.is_open() {
-                self.accept();
-            }
+        if let Stage::Open(acceptor) = &mut self.entrance.stage {
+            let refused = acceptor.let_in_the_last(self.clock.now());
+            self.entrance.sleeps_until = refused.next_sweep();
+            self.entrance.stage = Stage::Closed(refused);
         }
-        // Nobody else is let in; the system sends them away.
-        for index in self.backlog.drain(..) {
-            self.wires[index].lock().unwrap().reset();
-        }
+        let backlog = &mut *self.backlog.lock().unwrap();
+        assert!(self.rules.has_faults || backlog.waits_since().is_none(), "somebody is left in the backlog");
+        backlog.reset_all();
         self.tell(|_| "stop".to_owned());
         let deadline = self.clock.now() + self.rules.drain;
         self.stop = Some(deadline);
@@ -383,7 +405,7 @@ impl World {
 }
 
 /// A mailbox whose thread is awake once the bell says so.
-fn mailbox() -> (Arc<AtomicBool>, (Mailbox<Letter>, Inbox<Letter>)) {
+fn mailbox<M>() -> (Arc<AtomicBool>, (Mailbox<M>, Inbox<M>)) {
     let bell = Arc::new(AtomicBool::new(false));
     let rung = Arc::clone(&bell);
     let wake = move || {

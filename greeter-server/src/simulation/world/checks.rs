@@ -1,8 +1,11 @@
 //! What holds in a world at any time, and at its end.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use greeter_core::CloseReason;
 
-use super::World;
+use super::{Entrance, Stage, World};
 use crate::simulation::oracle::End;
 use crate::stats::{Stats, total};
 use crate::watch::STUCK_PER_WORKER;
@@ -13,11 +16,11 @@ impl World {
         if let Some(deadline) = self.stop {
             assert!(now <= deadline + self.rules.slack(), "the stop takes too long");
         }
-        let waits_at_the_door = !self.backlog.is_empty() && self.acceptor_waits && self.orders.len() == 0;
-        assert!(!waits_at_the_door || !self.door.is_open(), "there is room, and nobody tells the acceptor");
+        self.check_backlog();
         let mut guests = self.guests.lock().unwrap();
         for wire in &self.wires {
             let wire = wire.lock().unwrap();
+            wire.check_refused(now);
             if wire.watched.is_some() {
                 wire.check_waits(*guests.guest(wire.number));
             }
@@ -26,6 +29,22 @@ impl World {
             staff.check_patience(now, self.rules.slack());
             staff.check_number();
         }
+    }
+
+    /// Nobody waits who could be let in, or told.
+    fn check_backlog(&self) {
+        let backlog = self.backlog.lock().unwrap();
+        let Some(since) = backlog.waits_since() else { return };
+        if self.rules.waits_when_full {
+            let Entrance { bell, sleeps_until, .. } = &self.entrance;
+            let is_told = backlog.has_news || bell.load(Ordering::Relaxed) || sleeps_until.is_some();
+            let is_full = self.door.served() >= self.rules.connections_max;
+            return assert!(is_full || is_told, "there is room, and nobody tells the acceptor");
+        }
+        // Without descriptors or memory, accepting rests, and that may be now and again.
+        let rests = Duration::from_secs(if self.rules.has_faults { 2 } else { 0 });
+        let waited = self.clock.now().saturating_duration_since(since);
+        assert!(waited <= self.rules.slack() + rests, "nobody lets the next in for {waited:?}");
     }
 
     pub(super) fn check_turns(&self, number: usize) {
@@ -76,6 +95,7 @@ impl World {
             };
             staff.work(worker, now);
         }
+        self.see_off();
         let stats = total(&self.counters);
         assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
         assert_eq!(stats.accepted, stats.closed, "{stats:?}");
@@ -94,6 +114,13 @@ impl World {
         [lines, replies, bytes_sent, bytes_received, self.random.below(1 << 30) as u64]
             .iter()
             .fold(self.clock.passed().as_nanos() as u64, |sum, part| sum.wrapping_mul(31).wrapping_add(*part))
+    }
+
+    /// Those who were refused last have had their time.
+    fn see_off(&mut self) {
+        if let Stage::Closed(refused) = &mut self.entrance.stage {
+            while refused.give_one_back() {}
+        }
     }
 
     /// What the clients were told is what was counted.

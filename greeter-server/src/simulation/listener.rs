@@ -1,0 +1,78 @@
+//! Where clients wait to be accepted, as a kernel has them in line.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use super::clock::Clock;
+use super::random::Random;
+use super::wire::{VirtualSocket, Wire};
+use crate::system::Listener;
+
+/// What the system may say in the place of a connection.
+const ERRORS: [Errno; 5] = [Errno::MFILE, Errno::NOMEM, Errno::CONNABORTED, Errno::PROTO, Errno::INTR];
+
+/// Clients from so many addresses come in turn.
+const ADDRESSES: u8 = 2;
+
+/// Who has connected and was not accepted yet, the one that has waited longest first.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    waiting: VecDeque<(Arc<Mutex<Wire>>, Instant)>,
+    /// Whether the system has something to tell.
+    pub(super) has_news: bool,
+    clock: Clock,
+    random: Random,
+    has_faults: bool,
+}
+
+/// The server's end of it.
+#[derive(Debug)]
+pub(super) struct VirtualListener(pub(super) Arc<Mutex<Backlog>>);
+
+impl Backlog {
+    pub(super) const fn new(clock: Clock, random: Random, has_faults: bool) -> Self {
+        Self { waiting: VecDeque::new(), has_news: false, clock, random, has_faults }
+    }
+
+    pub(super) fn connect(&mut self, wire: Arc<Mutex<Wire>>) {
+        self.waiting.push_back((wire, self.clock.now()));
+        self.has_news = true;
+    }
+
+    /// Since when the first in line waits.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.waiting.front().map(|(_, since)| *since)
+    }
+
+    /// The listener is closed.
+    pub(super) fn reset_all(&mut self) {
+        self.waiting.drain(..).for_each(|(wire, _)| wire.lock().unwrap().reset());
+    }
+}
+
+impl Listener for VirtualListener {
+    type Socket = VirtualSocket;
+
+    fn accept(&self) -> io::Result<(VirtualSocket, SocketAddr)> {
+        let backlog = &mut *self.0.lock().unwrap();
+        if backlog.has_faults && backlog.random.one_in(20) {
+            return Err(backlog.random.pick(&ERRORS).into());
+        }
+        let (wire, _) = backlog.waiting.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        let number = {
+            let now = backlog.clock.now();
+            let wire = &mut *wire.lock().unwrap();
+            let oracle = &mut wire.oracle;
+            (oracle.latest_read, oracle.latest_reply, oracle.latest_write) = (now, now, now);
+            wire.number
+        };
+        let port = 1000 + u16::try_from(number).expect("there are few clients");
+        let host = 1 + number as u8 % ADDRESSES;
+        Ok((VirtualSocket(wire), SocketAddr::from((Ipv4Addr::new(192, 0, 2, host), port))))
+    }
+}
