@@ -3,13 +3,12 @@
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use crate::line::{LfInLine, LineBuffer, LineEnding};
 use crate::refusal::Refusal;
 use crate::reply::{Replies, Reply};
 use crate::responder::{ClientId, CloseReason, Failure, Peer, Responder};
-use crate::slice::Slice;
+use crate::slice::{Clock, Slice};
 use crate::terms::Terms;
 
 /// How much longer than its line a reply is taken to be, with its ending.
@@ -137,7 +136,7 @@ impl<S> ClientJob<S> {
     pub fn answer<R, C>(mut self, responder: &R, mut slice: Slice<C>) -> AnsweredJob<S>
     where
         R: Responder<Session = S> + ?Sized,
-        C: FnMut() -> Duration,
+        C: Clock,
     {
         let mut mark = Mark { replies: 0, ending: LineEnding::default() };
         let lines = self.lines();
@@ -180,7 +179,7 @@ impl<S> ClientJob<S> {
     fn answer_lines<R, C>(&mut self, responder: &R, slice: &mut Slice<C>, mark: &mut Mark)
     where
         R: Responder<Session = S> + ?Sized,
-        C: FnMut() -> Duration,
+        C: Clock,
     {
         if self.session.is_none() && self.replies.hang_up.is_none() {
             self.connect(responder, mark);
@@ -202,7 +201,7 @@ impl<S> ClientJob<S> {
     ) -> ControlFlow<Result<Refusal, Fault>>
     where
         R: Responder<Session = S> + ?Sized,
-        C: FnMut() -> Duration,
+        C: Clock,
     {
         let (Some(session), None) = (&mut self.session, self.replies.hang_up) else {
             return ControlFlow::Continue(());
@@ -228,7 +227,7 @@ impl<S> ClientJob<S> {
     }
 
     /// Whether no more lines are answered now: there is none, the client is to go, or the slice is used up.
-    fn is_over<C: FnMut() -> Duration>(&self, slice: &mut Slice<C>) -> bool {
+    fn is_over<C: Clock>(&self, slice: &mut Slice<C>) -> bool {
         self.lines() == 0 || self.replies.hang_up.is_some() || slice.is_over(self.replies.bytes.len())
     }
 

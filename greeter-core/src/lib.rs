@@ -46,5 +46,5 @@ pub use line::{LfInLine, Line, LineEnding};
 pub use refusal::Refusal;
 pub use reply::{IntoReply, LineText, Reply};
 pub use responder::{ClientId, CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
-pub use slice::Slice;
+pub use slice::{Clock, Slice};
 pub use terms::{Deadlines, Terms};

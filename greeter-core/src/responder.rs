@@ -30,9 +30,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// answer: the workers of the pool, or the connection threads where there is no pool. In the pool, taking long costs a
 /// worker; without one, it costs every client of that thread.
 ///
-/// Replies are sent as they are made, but not always one by one: lines that prove cheap are answered in runs of up to 16, and
-/// their replies leave together. Where cheap lines are followed by dear ones, some replies so wait for a few that were made
-/// after them.
+/// Replies are sent as they are made, but not always one by one: those made within a millisecond or so leave together. In a server, none
+/// waits for longer than 10 ms and the line at hand.
 ///
 /// # Failing
 ///

@@ -24,7 +24,7 @@ struct Alarm(u64);
 
 /// A time in milliseconds, rounded up: an alarm does not ring before its time. Eight bytes, in an `Option` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(NonZeroU64);
+pub(crate) struct Millis(NonZeroU64);
 
 impl Alarms {
     pub(crate) const fn new(epoch: Instant) -> Self {
@@ -32,8 +32,8 @@ impl Alarms {
     }
 
     /// Sees to it that the alarm of this slot rings at the deadline or before.
-    pub(crate) fn set(&mut self, slot: u32, alarm: &mut Option<Tick>, deadline: Instant) {
-        let due = self.tick(deadline);
+    pub(crate) fn set(&mut self, slot: u32, alarm: &mut Option<Millis>, deadline: Instant) {
+        let due = self.millis(deadline);
         if alarm.is_some_and(|alarm| alarm <= due) {
             return;
         }
@@ -42,7 +42,7 @@ impl Alarms {
         *alarm = Some(due);
     }
 
-    pub(crate) fn cancel(&mut self, slot: u32, alarm: &mut Option<Tick>) {
+    pub(crate) fn cancel(&mut self, slot: u32, alarm: &mut Option<Millis>) {
         if let Some(due) = alarm.take() {
             self.by_time.remove(&Alarm::new(due, slot));
         }
@@ -63,30 +63,30 @@ impl Alarms {
         self.by_time.first().map(|alarm| self.time(alarm.due()))
     }
 
-    pub(crate) fn tick(&self, time: Instant) -> Tick {
+    pub(crate) fn millis(&self, time: Instant) -> Millis {
         let since = time.saturating_duration_since(self.epoch);
         let millis =
             since.as_secs().saturating_mul(1000).saturating_add(since.subsec_nanos().div_ceil(1_000_000).into());
-        Tick(NonZeroU64::MIN.saturating_add(millis.min(Tick::MILLIS_MAX)))
+        Millis(NonZeroU64::MIN.saturating_add(millis.min(Millis::MILLIS_MAX)))
     }
 
-    pub(crate) fn time(&self, tick: Tick) -> Instant {
-        self.epoch + Duration::from_millis(tick.0.get() - 1)
+    pub(crate) fn time(&self, millis: Millis) -> Instant {
+        self.epoch + Duration::from_millis(millis.0.get() - 1)
     }
 }
 
-impl Tick {
+impl Millis {
     /// What is later than this rings then, and finds out that it is too early.
     const MILLIS_MAX: u64 = (u64::MAX >> SLOT_BITS) - 1;
 }
 
 impl Alarm {
-    const fn new(Tick(due): Tick, slot: u32) -> Self {
+    const fn new(Millis(due): Millis, slot: u32) -> Self {
         Self(due.get() << SLOT_BITS | slot as u64)
     }
 
-    fn due(self) -> Tick {
-        Tick(NonZeroU64::new(self.0 >> SLOT_BITS).expect("a tick is not zero"))
+    fn due(self) -> Millis {
+        Millis(NonZeroU64::new(self.0 >> SLOT_BITS).expect("no time is zero"))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the parts are taken out as they were put in")]

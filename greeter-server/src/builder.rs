@@ -259,10 +259,10 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// How long the responder may take for an answer; by default, 30 s. Then the client is
+    /// How long the responder may take for the answer to one line; by default, 30 s. It is met to within 20 ms, and never early. Then the client is
     /// [told](greeter_core::Refusal::TimedOut), and the connection closes; another worker starts in the place of the one that is
     /// stuck, up to four for each; and what the responder says when it comes back is heard by nobody. Replies that were
-    /// made within the same millisecond as the one that is overdue are lost with it. A farewell has the same time, and then
+    /// made within the last 20 ms before the line that is overdue are lost with it. A farewell has the same time, and then
     /// another worker goes on as well.
     ///
     /// It takes a pool: a responder that does not come back to a connection thread costs all clients of that thread.

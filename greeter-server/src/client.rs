@@ -6,7 +6,7 @@ use std::time::Instant;
 use greeter_core::Connection;
 
 use crate::admission::Admission;
-use crate::alarms::{Alarms, Tick};
+use crate::alarms::{Alarms, Millis};
 use crate::scratch::Scratch;
 use crate::stats::Counters;
 use crate::switchboard::ConnectionInfo;
@@ -33,19 +33,19 @@ pub(crate) struct Client<S, K> {
     /// Whether it stands in its thread's queue for a turn.
     pub(crate) is_queued: bool,
     /// When its thread looks at it again, whatever happens.
-    pub(crate) alarm: Option<Tick>,
+    pub(crate) alarm: Option<Millis>,
     /// How much of the server's room for buffers is counted for it, in [grains](crate::buffers::GRAIN).
     pub(crate) grains: u32,
     /// Lines received in its life.
     pub(crate) lines: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
-    pub(crate) accepted: Tick,
+    pub(crate) accepted: Millis,
 }
 
 impl<S, K: Socket> Client<S, K> {
     /// A new client. Its first bytes are often here as soon as it is, so a read is worth trying.
-    pub(crate) const fn new(connection: Connection<S>, socket: K, admission: Admission, accepted: Tick) -> Self {
+    pub(crate) const fn new(connection: Connection<S>, socket: K, admission: Admission, accepted: Millis) -> Self {
         Self {
             connection,
             _admission: admission,

@@ -243,7 +243,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
         let connection = Connection::new(peer, &self.house.terms, now);
-        let mut client = Client::new(connection, socket, admission, self.alarms.tick(now));
+        let mut client = Client::new(connection, socket, admission, self.alarms.millis(now));
         if let Err(error) = client.watch(&self.system, key.slot) {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);

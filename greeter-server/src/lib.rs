@@ -21,8 +21,8 @@
 //! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
 //! its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other, the thread's
 //! `scratch` memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no:
-//! `admission` at the door and `refused` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for the responder's, and
-//! for the time of others on the machine, `courtesy`. The `server` starts them all from what the `builder` was told, and ends them.
+//! `admission` at the door and `refused` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for the responder's,
+//! by the `ticker`, and for the time of others on the machine, `courtesy`. The `server` starts them all from what the `builder` was told, and ends them.
 //!
 //! All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
 //! share goes through `sync`, and is tried in every order by those in `models`.
@@ -60,6 +60,7 @@ mod switchboard;
 mod sync;
 mod system;
 pub mod testing;
+mod ticker;
 mod watch;
 
 pub use admission::WhenFull;

@@ -69,6 +69,11 @@ impl<M> Mailbox<M> {
         !self.is_abandoned.load(Ordering::Relaxed)
     }
 
+    /// Whether the thread sleeps, for all one can tell from outside.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.bell.is_asleep.load(Ordering::Relaxed)
+    }
+
     /// Sends a message. To a thread that has ended it goes nowhere.
     pub(crate) fn send(&self, message: M) {
         if self.sender.send(message).is_ok() {

@@ -29,6 +29,7 @@ use crate::posts::{Errand, Outcome, Post};
 use crate::stats::Counters;
 use crate::switchboard::Switchboard;
 use crate::system::{Readiness, Socket, System};
+use crate::ticker::{Ticker, ticker};
 use crate::watch::Watch;
 use sync::channel;
 
@@ -140,11 +141,14 @@ fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
 fn an_answer_is_in_time_or_given_up_and_never_both() {
     check(4, || {
         let post = Arc::new(Post::default());
-        let start = Instant::now();
+        let ticker = Ticker::default();
+        let start = ticker.now();
+        ticker.go_on_by(1);
+        let later = ticker.now();
         let watch = {
             let post = Arc::clone(&post);
             thread::spawn(move || {
-                let give_up = || usize::from(post.give_up_after(Duration::ZERO, start).is_some());
+                let give_up = || usize::from(post.give_up_after(Duration::ZERO, later).is_some());
                 give_up() + give_up()
             })
         };
@@ -273,7 +277,7 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
             acceptor.join().unwrap();
             vec![mailbox].stop(deadline);
         });
-        let placement = Placement::InPlace { responder: Arc::new(Greeter), unsent_bytes_max: 1000 };
+        let placement = Placement::InPlace { responder: Arc::new(Greeter), unsent_bytes_max: 1000, winder: ticker().0 };
         scene.run(placement, inbox, &alarm);
         stopper.join().unwrap();
         assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
@@ -294,6 +298,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             mailboxes: vec![scene.mailbox.clone()],
             posts: Arc::default(),
             buffers: Arc::clone(&scene.house.buffers),
+            ticker: Arc::default(),
             limits: PoolLimits {
                 workers: 2,
                 unsent_bytes_max: 1000,
@@ -302,6 +307,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             },
         });
         let posts = pool.posts.fill(2, 2);
+        let time = Arc::clone(&pool.ticker);
         let workers: Vec<_> = posts
             .into_iter()
             .map(|post| {
@@ -311,7 +317,10 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             .collect();
         let nobody = |_: &Arc<Post>| Err(ErrorKind::WouldBlock.into());
         let mut watch = Watch::new(Arc::clone(&pool), nobody, tasks.clone());
-        let watch = thread::spawn(move || watch.look_around(Instant::now()));
+        let watch = thread::spawn(move || {
+            time.go_on_by(1);
+            watch.look_around(time.now());
+        });
 
         let clients = ["Ann", "Bob"].map(|name| {
             let (letter, replies) = scene.client(name);
@@ -319,7 +328,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             (name, replies)
         });
         scene.mailbox.send(Mail::Stop { deadline: scene.start + Duration::from_secs(1) });
-        let placement = Placement::pool(tasks, 1, crossbeam_channel::bounded(0).0);
+        let placement = Placement::pool(tasks, 1, ticker().0);
         scene.run(placement, inbox, &alarm);
         workers.into_iter().chain([watch]).for_each(|thread| thread.join().unwrap());
 

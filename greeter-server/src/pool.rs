@@ -1,12 +1,11 @@
 //! Where jobs are answered: by the workers of a pool, or on the spot.
 
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{AnsweredJob, ClientJob, CloseReason, Farewell, Responder, Slice, Terms};
+use greeter_core::{AnsweredJob, ClientJob, Clock, CloseReason, Farewell, Responder, Slice, Terms};
 use mio::net::TcpStream;
 
 use crate::buffers::Buffers;
@@ -16,6 +15,7 @@ use crate::mailbox::Mailbox;
 use crate::posts::{Errand, Outcome, Post, Posts};
 use crate::slots::thread_of;
 use crate::sync::{Receiver, Sender};
+use crate::ticker::{Moment, Ticker, Winder};
 
 /// How long a job may keep a worker while others wait. Measured with replies that take 100 µs, two workers, eight clients that have 1,000
 /// lines under way each, and one that sends a line at a time: with 0.3, 1, 3 and 10 ms, that one waits for 1.4, 3.9, 11 and 35 ms, and 89, 97,
@@ -31,7 +31,7 @@ const TASKS_TOGETHER: usize = 16;
 #[derive(Debug)]
 pub(crate) enum Task<S> {
     /// Answer this job, which waits since then, and send it back to its connection thread.
-    Answer { job: ClientJob<S>, sent: Instant },
+    Answer { job: ClientJob<S>, sent: Moment },
     /// Tell the responder that a client is gone.
     Farewell(Farewell<S>),
 }
@@ -40,20 +40,17 @@ pub(crate) enum Task<S> {
 #[derive(Debug)]
 pub(crate) enum Placement<R: Responder> {
     /// The connection thread itself: the article's first program.
-    InPlace { responder: Arc<R>, unsent_bytes_max: usize },
+    InPlace { responder: Arc<R>, unsent_bytes_max: usize, winder: Winder },
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
     /// one job, and what it leaves behind at its end is one farewell. What goes there waits in the outbox, until there are enough or
     /// all have had their turn.
-    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, _presence: Presence },
+    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, winder: Winder },
 }
-
-/// What a connection thread holds as long as it lives, so that it can be known when the last one is gone.
-pub(crate) type Presence = crossbeam_channel::Sender<Infallible>;
 
 impl<R: Responder> Placement<R> {
     /// Has tasks done by whichever worker is free.
-    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, presence: Presence) -> Self {
-        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, _presence: presence }
+    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, winder: Winder) -> Self {
+        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, winder }
     }
 
     /// Whether more tasks wait than there are workers to take one.
@@ -72,11 +69,14 @@ impl<R: Responder> Placement<R> {
         clock: impl Fn() -> Instant,
     ) -> Option<AnsweredJob<R::Session>> {
         match self {
-            Self::InPlace { responder, unsent_bytes_max } => {
-                Some(answer(responder, job, *unsent_bytes_max, now, clock))
+            Self::InPlace { responder, unsent_bytes_max, winder } => {
+                winder.wind();
+                let ticker = &winder.ticker;
+                Some(answer(responder, job, *unsent_bytes_max, ticker.at(now), ticker, clock))
             }
-            Self::Pool { .. } => {
-                self.put(Task::Answer { job, sent: now });
+            Self::Pool { winder, .. } => {
+                let sent = winder.ticker.at(now);
+                self.put(Task::Answer { job, sent });
                 None
             }
         }
@@ -100,7 +100,10 @@ impl<R: Responder> Placement<R> {
 
     /// Sends what is in the outbox, since nothing more comes soon.
     pub(crate) fn send_off(&mut self) {
-        if let Self::Pool { tasks, outbox, .. } = self {
+        if let Self::Pool { tasks, outbox, winder, .. } = self
+            && !outbox.is_empty()
+        {
+            winder.wind();
             for task in outbox.drain(..) {
                 tasks.send(task).expect("the pool outlives the connection threads");
             }
@@ -117,6 +120,7 @@ pub(crate) struct Pool<R: Responder, K = TcpStream> {
     pub(crate) mailboxes: Vec<Mailbox<Mail<R::Session, K>>>,
     pub(crate) posts: Arc<Posts>,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) ticker: Arc<Ticker>,
     pub(crate) limits: PoolLimits,
 }
 
@@ -159,12 +163,13 @@ impl<R: Responder, K> Pool<R, K> {
     }
 
     fn perform(&self, task: Task<R::Session>, post: &Post) -> Outcome {
-        let now = Instant::now();
+        let now = self.ticker.now();
         match self.begin(task, post, now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
-                let answered = answer(&self.responder, job, self.limits.unsent_bytes_max, now, Instant::now);
-                self.finish(answered, bytes_before, post, Instant::now)
+                let unsent_bytes_max = self.limits.unsent_bytes_max;
+                let answered = answer(&self.responder, job, unsent_bytes_max, now, &self.ticker, Instant::now);
+                self.finish(answered, bytes_before, post, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -175,13 +180,13 @@ impl<R: Responder, K> Pool<R, K> {
         &self,
         task: Task<R::Session>,
         post: &Post,
-        now: Instant,
+        now: Moment,
     ) -> ControlFlow<Outcome, ClientJob<R::Session>> {
         let (job, sent) = match task {
             Task::Answer { job, sent } => (job, sent),
             Task::Farewell(farewell) => return ControlFlow::Break(self.say(farewell, post, now)),
         };
-        if self.posts.are_closed(now) {
+        if self.posts.are_closed(now.time) {
             // A shutdown ran out of time. All that is left to do is to drop the session, which is the responder's.
             post.begin(Errand::Farewell, job.peer(), now);
             drop(job);
@@ -202,7 +207,7 @@ impl<R: Responder, K> Pool<R, K> {
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
         post: &Post,
-        clock: impl Fn() -> Instant,
+        clock: impl Fn() -> Moment,
     ) -> Outcome {
         let outcome = post.finish();
         let mailbox = &self.mailboxes[thread_of(answered.id())];
@@ -229,7 +234,7 @@ impl<R: Responder, K> Pool<R, K> {
     }
 
     /// A responder that does not come back from this keeps no client waiting, but a worker.
-    fn say(&self, farewell: Farewell<R::Session>, post: &Post, now: Instant) -> Outcome {
+    fn say(&self, farewell: Farewell<R::Session>, post: &Post, now: Moment) -> Outcome {
         post.begin(Errand::Farewell, farewell.peer(), now);
         say(&self.responder, farewell);
         post.finish()
@@ -240,20 +245,39 @@ impl<R: Responder, K> Pool<R, K> {
         outcome == Outcome::InTime || self.posts.may_stay(post, self.limits.workers)
     }
 
-    pub(crate) fn has_waited_too_long(&self, sent: Instant, now: Instant) -> bool {
-        self.limits.queue_timeout.is_some_and(|timeout| now.saturating_duration_since(sent) >= timeout)
+    pub(crate) fn has_waited_too_long(&self, sent: Moment, now: Moment) -> bool {
+        self.limits.queue_timeout.is_some_and(|timeout| sent.is_past(timeout, now))
     }
 }
 
-/// Answers one slice of a job.
+/// The time that a slice takes, and whether it has ticked since.
+struct SliceClock<'a, C> {
+    start: Moment,
+    ticker: &'a Ticker,
+    clock: C,
+}
+
+impl<C: Fn() -> Instant> Clock for SliceClock<'_, C> {
+    fn elapsed(&mut self) -> Duration {
+        (self.clock)().saturating_duration_since(self.start.time)
+    }
+
+    #[inline]
+    fn has_ticked(&self) -> bool {
+        self.ticker.tick() != self.start.tick
+    }
+}
+
+/// Answers one slice of a job, which begins now.
 pub(crate) fn answer<R: Responder>(
     responder: &Arc<R>,
     job: ClientJob<R::Session>,
     unsent_bytes_max: usize,
-    start: Instant,
+    start: Moment,
+    ticker: &Ticker,
     clock: impl Fn() -> Instant,
 ) -> AnsweredJob<R::Session> {
-    job.answer(&**responder, Slice::new(SLICE, unsent_bytes_max, || clock().saturating_duration_since(start)))
+    job.answer(&**responder, Slice::new(SLICE, unsent_bytes_max, SliceClock { start, ticker, clock }))
 }
 
 fn say<R: Responder>(responder: &Arc<R>, farewell: Farewell<R::Session>) {
@@ -270,6 +294,7 @@ mod tests {
     use crate::mailbox::{Inbox, mailbox_of};
     use crate::slots::Slots;
     use crate::sync::channel;
+    use crate::ticker::ticker;
     use greeter_core::{Connection, Deadlines, Failure, Line, Peer, Reply};
 
     /// Answers with the line, so many times.
@@ -299,6 +324,7 @@ mod tests {
             mailboxes: vec![mailbox],
             posts: Arc::default(),
             buffers: Arc::new(Buffers::new(room)),
+            ticker: Arc::default(),
             limits: PoolLimits { workers: 1, unsent_bytes_max: 1 << 20, queue_timeout: None, reply_timeout: None },
         };
         (pool, inbox)
@@ -312,14 +338,14 @@ mod tests {
         let hello = connection.take_job(now).expect("the responder is to know of it");
         connection.answered(hello.answer(&*pool.responder, Slice::endless()), now);
         connection.received(bytes, now);
-        Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: now }
+        Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: pool.ticker.at(now) }
     }
 
     #[test]
     fn a_backlog_is_more_than_each_worker_takes_next() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, tasks_to_do) = channel();
-        let mut placement = Placement::<Repeat>::pool(tasks, 2, crossbeam_channel::bounded(0).0);
+        let mut placement = Placement::<Repeat>::pool(tasks, 2, ticker().0);
         let mut backlogs = Vec::new();
         for _ in 0..3 {
             placement.put(task(&pool, b"Bob\n"));
@@ -365,11 +391,11 @@ mod tests {
     fn nothing_is_counted_for_a_job_that_nobody_takes_home() {
         let (pool, inbox) = pool(Repeat(10 * GRAIN), 1 << 20);
         let task = task(&pool, b"Bob\n");
-        let ControlFlow::Continue(job) = pool.begin(task, &Post::default(), Instant::now()) else { panic!("a job") };
+        let ControlFlow::Continue(job) = pool.begin(task, &Post::default(), pool.ticker.now()) else { panic!("a job") };
         let before = job.bytes_held();
-        let answered = answer(&pool.responder, job, 1 << 20, Instant::now(), Instant::now);
+        let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
-        assert_eq!(pool.finish(answered, before, &Post::default(), Instant::now), Outcome::InTime);
+        assert_eq!(pool.finish(answered, before, &Post::default(), || pool.ticker.now()), Outcome::InTime);
         assert_eq!(pool.buffers.bytes(), 0);
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use greeter_core::Peer;
 
 use crate::sync::{Mutex, MutexGuard};
+use crate::ticker::Moment;
 
 /// A worker's place. The worker says there what it is at; the watch may give up on it. Both go through one lock, so a job is
 /// either answered in time or overdue, and never both.
@@ -32,7 +33,10 @@ pub(crate) enum Duty {
 pub(crate) struct Assignment {
     pub(crate) peer: Peer,
     pub(crate) errand: Errand,
-    pub(crate) since: Instant,
+    pub(crate) since: Moment,
+    /// A moment at which it was at the line that it is at still, for all one can tell from outside: the first tick that came after it had
+    /// begun. No other line begins [after that](greeter_core::Clock::has_ticked).
+    same_line_since: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Duty {
     }
 
     pub(crate) fn info(self, now: Instant) -> Option<WorkerInfo> {
-        let long = |since| now.saturating_duration_since(since);
+        let long = |since: Moment| now.saturating_duration_since(since.time);
         match self {
             Self::Free => Some(WorkerInfo::Free),
             Self::Answering(Assignment { peer, since, .. }) => Some(WorkerInfo::Answering { peer, since: long(since) }),
@@ -93,8 +97,8 @@ pub(crate) enum Outcome {
 }
 
 impl Post {
-    pub(crate) fn begin(&self, errand: Errand, peer: Peer, since: Instant) {
-        *self.duty() = Duty::Answering(Assignment { peer, errand, since });
+    pub(crate) fn begin(&self, errand: Errand, peer: Peer, since: Moment) {
+        *self.duty() = Duty::Answering(Assignment { peer, errand, since, same_line_since: None });
     }
 
     pub(crate) fn finish(&self) -> Outcome {
@@ -112,16 +116,21 @@ impl Post {
         *self.duty()
     }
 
-    /// Gives up on an assignment that has lasted so long. From now on its answer comes too late.
-    pub(crate) fn give_up_after(&self, timeout: Duration, now: Instant) -> Option<Assignment> {
+    /// To be asked at each tick: gives up on an assignment when one line of it has lasted so long. From now on its answer comes too late.
+    pub(crate) fn give_up_after(&self, timeout: Duration, now: Moment) -> Option<Assignment> {
         let mut duty = self.duty();
-        match *duty {
-            Duty::Answering(assignment) if now.saturating_duration_since(assignment.since) >= timeout => {
-                *duty = Duty::Overdue(assignment);
-                Some(assignment)
-            }
-            _ => None,
+        let Duty::Answering(assignment) = &mut *duty else { return None };
+        // It may have begun within this very tick, and then it lasts for another.
+        if assignment.since.tick == now.tick {
+            return None;
         }
+        let since = *assignment.same_line_since.get_or_insert(now);
+        if !since.is_past(timeout, now) {
+            return None;
+        }
+        let assignment = *assignment;
+        *duty = Duty::Overdue(assignment);
+        Some(assignment)
     }
 
     /// Nothing that holds the lock can panic.
@@ -170,6 +179,11 @@ impl Posts {
         self.closing.get().is_some_and(|deadline| *deadline <= now)
     }
 
+    /// Whether somebody waits for any of them.
+    pub(crate) fn are_answering(&self) -> bool {
+        self.lock().iter().any(|post| matches!(post.look(), Duty::Answering(_)))
+    }
+
     /// How many workers are with the responder.
     pub(crate) fn with_responder(&self) -> usize {
         self.lock().iter().filter(|post| post.look().assignment().is_some()).count()
@@ -193,21 +207,31 @@ fn at_work(posts: &[Arc<Post>]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ticker::{TICK, Ticker};
     use greeter_core::ClientId;
 
     #[test]
     fn an_answer_is_in_time_or_too_late_and_never_both() {
         let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
-        let (start, timeout) = (Instant::now(), Duration::from_secs(30));
+        let (time, ticker) = (Instant::now(), Ticker::default());
+        let start = ticker.at(time);
+        let after = |millis: u64| {
+            ticker.go_on_by(1);
+            ticker.at(time + Duration::from_millis(millis))
+        };
+        let timeout = TICK * 2;
         let post = Post::default();
         post.begin(Errand::Answer, peer, start);
-        assert!(post.give_up_after(timeout, start + timeout - Duration::from_nanos(1)).is_none());
+        assert!(post.give_up_after(timeout, start).is_none(), "another line may begin until the next tick");
+        assert!(post.give_up_after(timeout, after(8)).is_none());
+        assert!(post.give_up_after(timeout, after(27)).is_none(), "that is 19 ms");
         assert_eq!(post.finish(), Outcome::InTime);
-        assert!(post.give_up_after(timeout, start + timeout).is_none());
+        assert!(post.give_up_after(timeout, after(50)).is_none());
 
-        post.begin(Errand::Answer, peer, start);
-        assert!(post.give_up_after(timeout, start + timeout).is_some());
-        assert!(post.give_up_after(timeout, start + timeout).is_none(), "it is given up once");
+        post.begin(Errand::Answer, peer, ticker.at(time));
+        assert!([60, 70].iter().all(|&millis| post.give_up_after(timeout, after(millis)).is_none()));
+        assert!(post.give_up_after(timeout, after(80)).is_some());
+        assert!(post.give_up_after(timeout, after(90)).is_none(), "it is given up once");
         assert_eq!(post.finish(), Outcome::TooLate);
         assert!(matches!(post.look(), Duty::Free));
     }
@@ -217,12 +241,13 @@ mod tests {
         const WORKERS: usize = 2;
         const MOST: usize = 5;
         let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
-        let now = Instant::now();
+        let ticker = Ticker::default();
         let posts = Posts::default();
         let hang = |new: Vec<Arc<Post>>| {
             for post in &new {
-                post.begin(Errand::Answer, peer, now);
-                assert!(post.give_up_after(Duration::ZERO, now).is_some());
+                post.begin(Errand::Answer, peer, ticker.now());
+                ticker.go_on_by(1);
+                assert!(post.give_up_after(Duration::ZERO, ticker.now()).is_some());
             }
             new
         };

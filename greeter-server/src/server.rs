@@ -1,13 +1,11 @@
 //! The threads of a server: how they are wired, and how they end.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
 use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
@@ -27,6 +25,7 @@ use crate::push::Push;
 use crate::stats::{ByReason, Counters, Stats, total};
 use crate::switchboard::{ConnectionInfo, Switchboard};
 use crate::sync::{Sender, channel};
+use crate::ticker::{Clockwork, Moment, ticker};
 use crate::watch::Watch;
 
 /// How much longer than the deadline of a stop the responder may take to come back.
@@ -142,8 +141,10 @@ impl<R: Responder> Server<R> {
 
         // From the end of the flow to its start, so that whoever begins finds the next one there.
         let (tasks, tasks_to_do) = channel();
-        let (presence, connection_threads_gone) = crossbeam_channel::bounded(0);
-        if workers > 0 {
+        let (winder, clockwork) = ticker();
+        if workers == 0 {
+            handle.start_ticking(clockwork, |_| false)?;
+        } else {
             let pool = Arc::new(Pool {
                 responder: Arc::clone(&responder),
                 terms: Arc::clone(&terms),
@@ -151,17 +152,18 @@ impl<R: Responder> Server<R> {
                 mailboxes,
                 posts: Arc::clone(&handle.posts),
                 buffers: Arc::clone(&handle.buffers),
+                ticker: Arc::clone(&winder.ticker),
                 limits: PoolLimits::of(&self.plan),
             });
-            handle.start_pool(&pool, &tasks, &connection_threads_gone)?;
+            handle.start_pool(&pool, &tasks, clockwork)?;
         }
         let unsent_bytes_max = limits.unsent_bytes_max;
         let buffers = Arc::clone(&handle.buffers);
         let house = House { terms, buffers, unsent_bytes_max, read_bytes: READ_BYTES };
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
-                0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max },
-                _ => Placement::pool(tasks.clone(), workers, presence.clone()),
+                0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() },
+                _ => Placement::pool(tasks.clone(), workers, winder.clone()),
             };
             let counters = Arc::clone(&handle.counters[number]);
             let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);
@@ -232,7 +234,7 @@ impl ServerHandle {
         &self,
         pool: &Arc<Pool<R>>,
         tasks: &Sender<Task<R::Session>>,
-        connection_threads_gone: &Receiver<Infallible>,
+        clockwork: Clockwork,
     ) -> Result<(), StartError> {
         let mut recruit = {
             let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
@@ -247,10 +249,19 @@ impl ServerHandle {
         for post in self.posts.fill(workers, workers) {
             recruit(&post).map_err(StartError::of("a worker"))?;
         }
-        let watch = Watch::new(Arc::clone(pool), recruit, tasks.clone());
-        let connection_threads = connection_threads_gone.clone();
-        let start = self.threads.start("greeter-watch".to_owned(), move || watch.run(&connection_threads));
-        start.map_err(StartError::of("the watch over the workers"))
+        let mut watch = Watch::new(Arc::clone(pool), recruit, tasks.clone());
+        self.start_ticking(clockwork, move |now| watch.look_around(now))
+    }
+
+    /// Starts the ticker, and with it the watch over the workers, where there are any.
+    fn start_ticking(
+        &self,
+        clockwork: Clockwork,
+        mut look_around: impl FnMut(Moment) -> bool + Send + 'static,
+    ) -> Result<(), StartError> {
+        let threads = Arc::clone(&self.switchboard);
+        let life = move || clockwork.run(|now| look_around(now) || !threads.are_asleep());
+        self.threads.start("greeter-watch".to_owned(), life).map_err(StartError::of("the ticker"))
     }
 }
 

@@ -14,6 +14,8 @@ use crate::slots::thread_of;
 /// The connection threads of one server.
 pub(crate) trait Switchboard: Send + Sync {
     fn count(&self) -> usize;
+    /// Whether none of them has anything to do.
+    fn are_asleep(&self) -> bool;
     fn stop(&self, deadline: Instant);
     fn push(&self, to: ClientId, line: LineUnderWay);
     fn broadcast(&self, line: &Arc<LineUnderWay>);
@@ -47,6 +49,10 @@ pub struct ConnectionInfo {
 impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K>>> {
     fn count(&self) -> usize {
         self.len()
+    }
+
+    fn are_asleep(&self) -> bool {
+        self.iter().all(Mailbox::is_asleep)
     }
 
     fn stop(&self, deadline: Instant) {

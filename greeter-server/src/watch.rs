@@ -1,11 +1,9 @@
 //! The watch over the workers: a responder that does not come back costs its own client, and nobody else.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use greeter_core::Responder;
 use mio::net::TcpStream;
 
@@ -14,17 +12,17 @@ use crate::pool::{Pool, Task};
 use crate::posts::{Assignment, Duty, Errand, Post};
 use crate::slots::thread_of;
 use crate::sync::Sender;
+use crate::ticker::Moment;
 
-/// How often the watch looks around: a fraction of the shortest timeout, but no more and no less often than this.
+/// How often the watch looks at the queue, and for places to fill: a fraction of the shortest timeout, but no less often than this.
 const LOOKS_PER_TIMEOUT: u32 = 10;
-const LOOK_MIN: Duration = Duration::from_millis(5);
 const LOOK_MAX: Duration = Duration::from_millis(250);
 
 /// How many workers may be stuck for each that works: for so many a replacement is started. A responder that hangs for every
 /// client would otherwise fill the process with threads.
 pub(crate) const STUCK_PER_WORKER: usize = 4;
 
-/// One thread that does three things every now and then. It gives up on answers that are overdue: the client is told, and whoever
+/// What is done at each [tick](crate::ticker), which is three things. It gives up on answers that are overdue: the client is told, and whoever
 /// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where
 /// nobody is left to take tasks, it refuses them.
 pub(crate) struct Watch<R: Responder, F, K = TcpStream> {
@@ -33,40 +31,41 @@ pub(crate) struct Watch<R: Responder, F, K = TcpStream> {
     recruit: F,
     /// The way back into the queue. It is dropped with the watch, so that it keeps no worker waiting.
     tasks: Sender<Task<R::Session>>,
+    /// When replacements and the queue are looked at next, which takes longer than to look at the workers.
+    next_long_look: Option<Instant>,
     /// A task that was taken out of the queue to see how long it has waited, and has not waited too long.
     held: Option<Task<R::Session>>,
 }
 
 impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
     pub(crate) const fn new(pool: Arc<Pool<R, K>>, recruit: F, tasks: Sender<Task<R::Session>>) -> Self {
-        Self { pool, recruit, tasks, held: None }
+        Self { pool, recruit, tasks, next_long_look: None, held: None }
     }
 
-    /// The thread's life, until the connection threads are gone: nothing comes from them but the end.
-    pub(crate) fn run(mut self, connection_threads: &Receiver<Infallible>) {
-        let Some(interval) = self.interval() else { return };
-        while let Err(RecvTimeoutError::Timeout) = connection_threads.recv_timeout(interval) {
-            self.look_around(Instant::now());
+    /// Tells whether there is anything to look after.
+    pub(crate) fn look_around(&mut self, now: Moment) -> bool {
+        let gave_up = self.give_up_on_the_overdue(now);
+        if gave_up || self.next_long_look.is_none_or(|next| next <= now.time) {
+            self.next_long_look = Some(now.time + self.interval());
+            self.start_replacements();
+            self.look_after_the_queue(now);
         }
+        self.held.is_some() || !self.pool.tasks.is_empty() || self.pool.posts.are_answering()
     }
 
-    /// How often it looks around, if there is anything to look for.
-    pub(crate) fn interval(&self) -> Option<Duration> {
+    fn interval(&self) -> Duration {
         let limits = self.pool.limits;
-        let shortest = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min()?;
-        Some((shortest / LOOKS_PER_TIMEOUT).clamp(LOOK_MIN, LOOK_MAX))
+        let shortest = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min();
+        shortest.map_or(LOOK_MAX, |shortest| (shortest / LOOKS_PER_TIMEOUT).min(LOOK_MAX))
     }
 
-    pub(crate) fn look_around(&mut self, now: Instant) {
-        self.give_up_on_the_overdue(now);
-        self.start_replacements();
-        self.look_after_the_queue(now);
-    }
-
-    fn give_up_on_the_overdue(&self, now: Instant) {
-        let Some(timeout) = self.pool.limits.reply_timeout else { return };
+    /// Tells whether there was such a one.
+    fn give_up_on_the_overdue(&self, now: Moment) -> bool {
+        let Some(timeout) = self.pool.limits.reply_timeout else { return false };
+        let mut gave_up = false;
         for post in self.pool.posts.all() {
             if let Some(assignment) = post.give_up_after(timeout, now) {
+                gave_up = true;
                 let id = assignment.peer.id;
                 tracing::error!(peer = %assignment.peer.address, ?timeout, "Responder does not come back.");
                 if assignment.errand == Errand::Answer {
@@ -74,6 +73,7 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
                 }
             }
         }
+        gave_up
     }
 
     fn start_replacements(&mut self) {
@@ -88,7 +88,7 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
 
     /// Tasks that have waited too long are refused by the worker that takes them. While all workers are stuck, none does. Then the
     /// watch looks at the first in the queue, and holds it until its time is over or somebody is free again.
-    fn look_after_the_queue(&mut self, now: Instant) {
+    fn look_after_the_queue(&mut self, now: Moment) {
         let staff = self.staff(now);
         let mut to_give_back = Vec::new();
         while let Some(task) = self.held.take().or_else(|| self.next_task(staff)) {
@@ -119,14 +119,12 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
         }
     }
 
-    fn staff(&self, now: Instant) -> Staff {
+    fn staff(&self, now: Moment) -> Staff {
         let stuck_after = self.pool.limits.queue_timeout.unwrap_or(Duration::MAX);
         let posts = self.pool.posts.all();
         let staff = posts.iter().map(|post| match post.look() {
             Duty::Free => Staff::AtWork,
-            Duty::Answering(Assignment { since, .. }) if now.saturating_duration_since(since) < stuck_after => {
-                Staff::AtWork
-            }
+            Duty::Answering(Assignment { since, .. }) if !since.is_past(stuck_after, now) => Staff::AtWork,
             Duty::Answering(_) => Staff::AllStuck,
             Duty::Overdue(_) | Duty::Gone => Staff::NobodyLeft,
         });

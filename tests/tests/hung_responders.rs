@@ -47,6 +47,36 @@ fn worker_threads() -> usize {
     names.filter(|name| name.starts_with("greeter-work-")).count()
 }
 
+/// None of these lines takes as long as a reply may, and together they take longer: whatever comes before them, each is answered.
+#[test]
+fn the_timeout_is_for_one_reply_however_many_are_asked_for_at_once() {
+    let _turn = one_at_a_time();
+    let server = server_of(&Arc::default(), 1);
+    let dear = reply_timeout() / 6;
+    for cheap in [0, 1, 2, 10, 65] {
+        let mut client = Client::connect(server.local_addr());
+        let dear = format!("sleep {} dear\n", dear.as_millis());
+        client.send("echo cheap\n".repeat(cheap) + &dear.repeat(12));
+        let expected = "cheap\n".repeat(cheap) + &"dear\n".repeat(12);
+        assert_eq!(String::from_utf8_lossy(&client.finish()), expected, "{cheap} cheap lines");
+    }
+    at_rest(&server);
+}
+
+#[test]
+fn what_was_answered_before_a_hang_arrives() {
+    let _turn = one_at_a_time();
+    let puppet = Arc::new(Puppet::default());
+    let server = server_of(&puppet, 1);
+    let mut client = Client::connect(server.local_addr());
+    client.send("echo cheap\n".to_owned() + &"sleep 50 dear\n".repeat(5) + "hang late\necho behind\n");
+    let received = client.finish();
+    puppet.release();
+    assert_eq!(String::from_utf8_lossy(&received), "cheap\n".to_owned() + &"dear\n".repeat(5) + "error: timed out\n");
+    let stats = at_rest(&server);
+    assert_eq!((stats.replies, stats.discarded_by[CloseReason::NoReply]), (6, 2));
+}
+
 #[test]
 fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     let _turn = one_at_a_time();

@@ -301,7 +301,9 @@ impl Oracle {
             End::TimedOut => {
                 assert!(!self.lines.is_empty() || !self.is_greeted, "client {number} waits for nothing");
                 let reply = self.rules.reply.expect("it is set");
-                assert!(since(self.latest_read) >= reply, "client {number} did not wait for so long");
+                let began = self.guests.lock().unwrap().guest(number).line_began.unwrap_or(self.latest_read);
+                let took = since(began);
+                assert!(took >= reply, "client {number} did not wait for so long: one line has taken {took:?}");
             }
             End::NotYet | End::Closed | End::Overloaded | End::NoRoom | End::Busy => {}
         }

@@ -8,6 +8,7 @@ use greeter_core::{ClientId, CloseReason, Failure, Line, Peer, Refusal, Reply, R
 use super::clock::Clock;
 use super::oracle;
 use crate::push::Push;
+use crate::ticker::TICK;
 
 /// Whoever connects from a port of this remainder is refused by the responder.
 pub(super) const REFUSED: u32 = 7;
@@ -22,6 +23,15 @@ pub(super) struct Puppet {
     pub(super) clock: Clock,
     pub(super) push: Push,
     pub(super) guests: Arc<Mutex<Guests>>,
+    run: Mutex<Run>,
+}
+
+/// The lines that are answered one after the other, whose replies leave together.
+#[derive(Debug, Default)]
+struct Run {
+    first_reply: Option<Instant>,
+    /// How long that one has waited by now for a line that began after it.
+    waited: Duration,
 }
 
 /// What the responder was told of whom, by the clients' numbers.
@@ -32,6 +42,8 @@ pub(super) struct Guests(Vec<Guest>);
 pub(super) struct Guest {
     pub(super) id: Option<ClientId>,
     pub(super) farewell: Option<CloseReason>,
+    /// When the line began that is answered now, or was last.
+    pub(super) line_began: Option<Instant>,
     /// When it was answered last.
     pub(super) answered: Option<Instant>,
     pushes: u32,
@@ -85,7 +97,9 @@ impl Responder for Puppet {
     fn respond(&self, session: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
         let text = line.as_bytes();
         let words = oracle::Words::of(text);
+        self.begin_line(*session);
         self.spend(words.cost());
+        self.run.lock().unwrap().first_reply.get_or_insert(self.clock.now());
         self.guests.lock().unwrap().guest(*session).answered = Some(self.clock.now());
         let Some(number) = words.number else {
             reply.line(text);
@@ -130,6 +144,29 @@ impl Responder for Puppet {
 }
 
 impl Puppet {
+    pub(super) fn new(clock: Clock, push: Push, guests: Arc<Mutex<Guests>>) -> Self {
+        Self { clock, push, guests, run: Mutex::default() }
+    }
+
+    pub(super) fn begin_run(&self) {
+        *self.run.lock().unwrap() = Run::default();
+    }
+
+    /// No reply has waited longer than a tick for lines that began after it was made.
+    pub(super) fn check_run(&self) {
+        let Run { waited, .. } = *self.run.lock().unwrap();
+        assert!(waited <= TICK, "a reply that is made waits for {waited:?}");
+    }
+
+    fn begin_line(&self, client: u32) {
+        let now = self.clock.now();
+        self.guests.lock().unwrap().guest(client).line_began = Some(now);
+        let run = &mut *self.run.lock().unwrap();
+        if let Some(first) = run.first_reply {
+            run.waited = now.saturating_duration_since(first);
+        }
+    }
+
     fn spend(&self, time: Duration) {
         self.clock.advance(time);
     }

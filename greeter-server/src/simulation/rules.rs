@@ -22,6 +22,8 @@ pub(super) struct Rules {
     pub(super) deadlines: Deadlines,
     pub(super) queue: Option<Duration>,
     pub(super) reply: Option<Duration>,
+    /// How often the watch looks around. A ticker may be late, where others have the processor.
+    pub(super) look_around: Duration,
     /// Zero is none: the connection threads answer.
     pub(super) workers: usize,
     pub(super) threads: usize,
@@ -64,6 +66,7 @@ impl Rules {
             },
             queue: seconds(random, 20..6_000),
             reply: seconds(random, 100..30_000).filter(|_| workers > 0),
+            look_around: Duration::from_millis(random.pick(&[10, 50, 250])),
             workers,
             threads: if random.one_in(3) { 2 } else { 1 },
             clients,

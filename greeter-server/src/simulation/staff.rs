@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use greeter_core::AnsweredJob;
@@ -16,6 +16,7 @@ use super::responder::Puppet;
 use super::wire::VirtualSocket;
 use crate::pool::{Pool, Task, answer};
 use crate::posts::{Duty, Post};
+use crate::ticker::Moment;
 use crate::watch::Watch;
 
 type Recruit = Box<dyn FnMut(&Arc<Post>) -> io::Result<()>>;
@@ -26,6 +27,7 @@ pub(super) struct Staff {
     pub(super) workers: Rc<RefCell<Vec<Worker>>>,
     watch: Watch<Puppet, Recruit, VirtualSocket>,
     pub(super) next_look: Option<Instant>,
+    look_around: Duration,
     /// The time that answering takes.
     clock: Clock,
 }
@@ -47,6 +49,7 @@ impl Staff {
         pool: Pool<Puppet, VirtualSocket>,
         tasks: Sender<Task<u32>>,
         clock: Clock,
+        look_around: Duration,
         mut has_no_threads: impl FnMut() -> bool + 'static,
     ) -> Self {
         let pool = Arc::new(pool);
@@ -63,8 +66,8 @@ impl Staff {
             Ok(())
         });
         let watch = Watch::new(Arc::clone(&pool), recruit, tasks);
-        let next_look = watch.interval().map(|interval| clock.now() + interval);
-        Self { pool, workers, watch, next_look, clock }
+        let next_look = Some(clock.now() + look_around);
+        Self { pool, workers, watch, next_look, look_around, clock }
     }
 
     /// Whether this worker can do something now.
@@ -76,7 +79,7 @@ impl Staff {
     }
 
     /// Takes a task, or brings one to its end. Tells whose job was begun or ended.
-    pub(super) fn work(&self, worker: usize, now: Instant) -> Option<u32> {
+    pub(super) fn work(&self, worker: usize, now: Moment) -> Option<u32> {
         let (post, work) = {
             let worker = &mut self.workers.borrow_mut()[worker];
             (Arc::clone(&worker.post), worker.work.take())
@@ -94,9 +97,12 @@ impl Staff {
             let number = number_of(job.peer().address);
             let bytes_before = job.bytes_held();
             // What comes of it is known now, and told when the time has passed that it took.
-            self.clock.set(now);
-            let answered =
-                answer(&self.pool.responder, job, self.pool.limits.unsent_bytes_max, now, || self.clock.now());
+            self.clock.set(now.time);
+            let responder = &self.pool.responder;
+            let unsent_bytes_max = self.pool.limits.unsent_bytes_max;
+            responder.begin_run();
+            let answered = answer(responder, job, unsent_bytes_max, now, &self.clock.ticker, || self.clock.now());
+            responder.check_run();
             self.workers.borrow_mut()[worker].work = Some(Work { answered, bytes_before, until: self.clock.now() });
             return Some(number);
         };
@@ -110,9 +116,9 @@ impl Staff {
     }
 
     /// The watch looks around.
-    pub(super) fn look_around(&mut self, now: Instant) {
+    pub(super) fn look_around(&mut self, now: Moment) {
         self.watch.look_around(now);
-        self.next_look = self.watch.interval().map(|interval| now + interval);
+        self.next_look = Some(now.time + self.look_around);
     }
 
     /// Whose jobs are with workers that somebody waits for.
@@ -133,11 +139,11 @@ impl Staff {
     }
 
     /// No worker has been at something for longer than it may.
-    pub(super) fn check_patience(&self, now: Instant, slack: std::time::Duration) {
+    pub(super) fn check_patience(&self, now: Instant, slack: Duration) {
         let Some(timeout) = self.pool.limits.reply_timeout else { return };
         for worker in &*self.workers.borrow() {
             if let Duty::Answering(assignment) = worker.post.look() {
-                let took = now.saturating_duration_since(assignment.since);
+                let took = now.saturating_duration_since(assignment.since.time);
                 assert!(took <= timeout * 2 + slack, "nobody gives up on {:?}", assignment.peer);
             }
         }

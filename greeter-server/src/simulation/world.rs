@@ -27,6 +27,7 @@ use crate::push::Push;
 use crate::refused::Refused;
 use crate::stats::Counters;
 use crate::switchboard::Switchboard;
+use crate::ticker::Winder;
 
 type Letter = Mail<u32, VirtualSocket>;
 
@@ -105,8 +106,7 @@ impl World {
 
         // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
-        let puppet = Puppet { clock: answering.clone(), push: push.clone(), guests: Arc::clone(&guests) };
-        let responder = Arc::new(puppet);
+        let responder = Arc::new(Puppet::new(answering.clone(), push.clone(), Arc::clone(&guests)));
         let terms = Arc::new(Terms::new(rules.line_bytes_max as u32, rules.deadlines, &*responder));
         let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
         let staff = (rules.workers > 0).then(|| {
@@ -117,10 +117,11 @@ impl World {
                 mailboxes: mailboxes.clone(),
                 posts: Arc::default(),
                 buffers: Arc::clone(&buffers),
+                ticker: Arc::clone(&clock.ticker),
                 limits: rules.pool_limits(),
             };
             let mut random = random.split();
-            Staff::new(pool, tasks.clone(), answering, move || rules.has_faults && random.one_in(3))
+            Staff::new(pool, tasks.clone(), answering, rules.look_around, move || rules.has_faults && random.one_in(3))
         });
         let house = rules.house(Arc::clone(&terms), Arc::clone(&buffers));
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
@@ -137,10 +138,14 @@ impl World {
         let listener = VirtualListener(Arc::clone(&backlog));
         let acceptor = Acceptor::new(vec![listener], reception, rules.refused_max, clock.now());
         let entrance = Entrance { stage: Stage::Open(acceptor), bell: acceptor_bell, sleeps_until: Some(clock.now()) };
+        let winder = Winder::of(Arc::clone(&clock.ticker));
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
             let placement = match rules.workers {
-                0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max: rules.unsent_bytes_max },
-                _ => Placement::pool(tasks.clone(), rules.workers, crossbeam_channel::bounded(0).0),
+                0 => {
+                    let unsent_bytes_max = rules.unsent_bytes_max;
+                    Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() }
+                }
+                _ => Placement::pool(tasks.clone(), rules.workers, winder.clone()),
             };
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
@@ -275,14 +280,14 @@ impl World {
             Actor::Thread(number) => self.run_thread(number),
             Actor::Worker(worker) => {
                 let staff = self.staff.as_ref().expect("a worker belongs to a pool");
-                if let Some(client) = staff.work(worker, now) {
+                if let Some(client) = staff.work(worker, self.clock.moment()) {
                     self.note_answering(client);
                 }
             }
             Actor::Watch => {
                 let staff = self.staff.as_mut().expect("the watch belongs to a pool");
                 let before = staff.answering();
-                staff.look_around(now);
+                staff.look_around(self.clock.moment());
                 before.into_iter().for_each(|client| self.note_answering(client));
             }
             Actor::Acceptor => self.run_acceptor(),

@@ -93,7 +93,7 @@ impl World {
                 self.clock.set(next);
                 continue;
             };
-            staff.work(worker, now);
+            staff.work(worker, self.clock.moment());
         }
         self.see_off();
         let stats = total(&self.counters);

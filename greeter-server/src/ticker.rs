@@ -1,0 +1,245 @@
+//! A number that goes up every ten milliseconds while anybody answers.
+//!
+//! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [slice](greeter_core::Slice) when it has
+//! gone up. And it stands still while the process does, which the system's clock does not: a time is over for the
+//! [pool](crate::pool) and the [watch](crate::watch) when both say so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+/// How long a tick lasts. A reply that is made waits for so long at the most, and for the line at hand, before it leaves; and a reply
+/// timeout is met so exactly. A slice that it cuts short costs a microsecond or two.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
+/// How much time may have passed for one look, however long it took: where the ticker itself was not let run for longer, nobody was.
+const STEP_MAX: Duration = Duration::from_millis(250);
+
+/// For how many ticks nobody must have had anything to do before there are none.
+const QUIET_TICKS: u32 = 100;
+
+/// How often the ticker looks around while it does not tick. Whoever begins something wakes it, but for one in a million that looks just
+/// before it falls asleep.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A count of ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+/// A time on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) time: Instant,
+    pub(crate) tick: Tick,
+}
+
+impl Moment {
+    /// Whether so much time has passed until `now`, not counting what the process was not there for.
+    pub(crate) fn is_past(self, timeout: Duration, now: Self) -> bool {
+        let ticks = now.tick.0.saturating_sub(self.tick.0);
+        // So many ticks are begun with a part of one and end with another.
+        let at_most = TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1));
+        at_most > timeout && now.time.saturating_duration_since(self.time) >= timeout
+    }
+}
+
+/// What everybody looks at. It has a cache line (and its neighbour) to itself, which is written a hundred times a second.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Ticker {
+    ticks: AtomicU64,
+    is_asleep: AtomicBool,
+}
+
+impl Ticker {
+    #[inline]
+    pub(crate) fn tick(&self) -> Tick {
+        // It orders nothing: who sees it late ends a slice late, by nanoseconds.
+        Tick(self.ticks.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn at(&self, time: Instant) -> Moment {
+        Moment { time, tick: self.tick() }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.at(Instant::now())
+    }
+
+    pub(crate) fn go_on_by(&self, ticks: u64) {
+        self.ticks.fetch_add(ticks, Ordering::Relaxed);
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn set(&self, ticks: u64) {
+        self.ticks.store(ticks, Ordering::Relaxed);
+    }
+}
+
+/// What a thread holds that gives work to do: it keeps the ticker awake, and in life.
+#[derive(Clone, Debug)]
+pub(crate) struct Winder {
+    pub(crate) ticker: Arc<Ticker>,
+    bell: Sender<()>,
+}
+
+impl Winder {
+    /// For a ticker that goes on as a test says.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn of(ticker: Arc<Ticker>) -> Self {
+        Self { ticker, bell: crossbeam_channel::bounded(0).0 }
+    }
+
+    /// There is something to do, so that time matters.
+    #[inline]
+    pub(crate) fn wind(&self) {
+        if self.ticker.is_asleep.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if self.ticker.is_asleep.swap(false, Ordering::Relaxed) {
+            // It is full when another has rung just now.
+            let _ = self.bell.try_send(());
+        }
+    }
+}
+
+/// The ticker's own end: what its thread does.
+#[derive(Debug)]
+pub(crate) struct Clockwork {
+    ticker: Arc<Ticker>,
+    bell: Receiver<()>,
+    last: Instant,
+    /// What has passed of the tick that comes next.
+    begun: Duration,
+    quiet_ticks: u32,
+}
+
+/// A ticker that stands still as yet.
+pub(crate) fn ticker() -> (Winder, Clockwork) {
+    let ticker = Arc::<Ticker>::default();
+    let (bell, rung) = crossbeam_channel::bounded(1);
+    let clockwork = Clockwork {
+        ticker: Arc::clone(&ticker),
+        bell: rung,
+        last: Instant::now(),
+        begun: Duration::ZERO,
+        quiet_ticks: 0,
+    };
+    (Winder { ticker, bell }, clockwork)
+}
+
+impl Clockwork {
+    /// The thread's life, until every [`Winder`] is gone. After each tick there is `watch` to call, which tells whether anybody has
+    /// something to do.
+    pub(crate) fn run(mut self, mut watch: impl FnMut(Moment) -> bool) {
+        loop {
+            match self.bell.recv_deadline(self.last + TICK - self.begun) {
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = Instant::now();
+            self.pass(now);
+            let is_busy = watch(self.ticker.at(now));
+            self.quiet_ticks = if is_busy { 0 } else { self.quiet_ticks + 1 };
+            if self.quiet_ticks >= QUIET_TICKS && !self.sleep(&mut watch) {
+                return;
+            }
+        }
+    }
+
+    /// Time has passed until now.
+    fn pass(&mut self, now: Instant) {
+        self.begun += now.saturating_duration_since(self.last).min(STEP_MAX);
+        self.last = now;
+        let mut ticks = 0;
+        while self.begun >= TICK {
+            self.begun -= TICK;
+            ticks += 1;
+        }
+        self.ticker.go_on_by(ticks);
+    }
+
+    /// Does not tick until there is something to do. Tells whether anybody is left to do it.
+    fn sleep(&mut self, watch: &mut impl FnMut(Moment) -> bool) -> bool {
+        self.ticker.is_asleep.store(true, Ordering::Relaxed);
+        let is_left = loop {
+            match self.bell.recv_timeout(LOOK) {
+                Ok(()) => break true,
+                Err(RecvTimeoutError::Disconnected) => break false,
+                Err(RecvTimeoutError::Timeout) if watch(self.ticker.now()) => break true,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        };
+        self.ticker.is_asleep.store(false, Ordering::Relaxed);
+        self.quiet_ticks = 0;
+        self.last = Instant::now();
+        is_left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_time_is_over_when_both_clocks_say_so() {
+        let start = Instant::now();
+        let moment = |millis: u64, ticks: u64| Moment { time: start + MILLI * millis as u32, tick: Tick(ticks) };
+        let is_past = |timeout: u64, now| moment(0, 100).is_past(MILLI * timeout as u32, now);
+        assert!(is_past(30, moment(30, 103)));
+        assert!(!is_past(30, moment(29, 103)), "never early by the clock");
+        assert!(is_past(8, moment(8, 100)), "a time shorter than a tick needs none");
+        assert!(!is_past(1000, moment(2500, 125)), "the process stood still");
+        assert!(is_past(1000, moment(1000, 100 + 100)));
+    }
+
+    #[test]
+    fn ticks_keep_up_with_time_but_not_with_time_that_the_process_missed() {
+        let (_winder, mut clockwork) = ticker();
+        let start = clockwork.last;
+        let mut ticks_at = |millis: u32| {
+            clockwork.pass(start + MILLI * millis);
+            clockwork.ticker.tick().0
+        };
+        assert_eq!([ticks_at(9), ticks_at(10), ticks_at(25), ticks_at(34), ticks_at(40)], [0, 1, 2, 3, 4]);
+        assert_eq!(ticks_at(10_040), 4 + 25);
+    }
+
+    #[test]
+    fn it_ticks_while_there_is_something_to_do_and_then_no_more() {
+        let (winder, clockwork) = ticker();
+        let (said, heard) = crossbeam_channel::unbounded();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut looks = 0;
+                clockwork.run(|_| {
+                    looks += 1;
+                    let _ = said.send(looks);
+                    looks < 3
+                });
+            });
+            // Until it is asleep.
+            let patience = Duration::from_secs(20);
+            while !winder.ticker.is_asleep.load(Ordering::Relaxed) {
+                heard.recv_timeout(patience).expect("it looks around");
+            }
+            let asleep_at = winder.ticker.tick();
+            assert!(asleep_at >= Tick(u64::from(QUIET_TICKS)));
+            heard.recv_timeout(patience).expect("it looks around in its sleep");
+            assert_eq!(winder.ticker.tick(), asleep_at);
+            winder.wind();
+            while winder.ticker.tick() == asleep_at {
+                heard.recv_timeout(patience).expect("it ticks");
+            }
+            drop(winder);
+        });
+    }
+}
