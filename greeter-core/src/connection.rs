@@ -131,7 +131,7 @@ impl<S> Connection<S> {
     /// A client has connected.
     #[must_use]
     pub const fn new(peer: Peer, terms: &Terms, now: Instant) -> Self {
-        let work = Work::Home(ClientJob::new(peer, terms.line_bytes_max));
+        let work = Work::Home(ClientJob::new(peer, terms));
         Self { work, written: 0, course: Course::Open, since: now, aside: None, account: Account::new() }
     }
 
@@ -231,7 +231,7 @@ impl<S> Connection<S> {
             job.forget();
         } else if let Some(reason) = job.replies.hang_up {
             self.account.discarded += job.lines.discard_lines();
-            if reason != CloseReason::ByResponder {
+            if !matches!(reason, CloseReason::ByResponder | CloseReason::LineRefused) {
                 // What there is to send tells why, and is no reply.
                 self.account.discarded += std::mem::take(&mut job.answered);
             }
@@ -369,7 +369,7 @@ impl<S> Connection<S> {
         let is_sent_away = !self.has_peer_stopped() && !matches!(self.course, Course::Over { .. });
         self.account.unfinished += u32::from(has_unfinished_line && is_sent_away);
         self.aside = None;
-        let mut job = ClientJob::new(peer, terms.line_bytes_max);
+        let mut job = ClientJob::new(peer, terms);
         job.latest_ending = latest_ending;
         self.work = Work::Home(job);
         self.send_away(CloseReason::NoReply, terms, now);

@@ -1,6 +1,6 @@
 //! What one client asked, on its way to whoever answers and back.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use crate::reply::{Replies, Reply};
 use crate::responder::{ClientId, CloseReason, Failure, Peer, Responder};
 use crate::slice::{Clock, Slice};
-use crate::terms::Terms;
+use crate::terms::{Terms, WhenRefused};
 
 /// How much longer than its line a reply is taken to be, with its ending.
 const REPLY_BYTES_MORE: usize = 16;
@@ -32,6 +32,7 @@ pub struct ClientJob<S> {
     pub(crate) lines: LineBuffer,
     /// How the client ends its lines, as far as it has shown. What it is told unasked ends so too.
     pub(crate) latest_ending: LineEnding,
+    when_refused: WhenRefused,
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
@@ -63,6 +64,17 @@ pub enum Fault {
     BrokenReply(#[from] LfInLine),
 }
 
+/// Why a line has no answer of the responder's.
+#[derive(Debug)]
+enum Unanswered {
+    /// It never came to the responder.
+    TooLong,
+    /// The responder refuses it.
+    Refused(Refusal),
+    /// The responder failed.
+    Fault(Fault),
+}
+
 /// Where a job's replies stood before the line at hand, so that half a reply can be taken back.
 struct Mark {
     replies: usize,
@@ -70,12 +82,13 @@ struct Mark {
 }
 
 impl<S> ClientJob<S> {
-    pub(crate) const fn new(peer: Peer, line_bytes_max: u32) -> Self {
+    pub(crate) const fn new(peer: Peer, terms: &Terms) -> Self {
         Self {
             peer,
             session: None,
-            lines: LineBuffer::new(line_bytes_max),
+            lines: LineBuffer::new(terms.line_bytes_max),
             latest_ending: LineEnding::Lf,
+            when_refused: terms.when_refused,
             replies: Replies { bytes: Vec::new(), hang_up: None },
             answered: 0,
             faults: None,
@@ -143,7 +156,7 @@ impl<S> ClientJob<S> {
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut slice, &mut mark))) {
-            self.take_back(responder, &mark, Err(Fault::Panicked(panic_message(panic))));
+            self.take_back(responder, &mark, Unanswered::Fault(Fault::Panicked(panic_message(panic))));
             if self.is_over(&mut slice) {
                 break;
             }
@@ -152,21 +165,68 @@ impl<S> ClientJob<S> {
         AnsweredJob(self)
     }
 
-    /// Has nobody answer: each line is [refused](crate::Refusal::Busy) in its place. A client that the responder has not heard of yet
+    /// Has no line answered: the responder [refuses](Responder::refuse) each in its place since everyone is [busy](Refusal::Busy), and its
+    /// session so knows of them. Goes on until there are none left or the slice is over. A client that the responder has not heard of yet
     /// is refused as a whole.
     #[must_use]
-    pub fn refuse_all(mut self, terms: &Terms) -> AnsweredJob<S> {
+    pub fn refuse_all<R, C>(mut self, responder: &R, terms: &Terms, mut slice: Slice<C>) -> AnsweredJob<S>
+    where
+        R: Responder<Session = S> + ?Sized,
+        C: Clock,
+    {
         if self.session.is_none() {
-            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, self.latest_ending));
-            self.replies.hang_up = Some(CloseReason::Busy);
+            return self.hang_up(CloseReason::Busy, terms);
         }
-        if self.replies.hang_up.is_none() {
-            self.answered += self.lines();
-            for line in self.lines.run() {
-                self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, line.ending));
+        while let Some(ending) = self.next_ending() {
+            let mark = Mark { replies: self.replies.bytes.len(), ending };
+            self.refuse(responder, Refusal::Busy, &mark);
+            self.answered += 1;
+            self.note_refused();
+            if self.is_over(&mut slice) {
+                break;
             }
         }
         AnsweredJob(self)
+    }
+
+    /// Has no line answered, and nobody is left who could ask the responder for its words: what it [said beforehand](Terms::new) stands in
+    /// for them. A session that is more than `()` would not know of those lines, so that its connection ends.
+    #[must_use]
+    pub fn refuse_unheard(mut self, terms: &Terms) -> AnsweredJob<S>
+    where
+        S: 'static,
+    {
+        let has_session = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
+        if !has_session {
+            return self.hang_up(CloseReason::Busy, terms);
+        }
+        while self.replies.hang_up.is_none()
+            && let Some(ending) = self.next_ending()
+        {
+            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, ending));
+            self.answered += 1;
+            self.note_refused();
+        }
+        AnsweredJob(self)
+    }
+
+    /// Tells the client why, in words that were said beforehand, and has that be the end.
+    fn hang_up(mut self, reason: CloseReason, terms: &Terms) -> AnsweredJob<S> {
+        self.replies.bytes.extend_from_slice(terms.notice(reason, self.latest_ending));
+        self.replies.hang_up = Some(reason);
+        AnsweredJob(self)
+    }
+
+    /// Takes a line out, whatever it says, and tells how it ended.
+    fn next_ending(&mut self) -> Option<LineEnding> {
+        self.lines.run().next().map(|line| line.ending)
+    }
+
+    /// A line was refused that the responder has not seen.
+    fn note_refused(&mut self) {
+        if self.when_refused == WhenRefused::Close {
+            self.replies.hang_up = Some(CloseReason::LineRefused);
+        }
     }
 
     /// What is to be said when it is over, if the responder knows the client.
@@ -193,12 +253,7 @@ impl<S> ClientJob<S> {
     }
 
     /// The run: line after line, as long as each is answered. What keeps one from being answered is for the caller.
-    fn answer_run<R, C>(
-        &mut self,
-        responder: &R,
-        slice: &mut Slice<C>,
-        mark: &mut Mark,
-    ) -> ControlFlow<Result<Refusal, Fault>>
+    fn answer_run<R, C>(&mut self, responder: &R, slice: &mut Slice<C>, mark: &mut Mark) -> ControlFlow<Unanswered>
     where
         R: Responder<Session = S> + ?Sized,
         C: Clock,
@@ -206,18 +261,17 @@ impl<S> ClientJob<S> {
         let (Some(session), None) = (&mut self.session, self.replies.hang_up) else {
             return ControlFlow::Continue(());
         };
-        let line_bytes_max = self.lines.line_bytes_max();
         let mut run = self.lines.run();
         while let Some(line) = run.next() {
             *mark = Mark { replies: self.replies.bytes.len(), ending: line.ending };
             let Ok(text) = line.text else {
-                return ControlFlow::Break(Ok(Refusal::LineTooLong { line_bytes_max }));
+                return ControlFlow::Break(Unanswered::TooLong);
             };
             let mut reply = Reply::new(&mut self.replies, line.ending);
             match (responder.respond(session, text, &mut reply), reply.framing()) {
                 (Ok(()), Ok(())) => {}
                 (Err(failure), _) => return ControlFlow::Break(refusal_in(failure)),
-                (_, Err(broken)) => return ControlFlow::Break(Err(broken.into())),
+                (_, Err(broken)) => return ControlFlow::Break(Unanswered::Fault(broken.into())),
             }
             if self.replies.hang_up.is_some() || run.lines() == 0 || slice.is_over(self.replies.bytes.len()) {
                 break;
@@ -241,21 +295,28 @@ impl<S> ClientJob<S> {
         match (outcome, reply.framing()) {
             (Ok(session), Ok(())) => self.session = Some(session),
             (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
-            (_, Err(broken)) => self.take_back(responder, mark, Err(broken.into())),
+            (_, Err(broken)) => self.take_back(responder, mark, Unanswered::Fault(broken.into())),
         }
     }
 
     /// Puts a refusal in the place of whatever was said since the mark: the responder's own, or an internal error.
     #[cold]
-    fn take_back<R>(&mut self, responder: &R, mark: &Mark, why: Result<Refusal, Fault>)
+    fn take_back<R>(&mut self, responder: &R, mark: &Mark, why: Unanswered)
     where
         R: Responder<Session = S> + ?Sized,
     {
-        let refusal = why.unwrap_or_else(|fault| {
-            self.note(fault);
-            Refusal::InternalError
-        });
-        self.refuse(responder, refusal, mark);
+        match why {
+            Unanswered::TooLong => {
+                let line_bytes_max = self.lines.line_bytes_max();
+                self.refuse(responder, Refusal::LineTooLong { line_bytes_max }, mark);
+                self.note_refused();
+            }
+            Unanswered::Refused(refusal) => self.refuse(responder, refusal, mark),
+            Unanswered::Fault(fault) => {
+                self.note(fault);
+                self.refuse(responder, Refusal::InternalError, mark);
+            }
+        }
         // Without a session there is no going on.
         if self.session.is_none() {
             self.replies.hang_up = Some(CloseReason::ByResponder);
@@ -269,7 +330,7 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
     {
         self.replies.bytes.truncate(mark.replies);
-        if let Err(fault) = refuse(responder, refusal, &mut self.replies, mark) {
+        if let Err(fault) = refuse(responder, self.session.as_mut(), refusal, &mut self.replies, mark) {
             self.note(fault);
         }
     }
@@ -282,13 +343,19 @@ impl<S> ClientJob<S> {
 }
 
 /// Adds a refusal in the responder's words, or says "internal error" where it cannot even do that.
-fn refuse<R>(responder: &R, refusal: Refusal, replies: &mut Replies, mark: &Mark) -> Result<(), Fault>
+fn refuse<R>(
+    responder: &R,
+    session: Option<&mut R::Session>,
+    refusal: Refusal,
+    replies: &mut Replies,
+    mark: &Mark,
+) -> Result<(), Fault>
 where
     R: Responder + ?Sized,
 {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut reply = Reply::new(replies, mark.ending);
-        responder.refuse(refusal, &mut reply);
+        responder.refuse(session, refusal, &mut reply);
         reply.framing()
     }));
     let outcome = match outcome {
@@ -309,23 +376,26 @@ where
     R: Responder + ?Sized,
 {
     let mut replies = Replies::default();
-    let _ = refuse(responder, refusal.clone(), &mut replies, &Mark { replies: 0, ending });
+    let _ = refuse(responder, None, refusal.clone(), &mut replies, &Mark { replies: 0, ending });
     replies.bytes.into_boxed_slice()
 }
 
 /// The refusal that the responder returned, if that is what it did. What else it returned becomes text here, where a panic of
 /// its own code is contained.
 #[cold]
-fn refusal_in(failure: Failure) -> Result<Refusal, Fault> {
-    failure.downcast().map(|refusal| *refusal).map_err(|failure| {
-        let mut text = failure.to_string();
-        let mut cause = failure.source();
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
+fn refusal_in(failure: Failure) -> Unanswered {
+    match failure.downcast() {
+        Ok(refusal) => Unanswered::Refused(*refusal),
+        Err(failure) => {
+            let mut text = failure.to_string();
+            let mut cause = failure.source();
+            while let Some(error) = cause {
+                text += &format!(": {error}");
+                cause = error.source();
+            }
+            Unanswered::Fault(Fault::Failed(text))
         }
-        Fault::Failed(text)
-    })
+    }
 }
 
 /// A job that has had its turn: the replies to the lines that were answered and, if the slice was over first, the lines that

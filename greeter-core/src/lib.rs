@@ -47,4 +47,4 @@ pub use refusal::Refusal;
 pub use reply::{IntoReply, LineText, Reply};
 pub use responder::{ClientId, CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
 pub use slice::{Clock, Slice};
-pub use terms::{Deadlines, Terms};
+pub use terms::{Deadlines, Terms, WhenRefused};

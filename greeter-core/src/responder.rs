@@ -87,8 +87,15 @@ pub trait Responder: Send + Sync + 'static {
     /// client reads `error: internal error`. In a protocol of one line for each connection, this is to
     /// [close](Reply::close).
     ///
-    /// The refusals that end a connection are asked for once, when the server starts, and said in these words from then on.
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+    /// A line that was too long or came when everyone was busy never comes to [`respond`](Self::respond), so this is where a `session`
+    /// hears of it: one that collects lines can note here that it has missed one, and refuse what it would have done with them. (Or such
+    /// a line is the end of the connection, wherever it comes: [`WhenRefused`](crate::WhenRefused).)
+    ///
+    /// There is no session where the responder does not know the client: [`connect`](Self::connect) failed, or everyone was busy when it
+    /// came. And there is none for the refusals that end a connection: these are asked for once, when the server starts, and said
+    /// in these words from then on. The session hears of those in [`disconnect`](Self::disconnect).
+    fn refuse(&self, session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
+        let _ = session;
         reply.line(format_args!("error: {refusal}"));
     }
 
@@ -134,6 +141,9 @@ pub enum CloseReason {
     /// The responder [closed](Reply::close) it.
     #[error("the responder closed it")]
     ByResponder,
+    /// A line was refused that the responder has not seen, and that was [to be the end](crate::WhenRefused::Close).
+    #[error("a line was refused")]
+    LineRefused,
     /// The program that the server is part of closed it. What was still owed is lost.
     #[error("the host program closed it")]
     ByHost,
@@ -158,8 +168,8 @@ pub enum CloseReason {
     /// The responder did not come back with an answer in time. It is told so when it does.
     #[error("the responder did not answer in time")]
     NoReply,
-    /// Nobody was free to welcome the client. No responder is told of this one.
-    #[error("everyone was busy when it came")]
+    /// Nobody was free: to welcome the client, or to tell its session that lines were refused.
+    #[error("everyone was busy")]
     Busy,
     /// The server had no room for what this client made it hold.
     #[error("the server had no room for its lines and replies")]
@@ -180,9 +190,10 @@ impl CloseReason {
     }
 
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ByClient,
         Self::ByResponder,
+        Self::LineRefused,
         Self::ByHost,
         Self::ByShutdown,
         Self::ByShutdownDeadline,
@@ -211,8 +222,8 @@ macro_rules! responder_behind_a_pointer {
                 R::respond(self, session, line, reply)
             }
 
-            fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
-                R::refuse(self, refusal, reply);
+            fn refuse(&self, session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
+                R::refuse(self, session, refusal, reply);
             }
 
             fn disconnect(&self, session: Self::Session, reason: CloseReason) {

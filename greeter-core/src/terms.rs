@@ -14,8 +14,21 @@ pub struct Terms {
     /// The longest line that is taken, in bytes, without its ending.
     pub(crate) line_bytes_max: u32,
     pub(crate) deadlines: Deadlines,
+    pub(crate) when_refused: WhenRefused,
     /// What is said to a client that is sent away, by the reason.
     notices: [Option<Notice>; CloseReason::ALL.len()],
+}
+
+/// What becomes of a client of whom a line was refused that the responder has not seen: it was [too long](Refusal::LineTooLong), or everyone
+/// was [busy](Refusal::Busy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenRefused {
+    /// The session goes on at the next line. It was told, by [`refuse`](Responder::refuse).
+    #[default]
+    Continue,
+    /// The connection closes behind the refusal, and the lines that the client sent behind that one are not answered. For protocols
+    /// in which one line has no meaning without the one before.
+    Close,
 }
 
 /// How long a connection may stay in each [`Phase`](crate::Phase) of waiting for the client. `None` is for ever.
@@ -63,7 +76,14 @@ impl Terms {
             Notice { lf, crlf }
         };
         let notices = CloseReason::ALL.map(|reason| reason.refusal(&deadlines).map(word));
-        Self { line_bytes_max, deadlines, notices }
+        Self { line_bytes_max, deadlines, when_refused: WhenRefused::default(), notices }
+    }
+
+    /// What becomes of a client when a line of it was refused. By default, its session goes on.
+    #[must_use]
+    pub const fn when_refused(mut self, when_refused: WhenRefused) -> Self {
+        self.when_refused = when_refused;
+        self
     }
 
     /// What a client reads that is refused before it has said anything, for this reason. Nothing, where there is nothing to say.
@@ -120,6 +140,7 @@ impl CloseReason {
             Self::AddressFull => Some(Refusal::AddressFull),
             Self::ByClient
             | Self::ByResponder
+            | Self::LineRefused
             | Self::ByHost
             | Self::ByShutdown
             | Self::ByShutdownDeadline

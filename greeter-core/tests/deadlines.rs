@@ -212,7 +212,7 @@ fn busy_is_a_reply_like_any_other() {
     let mut scene = Scene::new();
     scene.connection.received(b"a\r\nb\n", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    scene.connection.answered(job.refuse_all(&scene.terms), scene.now);
+    scene.connection.answered(job.refuse_all(&scene.responder, &scene.terms, Slice::endless()), scene.now);
     assert_eq!(scene.read(), "error: busy\r\nerror: busy\n");
     assert_eq!(scene.say(b"c\n"), "Hello, c\n");
     assert_lawful(scene.connection.take_account());
@@ -224,7 +224,7 @@ fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
     let now = Instant::now();
     let mut connection = Connection::new(peer(), &terms, now);
     let job = connection.take_job(now).unwrap();
-    connection.answered(job.refuse_all(&terms), now);
+    connection.answered(job.refuse_all(&Greeter, &terms, Slice::endless()), now);
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\n");
     assert_eq!((connection.ending(), connection.reason()), (Ending::FinishSending, Some(CloseReason::Busy)));
 }
@@ -261,7 +261,7 @@ impl Responder for Smtp {
         Ok(())
     }
 
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
         match refusal {
             Refusal::Idle { .. } => reply.line(format_args!("421 {refusal}")),
             _ => panic!("only that was thought of"),

@@ -3,9 +3,13 @@
 mod kit;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use greeter_core::{Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice, respond_with};
-use kit::{Script, check_script, connection, drive, now, replies};
+use greeter_core::{
+    CloseReason, Connection, Deadlines, Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice,
+    Terms, WhenRefused, respond_with,
+};
+use kit::{Script, assert_lawful, check_script, connection, drive, now, peer, replies};
 
 #[test]
 fn a_reply_may_be_none_one_or_many_lines_or_raw() {
@@ -119,7 +123,7 @@ impl Responder for Hopeless {
         unreachable!("without a session there is nothing to answer")
     }
 
-    fn refuse(&self, _: Refusal, _: &mut Reply<'_>) {
+    fn refuse(&self, _session: Option<&mut Self::Session>, _: Refusal, _: &mut Reply<'_>) {
         panic!("no words either")
     }
 }
@@ -147,7 +151,7 @@ impl Responder for Mail {
         Ok(())
     }
 
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
         match refusal {
             Refusal::LineTooLong { .. } => reply.line("500 line too long"),
             refusal => reply.line(format_args!("451 {refusal}")),
@@ -221,4 +225,124 @@ fn a_responder_without_a_session_can_be_chosen_at_run_time() {
     assert_eq!(said, [b"Hello, Bob\n".to_vec(), b"220 here\r\n250 ok\n".to_vec()]);
     let shared: Arc<dyn Responder<Session = ()>> = Arc::new(Greeter);
     assert_eq!(replies(&shared, [&b"Bob\n"[..]]), b"Hello, Bob\n");
+}
+
+/// Takes mail as SMTP does (RFC 5321, 4.1.1.4): lines up to a lone dot, stored whole or not at all.
+struct Mailer;
+
+#[derive(Default)]
+struct Draft {
+    lines: Vec<String>,
+    misses_a_line: bool,
+}
+
+impl Responder for Mailer {
+    type Session = Draft;
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<Draft, Failure> {
+        Ok(Draft::default())
+    }
+
+    fn respond(&self, mail: &mut Draft, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        match line.to_str()? {
+            "." => {
+                let Draft { lines, misses_a_line } = std::mem::take(mail);
+                reply.line(if misses_a_line { "554 lost a line".to_owned() } else { format!("250 {lines:?}") });
+            }
+            line => mail.lines.push(line.to_owned()),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, mail: Option<&mut Draft>, refusal: Refusal, reply: &mut Reply<'_>) {
+        match mail {
+            Some(mail) => mail.misses_a_line = true,
+            None => reply.line(format_args!("421 {refusal}")),
+        }
+    }
+}
+
+fn mailer(when_refused: WhenRefused) -> (Terms, Connection<Draft>) {
+    let terms = Terms::new(10, Deadlines::NONE, &Mailer).when_refused(when_refused);
+    let mut connection = Connection::new(peer(), &terms, now());
+    assert_eq!(drive(&mut connection, &Mailer), b"");
+    (terms, connection)
+}
+
+#[test]
+fn a_session_hears_of_each_line_that_was_too_long() {
+    let (_, mut connection) = mailer(WhenRefused::Continue);
+    connection.received(b"one\na line that is longer\ntwo\n.\nthree\n.\n", now());
+    assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n250 [\"three\"]\n");
+    assert_lawful(connection.take_account());
+}
+
+#[test]
+fn a_session_hears_of_each_line_that_came_when_everyone_was_busy() {
+    let (terms, mut connection) = mailer(WhenRefused::Continue);
+    connection.received(b"one\ntwo\n", now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.refuse_all(&Mailer, &terms, Slice::endless()), now());
+    assert_eq!(drive(&mut connection, &Mailer), b"");
+    connection.received(b"three\n.\n", now());
+    assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n");
+    assert_lawful(connection.take_account());
+}
+
+#[test]
+fn where_nobody_can_tell_the_session_the_connection_ends() {
+    let (terms, mut connection) = mailer(WhenRefused::Continue);
+    connection.received(b"one\r\ntwo\r\n", now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.refuse_unheard(&terms), now());
+    assert_eq!(drive(&mut connection, &Mailer), b"421 busy\r\n");
+    assert_eq!(connection.reason(), Some(CloseReason::Busy));
+    let account = connection.take_account();
+    assert_lawful(account);
+    assert_eq!((account.lines, account.replies, account.discarded), (2, 0, 2));
+}
+
+#[test]
+fn a_session_that_is_nothing_misses_nothing() {
+    let terms = Terms::new(10, Deadlines::NONE, &Greeter);
+    let mut connection = Connection::new(peer(), &terms, now());
+    drive(&mut connection, &Greeter);
+    connection.received(b"Ann\nBob\r\n", now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.refuse_unheard(&terms), now());
+    assert_eq!(drive(&mut connection, &Greeter), b"error: busy\nerror: busy\r\n");
+    assert_eq!(connection.reason(), None);
+}
+
+#[test]
+fn a_refused_line_may_be_the_end_and_what_was_answered_before_it_counts() {
+    let (terms, mut connection) = mailer(WhenRefused::Close);
+    connection.received(b"one\n.\na line that is longer\ntwo\n.\n", now());
+    assert_eq!(drive(&mut connection, &Mailer), b"250 [\"one\"]\n");
+    assert_eq!(connection.reason(), Some(CloseReason::LineRefused));
+    let account = connection.take_account();
+    assert_eq!((account.lines, account.replies, account.discarded), (5, 3, 2));
+
+    let (_, mut connection) = mailer(WhenRefused::Close);
+    connection.received(b"one\ntwo\n", now());
+    let job = connection.take_job(now()).unwrap();
+    connection.answered(job.refuse_all(&Mailer, &terms, Slice::endless()), now());
+    drive(&mut connection, &Mailer);
+    assert_eq!(connection.reason(), Some(CloseReason::LineRefused));
+    let account = connection.take_account();
+    assert_eq!((account.lines, account.replies, account.discarded), (2, 1, 1));
+}
+
+#[test]
+fn who_refuses_line_after_line_does_so_for_a_slice() {
+    let (terms, mut connection) = mailer(WhenRefused::Continue);
+    connection.received(&b"x\n".repeat(100), now());
+    let mut looks = 0;
+    let clock = move || {
+        looks += 1;
+        Duration::from_millis(looks)
+    };
+    let job = connection.take_job(now()).unwrap();
+    let refused = job.refuse_all(&Mailer, &terms, Slice::new(Duration::from_millis(3), usize::MAX, clock));
+    assert_eq!(refused.lines_answered(), 3);
 }

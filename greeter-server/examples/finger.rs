@@ -62,7 +62,7 @@ impl Responder for Finger {
         Ok(())
     }
 
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
         reply.end_lines_with(LineEnding::CrLf);
         reply.line(format_args!("error: {refusal}"));
         reply.close();

@@ -45,7 +45,7 @@ impl Responder for Table {
     }
 
     /// Postfix understands codes. After 400 it tries again later.
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
         reply.line(format_args!("400 {}", encode(&refusal.to_string())));
     }
 }

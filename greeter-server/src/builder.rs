@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, Terms, respond_with};
+use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, Terms, WhenRefused, respond_with};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -210,6 +210,13 @@ impl<R: Responder> Builder<R> {
     /// What happens to a client that comes when all places are taken. By default, it is [refused](WhenFull::Refuse).
     pub const fn when_full(mut self, when_full: WhenFull) -> Self {
         self.options.limits.when_full = when_full;
+        self
+    }
+
+    /// What becomes of a client when a line of it was refused that the responder has not seen: it was too long, or everyone was busy. By
+    /// default, [its session goes on](WhenRefused::Continue).
+    pub const fn when_refused(mut self, when_refused: WhenRefused) -> Self {
+        self.options.limits.when_refused = when_refused;
         self
     }
 

@@ -54,8 +54,8 @@ pub(crate) enum Mail<S, K = TcpStream> {
     Accepted { socket: K, address: SocketAddr, admission: Admission },
     /// A worker sends a job home, and so many grains of the server's room are counted for what it has grown by.
     Answered { job: AnsweredJob<S>, grains: u32 },
-    /// A job comes home that nobody was free to answer.
-    Refused(AnsweredJob<S>),
+    /// The same, of a job that nobody was free to answer in time.
+    Refused { job: AnsweredJob<S>, grains: u32 },
     /// This client's job is not waited for any more.
     Overdue(ClientId),
     /// Say this line to this client, if it is still here.
@@ -214,9 +214,9 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         match mail {
             Mail::Accepted { socket, address, admission } => self.welcome(socket, address, admission, now),
             Mail::Answered { job, grains } => self.take_home(job, grains, now),
-            Mail::Refused(job) => {
+            Mail::Refused { job, grains } => {
                 self.counters.busy.add(job.lines_answered().into());
-                self.take_home(job, 0, now);
+                self.take_home(job, grains, now);
             }
             Mail::Overdue(id) => self.give_up_on_job(id, now),
             Mail::Push { to, line } => self.push(Key::from(to), line.text(), now),

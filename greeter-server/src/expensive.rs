@@ -41,8 +41,8 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.respond(session, line, reply)
     }
 
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
-        self.responder.refuse(refusal, reply);
+    fn refuse(&self, session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
+        self.responder.refuse(session, refusal, reply);
     }
 
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {

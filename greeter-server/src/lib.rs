@@ -68,7 +68,7 @@ pub use builder::{BuildError, Builder, Problem};
 pub use expensive::Expensive;
 pub use greeter_core::{
     ClientId, CloseReason, Failure, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Phase,
-    Refusal, Reply, RespondWith, Responder, respond_with,
+    Refusal, Reply, RespondWith, Responder, WhenRefused, respond_with,
 };
 pub use limits::{Limits, Timeouts};
 pub use posts::WorkerInfo;

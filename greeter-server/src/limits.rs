@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use greeter_core::{Deadlines, Terms};
+use greeter_core::{Deadlines, Terms, WhenRefused};
 
 use crate::admission::WhenFull;
 use crate::buffers::GRAIN;
@@ -24,6 +24,8 @@ pub struct Limits {
     pub connections_per_address_max: Option<usize>,
     /// What happens to a client that is one too many.
     pub when_full: WhenFull,
+    /// What happens to a client whose line is refused before the responder has seen it.
+    pub when_refused: WhenRefused,
     /// The longest line that is taken, in bytes, without its ending.
     pub line_bytes_max: usize,
     /// How many bytes of replies are made before the client has taken those that were made before.
@@ -55,6 +57,7 @@ impl Limits {
         connections_max: 10_000,
         connections_per_address_max: None,
         when_full: WhenFull::Refuse,
+        when_refused: WhenRefused::Continue,
         line_bytes_max: 8 * 1024,
         unsent_bytes_max: 64 * 1024,
         buffer_bytes_max: 256 * 1024 * 1024,

@@ -111,6 +111,14 @@ impl<R: Responder> Placement<R> {
     }
 }
 
+/// As what a job comes home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    Answered,
+    /// Nobody was free in time.
+    Refused,
+}
+
 /// The pool: what its workers and [the watch](crate::watch) over them share.
 #[derive(Debug)]
 pub(crate) struct Pool<R: Responder, K = TcpStream> {
@@ -164,12 +172,12 @@ impl<R: Responder, K> Pool<R, K> {
 
     fn perform(&self, task: Task<R::Session>, post: &Post) -> Outcome {
         let now = self.ticker.now();
-        match self.begin(task, post, now) {
+        match self.begin(task, post, now, Instant::now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
                 let unsent_bytes_max = self.limits.unsent_bytes_max;
                 let answered = answer(&self.responder, job, unsent_bytes_max, now, &self.ticker, Instant::now);
-                self.finish(answered, bytes_before, post, || self.ticker.now())
+                self.finish(Home::Answered, answered, bytes_before, post, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -181,6 +189,7 @@ impl<R: Responder, K> Pool<R, K> {
         task: Task<R::Session>,
         post: &Post,
         now: Moment,
+        clock: impl Fn() -> Instant,
     ) -> ControlFlow<Outcome, ClientJob<R::Session>> {
         let (job, sent) = match task {
             Task::Answer { job, sent } => (job, sent),
@@ -192,11 +201,14 @@ impl<R: Responder, K> Pool<R, K> {
             drop(job);
             return ControlFlow::Break(post.finish());
         }
-        if self.has_waited_too_long(sent, now) {
-            self.mailboxes[thread_of(job.id())].send(Mail::Refused(job.refuse_all(&self.terms)));
-            return ControlFlow::Break(Outcome::InTime);
-        }
         post.begin(Errand::Answer, job.peer(), now);
+        if self.has_waited_too_long(sent, now) {
+            let bytes_before = job.bytes_held();
+            let slice = slice(self.limits.unsent_bytes_max, now, &self.ticker, &clock);
+            let refused = job.refuse_all(&*self.responder, &self.terms, slice);
+            let outcome = self.finish(Home::Refused, refused, bytes_before, post, || self.ticker.at(clock()));
+            return ControlFlow::Break(outcome);
+        }
         ControlFlow::Continue(job)
     }
 
@@ -204,6 +216,7 @@ impl<R: Responder, K> Pool<R, K> {
     /// be on their way home before their connection thread looks at the first of them.
     pub(crate) fn finish(
         &self,
+        home: Home,
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
         post: &Post,
@@ -221,7 +234,10 @@ impl<R: Responder, K> Pool<R, K> {
                     answered = answered.send_away(CloseReason::Overloaded, &self.terms);
                     has_room(&answered);
                 }
-                mailbox.send(Mail::Answered { job: answered, grains });
+                mailbox.send(match home {
+                    Home::Answered => Mail::Answered { job: answered, grains },
+                    Home::Refused => Mail::Refused { job: answered, grains },
+                });
             }
             Outcome::InTime => {}
             Outcome::TooLate => {
@@ -277,7 +293,16 @@ pub(crate) fn answer<R: Responder>(
     ticker: &Ticker,
     clock: impl Fn() -> Instant,
 ) -> AnsweredJob<R::Session> {
-    job.answer(&**responder, Slice::new(SLICE, unsent_bytes_max, SliceClock { start, ticker, clock }))
+    job.answer(&**responder, slice(unsent_bytes_max, start, ticker, clock))
+}
+
+const fn slice<C: Fn() -> Instant>(
+    unsent_bytes_max: usize,
+    start: Moment,
+    ticker: &Ticker,
+    clock: C,
+) -> Slice<SliceClock<'_, C>> {
+    Slice::new(SLICE, unsent_bytes_max, SliceClock { start, ticker, clock })
 }
 
 fn say<R: Responder>(responder: &Arc<R>, farewell: Farewell<R::Session>) {
@@ -294,8 +319,8 @@ mod tests {
     use crate::mailbox::{Inbox, mailbox_of};
     use crate::slots::Slots;
     use crate::sync::channel;
-    use crate::ticker::ticker;
-    use greeter_core::{Connection, Deadlines, Failure, Line, Peer, Reply};
+    use crate::ticker::{TICK, ticker};
+    use greeter_core::{Connection, Deadlines, Failure, Line, Peer, Refusal, Reply};
 
     /// Answers with the line, so many times.
     struct Repeat(usize);
@@ -377,6 +402,41 @@ mod tests {
         assert_eq!(pool.buffers.bytes(), 0);
     }
 
+    /// Closes the connection of whoever was refused a line.
+    struct Strict;
+
+    impl Responder for Strict {
+        type Session = u32;
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, Failure> {
+            Ok(0)
+        }
+
+        fn respond(&self, _: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn refuse(&self, session: Option<&mut u32>, refusal: Refusal, reply: &mut Reply<'_>) {
+            if let Some(refused) = session {
+                *refused += 1;
+                reply.line(format_args!("{refusal} {refused}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_free_too_late_tells_the_session_of_each_line() {
+        let (mut pool, inbox) = pool(Strict, 1 << 20);
+        pool.limits.queue_timeout = Some(TICK);
+        let task = task(&pool, b"one\ntwo\n");
+        pool.ticker.go_on_by(1);
+        let later = pool.ticker.at(Instant::now() + TICK);
+        let begun = pool.begin(task, &Post::default(), later, Instant::now);
+        assert!(matches!(begun, ControlFlow::Break(Outcome::InTime)));
+        let Some(Mail::Refused { job, .. }) = inbox.next_message() else { panic!("the job is home") };
+        assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
+    }
+
     #[test]
     fn little_replies_need_no_room() {
         let (pool, inbox) = pool(Repeat(2), GRAIN);
@@ -391,11 +451,16 @@ mod tests {
     fn nothing_is_counted_for_a_job_that_nobody_takes_home() {
         let (pool, inbox) = pool(Repeat(10 * GRAIN), 1 << 20);
         let task = task(&pool, b"Bob\n");
-        let ControlFlow::Continue(job) = pool.begin(task, &Post::default(), pool.ticker.now()) else { panic!("a job") };
+        let ControlFlow::Continue(job) = pool.begin(task, &Post::default(), pool.ticker.now(), Instant::now) else {
+            panic!("a job")
+        };
         let before = job.bytes_held();
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
-        assert_eq!(pool.finish(answered, before, &Post::default(), || pool.ticker.now()), Outcome::InTime);
+        assert_eq!(
+            pool.finish(Home::Answered, answered, before, &Post::default(), || pool.ticker.now()),
+            Outcome::InTime
+        );
         assert_eq!(pool.buffers.bytes(), 0);
     }
 }

@@ -111,7 +111,8 @@ impl<R: Responder> Server<R> {
         let (orders, orders_to_follow) = mailboxes[0].another();
         let door = Arc::new(Door::new(Room::of(&limits), orders.clone()));
         let responder = Arc::new(self.responder);
-        let terms = Arc::new(Terms::new(line_bytes_max, timeouts.deadlines(), &*responder));
+        let terms = Terms::new(line_bytes_max, timeouts.deadlines(), &*responder);
+        let terms = Arc::new(terms.when_refused(limits.when_refused));
         let reception = Reception {
             inbox: orders_to_follow,
             threads: mailboxes.clone(),

@@ -98,7 +98,7 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
                         || staff == Staff::AllStuck && self.pool.has_waited_too_long(sent, now) =>
                 {
                     let mailbox = &self.pool.mailboxes[thread_of(job.id())];
-                    mailbox.send(Mail::Refused(job.refuse_all(&self.pool.terms)));
+                    mailbox.send(Mail::Refused { job: job.refuse_unheard(&self.pool.terms), grains: 0 });
                 }
                 Task::Answer { .. } if staff == Staff::AllStuck => {
                     self.held = Some(task);

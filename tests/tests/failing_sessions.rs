@@ -121,7 +121,7 @@ impl Responder for Hopeless {
         Ok(())
     }
 
-    fn refuse(&self, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
         reply.line("half a refusal");
         panic!("as told, in refuse: {refusal}");
     }

@@ -257,7 +257,7 @@ impl World {
     fn refuse(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        connection.answered(job.refuse_all(&self.terms), self.now);
+        connection.answered(job.refuse_all(&self.responder, &self.terms, Slice::endless()), self.now);
         self.model.refused(self.now);
     }
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use greeter_core::WhenRefused;
+
 use super::responder::{Guests, PANICKED, REFUSED, SORTS};
 use super::rules::Rules;
 
@@ -82,13 +84,15 @@ pub(super) struct Oracle {
     pub(super) end: End,
     pub(super) lines_read: u64,
     lines_answered: u64,
-    pub(super) busy: u64,
+    busy: u64,
+    too_long: u64,
 }
 
 #[derive(Debug)]
 struct Asked {
     reply: Vec<u8>,
     is_last: bool,
+    is_too_long: bool,
     ending: &'static str,
     read: Instant,
 }
@@ -135,6 +139,7 @@ impl Oracle {
             lines_read: 0,
             lines_answered: 0,
             busy: 0,
+            too_long: 0,
         }
     }
 
@@ -165,11 +170,12 @@ impl Oracle {
         let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
         self.ending = ending;
         let max = self.rules.line_bytes_max;
-        let (reply, is_last) = match text.len() > max {
-            true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), false),
+        let is_too_long = text.len() > max;
+        let (reply, is_last) = match is_too_long {
+            true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), self.closes_when_refused()),
             false => Words::of(text).reply(text, ending),
         };
-        self.lines.push_back(Asked { reply, is_last, ending, read });
+        self.lines.push_back(Asked { reply, is_last, is_too_long, ending, read });
     }
 
     /// The server writes this, which must be what the client is owed.
@@ -238,6 +244,7 @@ impl Oracle {
         let Some(next) = self.lines.iter().position(|asked| !asked.reply.is_empty()) else { return false };
         let asked = &self.lines[next];
         let (reply, is_last, read, ending) = (asked.reply.clone(), asked.is_last, asked.read, asked.ending);
+        let is_too_long = asked.is_too_long;
         let is_answered = self.takes(&reply);
         // Before the responder knows a client, it is refused as a whole.
         let is_busy = !is_answered
@@ -251,6 +258,18 @@ impl Oracle {
             let has_waited = now.saturating_duration_since(read) >= queue;
             assert!(has_waited || !may_wait, "client {} did not wait in the queue for long enough", self.number);
             self.busy += 1;
+            let heard = self.guests.lock().unwrap().guest(self.number).busy;
+            if self.closes_when_refused() {
+                self.end = End::Closed;
+            } else if self.busy > heard {
+                // Its session could not be told, so that there is no going on.
+                self.end = End::Busy;
+            }
+        }
+        if is_answered && is_too_long {
+            self.too_long += 1;
+            let heard = self.guests.lock().unwrap().guest(self.number).too_long;
+            assert!(self.too_long <= heard, "the session of client {} does not know of a line", self.number);
         }
         if is_answered || is_busy {
             self.lines.drain(..=next);
@@ -332,7 +351,7 @@ impl Oracle {
             add("too many connections".to_owned(), End::NoRoom);
             add("too many connections from your address".to_owned(), End::NoRoom);
         }
-        if self.rules.may_be_busy() && !self.is_known() {
+        if self.rules.may_be_busy() {
             add("busy".to_owned(), End::Busy);
         }
         ends
@@ -346,6 +365,10 @@ impl Oracle {
     /// Whether so much was pushed that the client may be cut off for not reading it.
     pub(super) fn may_be_overwhelmed(&self) -> bool {
         self.guests.lock().unwrap().guest(self.number).pushed_bytes > self.rules.unsent_bytes_max
+    }
+
+    fn closes_when_refused(&self) -> bool {
+        self.rules.when_refused == WhenRefused::Close
     }
 
     fn is_known(&self) -> bool {

@@ -46,6 +46,9 @@ pub(super) struct Guest {
     pub(super) line_began: Option<Instant>,
     /// When it was answered last.
     pub(super) answered: Option<Instant>,
+    /// How many lines its session was told of that were refused.
+    pub(super) too_long: u64,
+    pub(super) busy: u64,
     pushes: u32,
     /// How much was pushed to it, its endings counted as one byte.
     pub(super) pushed_bytes: usize,
@@ -134,6 +137,19 @@ impl Responder for Puppet {
             _ => reply.line(text),
         }
         Ok(())
+    }
+
+    fn refuse(&self, session: Option<&mut u32>, refusal: Refusal, reply: &mut Reply<'_>) {
+        if let Some(number) = session {
+            let guest = *number;
+            let mut guests = self.guests.lock().unwrap();
+            match refusal {
+                Refusal::LineTooLong { .. } => guests.guest(guest).too_long += 1,
+                Refusal::Busy => guests.guest(guest).busy += 1,
+                _ => {}
+            }
+        }
+        reply.line(format_args!("error: {refusal}"));
     }
 
     fn disconnect(&self, session: u32, reason: CloseReason) {

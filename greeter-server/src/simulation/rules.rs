@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greeter_core::{Deadlines, Terms};
+use greeter_core::{Deadlines, Terms, WhenRefused};
 
 use super::random::Random;
 use crate::admission::{Room, WhenFull};
@@ -32,6 +32,7 @@ pub(super) struct Rules {
     pub(super) per_address_max: Option<usize>,
     pub(super) has_full_house: bool,
     pub(super) waits_when_full: bool,
+    pub(super) when_refused: WhenRefused,
     /// How many are kept that were refused.
     pub(super) refused_max: usize,
     /// Whether sockets break, and calls are interrupted.
@@ -74,6 +75,7 @@ impl Rules {
             per_address_max,
             has_full_house: connections_max < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
+            when_refused: random.pick(&[WhenRefused::Continue, WhenRefused::Close]),
             refused_max: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
             has_meddling_host: random.one_in(3),

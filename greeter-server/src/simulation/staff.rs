@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::oracle::number_of;
 use super::responder::Puppet;
 use super::wire::VirtualSocket;
-use crate::pool::{Pool, Task, answer};
+use crate::pool::{Home, Pool, Task, answer};
 use crate::posts::{Duty, Post};
 use crate::ticker::Moment;
 use crate::watch::Watch;
@@ -86,7 +86,7 @@ impl Staff {
         };
         let Some(Work { answered, bytes_before, .. }) = work else {
             let task = self.pool.tasks.try_recv().ok()?;
-            let job = match self.pool.begin(task, &post, now) {
+            let job = match self.pool.begin(task, &post, now, || now.time) {
                 ControlFlow::Continue(job) => job,
                 // What is said to the responder takes no time here, and so is said in time.
                 ControlFlow::Break(outcome) => {
@@ -108,7 +108,7 @@ impl Staff {
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(post.look(), Duty::Overdue(_));
-        let outcome = self.pool.finish(answered, bytes_before, &post, || now);
+        let outcome = self.pool.finish(Home::Answered, answered, bytes_before, &post, || now);
         if !self.pool.stays(&post, outcome) {
             self.workers.borrow_mut().remove(worker);
         }

@@ -107,7 +107,8 @@ impl World {
         // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
         let responder = Arc::new(Puppet::new(answering.clone(), push.clone(), Arc::clone(&guests)));
-        let terms = Arc::new(Terms::new(rules.line_bytes_max as u32, rules.deadlines, &*responder));
+        let terms = Terms::new(rules.line_bytes_max as u32, rules.deadlines, &*responder);
+        let terms = Arc::new(terms.when_refused(rules.when_refused));
         let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
         let staff = (rules.workers > 0).then(|| {
             let pool = Pool {
