@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use greeter_core::Connection;
+use greeter_core::{Connection, Phase, Terms};
 
 use crate::admission::Admission;
 use crate::alarms::{Alarms, Millis};
@@ -34,6 +34,7 @@ pub(crate) struct Client<S, K> {
     pub(crate) is_queued: bool,
     /// When its thread looks at it again, whatever happens.
     pub(crate) alarm: Option<Millis>,
+    hearing: Hearing,
     /// How much of the server's room for buffers is counted for it, in [grains](crate::buffers::GRAIN).
     pub(crate) grains: u32,
     /// Lines received in its life.
@@ -41,6 +42,19 @@ pub(crate) struct Client<S, K> {
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) accepted: Millis,
+}
+
+/// Whether a client is about to be judged by its deadline. Whatever had arrived by then counts as arrived, though the system may not have
+/// told of it, or the thread not have come to it: so it is read first, and only then the connection is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    /// It is not.
+    None,
+    /// Its deadline has passed. It is judged in a turn of its own.
+    Due,
+    /// In this turn or the next, once so many bytes that had arrived are read. What comes after them is not waited for, so that nobody puts
+    /// it off by sending on.
+    AfterReading { bytes_left: usize },
 }
 
 impl<S, K: Socket> Client<S, K> {
@@ -55,6 +69,7 @@ impl<S, K: Socket> Client<S, K> {
             is_to_be_emptied: false,
             is_queued: false,
             alarm: None,
+            hearing: Hearing::None,
             grains: 0,
             lines: 0,
             bytes_received: 0,
@@ -80,6 +95,40 @@ impl<S, K: Socket> Client<S, K> {
         let arrived = self.socket.as_ref().and_then(|socket| socket.bytes_arrived().ok()).unwrap_or(0);
         self.connection.stop(arrived);
         self.readable |= arrived > 0;
+    }
+
+    /// Its deadline has passed, by the clock.
+    pub(crate) fn ring(&mut self) {
+        if self.hearing == Hearing::None {
+            self.hearing = Hearing::Due;
+        }
+    }
+
+    /// Whether its deadline has passed, and it was not judged yet.
+    pub(crate) fn is_to_be_judged(&self) -> bool {
+        self.hearing != Hearing::None
+    }
+
+    /// Where it is about to be judged, asks the socket itself what there is to read, and has a read and a write tried.
+    pub(crate) fn open_hearing(&mut self) {
+        if self.hearing == Hearing::Due {
+            // How long it may take to close its end has nothing to do with what it sends.
+            let hears = self.connection.phase() != Phase::Lingering;
+            let arrived = self.socket.as_ref().filter(|_| hears).and_then(|socket| socket.bytes_arrived().ok());
+            self.hearing = Hearing::AfterReading { bytes_left: arrived.unwrap_or(0) };
+            self.readable = true;
+            self.writable = true;
+        }
+    }
+
+    /// Judges it by its deadline, if that is due and everything was read.
+    pub(crate) fn close_hearing(&mut self, terms: &Terms, now: Instant) {
+        if let Hearing::AfterReading { bytes_left } = self.hearing
+            && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
+        {
+            self.hearing = Hearing::None;
+            self.connection.expired(now, terms);
+        }
     }
 
     /// Takes note of what the system says.
@@ -138,6 +187,9 @@ impl<S, K: Socket> Client<S, K> {
                 counters.bytes_received.add(bytes as u64);
                 self.bytes_received += bytes as u64;
                 self.connection.received(&buffer[..bytes], now);
+                if let Hearing::AfterReading { bytes_left } = &mut self.hearing {
+                    *bytes_left = bytes_left.saturating_sub(bytes);
+                }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;

@@ -309,7 +309,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         }
     }
 
-    /// Looks after everybody whose time may be up.
+    /// Sees to it that everybody whose time may be up has a turn, which [judges](Client::close_hearing) it.
     fn meet_deadlines(&mut self) {
         let Some(deadline) = self.next_deadline() else { return };
         let now = self.system.now();
@@ -321,8 +321,15 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
                 && let Some(client) = self.clients.get_mut(key)
             {
                 client.alarm = None;
-                client.connection.expired(now, &self.house.terms);
-                enqueue(&mut self.queue, client, key);
+                match client.connection.deadline(&self.house.terms) {
+                    Some(deadline) if deadline <= now => {
+                        client.ring();
+                        enqueue(&mut self.queue, client, key);
+                    }
+                    // It was put off.
+                    Some(deadline) => self.alarms.set(key.slot, &mut client.alarm, deadline),
+                    None => {}
+                }
             }
         }
         if let Stopping::Drains { until } = self.stopping
@@ -392,7 +399,9 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
             // The responder may have had something to do about that.
             return self.system.now();
         }
-        if let Some(deadline) = client.connection.deadline(&self.house.terms) {
+        if !client.is_to_be_judged()
+            && let Some(deadline) = client.connection.deadline(&self.house.terms)
+        {
             self.alarms.set(key.slot, &mut client.alarm, deadline);
         }
         now
@@ -429,9 +438,11 @@ fn serve<R: Responder, K: Socket>(
     now: Instant,
     clock: impl Fn() -> Instant,
 ) -> io::Result<Instant> {
+    client.open_hearing();
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, counters, now)?;
     keep_house(client, house, now);
+    client.close_hearing(&house.terms, now);
     let Some(mut job) = client.connection.take_job(now) else {
         client.write(scratch, counters, now)?;
         return Ok(now);

@@ -417,7 +417,7 @@ impl ServerHandle {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }
         let DrainReport { took, replies, discarded, overran, turned_away, .. } = report;
-        tracing::info!(?took, replies, discarded, overran, turned_away, threads_left, "Server has stopped.");
+        tracing::info!(?took, replies, discarded, overran, threads_left, turned_away, "Server has stopped.");
         report
     }
 }

@@ -156,6 +156,11 @@ impl Client {
         std::mem::replace(&mut self.received, rest)
     }
 
+    /// Throws away what was received and not asked for, and tells how many bytes that were.
+    pub fn take_received(&mut self) -> usize {
+        std::mem::take(&mut self.received).len()
+    }
+
     /// Everything up to the end of the stream.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.receive_some() > 0 {}

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::client::PATIENCE;
+use crate::client::{PATIENCE, wait_until};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// The path of `greeter-server`, built as whoever asks was built.
@@ -191,6 +191,17 @@ impl ServerProcess {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(pid(&self.child), signal).expect("the process is still ours");
+    }
+
+    /// Has it stand still (SIGSTOP), and waits until it does. SIGCONT has it go on.
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+        let is_still = || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives");
+            let stats = threads.map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("stat")));
+            stats.flatten().all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        };
+        wait_until("all its threads stand still", is_still);
     }
 
     /// Allows it so many open files and no more.

@@ -169,7 +169,11 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
         let served = replies.iter().filter(|reply| *reply == b"Hello, Bob\n").count();
         let told = replies.iter().filter(|reply| *reply == SORRY.as_bytes()).count();
         assert_eq!((served, told), (ROOM, 5 * CROWD - ROOM), "{workers} workers, {when_full:?}");
-        assert_eq!((report.replies, report.discarded, report.turned_away), (served as u64, 0, told as u64));
+        // A few may have slipped in before the order to pause came.
+        let stats = report.stats;
+        assert_eq!((stats.replies, stats.discarded), (served as u64, 0));
+        assert_eq!(stats.closed_by[CloseReason::ServerFull], told as u64);
+        assert!(report.turned_away <= told as u64 && report.replies <= served as u64, "{report:?}");
         balanced(&report.stats);
     }
 }

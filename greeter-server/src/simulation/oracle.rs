@@ -79,6 +79,7 @@ pub(super) struct Oracle {
     latest_push: u32,
     /// When the server has last read something, and written something that was not pushed.
     pub(super) latest_read: Instant,
+    unread_since: Option<Instant>,
     pub(super) latest_reply: Instant,
     pub(super) latest_write: Instant,
     pub(super) end: End,
@@ -133,6 +134,7 @@ impl Oracle {
             written: Vec::new(),
             latest_push: 0,
             latest_read: now,
+            unread_since: None,
             latest_reply: now,
             latest_write: now,
             end: End::NotYet,
@@ -178,9 +180,10 @@ impl Oracle {
         self.lines.push_back(Asked { reply, is_last, is_too_long, ending, read });
     }
 
-    /// The server writes this, which must be what the client is owed.
-    pub(super) fn wrote(&mut self, bytes: &[u8], now: Instant) {
+    /// The server writes this, which must be what the client is owed. What the client has sent since then is unread.
+    pub(super) fn wrote(&mut self, bytes: &[u8], now: Instant, unread_since: Option<Instant>) {
         self.latest_write = now;
+        self.unread_since = unread_since;
         self.written.extend_from_slice(bytes);
         while !self.written.is_empty() {
             let written = self.written.len();
@@ -310,12 +313,16 @@ impl Oracle {
             End::Idle => {
                 assert!(self.is_settled() && self.unfinished.is_empty(), "client {number} has work in flight");
                 let latest = self.latest_read.max(self.latest_reply);
-                assert!(since(latest) >= self.rules.deadlines.idle.expect("it is set"), "client {number} was not idle");
+                let idle = self.rules.deadlines.idle.expect("it is set");
+                assert!(since(latest) >= idle, "client {number} was not idle");
+                assert!(!self.has_sent_by(latest + idle), "client {number} was not idle, it was not read");
             }
             End::LineUnfinished => {
                 assert!(self.is_settled() && !self.unfinished.is_empty(), "client {number} has begun no line");
                 let line = self.rules.deadlines.line.expect("it is set");
                 assert!(since(self.unfinished_since) >= line, "client {number} had time left for its line");
+                let was_read = !self.has_sent_by(self.unfinished_since + line);
+                assert!(was_read, "client {number} may have finished its line, it was not read");
             }
             End::TimedOut => {
                 assert!(!self.lines.is_empty() || !self.is_greeted, "client {number} waits for nothing");
@@ -328,6 +335,11 @@ impl Oracle {
         }
         self.end = end;
         true
+    }
+
+    /// Whether anything is unread that had arrived by this time.
+    fn has_sent_by(&self, time: Instant) -> bool {
+        self.unread_since.is_some_and(|unread| unread <= time)
     }
 
     /// What may be said at the end.

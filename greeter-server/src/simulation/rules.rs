@@ -39,6 +39,8 @@ pub(super) struct Rules {
     pub(super) has_faults: bool,
     /// Whether the host program pushes lines and cuts clients off.
     pub(super) has_meddling_host: bool,
+    /// Whether the process stands still now and then, as by SIGSTOP.
+    pub(super) stands_still: bool,
     /// How long the server has for its stop.
     pub(super) drain: Duration,
 }
@@ -79,6 +81,7 @@ impl Rules {
             refused_max: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
             has_meddling_host: random.one_in(3),
+            stands_still: random.one_in(3),
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
         }
     }

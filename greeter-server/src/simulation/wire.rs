@@ -23,6 +23,8 @@ pub(super) struct Wire {
 
     /// On its way to the server, which the client may fill up to a bound.
     inbound: VecDeque<u8>,
+    /// When the next of them came, and others that are not read, and how many came with each.
+    arrivals: VecDeque<(Instant, usize)>,
     inbound_max: usize,
     /// When the client has stopped sending; and whether the server has read so.
     client_finished: Option<Instant>,
@@ -91,6 +93,7 @@ impl Wire {
             number,
             oracle,
             inbound: VecDeque::new(),
+            arrivals: VecDeque::new(),
             inbound_max: random.pick(&[20, 500, 10_000]),
             client_finished: None,
             server_knows: false,
@@ -124,6 +127,9 @@ impl Wire {
         }
         let sent = bytes.len().min(self.inbound_max - self.inbound.len());
         self.inbound.extend(&bytes[..sent]);
+        if sent > 0 {
+            self.arrivals.push_back((self.clock.now(), sent));
+        }
         self.news.readable |= sent > 0;
         sent
     }
@@ -181,7 +187,7 @@ impl Wire {
     pub(super) fn check_waits(&self, guest: Guest) {
         let now = self.clock.now();
         let Rules { deadlines, .. } = self.rules;
-        let is_late = |since: Instant, wait| now.saturating_duration_since(since) > wait + self.rules.slack();
+        let is_late = |since: Instant, wait| self.clock.is_past(since, wait + self.rules.slack());
         let Oracle { latest_read, latest_write, .. } = self.oracle;
         let latest_write = latest_write.max(self.room_made);
         let latest = latest_read.max(latest_write).max(guest.answered.unwrap_or(latest_read));
@@ -228,6 +234,19 @@ impl Wire {
         assert!(self.rounds_without_turn <= 2 * self.rules.clients + 8, "client {} has no turn", self.number);
     }
 
+    /// So many bytes are read.
+    fn note_read(&mut self, mut bytes: usize) {
+        while let Some((_, arrived)) = self.arrivals.front_mut() {
+            let part = bytes.min(*arrived);
+            bytes -= part;
+            *arrived -= part;
+            if *arrived > 0 {
+                break;
+            }
+            self.arrivals.pop_front();
+        }
+    }
+
     /// How many of so many bytes the system takes now.
     fn room_for(&mut self, bytes: usize) -> usize {
         let room = self.outbound_max.saturating_sub(self.outbound.len());
@@ -235,20 +254,23 @@ impl Wire {
             self.server_waits.get_or_insert(self.clock.now());
             return 0;
         }
-        if self.random.one_in(10) {
+        let is_judged =
+            self.rules.deadlines.write.is_some_and(|write| self.oracle.latest_write + write <= self.clock.now());
+        if !is_judged && self.random.one_in(10) {
             // No memory for now, and some a moment later.
             self.news.writable = true;
             return 0;
         }
+        self.server_waits = None;
         let most = bytes.min(room);
         if self.random.one_in(4) { self.random.within(1..most + 1) } else { most }
     }
 
     /// Whoever was refused does not stay for ever.
-    pub(super) fn check_refused(&self, now: Instant) {
+    pub(super) fn check_refused(&self) {
         if let (End::NoRoom, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
-            let took = now.saturating_duration_since(since);
-            assert!(took <= self.rules.deadlines.linger + self.rules.slack(), "client {} was refused", self.number);
+            let is_late = self.clock.is_past(since, self.rules.deadlines.linger + self.rules.slack());
+            assert!(!is_late, "client {} was refused, and stays", self.number);
         }
     }
 
@@ -313,6 +335,7 @@ impl Read for VirtualSocket {
         }
         // Where there is room in the buffer, a read empties the socket, as TCP does.
         let bytes = buffer.len().min(wire.inbound.len());
+        wire.note_read(bytes);
         for (to, from) in buffer.iter_mut().zip(wire.inbound.drain(..bytes)) {
             *to = from;
         }
@@ -349,7 +372,8 @@ impl Write for VirtualSocket {
             }
         };
         wire.outbound.extend(&buffer[..bytes]);
-        wire.oracle.wrote(&buffer[..bytes], wire.clock.now());
+        let unread_since = wire.arrivals.front().map(|(time, _)| *time);
+        wire.oracle.wrote(&buffer[..bytes], wire.clock.now(), unread_since);
         Ok(bytes)
     }
 
@@ -373,7 +397,9 @@ impl Socket for VirtualSocket {
 
     fn bytes_arrived(&self) -> io::Result<usize> {
         let wire = &mut *self.wire();
-        wire.owed_at_stop = Some(wire.bytes_read + wire.inbound.len());
+        if wire.cut_off.is_some() {
+            wire.owed_at_stop.get_or_insert(wire.bytes_read + wire.inbound.len());
+        }
         Ok(wire.inbound.len())
     }
 }

@@ -53,6 +53,7 @@ pub(super) struct World {
     wires: Vec<Arc<Mutex<Wire>>>,
     talkers: Vec<Talker>,
     next_client: Instant,
+    stands_still: Option<StandsStill>,
     /// When the server must have stopped, once it was told to.
     stop: Option<Instant>,
 }
@@ -64,6 +65,14 @@ struct Thread {
     bell: Arc<AtomicBool>,
     /// It sleeps until then at most. `None` is for as long as nobody wakes it.
     sleeps_until: Option<Instant>,
+}
+
+/// The process stands still.
+struct StandsStill {
+    since: Instant,
+    until: Instant,
+    /// What has happened meanwhile.
+    steps: usize,
 }
 
 /// The acceptor, and when it has something to do.
@@ -91,6 +100,9 @@ enum Actor {
 
 /// How many things may happen before the server is told to stop, and after that.
 const STEPS_MAX: usize = 3000;
+
+/// How many things the clients do at the most while the process stands still.
+const STEPS_STILL_MAX: usize = 300;
 
 impl World {
     pub(super) fn new(seed: u64, is_told: bool) -> Self {
@@ -172,6 +184,7 @@ impl World {
             backlog,
             wires: Vec::new(),
             talkers: Vec::new(),
+            stands_still: None,
             stop: None,
             random,
             rules,
@@ -200,6 +213,7 @@ impl World {
 
     /// Something happens, if anything is left to happen.
     fn step(&mut self) -> bool {
+        self.stand_still_or_go_on();
         let actors = self.actors();
         if actors.is_empty() {
             let Some(next) = self.next_time() else { return false };
@@ -210,19 +224,46 @@ impl World {
         self.tell(|world| format!("{:?} {actor:?}", world.clock.passed()));
         self.act(actor);
         self.clock.advance(Duration::from_nanos(self.random.below(50_000) as u64));
-        if self.rules.has_meddling_host && self.random.one_in(20) {
+        if self.rules.has_meddling_host && self.stands_still.is_none() && self.random.one_in(20) {
             self.meddle();
         }
-        if self.random.one_in(4) {
+        if self.stands_still.is_none() && self.random.one_in(4) {
             self.check();
         }
         true
+    }
+
+    /// Now and then the process does nothing for a while, and then all that should have happened is to be made up for.
+    fn stand_still_or_go_on(&mut self) {
+        let now = self.clock.now();
+        match &mut self.stands_still {
+            Some(StandsStill { since, until, .. }) if *until <= now => {
+                self.clock.go_on_after(now - *since);
+                self.stands_still = None;
+            }
+            Some(StandsStill { steps: STEPS_STILL_MAX.., until, .. }) => self.clock.set(*until),
+            Some(StandsStill { steps, .. }) => *steps += 1,
+            None if self.rules.stands_still && self.random.one_in(300) => {
+                let millis = self.random.pick(&[100, 1_000, 5_000, 70_000]);
+                let until = now + Duration::from_millis(millis);
+                self.stands_still = Some(StandsStill { since: now, until, steps: 0 });
+            }
+            None => {}
+        }
     }
 
     /// Who could do something now.
     fn actors(&self) -> Vec<Actor> {
         let now = self.clock.now();
         let mut actors: Vec<Actor> = Vec::new();
+        let is_due = |(_, talker): &(usize, &Talker)| talker.next.is_some_and(|next| next <= now);
+        actors.extend(self.talkers.iter().enumerate().filter(is_due).map(|(index, _)| Actor::Talker(index)));
+        if self.more_clients_come() && self.next_client <= now {
+            actors.push(Actor::NewClient);
+        }
+        if self.stands_still.is_some() {
+            return actors;
+        }
         for (number, thread) in self.threads.iter().enumerate() {
             if thread.life.is_some()
                 && (thread.bell.load(Ordering::Relaxed)
@@ -244,19 +285,17 @@ impl World {
         {
             actors.push(Actor::Acceptor);
         }
-        let is_due = |(_, talker): &(usize, &Talker)| talker.next.is_some_and(|next| next <= now);
-        actors.extend(self.talkers.iter().enumerate().filter(is_due).map(|(index, _)| Actor::Talker(index)));
-        if self.more_clients_come() && self.next_client <= now {
-            actors.push(Actor::NewClient);
-        }
         actors
     }
 
     /// When somebody can do something next, if nobody can now.
     fn next_time(&self) -> Option<Instant> {
-        let threads = self.threads.iter().filter(|thread| thread.life.is_some());
         let talkers = self.talkers.iter().filter_map(|talker| talker.next);
         let client = self.more_clients_come().then_some(self.next_client);
+        if let Some(StandsStill { until, .. }) = self.stands_still {
+            return talkers.chain(client).chain([until]).min();
+        }
+        let threads = self.threads.iter().filter(|thread| thread.life.is_some());
         let acceptor = self.entrance.sleeps_until;
         let threads = threads.filter_map(|thread| thread.sleeps_until);
         let mut times: Vec<_> = threads.chain(talkers).chain(client).chain(acceptor).collect();
@@ -394,6 +433,9 @@ impl World {
         assert!(self.rules.has_faults || backlog.waits_since().is_none(), "somebody is left in the backlog");
         backlog.reset_all();
         self.tell(|_| "stop".to_owned());
+        if let Some(StandsStill { since, .. }) = self.stands_still.take() {
+            self.clock.go_on_after(self.clock.now() - since);
+        }
         let deadline = self.clock.now() + self.rules.drain;
         self.stop = Some(deadline);
         self.wires.iter().for_each(|wire| wire.lock().unwrap().cut_off = Some(deadline));
