@@ -6,21 +6,22 @@
 compile_error!("the binary is for Unix; a program that embeds the library leaves out the feature `cli`");
 
 mod log;
+mod signals;
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
-use greeter_server::{BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, ServerHandle, WhenFull};
+use greeter_server::{BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, WhenFull};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
+
+use self::signals::Signals;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -38,7 +39,7 @@ const DISCARDED: u8 = 3;
     help_triggers("-h", "--help"),
     note = "\
 stdout has one line for each address once clients can connect: listening on ADDRESS:PORT
-stderr has the log. SIGTERM and SIGINT (Ctrl-C) answer what has arrived and end; a second one ends at once.",
+stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived and end; a second SIGTERM or SIGINT ends at once.",
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
     example = "See what an expensive reply does to two clients, with one worker and with two:\n    {command_name} --work 1s --workers 1\n    {command_name} --work 1s --workers 2",
@@ -112,7 +113,7 @@ struct Options {
     #[argh(option, arg_name = "duration", from_str_fn(duration))]
     linger: Option<Duration>,
 
-    /// how long to go on answering after SIGTERM or SIGINT (default: 10s)
+    /// how long to go on answering once a signal asks for the end (default: 10s)
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
 
@@ -191,42 +192,23 @@ fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<
     let mut signals = Signals::catch().context("cannot catch signals")?;
     raise_descriptor_limit();
     let handle = server.spawn()?;
-    announce(&handle);
+    announce(handle.local_addrs().to_vec()).context("cannot say where the server listens")?;
     signals.wait().context("cannot wait for signals")?;
     tracing::info!(?drain, "Server is stopping.");
     Ok(handle.shutdown(drain))
 }
 
-/// Tells programs that started this one where to connect. People have the log.
-fn announce(handle: &ServerHandle) {
-    let mut stdout = io::stdout().lock();
-    let mut lines = handle.local_addrs().iter().map(|address| writeln!(stdout, "listening on {address}"));
-    if let Err(error) = lines.find(Result::is_err).unwrap_or(Ok(())) {
-        tracing::warn!(%error, "Cannot say on stdout where the server listens.");
-    }
-}
-
-/// The signals that ask for an end.
-struct Signals {
-    arrivals: UnixStream,
-}
-
-impl Signals {
-    /// From now on the first one is only noted; another one does what it does in every program.
-    fn catch() -> io::Result<Self> {
-        let (arrivals, bell) = UnixStream::pair()?;
-        let is_stopping = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_stopping))?;
-            signal_hook::flag::register(signal, Arc::clone(&is_stopping))?;
-            signal_hook::low_level::pipe::register(signal, bell.try_clone()?)?;
+/// Tells programs that started this one where to connect. People have the log. A program that does not read holds up the thread that
+/// waits for it, and nobody else.
+fn announce(addresses: Vec<SocketAddr>) -> io::Result<()> {
+    let say = move || {
+        let mut stdout = io::stdout().lock();
+        let said = addresses.iter().try_for_each(|address| writeln!(stdout, "listening on {address}"));
+        if let Err(error) = said {
+            tracing::warn!(%error, "Cannot say on stdout where the server listens.");
         }
-        Ok(Self { arrivals })
-    }
-
-    fn wait(&mut self) -> io::Result<()> {
-        self.arrivals.read_exact(&mut [0])
-    }
+    };
+    thread::Builder::new().name("stdout".to_owned()).spawn(say).map(drop)
 }
 
 /// A connection needs a descriptor, and the usual limit of 1,024 is low only for the sake of select(2), which is not used

@@ -1,12 +1,12 @@
 //! Programs of this workspace as processes of their own.
 
 use std::env;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,26 @@ impl ServerProcess {
         Self::started(Self::await_listeners(child, None, 1))
     }
 
+    /// Starts `greeter-server` with just these arguments, which is to say there on which address it listens. Its log says it to us.
+    ///
+    /// # Panics
+    ///
+    /// When it ends before it listens.
+    pub fn start_announcing_to(announcement: impl Into<Stdio>, arguments: &[&str]) -> Self {
+        let mut command = Command::new(greeter_server());
+        command.args(arguments).stdin(Stdio::null()).stdout(announcement).stderr(Stdio::piped());
+        let (sender, lines) = mpsc::channel();
+        let (child, log) = Self::spawn(command, Some(sender));
+        let mut server = Self { child, addresses: Vec::new(), log: Some(log) };
+        while server.addresses.is_empty() {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => server.addresses.extend(address_in_log(&line)),
+                Err(_) => panic!("the server does not listen; its log: {}", server.wait(PATIENCE).1),
+            }
+        }
+        server
+    }
+
     /// Starts a server that says `listening on ADDRESS` once it does.
     ///
     /// # Panics
@@ -106,7 +126,7 @@ impl ServerProcess {
     /// When it does neither in time.
     pub fn try_start(mut command: Command, listeners: usize) -> Result<Self, (ExitStatus, String)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let (child, log) = Self::spawn(command);
+        let (child, log) = Self::spawn(command, None);
         Self::await_listeners(child, Some(log), listeners)
     }
 
@@ -121,7 +141,7 @@ impl ServerProcess {
     /// When it does neither in time.
     pub fn try_start_at(mut command: Command, address: SocketAddr) -> Result<Self, (ExitStatus, String)> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let (child, log) = Self::spawn(command);
+        let (child, log) = Self::spawn(command, None);
         let mut server = Self { child, addresses: vec![address], log: Some(log) };
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
@@ -134,14 +154,20 @@ impl ServerProcess {
         Ok(server)
     }
 
-    /// Starts it, and collects what it says on stderr.
-    fn spawn(mut command: Command) -> (Child, JoinHandle<String>) {
+    /// Starts it, and collects what it says on stderr, of which somebody may hear line by line.
+    fn spawn(mut command: Command, heard_by: Option<Sender<String>>) -> (Child, JoinHandle<String>) {
         let mut child = command.spawn().expect("a server can be started");
-        let mut stderr = child.stderr.take().expect("stderr is a pipe");
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         let log = thread::spawn(move || {
-            let mut text = Vec::new();
-            stderr.read_to_end(&mut text).expect("a log can be read");
-            String::from_utf8(text).expect("a log is text")
+            let mut text = String::new();
+            loop {
+                let line = text.len();
+                if stderr.read_line(&mut text).expect("a log is text and can be read") == 0 {
+                    return text;
+                }
+                // Whoever heard may have heard enough.
+                heard_by.iter().for_each(|heard_by| drop(heard_by.send(text[line..].to_owned())));
+            }
         });
         (child, log)
     }
@@ -266,6 +292,25 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A pipe that takes nothing more, and its other end.
+///
+/// # Panics
+///
+/// When there is none to be had.
+pub fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, mut writer) = io::pipe().expect("there are descriptors");
+    rustix::io::ioctl_fionbio(&writer, true).expect("a pipe can be set up");
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).expect("a pipe can be set up");
+    (reader, writer)
+}
+
+/// The first of the addresses that the log names when the server is ready.
+fn address_in_log(line: &str) -> Option<SocketAddr> {
+    let (_, addresses) = line.split_once("addresses=[")?;
+    addresses.split([',', ']']).next()?.parse().ok()
 }
 
 fn pid(child: &Child) -> Pid {

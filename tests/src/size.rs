@@ -27,6 +27,6 @@ pub fn figure(what: &str, value: impl Display) {
 }
 
 /// Says something past the test harness, which shows only what a failed test says.
-pub(crate) fn tell(message: &str) {
+pub fn tell(message: &str) {
     let _ = writeln!(std::io::stderr(), "\n{message}");
 }

@@ -1,0 +1,106 @@
+//! Signals: which of them end the server, and how. Each that ends a process by default is named here, or left to do what it does.
+
+use std::ffi::c_int;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
+use signal_hook::{flag, low_level};
+
+/// Ask for the end. Whoever asks again cannot wait for it.
+const REQUESTS: [c_int; 2] = [SIGINT, SIGTERM];
+
+/// Say that it is time to end, and may say so more than once without being in a hurry: a terminal that closes does by the kernel and by its
+/// shell, and whoever used up the processor's time is told every second. The clocks are those that a program may have set before it
+/// became this one.
+const HINTS: [c_int; 5] = [SIGHUP, SIGXCPU, SIGALRM, SIGVTALRM, SIGPROF];
+
+/// Are no reason to end. Programs are sent the first two that have something to open or to read anew, often by scripts that do not
+/// know them; and of a log that may grow no more, the log has its own account. Rust itself sees to SIGPIPE.
+const NO_REASONS: [c_int; 3] = [SIGUSR1, SIGUSR2, SIGXFSZ];
+
+/// What the status of a shell is more than the signal that ended its command.
+const ENDED_BY: c_int = 128;
+
+/// The signals that end the server, from when they are caught.
+pub(crate) struct Signals {
+    arrivals: UnixStream,
+}
+
+impl Signals {
+    /// From now on, what asks for the end is only noted. A second request does what it does in every program.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let (arrivals, bell) = UnixStream::pair()?;
+        let is_requested = Arc::new(AtomicBool::new(false));
+        let inherited = Inherited::read();
+        let heard = |signal: &c_int| !inherited.ignores(*signal);
+        for signal in REQUESTS.into_iter().filter(heard) {
+            end_at_once_if(&is_requested, signal)?;
+            flag::register(signal, Arc::clone(&is_requested))?;
+            low_level::pipe::register(signal, bell.try_clone()?)?;
+        }
+        for signal in HINTS.into_iter().filter(heard) {
+            low_level::pipe::register(signal, bell.try_clone()?)?;
+        }
+        for signal in NO_REASONS.into_iter().filter(heard) {
+            // Nobody looks at this flag.
+            flag::register(signal, Arc::default())?;
+        }
+        Ok(Self { arrivals })
+    }
+
+    /// Waits for the end to be asked for.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        self.arrivals.read_exact(&mut [0])
+    }
+}
+
+/// A process dies of a signal, so that whoever waits for it knows. Only process 1, of the system or of a container, cannot: nothing is
+/// delivered to it that it has no handler for. What would tell a shell of the signal then tells everyone.
+fn end_at_once_if(condition: &Arc<AtomicBool>, signal: c_int) -> io::Result<()> {
+    let condition = Arc::clone(condition);
+    match process::id() {
+        1 => flag::register_conditional_shutdown(signal, ENDED_BY + signal, condition)?,
+        _ => flag::register_conditional_default(signal, condition)?,
+    };
+    Ok(())
+}
+
+/// The signals that were ignored when this process started, as `nohup` and shells without job control have it for what is not to be
+/// touched by a terminal. They stay ignored. (proc_pid_status(5), "SigIgn"; where there is no such file, none is known.)
+struct Inherited {
+    ignored: u64,
+}
+
+impl Inherited {
+    fn read() -> Self {
+        let status = fs::read("/proc/self/status").unwrap_or_default();
+        Self::of(&String::from_utf8_lossy(&status))
+    }
+
+    fn of(status: &str) -> Self {
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        Self { ignored: ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0) }
+    }
+
+    const fn ignores(&self, signal: c_int) -> bool {
+        self.ignored >> (signal - 1) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_ignored_is_read_from_the_processs_status() {
+        let inherited = Inherited::of("Name:\tgreeter-server\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001003\n");
+        let ignored = (1..=64).filter(|signal| inherited.ignores(*signal));
+        assert_eq!(ignored.collect::<Vec<_>>(), [1, 2, 13]);
+        assert_eq!(Inherited::of("").ignored, 0);
+    }
+}

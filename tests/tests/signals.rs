@@ -1,0 +1,198 @@
+//! What each signal does to the server that could end it, and that it is heard whatever else the server waits for.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::missing_program;
+use greeter_tests::process::{ServerProcess, full_pipe, greeter_server};
+use greeter_tests::size::tell;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a person or a supervisor says to end it.
+const REQUESTS: [Signal; 2] = [Signal::TERM, Signal::INT];
+
+/// What says that it should end, and may say so over and over.
+const HINTS: [Signal; 5] = [Signal::HUP, Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::XCPU];
+
+/// What is no reason to end.
+const NO_REASONS: [Signal; 4] = [Signal::USR1, Signal::USR2, Signal::PIPE, Signal::XFSZ];
+
+const LINES: usize = 10;
+
+const SLOW: [&str; 4] = ["--workers", "1", "--work", "20ms"];
+
+/// A client with lines on their way, of which the first has been answered.
+fn client_in_the_middle(server: &ServerProcess) -> Client {
+    let mut client = Client::connect(server.address());
+    client.send("Bob\n".repeat(LINES));
+    assert_eq!(client.text(), "Hello, Bob\n");
+    client
+}
+
+#[track_caller]
+fn answers_the_rest_and_ends_with_0(mut client: Client, mut server: ServerProcess) {
+    assert_eq!(client.rest(), b"Hello, Bob\n".repeat(LINES - 1));
+    drop(client);
+    let (status, log) = server.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{status}, {log}");
+    assert_eq!(log.matches("Server is stopping.").count(), 1, "{log}");
+    assert!(log.contains("discarded=0"), "{log}");
+}
+
+fn wait_until_it_stops(server: &ServerProcess) {
+    wait_until("nobody is let in any more", || TcpStream::connect(server.address()).is_err());
+}
+
+#[test]
+fn a_signal_to_end_has_what_arrived_answered() {
+    for signal in REQUESTS.into_iter().chain(HINTS) {
+        println!("{signal:?}");
+        let server = ServerProcess::start(&SLOW);
+        let client = client_in_the_middle(&server);
+        server.signal(signal);
+        answers_the_rest_and_ends_with_0(client, server);
+    }
+}
+
+/// A terminal that closes says so twice, first by the kernel and then by the shell; time that is up is up every second anew.
+#[test]
+fn a_hint_to_end_may_come_again_and_a_request_behind_it_is_the_first() {
+    for hint in HINTS {
+        for second in [hint, Signal::TERM] {
+            println!("{hint:?}, {second:?}");
+            let server = ServerProcess::start(&SLOW);
+            let client = client_in_the_middle(&server);
+            server.signal(hint);
+            wait_until_it_stops(&server);
+            server.signal(second);
+            answers_the_rest_and_ends_with_0(client, server);
+        }
+    }
+}
+
+#[test]
+fn a_second_request_ends_at_once() {
+    for signal in REQUESTS {
+        let mut server = ServerProcess::start(&["--workers", "1", "--work", "60s"]);
+        let mut client = Client::connect(server.address());
+        client.send("Bob\n");
+        server.signal(Signal::TERM);
+        wait_until_it_stops(&server);
+        server.signal(signal);
+        let (status, log) = server.wait(PATIENCE);
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}, {log}");
+    }
+}
+
+#[test]
+fn a_signal_that_is_no_reason_to_end_does_nothing() {
+    let server = ServerProcess::start(&SLOW);
+    let client = client_in_the_middle(&server);
+    for signal in NO_REASONS {
+        server.signal(signal);
+    }
+    server.signal(Signal::TERM);
+    answers_the_rest_and_ends_with_0(client, server);
+}
+
+/// Of `nohup`, and of `&` in a shell without job control.
+#[test]
+fn what_was_ignored_when_it_started_stays_ignored() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT USR1; exec \"$@\"", "sh"]);
+    command.arg(greeter_server()).args(["--listen", "127.0.0.1:0"]).args(SLOW);
+    let server = ServerProcess::start_command(command);
+    let client = client_in_the_middle(&server);
+    for signal in [Signal::INT, Signal::HUP, Signal::USR1, Signal::INT] {
+        server.signal(signal);
+    }
+    // Had any of these been heard, this would be the second.
+    server.signal(Signal::TERM);
+    answers_the_rest_and_ends_with_0(client, server);
+}
+
+/// Who wants to know what a server is doing right now gets its memory, and no drain.
+#[test]
+fn quit_ends_at_once() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c 0; exec \"$@\"", "sh"]);
+    command.arg(greeter_server()).args(["--listen", "127.0.0.1:0"]);
+    let mut server = ServerProcess::start_command(command);
+    server.signal(Signal::QUIT);
+    let (status, log) = server.wait(PATIENCE);
+    assert_eq!(status.signal(), Some(Signal::QUIT.as_raw()), "{status}, {log}");
+}
+
+#[test]
+fn a_stdout_that_nobody_reads_keeps_no_signal_from_being_heard() {
+    let (_reader, stdout) = full_pipe();
+    let server = ServerProcess::start_announcing_to(stdout, &[&["--listen", "127.0.0.1:0"], &SLOW[..]].concat());
+    let client = client_in_the_middle(&server);
+    server.signal(Signal::TERM);
+    answers_the_rest_and_ends_with_0(client, server);
+}
+
+/// To process 1 of a container the system passes no signal that it has not asked for, its own included: there it cannot die of one, and
+/// ends with the status that a shell would tell.
+#[test]
+fn as_process_1_it_ends_with_the_status_that_a_shell_would_tell() {
+    let Some(container) = container() else { return };
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut command = Command::new("unshare");
+        command.args(container).arg(greeter_server());
+        command.args(["--listen", "127.0.0.1:0", "--workers", "1", "--work", "60s"]);
+        let mut server = ServerProcess::start_command(command);
+        let process_1 = only_child(server.id());
+        let mut client = Client::connect(server.address());
+        client.send("Bob\n");
+        kill_process(process_1, Signal::TERM).expect("it is our own");
+        wait_until_it_stops(&server);
+        kill_process(process_1, signal).expect("it is our own");
+        let (status, log) = server.wait(PATIENCE);
+        assert_eq!(status.code(), Some(code), "{status}, {log}");
+    }
+}
+
+#[test]
+fn as_process_1_it_drains() {
+    let Some(container) = container() else { return };
+    let mut command = Command::new("unshare");
+    command.args(container).arg(greeter_server()).args(["--listen", "127.0.0.1:0"]).args(SLOW);
+    let server = ServerProcess::start_command(command);
+    let client = client_in_the_middle(&server);
+    kill_process(only_child(server.id()), Signal::TERM).expect("it is our own");
+    answers_the_rest_and_ends_with_0(client, server);
+}
+
+/// How to have `unshare` start a program as process 1; none where that is not allowed.
+fn container() -> Option<&'static [&'static str]> {
+    const BY_ANYBODY: &[&str] = &["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+    const BY_ROOT: &[&str] = &["--pid", "--fork", "--kill-child"];
+    if missing_program("unshare", "util-linux") {
+        return None;
+    }
+    let is_allowed = |arguments: &&&[&str]| {
+        let output = Command::new("unshare").args(**arguments).arg("true").output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let container = [BY_ANYBODY, BY_ROOT].iter().find(is_allowed).copied();
+    if container.is_none() {
+        tell("SKIPPED, since this machine lets nobody start a process 1 of their own");
+    }
+    container
+}
+
+/// The process that this one has started.
+fn only_child(parent: u32) -> Pid {
+    let is_child = |status: &str| status.lines().any(|line| line == format!("PPid:\t{parent}"));
+    let mut processes = fs::read_dir("/proc").expect("the system has a table of processes").filter_map(Result::ok);
+    let child = processes.find_map(|process| {
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let status = fs::read(process.path().join("status")).ok()?;
+        is_child(&String::from_utf8_lossy(&status)).then_some(id)
+    });
+    Pid::from_raw(child.expect("it has started a process")).expect("processes are numbered from 1")
+}
