@@ -6,7 +6,7 @@ use std::fmt;
 use memchr::memchr;
 
 use crate::line::{LfInLine, Line, LineEnding};
-use crate::responder::CloseReason;
+use crate::responder::{CloseReason, Failure};
 use private::AppendTo;
 
 /// The reply to one line, as the responder writes it: no lines, one, or many.
@@ -42,8 +42,8 @@ impl<'a> Reply<'a> {
 
     /// Says one line; the ending is added.
     ///
-    /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), `format_args!("Hello, {name}")`, and [`Line`]s: one, or an
-    /// array of them to be said as one line, which costs no search for LF.
+    /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), numbers and `char`s, `format_args!("Hello, {name}")`, and
+    /// [`Line`]s: one, or an array of them to be said as one line, which costs no search for LF.
     pub fn line(&mut self, text: impl LineText) {
         if let Err(error) = text.append_to(&mut self.replies.bytes) {
             self.framing = Err(error);
@@ -72,35 +72,49 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// What [`Reply::line`] takes.
+/// What [`Reply::line`] takes: text, bytes, numbers, a `char`, `format_args!`, and [`Line`]s.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be said as a line",
+    label = "not the text of a line",
+    note = "text, bytes, numbers and `char` can; for what can be displayed, write `format_args!(\"{{}}\", …)`; several lines are said one by one"
+)]
 pub trait LineText: private::AppendTo {}
 
+#[diagnostic::do_not_recommend]
 impl<T: private::AppendTo> LineText for T {}
 
-/// What a function given to [`respond_with`](crate::respond_with) may return: the text of a line, or a `Result` of one, whose
-/// error is a [`Refusal`](crate::Refusal) or any other.
+/// What a function given to [`respond_with`](crate::respond_with) may return.
+///
+/// * The text of a line: all that [`Reply::line`] takes, but owned or `'static`.
+/// * `()`, for no reply; and an `Option`, whose `None` is no reply.
+/// * A `Result` of these, whose error is a [`Refusal`](crate::Refusal), told to the client in its own words, or any other.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a reply",
+    label = "not a reply",
+    note = "the text of a line can (text, bytes, a number, a `char`), `()` for no reply, and an `Option` or a `Result` of these",
+    note = "the error of a `Result` can be a `Refusal`, text, and what is `std::error::Error + Send + Sync`",
+    note = "for what can be displayed, return `to_string()`; for many lines, implement `Responder`"
+)]
 pub trait IntoReply: private::ReplyTo {}
 
-impl<T: private::ReplyTo> IntoReply for T {}
+#[diagnostic::do_not_recommend]
+impl<T: private::AppendTo> IntoReply for T {}
+
+impl IntoReply for () {}
+
+impl<T: IntoReply> IntoReply for Option<T> {}
+
+impl<T: IntoReply, E: Into<Failure>> IntoReply for Result<T, E> {}
 
 /// How it is done: nobody else is to have a hand in what is sent.
 mod private {
-    use super::{LfInLine, Reply};
-    use crate::responder::Failure;
+    use super::{Failure, IntoReply, LfInLine, Reply};
 
-    #[diagnostic::on_unimplemented(
-        message = "`{Self}` is not the text of a reply line",
-        note = "text and bytes are; for what can be displayed, use `format_args!` or `to_string`"
-    )]
     pub trait AppendTo {
         /// Adds the text to `bytes`, without an ending. When it holds an LF, what was added is for the caller to withdraw.
         fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine>;
     }
 
-    #[diagnostic::on_unimplemented(
-        message = "`{Self}` cannot be a reply",
-        note = "the text of a line can, owned or `'static`, and a `Result` of it; for what can be displayed, use `to_string`"
-    )]
     pub trait ReplyTo {
         /// Says it, or tells what keeps it from being said.
         fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure>;
@@ -113,10 +127,21 @@ mod private {
         }
     }
 
-    impl<T: AppendTo, E: Into<Failure>> ReplyTo for Result<T, E> {
-        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
-            reply.line(self.map_err(Into::into)?);
+    impl ReplyTo for () {
+        fn reply_to(self, _reply: &mut Reply<'_>) -> Result<(), Failure> {
             Ok(())
+        }
+    }
+
+    impl<T: IntoReply> ReplyTo for Option<T> {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            self.map_or(Ok(()), |said| said.reply_to(reply))
+        }
+    }
+
+    impl<T: IntoReply, E: Into<Failure>> ReplyTo for Result<T, E> {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            self.map_err(Into::into)?.reply_to(reply)
         }
     }
 }
@@ -163,6 +188,17 @@ macro_rules! line_text_by_its_bytes {
 line_text_by_its_bytes!(&str: as_bytes, String: as_bytes, &String: as_bytes, Cow<'_, str>: as_bytes);
 line_text_by_its_bytes!(Vec<u8>: as_slice, &Vec<u8>: as_slice);
 
+macro_rules! line_text_by_its_display {
+    ($($text:ty),*) => {$(
+        impl AppendTo for $text {
+            fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+                format_args!("{self}").append_to(bytes)
+            }
+        }
+    )*};
+}
+line_text_by_its_display!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, char);
+
 impl<const N: usize> AppendTo for &[u8; N] {
     fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
         self.as_slice().append_to(bytes)
@@ -191,6 +227,9 @@ mod tests {
         check(|reply| reply.line(b"bytes"), "bytes\n", Ok(()));
         check(|reply| reply.line(vec![b'v']), "v\n", Ok(()));
         check(|reply| reply.line(format_args!("{} and {}", 1, 2)), "1 and 2\n", Ok(()));
+        check(|reply| reply.line(-7), "-7\n", Ok(()));
+        check(|reply| reply.line(0.5), "0.5\n", Ok(()));
+        check(|reply| reply.line('ë'), "ë\n", Ok(()));
         check(|reply| reply.line([Line::literal("a"), Line::literal("b")]), "ab\n", Ok(()));
         check(|reply| reply.line(""), "\n", Ok(()));
     }
@@ -204,6 +243,7 @@ mod tests {
     fn a_line_feed_inside_a_line_breaks_the_reply() {
         check(|reply| reply.line("two\nlines"), "", Err(LfInLine));
         check(|reply| reply.line(b"two\n"), "", Err(LfInLine));
+        check(|reply| reply.line('\n'), "", Err(LfInLine));
         check(|reply| reply.line(format_args!("{}", "two\nlines")), "", Err(LfInLine));
         check(
             |reply| {

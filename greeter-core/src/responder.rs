@@ -63,6 +63,11 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a responder",
+    label = "answers no lines",
+    note = "a function from a line to a reply becomes one by `respond_with(|line: &str| …)`; a type of your own implements `Responder`"
+)]
 pub trait Responder: Send + Sync + 'static {
     /// What is kept for each client. Where it is `()`, the trait can be used as `dyn Responder<Session = ()>`.
     type Session: Send + 'static;
@@ -234,7 +239,7 @@ macro_rules! responder_behind_a_pointer {
 }
 responder_behind_a_pointer!(Arc, Box);
 
-/// A responder of one function, from the text or the bytes of a line to its reply line, or to a refusal.
+/// A responder of one function, from the text or the bytes of a line to its reply line, to none, or to a refusal.
 ///
 /// ```
 /// use greeter_core::{Refusal, respond_with};
@@ -243,13 +248,17 @@ responder_behind_a_pointer!(Arc, Box);
 /// let of_bytes = respond_with(|line: &[u8]| line.to_ascii_uppercase());
 /// let of_numbers = respond_with(|line: &str| {
 ///     let number: i64 = line.parse().map_err(|_| Refusal::because("that is no number"))?;
-///     Ok::<_, Refusal>((number + 1).to_string())
+///     Ok::<_, Refusal>(number + 1)
 /// });
+/// let of_some = respond_with(|line: &str| (line != "quiet").then(|| line.len()));
 /// ```
 ///
-/// What it returns is its own, or `'static`: not a part of the line.
+/// It says which it takes, `|line: &str|` or `|line: &[u8]|`; a function of text never sees a line that is not valid UTF-8, whose
+/// client is refused in words. What it may return is told at [`IntoReply`].
 ///
-/// A function of text never sees a line that is not valid UTF-8: the client is refused in words.
+/// What it returns is its own, or `'static`, and not a part of the line. Of `|line: &str| line.trim()` the compiler says that a "lifetime may
+/// not live long enough", and of a function with a name that "one type is more general than the other"; `line.trim().to_owned()` will do.
+/// A [`Responder`] of your own can say a part of the line without a copy of it.
 pub const fn respond_with<F, T, R>(function: F) -> RespondWith<F, T>
 where
     F: Fn(&T) -> R + Send + Sync + 'static,

@@ -219,6 +219,20 @@ fn a_function_may_answer_with_a_constant() {
 }
 
 #[test]
+fn a_function_may_answer_with_a_number_a_char_or_nothing() {
+    let responder = respond_with(|line: &str| line.len());
+    assert_eq!(replies(&responder, [&b"Bob\n\n"[..]]), b"3\n0\n");
+    let responder = respond_with(|line: &str| line.chars().next());
+    assert_eq!(replies(&responder, [&b"Bob\n\nAnn\r\n"[..]]), b"B\nA\r\n");
+    let responder = respond_with(|line: &str| drop(line.to_owned()));
+    assert_eq!(replies(&responder, [&b"Bob\n"[..]]), b"");
+    let responder = respond_with(|line: &str| line.parse::<i8>().map(|number| (number > 0).then_some(number)));
+    assert_eq!(replies(&responder, [&b"7\n-7\nBob\n"[..]]), b"7\nerror: internal error\n");
+    let responder = respond_with(|line: &str| if line == "quiet" { Ok(()) } else { Err(Refusal::because("too loud")) });
+    assert_eq!(replies(&responder, [&b"quiet\nloud\n"[..]]), b"error: too loud\n");
+}
+
+#[test]
 fn a_responder_without_a_session_can_be_chosen_at_run_time() {
     let responders: [Box<dyn Responder<Session = ()>>; 2] = [Box::new(Greeter), Box::new(Mail)];
     let said = responders.map(|responder| replies(&responder, [&b"Bob\n"[..]]));
