@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, Terms, WhenRefused, respond_with};
 use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::admission::WhenFull;
 use crate::limits::{Limits, Timeouts};
@@ -18,6 +18,16 @@ use crate::slots::THREAD_BITS;
 /// How many connections the system may make before they are accepted. It takes less where its own limit is lower
 /// (`net.core.somaxconn`).
 pub(crate) const BACKLOG: usize = 4096;
+
+/// When a client is asked whether it is still there, by TCP itself: after so long without a packet, so often, so long apart. Whoever has
+/// vanished without a word is gone after 90 s. What stands between the two may forget a silent connection after some minutes, and each
+/// question keeps it known.
+const KEEPALIVE: TcpKeepalive = {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
+    let keepalive = keepalive.with_interval(Duration::from_secs(10)).with_retries(3);
+    keepalive
+};
 
 const THREADS_MAX: usize = 1 << THREAD_BITS;
 const CONNECTIONS_MAX: usize = 10_000_000;
@@ -200,8 +210,9 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// How many clients are served at a time from one address; by default, as many as in all. What is one too many is
-    /// [told so](greeter_core::Refusal::AddressFull). The addresses of an IPv6 /64 network count as one.
+    /// How many clients are served at a time from one address, from 1 to 10 million; by default, 1,000. What is one too many is
+    /// [told so](greeter_core::Refusal::AddressFull). `None` is as many as in all, such as behind a balancer, from whose address all
+    /// come. The addresses of an IPv6 /64 network count as one.
     pub fn connections_per_address_max(mut self, connections: impl Into<Option<usize>>) -> Self {
         self.options.limits.connections_per_address_max = connections.into();
         self
@@ -246,8 +257,8 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How long a line may take from its first byte to its last; by default, 10 s. More bytes renew nothing. Then the client is
-    /// [told](greeter_core::Refusal::LineUnfinished), and the connection closes. `None` waits for ever, here and in the methods
-    /// below.
+    /// [told](greeter_core::Refusal::LineUnfinished), and the connection closes. `None` waits for ever, here and in the other four
+    /// timeouts.
     pub fn line_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.line = timeout.into();
         self
@@ -255,6 +266,9 @@ impl<R: Responder> Builder<R> {
 
     /// How long a client may be silent while nothing is owed to it; by default, 5 minutes. Then it is
     /// [told](greeter_core::Refusal::Idle), and the connection closes. What is said to it unasked renews nothing.
+    ///
+    /// With `None`, a client whose machine or network is gone without a word is still noticed within 90 s, by TCP's own questions
+    /// (keepalive), which are asked after 60 s without a packet, three times, 10 s apart.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.idle = timeout.into();
         self
@@ -411,6 +425,8 @@ fn listen_on(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     // take the address away.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
+    // Whoever is accepted has it from the listener, at no further call.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).expect("the backlog is a small number"))?;
     socket.set_nonblocking(true)?;
@@ -420,4 +436,23 @@ fn listen_on(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
 
 fn join(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn whoever_is_accepted_is_asked_by_tcp_whether_it_is_still_there() {
+        let (address, listener) = listen_on(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = Socket::from(std::os::fd::OwnedFd::from(listener));
+        listener.set_nonblocking(false).unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+    }
 }

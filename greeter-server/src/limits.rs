@@ -55,7 +55,7 @@ pub struct Timeouts {
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
         connections_max: 10_000,
-        connections_per_address_max: None,
+        connections_per_address_max: Some(1000),
         when_full: WhenFull::Refuse,
         when_refused: WhenRefused::Continue,
         line_bytes_max: 8 * 1024,
@@ -76,8 +76,8 @@ impl Limits {
         lines.saturating_add(if replies < Terms::ROOM_BYTES_MAX { Terms::ROOM_BYTES_MAX } else { replies })
     }
 
-    /// How much memory a server occupies at the most, in bytes, beside what its responder takes, with so many threads that read and
-    /// so many workers:
+    /// How much memory a server occupies at the most, in bytes, beside what its responder and the sessions take, with so many threads
+    /// that read and so many workers:
     ///
     /// *connections × (512 + 4,096) + buffers + reading threads × (16 KiB + 1 MiB) + answering threads × job + 16 MiB*
     ///
@@ -87,8 +87,9 @@ impl Limits {
     /// threads are those that read where there are no workers; otherwise five times the workers, since four may be stuck for each that
     /// works. 16 MiB may be under way that is [pushed](crate::Push).
     ///
-    /// Three things are not in it: a single reply that is itself longer than the limit for unsent ones, the stacks of the threads, and
-    /// what the allocator keeps.
+    /// Four things are not in it. What the responder keeps, first of all its [sessions](greeter_core::Responder::Session): one for each
+    /// connection, so as much as *connections × (the size of its type + what it owns)*, which only the responder can bound. A single
+    /// reply that is itself longer than the limit for unsent ones. The stacks of the threads. What the allocator keeps.
     #[must_use]
     pub const fn memory_bytes_max(&self, connection_threads: usize, workers: usize) -> usize {
         let answering = if workers == 0 { connection_threads } else { workers * (1 + STUCK_PER_WORKER) };

@@ -74,8 +74,8 @@ struct Options {
     connections_max: Option<usize>,
 
     /// how many clients at a time from one address, or off (default: 1000)
-    #[argh(option, arg_name = "n", default = "Bound(Some(1000))", from_str_fn(number_or_off))]
-    connections_per_address_max: Bound<usize>,
+    #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
+    connections_per_address_max: Option<Bound<usize>>,
 
     /// what happens to a client too many: refuse tells it so, wait leaves it in the backlog (default: refuse)
     #[argh(option, arg_name = "policy", default = "WhenFull::Refuse", from_str_fn(when_full))]
@@ -154,13 +154,13 @@ fn main() -> ExitCode {
 struct Bound<T>(Option<T>);
 
 fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
-    let mut builder = Server::builder()
-        .responder(Expensive::new(Greeter, options.work))
-        .connections_per_address_max(options.connections_per_address_max.0)
-        .when_full(options.when_full);
+    let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
     builder = given(builder, options.workers, Builder::workers);
     builder = given(builder, options.connection_threads, Builder::connection_threads);
     builder = given(builder, options.connections_max, Builder::connections_max);
+    builder = given(builder, options.connections_per_address_max, |builder, Bound(most)| {
+        builder.connections_per_address_max(most)
+    });
     builder = given(builder, options.line_bytes_max, Builder::line_bytes_max);
     builder = given(builder, options.unsent_bytes_max, Builder::unsent_bytes_max);
     builder = given(builder, options.buffer_bytes_max, Builder::buffer_bytes_max);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use greeter_server::{CloseReason, ServerHandle, WhenFull};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, builder, raise_descriptor_limit, spawn};
 
 const ROOM: usize = 10;
 const CROWD: usize = 40;
@@ -176,6 +176,20 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
         assert!(report.turned_away <= told as u64 && report.replies <= served as u64, "{report:?}");
         balanced(&report.stats);
     }
+}
+
+/// The library's own default, which is the binary's as well.
+#[test]
+fn unless_told_otherwise_an_address_has_a_thousand_and_others_have_the_rest() {
+    raise_descriptor_limit();
+    let server = spawn(builder());
+    assert_eq!(server.limits().connections_per_address_max, Some(1000));
+    let clients: Vec<_> = (0..1000).map(|_| Client::connect(server.local_addr())).collect();
+    assert_eq!(Client::connect(server.local_addr()).text(), SORRY_HOUSEHOLD);
+    let mut stranger = Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), server.local_addr());
+    assert_eq!(stranger.ask("Bob"), "Hello, Bob\n");
+    drop((clients, stranger));
+    assert_eq!(at_rest(&server).closed_by[CloseReason::AddressFull], 1);
 }
 
 #[test]

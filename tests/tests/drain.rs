@@ -227,7 +227,8 @@ fn lines_that_arrived_unnoticed_are_answered() {
     raise_descriptor_limit();
     for workers in [0, 1] {
         let (responder, gate) = gated();
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(responder));
+        let builder = builder().workers(workers).connection_threads(1).connections_per_address_max(None);
+        let server = spawn(builder.responder(responder));
         let mut first = Client::connect(server.local_addr());
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addr())).collect();
         clients.iter_mut().for_each(|client| assert_eq!(client.ask("hello"), "hello\n"));
