@@ -20,6 +20,9 @@
 //! assert_eq!(connection.unsent(), b"Hello, Bob\r\nHello, Ann\n");
 //! ```
 //!
+//! `greeter-server` has all of it that a responder is written and tried with under its own name. So in the examples here that are about
+//! responders, what is imported comes from there, and who has only this crate imports it from this one.
+//!
 //! # Reading order
 //!
 //! The files follow a request: [bytes become lines](Line), the lines of one read are a [`ClientJob`], a [`Responder`]

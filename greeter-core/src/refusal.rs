@@ -12,7 +12,8 @@ use std::time::Duration;
 /// returning one as its error, which `?` does:
 ///
 /// ```
-/// # use greeter_core::{Peer, Failure, Line, Refusal, Reply, Responder};
+/// # extern crate greeter_core as greeter_server;
+/// # use greeter_server::{Failure, Line, Peer, Refusal, Reply, Responder};
 /// # struct Doubler;
 /// # impl Responder for Doubler {
 /// #     type Session = ();

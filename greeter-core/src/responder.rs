@@ -9,8 +9,8 @@ use crate::line::Line;
 use crate::refusal::Refusal;
 use crate::reply::{IntoReply, Reply};
 
-/// What keeps a responder from answering: any error. The client reads `error: internal error`, and the server's log the error;
-/// but where it is a [`Refusal`], the client reads that, and nobody is to blame.
+/// What keeps a responder from answering: any error. The client reads `error: internal error`, and the server's log has the error, where
+/// it has [a log](Responder#failing); but where it is a [`Refusal`], the client reads that, and nobody is to blame.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// What a server says to its clients.
@@ -28,7 +28,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// One responder serves all clients, from several threads at once (`&self`, [`Sync`]); what belongs to one client lives in
 /// its [`Session`](Self::Session), which is lent to one call at a time and needs no lock. All calls come from the threads that
 /// answer: the workers of the pool, or the connection threads where there is no pool. In the pool, taking long costs a
-/// worker; without one, it costs every client of that thread.
+/// worker; without one, it costs every client of that thread. How many workers a responder wants that waits for others is told at
+/// `workers` of the server's `Builder`.
 ///
 /// Replies are sent as they are made, but not always one by one: those made within a millisecond or so leave together. In a server, none
 /// waits for longer than 10 ms and the line at hand.
@@ -41,10 +42,15 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 /// go on with, and the connection closes. Panics can only be contained where they unwind: with `panic = "abort"` they end
 /// the process.
 ///
+/// What the error was is told in an event of `tracing`. Whether anybody hears that is for the program to say: where it has no subscriber
+/// (the crate `tracing-subscriber` has one to begin with), an `Err` leaves no trace but a number, `faults` in the server's `Stats`. Of a
+/// panic, Rust's own report on stderr remains.
+///
 /// # Example
 ///
 /// ```
-/// use greeter_core::{Peer, Failure, Line, Reply, Responder};
+/// # extern crate greeter_core as greeter_server;
+/// use greeter_server::{Failure, Line, Peer, Reply, Responder};
 ///
 /// /// Answers each line with the number of lines that this client has sent.
 /// struct Counter;
@@ -70,6 +76,9 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 )]
 pub trait Responder: Send + Sync + 'static {
     /// What is kept for each client. Where it is `()`, the trait can be used as `dyn Responder<Session = ()>`.
+    ///
+    /// There are as many as there are connections, and what they hold is in no limit of the server's: a session that grows with what its
+    /// client sends has a bound of its own.
     type Session: Send + 'static;
 
     /// A client is here: makes its session and may say a banner.
@@ -99,6 +108,32 @@ pub trait Responder: Send + Sync + 'static {
     /// There is no session where the responder does not know the client: [`connect`](Self::connect) failed, or everyone was busy when it
     /// came. And there is none for the refusals that end a connection: these are asked for once, when the server starts, and said
     /// in these words from then on. The session hears of those in [`disconnect`](Self::disconnect).
+    ///
+    /// Where there are no words, the connection ends in silence. That is best for [`Refusal::Idle`] in a protocol whose clients keep a
+    /// connection for their next request: what was said meanwhile stands there first, and such a client takes it for the answer; that
+    /// the connection has ended it takes for what it is, and comes again.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use std::time::Duration;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{CloseReason, Failure, Line, Peer, Refusal, Reply, Responder};
+    /// # struct Echo;
+    /// # impl Responder for Echo {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> { Ok(()) }
+    /// #     fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> { Ok(reply.line(line)) }
+    /// fn refuse(&self, _: Option<&mut ()>, refusal: Refusal, reply: &mut Reply<'_>) {
+    ///     match refusal {
+    ///         Refusal::Idle { .. } => {}
+    ///         refusal => reply.line(format_args!("error: {refusal}")),
+    ///     }
+    /// }
+    /// # }
+    /// # let mut client = TestClient::connect(&Echo);
+    /// # client.send("a\n").expect("a\n");
+    /// # client.wait(Duration::from_secs(300)).expect_end(CloseReason::Idle);
+    /// ```
     fn refuse(&self, session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
         let _ = session;
         reply.line(format_args!("error: {refusal}"));
@@ -242,7 +277,8 @@ responder_behind_a_pointer!(Arc, Box);
 /// A responder of one function, from the text or the bytes of a line to its reply line, to none, or to a refusal.
 ///
 /// ```
-/// use greeter_core::{Refusal, respond_with};
+/// # extern crate greeter_core as greeter_server;
+/// use greeter_server::{Refusal, respond_with};
 ///
 /// let of_text = respond_with(|name: &str| format!("Hello, {name}"));
 /// let of_bytes = respond_with(|line: &[u8]| line.to_ascii_uppercase());

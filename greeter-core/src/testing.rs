@@ -4,9 +4,10 @@
 //! missing, and time is the test's own.
 //!
 //! ```
+//! # extern crate greeter_core as greeter_server;
 //! use std::time::Duration;
-//! use greeter_core::testing::{TestClient, check_every_fragmentation};
-//! use greeter_core::{CloseReason, respond_with};
+//! use greeter_server::testing::{TestClient, check_every_fragmentation};
+//! use greeter_server::{CloseReason, respond_with};
 //!
 //! let doubler = respond_with(|word: &str| word.repeat(2));
 //! let mut client = TestClient::connect(&doubler);

@@ -187,6 +187,11 @@ impl<R: Responder> Builder<R> {
     /// With 0 there is no pool: the threads that read and write answer too. That saves a way across threads for each batch
     /// of lines, and suits a responder that needs microseconds. With a pool, a responder that takes its time keeps nobody
     /// else from being read and written.
+    ///
+    /// One for each processor suits a responder that computes. One that waits, for a database or another server, has a worker wait with it:
+    /// there it takes as many as there are lines a second, times the seconds that each waits, and some more, since lines do not come evenly.
+    /// For 2,000 lines a second that wait 20 ms each, that is 40, and 60 will do. A worker that waits costs a thread and what of its stack it
+    /// has touched. Lines for which they are too few wait in the queue, up to the [queue timeout](Self::queue_timeout).
     pub const fn workers(mut self, workers: usize) -> Self {
         self.options.workers = Some(workers);
         self
@@ -266,6 +271,9 @@ impl<R: Responder> Builder<R> {
 
     /// How long a client may be silent while nothing is owed to it; by default, 5 minutes. Then it is
     /// [told](greeter_core::Refusal::Idle), and the connection closes. What is said to it unasked renews nothing.
+    ///
+    /// A client that keeps its connection for the next request, as in a pool of connections, may find there what it was told in the
+    /// meantime, and take it for the answer. For those, a responder [ends in silence](greeter_core::Responder::refuse).
     ///
     /// With `None`, a client whose machine or network is gone without a word is still noticed within 90 s, by TCP's own questions
     /// (keepalive), which are asked after 60 s without a packet, three times, 10 s apart.

@@ -11,23 +11,23 @@
 //! ```
 //!
 //! What a responder may do beyond that (sessions, banners, several lines, raw bytes, closing) is told at [`Responder`]; what
-//! goes over the wire, in the protocol page of the book.
+//! goes over the wire, and how a line flows through the threads, in the book (`docs`).
 //!
 //! The library prints nothing, handles no signals and has no globals. What happens it tells through `tracing`, and counts in
-//! [`Stats`].
-//!
-//! # Reading order
-//!
-//! The files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
-//! its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other, the thread's
-//! `scratch` memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no:
-//! `admission` at the door and `refused` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for the responder's,
-//! by the `ticker`, and for the time of others on the machine, `courtesy`. The `server` starts them all from what the `builder` was told, and ends them.
-//!
-//! All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
-//! share goes through `sync`, and is tried in every order by those in `models`.
+//! [`Stats`]. In a program without a subscriber for `tracing`, nobody hears of it: what a responder failed at, too, is then only a number,
+//! [`Stats::faults`].
 
 #![forbid(unsafe_code)]
+
+// Reading order: the files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
+// its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other, the thread's
+// `scratch` memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no:
+// `admission` at the door and `refused` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for
+// the responder's, by the `ticker`, and for the time of others on the machine, `courtesy`. The `server` starts them all from what the
+// `builder` was told, and ends them.
+//
+// All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
+// share goes through `sync`, and is tried in every order by those in `models`.
 
 mod acceptor;
 mod admission;
@@ -66,6 +66,7 @@ mod watch;
 pub use admission::WhenFull;
 pub use builder::{BuildError, Builder, Problem};
 pub use expensive::Expensive;
+#[doc(inline)]
 pub use greeter_core::{
     ClientId, CloseReason, Failure, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Phase,
     Refusal, Reply, RespondWith, Responder, WhenRefused, respond_with,

@@ -15,6 +15,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+#[doc(inline)]
 pub use greeter_core::testing::{TestClient, check_every_fragmentation};
 
 use greeter_core::Responder;

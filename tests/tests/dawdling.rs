@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use greeter_server::{CloseReason, ServerHandle};
+use greeter_server::{CloseReason, Failure, Line, Peer, Refusal, Reply, Responder, ServerHandle};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
@@ -58,6 +58,42 @@ fn who_says_nothing_is_told_and_sent_off() {
         assert_in_time("silence", began);
         assert_eq!(silent.line(), None);
         drop(silent);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::Idle], 1);
+    }
+}
+
+/// Repeats lines, and has no words for who says none.
+struct Discreet;
+
+impl Responder for Discreet {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        reply.line(line);
+        Ok(())
+    }
+
+    fn refuse(&self, _: Option<&mut ()>, refusal: Refusal, reply: &mut Reply<'_>) {
+        match refusal {
+            Refusal::Idle { .. } => {}
+            refusal => reply.line(format_args!("error: {refusal}")),
+        }
+    }
+}
+
+/// Who keeps a connection for the next request finds its end there, and nothing that could be taken for the answer.
+#[test]
+fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_it() {
+    for workers in PLACEMENTS {
+        let server = spawn(builder().workers(workers).responder(Discreet).idle_timeout(limit()));
+        let mut keeper = Client::connect(server.local_addr());
+        assert_eq!(keeper.ask("Bob"), "Bob\n");
+        assert_eq!(keeper.line(), None);
+        drop(keeper);
         assert_eq!(at_rest(&server).closed_by[CloseReason::Idle], 1);
     }
 }

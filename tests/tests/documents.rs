@@ -125,6 +125,97 @@ fn statements(text: &str) -> Vec<&str> {
     statements
 }
 
+// The options of the server.
+
+/// The words behind each option in its help.
+fn options_in_the_help() -> Vec<(String, String)> {
+    let output = Command::new(greeter_server()).arg("--help").output().expect("the server can be started");
+    let help = String::from_utf8(output.stdout).expect("a help is text");
+    let (_, options) = help.split_once("Options:\n").expect("the help has options");
+    let (options, _) = options.split_once("\n\n").expect("the help has more than options");
+    let options = options.replace("\n  --", "\n\n  --").replace("\n  -h", "\n\n  -h");
+    let options = options.split("\n\n").filter(|option| option.starts_with("  --"));
+    let words = options.map(|option| option.split_whitespace().collect::<Vec<_>>());
+    words.map(|words| (words[0].to_owned(), words[1..].join(" "))).collect()
+}
+
+/// The options in README's table, with their defaults.
+fn options_in_the_readme(readme: &str) -> Vec<(String, String)> {
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    cells
+        .map(|cells| {
+            let option = cells[0].trim_end_matches('`').split(' ').next().expect("an option has a name");
+            (format!("--{option}"), cells[1].trim_matches('`').to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn the_readme_and_the_help_have_the_same_options_with_the_same_defaults() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).expect("the document is there");
+    let (mut in_readme, mut in_help) = (options_in_the_readme(&readme), options_in_the_help());
+    in_readme.sort();
+    in_help.sort();
+    assert!(!in_help.is_empty());
+    let names = |options: &[(String, String)]| options.iter().map(|(option, _)| option.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&in_readme), names(&in_help));
+    for ((option, default), (_, help)) in in_readme.iter().zip(&in_help) {
+        assert!(help.ends_with(&format!("(default: {default})")), "{option}: {default} is not in {help:?}");
+        // As README says below the table.
+        let can_be_off = option.ends_with("-timeout") || option == "--connections-per-address-max";
+        assert_eq!(help.contains("or off"), can_be_off, "{option}: {help:?}");
+    }
+}
+
+// What is documented in the code.
+
+/// The lines of documentation in a file, with its place and number, without those of examples that are hidden.
+fn documentation(path: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(path).expect("a source is text");
+    let lines = text.lines().zip(1..).filter_map(|(line, number)| {
+        let line = line.trim_start();
+        let said = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))?.trim_start();
+        (!said.starts_with("# ")).then(|| (format!("{}:{number}", path.display()), said.to_owned()))
+    });
+    lines.collect()
+}
+
+fn sources(package: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src");
+    let files = fs::read_dir(folder).expect("a package has sources").map(|file| file.expect("it can be read").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// Whoever writes a responder has `greeter_server` among the dependencies, which has all that it takes.
+#[test]
+fn examples_import_the_crate_that_their_readers_have() {
+    for path in sources("greeter-core").into_iter().chain(sources("greeter-server")) {
+        // The front page of the core is for those who write a driver of their own.
+        if path.ends_with("greeter-core/src/lib.rs") {
+            continue;
+        }
+        for (place, said) in documentation(&path) {
+            assert!(!said.contains("use greeter_core"), "{place}: {said}");
+        }
+    }
+}
+
+#[test]
+fn front_pages_name_no_private_modules() {
+    for package in ["greeter-core", "greeter-server"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src/lib.rs");
+        let text = fs::read_to_string(&path).expect("a library has a front page");
+        let private = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+        for module in private {
+            for (place, said) in documentation(&path) {
+                assert!(!said.contains(&format!("`{module}`")), "{place}: {said}");
+            }
+        }
+    }
+}
+
 // Commands.
 
 fn check_typed(document: &str, blocks: &[Block<'_>]) {
