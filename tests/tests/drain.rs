@@ -142,7 +142,7 @@ fn a_second_signal_ends_at_once() {
     server.signal(Signal::TERM);
     wait_until("nobody is let in any more", || TcpStream::connect(server.address()).is_err());
     let start = Instant::now();
-    server.signal(Signal::INT);
+    server.signal(Signal::TERM);
     let (status, _) = server.wait(Duration::from_secs(10));
     assert!(!status.success() && start.elapsed() < Duration::from_secs(5));
 }

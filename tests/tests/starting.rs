@@ -87,7 +87,7 @@ fn help_and_version_go_to_stdout() {
 fn the_log_says_what_the_articles_program_says() {
     let mut server = ServerProcess::start(&[]);
     assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
-    server.signal(Signal::INT);
+    server.signal(Signal::TERM);
     let (status, log) = server.wait(Duration::from_secs(10));
     assert_eq!(status.code(), Some(0));
     let events = ["Server is ready.", "Accepted connection.", "Client disconnected.", "Server has stopped."];
