@@ -268,6 +268,15 @@ fn a_server_that_closes_loses_a_connection_and_what_was_asked_on_it() {
 }
 
 #[test]
+fn how_a_load_begins_does_not_make_a_generator_busy() {
+    let report = run(load_of(serve_all(|_| Ok(())), &["Bob"]));
+    assert_eq!(report.busy(), None, "{report}");
+    let mut long = load_of(greeter(), &["Bob"]);
+    long.duration = 300 * MS;
+    assert!(run(long).busy().is_some() || cfg!(not(unix)));
+}
+
+#[test]
 fn no_server_is_no_load() {
     let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = load::start(load_of(refusing.into(), &["Bob"])).unwrap_err();

@@ -46,7 +46,8 @@ impl Meter {
     /// What was used since the start, where the system tells.
     pub(super) fn read(self, now: u64) -> Option<Used> {
         let processor = processor_time(self.whose)?.saturating_sub(self.used?);
-        Some(Used { processor, elapsed: Duration::from_nanos(now.saturating_sub(self.since)) })
+        let elapsed = Duration::from_nanos(now.saturating_sub(self.since));
+        Some(Used { processor, elapsed, shortest: elapsed })
     }
 }
 

@@ -135,8 +135,11 @@ impl Collector {
     /// What all threads have used.
     pub(super) fn used(&self) -> Option<Used> {
         let used = self.ended.iter().map(|ended| ended.used).collect::<Option<Vec<_>>>()?;
-        let elapsed = used.iter().map(|used| used.elapsed).sum();
-        Some(Used { processor: used.iter().map(|used| used.processor).sum(), elapsed })
+        Some(Used {
+            processor: used.iter().map(|used| used.processor).sum(),
+            elapsed: used.iter().map(|used| used.elapsed).sum(),
+            shortest: used.iter().map(|used| used.shortest).min()?,
+        })
     }
 }
 

@@ -115,6 +115,8 @@ pub(super) struct Ended {
 pub(super) struct Used {
     pub(super) processor: Duration,
     pub(super) elapsed: Duration,
+    /// The shortest time that is part of it: that of one thread.
+    pub(super) shortest: Duration,
 }
 
 /// Collects what one thread sees.

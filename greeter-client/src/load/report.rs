@@ -6,8 +6,11 @@ use hdrhistogram::Histogram;
 
 use super::collector::{Bin, Collector};
 use super::latency::Latency;
-use super::recorder::{Mishap, Tally, Used};
+use super::recorder::{Mishap, TICK, Tally, Used};
 use super::{Lines, Load, Rate, Work, html, json};
+
+/// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
+const BUSY_MIN: Duration = TICK;
 
 /// What came of a load. Displayed, it is a text of some lines.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Report {
     #[must_use]
     pub fn error_rate(&self) -> f64 {
         let count = |mishap: Mishap| self.tally.mishaps[mishap as usize];
-        let due = self.tally.sent + count(Mishap::Unsent);
+        let due = self.due();
         let failed = count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent);
         if due == 0 { 0.0 } else { failed as f64 / due as f64 }
     }
@@ -105,11 +108,12 @@ impl Report {
     }
 
     /// Which part of the time the generator's threads were at work, from 0 to 1, where the system tells: near 1, the times are
-    /// its own as much as the server's.
+    /// its own as much as the server's. [`None`] also where that time was shorter than a tenth of a second on any thread, which
+    /// says more about how a load begins than about how it goes.
     #[must_use]
     pub fn busy(&self) -> Option<f64> {
         let is_lines = matches!(self.load.work, Work::Lines(_));
-        let used = self.used.filter(|used| is_lines && !used.elapsed.is_zero())?;
+        let used = self.used.filter(|used| is_lines && used.shortest >= BUSY_MIN)?;
         Some((used.processor.as_secs_f64() / used.elapsed.as_secs_f64()).min(1.0))
     }
 
@@ -182,7 +186,12 @@ impl Report {
 
     /// More than one line in a hundred was late.
     pub(super) fn is_late(&self) -> bool {
-        self.tally.late.saturating_mul(100) > self.tally.sent
+        self.tally.late.saturating_mul(100) > self.due()
+    }
+
+    /// How many lines were due, whether or not they could be sent.
+    fn due(&self) -> u64 {
+        self.tally.sent.saturating_add(self.tally.mishaps[Mishap::Unsent as usize])
     }
 
     /// Whether the generator had hardly any time to spare.
