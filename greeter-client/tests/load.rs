@@ -267,6 +267,68 @@ fn a_server_that_closes_loses_a_connection_and_what_was_asked_on_it() {
     assert!(report.warnings()[0].ends_with("when no connection was left"), "{:?}", report.warnings());
 }
 
+/// A server that answers one line on each connection, and closes.
+fn dying() -> Address {
+    serve_all(|mut stream| {
+        BufReader::new(stream.try_clone()?).lines().next();
+        stream.write_all(b"Hello, Bob\n")
+    })
+}
+
+#[test]
+fn every_line_that_would_have_been_due_on_lost_connections_is_an_error() {
+    for threads in [1, 2] {
+        let mut load = at_rate(load_of(dying(), &["Bob"]), "100/s");
+        (load.connections, load.threads, load.duration) = (2, threads, Duration::from_secs(20));
+        let report = run(load);
+        // Of 2,000 lines that were due, two were answered; nobody waits for the time of the others.
+        holds(&report, &["errors>=2000", "errors>99%", "rate<1/s", "p1>1h"]);
+        assert_eq!((report.latency().lines(), report.connections_lost()), (2000, 2), "{report}");
+        assert!(report.warnings()[0].ends_with("when no connection was left"), "{:?}", report.warnings());
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        let last = json["timeline"].as_array().unwrap().last().unwrap();
+        assert!(last["start_ns"].as_u64() > Some(19_000_000_000), "the time without a server is shown: {last}");
+    }
+}
+
+/// Two connections on two threads, of which one is lost: its thread has nothing more to do, and its lines are due all the same.
+#[test]
+fn what_a_thread_cannot_send_after_its_last_connection_is_due_until_the_load_is_stopped() {
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let target = serve_all(move |stream| {
+        let mut input = BufReader::new(stream.try_clone()?);
+        let mut line = String::new();
+        while input.read_line(&mut line)? > 0 {
+            if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                return Ok(());
+            }
+            (&stream).write_all(b"Hello, Bob\n")?;
+        }
+        Ok(())
+    });
+    let mut load = at_rate(load_of(target, &["Bob"]), "1000/s");
+    (load.connections, load.threads, load.duration) = (2, 2, Duration::from_secs(3600));
+    let mut running = load::start(load).unwrap();
+    while running.wait(10 * MS).unwrap().replies < 100 {}
+    running.stop();
+    let report = running.finish().unwrap();
+    // As many as the other has sent, as far as they were due when it was stopped; not the 1,800,000 of an hour.
+    holds(&report, &["errors>=99", "errors<1000000"]);
+}
+
+#[test]
+fn a_closed_loop_counts_the_connections_that_it_has_lost() {
+    let mut load = load_of(dying(), &["Bob"]);
+    load.duration = Duration::from_secs(20);
+    let report = run(load);
+    assert_eq!(report.connections_lost(), 3);
+    // The rest of the time is not left out, or a server would look the faster the sooner it dies.
+    holds(&report, &["rate<1/s"]);
+    let lost = "connections lost before the end: 3 of 3; in a closed loop no lines are due on them any more";
+    assert!(report.warnings().iter().any(|warning| warning.starts_with(lost)), "{:?}", report.warnings());
+    assert_eq!(run(load_of(greeter(), &["Bob"])).connections_lost(), 0);
+}
+
 #[test]
 fn how_a_load_begins_does_not_make_a_generator_busy() {
     let report = run(load_of(serve_all(|_| Ok(())), &["Bob"]));

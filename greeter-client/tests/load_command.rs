@@ -94,6 +94,34 @@ fn assertions_decide() {
     assert_eq!(with(&["errors<=100%"], "--expect=Hello, Rob").code, Some(0));
 }
 
+/// Whatever errors an assertion allows: what would have been due on a lost connection, a closed loop does not know.
+#[test]
+fn a_closed_loop_that_loses_connections_fails() {
+    for (loses, lost) in [(1, 1), (3, 3)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().into();
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let stream = stream.unwrap();
+                let lines = if number < loses { 100 } else { usize::MAX };
+                thread::spawn(move || -> std::io::Result<()> {
+                    for line in BufReader::new(stream.try_clone()?).lines().take(lines) {
+                        (&stream).write_all(format!("Hello, {}\n", line?).as_bytes())?;
+                    }
+                    Ok(())
+                });
+            }
+        });
+        let arguments =
+            ["load", "--connections=3", "--warmup=0s", "--duration=1s", "--assert=errors<5%", "--assert=p90<1h"];
+        let outcome = run(greeter_client(&address, &arguments).args(BOB));
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(stdout(&outcome).contains("  ok   errors<5%  ("), "{outcome:?}");
+        let error = format!("error: connections lost before the end: {lost}\n");
+        assert!(outcome.stderr.ends_with(&error), "{outcome:?}");
+    }
+}
+
 #[test]
 fn the_figures_are_written_to_files() {
     let folder = Folder::new("load-files", &[]);
@@ -230,6 +258,34 @@ fn ctrl_c_ends_the_load_and_not_the_report() {
     assert!(stdout(&outcome).contains("  lines      50 right, "), "{outcome:?}");
     let figures: serde_json::Value = serde_json::from_str(&folder.text("load.json")).unwrap();
     assert_eq!((&figures["complete"], &figures["errors"]["total"]), (&false.into(), &0.into()));
+}
+
+/// As shells leave it for what they put into the background.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_that_was_ignored_from_the_start_stops_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new("sh");
+    let client = env!("CARGO_BIN_EXE_greeter-client");
+    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", client, "--timeout=20s", "--connect"]);
+    command.arg(listener.local_addr().unwrap().to_string());
+    command.args(["load", "--line=Bob", "--connections=1", "--rate=100/s", "--warmup=0s", "--duration=100ms"]);
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    let running = start(command.stderr(std::process::Stdio::piped()));
+    let (stream, _) = listener.accept().unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    kill_process(Pid::from_child(&running.child), Signal::INT).unwrap();
+    thread::spawn(move || {
+        (&stream)
+            .write_all(b"Hello, Bob\n")
+            .and_then(|()| lines.try_for_each(|line| line.and_then(|_| (&stream).write_all(b"Hello, Bob\n"))))
+    });
+    let outcome = running.outcome();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(stdout(&outcome).contains("  lines      10 right, "), "{outcome:?}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(super) fn run(arguments: Arguments, address: Address, connection: &Options) 
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
+    let is_closed = arguments.rate.is_none();
     let load = load_of(arguments, address, connection)?;
     make_room(load.connections)?;
     // What cannot be written is better known before than after.
@@ -44,7 +45,7 @@ pub(super) fn run(arguments: Arguments, address: Address, connection: &Options) 
     for output in outputs {
         output.write(&report)?;
     }
-    judge(&report, &verdicts)
+    judge(&report, is_closed, &verdicts)
 }
 
 // What to do.
@@ -180,7 +181,7 @@ fn print(report: &Report, verdicts: &[(Assertion, Verdict)]) -> io::Result<()> {
     stdout.flush()
 }
 
-fn judge(report: &Report, verdicts: &[(Assertion, Verdict)]) -> Result<(), Failure> {
+fn judge(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)]) -> Result<(), Failure> {
     if report.is_stopped() {
         return Err(Failure::interrupted(anyhow::anyhow!("interrupted")));
     }
@@ -188,10 +189,13 @@ fn judge(report: &Report, verdicts: &[(Assertion, Verdict)]) -> Result<(), Failu
     if unmet > 0 {
         return Err(Failure::unmet(anyhow::anyhow!("{unmet} of {} assertions do not hold", verdicts.len())));
     }
-    match report.errors() {
-        0 => Ok(()),
-        _ if verdicts.iter().any(|(assertion, _)| assertion.is_about_errors()) => Ok(()),
-        errors => Err(Failure::unmet(anyhow::anyhow!("there were errors: {errors}"))),
+    let is_bounded = verdicts.iter().any(|(assertion, _)| assertion.is_about_errors());
+    match (report.errors(), report.connections_lost()) {
+        (0, _) => Ok(()),
+        (errors, _) if !is_bounded => Err(Failure::unmet(anyhow::anyhow!("there were errors: {errors}"))),
+        // A bound for errors bounds nothing where nothing is due any more, as on a connection that a closed loop has lost.
+        (_, lost @ 1..) if is_closed => Err(Failure::unmet(anyhow::anyhow!("connections lost before the end: {lost}"))),
+        _ => Ok(()),
     }
 }
 

@@ -289,8 +289,9 @@ pub(super) struct Run {
 {command_name} --rate 20/s --script session.talk --html report.html",
     note = "Assertions compare p50, p99.9 and the like, max, 'service p99', errors (or errors<1%) and rate (as in
 rate>=4900/s) by <, <=, =, >= and >. A line that has no right reply counts as slower than any other.
-Unless an assertion says how many errors there may be, there may be none. Ctrl-C ends the load,
-not the report.",
+Unless an assertion says how many errors there may be, there may be none. All that would have been
+due on a connection that is lost is an error; in a closed loop, where that is not known, a lost
+connection fails the load in any case. Ctrl-C ends the load, not the report.",
     error_code(0, "every reply was right, and all assertions hold"),
     error_code(1, "there were errors, or an assertion does not hold"),
     error_code(2, "wrong usage: nothing was sent"),

@@ -126,9 +126,14 @@ impl Collector {
         Latency::new(self.response.as_ref().unwrap_or(&self.service), self.tally.never)
     }
 
-    /// Nothing more comes: the times from when lines were due, in an open loop, and from when they were sent.
-    pub(super) fn finish(&mut self) -> (Option<Histogram<u64>>, Histogram<u64>) {
+    /// Nothing more comes: the times from when lines were due, in an open loop, and from when they were sent. The bins reach as
+    /// far as lines were measured, whether or not there was anybody left to see something.
+    pub(super) fn finish(&mut self, measured: Duration) -> (Option<Histogram<u64>>, Histogram<u64>) {
         self.close_bins(u64::MAX);
+        let covered = |bins: &[Bin]| bins.last().map_or(Duration::ZERO, |bin| bin.start + bin.length);
+        while covered(&self.bins) < measured && (self.bins.len() as u64) < BINS_MAX {
+            self.close_bin(&Tally::default(), &histogram());
+        }
         (self.response.take(), std::mem::replace(&mut self.service, histogram()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
@@ -38,11 +38,31 @@ struct Slot {
     connection: Option<Connection>,
 }
 
+/// What the threads of a load know of each other.
+#[derive(Debug)]
+pub(super) struct Company {
+    /// Whether it was told to stop.
+    pub(super) stop: Arc<AtomicBool>,
+    /// How many connections are left, on all threads together. A thread that has none left goes on as long as there are some:
+    /// lines become due on its own, too, and are never sent.
+    pub(super) connections: AtomicUsize,
+}
+
+impl Company {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
+    }
+}
+
 pub(super) struct Generator {
     thread: u64,
     clock: Clock,
     eol: Eol,
-    stop: Arc<AtomicBool>,
+    company: Arc<Company>,
     poll: Poll,
     timer: Timer,
     ledger: Ledger,
@@ -51,6 +71,8 @@ pub(super) struct Generator {
     seen: u64,
     /// Those that were not read to the end when others had their turn.
     unread: Vec<usize>,
+    /// How many connections were lost when they could still have sent something.
+    missing: u64,
     /// Runs from the end of the warm-up on.
     meter: Option<Meter>,
 }
@@ -62,7 +84,7 @@ impl Generator {
         ledger: Ledger,
         clock: Clock,
         eol: Eol,
-        stop: Arc<AtomicBool>,
+        company: Arc<Company>,
         connections: Vec<Connection>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -73,7 +95,8 @@ impl Generator {
             let number = ledger.plan.number(thread, index as u64);
             slots.push(Slot { number, sent: 0, is_kept: false, free: 0, connection: Some(connection) });
         }
-        Ok(Self { thread, clock, eol, stop, poll, timer, ledger, slots, seen: 0, unread: Vec::new(), meter: None })
+        let unread = Vec::new();
+        Ok(Self { thread, clock, eol, company, poll, timer, ledger, slots, seen: 0, unread, missing: 0, meter: None })
     }
 
     /// Works until all is done, or until it is told to stop.
@@ -117,7 +140,7 @@ impl Generator {
     /// Whether there is nothing left to send, to read or to wait for.
     fn is_done(&self, now: u64) -> bool {
         let plan = &self.ledger.plan;
-        if self.stop.load(Ordering::Relaxed) || self.slots.iter().all(|slot| slot.connection.is_none()) {
+        if self.company.is_stopped() || self.company.is_deserted() {
             return true;
         }
         if now < plan.end {
@@ -221,6 +244,8 @@ impl Generator {
     fn lose(&mut self, index: usize, loss: &Loss) {
         let Slot { number, connection, .. } = &mut self.slots[index];
         if let Some(connection) = connection.take() {
+            self.company.connections.fetch_sub(1, Ordering::Relaxed);
+            self.missing += u64::from(self.clock.now() < self.ledger.plan.end);
             self.ledger.lost(*number, loss, connection.batches(), connection.awaited(self.eol));
         }
     }
@@ -243,8 +268,9 @@ impl Generator {
     /// Tells what has become of everything.
     fn close(mut self, now: u64) {
         let plan = self.ledger.plan;
-        let is_stopped = self.stop.load(Ordering::Relaxed);
-        let due = plan.due_by(now);
+        let is_stopped = self.company.is_stopped();
+        // Unless it was stopped, all that the plan has was due, however early the last connection was lost.
+        let due = plan.due_by(if is_stopped { now } else { u64::MAX });
         let mut waiting = 0;
         for Slot { number, sent, connection, .. } in &self.slots {
             let due = plan.due_on(*number, due);
@@ -258,7 +284,7 @@ impl Generator {
             }
         }
         let used = self.meter.and_then(|meter| meter.read(now));
-        self.ledger.recorder.finish(Ended { at: now, waiting, used });
+        self.ledger.recorder.finish(Ended { at: now, waiting, missing: self.missing, used });
     }
 }
 

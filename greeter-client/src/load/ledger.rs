@@ -232,7 +232,7 @@ mod tests {
     /// What the ledger's recorder has told, all ticks together.
     fn told(ledger: Ledger, messages: &std::sync::mpsc::Receiver<super::super::recorder::Message>) -> Tally {
         use super::super::recorder::{Ended, Message};
-        ledger.recorder.finish(Ended { at: 0, waiting: 0, used: None });
+        ledger.recorder.finish(Ended { at: 0, waiting: 0, missing: 0, used: None });
         let mut sum = Tally::default();
         for message in messages.try_iter() {
             if let Message::Tick { tick, .. } = message {

@@ -106,6 +106,8 @@ pub(super) struct Ended {
     pub(super) at: u64,
     /// Lines that were due or in flight when it was told to stop.
     pub(super) waiting: u64,
+    /// Connections that were lost when they could still have sent something.
+    pub(super) missing: u64,
     /// Processor time that it has used since the end of the warm-up, and how long that was.
     pub(super) used: Option<Used>,
 }

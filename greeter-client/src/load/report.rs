@@ -25,8 +25,11 @@ pub struct Report {
     pub(super) used: Option<Used>,
     /// How long it took in all.
     pub(super) elapsed: Duration,
-    /// For how long lines were measured.
+    /// For how long lines were measured: as long as was asked for, unless it was stopped. A server that is gone answers nothing
+    /// in the rest of the time, which must not make it look faster.
     pub(super) measured: Duration,
+    /// How many connections were lost when they could still have sent something.
+    pub(super) missing: u64,
     pub(super) end: End,
 }
 
@@ -44,18 +47,20 @@ pub(super) enum End {
 impl Report {
     /// `at` is when the last thread ended.
     pub(super) fn new(load: Load, collector: &mut Collector, at: Duration, is_stopped: bool) -> Self {
-        let measured = at.saturating_sub(load.warmup).min(load.duration);
+        let seen = at.saturating_sub(load.warmup).min(load.duration);
+        let measured = if is_stopped { seen } else { load.duration };
         let end = match is_stopped {
             true => End::Stopped { waiting: collector.ended.iter().map(|ended| ended.waiting).sum() },
-            false if measured < load.duration => End::Deserted,
+            false if seen < load.duration => End::Deserted,
             false => End::Complete,
         };
+        let missing = collector.ended.iter().map(|ended| ended.missing).sum();
         let used = collector.used();
-        let (response, service) = collector.finish();
+        let (response, service) = collector.finish(measured);
         let tally = collector.tally;
         let bins = std::mem::take(&mut collector.bins);
         let examples = std::mem::take(&mut collector.examples);
-        Self { load, tally, response, service, bins, examples, used, elapsed: at, measured, end }
+        Self { load, tally, response, service, bins, examples, used, elapsed: at, measured, missing, end }
     }
 
     /// The times from when each line was due until its reply came; in a closed loop, where a line is due when it is sent, the
@@ -72,7 +77,7 @@ impl Report {
         Latency::new(&self.service, self.tally.never)
     }
 
-    /// Right replies in a second.
+    /// Right replies in a second, of all the time that was asked for unless it was stopped.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         if self.measured.is_zero() { 0.0 } else { self.tally.in_time as f64 / self.measured.as_secs_f64() }
@@ -128,6 +133,14 @@ impl Report {
         }
     }
 
+    /// How many connections were lost before the end. In an open loop, whatever was due on them after that is among the
+    /// [errors](Self::errors). In a closed loop nothing was: a line is due when the replies to those before have come. So no
+    /// figure of a closed loop tells what was missed, and who judges one judges by this, too.
+    #[must_use]
+    pub fn connections_lost(&self) -> u64 {
+        self.missing
+    }
+
     /// Whether it was [stopped](super::Running::stop) before its end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
@@ -164,6 +177,13 @@ impl Report {
                 "it ended after {:.1} s, when no connection was left",
                 self.elapsed.as_secs_f64(),
             )),
+        }
+        if self.missing > 0 && self.rate().is_none() {
+            warnings.push(format!(
+                "connections lost before the end: {} of {}; in a closed loop no {units} are due on them any more, so that the \
+                 figures do not tell what was missed",
+                self.missing, self.load.connections,
+            ));
         }
         if self.latency().lines() == 0 {
             warnings.push("nothing was measured".to_owned());

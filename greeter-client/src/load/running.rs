@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::clock::{Clock, nanoseconds};
 use super::collector::Collector;
 use super::connection::Connection;
 use super::cycle::Cycles;
-use super::generator::Generator;
+use super::generator::{Company, Generator};
 use super::latency::Time;
 use super::ledger::{Ledger, Pace, Plan};
 use super::recorder::{Ended, Message, Recorder};
@@ -125,13 +125,15 @@ impl Crew<'_> {
             let connection = Connection::new(socket, cycles.of(number + 1)?, number % lines.lines.len());
             dealt[number % load.threads].push(connection);
         }
+        let company =
+            Arc::new(Company { stop: Arc::clone(self.stop), connections: AtomicUsize::new(load.connections) });
         let clock = Clock::start();
         for (thread, connections) in dealt.into_iter().enumerate() {
             let is_open = self.plan.pace != Pace::Closed;
             let recorder = Recorder::new(thread, self.sender.clone(), self.plan.warmup, is_open);
             let ledger = Ledger { plan: self.plan, recorder };
-            let stop = Arc::clone(self.stop);
-            let generator = Generator::new(thread as u64, ledger, clock, load.eol, stop, connections);
+            let company = Arc::clone(&company);
+            let generator = Generator::new(thread as u64, ledger, clock, load.eol, company, connections);
             let generator = generator.map_err(LoadError::Poll)?;
             let failed = self.sender.clone();
             let run = move || {

@@ -65,7 +65,7 @@ impl Scripts {
         let begun = stage.begun.load(Ordering::Relaxed);
         let mut recorder = stage.recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
         let waiting = self.plan.due_by(now).saturating_sub(begun);
-        let mut ended = Ended { at: now, waiting, used: meter.and_then(|meter| meter.read(now)) };
+        let mut ended = Ended { at: now, waiting, missing: 0, used: meter.and_then(|meter| meter.read(now)) };
         if !self.stop.load(Ordering::Relaxed) && now >= end {
             ended.waiting = 0;
             recorder.never(waiting);
