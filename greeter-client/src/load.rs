@@ -126,7 +126,8 @@ pub struct Load {
 pub enum Work {
     /// Lines, each of which has one line as its reply.
     Lines(Lines),
-    /// Scripts, one after the other; each has its own connections, and is one unit of load.
+    /// Scripts, one after the other; each has its own connections, and is one unit of load. Outside a crowd, `{{#}}` is the
+    /// number of the session among those that run at a time, from 1.
     Scripts(Vec<Script>),
 }
 

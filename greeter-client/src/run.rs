@@ -123,6 +123,8 @@ enum Next {
 
 impl<'a> Run<'a> {
     fn new(options: &RunOptions, server: Option<&'a mut Server>) -> Self {
+        let mut variables = options.variables.clone();
+        variables.set_slot(variables.slot().unwrap_or(1));
         let mut target = options.target.clone();
         if let Some(server) = &server {
             target = Some(Target {
@@ -138,7 +140,7 @@ impl<'a> Run<'a> {
                 ..SessionOptions::default()
             }),
             server,
-            variables: options.variables.clone(),
+            variables,
             within: None,
             skipping: Vec::new(),
             ends: Instant::now().checked_add(options.time_max),

@@ -406,6 +406,32 @@ fn scripts_are_a_unit_of_load() {
     assert!(open.to_string().starts_with("open loop, 100/s: up to 2 sessions with"), "{open}");
 }
 
+/// What a session says differs from that of another; within a crowd, the members differ, as ever.
+#[test]
+fn sessions_that_run_at_a_time_have_their_numbers() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let target = answering(move |_, name| {
+        // At the end, nobody listens any more.
+        let _ = told.lock().unwrap().send(name.to_owned());
+        format!("Hello, {name}\n")
+    });
+    let script = "> session {{#}}\n< Hello, session {{#}}\nconnect c x2\nc> member {{#}}\nc< Hello, member {{#}}\n";
+    let mut load = Load::scripts(target, vec![Script::parse("differ.talk", script).unwrap()]);
+    (load.connections, load.warmup, load.duration) = (4, Duration::ZERO, Duration::from_secs(3600));
+    let mut running = load::start(load).unwrap();
+    let members = ["member 1", "member 2"].map(str::to_owned);
+    let sessions = (1..=4).map(|slot| format!("session {slot}"));
+    let all: std::collections::BTreeSet<String> = members.into_iter().chain(sessions).collect();
+    let mut names = std::collections::BTreeSet::new();
+    while names != all {
+        names.insert(heard.recv_timeout(kit::PATIENCE).expect("all sessions begin"));
+        assert!(names.is_subset(&all), "{names:?}");
+    }
+    running.stop();
+    holds(&running.finish().unwrap(), &["errors=0"]);
+}
+
 #[test]
 fn a_script_that_fails_is_an_error_with_its_report() {
     let script = Script::parse("hello.talk", "# A greeting.\n> Bob\n< Hello, Rob\n").unwrap();

@@ -207,6 +207,19 @@ fn variables_come_from_arguments_and_from_the_environment() {
     );
 }
 
+/// So a script for `load`, whose sessions differ, is tried alone.
+#[test]
+fn outside_a_crowd_a_script_that_runs_alone_is_session_1() {
+    let script = "> guest {{#}}\n< Hello, guest 1\nconnect c to {{server}}\nc> {{#}}\nc< Hello, {{#}}\n";
+    let (one, other) = (greeter(), greeter());
+    let server = format!("server={}", other.address);
+    run_script(&one.address, script, &["-D", &server]).is(
+        0,
+        "ok   a.talk  (N ms)\n\n1 script: 1 passed, 0 failed, 0 skipped\n",
+        "",
+    );
+}
+
 #[test]
 fn nothing_runs_where_one_script_has_errors() {
     let folder = Folder::new("errors", &[("a.talk", "> Bob\n"), ("b.talk", ">Bob\n")]);

@@ -151,6 +151,20 @@ fn a_member_is_its_index() {
 }
 
 #[test]
+fn outside_a_crowd_it_is_the_slot_of_the_session() {
+    let mut variables = Variables::default();
+    variables.set_slot(12);
+    let (pattern, template): (Pattern, Template) = ("guest {{#}}".parse().unwrap(), "{{#}}!".parse().unwrap());
+    for (member, number) in [(None, "12"), (Some(3), "3")] {
+        let line = format!("guest {number}").into_bytes();
+        assert!(pattern.matches(&line, &variables, member).is_some());
+        assert_eq!(pattern.expected(&variables, member), line);
+        assert_eq!(template.expand(&variables, member), Ok(format!("{number}!").into_bytes()));
+    }
+    assert_eq!(pattern.matches(b"guest 1", &variables, None), None);
+}
+
+#[test]
 fn what_is_expected_is_shown_with_the_values_that_are_known() {
     let pattern: Pattern = r"{{a}} {{b:\d}} {{:x}} {{*}} {{#}}".parse().unwrap();
     assert_eq!(pattern.expected(&variables(&[("a", "1")]), Some(3)), br"1 {{b:\d}} {{:x}} {{*}} 3");

@@ -307,7 +307,8 @@ pub(super) struct Load {
     #[argh(option, arg_name = "file")]
     pub(super) lines: Option<String>,
 
-    /// runs a .talk script, again and again; --connections is how many run at a time
+    /// runs a .talk script, again and again; --connections is how many run at a time, and {{#}} outside a crowd is which of
+    /// them it is
     #[argh(option, arg_name = "file")]
     pub(super) script: Option<String>,
 

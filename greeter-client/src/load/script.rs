@@ -45,8 +45,9 @@ impl Scripts {
         let stage = Stage { scripts: &self, recorder: Mutex::new(recorder), begun: AtomicU64::new(0) };
         let mut meter = None;
         let started = thread::scope(|scope| {
-            let spawn = |_| thread::Builder::new().spawn_scoped(scope, || stage.work());
-            let workers = (0..connections).map(spawn).collect::<io::Result<Vec<_>>>();
+            let stage = &stage;
+            let spawn = |slot| thread::Builder::new().spawn_scoped(scope, move || stage.work(slot));
+            let workers = (1..=connections as usize).map(spawn).collect::<io::Result<Vec<_>>>();
             let Ok(workers) = workers else {
                 self.stop.store(true, Ordering::Relaxed);
                 return workers.map(drop);
@@ -83,15 +84,17 @@ impl Stage<'_> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one script after the other.
-    fn work(&self) {
+    /// Runs one script after the other, as the `slot`th of those that run at a time.
+    fn work(&self, slot: usize) {
         let clock = self.scripts.clock;
+        let mut options = self.scripts.options.clone();
+        options.variables.set_slot(slot);
         let mut free = 0;
         while let Some((number, planned)) = self.next() {
             let sent = clock.now();
             self.begin(planned, sent, free);
             let script = &self.scripts.scripts[number as usize % self.scripts.scripts.len()];
-            let outcome = run(script, &self.scripts.options, None);
+            let outcome = run(script, &options, None);
             free = clock.now();
             self.end(script, outcome, planned, sent, free);
         }

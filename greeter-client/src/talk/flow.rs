@@ -78,9 +78,6 @@ impl<'a> Flow<'a> {
     }
 
     fn send(&mut self, step: &'a Step, to: &'a Speaker, what: &'a Outgoing) {
-        if let Outgoing::Line(line) = what {
-            self.needs_crowd(step, to, line.needs_member());
-        }
         let Some(ends) = self.used(step, to) else { return };
         match (ends.sending, what) {
             (Some(end), Outgoing::Line(_) | Outgoing::Raw(_) | Outgoing::Eof) => {
@@ -95,9 +92,6 @@ impl<'a> Flow<'a> {
 
     fn expect(&mut self, step: &'a Step, from: &'a Speaker, what: &'a Incoming) {
         self.within = None;
-        if let Incoming::Line(line) = what {
-            self.needs_crowd(step, from, line.needs_member());
-        }
         let unskippable = matches!(what, Incoming::Skip | Incoming::Nothing(_) | Incoming::Bytes(_));
         if self.skips.remove(from).is_some() && unskippable {
             let message = "'<*' stands before this, and cannot skip to it".to_owned();
@@ -183,15 +177,6 @@ impl<'a> Flow<'a> {
                 self.fault(step, format!("there is no crowd {name} here"), Some(help));
                 false
             }
-        }
-    }
-
-    fn needs_crowd(&mut self, step: &'a Step, speaker: &'a Speaker, needed: bool) {
-        let in_crowd = self.connections.get(&name(speaker)).is_some_and(|known| known.crowd.is_some());
-        // About a member that there is not, more is said elsewhere.
-        if needed && !in_crowd && !matches!(speaker, Speaker::Member(..)) {
-            let message = format!("{{{{#}}}} is an index within a crowd, and {} is none", called(name(speaker)));
-            self.fault(step, message, Some("'connect c x50' makes one".into()));
         }
     }
 

@@ -37,7 +37,8 @@ use super::variables::{Bindings, Name, Unbound, Variables};
 pub struct Template(Box<[Part]>);
 
 impl Template {
-    /// The line, without an ending. `member` is the connection's index within its crowd.
+    /// The line, without an ending. `member` is the connection's index within its crowd; without it, `{{#}}` is the
+    /// [slot](Variables::set_slot) of the session.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl Template {
         Ok(line)
     }
 
-    /// Whether `{{#}}` is in it, so that only a crowd can send it.
+    /// Whether `{{#}}` is in it, so that not all who send it send the same.
     #[must_use]
     pub fn needs_member(&self) -> bool {
         self.0.contains(&Part::Member)
@@ -179,7 +180,8 @@ impl Kind {
 
 impl Pattern {
     /// What `line`, which is without its ending, binds if it matches, and [`None`] if it does not. `member` is the
-    /// connection's index within its crowd; without it, a pattern with `{{#}}` matches nothing.
+    /// connection's index within its crowd; without it, `{{#}}` is the [slot](Variables::set_slot) of the session, and where
+    /// that is not known either, the pattern matches nothing.
     ///
     /// A name that stands in the pattern twice must have the same value in both places. Each placeholder takes the
     /// shortest text that lets the line match, from left to right, before the two are compared.
@@ -190,6 +192,7 @@ impl Pattern {
             Kind::Simple(parts) => parts,
             Kind::Regex(pattern) => &pattern.parts,
         };
+        let member = member.or(variables.slot());
         if member.is_none() && parts.contains(&Part::Member) {
             return None;
         }
@@ -232,7 +235,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `{{#}}` is in it, so that only a crowd can match it.
+    /// Whether `{{#}}` is in it, so that not everybody is answered the same.
     #[must_use]
     pub fn needs_member(&self) -> bool {
         self.parts().contains(&Part::Member)

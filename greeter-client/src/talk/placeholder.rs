@@ -47,7 +47,7 @@ impl Part {
     pub(super) fn fixed<'a>(&'a self, variables: &'a Variables, member: Option<usize>) -> Option<Cow<'a, [u8]>> {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text)),
-            Self::Member => member.map(|member| Cow::Owned(member.to_string().into_bytes())),
+            Self::Member => member.or(variables.slot()).map(|number| Cow::Owned(number.to_string().into_bytes())),
             Self::Variable(name) | Self::Regex(Some(name), _) => variables.value(name.as_str()).map(Cow::Borrowed),
             Self::Anything | Self::Regex(None, _) => None,
         }

@@ -60,7 +60,7 @@ pub(super) fn is_name_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// The values of a session's variables: any bytes.
+/// The values of a session's variables: any bytes. And which of the sessions that run at a time it is, for `{{#}}`.
 ///
 /// ```
 /// use greeter_client::talk::Variables;
@@ -71,28 +71,55 @@ pub(super) fn is_name_byte(byte: &u8) -> bool {
 /// # Ok::<(), greeter_client::talk::NameError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Variables(BTreeMap<Name, Vec<u8>>);
+pub struct Variables {
+    values: BTreeMap<Name, Vec<u8>>,
+    slot: Option<usize>,
+}
 
 impl Variables {
     /// Gives a variable its value, whether or not it had one.
     pub fn set(&mut self, name: Name, value: impl Into<Vec<u8>>) {
-        self.0.insert(name, value.into());
+        self.values.insert(name, value.into());
     }
 
     /// The value of a variable, if it is bound.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&[u8]> {
-        self.0.get(name).map(Vec::as_slice)
+        self.values.get(name).map(Vec::as_slice)
     }
 
     /// Takes over what a matching line has bound.
     pub fn bind(&mut self, bindings: Bindings) {
-        self.0.extend(bindings.0);
+        self.values.extend(bindings.0);
     }
 
     /// All that are bound, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &[u8])> {
-        self.0.iter().map(|(name, value)| (name, value.as_slice()))
+        self.values.iter().map(|(name, value)| (name, value.as_slice()))
+    }
+
+    /// Says which of the sessions that run at a time this is: what `{{#}}` stands for outside a crowd. A
+    /// [run](crate::run::run()) of a script that nobody has told is the first.
+    ///
+    /// ```
+    /// use greeter_client::talk::{Template, Variables};
+    ///
+    /// let mut variables = Variables::default();
+    /// variables.set_slot(7);
+    /// let line: Template = "guest {{#}}".parse()?;
+    /// assert_eq!(line.expand(&variables, None)?, b"guest 7");
+    /// // In a crowd, it is the member.
+    /// assert_eq!(line.expand(&variables, Some(3))?, b"guest 3");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_slot(&mut self, slot: usize) {
+        self.slot = Some(slot);
+    }
+
+    /// Which of the sessions that run at a time this is, if somebody has [said](Self::set_slot) so.
+    #[must_use]
+    pub fn slot(&self) -> Option<usize> {
+        self.slot
     }
 }
 
@@ -125,7 +152,7 @@ pub enum Unbound {
     /// `{{name}}`, and nothing has set or captured it.
     #[error("{{{{{0}}}}} has no value yet")]
     Variable(Name),
-    /// `{{#}}`, and the connection is in no crowd.
+    /// `{{#}}`, and the connection is in no crowd, nor is it known [which session](Variables::set_slot) this is.
     #[error("{{{{#}}}} has no value outside a crowd")]
     Member,
 }
