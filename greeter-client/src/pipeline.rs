@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::connection::append_line;
 use crate::deadline::Deadline;
@@ -21,6 +21,10 @@ use crate::{Connection, ConnectionError, Eol, Receiver};
 /// How many bytes of lines may wait for the write that is under way: enough for one large write, little enough that a
 /// stream of any length costs nothing.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// From here on, a callback does not just take its time: it waits, as for a reader of its own that is slow. Below, it is part of
+/// what reading a line costs, and counts, or a server that speaks without end and fast would be read without end.
+const CALLBACK_WAITS: Duration = Duration::from_millis(10);
 
 /// What a [pipeline](Connection::pipeline) has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +48,8 @@ impl Connection {
     /// `on_reply` tells it: no line is held back.
     ///
     /// The timeout is how long the server may take for the next line while it owes one, and for its end after the
-    /// last. It owes a line as long as fewer have come than were taken from the iterator; once that has ended, until
-    /// the server closes.
+    /// last. It owes a line as long as fewer have come than were taken from the iterator. Once that has ended and as many have
+    /// come, it owes its end, and what it says instead does not prolong the wait: only what `on_reply` waits for does.
     ///
     /// A call returns only when `lines` does: one that waits for ever keeps it.
     ///
@@ -135,9 +139,10 @@ fn receive_all(
         let waiting_since = outbox.waiting_since();
         match receiver.receive_by(&Deadline::from(waiting_since, receiver.timeout)) {
             Ok(Some(reply)) => {
+                let before = Instant::now();
                 let flow = on_reply(reply);
-                // Afterwards, because the time that the callback takes is not the server's.
-                outbox.reply_came();
+                // Afterwards, because the time that the callback waits is not the server's.
+                outbox.reply_came(before.elapsed());
                 if flow.is_break() {
                     break flow;
                 }
@@ -167,7 +172,7 @@ struct Queue {
     lines: u64,
     /// Lines that came back.
     replies: u64,
-    /// When the wait for the next reply began, if one is owed.
+    /// When the wait for the next reply, or for the end, began, if one is owed.
     waiting_since: Instant,
     state: State,
 }
@@ -246,10 +251,16 @@ impl Outbox {
         true
     }
 
-    fn reply_came(&self) {
+    /// A line has come, and the callback was at it for so long.
+    fn reply_came(&self, took: Duration) {
         let mut queue = self.lock();
+        let is_owed = queue.lines > queue.replies;
         queue.replies += 1;
-        queue.waiting_since = Instant::now();
+        if is_owed {
+            queue.waiting_since = Instant::now();
+        } else if took >= CALLBACK_WAITS {
+            queue.waiting_since = queue.waiting_since.checked_add(took).unwrap_or_else(Instant::now);
+        }
     }
 
     /// When the wait for the next reply began: now, if none is owed.

@@ -106,6 +106,25 @@ fn a_reply_that_is_cut_off_is_not_printed() {
     );
 }
 
+/// The server owes a line for a name, and then its end: what it says in place of that does not put it off.
+#[test]
+fn a_server_that_never_stops_speaking_is_left_at_the_timeout() {
+    for banner in [&b""[..], b"welcome\n"] {
+        let server = serve(move |mut stream| {
+            stream.write_all(banner).unwrap();
+            read_line(&stream);
+            while stream.write_all(b"more\n").is_ok() {}
+        });
+        let outcome = run(&mut greeter_client(&server.address, &["--timeout=300ms", "greet", "Ann"]));
+        assert_eq!(
+            (outcome.code, outcome.stderr.as_str()),
+            (Some(3), "error: after the last reply: timed out after 300ms\n")
+        );
+        assert!(outcome.stdout.starts_with(&[banner, b"more\n"].concat()));
+        server.outcome();
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
     let server = serve(|mut stream| {

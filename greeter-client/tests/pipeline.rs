@@ -113,6 +113,36 @@ fn the_time_that_the_callback_takes_is_not_the_servers() {
     check(done, 2, 2, true);
 }
 
+/// Nor where the line is one that nobody has asked for, and the server's end is what is owed.
+#[test]
+fn the_time_that_the_callback_takes_is_not_the_servers_after_the_last_reply() {
+    let server = serve(|mut stream| {
+        read_line(&stream);
+        stream.write_all(b"one\ntwo\nthree\n").unwrap();
+        read_to_the_end(stream);
+    });
+    let (_never, event) = mpsc::channel::<()>();
+    let done = impatient(&server).pipeline(["a"], |_| {
+        let _ = event.recv_timeout(Duration::from_millis(450));
+        ControlFlow::Continue(())
+    });
+    check(done, 1, 3, true);
+}
+
+#[test]
+fn lines_that_nobody_has_asked_for_do_not_put_off_the_end_that_is_owed() {
+    let server = serve(|mut stream| {
+        read_line(&stream);
+        while stream.write_all(b"more\n").is_ok() {}
+    });
+    let connection = impatient(&server);
+    let (told, ended) = mpsc::channel();
+    std::thread::spawn(move || told.send(connection.pipeline(["a"], |_| ControlFlow::Continue(()))));
+    let err = ended.recv_timeout(kit::PATIENCE).expect("it ends").unwrap_err();
+    assert!(matches!(err, ConnectionError::TimedOut { .. }), "{err:?}");
+    server.outcome();
+}
+
 /// The client waits from the start, but the server has had something to answer only since the line was sent.
 #[test]
 fn the_time_counts_from_the_line_that_is_owed_a_reply() {

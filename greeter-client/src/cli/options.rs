@@ -90,7 +90,8 @@ pub(super) struct Arguments {
     #[argh(option, arg_name = "address")]
     connect: Option<Address>,
 
-    /// how long connecting may take, and with greet each reply; none for ever (default: 5s)
+    /// how long connecting may take, and with greet each reply, and the end after as many as there are names; none for ever
+    /// (default: 5s)
     #[argh(option, default = "Timeout(Options::default().timeout)")]
     timeout: Timeout,
 
