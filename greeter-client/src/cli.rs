@@ -19,6 +19,8 @@ mod pipe;
 mod progress;
 mod record;
 mod run;
+#[cfg(unix)]
+mod signals;
 
 use std::io::{self, IsTerminal};
 

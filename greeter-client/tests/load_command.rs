@@ -271,7 +271,7 @@ fn an_interrupt_that_was_ignored_from_the_start_stops_nothing() {
     let client = env!("CARGO_BIN_EXE_greeter-client");
     command.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", client, "--timeout=20s", "--connect"]);
     command.arg(listener.local_addr().unwrap().to_string());
-    command.args(["load", "--line=Bob", "--connections=1", "--rate=100/s", "--warmup=0s", "--duration=100ms"]);
+    command.args(["load", "--line=Bob", "--connections=1", "--rate=10/s", "--warmup=0s", "--duration=1s"]);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
     let running = start(command.stderr(std::process::Stdio::piped()));
     let (stream, _) = listener.accept().unwrap();

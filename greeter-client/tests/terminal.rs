@@ -185,7 +185,9 @@ fn the_terminal_is_as_it_was_however_it_ends() {
     person.types("half\u{3}");
     person.leaves(130, &[&greeting]);
 
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+    for (signal, code) in
+        [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131), (Signal::USR1, 138)]
+    {
         let server = serve(stay_silent);
         let greeting = hello(&server.address);
         let mut person = chat(&mut command(&server.address, &[]), &greeting);
@@ -209,6 +211,46 @@ fn the_terminal_is_as_it_was_however_it_ends() {
         kill_process(pid(&person), Signal::INT).unwrap();
         person.leaves(130, &[&greeting]);
     }
+}
+
+/// What is written to such a terminal is waited for without end, and so was the signal.
+#[test]
+fn a_terminal_that_takes_no_output_keeps_nobody() {
+    for (term, signal, code) in [
+        ("xterm", Signal::TERM, 143),
+        ("xterm", Signal::INT, 130),
+        ("xterm", Signal::HUP, 129),
+        ("xterm", Signal::QUIT, 131),
+        ("dumb", Signal::TERM, 143),
+    ] {
+        let (server, says) = puppet();
+        let greeting = hello(&server.address);
+        let mut person = sit_down(command(&server.address, &[]).env("TERM", term));
+        person.sees_that(|rows| rows.first() == Some(&greeting));
+        person.has_raw_keys(term == "xterm");
+        person.stops_the_output();
+        // More than the queue of what has come holds.
+        says.send("0123456789\n".repeat(100_000).leak().as_bytes()).unwrap();
+        person.types("B");
+        kill_process(pid(&person), signal).unwrap();
+        person.is_left(code);
+    }
+}
+
+/// A signal from somebody who has no patience.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = serve(stay_silent);
+    let greeting = hello(&server.address);
+    let mut person = chat(&mut command(&server.address, &[]), &greeting);
+    person.stops_the_output();
+    let until = Instant::now() + PATIENCE;
+    while person.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "it goes on");
+        kill_process(pid(&person), Signal::TERM).unwrap();
+        std::thread::yield_now();
+    }
+    person.is_left(143);
 }
 
 #[cfg(target_os = "linux")]

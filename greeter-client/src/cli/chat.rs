@@ -13,7 +13,7 @@ mod screen;
 mod tape;
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use greeter_client::escape::Terminal;
@@ -23,7 +23,7 @@ use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender
 use super::Failure;
 use command::{Command, HELP, Typed};
 use editor::Asked;
-use report::Report;
+use report::{Report, Reports};
 use screen::{LastRow, Screen};
 pub(super) use tape::Tape;
 
@@ -49,9 +49,12 @@ enum Ending {
 
 pub(super) fn run(connection: Connection, address: &Address, eol: Eol, tape: Tape) -> Result<(), Failure> {
     let (sender, receiver) = connection.split();
+    let modes = editable();
+    let original = modes.clone();
     // Signals are watched first: from then on none ends the process before the terminal is as it was.
-    let reports = report::start(receiver).map_err(|err| Failure::internal(err.into()))?;
-    let (last_row, typing) = keyboard();
+    let reports = report::start(receiver, move || original.iter().for_each(raw::Modes::restore))
+        .map_err(|err| Failure::internal(err.into()))?;
+    let (last_row, typing) = keyboard(modes);
     let mut chat = Chat {
         outgoing: Outgoing::Open(sender),
         terminal: Terminal::new(Screen::new(last_row), eol),
@@ -87,11 +90,15 @@ fn judge(ending: Ending, outgoing: &Outgoing, bytes_since_lf: usize) -> Result<(
     }
 }
 
+/// How the terminal works before a line is edited on it; none of one that cannot move its cursor.
+fn editable() -> Option<raw::Modes> {
+    let can_edit = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    can_edit.then(raw::Modes::current)?.ok()
+}
+
 /// Who makes lines of what is typed: an editor, or a terminal that has none to offer.
-fn keyboard() -> (LastRow, Typing) {
-    if std::env::var_os("TERM").is_some_and(|term| term != "dumb")
-        && let Ok(terminal) = raw::RawTerminal::open()
-    {
+fn keyboard(modes: Option<raw::Modes>) -> (LastRow, Typing) {
+    if let Some(Ok(terminal)) = modes.map(raw::RawTerminal::open) {
         let editor = editor::Editor::new(history::History::load());
         return (LastRow::Edited { terminal, editor }, Typing::Keys(keys::Keys::default()));
     }
@@ -132,10 +139,10 @@ impl Chat {
         self.terminal.output_mut()
     }
 
-    fn talk(&mut self, reports: &Receiver<Report>) -> Result<Ending, Failure> {
+    fn talk(&mut self, reports: &Reports) -> Result<Ending, Failure> {
         loop {
             let quiet = if self.screen().has_fresh() { QUIET } else { Duration::MAX };
-            let ending = match reports.recv_timeout(quiet) {
+            let ending = match reports.next(quiet) {
                 Ok(report) => self.take(report)?,
                 Err(RecvTimeoutError::Timeout) => {
                     self.screen().show_fresh().map_err(Failure::stdout)?;

@@ -132,10 +132,14 @@ fn with_remedy(error: LoadError) -> Failure {
 
 // While it runs.
 
-/// From now on Ctrl-C is noted; a second one ends the process.
+/// From now on Ctrl-C is noted; a second one ends the process. Not in the background, where shells let it be ignored.
 fn catch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
     use signal_hook::{consts::SIGINT, flag};
     let is_interrupted = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    if super::signals::is_ignored(SIGINT) {
+        return Ok(is_interrupted);
+    }
     flag::register_conditional_default(SIGINT, Arc::clone(&is_interrupted))
         .and_then(|_| flag::register(SIGINT, Arc::clone(&is_interrupted)))
         .context("cannot catch signals")

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 
 use super::PATIENCE;
 
@@ -18,6 +18,8 @@ pub struct Person {
     shown: Receiver<Vec<u8>>,
     screen: Screen,
     modes: LocalModes,
+    /// Where the command's end of the terminal can be opened again.
+    path: String,
     pub child: Child,
 }
 
@@ -27,7 +29,7 @@ pub fn sit_down(command: &mut Command) -> Person {
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let line = File::options().read(true).write(true).open(path).unwrap();
+    let line = File::options().read(true).write(true).open(&path).unwrap();
     let modes = tcgetattr(&master).unwrap().local_modes;
     let end = || Stdio::from(OwnedFd::from(line.try_clone().unwrap()));
     let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
@@ -45,7 +47,7 @@ pub fn sit_down(command: &mut Command) -> Person {
             }
         }
     });
-    Person { keyboard, shown, screen: Screen::default(), modes, child }
+    Person { keyboard, shown, screen: Screen::default(), modes, path, child }
 }
 
 impl Person {
@@ -91,6 +93,29 @@ impl Person {
     /// What was coloured on the screen, and how.
     pub fn colors(&self) -> &[String] {
         &self.screen.colors
+    }
+
+    /// Lets the terminal take no more output, as Ctrl-S does where that is not a key like any other.
+    pub fn stops_the_output(&self) {
+        let line = File::options().read(true).write(true).open(&self.path).unwrap();
+        tcflow(&line, Action::OOff).unwrap();
+    }
+
+    /// Waits for the command to end like this, with the terminal as it was, whatever is on the screen.
+    #[track_caller]
+    pub fn is_left(&mut self, code: i32) {
+        // Held, so that it does not forget.
+        let line = File::options().read(true).write(true).open(&self.path).unwrap();
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < until, "it goes on"),
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(1));
+        };
+        assert_eq!(status.code(), Some(code));
+        assert_eq!(tcgetattr(&line).unwrap().local_modes, self.modes);
     }
 
     /// Waits until the command gets each key as it is pressed, or until it does no longer.

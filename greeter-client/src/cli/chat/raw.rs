@@ -1,54 +1,76 @@
 //! A terminal that gives each key as it is pressed, and shows nothing by itself. It is given back as it was.
 
 #[cfg(not(unix))]
-pub(super) use elsewhere::RawTerminal;
+pub(super) use elsewhere::{Modes, RawTerminal};
 #[cfg(unix)]
-pub(super) use unix::RawTerminal;
+pub(super) use unix::{Modes, RawTerminal};
 
 #[cfg(unix)]
 mod unix {
     use std::io;
 
-    use rustix::process::{Signal, kill_current_process_group};
+    use rustix::process::{Signal, getpgrp, kill_current_process_group};
     use rustix::termios::{
-        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+        InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize,
+        tcsetattr,
     };
 
     /// Where a terminal does not say how wide it is.
     const COLUMNS: usize = 80;
 
+    /// How the terminal of stdin works, for whoever gives it back.
+    #[derive(Clone, Debug)]
+    pub(in super::super) struct Modes(Termios);
+
+    impl Modes {
+        pub(in super::super) fn current() -> io::Result<Self> {
+            Ok(Self(tcgetattr(io::stdin())?))
+        }
+
+        /// Makes it work like this again. It never waits, not even for a terminal that takes no output.
+        pub(in super::super) fn restore(&self) {
+            // A terminal that has gone needs no restoring.
+            let _ = set(&self.0);
+        }
+    }
+
+    /// Sets the modes at once: to wait until all output is taken would be to wait for whoever has stopped it. Where the
+    /// terminal is somebody else's now, who brought us to the background, they stay: to change them would stop this process.
+    fn set(modes: &Termios) -> io::Result<()> {
+        if tcgetpgrp(io::stdin()).is_ok_and(|group| group != getpgrp()) {
+            return Ok(());
+        }
+        Ok(tcsetattr(io::stdin(), OptionalActions::Now, modes)?)
+    }
+
     /// The terminal of stdin and stdout; dropping this restores it.
     #[derive(Debug)]
     pub(in super::super) struct RawTerminal {
-        original: Termios,
+        original: Modes,
     }
 
     impl RawTerminal {
-        pub(in super::super) fn open() -> io::Result<Self> {
-            let terminal = Self { original: tcgetattr(io::stdin())? };
+        /// Opens a terminal that works like this now.
+        pub(in super::super) fn open(original: Modes) -> io::Result<Self> {
+            let terminal = Self { original };
             terminal.enter()?;
             Ok(terminal)
         }
 
         /// Each key comes at once, those that would be signals too. Output is processed as before: LF goes to the start.
         pub(in super::super) fn enter(&self) -> io::Result<()> {
-            let mut raw = self.original.clone();
+            let mut raw = self.original.0.clone();
             raw.input_modes -=
                 InputModes::BRKINT | InputModes::ICRNL | InputModes::INPCK | InputModes::ISTRIP | InputModes::IXON;
             raw.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN | LocalModes::ISIG;
             raw.special_codes[SpecialCodeIndex::VMIN] = 1;
             raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-            Ok(tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?)
-        }
-
-        fn restore(&self) {
-            // A terminal that has gone needs no restoring.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.original);
+            set(&raw)
         }
 
         /// What Ctrl-Z does elsewhere. SIGCONT comes when it is over, and then it is time to [`enter`](Self::enter) again.
         pub(in super::super) fn suspend(&self) {
-            self.restore();
+            self.original.restore();
             let _ = kill_current_process_group(Signal::TSTP);
         }
 
@@ -63,7 +85,7 @@ mod unix {
 
     impl Drop for RawTerminal {
         fn drop(&mut self) {
-            self.restore();
+            self.original.restore();
         }
     }
 }
@@ -73,12 +95,25 @@ mod unix {
 mod elsewhere {
     use std::io;
 
+    #[derive(Clone, Debug)]
+    pub(in super::super) enum Modes {}
+
+    impl Modes {
+        pub(in super::super) fn current() -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(in super::super) fn restore(&self) {
+            match *self {}
+        }
+    }
+
     #[derive(Debug)]
     pub(in super::super) enum RawTerminal {}
 
     impl RawTerminal {
-        pub(in super::super) fn open() -> io::Result<Self> {
-            Err(io::ErrorKind::Unsupported.into())
+        pub(in super::super) fn open(original: Modes) -> io::Result<Self> {
+            match original {}
         }
 
         pub(in super::super) fn enter(&self) -> io::Result<()> {

@@ -1,8 +1,11 @@
 //! The threads that wait for what may happen at any time, and report it.
 
 use std::io::{self, Read};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
+use std::time::Duration;
 
 use greeter_client::{ConnectionError, Receiver};
 
@@ -19,27 +22,67 @@ pub(super) enum Report {
     /// The server closed, or why nothing will come any more.
     ServerEnded(Option<ConnectionError>),
     /// The process was told to end, by this signal.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "nobody sends one"))]
     Signal(i32),
     /// The process goes on after having been stopped.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "nothing stops it"))]
     Resumed,
 }
 
-/// Starts them. They end with the process, since nothing else ends their waiting.
-pub(super) fn start(receiver: Receiver) -> io::Result<mpsc::Receiver<Report>> {
+/// What the threads report.
+pub(super) struct Reports {
+    /// None only wakes whoever waits: it is for `signals` to say what has happened.
+    reports: mpsc::Receiver<Option<Report>>,
+    signals: Arc<Signals>,
+}
+
+impl Reports {
+    /// The next report: a signal overtakes all others, since what they lead to may take its time.
+    pub(super) fn next(&self, within: Duration) -> Result<Report, RecvTimeoutError> {
+        loop {
+            if let Some(report) = self.signals.take() {
+                return Ok(report);
+            }
+            if let Some(report) = self.reports.recv_timeout(within)? {
+                return Ok(report);
+            }
+        }
+    }
+}
+
+/// The signals that came and were not told yet. They do not stand in the queue, which may be full.
+#[derive(Default)]
+struct Signals {
+    /// 0 is none.
+    ending: AtomicI32,
+    resumed: AtomicBool,
+}
+
+impl Signals {
+    fn take(&self) -> Option<Report> {
+        match self.ending.swap(0, Ordering::Relaxed) {
+            0 => self.resumed.swap(false, Ordering::Relaxed).then_some(Report::Resumed),
+            signal => Some(Report::Signal(signal)),
+        }
+    }
+}
+
+/// Starts them. They end with the process, since nothing else ends their waiting. `give_back` makes the terminal work as it
+/// did, should that be left to us.
+pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'static) -> io::Result<Reports> {
     let (sender, reports) = mpsc::sync_channel(REPORTS_MAX);
+    let signals = Arc::new(Signals::default());
     #[cfg(unix)]
-    watch_signals(sender.clone())?;
+    watch::signals(sender.clone(), Arc::clone(&signals), give_back)?;
+    #[cfg(not(unix))]
+    drop(give_back);
     let keyboard = sender.clone();
     thread::Builder::new().name("keyboard".into()).spawn(move || watch_keyboard(&keyboard))?;
     thread::Builder::new().name("server".into()).spawn(move || watch_server(receiver, &sender))?;
-    Ok(reports)
+    Ok(Reports { reports, signals })
 }
 
 // Where a report is not taken, the conversation is over.
 
-fn watch_keyboard(reports: &SyncSender<Report>) {
+fn watch_keyboard(reports: &SyncSender<Option<Report>>) {
     let mut keys = [0; 4096];
     loop {
         let report = match io::stdin().read(&mut keys) {
@@ -49,13 +92,13 @@ fn watch_keyboard(reports: &SyncSender<Report>) {
             Ok(0) | Err(_) => Report::TypingEnded,
         };
         let ended = matches!(report, Report::TypingEnded);
-        if reports.send(report).is_err() || ended {
+        if reports.send(Some(report)).is_err() || ended {
             return;
         }
     }
 }
 
-fn watch_server(mut receiver: Receiver, reports: &SyncSender<Report>) {
+fn watch_server(mut receiver: Receiver, reports: &SyncSender<Option<Report>>) {
     loop {
         let report = match receiver.receive_bytes() {
             Ok(Some(bytes)) => Report::Received(bytes.to_vec()),
@@ -65,19 +108,62 @@ fn watch_server(mut receiver: Receiver, reports: &SyncSender<Report>) {
             Err(err) => Report::ServerEnded(Some(err)),
         };
         let ended = matches!(report, Report::ServerEnded(_));
-        if reports.send(report).is_err() || ended {
+        if reports.send(Some(report)).is_err() || ended {
             return;
         }
     }
 }
 
 #[cfg(unix)]
-fn watch_signals(reports: SyncSender<Report>) -> io::Result<()> {
-    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+mod watch {
+    use signal_hook::consts::SIGCONT;
+    use signal_hook::iterator;
+    use signal_hook::low_level;
 
-    let mut signals = signal_hook::iterator::Signals::new([SIGCONT, SIGHUP, SIGINT, SIGTERM])?;
-    let report = |signal| if signal == SIGCONT { Report::Resumed } else { Report::Signal(signal) };
-    let watch = move || signals.forever().try_for_each(|signal| reports.send(report(signal)));
-    thread::Builder::new().name("signals".into()).spawn(watch)?;
-    Ok(())
+    use super::{Arc, Duration, Ordering, Report, Signals, SyncSender, io, thread};
+    use crate::cli::signals::ending;
+
+    /// How long the conversation may take to end well. It takes milliseconds, unless the terminal takes no output.
+    const ENDING: Duration = Duration::from_secs(1);
+
+    /// Tells of signals, and sees to it that those which end the process do: at the second one, or when the first has not been
+    /// enough. Nothing here waits for anybody.
+    pub(super) fn signals(
+        reports: SyncSender<Option<Report>>,
+        told: Arc<Signals>,
+        give_back: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let mut signals = iterator::Signals::new(ending().chain([SIGCONT]))?;
+        let give_back = Arc::new(give_back);
+        let watch = move || {
+            let mut is_ending = false;
+            for signal in signals.forever() {
+                if signal == SIGCONT {
+                    told.resumed.store(true, Ordering::Relaxed);
+                } else {
+                    let give_back = Arc::clone(&give_back);
+                    let end = move || {
+                        give_back();
+                        // Without what is still to be written: that is what cannot be.
+                        low_level::exit(128 + signal);
+                    };
+                    if std::mem::replace(&mut is_ending, true) {
+                        end();
+                    }
+                    told.ending.store(signal, Ordering::Relaxed);
+                    let (ending, last) = (thread::Builder::new().name("ending".into()), end.clone());
+                    let wait = move || {
+                        thread::sleep(ENDING);
+                        last();
+                    };
+                    if ending.spawn(wait).is_err() {
+                        end();
+                    }
+                }
+                // Where the queue is full, nobody has to be woken.
+                let _ = reports.try_send(None);
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(watch).map(drop)
+    }
 }
