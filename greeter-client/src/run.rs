@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 pub use bless::{Blessing, QUIET, bless};
 pub use failure::{At, Failure, Fault};
-pub use server::{Server, ServerError};
+pub use server::{LastLines, Server, ServerEnd, ServerError, Servers};
 
 use crate::session::{Expected, SessionError, SessionOptions, Target};
 use crate::talk::{Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Speaker, Step, Variables};
@@ -90,13 +90,15 @@ pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -
             Ok(Next::Abandon) => return Outcome::Passed,
             Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
             Err(fault) => {
-                return Outcome::Failed(Box::new(Failure::at(script, index, fault, run.session.transcript())));
+                let failure = Failure::at(script, index, fault, run.session.transcript());
+                return Outcome::Failed(Box::new(failure.with_end_of(run.server)));
             }
         }
     }
+    let server = run.server.take();
     match run.finish() {
         Ok(()) => Outcome::Passed,
-        Err(fault) => Outcome::Failed(Box::new(Failure::at_the_end(script, fault))),
+        Err(fault) => Outcome::Failed(Box::new(Failure::at_the_end(script, fault).with_end_of(server))),
     }
 }
 

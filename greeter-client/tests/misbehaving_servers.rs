@@ -348,6 +348,21 @@ fn check(server: &str, case: &Case, command: &[&str], (code, stdout, stderr): (i
     assert!(memory_kib < MEMORY_KIB_MAX, "{server}: {memory_kib} KiB");
 }
 
+/// What a server of the run's own says may have no end of a line in it.
+#[test]
+fn what_a_server_prints_costs_no_memory() {
+    const MEMORY_KIB_MAX: u64 = 32 * 1024;
+    let server = serve(|stream| answer_once(&stream, "Hello, Bob\n"));
+    let folder = Folder::new("prints", &[("a.talk", "> Bob\n< Hello, Bob\nabandon\n")]);
+    let much = "head -c 200000000 /dev/zero";
+    let command = format!("sh -c '{much}; {much} >&2; echo; echo listening on {}; exec sleep 60'", server.address);
+    let mut run = bare_greeter_client(&["run", "--wait", "60s", "--server", &command, "a.talk"]);
+    let running = start(run.current_dir(&folder.0).stderr(Stdio::null()));
+    let (outcome, memory_kib) = watched(running);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(memory_kib < MEMORY_KIB_MAX, "{memory_kib} KiB");
+}
+
 /// How the process ends, and the most memory that it was ever seen to occupy.
 fn watched(running: Running) -> (Outcome, u64) {
     let status = format!("/proc/{}/status", running.child.id());

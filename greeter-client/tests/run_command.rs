@@ -308,3 +308,178 @@ fn a_server_of_its_own_is_started_for_a_script_and_ended_with_it() {
     assert_eq!(outcome.code, Some(3));
     assert!(String::from_utf8_lossy(&outcome.stdout).contains("false has not said where it listens"));
 }
+
+/// What a file says that somebody else writes, with a newline at its end when it is whole.
+fn told(folder: &Folder, name: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = std::fs::read_to_string(folder.0.join(name)).unwrap_or_default();
+        if let Some(text) = text.strip_suffix('\n') {
+            return text.to_owned();
+        }
+        assert!(Instant::now() < deadline, "{name} was not written");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the process whose number a file says has ended, whether or not its parent knows.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn has_ended(folder: &Folder, name: &str) {
+    let stat = format!("/proc/{}/stat", told(folder, name));
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "{name} goes on");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_ends_before_it_listens_is_told_with_its_status_and_its_last_words() {
+    let folder = Folder::new("too-early", &[("a.talk", "> Bob\n")]);
+    let port_number = regex::Regex::new(r"port \d+").unwrap();
+    let port = "it is to listen on port N, and to stay in the foreground";
+    let no_port = "a line \"listening on ADDRESS\" on its stdout";
+    for (server, how, words) in [
+        ("sh -c 'echo 1 >&2; printf \"\\033no\" >&2; exit 7 # {port}'", "has ended (exit status: 7)", port),
+        (
+            "sh -c 'echo 1 >&2; printf \"\\033no\" >&2; exit 7'",
+            "has not said where it listens, and has ended (exit status: 7)",
+            no_port,
+        ),
+        // Somebody still holds its outputs.
+        (
+            "sh -c 'sleep 60 & echo 1 >&2; printf \"\\033no\" >&2; kill -KILL $$'",
+            "has not said where it listens, and has ended (signal: 9 (SIGKILL))",
+            no_port,
+        ),
+    ] {
+        let report = |format: &str| {
+            let outcome = folder.run(&["run", "--wait", "60s", "--report", format, "--server", server, "a.talk"]);
+            assert_eq!((outcome.code, outcome.stderr.starts_with("1\n\u{1b}no")), (Some(3), true), "{outcome:?}");
+            let report = String::from_utf8(outcome.stdout).unwrap();
+            port_number.replace_all(&report, "port N").into_owned()
+        };
+        let message = format!("sh {how}: {words}");
+        let text = format!("    {message}\n      stderr: 1\n      stderr: \\eno\n");
+        assert!(report("text").contains(&text), "{}", report("text"));
+        let tap = text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+        assert!(report("tap").contains(&tap), "{}", report("tap"));
+        let junit = report("junit");
+        let document = roxmltree::Document::parse(&junit).unwrap();
+        let error = document.descendants().find(|node| node.has_tag_name("error")).unwrap();
+        assert_eq!(error.attribute("message"), Some(&*message));
+        assert!(error.text().unwrap().contains(text.trim_end()), "{junit}");
+        let json: serde_json::Value = serde_json::from_str(report("json").lines().next().unwrap()).unwrap();
+        assert!(json["failure"]["report"].as_str().unwrap().contains(text.trim_end()), "{json}");
+    }
+}
+
+/// It has ended a connection because it came to its own end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_ends_under_a_script_is_told_with_its_status_and_its_last_words() {
+    let folder = Folder::new("dies", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+    let path = folder.0.clone();
+    let server = serve(move |stream: TcpStream| {
+        read_line(&stream);
+        let folder = std::mem::ManuallyDrop::new(Folder(path));
+        std::fs::write(folder.0.join("die"), "").unwrap();
+        has_ended(&folder, "pid");
+    });
+    let command = format!(
+        "sh -c 'echo $$ >pid; echo listening on {}; until [ -e die ]; do sleep 0.01; done; echo oh >&2; exit 9'",
+        server.address
+    );
+    let outcome = folder.run(&["run", "--server", &command, "a.talk"]);
+    let report = masked(&String::from_utf8(outcome.stdout).unwrap()).replace(&server.address.to_string(), "SERVER");
+    let expected = "    + <eof\n      the server has ended (exit status: 9)\n      stderr: oh\n  accept it with: ";
+    assert!(report.contains(expected), "{report}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_server_has_started_ends_with_it() {
+    let folder = Folder::new("children", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+    // The second is one that does not hear.
+    for child in ["sleep 60", "(trap \"\" TERM; exec sleep 60)"] {
+        let command = format!("sh -c '{child} & echo $! >child; echo listening on {}; wait'", greeter().address);
+        let outcome = folder.run(&["run", "--server", &command, "a.talk"]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        has_ended(&folder, "child");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_server_leaves_behind_is_told() {
+    let folder = Folder::new("left", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+    let left = "setsid sh -c \"echo \\$\\$ >child; exec sleep 60\" &";
+    let command = format!("sh -c '{left} echo listening on {}; exec sleep 60'", greeter().address);
+    let outcome = folder.run(&["run", "--server", &command, "a.talk"]);
+    let child: i32 = told(&folder, "child").parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(child).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    assert_eq!(outcome.code, Some(3), "{outcome:?}");
+    let report = String::from_utf8(outcome.stdout).unwrap();
+    let words = "    sh has ended, and left a process behind that has gone to another process group\n";
+    assert!(report.contains(words), "{report}");
+}
+
+/// A harness may signal the client alone, and then waits until nobody holds its outputs any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_ends_the_run_ends_its_servers_first() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+        // Under a script, and before there is anybody for one.
+        for listens in [true, false] {
+            let folder = Folder::new(&format!("signal-{code}-{listens}"), &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+            let server = serve(stay_silent);
+            let says = if listens { format!("echo listening on {}", server.address) } else { "echo no".to_owned() };
+            let command = format!("sh -c 'sleep 60 & echo $! >child; echo $$ >pid; {says}; wait'");
+            let arguments = ["--timeout", "60s", "run", "--wait", "60s", "--server", &command, "a.talk"];
+            let running = start(bare_greeter_client(&arguments).current_dir(&folder.0));
+            told(&folder, "pid");
+            if listens {
+                server.outcome();
+            }
+            kill_process(Pid::from_child(&running.child), signal).unwrap();
+            let outcome = running.outcome();
+            assert_eq!((outcome.code, outcome.stdout), (Some(code), Vec::new()), "{}", outcome.stderr);
+            has_ended(&folder, "pid");
+            has_ended(&folder, "child");
+        }
+    }
+}
+
+/// As `nohup` leaves it, and a shell for what it puts into the background.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_was_ignored_from_the_start_ends_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let folder = Folder::new("nohup", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+    let (signalled, go) = std::sync::mpsc::channel::<()>();
+    let server = serve(move |mut stream: TcpStream| {
+        read_line(&stream);
+        go.recv_timeout(PATIENCE).unwrap();
+        stream.write_all(b"Hello, Bob\n").unwrap();
+        read_line(&stream);
+    });
+    let listening = format!("sh -c 'echo $$ >pid; echo listening on {}; exec sleep 60'", server.address);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_greeter-client")]);
+    command.args(["--timeout", "60s", "run", "--server", &listening, "a.talk"]).current_dir(&folder.0);
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    let running = start(command.stderr(std::process::Stdio::piped()));
+    told(&folder, "pid");
+    for signal in [Signal::HUP, Signal::INT] {
+        kill_process(Pid::from_child(&running.child), signal).unwrap();
+    }
+    signalled.send(()).unwrap();
+    let outcome = running.outcome();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+}

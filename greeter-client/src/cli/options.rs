@@ -228,10 +228,14 @@ pub(super) struct Fmt {
     error_code(0, "all passed or were skipped"),
     error_code(1, "what came was not what a script expects"),
     error_code(2, "wrong usage, or a script with errors: nothing was run"),
-    error_code(3, "there was nobody to connect to")
+    error_code(3, "there was nobody to connect to"),
+    error_code(
+        130,
+        "ended by a signal, here Ctrl-C, once the servers of --server had been ended; it is 128 and its number"
+    )
 )]
 pub(super) struct Run {
-    /// starts a fresh server for each script. A free port of 127.0.0.1 takes the place of {port} in the command; without
+    /// starts a fresh server for each script, and ends it after that with all that it has started. A free port of 127.0.0.1 takes the place of {port} in the command; without
     /// that, the server tells its address on its stdout, in a line that says: listening on ADDRESS. There is no shell.
     #[argh(option, arg_name = "command")]
     pub(super) server: Option<String>,

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_args::Exit;
 use greeter_client::report::{Ended, Reporter, Tally};
-use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server};
+use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server, Servers};
 use greeter_client::session::Target;
 use greeter_client::talk::{self, Script, Variables};
 use greeter_client::{Address, Options};
@@ -58,12 +59,17 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
         true => run::bless(script, &options, server),
         false => run::run(script, &options, server).into(),
     };
+    let ending = Ending::default();
+    if command.is_some() {
+        ending.catch_signals()?;
+    }
     let run_one = |script: &Script| {
         let Some(command) = &command else { return play(script, None) };
-        let played = Server::start(command, start).and_then(|mut server| {
+        let played = ending.servers.start(command, start).and_then(|mut server| {
             let blessing = play(script, Some(&mut server));
             server.end().map(|()| blessing)
         });
+        ending.hold();
         played.unwrap_or_else(|error| Outcome::Failed(Box::new(Report::without_server(script, error))).into())
     };
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
@@ -78,6 +84,49 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
     blessed.write()?;
     told.or_else(Failure::unless_reader_gone)?;
     verdict(&tally)
+}
+
+/// What is ended with this process, if a signal does that: the servers are in groups of their own, which signals for ours do
+/// not reach, and whoever waits for their outputs would wait for ever.
+#[derive(Clone, Default)]
+struct Ending {
+    servers: Arc<Servers>,
+    has_begun: Arc<AtomicBool>,
+}
+
+impl Ending {
+    /// From now on, signals that end this process end its servers first.
+    #[cfg(unix)]
+    fn catch_signals(&self) -> Result<(), Failure> {
+        use anyhow::Context;
+        use signal_hook::{iterator::Signals, low_level};
+        let Self { servers, has_begun } = self.clone();
+        let catch = || -> io::Result<()> {
+            let mut signals = Signals::new(super::signals::ending())?;
+            let watch = move || {
+                if let Some(signal) = signals.forever().next() {
+                    has_begun.store(true, Ordering::SeqCst);
+                    servers.end_all();
+                    // Not by way of the main thread, which may be waiting for whoever reads its report.
+                    low_level::exit(128 + signal);
+                }
+            };
+            thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+        };
+        catch().context("cannot catch signals").map_err(Failure::internal)
+    }
+
+    #[cfg(not(unix))]
+    fn catch_signals(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Keeps those back who have seen a server end only because this process does: nothing is to be told about that.
+    fn hold(&self) {
+        while self.has_begun.load(Ordering::SeqCst) {
+            thread::park();
+        }
+    }
 }
 
 fn run_options(arguments: &Run, address: Address, connection: &Options) -> Result<RunOptions, Exit> {

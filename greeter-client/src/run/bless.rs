@@ -128,10 +128,14 @@ impl<'a> Mender<'a> {
                 Ok(Next::Step) => {}
                 Ok(Next::Abandon) => return Ok(self.edits),
                 Ok(Next::Skip(reason)) => return Err(Outcome::Skipped(reason)),
-                Err(fault) => return Err(failed(Failure::at(script, index, fault, self.run.session.transcript()))),
+                Err(fault) => {
+                    let failure = Failure::at(script, index, fault, self.run.session.transcript());
+                    return Err(failed(failure.with_end_of(self.run.server)));
+                }
             }
         }
-        self.finish().map_err(|fault| failed(Failure::at_the_end(script, fault)))
+        let server = self.run.server.take();
+        self.finish().map_err(|fault| failed(Failure::at_the_end(script, fault).with_end_of(server)))
     }
 
     fn step(&mut self, index: usize, step: &Step) -> Result<Next, Fault> {

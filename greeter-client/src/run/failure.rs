@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ServerError;
+use super::{LastLines, Server, ServerEnd, ServerError};
 use crate::AddressError;
 use crate::escape::one_line;
 use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
@@ -13,6 +13,9 @@ use crate::talk::{Action, CountError, Problems, Script, Unbound};
 
 /// How many lines of the conversation a report repeats.
 const TRANSCRIPT_LINES: usize = 4;
+
+/// How long a server may take to end after it has ended a connection, so that the one explains the other.
+const DYING: Duration = Duration::from_millis(250);
 
 /// How many bytes of a line, or of what is unread, a report shows.
 const SHOWN_BYTES_MAX: usize = 200;
@@ -29,6 +32,8 @@ pub struct Failure {
     pub at: At,
     /// What happened.
     pub fault: Fault,
+    /// How the server of the run's own has ended, if it has: that may be why.
+    pub server: Option<ServerEnd>,
     /// What was said last before that, on any connection.
     pub transcript: Vec<Entry>,
     /// The file that [`bless`](super::bless()) can probably change so that it says what happened.
@@ -110,6 +115,18 @@ impl Fault {
         }
     }
 
+    /// Whether a connection, or the server itself, was not there any more.
+    fn is_about_an_end(&self) -> bool {
+        match self {
+            Self::Session(SessionError::Unmet(unmet)) => {
+                unmet.end.is_some() || unmet.send_error.is_some() || matches!(unmet.came, Came::End(_))
+            }
+            Self::Session(SessionError::Connect { .. } | SessionError::Send { .. }) => true,
+            Self::Server(ServerError::Process(_)) | Self::Exit { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether [`bless`](super::bless()) may accept what came instead.
     fn is_mendable(&self, is_timed: bool) -> bool {
         let Self::Session(SessionError::Unmet(unmet)) = self else { return false };
@@ -137,6 +154,7 @@ impl Failure {
             at: At::Step(one_line(source.line(step.line())).to_string()),
             mendable: source.path().filter(|_| mendable).map(Path::to_owned),
             fault,
+            server: None,
             transcript,
         }
     }
@@ -150,6 +168,7 @@ impl Failure {
             at: At::End,
             mendable: script.source().path().filter(|_| mendable).map(Path::to_owned),
             fault,
+            server: None,
             transcript: Vec::new(),
         }
     }
@@ -163,13 +182,39 @@ impl Failure {
             at: At::Start,
             mendable: None,
             fault: error.into(),
+            server: None,
             transcript: Vec::new(),
         }
+    }
+
+    /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
+    pub(super) fn with_end_of(self, server: Option<&mut Server>) -> Self {
+        let within = if self.fault.is_about_an_end() { DYING } else { Duration::ZERO };
+        let end = server.and_then(|server| server.wait_for_end(within).ok().flatten());
+        Self { server: end, ..self }
     }
 
     /// It was tried to bless the script, in vain.
     pub(super) fn unblessed(self) -> Self {
         Self { mendable: None, ..self }
+    }
+
+    /// How the server has ended, and what it said last on stderr.
+    fn report_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stderr: Option<&LastLines> = match (&self.server, &self.fault) {
+            // How it ended is what the fault says.
+            (Some(end), Fault::Exit { .. }) => Some(&end.stderr),
+            (Some(end), _) => {
+                write!(f, "\n      the server has ended ({})", end.status)?;
+                Some(&end.stderr)
+            }
+            (None, Fault::Server(error)) => error.stderr(),
+            (None, _) => None,
+        };
+        for line in stderr.map(LastLines::to_string).unwrap_or_default().lines() {
+            write!(f, "\n      stderr: {line}")?;
+        }
+        Ok(())
     }
 
     fn report_unmet(&self, unmet: &Unmet, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,6 +247,7 @@ impl Failure {
         if let Some(error) = &unmet.send_error {
             write!(f, "\n      what was sent before was not delivered: {error}")?;
         }
+        self.report_server(f)?;
         match (hint(unmet), &self.mendable) {
             // Who follows the hint has a better script.
             (Some(hint), _) => write!(f, "\n  hint: {hint}"),
@@ -237,7 +283,7 @@ impl fmt::Display for Failure {
             write!(f, ": {error}")?;
             source = error.source();
         }
-        Ok(())
+        self.report_server(f)
     }
 }
 

@@ -1,0 +1,218 @@
+//! The process of a server, and those that it starts: a group of their own, which ends as a whole.
+
+use std::io;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::ServerError;
+use super::output::{Drain, pass_on};
+use crate::talk::Signal;
+
+/// How long a server may take to end when it is asked to, before it is made to.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often to look whether a process has ended: the system has no wait with a deadline.
+pub(super) const LOOK: Duration = Duration::from_millis(2);
+
+/// How long what belongs together may take to arrive: that a process has ended, and what it said last.
+pub(super) const GRACE: Duration = Duration::from_millis(250);
+
+/// A process that does not outlive its value.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    status: Option<ExitStatus>,
+    end: End,
+    pub(super) stdout: Drain,
+    pub(super) stderr: Drain,
+}
+
+/// Whether it was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    NotYet,
+    Whole,
+    /// Somebody still holds what it has printed to: a process that has left its group.
+    ButForOne,
+}
+
+impl Process {
+    /// Starts a program; what it prints on stderr is printed on ours.
+    pub(super) fn start(command: &[String], stdout: Stdio) -> Result<Self, ServerError> {
+        let (program, arguments) = command.split_first().ok_or(ServerError::NoCommand)?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let child = command.spawn().map_err(|source| ServerError::Start { program: program.clone(), source })?;
+        let (stdout, stderr) = (Drain::default(), Drain::default());
+        let mut process = Self { child, status: None, end: End::NotYet, stdout, stderr };
+        let pipe = process.child.stderr.take().expect("stderr was asked for as a pipe");
+        process.stderr.start("server-stderr", pipe, pass_on).map_err(ServerError::Process)?;
+        Ok(process)
+    }
+
+    /// Reads what it prints on stdout, which was asked for as a pipe.
+    pub(super) fn read_stdout(&mut self, take: impl FnMut(&[u8]) + Send + 'static) -> io::Result<()> {
+        let pipe = self.child.stdout.take().expect("stdout was asked for as a pipe");
+        self.stdout.start("server-stdout", pipe, take)
+    }
+
+    /// How it ended, if it has. Even then its number is no other's, nor is that of its group, until [`end`](Self::end).
+    #[cfg(unix)]
+    pub(super) fn status(&mut self) -> io::Result<Option<ExitStatus>> {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        if self.status.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            self.status = waitid(WaitId::Pid(self.pid()), options)?.as_ref().map(exit_status);
+        }
+        Ok(self.status)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn status(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.status = self.child.try_wait()?;
+        Ok(self.status)
+    }
+
+    #[cfg(unix)]
+    fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        match self.status()? {
+            Some(_) => Err(io::Error::new(io::ErrorKind::NotFound, "the server has ended")),
+            None => Ok(rustix::process::kill_process(self.pid(), system(signal))?),
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn signal(&mut self, _signal: Signal) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks it to end, and those that it has started, too.
+    #[cfg(unix)]
+    pub(super) fn ask_to_end(&self) -> bool {
+        // A process that stands still would not hear that it is to end.
+        self.end == End::NotYet && self.signal_group(Signal::Term) && self.signal_group(Signal::Cont)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn ask_to_end(&self) -> bool {
+        false
+    }
+
+    /// Makes it end unless it does so itself soon, and those that it has started, too.
+    pub(super) fn end(&mut self) {
+        if self.end != End::NotYet {
+            return;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        if !self.ask_to_end() || !self.ends_by(deadline) {
+            // It may have ended by itself.
+            let _ = self.child.kill();
+        }
+        let waited = self.child.wait();
+        self.status = self.status.or(waited.ok());
+        self.end_group(deadline);
+        let at_least = Instant::now() + GRACE;
+        let is_whole = [&self.stdout, &self.stderr].into_iter().all(|drain| drain.ends_by(deadline.max(at_least)));
+        self.end = if is_whole { End::Whole } else { End::ButForOne };
+    }
+
+    /// Whether a process that it has started is still there after [`end`](Self::end).
+    pub(super) fn has_left_one_behind(&self) -> bool {
+        self.end == End::ButForOne
+    }
+
+    fn ends_by(&mut self, deadline: Instant) -> bool {
+        loop {
+            match self.status() {
+                Ok(None) if Instant::now() < deadline => thread::sleep(LOOK),
+                status => return status.is_ok_and(|status| status.is_some()),
+            }
+        }
+    }
+
+    /// Lets those end that it has started, and then makes them. As long as there are any, the group's number is no other's; and
+    /// nothing is done about it once there is none.
+    #[cfg(unix)]
+    fn end_group(&self, deadline: Instant) {
+        while rustix::process::test_kill_process_group(self.pid()).is_ok() {
+            if Instant::now() >= deadline {
+                let _ = rustix::process::kill_process_group(self.pid(), rustix::process::Signal::KILL);
+                return;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn end_group(&self, _deadline: Instant) {}
+
+    #[cfg(unix)]
+    fn signal_group(&self, signal: Signal) -> bool {
+        use rustix::process::{kill_process, kill_process_group};
+        let signal = system(signal);
+        // It may have gone to another group.
+        kill_process_group(self.pid(), signal).or_else(|_| kill_process(self.pid(), signal)).is_ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The same as [`Child::wait`] would tell: what a program has said itself above, and the signal that ended it below.
+#[cfg(unix)]
+fn exit_status(status: &rustix::process::WaitIdStatus) -> ExitStatus {
+    const DUMPED: i32 = 0x80;
+    let raw = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => (code & 0xff) << 8,
+        (None, signal) => signal.unwrap_or_default() | if status.dumped() { DUMPED } else { 0 },
+    };
+    std::os::unix::process::ExitStatusExt::from_raw(raw)
+}
+
+#[cfg(unix)]
+fn system(signal: Signal) -> rustix::process::Signal {
+    use rustix::process::Signal as System;
+    match signal {
+        Signal::Term => System::TERM,
+        Signal::Int => System::INT,
+        Signal::Hup => System::HUP,
+        Signal::Quit => System::QUIT,
+        Signal::Kill => System::KILL,
+        Signal::Usr1 => System::USR1,
+        Signal::Usr2 => System::USR2,
+        Signal::Stop => System::STOP,
+        Signal::Cont => System::CONT,
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Waited for with our own means and with std's, a process has ended in the same way.
+    #[test]
+    fn a_status_is_the_one_that_the_system_tells_its_parent() {
+        for script in ["exit 0", "exit 7", "exit 255", "kill -TERM $$", "kill -KILL $$"] {
+            let command = ["sh", "-c", script].map(str::to_owned);
+            let mut process = Process::start(&command, Stdio::null()).unwrap();
+            let status = loop {
+                match process.status().unwrap() {
+                    Some(status) => break status,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(process.child.wait().unwrap(), status, "{script}");
+        }
+    }
+}
