@@ -4,13 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use crate::Address;
+use crate::escape::one_line;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The name stands for no address.
-    #[error("cannot find {address}")]
+    #[error("cannot find {}", one_line(address.to_string().as_bytes()))]
     Resolve {
         /// Where to.
         address: Address,
@@ -18,7 +19,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Nothing accepted there: each address of the name was tried, and this is what the last one said.
-    #[error("cannot connect to {address}")]
+    #[error("cannot connect to {}", one_line(address.to_string().as_bytes()))]
     Connect {
         /// Where to.
         address: Address,
@@ -26,7 +27,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Nobody answered in time.
-    #[error("cannot connect to {address} within {timeout:?}")]
+    #[error("cannot connect to {} within {timeout:?}", one_line(address.to_string().as_bytes()))]
     TimedOut {
         /// Where to.
         address: Address,

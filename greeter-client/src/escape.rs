@@ -8,9 +8,10 @@
 //!   text, such as U+202E; other invisible characters that alter what is seen or copied: `\u{202e}`;
 //! * bytes that are not UTF-8: `\xff`.
 //!
-//! A backslash stays as it is: the text is for eyes, and not meant to be read back by a program.
+//! A backslash stays as it is: the text is for eyes, and not meant to be read back by a program. What is escaped once is
+//! not changed by being escaped again.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use crate::Eol;
@@ -37,6 +38,37 @@ impl fmt::Display for OneLine<'_> {
                 match c {
                     '\n' => f.write_str("\\n")?,
                     '\t' => f.write_str("\\t")?,
+                    c => write_char(f, c)?,
+                }
+            }
+            write_invalid(f, chunk.invalid())?;
+        }
+        Ok(())
+    }
+}
+
+/// `bytes` as harmless text of several lines, which newlines end and tabs shape: for what has been put together of messages.
+/// Whose bytes are to stay on one line is escaped with [`one_line`] before.
+///
+/// ```
+/// let report = greeter_client::escape::text(b"FAIL\ta.talk\n  \x1b[2J\n");
+/// assert_eq!(report.to_string(), "FAIL\ta.talk\n  \\e[2J\n");
+/// ```
+#[must_use]
+pub fn text(bytes: &[u8]) -> Text<'_> {
+    Text(bytes)
+}
+
+/// Displays bytes as harmless text; see [`text`].
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a>(&'a [u8]);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\n' | '\t' => f.write_char(c)?,
                     c => write_char(f, c)?,
                 }
             }
@@ -161,7 +193,7 @@ fn write_invalid(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
 }
 
 /// Characters that are not seen but change what is. Joiners (U+200C, U+200D) stay: some scripts and emoji need them.
-fn is_deceptive(c: char) -> bool {
+pub(crate) fn is_deceptive(c: char) -> bool {
     matches!(
         c,
         '\u{80}'..='\u{9f}'          // C1 controls
@@ -236,7 +268,7 @@ mod tests {
     #[test]
     fn nothing_but_newline_and_tab_passes_unprintable() {
         let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
-        let text = shown(Eol::CrLf, &[&bytes]) + &one_line(&bytes).to_string();
+        let text = shown(Eol::CrLf, &[&bytes]) + &one_line(&bytes).to_string() + &text(&bytes).to_string();
         assert!(text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'), "{text:?}");
     }
 }

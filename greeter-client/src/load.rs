@@ -86,6 +86,7 @@ pub use rate::{Rate, RateError};
 pub use report::Report;
 pub use running::{Progress, Running, start};
 
+use crate::escape::one_line;
 use crate::talk::{Pattern, Script, Template, Unbound, Variables};
 use crate::{Address, ConnectError, Eol};
 
@@ -208,7 +209,7 @@ pub enum LoadError {
     #[error("a line cannot hold a newline")]
     HoldsLf,
     /// The server may be on another machine, and [`Load::anywhere`] does not say that this is meant.
-    #[error("{0} is not known to be on this machine, and a load can put a server out of service")]
+    #[error("{} is not known to be on this machine, and a load can put a server out of service", one_line(.0.as_bytes()))]
     Remote(String),
     /// There is no server.
     #[error(transparent)]

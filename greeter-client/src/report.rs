@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Each format is a file of functions that turn [`Ended`] scripts into text, and knows nothing of the others. Whatever a
-//! server said is harmless in it.
+//! server said, and however a file or an address is called, it is harmless in it.
 
 mod json;
 mod junit;

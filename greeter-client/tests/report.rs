@@ -120,6 +120,68 @@ not ok 3 - c.talk
     assert!(lines[3..lines.len() - 1].iter().all(|line| line.starts_with("    ")), "{block}");
 }
 
+/// What a terminal would act on, and what would deceive whoever reads it.
+fn acts(c: char) -> bool {
+    c.is_control() && c != '\n' || "\u{202e}\u{200b}\u{feff}\u{e0041}".contains(c)
+}
+
+#[test]
+fn a_script_called_anything_is_told_harmlessly_in_every_format() {
+    let name = "a \x1b]0;owned\x07\u{9b}\u{202e}\u{200b}\u{feff}\u{e0041}\nok.talk";
+    let shown = r"a \e]0;owned\a\u{9b}\u{202e}\u{200b}\u{feff}\u{e0041}\nok.talk";
+    let server = puppet(BTreeMap::from([("Bob".into(), Says::lines(&["Hi"]))]));
+    let failed = || match run(&Script::parse(name, "> Bob\n< Hello\n").unwrap(), &RunOptions::to(server.clone()), None)
+    {
+        failed @ Outcome::Failed(_) => failed,
+        outcome => panic!("{outcome:?}"),
+    };
+    for format in [Format::Text, Format::Tap, Format::Json, Format::Junit] {
+        let report = report(format, &[(name, failed()), (name, Outcome::Skipped(name.into()))]);
+        assert!(!report.contains(acts), "{report:?}");
+        assert!(!report.contains("\nok.talk"), "{report}");
+    }
+    let Outcome::Failed(failure) = failed() else { unreachable!() };
+    let told = failure.to_string();
+    assert!(told.starts_with(&format!("  {shown}:2  ")), "{told}");
+    assert!(
+        report(Format::Text, &[(name, Outcome::Skipped(name.into()))])
+            .starts_with(&format!("skip {shown}  ({shown})\n"))
+    );
+    let json = report(Format::Json, &[(name, failed())]);
+    assert_eq!(objects(&json)[0]["script"], name);
+    assert_eq!(objects(&json)[0]["failure"]["place"], format!("{name}:2"));
+    let junit = report(Format::Junit, &[(name, failed())]);
+    let document = roxmltree::Document::parse(&junit).unwrap();
+    let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
+    assert_eq!(case.attribute("name").unwrap(), in_xml(name));
+}
+
+/// The server's address stands in the report, and a socket may be called anything.
+#[cfg(unix)]
+#[test]
+fn a_socket_called_anything_is_told_harmlessly() {
+    let name = format!("greeter-{}-\x1b[2J\nok.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let address = greeter_client::Address::unix(&path);
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Read::read_exact(&mut stream, &mut [0; 4]).unwrap();
+    });
+    let script = Script::parse("a.talk", "> Bob\n< Hello\n").unwrap();
+    let Outcome::Failed(unmet) = run(&script, &RunOptions::to(address.clone()), None) else { panic!("it has failed") };
+    serving.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let Outcome::Failed(unconnected) = run(&script, &RunOptions::to(address.clone()), None) else {
+        panic!("it has failed")
+    };
+    let alone = greeter_client::Connection::connect(&address).unwrap_err().to_string();
+    for told in [unmet.to_string(), unconnected.to_string(), alone] {
+        assert!(told.contains(r"\e[2J\nok.sock"), "{told}");
+        assert!(!told.contains(acts) && !told.contains("\nok.sock"), "{told:?}");
+    }
+}
+
 #[test]
 fn a_server_that_cannot_be_had_is_an_error_and_no_failure() {
     let command = ["/nonexistent/server".to_owned()];

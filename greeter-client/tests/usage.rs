@@ -3,7 +3,7 @@
 
 mod kit;
 
-use kit::{bare_greeter_client, run};
+use kit::{Folder, bare_greeter_client, run};
 
 #[track_caller]
 fn refused(arguments: &[&str], message: &str) {
@@ -49,6 +49,37 @@ fn a_usage_error_names_what_is_at_fault() {
         "cannot parse option '--timeout' with value '0s': \
          nothing can be done in no time: write none for no timeout",
     );
+}
+
+/// Whatever a program puts into an argument must not reach the terminal as it is.
+#[test]
+fn what_is_quoted_from_a_command_line_is_harmless() {
+    let folder = Folder::new("quoted", &[("a.talk", "> Bob\n")]);
+    let odd = "/nonexistent/\u{1b}[2J\u{202e}x\nok";
+    let socket = format!("unix:{odd}");
+    let server = "'/nonexistent/\u{1b}[2J\u{202e}x'";
+    for arguments in [
+        &["--connect", &socket, "greet", "Ann"][..],
+        &["--connect", &socket, "load", "--line", "a"],
+        &["--connect", "127.0.0.1:1", "load", "--lines", odd],
+        &["--connect", "127.0.0.1:1", "load", "--line", "a", "--json", odd],
+        &["--connect", "127.0.0.1:1", "record", odd],
+        &["--connect", &socket, "run", "a.talk"],
+        &["run", "--server", server, "a.talk"],
+        &["run", "--server", server, "--report", "tap", "a.talk"],
+        &["run", odd],
+        &["check", odd],
+        &["fmt", odd],
+        &["--color", odd],
+        &["--connect", odd, "greet", "Ann"],
+        &["completions", odd],
+    ] {
+        let outcome = folder.run(arguments);
+        assert!(outcome.code != Some(0), "{arguments:?}: {outcome:?}");
+        let told = String::from_utf8(outcome.stdout).unwrap() + &outcome.stderr;
+        assert!(!told.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{arguments:?}: {told:?}");
+        assert!(told.contains("[2J") && !told.contains("\nok"), "{arguments:?}: {told:?}");
+    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub enum Exit {
 
 impl Exit {
     /// A usage error found by the program itself, in the form of all others. `message` is lower case and has no full
-    /// stop; control characters in it are escaped.
+    /// stop; what could act on a terminal or deceive whoever reads it is escaped.
     ///
     /// ```
     /// let exit = greeter_args::Exit::usage("nobody", "--port must not be 0");
@@ -138,7 +138,10 @@ impl Exit {
     pub fn usage(name: &str, message: &str) -> Self {
         let mut text = String::from("error: ");
         for c in message.chars() {
-            if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+            match c {
+                '\'' | '"' | '\\' => text.push(c),
+                c => text.extend(c.escape_debug()),
+            }
         }
         text.push_str(&format!("\nfor more: {name} --help\n"));
         Self::Usage(text)
@@ -296,6 +299,7 @@ mod tests {
         refused(&["--count=1", "--count=2"], "cannot parse option '--count' with value '2': duplicate values provided");
         refused(&["gret"], "unrecognized argument: gret");
         refused(&["\u{1b}[2J"], "unrecognized argument: \\u{1b}[2J");
+        refused(&["\u{202e}'Zo\u{eb}'\\"], "unrecognized argument: \\u{202e}'Zo\u{eb}'\\");
     }
 
     #[cfg(unix)]

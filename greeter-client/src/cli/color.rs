@@ -10,6 +10,7 @@ use std::str::FromStr;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use greeter_client::escape;
 use greeter_client::report::Format;
 use greeter_client::talk::{Problem, Severity};
 
@@ -92,10 +93,12 @@ pub(crate) fn tell_error(error: impl Display) {
     tell(&format!("error: {error}\n"), |text| text.replacen("error:", &painted(VERY_BAD, "error:"), 1));
 }
 
+/// Whatever the text quotes, it is harmless here at the latest.
 fn tell(text: &str, paint: impl FnOnce(&str) -> String) {
+    let text = escape::text(text.as_bytes()).to_string();
     let mut stderr = io::stderr();
     let _ = if is_colored(&stderr) {
-        AutoStream::always(stderr).write_all(paint(text).as_bytes())
+        AutoStream::always(stderr).write_all(paint(&text).as_bytes())
     } else {
         stderr.write_all(text.as_bytes())
     };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use greeter_args::Exit;
+use greeter_client::escape::one_line;
 use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Progress, Report, Running, Verdict};
 use greeter_client::talk::Template;
 use greeter_client::{Address, Options};
@@ -92,7 +93,9 @@ fn lines_of(path: &Path) -> Result<Vec<Template>, Failure> {
         anyhow::ensure!(bytes <= LINES_BYTES_MAX, "it has more than {} MiB", LINES_BYTES_MAX / 1024 / 1024);
         Ok(fs::read(path)?)
     };
-    let text = read().with_context(|| format!("cannot read {}", path.display())).map_err(Failure::unreadable)?;
+    let text = read()
+        .with_context(|| format!("cannot read {}", one_line(path.as_os_str().as_encoded_bytes())))
+        .map_err(Failure::unreadable)?;
     let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
     if lines.last() == Some(&&b""[..]) {
         lines.pop();
@@ -213,13 +216,16 @@ struct Output {
 impl Output {
     fn open((path, render): (Option<PathBuf>, fn(&Report) -> String)) -> Option<Result<Self, Failure>> {
         let path = path?;
-        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()));
+        let file = File::create(&path)
+            .with_context(|| format!("cannot write {}", one_line(path.as_os_str().as_encoded_bytes())));
         Some(file.map(|file| Self { path, file, render }).map_err(Failure::unreadable))
     }
 
     fn write(mut self, report: &Report) -> Result<(), Failure> {
         let text = (self.render)(report) + "\n";
         let written = self.file.write_all(text.as_bytes());
-        written.with_context(|| format!("cannot write {}", self.path.display())).map_err(Failure::internal)
+        written
+            .with_context(|| format!("cannot write {}", one_line(self.path.as_os_str().as_encoded_bytes())))
+            .map_err(Failure::internal)
     }
 }

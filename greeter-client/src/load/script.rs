@@ -13,6 +13,7 @@ use std::{io, thread};
 use super::clock::{Clock, Meter, Whose};
 use super::ledger::{Pace, Plan};
 use super::recorder::{Ended, LATE, Message, Mishap, Recorder, TICK};
+use crate::escape::one_line;
 use crate::run::{Outcome, RunOptions, run};
 use crate::talk::Script;
 
@@ -150,8 +151,10 @@ impl Stage<'_> {
                 }
                 return recorder.turn(now);
             }
-            Outcome::Skipped(reason) => format!("{} was skipped: {reason}", script.name()),
-            Outcome::Failed(failure) => format!("{}\n{failure}", script.name()),
+            Outcome::Skipped(reason) => {
+                format!("{} was skipped: {}", one_line(script.name().as_bytes()), one_line(reason.as_bytes()))
+            }
+            Outcome::Failed(failure) => format!("{}\n{failure}", one_line(script.name().as_bytes())),
         };
         recorder.never(u64::from(is_measured));
         recorder.mishap(Mishap::Wrong, 1, || why);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Ended, Tally, milliseconds};
+use crate::escape::is_deceptive;
 use crate::run::Outcome;
 
 pub(super) fn script(ended: &Ended<'_>) -> String {
@@ -37,7 +38,7 @@ pub(super) fn end(tally: &Tally, took: Duration) -> String {
     )
 }
 
-/// The text in quotes. What a terminal could act on is escaped, too, which the format does not ask for.
+/// The text in quotes. What a terminal could act on, or eyes be deceived by, is escaped, too, which the format does not ask for.
 pub(crate) fn string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -45,7 +46,11 @@ pub(crate) fn string(text: &str) -> String {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
-            c if c.is_control() => write!(quoted, "\\u{:04x}", u32::from(c)).expect("a string takes everything"),
+            c if c.is_control() || is_deceptive(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(quoted, "\\u{unit:04x}").expect("a string takes everything");
+                }
+            }
             c => quoted.push(c),
         }
     }

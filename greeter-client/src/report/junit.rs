@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Ended, Tally};
+use crate::escape::is_deceptive;
 use crate::run::Outcome;
 
 pub(super) fn script(ended: &Ended<'_>) -> String {
@@ -44,7 +45,7 @@ fn attribute(text: &str) -> String {
     escaped(text).replace('\n', "&#10;")
 }
 
-/// What XML has no way to say is shown as the replacement character.
+/// What XML has no way to say is shown as the replacement character; what would deceive whoever looks at the file is named.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -56,6 +57,7 @@ pub(crate) fn escaped(text: &str) -> String {
             '\n' => escaped.push('\n'),
             '\t' | '\r' => escaped.push_str(&format!("&#{};", u32::from(c))),
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
+            c if is_deceptive(c) => escaped.push_str(&format!("&#{};", u32::from(c))),
             c => escaped.push(c),
         }
     }

@@ -9,7 +9,7 @@ pub(super) fn head(scripts: usize) -> String {
 }
 
 pub(super) fn script(number: usize, ended: &Ended<'_>) -> String {
-    let name = escaped(&one_line(ended.script.name().as_bytes()).to_string());
+    let name = escaped(ended.script.name());
     let point = match ended.outcome {
         Outcome::Passed => format!("ok {number} - {name}\n"),
         Outcome::Skipped(reason) => format!("ok {number} - {name} # SKIP {}\n", escaped(reason)),
@@ -29,7 +29,7 @@ pub(super) fn script(number: usize, ended: &Ended<'_>) -> String {
     format!("{point}  ---\n{yaml}  ...\n")
 }
 
-/// A number sign would begin a directive.
+/// Harmless, on one line; a number sign would begin a directive.
 fn escaped(text: &str) -> String {
-    text.replace('\\', r"\\").replace('#', r"\#")
+    one_line(text.as_bytes()).to_string().replace('\\', r"\\").replace('#', r"\#")
 }

@@ -9,7 +9,7 @@ pub(super) fn script(ended: &Ended<'_>) -> String {
     let took = ended.took.as_millis();
     match ended.outcome {
         Outcome::Passed => format!("ok   {name}  ({took} ms)\n"),
-        Outcome::Skipped(reason) => format!("skip {name}  ({reason})\n"),
+        Outcome::Skipped(reason) => format!("skip {name}  ({})\n", one_line(reason.as_bytes())),
         Outcome::Failed(failure) => format!("FAIL {name}  ({took} ms)\n{failure}\n"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{LastLines, Server, ServerEnd, ServerError};
 use crate::AddressError;
-use crate::escape::one_line;
+use crate::escape::{self, one_line};
 use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
 use crate::talk::{Action, CountError, Problems, Script, Unbound};
 
@@ -20,7 +20,8 @@ const DYING: Duration = Duration::from_millis(250);
 /// How many bytes of a line, or of what is unread, a report shows.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// A script that failed: where, and why. Displayed, it is a report of several lines, indented, without a last newline.
+/// A script that failed: where, and why. Displayed, it is a report of several lines, indented, without a last newline, and
+/// harmless on a terminal.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failure {
@@ -220,7 +221,8 @@ impl Failure {
     fn report_unmet(&self, unmet: &Unmet, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &unmet.connection;
         let on = if name.is_empty() { String::new() } else { format!("  on {name}") };
-        writeln!(f, "{on}  {} -> {}", unmet.local, unmet.peer)?;
+        let (local, peer) = (one_line(unmet.local.as_bytes()), one_line(unmet.peer.as_bytes()));
+        writeln!(f, "{on}  {local} -> {peer}")?;
         let skipped = unmet.skipped_lines.min(unmet.transcript.len());
         let (before, skipped) = unmet.transcript.split_at(unmet.transcript.len() - skipped);
         for entry in last(before) {
@@ -255,14 +257,12 @@ impl Failure {
             (None, None) => Ok(()),
         }
     }
-}
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(title) = &self.title {
             writeln!(f, "  # {}", one_line(title.as_bytes()))?;
         }
-        write!(f, "  {}", self.place)?;
+        write!(f, "  {}", one_line(self.place.as_bytes()))?;
         match self.at {
             At::Start => write!(f, "  at its start")?,
             At::Step(_) => {}
@@ -284,6 +284,22 @@ impl fmt::Display for Failure {
             source = error.source();
         }
         self.report_server(f)
+    }
+}
+
+/// What a message quotes may be called anything: the report as a whole is made harmless, so that no part of it can be forgotten.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape::text(Report(self).to_string().as_bytes()).fmt(f)
+    }
+}
+
+/// Displays a failure with whatever its parts hold.
+struct Report<'a>(&'a Failure);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.report(f)
     }
 }
 

@@ -104,7 +104,7 @@ impl Screen {
     pub(super) fn say(&mut self, message: &str) -> io::Result<()> {
         self.clear_last_row()?;
         self.output.flush()?;
-        let _ = writeln!(io::stderr(), "{message}");
+        let _ = writeln!(io::stderr(), "{}", escape::text(message.as_bytes()));
         self.draw()
     }
 
