@@ -143,3 +143,108 @@ fn where_nobody_reads_the_report_no_more_scripts_are_run() {
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
+
+/// Another name for it, another owner, attributes: what a copy would lack.
+#[cfg(unix)]
+mod what_a_file_is {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    fn blessed() -> String {
+        SCRIPT.replace("Rob", "Bob")
+    }
+
+    #[test]
+    fn a_file_keeps_its_other_names() {
+        let folder = Folder::new("bless-names", &[("a.talk", SCRIPT), ("b.talk", "sleep 1000ms\n")]);
+        for (file, other) in [("a.talk", "a-too.talk"), ("b.talk", "b-too.talk")] {
+            fs::hard_link(folder.0.join(file), folder.0.join(other)).unwrap();
+        }
+        assert_eq!(run_in(&folder, &server(), None, &["--bless", "a.talk"]).code, Some(0));
+        assert_eq!((folder.text("a.talk"), folder.text("a-too.talk")), (blessed(), blessed()));
+        folder.run(&["fmt", "b.talk"]).is(0, "", "");
+        assert_eq!((folder.text("b.talk"), folder.text("b-too.talk")), ("sleep 1s\n".into(), "sleep 1s\n".into()));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 4, "no temporary file is left");
+    }
+
+    /// Only root can give a file away, and only to root does that happen.
+    #[test]
+    fn a_file_keeps_its_owner_and_group() {
+        let folder = Folder::new("bless-owner", &[("a.talk", SCRIPT), ("b.talk", "sleep 1000ms\n")]);
+        let is_given = ["a.talk", "b.talk"].map(|file| chown(folder.0.join(file), Some(12_345), Some(23_456)).is_ok());
+        let owner =
+            |file: &str| fs::metadata(folder.0.join(file)).map(|file| (file.uid(), file.gid(), file.mode())).unwrap();
+        let before = ["a.talk", "b.talk"].map(owner);
+        assert_eq!(is_given[0], before[0].0 == 12_345);
+        assert_eq!(run_in(&folder, &server(), None, &["--bless", "a.talk"]).code, Some(0));
+        folder.run(&["fmt", "b.talk"]).is(0, "", "");
+        assert_eq!((folder.text("a.talk"), folder.text("b.talk")), (blessed(), "sleep 1s\n".into()));
+        assert_eq!(["a.talk", "b.talk"].map(owner), before);
+    }
+
+    /// Where the file system keeps some: not all do.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_keeps_its_attributes() {
+        use rustix::fs::{XattrFlags, getxattr, setxattr};
+
+        let folder = Folder::new("bless-attributes", &[("a.talk", SCRIPT)]);
+        let path = folder.0.join("a.talk");
+        let is_kept = setxattr(&path, "user.greeter", b"kept", XattrFlags::CREATE).is_ok();
+        assert_eq!(run_in(&folder, &server(), None, &["--bless", "a.talk"]).code, Some(0));
+        assert_eq!(folder.text("a.talk"), blessed());
+        let mut value = [0; 16];
+        let kept = getxattr(&path, "user.greeter", &mut value[..]).map(|length| value[..length].to_vec());
+        assert_eq!(kept.is_ok_and(|value| value == b"kept"), is_kept);
+    }
+
+    #[test]
+    fn a_read_only_file_is_left_alone_and_that_is_told() {
+        let folder = Folder::new("bless-read-only", &[("a.talk", SCRIPT), ("b.talk", "sleep 1000ms\n")]);
+        for file in ["a.talk", "b.talk"] {
+            fs::set_permissions(folder.0.join(file), fs::Permissions::from_mode(0o444)).unwrap();
+        }
+        let outcome = run_in(&folder, &server(), None, &["--bless", "a.talk"]);
+        let told = "error: cannot bless a.talk: it is read-only\nerror: 1 of 1 files left as they are\n";
+        assert_eq!((outcome.code, &*outcome.stderr), (Some(2), told));
+        folder.run(&["fmt", "b.talk"]).is(
+            2,
+            "",
+            "error: b.talk: cannot write: it is read-only\nerror: 1 of 1 left as they are\n",
+        );
+        assert_eq!((folder.text("a.talk"), folder.text("b.talk")), (SCRIPT.into(), "sleep 1000ms\n".into()));
+    }
+
+    #[test]
+    fn a_file_that_is_run_by_several_names_is_blessed_once() {
+        let folder = Folder::new("bless-twice", &[("a.talk", SCRIPT), ("c.md", "```talk\n> Ann\n```\n")]);
+        symlink("a.talk", folder.0.join("b.talk")).unwrap();
+        fs::hard_link(folder.0.join("c.md"), folder.0.join("d.md")).unwrap();
+        let paths = ["--bless", "a.talk", "b.talk", "./a.talk", "c.md", "d.md"];
+        let outcome = run_in(&folder, &server(), None, &paths);
+        let told = "blessed ./a.talk: -1 +1\n  3 - < Hello, Rob\n    + < Hello, Bob\nblessed c.md: -0 +1\n  2 + < Hello, Ann\n";
+        assert_eq!((outcome.code, &*outcome.stderr), (Some(0), told));
+        assert_eq!(folder.text("a.talk"), blessed());
+        assert_eq!(folder.text("d.md"), "```talk\n> Ann\n< Hello, Ann\n```\n");
+        assert!(fs::symlink_metadata(folder.0.join("b.talk")).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_file_that_is_run_by_several_names_to_which_not_the_same_came_is_left_alone() {
+        let folder = Folder::new("bless-differs", &[("a.talk", "> {{name}}\n")]);
+        symlink("a.talk", folder.0.join("b.talk")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap().into();
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                kit::answer(stream.unwrap(), |line| [format!("{number} ").as_bytes(), line].concat());
+            }
+        });
+        let outcome = run_in(&folder, &server, None, &["--bless", "-D", "name=Bob", "a.talk", "b.talk"]);
+        let told = "error: cannot bless a.talk: it was also run as b.talk, and not the same came: run it once\n\
+                    error: 1 of 1 files left as they are\n";
+        assert_eq!((outcome.code, &*outcome.stderr), (Some(2), told));
+        assert_eq!(folder.text("a.talk"), "> {{name}}\n");
+    }
+}

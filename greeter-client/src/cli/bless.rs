@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use greeter_args::Exit;
 use greeter_client::escape::one_line;
+use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
 
-use super::file::replace;
+use super::file::{Identity, replace};
 use super::options::NAME;
 use super::{Failure, color};
 
@@ -25,28 +26,36 @@ pub(super) fn check(force: bool) -> Result<(), Exit> {
     }
 }
 
-/// What is to be changed in the files. A Markdown file may have several scripts.
+/// What is to be changed in the files, under each of the names by which they were run. A Markdown file may have several
+/// scripts.
 #[derive(Default)]
-pub(super) struct Blessed<'a>(BTreeMap<PathBuf, (&'a Source, Edits)>);
+pub(super) struct Blessed<'a>(BTreeMap<Identity, BTreeMap<PathBuf, (&'a Source, Edits)>>);
 
 impl<'a> Blessed<'a> {
-    pub(super) fn add(&mut self, source: &'a Source, edits: Edits) {
-        if let Some(path) = source.path().filter(|_| !edits.is_empty()) {
-            self.0.entry(path.to_owned()).or_insert_with(|| (source, Edits::default())).1.merge(edits);
+    /// Takes what has come of a script. That nothing is to be changed says something, too, if it passed.
+    pub(super) fn add(&mut self, source: &'a Source, Blessing { outcome, edits }: Blessing) {
+        if let (Some(path), Outcome::Passed) = (source.path(), outcome) {
+            let names = self.0.entry(Identity::of(path)).or_default();
+            names.entry(path.to_owned()).or_insert_with(|| (source, Edits::default())).1.merge(edits);
         }
     }
 
     /// Changes the files, and tells what is different. One that fails does not keep the others from being changed.
     pub(super) fn write(&self) -> Result<(), Failure> {
-        let mut failed = 0;
-        for (path, (source, edits)) in &self.0 {
+        let (mut changed, mut failed) = (0, 0);
+        let mut files: Vec<_> = self.0.values().collect();
+        files.sort_by(|one, other| one.keys().cmp(other.keys()));
+        for names in files {
+            let Some((path, (source, edits))) = names.iter().find(|(_, (_, edits))| !edits.is_empty()) else {
+                continue;
+            };
             let name = one_line(path.as_os_str().as_encoded_bytes()).to_string();
             let (removed, added) = edits.counts();
-            let text = match fs::read(path)
-                .and_then(|text| unchanged(&text, source))
-                .and_then(|()| replace(path, &edits.apply(source)))
-            {
-                Ok(()) => format!("blessed {name}: -{removed} +{added}\n{}", edits.diff(source)),
+            let text = match agree(names).and_then(|()| change(path, source, edits)) {
+                Ok(()) => {
+                    changed += 1;
+                    format!("blessed {name}: -{removed} +{added}\n{}", edits.diff(source))
+                }
                 Err(err) => {
                     failed += 1;
                     format!("error: cannot bless {name}: {err}\n")
@@ -56,9 +65,27 @@ impl<'a> Blessed<'a> {
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Failure::unreadable(anyhow::anyhow!("{failed} of {} files left as they are", self.0.len()))),
+            _ => Err(Failure::unreadable(anyhow::anyhow!("{failed} of {} files left as they are", changed + failed))),
         }
     }
+}
+
+/// A file that was run by several names can be changed if each time the same came.
+fn agree(names: &BTreeMap<PathBuf, (&Source, Edits)>) -> io::Result<()> {
+    let mut all = names.iter();
+    let Some((_, (_, first))) = all.next() else { return Ok(()) };
+    match all.find(|(_, (_, edits))| edits != first) {
+        None => Ok(()),
+        Some((other, _)) => {
+            let other = one_line(other.as_os_str().as_encoded_bytes());
+            Err(io::Error::other(format!("it was also run as {other}, and not the same came: run it once")))
+        }
+    }
+}
+
+fn change(path: &Path, source: &Source, edits: &Edits) -> io::Result<()> {
+    unchanged(&fs::read(path)?, source)?;
+    replace(path, &edits.apply(source))
 }
 
 /// Somebody may have edited the file while its scripts were running.

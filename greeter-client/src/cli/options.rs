@@ -197,7 +197,8 @@ pub(super) struct Completions {
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
 /// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
-/// rewritten in their places. A file is replaced at once or not at all, and keeps its permissions.
+/// rewritten in their places. A file keeps its permissions, owner, group, attributes and other names; a read-only one is
+/// left as it is.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
 pub(super) struct Fmt {

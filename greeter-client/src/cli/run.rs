@@ -76,7 +76,9 @@ pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Re
     let mut blessed = Blessed::default();
     let told = run_all(&scripts, arguments.jobs, run_one, |script, Done { blessing, took }| {
         reporter.add(&Ended { script, outcome: &blessing.outcome, took })?;
-        blessed.add(script.source(), blessing.edits);
+        if arguments.bless {
+            blessed.add(script.source(), blessing);
+        }
         Ok(())
     });
     let tally = *reporter.tally();
