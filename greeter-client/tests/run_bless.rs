@@ -38,7 +38,7 @@ fn files_are_changed_and_it_is_told_what_changed() {
     assert_eq!(
         outcome.stderr,
         "blessed ./a.talk: -1 +1\n  3 - < Hello, Rob\n    + < Hello, Bob\nblessed ./b.md: -1 +2\n   4 + < Hello, Bob\n  \
-         11 -   < Hi\n     + < Hello, Ann\n"
+         11 - < Hi\n     + < Hello, Ann\n"
     );
     assert_eq!(outcome.code, Some(0));
     assert_eq!(folder.text("a.talk"), SCRIPT.replace("Rob", "Bob"));
@@ -246,5 +246,22 @@ mod what_a_file_is {
                     error: 1 of 1 files left as they are\n";
         assert_eq!((outcome.code, &*outcome.stderr), (Some(2), told));
         assert_eq!(folder.text("a.talk"), "> {{name}}\n");
+    }
+}
+
+#[test]
+fn the_blocks_of_a_page_are_blessed_within_what_they_stand_in() {
+    let page = "> ```talk\n> > Bob\n>\n> ```\n\n- > ```talk\n  > # Ann.\n  >  > Ann\n  > < Hi\n  >> Bob\n  > ```\n\n\
+                1. ```talk\n   > Bob\n\n   # The end.\n\n   ```\n\n<!--\n```talk\n> nobody\n```\n-->\n";
+    let blessed = "> ```talk\n> > Bob\n> < Hello, Bob\n>\n> ```\n\n- > ```talk\n  > # Ann.\n  >  > Ann\n  > < Hello, Ann\n  \
+                   >> Bob\n  >< Hello, Bob\n  > ```\n\n\
+                   1. ```talk\n   > Bob\n   < Hello, Bob\n\n   # The end.\n\n   ```\n\n<!--\n```talk\n> nobody\n```\n-->\n";
+    for ending in ["\n", "\r\n"] {
+        let (folder, server) = (Folder::new("bless-page", &[("a.MD", &page.replace('\n', ending))]), server());
+        let outcome = run_in(&folder, &server, None, &["--bless", "a.MD"]);
+        let told = "blessed a.MD: -1 +4\n   2 + < Hello, Bob\n   9 - < Hi\n     + < Hello, Ann\n  10 + < Hello, Bob\n  \
+                    14 + < Hello, Bob\n";
+        assert_eq!((outcome.code, &*outcome.stderr), (Some(0), told));
+        assert_eq!(folder.text("a.MD"), blessed.replace('\n', ending));
     }
 }

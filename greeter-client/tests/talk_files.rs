@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use greeter_client::talk::{self, Script, ScriptError};
+use proptest::prelude::*;
 
 /// A folder that goes with its test.
 struct Folder(PathBuf);
@@ -168,9 +169,177 @@ fn blocks_of_markdown_are_scripts_with_the_lines_of_the_file() {
     );
     let Ok(script) = &scripts[1] else { panic!("a script") };
     assert_eq!(script.source().lines(), 9..12);
-    assert_eq!(script.source().line(9), b"  > b");
+    assert_eq!(script.source().line(9), b"> b");
     let none = talk::load_all([folder.path("none.md")]);
     assert!(matches!(&none[..], [Err(ScriptError::NoScript { .. })]), "{none:?}");
+}
+
+/// The scripts of a page, each as the line of its fence and the lines that it has.
+fn scripts(folder: &Folder, page: &[u8]) -> Vec<String> {
+    fs::write(folder.path("page.md"), page).unwrap();
+    let told = |script: Result<Script, ScriptError>| match script {
+        Ok(script) => {
+            let source = script.source();
+            let lines: Vec<_> = source.lines().map(|line| source.line(line).escape_ascii().to_string()).collect();
+            format!("{}: {}", script.name().rsplit_once(':').unwrap().1, lines.join("|"))
+        }
+        Err(ScriptError::NoScript { .. }) => "none".to_owned(),
+        Err(err) => folder.told(&err).lines().next().unwrap().to_owned(),
+    };
+    talk::load_all([folder.path("page.md")]).into_iter().map(told).collect()
+}
+
+#[test]
+fn which_blocks_are_scripts_is_what_commonmark_says() {
+    let folder = Folder::new(&[]);
+    let block = "```talk\n> a\n```\n";
+    let indented = |by: &str| block.split_inclusive('\n').map(|line| format!("{by}{line}")).collect::<String>();
+    for (page, expected) in [
+        // What is no block.
+        (format!("<!--\n{block}-->\n"), &["none"][..]),
+        (format!("<pre>\n\n{block}</pre>\n"), &["none"]),
+        (indented("    "), &["none"]),
+        (format!("````\n{block}````\n"), &["none"]),
+        (format!("``` `\n{block}"), &["2: > a"]),
+        // What stands in something.
+        (indented("   "), &["1: > a"]),
+        (indented("> "), &["1: > a"]),
+        (indented(">"), &["1: > a"]),
+        (indented("> > "), &["1: > a"]),
+        (format!("* x\n\n{}", indented("  ")), &["3: > a"]),
+        (format!("10. x\n\n{}", indented("    ")), &["3: > a"]),
+        (format!("- x\n\n{}", indented("\t")), &["3: > a"]),
+        ("- ```talk\n  > a\n\n  > b\n  ```\n".into(), &["1: > a||> b"]),
+        ("- > ```talk\n  > > a\n  >\n  >> b\n  >\t# c\n  > ```\n".into(), &["1: > a||> b|# c"]),
+        (format!("<details>\n\n{block}\n</details>\n"), &["3: > a"]),
+        // Where it ends.
+        ("> ```talk\n> > a\n> b\n".into(), &["F/page.md:3:3: error: 'b' is no control word"]),
+        ("> ```talk\n> > a\nno longer\n\n> > a\n".into(), &["1: > a"]),
+        ("- ```talk\n  > a\nno longer\n".into(), &["1: > a"]),
+        ("```talk\n# a\n        ```\n".into(), &["F/page.md:3:9: error: '```' is no control word"]),
+        ("```talk\n> a\n   ````\t\n>b\n".into(), &["1: > a"]),
+        ("```talk\n> a\n".into(), &["1: > a"]),
+        ("```talk".into(), &["1: "]),
+        // What it is marked with.
+        ("~~~ talk `x`\n> a\n```\n~~~\n".into(), &["F/page.md:3:1: error: '```' is no control word"]),
+        ("```Talk\n```\n```talks\n```\n```x talk\n```\n~~~\ttalk,\n~~~\n".into(), &["none"]),
+        (format!("{}\n{block}", indented("> ")), &["1: > a", "5: > a"]),
+    ] {
+        assert_eq!(scripts(&folder, page.as_bytes()), expected, "{page}");
+        let crlf = page.replace('\n', "\r\n");
+        assert_eq!(scripts(&folder, crlf.as_bytes()), expected, "{crlf:?}");
+        assert_eq!(scripts(&folder, format!("\u{feff}{page}").as_bytes()), expected, "{page}");
+    }
+}
+
+#[test]
+fn data_in_markdown_may_be_any_bytes() {
+    let folder = Folder::new(&[]);
+    let page = b"\xff\r\xfe <\x00\n\n> ```talk\n> > \xff\xe2\x82\0\rb\n> ```\n\xc3\n\n```talk\n< c\n```\xff\n```\n";
+    let expected = [r"3: > \xff\xe2\x82\x00\rb", "F/page.md:10:1: error: '```\u{fffd}' is no control word"];
+    assert_eq!(scripts(&folder, page), expected);
+}
+
+/// Nobody would notice a test that is not run.
+#[test]
+fn a_page_in_which_no_block_could_be_found_is_an_error_where_it_says_talk() {
+    let folder = Folder::new(&[]);
+    let wide = |text: &str, of: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(of).collect::<Vec<u8>>();
+    for text in ["\u{feff}# P\n\n```talk\n> a\n```\n", "# P\n\n```talk\n> a\n```\n"] {
+        for page in [wide(text, u16::to_le_bytes), wide(text, u16::to_be_bytes)] {
+            assert_eq!(scripts(&folder, &page), ["F/page.md:1:1: error: this looks like UTF-16"]);
+            let refused = talk::format("page.md", &page).unwrap_err().to_string();
+            assert!(refused.starts_with("page.md:1:1: error: this looks like UTF-16\n"), "{refused}");
+            assert!(refused.ends_with("\n  help: save it as UTF-8"), "{refused}");
+        }
+        let old = text.replace('\n', "\r");
+        assert_eq!(
+            scripts(&folder, old.as_bytes()),
+            ["F/page.md:1:1: error: the lines of this file end with CR alone"]
+        );
+    }
+    assert_eq!(scripts(&folder, &wide("\u{feff}# Page\n", u16::to_le_bytes)), ["none"]);
+    assert_eq!(scripts(&folder, b"# Page\r\rNothing.\r"), ["none"]);
+}
+
+#[test]
+fn the_ending_of_a_name_may_be_written_in_capitals() {
+    let page = "```talk\n> a\n```\n";
+    let files = [("a.MD", page), ("b.markdown", page), ("c.Markdown", page), ("d.TALK", "> d\n"), ("e.mdx", page)];
+    let folder = Folder::new(&files);
+    let names = |paths: &[PathBuf]| -> Vec<_> {
+        talk::load_all(paths.to_vec()).into_iter().map(|script| folder.told(&script.unwrap().name())).collect()
+    };
+    let all = ["F/a.MD:1", "F/b.markdown:1", "F/c.Markdown:1", "F/d.TALK"];
+    assert_eq!(names(std::slice::from_ref(&folder.0)), all);
+    assert_eq!(names(&["a.MD", "b.markdown", "c.Markdown", "d.TALK"].map(|name| folder.path(name))), all);
+    assert_eq!(talk::format("a.MD", "```talk\n>  a\n\n```\n").unwrap(), b"```talk\n>  a\n```\n");
+}
+
+#[test]
+fn a_block_is_formatted_within_what_it_stands_in() {
+    for (page, expected) in [
+        ("> ```talk\n>\n>    > a\n>\n>\n>> b\n>#c\n> ```\n> end", "> ```talk\n> > a\n>\n> > b\n> # c\n> ```\n> end"),
+        (
+            "1. x\n\n   - ```talk\n     > a\n\n\n     sleep  1000ms\n     ```\n",
+            "1. x\n\n   - ```talk\n     > a\n\n     sleep 1s\n     ```\n",
+        ),
+        ("-\t> ```talk\n\t> > a\n\t> ```\n", "-\t> ```talk\n \t> > a\n\t> ```\n"),
+        (">  ```talk\r\n> > a\r\n>\r\n> > b\r\n> ```\r\n", ">  ```talk\r\n>  > a\r\n>\r\n>  > b\r\n> ```\r\n"),
+        ("    ```talk\n    sleep  1000ms\n    ```\n", "    ```talk\n    sleep  1000ms\n    ```\n"),
+        ("<!--\n```talk\nsleep  1000ms\n```\n-->\n", "<!--\n```talk\nsleep  1000ms\n```\n-->\n"),
+    ] {
+        let formatted = String::from_utf8(talk::format("page.md", page).unwrap()).unwrap();
+        assert_eq!(formatted, expected);
+        assert_eq!(talk::format("page.md", &formatted).unwrap(), formatted.as_bytes());
+    }
+}
+
+/// What a page is made of, and what may stand before each line of it.
+fn page() -> impl Strategy<Value = String> {
+    let line = prop::sample::select(vec![
+        "```talk",
+        "~~~talk",
+        "```",
+        "~~~",
+        "````",
+        "> a",
+        "< b",
+        "sleep  1000ms",
+        "#c",
+        "",
+        "text",
+        "<!--",
+        "-->",
+        "<div>",
+        "- x",
+        "===",
+        "---",
+    ]);
+    let before =
+        prop::sample::select(vec!["", "", "", "> ", ">", ">\t", "- ", "  ", "    ", "\t", "1. ", "> - ", "   "]);
+    let ending = prop::sample::select(vec!["\n", "\n", "\n", "\r\n", "\r"]);
+    prop::collection::vec((before, line, ending), 0..14)
+        .prop_map(|lines| lines.iter().map(|(before, line, ending)| [*before, line, ending].concat()).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Whatever a page is made of: its normal form has the same scripts, and is the normal form of itself.
+    #[test]
+    fn a_page_in_the_normal_form_has_the_same_scripts(page in page()) {
+        let Ok(normal) = talk::format("page.md", &page) else { return Ok(()) };
+        prop_assert_eq!(&talk::format("page.md", &normal).unwrap(), &normal);
+        let folder = Folder::new(&[("page.md", &page)]);
+        let steps = || -> Vec<Vec<talk::Action>> {
+            let scripts = talk::load_all([folder.path("page.md")]).into_iter().flatten();
+            scripts.map(|script| script.steps().iter().map(|step| step.action().clone()).collect()).collect()
+        };
+        let before = steps();
+        fs::write(folder.path("page.md"), &normal).unwrap();
+        prop_assert_eq!(steps(), before, "{:?}", normal.escape_ascii().to_string());
+    }
 }
 
 #[test]

@@ -164,7 +164,7 @@ pub(super) struct Record {
 
 /// Parses .talk scripts and tells what is wrong with them.
 ///
-/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
+/// Takes files, folders with *.talk, *.md and *.markdown files in them, and Markdown files, whose fenced blocks marked talk are
 /// scripts. No server is needed.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
@@ -196,7 +196,7 @@ pub(super) struct Completions {
 
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
-/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are
+/// Takes files, folders with *.talk, *.md and *.markdown files in them, and Markdown files, whose fenced blocks marked talk are
 /// rewritten in their places. A file keeps its permissions, owner, group, attributes and other names; a read-only one is
 /// left as it is.
 #[derive(ArgsInfo, FromArgs)]
@@ -213,7 +213,8 @@ pub(super) struct Fmt {
 
 /// Runs .talk scripts, and reports each as it ends.
 ///
-/// Takes files, folders with *.talk and *.md files in them, and Markdown files, whose fenced blocks marked talk are scripts.
+/// Takes files, folders with *.talk, *.md and *.markdown files in them, and Markdown files, whose fenced blocks marked talk are
+/// scripts.
 /// All of them are parsed before anything runs. A script that fails does not stop the others.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::markdown;
 use super::parse::{ScriptError, build, read_source};
@@ -13,9 +12,14 @@ use super::script::{Script, Source};
 /// Every script at `paths`, each with what it includes, or what is wrong with it.
 ///
 /// * A file is a script, whatever it is called; but
-/// * in a file called `*.md`, each fenced block marked `talk` is one;
-/// * in a folder, all files called `*.talk` and `*.md` are taken, and those of the folders in it. What has a name with
-///   a dot in front is left out, and links to folders are not followed.
+/// * in a file called `*.md` or `*.markdown`, each fenced code block marked `talk` is one, by the rules of [CommonMark]: in
+///   a quote and in a list, too, but not in a comment, nor within other code;
+/// * in a folder, all files called `*.talk`, `*.md` and `*.markdown` are taken, and those of the folders in it. What has a
+///   name with a dot in front is left out, and links to folders are not followed.
+///
+/// Capitals make no difference in these endings. A Markdown file in UTF-16 that speaks of `talk` is an error.
+///
+/// [CommonMark]: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
 ///
 /// The order is that of `paths`; in a folder, that of the names, byte by byte. A file that is met twice is taken once.
 /// A path where there is no script at all is an error, but a Markdown file in a folder need not hold one.
@@ -76,12 +80,15 @@ fn load_file(path: &Path) -> Vec<Result<Script, ScriptError>> {
         Ok(file) => file,
         Err(source) => return vec![Err(ScriptError::Read { path: path.to_owned(), source })],
     };
-    let script = |block: markdown::Block| {
-        let name = format!("{}:{}", file.name(), block.fence);
-        let source = Source { lines: block.lines, text: Arc::clone(&file.text), ..file.clone() };
+    let script = |source: Source| {
+        // The line of its fence, which is the one before its first.
+        let name = format!("{}:{}", file.name(), source.lines.start);
         Ok(build(name, source)?)
     };
-    markdown::blocks(&file).into_iter().map(script).collect()
+    match markdown::scripts(&file) {
+        Ok(scripts) => scripts.into_iter().map(script).collect(),
+        Err(problems) => vec![Err(problems.into())],
+    }
 }
 
 /// The files in `folder` that may hold scripts, in order.
@@ -112,5 +119,5 @@ fn is_hidden(name: &OsStr) -> bool {
 }
 
 fn is_script(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "talk")
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("talk"))
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::problem::{Fault, Problem, Severity};
 use super::script::{BYTE_ORDER_MARK, Script, Source};
 use super::words::blanks;
-use super::{Problems, parse};
+use super::{Problems, markdown, parse};
 use crate::escape::one_line;
 
 /// Lines of a script to be replaced, inserted and deleted.
@@ -66,7 +67,8 @@ impl Edits {
         self.0.extend(other.0);
     }
 
-    /// The whole file as it is with these edits. New lines are indented and end as the lines do that they stand at.
+    /// The whole file as it is with these edits. New lines are indented and end as the lines do that they stand at, and in
+    /// Markdown they stand in the same quotes and lists.
     ///
     /// # Panics
     ///
@@ -95,10 +97,18 @@ impl Edits {
     /// The script with these edits.
     pub(crate) fn parse(&self, script: &Script) -> Result<Script, Problems> {
         let own = script.source();
+        let source = Source::new(own.name.clone(), own.path.clone(), self.apply(own).into());
+        let Some(block) = own.block() else { return parse::build(script.name.clone(), source) };
         let (removed, added) = self.counts();
-        let mut source = Source::new(own.name.clone(), own.path.clone(), self.apply(own).into());
-        source.lines = own.lines.start..own.lines.end + added - removed;
-        parse::build(script.name.clone(), source)
+        let lines = own.lines.start..own.lines.end + added - removed;
+        match markdown::scripts(&source)?.into_iter().find(|script| script.lines == lines) {
+            Some(block) => parse::build(script.name.clone(), block),
+            None => {
+                let fault =
+                    Fault::new(0..own.line(block.fence).len(), "with these lines the block would end elsewhere");
+                Err(Problems(vec![Problem::new(Severity::Error, own, block.fence, fault)]))
+            }
+        }
     }
 }
 
@@ -108,12 +118,9 @@ impl Edit {
     }
 
     fn apply(&self, source: &Source, line: usize, text: &mut Vec<u8>) {
-        let old = &source.text()[source.bytes_of(line)];
-        let (mark, old) = match old.strip_prefix(BYTE_ORDER_MARK) {
-            Some(rest) if line == 1 => (BYTE_ORDER_MARK, rest),
-            _ => (&[][..], old),
-        };
-        let (indent, ending) = (&old[..blanks(old)], ending(source, line));
+        let mark = mark(source, line);
+        let old = &source.text()[source.bytes_of(line)][mark.len()..];
+        let (indent, ending) = (indent(source, line), ending(source, line));
         let push = |text: &mut Vec<u8>, lines: &[String]| {
             lines.iter().for_each(|line| text.extend([indent, line.as_bytes(), ending].concat()));
         };
@@ -127,6 +134,24 @@ impl Edit {
             text.extend_from_slice(ending);
         }
         push(text, &self.after);
+    }
+}
+
+/// The byte order mark, if the line starts with it.
+fn mark(source: &Source, line: usize) -> &[u8] {
+    let length = if line == 1 && source.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    &source.text[..length]
+}
+
+/// What stands before the text of a line. One without a text does not show all that one in a block needs.
+fn indent(source: &Source, line: usize) -> &[u8] {
+    let (margin, text) = (source.margin(line), source.line(line));
+    match source.block_at(line) {
+        Some(block) if blanks(text) == text.len() => block.prefix(false),
+        _ => {
+            let start = source.bytes_of(line).start + mark(source, line).len();
+            &source.text[start..start + margin.len() + blanks(text)]
+        }
     }
 }
 
@@ -157,5 +182,25 @@ impl fmt::Display for Diff<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody who blesses writes such a line; if one did, the rest of the block would become part of the page.
+    #[test]
+    fn a_line_that_would_end_the_block_is_refused() {
+        let page = Source::new("page.md".into(), None, b"> ```talk\n> > a\n> < b\n> ```\n".as_slice().into());
+        let block = markdown::scripts(&page).unwrap().remove(0);
+        let script = parse::build("page.md:1".to_owned(), block).unwrap();
+        for (line, is_refused) in [("< c", false), ("```", true)] {
+            let mut edits = Edits::default();
+            edits.replace(3, [line]);
+            let told = edits.parse(&script).map_err(|problems| problems.to_string());
+            let refused = "page.md:1:1: error: with these lines the block would end elsewhere\n  ";
+            assert_eq!(told.is_err_and(|told| told.starts_with(refused)), is_refused, "{line}");
+        }
     }
 }

@@ -15,8 +15,8 @@ use crate::Eol;
 /// `text` in the normal form; `name` is for messages. What is not UTF-8 or not a script at all is never changed into
 /// something else: what cannot be parsed, line for line, is refused.
 ///
-/// If `name` ends with `.md`, each fenced block marked `talk` is brought into the normal form, indented as its fence is,
-/// and all else stays byte for byte.
+/// If `name` is a Markdown file's, as [`load_all`](super::load_all) has them, each fenced code block marked `talk` is brought
+/// into the normal form, indented as its fence is, and all else stays byte for byte.
 ///
 /// # The normal form
 ///
@@ -52,7 +52,7 @@ pub fn format(name: &str, text: impl AsRef<[u8]>) -> Result<Vec<u8>, Problems> {
         return format_blocks(&source);
     }
     parse::check_lines(&source)?;
-    Ok(format_lines(&source, b""))
+    Ok(format_lines(&source))
 }
 
 /// A Markdown file with its scripts in the normal form.
@@ -60,14 +60,12 @@ fn format_blocks(file: &Source) -> Result<Vec<u8>, Problems> {
     let mut normal = Vec::with_capacity(file.text.len());
     let mut problems = Vec::new();
     let mut copied = 0;
-    for block in markdown::blocks(file) {
-        let at = file.starts[block.lines.start]..file.starts[block.lines.end];
-        let script = Source { lines: block.lines, ..file.clone() };
+    for script in markdown::scripts(file)? {
+        let at = file.starts[script.lines.start]..file.starts[script.lines.end];
         match parse::check_lines(&script) {
             Ok(()) => {
-                let fence = file.line(block.fence);
                 normal.extend_from_slice(&file.text[copied..at.start]);
-                normal.extend(format_lines(&script, &fence[..super::words::blanks(fence)]));
+                normal.extend(format_lines(&script));
                 copied = at.end;
             }
             Err(found) => problems.extend(found.0),
@@ -77,8 +75,10 @@ fn format_blocks(file: &Source) -> Result<Vec<u8>, Problems> {
     if problems.is_empty() { Ok(normal) } else { Err(Problems(problems)) }
 }
 
-/// The lines of a script, each behind `indent`.
-fn format_lines(source: &Source, indent: &[u8]) -> Vec<u8> {
+/// The lines of a script, in what a block of it stands in.
+fn format_lines(source: &Source) -> Vec<u8> {
+    let block = source.block();
+    let prefix = |is_blank| block.map_or(&b""[..], |block| block.prefix(is_blank));
     let ending = common_ending(source);
     let mut normal = Vec::with_capacity(source.text.len());
     let mut cache = Cache::default();
@@ -91,9 +91,10 @@ fn format_lines(source: &Source, indent: &[u8]) -> Vec<u8> {
             continue;
         }
         if std::mem::take(&mut blank) {
+            normal.extend_from_slice(prefix(true));
             normal.extend_from_slice(ending.as_bytes());
         }
-        normal.extend_from_slice(indent);
+        normal.extend_from_slice(prefix(false));
         match statement {
             Statement::Comment(comment) => push_comment(&mut normal, comment),
             Statement::Include(path) => normal.extend_from_slice(format!("include {}", word(&path)).as_bytes()),

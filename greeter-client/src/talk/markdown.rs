@@ -1,10 +1,18 @@
-//! Finds the scripts in a Markdown file: its fenced blocks marked `talk`.
+//! Finds the scripts in a Markdown file: its fenced code blocks marked `talk`, as CommonMark has them.
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::script::Source;
-use super::words::{blanks, trim_end};
+use memchr::memmem;
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+
+use super::problem::{Fault, Problem, Problems, Severity};
+use super::script::{BYTE_ORDER_MARK, Source};
+use super::words::trim_end;
+
+/// What stands for a byte that is no UTF-8: it means nothing in Markdown.
+const SUBSTITUTE: u8 = 0x1a;
 
 /// A fenced block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,56 +21,111 @@ pub(super) struct Block {
     pub(super) fence: usize,
     /// The lines between the fences, from 0.
     pub(super) lines: Range<usize>,
+    /// How many bytes of each of these lines belong to what the block stands in: a quote's `>`, a list's indentation.
+    margins: Vec<usize>,
+    /// What a new line of it begins with.
+    prefix: Vec<u8>,
+}
+
+impl Block {
+    /// How many bytes of a line of it, which counts from 1, are not the block's.
+    pub(super) fn margin(&self, line: usize) -> usize {
+        self.margins[line - 1 - self.lines.start]
+    }
+
+    /// What stands before the text of a new line, so that it is one of the block: for one without a text, as much as is
+    /// not blank at its end.
+    pub(super) fn prefix(&self, is_blank: bool) -> &[u8] {
+        if is_blank { trim_end(&self.prefix) } else { &self.prefix }
+    }
 }
 
 /// Whether scripts are blocks of this file, and not all of it.
 pub(super) fn is_markdown(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "md")
+    path.extension()
+        .is_some_and(|extension| ["md", "markdown"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
-/// The blocks whose info string starts with the word `talk`, in order.
+/// The scripts in a file: the blocks whose info string starts with the word `talk`, in order.
 ///
-/// A fence may be indented, as in a list; the blanks at the start of a script's line have no meaning, so that its lines
-/// may be indented with it. A block that is never closed ends with the file, as Markdown has it.
-pub(super) fn blocks(file: &Source) -> Vec<Block> {
+/// # Errors
+///
+/// The file says `talk` in a form in which no block would be found.
+pub(super) fn scripts(file: &Source) -> Result<Vec<Source>, Problems> {
+    if let Some(fault) = unreadable(&file.text) {
+        return Err(Problems(vec![Problem::new(Severity::Error, file, 1, fault)]));
+    }
+    let mark = if file.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    let text = as_text(&file.text[mark..]);
+    let mut events = Parser::new_ext(&text, Options::empty()).into_offset_iter();
     let mut blocks = Vec::new();
-    let mut lines = file.lines();
-    while let Some(line) = lines.next() {
-        let Some(fence) = Fence::open(file.line(line)) else { continue };
-        let end = lines.by_ref().find(|&line| fence.is_closed_by(file.line(line))).unwrap_or(file.lines().end);
-        if fence.is_talk {
-            blocks.push(Block { fence: line, lines: line..end - 1 });
+    while let Some((event, at)) = events.next() {
+        if matches!(event, Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) if is_talk(&info)) {
+            let pieces = events.by_ref().take_while(|(event, _)| !matches!(event, Event::End(TagEnd::CodeBlock)));
+            let pieces = pieces.map(|(_, piece)| piece.start + mark..piece.end + mark);
+            blocks.push(block(file, at.start + mark, pieces));
         }
     }
-    blocks
+    let blocks: Arc<[Block]> = blocks.into();
+    let script = |block: &Block| Source { lines: block.lines.clone(), blocks: Arc::clone(&blocks), ..file.clone() };
+    Ok(blocks.iter().map(script).collect())
 }
 
-struct Fence {
-    sign: u8,
-    length: usize,
-    is_talk: bool,
+fn is_talk(info: &str) -> bool {
+    info.split_whitespace().next() == Some("talk")
 }
 
-impl Fence {
-    fn open(line: &[u8]) -> Option<Self> {
-        let line = &line[blanks(line)..];
-        let sign = *line.first().filter(|&&byte| matches!(byte, b'`' | b'~'))?;
-        let length = fence_length(line, sign);
-        let info = &line[length..];
-        // Backticks in the info string make it code within a paragraph.
-        if length < 3 || sign == b'`' && info.contains(&b'`') {
-            return None;
+/// Why there may be blocks that are not found, if the file says `talk`.
+fn unreadable(text: &[u8]) -> Option<Fault> {
+    // Of UTF-16, whichever half of a character comes first.
+    if memmem::find(text, b"t\0a\0l\0k").is_some() {
+        return Some(Fault::new(0..2, "this looks like UTF-16").help("save it as UTF-8"));
+    }
+    let ends_with_cr = !text.contains(&b'\n') && text.contains(&b'\r') && memmem::find(text, b"talk").is_some();
+    ends_with_cr.then(|| Fault::new(0..1, "the lines of this file end with CR alone").help("save it with LF or CR LF"))
+}
+
+/// The text with every byte in its place, as far as a parser of Markdown needs it: what is no UTF-8 is data of scripts, and
+/// so is a CR that no LF follows, which ends no line of a script.
+fn as_text(text: &[u8]) -> String {
+    let mut bytes = text.to_vec();
+    let mut at = 0;
+    for chunk in text.utf8_chunks() {
+        at += chunk.valid().len();
+        bytes[at..at + chunk.invalid().len()].fill(SUBSTITUTE);
+        at += chunk.invalid().len();
+    }
+    // From the end, so that it is known what follows.
+    let (mut next, mut is_end) = (b'\n', true);
+    for byte in bytes.iter_mut().rev() {
+        match *byte {
+            b'\r' if next != b'\n' => *byte = b' ',
+            // The parser takes no tab behind a closing fence, where CommonMark does.
+            b'\t' if is_end => *byte = b' ',
+            _ => {}
         }
-        let is_talk = info.split(|byte| byte.is_ascii_whitespace()).find(|word| !word.is_empty()) == Some(b"talk");
-        Some(Self { sign, length, is_talk })
+        next = *byte;
+        is_end = next == b'\n' || is_end && matches!(next, b'\r' | b' ');
     }
-
-    fn is_closed_by(&self, line: &[u8]) -> bool {
-        let line = trim_end(&line[blanks(line)..]);
-        fence_length(line, self.sign) == line.len() && line.len() >= self.length
-    }
+    String::from_utf8(bytes).expect("what is no UTF-8 has been replaced")
 }
 
-fn fence_length(line: &[u8], sign: u8) -> usize {
-    line.iter().take_while(|&&byte| byte == sign).count()
+/// The block whose fence stands at a byte of the file, and whose text these pieces of it are.
+fn block(file: &Source, fence: usize, pieces: impl Iterator<Item = Range<usize>>) -> Block {
+    let (line, begin) = file.line_at(fence);
+    let before = file.text[begin..fence].strip_prefix(BYTE_ORDER_MARK).unwrap_or(&file.text[begin..fence]);
+    // What marks an item of a list does so once, and indents what follows.
+    let prefix = before.iter().map(|&byte| if matches!(byte, b'>' | b'\t') { byte } else { b' ' }).collect();
+    let mut margins = Vec::new();
+    for piece in pieces {
+        let last = piece.end.saturating_sub(1).max(piece.start);
+        for number in file.line_at(piece.start).0..=file.line_at(last).0 {
+            // A line without a piece of its own has no text.
+            (line + 1 + margins.len()..number).for_each(|blank| margins.push(file.bytes_of(blank).len()));
+            if line + margins.len() < number {
+                margins.push(piece.start.saturating_sub(file.bytes_of(number).start));
+            }
+        }
+    }
+    Block { fence: line, lines: line..line + margins.len(), margins, prefix }
 }

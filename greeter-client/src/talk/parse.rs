@@ -214,7 +214,7 @@ impl Builder {
         let source = &self.sources[source];
         let text = source.line(line as usize);
         let fault = whole_line(text, fault);
-        self.problems.push(Problem::new(Severity::Error, &source.name, line as usize, text, fault));
+        self.problems.push(Problem::new(Severity::Error, source, line as usize, fault));
     }
 }
 
@@ -234,7 +234,7 @@ struct Lines {
 fn parse_lines(source: &Source, cache: &mut Cache) -> Lines {
     let mut lines = Lines { entries: Vec::new(), problems: Vec::new() };
     let mut title = Title::default();
-    let problem = |severity, line, fault| Problem::new(severity, &source.name, line, source.line(line), fault);
+    let problem = |severity, line, fault| Problem::new(severity, source, line, fault);
     if let Some(fault) = wide_text(source) {
         lines.problems.push(problem(Severity::Error, 1, fault));
         return lines;

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::script::Source;
 use crate::escape;
 
 /// Longer lines are shown in part: this many bytes of them.
@@ -59,7 +60,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(severity: Severity, file: &Arc<str>, line: usize, text: &[u8], fault: Fault) -> Self {
+    pub(super) fn new(severity: Severity, source: &Source, line: usize, fault: Fault) -> Self {
+        let text = source.line(line);
         let at = fault.at.start.min(text.len())..fault.at.end.min(text.len());
         let shown = excerpt_bytes(text, at.start);
         let ellipsis = |cut: bool| if cut { "…" } else { "" };
@@ -69,9 +71,9 @@ impl Problem {
         let caret = before.chars().count();
         Self {
             severity,
-            file: Arc::clone(file),
+            file: Arc::clone(&source.name),
             line,
-            column: characters(&text[..at.start]) + 1,
+            column: characters(source.margin(line)) + characters(&text[..at.start]) + 1,
             message: fault.message,
             help: fault.help,
             caret: caret..caret + faulty.chars().count().max(1),

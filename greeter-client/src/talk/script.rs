@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::count::Count;
+use super::markdown::Block;
 use super::pattern::{Pattern, Template};
 use super::problem::Problem;
 use super::variables::Name;
@@ -88,6 +89,8 @@ pub struct Source {
     pub(super) starts: Arc<[usize]>,
     /// Which lines are the script, from 0.
     pub(super) lines: Range<usize>,
+    /// If it is a Markdown file, all its blocks: the script is one of them.
+    pub(super) blocks: Arc<[Block]>,
 }
 
 impl Source {
@@ -96,7 +99,31 @@ impl Source {
         let ends = memchr::memchr_iter(b'\n', &text).map(|lf| lf + 1).filter(|&end| end < text.len());
         let starts: Arc<[usize]> = std::iter::once(0).chain(ends).chain([text.len()]).collect();
         let lines = 0..if text.is_empty() { 0 } else { starts.len() - 1 };
-        Self { name, path, text, starts, lines }
+        Self { name, path, text, starts, lines, blocks: [].into() }
+    }
+
+    /// The block of a Markdown file that the script is.
+    pub(super) fn block(&self) -> Option<&Block> {
+        let index = self.blocks.binary_search_by_key(&self.lines.start, |block| block.lines.start).ok()?;
+        self.blocks.get(index)
+    }
+
+    /// The block that a line, counted from 1, belongs to. It need not be the script.
+    pub(super) fn block_at(&self, line: usize) -> Option<&Block> {
+        let before = self.blocks.partition_point(|block| block.fence < line);
+        self.blocks[..before].last().filter(|block| line <= block.lines.end)
+    }
+
+    /// The line that a byte of the text belongs to, counted from 1, and where that line starts.
+    pub(super) fn line_at(&self, byte: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|&start| start <= byte).min(self.starts.len() - 1);
+        (line, self.starts[line - 1])
+    }
+
+    /// What stands before a line's text because of what the block stands in.
+    pub(super) fn margin(&self, line: usize) -> &[u8] {
+        let text = &self.text[self.bytes_of(line)];
+        &text[..self.block_at(line).map_or(0, |block| block.margin(line)).min(text.len())]
     }
 
     /// What the text was called when it was read: with the line, this is its place in messages.
@@ -134,7 +161,8 @@ impl Source {
         self.starts[line - 1]..self.starts[line]
     }
 
-    /// A line, counted from 1, without its ending and without the byte order mark.
+    /// A line, counted from 1, without its ending and without the byte order mark. A line of a block in Markdown is without
+    /// what makes it one of the quotes and lists around the block, too.
     ///
     /// # Panics
     ///
@@ -144,7 +172,8 @@ impl Source {
         let text = &self.text[self.bytes_of(line)];
         let text = if line == 1 { text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text) } else { text };
         let text = text.strip_suffix(b"\n").unwrap_or(text);
-        text.strip_suffix(b"\r").unwrap_or(text)
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        &text[self.margin(line).len().min(text.len())..]
     }
 }
 
