@@ -12,6 +12,7 @@ mod failure;
 mod file;
 mod fmt;
 mod greet;
+mod input;
 mod load;
 mod options;
 mod output;

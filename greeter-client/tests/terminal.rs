@@ -358,6 +358,59 @@ fn a_terminal_that_can_do_nothing_gets_lines() {
     }
 }
 
+const CUT: &str = "the terminal gives at most 4095 bytes of a line that is typed, so this one was not sent: give it in a file, \
+                   or at a prompt where TERM is not dumb";
+
+/// The terminal drops what is typed beyond its room for a line, but all of it is on the screen.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_that_the_terminal_has_cut_is_not_sent_and_that_is_told() {
+    // The server asks, and then awaits a line or not.
+    let (asks, awaits) = mpsc::channel::<bool>();
+    let (sends, lines) = mpsc::channel();
+    let server = serve(move |mut stream: TcpStream| {
+        for is_awaited in awaits {
+            stream.write_all(b"? ").unwrap();
+            if is_awaited {
+                sends.send(read_line(&stream)).unwrap();
+            }
+        }
+    });
+    let mut person = sit_down(command(&server.address, &[]).env("TERM", "dumb"));
+    let mut rows = vec![hello(&server.address)];
+    // One that is too long is handed on in two parts, as Emacs does with long lines.
+    for (typed, end, is_sent, told) in [
+        (&*"x".repeat(4094), "\r", true, None),
+        (&"y".repeat(4095), "\r", false, Some(CUT)),
+        (&"y".repeat(5000), "\r", false, Some(CUT)),
+        (&"z".repeat(5000), "\u{4}", false, Some(CUT)),
+        ("and more", "\r", false, None),
+        ("Bob", "\r", true, None),
+    ] {
+        // What is typed must not come between what is shown.
+        asks.send(is_sent).unwrap();
+        person.sees_that(|seen| seen.split_last() == Some((&"?".to_owned(), &rows)));
+        person.types(&format!("{typed}{end}"));
+        rows.extend([Some(format!("? {typed}")), told.map(str::to_owned)].into_iter().flatten());
+        person.sees_that(|seen| seen == rows);
+        if is_sent {
+            assert_eq!(lines.recv_timeout(PATIENCE).unwrap(), format!("{typed}\n").as_bytes());
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_that_the_terminal_has_cut_ends_a_pipe_and_fmt() {
+    let typed = "x".repeat(5000);
+    for (arguments, why) in [(&["pipe"][..], "cannot read the input"), (&["fmt"], "cannot read stdin")] {
+        let server = serve(|stream: TcpStream| read_all(&stream));
+        let mut person = sit_down(&mut command(&server.address, arguments));
+        person.types(&format!("# one\r{typed}\r"));
+        person.leaves(2, &["# one", &typed, &format!("error: {why}: {CUT}")]);
+    }
+}
+
 #[test]
 fn what_could_act_on_the_terminal_is_escaped() {
     let hostile = b"\x1b]0;owned\x07 \xc2\x9b2J \xff \xe2\x80\xaeeb\xe2\x80\xac Z\xc3\xb6e\n";

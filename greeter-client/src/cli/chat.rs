@@ -21,6 +21,7 @@ use greeter_client::session::PeerEnd;
 use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender, Traffic};
 
 use super::Failure;
+use super::input::CUT;
 use command::{Command, HELP, Typed};
 use editor::Asked;
 use report::{Report, Reports};
@@ -165,6 +166,15 @@ impl Chat {
     fn take(&mut self, report: Report) -> Result<Option<Ending>, Failure> {
         match report {
             Report::Typed(bytes) => self.typed(&bytes),
+            Report::LineCut { is_over } => {
+                if let Typing::Lines(line) = &mut self.typing {
+                    line.clear();
+                }
+                let row = if is_over { "" } else { "\n" };
+                let screen = self.screen();
+                screen.enter(b"").and_then(|()| screen.say(&format!("{row}{CUT}"))).map_err(Failure::stdout)?;
+                Ok(None)
+            }
             Report::TypingEnded => {
                 let ending = match std::mem::replace(&mut self.typing, Typing::Ended) {
                     Typing::Lines(line) if !line.is_empty() => self.line(&line)?,

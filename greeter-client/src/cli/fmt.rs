@@ -9,6 +9,7 @@ use anyhow::Context;
 use greeter_client::{escape, talk};
 
 use super::file::replace;
+use super::input::Input;
 use super::{Failure, check, color};
 
 /// What stands for stdin, whose normal form goes to stdout.
@@ -63,7 +64,7 @@ pub(super) fn run(paths: &[String], check_only: bool) -> Result<(), Failure> {
 
 fn format_stdin(check_only: bool) -> Result<Outcome, Failure> {
     let mut text = Vec::new();
-    let input = io::stdin().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    let input = Input::default().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
     if let Err(err) = input.and_then(|_| refuse_large(&text)) {
         return Err(Failure::unreadable(anyhow::Error::new(err).context("cannot read stdin")));
     }

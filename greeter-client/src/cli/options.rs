@@ -145,7 +145,8 @@ pub(super) struct Chat {}
 /// Sends stdin while what comes back goes to stdout.
 ///
 /// At the end of stdin it half-closes and reads on until the server closes. If the server closes first, it ends at
-/// once, with an error if bytes were left unsent. No timeout but that for connecting.
+/// once, with an error if bytes were left unsent. No timeout but that for connecting. A line that is typed and that the
+/// terminal may have cut is an error.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
 pub(super) struct Pipe {}

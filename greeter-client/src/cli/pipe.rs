@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use greeter_client::{Connection, End, Eol, PipeError, Piped, Traffic};
 
 use super::Failure;
+use super::input::Input;
 use super::output::Output;
 
 /// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it ends with the process.
@@ -14,7 +15,7 @@ pub(super) fn run(
     watch: impl FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
 ) -> Result<(), Failure> {
     let mut output = Output::stdout(eol);
-    let piped = connection.pipe_watched(io::stdin(), &mut output, watch);
+    let piped = connection.pipe_watched(Input::default(), &mut output, watch);
     if let (Output::Terminal(terminal), Err(PipeError::Cut { .. })) = (&mut output, &piped) {
         // The message about it must not look like the rest of the line.
         let _ = terminal.write(b"\n");

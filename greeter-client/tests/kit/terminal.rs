@@ -193,6 +193,8 @@ impl Screen {
         match one {
             "\r" => self.column = 0,
             "\n" => self.row += 1,
+            // The terminal's own, where it drops what is typed.
+            "\u{7}" => {}
             "\u{8}" => self.column -= 1,
             "\x1b[K" => {
                 let erased: String = row.drain(self.column.min(row.len())..).collect();

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use greeter_client::{ConnectionError, Receiver};
 
+use crate::cli::input::Input;
+
 /// How many reports may wait: a server that floods must not fill the memory.
 const REPORTS_MAX: usize = 16;
 
@@ -16,6 +18,11 @@ const REPORTS_MAX: usize = 16;
 pub(super) enum Report {
     /// Keys, or lines where the terminal makes them.
     Typed(Vec<u8>),
+    /// A line was typed of which the terminal has cut the end; what of it has been reported is no line.
+    LineCut {
+        /// It has been ended on the screen, too.
+        is_over: bool,
+    },
     /// Nothing will be typed any more.
     TypingEnded,
     Received(Vec<u8>),
@@ -84,10 +91,12 @@ pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'st
 
 fn watch_keyboard(reports: &SyncSender<Option<Report>>) {
     let mut keys = [0; 4096];
+    let mut input = Input::default();
     loop {
-        let report = match io::stdin().read(&mut keys) {
+        let report = match input.read(&mut keys) {
             Ok(count @ 1..) => Report::Typed(keys[..count].to_vec()),
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            Err(err) if err.kind() == io::ErrorKind::InvalidData => Report::LineCut { is_over: !input.is_cutting() },
             // A terminal that fails has been hung up.
             Ok(0) | Err(_) => Report::TypingEnded,
         };

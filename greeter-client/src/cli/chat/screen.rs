@@ -104,7 +104,9 @@ impl Screen {
     pub(super) fn say(&mut self, message: &str) -> io::Result<()> {
         self.clear_last_row()?;
         self.output.flush()?;
-        let _ = writeln!(io::stderr(), "{}", escape::text(message.as_bytes()));
+        // In one piece: where the terminal shows what is typed, it would show it in between.
+        let line = format!("{}\n", escape::text(message.as_bytes()));
+        let _ = io::stderr().write_all(line.as_bytes());
         self.draw()
     }
 
