@@ -30,7 +30,7 @@ pub struct ClientJob<S> {
     /// None until the responder was told of the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
-    /// How the client ends its lines, as far as it has shown. What it is told unasked ends so too.
+    /// How the client ends its lines, or its banner as long as it has sent none. What it is told unasked ends so too.
     pub(crate) latest_ending: LineEnding,
     when_refused: WhenRefused,
     pub(crate) replies: Replies,
@@ -292,7 +292,12 @@ impl<S> ClientJob<S> {
         *mark = Mark { replies: self.replies.bytes.len(), ending: LineEnding::default() };
         let mut reply = Reply::new(&mut self.replies, mark.ending);
         let outcome = responder.connect(&self.peer, &mut reply);
-        match (outcome, reply.framing()) {
+        let framing = reply.framing();
+        mark.ending = reply.ending();
+        if self.lines() == 0 {
+            self.latest_ending = mark.ending;
+        }
+        match (outcome, framing) {
             (Ok(session), Ok(())) => self.session = Some(session),
             (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
             (_, Err(broken)) => self.take_back(responder, mark, Unanswered::Fault(broken.into())),

@@ -40,6 +40,11 @@ impl<'a> Reply<'a> {
         self.framing
     }
 
+    /// How its lines end by now.
+    pub(crate) const fn ending(&self) -> LineEnding {
+        self.ending
+    }
+
     /// Says one line; the ending is added.
     ///
     /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), numbers and `char`s, `format_args!("Hello, {name}")`, and
@@ -60,7 +65,8 @@ impl<'a> Reply<'a> {
     }
 
     /// Ends the lines of this reply that are still to come with `ending`, whatever the request had: for protocols that ask
-    /// for CR LF (RFC 1288, RFC 3912), and for a banner, which has no request.
+    /// for CR LF (RFC 1288, RFC 3912), and for a banner, which has no request. What else a client is told before it has sent a line ends
+    /// as its banner does: what is pushed to it, and refusals.
     pub const fn end_lines_with(&mut self, ending: LineEnding) {
         self.ending = ending;
     }

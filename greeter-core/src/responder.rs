@@ -83,7 +83,8 @@ pub trait Responder: Send + Sync + 'static {
 
     /// A client is here: makes its session and may say a banner.
     ///
-    /// A banner's lines end with LF unless the reply is [told otherwise](Reply::end_lines_with).
+    /// A banner's lines end with LF unless the reply is [told otherwise](Reply::end_lines_with); and so does whatever else the client is
+    /// told before it has sent a line.
     ///
     /// # Errors
     ///

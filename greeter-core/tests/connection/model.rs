@@ -154,6 +154,9 @@ impl Model {
         let mut said = Said::default();
         if self.session.is_none() {
             welcome(self.welcome, &mut said);
+            if self.lines.is_empty() {
+                self.ending = self.welcome.ending();
+            }
             self.session = self.welcome.lets_in().then_some(0);
         }
         let mut answered = 0;

@@ -37,6 +37,14 @@ impl Welcome {
             Self::Refusal | Self::Failure | Self::Panic | Self::Broken => false,
         }
     }
+
+    /// How what is said before the client's first line ends.
+    pub(super) const fn ending(self) -> &'static str {
+        match self {
+            Self::CrLfBanner | Self::Refusal => "\r\n",
+            _ => "\n",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +74,10 @@ impl Responder for Obedient {
                 reply.line("closed today");
                 reply.close();
             }
-            Welcome::Refusal => return Err(Refusal::because("not you").into()),
+            Welcome::Refusal => {
+                reply.end_lines_with(LineEnding::CrLf);
+                return Err(Refusal::because("not you").into());
+            }
             Welcome::Failure => return Err("as told".into()),
             Welcome::Panic => {
                 reply.line("hel");
@@ -144,7 +155,7 @@ pub(super) fn welcome(welcome: Welcome, said: &mut Said) {
         Welcome::Banner => said.line("hello", "\n"),
         Welcome::CrLfBanner => said.line("hello", "\r\n"),
         Welcome::LastWord => said.line("closed today", "\n"),
-        Welcome::Refusal => said.line("error: not you", "\n"),
+        Welcome::Refusal => said.line("error: not you", "\r\n"),
         Welcome::Failure | Welcome::Panic | Welcome::Broken => said.fault("\n"),
     }
     said.closes = !welcome.lets_in() || welcome == Welcome::LastWord;
