@@ -231,20 +231,15 @@ impl<S> Connection<S> {
             job.forget();
         } else if let Some(reason) = job.replies.hang_up {
             self.account.discarded += job.lines.discard_lines();
-            if !matches!(reason, CloseReason::ByResponder | CloseReason::LineRefused) {
+            if !ends_behind_replies(reason) {
                 // What there is to send tells why, and is no reply.
                 self.account.discarded += std::mem::take(&mut job.answered);
             }
             self.course = Course::Ending { reason, peer_stopped: self.has_peer_stopped() };
         }
         job.lines.settle();
-        if let Some(aside) = &mut self.aside {
-            let waiting = std::mem::take(&mut aside.waiting);
-            if job.replies.hang_up.is_none() {
-                waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
-            }
-        }
         self.work = Work::Home(job);
+        self.say_what_waited();
         self.since = now;
         self.wrote(0, now);
     }
@@ -296,13 +291,18 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Says a line unasked: at once, or behind the banner or the replies that are being made. It ends as the client's own lines do.
-    /// Nobody hears it once the connection is ending.
+    /// Says a line unasked: at once, or behind the banner or the replies that are being made. It ends as the client's own lines do, and
+    /// until it has sent one, as its banner did.
+    ///
+    /// Whoever is owed replies hears it, also where the connection ends behind them, until our end of the stream is sent; whoever was
+    /// not let in or is sent away does not.
     ///
     /// Gives how many bytes were said so since the client had last taken all it was sent, and zero where nobody hears it. Whether
     /// that is too many is the driver's to judge.
     pub fn push(&mut self, line: Line<'_>, now: Instant) -> usize {
-        let (Course::Open | Course::Stopping { .. }) = self.course else { return 0 };
+        if !self.hears() {
+            return 0;
+        }
         let aside = self.aside.get_or_insert_default();
         aside.said += line.as_bytes().len() + 1;
         match &mut self.work {
@@ -320,6 +320,29 @@ impl<S> Connection<S> {
             }
         }
         aside.said
+    }
+
+    /// Says what waited for the job, which is home.
+    fn say_what_waited(&mut self) {
+        let waiting = self.aside.as_mut().map(|aside| std::mem::take(&mut aside.waiting));
+        let hears = self.hears();
+        if let (Some(waiting), Work::Home(job), true) = (waiting, &mut self.work, hears) {
+            waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
+        }
+    }
+
+    /// Whether what is said unasked is heard.
+    fn hears(&self) -> bool {
+        let is_owed_replies = match self.course {
+            Course::Open | Course::Stopping { .. } => true,
+            Course::Ending { reason, .. } => ends_behind_replies(reason),
+            Course::Lingering { .. } | Course::Over { .. } => false,
+        };
+        let is_let_in = match &self.work {
+            Work::Home(job) => job.session.is_some() || job.replies.hang_up.is_none(),
+            Work::Away { .. } => true,
+        };
+        is_owed_replies && is_let_in
     }
 }
 
@@ -531,6 +554,14 @@ impl<S> Connection<S> {
             Course::Ending { reason, .. } | Course::Lingering { reason } | Course::Over { reason } => Some(reason),
         }
     }
+}
+
+/// Whether what is sent before an end for this reason is replies. Otherwise it tells why, and nothing else.
+const fn ends_behind_replies(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::ByClient | CloseReason::ByResponder | CloseReason::LineRefused | CloseReason::ByShutdown
+    )
 }
 
 impl<S> ClientJob<S> {

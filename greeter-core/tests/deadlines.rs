@@ -316,18 +316,3 @@ fn talking_to_a_client_is_no_sign_of_life_of_it() {
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Reading, Some(Duration::from_secs(4)));
 }
-
-#[test]
-fn nobody_is_told_news_at_the_end() {
-    let mut scene = Scene::with(Script);
-    assert_eq!(scene.say(b"quit\n"), "bye\n");
-    scene.connection.push(NEWS, scene.now);
-    assert_eq!(scene.connection.unsent(), b"");
-
-    let mut scene = Scene::with(Script);
-    scene.connection.received(b"quit\n", scene.now);
-    let job = scene.connection.take_job(scene.now).unwrap();
-    scene.connection.push(NEWS, scene.now);
-    scene.connection.answered(job.answer(&Script, Slice::endless()), scene.now);
-    assert_eq!(scene.read(), "bye\n");
-}

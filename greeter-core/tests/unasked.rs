@@ -1,13 +1,14 @@
-//! What is said to a client unasked: how its lines end.
+//! What is said to a client unasked: when it is heard, where it stands, and how its lines end.
 
 mod kit;
 
 use std::time::Duration;
 
 use greeter_core::{
-    Connection, Deadlines, Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice, Terms,
+    CloseReason, Connection, Deadlines, Ending, Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder,
+    Slice, Terms, WhenRefused,
 };
-use kit::{connection, drive, now, peer};
+use kit::{Script, connection, drive, end, now, peer};
 
 /// Says a banner whose lines end in CR LF, to whoever it lets in.
 struct CrLfBanner {
@@ -33,6 +34,69 @@ const WELCOME: CrLfBanner = CrLfBanner { lets_in: true };
 
 fn push<S>(connection: &mut Connection<S>, text: &str) -> usize {
     connection.push(Line::new(text.as_bytes()).expect("it holds no LF"), now())
+}
+
+#[test]
+fn what_is_said_while_a_closing_reply_is_made_comes_behind_it() {
+    let mut connection = connection();
+    drive(&mut connection, &Script);
+    connection.received(b"a\nquit\nb\n", now());
+    let job = connection.take_job(now()).unwrap();
+    assert_eq!(push(&mut connection, "news"), 5);
+    connection.answered(job.answer(&Script, Slice::endless()), now());
+    assert_eq!(drive(&mut connection, &Script), b"you said a\nbye\nnews\n");
+    assert_eq!(end(connection).0, CloseReason::ByResponder);
+}
+
+#[test]
+fn until_our_end_of_the_stream_is_sent_everyone_hears_who_is_owed_replies() {
+    let by_responder = |connection: &mut Connection<_>| connection.received(b"quit\n", now());
+    let by_client = Connection::peer_stopped;
+    let by_shutdown = |connection: &mut Connection<_>| connection.stop(0);
+    let ends: [&dyn Fn(&mut Connection<_>); 3] = [&by_responder, &by_client, &by_shutdown];
+    for bring_to_its_end in ends {
+        let mut connection = connection();
+        drive(&mut connection, &Script);
+        bring_to_its_end(&mut connection);
+        drive(&mut connection, &Script);
+        assert_ne!(connection.ending(), Ending::NotYet);
+        assert_eq!(push(&mut connection, "news"), 5);
+        assert_eq!(connection.ending(), Ending::NotYet, "what is said is sent first");
+        assert_eq!(drive(&mut connection, &Script), b"news\n");
+        if connection.ending() == Ending::FinishSending {
+            connection.finished_sending(now());
+            assert_eq!(push(&mut connection, "late"), 0);
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_refused_and_is_the_end_comes_behind_replies_as_well() {
+    let terms = Terms::new(10, Deadlines::NONE, &Greeter).when_refused(WhenRefused::Close);
+    let mut connection = Connection::new(peer(), &terms, now());
+    drive(&mut connection, &Greeter);
+    connection.received(b"Bob\nBartholomew\nAnn\n", now());
+    let job = connection.take_job(now()).unwrap();
+    assert_eq!(push(&mut connection, "news"), 5);
+    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    assert_eq!(drive(&mut connection, &Greeter), b"Hello, Bob\nerror: line longer than 10 bytes\nnews\n");
+    assert_eq!(end(connection).0, CloseReason::LineRefused);
+}
+
+#[test]
+fn nobody_hears_who_is_sent_away_or_was_not_let_in() {
+    let terms = Terms::new(64, Deadlines::DEFAULT, &Greeter);
+    let mut sent_away = Connection::new(peer(), &terms, now());
+    drive(&mut sent_away, &Greeter);
+    sent_away.send_away(CloseReason::Overloaded, &terms, now());
+    assert_eq!(push(&mut sent_away, "news"), 0);
+
+    let mut refused = Connection::new(peer(), &terms, now());
+    let job = refused.take_job(now()).unwrap();
+    push(&mut refused, "news");
+    refused.answered(job.answer(&CrLfBanner { lets_in: false }, Slice::endless()), now());
+    assert_eq!(push(&mut refused, "news"), 0);
+    assert_eq!(drive(&mut refused, &WELCOME), b"error: not you\r\n");
 }
 
 #[test]

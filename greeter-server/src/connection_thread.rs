@@ -82,6 +82,13 @@ enum Stopping {
     IsCutOff,
 }
 
+/// Whether a client was answered on the spot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    Here,
+    NotHere,
+}
+
 /// What a connection thread has in common with the others.
 #[derive(Clone, Debug)]
 pub(crate) struct House {
@@ -382,16 +389,23 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_queued = false;
         let clock = || self.system.now();
-        let served = serve(client, &mut self.placement, &self.house, &mut self.scratch, &self.counters, now, clock)
-            .and_then(|now| finish_sending(client, now).map(|()| now));
+        let served = serve(client, &mut self.placement, &self.house, &mut self.scratch, &self.counters, now, clock);
+        // What a responder has pushed in this turn lies in this thread's own inbox. Whoever is at the end hears it first.
+        if let Ok((now, Answered::Here)) = served
+            && client.connection.ending() != Ending::NotYet
+            && self.inbox.len() > 0
+        {
+            count(client, &self.counters);
+            enqueue(&mut self.queue, client, key);
+            return now;
+        }
+        let served = served.and_then(|(now, _)| finish_sending(client, now).map(|()| now));
         let now = served.unwrap_or_else(|error| {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
             now
         });
-        let account = client.connection.take_account();
-        client.lines += u64::from(account.lines);
-        self.counters.add(&account, client.connection.reason());
+        count(client, &self.counters);
         if client.can_go_on() {
             enqueue(&mut self.queue, client, key);
         } else if let Ending::Close(reason) = client.connection.ending() {
@@ -428,7 +442,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 }
 
 /// One client's turn: what is owed goes out, the next lines come in, they are answered, and where that happens on the spot the
-/// replies go out. Gives the time as it was known last.
+/// replies go out. Gives the time as it was known last, and whether that has happened.
 fn serve<R: Responder, K: Socket>(
     client: &mut Client<R::Session, K>,
     placement: &mut Placement<R>,
@@ -437,7 +451,7 @@ fn serve<R: Responder, K: Socket>(
     counters: &Counters,
     now: Instant,
     clock: impl Fn() -> Instant,
-) -> io::Result<Instant> {
+) -> io::Result<(Instant, Answered)> {
     client.open_hearing();
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, counters, now)?;
@@ -445,17 +459,24 @@ fn serve<R: Responder, K: Socket>(
     client.close_hearing(&house.terms, now);
     let Some(mut job) = client.connection.take_job(now) else {
         client.write(scratch, counters, now)?;
-        return Ok(now);
+        return Ok((now, Answered::NotHere));
     };
     job.write_into(scratch.buffer(job.room_wanted()));
-    let Some(mut job) = placement.answer(job, now, &clock) else { return Ok(now) };
+    let Some(mut job) = placement.answer(job, now, &clock) else { return Ok((now, Answered::NotHere)) };
     // Who knows how long that took.
     let now = clock();
     report_faults(&mut job, counters);
     client.connection.answered(job, now);
     client.write(scratch, counters, now)?;
     keep_house(client, house, now);
-    Ok(now)
+    Ok((now, Answered::Here))
+}
+
+/// Counts what has happened on a connection since this was done last.
+fn count<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
+    let account = client.connection.take_account();
+    client.lines += u64::from(account.lines);
+    counters.add(&account, client.connection.reason());
 }
 
 /// Sends a client away that wants to hold more than there is room for.

@@ -19,7 +19,12 @@ const LINE_BYTES: usize = 64;
 /// [from the builder](crate::Builder::responder_with), a host program [from the handle](crate::ServerHandle::push).
 ///
 /// A line never gets into the middle of a reply, and lines to one client arrive in the order in which one thread said them. They
-/// end as that client's own lines do. Saying something is a message to the thread that has the client: it does not wait, and
+/// end as that client's own lines do, or as long as it has sent none, as its banner does. What a responder says to the client whom it is
+/// answering comes behind the replies to all lines that are answered in the same run, with a pool and without. That holds for a
+/// reply that [closes](greeter_core::Reply::close) the connection, too: whoever is owed replies hears what is said until the end of the stream
+/// is sent. Whoever is sent away (idle, overloaded, timed out…) or was not let in does not.
+///
+/// Saying something is a message to the thread that has the client: it does not wait, and
 /// nobody is told whether the client was still there. A client that does not read what is pushed is cut off once
 /// [too much](crate::Builder::unsent_bytes_max) has piled up.
 #[derive(Clone)]

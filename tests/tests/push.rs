@@ -96,6 +96,56 @@ impl Responder for SlowBanner {
     }
 }
 
+/// Says something to itself whenever it is asked something.
+struct Echo(Push);
+
+impl Responder for Echo {
+    type Session = ClientId;
+
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<ClientId, Failure> {
+        self.0.line(peer.id, "pushed in connect")?;
+        reply.line("banner");
+        Ok(peer.id)
+    }
+
+    fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        self.0.line(*id, format!("pushed in {}", line.to_str()?))?;
+        reply.line(line);
+        match line.as_bytes() {
+            b"close" => reply.close(),
+            b"fail" => {
+                reply.close();
+                return Err("as told".into());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_responder_pushes_as_it_closes_comes_behind_its_reply_and_before_the_end() {
+    for workers in PLACEMENTS {
+        let server = spawn(builder().workers(workers).responder_with(Echo));
+        let said_first = "banner\npushed in connect\n";
+        for (line, reply) in [("close", "close\n"), ("fail", "error: internal error\n")] {
+            for _ in 0..100 {
+                let mut client = Client::connect(server.local_addr());
+                assert_eq!([client.text(), client.text()].concat(), said_first);
+                client.send(format!("{line}\nmore\n"));
+                let expected = format!("{reply}pushed in {line}\n");
+                assert_eq!(String::from_utf8_lossy(&client.rest()), expected, "{workers} workers");
+            }
+        }
+        // Whoever has stopped sending, too, and it may have done so before it was welcomed.
+        for _ in 0..100 {
+            let mut client = Client::connect(server.local_addr());
+            assert_eq!(String::from_utf8_lossy(&client.finish()), said_first, "{workers} workers");
+        }
+        at_rest(&server);
+    }
+}
+
 #[test]
 fn nothing_is_pushed_before_the_banner() {
     for workers in PLACEMENTS {

@@ -205,7 +205,8 @@ impl Model {
             self.account.discarded += self.forget_lines();
             self.has_hung_up = true;
             self.life = Life::Ending { reason, peer_stopped: self.has_peer_stopped() };
-        } else {
+        }
+        if self.hears() {
             waiting.iter().for_each(|line| self.say(line));
         }
         if self.unsent.is_empty() {
@@ -230,7 +231,9 @@ impl Model {
 
     /// Tells how much the client has been told so.
     pub(super) fn push(&mut self, line: &[u8], now: Instant) -> usize {
-        let (Life::Open | Life::Stopping { .. }) = self.life else { return 0 };
+        if !self.hears() {
+            return 0;
+        }
         self.aside.bytes += line.len() + 1;
         if !self.is_home || self.session.is_none() {
             self.aside.waiting.push(line.to_vec());
@@ -242,6 +245,19 @@ impl Model {
             self.say(line);
         }
         self.aside.bytes
+    }
+
+    /// Who was let in, or may yet be, and is not sent away hears what is said until the end.
+    fn hears(&self) -> bool {
+        let is_sent_away_or_gone = match self.life {
+            Life::Open | Life::Stopping { .. } => false,
+            Life::Ending { reason, .. } => {
+                let well = [CloseReason::ByClient, CloseReason::ByResponder, CloseReason::ByShutdown];
+                !well.contains(&reason)
+            }
+            Life::Lingering(_) | Life::Over(_) => true,
+        };
+        !is_sent_away_or_gone && (self.session.is_some() || !self.has_hung_up)
     }
 
     fn say(&mut self, line: &[u8]) {

@@ -45,7 +45,7 @@ impl<'a> Words<'a> {
             (b"raw", Some(_)) => format!("{token}\n\n\r\nend\n"),
             (b"panic" | b"stumble" | b"fail" | b"break", Some(_)) => format!("error: internal error{ending}"),
             (b"refuse", Some(_)) => format!("error: no {token}{ending}"),
-            (b"quit", Some(_)) => return (format!("bye {token}{ending}").into_bytes(), true),
+            (b"quit" | b"part", Some(_)) => return (format!("bye {token}{ending}").into_bytes(), true),
             _ => return ([line, ending.as_bytes()].concat(), false),
         };
         (reply.into_bytes(), false)
@@ -205,7 +205,8 @@ impl Oracle {
     /// Takes one reply or one line off what was written, if it is there. Otherwise tells whether it may be the start of one.
     fn match_one(&mut self, now: Instant) -> bool {
         if self.end != End::NotYet {
-            return false;
+            // What was pushed before the end of the stream is heard behind the last reply, unless the client was sent away.
+            return self.end == End::Closed && (self.match_push() || self.may_become_push());
         }
         if !self.is_greeted && self.takes(&self.banner.clone()) {
             self.latest_reply = now;
@@ -224,10 +225,15 @@ impl Oracle {
             || may_become(b"error: busy\n")
             || may_become(b"error: busy\r\n")
             || self.ends().iter().any(|(text, _)| may_become(text.as_bytes()))
-            || (self.written.len() < 24 && !self.written.contains(&b'\n') && {
-                let push = format!("push {}.", self.number);
-                self.written.starts_with(push.as_bytes()) || push.as_bytes().starts_with(&self.written)
-            })
+            || self.may_become_push()
+    }
+
+    /// Whether what was written may be the start of a line that is pushed.
+    fn may_become_push(&self) -> bool {
+        self.written.len() < 24 && !self.written.contains(&b'\n') && {
+            let push = format!("push {}.", self.number);
+            self.written.starts_with(push.as_bytes()) || push.as_bytes().starts_with(&self.written)
+        }
     }
 
     /// Takes this off what was written, if it is all there.
@@ -381,6 +387,12 @@ impl Oracle {
 
     fn closes_when_refused(&self) -> bool {
         self.rules.when_refused == WhenRefused::Close
+    }
+
+    /// Whether the client has heard all that was pushed to it by the reply that closed its connection, if one did.
+    pub(super) fn has_heard_all(&self) -> bool {
+        let pushed_last = self.guests.lock().unwrap().guest(self.number).pushed_last;
+        self.end != End::Closed || self.written.is_empty() && self.latest_push >= pushed_last
     }
 
     fn is_known(&self) -> bool {

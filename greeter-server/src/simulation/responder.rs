@@ -50,6 +50,8 @@ pub(super) struct Guest {
     pub(super) too_long: u64,
     pub(super) busy: u64,
     pushes: u32,
+    /// The number of what was pushed by the reply that closed the connection.
+    pub(super) pushed_last: u32,
     /// How much was pushed to it, its endings counted as one byte.
     pub(super) pushed_bytes: usize,
 }
@@ -123,6 +125,18 @@ impl Responder for Puppet {
             b"refuse" => return Err(Refusal::because(format!("no {}", words.token)).into()),
             b"break" => reply.line("two\nlines"),
             b"quit" => {
+                reply.line(format_args!("bye {}", words.token));
+                reply.close();
+            }
+            b"part" => {
+                let (id, push) = {
+                    let mut guests = self.guests.lock().unwrap();
+                    let push = guests.next_push(number);
+                    let guest = guests.guest(number);
+                    guest.pushed_last = guest.pushes;
+                    (guest.id, push)
+                };
+                self.push.line(id.expect("the client is connected"), push)?;
                 reply.line(format_args!("bye {}", words.token));
                 reply.close();
             }

@@ -167,7 +167,7 @@ fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
 
 fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     const OFTEN: [&str; 4] = ["echo", "three", "big", "shout"];
-    const SELDOM: [&str; 9] = ["raw", "panic", "stumble", "fail", "refuse", "break", "quit", "slow", "silent"];
+    const SELDOM: [&str; 10] = ["raw", "panic", "stumble", "fail", "refuse", "break", "quit", "part", "slow", "silent"];
     match random.below(8) {
         0 if rules.workers > 0 && random.one_in(4) => "hang",
         0..3 => match random.pick(&SELDOM) {

@@ -302,6 +302,7 @@ impl Wire {
     /// The server sends the end of its stream: is it time for that?
     fn check_finish(&self) {
         assert!(self.oracle.is_settled() && !self.is_being_answered, "client {} is owed something", self.number);
+        assert!(self.oracle.has_heard_all(), "client {} has not heard what was pushed to it", self.number);
         let was_all_read = self.owed_at_stop.is_some_and(|owed| self.bytes_read >= owed);
         assert!(
             self.server_knows || self.oracle.end != End::NotYet || was_all_read,
