@@ -24,9 +24,10 @@
 use std::time::Instant;
 
 use crate::job::{AnsweredJob, ClientJob, Farewell};
-use crate::line::{Line, LineEnding};
+use crate::line::LineEnding;
 use crate::responder::{CloseReason, Peer};
 use crate::terms::Terms;
+use crate::unasked::{Framing, Unasked};
 
 /// The conversation with one client.
 #[derive(Debug)]
@@ -54,8 +55,8 @@ enum Work<S> {
 /// What is said outside the replies, until it has been written.
 #[derive(Debug, Default)]
 struct Aside {
-    /// Lines that wait for the job to come home, so that they do not get into the middle of a reply. Each ends with LF.
-    waiting: Vec<u8>,
+    /// What waits for the job to come home, so that it does not get into the middle of a reply, and ends as is known then.
+    waiting: Vec<(Framing, Vec<u8>)>,
     /// How many bytes have been said since the client had taken everything.
     said: usize,
     /// What [`Connection::since`] is again once all is written: to talk to a client is no sign of life of it.
@@ -291,33 +292,31 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Says a line unasked: at once, or behind the banner or the replies that are being made. It ends as the client's own lines do, and
-    /// until it has sent one, as its banner did.
+    /// Says something unasked: at once, or behind the banner or the replies that are being made. Its lines end as the client's own do,
+    /// and until it has sent one, as its banner did.
     ///
     /// Whoever is owed replies hears it, also where the connection ends behind them, until our end of the stream is sent; whoever was
     /// not let in or is sent away does not.
     ///
     /// Gives how many bytes were said so since the client had last taken all it was sent, and zero where nobody hears it. Whether
     /// that is too many is the driver's to judge.
-    pub fn push(&mut self, line: Line<'_>, now: Instant) -> usize {
-        if !self.hears() {
+    pub fn push(&mut self, unasked: &Unasked, now: Instant) -> usize {
+        if unasked.is_empty() || !self.hears() {
             return 0;
         }
+        let (framing, bytes) = (unasked.framing(), unasked.bytes());
         let aside = self.aside.get_or_insert_default();
-        aside.said += line.as_bytes().len() + 1;
+        aside.said += bytes.len();
         match &mut self.work {
             Work::Home(job) if job.session.is_some() => {
                 if job.replies.bytes.is_empty() {
                     aside.interrupted = Some(self.since);
                     self.since = now;
                 }
-                job.push(line.as_bytes());
+                job.say(framing, bytes);
             }
             // A client is told nothing before its banner.
-            Work::Home(_) | Work::Away { .. } => {
-                aside.waiting.extend_from_slice(line.as_bytes());
-                aside.waiting.push(b'\n');
-            }
+            Work::Home(_) | Work::Away { .. } => aside.wait(framing, bytes),
         }
         aside.said
     }
@@ -327,7 +326,7 @@ impl<S> Connection<S> {
         let waiting = self.aside.as_mut().map(|aside| std::mem::take(&mut aside.waiting));
         let hears = self.hears();
         if let (Some(waiting), Work::Home(job), true) = (waiting, &mut self.work, hears) {
-            waiting.split_inclusive(|&byte| byte == b'\n').for_each(|line| job.push(&line[..line.len() - 1]));
+            waiting.iter().for_each(|(framing, bytes)| job.say(*framing, bytes));
         }
     }
 
@@ -537,7 +536,7 @@ impl<S> Connection<S> {
     /// left with.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        let aside = self.aside.as_ref().map_or(0, |aside| aside.waiting.capacity());
+        let aside = self.aside.as_ref().map_or(0, |aside| aside.bytes_held());
         let job = match &self.work {
             Work::Home(job) => job.bytes_held(),
             Work::Away { bytes, .. } => *bytes,
@@ -565,10 +564,18 @@ const fn ends_behind_replies(reason: CloseReason) -> bool {
 }
 
 impl<S> ClientJob<S> {
-    /// Says a line behind the replies.
-    fn push(&mut self, line: &[u8]) {
-        self.replies.bytes.extend_from_slice(line);
-        self.replies.bytes.extend_from_slice(self.latest_ending.as_bytes());
+    /// Says something behind the replies.
+    fn say(&mut self, framing: Framing, bytes: &[u8]) {
+        let replies = &mut self.replies.bytes;
+        match (framing, self.latest_ending) {
+            (Framing::Raw, _) | (Framing::Lines, LineEnding::Lf) => replies.extend_from_slice(bytes),
+            (Framing::Lines, LineEnding::CrLf) => {
+                for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+                    replies.extend_from_slice(&line[..line.len() - 1]);
+                    replies.extend_from_slice(LineEnding::CrLf.as_bytes());
+                }
+            }
+        }
     }
 
     /// Whether there is something to answer and nothing to send first.
@@ -581,6 +588,22 @@ impl<S> ClientJob<S> {
     fn forget(&mut self) -> u32 {
         self.replies.bytes = Vec::new();
         std::mem::take(&mut self.answered) + self.lines.discard_lines()
+    }
+}
+
+impl Aside {
+    /// Keeps something until the job is home.
+    fn wait(&mut self, framing: Framing, bytes: &[u8]) {
+        match self.waiting.last_mut() {
+            Some((latest, waiting)) if *latest == framing => waiting.extend_from_slice(bytes),
+            _ => self.waiting.push((framing, bytes.to_vec())),
+        }
+    }
+
+    /// How much memory that occupies, in bytes.
+    fn bytes_held(&self) -> usize {
+        let texts: usize = self.waiting.iter().map(|(_, bytes)| bytes.capacity()).sum();
+        texts + self.waiting.capacity() * size_of::<(Framing, Vec<u8>)>()
     }
 }
 

@@ -41,6 +41,7 @@ mod responder;
 mod slice;
 mod terms;
 pub mod testing;
+mod unasked;
 
 pub use connection::{Account, Connection, Ending, Phase};
 pub use greeter::Greeter;
@@ -51,3 +52,4 @@ pub use reply::{IntoReply, LineText, Reply};
 pub use responder::{ClientId, CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
 pub use slice::{Clock, Slice};
 pub use terms::{Deadlines, Terms, WhenRefused};
+pub use unasked::Unasked;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{
     Account, CloseReason, Connection, Deadlines, Ending, Failure, Greeter, Line, Phase, Refusal, Reply, Responder,
-    Slice, Terms,
+    Slice, Terms, Unasked,
 };
 use kit::{Script, assert_lawful, drive, peer};
 
@@ -281,22 +281,24 @@ fn refusals_are_in_the_responders_words_and_where_it_has_none_in_ours() {
     scene.assert_sent_away("error: internal error\n", CloseReason::LineUnfinished);
 }
 
-const NEWS: Line<'_> = Line::literal("news");
+fn news() -> Unasked {
+    Unasked::line("news").expect("it holds no LF")
+}
 
 #[test]
 fn what_is_pushed_stands_between_replies_and_never_in_one() {
     let mut scene = Scene::new();
-    assert_eq!(scene.connection.push(NEWS, scene.now), 5);
+    assert_eq!(scene.connection.push(&news(), scene.now), 5);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     assert_eq!(scene.read(), "news\n");
 
     scene.connection.received(b"Bob\r\n", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    assert_eq!(scene.connection.push(NEWS, scene.now), 5);
-    assert_eq!(scene.connection.push(Line::literal(""), scene.now), 6);
+    assert_eq!(scene.connection.push(&news(), scene.now), 5);
+    assert_eq!(scene.connection.push(&Unasked::line("").unwrap(), scene.now), 6);
     assert_eq!(scene.connection.unsent(), b"");
     scene.connection.answered(job.answer(&Greeter, Slice::endless()), scene.now);
-    assert_eq!(scene.connection.push(NEWS, scene.now), 11);
+    assert_eq!(scene.connection.push(&news(), scene.now), 11);
     assert_eq!(scene.read(), "Hello, Bob\r\nnews\r\n\r\nnews\r\n");
     scene.assert_phase(Phase::Idle, Some(IDLE));
     assert_lawful(scene.connection.take_account());
@@ -306,13 +308,13 @@ fn what_is_pushed_stands_between_replies_and_never_in_one() {
 fn talking_to_a_client_is_no_sign_of_life_of_it() {
     let mut scene = Scene::new();
     scene.wait(Duration::from_secs(200));
-    scene.connection.push(NEWS, scene.now);
+    scene.connection.push(&news(), scene.now);
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Idle, Some(Duration::from_secs(100)));
 
     scene.say(b"unfin");
     scene.wait(Duration::from_secs(6));
-    scene.connection.push(NEWS, scene.now);
+    scene.connection.push(&news(), scene.now);
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Reading, Some(Duration::from_secs(4)));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use greeter_core::{
     CloseReason, Connection, Deadlines, Ending, Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder,
-    Slice, Terms, WhenRefused,
+    Slice, Terms, Unasked, WhenRefused,
 };
 use kit::{Script, connection, drive, end, now, peer};
 
@@ -33,7 +33,7 @@ impl Responder for CrLfBanner {
 const WELCOME: CrLfBanner = CrLfBanner { lets_in: true };
 
 fn push<S>(connection: &mut Connection<S>, text: &str) -> usize {
-    connection.push(Line::new(text.as_bytes()).expect("it holds no LF"), now())
+    connection.push(&Unasked::line(text).expect("it holds no LF"), now())
 }
 
 #[test]
@@ -136,4 +136,35 @@ fn a_client_that_speaks_before_its_banner_has_shown_how_its_lines_end() {
 fn whoever_is_not_let_in_is_told_in_the_banners_line_ending() {
     let mut connection = connection();
     assert_eq!(drive(&mut connection, &CrLfBanner { lets_in: false }), b"error: not you\r\n");
+}
+
+#[test]
+fn lines_said_together_stay_together_and_raw_bytes_stay_as_they_are() {
+    let mut connection = connection();
+    drive(&mut connection, &Script);
+    connection.received(b"a\r\n", now());
+    let unasked = [Unasked::lines(["one", "two"]).unwrap(), Unasked::raw("$1\r\n\n\r\n"), Unasked::line("").unwrap()];
+    let said = "one\r\ntwo\r\n$1\r\n\n\r\n\r\n";
+
+    let job = connection.take_job(now()).unwrap();
+    for unasked in &unasked {
+        connection.push(unasked, now());
+    }
+    connection.answered(job.answer(&Script, Slice::endless()), now());
+    assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), format!("you said a\r\n{said}"));
+
+    for unasked in &unasked {
+        connection.push(unasked, now());
+    }
+    assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), said);
+}
+
+#[test]
+fn to_say_nothing_is_not_to_say_an_empty_line() {
+    let mut connection = connection::<Vec<String>>();
+    drive(&mut connection, &Script);
+    assert_eq!(connection.push(&Unasked::lines([""; 0]).unwrap(), now()), 0);
+    assert_eq!(connection.push(&Unasked::raw(""), now()), 0);
+    assert_eq!(drive(&mut connection, &Script), b"");
+    assert!(Unasked::lines(["one", "two\nthree"]).is_err());
 }

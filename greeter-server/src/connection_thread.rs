@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use greeter_core::{AnsweredJob, ClientId, CloseReason, Connection, Ending, Line, Peer, Responder, Terms};
+use greeter_core::{AnsweredJob, ClientId, CloseReason, Connection, Ending, Peer, Responder, Terms, Unasked};
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
@@ -23,7 +23,7 @@ use crate::client::Client;
 use crate::courtesy::Courtesy;
 use crate::mailbox::Inbox;
 use crate::pool::Placement;
-use crate::push::LineUnderWay;
+use crate::push::UnderWay;
 use crate::scratch::Scratch;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
@@ -58,10 +58,10 @@ pub(crate) enum Mail<S, K = TcpStream> {
     Refused { job: AnsweredJob<S>, grains: u32 },
     /// This client's job is not waited for any more.
     Overdue(ClientId),
-    /// Say this line to this client, if it is still here.
-    Push { to: ClientId, line: LineUnderWay },
-    /// Say this line to every client.
-    Broadcast { line: Arc<LineUnderWay> },
+    /// Say this to this client, if it is still here.
+    Push { to: ClientId, news: UnderWay },
+    /// Say this to every client.
+    Broadcast { news: Arc<UnderWay> },
     /// Cut this client off, if it is still here.
     Kill(ClientId),
     /// Send a list of the connections there.
@@ -226,8 +226,8 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
                 self.take_home(job, grains, now);
             }
             Mail::Overdue(id) => self.give_up_on_job(id, now),
-            Mail::Push { to, line } => self.push(Key::from(to), line.text(), now),
-            Mail::Broadcast { line } => self.broadcast(line.text(), now),
+            Mail::Push { to, news } => self.push(Key::from(to), news.unasked(), now),
+            Mail::Broadcast { news } => self.broadcast(news.unasked(), now),
             Mail::Kill(id) => {
                 self.tell(Key::from(id), |client| client.connection.abort(CloseReason::ByHost));
             }
@@ -275,22 +275,21 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         assert!(is_here, "a connection waits for its job");
     }
 
-    fn push(&mut self, to: Key, line: &[u8], now: Instant) {
-        let Ok(line) = Line::new(line) else { return };
+    fn push(&mut self, to: Key, unasked: &Unasked, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
-        let said = client.connection.push(line, now);
+        let said = client.connection.push(unasked, now);
         if said > self.house.unsent_bytes_max {
             client.connection.abort(CloseReason::NotReading);
         }
-        // Now and not in its turn: a line for everybody is a line for each.
+        // Now and not in its turn: what is for everybody is for each.
         keep_house(client, &self.house, now);
         enqueue(&mut self.queue, client, to);
         self.counters.pushed.add((said > 0).into());
     }
 
-    fn broadcast(&mut self, line: &[u8], now: Instant) {
+    fn broadcast(&mut self, unasked: &Unasked, now: Instant) {
         for key in self.clients.keys() {
-            self.push(key, line, now);
+            self.push(key, unasked, now);
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use greeter_core::{ClientId, LfInLine, Line};
+use greeter_core::{ClientId, LfInLine, Unasked};
 
 use crate::switchboard::Switchboard;
 
@@ -12,14 +12,15 @@ use crate::switchboard::Switchboard;
 /// under way means that they do not keep up.
 pub(crate) const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What one line costs that is under way to one thread, beside its text.
-const LINE_BYTES: usize = 64;
+/// What something costs that is under way to one thread, beside its text.
+const LETTER_BYTES: usize = 64;
 
-/// Says lines to clients outside the replies that they asked for: to one or to all. A [`Responder`](crate::Responder) gets it
+/// Says something to clients outside the replies that they asked for, to one or to all: a line, several that stay together, or bytes as
+/// they are. A [`Responder`](crate::Responder) gets it
 /// [from the builder](crate::Builder::responder_with), a host program [from the handle](crate::ServerHandle::push).
 ///
-/// A line never gets into the middle of a reply, and lines to one client arrive in the order in which one thread said them. They
-/// end as that client's own lines do, or as long as it has sent none, as its banner does. What a responder says to the client whom it is
+/// It never gets into the middle of a reply, nor of what else is pushed, and arrives in the order in which one thread said it. Lines end
+/// as that client's own do, or as long as it has sent none, as its banner does. What a responder says to the client whom it is
 /// answering comes behind the replies to all lines that are answered in the same run, with a pool and without. That holds for a
 /// reply that [closes](greeter_core::Reply::close) the connection, too: whoever is owed replies hears what is said until the end of the stream
 /// is sent. Whoever is sent away (idle, overloaded, timed out…) or was not let in does not.
@@ -35,10 +36,10 @@ struct Shared {
     bytes_under_way: Arc<AtomicUsize>,
 }
 
-/// A line on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
+/// Something on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
 #[derive(Debug)]
-pub(crate) struct LineUnderWay {
-    text: Box<[u8]>,
+pub(crate) struct UnderWay {
+    unasked: Unasked,
     bytes: usize,
     bytes_under_way: Arc<AtomicUsize>,
 }
@@ -71,19 +72,64 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn line(&self, to: ClientId, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        let threads = self.threads()?;
-        threads.push(to, self.send_off(text.as_ref(), 1)?);
-        Ok(())
+        self.say(to, Unasked::line(text)?)
     }
 
-    /// Says one line, without its ending, to every client that is connected when its thread gets to know.
+    /// Says several lines to this client, each without its ending, as one: nothing gets between them.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]: then nobody was told.
+    pub fn lines(&self, to: ClientId, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
+        self.say(to, Unasked::lines(lines)?)
+    }
+
+    /// Says bytes to this client as they are: nothing is added, nothing is checked, and nothing gets between them. The framing is the
+    /// caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]: then nobody was told.
+    pub fn raw(&self, to: ClientId, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
+        self.say(to, Unasked::raw(bytes))
+    }
+
+    /// Says one [line](Self::line) to every client that is connected when its thread gets to know.
     ///
     /// # Errors
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast(&self, text: impl AsRef<[u8]>) -> Result<(), PushError> {
+        self.say_to_all(Unasked::line(text)?)
+    }
+
+    /// Says several [lines](Self::lines) as one to every client that is connected when its thread gets to know.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]: then nobody was told.
+    pub fn broadcast_lines(&self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
+        self.say_to_all(Unasked::lines(lines)?)
+    }
+
+    /// Says [bytes as they are](Self::raw) to every client that is connected when its thread gets to know.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError`]: then nobody was told.
+    pub fn broadcast_raw(&self, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
+        self.say_to_all(Unasked::raw(bytes))
+    }
+
+    fn say(&self, to: ClientId, unasked: Unasked) -> Result<(), PushError> {
         let threads = self.threads()?;
-        threads.broadcast(&Arc::new(self.send_off(text.as_ref(), threads.count())?));
+        threads.push(to, self.send_off(unasked, 1)?);
+        Ok(())
+    }
+
+    fn say_to_all(&self, unasked: Unasked) -> Result<(), PushError> {
+        let threads = self.threads()?;
+        threads.broadcast(&Arc::new(self.send_off(unasked, threads.count())?));
         Ok(())
     }
 
@@ -96,23 +142,22 @@ impl Push {
         self.0.threads.get().map(|threads| &**threads).ok_or(PushError::NotStarted)
     }
 
-    fn send_off(&self, text: &[u8], threads: usize) -> Result<LineUnderWay, PushError> {
-        Line::new(text)?;
-        let bytes = text.len() + LINE_BYTES * threads;
+    fn send_off(&self, unasked: Unasked, threads: usize) -> Result<UnderWay, PushError> {
+        let bytes = unasked.len() + LETTER_BYTES * threads;
         let bytes_under_way = Arc::clone(&self.0.bytes_under_way);
         let before = bytes_under_way.fetch_add(bytes, Ordering::Relaxed);
-        let line = LineUnderWay { text: text.into(), bytes, bytes_under_way };
-        if before + bytes > UNDER_WAY_BYTES_MAX { Err(PushError::TooMuch) } else { Ok(line) }
+        let news = UnderWay { unasked, bytes, bytes_under_way };
+        if before + bytes > UNDER_WAY_BYTES_MAX { Err(PushError::TooMuch) } else { Ok(news) }
     }
 }
 
-impl LineUnderWay {
-    pub(crate) const fn text(&self) -> &[u8] {
-        &self.text
+impl UnderWay {
+    pub(crate) const fn unasked(&self) -> &Unasked {
+        &self.unasked
     }
 }
 
-impl Drop for LineUnderWay {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.bytes_under_way.fetch_sub(self.bytes, Ordering::Relaxed);
     }

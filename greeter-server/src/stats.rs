@@ -35,7 +35,7 @@ pub struct Stats {
     pub busy: u64,
     /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
     pub faults: u64,
-    /// Lines that were [pushed](crate::Push) to a client.
+    /// How often something was [pushed](crate::Push) to a client that heard it: a line, several together, or bytes.
     pub pushed: u64,
     /// Bytes received, without those thrown away after our end of the stream.
     pub bytes_received: u64,

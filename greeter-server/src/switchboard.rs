@@ -8,7 +8,7 @@ use greeter_core::{ClientId, Phase};
 
 use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
-use crate::push::LineUnderWay;
+use crate::push::UnderWay;
 use crate::slots::thread_of;
 
 /// The connection threads of one server.
@@ -17,8 +17,8 @@ pub(crate) trait Switchboard: Send + Sync {
     /// Whether none of them has anything to do.
     fn are_asleep(&self) -> bool;
     fn stop(&self, deadline: Instant);
-    fn push(&self, to: ClientId, line: LineUnderWay);
-    fn broadcast(&self, line: &Arc<LineUnderWay>);
+    fn push(&self, to: ClientId, news: UnderWay);
+    fn broadcast(&self, news: &Arc<UnderWay>);
     fn kill(&self, client: ClientId);
     /// Each thread sends its list, unless it is busy for ever.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
@@ -59,14 +59,14 @@ impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K
         self.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline }));
     }
 
-    fn push(&self, to: ClientId, line: LineUnderWay) {
+    fn push(&self, to: ClientId, news: UnderWay) {
         if let Some(mailbox) = self.get(thread_of(to)) {
-            mailbox.send(Mail::Push { to, line });
+            mailbox.send(Mail::Push { to, news });
         }
     }
 
-    fn broadcast(&self, line: &Arc<LineUnderWay>) {
-        self.iter().for_each(|mailbox| mailbox.send(Mail::Broadcast { line: Arc::clone(line) }));
+    fn broadcast(&self, news: &Arc<UnderWay>) {
+        self.iter().for_each(|mailbox| mailbox.send(Mail::Broadcast { news: Arc::clone(news) }));
     }
 
     fn kill(&self, client: ClientId) {

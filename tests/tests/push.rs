@@ -250,3 +250,30 @@ fn what_is_pushed_after_the_stop_goes_nowhere() {
         assert_eq!(push.line(ClientId(0), "x".repeat(1 << 20)), Ok(()));
     }
 }
+
+#[test]
+fn lines_that_are_pushed_as_one_stay_together_whoever_else_pushes() {
+    const ROUNDS: usize = 500;
+    for workers in PLACEMENTS {
+        let server = spawn(builder().workers(workers).unsent_bytes_max(1 << 20).responder(Puppet::default()));
+        let mut client = Client::connect(server.local_addr());
+        assert_eq!(client.ask("echo here\r"), "here\r\n");
+        let id = only_client(&server);
+        thread::scope(|scope| {
+            let push = server.push();
+            scope.spawn(move || (0..ROUNDS).for_each(|_| push.lines(id, ["a1", "a2"]).expect("there is room")));
+            scope.spawn(move || (0..ROUNDS).for_each(|_| push.broadcast_lines(["b1", "b2"]).expect("there is room")));
+            scope.spawn(move || (0..ROUNDS).for_each(|_| push.raw(id, "c1\nc2\r\n").expect("there is room")));
+            scope.spawn(move || (0..ROUNDS).for_each(|_| push.broadcast_raw("d1\nd2\r\n").expect("there is room")));
+        });
+        for _ in 0..4 * ROUNDS {
+            let pair = [client.text(), client.text()].concat();
+            let pairs = ["a1\r\na2\r\n", "b1\r\nb2\r\n", "c1\nc2\r\n", "d1\nd2\r\n"];
+            assert!(pairs.contains(&&*pair), "{pair:?}");
+        }
+        assert_eq!(server.stats().pushed, 4 * ROUNDS as u64);
+        assert!(matches!(server.push().lines(id, ["one", "two\nthree"]), Err(PushError::NotALine(_))));
+        assert_eq!(server.push().lines(id, [""; 0]), Ok(()));
+        assert_eq!(client.ask("echo that is all\r"), "that is all\r\n");
+    }
+}

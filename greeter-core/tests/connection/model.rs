@@ -51,10 +51,17 @@ enum Life {
     Over(CloseReason),
 }
 
+/// Something that is said unasked.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Lines(Vec<String>),
+    Raw(String),
+}
+
 /// What is said unasked.
 #[derive(Debug, Default)]
 struct Aside {
-    waiting: Vec<Vec<u8>>,
+    waiting: Vec<Piece>,
     bytes: usize,
     /// Since when it had been waiting for the client, which to talk to it does not change.
     interrupted: Option<Instant>,
@@ -207,7 +214,7 @@ impl Model {
             self.life = Life::Ending { reason, peer_stopped: self.has_peer_stopped() };
         }
         if self.hears() {
-            waiting.iter().for_each(|line| self.say(line));
+            waiting.iter().for_each(|piece| self.say_piece(piece));
         }
         if self.unsent.is_empty() {
             self.all_was_taken();
@@ -230,19 +237,19 @@ impl Model {
     }
 
     /// Tells how much the client has been told so.
-    pub(super) fn push(&mut self, line: &[u8], now: Instant) -> usize {
-        if !self.hears() {
+    pub(super) fn push(&mut self, piece: Piece, now: Instant) -> usize {
+        if piece.len() == 0 || !self.hears() {
             return 0;
         }
-        self.aside.bytes += line.len() + 1;
+        self.aside.bytes += piece.len();
         if !self.is_home || self.session.is_none() {
-            self.aside.waiting.push(line.to_vec());
+            self.aside.waiting.push(piece);
         } else {
             if self.unsent.is_empty() {
                 self.aside.interrupted = Some(self.since);
                 self.since = now;
             }
-            self.say(line);
+            self.say_piece(&piece);
         }
         self.aside.bytes
     }
@@ -258,6 +265,16 @@ impl Model {
             Life::Lingering(_) | Life::Over(_) => true,
         };
         !is_sent_away_or_gone && (self.session.is_some() || !self.has_hung_up)
+    }
+
+    fn say_piece(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Lines(lines) => lines.iter().for_each(|line| self.say(line.as_bytes())),
+            Piece::Raw(text) => {
+                self.unsent.extend_from_slice(text.as_bytes());
+                self.said_bytes += text.len();
+            }
+        }
     }
 
     fn say(&mut self, line: &[u8]) {
@@ -433,7 +450,20 @@ impl Model {
         self.unfinished.len().min(self.line_bytes_max + 2)
     }
 
+    /// Where something waits, there is a list of what it is.
     fn bytes_waiting(&self) -> usize {
-        self.aside.waiting.iter().map(|line| line.len() + 1).sum()
+        const LIST: usize = 4 * 32;
+        let waiting = &self.aside.waiting;
+        let list = if waiting.is_empty() { 0 } else { LIST + 32 * waiting.len() };
+        list + waiting.iter().map(Piece::len).sum::<usize>()
+    }
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
+            Self::Raw(text) => text.len(),
+        }
     }
 }

@@ -11,9 +11,9 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Account, ClientId, ClientJob, CloseReason, Connection, Deadlines, Ending, Line, Peer, Phase, Slice, Terms,
+    Account, ClientId, ClientJob, CloseReason, Connection, Deadlines, Ending, Peer, Phase, Slice, Terms, Unasked,
 };
-use model::Model;
+use model::{Model, Piece};
 use responder::{Obedient, Welcome};
 
 /// What a step is about, by its first byte. The bytes behind it say how much.
@@ -192,7 +192,7 @@ impl World {
                 let held = connection.bytes_held();
                 assert!(held <= model.bytes_max_without_room(), "{held} bytes are held by {connection:?}");
             }
-            Step::Push => self.push(program.number() % 32),
+            Step::Push => self.push(program.number()),
             Step::Stop => {
                 let bytes = program.number();
                 connection.stop(bytes);
@@ -272,12 +272,22 @@ impl World {
         }
     }
 
-    fn push(&mut self, length: usize) {
+    /// A line, several, or bytes as they are; no lines at all among them.
+    fn push(&mut self, number: usize) {
         let Some(connection) = &mut self.connection else { return };
         self.pushes += 1;
-        let line = format!("!{}{}", self.pushes, ".".repeat(length));
-        let said = connection.push(Line::new(line.as_bytes()).expect("it has no LF"), self.now);
-        assert_eq!(said, self.model.push(line.as_bytes(), self.now));
+        let text = format!("!{}{}", self.pushes, ".".repeat(number % 32));
+        let (unasked, piece) = match number / 32 {
+            7 => {
+                let text = text + "\n\r\nraw\n";
+                (Unasked::raw(&text), Piece::Raw(text))
+            }
+            kind => {
+                let lines = vec![text; [1, 1, 1, 1, 2, 3, 0][kind]];
+                (Unasked::lines(&lines).expect("it has no LF"), Piece::Lines(lines))
+            }
+        };
+        assert_eq!(connection.push(&unasked, self.now), self.model.push(piece, self.now));
     }
 
     fn give_up(&mut self) {
