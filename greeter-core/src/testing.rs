@@ -27,6 +27,7 @@ use crate::job::Faults;
 use crate::responder::{ClientId, CloseReason, Peer, Responder};
 use crate::slice::Slice;
 use crate::terms::{Deadlines, Terms};
+use crate::unasked::Unasked;
 
 const LINE_BYTES_MAX: u32 = 8 * 1024;
 
@@ -36,6 +37,7 @@ const CUT_TWICE_BYTES_MAX: usize = 64;
 /// A client of a responder, in one thread, with nothing between the two but the protocol.
 #[derive(Debug)]
 pub struct TestClient<'a, R: Responder> {
+    peer: Peer,
     responder: &'a R,
     terms: Terms,
     /// None once it is over.
@@ -50,7 +52,13 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// A client from 127.0.0.1, port 1, with the name 0, on a server with [the usual deadlines](Deadlines::DEFAULT) and lines of up
     /// to 8 KiB.
     pub fn connect(responder: &'a R) -> Self {
-        let peer = Peer::new(ClientId(0), ([127, 0, 0, 1], 1).into());
+        Self::connect_with_id(ClientId(0), responder)
+    }
+
+    /// The same with this name, and a port that follows from it: one of several clients whom the responder tells apart.
+    pub fn connect_with_id(id: ClientId, responder: &'a R) -> Self {
+        let port = u16::try_from(1 + id.0 % u64::from(u16::MAX)).expect("it is at most 65535");
+        let peer = Peer::new(id, ([127, 0, 0, 1], port).into());
         Self::connect_as(peer, responder, Terms::new(LINE_BYTES_MAX, Deadlines::DEFAULT, responder))
     }
 
@@ -59,13 +67,30 @@ impl<'a, R: Responder> TestClient<'a, R> {
         let now = Instant::now();
         let connection = Some(Connection::new(peer, &terms, now));
         let (received, faults) = (Vec::new(), Faults::default());
-        let mut client = Self { responder, terms, connection, closed: None, now, received, faults };
+        let mut client = Self { peer, responder, terms, connection, closed: None, now, received, faults };
         client.settle();
         client
     }
 
+    /// Its name on the server.
+    #[must_use]
+    pub const fn id(&self) -> ClientId {
+        self.peer.id
+    }
+
+    /// Says something to it unasked. Nobody hears it who is gone or was sent away; but whoever a reply has just closed does, since the
+    /// end of the stream is sent when the test goes on.
+    pub fn push(&mut self, unasked: &Unasked) -> &mut Self {
+        if let Some(connection) = &mut self.connection {
+            connection.push(unasked, self.now);
+        }
+        self.settle();
+        self
+    }
+
     /// Sends bytes, which arrive in one piece. What is sent after the end goes nowhere.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.hear_the_end();
         let now = self.now;
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
@@ -78,6 +103,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
 
     /// Stops sending (`shutdown(2)` with SHUT_WR). What was sent is still answered.
     pub fn stop_sending(&mut self) -> &mut Self {
+        self.hear_the_end();
         if let Some(connection) = &mut self.connection {
             connection.peer_stopped();
         }
@@ -87,6 +113,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
 
     /// Lets time go by.
     pub fn wait(&mut self, time: Duration) -> &mut Self {
+        self.hear_the_end();
         self.now += time;
         if let Some(connection) = &mut self.connection {
             connection.expired(self.now, &self.terms);
@@ -127,6 +154,15 @@ impl<'a, R: Responder> TestClient<'a, R> {
         std::mem::take(&mut self.faults)
     }
 
+    /// Has the server send the end of its stream, if it is time for that.
+    fn hear_the_end(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && connection.ending() == Ending::FinishSending
+        {
+            connection.finished_sending(self.now);
+        }
+    }
+
     /// Does all that can be done without more from the client, which reads at once whatever it is sent.
     fn settle(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
@@ -142,8 +178,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 continue;
             }
             match connection.ending() {
-                Ending::NotYet => return self.connection = Some(connection),
-                Ending::FinishSending => connection.finished_sending(self.now),
+                // The end of the stream is sent when the test goes on: until then, it may have something said unasked.
+                Ending::NotYet | Ending::FinishSending => return self.connection = Some(connection),
                 Ending::Close(reason) => {
                     self.closed = Some(reason);
                     if let Some(farewell) = connection.dissolve() {
@@ -208,7 +244,7 @@ fn assert_same(received: &[u8], expected: &[u8], how: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Greeter;
+    use crate::{Failure, Greeter, Line, Reply};
 
     #[test]
     #[should_panic(expected = "expected: \"Hello, Ann\\n\"\nreceived: \"Hello, Bob\\n\"")]
@@ -233,5 +269,42 @@ mod tests {
     #[should_panic(expected = "the connection ends for another reason")]
     fn an_end_for_another_reason_is_not_taken_for_this_one() {
         TestClient::connect(&Greeter).expect_end(CloseReason::ByResponder);
+    }
+
+    /// Closes at once.
+    struct Status;
+
+    impl Responder for Status {
+        type Session = ();
+
+        fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            reply.line(format_args!("up, {}", peer.address));
+            reply.close();
+            Ok(())
+        }
+
+        fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_is_heard_until_the_test_goes_on_behind_a_close() {
+        let news = Unasked::line("news").unwrap();
+        let mut client = TestClient::connect(&Status);
+        assert_eq!(client.id(), ClientId(0));
+        client.expect("up, 127.0.0.1:1\n").push(&news).expect("news\n");
+        client.send("too late\n").push(&news).expect("");
+        client.expect_end(CloseReason::ByResponder);
+        client.push(&news).expect("");
+    }
+
+    #[test]
+    fn clients_with_names_of_their_own_have_ports_of_their_own() {
+        for (id, port) in [(0, 1), (7, 8), (65_534, 65_535), (65_535, 1), (u64::MAX, 1)] {
+            let mut client = TestClient::connect_with_id(ClientId(id), &Status);
+            assert_eq!(client.id(), ClientId(id));
+            client.expect(format!("up, 127.0.0.1:{port}\n"));
+        }
     }
 }

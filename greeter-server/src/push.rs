@@ -6,8 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use greeter_core::{ClientId, LfInLine, Unasked};
 
-use crate::switchboard::Switchboard;
-
 /// How many bytes may be under way to the connection threads. They take them off as fast as they can copy, so that so much is
 /// under way means that they do not keep up.
 pub(crate) const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -32,8 +30,16 @@ const LETTER_BYTES: usize = 64;
 pub struct Push(Arc<Shared>);
 
 struct Shared {
-    threads: OnceLock<Arc<dyn Switchboard>>,
+    hearers: OnceLock<Arc<dyn Hearers>>,
     bytes_under_way: Arc<AtomicUsize>,
+}
+
+/// Those who hand on what is pushed, each to its own clients.
+pub(crate) trait Hearers: Send + Sync {
+    /// How many they are.
+    fn count(&self) -> usize;
+    fn push(&self, to: ClientId, news: UnderWay);
+    fn broadcast(&self, news: &Arc<UnderWay>);
 }
 
 /// Something on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
@@ -62,7 +68,7 @@ pub enum PushError {
 
 impl Push {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { threads: OnceLock::new(), bytes_under_way: Arc::default() }))
+        Self(Arc::new(Shared { hearers: OnceLock::new(), bytes_under_way: Arc::default() }))
     }
 
     /// Says one line, without its ending, to this client. To one that has left, nothing is said, and no more once the server has
@@ -122,28 +128,28 @@ impl Push {
     }
 
     fn say(&self, to: ClientId, unasked: Unasked) -> Result<(), PushError> {
-        let threads = self.threads()?;
-        threads.push(to, self.send_off(unasked, 1)?);
+        let hearers = self.hearers()?;
+        hearers.push(to, self.send_off(unasked, 1)?);
         Ok(())
     }
 
     fn say_to_all(&self, unasked: Unasked) -> Result<(), PushError> {
-        let threads = self.threads()?;
-        threads.broadcast(&Arc::new(self.send_off(unasked, threads.count())?));
+        let hearers = self.hearers()?;
+        hearers.broadcast(&Arc::new(self.send_off(unasked, hearers.count())?));
         Ok(())
     }
 
-    pub(crate) fn connect(&self, threads: &Arc<dyn Switchboard>) {
+    pub(crate) fn connect(&self, hearers: Arc<dyn Hearers>) {
         // A responder has one server, and this is called once by it.
-        let _ = self.0.threads.set(Arc::clone(threads));
+        let _ = self.0.hearers.set(hearers);
     }
 
-    fn threads(&self) -> Result<&dyn Switchboard, PushError> {
-        self.0.threads.get().map(|threads| &**threads).ok_or(PushError::NotStarted)
+    fn hearers(&self) -> Result<&dyn Hearers, PushError> {
+        self.0.hearers.get().map(|hearers| &**hearers).ok_or(PushError::NotStarted)
     }
 
-    fn send_off(&self, unasked: Unasked, threads: usize) -> Result<UnderWay, PushError> {
-        let bytes = unasked.len() + LETTER_BYTES * threads;
+    fn send_off(&self, unasked: Unasked, hearers: usize) -> Result<UnderWay, PushError> {
+        let bytes = unasked.len() + LETTER_BYTES * hearers;
         let bytes_under_way = Arc::clone(&self.0.bytes_under_way);
         let before = bytes_under_way.fetch_add(bytes, Ordering::Relaxed);
         let news = UnderWay { unasked, bytes, bytes_under_way };

@@ -124,7 +124,7 @@ impl<R: Responder> Server<R> {
         let entrance = Entrance::new(self.listeners, inboxes[0].1.registry(), reception);
         let entrance = Arc::new(entrance.map_err(StartError::of("the acceptor"))?);
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
-        self.push.connect(&switchboard);
+        self.push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
         // From here on, leaving early drops the handle, which stops what was started.
         let handle = ServerHandle {
             addresses: self.addresses,

@@ -8,17 +8,14 @@ use greeter_core::{ClientId, Phase};
 
 use crate::connection_thread::Mail;
 use crate::mailbox::Mailbox;
-use crate::push::UnderWay;
+use crate::push::{Hearers, UnderWay};
 use crate::slots::thread_of;
 
 /// The connection threads of one server.
-pub(crate) trait Switchboard: Send + Sync {
-    fn count(&self) -> usize;
+pub(crate) trait Switchboard: Hearers {
     /// Whether none of them has anything to do.
     fn are_asleep(&self) -> bool;
     fn stop(&self, deadline: Instant);
-    fn push(&self, to: ClientId, news: UnderWay);
-    fn broadcast(&self, news: &Arc<UnderWay>);
     fn kill(&self, client: ClientId);
     /// Each thread sends its list, unless it is busy for ever.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
@@ -46,17 +43,9 @@ pub struct ConnectionInfo {
     pub bytes_held: usize,
 }
 
-impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K>>> {
+impl<S: Send + 'static, K: Send + 'static> Hearers for Vec<Mailbox<Mail<S, K>>> {
     fn count(&self) -> usize {
         self.len()
-    }
-
-    fn are_asleep(&self) -> bool {
-        self.iter().all(Mailbox::is_asleep)
-    }
-
-    fn stop(&self, deadline: Instant) {
-        self.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline }));
     }
 
     fn push(&self, to: ClientId, news: UnderWay) {
@@ -67,6 +56,16 @@ impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K
 
     fn broadcast(&self, news: &Arc<UnderWay>) {
         self.iter().for_each(|mailbox| mailbox.send(Mail::Broadcast { news: Arc::clone(news) }));
+    }
+}
+
+impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K>>> {
+    fn are_asleep(&self) -> bool {
+        self.iter().all(Mailbox::is_asleep)
+    }
+
+    fn stop(&self, deadline: Instant) {
+        self.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline }));
     }
 
     fn kill(&self, client: ClientId) {

@@ -14,12 +14,62 @@
 //! assert_eq!(reply, "Hello, Bob\n");
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! One that [says something unasked](Push) is tried without a network, too, and the test says when that arrives:
+//!
+//! ```
+//! use greeter_server::testing::{self, TestClient};
+//! use greeter_server::{ClientId, Failure, Line, Peer, Push, Reply, Responder};
+//!
+//! /// Tells everyone what anyone says.
+//! struct Megaphone(Push);
+//!
+//! impl Responder for Megaphone {
+//!     type Session = ();
+//!
+//!     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+//!         Ok(())
+//!     }
+//!
+//!     fn respond(&self, (): &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+//!         Ok(self.0.broadcast(line.as_bytes())?)
+//!     }
+//! }
+//!
+//! let (push, pushed) = testing::push();
+//! let megaphone = Megaphone(push);
+//! let mut ann = TestClient::connect_with_id(ClientId(1), &megaphone);
+//! let mut bob = TestClient::connect_with_id(ClientId(2), &megaphone);
+//! ann.send("hello\n").expect("");
+//! pushed.deliver([&mut ann, &mut bob]);
+//! ann.expect("hello\n");
+//! bob.expect("hello\n");
+//! ```
+//!
+//! With one, it is served by [`serve_with`]. Whoever wants other limits says so in [`Terms`]:
+//!
+//! ```
+//! use std::time::Duration;
+//! use greeter_server::testing::{Deadlines, Terms, TestClient};
+//! use greeter_server::{ClientId, Greeter, Peer};
+//!
+//! let deadlines = Deadlines { idle: Some(Duration::from_secs(1)), ..Deadlines::NONE };
+//! let peer = Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into());
+//! let mut client = TestClient::connect_as(peer, &Greeter, Terms::new(10, deadlines, &Greeter));
+//! client.send("Bartholomew\n").expect("error: line longer than 10 bytes\n");
+//! client.wait(Duration::from_secs(1)).expect("error: idle for 1s\n");
+//! ```
 
 #[doc(inline)]
 pub use greeter_core::testing::{TestClient, check_every_fragmentation};
+pub use greeter_core::{Deadlines, Fault, Faults, Terms, Unasked};
 
-use greeter_core::Responder;
+use std::sync::Arc;
 
+use crossbeam_channel::{Receiver, Sender};
+use greeter_core::{ClientId, Responder};
+
+use crate::push::{Hearers, Push, UnderWay};
 use crate::server::{Server, ServerHandle};
 
 /// A server with two workers on a free port of 127.0.0.1. Clients can connect when this returns; it stops when the handle is dropped.
@@ -28,6 +78,155 @@ use crate::server::{Server, ServerHandle};
 ///
 /// When there is no such server to be had: no port, no descriptor or no thread.
 pub fn serve<R: Responder>(responder: R) -> ServerHandle {
-    let server = Server::builder().responder(responder).workers(2).connection_threads(1).bind("127.0.0.1:0");
+    serve_with(|_| responder)
+}
+
+/// The same with a responder that wants to say something unasked.
+///
+/// ```
+/// use greeter_server::{Push, respond_with, testing};
+///
+/// let everyone = |push: Push| respond_with(move |line: &str| push.broadcast(line).map(|()| "said"));
+/// let server = testing::serve_with(everyone);
+/// ```
+///
+/// # Panics
+///
+/// When there is no such server to be had: no port, no descriptor or no thread.
+pub fn serve_with<R: Responder>(make: impl FnOnce(Push) -> R) -> ServerHandle {
+    let server = Server::builder().responder_with(make).workers(2).connection_threads(1).bind("127.0.0.1:0");
     server.expect("there is a free port").spawn().expect("there are threads to be had")
+}
+
+/// A [`Push`] for a responder that is tried without a network, and what comes of it.
+#[must_use]
+pub fn push() -> (Push, Pushed) {
+    let (sender, letters) = crossbeam_channel::unbounded();
+    let push = Push::new();
+    push.connect(Arc::new(PostBox(sender)));
+    (push, Pushed(letters))
+}
+
+/// What was pushed and has not arrived, until the test has it [delivered](Self::deliver). It takes [as much](crate::PushError::TooMuch) as is
+/// under way within a server at the most.
+#[derive(Debug)]
+pub struct Pushed(Receiver<Letter>);
+
+/// Takes what is pushed, for one client or for all.
+struct PostBox(Sender<Letter>);
+
+#[derive(Debug)]
+enum Letter {
+    To(ClientId, UnderWay),
+    ToAll(Arc<UnderWay>),
+}
+
+impl Pushed {
+    /// Has all that was pushed arrive, in its order: at those of these clients for whom it is. What is for others arrives nowhere, as
+    /// with one who has left.
+    ///
+    /// In a server, what a responder says while it answers a client comes behind the replies of that run: so it does here, if it is
+    /// delivered before that client sends more.
+    pub fn deliver<'c, 'r: 'c, R: Responder>(&self, clients: impl IntoIterator<Item = &'c mut TestClient<'r, R>>) {
+        let mut clients: Vec<_> = clients.into_iter().collect();
+        for letter in self.0.try_iter() {
+            for client in &mut clients {
+                match &letter {
+                    Letter::To(id, news) if *id == client.id() => drop(client.push(news.unasked())),
+                    Letter::To(..) => {}
+                    Letter::ToAll(news) => drop(client.push(news.unasked())),
+                }
+            }
+        }
+    }
+}
+
+impl Hearers for PostBox {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn push(&self, to: ClientId, news: UnderWay) {
+        // Where the test has dropped the other end, nobody is there.
+        let _ = self.0.send(Letter::To(to, news));
+    }
+
+    fn broadcast(&self, news: &Arc<UnderWay>) {
+        let _ = self.0.send(Letter::ToAll(Arc::clone(news)));
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::{CloseReason, Failure, Line, Peer, PushError, Reply};
+
+    /// Says something to oneself, to another, to all, or to oneself at the end.
+    struct Gossip(Push);
+
+    impl Responder for Gossip {
+        type Session = ClientId;
+
+        fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<ClientId, Failure> {
+            reply.line("banner");
+            Ok(peer.id)
+        }
+
+        fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            match line.as_bytes() {
+                b"all" => self.0.broadcast_lines(["one", "two"])?,
+                b"other" => self.0.raw(ClientId(id.0 + 1), "raw\n")?,
+                b"close" => {
+                    self.0.line(*id, "goodbye")?;
+                    reply.close();
+                }
+                _ => self.0.line(*id, "yourself")?,
+            }
+            reply.line(line);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_arrives_at_whom_it_is_for_when_the_test_says_so() {
+        let (push, pushed) = push();
+        let gossip = Gossip(push);
+        let [mut ann, mut bob] = [1, 2].map(|id| TestClient::connect_with_id(ClientId(id), &gossip));
+        bob.expect("banner\n");
+        ann.send("self\r\nall\r\nother\r\n").expect("banner\nself\r\nall\r\nother\r\n");
+        pushed.deliver([&mut ann, &mut bob]);
+        ann.expect("yourself\r\none\r\ntwo\r\n");
+        bob.expect("one\ntwo\nraw\n");
+        pushed.deliver([&mut ann, &mut bob]);
+        ann.expect("").send("other\n").expect("other\n");
+        pushed.deliver([&mut ann]);
+        pushed.deliver([&mut bob]);
+        bob.expect("");
+    }
+
+    #[test]
+    fn what_is_pushed_as_a_reply_closes_arrives_without_a_network_and_with_one() {
+        let (push, pushed) = push();
+        let gossip = Gossip(push);
+        let mut client = TestClient::connect(&gossip);
+        client.send("close\nmore\n").expect("banner\nclose\n");
+        pushed.deliver([&mut client]);
+        client.expect("goodbye\n").expect_end(CloseReason::ByResponder);
+
+        let server = serve_with(Gossip);
+        let mut client = std::net::TcpStream::connect(server.local_addr()).unwrap();
+        std::io::Write::write_all(&mut client, b"close\nmore\n").unwrap();
+        assert_eq!(std::io::read_to_string(client).unwrap(), "banner\nclose\ngoodbye\n");
+    }
+
+    #[test]
+    fn too_much_is_too_much_here_as_well() {
+        let (push, pushed) = push();
+        let text = "x".repeat(1 << 20);
+        assert_eq!((0..20).filter(|_| push.broadcast(&text).is_ok()).count(), 15);
+        assert_eq!(push.line(ClientId(1), &text), Err(PushError::TooMuch));
+        pushed.deliver([&mut TestClient::connect(&crate::Greeter)]);
+        assert_eq!(push.broadcast(&text), Ok(()));
+    }
 }

@@ -112,7 +112,7 @@ impl World {
         let (push, guests) = (Push::new(), Arc::default());
         let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads).map(|_| mailbox()).unzip();
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
-        push.connect(&switchboard);
+        push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
         let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
         let buffers = Arc::new(Buffers::new(rules.buffer_bytes_max));
 
