@@ -15,5 +15,6 @@ fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
     let server = Server::builder().responder(Greeter).workers(0).bind(address)?;
     println!("listening on {}", server.local_addr());
-    Ok(server.run()?)
+    server.run()?;
+    Ok(())
 }

@@ -20,5 +20,6 @@ fn main() -> anyhow::Result<()> {
     let greeter = Expensive::new(Greeter, Duration::from_secs(1));
     let server = Server::builder().responder(greeter).workers(1).bind(address)?;
     println!("listening on {}", server.local_addr());
-    Ok(server.run()?)
+    server.run()?;
+    Ok(())
 }

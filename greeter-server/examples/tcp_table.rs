@@ -19,7 +19,8 @@ fn main() -> anyhow::Result<()> {
     let aliases = HashMap::from([("postmaster", "root"), ("all hands", "ann, bob"), ("100%", "sales")]);
     let server = Server::builder().responder(Table(aliases)).bind(address)?;
     println!("listening on {}", server.local_addr());
-    Ok(server.run()?)
+    server.run()?;
+    Ok(())
 }
 
 struct Table(HashMap<&'static str, &'static str>);

@@ -10,6 +10,7 @@ use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::admission::WhenFull;
+use crate::control::ShutdownTrigger;
 use crate::limits::{Limits, Timeouts};
 use crate::push::Push;
 use crate::server::Server;
@@ -42,6 +43,7 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 pub struct Builder<R> {
     responder: R,
     push: Push,
+    trigger: ShutdownTrigger,
     options: Options,
     listen: Vec<Result<Vec<SocketAddr>, Problem>>,
 }
@@ -132,14 +134,14 @@ impl Builder<Greeter> {
             buffer_bytes_max: None,
             timeouts: Timeouts::DEFAULT,
         };
-        Self { responder: Greeter, push: Push::new(), options, listen: Vec::new() }
+        Self { responder: Greeter, push: Push::new(), trigger: ShutdownTrigger::new(), options, listen: Vec::new() }
     }
 }
 
 impl<R: Responder> Builder<R> {
     /// Who answers. By default, the [`Greeter`].
     pub fn responder<R2: Responder>(self, responder: R2) -> Builder<R2> {
-        Builder { responder, push: self.push, options: self.options, listen: self.listen }
+        Builder { responder, push: self.push, trigger: self.trigger, options: self.options, listen: self.listen }
     }
 
     /// Who answers, and wants to say something unasked as well: gets what that takes when it is made.
@@ -163,6 +165,36 @@ impl<R: Responder> Builder<R> {
     pub fn responder_with<R2: Responder>(self, make: impl FnOnce(Push) -> R2) -> Builder<R2> {
         let responder = make(self.push.clone());
         self.responder(responder)
+    }
+
+    /// What has the server stop, for a responder or whoever else will not have the [handle](crate::ServerHandle).
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use std::time::Duration;
+    /// use greeter_server::Server;
+    ///
+    /// let builder = Server::builder();
+    /// let trigger = builder.shutdown_trigger();
+    /// let server = builder
+    ///     .respond_with(move |line: &str| {
+    ///         if line == "stop" {
+    ///             trigger.trigger(Duration::from_secs(10));
+    ///         }
+    ///         line.to_owned()
+    ///     })
+    ///     .bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(server.local_addr())?;
+    /// client.write_all(b"stop\n")?;
+    /// let report = server.run()?;
+    /// assert_eq!((report.replies, report.discarded), (1, 0));
+    /// assert_eq!(std::io::read_to_string(client)?, "stop\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn shutdown_trigger(&self) -> ShutdownTrigger {
+        self.trigger.clone()
     }
 
     /// Answers with a function, from the text or the bytes of a line to its reply line, or to a refusal; see
@@ -343,7 +375,7 @@ impl<R: Responder> Builder<R> {
         let (plan, addresses) = validate(&self.options, self.listen).map_err(BuildError::Invalid)?;
         let listeners: Vec<_> = addresses.iter().map(|one_of| listen_on_one_of(one_of)).collect::<Result<_, _>>()?;
         let (addresses, listeners) = listeners.into_iter().unzip();
-        Ok(Server::new(self.responder, self.push, plan, addresses, listeners))
+        Ok(Server::new(self.responder, self.push, self.trigger, plan, addresses, listeners))
     }
 }
 

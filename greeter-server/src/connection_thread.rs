@@ -66,7 +66,7 @@ pub(crate) enum Mail<S, K = TcpStream> {
     Kill(ClientId),
     /// Send a list of the connections there.
     List { answer: Sender<Vec<ConnectionInfo>> },
-    /// Serve to the end what has arrived, but no longer than this, and then end.
+    /// Serve to the end what has arrived, but no longer than this or what was said before, and then end.
     Stop { deadline: Instant },
 }
 
@@ -235,10 +235,19 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
                 // Whoever asked may have given up waiting.
                 let _ = answer.send(self.list());
             }
-            Mail::Stop { deadline } => {
+            Mail::Stop { deadline } => self.stop(deadline),
+        }
+    }
+
+    /// Stops by the earliest deadline that was told.
+    fn stop(&mut self, deadline: Instant) {
+        match &mut self.stopping {
+            Stopping::No => {
                 self.stopping = Stopping::Drains { until: deadline };
                 self.tell_all(Client::stop);
             }
+            Stopping::Drains { until } => *until = deadline.min(*until),
+            Stopping::IsCutOff => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 
 /// How long threads that nothing holds up may take to end: they wait for nothing but a processor.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,21 +65,28 @@ impl Crew {
         self.recruiter.clone()
     }
 
-    /// Waits until all threads have ended, and tells how many have not. After the deadline, those are not waited for that are held up: so
-    /// many, as `held_up` tells. Others may be late since the machine has other things to do, and end soon.
-    pub(crate) fn join_until(&mut self, deadline: Instant, held_up: impl Fn() -> usize) -> usize {
+    /// Waits until all threads have ended, and tells how many have not. Until when, is told by the latest of `deadlines`; until there is
+    /// one, for ever. After that, those are not waited for that are held up: so many, as `held_up` tells. Others may be late since the machine
+    /// has other things to do, and end soon.
+    pub(crate) fn join(&mut self, deadlines: &Receiver<Instant>, held_up: impl Fn() -> usize) -> usize {
         // Our own clone is not to keep us waiting.
         self.recruiter.at_work = crossbeam_channel::bounded(0).0;
-        let mut until = deadline;
+        let mut latest = Instant::now();
+        let mut look = crossbeam_channel::never();
         let all_done = loop {
-            if let Err(RecvTimeoutError::Disconnected) = self.all_done.recv_deadline(until) {
-                break true;
+            crossbeam_channel::select! {
+                recv(self.all_done) -> _ => break true,
+                recv(deadlines) -> deadline => {
+                    latest = deadline.expect("whoever waits can be told until when");
+                    look = crossbeam_channel::at(latest);
+                }
+                recv(look) -> _ => {
+                    if self.left() <= held_up() || Instant::now() >= latest + PATIENCE {
+                        break false;
+                    }
+                    look = crossbeam_channel::after(LOOK);
+                }
             }
-            let left = self.recruiter.threads().iter().filter(|thread| !thread.is_finished()).count();
-            if left <= held_up() || until >= deadline + PATIENCE {
-                break false;
-            }
-            until += LOOK;
         };
         let threads = std::mem::take(&mut *self.recruiter.threads());
         let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| all_done || thread.is_finished());
@@ -87,17 +94,15 @@ impl Crew {
         left.len()
     }
 
-    /// Whether there is nobody to wait for.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.recruiter.threads().is_empty()
+    /// How many threads have not ended.
+    pub(crate) fn left(&self) -> usize {
+        self.recruiter.threads().iter().filter(|thread| !thread.is_finished()).count()
     }
 
-    /// Waits until all threads have ended.
-    pub(crate) fn join(&self) {
-        let threads = std::mem::take(&mut *self.recruiter.threads());
-        for thread in threads {
-            let _ = thread.join();
-        }
+    /// Whether this thread is one of them.
+    pub(crate) fn is_among_us(&self) -> bool {
+        let this = thread::current().id();
+        self.recruiter.threads().iter().any(|thread| thread.thread().id() == this)
     }
 }
 
@@ -113,19 +118,32 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
+    /// What tells these deadlines, and then no more.
+    fn deadlines(deadlines: &[Instant]) -> (Sender<Instant>, Receiver<Instant>) {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        deadlines.iter().for_each(|&deadline| sender.send(deadline).unwrap());
+        (sender, receiver)
+    }
+
+    fn in_an_hour() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
     #[test]
     fn whoever_is_held_up_is_left_behind() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
+        let (_sender, deadlines) = deadlines(&[Instant::now() + Duration::from_millis(50)]);
         let mut crew = Crew::new();
         crew.start("quick".to_owned(), || {}).unwrap();
         crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
-        assert_eq!(crew.join_until(Instant::now() + Duration::from_millis(50), || 1), 1);
+        assert_eq!(crew.join(&deadlines, || 1), 1);
         drop(release);
     }
 
     #[test]
     fn whoever_is_only_late_is_waited_for() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
+        let (_sender, deadlines) = deadlines(&[Instant::now()]);
         let mut crew = Crew::new();
         crew.start("late".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         let release = Cell::new(Some(release));
@@ -133,13 +151,34 @@ mod tests {
             drop(release.take());
             0
         };
-        assert_eq!(crew.join_until(Instant::now(), held_up), 0);
+        assert_eq!(crew.join(&deadlines, held_up), 0);
     }
 
     #[test]
     fn a_crew_that_ends_is_not_waited_for_until_the_deadline() {
+        let (_sender, deadlines) = deadlines(&[in_an_hour()]);
         let mut crew = Crew::new();
         crew.start("quick".to_owned(), || {}).unwrap();
-        assert_eq!(crew.join_until(Instant::now() + Duration::from_secs(3600), || 0), 0);
+        assert_eq!(crew.join(&deadlines, || 0), 0);
+    }
+
+    #[test]
+    fn a_crew_that_nobody_has_told_to_end_is_waited_for_all_the_same() {
+        let (_sender, deadlines) = deadlines(&[]);
+        let mut crew = Crew::new();
+        crew.start("quick".to_owned(), || {}).unwrap();
+        assert_eq!(crew.join(&deadlines, || 0), 0);
+    }
+
+    #[test]
+    fn a_deadline_that_is_told_later_is_kept() {
+        let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
+        let (sender, deadlines) = deadlines(&[in_an_hour()]);
+        let mut crew = Crew::new();
+        crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        let waiting = thread::spawn(move || crew.join(&deadlines, || 1));
+        sender.send(Instant::now()).unwrap();
+        assert_eq!(waiting.join().unwrap(), 1);
+        drop(release);
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let server = Server::builder().respond_with(|name: &str| format!("Hello, {name}")).bind("127.0.0.1:8080")?;
-//!     Ok(server.run()?)
+//!     server.run()?;
+//!     Ok(())
 //! }
 //! ```
 //!
@@ -24,7 +25,7 @@
 // `scratch` memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no:
 // `admission` at the door and `refused` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for
 // the responder's, by the `ticker`, and for the time of others on the machine, `courtesy`. The `server` starts them all from what the
-// `builder` was told, and ends them.
+// `builder` was told, and waits for them; `control` is how they are told to end.
 //
 // All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
 // share goes through `sync`, and is tried in every order by those in `models`.
@@ -36,6 +37,7 @@ mod buffers;
 mod builder;
 mod client;
 mod connection_thread;
+mod control;
 mod courtesy;
 mod crew;
 mod descriptors;
@@ -65,6 +67,7 @@ mod watch;
 
 pub use admission::WhenFull;
 pub use builder::{BuildError, Builder, Problem};
+pub use control::{DrainReport, ShutdownTrigger};
 pub use expensive::Expensive;
 #[doc(inline)]
 pub use greeter_core::{
@@ -74,6 +77,6 @@ pub use greeter_core::{
 pub use limits::{Limits, Timeouts};
 pub use posts::WorkerInfo;
 pub use push::{Push, PushError};
-pub use server::{DrainReport, Server, ServerHandle, StartError};
+pub use server::{Server, ServerHandle, StartError};
 pub use stats::{ByReason, Stats};
 pub use switchboard::ConnectionInfo;

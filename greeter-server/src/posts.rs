@@ -1,6 +1,7 @@
 //! What each worker is at, so that somebody can watch over them.
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use greeter_core::Peer;
@@ -140,11 +141,18 @@ impl Post {
 }
 
 /// The places of all workers, those of former ones left out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Posts {
     posts: Mutex<Vec<Arc<Post>>>,
-    /// When the time for a stop is over.
-    closing: OnceLock<Instant>,
+    made: Instant,
+    /// When the time for a stop is over, in microseconds from when these were made.
+    closing: AtomicU64,
+}
+
+impl Default for Posts {
+    fn default() -> Self {
+        Self { posts: Mutex::default(), made: Instant::now(), closing: AtomicU64::new(u64::MAX) }
+    }
 }
 
 impl Posts {
@@ -170,13 +178,19 @@ impl Posts {
         may_stay
     }
 
-    /// From then on nothing is answered any more, whenever the connection threads come to notice that the time for a stop is over.
+    /// From then on, or from an earlier time that was told, nothing is answered any more, whenever the connection threads come to notice that
+    /// the time for a stop is over.
     pub(crate) fn close_at(&self, deadline: Instant) {
-        let _ = self.closing.set(deadline);
+        self.closing.fetch_min(self.micros(deadline), Ordering::Relaxed);
     }
 
     pub(crate) fn are_closed(&self, now: Instant) -> bool {
-        self.closing.get().is_some_and(|deadline| *deadline <= now)
+        self.closing.load(Ordering::Relaxed) <= self.micros(now)
+    }
+
+    fn micros(&self, time: Instant) -> u64 {
+        let micros = time.saturating_duration_since(self.made).as_micros();
+        u64::try_from(micros).unwrap_or(u64::MAX).min(u64::MAX - 1)
     }
 
     /// Whether somebody waits for any of them.
@@ -267,5 +281,18 @@ mod tests {
         assert_eq!(hang(posts.fill(WORKERS, MOST)).len(), 1);
         assert!(posts.fill(WORKERS, MOST).is_empty());
         assert_eq!(posts.all().len(), MOST);
+    }
+
+    #[test]
+    fn a_stop_keeps_to_the_earliest_deadline_it_was_told() {
+        let posts = Posts::default();
+        let now = Instant::now();
+        let seconds = |seconds| now + Duration::from_secs(seconds);
+        assert!(!posts.are_closed(seconds(1 << 40)));
+        posts.close_at(seconds(10));
+        posts.close_at(seconds(20));
+        assert_eq!([9, 10].map(|second| posts.are_closed(seconds(second))), [false, true]);
+        posts.close_at(seconds(5));
+        assert_eq!([4, 5].map(|second| posts.are_closed(seconds(second))), [false, true]);
     }
 }

@@ -3,39 +3,35 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{ClientId, CloseReason, Greeter, Phase, Responder, Terms};
+use crossbeam_channel::Receiver;
+use greeter_core::{ClientId, Greeter, Phase, Responder, Terms};
 use mio::Poll;
 use mio::net::TcpListener;
 
-use crate::acceptor::{Close, Entrance, Order, Reception};
+use crate::acceptor::{Entrance, Order, Reception};
 use crate::admission::{Door, Room};
 use crate::buffers::Buffers;
 use crate::builder::{Builder, Plan};
 use crate::connection_thread::{ConnectionThread, House, Mail, READ_BYTES};
+use crate::control::{Control, DrainReport, ShutdownTrigger, deadline_in};
 use crate::crew::Crew;
 use crate::descriptors::connections_possible;
 use crate::limits::Limits;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::pool::{Placement, Pool, PoolLimits, Task};
-use crate::posts::{Duty, Post, Posts, WorkerInfo};
+use crate::posts::{Post, WorkerInfo};
 use crate::push::Push;
-use crate::stats::{ByReason, Counters, Stats, total};
+use crate::stats::{Counters, Stats};
 use crate::switchboard::{ConnectionInfo, Switchboard};
 use crate::sync::{Sender, channel};
 use crate::ticker::{Clockwork, Moment, ticker};
 use crate::watch::Watch;
 
-/// How much longer than the deadline of a stop the responder may take to come back.
-const GRACE: Duration = Duration::from_millis(500);
-
 /// How long a list of connections waits for a thread that is busy with something else.
 const LIST_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// As good as for ever, and still a time that the clock can tell: a year.
-const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A server that holds its addresses but does not serve yet.
 #[derive(Debug)]
@@ -43,6 +39,7 @@ const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Server<R> {
     responder: R,
     push: Push,
+    trigger: ShutdownTrigger,
     plan: Plan,
     /// Those of the listeners, in the same order.
     addresses: Vec<SocketAddr>,
@@ -68,11 +65,12 @@ impl<R: Responder> Server<R> {
     pub(crate) const fn new(
         responder: R,
         push: Push,
+        trigger: ShutdownTrigger,
         plan: Plan,
         addresses: Vec<SocketAddr>,
         listeners: Vec<TcpListener>,
     ) -> Self {
-        Self { responder, push, plan, addresses, listeners }
+        Self { responder, push, trigger, plan, addresses, listeners }
     }
 
     /// The address of the first listener, with its real port.
@@ -87,17 +85,18 @@ impl<R: Responder> Server<R> {
         &self.addresses
     }
 
-    /// Serves on this thread and others, for as long as the process lives.
+    /// Serves on this thread and others, for as long as the process lives, or until it is [told to stop](ShutdownTrigger::trigger): then it
+    /// tells how that went.
     ///
     /// # Errors
     ///
     /// [`StartError`] when a thread or something else that it takes cannot be had.
-    pub fn run(self) -> Result<(), StartError> {
-        self.spawn()?.wait();
-        Ok(())
+    pub fn run(self) -> Result<DrainReport, StartError> {
+        Ok(self.spawn()?.wait())
     }
 
-    /// Serves on threads of its own, until the handle is told to [shut down](ServerHandle::shutdown) or dropped.
+    /// Serves on threads of its own, until the handle is told to [shut down](ServerHandle::shutdown) or dropped, or somebody
+    /// [triggers](ShutdownTrigger) that.
     ///
     /// # Errors
     ///
@@ -126,18 +125,28 @@ impl<R: Responder> Server<R> {
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         self.push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
         // From here on, leaving early drops the handle, which stops what was started.
-        let handle = ServerHandle {
-            addresses: self.addresses,
-            limits,
+        let (patience, patience_of_whoever_waits) = crossbeam_channel::unbounded();
+        let control = Arc::new(Control {
             counters,
             door,
             buffers: Arc::new(Buffers::new(limits.buffer_bytes_max)),
             posts: Arc::default(),
-            push: self.push,
-            acceptor: orders,
             entrance: Arc::<Entrance<_>>::clone(&entrance),
             switchboard,
+            stop: Mutex::new(None),
+            patience,
+        });
+        self.trigger.connect(&control);
+        let handle = ServerHandle {
+            addresses: self.addresses,
+            limits,
+            push: self.push,
+            trigger: self.trigger,
+            acceptor: orders,
+            control,
+            patience: patience_of_whoever_waits,
             threads: Crew::new(),
+            is_over: false,
         };
 
         // From the end of the flow to its start, so that whoever begins finds the next one there.
@@ -151,26 +160,32 @@ impl<R: Responder> Server<R> {
                 terms: Arc::clone(&terms),
                 tasks: tasks_to_do,
                 mailboxes,
-                posts: Arc::clone(&handle.posts),
-                buffers: Arc::clone(&handle.buffers),
+                posts: Arc::clone(&handle.control.posts),
+                buffers: Arc::clone(&handle.control.buffers),
                 ticker: Arc::clone(&winder.ticker),
                 limits: PoolLimits::of(&self.plan),
             });
             handle.start_pool(&pool, &tasks, clockwork)?;
         }
         let unsent_bytes_max = limits.unsent_bytes_max;
-        let buffers = Arc::clone(&handle.buffers);
+        let buffers = Arc::clone(&handle.control.buffers);
         let house = House { terms, buffers, unsent_bytes_max, read_bytes: READ_BYTES };
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let placement = match workers {
                 0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() },
                 _ => Placement::pool(tasks.clone(), workers, winder.clone()),
             };
-            let counters = Arc::clone(&handle.counters[number]);
+            let counters = Arc::clone(&handle.control.counters[number]);
             let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);
             let entrance = (number == 0).then(|| Arc::clone(&entrance));
             let name = format!("greeter-conn-{number}");
-            let start = handle.threads.start(name, move || thread.run(entrance.as_deref()));
+            // A trigger finds the server as long as it lives, and keeps nothing of it.
+            let control = Arc::clone(&handle.control);
+            let life = move || {
+                thread.run(entrance.as_deref());
+                drop(control);
+            };
+            let start = handle.threads.start(name, life);
             start.map_err(StartError::of("a connection thread"))?;
         }
         handle.say_ready(connection_threads, workers);
@@ -211,16 +226,16 @@ fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
 pub struct ServerHandle {
     addresses: Vec<SocketAddr>,
     limits: Limits,
-    counters: Vec<Arc<Counters>>,
-    door: Arc<Door>,
-    buffers: Arc<Buffers>,
-    posts: Arc<Posts>,
     push: Push,
+    trigger: ShutdownTrigger,
     acceptor: Mailbox<Order>,
-    entrance: Arc<dyn Close>,
-    switchboard: Arc<dyn Switchboard>,
+    control: Arc<Control>,
+    /// Until when to wait for the threads, once that is known.
+    patience: Receiver<Instant>,
     /// The connection threads, the workers and the watch.
     threads: Crew,
+    /// Its end was waited for, or is not to be.
+    is_over: bool,
 }
 
 impl ServerHandle {
@@ -247,7 +262,7 @@ impl ServerHandle {
             }
         };
         let workers = pool.limits.workers;
-        for post in self.posts.fill(workers, workers) {
+        for post in self.control.posts.fill(workers, workers) {
             recruit(&post).map_err(StartError::of("a worker"))?;
         }
         let mut watch = Watch::new(Arc::clone(pool), recruit, tasks.clone());
@@ -260,33 +275,10 @@ impl ServerHandle {
         clockwork: Clockwork,
         mut look_around: impl FnMut(Moment) -> bool + Send + 'static,
     ) -> Result<(), StartError> {
-        let threads = Arc::clone(&self.switchboard);
+        let threads = Arc::clone(&self.control.switchboard);
         let life = move || clockwork.run(|now| look_around(now) || !threads.are_asleep());
         self.threads.start("greeter-watch".to_owned(), life).map_err(StartError::of("the ticker"))
     }
-}
-
-/// How a server ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// How long it took from the call to the end of the last thread.
-    pub took: Duration,
-    /// Everything the server has counted in its life; no connection is left.
-    pub stats: Stats,
-    /// Lines that were answered while it drained.
-    pub replies: u64,
-    /// Lines that were lost while it drained.
-    pub discarded: u64,
-    /// The same, by the reason for which their connections ended.
-    pub discarded_by: ByReason,
-    /// Connections that were not done by the deadline.
-    pub overran: u64,
-    /// Connections that were told that there is no room for them. The last clients that the system had connected are among them, where
-    /// the server was full.
-    pub turned_away: u64,
-    /// Threads that were left behind since the responder did not come back.
-    pub threads_left: usize,
 }
 
 impl ServerHandle {
@@ -311,13 +303,7 @@ impl ServerHandle {
     /// What the server has counted so far, and how things stand.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let workers_stuck = self.posts.all().iter().filter(|post| matches!(post.look(), Duty::Overdue(_))).count();
-        Stats {
-            serving: self.door.served() as u64,
-            buffer_bytes: self.buffers.bytes() as u64,
-            workers_stuck: workers_stuck as u64,
-            ..total(&self.counters)
-        }
+        self.control.stats()
     }
 
     /// The connections, in no particular order: who they are, what they are doing, and for how long. Asks every connection thread,
@@ -326,7 +312,7 @@ impl ServerHandle {
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let (sender, lists) = crossbeam_channel::unbounded();
-        self.switchboard.list(&sender);
+        self.control.switchboard.list(&sender);
         drop(sender);
         let deadline = Instant::now() + LIST_TIMEOUT;
         let mut connections = Vec::new();
@@ -334,7 +320,7 @@ impl ServerHandle {
             connections.extend(list);
         }
         // A connection knows that its job is away. Whether somebody is at it is known at the posts.
-        let answered: Vec<_> = self.posts.all().iter().filter_map(|post| post.look().assignment()).collect();
+        let answered: Vec<_> = self.control.posts.all().iter().filter_map(|post| post.look().assignment()).collect();
         for connection in &mut connections {
             let is_at_hand = answered.iter().any(|assignment| assignment.peer.id == connection.peer.id);
             if connection.phase == Phase::Answering && !is_at_hand {
@@ -348,14 +334,14 @@ impl ServerHandle {
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         let now = Instant::now();
-        let mut workers: Vec<_> = self.posts.all().iter().filter_map(|post| post.look().info(now)).collect();
+        let mut workers: Vec<_> = self.control.posts.all().iter().filter_map(|post| post.look().info(now)).collect();
         workers.sort_by_key(|worker| !matches!(worker, WorkerInfo::Stuck { .. }));
         workers
     }
 
     /// Cuts a client off. What it is still owed is lost. One that has left already is not missed.
     pub fn kill(&self, client: ClientId) {
-        self.switchboard.kill(client);
+        self.control.switchboard.kill(client);
     }
 
     /// Lets nobody in until [`resume`](Self::resume). Clients can still connect, as far as the system's backlog goes, and wait there.
@@ -374,45 +360,45 @@ impl ServerHandle {
         &self.push
     }
 
+    /// Has the server stop without waiting for that.
+    #[must_use]
+    pub const fn shutdown_trigger(&self) -> &ShutdownTrigger {
+        &self.trigger
+    }
+
     /// Stops. Nobody is let in any more; every complete line that has arrived is answered; clients read their replies and then
     /// the end of the stream. Returns once the last thread has ended.
     ///
     /// Whatever is not done `within` this time is cut off, and the report says so. A responder that does not come back cannot
     /// be ended: half a second after the deadline its thread is left behind.
+    ///
+    /// Called by a responder of this very server, it cannot wait for the thread on which it is: it asks for the stop and returns at once.
+    /// All threads that are still there count as left behind then, and the report tells how things stand. A responder better has a
+    /// [trigger](Self::shutdown_trigger), and leaves the waiting to whoever holds the handle.
     pub fn shutdown(mut self, within: Duration) -> DrainReport {
-        self.stop(within)
+        self.end(within)
     }
 
-    /// Waits for ever, since a server ends only by its handle.
-    fn wait(self) {
-        self.threads.join();
+    /// Waits until the server is [told to stop](ShutdownTrigger::trigger), and then until its last thread has ended, as
+    /// [`shutdown`](Self::shutdown) does. On a thread of the server itself, that is a responder which does not come back.
+    pub fn wait(mut self) -> DrainReport {
+        self.join()
     }
 
-    fn stop(&mut self, within: Duration) -> DrainReport {
-        let began = Instant::now();
-        let before = self.stats();
-        let deadline = began + within.min(FAR_AWAY);
-        self.posts.close_at(deadline);
-        // First, so that the last clients come to the connection threads before the order to stop does.
-        self.entrance.close();
-        self.switchboard.stop(deadline);
-        // Where there is no pool, nobody can tell of a connection thread whether it is with the responder.
-        let has_pool = !self.posts.all().is_empty();
-        let held_up = || if has_pool { self.posts.with_responder() } else { usize::MAX };
-        let threads_left = self.threads.join_until(deadline + GRACE, held_up);
-        self.entrance.see_off(deadline);
-        let stats = self.stats();
-        let since = |reason: CloseReason| stats.closed_by[reason] - before.closed_by[reason];
-        let report = DrainReport {
-            took: began.elapsed(),
-            stats,
-            replies: stats.replies - before.replies,
-            discarded: stats.discarded - before.discarded,
-            discarded_by: stats.discarded_by.since(&before.discarded_by),
-            overran: since(CloseReason::ByShutdownDeadline),
-            turned_away: since(CloseReason::ServerFull) + since(CloseReason::AddressFull),
-            threads_left,
-        };
+    fn end(&mut self, within: Duration) -> DrainReport {
+        self.control.stop(deadline_in(within));
+        if self.threads.is_among_us() {
+            self.is_over = true;
+            return self.control.report(self.threads.left());
+        }
+        self.join()
+    }
+
+    fn join(&mut self) -> DrainReport {
+        self.is_over = true;
+        let threads_left = self.threads.join(&self.patience, || self.control.held_up());
+        self.control.see_off();
+        let report = self.control.report(threads_left);
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }
@@ -430,8 +416,8 @@ impl fmt::Debug for ServerHandle {
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
-            self.stop(Duration::ZERO);
+        if !self.is_over {
+            self.end(Duration::ZERO);
         }
     }
 }

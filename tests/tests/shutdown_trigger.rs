@@ -1,0 +1,106 @@
+//! A server is told to stop by whoever has the trigger, its own responder among them; whoever has the handle waits for it.
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use greeter_server::{CloseReason, DrainReport, ServerHandle, ShutdownTrigger, respond_with};
+use greeter_tests::books::balanced;
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::puppet::Puppet;
+use greeter_tests::{PLACEMENTS, builder, spawn};
+
+/// Longer than any test waits.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_responder_has_its_own_server_stop_and_loses_nothing() {
+    for workers in PLACEMENTS {
+        let builder = builder().workers(workers).connection_threads(1);
+        let trigger = builder.shutdown_trigger();
+        let server = spawn(builder.respond_with(move |line: &str| {
+            if line == "stop" {
+                trigger.trigger(AN_HOUR);
+            }
+            line.to_owned()
+        }));
+        let (mut idle, mut client) = (Client::connect(server.local_addr()), Client::connect(server.local_addr()));
+        assert_eq!(idle.ask("a"), "a\n");
+        client.send("stop\nb\n");
+        assert_eq!(client.rest(), b"stop\nb\n");
+        assert_eq!(idle.rest(), b"");
+        drop((client, idle));
+        let report = server.wait();
+        balanced(&report.stats);
+        let DrainReport { stats, replies, discarded, overran, threads_left, .. } = report;
+        assert_eq!((stats.replies, replies, discarded, overran, threads_left), (3, 2, 0, 0, 0), "{workers} workers");
+    }
+}
+
+/// Whoever is asked shuts the server down by its handle, if it is there.
+#[test]
+fn a_responder_that_shuts_its_server_down_does_not_wait_for_itself() {
+    for workers in PLACEMENTS {
+        let handle = Arc::new(Mutex::new(None::<ServerHandle>));
+        let (reports, report) = mpsc::channel();
+        let responder = {
+            let (handle, reports) = (Arc::clone(&handle), Mutex::new(reports));
+            respond_with(move |line: &str| {
+                let server = handle.lock().expect("nobody panics").take().ok_or("nobody is there to shut down")?;
+                let report = server.shutdown(AN_HOUR);
+                reports.lock().expect("nobody panics").send(report)?;
+                Ok::<_, greeter_server::Failure>(line.to_owned())
+            })
+        };
+        let server = spawn(builder().workers(workers).connection_threads(1).responder(responder));
+        let mut client = Client::connect(server.local_addr());
+        *handle.lock().expect("nobody panics") = Some(server);
+        client.send("stop\n");
+        assert_eq!(client.rest(), b"stop\n", "{workers} workers");
+        let report = report.recv().expect("the responder has sent it");
+        // The workers, the connection thread and the watch.
+        assert_eq!(report.threads_left, workers + 2);
+        assert_eq!((report.stats.live(), report.overran), (1, 0));
+    }
+}
+
+#[test]
+fn told_several_times_a_server_keeps_to_the_earliest_deadline() {
+    let soon = Duration::from_millis(50);
+    for workers in PLACEMENTS {
+        for [first, second] in [[AN_HOUR, soon], [soon, AN_HOUR]] {
+            let puppet = Arc::new(Puppet::default());
+            let server = spawn(
+                builder().workers(workers).connection_threads(1).reply_timeout(None).responder(Arc::clone(&puppet)),
+            );
+            let mut client = Client::connect(server.local_addr());
+            assert_eq!(client.ask("echo here"), "here\n");
+            client.send("hang for ever\n");
+            wait_until("it hangs", || server.stats().bytes_received == 24);
+            let trigger = server.shutdown_trigger().clone();
+            trigger.trigger(first);
+            let waiting = thread::spawn(|| server.wait());
+            trigger.trigger(second);
+            let report = waiting.join().expect("the server stops");
+            // Where it is a connection thread that hangs, the ticker is there for it.
+            let left = if workers == 0 { 2 } else { 1 };
+            assert_eq!(report.threads_left, left, "{workers} workers, {first:?}");
+            puppet.release();
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_before_it_starts_serves_whom_it_has_promised_to() {
+    let server = builder().workers(2);
+    let trigger: ShutdownTrigger = server.shutdown_trigger();
+    let server = server.bind("127.0.0.1:0").expect("loopback has a free port");
+    let mut client = Client::connect(server.local_addr());
+    client.send("Bob\n");
+    trigger.trigger(AN_HOUR);
+    let report = server.run().expect("threads can be had");
+    assert_eq!(client.rest(), b"Hello, Bob\n");
+    assert_eq!((report.replies, report.stats.closed_by[CloseReason::ByShutdown]), (1, 1));
+    // There is nobody any more.
+    trigger.trigger(Duration::ZERO);
+}
