@@ -13,19 +13,19 @@ pub(crate) const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What something costs that is under way to one thread, beside its text.
 const LETTER_BYTES: usize = 64;
 
-/// Says something to clients outside the replies that they asked for, to one or to all: a line, several that stay together, or bytes as
-/// they are. A [`Responder`](crate::Responder) gets it
-/// [from the builder](crate::Builder::responder_with), a host program [from the handle](crate::ServerHandle::push).
+/// Says something to clients outside the replies that they asked for, to one or to all: a line, several that stay together, or
+/// bytes as they are. A [`Responder`](crate::Responder) gets it [from the builder](crate::Builder::responder_with), a host
+/// program [from the handle](crate::ServerHandle::push).
 ///
-/// It never gets into the middle of a reply, nor of what else is pushed, and arrives in the order in which one thread said it. Lines end
-/// as that client's own do, or as long as it has sent none, as its banner does. What a responder says to the client whom it is
-/// answering comes behind the replies to all lines that are answered in the same run, with a pool and without. That holds for a
-/// reply that [closes](greeter_core::Reply::close) the connection, too: whoever is owed replies hears what is said until the end of the stream
-/// is sent. Whoever is sent away (idle, overloaded, timed out…) or was not let in does not.
+/// It never gets into the middle of a reply, nor of what else is pushed, and arrives in the order in which one thread said it.
+/// Lines end as that client's own do, or as long as it has sent none, as its banner does. What a responder says to the client
+/// whom it is answering comes behind the replies to all lines that are answered in the same run, with a pool and without. That
+/// holds for a reply that [closes](greeter_core::Reply::close) the connection, too: whoever is owed replies hears what is said
+/// until the end of the stream is sent. Whoever is sent away (idle, overloaded, timed out…) or was not let in does not.
 ///
-/// Saying something is a message to the thread that has the client: it does not wait, and
-/// nobody is told whether the client was still there. A client that does not read what is pushed is cut off once
-/// [too much](crate::Builder::unsent_bytes_max) has piled up.
+/// Saying something is a message to the thread that has the client: it does not wait, and nobody is told whether the client was
+/// still there. A client that does not read what is pushed is cut off once [too much](crate::Builder::unsent_bytes_max) has
+/// piled up.
 #[derive(Clone)]
 pub struct Push(Arc<Shared>);
 
