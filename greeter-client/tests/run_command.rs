@@ -416,7 +416,9 @@ fn what_a_server_has_started_ends_with_it() {
 fn what_a_server_leaves_behind_is_told() {
     let folder = Folder::new("left", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
     let left = "setsid sh -c \"echo \\$\\$ >child; exec sleep 60\" &";
-    let command = format!("sh -c '{left} echo listening on {}; exec sleep 60'", greeter().address);
+    // Not before it has left: what still belongs to the group ends with it.
+    let has_left = "until [ -s child ]; do sleep 0.01; done";
+    let command = format!("sh -c '{left} {has_left}; echo listening on {}; exec sleep 60'", greeter().address);
     let outcome = folder.run(&["run", "--server", &command, "a.talk"]);
     let child: i32 = told(&folder, "child").parse().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(child).unwrap(), rustix::process::Signal::KILL)

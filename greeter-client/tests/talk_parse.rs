@@ -1,7 +1,5 @@
 //! What the parser makes of scripts, good and bad: the exact words and places of everything it says.
 
-use std::time::{Duration, Instant};
-
 use greeter_client::talk::{Action, Incoming, Outgoing, Script, Speaker};
 
 #[path = "talk/bad.rs"]
@@ -161,26 +159,22 @@ fn a_script_that_is_wrong_all_over_is_told_so_within_bounds() {
     assert_eq!(problems.errors(), greeter_client::talk::PROBLEMS_MAX);
 }
 
-/// In a debug build, on a machine that does other things too.
+/// Were what was parsed looked at again for each step, this would take minutes.
 #[test]
-fn a_hundred_thousand_steps_parse_in_no_time() {
+fn a_hundred_thousand_steps_are_parsed() {
     let text: String = (0..25_000).fold(String::new(), |text, index| {
         text + &format!("# Greeting {index}.\n> Bob {index}\n< Hello, {{{{name}}}} {index}\n> x\n< {{{{:\\d+}}}}\n")
     });
-    let start = Instant::now();
     let script = Script::parse("long.talk", text).unwrap();
     assert_eq!(script.steps().len(), 100_000);
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
-/// Time in step with the length: a line of a megabyte must not take the square of it.
+/// Time in step with the length: were it in step with the square of it, a line of a megabyte would take hours.
 #[test]
-fn a_long_line_is_parsed_in_no_time() {
-    let start = Instant::now();
+fn a_line_of_a_megabyte_is_parsed() {
     for unit in ["{", "{{", "}", "\\", "[", "a", "{{a:", "{{:[", "\"", "> ", "."] {
         for start in ["< ", "> ", "<\"", "set a = ", "connect ", ""] {
             let _ = Script::parse("x.talk", format!("{start}{}", unit.repeat(1_000_000 / unit.len())));
         }
     }
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

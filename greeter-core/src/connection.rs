@@ -491,12 +491,14 @@ impl<S> Connection<S> {
     /// may take is known to whoever has the job.
     #[must_use]
     pub fn deadline(&self, terms: &Terms) -> Option<Instant> {
-        let wait = match self.phase() {
-            Phase::Idle => terms.deadlines.idle,
-            Phase::Reading => terms.deadlines.line,
-            Phase::Writing => terms.deadlines.write,
-            Phase::Lingering => Some(terms.deadlines.linger),
-            Phase::Queued | Phase::Answering | Phase::Over => None,
+        let wait = match (self.phase(), self.course) {
+            // It is over as soon as the driver asks what to do about the end.
+            (Phase::Idle | Phase::Reading, Course::Ending { .. }) => None,
+            (Phase::Idle, _) => terms.deadlines.idle,
+            (Phase::Reading, _) => terms.deadlines.line,
+            (Phase::Writing, _) => terms.deadlines.write,
+            (Phase::Lingering, _) => Some(terms.deadlines.linger),
+            (Phase::Queued | Phase::Answering | Phase::Over, _) => None,
         };
         self.since.checked_add(wait?)
     }

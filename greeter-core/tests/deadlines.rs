@@ -208,6 +208,20 @@ fn of_a_client_that_left_an_overdue_answer_needs_no_more_words() {
 }
 
 #[test]
+fn whoever_has_stopped_sending_is_not_idle() {
+    for begun in ["", "Bo"] {
+        let mut scene = Scene::new();
+        if !begun.is_empty() {
+            scene.connection.received(begun.as_bytes(), scene.now);
+        }
+        scene.connection.peer_stopped();
+        scene.wait(2 * IDLE);
+        assert_eq!((scene.read().as_str(), scene.connection.deadline(&scene.terms)), ("", None));
+        assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::ByClient));
+    }
+}
+
+#[test]
 fn busy_is_a_reply_like_any_other() {
     let mut scene = Scene::new();
     scene.connection.received(b"a\r\nb\n", scene.now);

@@ -52,8 +52,8 @@ enum Hearing {
     None,
     /// Its deadline has passed. It is judged in a turn of its own.
     Due,
-    /// In this turn or the next, once so many bytes that had arrived are read. What comes after them is not waited for, so that nobody puts
-    /// it off by sending on.
+    /// In this turn or one of the next, once so many bytes are read, or there are no more. What comes after them is not waited for, so that
+    /// nobody puts it off by sending on.
     AfterReading { bytes_left: usize },
 }
 
@@ -114,8 +114,10 @@ impl<S, K: Socket> Client<S, K> {
         if self.hearing == Hearing::Due {
             // How long it may take to close its end has nothing to do with what it sends.
             let hears = self.connection.phase() != Phase::Lingering;
-            let arrived = self.socket.as_ref().filter(|_| hears).and_then(|socket| socket.bytes_arrived().ok());
-            self.hearing = Hearing::AfterReading { bytes_left: arrived.unwrap_or(0) };
+            let socket = self.socket.as_ref().filter(|_| hears);
+            // One more, since the end of the input may stand behind them, and that is no byte.
+            let bytes_left = socket.map_or(0, |socket| socket.bytes_arrived().unwrap_or(0) + 1);
+            self.hearing = Hearing::AfterReading { bytes_left };
             self.readable = true;
             self.writable = true;
         }
@@ -189,6 +191,8 @@ impl<S, K: Socket> Client<S, K> {
                 self.connection.received(&buffer[..bytes], now);
                 if let Hearing::AfterReading { bytes_left } = &mut self.hearing {
                     *bytes_left = bytes_left.saturating_sub(bytes);
+                    // The end may have come by now, and the system not have told of it yet.
+                    self.readable = true;
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

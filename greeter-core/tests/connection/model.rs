@@ -399,6 +399,7 @@ impl Model {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let wait = match self.phase() {
+            Phase::Idle | Phase::Reading if matches!(self.life, Life::Ending { .. }) => return None,
             Phase::Idle => self.deadlines.idle?,
             Phase::Reading => self.deadlines.line?,
             Phase::Writing => self.deadlines.write?,

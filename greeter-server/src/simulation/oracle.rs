@@ -80,6 +80,8 @@ pub(super) struct Oracle {
     /// When the server has last read something, and written something that was not pushed.
     pub(super) latest_read: Instant,
     unread_since: Option<Instant>,
+    /// When the client has stopped sending.
+    pub(super) finished: Option<Instant>,
     pub(super) latest_reply: Instant,
     pub(super) latest_write: Instant,
     pub(super) end: End,
@@ -135,6 +137,7 @@ impl Oracle {
             latest_push: 0,
             latest_read: now,
             unread_since: None,
+            finished: None,
             latest_reply: now,
             latest_write: now,
             end: End::NotYet,
@@ -343,9 +346,9 @@ impl Oracle {
         true
     }
 
-    /// Whether anything is unread that had arrived by this time.
+    /// Whether anything had arrived by this time that is unread, or is the end.
     fn has_sent_by(&self, time: Instant) -> bool {
-        self.unread_since.is_some_and(|unread| unread <= time)
+        [self.unread_since, self.finished].into_iter().flatten().any(|arrived| arrived <= time)
     }
 
     /// What may be said at the end.

@@ -136,6 +136,7 @@ impl Wire {
 
     pub(super) fn finish(&mut self) {
         self.client_finished.get_or_insert(self.clock.now());
+        self.oracle.finished = self.client_finished;
         self.news.readable = true;
         self.news.is_to_be_emptied = true;
     }
