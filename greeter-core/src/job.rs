@@ -243,6 +243,10 @@ impl<S> ClientJob<S> {
     {
         if self.session.is_none() && self.replies.hang_up.is_none() {
             self.connect(responder, mark);
+            // That took what it took. A line that begins after a tick is for the next slice, here as elsewhere.
+            if slice.has_ticked() {
+                return;
+            }
         }
         while let ControlFlow::Break(why) = self.answer_run(responder, slice, mark) {
             self.take_back(responder, mark, why);

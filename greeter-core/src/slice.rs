@@ -53,10 +53,15 @@ impl<C: Clock> Slice<C> {
         Self { clock, length, reply_bytes, stride: 1, until_look: 1, last_look: Duration::ZERO }
     }
 
+    /// Whether no other line is to begin.
+    pub(crate) fn has_ticked(&self) -> bool {
+        self.clock.has_ticked()
+    }
+
     /// Whether to stop, asked after every line.
     #[inline]
     pub(crate) fn is_over(&mut self, reply_bytes: usize) -> bool {
-        if reply_bytes >= self.reply_bytes || self.clock.has_ticked() {
+        if reply_bytes >= self.reply_bytes || self.has_ticked() {
             return true;
         }
         self.until_look -= 1;

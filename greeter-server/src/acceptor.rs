@@ -41,6 +41,8 @@ pub(crate) struct Entrance<S, L: Listener = TcpListener>(Mutex<Stage<S, L>>);
 
 enum Stage<S, L: Listener> {
     Open(Acceptor<S, L>),
+    /// Only for a moment, under the lock.
+    Closing,
     /// Nobody comes in any more. Some that were refused are still to go.
     Closed(Refused<L::Socket>),
 }
@@ -51,8 +53,8 @@ pub(crate) trait Close: Send + Sync {
     /// though the thread that keeps the entrance may be busy with a responder.
     fn close(&self);
 
-    /// Waits until those have gone who were refused, but no longer than this, and not for anyone who has had its time.
-    fn see_off(&self, deadline: Instant);
+    /// Waits until those have gone who were refused, but no longer than that, and not for anyone who has had its time.
+    fn see_off(&self, deadline: &dyn Fn() -> Instant);
 }
 
 /// What other threads tell the acceptor.
@@ -126,6 +128,7 @@ impl<S> Entrance<S> {
         let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
         match &mut *self.stage() {
             Stage::Open(acceptor) => acceptor.round(news, Instant::now),
+            Stage::Closing => {}
             Stage::Closed(refused) => refused.sweep(Instant::now),
         }
     }
@@ -134,12 +137,20 @@ impl<S> Entrance<S> {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         match &*self.stage() {
             Stage::Open(acceptor) => acceptor.timeout(Instant::now),
+            Stage::Closing => None,
             Stage::Closed(refused) => refused.next_sweep().map(|sweep| sweep.saturating_duration_since(Instant::now())),
         }
     }
 }
 
 impl<S, L: Listener> Entrance<S, L> {
+    /// Tells whether any are still there of those who were refused.
+    fn sweep_up(&self) -> bool {
+        let Stage::Closed(refused) = &mut *self.stage() else { return false };
+        refused.sweep(Instant::now);
+        refused.next_sweep().is_some()
+    }
+
     /// An acceptor that panics half-way has at worst not let somebody in.
     fn stage(&self) -> MutexGuard<'_, Stage<S, L>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -149,20 +160,20 @@ impl<S, L: Listener> Entrance<S, L> {
 impl<S: Send> Close for Entrance<S> {
     fn close(&self) {
         let stage = &mut *self.stage();
-        if let Stage::Open(acceptor) = stage {
-            let refused = acceptor.let_in_the_last(Instant::now());
-            // With the acceptor go the listeners.
-            *stage = Stage::Closed(refused);
-        }
+        // With the acceptor go the listeners.
+        *stage = match std::mem::replace(stage, Stage::Closing) {
+            Stage::Open(acceptor) => Stage::Closed(acceptor.let_in_the_last(Instant::now())),
+            closed => closed,
+        };
     }
 
-    fn see_off(&self, deadline: Instant) {
-        let Stage::Closed(refused) = &mut *self.stage() else { return };
-        while refused.next_sweep().is_some() && Instant::now() < deadline {
+    fn see_off(&self, deadline: &dyn Fn() -> Instant) {
+        while self.sweep_up() && Instant::now() < deadline() {
             thread::sleep(LOOK);
-            refused.sweep(Instant::now);
         }
-        while refused.give_one_back() {}
+        if let Stage::Closed(refused) = &mut *self.stage() {
+            while refused.give_one_back() {}
+        }
     }
 }
 
@@ -272,7 +283,7 @@ impl<S, L: Listener> Acceptor<S, L> {
 
     /// The connections that the system has made already, up to a full backlog: closing the listener would reset them. Nobody is left to
     /// wait for room. Gives those who were refused.
-    pub(crate) fn let_in_the_last(&mut self, now: Instant) -> Refused<L::Socket> {
+    pub(crate) fn let_in_the_last(mut self, now: Instant) -> Refused<L::Socket> {
         for index in 0..self.listeners.len() {
             for _ in 0..BACKLOG {
                 match self.let_one_in(index, now) {
@@ -282,8 +293,7 @@ impl<S, L: Listener> Acceptor<S, L> {
                 }
             }
         }
-        let none = Refused::new(0, Duration::ZERO, now, Arc::clone(&self.counters));
-        std::mem::replace(&mut self.refused, none)
+        self.refused
     }
 
     /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
@@ -292,6 +302,7 @@ impl<S, L: Listener> Acceptor<S, L> {
         let admission = match self.door.ask(address) {
             Answer::Welcome(admission) => admission,
             Answer::Sorry(reason) => {
+                self.counters.turned_away.add(1);
                 let words = self.terms.refusal(reason);
                 return self.refused.refuse(socket, address, reason, words, now);
             }

@@ -46,7 +46,8 @@ pub(crate) struct Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// How long it took from when the stop was first asked for to the end of the last thread.
+    /// How long it took from when the stop was first asked for to the end of the last thread, and until those had gone who were refused
+    /// at last.
     pub took: Duration,
     /// Everything the server has counted in its life; no connection is left.
     pub stats: Stats,
@@ -58,8 +59,8 @@ pub struct DrainReport {
     pub discarded_by: ByReason,
     /// Connections that were not done by the deadline.
     pub overran: u64,
-    /// Connections that were told that there is no room for them. The last clients that the system had connected are among them, where
-    /// the server was full.
+    /// Connections that were told by the stop that there is no room for them: the last clients that the system had connected, where the
+    /// server was full.
     pub turned_away: u64,
     /// Threads that were left behind since the responder did not come back.
     pub threads_left: usize,
@@ -97,32 +98,35 @@ impl Control {
         let _ = self.patience.send(deadline + GRACE);
     }
 
-    /// The threads have ended. Waits for those who were refused at last.
-    pub(crate) fn see_off(&self) {
-        let asked = self.lock().map(|stop| stop.deadline);
-        let deadline = asked.unwrap_or_else(|| {
+    /// The threads have ended. Waits for those who were refused at last, and tells how all went.
+    pub(crate) fn see_off(&self, threads_left: usize) -> DrainReport {
+        if self.lock().is_none() {
             // For a fault of ours, they have ended before anybody asked for it.
-            let now = Instant::now();
-            self.stop(now);
-            now
-        });
-        self.entrance.see_off(deadline);
+            self.stop(Instant::now());
+        }
+        let stop = || self.lock().expect("a stop was asked for, and is not taken back");
+        self.entrance.see_off(&|| stop().deadline);
+        self.report(stop(), threads_left)
+    }
+
+    /// How things stand once a stop was asked for.
+    pub(crate) fn report_now(&self, threads_left: usize) -> DrainReport {
+        let stop = self.lock().expect("a stop was asked for");
+        self.report(stop, threads_left)
     }
 
     /// What has happened since the stop was asked for.
-    pub(crate) fn report(&self, threads_left: usize) -> DrainReport {
+    fn report(&self, Stop { asked, before, .. }: Stop, threads_left: usize) -> DrainReport {
         let stats = self.stats();
-        let Stop { asked, before, .. } =
-            self.lock().unwrap_or_else(|| Stop { asked: Instant::now(), before: stats, deadline: Instant::now() });
-        let since = |reason: CloseReason| stats.closed_by[reason] - before.closed_by[reason];
         DrainReport {
             took: asked.elapsed(),
             stats,
             replies: stats.replies - before.replies,
             discarded: stats.discarded - before.discarded,
             discarded_by: stats.discarded_by.since(&before.discarded_by),
-            overran: since(CloseReason::ByShutdownDeadline),
-            turned_away: since(CloseReason::ServerFull) + since(CloseReason::AddressFull),
+            overran: stats.closed_by[CloseReason::ByShutdownDeadline]
+                - before.closed_by[CloseReason::ByShutdownDeadline],
+            turned_away: stats.turned_away - before.turned_away,
             threads_left,
         }
     }

@@ -65,23 +65,26 @@ impl Crew {
         self.recruiter.clone()
     }
 
-    /// Waits until all threads have ended, and tells how many have not. Until when, is told by the latest of `deadlines`; until there is
-    /// one, for ever. After that, those are not waited for that are held up: so many, as `held_up` tells. Others may be late since the machine
+    /// Waits until all threads have ended, and tells how many have not. Until when, is told by the earliest of `deadlines`; until there
+    /// is one, for ever. After that, those are not waited for that are held up: so many, as `held_up` tells. Others may be late since the machine
     /// has other things to do, and end soon.
     pub(crate) fn join(&mut self, deadlines: &Receiver<Instant>, held_up: impl Fn() -> usize) -> usize {
         // Our own clone is not to keep us waiting.
         self.recruiter.at_work = crossbeam_channel::bounded(0).0;
-        let mut latest = Instant::now();
+        let mut earliest: Option<Instant> = None;
         let mut look = crossbeam_channel::never();
         let all_done = loop {
             crossbeam_channel::select! {
                 recv(self.all_done) -> _ => break true,
                 recv(deadlines) -> deadline => {
-                    latest = deadline.expect("whoever waits can be told until when");
-                    look = crossbeam_channel::at(latest);
+                    let deadline = deadline.expect("whoever waits can be told until when");
+                    let deadline = earliest.map_or(deadline, |earliest| earliest.min(deadline));
+                    earliest = Some(deadline);
+                    look = crossbeam_channel::at(deadline);
                 }
                 recv(look) -> _ => {
-                    if self.left() <= held_up() || Instant::now() >= latest + PATIENCE {
+                    let is_enough = earliest.is_some_and(|earliest| Instant::now() >= earliest + PATIENCE);
+                    if self.left() <= held_up() || is_enough {
                         break false;
                     }
                     look = crossbeam_channel::after(LOOK);
@@ -127,6 +130,16 @@ mod tests {
 
     fn in_an_hour() -> Instant {
         Instant::now() + Duration::from_secs(3600)
+    }
+
+    #[test]
+    fn the_earliest_deadline_holds_whichever_is_told_last() {
+        let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
+        let (_sender, deadlines) = deadlines(&[Instant::now(), in_an_hour()]);
+        let mut crew = Crew::new();
+        crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        assert_eq!(crew.join(&deadlines, || 1), 1);
+        drop(release);
     }
 
     #[test]

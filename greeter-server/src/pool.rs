@@ -216,7 +216,7 @@ impl<R: Responder, K> Pool<R, K> {
     /// be on their way home before their connection thread looks at the first of them.
     pub(crate) fn finish(
         &self,
-        home: Home,
+        mut home: Home,
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
         post: &Post,
@@ -232,6 +232,7 @@ impl<R: Responder, K> Pool<R, K> {
                 };
                 if !has_room(&answered) {
                     answered = answered.send_away(CloseReason::Overloaded, &self.terms);
+                    home = Home::Answered;
                     has_room(&answered);
                 }
                 mailbox.send(match home {

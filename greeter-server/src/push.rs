@@ -60,8 +60,8 @@ pub enum PushError {
     /// The server has not started yet.
     #[error("cannot push before the server has started")]
     NotStarted,
-    /// Too much is under way already, to connection threads that are busy with something else. Nothing is wrong with pushing it
-    /// again later.
+    /// Too much is under way already, to connection threads that are busy with something else: 16 MiB, the piece at hand among it. One that
+    /// is smaller may be pushed again later.
     #[error("too much is being pushed")]
     TooMuch,
 }

@@ -30,7 +30,8 @@ const SWEEP: Duration = Duration::from_millis(25);
 /// sent before it to be read (tried on loopback), and on other systems need not.
 const THROWN_AWAY_MAX: usize = 64 * 1024;
 
-/// Sockets that are told, shut down for writing and not closed: the oldest first. Nobody is kept for longer than it may linger.
+/// Sockets that are told, shut down for writing and not closed: the oldest first. Nobody is kept for longer than it may linger, as far as
+/// whoever [sweeps](Self::sweep) gets round to it: the thread that keeps the entrance, and at the end whoever waits for the server's.
 #[derive(Debug)]
 pub(crate) struct Refused<K: Socket> {
     sockets: VecDeque<Lingering<K>>,

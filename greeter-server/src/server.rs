@@ -170,24 +170,11 @@ impl<R: Responder> Server<R> {
         let unsent_bytes_max = limits.unsent_bytes_max;
         let buffers = Arc::clone(&handle.control.buffers);
         let house = House { terms, buffers, unsent_bytes_max, read_bytes: READ_BYTES };
-        for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
-            let placement = match workers {
-                0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() },
-                _ => Placement::pool(tasks.clone(), workers, winder.clone()),
-            };
-            let counters = Arc::clone(&handle.control.counters[number]);
-            let thread = ConnectionThread::new(number, placement, poll, inbox, house.clone(), counters);
-            let entrance = (number == 0).then(|| Arc::clone(&entrance));
-            let name = format!("greeter-conn-{number}");
-            // A trigger finds the server as long as it lives, and keeps nothing of it.
-            let control = Arc::clone(&handle.control);
-            let life = move || {
-                thread.run(entrance.as_deref());
-                drop(control);
-            };
-            let start = handle.threads.start(name, life);
-            start.map_err(StartError::of("a connection thread"))?;
-        }
+        let placement = || match workers {
+            0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() },
+            _ => Placement::pool(tasks.clone(), workers, winder.clone()),
+        };
+        handle.start_connection_threads(inboxes, &entrance, &house, placement)?;
         handle.say_ready(connection_threads, workers);
         Ok(handle)
     }
@@ -244,6 +231,29 @@ impl ServerHandle {
         let connections_max = limits.connections_max;
         let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
         tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
+    }
+
+    fn start_connection_threads<R: Responder>(
+        &self,
+        inboxes: Inboxes<R::Session>,
+        entrance: &Arc<Entrance<R::Session>>,
+        house: &House,
+        placement: impl Fn() -> Placement<R>,
+    ) -> Result<(), StartError> {
+        for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
+            let counters = Arc::clone(&self.control.counters[number]);
+            let thread = ConnectionThread::new(number, placement(), poll, inbox, house.clone(), counters);
+            let entrance = (number == 0).then(|| Arc::clone(entrance));
+            // A trigger finds the server as long as it lives, and keeps nothing of it.
+            let control = Arc::clone(&self.control);
+            let life = move || {
+                thread.run(entrance.as_deref());
+                drop(control);
+            };
+            let start = self.threads.start(format!("greeter-conn-{number}"), life);
+            start.map_err(StartError::of("a connection thread"))?;
+        }
+        Ok(())
     }
 
     fn start_pool<R: Responder>(
@@ -389,7 +399,7 @@ impl ServerHandle {
         self.control.stop(deadline_in(within));
         if self.threads.is_among_us() {
             self.is_over = true;
-            return self.control.report(self.threads.left());
+            return self.control.report_now(self.threads.left());
         }
         self.join()
     }
@@ -397,8 +407,7 @@ impl ServerHandle {
     fn join(&mut self) -> DrainReport {
         self.is_over = true;
         let threads_left = self.threads.join(&self.patience, || self.control.held_up());
-        self.control.see_off();
-        let report = self.control.report(threads_left);
+        let report = self.control.see_off(threads_left);
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }

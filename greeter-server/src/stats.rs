@@ -15,6 +15,8 @@ use greeter_core::{Account, CloseReason};
 pub struct Stats {
     /// Connections that were accepted, those among them that were only told that there is no room.
     pub accepted: u64,
+    /// Connections that were told at once that there is no room for them.
+    pub turned_away: u64,
     /// Connections that were closed.
     pub closed: u64,
     /// The same, by the reason.
@@ -35,9 +37,9 @@ pub struct Stats {
     pub busy: u64,
     /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
     pub faults: u64,
-    /// How often something was [pushed](crate::Push) to a client that heard it: a line, several together, or bytes.
+    /// How often something was [pushed](crate::Push) to a client that was there: a line, several together, or bytes.
     pub pushed: u64,
-    /// Bytes received, without those thrown away after our end of the stream.
+    /// Bytes received from clients that are served, those among them that were thrown away after our end of the stream.
     pub bytes_received: u64,
     /// Bytes handed to the system.
     pub bytes_sent: u64,
@@ -100,6 +102,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) accepted: Counter,
+    pub(crate) turned_away: Counter,
     pub(crate) accept_errors: Counter,
     pub(crate) unfinished: Counter,
     pub(crate) busy: Counter,
@@ -151,6 +154,7 @@ pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
         closed: closed_by.total(),
         closed_by,
         accepted: sum(|counters| &counters.accepted),
+        turned_away: sum(|counters| &counters.turned_away),
         accept_errors: sum(|counters| &counters.accept_errors),
         discarded: discarded_by.total(),
         discarded_by,

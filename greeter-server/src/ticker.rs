@@ -17,8 +17,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// How much time may have passed for one look, however long it took: where the ticker itself was not let run for longer, nobody was.
 const STEP_MAX: Duration = Duration::from_millis(250);
 
-/// For how many ticks nobody must have had anything to do before there are none.
-const QUIET_TICKS: u32 = 100;
+/// In how many looks, which is one for each tick, nobody must have had anything to do before there are none.
+const QUIET_LOOKS: u32 = 100;
 
 /// How often the ticker looks around while it does not tick. Whoever begins something wakes it, but for one in a million that looks just
 /// before it falls asleep.
@@ -117,7 +117,7 @@ pub(crate) struct Clockwork {
     last: Instant,
     /// What has passed of the tick that comes next.
     begun: Duration,
-    quiet_ticks: u32,
+    quiet_looks: u32,
 }
 
 /// A ticker that stands still as yet.
@@ -129,7 +129,7 @@ pub(crate) fn ticker() -> (Winder, Clockwork) {
         bell: rung,
         last: Instant::now(),
         begun: Duration::ZERO,
-        quiet_ticks: 0,
+        quiet_looks: 0,
     };
     (Winder { ticker, bell }, clockwork)
 }
@@ -146,8 +146,8 @@ impl Clockwork {
             let now = Instant::now();
             self.pass(now);
             let is_busy = watch(self.ticker.at(now));
-            self.quiet_ticks = if is_busy { 0 } else { self.quiet_ticks + 1 };
-            if self.quiet_ticks >= QUIET_TICKS && !self.sleep(&mut watch) {
+            self.quiet_looks = if is_busy { 0 } else { self.quiet_looks + 1 };
+            if self.quiet_looks >= QUIET_LOOKS && !self.sleep(&mut watch) {
                 return;
             }
         }
@@ -177,7 +177,7 @@ impl Clockwork {
             }
         };
         self.ticker.is_asleep.store(false, Ordering::Relaxed);
-        self.quiet_ticks = 0;
+        self.quiet_looks = 0;
         self.last = Instant::now();
         is_left
     }
@@ -232,7 +232,8 @@ mod tests {
                 heard.recv_timeout(patience).expect("it looks around");
             }
             let asleep_at = winder.ticker.tick();
-            assert!(asleep_at >= Tick(u64::from(QUIET_TICKS)));
+            assert!(asleep_at >= Tick(u64::from(QUIET_LOOKS)));
+            heard.try_iter().for_each(drop);
             heard.recv_timeout(patience).expect("it looks around in its sleep");
             assert_eq!(winder.ticker.tick(), asleep_at);
             winder.wind();

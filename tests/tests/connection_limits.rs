@@ -173,7 +173,10 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
         let stats = report.stats;
         assert_eq!((stats.replies, stats.discarded), (served as u64, 0));
         assert_eq!(stats.closed_by[CloseReason::ServerFull], told as u64);
+        assert_eq!(stats.turned_away, told as u64);
         assert!(report.turned_away <= told as u64 && report.replies <= served as u64, "{report:?}");
+        // Those for whom there is no room wait in the backlog until the stop refuses them.
+        assert!(when_full == WhenFull::Refuse || report.turned_away == told as u64, "{report:?}");
         balanced(&report.stats);
     }
 }

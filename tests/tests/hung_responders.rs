@@ -63,6 +63,34 @@ fn the_timeout_is_for_one_reply_however_many_are_asked_for_at_once() {
     at_rest(&server);
 }
 
+/// Takes its time to welcome a client, and to answer it.
+struct Slow;
+
+impl Responder for Slow {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        std::thread::sleep(reply_timeout() * 7 / 10);
+        reply.line("welcome");
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        std::thread::sleep(reply_timeout() * 7 / 10);
+        reply.line(line);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_welcome_and_the_reply_to_the_first_line_have_a_timeout_each() {
+    let _turn = one_at_a_time();
+    let server = spawn(settings(1).responder(Slow));
+    let mut client = Client::connect(server.local_addr());
+    client.send("here\n");
+    assert_eq!(String::from_utf8_lossy(&client.finish()), "welcome\nhere\n");
+}
+
 #[test]
 fn what_was_answered_before_a_hang_arrives() {
     let _turn = one_at_a_time();

@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use greeter_tests::client::Client;
+use greeter_server::CloseReason;
+use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::sized;
@@ -23,12 +24,15 @@ fn crowd() -> usize {
 
 fn clients(server: &ServerProcess, count: usize) -> Vec<Client> {
     raise_descriptor_limit();
-    let greeted = |_| {
-        let mut client = Client::connect(server.address());
-        assert_eq!(client.ask("Ann"), "Hello, Ann\n");
-        client
-    };
-    (0..count).map(greeted).collect()
+    // All at once, since each is idle from then on.
+    let mut clients: Vec<_> = (0..count).map(|_| Client::connect(server.address())).collect();
+    for client in &mut clients {
+        client.send("Ann\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.text(), "Hello, Ann\n");
+    }
+    clients
 }
 
 fn start(arguments: &[&str]) -> ServerProcess {
@@ -107,16 +111,32 @@ fn who_has_read_in_time_is_no_client_that_does_not_read() {
 fn who_waits_in_the_queue_while_the_process_stands_still_does_not_wait() {
     let limits = ["--queue-timeout", "1s", "--reply-timeout", "1s"];
     let server = start(&[&["--workers", "1", "--work", "200ms"], &limits[..]].concat());
-    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(server.address())).collect();
+    let mut clients: Vec<_> = (0..5).map(|_| Client::connect(server.address())).collect();
     for client in &mut clients {
         client.send("Bob\n");
     }
+    // The first is answered: the second is with the worker, and the others wait.
+    assert_eq!(clients.remove(0).text(), "Hello, Bob\n");
     server.stand_still();
     thread::sleep(Duration::from_millis(2500));
     server.signal(Signal::CONT);
     for client in &mut clients {
         assert_eq!(client.text(), "Hello, Bob\n");
     }
+}
+
+#[test]
+fn an_end_that_came_in_time_is_no_silence() {
+    let server = spawn(builder().workers(0).connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
+    let mut busy = Client::connect(server.local_addr());
+    assert_eq!(busy.ask("echo here"), "here\n");
+    let mut leaving = Client::connect(server.local_addr());
+    assert_eq!(leaving.ask("echo here"), "here\n");
+    busy.send(format!("sleep {} done\n", STILL.as_millis()));
+    leaving.finish_sending();
+    assert_eq!(leaving.line(), None);
+    assert_eq!(busy.text(), "done\n");
+    wait_until("it is gone", || server.stats().closed_by[CloseReason::ByClient] == 1);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{}-{attempt}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);
-        match File::create_new(&temporary) {
+        match system::create_private(&temporary) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX => attempt += 1,
             file => return file.map(|file| (temporary, file)),
         }
@@ -112,10 +112,15 @@ impl Identity {
 mod system {
     use std::fs::{self, File, Metadata};
     use std::io;
-    use std::os::unix::fs::{MetadataExt, fchown};
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
     use std::path::Path;
 
     use super::Identity;
+
+    /// A new file that nobody else can read until it is given the mode of the one whose place it takes.
+    pub(super) fn create_private(path: &Path) -> io::Result<File> {
+        File::options().write(true).create_new(true).mode(0o600).open(path)
+    }
 
     /// Whether a copy would lack something: another name for it, or attributes such as access lists.
     pub(super) fn is_more_than_a_file(metadata: &Metadata, file: &File) -> bool {
@@ -164,6 +169,10 @@ mod system {
     use std::path::Path;
 
     use super::Identity;
+
+    pub(super) fn create_private(path: &Path) -> io::Result<File> {
+        File::create_new(path)
+    }
 
     pub(super) fn is_more_than_a_file(_metadata: &Metadata, _file: &File) -> bool {
         false

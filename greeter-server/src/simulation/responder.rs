@@ -14,6 +14,8 @@ use crate::ticker::TICK;
 pub(super) const REFUSED: u32 = 7;
 /// Whoever connects from a port of this remainder makes the responder panic.
 pub(super) const PANICKED: u32 = 11;
+/// Whoever connects from a port of this remainder is welcomed after a while.
+const SLOW: u32 = 9;
 /// How many remainders there are.
 pub(super) const SORTS: u32 = 16;
 
@@ -85,7 +87,12 @@ impl Responder for Puppet {
 
     fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<u32, Failure> {
         let number = oracle::number_of(peer.address);
-        self.spend(Duration::from_micros(u64::from(number % 50)));
+        self.begin_line(number);
+        self.spend(match number % SORTS {
+            SLOW => Duration::from_millis(150),
+            _ => Duration::from_micros(u64::from(number % 50)),
+        });
+        self.run.lock().unwrap().first_reply.get_or_insert(self.clock.now());
         match number % SORTS {
             REFUSED => return Err(Refusal::because(format!("not you {number}")).into()),
             PANICKED => panic_quietly(),

@@ -84,6 +84,7 @@ struct Entrance {
 
 enum Stage {
     Open(Acceptor<u32, VirtualListener>),
+    Closing,
     Closed(Refused<VirtualSocket>),
 }
 
@@ -398,6 +399,7 @@ impl World {
                 acceptor.round(has_news.then_some(0).into_iter(), || now);
                 acceptor.timeout(|| now).map(|timeout| now + timeout)
             }
+            Stage::Closing => None,
             Stage::Closed(refused) => {
                 refused.sweep(|| now);
                 refused.next_sweep()
@@ -424,7 +426,7 @@ impl World {
 
     /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
     fn stop(&mut self) {
-        if let Stage::Open(acceptor) = &mut self.entrance.stage {
+        if let Stage::Open(acceptor) = std::mem::replace(&mut self.entrance.stage, Stage::Closing) {
             let refused = acceptor.let_in_the_last(self.clock.now());
             self.entrance.sleeps_until = refused.next_sweep();
             self.entrance.stage = Stage::Closed(refused);
