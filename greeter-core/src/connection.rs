@@ -298,11 +298,11 @@ impl<S> Connection<S> {
     /// Whoever is owed replies hears it, also where the connection ends behind them, until our end of the stream is sent; whoever was
     /// not let in or is sent away does not.
     ///
-    /// Gives how many bytes were said so since the client had last taken all it was sent, and zero where nobody hears it. Whether
-    /// that is too many is the driver's to judge.
-    pub fn push(&mut self, unasked: &Unasked, now: Instant) -> usize {
+    /// Tells whether anybody hears it. How much is [left to be taken](Self::pushed_unsent) before that, and whether that is too much, is
+    /// the driver's to judge.
+    pub fn push(&mut self, unasked: &Unasked, now: Instant) -> bool {
         if unasked.is_empty() || !self.hears() {
-            return 0;
+            return false;
         }
         let (framing, bytes) = (unasked.framing(), unasked.bytes());
         let aside = self.aside.get_or_insert_default();
@@ -318,7 +318,14 @@ impl<S> Connection<S> {
             // A client is told nothing before its banner.
             Work::Home(_) | Work::Away { .. } => aside.wait(framing, bytes),
         }
-        aside.said
+        true
+    }
+
+    /// How many bytes that were [pushed](Self::push) the client could have taken and has not, at the most: of what it is sent, it may have
+    /// taken some that stand before these. What waits for the banner or for replies that are being made, nobody could take yet.
+    #[must_use]
+    pub fn pushed_unsent(&self) -> usize {
+        self.aside.as_ref().map_or(0, |aside| aside.said.min(self.unsent().len()))
     }
 
     /// Says what waited for the job, which is home.

@@ -104,7 +104,8 @@ pub trait Responder: Send + Sync + 'static {
     ///
     /// A line that was too long or came when everyone was busy never comes to [`respond`](Self::respond), so this is where a `session`
     /// hears of it: one that collects lines can note here that it has missed one, and refuse what it would have done with them. (Or such
-    /// a line is the end of the connection, wherever it comes: [`WhenRefused`](crate::WhenRefused).)
+    /// a line is the end of the connection, wherever it comes: [`WhenRefused`](crate::WhenRefused). That is the way where the line that ends a
+    /// collection may be the one that is refused: what it said, nobody is told.)
     ///
     /// There is no session where the responder does not know the client: [`connect`](Self::connect) failed, or everyone was busy when it
     /// came. And there is none for the refusals that end a connection: these are asked for once, when the server starts, and said
@@ -140,7 +141,8 @@ pub trait Responder: Send + Sync + 'static {
         reply.line(format_args!("error: {refusal}"));
     }
 
-    /// The client is gone, and so is its connection. By default, the session is dropped.
+    /// The client is gone, and so is its connection. By default, the session is dropped. A client that does not close its own end when the
+    /// server has closed its is gone once it has [lingered](crate::Deadlines::linger), some seconds later.
     ///
     /// Where a shutdown ran out of time, sessions of lines that were still with a worker are dropped without this call.
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {

@@ -101,6 +101,42 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
+    /// Sends bytes that arrive in one piece while everyone is busy: each line is [refused](Responder::refuse) in its place, and its session
+    /// hears of it. A client that [`connect`](Self::connect) has not welcomed cannot be made so.
+    pub fn send_while_busy(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.hear_the_end();
+        if let Some(connection) = &mut self.connection
+            && connection.wants_input()
+        {
+            connection.received(bytes.as_ref(), self.now);
+            if let Some(job) = connection.take_job(self.now) {
+                let mut refused = job.refuse_all(self.responder, &self.terms, Slice::endless());
+                note(&mut self.faults, refused.take_faults());
+                connection.answered(refused, self.now);
+            }
+        }
+        self.settle();
+        self
+    }
+
+    /// The connection breaks, as by a reset. The responder hears of it by [`CloseReason::Lost`].
+    pub fn reset(&mut self) -> &mut Self {
+        if let Some(connection) = &mut self.connection {
+            connection.abort(CloseReason::Lost);
+        }
+        self.settle();
+        self
+    }
+
+    /// The server stops. What was sent is answered, and then the connection ends by [`CloseReason::ByShutdown`].
+    pub fn shut_down(&mut self) -> &mut Self {
+        if let Some(connection) = &mut self.connection {
+            connection.stop(0);
+        }
+        self.settle();
+        self
+    }
+
     /// Stops sending (`shutdown(2)` with SHUT_WR). What was sent is still answered.
     pub fn stop_sending(&mut self) -> &mut Self {
         self.hear_the_end();
@@ -171,9 +207,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
             connection.wrote(connection.unsent().len(), self.now);
             if let Some(job) = connection.take_job(self.now) {
                 let mut answered = job.answer(self.responder, Slice::endless());
-                let Faults { count, first } = answered.take_faults();
-                self.faults.count += count;
-                self.faults.first = self.faults.first.take().or(first);
+                note(&mut self.faults, answered.take_faults());
                 connection.answered(answered, self.now);
                 continue;
             }
@@ -190,6 +224,12 @@ impl<'a, R: Responder> TestClient<'a, R> {
             }
         }
     }
+}
+
+/// Adds up what went wrong.
+fn note(faults: &mut Faults, Faults { count, first }: Faults) {
+    faults.count += count;
+    faults.first = faults.first.take().or(first);
 }
 
 /// Sends `input` in one piece, byte by byte, and cut in every one place, and in every two where it is short; stops sending; and has
@@ -263,6 +303,16 @@ mod tests {
             crate::respond_with(move |_: &str| if run == 3 { "late" } else { "early" })
         };
         check_every_fragmentation(make, "ab\n", "early\n");
+    }
+
+    #[test]
+    fn whatever_may_happen_to_a_client_can_be_made_to_happen() {
+        TestClient::connect(&Greeter)
+            .send_while_busy("Ann\nBob\r\n")
+            .expect("error: busy\nerror: busy\r\n")
+            .send("Cid\n");
+        TestClient::connect(&Greeter).send("Ann\nBo").reset().expect("Hello, Ann\n").expect_end(CloseReason::Lost);
+        TestClient::connect(&Greeter).shut_down().send("Ann\n").expect_end(CloseReason::ByShutdown);
     }
 
     #[test]

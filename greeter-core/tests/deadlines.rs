@@ -302,17 +302,20 @@ fn news() -> Unasked {
 #[test]
 fn what_is_pushed_stands_between_replies_and_never_in_one() {
     let mut scene = Scene::new();
-    assert_eq!(scene.connection.push(&news(), scene.now), 5);
+    assert!(scene.connection.push(&news(), scene.now));
+    assert_eq!(scene.connection.pushed_unsent(), 5);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     assert_eq!(scene.read(), "news\n");
 
     scene.connection.received(b"Bob\r\n", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    assert_eq!(scene.connection.push(&news(), scene.now), 5);
-    assert_eq!(scene.connection.push(&Unasked::line("").unwrap(), scene.now), 6);
+    assert!(scene.connection.push(&news(), scene.now));
+    assert!(scene.connection.push(&Unasked::line("").unwrap(), scene.now));
+    assert_eq!(scene.connection.pushed_unsent(), 0, "nobody can take it yet");
     assert_eq!(scene.connection.unsent(), b"");
     scene.connection.answered(job.answer(&Greeter, Slice::endless()), scene.now);
-    assert_eq!(scene.connection.push(&news(), scene.now), 11);
+    assert!(scene.connection.push(&news(), scene.now));
+    assert_eq!(scene.connection.pushed_unsent(), 11);
     assert_eq!(scene.read(), "Hello, Bob\r\nnews\r\n\r\nnews\r\n");
     scene.assert_phase(Phase::Idle, Some(IDLE));
     assert_lawful(scene.connection.take_account());

@@ -50,11 +50,30 @@ enum Stage<S, L: Listener> {
 /// What whoever stops the server does, whatever the sessions are.
 pub(crate) trait Close: Send + Sync {
     /// Lets in whom the system has connected already, and nobody after that; where there is no room for one, it is told so. At once,
-    /// though the thread that keeps the entrance may be busy with a responder.
-    fn close(&self);
+    /// though the thread that keeps the entrance may be busy with a responder. What there is to tell of that is for the caller to tell, when
+    /// it holds no lock.
+    fn close(&self) -> Vec<News>;
 
     /// Waits until those have gone who were refused, but no longer than that, and not for anyone who has had its time.
     fn see_off(&self, deadline: &dyn Fn() -> Instant);
+}
+
+/// What people are to know. It is told when no lock is held any more, since whoever hears of it may have the server stop.
+#[derive(Debug)]
+pub(crate) enum News {
+    TurnedAway { address: SocketAddr, reason: CloseReason },
+    CannotAccept(io::Error),
+}
+
+impl News {
+    pub(crate) fn tell(&self) {
+        match self {
+            Self::TurnedAway { address, reason } => {
+                tracing::warn!(peer = %address, %reason, "Turned a client away.");
+            }
+            Self::CannotAccept(error) => tracing::warn!(%error, "Cannot accept connections for now."),
+        }
+    }
 }
 
 /// What other threads tell the acceptor.
@@ -79,6 +98,7 @@ pub(crate) struct Acceptor<S, L: Listener> {
     is_paused: bool,
     /// Which thread the next client goes to.
     next_thread: usize,
+    to_tell: Vec<News>,
     counters: Arc<Counters>,
 }
 
@@ -126,11 +146,15 @@ impl<S> Entrance<S> {
     /// What is to be done each time that the thread wakes up.
     pub(crate) fn round(&self, events: &Events) {
         let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
-        match &mut *self.stage() {
+        let to_tell = match &mut *self.stage() {
             Stage::Open(acceptor) => acceptor.round(news, Instant::now),
-            Stage::Closing => {}
-            Stage::Closed(refused) => refused.sweep(Instant::now),
-        }
+            Stage::Closing => Vec::new(),
+            Stage::Closed(refused) => {
+                refused.sweep(Instant::now);
+                Vec::new()
+            }
+        };
+        to_tell.iter().for_each(News::tell);
     }
 
     /// How long nothing happens here unless the system or another thread says so. From now on, orders wake the thread.
@@ -158,13 +182,20 @@ impl<S, L: Listener> Entrance<S, L> {
 }
 
 impl<S: Send> Close for Entrance<S> {
-    fn close(&self) {
+    fn close(&self) -> Vec<News> {
         let stage = &mut *self.stage();
-        // With the acceptor go the listeners.
-        *stage = match std::mem::replace(stage, Stage::Closing) {
-            Stage::Open(acceptor) => Stage::Closed(acceptor.let_in_the_last(Instant::now())),
-            closed => closed,
-        };
+        match std::mem::replace(stage, Stage::Closing) {
+            // With the acceptor go the listeners.
+            Stage::Open(acceptor) => {
+                let (refused, to_tell) = acceptor.let_in_the_last(Instant::now());
+                *stage = Stage::Closed(refused);
+                to_tell
+            }
+            closed => {
+                *stage = closed;
+                Vec::new()
+            }
+        }
     }
 
     fn see_off(&self, deadline: &dyn Fn() -> Instant) {
@@ -183,12 +214,23 @@ impl<S, L: Listener> Acceptor<S, L> {
         let Reception { inbox, threads, door, terms, linger, counters } = reception;
         let listeners = listeners.into_iter().map(|socket| Watched { socket, state: State::Busy }).collect();
         let refused = Refused::new(refused_max, linger, now, Arc::clone(&counters));
-        Self { inbox, listeners, threads, door, terms, refused, is_paused: false, next_thread: 0, counters }
+        Self {
+            inbox,
+            listeners,
+            threads,
+            door,
+            terms,
+            refused,
+            is_paused: false,
+            next_thread: 0,
+            to_tell: Vec::new(),
+            counters,
+        }
     }
 
-    /// Does what there is to do, with news of the listeners of these numbers. Where nobody comes, that is nothing, not even a look at the
-    /// clock.
-    pub(crate) fn round(&mut self, news: impl Iterator<Item = usize>, clock: impl Fn() -> Instant) {
+    /// Does what there is to do, with news of the listeners of these numbers, and gives what there is to tell of that. Where nobody comes,
+    /// it is nothing, not even a look at the clock.
+    pub(crate) fn round(&mut self, news: impl Iterator<Item = usize>, clock: impl Fn() -> Instant) -> Vec<News> {
         for index in news {
             if let Some(listener) = self.listeners.get_mut(index)
                 && let State::Quiet = listener.state
@@ -207,6 +249,7 @@ impl<S, L: Listener> Acceptor<S, L> {
             self.let_in(index, &clock);
         }
         self.refused.sweep(clock);
+        std::mem::take(&mut self.to_tell)
     }
 
     pub(crate) fn timeout(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
@@ -247,13 +290,13 @@ impl<S, L: Listener> Acceptor<S, L> {
                 Err((Trouble::ThatClient, error)) => turn = turn.or(Err(error)),
                 // What is given back is there for the next try.
                 Err((Trouble::Descriptors, _)) if self.refused.give_one_back() => {}
-                Err((Trouble::Descriptors | Trouble::System, error)) => return self.pause(index, &error, now),
+                Err((Trouble::Descriptors | Trouble::System, error)) => return self.pause(index, error, now),
             }
         }
         match turn {
             Ok(()) => self.listeners[index].state = State::Busy,
             // A whole turn of nothing but errors: whatever they mean, the next would be no better.
-            Err(error) => self.pause(index, &error, now),
+            Err(error) => self.pause(index, error, now),
         }
     }
 
@@ -274,26 +317,28 @@ impl<S, L: Listener> Acceptor<S, L> {
     }
 
     /// Leaves a listener alone for a while. Said once, however often it has to be done again at once.
-    fn pause(&mut self, index: usize, error: &io::Error, now: Instant) {
+    fn pause(&mut self, index: usize, error: io::Error, now: Instant) {
         let state = State::Paused { until: now + PAUSE };
         if !matches!(std::mem::replace(&mut self.listeners[index].state, state), State::Paused { .. }) {
-            tracing::warn!(%error, "Cannot accept connections for now.");
+            self.to_tell.push(News::CannotAccept(error));
         }
     }
 
-    /// The connections that the system has made already, up to a full backlog: closing the listener would reset them. Nobody is left to
-    /// wait for room. Gives those who were refused.
-    pub(crate) fn let_in_the_last(mut self, now: Instant) -> Refused<L::Socket> {
+    /// The connections that the system has made already: closing the listener would reset them. Nobody is left to wait for room. Who comes
+    /// meanwhile does not keep the server from stopping: it ends after two full backlogs. Gives those who were refused, and what there is
+    /// to tell.
+    pub(crate) fn let_in_the_last(mut self, now: Instant) -> (Refused<L::Socket>, Vec<News>) {
         for index in 0..self.listeners.len() {
-            for _ in 0..BACKLOG {
+            let mut left = 2 * BACKLOG;
+            while left > 0 {
                 match self.let_one_in(index, now) {
-                    Ok(()) | Err((Trouble::ThatClient, _)) => {}
+                    Ok(()) | Err((Trouble::ThatClient, _)) => left -= 1,
                     Err((Trouble::Descriptors, _)) if self.refused.give_one_back() => {}
                     Err((Trouble::NobodyThere | Trouble::Descriptors | Trouble::System, _)) => break,
                 }
             }
         }
-        self.refused
+        (self.refused, self.to_tell)
     }
 
     /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
@@ -303,6 +348,7 @@ impl<S, L: Listener> Acceptor<S, L> {
             Answer::Welcome(admission) => admission,
             Answer::Sorry(reason) => {
                 self.counters.turned_away.add(1);
+                self.to_tell.push(News::TurnedAway { address, reason });
                 let words = self.terms.refusal(reason);
                 return self.refused.refuse(socket, address, reason, words, now);
             }

@@ -102,7 +102,7 @@ pub enum Problem {
         reason: io::Error,
     },
     /// A number that is too small or too large.
-    #[error("{option} is {value}, but must be from {min} to {max}")]
+    #[error("{option} is {value}, but must be {}", range(*.min, *.max))]
     OutOfRange {
         /// The option, by the name of its method.
         option: &'static str,
@@ -276,10 +276,11 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How many bytes of replies may wait for a client to take them, from 1 to 1 GiB. By default, 64 KiB. From there on the client is
-    /// not read and its lines are not answered until it has taken them; and a client to which so much was
-    /// [pushed](crate::Push) is cut off.
+    /// not read and its lines are not answered until it has taken them; and a client that has more than so much left of what was
+    /// [pushed](crate::Push) to it is cut off when the next piece comes. What is pushed to a client that is being answered waits for that
+    /// in the [room for buffers](Self::buffer_bytes_max).
     ///
-    /// It does not bound a single reply.
+    /// It bounds neither a single reply nor a single piece that is pushed.
     pub const fn unsent_bytes_max(mut self, bytes: usize) -> Self {
         self.options.limits.unsent_bytes_max = bytes;
         self
@@ -437,6 +438,11 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = Problem> + use<> {
 
 fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<Problem> {
     (value < min || max < value).then_some(Problem::OutOfRange { option, value, min, max })
+}
+
+/// Which numbers are allowed, in words.
+fn range(min: usize, max: usize) -> String {
+    if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
 }
 
 /// A listener, and the address that it has really got.

@@ -169,6 +169,12 @@ impl<S, K: Socket> Client<S, K> {
         Ok(())
     }
 
+    /// The same, though the system has not told that there is room.
+    pub(crate) fn try_to_write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
+        self.writable = true;
+        self.write(scratch, counters, now)
+    }
+
     /// Reads once, if the connection wants input and there may be some.
     pub(crate) fn read(&mut self, buffer: &mut [u8], counters: &Counters, now: Instant) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };

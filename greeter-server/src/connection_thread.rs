@@ -286,14 +286,20 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 
     fn push(&mut self, to: Key, unasked: &Unasked, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
-        let said = client.connection.push(unasked, now);
-        if said > self.house.unsent_bytes_max {
-            client.connection.abort(CloseReason::NotReading);
+        let most = self.house.unsent_bytes_max;
+        // Whoever has too much of it before this comes is cut off, but not before a write was tried: there may have been no turn for one.
+        if client.connection.pushed_unsent() > most {
+            match client.try_to_write(&mut self.scratch, &self.counters, now) {
+                Ok(()) if client.connection.pushed_unsent() <= most => {}
+                Ok(()) => client.connection.abort(CloseReason::NotReading),
+                Err(_) => client.connection.abort(CloseReason::Lost),
+            }
         }
+        let is_heard = client.connection.push(unasked, now);
         // Now and not in its turn: what is for everybody is for each.
         keep_house(client, &self.house, now);
         enqueue(&mut self.queue, client, to);
-        self.counters.pushed.add((said > 0).into());
+        self.counters.pushed.add(is_heard.into());
     }
 
     fn broadcast(&mut self, unasked: &Unasked, now: Instant) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use greeter_core::CloseReason;
 
-use crate::acceptor::Close;
+use crate::acceptor::{Close, News};
 use crate::admission::Door;
 use crate::buffers::Buffers;
 use crate::posts::{Duty, Posts};
@@ -80,22 +80,26 @@ impl Control {
 
     /// Has the server stop by then, or by an earlier deadline if it was told one.
     pub(crate) fn stop(&self, deadline: Instant) {
-        {
+        let to_tell = {
             // Held until the last clients have come to the connection threads, so that no order to stop gets there before them.
             let mut stop = self.lock();
             match &mut *stop {
                 None => {
                     *stop = Some(Stop { asked: Instant::now(), before: self.stats(), deadline });
-                    self.entrance.close();
+                    self.entrance.close()
                 }
-                Some(stop) if deadline < stop.deadline => stop.deadline = deadline,
+                Some(stop) if deadline < stop.deadline => {
+                    stop.deadline = deadline;
+                    Vec::new()
+                }
                 Some(_) => return,
             }
-        }
+        };
         self.posts.close_at(deadline);
         self.switchboard.stop(deadline);
         // Where nobody waits any more, nobody need know how long.
         let _ = self.patience.send(deadline + GRACE);
+        to_tell.iter().for_each(News::tell);
     }
 
     /// The threads have ended. Waits for those who were refused at last, and tells how all went.

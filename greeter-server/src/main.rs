@@ -223,8 +223,8 @@ fn raise_descriptor_limit() {
 fn in_words_of_options(error: BuildError) -> anyhow::Error {
     let BuildError::Invalid(problems) = error else { return error.into() };
     let in_words = problems.iter().map(|problem| match problem {
-        Problem::OutOfRange { option, value, min, max } => {
-            format!("--{} is {value}, but must be from {min} to {max}", option.replace('_', "-"))
+        Problem::OutOfRange { option, .. } => {
+            problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1)
         }
         Problem::TooShort { option, value, min } => {
             format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))
@@ -240,6 +240,9 @@ fn fail(log: &log::Writer, error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
+    if text == "off" {
+        return Err("this one cannot be off; 0s is the shortest".to_owned());
+    }
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 2s or 1m"))
 }
 

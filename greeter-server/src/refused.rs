@@ -72,7 +72,6 @@ impl<K: Socket> Refused<K> {
         words: &[u8],
         now: Instant,
     ) {
-        tracing::warn!(peer = %address, %reason, "Turned a client away.");
         // A new connection has room for some words. A client that has broken off already does not miss them.
         let is_told = socket.write(words).is_ok_and(|bytes| bytes == words.len()) && socket.finish_sending().is_ok();
         let household = Household::of(address.ip());

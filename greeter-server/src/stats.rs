@@ -1,5 +1,6 @@
 //! What the server counts.
 
+use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,8 @@ pub struct Stats {
     pub discarded_by: ByReason,
     /// Lines without an ending that clients left behind when they stopped sending or were sent away.
     pub unfinished: u64,
-    /// Lines whose reply was that everyone was [busy](greeter_core::Refusal::Busy), for as long as lines may wait.
+    /// Lines whose reply was that everyone was [busy](greeter_core::Refusal::Busy), for as long as lines may wait. Where the whole client was
+    /// told so, since it was new or its session could not hear of its lines, that is the reason for which it was closed.
     pub busy: u64,
     /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
     pub faults: u64,
@@ -61,7 +63,7 @@ impl Stats {
 }
 
 /// A count for each [`CloseReason`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct ByReason([u64; CloseReason::ALL.len()]);
 
 impl ByReason {
@@ -81,6 +83,13 @@ impl ByReason {
         let mut counts = self.0;
         counts.iter_mut().zip(earlier.0).for_each(|(count, before)| *count -= before);
         Self(counts)
+    }
+}
+
+impl fmt::Debug for ByReason {
+    /// Those reasons whose count is not zero.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -277,3 +277,25 @@ fn lines_that_are_pushed_as_one_stay_together_whoever_else_pushes() {
         assert_eq!(client.ask("echo that is all\r"), "that is all\r\n");
     }
 }
+
+/// Neither one long piece nor many short ones at once say anything about a client that reads.
+#[test]
+fn whoever_reads_what_is_pushed_is_not_cut_off_however_much_comes_at_once() {
+    const LIMIT: usize = 10_000;
+    for workers in PLACEMENTS {
+        let server = spawn(builder().workers(workers).unsent_bytes_max(LIMIT));
+        let mut client = Client::connect(server.local_addr());
+        assert_eq!(client.ask("Ann"), "Hello, Ann\n");
+        let push = server.push();
+        push.broadcast_raw(vec![b'x'; 10 * LIMIT]).expect("there is room");
+        assert_eq!(client.bytes(10 * LIMIT), vec![b'x'; 10 * LIMIT]);
+        for _ in 0..100 {
+            push.broadcast("y".repeat(LIMIT / 10)).expect("there is room");
+        }
+        for _ in 0..100 {
+            assert_eq!(client.text().len(), LIMIT / 10 + 1);
+        }
+        assert_eq!(client.ask("Ann"), "Hello, Ann\n");
+        assert_eq!(server.stats().pushed, 101);
+    }
+}

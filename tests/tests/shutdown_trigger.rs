@@ -104,3 +104,57 @@ fn a_server_that_is_told_to_stop_before_it_starts_serves_whom_it_has_promised_to
     // There is nobody any more.
     trigger.trigger(Duration::ZERO);
 }
+
+/// Has the server stop as soon as it tells of a client that was turned away.
+struct Alarmed(ShutdownTrigger);
+
+impl tracing::Subscriber for Alarmed {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!("{value:?}");
+            }
+        }
+
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        if text.0.contains("Turned a client away.") {
+            self.0.trigger(AN_HOUR);
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// Events reach whoever listens when the server holds none of its locks. The only test here that has a subscriber, for which there is one in
+/// a process: it is of no concern to the others, whose servers it does not know.
+#[test]
+fn whoever_hears_of_a_refusal_may_have_the_server_stop() {
+    let builder = builder().connections_max(1);
+    let trigger = builder.shutdown_trigger();
+    let server = spawn(builder);
+    let mut served = Client::connect(server.local_addr());
+    assert_eq!(served.ask("Ann"), "Hello, Ann\n");
+    tracing::subscriber::set_global_default(Alarmed(trigger)).expect("nobody else listens");
+    let mut refused = Client::connect(server.local_addr());
+    assert_eq!(refused.rest(), b"error: too many connections\n");
+    assert_eq!(served.rest(), b"");
+    drop((served, refused));
+    assert_eq!(server.wait().turned_away, 0, "it was before the stop");
+}

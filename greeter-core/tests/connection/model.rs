@@ -236,10 +236,10 @@ impl Model {
         self.said_bytes = 0;
     }
 
-    /// Tells how much the client has been told so.
-    pub(super) fn push(&mut self, piece: Piece, now: Instant) -> usize {
+    /// Tells whether anybody hears it.
+    pub(super) fn push(&mut self, piece: Piece, now: Instant) -> bool {
         if piece.len() == 0 || !self.hears() {
-            return 0;
+            return false;
         }
         self.aside.bytes += piece.len();
         if !self.is_home || self.session.is_none() {
@@ -251,7 +251,11 @@ impl Model {
             }
             self.say_piece(&piece);
         }
-        self.aside.bytes
+        true
+    }
+
+    pub(super) fn pushed_unsent(&self) -> usize {
+        if self.is_home { self.aside.bytes.min(self.unsent.len()) } else { 0 }
     }
 
     /// Who was let in, or may yet be, and is not sent away hears what is said until the end.

@@ -288,6 +288,7 @@ impl World {
             }
         };
         assert_eq!(connection.push(&unasked, self.now), self.model.push(piece, self.now));
+        assert_eq!(connection.pushed_unsent(), self.model.pushed_unsent());
     }
 
     fn give_up(&mut self) {

@@ -427,7 +427,7 @@ impl World {
     /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
     fn stop(&mut self) {
         if let Stage::Open(acceptor) = std::mem::replace(&mut self.entrance.stage, Stage::Closing) {
-            let refused = acceptor.let_in_the_last(self.clock.now());
+            let (refused, _) = acceptor.let_in_the_last(self.clock.now());
             self.entrance.sleeps_until = refused.next_sweep();
             self.entrance.stage = Stage::Closed(refused);
         }
