@@ -23,6 +23,7 @@ mod port;
 mod server;
 
 use std::net::TcpListener;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 pub use bless::{Blessing, QUIET, bless};
@@ -30,8 +31,14 @@ pub use failure::{At, Failure, Fault};
 pub use server::{LastLines, Server, ServerEnd, ServerError, Servers};
 
 use crate::session::{Expected, SessionError, SessionOptions, Target};
-use crate::talk::{Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Speaker, Step, Variables};
+use crate::talk::{
+    Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Signal, Speaker, Step, Variables,
+};
 use crate::{Address, Eol, Session};
+
+/// How long a server may take to end after the last connection of a script that has passed: its process closes its
+/// connections a moment before others can see that it has ended.
+const FALLING: Duration = Duration::from_millis(50);
 
 /// How scripts are run.
 #[derive(Clone, Debug)]
@@ -87,7 +94,10 @@ pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -
     for (index, step) in script.steps().iter().enumerate() {
         match run.step(step) {
             Ok(Next::Step) => {}
-            Ok(Next::Abandon) => return Outcome::Passed,
+            Ok(Next::Abandon) => {
+                run.is_abandoned = true;
+                break;
+            }
             Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
             Err(fault) => {
                 let failure = Failure::at(script, index, fault, run.session.transcript());
@@ -95,17 +105,58 @@ pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -
             }
         }
     }
-    let server = run.server.take();
-    match run.finish() {
+    let mut server = run.server.take();
+    match run.finish().and_then(|()| survives(&mut server)) {
         Ok(()) => Outcome::Passed,
         Err(fault) => Outcome::Failed(Box::new(Failure::at_the_end(script, fault).with_end_of(server))),
+    }
+}
+
+/// A server of the run's own.
+struct Own<'a> {
+    server: &'a mut Server,
+    /// The script has done what may end it, or has said how it ends.
+    is_end_asked: bool,
+}
+
+impl Own<'_> {
+    fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
+        self.is_end_asked |= !matches!(signal, Signal::Stop | Signal::Cont);
+        self.server.signal(signal)
+    }
+
+    fn exits(&mut self, expected: u8, timeout: Duration) -> Result<(), Fault> {
+        match self.server.wait(timeout)? {
+            Some(status) if status.code() == Some(expected.into()) => {
+                self.is_end_asked = true;
+                Ok(())
+            }
+            Some(status) => Err(Fault::Exit { expected, came: status.to_string() }),
+            None => Err(Fault::StillRuns { waited: timeout }),
+        }
+    }
+
+    /// Whether an end with this status is one that the script has neither asked for nor been told of.
+    fn has_died(&self, status: ExitStatus) -> bool {
+        !self.is_end_asked && !status.success()
+    }
+}
+
+/// However well everything went, a server that has fallen over it has not passed.
+fn survives(server: &mut Option<Own<'_>>) -> Result<(), Fault> {
+    let Some(own) = server.as_mut().filter(|own| !own.is_end_asked) else { return Ok(()) };
+    match own.server.wait(FALLING)? {
+        Some(status) if own.has_died(status) => Err(Fault::Died(status)),
+        _ => Ok(()),
     }
 }
 
 /// A script at work.
 struct Run<'a> {
     session: Session,
-    server: Option<&'a mut Server>,
+    /// Nothing is checked of its connections any more.
+    is_abandoned: bool,
+    server: Option<Own<'a>>,
     variables: Variables,
     /// The deadline of the next expectation.
     within: Option<Duration>,
@@ -141,7 +192,8 @@ impl<'a> Run<'a> {
                 timeout: options.timeout,
                 ..SessionOptions::default()
             }),
-            server,
+            is_abandoned: false,
+            server: server.map(|server| Own { server, is_end_asked: false }),
             variables,
             within: None,
             skipping: Vec::new(),
@@ -277,15 +329,13 @@ impl<'a> Run<'a> {
     fn exits(&mut self, expected: u8) -> Result<(), Fault> {
         self.session.flush();
         let timeout = self.deadline();
-        let status = self.server.as_mut().ok_or(Fault::NoServer)?.wait(timeout)?;
-        match status {
-            Some(status) if status.code() == Some(expected.into()) => Ok(()),
-            Some(status) => Err(Fault::Exit { expected, came: status.to_string() }),
-            None => Err(Fault::StillRuns { waited: timeout }),
-        }
+        self.server.as_mut().ok_or(Fault::NoServer)?.exits(expected, timeout)
     }
 
     fn finish(self) -> Result<(), Fault> {
+        if self.is_abandoned {
+            return Ok(());
+        }
         self.check_time()?;
         Ok(self.session.finish()?)
     }

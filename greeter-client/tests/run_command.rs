@@ -398,6 +398,64 @@ fn a_server_that_ends_under_a_script_is_told_with_its_status_and_its_last_words(
     assert!(report.contains(expected), "{report}");
 }
 
+/// It says its last line, ends like this, and only then are its connections closed. None if it goes on.
+#[cfg(target_os = "linux")]
+fn with_a_server_that_ends(folder: &Folder, end: Option<&str>, reply: &'static str, arguments: &[&str]) -> Outcome {
+    let path = folder.0.clone();
+    let is_dying = end.is_some();
+    let server = serve(move |mut stream: TcpStream| {
+        read_line(&stream);
+        stream.write_all(reply.as_bytes()).unwrap();
+        if is_dying {
+            let folder = std::mem::ManuallyDrop::new(Folder(path));
+            std::fs::write(folder.0.join("die"), "").unwrap();
+            has_ended(&folder, "pid");
+        }
+    });
+    let command = format!(
+        "sh -c 'rm -f die; echo $$ >pid; echo listening on {}; until [ -e die ]; do sleep 0.01; done; echo oh >&2; {}'",
+        server.address,
+        end.unwrap_or_default()
+    );
+    let outcome = folder.run(&[&["run", "--server", &command], arguments].concat());
+    let stdout = String::from_utf8(outcome.stdout).unwrap().replace(&server.address.to_string(), "SERVER");
+    Outcome { stdout: masked(&stdout).into_bytes(), ..outcome }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_dies_after_its_last_reply_fails_the_script() {
+    let hello = "> Bob\n< Hello, Bob\n";
+    let folder = Folder::new("dies-last", &[("a.talk", hello), ("b.talk", &format!("{hello}abandon\n"))]);
+    for script in ["a.talk", "b.talk"] {
+        for (end, how) in [("exit 6", "exit status: 6"), ("kill -SEGV $$", "signal: 11 (SIGSEGV)")] {
+            let outcome = with_a_server_that_ends(&folder, Some(end), "Hello, Bob\n", &[script]);
+            let report = String::from_utf8(outcome.stdout).unwrap().replace(" (core dumped)", "");
+            let expected = format!(
+                "FAIL {script}  (N ms)\n  {script}  at its end\n    the server has ended by itself ({how}), and the script does \
+                 not say so\n      stderr: oh\n\n1 script: 0 passed, 1 failed, 0 skipped\n"
+            );
+            assert_eq!((report, outcome.code), (expected, Some(1)));
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_ends_as_it_was_told_or_in_peace_fails_nothing() {
+    let hello = "> Bob\n< Hello, Bob\n";
+    let exits = format!("{hello}exits 6\n");
+    let signal = format!("{hello}signal KILL\n<closed\n");
+    let folder = Folder::new("ends-well", &[("a.talk", hello), ("b.talk", &exits), ("c.talk", &signal)]);
+    for (script, end) in [("a.talk", Some("exit 0")), ("b.talk", Some("exit 6")), ("a.talk", None)] {
+        let outcome = with_a_server_that_ends(&folder, end, "Hello, Bob\n", &[script]);
+        assert_eq!(outcome.code, Some(0), "{script} {end:?}: {outcome:?}");
+    }
+    // Its connections are another's, which closes them when it is done.
+    let outcome = with_a_server_that_ends(&folder, None, "Hello, Bob\n", &["c.talk"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_a_server_has_started_ends_with_it() {

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::{LastLines, Server, ServerEnd, ServerError};
+use super::{LastLines, Own, ServerEnd, ServerError};
 use crate::AddressError;
 use crate::escape::{self, one_line};
 use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
@@ -79,6 +80,10 @@ pub enum Fault {
         /// The status that came, or the signal.
         came: String,
     },
+    /// The server ended by itself with another status than 0 or by a signal, and the script has neither sent it a signal nor
+    /// said that it `exits`.
+    #[error("the server has ended by itself ({0}), and the script does not say so")]
+    Died(ExitStatus),
     /// The server did not end.
     #[error("the server still runs after {waited:?}")]
     StillRuns {
@@ -123,7 +128,7 @@ impl Fault {
                 unmet.end.is_some() || unmet.send_error.is_some() || matches!(unmet.came, Came::End(_))
             }
             Self::Session(SessionError::Connect { .. } | SessionError::Send { .. }) => true,
-            Self::Server(ServerError::Process(_)) | Self::Exit { .. } => true,
+            Self::Server(ServerError::Process(_)) | Self::Exit { .. } | Self::Died(_) => true,
             _ => false,
         }
     }
@@ -189,9 +194,9 @@ impl Failure {
     }
 
     /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
-    pub(super) fn with_end_of(self, server: Option<&mut Server>) -> Self {
+    pub(super) fn with_end_of(self, server: Option<Own<'_>>) -> Self {
         let within = if self.fault.is_about_an_end() { DYING } else { Duration::ZERO };
-        let end = server.and_then(|server| server.wait_for_end(within).ok().flatten());
+        let end = server.and_then(|own| own.server.wait_for_end(within).ok().flatten());
         Self { server: end, ..self }
     }
 
@@ -204,7 +209,7 @@ impl Failure {
     fn report_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stderr: Option<&LastLines> = match (&self.server, &self.fault) {
             // How it ended is what the fault says.
-            (Some(end), Fault::Exit { .. }) => Some(&end.stderr),
+            (Some(end), Fault::Exit { .. } | Fault::Died(_)) => Some(&end.stderr),
             (Some(end), _) => {
                 write!(f, "\n      the server has ended ({})", end.status)?;
                 Some(&end.stderr)
