@@ -394,7 +394,7 @@ fn a_server_that_ends_under_a_script_is_told_with_its_status_and_its_last_words(
     );
     let outcome = folder.run(&["run", "--server", &command, "a.talk"]);
     let report = masked(&String::from_utf8(outcome.stdout).unwrap()).replace(&server.address.to_string(), "SERVER");
-    let expected = "    + <eof\n      the server has ended (exit status: 9)\n      stderr: oh\n  accept it with: ";
+    let expected = "    + <eof\n      the server has ended (exit status: 9)\n      stderr: oh\n\n1 script: ";
     assert!(report.contains(expected), "{report}");
 }
 
@@ -438,6 +438,24 @@ fn a_server_that_dies_after_its_last_reply_fails_the_script() {
             assert_eq!((report, outcome.code), (expected, Some(1)));
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_server_says_that_dies_is_not_blessed() {
+    let script = "> Bob\n< Hello, Bob\n";
+    let folder = Folder::new("dies-blessed", &[("a.talk", script), ("b.talk", &format!("{script}abandon\n"))]);
+    for (name, reply) in [("a.talk", ""), ("a.talk", "Hello, Rob\n"), ("b.talk", "")] {
+        let before = folder.text(name);
+        let outcome = with_a_server_that_ends(&folder, Some("exit 6"), reply, &["--bless", "--force", name]);
+        let report = String::from_utf8(outcome.stdout).unwrap();
+        let words =
+            "    the server has ended by itself (exit status: 6), and the script does not say so\n      stderr: oh\n";
+        assert!(report.contains(words), "{report}");
+        assert_eq!((outcome.code, folder.text(name)), (Some(1), before));
+    }
+    let outcome = with_a_server_that_ends(&folder, Some("exit 0"), "Hello, Rob\n", &["--bless", "--force", "a.talk"]);
+    assert_eq!((outcome.code, &*folder.text("a.talk")), (Some(0), "> Bob\n< Hello, Rob\n"));
 }
 
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@
 //! A line that nobody expects is one that has come by the time the script says or does the next thing, so that before
 //! that the run waits for [`QUIET`]. What is said never changes; nor do raw expectations, `<bytes`, `<nothing`, and what
 //! fails for being late behind `within`: where one of them is not met, the script fails, unless it is met behind lines
-//! that are inserted. So it does where a step that is not met stands in an included file, which other scripts may share.
+//! that are inserted. So it does where a server of the run's own has [died](Fault::Died), and where a step that is not met stands in an included file, which other scripts may share.
 
 mod align;
 mod outlook;
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Failure, Fault, Next, Outcome, Run, RunOptions, Server};
+use super::{Failure, Fault, Next, Outcome, Run, RunOptions, Server, survives};
 use crate::session::{Act, UnreadParty};
 use crate::talk::{Action, Edits, Incoming, Script, Speaker, Step};
 use outlook::Peer;
@@ -126,7 +126,10 @@ impl<'a> Mender<'a> {
         for (index, step) in script.steps().iter().enumerate() {
             match self.step(index, step) {
                 Ok(Next::Step) => {}
-                Ok(Next::Abandon) => return Ok(self.edits),
+                Ok(Next::Abandon) => {
+                    self.run.is_abandoned = true;
+                    break;
+                }
                 Ok(Next::Skip(reason)) => return Err(Outcome::Skipped(reason)),
                 Err(fault) => {
                     let failure = Failure::at(script, index, fault, self.run.session.transcript());
@@ -134,8 +137,10 @@ impl<'a> Mender<'a> {
                 }
             }
         }
-        let server = self.run.server.take();
-        self.finish().map_err(|fault| failed(Failure::at_the_end(script, fault).with_end_of(server)))
+        let mut server = self.run.server.take();
+        // What a server says that falls over, up to its end, is not what it is to say.
+        let finished = self.finish().and_then(|edits| survives(&mut server).map(|()| edits));
+        finished.map_err(|fault| failed(Failure::at_the_end(script, fault).with_end_of(server)))
     }
 
     fn step(&mut self, index: usize, step: &Step) -> Result<Next, Fault> {
@@ -200,6 +205,9 @@ impl<'a> Mender<'a> {
 
     /// The closing checks: what still comes is written down, too.
     fn finish(mut self) -> Result<Edits, Fault> {
+        if self.run.is_abandoned {
+            return Ok(self.edits);
+        }
         self.run.check_time()?;
         let end = self.script.steps().len();
         self.settle();

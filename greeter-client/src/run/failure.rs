@@ -196,8 +196,10 @@ impl Failure {
     /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
     pub(super) fn with_end_of(self, server: Option<Own<'_>>) -> Self {
         let within = if self.fault.is_about_an_end() { DYING } else { Duration::ZERO };
-        let end = server.and_then(|own| own.server.wait_for_end(within).ok().flatten());
-        Self { server: end, ..self }
+        let Some(own) = server else { return self };
+        let end = own.server.wait_for_end(within).ok().flatten();
+        let has_died = end.as_ref().is_some_and(|end| own.has_died(end.status));
+        Self { mendable: self.mendable.filter(|_| !has_died), server: end, ..self }
     }
 
     /// It was tried to bless the script, in vain.
