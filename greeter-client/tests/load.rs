@@ -432,6 +432,54 @@ fn sessions_that_run_at_a_time_have_their_numbers() {
     holds(&running.finish().unwrap(), &["errors=0"]);
 }
 
+/// A server that greets, and from its so many-th client on is no more.
+fn greeting_only(clients: usize) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().into();
+    thread::spawn(move || {
+        for stream in listener.incoming().take(clients) {
+            let stream = stream.unwrap();
+            thread::spawn(move || -> std::io::Result<()> {
+                for line in BufReader::new(stream.try_clone()?).lines() {
+                    (&stream).write_all(format!("Hello, {}\n", line?).as_bytes())?;
+                }
+                Ok(())
+            });
+        }
+    });
+    address
+}
+
+/// As a connection that is lost: nobody tries again and again, and no figure tells what was missed.
+#[test]
+fn in_a_closed_loop_whoever_cannot_connect_ends() {
+    let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
+    let mut load = Load::scripts(greeting_only(101), vec![script]);
+    (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, Duration::from_secs(5));
+    let report = run(load);
+    assert_eq!(report.connections_lost(), 2, "{report}");
+    let warnings = report.warnings();
+    assert!(warnings[0].ends_with("when no connection was left"), "{warnings:?}");
+    let lost = "connections lost before the end: 2 of 2; in a closed loop no scripts are due on them any more";
+    assert!(warnings[1].starts_with(lost), "{warnings:?}");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["errors"]["unconnected"], 2, "{json}");
+    assert!(report.to_string().contains("    2 could not connect\n      first: hello.talk\n"), "{report}");
+}
+
+#[test]
+fn in_an_open_loop_whoever_cannot_connect_is_an_error_each_time() {
+    let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
+    // One is to see that there is a server.
+    let mut load = at_rate(Load::scripts(greeting_only(1), vec![script]), "50/s");
+    (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 200 * MS);
+    let report = run(load);
+    // The system may take some for a server that is about to go.
+    holds(&report, &["errors=10", "errors=100%", "p1>1h"]);
+    assert_eq!((report.sent(), report.connections_lost()), (10, 0), "{report}");
+    assert!(report.to_string().contains(" could not connect\n      first: hello.talk\n"), "{report}");
+}
+
 #[test]
 fn a_script_that_fails_is_an_error_with_its_report() {
     let script = Script::parse("hello.talk", "# A greeting.\n> Bob\n< Hello, Rob\n").unwrap();

@@ -122,6 +122,32 @@ fn a_closed_loop_that_loses_connections_fails() {
     }
 }
 
+/// As with lines, so with scripts.
+#[test]
+fn a_closed_loop_of_scripts_whose_server_is_gone_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().into();
+    thread::spawn(move || {
+        for stream in listener.incoming().take(50) {
+            let stream = stream.unwrap();
+            thread::spawn(move || {
+                BufReader::new(stream.try_clone()?)
+                    .lines()
+                    .next()
+                    .map_or(Ok(()), |_| (&stream).write_all(b"Hello, Bob\n"))
+            });
+        }
+    });
+    let folder = Folder::new("load-gone", &[("s.talk", "> Bob\n< Hello, Bob\n")]);
+    let arguments = ["load", "--connections=4", "--warmup=0s", "--duration=2s", "--script=s.talk"];
+    let mut command = greeter_client(&address, &arguments);
+    let outcome = run(command.args(["--assert=errors<100%"]).current_dir(&folder.0));
+    assert!(stdout(&outcome).contains("  ok   errors<100%  ("), "{outcome:?}");
+    assert!(outcome.stderr.contains("warning: connections lost before the end: 4 of 4; "), "{outcome:?}");
+    assert!(outcome.stderr.ends_with("error: connections lost before the end: 4\n"), "{outcome:?}");
+    assert_eq!(outcome.code, Some(1));
+}
+
 #[test]
 fn the_figures_are_written_to_files() {
     let folder = Folder::new("load-files", &[]);

@@ -90,6 +90,7 @@ impl Mishap {
             Self::Unasked => "unasked",
             Self::Unanswered => "unanswered",
             Self::Unsent => "unsent",
+            Self::Unconnected => "unconnected",
             Self::Lost => "lost",
         }
     }

@@ -273,7 +273,7 @@ mod tests {
         ledger.unanswered(1, [Batch { first: 1, lines: 2, sent: 0 }].iter(), String::new);
         ledger.unsent(1, 5, 1);
         let tally = told(ledger, &messages);
-        assert_eq!(tally.mishaps, [0, 0, 2, 4, 0]);
+        assert_eq!(tally.mishaps, [0, 0, 2, 4, 0, 0]);
         assert_eq!(tally.never, 1 + 3);
     }
 }

@@ -29,11 +29,14 @@ pub(super) enum Mishap {
     Unasked,
     Unanswered,
     Unsent,
+    /// A session of a script found nobody to connect to.
+    Unconnected,
     Lost,
 }
 
 impl Mishap {
-    pub(super) const ALL: [Self; 5] = [Self::Wrong, Self::Unasked, Self::Unanswered, Self::Unsent, Self::Lost];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Wrong, Self::Unasked, Self::Unanswered, Self::Unsent, Self::Unconnected, Self::Lost];
 }
 
 /// Counts.
@@ -50,7 +53,7 @@ pub(super) struct Tally {
     /// Lines that were due after the warm-up, and had no right reply.
     pub(super) never: u64,
     /// What went wrong, warm-up included, in the order of [`Mishap::ALL`].
-    pub(super) mishaps: [u64; 5],
+    pub(super) mishaps: [u64; Mishap::ALL.len()],
     /// Lines that were sent later than they could have been.
     pub(super) late: u64,
     /// By how much at most, in nanoseconds.
@@ -128,13 +131,13 @@ pub(super) struct Recorder {
     messages: Sender<Message>,
     warmup: u64,
     tick: Tick,
-    is_told: [bool; 5],
+    is_told: [bool; Mishap::ALL.len()],
 }
 
 impl Recorder {
     /// `warmup` is in nanoseconds.
     pub(super) fn new(thread: usize, messages: Sender<Message>, warmup: u64, is_open: bool) -> Self {
-        Self { thread, messages, warmup, tick: Self::fresh(0, is_open), is_told: [false; 5] }
+        Self { thread, messages, warmup, tick: Self::fresh(0, is_open), is_told: Default::default() }
     }
 
     fn fresh(number: u64, is_open: bool) -> Tick {

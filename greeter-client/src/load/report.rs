@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// Everything that was wrong, the warm-up included: replies that were wrong, replies that did not come or that nobody had
-    /// asked for, lines that were due and could not be sent, connections that were lost.
+    /// asked for, lines that were due and could not be sent, sessions that could not connect, connections that were lost.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.tally.errors()
@@ -101,7 +101,8 @@ impl Report {
     pub fn error_rate(&self) -> f64 {
         let count = |mishap: Mishap| self.tally.mishaps[mishap as usize];
         let due = self.due();
-        let failed = count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent);
+        let failed =
+            count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent) + count(Mishap::Unconnected);
         if due == 0 { 0.0 } else { failed as f64 / due as f64 }
     }
 
@@ -135,7 +136,8 @@ impl Report {
 
     /// How many connections were lost before the end. In an open loop, whatever was due on them after that is among the
     /// [errors](Self::errors). In a closed loop nothing was: a line is due when the replies to those before have come. So no
-    /// figure of a closed loop tells what was missed, and who judges one judges by this, too.
+    /// figure of a closed loop tells what was missed, and who judges one judges by this, too. Where scripts are run, it is how
+    /// many of those that ran at a time have ended in a closed loop because there was nobody to connect to.
     #[must_use]
     pub fn connections_lost(&self) -> u64 {
         self.missing

@@ -36,6 +36,8 @@ struct Stage<'a> {
     recorder: Mutex<Recorder>,
     /// How many runs have begun.
     begun: AtomicU64,
+    /// How many threads have ended before the plan did.
+    missing: AtomicU64,
 }
 
 impl Scripts {
@@ -43,7 +45,12 @@ impl Scripts {
     pub(super) fn run(self) {
         let Plan { pace, warmup, connections, end, .. } = self.plan;
         let recorder = Recorder::new(0, self.messages.clone(), warmup, pace != Pace::Closed);
-        let stage = Stage { scripts: &self, recorder: Mutex::new(recorder), begun: AtomicU64::new(0) };
+        let stage = Stage {
+            scripts: &self,
+            recorder: Mutex::new(recorder),
+            begun: AtomicU64::new(0),
+            missing: AtomicU64::new(0),
+        };
         let mut meter = None;
         let started = thread::scope(|scope| {
             let stage = &stage;
@@ -65,9 +72,10 @@ impl Scripts {
         });
         let now = self.clock.now();
         let begun = stage.begun.load(Ordering::Relaxed);
+        let missing = stage.missing.load(Ordering::Relaxed);
         let mut recorder = stage.recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
         let waiting = self.plan.due_by(now).saturating_sub(begun);
-        let mut ended = Ended { at: now, waiting, missing: 0, used: meter.and_then(|meter| meter.read(now)) };
+        let mut ended = Ended { at: now, waiting, missing, used: meter.and_then(|meter| meter.read(now)) };
         if !self.stop.load(Ordering::Relaxed) && now >= end {
             ended.waiting = 0;
             recorder.never(waiting);
@@ -85,7 +93,8 @@ impl Stage<'_> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one script after the other, as the `slot`th of those that run at a time.
+    /// Runs one script after the other, as the `slot`th of those that run at a time. In a closed loop, no other follows one
+    /// that finds nobody to connect to: nothing says when it would be due, but that it is not at once.
     fn work(&self, slot: usize) {
         let clock = self.scripts.clock;
         let mut options = self.scripts.options.clone();
@@ -97,7 +106,12 @@ impl Stage<'_> {
             let script = &self.scripts.scripts[number as usize % self.scripts.scripts.len()];
             let outcome = run(script, &options, None);
             free = clock.now();
+            let is_unconnected = matches!(&outcome, Outcome::Failed(failure) if failure.fault.is_connecting());
             self.end(script, outcome, planned, sent, free);
+            if is_unconnected && planned.is_none() {
+                self.missing.fetch_add(u64::from(free < self.scripts.plan.end), Ordering::Relaxed);
+                return;
+            }
         }
     }
 
@@ -140,7 +154,7 @@ impl Stage<'_> {
         let Plan { warmup, end, .. } = self.scripts.plan;
         let is_measured = planned.unwrap_or(sent) >= warmup;
         let mut recorder = self.recorder();
-        let why = match outcome {
+        let (mishap, why) = match outcome {
             Outcome::Passed => {
                 if now >= warmup {
                     recorder.heard(1, now < end);
@@ -151,13 +165,17 @@ impl Stage<'_> {
                 }
                 return recorder.turn(now);
             }
-            Outcome::Skipped(reason) => {
-                format!("{} was skipped: {}", one_line(script.name().as_bytes()), one_line(reason.as_bytes()))
-            }
-            Outcome::Failed(failure) => format!("{}\n{failure}", one_line(script.name().as_bytes())),
+            Outcome::Skipped(reason) => (
+                Mishap::Wrong,
+                format!("{} was skipped: {}", one_line(script.name().as_bytes()), one_line(reason.as_bytes())),
+            ),
+            Outcome::Failed(failure) => (
+                if failure.fault.is_connecting() { Mishap::Unconnected } else { Mishap::Wrong },
+                format!("{}\n{failure}", one_line(script.name().as_bytes())),
+            ),
         };
         recorder.never(u64::from(is_measured));
-        recorder.mishap(Mishap::Wrong, 1, || why);
+        recorder.mishap(mishap, 1, || why);
         recorder.turn(now);
     }
 }

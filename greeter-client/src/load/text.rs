@@ -113,6 +113,7 @@ impl Mishap {
             Self::Unasked => "unasked for",
             Self::Unanswered => "unanswered",
             Self::Unsent => "due and never sent",
+            Self::Unconnected => "could not connect",
             Self::Lost => "connections lost",
         }
     }
