@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Check(check) => check::run(&check.paths),
         Command::Completions(completions) => completions::run(completions.shell, &completions.words),
         Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
-        Command::Run(run) => run::run(&run, connect.address()?, &options),
+        Command::Run(run) => run::run(&run, connect, &options),
         Command::Load(load) => load::run(load, connect.address()?, &options),
     }
 }

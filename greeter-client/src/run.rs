@@ -54,6 +54,9 @@ pub struct RunOptions {
     pub time_max: Duration,
     /// The variables that are bound from the start.
     pub variables: Variables,
+    /// What a person types, before the name of a script, to have it [blessed](bless()) in the same way as it was run, as a shell
+    /// reads it. Reports advise that where it helps. Default: none, and no advice.
+    pub bless_command: Option<String>,
 }
 
 impl RunOptions {
@@ -72,6 +75,7 @@ impl Default for RunOptions {
             timeout: Duration::from_secs(5),
             time_max: Duration::from_secs(60),
             variables: Variables::default(),
+            bless_command: None,
         }
     }
 }
@@ -101,14 +105,17 @@ pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -
             Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
             Err(fault) => {
                 let failure = Failure::at(script, index, fault, run.session.transcript());
-                return Outcome::Failed(Box::new(failure.with_end_of(run.server)));
+                return Outcome::Failed(Box::new(failure.with_end_of(run.server).advised(options)));
             }
         }
     }
     let mut server = run.server.take();
     match run.finish().and_then(|()| survives(&mut server)) {
         Ok(()) => Outcome::Passed,
-        Err(fault) => Outcome::Failed(Box::new(Failure::at_the_end(script, fault).with_end_of(server))),
+        Err(fault) => {
+            let failure = Failure::at_the_end(script, fault).with_end_of(server);
+            Outcome::Failed(Box::new(failure.advised(options)))
+        }
     }
 }
 

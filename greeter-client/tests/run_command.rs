@@ -38,7 +38,7 @@ fn masked(report: &str) -> String {
 }
 
 /// What stands under a report of what blessing would mend.
-const ACCEPT: &str = "\n  accept it with: greeter-client run --bless a.talk";
+const ACCEPT: &str = "\n  accept it with: greeter-client --connect SERVER --timeout 300ms run --bless a.talk";
 
 /// As [`fails`]; and what came could be accepted.
 #[track_caller]
@@ -73,6 +73,41 @@ fn a_wrong_line_is_shown_beside_the_right_one() {
         "  # Names are not mixed up.\n  a.talk:5  on bob  CLIENT -> SERVER\n      bob> Ann\n      bob< Hello, Ann\n      \
          bob> Bob\n    - bob< Hello, Rob\n    + bob< Hello, Bob\n                  ^",
     );
+}
+
+/// Else it would be another server, or other lines, that the script is changed for.
+#[cfg(unix)]
+#[test]
+fn the_advice_to_bless_has_the_options_of_the_run() {
+    let script = "> {{who}}\n< Hello, {{who}}!\n";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        listener.incoming().for_each(|stream| answer(stream.unwrap(), |line| [b"Hello, ", line].concat()));
+    });
+    let says = format!("sh -c 'echo listening on {address}; exec sleep 60'");
+    let (connect, crlf) =
+        (["--connect", &address, "run"], ["--eol", "crlf", "run", "--server", &says, "--max-time=20s"]);
+    let options = [
+        (&connect[..], format!("greeter-client --connect {address} run --bless -D 'who=Ann and Bob'")),
+        (
+            &crlf[..],
+            format!("greeter-client --eol crlf run --bless --server \"{says}\" --max-time 20s -D 'who=Ann and Bob'"),
+        ),
+    ];
+    for (arguments, command) in options {
+        let folder = Folder::new("advice", &[("it's.talk", script)]);
+        let outcome = folder.run(&[arguments, &["-D", "who=Ann and Bob", "it's.talk"]].concat());
+        let report = String::from_utf8(outcome.stdout).unwrap();
+        let advice = report.lines().find_map(|line| line.strip_prefix("  accept it with: "));
+        assert_eq!(advice, Some(&*format!("{command} 'it'\\''s.talk'")), "{report}");
+        // As a shell takes it.
+        let itself = advice.unwrap().replace("greeter-client", "\"$0\"");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &itself, env!("CARGO_BIN_EXE_greeter-client")]).env_remove("CI").current_dir(&folder.0);
+        let blessed = run(shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()));
+        assert_eq!((blessed.code, &*folder.text("it's.talk")), (Some(0), "> {{who}}\n< Hello, {{who}}\n"));
+    }
 }
 
 #[test]

@@ -5,14 +5,16 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use greeter_args::Exit;
 use greeter_client::escape::one_line;
 use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
+use greeter_client::{Address, Eol, Options};
 
 use super::file::{Identity, replace};
-use super::options::NAME;
+use super::options::{NAME, Run, TIME_MAX};
 use super::{Failure, color};
 
 /// Where machines run the tests, an expectation that is changed to what came proves nothing.
@@ -24,6 +26,39 @@ pub(super) fn check(force: bool) -> Result<(), Exit> {
         )),
         _ => Ok(()),
     }
+}
+
+/// What a person types, before the name of a script, to bless it as it was run: against the same server, with the same lines
+/// and values. None where that cannot be shown as it is. What the environment says, it will say again.
+pub(super) fn command(arguments: &Run, connect: Option<&Address>, connection: &Options) -> Option<String> {
+    let time = |duration: Duration| humantime::format_duration(duration).to_string();
+    let mut words = vec![NAME.to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    if let Some(address) = connect {
+        option("--connect", address.to_string());
+    }
+    if connection.timeout != Options::default().timeout {
+        option("--timeout", connection.timeout.map_or_else(|| "none".to_owned(), time));
+    }
+    if connection.eol == Eol::CrLf {
+        option("--eol", "crlf".to_owned());
+    }
+    words.extend(["run", "--bless"].map(str::to_owned));
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    if let Some(server) = &arguments.server {
+        option("--server", server.clone());
+    }
+    if !arguments.wait.is_zero() {
+        option("--wait", time(arguments.wait));
+    }
+    if arguments.max_time != TIME_MAX {
+        option("--max-time", time(arguments.max_time));
+    }
+    for definition in &arguments.define {
+        option("-D", definition.clone());
+    }
+    let command = shlex::try_join(words.iter().map(String::as_str)).ok()?;
+    (one_line(command.as_bytes()).to_string() == command).then_some(command)
 }
 
 /// What is to be changed in the files, under each of the names by which they were run. A Markdown file may have several

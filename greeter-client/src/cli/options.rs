@@ -20,6 +20,9 @@ pub(super) const NAME: &str = env!("CARGO_PKG_NAME");
 const CONNECT_VARIABLE: &str = "GREETER_CONNECT";
 const CONNECT_DEFAULT: &str = "127.0.0.1:8080";
 
+/// How long a script may take, if nothing else is said.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
+
 /// What the process was asked to do.
 pub(super) struct Setup {
     pub(super) command: Command,
@@ -47,6 +50,11 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
 pub(super) struct Connect(Option<Address>);
 
 impl Connect {
+    /// What the arguments say.
+    pub(super) const fn given(&self) -> Option<&Address> {
+        self.0.as_ref()
+    }
+
     pub(super) fn address(self) -> Result<Address, Exit> {
         if let Some(address) = self.0 {
             return Ok(address);
@@ -257,7 +265,7 @@ pub(super) struct Run {
     pub(super) wait: Duration,
 
     /// how long a script may take (default: 60s)
-    #[argh(option, default = "Duration::from_secs(60)", arg_name = "duration", from_str_fn(duration))]
+    #[argh(option, default = "TIME_MAX", arg_name = "duration", from_str_fn(duration))]
     pub(super) max_time: Duration,
 
     /// text, tap, junit or json, on stdout (default: text)

@@ -17,7 +17,7 @@ use greeter_client::talk::{self, Script, Variables};
 use greeter_client::{Address, Options};
 
 use super::bless::{self, Blessed};
-use super::options::{NAME, Run};
+use super::options::{Connect, NAME, Run};
 use super::progress::{Progress, TICK};
 use super::{Failure, check, color};
 
@@ -39,13 +39,15 @@ struct Done {
     took: Duration,
 }
 
-pub(super) fn run(arguments: &Run, address: Address, connection: &Options) -> Result<(), Failure> {
+pub(super) fn run(arguments: &Run, connect: Connect, connection: &Options) -> Result<(), Failure> {
     if arguments.bless {
         bless::check(arguments.force)?;
     } else if arguments.force {
         return Err(Exit::usage(NAME, "--force is about --bless").into());
     }
-    let options = run_options(arguments, address, connection)?;
+    let bless_command = bless::command(arguments, connect.given(), connection);
+    let mut options = run_options(arguments, connect.address()?, connection)?;
+    options.bless_command = bless_command;
     let command = arguments.server.as_deref().map(words).transpose()?;
     let mut scripts = load(&arguments.paths)?;
     if let Some(part) = &arguments.filter {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::{LastLines, Own, ServerEnd, ServerError};
+use super::{LastLines, Own, RunOptions, ServerEnd, ServerError};
 use crate::AddressError;
 use crate::escape::{self, one_line};
 use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
@@ -40,6 +40,8 @@ pub struct Failure {
     pub transcript: Vec<Entry>,
     /// The file that [`bless`](super::bless()) can probably change so that it says what happened.
     pub mendable: Option<PathBuf>,
+    /// How a person does that, but for the file: [`RunOptions::bless_command`].
+    pub bless_command: Option<String>,
 }
 
 /// How far a script had come when it failed.
@@ -161,6 +163,7 @@ impl Failure {
             mendable: source.path().filter(|_| mendable).map(Path::to_owned),
             fault,
             server: None,
+            bless_command: None,
             transcript,
         }
     }
@@ -175,6 +178,7 @@ impl Failure {
             mendable: script.source().path().filter(|_| mendable).map(Path::to_owned),
             fault,
             server: None,
+            bless_command: None,
             transcript: Vec::new(),
         }
     }
@@ -189,6 +193,7 @@ impl Failure {
             mendable: None,
             fault: error.into(),
             server: None,
+            bless_command: None,
             transcript: Vec::new(),
         }
     }
@@ -200,6 +205,10 @@ impl Failure {
         let end = own.server.wait_for_end(within).ok().flatten();
         let has_died = end.as_ref().is_some_and(|end| own.has_died(end.status));
         Self { mendable: self.mendable.filter(|_| !has_died), server: end, ..self }
+    }
+
+    pub(super) fn advised(self, options: &RunOptions) -> Self {
+        Self { bless_command: options.bless_command.clone(), ..self }
     }
 
     /// It was tried to bless the script, in vain.
@@ -257,11 +266,11 @@ impl Failure {
             write!(f, "\n      what was sent before was not delivered: {error}")?;
         }
         self.report_server(f)?;
-        match (hint(unmet), &self.mendable) {
+        match (hint(unmet), &self.bless_command, &self.mendable) {
             // Who follows the hint has a better script.
-            (Some(hint), _) => write!(f, "\n  hint: {hint}"),
-            (None, Some(path)) => write!(f, "\n  accept it with: greeter-client run --bless {}", shell_word(path)),
-            (None, None) => Ok(()),
+            (Some(hint), ..) => write!(f, "\n  hint: {hint}"),
+            (None, Some(command), Some(path)) => write!(f, "\n  accept it with: {command} {}", shell_word(path)),
+            _ => Ok(()),
         }
     }
 
