@@ -284,6 +284,8 @@ fn every_line_that_would_have_been_due_on_lost_connections_is_an_error() {
         // Of 2,000 lines that were due, two were answered; nobody waits for the time of the others.
         holds(&report, &["errors>=2000", "errors>99%", "rate<1/s", "p1>1h"]);
         assert_eq!((report.latency().lines(), report.connections_lost()), (2000, 2), "{report}");
+        let errors = "  errors     2,000, of which 1,998 are lines (99.90 % of all lines)\n";
+        assert!(report.to_string().contains(errors), "{report}");
         assert!(report.warnings()[0].ends_with("when no connection was left"), "{:?}", report.warnings());
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         let last = json["timeline"].as_array().unwrap().last().unwrap();

@@ -99,11 +99,14 @@ impl Report {
     /// Which part of all lines that were due had no right reply, the warm-up included, from 0 to 1.
     #[must_use]
     pub fn error_rate(&self) -> f64 {
-        let count = |mishap: Mishap| self.tally.mishaps[mishap as usize];
         let due = self.due();
-        let failed =
-            count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent) + count(Mishap::Unconnected);
-        if due == 0 { 0.0 } else { failed as f64 / due as f64 }
+        if due == 0 { 0.0 } else { self.failed() as f64 / due as f64 }
+    }
+
+    /// Those of the errors that are lines without a right reply: of the others, none is a line.
+    pub(super) fn failed(&self) -> u64 {
+        let count = |mishap: Mishap| self.tally.mishaps[mishap as usize];
+        count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent) + count(Mishap::Unconnected)
     }
 
     /// How many lines left more than a millisecond after they were due and could have been sent: then the generator, or the

@@ -23,8 +23,11 @@ impl fmt::Display for Report {
         writeln!(f, "\n  {:<11}{} right, {:.0}/s", units, grouped(self.tally.heard), self.per_second())?;
         writeln!(f, "  {:<11}{}", "replies", self.checked())?;
         write!(f, "  {:<11}{}", "errors", grouped(errors))?;
-        if errors > 0 {
-            write!(f, " ({:.2} % of all {units})", self.error_rate() * 100.0)?;
+        let percent = self.error_rate() * 100.0;
+        match self.failed() {
+            _ if errors == 0 => {}
+            failed if failed == errors => write!(f, " ({percent:.2} % of all {units})")?,
+            failed => write!(f, ", of which {} are {units} ({percent:.2} % of all {units})", grouped(failed))?,
         }
         writeln!(f)?;
         for (mishap, count) in Mishap::ALL.into_iter().zip(self.tally.mishaps).filter(|(_, count)| *count > 0) {
