@@ -304,7 +304,7 @@ fn who_takes_the_port_of_the_server_is_not_taken_for_it() {
         let outcome = running.outcome();
         let report = masked(&String::from_utf8_lossy(&outcome.stdout));
         let expected = format!(
-            "FAIL a.talk  (N ms)\n  a.talk  at its start\n    somebody listens on port {port}, though sh has ended: another program took the port, \
+            "FAIL a.talk  (N ms)\n  a.talk  at its end\n    somebody listens on port {port}, though sh has ended: another program took the port, \
              or sh left a process behind\n\n1 script: 0 passed, 1 failed, 0 skipped\n"
         );
         assert_eq!((report, outcome.code), (expected, Some(3)));
@@ -536,7 +536,8 @@ fn what_a_server_leaves_behind_is_told() {
         .unwrap();
     assert_eq!(outcome.code, Some(3), "{outcome:?}");
     let report = String::from_utf8(outcome.stdout).unwrap();
-    let words = "    sh has ended, and left a process behind that has gone to another process group\n";
+    let words =
+        "  a.talk  at its end\n    sh has ended, and left a process behind that has gone to another process group\n";
     assert!(report.contains(words), "{report}");
 }
 

@@ -67,12 +67,15 @@ pub(super) fn run(arguments: &Run, connect: Connect, connection: &Options) -> Re
     }
     let run_one = |script: &Script| {
         let Some(command) = &command else { return play(script, None) };
-        let played = ending.servers.start(command, start).and_then(|mut server| {
-            let blessing = play(script, Some(&mut server));
-            server.end().map(|()| blessing)
-        });
+        let played = match ending.servers.start(command, start) {
+            Err(error) => Err(Report::without_server(script, error)),
+            Ok(mut server) => {
+                let blessing = play(script, Some(&mut server));
+                server.end().map(|()| blessing).map_err(|error| Report::at_servers_end(script, error))
+            }
+        };
         ending.hold();
-        played.unwrap_or_else(|error| Outcome::Failed(Box::new(Report::without_server(script, error))).into())
+        played.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)).into())
     };
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();

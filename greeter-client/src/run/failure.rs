@@ -198,6 +198,12 @@ impl Failure {
         }
     }
 
+    /// The script is over, and [its server's end](super::Server::end) was not as it should be.
+    #[must_use]
+    pub fn at_servers_end(script: &Script, error: ServerError) -> Self {
+        Self::at_the_end(script, error.into())
+    }
+
     /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
     pub(super) fn with_end_of(self, server: Option<Own<'_>>) -> Self {
         let within = if self.fault.is_about_an_end() { DYING } else { Duration::ZERO };
