@@ -185,6 +185,7 @@ fn the_lines_of_a_file_and_a_script_can_be_sent() {
     let wrong = in_folder(&["--script=hello.talk", "--rate=50/s", "-D", "name=Rob"]);
     assert_eq!(wrong.code, Some(1), "{wrong:?}");
     assert!(stdout(&wrong).contains("- < Hello, Rob"), "{wrong:?}");
+    assert!(!stdout(&wrong).contains("accept it with"), "a load blesses nothing: {wrong:?}");
     in_folder(&["--lines=empty.txt"]).is(2, "", "error: there is nothing to send\n");
     in_folder(&["--script=far.talk"]).is(
         2,
