@@ -134,8 +134,8 @@ fn sizes_are_taken_from_end_to_end_and_no_further() {
         greets(&["--buffer-bytes-max", value]);
     }
     // Room for one client at least: for a line, a read behind it, and replies.
-    refused(&["--buffer-bytes-max", "0"], "is 0, but must be from 294912 ");
-    refused(&["--buffer-bytes-max", "294911"], "must be from 294912 ");
+    refused(&["--buffer-bytes-max", "0"], "is 0, but must be at least 294912");
+    refused(&["--buffer-bytes-max", "294911"], "must be at least 294912");
     greets(&["--buffer-bytes-max", "294912"]);
 }
 
@@ -155,7 +155,7 @@ fn times_are_taken_from_a_millisecond_to_for_ever() {
         }
     }
     for option in ["--linger", "--drain", "--work"] {
-        refused(&[option, "off"], "write it as 500ms, 2s or 1m");
+        refused(&[option, "off"], "cannot be off; 0s is the shortest");
         refused(&[option, "5"], "write it as 500ms, 2s or 1m");
         greets(&[option, "0s"]);
         for value in FOR_EVER {
@@ -169,8 +169,8 @@ fn times_are_taken_from_a_millisecond_to_for_ever() {
 
 #[test]
 fn options_that_do_not_go_together_are_refused_or_do_what_each_says() {
-    refused(&["--buffer-bytes-max", "1MiB", "--line-bytes-max", "1MiB"], "must be from 2375680 ");
-    refused(&["--buffer-bytes-max", "1MiB", "--unsent-bytes-max", "1GiB"], "must be from ");
+    refused(&["--buffer-bytes-max", "1MiB", "--line-bytes-max", "1MiB"], "must be at least 2375680");
+    refused(&["--buffer-bytes-max", "1MiB", "--unsent-bytes-max", "1GiB"], "must be at least ");
     // Both are named, so that it takes one look to mend them.
     refused(&["--workers", "5000", "--line-timeout", "0s"], "--line-timeout is 0ns");
     // More for one address than for all is no limit for an address; and without workers nobody watches over them.
