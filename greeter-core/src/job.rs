@@ -49,6 +49,14 @@ pub struct Faults {
     pub first: Option<Fault>,
 }
 
+impl Faults {
+    /// Adds what went wrong after these.
+    pub(crate) fn add(&mut self, Self { count, first }: Self) {
+        self.count += count;
+        self.first = self.first.take().or(first);
+    }
+}
+
 /// One failure of a responder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

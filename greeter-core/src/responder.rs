@@ -145,9 +145,8 @@ pub trait Responder: Send + Sync + 'static {
     /// server has closed its is gone once it has [lingered](crate::Deadlines::linger), some seconds later.
     ///
     /// Where a shutdown ran out of time, sessions of lines that were still with a worker are dropped without this call.
-    fn disconnect(&self, session: Self::Session, reason: CloseReason) {
-        let _ = (session, reason);
-    }
+    #[expect(unused_variables, reason = "their names are for the reader")]
+    fn disconnect(&self, session: Self::Session, reason: CloseReason) {}
 }
 
 /// Names one client of a server, from its first byte to its last. Another client never has the same.

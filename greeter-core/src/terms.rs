@@ -149,3 +149,29 @@ impl CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Greeter;
+
+    #[test]
+    fn a_line_of_1_gib_is_the_longest_that_can_be_taken() {
+        let terms = Terms::new(1_073_741_824, Deadlines::NONE, &Greeter);
+        assert_eq!((terms.line_bytes_max, Terms::LINE_BYTES_MAX), (1_073_741_824, 1_073_741_824));
+    }
+
+    #[test]
+    #[should_panic(expected = "a line of 1073741825 bytes cannot be held")]
+    fn no_longer_line_can_be_taken() {
+        let _ = Terms::new(1_073_741_825, Deadlines::NONE, &Greeter);
+    }
+
+    #[test]
+    fn without_being_told_a_client_may_be_silent_for_five_minutes() {
+        assert_eq!(Deadlines::DEFAULT.idle, Some(Duration::from_secs(300)));
+        let terms = Terms::new(10, Deadlines::DEFAULT, &Greeter);
+        assert_eq!(terms.refusal(CloseReason::Idle), b"error: idle for 300s\n");
+        assert_eq!(terms.notice(CloseReason::Idle, LineEnding::CrLf), b"error: idle for 300s\r\n");
+    }
+}

@@ -111,7 +111,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
             connection.received(bytes.as_ref(), self.now);
             if let Some(job) = connection.take_job(self.now) {
                 let mut refused = job.refuse_all(self.responder, &self.terms, Slice::endless());
-                note(&mut self.faults, refused.take_faults());
+                self.faults.add(refused.take_faults());
                 connection.answered(refused, self.now);
             }
         }
@@ -207,7 +207,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
             connection.wrote(connection.unsent().len(), self.now);
             if let Some(job) = connection.take_job(self.now) {
                 let mut answered = job.answer(self.responder, Slice::endless());
-                note(&mut self.faults, answered.take_faults());
+                self.faults.add(answered.take_faults());
                 connection.answered(answered, self.now);
                 continue;
             }
@@ -216,20 +216,14 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 Ending::NotYet | Ending::FinishSending => return self.connection = Some(connection),
                 Ending::Close(reason) => {
                     self.closed = Some(reason);
-                    if let Some(farewell) = connection.dissolve() {
-                        self.faults.count += u32::from(farewell.say(self.responder).is_err());
+                    if let Some(Err(fault)) = connection.dissolve().map(|farewell| farewell.say(self.responder)) {
+                        self.faults.add(Faults { count: 1, first: Some(fault) });
                     }
                     return;
                 }
             }
         }
     }
-}
-
-/// Adds up what went wrong.
-fn note(faults: &mut Faults, Faults { count, first }: Faults) {
-    faults.count += count;
-    faults.first = faults.first.take().or(first);
 }
 
 /// Sends `input` in one piece, byte by byte, and cut in every one place, and in every two where it is short; stops sending; and has
@@ -244,31 +238,33 @@ pub fn check_every_fragmentation<R: Responder>(
     input: impl AsRef<[u8]>,
     expected: impl AsRef<[u8]>,
 ) {
-    let (input, expected) = (input.as_ref(), expected.as_ref());
-    check(&make(), input.chunks(input.len().max(1)), expected, "in one piece");
-    check(&make(), input.chunks(1), expected, "sent byte by byte");
-    for first in 1..input.len() {
-        let (head, tail) = input.split_at(first);
-        check(&make(), [head, tail].into_iter(), expected, &format!("cut behind byte {first}"));
-        if input.len() > CUT_TWICE_BYTES_MAX {
-            continue;
+    let expected = expected.as_ref();
+    for (pieces, how) in fragmentations(input.as_ref()) {
+        let responder = make();
+        let mut client = TestClient::connect(&responder);
+        for piece in pieces {
+            client.send(piece);
         }
-        for second in 1..tail.len() {
-            let (middle, tail) = tail.split_at(second);
-            let cuts = format!("cut behind bytes {first} and {}", first + second);
-            check(&make(), [head, middle, tail].into_iter(), expected, &cuts);
-        }
+        client.stop_sending();
+        assert_same(&client.received(), expected, &how);
     }
 }
 
-#[track_caller]
-fn check<'a, R: Responder>(responder: &R, pieces: impl Iterator<Item = &'a [u8]>, expected: &[u8], cuts: &str) {
-    let mut client = TestClient::connect(responder);
-    for piece in pieces {
-        client.send(piece);
-    }
-    client.stop_sending();
-    assert_same(&client.received(), expected, cuts);
+/// The ways in which an input is cut: the pieces, and how they came about.
+fn fragmentations(input: &[u8]) -> impl Iterator<Item = (Vec<&[u8]>, String)> {
+    let whole = (vec![input], "in one piece".to_owned());
+    let bytes = (input.chunks(1).collect(), "sent byte by byte".to_owned());
+    let cuts = (1..input.len()).flat_map(move |first| {
+        let (head, tail) = input.split_at(first);
+        let once = (vec![head, tail], format!("cut behind byte {first}"));
+        let second_ends = if input.len() > CUT_TWICE_BYTES_MAX { 0 } else { input.len() };
+        let twice = (first + 1..second_ends).map(move |second| {
+            let pieces = vec![head, &input[first..second], &input[second..]];
+            (pieces, format!("cut behind bytes {first} and {second}"))
+        });
+        std::iter::once(once).chain(twice)
+    });
+    [whole, bytes].into_iter().chain(cuts)
 }
 
 #[track_caller]
@@ -284,7 +280,7 @@ fn assert_same(received: &[u8], expected: &[u8], how: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Greeter, Line, Reply};
+    use crate::{Failure, Fault, Greeter, Line, Reply};
 
     #[test]
     #[should_panic(expected = "expected: \"Hello, Ann\\n\"\nreceived: \"Hello, Bob\\n\"")]
@@ -292,17 +288,94 @@ mod tests {
         TestClient::connect(&Greeter).send("Bob\n").expect("Hello, Ann\n");
     }
 
+    /// The input's ways of being cut, each as its pieces with a bar between them.
+    fn cuts(input: &str) -> Vec<String> {
+        let in_words =
+            |(pieces, how): (Vec<&[u8]>, String)| format!("{}: {how}", String::from_utf8_lossy(&pieces.join(&b'|')));
+        fragmentations(input.as_bytes()).map(in_words).collect()
+    }
+
     #[test]
-    #[should_panic(expected = "cut behind byte 1")]
-    fn a_responder_that_depends_on_the_cuts_is_found() {
-        // One that remembers what its like before it was asked shows a difference between the runs.
-        let runs = std::cell::Cell::new(0);
-        let make = || {
-            runs.set(runs.get() + 1);
-            let run = runs.get();
-            crate::respond_with(move |_: &str| if run == 3 { "late" } else { "early" })
-        };
-        check_every_fragmentation(make, "ab\n", "early\n");
+    fn an_input_is_cut_in_every_place_and_in_every_two() {
+        let ways = [
+            "abcd: in one piece",
+            "a|b|c|d: sent byte by byte",
+            "a|bcd: cut behind byte 1",
+            "a|b|cd: cut behind bytes 1 and 2",
+            "a|bc|d: cut behind bytes 1 and 3",
+            "ab|cd: cut behind byte 2",
+            "ab|c|d: cut behind bytes 2 and 3",
+            "abc|d: cut behind byte 3",
+        ];
+        assert_eq!(cuts("abcd"), ways);
+        assert_eq!(cuts("a"), ["a: in one piece", "a: sent byte by byte"]);
+        assert_eq!(cuts(""), [": in one piece", ": sent byte by byte"]);
+    }
+
+    #[test]
+    fn an_input_of_more_than_64_bytes_is_cut_in_one_place_only() {
+        assert_eq!(cuts(&"x".repeat(64)).len(), 2 + 63 + 63 * 62 / 2);
+        assert_eq!(cuts(&"x".repeat(65)).len(), 2 + 64);
+    }
+
+    /// A responder is not told where the cuts were, but can find out: by a clock, or by what it shares with others. Here the test
+    /// tells it.
+    #[test]
+    fn a_responder_that_is_wrong_for_one_way_of_cutting_is_found_whichever_way_that_is() {
+        let ways = fragmentations(b"ab\nc\n").map(|(_, how)| how);
+        for (wrong, how) in ways.enumerate() {
+            let runs = std::cell::Cell::new(0);
+            let make = || {
+                let is_wrong = runs.replace(runs.get() + 1) == wrong;
+                crate::respond_with(move |_: &str| if is_wrong { "late" } else { "early" })
+            };
+            let check = || check_every_fragmentation(make, "ab\nc\n", "early\nearly\n");
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).expect_err("it is found");
+            let told = panic.downcast_ref::<String>().expect("it is told in words");
+            let (expected, received) = ("\"early\\nearly\\n\"", "\"late\\nlate\\n\"");
+            assert_eq!(*told, format!("{how}\nexpected: {expected}\nreceived: {received}"));
+        }
+    }
+
+    #[test]
+    fn a_responder_that_answers_by_the_line_passes_however_its_input_is_cut() {
+        check_every_fragmentation(|| Greeter, "Ann\r\n\nBob\nBa", "Hello, Ann\r\nHello, \nHello, Bob\n");
+    }
+
+    /// Fails as it is told to.
+    struct Faulty;
+
+    impl Responder for Faulty {
+        type Session = ();
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+            match line.to_str()? {
+                "fail" => return Err("no luck".into()),
+                "panic" => panic!("no luck at all"),
+                line => reply.line(line),
+            }
+            Ok(())
+        }
+
+        fn disconnect(&self, (): (), _: CloseReason) {
+            panic!("no farewell")
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_once_and_the_first_of_it_in_words() {
+        let mut client = TestClient::connect(&Faulty);
+        client.send("a\nfail\npanic\n").send("panic\n").send("b\n");
+        let faults = client.take_faults();
+        assert_eq!((faults.count, faults.first), (3, Some(Fault::Failed("no luck".to_owned()))));
+        let faults = client.take_faults();
+        assert_eq!((faults.count, faults.first), (0, None));
+        client.stop_sending();
+        assert_eq!(client.take_faults().first, Some(Fault::Panicked("no farewell".to_owned())));
     }
 
     #[test]
@@ -319,6 +392,22 @@ mod tests {
     #[should_panic(expected = "the connection ends for another reason")]
     fn an_end_for_another_reason_is_not_taken_for_this_one() {
         TestClient::connect(&Greeter).expect_end(CloseReason::ByResponder);
+    }
+
+    #[test]
+    fn lines_of_8_kib_are_taken_and_no_longer_ones() {
+        let line = "x".repeat(8192);
+        let mut client = TestClient::connect(&Greeter);
+        client.send(format!("{line}\n")).expect(format!("Hello, {line}\n"));
+        client.send(format!("{line}x\n")).expect("error: line longer than 8192 bytes\n");
+    }
+
+    #[test]
+    fn time_goes_by_as_the_test_says() {
+        let mut client = TestClient::connect(&Greeter);
+        client.wait(Duration::from_secs(299)).expect("").send("Bob\n").expect("Hello, Bob\n");
+        client.wait(Duration::from_secs(299)).expect("").wait(Duration::from_secs(1)).expect("error: idle for 300s\n");
+        client.expect_end(CloseReason::Idle);
     }
 
     /// Closes at once.

@@ -81,3 +81,20 @@ impl fmt::Debug for Unasked {
         write!(f, "{:?} \"{}\"", self.framing, self.bytes.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_length_counts_each_ending_as_one_and_it_can_be_shown() {
+        let lines = Unasked::lines(["one", "", "three\r"]).unwrap();
+        assert_eq!((lines.len(), lines.is_empty()), (12, false));
+        assert_eq!(format!("{lines:?}"), r#"Lines "one\n\nthree\r\n""#);
+        let raw = Unasked::raw([0xff, b'\n']);
+        assert_eq!((raw.len(), raw.is_empty()), (2, false));
+        assert_eq!(format!("{raw:?}"), r#"Raw "\xff\n""#);
+        let none = Unasked::raw("");
+        assert_eq!((none.len(), none.is_empty()), (0, true));
+    }
+}

@@ -5,6 +5,7 @@ mod kit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greeter_core::testing::TestClient;
 use greeter_core::{
     CloseReason, Connection, Deadlines, Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice,
     Terms, WhenRefused, respond_with,
@@ -106,6 +107,35 @@ fn what_failed_is_reported_with_the_job() {
     assert_eq!(faults.count, 3);
     assert_eq!(faults.first.unwrap().to_string(), "the responder failed: as the client wishes");
     assert_eq!(answered.take_faults().count, 0);
+}
+
+/// What a responder may panic with: it panics in its turn when it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        std::panic::panic_any("and again")
+    }
+}
+
+#[test]
+fn a_panic_is_reported_in_its_words_if_it_has_any() {
+    let responder = respond_with(|line: &str| -> () {
+        match line {
+            "literal" => panic!("as it stands"),
+            "number" => std::panic::panic_any(7),
+            "grenade" => std::panic::panic_any(Grenade),
+            line => panic!("{line} in words"),
+        }
+    });
+    for (line, said) in
+        [("literal", "as it stands"), ("text", "text in words"), ("number", "no message"), ("grenade", "no message")]
+    {
+        let mut client = TestClient::connect(&responder);
+        client.send(line).send("\n").expect("error: internal error\n");
+        let fault = client.take_faults().first.unwrap();
+        assert_eq!(fault.to_string(), format!("the responder panicked: {said}"));
+    }
 }
 
 /// Panics wherever it can.

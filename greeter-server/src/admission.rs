@@ -238,4 +238,17 @@ mod tests {
         drop(welcome(&door, "192.0.2.1"));
         assert!(inbox.next_message().is_none(), "nobody asked to be told again");
     }
+
+    #[test]
+    fn an_ipv6_network_is_told_from_every_other_and_from_every_ipv4_address() {
+        let network = |address: &str| Household::of(address.parse().unwrap());
+        let networks =
+            ["1::", "0:1::", "0:0:1::", "0:0:0:1::", "::", "1:1::", "0:0:c000:201::", "192.0.2.1", "192.0.2.2"];
+        for (index, one) in networks.iter().enumerate() {
+            let same: Vec<_> = networks.iter().filter(|other| network(other) == network(one)).collect();
+            assert_eq!(same, [&networks[index]]);
+        }
+        assert_eq!(network("1:2:3:4:5:6:7:8"), network("1:2:3:4::"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+    }
 }

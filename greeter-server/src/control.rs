@@ -213,3 +213,196 @@ impl fmt::Debug for ShutdownTrigger {
         f.debug_struct("ShutdownTrigger").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::admission::{Room, WhenFull};
+    use crate::buffers::GRAIN;
+    use crate::mailbox::mailbox;
+    use crate::posts::Errand;
+    use crate::push::{Hearers, UnderWay};
+    use crate::switchboard::ConnectionInfo;
+    use crate::ticker::Ticker;
+    use crossbeam_channel::Receiver;
+    use greeter_core::{ClientId, Peer};
+
+    /// What is told to the entrance and to the connection threads.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<Told>>);
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Told {
+        Close,
+        Stop(Instant),
+        SeeOff(Instant),
+    }
+
+    impl Noted {
+        fn note(&self, told: Told) {
+            self.0.lock().unwrap().push(told);
+        }
+
+        fn told(&self) -> Vec<Told> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    impl Close for Noted {
+        fn close(&self) -> Vec<News> {
+            self.note(Told::Close);
+            Vec::new()
+        }
+
+        fn see_off(&self, deadline: &dyn Fn() -> Instant) {
+            self.note(Told::SeeOff(deadline()));
+        }
+    }
+
+    impl Hearers for Noted {
+        fn count(&self) -> usize {
+            0
+        }
+
+        fn push(&self, _: ClientId, _: UnderWay) {}
+
+        fn broadcast(&self, _: &Arc<UnderWay>) {}
+    }
+
+    impl Switchboard for Noted {
+        fn are_asleep(&self) -> bool {
+            true
+        }
+
+        fn stop(&self, deadline: Instant) {
+            self.note(Told::Stop(deadline));
+        }
+
+        fn kill(&self, _: ClientId) {}
+
+        fn list(&self, _: &Sender<Vec<ConnectionInfo>>) {}
+    }
+
+    fn control() -> (Arc<Control>, Arc<Noted>, Receiver<Instant>) {
+        let (noted, (patience, patient)) = (Arc::<Noted>::default(), crossbeam_channel::unbounded());
+        let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Refuse };
+        let control = Control {
+            counters: vec![Arc::default(), Arc::default()],
+            door: Arc::new(Door::new(room, mailbox().unwrap().0)),
+            buffers: Arc::new(Buffers::new(1 << 20)),
+            posts: Arc::default(),
+            entrance: Arc::clone(&noted) as _,
+            switchboard: Arc::clone(&noted) as _,
+            stop: Mutex::default(),
+            patience,
+        };
+        (Arc::new(control), noted, patient)
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_door_is_closed_once_and_the_earliest_deadline_holds() {
+        let (control, noted, patient) = control();
+        let now = Instant::now();
+        for after in [10, 20, 10, 5] {
+            control.stop(now + seconds(after));
+        }
+        let (first, second) = (now + seconds(10), now + seconds(5));
+        assert_eq!(noted.told(), [Told::Close, Told::Stop(first), Told::Stop(second)]);
+        let half = Duration::from_millis(500);
+        assert_eq!(patient.try_iter().collect::<Vec<_>>(), [first + half, second + half]);
+        assert!(control.posts.are_closed(second) && !control.posts.are_closed(second - half));
+        control.see_off(0);
+        assert_eq!(noted.told().last(), Some(&Told::SeeOff(second)));
+    }
+
+    #[test]
+    fn threads_that_have_ended_unasked_are_a_stop_by_now() {
+        let (control, noted, _patient) = control();
+        control.see_off(0);
+        let told = noted.told();
+        let [Told::Close, Told::Stop(deadline), Told::SeeOff(until)] = told[..] else { panic!("{told:?}") };
+        assert_eq!(deadline, until);
+        assert!(deadline <= Instant::now());
+    }
+
+    #[test]
+    fn a_report_tells_what_has_happened_since_a_stop_was_asked_for_first() {
+        let (control, _noted, _patient) = control();
+        let count = |thread: usize, replies: u64| {
+            let counters = &control.counters[thread];
+            counters.replies.add(replies);
+            counters.turned_away.add(2 * replies);
+            counters.discarded[CloseReason::Lost.index()].add(replies + 1);
+            for (index, counter) in counters.closed.iter().enumerate() {
+                counter.add(replies + index as u64);
+            }
+        };
+        count(0, 100);
+        control.stop(Instant::now() + seconds(10));
+        count(1, 1000);
+        control.stop(Instant::now());
+        count(0, 10_000);
+        let report = control.see_off(3);
+        assert_eq!((report.replies, report.discarded, report.threads_left), (11_000, 11_002, 3));
+        assert_eq!((report.stats.replies, report.stats.discarded), (11_100, 11_103));
+        assert_eq!(report.discarded_by[CloseReason::Lost], 11_002);
+        let closed = |reason: CloseReason| 11_000 + 2 * reason.index() as u64;
+        assert_eq!(report.overran, closed(CloseReason::ByShutdownDeadline));
+        assert_eq!(report.turned_away, 22_000);
+    }
+
+    #[test]
+    fn it_is_told_who_is_held_up_and_what_is_held() {
+        let (control, _noted, _patient) = control();
+        assert_eq!(control.held_up(), usize::MAX, "without a pool nobody can tell");
+        let (ticker, peer) = (Ticker::default(), Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into()));
+        let posts = control.posts.fill(3, 3);
+        assert_eq!(control.held_up(), 0);
+        posts[..2].iter().for_each(|post| post.begin(Errand::Answer, peer, ticker.now()));
+        ticker.go_on_by(1);
+        assert!(posts[0].give_up_after(Duration::ZERO, ticker.now()).is_some());
+        assert!(control.buffers.count(&mut 0, 3 * GRAIN));
+        let stats = control.stats();
+        assert_eq!((control.held_up(), stats.workers_stuck, stats.buffer_bytes), (2, 1, 3 * GRAIN as u64));
+    }
+
+    /// The deadline that was told last, as one `within` which a server was to stop.
+    #[track_caller]
+    fn assert_told(noted: &Noted, within: Duration, asked: Instant) {
+        let told = noted.told();
+        let Some(Told::Stop(deadline)) = told.last() else { panic!("{told:?}") };
+        assert!((asked + within..=Instant::now() + within).contains(deadline));
+    }
+
+    #[test]
+    fn a_server_that_was_told_to_stop_before_it_started_does_so_by_the_earliest_deadline() {
+        let (control, noted, _patient) = control();
+        let (trigger, asked) = (ShutdownTrigger::new(), Instant::now());
+        [20, 10, 30].into_iter().for_each(|within| trigger.trigger(seconds(within)));
+        assert_eq!(noted.told(), []);
+        trigger.connect(&control);
+        assert_told(&noted, seconds(10), asked);
+        let asked = Instant::now();
+        trigger.trigger(seconds(5));
+        assert_told(&noted, seconds(5), asked);
+        drop(control);
+        trigger.trigger(seconds(1));
+        assert_eq!(noted.told().len(), 3, "whoever is gone is told nothing");
+    }
+
+    #[test]
+    fn to_stop_some_time_is_to_stop_within_a_year() {
+        let (control, noted, _patient) = control();
+        let (trigger, asked) = (ShutdownTrigger::new(), Instant::now());
+        trigger.connect(&control);
+        assert_eq!(noted.told(), []);
+        trigger.trigger(Duration::MAX);
+        assert_told(&noted, seconds(31_536_000), asked);
+        assert_eq!(format!("{trigger:?}"), "ShutdownTrigger { .. }");
+    }
+}

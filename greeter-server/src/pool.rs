@@ -464,4 +464,145 @@ mod tests {
         );
         assert_eq!(pool.buffers.bytes(), 0);
     }
+
+    #[test]
+    fn tasks_are_sent_sixteen_at_a_time_or_when_nothing_more_comes_soon() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let (tasks, tasks_to_do) = channel();
+        let mut placement = Placement::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut sent = Vec::new();
+        for _ in 0..17 {
+            placement.put(task(&pool, b"Bob\n"));
+            sent.push(tasks_to_do.len());
+        }
+        assert_eq!(sent, [[0; 15].as_slice(), &[16, 16]].concat());
+        placement.send_off();
+        assert_eq!(tasks_to_do.len(), 17);
+    }
+
+    #[test]
+    fn once_a_stop_is_out_of_time_nothing_is_answered() {
+        let (pool, inbox) = pool(Repeat(1), 1 << 20);
+        let task = task(&pool, b"Bob\n");
+        let now = pool.ticker.now();
+        pool.posts.close_at(now.time);
+        let begun = pool.begin(task, &Post::default(), now, Instant::now);
+        assert!(matches!(begun, ControlFlow::Break(Outcome::InTime)));
+        assert!(inbox.next_message().is_none());
+    }
+
+    /// Keeps who has left, and why.
+    #[derive(Default)]
+    struct Guestbook(std::sync::Mutex<Vec<(u32, CloseReason)>>);
+
+    impl Responder for Guestbook {
+        type Session = u32;
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, Failure> {
+            Ok(0)
+        }
+
+        fn respond(&self, lines: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+            *lines += 1;
+            Ok(())
+        }
+
+        fn disconnect(&self, lines: u32, reason: CloseReason) {
+            self.0.lock().unwrap().push((lines, reason));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_goes_nowhere_and_its_session_takes_leave() {
+        let (pool, inbox) = pool(Guestbook::default(), 1 << 20);
+        let post = Post::default();
+        let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &post, pool.ticker.now(), Instant::now)
+        else {
+            panic!("a job")
+        };
+        pool.ticker.go_on_by(1);
+        assert!(post.give_up_after(Duration::ZERO, pool.ticker.now()).is_some());
+        let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
+        assert_eq!(pool.finish(Home::Answered, answered, 0, &post, || pool.ticker.now()), Outcome::TooLate);
+        assert!(inbox.next_message().is_none());
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::NoReply)]);
+        assert!(matches!(post.look(), crate::posts::Duty::Free));
+    }
+
+    #[test]
+    fn a_slice_lasts_for_a_millisecond_or_until_the_next_tick() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let lines_answered = |step: Duration, ticks: u64| {
+            let Task::Answer { job, sent } = task(&pool, &b"x\n".repeat(10)) else { panic!("a job") };
+            let looks = std::cell::Cell::new(0);
+            let clock = || {
+                looks.set(looks.get() + 1);
+                pool.ticker.go_on_by(ticks);
+                sent.time + step * looks.get()
+            };
+            answer(&pool.responder, job, 1 << 20, sent, &pool.ticker, clock).lines_answered()
+        };
+        assert_eq!(lines_answered(Duration::from_micros(300), 0), 4);
+        assert_eq!(lines_answered(Duration::from_micros(300), 1), 2, "the tick comes with the first look");
+    }
+
+    #[test]
+    fn whether_a_task_has_waited_too_long_is_for_the_queue_timeout_to_say() {
+        let (mut pool, _inbox) = pool(Repeat(1), 0);
+        let sent = pool.ticker.now();
+        pool.ticker.go_on_by(1);
+        let now = pool.ticker.at(sent.time + TICK);
+        assert!(!pool.has_waited_too_long(sent, now), "there is none");
+        pool.limits.queue_timeout = Some(TICK);
+        assert!(pool.has_waited_too_long(sent, now));
+        assert!(!pool.has_waited_too_long(now, now));
+    }
+
+    #[test]
+    fn a_worker_does_what_there_is_until_nobody_is_left_who_could_ask() {
+        let (mut pool, inbox) = pool(Guestbook::default(), 1 << 20);
+        let (tasks, tasks_to_do) = channel();
+        pool.tasks = tasks_to_do;
+        let Task::Answer { job, .. } = task(&pool, b"x\n") else { panic!("a job") };
+        let left = job.answer(&*pool.responder, Slice::endless()).into_farewell(CloseReason::Lost);
+        tasks.send(task(&pool, b"a\nb\n")).unwrap();
+        tasks.send(Task::Farewell(left.expect("it is known"))).unwrap();
+        tasks.send(task(&pool, b"c\n")).unwrap();
+        drop(tasks);
+        let posts = pool.posts.fill(1, 1);
+        pool.work(&posts[0]);
+        let lines = std::iter::from_fn(|| inbox.next_message()).map(|mail| match mail {
+            Mail::Answered { job, .. } => job.lines_answered(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(lines.collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(1, CloseReason::Lost)]);
+        assert!(pool.posts.fill(0, 1).is_empty() && pool.posts.all().is_empty(), "it has left");
+    }
+
+    #[test]
+    fn a_worker_goes_on_unless_it_comes_late_and_finds_its_place_taken() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let posts = pool.posts.fill(1, 1);
+        assert!(pool.stays(&posts[0], Outcome::InTime) && pool.stays(&posts[0], Outcome::TooLate));
+        pool.posts.fill(2, 2);
+        assert!(pool.stays(&posts[0], Outcome::InTime));
+        assert!(!pool.stays(&posts[0], Outcome::TooLate));
+    }
+
+    #[test]
+    fn without_a_pool_all_is_done_on_the_spot() {
+        let (pool, _inbox) = pool(Guestbook::default(), 0);
+        let mut placement = Placement::InPlace {
+            responder: Arc::clone(&pool.responder),
+            unsent_bytes_max: 1 << 20,
+            winder: Winder::of(Arc::clone(&pool.ticker)),
+        };
+        let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
+        let answered = placement.answer(job, sent.time, || sent.time).expect("it is answered");
+        assert_eq!(answered.lines_answered(), 2);
+        placement.farewell(answered.into_farewell(CloseReason::Lost).expect("it is known"));
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::Lost)]);
+        assert!(!placement.has_backlog());
+    }
 }

@@ -295,4 +295,28 @@ mod tests {
         posts.close_at(seconds(5));
         assert_eq!([4, 5].map(|second| posts.are_closed(seconds(second))), [false, true]);
     }
+
+    #[test]
+    fn each_worker_is_seen_at_what_it_is() {
+        let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
+        let (time, ticker) = (Instant::now(), Ticker::default());
+        let posts = Posts::default();
+        let places = posts.fill(4, 4);
+        let seen = || posts.all().iter().map(|post| post.look().info(time + TICK)).collect::<Vec<_>>();
+        assert_eq!(seen(), [Some(WorkerInfo::Free); 4]);
+        assert!(!posts.are_answering());
+        for place in &places[1..3] {
+            place.begin(Errand::Answer, peer, ticker.at(time));
+        }
+        ticker.go_on_by(1);
+        assert!(places[2].give_up_after(Duration::ZERO, ticker.at(time)).is_some());
+        places[3].leave();
+        let (answering, stuck) = (WorkerInfo::Answering { peer, since: TICK }, WorkerInfo::Stuck { peer, since: TICK });
+        assert_eq!(seen(), [Some(WorkerInfo::Free), Some(answering), Some(stuck), None]);
+        assert!(posts.are_answering());
+        assert_eq!(posts.with_responder(), 2);
+        places[1].finish();
+        assert!(!posts.are_answering(), "nobody waits for the other");
+        assert_eq!(posts.with_responder(), 1);
+    }
 }

@@ -174,3 +174,82 @@ impl fmt::Debug for Push {
         f.debug_struct("Push").field("bytes_under_way", &self.0.bytes_under_way).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// So many who hand on what is pushed, and all that they were given.
+    struct Noted {
+        count: usize,
+        said: Mutex<Vec<(Option<ClientId>, Arc<UnderWay>)>>,
+    }
+
+    impl Hearers for Noted {
+        fn count(&self) -> usize {
+            self.count
+        }
+
+        fn push(&self, to: ClientId, news: UnderWay) {
+            self.said.lock().unwrap().push((Some(to), Arc::new(news)));
+        }
+
+        fn broadcast(&self, news: &Arc<UnderWay>) {
+            self.said.lock().unwrap().push((None, Arc::clone(news)));
+        }
+    }
+
+    fn push(count: usize) -> (Push, Arc<Noted>) {
+        let (push, noted) = (Push::new(), Arc::new(Noted { count, said: Mutex::default() }));
+        push.connect(Arc::clone(&noted) as _);
+        (push, noted)
+    }
+
+    #[test]
+    fn everything_is_said_to_whom_it_is_for_and_as_what_it_is() {
+        let (push, noted) = push(3);
+        let ann = ClientId(7);
+        push.line(ann, "line").unwrap();
+        push.lines(ann, ["one", "two"]).unwrap();
+        push.raw(ann, "raw\n").unwrap();
+        push.broadcast("line").unwrap();
+        push.broadcast_lines(["one", "two"]).unwrap();
+        push.broadcast_raw("raw\n").unwrap();
+        let said: Vec<_> = noted.said.lock().unwrap().iter().map(|(to, news)| (*to, news.unasked().clone())).collect();
+        let all = [Unasked::line("line").unwrap(), Unasked::lines(["one", "two"]).unwrap(), Unasked::raw("raw\n")];
+        let expected = [Some(ann), None].into_iter().flat_map(|to| all.clone().map(|unasked| (to, unasked)));
+        assert_eq!(said, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_holds_an_lf_is_no_line_and_before_the_start_there_is_nobody() {
+        let (push, noted) = push(3);
+        let ann = ClientId(7);
+        let no_line = Err(PushError::NotALine(LfInLine));
+        assert_eq!([push.line(ann, "\n"), push.broadcast("\n")], [no_line; 2]);
+        assert_eq!([push.lines(ann, ["one", "\n"]), push.broadcast_lines(["one", "\n"])], [no_line; 2]);
+        assert!(noted.said.lock().unwrap().is_empty());
+        assert_eq!(Push::new().line(ann, "early"), Err(PushError::NotStarted));
+        assert_eq!(Push::new().broadcast("early"), Err(PushError::NotStarted));
+    }
+
+    /// A broadcast is one text, and a letter to each thread.
+    #[test]
+    fn up_to_16_mib_may_be_under_way_with_their_letters() {
+        const MOST: usize = 16 << 20;
+        let (push, noted) = push(1000);
+        let exactly = vec![b'x'; MOST - 64];
+        assert_eq!(push.raw(ClientId(7), &exactly), Ok(()));
+        assert_eq!(push.raw(ClientId(7), ""), Err(PushError::TooMuch));
+        assert_eq!(
+            format!("{push:?}"),
+            format!("Push {{ bytes_under_way: {MOST}, .. }}"),
+            "what is refused takes no room"
+        );
+        noted.said.lock().unwrap().clear();
+        assert_eq!(push.broadcast_raw(&exactly), Err(PushError::TooMuch));
+        assert_eq!((0..).take_while(|_| push.broadcast("").is_ok()).count(), MOST / 64_001);
+    }
+}

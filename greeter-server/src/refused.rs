@@ -175,19 +175,33 @@ mod tests {
     /// What has become of a client's socket, in words.
     type Diary = Rc<RefCell<String>>;
 
-    struct Noted(Diary);
+    /// What the system says to each read in turn. To others, that there is nothing.
+    type Reads = Vec<io::Result<usize>>;
+
+    struct Noted {
+        diary: Diary,
+        reads: std::vec::IntoIter<io::Result<usize>>,
+        takes_words: bool,
+        can_finish: bool,
+    }
+
+    impl Noted {
+        fn new(diary: &Diary, reads: Reads) -> Self {
+            Self { diary: Rc::clone(diary), reads: reads.into_iter(), takes_words: true, can_finish: true }
+        }
+    }
 
     impl Read for Noted {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            self.0.borrow_mut().push_str(" read");
-            Err(ErrorKind::WouldBlock.into())
+            self.diary.borrow_mut().push_str(" read");
+            self.reads.next().unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))
         }
     }
 
     impl Write for Noted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().push_str(std::str::from_utf8(bytes).expect("words are text"));
-            Ok(bytes.len())
+            self.diary.borrow_mut().push_str(std::str::from_utf8(bytes).expect("words are text"));
+            Ok(if self.takes_words { bytes.len() } else { bytes.len() - 1 })
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -197,8 +211,8 @@ mod tests {
 
     impl Socket for Noted {
         fn finish_sending(&self) -> io::Result<()> {
-            self.0.borrow_mut().push_str(" end");
-            Ok(())
+            self.diary.borrow_mut().push_str(" end");
+            if self.can_finish { Ok(()) } else { Err(ErrorKind::NotConnected.into()) }
         }
 
         fn bytes_arrived(&self) -> io::Result<usize> {
@@ -208,7 +222,7 @@ mod tests {
 
     impl Drop for Noted {
         fn drop(&mut self) {
-            self.0.borrow_mut().push_str(" closed");
+            self.diary.borrow_mut().push_str(" closed");
         }
     }
 
@@ -218,9 +232,13 @@ mod tests {
     }
 
     fn refuse(refused: &mut Refused<Noted>, host: u8, now: Instant) -> Diary {
+        refuse_who_sends(refused, Reads::new(), host, now)
+    }
+
+    fn refuse_who_sends(refused: &mut Refused<Noted>, reads: Reads, host: u8, now: Instant) -> Diary {
         let diary = Diary::default();
         let address = ([192, 0, 2, host], 4000).into();
-        refused.refuse(Noted(Rc::clone(&diary)), address, CloseReason::ServerFull, b"full", now);
+        refused.refuse(Noted::new(&diary, reads), address, CloseReason::ServerFull, b"full", now);
         diary
     }
 
@@ -262,5 +280,64 @@ mod tests {
         assert_eq!(crowd.iter().filter(|client| !is_closed(client)).count(), MOST - 1);
         let another = refuse(&mut refused, 3, now);
         assert!(is_closed(&stranger) && !is_closed(&another), "the oldest makes room for one that has little");
+    }
+
+    #[test]
+    fn who_cannot_be_told_does_not_stay() {
+        let now = Instant::now();
+        let (mut refused, counters) = refused(now);
+        for (takes_words, can_finish, said) in [(false, true, "full closed"), (true, false, "full end closed")] {
+            let diary = Diary::default();
+            let mut socket = Noted::new(&diary, Reads::new());
+            (socket.takes_words, socket.can_finish) = (takes_words, can_finish);
+            refused.refuse(socket, ([192, 0, 2, 1], 4000).into(), CloseReason::AddressFull, b"full", now);
+            assert_eq!(*diary.borrow(), said);
+        }
+        assert_eq!(total(&[counters]).closed_by[CloseReason::AddressFull], 2);
+        assert_eq!(refused.next_sweep(), None);
+    }
+
+    #[test]
+    fn whoever_has_closed_its_end_or_is_gone_goes_when_it_is_read_next_and_not_before() {
+        let now = Instant::now();
+        let (mut refused, counters) = refused(now);
+        let left = refuse_who_sends(&mut refused, vec![Ok(10), Ok(0)], 1, now);
+        let broke_off = refuse_who_sends(&mut refused, vec![Err(ErrorKind::ConnectionReset.into())], 1, now);
+        let stays = refuse_who_sends(&mut refused, vec![Err(ErrorKind::Interrupted.into()), Ok(10)], 1, now);
+        assert_eq!(refused.next_sweep(), Some(now + SWEEP));
+        refused.sweep(|| now + SWEEP - Duration::from_millis(1));
+        assert_eq!(*stays.borrow(), "full end");
+        refused.sweep(|| now + SWEEP);
+        assert!(left.borrow().starts_with("full end read read") && is_closed(&left));
+        assert!(broke_off.borrow().starts_with("full end read") && is_closed(&broke_off));
+        assert_eq!(*stays.borrow(), "full end read read read");
+        assert_eq!(refused.next_sweep(), Some(now + 2 * SWEEP));
+        assert_eq!(total(&[counters]).closed_by[CloseReason::ServerFull], 2);
+    }
+
+    #[test]
+    fn of_a_client_that_sends_without_end_64_kib_are_thrown_away_at_once() {
+        let now = Instant::now();
+        let (mut refused, _) = refused(now);
+        let endless = refuse_who_sends(&mut refused, (0..1000).map(|_| Ok(4096)).collect(), 1, now);
+        refused.sweep(|| now + SWEEP);
+        assert_eq!(*endless.borrow(), format!("full end{}", " read".repeat(16)));
+    }
+
+    #[test]
+    fn an_address_with_no_more_than_its_share_keeps_it() {
+        let now = Instant::now();
+        let (mut refused, _) = refused(now);
+        let strangers = [2, 3, 4, 5, 6, 7].map(|host| refuse(&mut refused, host, now));
+        let share = [1, 1].map(|host| refuse(&mut refused, host, now));
+        let third = refuse(&mut refused, 1, now);
+        assert_eq!(strangers.each_ref().map(is_closed), [true, false, false, false, false, false]);
+        assert!(![&share[0], &share[1], &third].into_iter().any(is_closed));
+        refuse(&mut refused, 1, now);
+        assert_eq!(
+            [&share[0], &share[1], &third].map(is_closed),
+            [true, false, false],
+            "three is more than a quarter of eight"
+        );
     }
 }

@@ -142,4 +142,31 @@ mod tests {
             assert_eq!(slots.key_of(key.slot as usize), None);
         }
     }
+
+    #[test]
+    fn a_name_has_the_tenant_the_thread_and_the_slot_in_their_own_bits() {
+        let key = Key { slot: 0x2a_bcde, generation: 0x1234_5678 };
+        assert_eq!(key.client_id(0x155), ClientId(0x1234_5678_556a_bcde));
+        for (slot, generation, thread) in [(0x3f_ffff, 0, 0), (0, u32::MAX, 0), (0, 0, 0x3ff), (1, 2, 3)] {
+            let key = Key { slot, generation };
+            assert_eq!((Key::from(key.client_id(thread)), thread_of(key.client_id(thread))), (key, thread));
+        }
+    }
+
+    #[test]
+    fn whoever_is_here_is_listed_and_there_is_room_for_as_many_as_names_can_tell_apart() {
+        let mut slots = Slots::new();
+        let keys = [0, 1, 2].map(|tenant| slots.insert(tenant));
+        slots.remove(keys[1]);
+        assert_eq!(slots.keys(), [keys[0], keys[2]]);
+        assert!(!slots.is_empty());
+
+        let mut slots = Slots::new();
+        slots.slots.resize_with((1 << 22) - 1, || Slot { generation: 0, tenant: Some(()) });
+        assert!(slots.has_room());
+        let last = slots.insert(());
+        assert!(!slots.has_room());
+        assert_eq!((last.slot, slots.remove(last)), ((1 << 22) - 1, Some(())));
+        assert!(slots.has_room());
+    }
 }
