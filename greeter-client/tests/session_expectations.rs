@@ -163,6 +163,16 @@ fn bytes_that_do_not_come_are_late_and_those_that_came_are_told() {
 }
 
 #[test]
+fn bytes_that_came_before_the_end_are_told_and_only_where_none_did_the_end() {
+    let mut session = hears_all_of(b"220");
+    let start = Instant::now();
+    assert_eq!(at_once(start, session.on("").expect_bytes("220 ready")).came, Came::Bytes(b"220".to_vec()));
+    session.on("").expect_bytes("220").unwrap();
+    let came = at_once(start, session.on("").expect_bytes("ready")).came;
+    assert_eq!(came, Came::End(PeerEnd::Eof));
+}
+
+#[test]
 fn more_bytes_can_be_expected_than_are_read_ahead() {
     let bytes = vec![b'x'; 3_000_000];
     let server = serve({

@@ -367,8 +367,10 @@ mod tests {
         ticker.go_on_by(1);
         assert!(posts[0].give_up_after(Duration::ZERO, ticker.now()).is_some());
         assert!(control.buffers.count(&mut 0, 3 * GRAIN));
+        let _client = control.door.ask(peer.address);
         let stats = control.stats();
-        assert_eq!((control.held_up(), stats.workers_stuck, stats.buffer_bytes), (2, 1, 3 * GRAIN as u64));
+        assert_eq!((stats.serving, stats.buffer_bytes), (1, 3 * GRAIN as u64));
+        assert_eq!((control.held_up(), stats.workers_stuck), (2, 1));
     }
 
     /// The deadline that was told last, as one `within` which a server was to stop.
