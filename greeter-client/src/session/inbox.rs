@@ -106,4 +106,26 @@ mod tests {
         let input = vec![b'x'; 1 << 20];
         assert_eq!(feed(input.chunks(1)), (Vec::new(), input));
     }
+
+    #[test]
+    fn what_was_consumed_is_given_back_once_it_is_the_larger_part_and_at_the_end_all_but_64_kib() {
+        let mut inbox = Inbox::default();
+        inbox.push(&[b'x'; 1000]);
+        inbox.consume(500);
+        inbox.push(b"y");
+        assert_eq!((inbox.start, inbox.bytes.len()), (500, 1001), "what is left is not moved yet");
+        inbox.consume(1);
+        inbox.push(b"z");
+        assert_eq!((inbox.start, inbox.unread().len()), (0, 501));
+
+        // Some of it is always unread.
+        for _ in 0..1000 {
+            inbox.push(&[b'x'; 1000]);
+            inbox.consume(1000);
+            assert!(inbox.bytes.len() < 4000);
+        }
+        inbox.push(&[b'x'; 1_000_000]);
+        inbox.consume(inbox.unread().len());
+        assert_eq!((inbox.bytes.len(), inbox.bytes.capacity()), (0, 65_536));
+    }
 }
