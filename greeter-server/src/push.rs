@@ -250,6 +250,6 @@ mod tests {
         );
         noted.said.lock().unwrap().clear();
         assert_eq!(push.broadcast_raw(&exactly), Err(PushError::TooMuch));
-        assert_eq!((0..).take_while(|_| push.broadcast("").is_ok()).count(), MOST / 64_001);
+        assert_eq!((0..1000).filter(|_| push.broadcast("").is_ok()).count(), MOST / 64_001);
     }
 }
