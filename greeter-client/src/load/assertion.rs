@@ -231,4 +231,18 @@ mod tests {
             assert_eq!(text.parse::<Assertion>(), Err(error), "{text}");
         }
     }
+
+    #[test]
+    fn each_comparison_holds_on_its_own_side_of_the_limit() {
+        for (sign, holds) in [
+            ("<", [true, false, false]),
+            ("<=", [true, true, false]),
+            ("=", [false, true, false]),
+            (">=", [false, true, true]),
+            (">", [false, false, true]),
+        ] {
+            let (_, comparison) = Comparison::ALL.into_iter().find(|(known, _)| *known == sign).unwrap();
+            assert_eq!([4, 5, 6].map(|value| comparison.holds(value, 5)), holds, "{sign} 5");
+        }
+    }
 }
