@@ -356,6 +356,8 @@ fn a_session_that_is_nothing_misses_nothing() {
     connection.answered(job.refuse_unheard(&terms), now());
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\nerror: busy\r\n");
     assert_eq!(connection.reason(), None);
+    let account = connection.take_account();
+    assert_eq!((account.lines, account.replies, account.discarded), (2, 2, 0));
 }
 
 #[test]
