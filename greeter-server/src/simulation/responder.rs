@@ -15,7 +15,7 @@ pub(super) const REFUSED: u32 = 7;
 /// Whoever connects from a port of this remainder makes the responder panic.
 pub(super) const PANICKED: u32 = 11;
 /// Whoever connects from a port of this remainder is welcomed after a while.
-const SLOW: u32 = 9;
+pub(super) const SLOW: u32 = 9;
 /// How many remainders there are.
 pub(super) const SORTS: u32 = 16;
 

@@ -144,7 +144,7 @@ impl Staff {
         for worker in &*self.workers.borrow() {
             if let Duty::Answering(assignment) = worker.post.look() {
                 let took = now.saturating_duration_since(assignment.since.time);
-                assert!(took <= timeout * 2 + slack, "nobody gives up on {:?}", assignment.peer);
+                assert!(took <= timeout * 2 + slack + 2 * self.look_around, "nobody gives up on {:?}", assignment.peer);
             }
         }
     }
