@@ -340,4 +340,14 @@ mod tests {
             "three is more than a quarter of eight"
         );
     }
+
+    #[test]
+    fn at_the_end_everyone_is_read_closed_and_counted() {
+        let now = Instant::now();
+        let (mut refused, counters) = refused(now);
+        let clients = [1, 2].map(|host| refuse(&mut refused, host, now));
+        drop(refused);
+        assert_eq!(clients.map(|client| client.borrow().clone()), ["full end read closed"; 2]);
+        assert_eq!(total(&[counters]).closed_by[CloseReason::ServerFull], 2);
+    }
 }

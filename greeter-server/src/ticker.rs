@@ -197,6 +197,8 @@ mod tests {
         assert!(is_past(30, moment(30, 103)));
         assert!(!is_past(30, moment(29, 103)), "never early by the clock");
         assert!(is_past(8, moment(8, 100)), "a time shorter than a tick needs none");
+        assert!(!is_past(20, moment(20, 101)), "of two ticks only one is sure to have passed");
+        assert!(is_past(20, moment(20, 102)));
         assert!(!is_past(1000, moment(2500, 125)), "the process stood still");
         assert!(is_past(1000, moment(1000, 100 + 100)));
     }

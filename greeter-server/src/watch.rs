@@ -233,13 +233,13 @@ mod tests {
         let posts = house.pool.posts.all();
         assert_eq!(posts.len(), WORKERS);
         posts[0].begin(Errand::Answer, client(1), house.at(0));
-        posts[1].begin(Errand::Farewell, client(1), house.at(0));
+        posts[1].begin(Errand::Farewell, client(0), house.at(0));
         // The line at hand may have begun at the first tick.
         assert!(watch.look_around(house.at(10)) && watch.look_around(house.at(109)));
         assert_eq!((house.mail(1), house.pool.posts.all().len()), (vec![], 2));
         assert!(!watch.look_around(house.at(110)), "nobody waits for any of them");
-        assert_eq!(house.mail(0), [""; 0]);
-        assert_eq!(house.mail(1), [format!("{:?} is overdue", client(1).id)], "nobody waits for a farewell");
+        assert_eq!(house.mail(0), [""; 0], "nobody waits for a farewell");
+        assert_eq!(house.mail(1), [format!("{:?} is overdue", client(1).id)]);
         assert_eq!(house.pool.posts.all().len(), 4);
     }
 
