@@ -32,6 +32,7 @@ pub struct ClientJob<S> {
     pub(crate) lines: LineBuffer,
     /// How the client ends its lines, or its banner as long as it has sent none. What it is told unasked ends so too.
     pub(crate) latest_ending: LineEnding,
+    /// What is to become of the client when a line is refused that the responder has not seen.
     when_refused: WhenRefused,
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
@@ -204,8 +205,8 @@ impl<S> ClientJob<S> {
     where
         S: 'static,
     {
-        let has_session = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        if !has_session {
+        let misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
+        if !misses_nothing {
             return self.hang_up(CloseReason::Busy, terms);
         }
         while self.replies.hang_up.is_none()

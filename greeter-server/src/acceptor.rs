@@ -37,15 +37,7 @@ const FIRST_TOKEN: usize = 1 << SLOT_BITS;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Where clients come in, until it is closed.
-pub(crate) struct Entrance<S, L: Listener = TcpListener>(Mutex<Stage<S, L>>);
-
-enum Stage<S, L: Listener> {
-    Open(Acceptor<S, L>),
-    /// Only for a moment, under the lock.
-    Closing,
-    /// Nobody comes in any more. Some that were refused are still to go.
-    Closed(Refused<L::Socket>),
-}
+pub(crate) struct Entrance<S>(Mutex<Acceptor<S, TcpListener>>);
 
 /// What whoever stops the server does, whatever the sessions are.
 pub(crate) trait Close: Send + Sync {
@@ -90,6 +82,7 @@ pub(crate) enum Order {
 /// Admits, refuses and deals out, with whatever a listener is here.
 pub(crate) struct Acceptor<S, L: Listener> {
     inbox: Inbox<Order>,
+    /// None once the entrance is closed. Then nobody comes in any more, and those who were refused are still to go.
     listeners: Vec<Watched<L>>,
     threads: Vec<Mailbox<Mail<S, L::Socket>>>,
     door: Arc<Door>,
@@ -139,72 +132,37 @@ impl<S> Entrance<S> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             registry.register(listener, Token(FIRST_TOKEN + index), Interest::READABLE)?;
         }
-        let acceptor = Acceptor::new(listeners, reception, REFUSED_MAX, Instant::now());
-        Ok(Self(Mutex::new(Stage::Open(acceptor))))
+        Ok(Self(Mutex::new(Acceptor::new(listeners, reception, REFUSED_MAX, Instant::now()))))
     }
 
     /// What is to be done each time that the thread wakes up.
     pub(crate) fn round(&self, events: &Events) {
         let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
-        let to_tell = match &mut *self.stage() {
-            Stage::Open(acceptor) => acceptor.round(news, Instant::now),
-            Stage::Closing => Vec::new(),
-            Stage::Closed(refused) => {
-                refused.sweep(Instant::now);
-                Vec::new()
-            }
-        };
+        let to_tell = self.acceptor().round(news, Instant::now);
         to_tell.iter().for_each(News::tell);
     }
 
     /// How long nothing happens here unless the system or another thread says so. From now on, orders wake the thread.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        match &*self.stage() {
-            Stage::Open(acceptor) => acceptor.timeout(Instant::now),
-            Stage::Closing => None,
-            Stage::Closed(refused) => refused.next_sweep().map(|sweep| sweep.saturating_duration_since(Instant::now())),
-        }
-    }
-}
-
-impl<S, L: Listener> Entrance<S, L> {
-    /// Tells whether any are still there of those who were refused.
-    fn sweep_up(&self) -> bool {
-        let Stage::Closed(refused) = &mut *self.stage() else { return false };
-        refused.sweep(Instant::now);
-        refused.next_sweep().is_some()
+        self.acceptor().timeout(Instant::now)
     }
 
     /// An acceptor that panics half-way has at worst not let somebody in.
-    fn stage(&self) -> MutexGuard<'_, Stage<S, L>> {
+    fn acceptor(&self) -> MutexGuard<'_, Acceptor<S, TcpListener>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: Send> Close for Entrance<S> {
     fn close(&self) -> Vec<News> {
-        let stage = &mut *self.stage();
-        match std::mem::replace(stage, Stage::Closing) {
-            // With the acceptor go the listeners.
-            Stage::Open(acceptor) => {
-                let (refused, to_tell) = acceptor.let_in_the_last(Instant::now());
-                *stage = Stage::Closed(refused);
-                to_tell
-            }
-            closed => {
-                *stage = closed;
-                Vec::new()
-            }
-        }
+        self.acceptor().close(Instant::now())
     }
 
     fn see_off(&self, deadline: &dyn Fn() -> Instant) {
-        while self.sweep_up() && Instant::now() < deadline() {
+        while self.acceptor().sweep(Instant::now) && Instant::now() < deadline() {
             thread::sleep(LOOK);
         }
-        if let Stage::Closed(refused) = &mut *self.stage() {
-            while refused.give_one_back() {}
-        }
+        self.acceptor().close_refused();
     }
 }
 
@@ -248,8 +206,19 @@ impl<S, L: Listener> Acceptor<S, L> {
         for index in 0..self.listeners.len() {
             self.let_in(index, &clock);
         }
-        self.refused.sweep(clock);
+        self.sweep(clock);
         std::mem::take(&mut self.to_tell)
+    }
+
+    /// Lets those go who were refused and have had their time. Tells whether any are left.
+    pub(crate) fn sweep(&mut self, clock: impl Fn() -> Instant) -> bool {
+        self.refused.sweep(clock);
+        self.refused.next_sweep().is_some()
+    }
+
+    /// Lets all of them go.
+    pub(crate) fn close_refused(&mut self) {
+        while self.refused.give_one_back() {}
     }
 
     pub(crate) fn timeout(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
@@ -324,10 +293,9 @@ impl<S, L: Listener> Acceptor<S, L> {
         }
     }
 
-    /// The connections that the system has made already: closing the listener would reset them. Nobody is left to wait for room. Who comes
-    /// meanwhile does not keep the server from stopping: it ends after two full backlogs. Gives those who were refused, and what there is
-    /// to tell.
-    pub(crate) fn let_in_the_last(mut self, now: Instant) -> (Refused<L::Socket>, Vec<News>) {
+    /// Lets in whom the system has connected already, since closing the listener would reset them, and then closes it; nobody is left to wait
+    /// for room. Who comes meanwhile does not keep the server from stopping: it ends after two full backlogs. Gives what there is to tell.
+    pub(crate) fn close(&mut self, now: Instant) -> Vec<News> {
         for index in 0..self.listeners.len() {
             let mut left = 2 * BACKLOG;
             while left > 0 {
@@ -338,7 +306,8 @@ impl<S, L: Listener> Acceptor<S, L> {
                 }
             }
         }
-        (self.refused, self.to_tell)
+        self.listeners.clear();
+        std::mem::take(&mut self.to_tell)
     }
 
     /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use greeter_core::CloseReason;
 
 use crate::acceptor::{Close, News};
@@ -28,14 +28,14 @@ pub(crate) struct Control {
     pub(crate) posts: Arc<Posts>,
     pub(crate) entrance: Arc<dyn Close>,
     pub(crate) switchboard: Arc<dyn Switchboard>,
-    pub(crate) stop: Mutex<Option<Stop>>,
+    stop: Mutex<Option<Stop>>,
     /// Tells whoever waits for the threads until when to do so.
-    pub(crate) patience: Sender<Instant>,
+    patience: Sender<Instant>,
 }
 
 /// A stop that was asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stop {
+struct Stop {
     asked: Instant,
     /// What had been counted by then.
     before: Stats,
@@ -67,6 +67,19 @@ pub struct DrainReport {
 }
 
 impl Control {
+    /// A server that nobody has asked to stop yet, and what tells whoever waits for its threads until when to do so.
+    pub(crate) fn new(
+        counters: Vec<Arc<Counters>>,
+        door: Arc<Door>,
+        buffers: Arc<Buffers>,
+        entrance: Arc<dyn Close>,
+        switchboard: Arc<dyn Switchboard>,
+    ) -> (Arc<Self>, Receiver<Instant>) {
+        let (patience, deadlines) = crossbeam_channel::unbounded();
+        let (posts, stop) = (Arc::default(), Mutex::new(None));
+        (Arc::new(Self { counters, door, buffers, posts, entrance, switchboard, stop, patience }), deadlines)
+    }
+
     /// What the server has counted so far, and how things stand.
     pub(crate) fn stats(&self) -> Stats {
         let workers_stuck = self.posts.all().iter().filter(|post| matches!(post.look(), Duty::Overdue(_))).count();
@@ -285,19 +298,13 @@ mod tests {
     }
 
     fn control() -> (Arc<Control>, Arc<Noted>, Receiver<Instant>) {
-        let (noted, (patience, patient)) = (Arc::<Noted>::default(), crossbeam_channel::unbounded());
+        let noted = Arc::<Noted>::default();
         let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Refuse };
-        let control = Control {
-            counters: vec![Arc::default(), Arc::default()],
-            door: Arc::new(Door::new(room, mailbox().unwrap().0)),
-            buffers: Arc::new(Buffers::new(1 << 20)),
-            posts: Arc::default(),
-            entrance: Arc::clone(&noted) as _,
-            switchboard: Arc::clone(&noted) as _,
-            stop: Mutex::default(),
-            patience,
-        };
-        (Arc::new(control), noted, patient)
+        let door = Arc::new(Door::new(room, mailbox().unwrap().0));
+        let (counters, buffers) = (vec![Arc::default(), Arc::default()], Arc::new(Buffers::new(1 << 20)));
+        let (entrance, switchboard) = (Arc::clone(&noted) as _, Arc::clone(&noted) as _);
+        let (control, patient) = Control::new(counters, door, buffers, entrance, switchboard);
+        (control, noted, patient)
     }
 
     const fn seconds(seconds: u64) -> Duration {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -102,7 +102,7 @@ impl<R: Responder> Server<R> {
     ///
     /// [`StartError`] when a thread or something else that it takes cannot be had. What was started until then is stopped.
     pub fn spawn(self) -> Result<ServerHandle, StartError> {
-        let Plan { workers, connection_threads, line_bytes_max, timeouts, .. } = self.plan;
+        let Plan { connection_threads, line_bytes_max, timeouts, .. } = self.plan;
         let limits = self.limits_here();
         let (mailboxes, inboxes) = mailboxes(connection_threads).map_err(StartError::of("a connection thread"))?;
         let counters: Vec<Arc<Counters>> = (0..=connection_threads).map(|_| Arc::default()).collect();
@@ -124,19 +124,12 @@ impl<R: Responder> Server<R> {
         let entrance = Arc::new(entrance.map_err(StartError::of("the acceptor"))?);
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         self.push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
-        // From here on, leaving early drops the handle, which stops what was started.
-        let (patience, patience_of_whoever_waits) = crossbeam_channel::unbounded();
-        let control = Arc::new(Control {
-            counters,
-            door,
-            buffers: Arc::new(Buffers::new(limits.buffer_bytes_max)),
-            posts: Arc::default(),
-            entrance: Arc::<Entrance<_>>::clone(&entrance),
-            switchboard,
-            stop: Mutex::new(None),
-            patience,
-        });
+        let buffers = Arc::new(Buffers::new(limits.buffer_bytes_max));
+        let house = House { terms, buffers, unsent_bytes_max: limits.unsent_bytes_max, read_bytes: READ_BYTES };
+        let closed = Arc::<Entrance<_>>::clone(&entrance);
+        let (control, deadlines) = Control::new(counters, door, Arc::clone(&house.buffers), closed, switchboard);
         self.trigger.connect(&control);
+        // From here on, leaving early drops the handle, which stops what was started.
         let handle = ServerHandle {
             addresses: self.addresses,
             limits,
@@ -144,38 +137,12 @@ impl<R: Responder> Server<R> {
             trigger: self.trigger,
             acceptor: orders,
             control,
-            patience: patience_of_whoever_waits,
+            deadlines,
             threads: Crew::new(),
             is_over: false,
         };
-
-        // From the end of the flow to its start, so that whoever begins finds the next one there.
-        let (tasks, tasks_to_do) = channel();
-        let (winder, clockwork) = ticker();
-        if workers == 0 {
-            handle.start_ticking(clockwork, |_| false)?;
-        } else {
-            let pool = Arc::new(Pool {
-                responder: Arc::clone(&responder),
-                terms: Arc::clone(&terms),
-                tasks: tasks_to_do,
-                mailboxes,
-                posts: Arc::clone(&handle.control.posts),
-                buffers: Arc::clone(&handle.control.buffers),
-                ticker: Arc::clone(&winder.ticker),
-                limits: PoolLimits::of(&self.plan),
-            });
-            handle.start_pool(&pool, &tasks, clockwork)?;
-        }
-        let unsent_bytes_max = limits.unsent_bytes_max;
-        let buffers = Arc::clone(&handle.control.buffers);
-        let house = House { terms, buffers, unsent_bytes_max, read_bytes: READ_BYTES };
-        let placement = || match workers {
-            0 => Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() },
-            _ => Placement::pool(tasks.clone(), workers, winder.clone()),
-        };
-        handle.start_connection_threads(inboxes, &entrance, &house, placement)?;
-        handle.say_ready(connection_threads, workers);
+        handle.start_threads(&self.plan, &responder, &house, mailboxes, inboxes, &entrance)?;
+        handle.say_ready(&self.plan);
         Ok(handle)
     }
 
@@ -218,7 +185,7 @@ pub struct ServerHandle {
     acceptor: Mailbox<Order>,
     control: Arc<Control>,
     /// Until when to wait for the threads, once that is known.
-    patience: Receiver<Instant>,
+    deadlines: Receiver<Instant>,
     /// The connection threads, the workers and the watch.
     threads: Crew,
     /// Its end was waited for, or is not to be.
@@ -226,11 +193,47 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    fn say_ready(&self, connection_threads: usize, workers: usize) {
+    fn say_ready(&self, plan: &Plan) {
         let Self { addresses, limits, .. } = self;
+        let Plan { connection_threads, workers, .. } = *plan;
         let connections_max = limits.connections_max;
         let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
         tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
+    }
+
+    /// Starts all threads, from the end of the flow to its start, so that whoever begins finds the next one there.
+    fn start_threads<R: Responder>(
+        &self,
+        plan: &Plan,
+        responder: &Arc<R>,
+        house: &House,
+        mailboxes: Mailboxes<R::Session>,
+        inboxes: Inboxes<R::Session>,
+        entrance: &Arc<Entrance<R::Session>>,
+    ) -> Result<(), StartError> {
+        let unsent_bytes_max = house.unsent_bytes_max;
+        let (tasks, tasks_to_do) = channel();
+        let (winder, clockwork) = ticker();
+        if plan.workers == 0 {
+            self.start_ticking(clockwork, |_| false)?;
+        } else {
+            let pool = Arc::new(Pool {
+                responder: Arc::clone(responder),
+                terms: Arc::clone(&house.terms),
+                tasks: tasks_to_do,
+                mailboxes,
+                posts: Arc::clone(&self.control.posts),
+                buffers: Arc::clone(&house.buffers),
+                ticker: Arc::clone(&winder.ticker),
+                limits: PoolLimits::of(plan),
+            });
+            self.start_pool(&pool, &tasks, clockwork)?;
+        }
+        let placement = || match plan.workers {
+            0 => Placement::InPlace { responder: Arc::clone(responder), unsent_bytes_max, winder: winder.clone() },
+            workers => Placement::pool(tasks.clone(), workers, winder.clone()),
+        };
+        self.start_connection_threads(inboxes, entrance, house, placement)
     }
 
     fn start_connection_threads<R: Responder>(
@@ -406,7 +409,7 @@ impl ServerHandle {
 
     fn join(&mut self) -> DrainReport {
         self.is_over = true;
-        let threads_left = self.threads.join(&self.patience, || self.control.held_up());
+        let threads_left = self.threads.join(&self.deadlines, || self.control.held_up());
         let report = self.control.see_off(threads_left);
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use greeter_core::{Deadlines, Terms, WhenRefused};
 
+use super::clock::Clock;
 use super::random::Random;
+use super::responder::Puppet;
 use crate::admission::{Room, WhenFull};
 use crate::buffers::Buffers;
 use crate::connection_thread::House;
-use crate::pool::PoolLimits;
+use crate::pool::{Placement, PoolLimits, Task};
+use crate::ticker::Winder;
 
 /// The server's settings, and what the world may do to it.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +102,20 @@ impl Rules {
 
     pub(super) const fn house(&self, terms: Arc<Terms>, buffers: Arc<Buffers>) -> House {
         House { terms, buffers, unsent_bytes_max: self.unsent_bytes_max, read_bytes: self.read_bytes }
+    }
+
+    pub(super) fn placement(
+        &self,
+        responder: &Arc<Puppet>,
+        tasks: &Sender<Task<u32>>,
+        clock: &Clock,
+    ) -> Placement<Puppet> {
+        let winder = Winder::of(Arc::clone(&clock.ticker));
+        let unsent_bytes_max = self.unsent_bytes_max;
+        match self.workers {
+            0 => Placement::InPlace { responder: Arc::clone(responder), unsent_bytes_max, winder },
+            workers => Placement::pool(tasks.clone(), workers, winder),
+        }
     }
 
     pub(super) const fn pool_limits(&self) -> PoolLimits {

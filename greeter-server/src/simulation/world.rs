@@ -22,12 +22,10 @@ use crate::admission::Door;
 use crate::buffers::Buffers;
 use crate::connection_thread::{ConnectionThread, Mail};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
-use crate::pool::{Placement, Pool};
+use crate::pool::Pool;
 use crate::push::Push;
-use crate::refused::Refused;
 use crate::stats::Counters;
 use crate::switchboard::Switchboard;
-use crate::ticker::Winder;
 
 type Letter = Mail<u32, VirtualSocket>;
 
@@ -77,15 +75,9 @@ struct StandsStill {
 
 /// The acceptor, and when it has something to do.
 struct Entrance {
-    stage: Stage,
+    acceptor: Acceptor<u32, VirtualListener>,
     bell: Arc<AtomicBool>,
     sleeps_until: Option<Instant>,
-}
-
-enum Stage {
-    Open(Acceptor<u32, VirtualListener>),
-    Closing,
-    Closed(Refused<VirtualSocket>),
 }
 
 /// Who does something next.
@@ -123,20 +115,20 @@ impl World {
         let terms = Terms::new(rules.line_bytes_max as u32, rules.deadlines, &*responder);
         let terms = Arc::new(terms.when_refused(rules.when_refused));
         let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
-        let staff = (rules.workers > 0).then(|| {
-            let pool = Pool {
-                responder: Arc::clone(&responder),
-                terms: Arc::clone(&terms),
-                tasks: tasks_to_do,
-                mailboxes: mailboxes.clone(),
-                posts: Arc::default(),
-                buffers: Arc::clone(&buffers),
-                ticker: Arc::clone(&clock.ticker),
-                limits: rules.pool_limits(),
-            };
-            let mut random = random.split();
-            Staff::new(pool, tasks.clone(), answering, rules.look_around, move || rules.has_faults && random.one_in(3))
-        });
+        let pool = Pool {
+            responder: Arc::clone(&responder),
+            terms: Arc::clone(&terms),
+            tasks: tasks_to_do,
+            mailboxes: mailboxes.clone(),
+            posts: Arc::default(),
+            buffers: Arc::clone(&buffers),
+            ticker: Arc::clone(&clock.ticker),
+            limits: rules.pool_limits(),
+        };
+        let mut luck = random.split();
+        let has_no_threads = move || rules.has_faults && luck.one_in(3);
+        let hire = || Staff::new(pool, tasks.clone(), answering, rules.look_around, has_no_threads);
+        let staff = (rules.workers > 0).then(hire);
         let house = rules.house(Arc::clone(&terms), Arc::clone(&buffers));
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
         let door = Arc::new(Door::new(rules.room(), orders));
@@ -149,18 +141,11 @@ impl World {
             linger: rules.deadlines.linger,
             counters: Arc::clone(&counters[rules.threads]),
         };
-        let listener = VirtualListener(Arc::clone(&backlog));
-        let acceptor = Acceptor::new(vec![listener], reception, rules.refused_max, clock.now());
-        let entrance = Entrance { stage: Stage::Open(acceptor), bell: acceptor_bell, sleeps_until: Some(clock.now()) };
-        let winder = Winder::of(Arc::clone(&clock.ticker));
+        let acceptor =
+            Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], reception, rules.refused_max, clock.now());
+        let entrance = Entrance { acceptor, bell: acceptor_bell, sleeps_until: Some(clock.now()) };
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
-            let placement = match rules.workers {
-                0 => {
-                    let unsent_bytes_max = rules.unsent_bytes_max;
-                    Placement::InPlace { responder: Arc::clone(&responder), unsent_bytes_max, winder: winder.clone() }
-                }
-                _ => Placement::pool(tasks.clone(), rules.workers, winder.clone()),
-            };
+            let placement = rules.placement(&responder, &tasks, &clock);
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
             let life = ConnectionThread::new(number, placement, system, inbox, house.clone(), counters);
@@ -390,22 +375,12 @@ impl World {
 
     /// The acceptor wakes up, lets clients in and sends others away, and sleeps again.
     fn run_acceptor(&mut self) {
-        let Entrance { stage, bell, sleeps_until } = &mut self.entrance;
+        let Entrance { acceptor, bell, sleeps_until } = &mut self.entrance;
         bell.store(false, Ordering::Relaxed);
         let has_news = std::mem::take(&mut self.backlog.lock().unwrap().has_news);
         let now = self.clock.now();
-        let next = match stage {
-            Stage::Open(acceptor) => {
-                acceptor.round(has_news.then_some(0).into_iter(), || now);
-                acceptor.timeout(|| now).map(|timeout| now + timeout)
-            }
-            Stage::Closing => None,
-            Stage::Closed(refused) => {
-                refused.sweep(|| now);
-                refused.next_sweep()
-            }
-        };
-        *sleeps_until = next;
+        acceptor.round(has_news.then_some(0).into_iter(), || now);
+        *sleeps_until = acceptor.timeout(|| now).map(|timeout| now + timeout);
     }
 
     /// The program that the server is part of says something, or cuts somebody off: whoever was here, now or before.
@@ -426,11 +401,8 @@ impl World {
 
     /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
     fn stop(&mut self) {
-        if let Stage::Open(acceptor) = std::mem::replace(&mut self.entrance.stage, Stage::Closing) {
-            let (refused, _) = acceptor.let_in_the_last(self.clock.now());
-            self.entrance.sleeps_until = refused.next_sweep();
-            self.entrance.stage = Stage::Closed(refused);
-        }
+        self.entrance.acceptor.close(self.clock.now());
+        self.entrance.bell.store(true, Ordering::Relaxed);
         let backlog = &mut *self.backlog.lock().unwrap();
         assert!(self.rules.has_faults || backlog.waits_since().is_none(), "somebody is left in the backlog");
         backlog.reset_all();

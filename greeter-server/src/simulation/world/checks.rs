@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greeter_core::CloseReason;
 
-use super::{Entrance, Stage, World};
+use super::{Entrance, World};
 use crate::simulation::oracle::End;
 use crate::stats::{Stats, total};
 use crate::watch::STUCK_PER_WORKER;
@@ -94,7 +94,7 @@ impl World {
             };
             staff.work(worker, self.clock.moment());
         }
-        self.see_off();
+        self.entrance.acceptor.close_refused();
         let stats = total(&self.counters);
         assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
         assert_eq!(stats.accepted, stats.closed, "{stats:?}");
@@ -113,13 +113,6 @@ impl World {
         [lines, replies, bytes_sent, bytes_received, self.random.below(1 << 30) as u64]
             .iter()
             .fold(self.clock.passed().as_nanos() as u64, |sum, part| sum.wrapping_mul(31).wrapping_add(*part))
-    }
-
-    /// Those who were refused last have had their time.
-    fn see_off(&mut self) {
-        if let Stage::Closed(refused) = &mut self.entrance.stage {
-            while refused.give_one_back() {}
-        }
     }
 
     /// What the clients were told is what was counted.
