@@ -434,29 +434,11 @@ fn sessions_that_run_at_a_time_have_their_numbers() {
     holds(&running.finish().unwrap(), &["errors=0"]);
 }
 
-/// A server that greets, and from its so many-th client on is no more.
-fn greeting_only(clients: usize) -> Address {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().into();
-    thread::spawn(move || {
-        for stream in listener.incoming().take(clients) {
-            let stream = stream.unwrap();
-            thread::spawn(move || -> std::io::Result<()> {
-                for line in BufReader::new(stream.try_clone()?).lines() {
-                    (&stream).write_all(format!("Hello, {}\n", line?).as_bytes())?;
-                }
-                Ok(())
-            });
-        }
-    });
-    address
-}
-
 /// As a connection that is lost: nobody tries again and again, and no figure tells what was missed.
 #[test]
 fn in_a_closed_loop_whoever_cannot_connect_ends() {
     let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
-    let mut load = Load::scripts(greeting_only(101), vec![script]);
+    let mut load = Load::scripts(kit::greeter_for(101), vec![script]);
     (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, Duration::from_secs(5));
     let report = run(load);
     assert_eq!(report.connections_lost(), 2, "{report}");
@@ -473,7 +455,7 @@ fn in_a_closed_loop_whoever_cannot_connect_ends() {
 fn in_an_open_loop_whoever_cannot_connect_is_an_error_each_time() {
     let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
     // One is to see that there is a server.
-    let mut load = at_rate(Load::scripts(greeting_only(1), vec![script]), "50/s");
+    let mut load = at_rate(Load::scripts(kit::greeter_for(1), vec![script]), "50/s");
     (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 200 * MS);
     let report = run(load);
     // The system may take some for a server that is about to go.

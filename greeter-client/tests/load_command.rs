@@ -14,20 +14,7 @@ use kit::{Folder, Outcome, bare_greeter_client, greeter_client, run, start};
 
 /// Greets everybody, as long as the test runs.
 fn greeter() -> Address {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().into();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let stream = stream.unwrap();
-            thread::spawn(move || -> std::io::Result<()> {
-                for line in BufReader::new(stream.try_clone()?).lines() {
-                    (&stream).write_all(format!("Hello, {}\n", line?).as_bytes())?;
-                }
-                Ok(())
-            });
-        }
-    });
-    address
+    kit::greeter_for(usize::MAX)
 }
 
 /// A short load, and `arguments`.

@@ -56,6 +56,24 @@ pub fn greeter() -> Server<()> {
     serve(|stream| answer(stream, |line| [b"Hello, ", line].concat()))
 }
 
+/// The same for so many clients, any number at a time. Whoever comes after them finds nobody.
+pub fn greeter_for(clients: usize) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().into();
+    thread::spawn(move || {
+        for stream in listener.incoming().take(clients) {
+            let stream = stream.unwrap();
+            thread::spawn(move || -> std::io::Result<()> {
+                for line in BufReader::new(stream.try_clone()?).lines() {
+                    (&stream).write_all(format!("Hello, {}\n", line?).as_bytes())?;
+                }
+                Ok(())
+            });
+        }
+    });
+    address
+}
+
 /// Answers each line, its ending included, with the bytes of `reply`. An unfinished line gets none.
 pub fn answer(stream: TcpStream, reply: impl Fn(&[u8]) -> Vec<u8>) {
     let mut output = stream.try_clone().unwrap();
