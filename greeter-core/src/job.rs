@@ -1,21 +1,22 @@
 //! What one client asked, on its way to whoever answers and back.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::line::{LfInLine, LineBuffer, LineEnding};
-use crate::refusal::Refusal;
-use crate::reply::{Replies, Reply};
-use crate::responder::{ClientId, CloseReason, Failure, Peer, Responder};
-use crate::slice::{Clock, Slice};
-use crate::terms::{Terms, WhenRefused};
+use crate::budget::{BudgetClock, TurnBudget};
+use crate::catch::{panic_message, reject};
+use crate::close_reason::CloseReason;
+use crate::config::{ConnectionConfig, WhenRejected};
+use crate::error::{BoxError, ResponderError, ResponderErrors};
+use crate::line::{LineBuffer, LineEnding};
+use crate::peer::{ClientId, Peer};
+use crate::rejection::Rejection;
+use crate::reply::{Checkpoint, Replies, Reply};
+use crate::responder::Responder;
 
 /// How much longer than its line a reply is taken to be, with its ending.
 const REPLY_BYTES_MORE: usize = 16;
-
-/// The most room that is made ahead, in bytes: few slices have more replies, and those that do grow it.
-pub(crate) const ROOM_BYTES_MAX: usize = 32 * 1024;
 
 /// The complete lines that one client has sent, with everything that answering them needs: who asked, the client's session,
 /// and the buffer that the replies go into. It holds no socket.
@@ -30,47 +31,15 @@ pub struct ClientJob<S> {
     /// None until the responder was told of the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
-    /// How the client ends its lines, or its banner as long as it has sent none. What it is told unasked ends so too.
+    /// How the client ends its lines, or its banner as long as it has sent none. What it is told message ends so too.
     pub(crate) latest_ending: LineEnding,
-    /// What is to become of the client when a line is refused that the responder has not seen.
-    when_refused: WhenRefused,
+    /// What is to become of the client when a line is rejected that the responder has not seen.
+    when_rejected: WhenRejected,
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
     /// Rare, and so in a box.
-    faults: Option<Box<Faults>>,
-}
-
-/// What went wrong on the responder's side while a job was answered.
-#[derive(Debug, Default)]
-pub struct Faults {
-    /// How many there were: calls that panicked or failed, and replies that broke the framing.
-    pub count: u32,
-    /// The first of them, for the log.
-    pub first: Option<Fault>,
-}
-
-impl Faults {
-    /// Adds what went wrong after these.
-    pub(crate) fn add(&mut self, Self { count, first }: Self) {
-        self.count += count;
-        self.first = self.first.take().or(first);
-    }
-}
-
-/// One failure of a responder.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// It panicked, saying this.
-    #[error("the responder panicked: {0}")]
-    Panicked(String),
-    /// It returned an error, which says this, its causes included.
-    #[error("the responder failed: {0}")]
-    Failed(String),
-    /// Its reply was not what it takes to be one line.
-    #[error("the responder's reply holds {0}")]
-    BrokenReply(#[from] LfInLine),
+    errors: Option<Box<ResponderErrors>>,
 }
 
 /// Why a line has no answer of the responder's.
@@ -78,29 +47,23 @@ pub enum Fault {
 enum Unanswered {
     /// It never came to the responder.
     TooLong,
-    /// The responder refuses it.
-    Refused(Refusal),
+    /// The responder rejects it.
+    Rejected(Rejection),
     /// The responder failed.
-    Fault(Fault),
-}
-
-/// Where a job's replies stood before the line at hand, so that half a reply can be taken back.
-struct Mark {
-    replies: usize,
-    ending: LineEnding,
+    ResponderError(ResponderError),
 }
 
 impl<S> ClientJob<S> {
-    pub(crate) const fn new(peer: Peer, terms: &Terms) -> Self {
+    pub(crate) const fn new(peer: Peer, config: &ConnectionConfig) -> Self {
         Self {
             peer,
             session: None,
-            lines: LineBuffer::new(terms.line_bytes_max),
+            lines: LineBuffer::new(config.max_line_bytes),
             latest_ending: LineEnding::Lf,
-            when_refused: terms.when_refused,
-            replies: Replies { bytes: Vec::new(), hang_up: None },
+            when_rejected: config.when_rejected,
+            replies: Replies { bytes: Vec::new(), close_reason: None },
             answered: 0,
-            faults: None,
+            errors: None,
         }
     }
 
@@ -132,17 +95,17 @@ impl<S> ClientJob<S> {
     }
 
     /// How many bytes the replies will come to, by a guess: replies are taken to be a little longer than their lines. No more than
-    /// [a bound](Terms::ROOM_BYTES_MAX).
+    /// [a bound](ConnectionConfig::MAX_REPLY_CAPACITY).
     #[must_use]
-    pub fn room_wanted(&self) -> usize {
+    pub fn reply_capacity_hint(&self) -> usize {
         let guess = self.lines.bytes_waiting() + REPLY_BYTES_MORE * self.lines() as usize;
-        guess.min(ROOM_BYTES_MAX)
+        guess.min(ConnectionConfig::MAX_REPLY_CAPACITY)
     }
 
-    /// Has the replies written into this buffer, whatever it holds now. Where it has the [room that is wanted](Self::room_wanted), whoever
+    /// Has the replies written into this buffer, whatever it holds now. Where it has the [room that is wanted](Self::reply_capacity_hint), whoever
     /// answers need not allocate; once the replies are sent, [the buffer comes back](crate::Connection::wrote). A job that is given
     /// none has its replies in memory that grows as they do.
-    pub fn write_into(&mut self, mut buffer: Vec<u8>) {
+    pub fn set_reply_buffer(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.replies.bytes = buffer;
     }
@@ -150,23 +113,29 @@ impl<S> ClientJob<S> {
     /// How much memory its lines and replies occupy, in bytes, the room for the next replies among it.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        self.lines.bytes_held() + self.replies.bytes.capacity().max(self.room_wanted())
+        self.lines.bytes_held() + self.replies.bytes.capacity().max(self.reply_capacity_hint())
     }
 
-    /// Answers lines until there are none left or the slice is over. A responder that panics or fails costs one line.
+    /// Answers lines until there are none left or the budget is over. A responder that panics or fails costs one line.
     #[must_use]
-    pub fn answer<R, C>(mut self, responder: &R, mut slice: Slice<C>) -> AnsweredJob<S>
+    pub fn answer<R, C>(mut self, responder: &R, mut budget: TurnBudget<C>) -> AnsweredJob<S>
     where
         R: Responder<Session = S> + ?Sized,
-        C: Clock,
+        C: BudgetClock,
     {
-        let mut mark = Mark { replies: 0, ending: LineEnding::default() };
+        let mut checkpoint = Checkpoint { replies: 0, ending: LineEnding::default() };
         let lines = self.lines();
         // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
         // done is one reply, and that is taken back.
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut slice, &mut mark))) {
-            self.take_back(responder, &mark, Unanswered::Fault(Fault::Panicked(panic_message(panic))));
-            if self.is_over(&mut slice) {
+        while let Err(panic) =
+            catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut budget, &mut checkpoint)))
+        {
+            self.roll_back(
+                responder,
+                &checkpoint,
+                Unanswered::ResponderError(ResponderError::Panicked(panic_message(panic))),
+            );
+            if self.is_over(&mut budget) {
                 break;
             }
         }
@@ -174,55 +143,60 @@ impl<S> ClientJob<S> {
         AnsweredJob(self)
     }
 
-    /// Has no line answered: the responder [refuses](Responder::refuse) each in its place since everyone is [busy](Refusal::Busy), and its
-    /// session so knows of them. Goes on until there are none left or the slice is over. A client that the responder has not heard of yet
-    /// is refused as a whole.
+    /// Has no line answered: the responder [rejects](Responder::reject) each in its place since everyone is [busy](Rejection::Busy), and its
+    /// session so knows of them. Goes on until there are none left or the budget is over. A client that the responder has not heard of yet
+    /// is rejected as a whole.
     #[must_use]
-    pub fn refuse_all<R, C>(mut self, responder: &R, terms: &Terms, mut slice: Slice<C>) -> AnsweredJob<S>
+    pub fn reject_all<R, C>(
+        mut self,
+        responder: &R,
+        config: &ConnectionConfig,
+        mut budget: TurnBudget<C>,
+    ) -> AnsweredJob<S>
     where
         R: Responder<Session = S> + ?Sized,
-        C: Clock,
+        C: BudgetClock,
     {
         if self.session.is_none() {
-            return self.hang_up(CloseReason::Busy, terms);
+            return self.close_with(CloseReason::Busy, config);
         }
         while let Some(ending) = self.next_ending() {
-            let mark = Mark { replies: self.replies.bytes.len(), ending };
-            self.refuse(responder, Refusal::Busy, &mark);
+            let checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending };
+            self.reject(responder, Rejection::Busy, &checkpoint);
             self.answered += 1;
-            self.note_refused();
-            if self.is_over(&mut slice) {
+            self.rejected_unseen();
+            if self.is_over(&mut budget) {
                 break;
             }
         }
         AnsweredJob(self)
     }
 
-    /// Has no line answered, and nobody is left who could ask the responder for its words: what it [said beforehand](Terms::new) stands in
+    /// Has no line answered, and nobody is left who could ask the responder for its words: what it [said beforehand](ConnectionConfig::new) stands in
     /// for them. A session that is more than `()` would not know of those lines, so that its connection ends.
     #[must_use]
-    pub fn refuse_unheard(mut self, terms: &Terms) -> AnsweredJob<S>
+    pub fn reject_without_responder(mut self, config: &ConnectionConfig) -> AnsweredJob<S>
     where
         S: 'static,
     {
         let misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
         if !misses_nothing {
-            return self.hang_up(CloseReason::Busy, terms);
+            return self.close_with(CloseReason::Busy, config);
         }
-        while self.replies.hang_up.is_none()
+        while self.replies.close_reason.is_none()
             && let Some(ending) = self.next_ending()
         {
-            self.replies.bytes.extend_from_slice(terms.notice(CloseReason::Busy, ending));
+            self.replies.bytes.extend_from_slice(config.rejection_text_with(CloseReason::Busy, ending));
             self.answered += 1;
-            self.note_refused();
+            self.rejected_unseen();
         }
         AnsweredJob(self)
     }
 
     /// Tells the client why, in words that were said beforehand, and has that be the end.
-    fn hang_up(mut self, reason: CloseReason, terms: &Terms) -> AnsweredJob<S> {
-        self.replies.bytes.extend_from_slice(terms.notice(reason, self.latest_ending));
-        self.replies.hang_up = Some(reason);
+    fn close_with(mut self, reason: CloseReason, config: &ConnectionConfig) -> AnsweredJob<S> {
+        self.replies.bytes.extend_from_slice(config.rejection_text_with(reason, self.latest_ending));
+        self.replies.close_reason = Some(reason);
         AnsweredJob(self)
     }
 
@@ -231,179 +205,147 @@ impl<S> ClientJob<S> {
         self.lines.run().next().map(|line| line.ending)
     }
 
-    /// A line was refused that the responder has not seen.
-    fn note_refused(&mut self) {
-        if self.when_refused == WhenRefused::Close {
-            self.replies.hang_up = Some(CloseReason::LineRefused);
+    /// A line was rejected that the responder has not seen.
+    fn rejected_unseen(&mut self) {
+        if self.when_rejected == WhenRejected::Close {
+            self.replies.close_reason = Some(CloseReason::LineRejected);
         }
     }
 
     /// What is to be said when it is over, if the responder knows the client.
-    pub(crate) fn into_farewell(self, reason: CloseReason) -> Option<Farewell<S>> {
+    pub(crate) fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
         let peer = self.peer;
-        self.session.map(|session| Farewell { peer, session, reason })
+        self.session.map(|session| Disconnect { peer, session, reason })
     }
 
-    /// Straight on, until the job or the slice is used up.
-    fn answer_lines<R, C>(&mut self, responder: &R, slice: &mut Slice<C>, mark: &mut Mark)
+    /// Straight on, until the job or the budget is used up.
+    fn answer_lines<R, C>(&mut self, responder: &R, budget: &mut TurnBudget<C>, checkpoint: &mut Checkpoint)
     where
         R: Responder<Session = S> + ?Sized,
-        C: Clock,
+        C: BudgetClock,
     {
-        if self.session.is_none() && self.replies.hang_up.is_none() {
-            self.connect(responder, mark);
-            // That took what it took. A line that begins after a tick is for the next slice, here as elsewhere.
-            if slice.has_ticked() {
+        if self.session.is_none() && self.replies.close_reason.is_none() {
+            self.connect(responder, checkpoint);
+            // That took what it took. A line that begins after a tick is for the next budget, here as elsewhere.
+            if budget.has_ticked() {
                 return;
             }
         }
-        while let ControlFlow::Break(why) = self.answer_run(responder, slice, mark) {
-            self.take_back(responder, mark, why);
-            if self.is_over(slice) {
+        while let ControlFlow::Break(why) = self.answer_run(responder, budget, checkpoint) {
+            self.roll_back(responder, checkpoint, why);
+            if self.is_over(budget) {
                 return;
             }
         }
     }
 
     /// The run: line after line, as long as each is answered. What keeps one from being answered is for the caller.
-    fn answer_run<R, C>(&mut self, responder: &R, slice: &mut Slice<C>, mark: &mut Mark) -> ControlFlow<Unanswered>
+    fn answer_run<R, C>(
+        &mut self,
+        responder: &R,
+        budget: &mut TurnBudget<C>,
+        checkpoint: &mut Checkpoint,
+    ) -> ControlFlow<Unanswered>
     where
         R: Responder<Session = S> + ?Sized,
-        C: Clock,
+        C: BudgetClock,
     {
-        let (Some(session), None) = (&mut self.session, self.replies.hang_up) else {
+        let (Some(session), None) = (&mut self.session, self.replies.close_reason) else {
             return ControlFlow::Continue(());
         };
         let mut run = self.lines.run();
         while let Some(line) = run.next() {
-            *mark = Mark { replies: self.replies.bytes.len(), ending: line.ending };
+            *checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending: line.ending };
             let Ok(text) = line.text else {
                 return ControlFlow::Break(Unanswered::TooLong);
             };
             let mut reply = Reply::new(&mut self.replies, line.ending);
             match (responder.respond(session, text, &mut reply), reply.framing()) {
                 (Ok(()), Ok(())) => {}
-                (Err(failure), _) => return ControlFlow::Break(refusal_in(failure)),
-                (_, Err(broken)) => return ControlFlow::Break(Unanswered::Fault(broken.into())),
+                (Err(failure), _) => return ControlFlow::Break(unanswered(failure)),
+                (_, Err(broken)) => return ControlFlow::Break(Unanswered::ResponderError(broken.into())),
             }
-            if self.replies.hang_up.is_some() || run.lines() == 0 || slice.is_over(self.replies.bytes.len()) {
+            if self.replies.close_reason.is_some() || run.lines() == 0 || budget.is_exhausted(self.replies.bytes.len())
+            {
                 break;
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// Whether no more lines are answered now: there is none, the client is to go, or the slice is used up.
-    fn is_over<C: Clock>(&self, slice: &mut Slice<C>) -> bool {
-        self.lines() == 0 || self.replies.hang_up.is_some() || slice.is_over(self.replies.bytes.len())
+    /// Whether no more lines are answered now: there is none, the client is to go, or the budget is used up.
+    fn is_over<C: BudgetClock>(&self, budget: &mut TurnBudget<C>) -> bool {
+        self.lines() == 0 || self.replies.close_reason.is_some() || budget.is_exhausted(self.replies.bytes.len())
     }
 
-    fn connect<R>(&mut self, responder: &R, mark: &mut Mark)
+    fn connect<R>(&mut self, responder: &R, checkpoint: &mut Checkpoint)
     where
         R: Responder<Session = S> + ?Sized,
     {
-        *mark = Mark { replies: self.replies.bytes.len(), ending: LineEnding::default() };
-        let mut reply = Reply::new(&mut self.replies, mark.ending);
+        *checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending: LineEnding::default() };
+        let mut reply = Reply::new(&mut self.replies, checkpoint.ending);
         let outcome = responder.connect(&self.peer, &mut reply);
         let framing = reply.framing();
-        mark.ending = reply.ending();
+        checkpoint.ending = reply.ending();
         if self.lines() == 0 {
-            self.latest_ending = mark.ending;
+            self.latest_ending = checkpoint.ending;
         }
         match (outcome, framing) {
             (Ok(session), Ok(())) => self.session = Some(session),
-            (Err(failure), _) => self.take_back(responder, mark, refusal_in(failure)),
-            (_, Err(broken)) => self.take_back(responder, mark, Unanswered::Fault(broken.into())),
+            (Err(failure), _) => self.roll_back(responder, checkpoint, unanswered(failure)),
+            (_, Err(broken)) => self.roll_back(responder, checkpoint, Unanswered::ResponderError(broken.into())),
         }
     }
 
-    /// Puts a refusal in the place of whatever was said since the mark: the responder's own, or an internal error.
+    /// Puts a rejection in the place of whatever was said since the checkpoint: the responder's own, or an internal error.
     #[cold]
-    fn take_back<R>(&mut self, responder: &R, mark: &Mark, why: Unanswered)
+    fn roll_back<R>(&mut self, responder: &R, checkpoint: &Checkpoint, why: Unanswered)
     where
         R: Responder<Session = S> + ?Sized,
     {
         match why {
             Unanswered::TooLong => {
-                let line_bytes_max = self.lines.line_bytes_max();
-                self.refuse(responder, Refusal::LineTooLong { line_bytes_max }, mark);
-                self.note_refused();
+                let max_line_bytes = self.lines.max_line_bytes();
+                self.reject(responder, Rejection::LineTooLong { max_line_bytes: max_line_bytes }, checkpoint);
+                self.rejected_unseen();
             }
-            Unanswered::Refused(refusal) => self.refuse(responder, refusal, mark),
-            Unanswered::Fault(fault) => {
-                self.note(fault);
-                self.refuse(responder, Refusal::InternalError, mark);
+            Unanswered::Rejected(rejection) => self.reject(responder, rejection, checkpoint),
+            Unanswered::ResponderError(error) => {
+                self.record_error(error);
+                self.reject(responder, Rejection::InternalError, checkpoint);
             }
         }
         // Without a session there is no going on.
         if self.session.is_none() {
-            self.replies.hang_up = Some(CloseReason::ByResponder);
+            self.replies.close_reason = Some(CloseReason::ResponderClosed);
         }
     }
 
     /// Refuses in the responder's words, or in ours where it cannot even do that.
     #[cold]
-    fn refuse<R>(&mut self, responder: &R, refusal: Refusal, mark: &Mark)
+    fn reject<R>(&mut self, responder: &R, rejection: Rejection, checkpoint: &Checkpoint)
     where
         R: Responder<Session = S> + ?Sized,
     {
-        self.replies.bytes.truncate(mark.replies);
-        if let Err(fault) = refuse(responder, self.session.as_mut(), refusal, &mut self.replies, mark) {
-            self.note(fault);
+        self.replies.bytes.truncate(checkpoint.replies);
+        if let Err(error) = reject(responder, self.session.as_mut(), rejection, &mut self.replies, checkpoint) {
+            self.record_error(error);
         }
     }
 
-    fn note(&mut self, fault: Fault) {
-        let faults = self.faults.get_or_insert_default();
-        faults.count += 1;
-        faults.first.get_or_insert(fault);
+    fn record_error(&mut self, error: ResponderError) {
+        let errors = self.errors.get_or_insert_default();
+        errors.count += 1;
+        errors.first.get_or_insert(error);
     }
 }
 
-/// Adds a refusal in the responder's words, or says "internal error" where it cannot even do that.
-fn refuse<R>(
-    responder: &R,
-    session: Option<&mut R::Session>,
-    refusal: Refusal,
-    replies: &mut Replies,
-    mark: &Mark,
-) -> Result<(), Fault>
-where
-    R: Responder + ?Sized,
-{
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut reply = Reply::new(replies, mark.ending);
-        responder.refuse(session, refusal, &mut reply);
-        reply.framing()
-    }));
-    let outcome = match outcome {
-        Ok(framing) => framing.map_err(Fault::from),
-        Err(panic) => Err(Fault::Panicked(panic_message(panic))),
-    };
-    if outcome.is_err() {
-        replies.bytes.truncate(mark.replies);
-        Reply::new(replies, mark.ending).line(format_args!("error: {}", Refusal::InternalError));
-    }
-    outcome
-}
-
-/// The words in which a responder refuses, for when it is not at hand. One that fails at that has "internal error" said in its
-/// name.
-pub(crate) fn words_of<R>(responder: &R, refusal: &Refusal, ending: LineEnding) -> Box<[u8]>
-where
-    R: Responder + ?Sized,
-{
-    let mut replies = Replies::default();
-    let _ = refuse(responder, None, refusal.clone(), &mut replies, &Mark { replies: 0, ending });
-    replies.bytes.into_boxed_slice()
-}
-
-/// The refusal that the responder returned, if that is what it did. What else it returned becomes text here, where a panic of
+/// The rejection that the responder returned, if that is what it did. What else it returned becomes text here, where a panic of
 /// its own code is contained.
 #[cold]
-fn refusal_in(failure: Failure) -> Unanswered {
+fn unanswered(failure: BoxError) -> Unanswered {
     match failure.downcast() {
-        Ok(refusal) => Unanswered::Refused(*refusal),
+        Ok(rejection) => Unanswered::Rejected(*rejection),
         Err(failure) => {
             let mut text = failure.to_string();
             let mut cause = failure.source();
@@ -411,12 +353,12 @@ fn refusal_in(failure: Failure) -> Unanswered {
                 text += &format!(": {error}");
                 cause = error.source();
             }
-            Unanswered::Fault(Fault::Failed(text))
+            Unanswered::ResponderError(ResponderError::Failed(text))
         }
     }
 }
 
-/// A job that has had its turn: the replies to the lines that were answered and, if the slice was over first, the lines that
+/// A job that has had its turn: the replies to the lines that were answered and, if the budget was over first, the lines that
 /// were not. [`Connection::answered`](crate::Connection::answered) takes it.
 #[derive(Debug)]
 pub struct AnsweredJob<S>(pub(crate) ClientJob<S>);
@@ -454,33 +396,33 @@ impl<S> AnsweredJob<S> {
 
     /// Takes all replies back, for which there is no room, and has the client told so in their place; that is its end.
     #[must_use]
-    pub fn send_away(mut self, reason: CloseReason, terms: &Terms) -> Self {
-        self.0.replies.bytes = terms.notice(reason, self.0.latest_ending).to_vec();
-        self.0.replies.hang_up = Some(reason);
+    pub fn close_with(mut self, reason: CloseReason, config: &ConnectionConfig) -> Self {
+        self.0.replies.bytes = config.rejection_text_with(reason, self.0.latest_ending).to_vec();
+        self.0.replies.close_reason = Some(reason);
         self
     }
 
     /// What went wrong since this was asked last.
-    pub fn take_faults(&mut self) -> Faults {
-        self.0.faults.take().map(|faults| *faults).unwrap_or_default()
+    pub fn take_errors(&mut self) -> ResponderErrors {
+        self.0.errors.take().map(|errors| *errors).unwrap_or_default()
     }
 
-    /// What is left of a job that nobody waits for any more: if the responder knows the client, a farewell. The replies go nowhere.
+    /// What is left of a job that nobody waits for any more: if the responder knows the client, a disconnect. The replies go nowhere.
     #[must_use]
-    pub fn into_farewell(self, reason: CloseReason) -> Option<Farewell<S>> {
-        self.0.into_farewell(reason)
+    pub fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
+        self.0.into_disconnect(reason)
     }
 }
 
 /// The last thing that a responder hears of a client.
 #[derive(Debug)]
-pub struct Farewell<S> {
+pub struct Disconnect<S> {
     peer: Peer,
     session: S,
     reason: CloseReason,
 }
 
-impl<S> Farewell<S> {
+impl<S> Disconnect<S> {
     /// Who is gone.
     #[must_use]
     pub const fn peer(&self) -> Peer {
@@ -491,22 +433,12 @@ impl<S> Farewell<S> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Panicked`] when that panicked.
-    pub fn say<R>(self, responder: &R) -> Result<(), Fault>
+    /// [`ResponderError::Panicked`] when that panicked.
+    pub fn say<R>(self, responder: &R) -> Result<(), ResponderError>
     where
         R: Responder<Session = S> + ?Sized,
     {
         catch_unwind(AssertUnwindSafe(|| responder.disconnect(self.session, self.reason)))
-            .map_err(|panic| Fault::Panicked(panic_message(panic)))
+            .map_err(|panic| ResponderError::Panicked(panic_message(panic)))
     }
-}
-
-fn panic_message(panic: Box<dyn Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned();
-    // What it panicked with may panic in its turn, when it is dropped. What it does that with is let be.
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(panic);
-    }
-    text
 }

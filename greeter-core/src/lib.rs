@@ -6,16 +6,16 @@
 //!
 //! ```
 //! use std::time::Instant;
-//! use greeter_core::{ClientId, Connection, Deadlines, Greeter, Peer, Slice, Terms};
+//! use greeter_core::{ClientId, Connection, ConnectionTimeouts, Greeter, Peer, TurnBudget, ConnectionConfig};
 //!
-//! let terms = Terms::new(8192, Deadlines::NONE, &Greeter);
+//! let config = ConnectionConfig::new(8192, ConnectionTimeouts::NONE, &Greeter);
 //! let client = Peer::new(ClientId(1), ([127, 0, 0, 1], 4000).into());
 //! let now = Instant::now();
-//! let mut connection = Connection::new(client, &terms, now);
+//! let mut connection = Connection::new(client, &config, now);
 //!
 //! connection.received(b"Bob\r\nAnn\nUnfini", now);
 //! let job = connection.take_job(now).expect("there are lines to answer");
-//! connection.answered(job.answer(&Greeter, Slice::endless()), now);
+//! connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now);
 //!
 //! assert_eq!(connection.unsent(), b"Hello, Bob\r\nHello, Ann\n");
 //! ```
@@ -26,30 +26,37 @@
 //! # Reading order
 //!
 //! The files follow a request: [bytes become lines](Line), the lines of one read are a [`ClientJob`], a [`Responder`]
-//! answers its lines into a [`Reply`] for a [`Slice`] of time, and the [`Connection`] holds it all together, on the [`Terms`] that
+//! answers its lines into a [`Reply`] for a [`TurnBudget`] of time, and the [`Connection`] holds it all together, on the [`ConnectionConfig`] that
 //! hold for every client.
 
 #![forbid(unsafe_code)]
 
+mod budget;
+mod catch;
+mod close_reason;
+mod config;
 mod connection;
+mod error;
 mod greeter;
 mod job;
 mod line;
-mod refusal;
+mod peer;
+mod push;
+mod rejection;
 mod reply;
 mod responder;
-mod slice;
-mod terms;
 pub mod testing;
-mod unasked;
 
-pub use connection::{Account, Connection, Ending, Phase};
+pub use budget::{BudgetClock, TurnBudget};
+pub use close_reason::CloseReason;
+pub use config::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
+pub use connection::{CloseAction, Connection, LineCounts, Phase};
+pub use error::{BoxError, ResponderError, ResponderErrors};
 pub use greeter::Greeter;
-pub use job::{AnsweredJob, ClientJob, Farewell, Fault, Faults};
+pub use job::{AnsweredJob, ClientJob, Disconnect};
 pub use line::{LfInLine, Line, LineEnding};
-pub use refusal::Refusal;
+pub use peer::{ClientId, Peer};
+pub use push::PushMessage;
+pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply};
-pub use responder::{ClientId, CloseReason, Failure, FromLine, Peer, RespondWith, Responder, respond_with};
-pub use slice::{Clock, Slice};
-pub use terms::{Deadlines, Terms, WhenRefused};
-pub use unasked::Unasked;
+pub use responder::{FromLine, Responder, ResponderFn, responder_fn};

@@ -8,7 +8,7 @@ use std::fmt;
 use memchr::{memchr, memchr_iter, memrchr};
 use wide::{CmpEq, i8x16};
 
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
@@ -89,9 +89,9 @@ impl<'a> Line<'a> {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotUtf8`] when it is none; a responder passes that on with `?`, and the client reads it.
-    pub fn to_str(self) -> Result<&'a str, Refusal> {
-        std::str::from_utf8(self.0).map_err(|_| Refusal::NotUtf8)
+    /// [`Rejection::NotUtf8`] when it is none; a responder passes that on with `?`, and the client reads it.
+    pub fn to_str(self) -> Result<&'a str, Rejection> {
+        std::str::from_utf8(self.0).map_err(|_| Rejection::NotUtf8)
     }
 }
 
@@ -131,12 +131,12 @@ pub(crate) struct LineBuffer {
     complete: u32,
     /// How many lines stand in `bytes[taken..complete]`.
     lines: u32,
-    line_bytes_max: u32,
+    max_line_bytes: u32,
 }
 
 impl LineBuffer {
-    pub(crate) const fn new(line_bytes_max: u32) -> Self {
-        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, line_bytes_max }
+    pub(crate) const fn new(max_line_bytes: u32) -> Self {
+        Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, max_line_bytes }
     }
 
     /// How many complete lines are waiting.
@@ -154,8 +154,8 @@ impl LineBuffer {
         (self.complete as usize) < self.bytes.len()
     }
 
-    pub(crate) const fn line_bytes_max(&self) -> u32 {
-        self.line_bytes_max
+    pub(crate) const fn max_line_bytes(&self) -> u32 {
+        self.max_line_bytes
     }
 
     /// How the latest complete line ended, while there is one.
@@ -172,7 +172,7 @@ impl LineBuffer {
     ///
     /// # Panics
     ///
-    /// When it would hold 4 GiB. No read is so long, and no [limit](crate::Terms::LINE_BYTES_MAX).
+    /// When it would hold 4 GiB. No read is so long, and no [limit](crate::ConnectionConfig::LINE_BYTES_MAX).
     pub(crate) fn push(&mut self, input: &[u8]) -> u32 {
         let Some(last) = memrchr(LF, input) else {
             self.push_unfinished(input);
@@ -195,7 +195,7 @@ impl LineBuffer {
     /// falls where the line ends, by the one rule in [`Run`], however the line was cut.
     fn push_unfinished(&mut self, input: &[u8]) {
         let Some(&latest) = input.last() else { return };
-        let kept_max = self.line_bytes_max as usize + 2;
+        let kept_max = self.max_line_bytes as usize + 2;
         let room = kept_max - (self.bytes.len() - self.complete as usize);
         if input.len() <= room {
             self.bytes.extend_from_slice(input);
@@ -214,7 +214,7 @@ impl LineBuffer {
             bytes,
             start,
             lines: self.lines,
-            line_bytes_max: self.line_bytes_max as usize,
+            max_line_bytes: self.max_line_bytes as usize,
             ends: LineEnds::new(bytes, start),
             taken_from: (&mut self.taken, &mut self.lines),
         }
@@ -235,7 +235,7 @@ impl LineBuffer {
     }
 
     /// Gives back the memory of the lines that were taken: once none is left, only an unfinished line holds any.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn release_taken(&mut self) {
         if self.lines == 0 {
             self.compact();
         }
@@ -256,7 +256,7 @@ pub(crate) struct Run<'a> {
     start: usize,
     /// How many lines there are still.
     lines: u32,
-    line_bytes_max: usize,
+    max_line_bytes: usize,
     ends: LineEnds<'a>,
     /// Where the buffer keeps the first two.
     taken_from: (&'a mut u32, &'a mut u32),
@@ -282,7 +282,7 @@ impl<'a> Iterator for Run<'a> {
             Some((&CR, text)) => (text, LineEnding::CrLf),
             _ => (line, LineEnding::Lf),
         };
-        let text = if text.len() > self.line_bytes_max { Err(LineTooLong) } else { Ok(Line(text)) };
+        let text = if text.len() > self.max_line_bytes { Err(LineTooLong) } else { Ok(Line(text)) };
         Some(ReceivedLine { text, ending })
     }
 }
@@ -316,17 +316,17 @@ impl<'a> LineEnds<'a> {
 
     /// Goes on to the next LF, or tells that there is none.
     #[inline]
-    fn look_on(&mut self) -> Option<()> {
+    fn scan_block(&mut self) -> Option<()> {
         let rest = &self.bytes[self.looked_at..];
-        let Some(block) = rest.first_chunk() else { return self.look_at_the_last(rest) };
+        let Some(block) = rest.first_chunk() else { return self.scan_tail(rest) };
         self.block_at = self.looked_at;
         self.looked_at += BLOCK;
         self.found = line_feeds_in(block);
-        if self.found == 0 { self.look_far() } else { Some(()) }
+        if self.found == 0 { self.scan_long() } else { Some(()) }
     }
 
     /// Looks at what is less than a block.
-    fn look_at_the_last(&mut self, rest: &[u8]) -> Option<()> {
+    fn scan_tail(&mut self, rest: &[u8]) -> Option<()> {
         let mut block = [0; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
         self.block_at = self.looked_at;
@@ -337,7 +337,7 @@ impl<'a> LineEnds<'a> {
 
     /// The line is long. What is found ends a block of its own.
     #[cold]
-    fn look_far(&mut self) -> Option<()> {
+    fn scan_long(&mut self) -> Option<()> {
         self.block_at = self.looked_at + memchr(LF, &self.bytes[self.looked_at..])?;
         self.looked_at = self.block_at + 1;
         self.found = 1;
@@ -351,7 +351,7 @@ impl Iterator for LineEnds<'_> {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         if self.found == 0 {
-            self.look_on()?;
+            self.scan_block()?;
         }
         let first = self.found.trailing_zeros() as usize;
         self.found &= self.found - 1;
@@ -459,11 +459,11 @@ mod tests {
         let mut buffer = LineBuffer::new(8192);
         buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat());
         assert_eq!(buffer.run().count(), 10_000);
-        buffer.settle();
+        buffer.release_taken();
         assert_eq!(buffer.bytes.capacity(), 3);
         buffer.push(b"\n");
         assert!(buffer.run().next().is_some());
-        buffer.settle();
+        buffer.release_taken();
         assert_eq!(buffer.bytes.capacity(), 0);
     }
 

@@ -5,8 +5,9 @@ use std::fmt;
 
 use memchr::memchr;
 
+use crate::close_reason::CloseReason;
+use crate::error::BoxError;
 use crate::line::{LfInLine, Line, LineEnding};
-use crate::responder::{CloseReason, Failure};
 use private::AppendTo;
 
 /// The reply to one line, as the responder writes it: no lines, one, or many.
@@ -27,7 +28,13 @@ pub struct Reply<'a> {
 pub(crate) struct Replies {
     pub(crate) bytes: Vec<u8>,
     /// The connection is to be closed behind these bytes, for this reason.
-    pub(crate) hang_up: Option<CloseReason>,
+    pub(crate) close_reason: Option<CloseReason>,
+}
+
+/// Where a job's replies stood before the line at hand, so that half a reply can be taken back.
+pub(crate) struct Checkpoint {
+    pub(crate) replies: usize,
+    pub(crate) ending: LineEnding,
 }
 
 impl<'a> Reply<'a> {
@@ -66,7 +73,7 @@ impl<'a> Reply<'a> {
 
     /// Ends the lines of this reply that are still to come with `ending`, whatever the request had: for protocols that ask
     /// for CR LF (RFC 1288, RFC 3912), and for a banner, which has no request. What else a client is told before it has sent a line ends
-    /// as its banner does: what is pushed to it, and refusals.
+    /// as its banner does: what is pushed to it, and rejections.
     pub const fn end_lines_with(&mut self, ending: LineEnding) {
         self.ending = ending;
     }
@@ -74,7 +81,7 @@ impl<'a> Reply<'a> {
     /// Closes the connection once this reply has been delivered. Lines that the client sent behind this one are not answered. It
     /// stays said, even if the responder fails afterwards and what else it said is taken back.
     pub const fn close(&mut self) {
-        self.replies.hang_up = Some(CloseReason::ByResponder);
+        self.replies.close_reason = Some(CloseReason::ResponderClosed);
     }
 }
 
@@ -89,16 +96,16 @@ pub trait LineText: private::AppendTo {}
 #[diagnostic::do_not_recommend]
 impl<T: private::AppendTo> LineText for T {}
 
-/// What a function given to [`respond_with`](crate::respond_with) may return.
+/// What a function given to [`responder_fn`](crate::responder_fn) may return.
 ///
 /// * The text of a line: all that [`Reply::line`] takes, but owned or `'static`.
 /// * `()`, for no reply; and an `Option`, whose `None` is no reply.
-/// * A `Result` of these, whose error is a [`Refusal`](crate::Refusal), told to the client in its own words, or any other.
+/// * A `Result` of these, whose error is a [`Rejection`](crate::Rejection), told to the client in its own words, or any other.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a reply",
     label = "not a reply",
     note = "the text of a line can (text, bytes, a number, a `char`), `()` for no reply, and an `Option` or a `Result` of these",
-    note = "the error of a `Result` can be a `Refusal`, text, and what is `std::error::Error + Send + Sync`",
+    note = "the error of a `Result` can be a `Rejection`, text, and what is `std::error::Error + Send + Sync`",
     note = "for what can be displayed, return `to_string()`; for many lines, implement `Responder`"
 )]
 pub trait IntoReply: private::ReplyTo {}
@@ -110,11 +117,11 @@ impl IntoReply for () {}
 
 impl<T: IntoReply> IntoReply for Option<T> {}
 
-impl<T: IntoReply, E: Into<Failure>> IntoReply for Result<T, E> {}
+impl<T: IntoReply, E: Into<BoxError>> IntoReply for Result<T, E> {}
 
 /// How it is done: nobody else is to have a hand in what is sent.
 mod private {
-    use super::{Failure, IntoReply, LfInLine, Reply};
+    use super::{BoxError, IntoReply, LfInLine, Reply};
 
     pub trait AppendTo {
         /// Adds the text to `bytes`, without an ending. When it holds an LF, what was added is for the caller to withdraw.
@@ -123,30 +130,30 @@ mod private {
 
     pub trait ReplyTo {
         /// Says it, or tells what keeps it from being said.
-        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure>;
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), BoxError>;
     }
 
     impl<T: AppendTo> ReplyTo for T {
-        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             reply.line(self);
             Ok(())
         }
     }
 
     impl ReplyTo for () {
-        fn reply_to(self, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn reply_to(self, _reply: &mut Reply<'_>) -> Result<(), BoxError> {
             Ok(())
         }
     }
 
     impl<T: IntoReply> ReplyTo for Option<T> {
-        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             self.map_or(Ok(()), |said| said.reply_to(reply))
         }
     }
 
-    impl<T: IntoReply, E: Into<Failure>> ReplyTo for Result<T, E> {
-        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    impl<T: IntoReply, E: Into<BoxError>> ReplyTo for Result<T, E> {
+        fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             self.map_err(Into::into)?.reply_to(reply)
         }
     }

@@ -1,33 +1,35 @@
 //! Trying a [`Responder`] without a socket, a thread or a clock.
 //!
-//! A [`TestClient`] goes through all that a real one does: framing, jobs, order, refusals, deadlines, the end. Only the network is
+//! A [`TestClient`] goes through all that a real one does: framing, jobs, order, rejections, deadlines, the end. Only the network is
 //! missing, and time is the test's own.
 //!
 //! ```
 //! # extern crate greeter_core as greeter_server;
 //! use std::time::Duration;
 //! use greeter_server::testing::{TestClient, check_every_fragmentation};
-//! use greeter_server::{CloseReason, respond_with};
+//! use greeter_server::{CloseReason, responder_fn};
 //!
-//! let doubler = respond_with(|word: &str| word.repeat(2));
+//! let doubler = responder_fn(|word: &str| word.repeat(2));
 //! let mut client = TestClient::connect(&doubler);
 //! client.send("ab\ncd\r\n").expect("abab\ncdcd\r\n");
 //! client.send(b"\xFF\n").expect("error: line is not valid UTF-8\n");
 //! client.send("unfinis").wait(Duration::from_secs(10)).expect("error: line not finished within 10s\n");
-//! client.expect_end(CloseReason::LineUnfinished);
+//! client.expect_end(CloseReason::LineTimeout);
 //!
 //! // Wherever TCP cuts the stream, the replies are the same.
-//! check_every_fragmentation(|| respond_with(|word: &str| word.repeat(2)), "ab\r\n\ncd\n", "abab\r\n\ncdcd\n");
+//! check_every_fragmentation(|| responder_fn(|word: &str| word.repeat(2)), "ab\r\n\ncd\n", "abab\r\n\ncdcd\n");
 //! ```
 
 use std::time::{Duration, Instant};
 
-use crate::connection::{Connection, Ending};
-use crate::job::Faults;
-use crate::responder::{ClientId, CloseReason, Peer, Responder};
-use crate::slice::Slice;
-use crate::terms::{Deadlines, Terms};
-use crate::unasked::Unasked;
+use crate::budget::TurnBudget;
+use crate::close_reason::CloseReason;
+use crate::config::{ConnectionConfig, ConnectionTimeouts};
+use crate::connection::{CloseAction, Connection};
+use crate::error::ResponderErrors;
+use crate::peer::{ClientId, Peer};
+use crate::push::PushMessage;
+use crate::responder::Responder;
 
 const LINE_BYTES_MAX: u32 = 8 * 1024;
 
@@ -39,17 +41,17 @@ const CUT_TWICE_BYTES_MAX: usize = 64;
 pub struct TestClient<'a, R: Responder> {
     peer: Peer,
     responder: &'a R,
-    terms: Terms,
+    config: ConnectionConfig,
     /// None once it is over.
     connection: Option<Connection<R::Session>>,
     closed: Option<CloseReason>,
     now: Instant,
     received: Vec<u8>,
-    faults: Faults,
+    errors: ResponderErrors,
 }
 
 impl<'a, R: Responder> TestClient<'a, R> {
-    /// A client from 127.0.0.1, port 1, with the name 0, on a server with [the usual deadlines](Deadlines::DEFAULT) and lines of up
+    /// A client from 127.0.0.1, port 1, with the name 0, on a server with [the usual deadlines](ConnectionTimeouts::DEFAULT) and lines of up
     /// to 8 KiB.
     pub fn connect(responder: &'a R) -> Self {
         Self::connect_with_id(ClientId(0), responder)
@@ -59,15 +61,15 @@ impl<'a, R: Responder> TestClient<'a, R> {
     pub fn connect_with_id(id: ClientId, responder: &'a R) -> Self {
         let port = u16::try_from(1 + id.0 % u64::from(u16::MAX)).expect("it is at most 65535");
         let peer = Peer::new(id, ([127, 0, 0, 1], port).into());
-        Self::connect_as(peer, responder, Terms::new(LINE_BYTES_MAX, Deadlines::DEFAULT, responder))
+        Self::connect_as(peer, responder, ConnectionConfig::new(LINE_BYTES_MAX, ConnectionTimeouts::DEFAULT, responder))
     }
 
-    /// A client that is somebody else, or on other terms.
-    pub fn connect_as(peer: Peer, responder: &'a R, terms: Terms) -> Self {
+    /// A client that is somebody else, or on other config.
+    pub fn connect_as(peer: Peer, responder: &'a R, config: ConnectionConfig) -> Self {
         let now = Instant::now();
-        let connection = Some(Connection::new(peer, &terms, now));
-        let (received, faults) = (Vec::new(), Faults::default());
-        let mut client = Self { peer, responder, terms, connection, closed: None, now, received, faults };
+        let connection = Some(Connection::new(peer, &config, now));
+        let (received, errors) = (Vec::new(), ResponderErrors::default());
+        let mut client = Self { peer, responder, config, connection, closed: None, now, received, errors };
         client.settle();
         client
     }
@@ -78,11 +80,11 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self.peer.id
     }
 
-    /// Says something to it unasked. Nobody hears it who is gone or was sent away; but whoever a reply has just closed does, since the
+    /// Says something to it message. Nobody hears it who is gone or was sent away; but whoever a reply has just closed does, since the
     /// end of the stream is sent when the test goes on.
-    pub fn push(&mut self, unasked: &Unasked) -> &mut Self {
+    pub fn push(&mut self, message: &PushMessage) -> &mut Self {
         if let Some(connection) = &mut self.connection {
-            connection.push(unasked, self.now);
+            connection.push(message, self.now);
         }
         self.settle();
         self
@@ -90,7 +92,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
 
     /// Sends bytes, which arrive in one piece. What is sent after the end goes nowhere.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.hear_the_end();
+        self.receive_eof();
         let now = self.now;
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
@@ -101,18 +103,18 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// Sends bytes that arrive in one piece while everyone is busy: each line is [refused](Responder::refuse) in its place, and its session
+    /// Sends bytes that arrive in one piece while everyone is busy: each line is [rejected](Responder::reject) in its place, and its session
     /// hears of it. A client that [`connect`](Self::connect) has not welcomed cannot be made so.
     pub fn send_while_busy(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.hear_the_end();
+        self.receive_eof();
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
         {
             connection.received(bytes.as_ref(), self.now);
             if let Some(job) = connection.take_job(self.now) {
-                let mut refused = job.refuse_all(self.responder, &self.terms, Slice::endless());
-                self.faults.add(refused.take_faults());
-                connection.answered(refused, self.now);
+                let mut rejected = job.reject_all(self.responder, &self.config, TurnBudget::unlimited());
+                self.errors.add(rejected.take_errors());
+                connection.answered(rejected, self.now);
             }
         }
         self.settle();
@@ -128,8 +130,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// The server stops. What was sent is answered, and then the connection ends by [`CloseReason::ByShutdown`].
-    pub fn shut_down(&mut self) -> &mut Self {
+    /// The server stops. What was sent is answered, and then the connection ends by [`CloseReason::Shutdown`].
+    pub fn shutdown(&mut self) -> &mut Self {
         if let Some(connection) = &mut self.connection {
             connection.stop(0);
         }
@@ -138,10 +140,10 @@ impl<'a, R: Responder> TestClient<'a, R> {
     }
 
     /// Stops sending (`shutdown(2)` with SHUT_WR). What was sent is still answered.
-    pub fn stop_sending(&mut self) -> &mut Self {
-        self.hear_the_end();
+    pub fn shutdown_write(&mut self) -> &mut Self {
+        self.receive_eof();
         if let Some(connection) = &mut self.connection {
-            connection.peer_stopped();
+            connection.received_eof();
         }
         self.settle();
         self
@@ -149,10 +151,10 @@ impl<'a, R: Responder> TestClient<'a, R> {
 
     /// Lets time go by.
     pub fn wait(&mut self, time: Duration) -> &mut Self {
-        self.hear_the_end();
+        self.receive_eof();
         self.now += time;
         if let Some(connection) = &mut self.connection {
-            connection.expired(self.now, &self.terms);
+            connection.expired(self.now, &self.config);
         }
         self.settle();
         self
@@ -181,21 +183,21 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// When it is otherwise.
     #[track_caller]
     pub fn expect_end(&mut self, reason: CloseReason) {
-        self.stop_sending().expect("");
+        self.shutdown_write().expect("");
         assert_eq!(self.closed, Some(reason), "the connection ends for another reason");
     }
 
     /// What went wrong on the responder's side since this was asked last: panics, errors, broken framing.
-    pub fn take_faults(&mut self) -> Faults {
-        std::mem::take(&mut self.faults)
+    pub fn take_errors(&mut self) -> ResponderErrors {
+        std::mem::take(&mut self.errors)
     }
 
     /// Has the server send the end of its stream, if it is time for that.
-    fn hear_the_end(&mut self) {
+    fn receive_eof(&mut self) {
         if let Some(connection) = &mut self.connection
-            && connection.ending() == Ending::FinishSending
+            && connection.close_action() == CloseAction::ShutdownWrite
         {
-            connection.finished_sending(self.now);
+            connection.write_shut_down(self.now);
         }
     }
 
@@ -206,18 +208,20 @@ impl<'a, R: Responder> TestClient<'a, R> {
             self.received.extend_from_slice(connection.unsent());
             connection.wrote(connection.unsent().len(), self.now);
             if let Some(job) = connection.take_job(self.now) {
-                let mut answered = job.answer(self.responder, Slice::endless());
-                self.faults.add(answered.take_faults());
+                let mut answered = job.answer(self.responder, TurnBudget::unlimited());
+                self.errors.add(answered.take_errors());
                 connection.answered(answered, self.now);
                 continue;
             }
-            match connection.ending() {
-                // The end of the stream is sent when the test goes on: until then, it may have something said unasked.
-                Ending::NotYet | Ending::FinishSending => return self.connection = Some(connection),
-                Ending::Close(reason) => {
+            match connection.close_action() {
+                // The end of the stream is sent when the test goes on: until then, it may have something said message.
+                CloseAction::None | CloseAction::ShutdownWrite => return self.connection = Some(connection),
+                CloseAction::Close(reason) => {
                     self.closed = Some(reason);
-                    if let Some(Err(fault)) = connection.dissolve().map(|farewell| farewell.say(self.responder)) {
-                        self.faults.add(Faults { count: 1, first: Some(fault) });
+                    if let Some(Err(error)) =
+                        connection.into_disconnect().map(|disconnect| disconnect.say(self.responder))
+                    {
+                        self.errors.add(ResponderErrors { count: 1, first: Some(error) });
                     }
                     return;
                 }
@@ -245,7 +249,7 @@ pub fn check_every_fragmentation<R: Responder>(
         for piece in pieces {
             client.send(piece);
         }
-        client.stop_sending();
+        client.shutdown_write();
         assert_same(&client.received(), expected, &how);
     }
 }
@@ -280,7 +284,7 @@ fn assert_same(received: &[u8], expected: &[u8], how: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Fault, Greeter, Line, Reply};
+    use crate::{BoxError, Greeter, Line, Reply, ResponderError};
 
     #[test]
     #[should_panic(expected = "expected: \"Hello, Ann\\n\"\nreceived: \"Hello, Bob\\n\"")]
@@ -327,7 +331,7 @@ mod tests {
             let runs = std::cell::Cell::new(0);
             let make = || {
                 let is_wrong = runs.replace(runs.get() + 1) == wrong;
-                crate::respond_with(move |_: &str| if is_wrong { "late" } else { "early" })
+                crate::responder_fn(move |_: &str| if is_wrong { "late" } else { "early" })
             };
             let check = || check_every_fragmentation(make, "ab\nc\n", "early\nearly\n");
             let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).expect_err("it is found");
@@ -348,11 +352,11 @@ mod tests {
     impl Responder for Faulty {
         type Session = ();
 
-        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
             Ok(())
         }
 
-        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             match line.to_str()? {
                 "fail" => return Err("no luck".into()),
                 "panic" => panic!("no luck at all"),
@@ -362,7 +366,7 @@ mod tests {
         }
 
         fn disconnect(&self, (): (), _: CloseReason) {
-            panic!("no farewell")
+            panic!("no disconnect")
         }
     }
 
@@ -370,12 +374,12 @@ mod tests {
     fn what_went_wrong_is_told_once_and_the_first_of_it_in_words() {
         let mut client = TestClient::connect(&Faulty);
         client.send("a\nfail\npanic\n").send("panic\n").send("b\n");
-        let faults = client.take_faults();
-        assert_eq!((faults.count, faults.first), (3, Some(Fault::Failed("no luck".to_owned()))));
-        let faults = client.take_faults();
-        assert_eq!((faults.count, faults.first), (0, None));
-        client.stop_sending();
-        assert_eq!(client.take_faults().first, Some(Fault::Panicked("no farewell".to_owned())));
+        let errors = client.take_errors();
+        assert_eq!((errors.count, errors.first), (3, Some(ResponderError::Failed("no luck".to_owned()))));
+        let errors = client.take_errors();
+        assert_eq!((errors.count, errors.first), (0, None));
+        client.shutdown_write();
+        assert_eq!(client.take_errors().first, Some(ResponderError::Panicked("no disconnect".to_owned())));
     }
 
     #[test]
@@ -385,13 +389,13 @@ mod tests {
             .expect("error: busy\nerror: busy\r\n")
             .send("Cid\n");
         TestClient::connect(&Greeter).send("Ann\nBo").reset().expect("Hello, Ann\n").expect_end(CloseReason::Lost);
-        TestClient::connect(&Greeter).shut_down().send("Ann\n").expect_end(CloseReason::ByShutdown);
+        TestClient::connect(&Greeter).shutdown().send("Ann\n").expect_end(CloseReason::Shutdown);
     }
 
     #[test]
     #[should_panic(expected = "the connection ends for another reason")]
     fn an_end_for_another_reason_is_not_taken_for_this_one() {
-        TestClient::connect(&Greeter).expect_end(CloseReason::ByResponder);
+        TestClient::connect(&Greeter).expect_end(CloseReason::ResponderClosed);
     }
 
     #[test]
@@ -407,7 +411,7 @@ mod tests {
         let mut client = TestClient::connect(&Greeter);
         client.wait(Duration::from_secs(299)).expect("").send("Bob\n").expect("Hello, Bob\n");
         client.wait(Duration::from_secs(299)).expect("").wait(Duration::from_secs(1)).expect("error: idle for 300s\n");
-        client.expect_end(CloseReason::Idle);
+        client.expect_end(CloseReason::IdleTimeout);
     }
 
     /// Closes at once.
@@ -416,25 +420,25 @@ mod tests {
     impl Responder for Status {
         type Session = ();
 
-        fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             reply.line(format_args!("up, {}", peer.address));
             reply.close();
             Ok(())
         }
 
-        fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
             Ok(())
         }
     }
 
     #[test]
     fn what_is_pushed_is_heard_until_the_test_goes_on_behind_a_close() {
-        let news = Unasked::line("news").unwrap();
+        let news = PushMessage::line("news").unwrap();
         let mut client = TestClient::connect(&Status);
         assert_eq!(client.id(), ClientId(0));
         client.expect("up, 127.0.0.1:1\n").push(&news).expect("news\n");
         client.send("too late\n").push(&news).expect("");
-        client.expect_end(CloseReason::ByResponder);
+        client.expect_end(CloseReason::ResponderClosed);
         client.push(&news).expect("");
     }
 

@@ -56,7 +56,7 @@ fn library() -> &'static Path {
 
 /// What it says to this has all these words in it, and none about what is private.
 #[track_caller]
-fn refused(statement: &str, expected: &[&str]) {
+fn rejected(statement: &str, expected: &[&str]) {
     let said = compile(statement);
     for words in expected {
         assert!(said.contains(words), "{statement}: {words:?} is not said:\n{said}");
@@ -74,13 +74,13 @@ fn what_can_be_a_reply_compiles() {
         "|line: &str| line.parse::<u8>().ok()",
         "|line: &str| {}",
         "|line: &str| Some(\"text\")",
-        "|line: &str| Ok::<(), Refusal>(())",
+        "|line: &str| Ok::<(), Rejection>(())",
         "|line: &str| line.parse::<i64>()",
         "|line: &str| Err::<String, _>(\"why\")",
         "|line: &[u8]| line.to_vec()",
         "|line: &str| Ok::<Option<u8>, std::num::ParseIntError>(Some(line.parse()?))",
     ];
-    let program: String = functions.iter().map(|function| format!("let _ = respond_with({function});")).collect();
+    let program: String = functions.iter().map(|function| format!("let _ = responder_fn({function});")).collect();
     assert_eq!(compile(&program), "");
 }
 
@@ -94,15 +94,18 @@ fn what_cannot_be_a_reply_is_said_with_what_can() {
         ("Ok::<Vec<String>, String>(vec![])", "`Result<Vec<String>, String>` cannot be a reply"),
     ];
     for (reply, cannot) in cases {
-        refused(&format!("let _ = respond_with(|line: &str| {reply});"), &[&[cannot], &can_be[..]].concat());
+        rejected(&format!("let _ = responder_fn(|line: &str| {reply});"), &[&[cannot], &can_be[..]].concat());
     }
 }
 
 #[test]
 fn what_cannot_be_the_error_of_a_reply_is_said_with_what_can() {
-    let can_be = "the error of a `Result` can be a `Refusal`";
-    refused("let _ = respond_with(|_: &str| Ok::<&str, u8>(\"\"));", &["`Result<&str, u8>` cannot be a reply", can_be]);
-    refused("let _ = respond_with(|_: &str| Err::<(), ()>(()));", &["`Result<(), ()>` cannot be a reply", can_be]);
+    let can_be = "the error of a `Result` can be a `Rejection`";
+    rejected(
+        "let _ = responder_fn(|_: &str| Ok::<&str, u8>(\"\"));",
+        &["`Result<&str, u8>` cannot be a reply", can_be],
+    );
+    rejected("let _ = responder_fn(|_: &str| Err::<(), ()>(()));", &["`Result<(), ()>` cannot be a reply", can_be]);
 }
 
 #[test]
@@ -110,32 +113,32 @@ fn what_is_not_the_text_of_a_line_is_said_with_what_is() {
     let say = |text: &str| format!("fn say(reply: &mut Reply<'_>) {{ reply.line({text}); }}");
     let what_is = ["text, bytes, numbers and `char` can", "write `format_args!(\"{}\", …)`"];
     for (text, what) in [("Some(1)", "`Option<{integer}>`"), ("true", "`bool`"), ("[\"a\", \"b\"]", "`[&str; 2]`")] {
-        refused(&say(text), &[&[format!("{what} cannot be said as a line").as_str()], &what_is[..]].concat());
+        rejected(&say(text), &[&[format!("{what} cannot be said as a line").as_str()], &what_is[..]].concat());
     }
 }
 
 #[test]
 fn what_is_not_a_line_is_said_with_what_is() {
-    refused(
-        "let _ = respond_with(|line: &String| line.clone());",
+    rejected(
+        "let _ = responder_fn(|line: &String| line.clone());",
         &["a line cannot be taken as `String`", "takes `&str` or `&[u8]`"],
     );
     // These words are the compiler's own. They lead to those above.
-    refused(
-        "let _ = respond_with(|line: String| line);",
+    rejected(
+        "let _ = responder_fn(|line: String| line);",
         &["consider adjusting the signature so it borrows", "&String"],
     );
     // And these are quoted where the function is described.
-    refused("let _ = respond_with(|line: &str| line.trim());", &["lifetime may not live long enough"]);
-    refused(
-        "fn trim(line: &str) -> &str { line.trim() } let _ = respond_with(trim);",
+    rejected("let _ = responder_fn(|line: &str| line.trim());", &["lifetime may not live long enough"]);
+    rejected(
+        "fn trim(line: &str) -> &str { line.trim() } let _ = responder_fn(trim);",
         &["one type is more general than the other"],
     );
 }
 
 #[test]
 fn what_is_not_a_responder_is_said_with_what_is() {
-    let how = "by `respond_with(|line: &str| …)`";
-    refused("struct Mine; let _ = testing::TestClient::connect(&Mine);", &["`Mine` is not a responder", how]);
-    refused("let _ = testing::TestClient::connect(&|line: &str| line.len());", &["is not a responder", how]);
+    let how = "by `responder_fn(|line: &str| …)`";
+    rejected("struct Mine; let _ = testing::TestClient::connect(&Mine);", &["`Mine` is not a responder", how]);
+    rejected("let _ = testing::TestClient::connect(&|line: &str| line.len());", &["is not a responder", how]);
 }

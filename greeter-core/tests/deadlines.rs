@@ -5,8 +5,8 @@ mod kit;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Account, CloseReason, Connection, Deadlines, Ending, Failure, Greeter, Line, Phase, Refusal, Reply, Responder,
-    Slice, Terms, Unasked,
+    BoxError, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Line, LineCounts,
+    Phase, PushMessage, Rejection, Reply, Responder, TurnBudget,
 };
 use kit::{Script, assert_lawful, drive, peer};
 
@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A connection, and the time it is.
 struct Scene<R: Responder> {
     responder: R,
-    terms: Terms,
+    config: ConnectionConfig,
     connection: Connection<R::Session>,
     now: Instant,
 }
@@ -31,10 +31,10 @@ impl Scene<Greeter> {
 
 impl<R: Responder> Scene<R> {
     fn with(responder: R) -> Self {
-        let deadlines = Deadlines { idle: Some(IDLE), line: Some(LINE), write: Some(WRITE), linger: LINGER };
-        let terms = Terms::new(64, deadlines, &responder);
+        let deadlines = ConnectionTimeouts { idle: Some(IDLE), line: Some(LINE), write: Some(WRITE), linger: LINGER };
+        let config = ConnectionConfig::new(64, deadlines, &responder);
         let now = Instant::now();
-        let mut scene = Self { connection: Connection::new(peer(), &terms, now), responder, terms, now };
+        let mut scene = Self { connection: Connection::new(peer(), &config, now), responder, config, now };
         scene.answer();
         scene
     }
@@ -42,12 +42,12 @@ impl<R: Responder> Scene<R> {
     /// Time goes by, and the driver wakes the connection when it asked for that.
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.connection.expired(self.now, &self.terms);
+        self.connection.expired(self.now, &self.config);
     }
 
     fn answer(&mut self) {
         while let Some(job) = self.connection.take_job(self.now) {
-            self.connection.answered(job.answer(&self.responder, Slice::endless()), self.now);
+            self.connection.answered(job.answer(&self.responder, TurnBudget::unlimited()), self.now);
         }
     }
 
@@ -67,19 +67,19 @@ impl<R: Responder> Scene<R> {
     #[track_caller]
     fn assert_phase(&self, phase: Phase, left: Option<Duration>) {
         assert_eq!(self.connection.phase(), phase);
-        assert_eq!(self.connection.deadline(&self.terms).map(|deadline| deadline - self.now), left);
+        assert_eq!(self.connection.deadline(&self.config).map(|deadline| deadline - self.now), left);
     }
 
     /// The client was told this and is sent off in order.
     #[track_caller]
     fn assert_sent_away(mut self, told: &str, reason: CloseReason) {
         assert_eq!(self.read(), told);
-        assert_eq!(self.connection.ending(), Ending::FinishSending);
-        self.connection.finished_sending(self.now);
+        assert_eq!(self.connection.close_action(), CloseAction::ShutdownWrite);
+        self.connection.write_shut_down(self.now);
         self.assert_phase(Phase::Lingering, Some(LINGER));
         self.wait(LINGER);
-        assert_eq!(self.connection.ending(), Ending::Close(reason));
-        assert_lawful(self.connection.take_account());
+        assert_eq!(self.connection.close_action(), CloseAction::Close(reason));
+        assert_lawful(self.connection.take_counts());
     }
 }
 
@@ -90,7 +90,7 @@ fn a_silent_client_is_idle_until_it_is_sent_away() {
     scene.wait(IDLE - Duration::from_millis(1));
     scene.assert_phase(Phase::Idle, Some(Duration::from_millis(1)));
     scene.wait(Duration::from_millis(1));
-    scene.assert_sent_away("error: idle for 300s\n", CloseReason::Idle);
+    scene.assert_sent_away("error: idle for 300s\n", CloseReason::IdleTimeout);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn more_of_an_unfinished_line_renews_nothing() {
     }
     scene.assert_phase(Phase::Reading, Some(Duration::from_secs(1)));
     scene.wait(Duration::from_secs(1));
-    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineUnfinished);
+    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineTimeout);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_refusal_ends_as_the_clients_lines_do() {
     scene.say(b"Bob\r\n");
     scene.say(b"An");
     scene.wait(LINE);
-    scene.assert_sent_away("error: line not finished within 10s\r\n", CloseReason::LineUnfinished);
+    scene.assert_sent_away("error: line not finished within 10s\r\n", CloseReason::LineTimeout);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_line_that_is_too_long_and_never_ends_has_no_more_time() {
     }
     assert!(scene.connection.bytes_held() < 1000);
     scene.wait(Duration::from_secs(1));
-    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineUnfinished);
+    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineTimeout);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn while_the_responder_has_the_word_the_client_has_all_the_time_in_the_world() {
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.wait(2 * IDLE);
     scene.assert_phase(Phase::Answering, None);
-    scene.connection.answered(job.answer(&Greeter, Slice::endless()), scene.now);
+    scene.connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), scene.now);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     scene.read();
     // The client could not have gone on with its line sooner: nobody read.
@@ -176,8 +176,8 @@ fn whoever_takes_a_byte_now_and_then_is_not_cut_off_and_whoever_takes_none_is() 
     }
     scene.connection.wrote(0, scene.now);
     scene.wait(WRITE);
-    assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::NotReading));
-    assert_eq!(scene.connection.take_account(), Account { lines: 1, replies: 0, discarded: 1, unfinished: 0 });
+    assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::WriteTimeout));
+    assert_eq!(scene.connection.take_counts(), LineCounts { lines: 1, replies: 0, discarded: 1, partial: 0 });
 }
 
 #[test]
@@ -186,12 +186,12 @@ fn an_overdue_answer_is_refused_and_comes_home_to_nobody() {
     scene.connection.received(b"slow\r\nnext\r\nha", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.now += Duration::from_secs(30);
-    scene.connection.give_up_on_job(&scene.terms, scene.now);
-    assert_eq!(scene.connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 1 });
+    scene.connection.reply_timed_out(&scene.config, scene.now);
+    assert_eq!(scene.connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, partial: 1 });
 
-    let late = job.answer(&Script, Slice::endless()).into_farewell(CloseReason::NoReply);
+    let late = job.answer(&Script, TurnBudget::unlimited()).into_disconnect(CloseReason::ReplyTimeout);
     assert!(late.is_some(), "the session is parted with by whoever has it");
-    scene.assert_sent_away("error: timed out\r\n", CloseReason::NoReply);
+    scene.assert_sent_away("error: timed out\r\n", CloseReason::ReplyTimeout);
 }
 
 #[test]
@@ -200,11 +200,11 @@ fn of_a_client_that_left_an_overdue_answer_needs_no_more_words() {
     scene.connection.received(b"slow\n", scene.now);
     let _job = scene.connection.take_job(scene.now).unwrap();
     scene.connection.abort(CloseReason::Lost);
-    scene.connection.give_up_on_job(&scene.terms, scene.now);
+    scene.connection.reply_timed_out(&scene.config, scene.now);
     assert_eq!(scene.connection.unsent(), b"");
-    assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::Lost));
-    assert_lawful(scene.connection.take_account());
-    assert!(scene.connection.dissolve().is_none(), "whoever has the job has the session");
+    assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::Lost));
+    assert_lawful(scene.connection.take_counts());
+    assert!(scene.connection.into_disconnect().is_none(), "whoever has the job has the session");
 }
 
 #[test]
@@ -214,10 +214,10 @@ fn whoever_has_stopped_sending_is_not_idle() {
         if !begun.is_empty() {
             scene.connection.received(begun.as_bytes(), scene.now);
         }
-        scene.connection.peer_stopped();
+        scene.connection.received_eof();
         scene.wait(2 * IDLE);
-        assert_eq!((scene.read().as_str(), scene.connection.deadline(&scene.terms)), ("", None));
-        assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::ByClient));
+        assert_eq!((scene.read().as_str(), scene.connection.deadline(&scene.config)), ("", None));
+        assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::ClientClosed));
     }
 }
 
@@ -226,29 +226,29 @@ fn busy_is_a_reply_like_any_other() {
     let mut scene = Scene::new();
     scene.connection.received(b"a\r\nb\n", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    scene.connection.answered(job.refuse_all(&scene.responder, &scene.terms, Slice::endless()), scene.now);
+    scene.connection.answered(job.reject_all(&scene.responder, &scene.config, TurnBudget::unlimited()), scene.now);
     assert_eq!(scene.read(), "error: busy\r\nerror: busy\n");
     assert_eq!(scene.say(b"c\n"), "Hello, c\n");
-    assert_lawful(scene.connection.take_account());
+    assert_lawful(scene.connection.take_counts());
 }
 
 #[test]
 fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
-    let terms = Terms::new(64, Deadlines::NONE, &Greeter);
+    let config = ConnectionConfig::new(64, ConnectionTimeouts::NONE, &Greeter);
     let now = Instant::now();
-    let mut connection = Connection::new(peer(), &terms, now);
+    let mut connection = Connection::new(peer(), &config, now);
     let job = connection.take_job(now).unwrap();
-    connection.answered(job.refuse_all(&Greeter, &terms, Slice::endless()), now);
+    connection.answered(job.reject_all(&Greeter, &config, TurnBudget::unlimited()), now);
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\n");
-    assert_eq!((connection.ending(), connection.reason()), (Ending::FinishSending, Some(CloseReason::Busy)));
+    assert_eq!((connection.close_action(), connection.reason()), (CloseAction::ShutdownWrite, Some(CloseReason::Busy)));
 }
 
 #[test]
 fn whoever_is_refused_at_the_door_is_told_in_the_responders_words() {
-    let terms = Scene::with(Script).terms;
-    assert_eq!(terms.refusal(CloseReason::ServerFull), b"error: too many connections\n");
-    assert_eq!(terms.refusal(CloseReason::AddressFull), b"error: too many connections from your address\n");
-    assert_eq!(terms.refusal(CloseReason::Lost), b"");
+    let config = Scene::with(Script).config;
+    assert_eq!(config.rejection_text(CloseReason::ConnectionLimit), b"error: too many connections\n");
+    assert_eq!(config.rejection_text(CloseReason::AddressLimit), b"error: too many connections from your address\n");
+    assert_eq!(config.rejection_text(CloseReason::Lost), b"");
 }
 
 #[test]
@@ -256,9 +256,9 @@ fn a_client_with_unsent_replies_cannot_be_told_anything() {
     let mut scene = Scene::new();
     scene.connection.received(b"Bob\n", scene.now);
     scene.answer();
-    scene.connection.send_away(CloseReason::Overloaded, &scene.terms, scene.now);
-    assert_eq!(scene.connection.ending(), Ending::Close(CloseReason::Overloaded));
-    assert_lawful(scene.connection.take_account());
+    scene.connection.close_with(CloseReason::Overloaded, &scene.config, scene.now);
+    assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::Overloaded));
+    assert_lawful(scene.connection.take_counts());
 }
 
 /// Refuses in SMTP's way (RFC 5321, 4.2.1).
@@ -267,17 +267,17 @@ struct Smtp;
 impl Responder for Smtp {
     type Session = ();
 
-    fn connect(&self, _: &greeter_core::Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &greeter_core::Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
-        match refusal {
-            Refusal::Idle { .. } => reply.line(format_args!("421 {refusal}")),
+    fn reject(&self, _session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
+        match rejection {
+            Rejection::IdleTimeout { .. } => reply.line(format_args!("421 {rejection}")),
             _ => panic!("only that was thought of"),
         }
     }
@@ -287,16 +287,16 @@ impl Responder for Smtp {
 fn refusals_are_in_the_responders_words_and_where_it_has_none_in_ours() {
     let mut scene = Scene::with(Smtp);
     scene.wait(IDLE);
-    scene.assert_sent_away("421 idle for 300s\n", CloseReason::Idle);
+    scene.assert_sent_away("421 idle for 300s\n", CloseReason::IdleTimeout);
 
     let mut scene = Scene::with(Smtp);
     scene.say(b"unfin");
     scene.wait(LINE);
-    scene.assert_sent_away("error: internal error\n", CloseReason::LineUnfinished);
+    scene.assert_sent_away("error: internal error\n", CloseReason::LineTimeout);
 }
 
-fn news() -> Unasked {
-    Unasked::line("news").expect("it holds no LF")
+fn news() -> PushMessage {
+    PushMessage::line("news").expect("it holds no LF")
 }
 
 #[test]
@@ -310,15 +310,15 @@ fn what_is_pushed_stands_between_replies_and_never_in_one() {
     scene.connection.received(b"Bob\r\n", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
     assert!(scene.connection.push(&news(), scene.now));
-    assert!(scene.connection.push(&Unasked::line("").unwrap(), scene.now));
+    assert!(scene.connection.push(&PushMessage::line("").unwrap(), scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 0, "nobody can take it yet");
     assert_eq!(scene.connection.unsent(), b"");
-    scene.connection.answered(job.answer(&Greeter, Slice::endless()), scene.now);
+    scene.connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), scene.now);
     assert!(scene.connection.push(&news(), scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 11);
     assert_eq!(scene.read(), "Hello, Bob\r\nnews\r\n\r\nnews\r\n");
     scene.assert_phase(Phase::Idle, Some(IDLE));
-    assert_lawful(scene.connection.take_account());
+    assert_lawful(scene.connection.take_counts());
 }
 
 #[test]

@@ -5,8 +5,10 @@ mod kit;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use greeter_core::{Account, CloseReason, Connection, Ending, Failure, Greeter, Line, Peer, Reply, Responder, Slice};
-use kit::{Script, connection, drive, end, now, terms};
+use greeter_core::{
+    BoxError, CloseAction, CloseReason, Connection, Greeter, Line, LineCounts, Peer, Reply, Responder, TurnBudget,
+};
+use kit::{Script, config, connection, drive, end, now};
 
 fn greeted() -> Connection<()> {
     let mut connection = connection();
@@ -19,9 +21,9 @@ fn a_client_that_stops_sending_still_gets_its_replies() {
     let mut connection = greeted();
     connection.received(b"a\nb\nunfinished", now());
     drive(&mut connection, &Greeter);
-    connection.peer_stopped();
-    assert_eq!(connection.take_account(), Account { lines: 2, replies: 2, discarded: 0, unfinished: 1 });
-    assert_eq!(end(connection).0, CloseReason::ByClient);
+    connection.received_eof();
+    assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 2, discarded: 0, partial: 1 });
+    assert_eq!(end(connection).0, CloseReason::ClientClosed);
 }
 
 #[test]
@@ -29,22 +31,22 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     let mut connection = connection();
     connection.received(b"quit\na\nb\n", now());
     assert_eq!(drive(&mut connection, &Script), b"bye\n");
-    assert_eq!(connection.take_account(), Account { lines: 3, replies: 1, discarded: 2, unfinished: 0 });
-    assert_eq!(connection.ending(), Ending::FinishSending);
-    let (start, terms) = (now(), terms());
+    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 1, discarded: 2, partial: 0 });
+    assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
+    let (start, config) = (now(), config());
     let until = start + Duration::from_secs(2);
-    connection.finished_sending(start);
-    assert_eq!((connection.deadline(&terms), connection.ending()), (Some(until), Ending::NotYet));
+    connection.write_shut_down(start);
+    assert_eq!((connection.deadline(&config), connection.close_action()), (Some(until), CloseAction::None));
 
     // What still comes is read, so that it cannot cause a reset, and is nobody's.
     assert!(connection.wants_input());
     connection.received(b"c\nd\n", now());
     assert!(connection.take_job(now()).is_none());
-    assert_eq!(connection.take_account(), Account::default());
-    connection.expired(until - Duration::from_millis(1), &terms);
-    assert_eq!(connection.ending(), Ending::NotYet);
-    connection.expired(until, &terms);
-    assert_eq!(connection.ending(), Ending::Close(CloseReason::ByResponder));
+    assert_eq!(connection.take_counts(), LineCounts::default());
+    connection.expired(until - Duration::from_millis(1), &config);
+    assert_eq!(connection.close_action(), CloseAction::None);
+    connection.expired(until, &config);
+    assert_eq!(connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
 }
 
 /// Says one line to whoever connects.
@@ -53,13 +55,13 @@ struct Status;
 impl Responder for Status {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("up");
         reply.close();
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
         unreachable!("the banner was the last word")
     }
 }
@@ -67,9 +69,9 @@ impl Responder for Status {
 #[test]
 fn nobody_lingers_for_a_client_that_has_stopped_sending() {
     let mut connection = connection();
-    connection.peer_stopped();
+    connection.received_eof();
     assert_eq!(drive(&mut connection, &Status), b"up\n");
-    assert_eq!(connection.ending(), Ending::Close(CloseReason::ByResponder));
+    assert_eq!(connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
 }
 
 #[test]
@@ -81,10 +83,10 @@ fn a_stop_answers_what_has_arrived_and_no_more() {
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\nHello, b\n");
     connection.received(b"ished\n", now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, unfinished\n");
-    connection.nothing_received();
+    connection.read_would_block();
     assert!(!connection.wants_input());
-    assert_eq!(connection.ending(), Ending::FinishSending);
-    assert_eq!(end(connection).0, CloseReason::ByShutdown);
+    assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
+    assert_eq!(end(connection).0, CloseReason::Shutdown);
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn whoever_goes_on_sending_does_not_keep_a_stop_waiting() {
         assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
     }
     assert!(!connection.wants_input());
-    assert_eq!(connection.ending(), Ending::FinishSending);
+    assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
 }
 
 #[test]
@@ -104,17 +106,17 @@ fn a_connection_that_is_done_keeps_its_reason() {
     let mut connection = connection();
     connection.received(b"quit\n", now());
     drive(&mut connection, &Script);
-    connection.finished_sending(Instant::now() + Duration::from_secs(2));
+    connection.write_shut_down(Instant::now() + Duration::from_secs(2));
     connection.abort(CloseReason::Lost);
-    assert_eq!(end(connection).0, CloseReason::ByResponder);
+    assert_eq!(end(connection).0, CloseReason::ResponderClosed);
 }
 
 #[test]
 fn a_stop_ends_an_idle_connection() {
     let mut connection = greeted();
     connection.stop(0);
-    assert_eq!(connection.ending(), Ending::FinishSending);
-    assert_eq!(end(connection).0, CloseReason::ByShutdown);
+    assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
+    assert_eq!(end(connection).0, CloseReason::Shutdown);
 }
 
 #[test]
@@ -123,13 +125,13 @@ fn a_stop_waits_for_the_job_and_then_reads_on() {
     connection.received(b"a\n", now());
     let job = connection.take_job(now()).unwrap();
     connection.stop(1000);
-    assert_eq!((connection.wants_input(), connection.ending()), (false, Ending::NotYet));
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    assert_eq!((connection.wants_input(), connection.close_action()), (false, CloseAction::None));
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
     connection.received(b"b\n", now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, b\n");
-    connection.nothing_received();
-    assert_eq!(connection.ending(), Ending::FinishSending);
+    connection.read_would_block();
+    assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
 }
 
 #[test]
@@ -137,17 +139,17 @@ fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
     let mut connection = greeted();
     connection.received(b"a\nb\nc\n", now());
     connection.abort(CloseReason::Lost);
-    assert_eq!(connection.take_account(), Account { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, partial: 0 });
     assert!(connection.take_job(now()).is_none() && !connection.wants_input());
 
     // Answered, and half sent.
     let mut connection = greeted();
     connection.received(b"a\nb\nc\n", now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     connection.wrote(12, now());
     connection.abort(CloseReason::Lost);
-    assert_eq!(connection.take_account(), Account { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, partial: 0 });
     assert_eq!(connection.unsent(), b"");
 }
 
@@ -157,11 +159,11 @@ fn an_answer_to_a_connection_that_is_over_goes_nowhere() {
     connection.received(b"a\nb\n", now());
     let job = connection.take_job(now()).unwrap();
     connection.abort(CloseReason::Lost);
-    assert_eq!(connection.take_account(), Account { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
-    assert_eq!((connection.ending(), connection.is_home()), (Ending::Close(CloseReason::Lost), false));
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, partial: 0 });
+    assert_eq!((connection.close_action(), connection.has_job()), (CloseAction::Close(CloseReason::Lost), false));
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     assert_eq!(connection.unsent(), b"");
-    assert_eq!(connection.take_account(), Account::default());
+    assert_eq!(connection.take_counts(), LineCounts::default());
     assert_eq!(end(connection).0, CloseReason::Lost);
 }
 
@@ -172,11 +174,11 @@ struct Doorman(Mutex<Vec<String>>);
 impl Responder for Doorman {
     type Session = String;
 
-    fn connect(&self, peer: &Peer, _: &mut Reply<'_>) -> Result<String, Failure> {
+    fn connect(&self, peer: &Peer, _: &mut Reply<'_>) -> Result<String, BoxError> {
         Ok(peer.address.to_string())
     }
 
-    fn respond(&self, _: &mut String, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _: &mut String, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -190,7 +192,7 @@ fn the_responder_is_told_who_left_and_why() {
     let doorman = Doorman::default();
     let mut connection = connection();
     drive(&mut connection, &doorman);
-    connection.peer_stopped();
+    connection.received_eof();
     end(connection).1.unwrap().say(&doorman).unwrap();
     assert_eq!(doorman.0.into_inner().unwrap(), ["192.0.2.1:4000: the client stopped sending"]);
 }
@@ -205,8 +207,8 @@ fn who_was_never_announced_takes_no_leave() {
 #[test]
 fn a_client_that_stops_at_once_still_gets_its_banner() {
     let mut connection = connection();
-    connection.peer_stopped();
+    connection.received_eof();
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
-    assert_eq!(end(connection).0, CloseReason::ByClient);
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
+    assert_eq!(end(connection).0, CloseReason::ClientClosed);
 }

@@ -2,7 +2,7 @@
 
 mod kit;
 
-use greeter_core::{Greeter, Slice, Terms, Unasked};
+use greeter_core::{ConnectionConfig, Greeter, PushMessage, TurnBudget};
 use kit::{connection, drive, now};
 
 /// What a reply is taken to be longer than its line.
@@ -17,7 +17,7 @@ fn lines_count_with_their_endings_and_with_room_for_their_replies() {
     assert_eq!(connection.bytes_held(), 19 + (9 + 2 * MORE));
     let job = connection.take_job(now()).unwrap();
     assert_eq!(connection.bytes_held(), 19 + (9 + 2 * MORE), "it is away with that");
-    assert_eq!((job.lines(), job.room_wanted(), job.bytes_held()), (2, 9 + 2 * MORE, 19 + 9 + 2 * MORE));
+    assert_eq!((job.lines(), job.reply_capacity_hint(), job.bytes_held()), (2, 9 + 2 * MORE, 19 + 9 + 2 * MORE));
 }
 
 #[test]
@@ -26,11 +26,11 @@ fn of_lines_that_were_answered_only_the_others_count() {
     drive(&mut connection, &Greeter);
     connection.received(b"Ann\nBob\r\n", now());
     let job = connection.take_job(now()).unwrap();
-    let answered = job.answer(&Greeter, Slice::new(std::time::Duration::MAX, 1, || std::time::Duration::ZERO));
+    let answered = job.answer(&Greeter, TurnBudget::new(std::time::Duration::MAX, 1, || std::time::Duration::ZERO));
     connection.answered(answered, now());
     connection.wrote(connection.unsent().len(), now());
     let job = connection.take_job(now()).unwrap();
-    assert_eq!((job.lines(), job.room_wanted()), (1, 5 + MORE));
+    assert_eq!((job.lines(), job.reply_capacity_hint()), (1, 5 + MORE));
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn replies_count_with_all_the_room_that_they_have() {
     drive(&mut connection, &Greeter);
     connection.received(b"Bob\n", now());
     let mut job = connection.take_job(now()).unwrap();
-    job.write_into(Vec::with_capacity(100));
+    job.set_reply_buffer(Vec::with_capacity(100));
     assert_eq!(job.bytes_held(), 4 + 100);
-    let answered = job.answer(&Greeter, Slice::endless());
+    let answered = job.answer(&Greeter, TurnBudget::unlimited());
     assert_eq!(answered.bytes_held(), 4 + 100);
     connection.answered(answered, now());
     assert_eq!(connection.bytes_held(), 100, "the line is gone");
@@ -54,8 +54,8 @@ fn no_more_room_than_32_kib_is_made_ahead() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(&b"\n".repeat(10_000), now());
-    assert_eq!(Terms::ROOM_BYTES_MAX, 32_768);
-    assert_eq!(connection.take_job(now()).unwrap().room_wanted(), 32_768);
+    assert_eq!(ConnectionConfig::MAX_REPLY_CAPACITY, 32_768);
+    assert_eq!(connection.take_job(now()).unwrap().reply_capacity_hint(), 32_768);
 }
 
 #[test]
@@ -66,15 +66,15 @@ fn what_waits_to_be_said_counts_and_once_it_is_said_it_is_replies() {
     let job = connection.take_job(now()).unwrap();
     let before = connection.bytes_held();
     let text = "x".repeat(1000);
-    connection.push(&Unasked::line(&text).unwrap(), now());
+    connection.push(&PushMessage::line(&text).unwrap(), now());
     let one = connection.bytes_held() - before;
     assert!((1001..1001 + 256).contains(&one), "its text, and a short list: {one}");
-    connection.push(&Unasked::raw(&text), now());
+    connection.push(&PushMessage::raw(&text), now());
     let two = connection.bytes_held() - before;
     assert!((2001..2001 + 256).contains(&two), "the list had room: {two}");
     assert_eq!(two - one, 1000);
 
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     let unsent = connection.unsent().len();
     assert_eq!(unsent, "Hello, Bob\n".len() + 2001);
     assert!((unsent..=2 * unsent).contains(&connection.bytes_held()), "it is said, and waits no more");
@@ -87,7 +87,7 @@ fn many_short_lines_that_wait_are_held_as_one_text() {
     connection.received(b"Bob\n", now());
     let _job = connection.take_job(now()).unwrap();
     let before = connection.bytes_held();
-    let line = Unasked::line("x").unwrap();
+    let line = PushMessage::line("x").unwrap();
     assert!((0..1000).all(|_| connection.push(&line, now())));
     let waiting = connection.bytes_held() - before;
     assert!((2000..2 * 2000 + 256).contains(&waiting), "{waiting}");
@@ -101,8 +101,8 @@ fn the_list_of_what_waits_counts_too() {
     let _job = connection.take_job(now()).unwrap();
     let before = connection.bytes_held();
     for _ in 0..50 {
-        connection.push(&Unasked::line("x").unwrap(), now());
-        connection.push(&Unasked::raw("yz"), now());
+        connection.push(&PushMessage::line("x").unwrap(), now());
+        connection.push(&PushMessage::raw("yz"), now());
     }
     let waiting = connection.bytes_held() - before;
     let piece = size_of::<Vec<u8>>() + "yz".len();

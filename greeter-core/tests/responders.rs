@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use greeter_core::testing::TestClient;
 use greeter_core::{
-    CloseReason, Connection, Deadlines, Failure, Greeter, Line, LineEnding, Peer, Refusal, Reply, Responder, Slice,
-    Terms, WhenRefused, respond_with,
+    BoxError, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Line, LineEnding, Peer,
+    Rejection, Reply, Responder, TurnBudget, WhenRejected, responder_fn,
 };
 use kit::{Script, assert_lawful, check_script, connection, drive, now, peer, replies};
 
@@ -35,15 +35,15 @@ fn a_failure_costs_one_line_and_nothing_else() {
 #[test]
 fn a_refusal_is_said_in_its_words_and_is_no_fault() {
     check_script(
-        "a\nrefuse\r\n\u{ff}\nb\n",
+        "a\nreject\r\n\u{ff}\nb\n",
         "you said a\nerror: as the client wishes\r\nyou said \u{ff}\nyou said b\n",
     );
     let mut connection = connection();
-    connection.received(b"refuse\n\xff\n", now());
+    connection.received(b"reject\n\xff\n", now());
     let job = connection.take_job(now()).unwrap();
-    let mut answered = job.answer(&Script, Slice::endless());
+    let mut answered = job.answer(&Script, TurnBudget::unlimited());
     assert_eq!(answered.replies(), b"error: as the client wishes\nerror: line is not valid UTF-8\n");
-    assert_eq!(answered.take_faults().count, 0);
+    assert_eq!(answered.take_errors().count, 0);
 }
 
 #[test]
@@ -57,12 +57,12 @@ struct Exclusive;
 impl Responder for Exclusive {
     type Session = ();
 
-    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("welcome");
-        if peer.address.ip().is_loopback() { Ok(()) } else { Err(Refusal::because("members only").into()) }
+        if peer.address.ip().is_loopback() { Ok(()) } else { Err(Rejection::custom("members only").into()) }
     }
 
-    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
         unreachable!("nobody came in")
     }
 }
@@ -72,18 +72,18 @@ fn a_client_may_be_turned_away_at_the_door() {
     assert_eq!(replies(&Exclusive, [&b"Bob\n"[..]]), b"error: members only\n");
 }
 
-/// Cannot even refuse without a mistake.
+/// Cannot even reject without a mistake.
 struct Sloppy;
 
 impl Responder for Sloppy {
     type Session = ();
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
-        Err(Refusal::because(format!("two\nlines about {}", line.to_str()?)).into())
+    fn respond(&self, (): &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Err(Rejection::custom(format!("two\nlines about {}", line.to_str()?)).into())
     }
 }
 
@@ -102,11 +102,11 @@ fn what_failed_is_reported_with_the_job() {
     let mut connection = connection();
     connection.received(b"a\nfail\npanic\nlf\n", now());
     let job = connection.take_job(now()).unwrap();
-    let mut answered = job.answer(&Script, greeter_core::Slice::endless());
-    let faults = answered.take_faults();
-    assert_eq!(faults.count, 3);
-    assert_eq!(faults.first.unwrap().to_string(), "the responder failed: as the client wishes");
-    assert_eq!(answered.take_faults().count, 0);
+    let mut answered = job.answer(&Script, greeter_core::TurnBudget::unlimited());
+    let errors = answered.take_errors();
+    assert_eq!(errors.count, 3);
+    assert_eq!(errors.first.unwrap().to_string(), "the responder failed: as the client wishes");
+    assert_eq!(answered.take_errors().count, 0);
 }
 
 /// What a responder may panic with: it panics in its turn when it is dropped.
@@ -120,7 +120,7 @@ impl Drop for Grenade {
 
 #[test]
 fn a_panic_is_reported_in_its_words_if_it_has_any() {
-    let responder = respond_with(|line: &str| -> () {
+    let responder = responder_fn(|line: &str| -> () {
         match line {
             "literal" => panic!("as it stands"),
             "number" => std::panic::panic_any(7),
@@ -133,8 +133,8 @@ fn a_panic_is_reported_in_its_words_if_it_has_any() {
     {
         let mut client = TestClient::connect(&responder);
         client.send(line).send("\n").expect("error: internal error\n");
-        let fault = client.take_faults().first.unwrap();
-        assert_eq!(fault.to_string(), format!("the responder panicked: {said}"));
+        let error = client.take_errors().first.unwrap();
+        assert_eq!(error.to_string(), format!("the responder panicked: {said}"));
     }
 }
 
@@ -144,16 +144,16 @@ struct Hopeless;
 impl Responder for Hopeless {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("welcome, and");
         panic!("no session")
     }
 
-    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
         unreachable!("without a session there is nothing to answer")
     }
 
-    fn refuse(&self, _session: Option<&mut Self::Session>, _: Refusal, _: &mut Reply<'_>) {
+    fn reject(&self, _session: Option<&mut Self::Session>, _: Rejection, _: &mut Reply<'_>) {
         panic!("no words either")
     }
 }
@@ -170,21 +170,21 @@ struct Mail;
 impl Responder for Mail {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.end_lines_with(LineEnding::CrLf);
         reply.line("220 here");
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("250 ok");
         Ok(())
     }
 
-    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
-        match refusal {
-            Refusal::LineTooLong { .. } => reply.line("500 line too long"),
-            refusal => reply.line(format_args!("451 {refusal}")),
+    fn reject(&self, _session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
+        match rejection {
+            Rejection::LineTooLong { .. } => reply.line("500 line too long"),
+            rejection => reply.line(format_args!("451 {rejection}")),
         }
     }
 }
@@ -204,23 +204,23 @@ fn the_banner_does_not_wait_for_a_line() {
 
 #[test]
 fn a_function_of_text_never_sees_what_is_not_text() {
-    let responder = respond_with(|name: &str| format!("Hello, {name}"));
+    let responder = responder_fn(|name: &str| format!("Hello, {name}"));
     assert_eq!(
         replies(&responder, [&b"Zo\xc3\xab\nZo\xeb\n"[..]]),
         b"Hello, Zo\xc3\xab\nerror: line is not valid UTF-8\n"
     );
-    let responder = respond_with(|line: &[u8]| line.to_ascii_uppercase());
+    let responder = responder_fn(|line: &[u8]| line.to_ascii_uppercase());
     assert_eq!(replies(&responder, [&b"zo\xeb\n"[..]]), b"ZO\xeb\n");
 }
 
 #[test]
 fn a_function_may_refuse() {
-    let responder = respond_with(|line: &str| match line {
+    let responder = responder_fn(|line: &str| match line {
         "ping" => Ok("pong"),
-        _ => Err(Refusal::because("say ping")),
+        _ => Err(Rejection::custom("say ping")),
     });
     assert_eq!(replies(&responder, [&b"ping\npong\n"[..]]), b"pong\nerror: say ping\n");
-    let responder = respond_with(|line: &str| line.parse::<u8>().map(|number| number.to_string()));
+    let responder = responder_fn(|line: &str| line.parse::<u8>().map(|number| number.to_string()));
     assert_eq!(replies(&responder, [&b"7\n-7\n"[..]]), b"7\nerror: internal error\n");
 }
 
@@ -238,27 +238,28 @@ impl std::error::Error for Unspeakable {}
 
 #[test]
 fn an_error_that_panics_when_shown_is_contained() {
-    let responder = respond_with(|_: &str| Err::<&str, _>(Unspeakable));
+    let responder = responder_fn(|_: &str| Err::<&str, _>(Unspeakable));
     assert_eq!(replies(&responder, [&b"a\nb\n"[..]]), b"error: internal error\nerror: internal error\n");
 }
 
 #[test]
 fn a_function_may_answer_with_a_constant() {
-    let responder = respond_with(|line: &str| if line == "ping" { "pong" } else { "what?" });
+    let responder = responder_fn(|line: &str| if line == "ping" { "pong" } else { "what?" });
     assert_eq!(replies(&responder, [&b"ping\nping!\n"[..]]), b"pong\nwhat?\n");
 }
 
 #[test]
 fn a_function_may_answer_with_a_number_a_char_or_nothing() {
-    let responder = respond_with(|line: &str| line.len());
+    let responder = responder_fn(|line: &str| line.len());
     assert_eq!(replies(&responder, [&b"Bob\n\n"[..]]), b"3\n0\n");
-    let responder = respond_with(|line: &str| line.chars().next());
+    let responder = responder_fn(|line: &str| line.chars().next());
     assert_eq!(replies(&responder, [&b"Bob\n\nAnn\r\n"[..]]), b"B\nA\r\n");
-    let responder = respond_with(|line: &str| drop(line.to_owned()));
+    let responder = responder_fn(|line: &str| drop(line.to_owned()));
     assert_eq!(replies(&responder, [&b"Bob\n"[..]]), b"");
-    let responder = respond_with(|line: &str| line.parse::<i8>().map(|number| (number > 0).then_some(number)));
+    let responder = responder_fn(|line: &str| line.parse::<i8>().map(|number| (number > 0).then_some(number)));
     assert_eq!(replies(&responder, [&b"7\n-7\nBob\n"[..]]), b"7\nerror: internal error\n");
-    let responder = respond_with(|line: &str| if line == "quiet" { Ok(()) } else { Err(Refusal::because("too loud")) });
+    let responder =
+        responder_fn(|line: &str| if line == "quiet" { Ok(()) } else { Err(Rejection::custom("too loud")) });
     assert_eq!(replies(&responder, [&b"quiet\nloud\n"[..]]), b"error: too loud\n");
 }
 
@@ -283,11 +284,11 @@ struct Draft {
 impl Responder for Mailer {
     type Session = Draft;
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<Draft, Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<Draft, BoxError> {
         Ok(Draft::default())
     }
 
-    fn respond(&self, mail: &mut Draft, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, mail: &mut Draft, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         match line.to_str()? {
             "." => {
                 let Draft { lines, misses_a_line } = std::mem::take(mail);
@@ -298,90 +299,90 @@ impl Responder for Mailer {
         Ok(())
     }
 
-    fn refuse(&self, mail: Option<&mut Draft>, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn reject(&self, mail: Option<&mut Draft>, rejection: Rejection, reply: &mut Reply<'_>) {
         match mail {
             Some(mail) => mail.misses_a_line = true,
-            None => reply.line(format_args!("421 {refusal}")),
+            None => reply.line(format_args!("421 {rejection}")),
         }
     }
 }
 
-fn mailer(when_refused: WhenRefused) -> (Terms, Connection<Draft>) {
-    let terms = Terms::new(10, Deadlines::NONE, &Mailer).when_refused(when_refused);
-    let mut connection = Connection::new(peer(), &terms, now());
+fn mailer(when_rejected: WhenRejected) -> (ConnectionConfig, Connection<Draft>) {
+    let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Mailer).when_rejected(when_rejected);
+    let mut connection = Connection::new(peer(), &config, now());
     assert_eq!(drive(&mut connection, &Mailer), b"");
-    (terms, connection)
+    (config, connection)
 }
 
 #[test]
 fn a_session_hears_of_each_line_that_was_too_long() {
-    let (_, mut connection) = mailer(WhenRefused::Continue);
+    let (_, mut connection) = mailer(WhenRejected::Continue);
     connection.received(b"one\na line that is longer\ntwo\n.\nthree\n.\n", now());
     assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n250 [\"three\"]\n");
-    assert_lawful(connection.take_account());
+    assert_lawful(connection.take_counts());
 }
 
 #[test]
 fn a_session_hears_of_each_line_that_came_when_everyone_was_busy() {
-    let (terms, mut connection) = mailer(WhenRefused::Continue);
+    let (config, mut connection) = mailer(WhenRejected::Continue);
     connection.received(b"one\ntwo\n", now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.refuse_all(&Mailer, &terms, Slice::endless()), now());
+    connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), now());
     assert_eq!(drive(&mut connection, &Mailer), b"");
     connection.received(b"three\n.\n", now());
     assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n");
-    assert_lawful(connection.take_account());
+    assert_lawful(connection.take_counts());
 }
 
 #[test]
 fn where_nobody_can_tell_the_session_the_connection_ends() {
-    let (terms, mut connection) = mailer(WhenRefused::Continue);
+    let (config, mut connection) = mailer(WhenRejected::Continue);
     connection.received(b"one\r\ntwo\r\n", now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.refuse_unheard(&terms), now());
+    connection.answered(job.reject_without_responder(&config), now());
     assert_eq!(drive(&mut connection, &Mailer), b"421 busy\r\n");
     assert_eq!(connection.reason(), Some(CloseReason::Busy));
-    let account = connection.take_account();
+    let account = connection.take_counts();
     assert_lawful(account);
     assert_eq!((account.lines, account.replies, account.discarded), (2, 0, 2));
 }
 
 #[test]
 fn a_session_that_is_nothing_misses_nothing() {
-    let terms = Terms::new(10, Deadlines::NONE, &Greeter);
-    let mut connection = Connection::new(peer(), &terms, now());
+    let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Greeter);
+    let mut connection = Connection::new(peer(), &config, now());
     drive(&mut connection, &Greeter);
     connection.received(b"Ann\nBob\r\n", now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.refuse_unheard(&terms), now());
+    connection.answered(job.reject_without_responder(&config), now());
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\nerror: busy\r\n");
     assert_eq!(connection.reason(), None);
-    let account = connection.take_account();
+    let account = connection.take_counts();
     assert_eq!((account.lines, account.replies, account.discarded), (2, 2, 0));
 }
 
 #[test]
 fn a_refused_line_may_be_the_end_and_what_was_answered_before_it_counts() {
-    let (terms, mut connection) = mailer(WhenRefused::Close);
+    let (config, mut connection) = mailer(WhenRejected::Close);
     connection.received(b"one\n.\na line that is longer\ntwo\n.\n", now());
     assert_eq!(drive(&mut connection, &Mailer), b"250 [\"one\"]\n");
-    assert_eq!(connection.reason(), Some(CloseReason::LineRefused));
-    let account = connection.take_account();
+    assert_eq!(connection.reason(), Some(CloseReason::LineRejected));
+    let account = connection.take_counts();
     assert_eq!((account.lines, account.replies, account.discarded), (5, 3, 2));
 
-    let (_, mut connection) = mailer(WhenRefused::Close);
+    let (_, mut connection) = mailer(WhenRejected::Close);
     connection.received(b"one\ntwo\n", now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.refuse_all(&Mailer, &terms, Slice::endless()), now());
+    connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), now());
     drive(&mut connection, &Mailer);
-    assert_eq!(connection.reason(), Some(CloseReason::LineRefused));
-    let account = connection.take_account();
+    assert_eq!(connection.reason(), Some(CloseReason::LineRejected));
+    let account = connection.take_counts();
     assert_eq!((account.lines, account.replies, account.discarded), (2, 1, 1));
 }
 
 #[test]
 fn who_refuses_line_after_line_does_so_for_a_slice() {
-    let (terms, mut connection) = mailer(WhenRefused::Continue);
+    let (config, mut connection) = mailer(WhenRejected::Continue);
     connection.received(&b"x\n".repeat(100), now());
     let mut looks = 0;
     let clock = move || {
@@ -389,6 +390,6 @@ fn who_refuses_line_after_line_does_so_for_a_slice() {
         Duration::from_millis(looks)
     };
     let job = connection.take_job(now()).unwrap();
-    let refused = job.refuse_all(&Mailer, &terms, Slice::new(Duration::from_millis(3), usize::MAX, clock));
-    assert_eq!(refused.lines_answered(), 3);
+    let rejected = job.reject_all(&Mailer, &config, TurnBudget::new(Duration::from_millis(3), usize::MAX, clock));
+    assert_eq!(rejected.lines_answered(), 3);
 }

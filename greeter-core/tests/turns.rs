@@ -1,11 +1,11 @@
-//! Whose turn it is: slices, back-pressure, and one job for each connection.
+//! Whose turn it is: budgets, back-pressure, and one job for each connection.
 
 mod kit;
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use greeter_core::{Greeter, Slice};
+use greeter_core::{Greeter, TurnBudget};
 use kit::{Script, assert_lawful, connection, drive, now};
 
 #[test]
@@ -20,14 +20,14 @@ fn a_job_that_outlasts_its_slice_comes_back_for_another() {
             clock.get()
         };
         clock.set(Duration::ZERO);
-        connection.answered(job.answer(&Greeter, Slice::new(Duration::from_millis(1), usize::MAX, tick)), now());
+        connection.answered(job.answer(&Greeter, TurnBudget::new(Duration::from_millis(1), usize::MAX, tick)), now());
         turns.push(String::from_utf8(connection.unsent().to_vec()).unwrap());
         assert!(connection.take_job(now()).is_none(), "nothing is answered while replies are unsent");
         assert!(!connection.wants_input());
         connection.wrote(connection.unsent().len(), now());
     }
     assert_eq!(turns, ["Hello, a\nHello, b\n", "Hello, c\nHello, d\n", "Hello, e\n"]);
-    assert_lawful(connection.take_account());
+    assert_lawful(connection.take_counts());
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn replies_that_pile_up_end_a_slice() {
     let mut connection = connection();
     connection.received(&b"\n".repeat(1000), now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, Slice::new(Duration::MAX, 100, || Duration::ZERO)), now());
+    connection.answered(job.answer(&Greeter, TurnBudget::new(Duration::MAX, 100, || Duration::ZERO)), now());
     assert_eq!(connection.unsent(), b"Hello, \n".repeat(13));
 }
 
@@ -44,11 +44,11 @@ fn a_buffer_serves_for_the_replies_and_comes_back_once_they_are_sent() {
     let mut connection = connection();
     connection.received(b"Bob\n", now());
     let mut job = connection.take_job(now()).unwrap();
-    assert!(job.room_wanted() >= "Hello, Bob\n".len());
+    assert!(job.reply_capacity_hint() >= "Hello, Bob\n".len());
     let buffer = [b"what was said to somebody else", &[b' '; 100][..]].concat();
     let place = buffer.as_ptr();
-    job.write_into(buffer);
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    job.set_reply_buffer(buffer);
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     assert_eq!(connection.unsent(), b"Hello, Bob\n");
     assert_eq!(connection.wrote(10, now()), None);
     assert_eq!(connection.wrote(1, now()).map(|buffer| buffer.as_ptr()), Some(place));
@@ -63,7 +63,7 @@ fn a_connection_is_not_read_while_its_job_is_away() {
     let job = connection.take_job(now()).unwrap();
     assert!(!connection.wants_input());
     assert!(connection.take_job(now()).is_none());
-    connection.answered(job.answer(&Script, Slice::endless()), now());
+    connection.answered(job.answer(&Script, TurnBudget::unlimited()), now());
     drive(&mut connection, &Script);
     assert!(connection.wants_input());
 }
@@ -73,15 +73,15 @@ fn a_socket_that_takes_a_byte_at_a_time_gets_the_same_bytes() {
     let mut connection = connection();
     connection.received(b"Bob\nAnn\r\n", now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     let mut written = Vec::new();
     while let Some(&byte) = connection.unsent().first() {
-        assert_eq!(connection.take_account().replies, 0);
+        assert_eq!(connection.take_counts().replies, 0);
         written.push(byte);
         connection.wrote(1, now());
     }
     assert_eq!(written, b"Hello, Bob\nHello, Ann\r\n");
-    assert_eq!(connection.take_account().replies, 2);
+    assert_eq!(connection.take_counts().replies, 2);
     assert!(connection.wants_input());
 }
 
@@ -105,7 +105,7 @@ fn lines_that_panic_use_up_a_slice_like_others() {
         clock.get()
     };
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Script, Slice::new(Duration::from_millis(1), usize::MAX, tick)), now());
+    connection.answered(job.answer(&Script, TurnBudget::new(Duration::from_millis(1), usize::MAX, tick)), now());
     assert_eq!(connection.unsent(), b"error: internal error\n");
 }
 
@@ -115,13 +115,13 @@ fn what_is_left_of_a_reply_is_moved_only_when_it_is_the_smaller_part() {
     let mut connection = connection();
     connection.received(&b"Bob\n".repeat(1000), now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, Slice::endless()), now());
+    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     let replies = connection.unsent().to_vec();
-    connection.wait_for_room();
+    connection.write_would_block();
     let (start, mut left, mut held) = (connection.unsent().as_ptr(), replies.len(), connection.bytes_held());
     while left > 0 {
         connection.wrote(1, now());
-        connection.wait_for_room();
+        connection.write_would_block();
         left -= 1;
         assert_eq!(connection.unsent(), &replies[replies.len() - left..]);
         if left > replies.len().div_ceil(2) {

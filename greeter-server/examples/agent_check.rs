@@ -13,7 +13,7 @@
 
 use std::fs;
 
-use greeter_server::{Failure, Line, Peer, Reply, Responder, Server};
+use greeter_server::{BoxError, Line, Peer, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -31,7 +31,7 @@ struct Agent {
 impl Responder for Agent {
     type Session = ();
 
-    fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
         // To a server that drains, "up" alone would not be enough.
         reply.line(text.lines().next().unwrap_or("ready up 100%"));
@@ -40,7 +40,7 @@ impl Responder for Agent {
     }
 
     /// What HAProxy sends (its `agent-send`) comes too late for an answer.
-    fn respond(&self, _session: &mut (), _line: Line<'_>, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _session: &mut (), _line: Line<'_>, _reply: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 }

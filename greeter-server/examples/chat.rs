@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use greeter_server::{ClientId, CloseReason, Failure, Line, Peer, Push, Refusal, Reply, Responder, Server};
+use greeter_server::{BoxError, ClientId, CloseReason, Line, Peer, Push, Rejection, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -37,12 +37,12 @@ struct Guest {
 impl Responder for Room {
     type Session = Guest;
 
-    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Guest, Failure> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Guest, BoxError> {
         reply.line("what is your name?");
         Ok(Guest { id: peer.id, name: None })
     }
 
-    fn respond(&self, guest: &mut Guest, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, guest: &mut Guest, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = line.to_str()?;
         match &guest.name {
             _ if text == "/quit" => reply.close(),
@@ -50,7 +50,7 @@ impl Responder for Room {
             None => {
                 let mut names = self.names();
                 if text.is_empty() || text.contains(char::is_control) || names.values().any(|name| name == text) {
-                    return Err(Refusal::because("that name is taken, or is none").into());
+                    return Err(Rejection::custom("that name is taken, or is none").into());
                 }
                 let others: Vec<_> = names.values().map(String::as_str).collect();
                 reply.line(format_args!("welcome, {text}; here are: {}", others.join(", ")));
@@ -72,7 +72,7 @@ impl Responder for Room {
 }
 
 impl Room {
-    fn tell_others(&self, names: &BTreeMap<ClientId, String>, speaker: ClientId, text: &str) -> Result<(), Failure> {
+    fn tell_others(&self, names: &BTreeMap<ClientId, String>, speaker: ClientId, text: &str) -> Result<(), BoxError> {
         for &listener in names.keys().filter(|&&listener| listener != speaker) {
             self.push.line(listener, text)?;
         }

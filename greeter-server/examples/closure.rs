@@ -7,23 +7,23 @@
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
 
-use greeter_server::{Refusal, Server};
+use greeter_server::{Rejection, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
-    let server = Server::builder().respond_with(convert).bind(address)?;
+    let server = Server::builder().responder_fn(convert).bind(address)?;
     println!("listening on {}", server.local_addr());
     server.run()?;
     Ok(())
 }
 
 /// `37 C` is `98.6 F`, and the other way round.
-fn convert(line: &str) -> Result<String, Refusal> {
-    let (degrees, scale) = line.split_once(' ').ok_or_else(|| Refusal::because("say it like this: 37 C"))?;
-    let degrees: f64 = degrees.parse().map_err(|_| Refusal::because(format!("{degrees:?} is not a number")))?;
+fn convert(line: &str) -> Result<String, Rejection> {
+    let (degrees, scale) = line.split_once(' ').ok_or_else(|| Rejection::custom("say it like this: 37 C"))?;
+    let degrees: f64 = degrees.parse().map_err(|_| Rejection::custom(format!("{degrees:?} is not a number")))?;
     match scale {
         "C" => Ok(format!("{:.1} F", degrees * 1.8 + 32.0)),
         "F" => Ok(format!("{:.1} C", (degrees - 32.0) / 1.8)),
-        _ => Err(Refusal::because(format!("{scale:?} is neither C nor F"))),
+        _ => Err(Rejection::custom(format!("{scale:?} is neither C nor F"))),
     }
 }

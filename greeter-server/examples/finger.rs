@@ -7,7 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
 
-use greeter_server::{Failure, Line, LineEnding, Peer, Refusal, Reply, Responder, Server};
+use greeter_server::{BoxError, Line, LineEnding, Peer, Rejection, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -33,11 +33,11 @@ struct Finger;
 impl Responder for Finger {
     type Session = ();
 
-    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.end_lines_with(LineEnding::CrLf);
         reply.close();
         let query = String::from_utf8_lossy(line.as_bytes());
@@ -63,7 +63,7 @@ impl Responder for Finger {
         Ok(())
     }
 
-    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn reject(&self, _session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
         reply.end_lines_with(LineEnding::CrLf);
         reply.line(format_args!("error: {refusal}"));
         reply.close();

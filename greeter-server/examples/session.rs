@@ -9,7 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
 
-use greeter_server::{Failure, Line, Peer, Refusal, Reply, Responder, Server};
+use greeter_server::{BoxError, Line, Peer, Rejection, Reply, Responder, Server};
 
 const NUMBERS_MAX: usize = 100;
 
@@ -27,19 +27,19 @@ impl Responder for Calculator {
     /// The client's stack.
     type Session = Vec<i64>;
 
-    fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<Vec<i64>, Failure> {
+    fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<Vec<i64>, BoxError> {
         reply.line("numbers and + - * / please, or quit");
         Ok(Vec::new())
     }
 
-    fn respond(&self, stack: &mut Vec<i64>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, stack: &mut Vec<i64>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let line = line.to_str()?;
         if line == "quit" {
             reply.line("bye");
             reply.close();
             return Ok(());
         }
-        line.split_whitespace().try_for_each(|word| calculate(stack, word)).map_err(Refusal::because)?;
+        line.split_whitespace().try_for_each(|word| calculate(stack, word)).map_err(Rejection::custom)?;
         reply.line(format_args!("{stack:?}"));
         Ok(())
     }

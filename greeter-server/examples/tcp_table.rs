@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use greeter_server::{Failure, Line, Peer, Refusal, Reply, Responder, Server};
+use greeter_server::{BoxError, Line, Peer, Rejection, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -28,11 +28,11 @@ struct Table(HashMap<&'static str, &'static str>);
 impl Responder for Table {
     type Session = ();
 
-    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let (code, text) = match line.to_str().unwrap_or_default().split_once(' ') {
             Some(("get", key)) => match decode(key) {
                 Some(key) => self.0.get(key.as_str()).map_or((500, "no such key"), |value| (200, value)),
@@ -46,7 +46,7 @@ impl Responder for Table {
     }
 
     /// Postfix understands codes. After 400 it tries again later.
-    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn reject(&self, _session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
         reply.line(format_args!("400 {}", encode(&refusal.to_string())));
     }
 }

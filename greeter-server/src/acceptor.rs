@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_core::{CloseReason, Terms};
+use greeter_core::{CloseReason, ConnectionConfig};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token};
 
@@ -86,7 +86,7 @@ pub(crate) struct Acceptor<S, L: Listener> {
     listeners: Vec<Watched<L>>,
     threads: Vec<Mailbox<Mail<S, L::Socket>>>,
     door: Arc<Door>,
-    terms: Arc<Terms>,
+    terms: Arc<ConnectionConfig>,
     refused: Refused<L::Socket>,
     is_paused: bool,
     /// Which thread the next client goes to.
@@ -100,7 +100,7 @@ pub(crate) struct Reception<S, K> {
     pub(crate) inbox: Inbox<Order>,
     pub(crate) threads: Vec<Mailbox<Mail<S, K>>>,
     pub(crate) door: Arc<Door>,
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) terms: Arc<ConnectionConfig>,
     pub(crate) linger: Duration,
     pub(crate) counters: Arc<Counters>,
 }
@@ -318,7 +318,7 @@ impl<S, L: Listener> Acceptor<S, L> {
             Answer::Sorry(reason) => {
                 self.counters.turned_away.add(1);
                 self.to_tell.push(News::TurnedAway { address, reason });
-                let words = self.terms.refusal(reason);
+                let words = self.terms.rejection_text(reason);
                 return self.refused.refuse(socket, address, reason, words, now);
             }
         };

@@ -15,9 +15,9 @@ use crate::mailbox::Mailbox;
 /// What happens to a client that comes when there are as many as there may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is [told](greeter_core::Refusal::ServerFull), and the connection closes.
+    /// It is [told](greeter_core::Rejection::ConnectionLimit), and the connection closes.
     #[default]
-    Refuse,
+    Reject,
     /// It waits in the system's backlog until another has left, as if the network were slow.
     Wait,
 }
@@ -34,7 +34,7 @@ impl Room {
     pub(crate) const fn of(limits: &Limits) -> Self {
         Self {
             connections_max: limits.connections_max,
-            per_address_max: limits.connections_per_address_max,
+            per_address_max: limits.max_connections_per_address,
             when_full: limits.when_full,
         }
     }
@@ -100,7 +100,7 @@ impl Door {
     /// is refused keeps nobody out: that costs less than to find out.
     pub(crate) fn is_open(&self) -> bool {
         match self.room.when_full {
-            WhenFull::Refuse => true,
+            WhenFull::Reject => true,
             WhenFull::Wait => {
                 let mut census = self.census();
                 let is_full = census.served >= self.room.connections_max;
@@ -114,13 +114,13 @@ impl Door {
     pub(crate) fn ask(self: &Arc<Self>, peer: SocketAddr) -> Answer {
         let mut census = self.census();
         if census.served >= self.room.connections_max {
-            return Answer::Sorry(CloseReason::ServerFull);
+            return Answer::Sorry(CloseReason::ConnectionLimit);
         }
         let counted_for = self.room.per_address_max.map(|_| Household::of(peer.ip()));
         if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
             let living_there = census.by_address.entry(address).or_default();
             if *living_there >= max {
-                return Answer::Sorry(CloseReason::AddressFull);
+                return Answer::Sorry(CloseReason::AddressLimit);
             }
             *living_there += 1;
         }
@@ -191,24 +191,24 @@ mod tests {
 
     #[test]
     fn one_leaves_and_one_comes() {
-        let door = door(2, None, WhenFull::Refuse);
+        let door = door(2, None, WhenFull::Reject);
         let ann = welcome(&door, "192.0.2.1");
         let _bob = welcome(&door, "192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ServerFull);
+        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ConnectionLimit);
         drop(ann);
         let _cid = welcome(&door, "192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ServerFull);
+        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ConnectionLimit);
         assert_eq!(door.served(), 2);
     }
 
     #[test]
     fn an_address_has_its_share_and_others_have_theirs() {
-        let door = door(10, Some(1), WhenFull::Refuse);
+        let door = door(10, Some(1), WhenFull::Reject);
         let ann = welcome(&door, "2001:db8::1");
-        assert_eq!(sorry(&door, "2001:db8::2"), CloseReason::AddressFull);
+        assert_eq!(sorry(&door, "2001:db8::2"), CloseReason::AddressLimit);
         let _bob = welcome(&door, "2001:db8:0:1::1");
         let _cid = welcome(&door, "::ffff:192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressFull);
+        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressLimit);
         drop(ann);
         drop(welcome(&door, "2001:db8::3"));
         assert_eq!(door.census().by_address.len(), 2);
@@ -216,10 +216,10 @@ mod tests {
 
     #[test]
     fn whoever_is_refused_keeps_nobody_out() {
-        let door = door(10, Some(1), WhenFull::Refuse);
+        let door = door(10, Some(1), WhenFull::Reject);
         let _ann = welcome(&door, "192.0.2.1");
         for _ in 0..10_000 {
-            assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressFull);
+            assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressLimit);
             assert!(door.is_open());
         }
         welcome(&door, "192.0.2.2");

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{FromLine, Greeter, IntoReply, RespondWith, Responder, Terms, WhenRefused, respond_with};
+use greeter_core::{
+    ConnectionConfig, FromLine, Greeter, IntoReply, Responder, ResponderFn, WhenRejected, responder_fn,
+};
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
@@ -55,7 +57,7 @@ struct Options {
     connection_threads: Option<usize>,
     /// But for the room for buffers.
     limits: Limits,
-    buffer_bytes_max: Option<usize>,
+    max_buffer_bytes: Option<usize>,
     timeouts: Timeouts,
 }
 
@@ -64,7 +66,7 @@ struct Options {
 pub(crate) struct Plan {
     pub(crate) workers: usize,
     pub(crate) connection_threads: usize,
-    pub(crate) line_bytes_max: u32,
+    pub(crate) max_line_bytes: u32,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
 }
@@ -131,7 +133,7 @@ impl Builder<Greeter> {
             workers: None,
             connection_threads: None,
             limits: Limits::DEFAULT,
-            buffer_bytes_max: None,
+            max_buffer_bytes: None,
             timeouts: Timeouts::DEFAULT,
         };
         Self { responder: Greeter, push: Push::new(), trigger: ShutdownTrigger::new(), options, listen: Vec::new() }
@@ -147,15 +149,15 @@ impl<R: Responder> Builder<R> {
     /// Who answers, and wants to say something unasked as well: gets what that takes when it is made.
     ///
     /// ```
-    /// # use greeter_server::{Failure, Line, Peer, Push, Reply, Responder, Server};
+    /// # use greeter_server::{BoxError, Line, Peer, Push, Reply, Responder, Server};
     /// /// Tells everyone what anyone says.
     /// struct Megaphone(Push);
     ///
     /// impl Responder for Megaphone {
     /// #     type Session = ();
-    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> { Ok(()) }
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
     ///     // …
-    ///     fn respond(&self, _: &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+    ///     fn respond(&self, _: &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
     ///         Ok(self.0.broadcast(line.as_bytes())?)
     ///     }
     /// }
@@ -178,7 +180,7 @@ impl<R: Responder> Builder<R> {
     /// let builder = Server::builder();
     /// let trigger = builder.shutdown_trigger();
     /// let server = builder
-    ///     .respond_with(move |line: &str| {
+    ///     .responder_fn(move |line: &str| {
     ///         if line == "stop" {
     ///             trigger.trigger(Duration::from_secs(10));
     ///         }
@@ -198,20 +200,20 @@ impl<R: Responder> Builder<R> {
     }
 
     /// Answers with a function, from the text or the bytes of a line to its reply line, or to a refusal; see
-    /// [`respond_with`]:
+    /// [`responder_fn`]:
     ///
     /// ```
     /// # use greeter_server::Server;
-    /// let builder = Server::builder().respond_with(|name: &str| format!("Hello, {name}"));
-    /// let builder = Server::builder().respond_with(|line: &[u8]| line.to_ascii_uppercase());
+    /// let builder = Server::builder().responder_fn(|name: &str| format!("Hello, {name}"));
+    /// let builder = Server::builder().responder_fn(|line: &[u8]| line.to_ascii_uppercase());
     /// ```
-    pub fn respond_with<F, T, L>(self, function: F) -> Builder<RespondWith<F, T>>
+    pub fn responder_fn<F, T, L>(self, function: F) -> Builder<ResponderFn<F, T>>
     where
         F: Fn(&T) -> L + Send + Sync + 'static,
         T: FromLine + ?Sized + 'static,
         L: IntoReply,
     {
-        self.responder(respond_with(function))
+        self.responder(responder_fn(function))
     }
 
     /// How many workers answer, from 0 to 1024. By default, one for each processor.
@@ -248,54 +250,54 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How many clients are served at a time from one address, from 1 to 10 million; by default, 1,000. What is one too many is
-    /// [told so](greeter_core::Refusal::AddressFull). `None` is as many as in all, such as behind a balancer, from whose address all
+    /// [told so](greeter_core::Rejection::AddressLimit). `None` is as many as in all, such as behind a balancer, from whose address all
     /// come. The addresses of an IPv6 /64 network count as one.
-    pub fn connections_per_address_max(mut self, connections: impl Into<Option<usize>>) -> Self {
-        self.options.limits.connections_per_address_max = connections.into();
+    pub fn max_connections_per_address(mut self, connections: impl Into<Option<usize>>) -> Self {
+        self.options.limits.max_connections_per_address = connections.into();
         self
     }
 
-    /// What happens to a client that comes when all places are taken. By default, it is [refused](WhenFull::Refuse).
+    /// What happens to a client that comes when all places are taken. By default, it is [refused](WhenFull::Reject).
     pub const fn when_full(mut self, when_full: WhenFull) -> Self {
         self.options.limits.when_full = when_full;
         self
     }
 
     /// What becomes of a client when a line of it was refused that the responder has not seen: it was too long, or everyone was busy. By
-    /// default, [its session goes on](WhenRefused::Continue).
-    pub const fn when_refused(mut self, when_refused: WhenRefused) -> Self {
-        self.options.limits.when_refused = when_refused;
+    /// default, [its session goes on](WhenRejected::Continue).
+    pub const fn when_rejected(mut self, when_rejected: WhenRejected) -> Self {
+        self.options.limits.when_rejected = when_rejected;
         self
     }
 
     /// The longest line that is taken, in bytes, without its ending; from 1 to 1 GiB. By default, 8 KiB. A longer one is
-    /// [refused](greeter_core::Refusal::LineTooLong), and the session goes on at the next.
-    pub const fn line_bytes_max(mut self, bytes: usize) -> Self {
-        self.options.limits.line_bytes_max = bytes;
+    /// [refused](greeter_core::Rejection::LineTooLong), and the session goes on at the next.
+    pub const fn max_line_bytes(mut self, bytes: usize) -> Self {
+        self.options.limits.max_line_bytes = bytes;
         self
     }
 
     /// How many bytes of replies may wait for a client to take them, from 1 to 1 GiB. By default, 64 KiB. From there on the client is
     /// not read and its lines are not answered until it has taken them; and a client that has more than so much left of what was
     /// [pushed](crate::Push) to it is cut off when the next piece comes. What is pushed to a client that is being answered waits for that
-    /// in the [room for buffers](Self::buffer_bytes_max).
+    /// in the [room for buffers](Self::max_buffer_bytes).
     ///
     /// It bounds neither a single reply nor a single piece that is pushed.
-    pub const fn unsent_bytes_max(mut self, bytes: usize) -> Self {
-        self.options.limits.unsent_bytes_max = bytes;
+    pub const fn max_unsent_bytes(mut self, bytes: usize) -> Self {
+        self.options.limits.max_unsent_bytes = bytes;
         self
     }
 
     /// How many bytes the lines and replies of all clients may occupy together, at least what one client may occupy. By default,
-    /// 256 MiB, or that if it is more. Whoever would make it more is [sent away](greeter_core::Refusal::Overloaded). How much memory that makes in
-    /// all is told by [`Limits::memory_bytes_max`].
-    pub const fn buffer_bytes_max(mut self, bytes: usize) -> Self {
-        self.options.buffer_bytes_max = Some(bytes);
+    /// 256 MiB, or that if it is more. Whoever would make it more is [sent away](greeter_core::Rejection::Overloaded). How much memory that makes in
+    /// all is told by [`Limits::max_memory_bytes`].
+    pub const fn max_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.options.max_buffer_bytes = Some(bytes);
         self
     }
 
     /// How long a line may take from its first byte to its last; by default, 10 s. More bytes renew nothing. Then the client is
-    /// [told](greeter_core::Refusal::LineUnfinished), and the connection closes. `None` waits for ever, here and in the other four
+    /// [told](greeter_core::Rejection::LineTimeout), and the connection closes. `None` waits for ever, here and in the other four
     /// timeouts.
     pub fn line_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.line = timeout.into();
@@ -303,10 +305,10 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How long a client may be silent while nothing is owed to it; by default, 5 minutes. Then it is
-    /// [told](greeter_core::Refusal::Idle), and the connection closes. What is said to it unasked renews nothing.
+    /// [told](greeter_core::Rejection::IdleTimeout), and the connection closes. What is said to it unasked renews nothing.
     ///
     /// A client that keeps its connection for the next request, as in a pool of connections, may find there what it was told in the
-    /// meantime, and take it for the answer. For those, a responder [ends in silence](greeter_core::Responder::refuse).
+    /// meantime, and take it for the answer. For those, a responder [ends in silence](greeter_core::Responder::reject).
     ///
     /// With `None`, a client whose machine or network is gone without a word is still noticed within 90 s, by TCP's own questions
     /// (keepalive), which are asked after 60 s without a packet, three times, 10 s apart.
@@ -322,7 +324,7 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How long the responder may take for the answer to one line; by default, 30 s. It is met to within 20 ms, and never early. Then the client is
-    /// [told](greeter_core::Refusal::TimedOut), and the connection closes; another worker starts in the place of the one that is
+    /// [told](greeter_core::Rejection::ReplyTimeout), and the connection closes; another worker starts in the place of the one that is
     /// stuck, up to four for each; and what the responder says when it comes back is heard by nobody. Replies that were
     /// made within the last 20 ms before the line that is overdue are lost with it. A farewell has the same time, and then
     /// another worker goes on as well.
@@ -334,7 +336,7 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How long lines may wait for a worker; by default, 5 s. Then each gets the reply that everyone is
-    /// [busy](greeter_core::Refusal::Busy), and the session goes on.
+    /// [busy](greeter_core::Rejection::Busy), and the session goes on.
     pub fn queue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.queue = timeout.into();
         self
@@ -393,15 +395,15 @@ fn validate(
 
     let Options { mut limits, timeouts, .. } = *options;
     let buffer_bytes_min = limits.bytes_of_one_client();
-    limits.buffer_bytes_max = options.buffer_bytes_max.unwrap_or(limits.buffer_bytes_max.max(buffer_bytes_min));
+    limits.max_buffer_bytes = options.max_buffer_bytes.unwrap_or(limits.max_buffer_bytes.max(buffer_bytes_min));
     let numbers = [
         in_range("workers", workers, 0, THREADS_MAX),
         in_range("connection_threads", connection_threads, 1, THREADS_MAX),
         in_range("connections_max", limits.connections_max, 1, CONNECTIONS_MAX),
-        in_range("connections_per_address_max", limits.connections_per_address_max.unwrap_or(1), 1, CONNECTIONS_MAX),
-        in_range("line_bytes_max", limits.line_bytes_max, 1, Terms::LINE_BYTES_MAX as usize),
-        in_range("unsent_bytes_max", limits.unsent_bytes_max, 1, GIB),
-        in_range("buffer_bytes_max", limits.buffer_bytes_max, buffer_bytes_min, usize::MAX),
+        in_range("max_connections_per_address", limits.max_connections_per_address.unwrap_or(1), 1, CONNECTIONS_MAX),
+        in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
+        in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
+        in_range("max_buffer_bytes", limits.max_buffer_bytes, buffer_bytes_min, usize::MAX),
     ];
     let mut problems: Vec<_> = numbers.into_iter().flatten().chain(too_short(&timeouts)).collect();
     if listen.is_empty() {
@@ -414,9 +416,9 @@ fn validate(
             Err(problem) => problems.push(problem),
         }
     }
-    match u32::try_from(limits.line_bytes_max) {
-        Ok(line_bytes_max) if problems.is_empty() => {
-            Ok((Plan { workers, connection_threads, line_bytes_max, limits, timeouts }, addresses))
+    match u32::try_from(limits.max_line_bytes) {
+        Ok(max_line_bytes) if problems.is_empty() => {
+            Ok((Plan { workers, connection_threads, max_line_bytes, limits, timeouts }, addresses))
         }
         _ => Err(problems),
     }

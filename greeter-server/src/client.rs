@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use greeter_core::{Connection, Phase, Terms};
+use greeter_core::{Connection, ConnectionConfig, Phase};
 
 use crate::admission::Admission;
 use crate::alarms::{Alarms, Millis};
@@ -124,7 +124,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Judges it by its deadline, if that is due and everything was read.
-    pub(crate) fn close_hearing(&mut self, terms: &Terms, now: Instant) {
+    pub(crate) fn close_hearing(&mut self, terms: &ConnectionConfig, now: Instant) {
         if let Hearing::AfterReading { bytes_left } = self.hearing
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
         {
@@ -160,7 +160,7 @@ impl<S, K: Socket> Client<S, K> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.writable = false;
-                    self.connection.wait_for_room();
+                    self.connection.write_would_block();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -182,13 +182,13 @@ impl<S, K: Socket> Client<S, K> {
             return Ok(());
         }
         if !self.readable {
-            self.connection.nothing_received();
+            self.connection.read_would_block();
             return Ok(());
         }
         match socket.read(buffer) {
             Ok(0) => {
                 self.readable = false;
-                self.connection.peer_stopped();
+                self.connection.received_eof();
             }
             Ok(bytes) => {
                 self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.is_to_be_emptied;
@@ -203,7 +203,7 @@ impl<S, K: Socket> Client<S, K> {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;
-                self.connection.nothing_received();
+                self.connection.read_would_block();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use greeter_core::{AnsweredJob, ClientId, CloseReason, Connection, Ending, Peer, Responder, Terms, Unasked};
+use greeter_core::{
+    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, ConnectionConfig, Peer, PushMessage, Responder,
+};
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
@@ -92,10 +94,10 @@ enum Answered {
 /// What a connection thread has in common with the others.
 #[derive(Clone, Debug)]
 pub(crate) struct House {
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) terms: Arc<ConnectionConfig>,
     pub(crate) buffers: Arc<Buffers>,
     /// How much may pile up that is pushed to a client.
-    pub(crate) unsent_bytes_max: usize,
+    pub(crate) max_unsent_bytes: usize,
     /// How much is read at once.
     pub(crate) read_bytes: usize,
 }
@@ -225,11 +227,11 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
                 self.counters.busy.add(job.lines_answered().into());
                 self.take_home(job, grains, now);
             }
-            Mail::Overdue(id) => self.give_up_on_job(id, now),
+            Mail::Overdue(id) => self.reply_timed_out(id, now),
             Mail::Push { to, news } => self.push(Key::from(to), news.unasked(), now),
             Mail::Broadcast { news } => self.broadcast(news.unasked(), now),
             Mail::Kill(id) => {
-                self.tell(Key::from(id), |client| client.connection.abort(CloseReason::ByHost));
+                self.tell(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
             Mail::List { answer } => {
                 // Whoever asked may have given up waiting.
@@ -254,7 +256,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
     fn welcome(&mut self, socket: W::Socket, address: SocketAddr, admission: Admission, now: Instant) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
-            return self.counters.closed[CloseReason::ServerFull.index()].add(1);
+            return self.counters.closed[CloseReason::ConnectionLimit.index()].add(1);
         }
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
@@ -278,20 +280,20 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         assert!(is_here, "a connection waits for its job");
     }
 
-    fn give_up_on_job(&mut self, id: ClientId, now: Instant) {
+    fn reply_timed_out(&mut self, id: ClientId, now: Instant) {
         let terms = Arc::clone(&self.house.terms);
-        let is_here = self.tell(Key::from(id), |client| client.connection.give_up_on_job(&terms, now));
+        let is_here = self.tell(Key::from(id), |client| client.connection.reply_timed_out(&terms, now));
         assert!(is_here, "a connection waits for its job");
     }
 
-    fn push(&mut self, to: Key, unasked: &Unasked, now: Instant) {
+    fn push(&mut self, to: Key, unasked: &PushMessage, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
-        let most = self.house.unsent_bytes_max;
+        let most = self.house.max_unsent_bytes;
         // Whoever has too much of it before this comes is cut off, but not before a write was tried: there may have been no turn for one.
         if client.connection.pushed_unsent() > most {
             match client.try_to_write(&mut self.scratch, &self.counters, now) {
                 Ok(()) if client.connection.pushed_unsent() <= most => {}
-                Ok(()) => client.connection.abort(CloseReason::NotReading),
+                Ok(()) => client.connection.abort(CloseReason::WriteTimeout),
                 Err(_) => client.connection.abort(CloseReason::Lost),
             }
         }
@@ -302,7 +304,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         self.counters.pushed.add(is_heard.into());
     }
 
-    fn broadcast(&mut self, unasked: &Unasked, now: Instant) {
+    fn broadcast(&mut self, unasked: &PushMessage, now: Instant) {
         for key in self.clients.keys() {
             self.push(key, unasked, now);
         }
@@ -357,7 +359,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
             && until <= now
         {
             self.stopping = Stopping::IsCutOff;
-            self.tell_all(|client| client.connection.abort(CloseReason::ByShutdownDeadline));
+            self.tell_all(|client| client.connection.abort(CloseReason::ShutdownDeadline));
         }
     }
 
@@ -406,7 +408,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let served = serve(client, &mut self.placement, &self.house, &mut self.scratch, &self.counters, now, clock);
         // What a responder has pushed in this turn lies in this thread's own inbox. Whoever is at the end hears it first.
         if let Ok((now, Answered::Here)) = served
-            && client.connection.ending() != Ending::NotYet
+            && client.connection.close_action() != CloseAction::None
             && self.inbox.len() > 0
         {
             count(client, &self.counters);
@@ -422,7 +424,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         count(client, &self.counters);
         if client.can_go_on() {
             enqueue(&mut self.queue, client, key);
-        } else if let Ending::Close(reason) = client.connection.ending() {
+        } else if let CloseAction::Close(reason) = client.connection.close_action() {
             self.close(key, reason);
             // The responder may have had something to do about that.
             return self.system.now();
@@ -446,9 +448,9 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         }
         // Whoever waits for its job may have had another turn, and been counted again.
         self.house.buffers.count(&mut client.grains, 0);
-        if client.connection.is_home()
+        if client.connection.has_job()
             && let Some(client) = self.clients.remove(key)
-            && let Some(farewell) = client.connection.dissolve()
+            && let Some(farewell) = client.connection.into_disconnect()
         {
             self.placement.farewell(farewell);
         }
@@ -475,7 +477,7 @@ fn serve<R: Responder, K: Socket>(
         client.write(scratch, counters, now)?;
         return Ok((now, Answered::NotHere));
     };
-    job.write_into(scratch.buffer(job.room_wanted()));
+    job.set_reply_buffer(scratch.buffer(job.reply_capacity_hint()));
     let Some(mut job) = placement.answer(job, now, &clock) else { return Ok((now, Answered::NotHere)) };
     // Who knows how long that took.
     let now = clock();
@@ -488,7 +490,7 @@ fn serve<R: Responder, K: Socket>(
 
 /// Counts what has happened on a connection since this was done last.
 fn count<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
-    let account = client.connection.take_account();
+    let account = client.connection.take_counts();
     client.lines += u64::from(account.lines);
     counters.add(&account, client.connection.reason());
 }
@@ -496,7 +498,7 @@ fn count<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
 /// Sends a client away that wants to hold more than there is room for.
 fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Instant) {
     if !house.buffers.count(&mut client.grains, client.connection.bytes_held()) {
-        client.connection.send_away(CloseReason::Overloaded, &house.terms, now);
+        client.connection.close_with(CloseReason::Overloaded, &house.terms, now);
         // What it gives back by that is there for whoever is next.
         house.buffers.count(&mut client.grains, client.connection.bytes_held());
     }
@@ -504,15 +506,15 @@ fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Insta
 
 /// Sends our end of the stream, when it is time for that.
 fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
-    if client.connection.ending() == Ending::FinishSending {
+    if client.connection.close_action() == CloseAction::ShutdownWrite {
         client.finish_sending()?;
-        client.connection.finished_sending(now);
+        client.connection.write_shut_down(now);
     }
     Ok(())
 }
 
 fn report_faults<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
-    let faults = job.take_faults();
+    let faults = job.take_errors();
     if let Some(error) = faults.first {
         counters.faults.add(faults.count.into());
         let peer = job.peer().address;

@@ -141,8 +141,7 @@ impl Control {
             replies: stats.replies - before.replies,
             discarded: stats.discarded - before.discarded,
             discarded_by: stats.discarded_by.since(&before.discarded_by),
-            overran: stats.closed_by[CloseReason::ByShutdownDeadline]
-                - before.closed_by[CloseReason::ByShutdownDeadline],
+            overran: stats.closed_by[CloseReason::ShutdownDeadline] - before.closed_by[CloseReason::ShutdownDeadline],
             turned_away: stats.turned_away - before.turned_away,
             threads_left,
         }
@@ -299,7 +298,7 @@ mod tests {
 
     fn control() -> (Arc<Control>, Arc<Noted>, Receiver<Instant>) {
         let noted = Arc::<Noted>::default();
-        let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Refuse };
+        let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Reject };
         let door = Arc::new(Door::new(room, mailbox().unwrap().0));
         let (counters, buffers) = (vec![Arc::default(), Arc::default()], Arc::new(Buffers::new(1 << 20)));
         let (entrance, switchboard) = (Arc::clone(&noted) as _, Arc::clone(&noted) as _);
@@ -359,7 +358,7 @@ mod tests {
         assert_eq!((report.stats.replies, report.stats.discarded), (11_100, 11_103));
         assert_eq!(report.discarded_by[CloseReason::Lost], 11_002);
         let closed = |reason: CloseReason| 11_000 + 2 * reason.index() as u64;
-        assert_eq!(report.overran, closed(CloseReason::ByShutdownDeadline));
+        assert_eq!(report.overran, closed(CloseReason::ShutdownDeadline));
         assert_eq!(report.turned_away, 22_000);
     }
 

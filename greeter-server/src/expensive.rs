@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use greeter_core::{CloseReason, Failure, Line, Peer, Refusal, Reply, Responder};
+use greeter_core::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
 
 /// Keeps the processor busy before each reply of another responder: for finding out how a service feels when answering
 /// takes long, and whether it has workers enough.
@@ -29,11 +29,11 @@ impl<R> Expensive<R> {
 impl<R: Responder> Responder for Expensive<R> {
     type Session = R::Session;
 
-    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Self::Session, Failure> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Self::Session, BoxError> {
         self.responder.connect(peer, reply)
     }
 
-    fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         // No work is not even worth a look at the clock, which costs as much as a greeting.
         if !self.work.is_zero() {
             keep_busy(self.work);
@@ -41,8 +41,8 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.respond(session, line, reply)
     }
 
-    fn refuse(&self, session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
-        self.responder.refuse(session, refusal, reply);
+    fn reject(&self, session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
+        self.responder.reject(session, refusal, reply);
     }
 
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {

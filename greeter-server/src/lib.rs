@@ -5,7 +5,7 @@
 //! use greeter_server::Server;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let server = Server::builder().respond_with(|name: &str| format!("Hello, {name}")).bind("127.0.0.1:8080")?;
+//!     let server = Server::builder().responder_fn(|name: &str| format!("Hello, {name}")).bind("127.0.0.1:8080")?;
 //!     server.run()?;
 //!     Ok(())
 //! }
@@ -71,8 +71,8 @@ pub use control::{DrainReport, ShutdownTrigger};
 pub use expensive::Expensive;
 #[doc(inline)]
 pub use greeter_core::{
-    ClientId, CloseReason, Failure, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Phase,
-    Refusal, Reply, RespondWith, Responder, WhenRefused, respond_with,
+    BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Phase,
+    Rejection, Reply, Responder, ResponderFn, WhenRejected, responder_fn,
 };
 pub use limits::{Limits, Timeouts};
 pub use posts::WorkerInfo;

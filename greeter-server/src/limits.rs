@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use greeter_core::{Deadlines, Terms, WhenRefused};
+use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 
 use crate::admission::WhenFull;
 use crate::buffers::GRAIN;
@@ -21,17 +21,17 @@ pub struct Limits {
     /// Clients served at a time.
     pub connections_max: usize,
     /// Clients served at a time from one address. None is no limit but that for all.
-    pub connections_per_address_max: Option<usize>,
+    pub max_connections_per_address: Option<usize>,
     /// What happens to a client that is one too many.
     pub when_full: WhenFull,
     /// What happens to a client whose line is refused before the responder has seen it.
-    pub when_refused: WhenRefused,
+    pub when_rejected: WhenRejected,
     /// The longest line that is taken, in bytes, without its ending.
-    pub line_bytes_max: usize,
+    pub max_line_bytes: usize,
     /// How many bytes of replies are made before the client has taken those that were made before.
-    pub unsent_bytes_max: usize,
+    pub max_unsent_bytes: usize,
     /// How many bytes the lines and replies of all clients may occupy together.
-    pub buffer_bytes_max: usize,
+    pub max_buffer_bytes: usize,
 }
 
 /// How long a server waits for what.
@@ -55,25 +55,29 @@ pub struct Timeouts {
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
         connections_max: 10_000,
-        connections_per_address_max: Some(1000),
-        when_full: WhenFull::Refuse,
-        when_refused: WhenRefused::Continue,
-        line_bytes_max: 8 * 1024,
-        unsent_bytes_max: 64 * 1024,
-        buffer_bytes_max: 256 * 1024 * 1024,
+        max_connections_per_address: Some(1000),
+        when_full: WhenFull::Reject,
+        when_rejected: WhenRejected::Continue,
+        max_line_bytes: 8 * 1024,
+        max_unsent_bytes: 64 * 1024,
+        max_buffer_bytes: 256 * 1024 * 1024,
     };
 
     /// How many bytes the lines and replies of one client may occupy: an unfinished line, in memory that grows by doubling, with a
     /// read behind it; replies, in memory that does so too; and as much that was pushed meanwhile.
     pub(crate) const fn bytes_of_one_client(&self) -> usize {
-        self.bytes_of_one_job().saturating_add(self.unsent_bytes_max.saturating_mul(2))
+        self.bytes_of_one_job().saturating_add(self.max_unsent_bytes.saturating_mul(2))
     }
 
     /// The same without what is pushed.
     const fn bytes_of_one_job(&self) -> usize {
-        let lines = self.line_bytes_max.saturating_mul(2).saturating_add(READ_BYTES);
-        let replies = self.unsent_bytes_max.saturating_mul(2);
-        lines.saturating_add(if replies < Terms::ROOM_BYTES_MAX { Terms::ROOM_BYTES_MAX } else { replies })
+        let lines = self.max_line_bytes.saturating_mul(2).saturating_add(READ_BYTES);
+        let replies = self.max_unsent_bytes.saturating_mul(2);
+        lines.saturating_add(if replies < ConnectionConfig::MAX_REPLY_CAPACITY {
+            ConnectionConfig::MAX_REPLY_CAPACITY
+        } else {
+            replies
+        })
     }
 
     /// How much memory a server occupies at the most, in bytes, beside what its responder and the sessions take, with so many threads
@@ -91,10 +95,10 @@ impl Limits {
     /// connection, so as much as *connections × (the size of its type + what it owns)*, which only the responder can bound. A single
     /// reply that is itself longer than the limit for unsent ones. The stacks of the threads. What the allocator keeps.
     #[must_use]
-    pub const fn memory_bytes_max(&self, connection_threads: usize, workers: usize) -> usize {
+    pub const fn max_memory_bytes(&self, connection_threads: usize, workers: usize) -> usize {
         let answering = if workers == 0 { connection_threads } else { workers * (1 + STUCK_PER_WORKER) };
         (self.connections_max.saturating_mul(CONNECTION_BYTES + GRAIN))
-            .saturating_add(self.buffer_bytes_max)
+            .saturating_add(self.max_buffer_bytes)
             .saturating_add(connection_threads * (READ_BYTES + SPARE_BYTES_MAX))
             .saturating_add(answering.saturating_mul(self.bytes_of_one_job()))
             .saturating_add(UNDER_WAY_BYTES_MAX)
@@ -103,15 +107,15 @@ impl Limits {
 
 impl Timeouts {
     pub(crate) const DEFAULT: Self = Self {
-        line: Deadlines::DEFAULT.line,
-        idle: Deadlines::DEFAULT.idle,
-        write: Deadlines::DEFAULT.write,
+        line: ConnectionTimeouts::DEFAULT.line,
+        idle: ConnectionTimeouts::DEFAULT.idle,
+        write: ConnectionTimeouts::DEFAULT.write,
         reply: Some(Duration::from_secs(30)),
         queue: Some(Duration::from_secs(5)),
-        linger: Deadlines::DEFAULT.linger,
+        linger: ConnectionTimeouts::DEFAULT.linger,
     };
 
-    pub(crate) const fn deadlines(&self) -> Deadlines {
-        Deadlines { idle: self.idle, line: self.line, write: self.write, linger: self.linger }
+    pub(crate) const fn deadlines(&self) -> ConnectionTimeouts {
+        ConnectionTimeouts { idle: self.idle, line: self.line, write: self.write, linger: self.linger }
     }
 }

@@ -67,7 +67,7 @@ struct Options {
 
     /// the longest name that is greeted, such as 8KiB or 100000 (default: 8KiB)
     #[argh(option, arg_name = "size", from_str_fn(size))]
-    line_bytes_max: Option<usize>,
+    max_line_bytes: Option<usize>,
 
     /// how many clients at a time, as far as open files allow (default: 10000)
     #[argh(option, arg_name = "n")]
@@ -75,19 +75,19 @@ struct Options {
 
     /// how many clients at a time from one address, or off (default: 1000)
     #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
-    connections_per_address_max: Option<Bound<usize>>,
+    max_connections_per_address: Option<Bound<usize>>,
 
     /// what happens to a client too many: refuse tells it so, wait leaves it in the backlog (default: refuse)
-    #[argh(option, arg_name = "policy", default = "WhenFull::Refuse", from_str_fn(when_full))]
+    #[argh(option, arg_name = "policy", default = "WhenFull::Reject", from_str_fn(when_full))]
     when_full: WhenFull,
 
     /// how many bytes of replies may wait for a client to read them (default: 64KiB)
     #[argh(option, arg_name = "size", from_str_fn(size))]
-    unsent_bytes_max: Option<usize>,
+    max_unsent_bytes: Option<usize>,
 
     /// how much memory the names and replies of all clients may occupy (default: 256MiB)
     #[argh(option, arg_name = "size", from_str_fn(size))]
-    buffer_bytes_max: Option<usize>,
+    max_buffer_bytes: Option<usize>,
 
     /// how long a line may take from its first byte to its end, or off (default: 10s)
     #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
@@ -158,12 +158,12 @@ fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     builder = given(builder, options.workers, Builder::workers);
     builder = given(builder, options.connection_threads, Builder::connection_threads);
     builder = given(builder, options.connections_max, Builder::connections_max);
-    builder = given(builder, options.connections_per_address_max, |builder, Bound(most)| {
-        builder.connections_per_address_max(most)
+    builder = given(builder, options.max_connections_per_address, |builder, Bound(most)| {
+        builder.max_connections_per_address(most)
     });
-    builder = given(builder, options.line_bytes_max, Builder::line_bytes_max);
-    builder = given(builder, options.unsent_bytes_max, Builder::unsent_bytes_max);
-    builder = given(builder, options.buffer_bytes_max, Builder::buffer_bytes_max);
+    builder = given(builder, options.max_line_bytes, Builder::max_line_bytes);
+    builder = given(builder, options.max_unsent_bytes, Builder::max_unsent_bytes);
+    builder = given(builder, options.max_buffer_bytes, Builder::max_buffer_bytes);
     builder = given(builder, options.line_timeout, |builder, Bound(time)| builder.line_timeout(time));
     builder = given(builder, options.idle_timeout, |builder, Bound(time)| builder.idle_timeout(time));
     builder = given(builder, options.write_timeout, |builder, Bound(time)| builder.write_timeout(time));
@@ -259,7 +259,7 @@ fn number_or_off(text: &str) -> Result<Bound<usize>, String> {
 
 fn when_full(text: &str) -> Result<WhenFull, String> {
     match text {
-        "refuse" => Ok(WhenFull::Refuse),
+        "refuse" => Ok(WhenFull::Reject),
         "wait" => Ok(WhenFull::Wait),
         _ => Err("use refuse or wait".to_owned()),
     }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{ClientId, Deadlines, Greeter, Peer, Terms};
+use greeter_core::{ClientId, ConnectionConfig, ConnectionTimeouts, Greeter, Peer};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
@@ -230,11 +230,15 @@ struct Scene {
 impl Scene {
     fn new(mailbox: Mailbox<Mail<(), OneLine>>) -> Self {
         let (acceptor, _) = mailbox_of::<Order>(|| Ok(()));
-        let room = Room { connections_max: 10, per_address_max: None, when_full: WhenFull::Refuse };
+        let room = Room { connections_max: 10, per_address_max: None, when_full: WhenFull::Reject };
         let house = House {
-            terms: Arc::new(Terms::new(100, Deadlines { linger: Duration::ZERO, ..Deadlines::NONE }, &Greeter)),
+            terms: Arc::new(ConnectionConfig::new(
+                100,
+                ConnectionTimeouts { linger: Duration::ZERO, ..ConnectionTimeouts::NONE },
+                &Greeter,
+            )),
             buffers: Arc::new(Buffers::new(usize::MAX)),
-            unsent_bytes_max: 1000,
+            max_unsent_bytes: 1000,
             read_bytes: 100,
         };
         let door = Arc::new(Door::new(room, acceptor));
@@ -277,7 +281,7 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
             acceptor.join().unwrap();
             vec![mailbox].stop(deadline);
         });
-        let placement = Placement::InPlace { responder: Arc::new(Greeter), unsent_bytes_max: 1000, winder: ticker().0 };
+        let placement = Placement::InPlace { responder: Arc::new(Greeter), max_unsent_bytes: 1000, winder: ticker().0 };
         scene.run(placement, inbox, &alarm);
         stopper.join().unwrap();
         assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
@@ -301,7 +305,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             ticker: Arc::default(),
             limits: PoolLimits {
                 workers: 2,
-                unsent_bytes_max: 1000,
+                max_unsent_bytes: 1000,
                 queue_timeout: None,
                 reply_timeout: Some(Duration::ZERO),
             },

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{AnsweredJob, ClientJob, Clock, CloseReason, Farewell, Responder, Slice, Terms};
+use greeter_core::{
+    AnsweredJob, BudgetClock, ClientJob, CloseReason, ConnectionConfig, Disconnect, Responder, TurnBudget,
+};
 use mio::net::TcpStream;
 
 use crate::buffers::Buffers;
@@ -33,14 +35,14 @@ pub(crate) enum Task<S> {
     /// Answer this job, which waits since then, and send it back to its connection thread.
     Answer { job: ClientJob<S>, sent: Moment },
     /// Tell the responder that a client is gone.
-    Farewell(Farewell<S>),
+    Disconnect(Disconnect<S>),
 }
 
 /// Who answers the jobs of a connection thread.
 #[derive(Debug)]
 pub(crate) enum Placement<R: Responder> {
     /// The connection thread itself: the article's first program.
-    InPlace { responder: Arc<R>, unsent_bytes_max: usize, winder: Winder },
+    InPlace { responder: Arc<R>, max_unsent_bytes: usize, winder: Winder },
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
     /// one job, and what it leaves behind at its end is one farewell. What goes there waits in the outbox, until there are enough or
     /// all have had their turn.
@@ -69,10 +71,10 @@ impl<R: Responder> Placement<R> {
         clock: impl Fn() -> Instant,
     ) -> Option<AnsweredJob<R::Session>> {
         match self {
-            Self::InPlace { responder, unsent_bytes_max, winder } => {
+            Self::InPlace { responder, max_unsent_bytes, winder } => {
                 winder.wind();
                 let ticker = &winder.ticker;
-                Some(answer(responder, job, *unsent_bytes_max, ticker.at(now), ticker, clock))
+                Some(answer(responder, job, *max_unsent_bytes, ticker.at(now), ticker, clock))
             }
             Self::Pool { winder, .. } => {
                 let sent = winder.ticker.at(now);
@@ -82,10 +84,10 @@ impl<R: Responder> Placement<R> {
         }
     }
 
-    pub(crate) fn farewell(&mut self, farewell: Farewell<R::Session>) {
+    pub(crate) fn farewell(&mut self, farewell: Disconnect<R::Session>) {
         match self {
             Self::InPlace { responder, .. } => say(responder, farewell),
-            Self::Pool { .. } => self.put(Task::Farewell(farewell)),
+            Self::Pool { .. } => self.put(Task::Disconnect(farewell)),
         }
     }
 
@@ -123,7 +125,7 @@ pub(crate) enum Home {
 #[derive(Debug)]
 pub(crate) struct Pool<R: Responder, K = TcpStream> {
     pub(crate) responder: Arc<R>,
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) terms: Arc<ConnectionConfig>,
     pub(crate) tasks: Receiver<Task<R::Session>>,
     pub(crate) mailboxes: Vec<Mailbox<Mail<R::Session, K>>>,
     pub(crate) posts: Arc<Posts>,
@@ -136,7 +138,7 @@ pub(crate) struct Pool<R: Responder, K = TcpStream> {
 pub(crate) struct PoolLimits {
     pub(crate) workers: usize,
     /// How many bytes of replies end a slice.
-    pub(crate) unsent_bytes_max: usize,
+    pub(crate) max_unsent_bytes: usize,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) reply_timeout: Option<Duration>,
 }
@@ -145,7 +147,7 @@ impl PoolLimits {
     pub(crate) const fn of(plan: &Plan) -> Self {
         Self {
             workers: plan.workers,
-            unsent_bytes_max: plan.limits.unsent_bytes_max,
+            max_unsent_bytes: plan.limits.max_unsent_bytes,
             queue_timeout: plan.timeouts.queue,
             reply_timeout: plan.timeouts.reply,
         }
@@ -175,8 +177,8 @@ impl<R: Responder, K> Pool<R, K> {
         match self.begin(task, post, now, Instant::now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
-                let unsent_bytes_max = self.limits.unsent_bytes_max;
-                let answered = answer(&self.responder, job, unsent_bytes_max, now, &self.ticker, Instant::now);
+                let max_unsent_bytes = self.limits.max_unsent_bytes;
+                let answered = answer(&self.responder, job, max_unsent_bytes, now, &self.ticker, Instant::now);
                 self.finish(Home::Answered, answered, bytes_before, post, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
@@ -193,19 +195,19 @@ impl<R: Responder, K> Pool<R, K> {
     ) -> ControlFlow<Outcome, ClientJob<R::Session>> {
         let (job, sent) = match task {
             Task::Answer { job, sent } => (job, sent),
-            Task::Farewell(farewell) => return ControlFlow::Break(self.say(farewell, post, now)),
+            Task::Disconnect(farewell) => return ControlFlow::Break(self.say(farewell, post, now)),
         };
         if self.posts.are_closed(now.time) {
             // A shutdown ran out of time. All that is left to do is to drop the session, which is the responder's.
-            post.begin(Errand::Farewell, job.peer(), now);
+            post.begin(Errand::Disconnect, job.peer(), now);
             drop(job);
             return ControlFlow::Break(post.finish());
         }
         post.begin(Errand::Answer, job.peer(), now);
         if self.has_waited_too_long(sent, now) {
             let bytes_before = job.bytes_held();
-            let slice = slice(self.limits.unsent_bytes_max, now, &self.ticker, &clock);
-            let refused = job.refuse_all(&*self.responder, &self.terms, slice);
+            let slice = slice(self.limits.max_unsent_bytes, now, &self.ticker, &clock);
+            let refused = job.reject_all(&*self.responder, &self.terms, slice);
             let outcome = self.finish(Home::Refused, refused, bytes_before, post, || self.ticker.at(clock()));
             return ControlFlow::Break(outcome);
         }
@@ -231,7 +233,7 @@ impl<R: Responder, K> Pool<R, K> {
                     self.buffers.count(&mut grains, job.bytes_held().saturating_sub(bytes_before))
                 };
                 if !has_room(&answered) {
-                    answered = answered.send_away(CloseReason::Overloaded, &self.terms);
+                    answered = answered.close_with(CloseReason::Overloaded, &self.terms);
                     home = Home::Answered;
                     has_room(&answered);
                 }
@@ -242,7 +244,7 @@ impl<R: Responder, K> Pool<R, K> {
             }
             Outcome::InTime => {}
             Outcome::TooLate => {
-                if let Some(farewell) = answered.into_farewell(CloseReason::NoReply) {
+                if let Some(farewell) = answered.into_disconnect(CloseReason::ReplyTimeout) {
                     let _ = self.say(farewell, post, clock());
                 }
             }
@@ -251,8 +253,8 @@ impl<R: Responder, K> Pool<R, K> {
     }
 
     /// A responder that does not come back from this keeps no client waiting, but a worker.
-    fn say(&self, farewell: Farewell<R::Session>, post: &Post, now: Moment) -> Outcome {
-        post.begin(Errand::Farewell, farewell.peer(), now);
+    fn say(&self, farewell: Disconnect<R::Session>, post: &Post, now: Moment) -> Outcome {
+        post.begin(Errand::Disconnect, farewell.peer(), now);
         say(&self.responder, farewell);
         post.finish()
     }
@@ -274,7 +276,7 @@ struct SliceClock<'a, C> {
     clock: C,
 }
 
-impl<C: Fn() -> Instant> Clock for SliceClock<'_, C> {
+impl<C: Fn() -> Instant> BudgetClock for SliceClock<'_, C> {
     fn elapsed(&mut self) -> Duration {
         (self.clock)().saturating_duration_since(self.start.time)
     }
@@ -289,24 +291,24 @@ impl<C: Fn() -> Instant> Clock for SliceClock<'_, C> {
 pub(crate) fn answer<R: Responder>(
     responder: &Arc<R>,
     job: ClientJob<R::Session>,
-    unsent_bytes_max: usize,
+    max_unsent_bytes: usize,
     start: Moment,
     ticker: &Ticker,
     clock: impl Fn() -> Instant,
 ) -> AnsweredJob<R::Session> {
-    job.answer(&**responder, slice(unsent_bytes_max, start, ticker, clock))
+    job.answer(&**responder, slice(max_unsent_bytes, start, ticker, clock))
 }
 
 const fn slice<C: Fn() -> Instant>(
-    unsent_bytes_max: usize,
+    max_unsent_bytes: usize,
     start: Moment,
     ticker: &Ticker,
     clock: C,
-) -> Slice<SliceClock<'_, C>> {
-    Slice::new(SLICE, unsent_bytes_max, SliceClock { start, ticker, clock })
+) -> TurnBudget<SliceClock<'_, C>> {
+    TurnBudget::new(SLICE, max_unsent_bytes, SliceClock { start, ticker, clock })
 }
 
-fn say<R: Responder>(responder: &Arc<R>, farewell: Farewell<R::Session>) {
+fn say<R: Responder>(responder: &Arc<R>, farewell: Disconnect<R::Session>) {
     if let Err(fault) = farewell.say(&**responder) {
         tracing::error!(error = %fault, "Responder failed.");
     }
@@ -321,7 +323,7 @@ mod tests {
     use crate::slots::Slots;
     use crate::sync::channel;
     use crate::ticker::{TICK, ticker};
-    use greeter_core::{Connection, Deadlines, Failure, Line, Peer, Refusal, Reply};
+    use greeter_core::{BoxError, Connection, ConnectionTimeouts, Line, Peer, Rejection, Reply};
 
     /// Answers with the line, so many times.
     struct Repeat(usize);
@@ -329,11 +331,11 @@ mod tests {
     impl Responder for Repeat {
         type Session = ();
 
-        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
             Ok(())
         }
 
-        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             reply.line(line.as_bytes().repeat(self.0));
             Ok(())
         }
@@ -344,14 +346,14 @@ mod tests {
     fn pool<R: Responder>(responder: R, room: usize) -> (Pool<R, ()>, Letters<R::Session>) {
         let (mailbox, inbox) = mailbox_of(|| Ok(()));
         let pool = Pool {
-            terms: Arc::new(Terms::new(1000, Deadlines::NONE, &responder)),
+            terms: Arc::new(ConnectionConfig::new(1000, ConnectionTimeouts::NONE, &responder)),
             responder: Arc::new(responder),
             tasks: channel().1,
             mailboxes: vec![mailbox],
             posts: Arc::default(),
             buffers: Arc::new(Buffers::new(room)),
             ticker: Arc::default(),
-            limits: PoolLimits { workers: 1, unsent_bytes_max: 1 << 20, queue_timeout: None, reply_timeout: None },
+            limits: PoolLimits { workers: 1, max_unsent_bytes: 1 << 20, queue_timeout: None, reply_timeout: None },
         };
         (pool, inbox)
     }
@@ -362,7 +364,7 @@ mod tests {
         let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
         let mut connection = Connection::new(peer, &pool.terms, now);
         let hello = connection.take_job(now).expect("the responder is to know of it");
-        connection.answered(hello.answer(&*pool.responder, Slice::endless()), now);
+        connection.answered(hello.answer(&*pool.responder, TurnBudget::unlimited()), now);
         connection.received(bytes, now);
         Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: pool.ticker.at(now) }
     }
@@ -409,15 +411,15 @@ mod tests {
     impl Responder for Strict {
         type Session = u32;
 
-        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, Failure> {
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, BoxError> {
             Ok(0)
         }
 
-        fn respond(&self, _: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        fn respond(&self, _: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
             Ok(())
         }
 
-        fn refuse(&self, session: Option<&mut u32>, refusal: Refusal, reply: &mut Reply<'_>) {
+        fn reject(&self, session: Option<&mut u32>, refusal: Rejection, reply: &mut Reply<'_>) {
             if let Some(refused) = session {
                 *refused += 1;
                 reply.line(format_args!("{refusal} {refused}"));
@@ -498,11 +500,11 @@ mod tests {
     impl Responder for Guestbook {
         type Session = u32;
 
-        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, Failure> {
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, BoxError> {
             Ok(0)
         }
 
-        fn respond(&self, lines: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+        fn respond(&self, lines: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
             *lines += 1;
             Ok(())
         }
@@ -525,7 +527,7 @@ mod tests {
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
         assert_eq!(pool.finish(Home::Answered, answered, 0, &post, || pool.ticker.now()), Outcome::TooLate);
         assert!(inbox.next_message().is_none());
-        assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::NoReply)]);
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
         assert!(matches!(post.look(), crate::posts::Duty::Free));
     }
 
@@ -564,9 +566,9 @@ mod tests {
         let (tasks, tasks_to_do) = channel();
         pool.tasks = tasks_to_do;
         let Task::Answer { job, .. } = task(&pool, b"x\n") else { panic!("a job") };
-        let left = job.answer(&*pool.responder, Slice::endless()).into_farewell(CloseReason::Lost);
+        let left = job.answer(&*pool.responder, TurnBudget::unlimited()).into_disconnect(CloseReason::Lost);
         tasks.send(task(&pool, b"a\nb\n")).unwrap();
-        tasks.send(Task::Farewell(left.expect("it is known"))).unwrap();
+        tasks.send(Task::Disconnect(left.expect("it is known"))).unwrap();
         tasks.send(task(&pool, b"c\n")).unwrap();
         drop(tasks);
         let posts = pool.posts.fill(1, 1);
@@ -595,13 +597,13 @@ mod tests {
         let (pool, _inbox) = pool(Guestbook::default(), 0);
         let mut placement = Placement::InPlace {
             responder: Arc::clone(&pool.responder),
-            unsent_bytes_max: 1 << 20,
+            max_unsent_bytes: 1 << 20,
             winder: Winder::of(Arc::clone(&pool.ticker)),
         };
         let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
         let answered = placement.answer(job, sent.time, || sent.time).expect("it is answered");
         assert_eq!(answered.lines_answered(), 2);
-        placement.farewell(answered.into_farewell(CloseReason::Lost).expect("it is known"));
+        placement.farewell(answered.into_disconnect(CloseReason::Lost).expect("it is known"));
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::Lost)]);
         assert!(!placement.has_backlog());
     }

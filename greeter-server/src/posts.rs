@@ -45,7 +45,7 @@ pub(crate) enum Errand {
     /// The connection waits for its job.
     Answer,
     /// The client is gone.
-    Farewell,
+    Disconnect,
 }
 
 /// One worker, as it was when it was asked for.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use greeter_core::{ClientId, LfInLine, Unasked};
+use greeter_core::{ClientId, LfInLine, PushMessage};
 
 /// How many bytes may be under way to the connection threads. They take them off as fast as they can copy, so that so much is
 /// under way means that they do not keep up.
@@ -24,7 +24,7 @@ const LETTER_BYTES: usize = 64;
 /// until the end of the stream is sent. Whoever is sent away (idle, overloaded, timed out…) or was not let in does not.
 ///
 /// Saying something is a message to the thread that has the client: it does not wait, and nobody is told whether the client was
-/// still there. A client that does not read what is pushed is cut off once [too much](crate::Builder::unsent_bytes_max) has
+/// still there. A client that does not read what is pushed is cut off once [too much](crate::Builder::max_unsent_bytes) has
 /// piled up.
 #[derive(Clone)]
 pub struct Push(Arc<Shared>);
@@ -45,7 +45,7 @@ pub(crate) trait Hearers: Send + Sync {
 /// Something on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
-    unasked: Unasked,
+    unasked: PushMessage,
     bytes: usize,
     bytes_under_way: Arc<AtomicUsize>,
 }
@@ -78,7 +78,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn line(&self, to: ClientId, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say(to, Unasked::line(text)?)
+        self.say(to, PushMessage::line(text)?)
     }
 
     /// Says several lines to this client, each without its ending, as one: nothing gets between them.
@@ -87,7 +87,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn lines(&self, to: ClientId, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
-        self.say(to, Unasked::lines(lines)?)
+        self.say(to, PushMessage::lines(lines)?)
     }
 
     /// Says bytes to this client as they are: nothing is added, nothing is checked, and nothing gets between them. The framing is the
@@ -97,7 +97,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn raw(&self, to: ClientId, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say(to, Unasked::raw(bytes))
+        self.say(to, PushMessage::raw(bytes))
     }
 
     /// Says one [line](Self::line) to every client that is connected when its thread gets to know.
@@ -106,7 +106,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast(&self, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say_to_all(Unasked::line(text)?)
+        self.say_to_all(PushMessage::line(text)?)
     }
 
     /// Says several [lines](Self::lines) as one to every client that is connected when its thread gets to know.
@@ -115,7 +115,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast_lines(&self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
-        self.say_to_all(Unasked::lines(lines)?)
+        self.say_to_all(PushMessage::lines(lines)?)
     }
 
     /// Says [bytes as they are](Self::raw) to every client that is connected when its thread gets to know.
@@ -124,16 +124,16 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast_raw(&self, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say_to_all(Unasked::raw(bytes))
+        self.say_to_all(PushMessage::raw(bytes))
     }
 
-    fn say(&self, to: ClientId, unasked: Unasked) -> Result<(), PushError> {
+    fn say(&self, to: ClientId, unasked: PushMessage) -> Result<(), PushError> {
         let hearers = self.hearers()?;
         hearers.push(to, self.send_off(unasked, 1)?);
         Ok(())
     }
 
-    fn say_to_all(&self, unasked: Unasked) -> Result<(), PushError> {
+    fn say_to_all(&self, unasked: PushMessage) -> Result<(), PushError> {
         let hearers = self.hearers()?;
         hearers.broadcast(&Arc::new(self.send_off(unasked, hearers.count())?));
         Ok(())
@@ -148,7 +148,7 @@ impl Push {
         self.0.hearers.get().map(|hearers| &**hearers).ok_or(PushError::NotStarted)
     }
 
-    fn send_off(&self, unasked: Unasked, hearers: usize) -> Result<UnderWay, PushError> {
+    fn send_off(&self, unasked: PushMessage, hearers: usize) -> Result<UnderWay, PushError> {
         let bytes = unasked.len() + LETTER_BYTES * hearers;
         let bytes_under_way = Arc::clone(&self.0.bytes_under_way);
         let before = bytes_under_way.fetch_add(bytes, Ordering::Relaxed);
@@ -158,7 +158,7 @@ impl Push {
 }
 
 impl UnderWay {
-    pub(crate) const fn unasked(&self) -> &Unasked {
+    pub(crate) const fn unasked(&self) -> &PushMessage {
         &self.unasked
     }
 }
@@ -218,7 +218,11 @@ mod tests {
         push.broadcast_lines(["one", "two"]).unwrap();
         push.broadcast_raw("raw\n").unwrap();
         let said: Vec<_> = noted.said.lock().unwrap().iter().map(|(to, news)| (*to, news.unasked().clone())).collect();
-        let all = [Unasked::line("line").unwrap(), Unasked::lines(["one", "two"]).unwrap(), Unasked::raw("raw\n")];
+        let all = [
+            PushMessage::line("line").unwrap(),
+            PushMessage::lines(["one", "two"]).unwrap(),
+            PushMessage::raw("raw\n"),
+        ];
         let expected = [Some(ann), None].into_iter().flat_map(|to| all.clone().map(|unasked| (to, unasked)));
         assert_eq!(said, expected.collect::<Vec<_>>());
     }

@@ -238,7 +238,7 @@ mod tests {
     fn refuse_who_sends(refused: &mut Refused<Noted>, reads: Reads, host: u8, now: Instant) -> Diary {
         let diary = Diary::default();
         let address = ([192, 0, 2, host], 4000).into();
-        refused.refuse(Noted::new(&diary, reads), address, CloseReason::ServerFull, b"full", now);
+        refused.refuse(Noted::new(&diary, reads), address, CloseReason::ConnectionLimit, b"full", now);
         diary
     }
 
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(*client.borrow(), "full end");
         assert!(refused.give_one_back() && !refused.give_one_back());
         assert_eq!(*client.borrow(), "full end read closed");
-        assert_eq!(total(&[counters]).closed_by[CloseReason::ServerFull], 1);
+        assert_eq!(total(&[counters]).closed_by[CloseReason::ConnectionLimit], 1);
     }
 
     #[test]
@@ -290,10 +290,10 @@ mod tests {
             let diary = Diary::default();
             let mut socket = Noted::new(&diary, Reads::new());
             (socket.takes_words, socket.can_finish) = (takes_words, can_finish);
-            refused.refuse(socket, ([192, 0, 2, 1], 4000).into(), CloseReason::AddressFull, b"full", now);
+            refused.refuse(socket, ([192, 0, 2, 1], 4000).into(), CloseReason::AddressLimit, b"full", now);
             assert_eq!(*diary.borrow(), said);
         }
-        assert_eq!(total(&[counters]).closed_by[CloseReason::AddressFull], 2);
+        assert_eq!(total(&[counters]).closed_by[CloseReason::AddressLimit], 2);
         assert_eq!(refused.next_sweep(), None);
     }
 
@@ -312,7 +312,7 @@ mod tests {
         assert!(broke_off.borrow().starts_with("full end read") && is_closed(&broke_off));
         assert_eq!(*stays.borrow(), "full end read read read");
         assert_eq!(refused.next_sweep(), Some(now + 2 * SWEEP));
-        assert_eq!(total(&[counters]).closed_by[CloseReason::ServerFull], 2);
+        assert_eq!(total(&[counters]).closed_by[CloseReason::ConnectionLimit], 2);
     }
 
     #[test]
@@ -348,6 +348,6 @@ mod tests {
         let clients = [1, 2].map(|host| refuse(&mut refused, host, now));
         drop(refused);
         assert_eq!(clients.map(|client| client.borrow().clone()), ["full end read closed"; 2]);
-        assert_eq!(total(&[counters]).closed_by[CloseReason::ServerFull], 2);
+        assert_eq!(total(&[counters]).closed_by[CloseReason::ConnectionLimit], 2);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use greeter_core::{ClientId, Greeter, Phase, Responder, Terms};
+use greeter_core::{ClientId, ConnectionConfig, Greeter, Phase, Responder};
 use mio::Poll;
 use mio::net::TcpListener;
 
@@ -102,7 +102,7 @@ impl<R: Responder> Server<R> {
     ///
     /// [`StartError`] when a thread or something else that it takes cannot be had. What was started until then is stopped.
     pub fn spawn(self) -> Result<ServerHandle, StartError> {
-        let Plan { connection_threads, line_bytes_max, timeouts, .. } = self.plan;
+        let Plan { connection_threads, max_line_bytes, timeouts, .. } = self.plan;
         let limits = self.limits_here();
         let (mailboxes, inboxes) = mailboxes(connection_threads).map_err(StartError::of("a connection thread"))?;
         let counters: Vec<Arc<Counters>> = (0..=connection_threads).map(|_| Arc::default()).collect();
@@ -110,8 +110,8 @@ impl<R: Responder> Server<R> {
         let (orders, orders_to_follow) = mailboxes[0].another();
         let door = Arc::new(Door::new(Room::of(&limits), orders.clone()));
         let responder = Arc::new(self.responder);
-        let terms = Terms::new(line_bytes_max, timeouts.deadlines(), &*responder);
-        let terms = Arc::new(terms.when_refused(limits.when_refused));
+        let terms = ConnectionConfig::new(max_line_bytes, timeouts.deadlines(), &*responder);
+        let terms = Arc::new(terms.when_rejected(limits.when_rejected));
         let reception = Reception {
             inbox: orders_to_follow,
             threads: mailboxes.clone(),
@@ -124,8 +124,8 @@ impl<R: Responder> Server<R> {
         let entrance = Arc::new(entrance.map_err(StartError::of("the acceptor"))?);
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         self.push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
-        let buffers = Arc::new(Buffers::new(limits.buffer_bytes_max));
-        let house = House { terms, buffers, unsent_bytes_max: limits.unsent_bytes_max, read_bytes: READ_BYTES };
+        let buffers = Arc::new(Buffers::new(limits.max_buffer_bytes));
+        let house = House { terms, buffers, max_unsent_bytes: limits.max_unsent_bytes, read_bytes: READ_BYTES };
         let closed = Arc::<Entrance<_>>::clone(&entrance);
         let (control, deadlines) = Control::new(counters, door, Arc::clone(&house.buffers), closed, switchboard);
         self.trigger.connect(&control);
@@ -197,8 +197,8 @@ impl ServerHandle {
         let Self { addresses, limits, .. } = self;
         let Plan { connection_threads, workers, .. } = *plan;
         let connections_max = limits.connections_max;
-        let memory_bytes_max = limits.memory_bytes_max(connection_threads, workers);
-        tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
+        let max_memory_bytes = limits.max_memory_bytes(connection_threads, workers);
+        tracing::info!(?addresses, workers, connection_threads, connections_max, max_memory_bytes, "Server is ready.");
     }
 
     /// Starts all threads, from the end of the flow to its start, so that whoever begins finds the next one there.
@@ -211,7 +211,7 @@ impl ServerHandle {
         inboxes: Inboxes<R::Session>,
         entrance: &Arc<Entrance<R::Session>>,
     ) -> Result<(), StartError> {
-        let unsent_bytes_max = house.unsent_bytes_max;
+        let max_unsent_bytes = house.max_unsent_bytes;
         let (tasks, tasks_to_do) = channel();
         let (winder, clockwork) = ticker();
         if plan.workers == 0 {
@@ -230,7 +230,7 @@ impl ServerHandle {
             self.start_pool(&pool, &tasks, clockwork)?;
         }
         let placement = || match plan.workers {
-            0 => Placement::InPlace { responder: Arc::clone(responder), unsent_bytes_max, winder: winder.clone() },
+            0 => Placement::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder: winder.clone() },
             workers => Placement::pool(tasks.clone(), workers, winder.clone()),
         };
         self.start_connection_threads(inboxes, entrance, house, placement)

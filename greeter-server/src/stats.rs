@@ -5,7 +5,7 @@ use std::ops::Index;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greeter_core::{Account, CloseReason};
+use greeter_core::{CloseReason, LineCounts};
 
 /// What a server has counted since it started, and how things stand.
 ///
@@ -34,7 +34,7 @@ pub struct Stats {
     pub discarded_by: ByReason,
     /// Lines without an ending that clients left behind when they stopped sending or were sent away.
     pub unfinished: u64,
-    /// Lines whose reply was that everyone was [busy](greeter_core::Refusal::Busy), for as long as lines may wait. Where the whole client was
+    /// Lines whose reply was that everyone was [busy](greeter_core::Rejection::Busy), for as long as lines may wait. Where the whole client was
     /// told so, since it was new or its session could not hear of its lines, that is the reason for which it was closed.
     pub busy: u64,
     /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
@@ -123,11 +123,11 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Adds what happened on a connection that is ending for this reason, if it is.
-    pub(crate) fn add(&self, account: &Account, reason: Option<CloseReason>) {
+    pub(crate) fn add(&self, account: &LineCounts, reason: Option<CloseReason>) {
         self.lines.add(account.lines.into());
         self.replies.add(account.replies.into());
-        if account.unfinished > 0 {
-            self.unfinished.add(account.unfinished.into());
+        if account.partial > 0 {
+            self.unfinished.add(account.partial.into());
         }
         if account.discarded > 0 {
             let reason = reason.expect("nothing is discarded but at the end of a connection");

@@ -19,7 +19,7 @@
 //!
 //! ```
 //! use greeter_server::testing::{self, TestClient};
-//! use greeter_server::{ClientId, Failure, Line, Peer, Push, Reply, Responder};
+//! use greeter_server::{ClientId, BoxError, Line, Peer, Push, Reply, Responder};
 //!
 //! /// Tells everyone what anyone says.
 //! struct Megaphone(Push);
@@ -27,11 +27,11 @@
 //! impl Responder for Megaphone {
 //!     type Session = ();
 //!
-//!     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+//!     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
 //!         Ok(())
 //!     }
 //!
-//!     fn respond(&self, (): &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), Failure> {
+//!     fn respond(&self, (): &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
 //!         Ok(self.0.broadcast(line.as_bytes())?)
 //!     }
 //! }
@@ -46,23 +46,23 @@
 //! bob.expect("hello\n");
 //! ```
 //!
-//! With one, it is served by [`serve_with`]. Whoever wants other limits says so in [`Terms`]:
+//! With one, it is served by [`serve_with`]. Whoever wants other limits says so in [`ConnectionConfig`]:
 //!
 //! ```
 //! use std::time::Duration;
-//! use greeter_server::testing::{Deadlines, Terms, TestClient};
+//! use greeter_server::testing::{ConnectionTimeouts, ConnectionConfig, TestClient};
 //! use greeter_server::{ClientId, Greeter, Peer};
 //!
-//! let deadlines = Deadlines { idle: Some(Duration::from_secs(1)), ..Deadlines::NONE };
+//! let deadlines = ConnectionTimeouts { idle: Some(Duration::from_secs(1)), ..ConnectionTimeouts::NONE };
 //! let peer = Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into());
-//! let mut client = TestClient::connect_as(peer, &Greeter, Terms::new(10, deadlines, &Greeter));
+//! let mut client = TestClient::connect_as(peer, &Greeter, ConnectionConfig::new(10, deadlines, &Greeter));
 //! client.send("Bartholomew\n").expect("error: line longer than 10 bytes\n");
 //! client.wait(Duration::from_secs(1)).expect("error: idle for 1s\n");
 //! ```
 
 #[doc(inline)]
 pub use greeter_core::testing::{TestClient, check_every_fragmentation};
-pub use greeter_core::{Deadlines, Fault, Faults, Terms, Unasked};
+pub use greeter_core::{ConnectionConfig, ConnectionTimeouts, PushMessage, ResponderError, ResponderErrors};
 
 use std::sync::Arc;
 
@@ -84,9 +84,9 @@ pub fn serve<R: Responder>(responder: R) -> ServerHandle {
 /// The same with a responder that wants to say something unasked.
 ///
 /// ```
-/// use greeter_server::{Push, respond_with, testing};
+/// use greeter_server::{Push, responder_fn, testing};
 ///
-/// let everyone = |push: Push| respond_with(move |line: &str| push.broadcast(line).map(|()| "said"));
+/// let everyone = |push: Push| responder_fn(move |line: &str| push.broadcast(line).map(|()| "said"));
 /// let server = testing::serve_with(everyone);
 /// ```
 ///
@@ -160,7 +160,7 @@ impl Hearers for PostBox {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use crate::{CloseReason, Failure, Line, Peer, PushError, Reply};
+    use crate::{BoxError, CloseReason, Line, Peer, PushError, Reply};
 
     /// Says something to oneself, to another, to all, or to oneself at the end.
     struct Gossip(Push);
@@ -168,12 +168,12 @@ mod tests {
     impl Responder for Gossip {
         type Session = ClientId;
 
-        fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<ClientId, Failure> {
+        fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<ClientId, BoxError> {
             reply.line("banner");
             Ok(peer.id)
         }
 
-        fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             match line.as_bytes() {
                 b"all" => self.0.broadcast_lines(["one", "two"])?,
                 b"other" => self.0.raw(ClientId(id.0 + 1), "raw\n")?,
@@ -212,7 +212,7 @@ mod tests {
         let mut client = TestClient::connect(&gossip);
         client.send("close\nmore\n").expect("banner\nclose\n");
         pushed.deliver([&mut client]);
-        client.expect("goodbye\n").expect_end(CloseReason::ByResponder);
+        client.expect("goodbye\n").expect_end(CloseReason::ResponderClosed);
 
         let server = serve_with(Gossip);
         let mut client = std::net::TcpStream::connect(server.local_addr()).unwrap();

@@ -1,6 +1,6 @@
 //! A number that goes up every ten milliseconds while anybody answers.
 //!
-//! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [slice](greeter_core::Slice) when it has
+//! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [slice](greeter_core::TurnBudget) when it has
 //! gone up. And it stands still while the process does, which the system's clock does not: a time is over for the
 //! [pool](crate::pool) and the [watch](crate::watch) when both say so.
 

@@ -98,13 +98,13 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
                         || staff == Staff::AllStuck && self.pool.has_waited_too_long(sent, now) =>
                 {
                     let mailbox = &self.pool.mailboxes[thread_of(job.id())];
-                    mailbox.send(Mail::Refused { job: job.refuse_unheard(&self.pool.terms), grains: 0 });
+                    mailbox.send(Mail::Refused { job: job.reject_without_responder(&self.pool.terms), grains: 0 });
                 }
                 Task::Answer { .. } if staff == Staff::AllStuck => {
                     self.held = Some(task);
                     break;
                 }
-                Task::Answer { .. } | Task::Farewell(_) => to_give_back.push(task),
+                Task::Answer { .. } | Task::Disconnect(_) => to_give_back.push(task),
             }
         }
         for task in to_give_back {
@@ -153,7 +153,7 @@ mod tests {
     use crate::posts::Outcome;
     use crate::slots::Slots;
     use crate::sync::channel;
-    use greeter_core::{Connection, Deadlines, Greeter, Peer, Slice, Terms};
+    use greeter_core::{Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Peer, TurnBudget};
     use std::cell::Cell;
 
     const WORKERS: usize = 2;
@@ -174,9 +174,9 @@ mod tests {
             let (tasks, tasks_to_do) = channel();
             let millis = |timeout: Option<u64>| timeout.map(Duration::from_millis);
             let (queue_timeout, reply_timeout) = (millis(queue_timeout), millis(reply_timeout));
-            let limits = PoolLimits { workers: WORKERS, unsent_bytes_max: 1 << 20, queue_timeout, reply_timeout };
+            let limits = PoolLimits { workers: WORKERS, max_unsent_bytes: 1 << 20, queue_timeout, reply_timeout };
             let pool = Pool {
-                terms: Arc::new(Terms::new(1000, Deadlines::NONE, &Greeter)),
+                terms: Arc::new(ConnectionConfig::new(1000, ConnectionTimeouts::NONE, &Greeter)),
                 responder: Arc::new(Greeter),
                 tasks: tasks_to_do,
                 mailboxes,
@@ -204,7 +204,7 @@ mod tests {
         fn queue(&self, text: &str, millis: u64) {
             let mut connection = Connection::new(client(0), &self.pool.terms, self.began);
             let hello = connection.take_job(self.began).expect("the responder is to know of it");
-            connection.answered(hello.answer(&Greeter, Slice::endless()), self.began);
+            connection.answered(hello.answer(&Greeter, TurnBudget::unlimited()), self.began);
             connection.received(text.as_bytes(), self.began);
             let job = connection.take_job(self.began).expect("there is a line");
             self.tasks.send(Task::Answer { job, sent: self.at(millis) }).unwrap();
@@ -233,7 +233,7 @@ mod tests {
         let posts = house.pool.posts.all();
         assert_eq!(posts.len(), WORKERS);
         posts[0].begin(Errand::Answer, client(1), house.at(0));
-        posts[1].begin(Errand::Farewell, client(0), house.at(0));
+        posts[1].begin(Errand::Disconnect, client(0), house.at(0));
         // The line at hand may have begun at the first tick.
         assert!(watch.look_around(house.at(10)) && watch.look_around(house.at(109)));
         assert_eq!((house.mail(1), house.pool.posts.all().len()), (vec![], 2));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
-use greeter_server::{CloseReason, Failure, Line, Peer, Reply, Responder};
+use greeter_server::{BoxError, CloseReason, Line, Peer, Reply, Responder};
 
 /// Obeys the first word of a line: `echo X`, `sleep MS X`, `hang X` (until [released](Self::release)), `panic`,
 /// `panic-locked`, `big N`, `nl`, `err`, `quit`.
@@ -52,11 +52,11 @@ impl Puppet {
 impl Responder for Puppet {
     type Session = ();
 
-    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _peer: &Peer, _reply: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _session: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let (word, rest) = line.to_str()?.split_once(' ').unwrap_or((line.to_str()?, ""));
         match word {
             "echo" => reply.line(rest),

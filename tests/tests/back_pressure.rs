@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{Failure, Line, Peer, Reply, Responder};
+use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::{PLACEMENTS, builder, spawn};
@@ -56,11 +56,11 @@ struct Fountain {
 impl Responder for Fountain {
     type Session = ();
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.raw(&self.reply);
         self.made.fetch_add(self.reply.len() as u64, Ordering::Relaxed);
         Ok(())

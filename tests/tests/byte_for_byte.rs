@@ -87,7 +87,7 @@ fn every_split_gives_the_same_replies() {
     let expected = b"Hello, Bob\nHello, \r\nHello, \nHello, Ann\r\nHello, 0123456789abcdef\r\nHello, a\rb\n\
         error: line longer than 16 bytes\nHello, laster\n";
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).line_bytes_max(limit));
+        let server = spawn(builder().workers(workers).max_line_bytes(limit));
         let address = server.local_addr();
         for first in 1..stream.len() {
             for second in first + 1..=stream.len() {

@@ -24,7 +24,7 @@ const SORRY_HOUSEHOLD: &str = "error: too many connections from your address\n";
 
 /// How a client leaves.
 #[derive(Clone, Copy, Debug)]
-enum Farewell {
+enum Disconnect {
     Close,
     Reset,
 }
@@ -33,7 +33,7 @@ enum Farewell {
 fn of_forty_at_once_ten_are_served_and_thirty_are_told_round_after_round() {
     for workers in PLACEMENTS {
         let server = spawn(builder().workers(workers).connections_max(ROOM));
-        for farewell in [Farewell::Close, Farewell::Reset] {
+        for farewell in [Disconnect::Close, Disconnect::Reset] {
             for round in 0..ROUNDS {
                 assert_eq!(crowd(&server, farewell), (ROOM, ROOM as u64), "round {round}, {farewell:?}");
                 at_rest(&server);
@@ -41,14 +41,14 @@ fn of_forty_at_once_ten_are_served_and_thirty_are_told_round_after_round() {
         }
         let stats = server.stats();
         let turned_away = 2 * ROUNDS * (CROWD - ROOM);
-        assert_eq!(stats.closed_by[CloseReason::ServerFull], turned_away as u64);
+        assert_eq!(stats.closed_by[CloseReason::ConnectionLimit], turned_away as u64);
         assert_eq!(stats.accepted, (2 * ROUNDS * CROWD) as u64);
     }
 }
 
 /// So many at once, who all stay until the last has heard what becomes of it. Tells how many were served, by their own account and
 /// by the server's.
-fn crowd(server: &ServerHandle, farewell: Farewell) -> (usize, u64) {
+fn crowd(server: &ServerHandle, farewell: Disconnect) -> (usize, u64) {
     let everyone_knows = Barrier::new(THREADS);
     let part = || {
         let mut clients: Vec<_> = (0..CROWD / THREADS).map(|_| Client::connect(server.local_addr())).collect();
@@ -58,8 +58,8 @@ fn crowd(server: &ServerHandle, farewell: Farewell) -> (usize, u64) {
         everyone_knows.wait();
         for client in clients {
             match farewell {
-                Farewell::Close => drop(client),
-                Farewell::Reset => client.reset(),
+                Disconnect::Close => drop(client),
+                Disconnect::Reset => client.reset(),
             }
         }
         (served, serving)
@@ -104,7 +104,7 @@ fn who_may_wait_is_served_as_soon_as_another_leaves() {
 #[test]
 fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).connections_per_address_max(2).connections_max(7));
+        let server = spawn(builder().workers(workers).max_connections_per_address(2).connections_max(7));
         let come =
             |household: u8| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, household)), server.local_addr());
         let served = |household| {
@@ -128,7 +128,7 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
         here.push(served(2));
         drop(here);
         let stats = at_rest(&server);
-        assert_eq!((stats.closed_by[CloseReason::AddressFull], stats.closed_by[CloseReason::ServerFull]), (3, 1));
+        assert_eq!((stats.closed_by[CloseReason::AddressLimit], stats.closed_by[CloseReason::ConnectionLimit]), (3, 1));
     }
 }
 
@@ -136,7 +136,7 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
 #[test]
 fn an_address_at_its_limit_keeps_nobody_else_out() {
     for workers in PLACEMENTS {
-        let builder = builder().workers(workers).connections_per_address_max(3).linger(Duration::from_secs(3600));
+        let builder = builder().workers(workers).max_connections_per_address(3).linger(Duration::from_secs(3600));
         let server = spawn(builder);
         let from = |host| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), server.local_addr());
         let served = |host| {
@@ -154,7 +154,7 @@ fn an_address_at_its_limit_keeps_nobody_else_out() {
             }
         }
         drop(here);
-        assert_eq!(at_rest(&server).closed_by[CloseReason::AddressFull], 300);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::AddressLimit], 300);
     }
 }
 
@@ -163,7 +163,7 @@ fn an_address_at_its_limit_keeps_nobody_else_out() {
 fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
     raise_descriptor_limit();
     for (workers, when_full) in
-        PLACEMENTS.into_iter().flat_map(|workers| [(workers, WhenFull::Refuse), (workers, WhenFull::Wait)])
+        PLACEMENTS.into_iter().flat_map(|workers| [(workers, WhenFull::Reject), (workers, WhenFull::Wait)])
     {
         let server = spawn(builder().workers(workers).connections_max(ROOM).when_full(when_full));
         server.pause();
@@ -179,11 +179,11 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
         // A few may have slipped in before the order to pause came.
         let stats = report.stats;
         assert_eq!((stats.replies, stats.discarded), (served as u64, 0));
-        assert_eq!(stats.closed_by[CloseReason::ServerFull], told as u64);
+        assert_eq!(stats.closed_by[CloseReason::ConnectionLimit], told as u64);
         assert_eq!(stats.turned_away, told as u64);
         assert!(report.turned_away <= told as u64 && report.replies <= served as u64, "{report:?}");
         // Those for whom there is no room wait in the backlog until the stop refuses them.
-        assert!(when_full == WhenFull::Refuse || report.turned_away == told as u64, "{report:?}");
+        assert!(when_full == WhenFull::Reject || report.turned_away == told as u64, "{report:?}");
         balanced(&report.stats);
     }
 }
@@ -193,13 +193,13 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
 fn unless_told_otherwise_an_address_has_a_thousand_and_others_have_the_rest() {
     raise_descriptor_limit();
     let server = spawn(builder());
-    assert_eq!(server.limits().connections_per_address_max, Some(1000));
+    assert_eq!(server.limits().max_connections_per_address, Some(1000));
     let clients: Vec<_> = (0..1000).map(|_| Client::connect(server.local_addr())).collect();
     assert_eq!(Client::connect(server.local_addr()).text(), SORRY_HOUSEHOLD);
     let mut stranger = Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), server.local_addr());
     assert_eq!(stranger.ask("Bob"), "Hello, Bob\n");
     drop((clients, stranger));
-    assert_eq!(at_rest(&server).closed_by[CloseReason::AddressFull], 1);
+    assert_eq!(at_rest(&server).closed_by[CloseReason::AddressLimit], 1);
 }
 
 #[test]
@@ -221,5 +221,5 @@ fn a_thousand_too_many_are_all_told() {
     });
     assert_eq!(served.ask("Bob"), "Hello, Bob\n");
     drop(served);
-    assert_eq!(at_rest(&server).closed_by[CloseReason::ServerFull], 1000);
+    assert_eq!(at_rest(&server).closed_by[CloseReason::ConnectionLimit], 1000);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use greeter_server::{CloseReason, Failure, Line, Peer, Refusal, Reply, Responder, ServerHandle};
+use greeter_server::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder, ServerHandle};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
@@ -44,7 +44,7 @@ fn a_byte_now_and_then_does_not_keep_a_line_open() {
         assert_eq!(drip.line(), None);
         drop(drip);
         let stats = at_rest(&server);
-        assert_eq!((stats.closed_by[CloseReason::LineUnfinished], stats.unfinished), (1, 1));
+        assert_eq!((stats.closed_by[CloseReason::LineTimeout], stats.unfinished), (1, 1));
     }
 }
 
@@ -58,7 +58,7 @@ fn who_says_nothing_is_told_and_sent_off() {
         assert_in_time("silence", began);
         assert_eq!(silent.line(), None);
         drop(silent);
-        assert_eq!(at_rest(&server).closed_by[CloseReason::Idle], 1);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::IdleTimeout], 1);
     }
 }
 
@@ -68,18 +68,18 @@ struct Discreet;
 impl Responder for Discreet {
     type Session = ();
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line(line);
         Ok(())
     }
 
-    fn refuse(&self, _: Option<&mut ()>, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn reject(&self, _: Option<&mut ()>, refusal: Rejection, reply: &mut Reply<'_>) {
         match refusal {
-            Refusal::Idle { .. } => {}
+            Rejection::IdleTimeout { .. } => {}
             refusal => reply.line(format_args!("error: {refusal}")),
         }
     }
@@ -94,7 +94,7 @@ fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_
         assert_eq!(keeper.ask("Bob"), "Bob\n");
         assert_eq!(keeper.line(), None);
         drop(keeper);
-        assert_eq!(at_rest(&server).closed_by[CloseReason::Idle], 1);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::IdleTimeout], 1);
     }
 }
 
@@ -109,7 +109,7 @@ fn a_line_now_and_then_keeps_a_client_for_ever() {
             assert!(steady.hears_nothing_for(limit() / 5));
         }
         drop(steady);
-        assert_eq!(at_rest(&server).closed_by[CloseReason::ByClient], 1);
+        assert_eq!(at_rest(&server).closed_by[CloseReason::ClientClosed], 1);
     }
 }
 
@@ -148,6 +148,6 @@ fn who_does_not_close_after_the_end_is_closed_on_however_much_it_sends() {
         });
         assert_in_time("lingering", began);
         let stats = at_rest(&server);
-        assert_eq!((stats.lines, stats.closed_by[CloseReason::ByResponder]), (1, 1));
+        assert_eq!((stats.lines, stats.closed_by[CloseReason::ResponderClosed]), (1, 1));
     }
 }

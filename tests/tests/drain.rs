@@ -6,7 +6,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_server::{Responder, respond_with};
+use greeter_server::{Responder, responder_fn};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
@@ -189,7 +189,7 @@ fn clients_at_the_door_when_the_stop_comes_are_served() {
 fn gated() -> (impl Responder<Session = ()>, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let responder = respond_with(move |line: &str| {
+    let responder = responder_fn(move |line: &str| {
         if line == "wait" {
             gate.lock().expect("nobody panics").recv().expect("the test goes on");
         }
@@ -227,7 +227,7 @@ fn lines_that_arrived_unnoticed_are_answered() {
     raise_descriptor_limit();
     for workers in [0, 1] {
         let (responder, gate) = gated();
-        let builder = builder().workers(workers).connection_threads(1).connections_per_address_max(None);
+        let builder = builder().workers(workers).connection_threads(1).max_connections_per_address(None);
         let server = spawn(builder.responder(responder));
         let mut first = Client::connect(server.local_addr());
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addr())).collect();

@@ -126,7 +126,7 @@ fn what_is_lost_is_told_by_reason() {
     });
     let name = server.connections().iter().find(|one| one.peer.address == killed.local_addr()).map(|one| one.peer.id);
     server.kill(name.expect("it is connected"));
-    wait_until("it is cut off", || server.stats().closed_by[CloseReason::ByHost] == 1);
+    wait_until("it is cut off", || server.stats().closed_by[CloseReason::Killed] == 1);
     let mut late = Client::connect(server.local_addr());
     late.send("hang late\necho a\necho b\n");
     wait_until("it is being answered", || server.stats().lines == 9);
@@ -134,10 +134,10 @@ fn what_is_lost_is_told_by_reason() {
     let report = server.shutdown(Duration::from_secs(3));
     println!("{:?}", report.discarded_by.iter().collect::<Vec<_>>());
     balanced(&report.stats);
-    assert_eq!((before.discarded, before.discarded_by[CloseReason::ByHost]), (4, 4));
+    assert_eq!((before.discarded, before.discarded_by[CloseReason::Killed]), (4, 4));
     assert_eq!((report.discarded, report.discarded_by.total()), (5, 5));
-    assert_eq!(report.discarded_by[CloseReason::NoReply], 3);
-    assert_eq!(report.discarded_by[CloseReason::ByShutdownDeadline], 2);
+    assert_eq!(report.discarded_by[CloseReason::ReplyTimeout], 3);
+    assert_eq!(report.discarded_by[CloseReason::ShutdownDeadline], 2);
     assert_eq!((report.overran, report.threads_left), (1, 1), "{report:?}");
     puppet.release();
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_server::{Failure, Line, Peer, Reply, Responder};
+use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::Client;
 use greeter_tests::process::ServerProcess;
 use greeter_tests::{builder, spawn};
@@ -50,7 +50,7 @@ fn with_two_workers_it_does_not() {
 fn as_many_lines_are_answered_at_once_as_there_are_workers() {
     for workers in [2, 4] {
         let meeting = Arc::new(Barrier::new(workers));
-        let server = spawn(builder().workers(workers).respond_with(move |_: &str| {
+        let server = spawn(builder().workers(workers).responder_fn(move |_: &str| {
             meeting.wait();
             "met"
         }));
@@ -112,11 +112,11 @@ struct Slow {
 impl Responder for Slow {
     type Session = ();
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         self.order.lock().expect("nobody panics").push(line.as_bytes() == b"polite");
         thread::sleep(Duration::from_millis(2));
         reply.line("done");

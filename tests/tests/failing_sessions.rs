@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{CloseReason, Failure, Line, Peer, Refusal, Reply, Responder};
+use greeter_server::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::silence_panics;
@@ -29,11 +29,11 @@ struct Explosive;
 impl Responder for Explosive {
     type Session = Bomb;
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<Bomb, Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<Bomb, BoxError> {
         Ok(Bomb)
     }
 
-    fn respond(&self, _: &mut Bomb, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, _: &mut Bomb, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         match line.to_str()?.split_once(' ') {
             Some(("sleep", duration)) => thread::sleep(Duration::from_millis(duration.parse()?)),
             Some(_) => panic_any(Bomb),
@@ -107,7 +107,7 @@ struct Hopeless {
 impl Responder for Hopeless {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("welcome");
         match self.clients.fetch_add(1, Ordering::SeqCst) % 3 {
             0 => Ok(()),
@@ -116,12 +116,12 @@ impl Responder for Hopeless {
         }
     }
 
-    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line(line);
         Ok(())
     }
 
-    fn refuse(&self, _session: Option<&mut Self::Session>, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn reject(&self, _session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
         reply.line("half a refusal");
         panic!("as told, in refuse: {refusal}");
     }
@@ -138,7 +138,7 @@ fn a_responder_that_fails_in_every_call_still_costs_each_client_its_own_line_onl
     silence_panics();
     for workers in PLACEMENTS {
         let responder = Arc::new(Hopeless::default());
-        let server = spawn(builder().workers(workers).line_bytes_max(20).responder(Arc::clone(&responder)));
+        let server = spawn(builder().workers(workers).max_line_bytes(20).responder(Arc::clone(&responder)));
         for number in 0..CLIENTS {
             let mut client = Client::connect(server.local_addr());
             let too_long = "x".repeat(21);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use greeter_server::{Builder, CloseReason, Failure, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo};
+use greeter_server::{BoxError, Builder, CloseReason, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
@@ -69,13 +69,13 @@ struct Slow;
 impl Responder for Slow {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         std::thread::sleep(reply_timeout() * 7 / 10);
         reply.line("welcome");
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         std::thread::sleep(reply_timeout() * 7 / 10);
         reply.line(line);
         Ok(())
@@ -102,7 +102,7 @@ fn what_was_answered_before_a_hang_arrives() {
     puppet.release();
     assert_eq!(String::from_utf8_lossy(&received), "cheap\n".to_owned() + &"dear\n".repeat(5) + "error: timed out\n");
     let stats = at_rest(&server);
-    assert_eq!((stats.replies, stats.discarded_by[CloseReason::NoReply]), (6, 2));
+    assert_eq!((stats.replies, stats.discarded_by[CloseReason::ReplyTimeout]), (6, 2));
 }
 
 #[test]
@@ -146,14 +146,14 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(other.ask(&format!("echo {number}")), format!("{number}\n"));
     }
-    assert_eq!(puppet.farewells(CloseReason::NoReply), 0, "nobody is said to be gone who is still being answered");
+    assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), 0, "nobody is said to be gone who is still being answered");
     let released = Instant::now();
     puppet.release();
     wait_until("the pool has its size again", || server.workers().len() == workers);
     println!("the pool had its size again {:?} after the release", released.elapsed());
     assert_eq!(server.stats().workers_stuck, 0);
     wait_until("threads have ended", || worker_threads() == others + workers);
-    assert_eq!(puppet.farewells(CloseReason::NoReply), workers as u64);
+    assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), workers as u64);
     for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(
             other.ask(&format!("echo again {number}")),
@@ -163,8 +163,8 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     }
     drop(next);
     let stats = at_rest(&server);
-    assert_eq!(stats.discarded_by[CloseReason::NoReply], 21 * workers as u64);
-    assert_eq!((stats.closed_by[CloseReason::NoReply], stats.faults), (workers as u64, 0));
+    assert_eq!(stats.discarded_by[CloseReason::ReplyTimeout], 21 * workers as u64);
+    assert_eq!((stats.closed_by[CloseReason::ReplyTimeout], stats.faults), (workers as u64, 0));
     assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
 }
 
@@ -203,7 +203,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         wait_until("threads have ended", || worker_threads() == others + workers);
         drop((settled, new));
         assert_eq!(at_rest(&server).closed_by[CloseReason::Busy], 1);
-        assert_eq!(puppet.farewells(CloseReason::NoReply), (STUCK_PER_WORKER * workers) as u64);
+        assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), (STUCK_PER_WORKER * workers) as u64);
         assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
     }
 }
@@ -264,7 +264,7 @@ fn workers_that_come_and_go_leave_nothing_behind() {
             before = mappings();
         }
     }
-    wait_until("all are gone", || server.stats().closed_by[CloseReason::NoReply] == rounds);
+    wait_until("all are gone", || server.stats().closed_by[CloseReason::ReplyTimeout] == rounds);
     wait_until("threads have ended", || worker_threads() == others + 1);
     println!("{before} mappings after 5 rounds, {} after {rounds}", mappings());
     assert!(mappings() <= before + 8, "{before} mappings have become {}", mappings());
@@ -276,11 +276,11 @@ struct NeverLetsGo(Arc<Gate>);
 impl Responder for NeverLetsGo {
     type Session = bool;
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<bool, Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<bool, BoxError> {
         Ok(false)
     }
 
-    fn respond(&self, hangs: &mut bool, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, hangs: &mut bool, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         *hangs = line.as_bytes() == b"hang";
         reply.line("noted");
         Ok(())
@@ -310,7 +310,7 @@ fn a_farewell_that_does_not_end_keeps_nobody_waiting() {
     wait_until("the pool has its size again", || server.workers().len() == 1 && server.stats().workers_stuck == 0);
     assert_eq!(next.ask("here"), "noted\n");
     drop(next);
-    assert_eq!(at_rest(&server).closed_by[CloseReason::NoReply], 0);
+    assert_eq!(at_rest(&server).closed_by[CloseReason::ReplyTimeout], 0);
 }
 
 /// These tests count the threads of this process.

@@ -35,7 +35,7 @@ fn whoever_is_cut_off_is_gone_and_nobody_else() {
         assert_eq!(reading.line(), None);
         wait_until("they are gone", || {
             let stats = server.stats();
-            (stats.closed_by[CloseReason::ByHost], stats.serving) == (3, 1)
+            (stats.closed_by[CloseReason::Killed], stats.serving) == (3, 1)
         });
 
         // Their names are not given to others: who comes next has nothing to fear from them.
@@ -45,7 +45,7 @@ fn whoever_is_cut_off_is_gone_and_nobody_else() {
         assert_eq!((next.ask("echo here"), bystander.ask("echo here")), ("here\n".to_owned(), "here\n".to_owned()));
         drop((next, bystander, writing));
         let stats = at_rest(&server);
-        assert_eq!((stats.closed_by[CloseReason::ByHost], stats.discarded_by[CloseReason::ByHost]), (3, 1));
+        assert_eq!((stats.closed_by[CloseReason::Killed], stats.discarded_by[CloseReason::Killed]), (3, 1));
     }
 }
 
@@ -63,5 +63,5 @@ fn whoever_is_cut_off_while_it_is_answered_leaves_its_answer_to_nobody() {
     assert!(next.hears_nothing_for(Duration::from_millis(10)));
     drop(next);
     let stats = at_rest(&server);
-    assert_eq!((stats.lines, stats.replies, stats.discarded_by[CloseReason::ByHost]), (2, 1, 1));
+    assert_eq!((stats.lines, stats.replies, stats.discarded_by[CloseReason::Killed]), (2, 1, 1));
 }

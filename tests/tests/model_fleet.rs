@@ -29,8 +29,8 @@ fn server_of(seed: u64) -> ServerHandle {
         builder()
             .workers([0, 1, 2, 4][random.below(4)])
             .connection_threads(1 + random.below(2))
-            .line_bytes_max(LINE_BYTES_MAX)
-            .unsent_bytes_max([1, 100, 4096][random.below(3)])
+            .max_line_bytes(LINE_BYTES_MAX)
+            .max_unsent_bytes([1, 100, 4096][random.below(3)])
             .queue_timeout(queue_timeout)
             .responder(Puppet::default()),
     )

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use greeter_server::{ConnectionInfo, Failure, Line, Peer, Phase, Reply, Responder, ServerHandle, WorkerInfo};
+use greeter_server::{BoxError, ConnectionInfo, Line, Peer, Phase, Reply, Responder, ServerHandle, WorkerInfo};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::{builder, spawn};
@@ -15,11 +15,11 @@ struct Gate(Mutex<Receiver<()>>);
 impl Responder for Gate {
     type Session = ();
 
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         match line.as_bytes() {
             b"big" => reply.line(vec![b'x'; 32 * 1024 * 1024]),
             b"quit" => reply.close(),

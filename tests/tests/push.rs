@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{ClientId, CloseReason, Failure, Line, Peer, Push, PushError, Reply, Responder, ServerHandle};
+use greeter_server::{BoxError, ClientId, CloseReason, Line, Peer, Push, PushError, Reply, Responder, ServerHandle};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
@@ -19,7 +19,7 @@ fn only_client(server: &ServerHandle) -> ClientId {
 fn pushed_lines_never_get_into_a_reply_and_keep_their_order() {
     const LINES: usize = 3_000;
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).unsent_bytes_max(1 << 20).responder(Puppet::default()));
+        let server = spawn(builder().workers(workers).max_unsent_bytes(1 << 20).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo first"), "first\n");
         let id = only_client(&server);
@@ -84,13 +84,13 @@ struct SlowBanner(Arc<Gate>);
 impl Responder for SlowBanner {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         self.0.pass();
         reply.line("banner");
         Ok(())
     }
 
-    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line(line);
         Ok(())
     }
@@ -102,13 +102,13 @@ struct Echo(Push);
 impl Responder for Echo {
     type Session = ClientId;
 
-    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<ClientId, Failure> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<ClientId, BoxError> {
         self.0.line(peer.id, "pushed in connect")?;
         reply.line("banner");
         Ok(peer.id)
     }
 
-    fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         self.0.line(*id, format!("pushed in {}", line.to_str()?))?;
         reply.line(line);
         match line.as_bytes() {
@@ -169,7 +169,7 @@ fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
     let text = "x".repeat(1000);
     for workers in PLACEMENTS {
         let server =
-            spawn(builder().workers(workers).write_timeout(None).unsent_bytes_max(10_000).responder(Puppet::default()));
+            spawn(builder().workers(workers).write_timeout(None).max_unsent_bytes(10_000).responder(Puppet::default()));
         let mut reads = Client::connect(server.local_addr());
         assert_eq!(reads.ask("echo here"), "here\n");
         let never_reads = Client::connect_with_small_buffer(server.local_addr());
@@ -181,7 +181,7 @@ fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
             assert_eq!(reads.text().trim_end(), text);
             server.stats().live() == 1
         });
-        assert_eq!(server.stats().closed_by[CloseReason::NotReading], 1);
+        assert_eq!(server.stats().closed_by[CloseReason::WriteTimeout], 1);
         println!("cut off after {said} lines of 1,000 bytes");
         assert_eq!(reads.ask("echo still here"), "still here\n");
         drop((reads, never_reads));
@@ -194,7 +194,7 @@ fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
 fn what_nobody_takes_is_too_much_at_some_time_and_not_for_ever() {
     let puppet = Arc::new(Puppet::default());
     let server =
-        spawn(builder().workers(0).connection_threads(1).unsent_bytes_max(1 << 30).responder(Arc::clone(&puppet)));
+        spawn(builder().workers(0).connection_threads(1).max_unsent_bytes(1 << 30).responder(Arc::clone(&puppet)));
     let mut client = Client::connect(server.local_addr());
     assert_eq!(client.ask("echo here"), "here\n");
     let id = only_client(&server);
@@ -255,7 +255,7 @@ fn what_is_pushed_after_the_stop_goes_nowhere() {
 fn lines_that_are_pushed_as_one_stay_together_whoever_else_pushes() {
     const ROUNDS: usize = 500;
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).unsent_bytes_max(1 << 20).responder(Puppet::default()));
+        let server = spawn(builder().workers(workers).max_unsent_bytes(1 << 20).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo here\r"), "here\r\n");
         let id = only_client(&server);
@@ -283,7 +283,7 @@ fn lines_that_are_pushed_as_one_stay_together_whoever_else_pushes() {
 fn whoever_reads_what_is_pushed_is_not_cut_off_however_much_comes_at_once() {
     const LIMIT: usize = 10_000;
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).unsent_bytes_max(LIMIT));
+        let server = spawn(builder().workers(workers).max_unsent_bytes(LIMIT));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("Ann"), "Hello, Ann\n");
         let push = server.push();

@@ -11,7 +11,7 @@ use greeter_tests::{builder, spawn};
 fn a_reset_is_noticed_while_the_reply_is_still_being_made() {
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
-    let server = spawn(builder().workers(1).respond_with(move |line: &str| {
+    let server = spawn(builder().workers(1).responder_fn(move |line: &str| {
         if line == "wait" {
             released.lock().expect("nobody panics").recv().expect("the test goes on");
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{CloseReason, DrainReport, ServerHandle, ShutdownTrigger, respond_with};
+use greeter_server::{CloseReason, DrainReport, ServerHandle, ShutdownTrigger, responder_fn};
 use greeter_tests::books::balanced;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
@@ -18,7 +18,7 @@ fn a_responder_has_its_own_server_stop_and_loses_nothing() {
     for workers in PLACEMENTS {
         let builder = builder().workers(workers).connection_threads(1);
         let trigger = builder.shutdown_trigger();
-        let server = spawn(builder.respond_with(move |line: &str| {
+        let server = spawn(builder.responder_fn(move |line: &str| {
             if line == "stop" {
                 trigger.trigger(AN_HOUR);
             }
@@ -45,11 +45,11 @@ fn a_responder_that_shuts_its_server_down_does_not_wait_for_itself() {
         let (reports, report) = mpsc::channel();
         let responder = {
             let (handle, reports) = (Arc::clone(&handle), Mutex::new(reports));
-            respond_with(move |line: &str| {
+            responder_fn(move |line: &str| {
                 let server = handle.lock().expect("nobody panics").take().ok_or("nobody is there to shut down")?;
                 let report = server.shutdown(AN_HOUR);
                 reports.lock().expect("nobody panics").send(report)?;
-                Ok::<_, greeter_server::Failure>(line.to_owned())
+                Ok::<_, greeter_server::BoxError>(line.to_owned())
             })
         };
         let server = spawn(builder().workers(workers).connection_threads(1).responder(responder));
@@ -100,7 +100,7 @@ fn a_server_that_is_told_to_stop_before_it_starts_serves_whom_it_has_promised_to
     trigger.trigger(AN_HOUR);
     let report = server.run().expect("threads can be had");
     assert_eq!(client.rest(), b"Hello, Bob\n");
-    assert_eq!((report.replies, report.stats.closed_by[CloseReason::ByShutdown]), (1, 1));
+    assert_eq!((report.replies, report.stats.closed_by[CloseReason::Shutdown]), (1, 1));
     // There is nobody any more.
     trigger.trigger(Duration::ZERO);
 }

@@ -16,7 +16,7 @@ const CLIENTS: usize = 8;
 fn slow_readers_and_few_workers_never_stand_still() {
     let lines = if is_full() { 5_000 } else { 300 };
     for workers in [0, 1, 2] {
-        let server = spawn(builder().workers(workers).unsent_bytes_max(1).responder(Puppet::default()));
+        let server = spawn(builder().workers(workers).max_unsent_bytes(1).responder(Puppet::default()));
         let replies = AtomicU64::new(0);
         let is_done = AtomicBool::new(false);
         let longest_pause = thread::scope(|scope| {

@@ -136,7 +136,7 @@ fn an_end_that_came_in_time_is_no_silence() {
     leaving.finish_sending();
     assert_eq!(leaving.line(), None);
     assert_eq!(busy.text(), "done\n");
-    wait_until("it is gone", || server.stats().closed_by[CloseReason::ByClient] == 1);
+    wait_until("it is gone", || server.stats().closed_by[CloseReason::ClientClosed] == 1);
 }
 
 #[test]

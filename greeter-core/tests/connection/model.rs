@@ -3,20 +3,20 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use greeter_core::{Account, CloseReason, Deadlines, Ending, Phase, Refusal};
+use greeter_core::{CloseAction, CloseReason, ConnectionTimeouts, LineCounts, Phase, Rejection};
 
 use super::responder::{Said, Welcome, reply_to, welcome};
 
 #[derive(Debug)]
 pub(super) struct Model {
-    line_bytes_max: usize,
-    deadlines: Deadlines,
+    max_line_bytes: usize,
+    deadlines: ConnectionTimeouts,
     welcome: Welcome,
 
     life: Life,
     /// Nothing is answered any more, since the last word was said.
     has_hung_up: bool,
-    pub(super) is_home: bool,
+    pub(super) has_job: bool,
     /// How often the responder was asked something by this client, if it knows it.
     session: Option<u32>,
     unfinished: Vec<u8>,
@@ -29,7 +29,7 @@ pub(super) struct Model {
     pub(super) since: Instant,
     aside: Aside,
     /// Over its whole life.
-    pub(super) account: Account,
+    pub(super) account: LineCounts,
     /// The size of the latest read, and all that was said since the client has last taken everything.
     read_bytes: usize,
     said_bytes: usize,
@@ -46,19 +46,19 @@ struct Asked {
 enum Life {
     Open,
     Stopping { bytes_left: usize },
-    Ending { reason: CloseReason, peer_stopped: bool },
+    Ending { reason: CloseReason, received_eof: bool },
     Lingering(CloseReason),
     Over(CloseReason),
 }
 
-/// Something that is said unasked.
+/// Something that is said message.
 #[derive(Debug)]
 pub(super) enum Piece {
     Lines(Vec<String>),
     Raw(String),
 }
 
-/// What is said unasked.
+/// What is said message.
 #[derive(Debug, Default)]
 struct Aside {
     waiting: Vec<Piece>,
@@ -68,14 +68,14 @@ struct Aside {
 }
 
 impl Model {
-    pub(super) fn new(line_bytes_max: u32, deadlines: Deadlines, welcome: Welcome, now: Instant) -> Self {
+    pub(super) fn new(max_line_bytes: u32, deadlines: ConnectionTimeouts, welcome: Welcome, now: Instant) -> Self {
         Self {
-            line_bytes_max: line_bytes_max as usize,
+            max_line_bytes: max_line_bytes as usize,
             deadlines,
             welcome,
             life: Life::Open,
             has_hung_up: false,
-            is_home: true,
+            has_job: true,
             session: None,
             unfinished: Vec::new(),
             lines: VecDeque::new(),
@@ -84,7 +84,7 @@ impl Model {
             answered: 0,
             since: now,
             aside: Aside::default(),
-            account: Account::default(),
+            account: LineCounts::default(),
             read_bytes: 0,
             said_bytes: 0,
         }
@@ -111,22 +111,22 @@ impl Model {
         if let Life::Stopping { bytes_left } = self.life {
             self.life = Life::Stopping { bytes_left: bytes_left.saturating_sub(bytes.len()) };
             if bytes_left <= bytes.len() {
-                self.nothing_received();
+                self.read_would_block();
             }
         }
     }
 
-    pub(super) fn nothing_received(&mut self) {
+    pub(super) fn read_would_block(&mut self) {
         if let Life::Stopping { .. } = self.life {
-            self.life = Life::Ending { reason: CloseReason::ByShutdown, peer_stopped: false };
+            self.life = Life::Ending { reason: CloseReason::Shutdown, received_eof: false };
         }
     }
 
-    pub(super) fn peer_stopped(&mut self) {
+    pub(super) fn received_eof(&mut self) {
         match self.life {
             Life::Open | Life::Stopping { .. } => {
-                self.account.unfinished += u32::from(!self.unfinished.is_empty());
-                self.life = Life::Ending { reason: CloseReason::ByClient, peer_stopped: true };
+                self.account.partial += u32::from(!self.unfinished.is_empty());
+                self.life = Life::Ending { reason: CloseReason::ClientClosed, received_eof: true };
             }
             Life::Lingering(reason) => self.life = Life::Over(reason),
             Life::Ending { .. } | Life::Over(_) => {}
@@ -134,14 +134,14 @@ impl Model {
     }
 
     pub(super) fn take_job(&mut self, now: Instant) {
-        self.is_home = false;
+        self.has_job = false;
         self.since = now;
     }
 
     /// Up to so many lines are answered, and until there are so many bytes of replies.
     pub(super) fn answered(&mut self, lines_max: u32, reply_bytes: usize, now: Instant) -> Said {
         let (answered, said) = self.answer(lines_max, reply_bytes);
-        self.come_home(answered, &said, CloseReason::ByResponder, now);
+        self.come_home(answered, &said, CloseReason::ResponderClosed, now);
         said
     }
 
@@ -171,9 +171,9 @@ impl Model {
             && let Some(asked) = self.lines.pop_front()
         {
             answered += 1;
-            if asked.text.len() > self.line_bytes_max {
-                let line_bytes_max = self.line_bytes_max as u32;
-                said.line(format!("error: {}", Refusal::LineTooLong { line_bytes_max }), asked.ending);
+            if asked.text.len() > self.max_line_bytes {
+                let max_line_bytes = self.max_line_bytes as u32;
+                said.line(format!("error: {}", Rejection::LineTooLong { max_line_bytes }), asked.ending);
             } else {
                 let session = self.session.as_mut().expect("who is not welcome is not answered");
                 *session += 1;
@@ -186,7 +186,7 @@ impl Model {
         (answered, said)
     }
 
-    pub(super) fn refused(&mut self, now: Instant) {
+    pub(super) fn rejected(&mut self, now: Instant) {
         let mut said = Said::default();
         if self.session.is_none() {
             said.line("error: busy", self.ending);
@@ -199,7 +199,7 @@ impl Model {
     }
 
     fn come_home(&mut self, answered: u32, said: &Said, reason: CloseReason, now: Instant) {
-        self.is_home = true;
+        self.has_job = true;
         self.since = now;
         if let Life::Over(_) = self.life {
             return;
@@ -211,7 +211,7 @@ impl Model {
         if said.closes {
             self.account.discarded += self.forget_lines();
             self.has_hung_up = true;
-            self.life = Life::Ending { reason, peer_stopped: self.has_peer_stopped() };
+            self.life = Life::Ending { reason, received_eof: self.has_peer_stopped() };
         }
         if self.hears() {
             waiting.iter().for_each(|piece| self.say_piece(piece));
@@ -242,7 +242,7 @@ impl Model {
             return false;
         }
         self.aside.bytes += piece.len();
-        if !self.is_home || self.session.is_none() {
+        if !self.has_job || self.session.is_none() {
             self.aside.waiting.push(piece);
         } else {
             if self.unsent.is_empty() {
@@ -255,7 +255,7 @@ impl Model {
     }
 
     pub(super) fn pushed_unsent(&self) -> usize {
-        if self.is_home { self.aside.bytes.min(self.unsent.len()) } else { 0 }
+        if self.has_job { self.aside.bytes.min(self.unsent.len()) } else { 0 }
     }
 
     /// Who was let in, or may yet be, and is not sent away hears what is said until the end.
@@ -263,7 +263,7 @@ impl Model {
         let is_sent_away_or_gone = match self.life {
             Life::Open | Life::Stopping { .. } => false,
             Life::Ending { reason, .. } => {
-                let well = [CloseReason::ByClient, CloseReason::ByResponder, CloseReason::ByShutdown];
+                let well = [CloseReason::ClientClosed, CloseReason::ResponderClosed, CloseReason::Shutdown];
                 !well.contains(&reason)
             }
             Life::Lingering(_) | Life::Over(_) => true,
@@ -292,38 +292,38 @@ impl Model {
         if let Life::Open = self.life {
             self.life = Life::Stopping { bytes_left };
             if bytes_left == 0 {
-                self.nothing_received();
+                self.read_would_block();
             }
         }
     }
 
-    pub(super) fn send_away(&mut self, reason: CloseReason, now: Instant) {
+    pub(super) fn close_with(&mut self, reason: CloseReason, now: Instant) {
         let is_there = !matches!(self.life, Life::Lingering(_) | Life::Over(_));
-        if !is_there || !self.is_home || !self.unsent.is_empty() {
+        if !is_there || !self.has_job || !self.unsent.is_empty() {
             return self.abort(reason);
         }
-        self.account.unfinished += u32::from(!self.unfinished.is_empty() && !self.has_peer_stopped());
+        self.account.partial += u32::from(!self.unfinished.is_empty() && !self.has_peer_stopped());
         self.account.discarded += self.forget_lines();
         self.unfinished.clear();
-        let Deadlines { idle, line, .. } = self.deadlines;
-        let refusal = match reason {
-            CloseReason::Idle => Refusal::Idle { within: idle.expect("it was idle for so long") },
-            CloseReason::LineUnfinished => Refusal::LineUnfinished { within: line.expect("it had so long") },
-            CloseReason::NoReply => Refusal::TimedOut,
-            CloseReason::ServerFull => Refusal::ServerFull,
-            _ => Refusal::Overloaded,
+        let ConnectionTimeouts { idle, line, .. } = self.deadlines;
+        let rejection = match reason {
+            CloseReason::IdleTimeout => Rejection::IdleTimeout { within: idle.expect("it was idle for so long") },
+            CloseReason::LineTimeout => Rejection::LineTimeout { within: line.expect("it had so long") },
+            CloseReason::ReplyTimeout => Rejection::ReplyTimeout,
+            CloseReason::ConnectionLimit => Rejection::ConnectionLimit,
+            _ => Rejection::Overloaded,
         };
-        self.say(format!("error: {refusal}").as_bytes());
+        self.say(format!("error: {rejection}").as_bytes());
         self.has_hung_up = true;
-        self.life = Life::Ending { reason, peer_stopped: self.has_peer_stopped() };
+        self.life = Life::Ending { reason, received_eof: self.has_peer_stopped() };
         self.since = now;
     }
 
-    pub(super) fn give_up_on_job(&mut self, now: Instant) {
-        self.is_home = true;
+    pub(super) fn reply_timed_out(&mut self, now: Instant) {
+        self.has_job = true;
         self.session = None;
         self.aside = Aside::default();
-        self.send_away(CloseReason::NoReply, now);
+        self.close_with(CloseReason::ReplyTimeout, now);
     }
 
     pub(super) fn abort(&mut self, reason: CloseReason) {
@@ -340,14 +340,14 @@ impl Model {
             return;
         }
         match self.phase() {
-            Phase::Idle => self.send_away(CloseReason::Idle, now),
-            Phase::Reading => self.send_away(CloseReason::LineUnfinished, now),
-            Phase::Writing => self.abort(CloseReason::NotReading),
-            _ => self.peer_stopped(),
+            Phase::Idle => self.close_with(CloseReason::IdleTimeout, now),
+            Phase::Reading => self.close_with(CloseReason::LineTimeout, now),
+            Phase::Writing => self.abort(CloseReason::WriteTimeout),
+            _ => self.received_eof(),
         }
     }
 
-    pub(super) fn finished_sending(&mut self, now: Instant) {
+    pub(super) fn write_shut_down(&mut self, now: Instant) {
         if let Life::Ending { reason, .. } = self.life {
             self.life = Life::Lingering(reason);
             self.since = now;
@@ -359,7 +359,7 @@ impl Model {
     }
 
     const fn has_peer_stopped(&self) -> bool {
-        matches!(self.life, Life::Ending { peer_stopped: true, .. })
+        matches!(self.life, Life::Ending { received_eof: true, .. })
     }
 }
 
@@ -367,7 +367,7 @@ impl Model {
 impl Model {
     pub(super) fn wants_input(&self) -> bool {
         match self.life {
-            Life::Open | Life::Stopping { .. } => self.is_home && self.lines.is_empty() && self.unsent.is_empty(),
+            Life::Open | Life::Stopping { .. } => self.has_job && self.lines.is_empty() && self.unsent.is_empty(),
             Life::Lingering(_) => true,
             Life::Ending { .. } | Life::Over(_) => false,
         }
@@ -376,16 +376,16 @@ impl Model {
     pub(super) fn wants_answer(&self) -> bool {
         let is_there = !matches!(self.life, Life::Lingering(_) | Life::Over(_));
         let has_work = self.session.is_none() || !self.lines.is_empty();
-        is_there && self.is_home && has_work && !self.has_hung_up && self.unsent.is_empty()
+        is_there && self.has_job && has_work && !self.has_hung_up && self.unsent.is_empty()
     }
 
-    pub(super) fn ending(&self) -> Ending {
-        let is_settled = self.is_home && self.unsent.is_empty() && !self.wants_answer();
+    pub(super) fn ending(&self) -> CloseAction {
+        let is_settled = self.has_job && self.unsent.is_empty() && !self.wants_answer();
         match self.life {
-            Life::Ending { reason, peer_stopped: true } if is_settled => Ending::Close(reason),
-            Life::Ending { .. } if is_settled => Ending::FinishSending,
-            Life::Over(reason) => Ending::Close(reason),
-            _ => Ending::NotYet,
+            Life::Ending { reason, received_eof: true } if is_settled => CloseAction::Close(reason),
+            Life::Ending { .. } if is_settled => CloseAction::ShutdownWrite,
+            Life::Over(reason) => CloseAction::Close(reason),
+            _ => CloseAction::None,
         }
     }
 
@@ -393,7 +393,7 @@ impl Model {
         match self.life {
             Life::Over(_) => Phase::Over,
             Life::Lingering(_) => Phase::Lingering,
-            _ if !self.is_home => Phase::Answering,
+            _ if !self.has_job => Phase::Answering,
             _ if !self.unsent.is_empty() => Phase::Writing,
             _ if self.wants_answer() => Phase::Queued,
             _ if !self.unfinished.is_empty() => Phase::Reading,
@@ -416,7 +416,7 @@ impl Model {
     pub(super) fn reason(&self) -> Option<CloseReason> {
         match self.life {
             Life::Open => None,
-            Life::Stopping { .. } => Some(CloseReason::ByShutdown),
+            Life::Stopping { .. } => Some(CloseReason::Shutdown),
             Life::Ending { reason, .. } | Life::Lingering(reason) | Life::Over(reason) => Some(reason),
         }
     }
@@ -434,7 +434,7 @@ impl Model {
     /// How much memory it may hold at the most. A buffer that has grown may have twice the room that it needs.
     pub(super) fn bytes_max(&self) -> usize {
         const LEAST: usize = 8;
-        let read = self.line_bytes_max + 2 + self.read_bytes;
+        let read = self.max_line_bytes + 2 + self.read_bytes;
         match self.phase() {
             Phase::Idle => 0,
             Phase::Reading => LEAST.max(2 * self.unfinished_bytes_kept()),
@@ -452,7 +452,7 @@ impl Model {
 
     /// Of a line that is too long, no more is kept than shows that it is.
     fn unfinished_bytes_kept(&self) -> usize {
-        self.unfinished.len().min(self.line_bytes_max + 2)
+        self.unfinished.len().min(self.max_line_bytes + 2)
     }
 
     /// Where something waits, there is a list of what it is.

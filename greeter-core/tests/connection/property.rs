@@ -11,7 +11,8 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Account, ClientId, ClientJob, CloseReason, Connection, Deadlines, Ending, Peer, Phase, Slice, Terms, Unasked,
+    ClientId, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts, Peer,
+    Phase, PushMessage, TurnBudget,
 };
 use model::{Model, Piece};
 use responder::{Obedient, Welcome};
@@ -87,18 +88,18 @@ impl<'a> Program<'a> {
 /// A connection and what drives it.
 struct World {
     responder: Obedient,
-    terms: Terms,
+    config: ConnectionConfig,
     /// None once it was dissolved.
     connection: Option<Connection<u32>>,
     model: Model,
     /// With whoever answers it, and whether somebody still waits for it.
     job: Option<(ClientJob<u32>, Awaited)>,
-    /// How many bytes of replies end a slice.
+    /// How many bytes of replies end a budget.
     reply_bytes: usize,
     now: Instant,
-    account: Account,
+    account: LineCounts,
     pushes: u32,
-    /// Whether the responder knows the client, and so is to be told farewell.
+    /// Whether the responder knows the client, and so is to be told disconnect.
     is_known: bool,
 }
 
@@ -108,7 +109,7 @@ enum Awaited {
     No,
 }
 
-/// A program keeps to all rules. Its first three bytes are the terms.
+/// A program keeps to all rules. Its first three bytes are the config.
 #[track_caller]
 pub(crate) fn holds(bytes: &[u8]) {
     let mut program = Program(bytes);
@@ -125,34 +126,34 @@ pub(crate) fn holds(bytes: &[u8]) {
 
 impl World {
     fn new(program: &mut Program<'_>) -> Self {
-        let line_bytes_max = program.number() as u32 % 32;
+        let max_line_bytes = program.number() as u32 % 32;
         let (options, limit) = (program.number(), program.number());
         let seconds = |bit: usize, seconds| (options & bit != 0).then(|| Duration::from_secs(seconds));
-        let deadlines = Deadlines {
+        let deadlines = ConnectionTimeouts {
             idle: seconds(1, 5),
             line: seconds(2, 3),
             write: seconds(4, 4),
             linger: seconds(8, 2).unwrap_or_default(),
         };
         let welcome = Welcome::ALL[options >> 4 & 7];
-        let responder = Obedient { welcome, farewells: AtomicU32::new(0) };
-        let terms = Terms::new(line_bytes_max, deadlines, &responder);
+        let responder = Obedient { welcome, disconnect: AtomicU32::new(0) };
+        let config = ConnectionConfig::new(max_line_bytes, deadlines, &responder);
         let now = Instant::now();
-        let mut model = Model::new(line_bytes_max, deadlines, welcome, now);
-        let mut connection = Connection::new(peer(), &terms, now);
+        let mut model = Model::new(max_line_bytes, deadlines, welcome, now);
+        let mut connection = Connection::new(peer(), &config, now);
         if options & 128 != 0 {
-            model.send_away(CloseReason::ServerFull, now);
-            connection.send_away(CloseReason::ServerFull, &terms, now);
+            model.close_with(CloseReason::ConnectionLimit, now);
+            connection.close_with(CloseReason::ConnectionLimit, &config, now);
         }
         Self {
             responder,
-            terms,
+            config,
             connection: Some(connection),
             model,
             job: None,
             reply_bytes: if limit == 0 { usize::MAX } else { limit },
             now,
-            account: Account::default(),
+            account: LineCounts::default(),
             pushes: 0,
             is_known: false,
         }
@@ -173,22 +174,22 @@ impl World {
                 }
             }
             Step::ReceiveNothing if connection.wants_input() => {
-                connection.nothing_received();
-                model.nothing_received();
+                connection.read_would_block();
+                model.read_would_block();
             }
             Step::PeerStops if connection.wants_input() => {
-                connection.peer_stopped();
-                model.peer_stopped();
+                connection.received_eof();
+                model.received_eof();
             }
             Step::TakeJob => self.take_job(),
             Step::Answer => match program.number() {
                 number @ 176..240 => self.take_back(number as u32 % 16 + 1),
                 number => self.answer(number as u32 % 16 + 1),
             },
-            Step::Refuse => self.refuse(),
+            Step::Refuse => self.reject(),
             Step::Write => self.write(program.number()),
             Step::WaitForRoom if !connection.unsent().is_empty() => {
-                connection.wait_for_room();
+                connection.write_would_block();
                 let held = connection.bytes_held();
                 assert!(held <= model.bytes_max_without_room(), "{held} bytes are held by {connection:?}");
             }
@@ -199,14 +200,14 @@ impl World {
                 model.stop(bytes);
             }
             Step::SendAway => {
-                connection.send_away(CloseReason::Overloaded, &self.terms, now);
-                model.send_away(CloseReason::Overloaded, now);
+                connection.close_with(CloseReason::Overloaded, &self.config, now);
+                model.close_with(CloseReason::Overloaded, now);
             }
             Step::GiveUp => self.give_up(),
             Step::AnswerLate => self.answer_late(program.number() as u32 % 16 + 1),
             Step::Wait => {
                 self.now += Duration::from_millis(100) * program.number() as u32;
-                connection.expired(self.now, &self.terms);
+                connection.expired(self.now, &self.config);
                 model.expired(self.now);
             }
             Step::Abort => {
@@ -233,12 +234,12 @@ impl World {
     fn answer(&mut self, lines: u32) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        let mut answered = job.answer(&self.responder, slice(lines, self.reply_bytes));
+        let mut answered = job.answer(&self.responder, budget(lines, self.reply_bytes));
         let said = self.model.answered(lines, self.reply_bytes, self.now);
         // Of one that is over, the model has no lines any more, and nobody reads what is said to them.
         if self.model.phase() != Phase::Over {
             assert_same(answered.replies(), &said.bytes);
-            assert_eq!(answered.take_faults().count, said.faults);
+            assert_eq!(answered.take_errors().count, said.errors);
         }
         self.is_known |= self.model.is_known();
         connection.answered(answered, self.now);
@@ -248,17 +249,17 @@ impl World {
     fn take_back(&mut self, lines: u32) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        let answered = job.answer(&self.responder, slice(lines, self.reply_bytes));
+        let answered = job.answer(&self.responder, budget(lines, self.reply_bytes));
         self.model.taken_back(lines, self.reply_bytes, self.now);
         self.is_known |= self.model.is_known();
-        connection.answered(answered.send_away(CloseReason::Overloaded, &self.terms), self.now);
+        connection.answered(answered.close_with(CloseReason::Overloaded, &self.config), self.now);
     }
 
-    fn refuse(&mut self) {
+    fn reject(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        connection.answered(job.refuse_all(&self.responder, &self.terms, Slice::endless()), self.now);
-        self.model.refused(self.now);
+        connection.answered(job.reject_all(&self.responder, &self.config, TurnBudget::unlimited()), self.now);
+        self.model.rejected(self.now);
     }
 
     /// The socket takes so many bytes. One that takes none has not written.
@@ -277,17 +278,17 @@ impl World {
         let Some(connection) = &mut self.connection else { return };
         self.pushes += 1;
         let text = format!("!{}{}", self.pushes, ".".repeat(number % 32));
-        let (unasked, piece) = match number / 32 {
+        let (message, piece) = match number / 32 {
             7 => {
                 let text = text + "\n\r\nraw\n";
-                (Unasked::raw(&text), Piece::Raw(text))
+                (PushMessage::raw(&text), Piece::Raw(text))
             }
             kind => {
                 let lines = vec![text; [1, 1, 1, 1, 2, 3, 0][kind]];
-                (Unasked::lines(&lines).expect("it has no LF"), Piece::Lines(lines))
+                (PushMessage::lines(&lines).expect("it has no LF"), Piece::Lines(lines))
             }
         };
-        assert_eq!(connection.push(&unasked, self.now), self.model.push(piece, self.now));
+        assert_eq!(connection.push(&message, self.now), self.model.push(piece, self.now));
         assert_eq!(connection.pushed_unsent(), self.model.pushed_unsent());
     }
 
@@ -296,52 +297,52 @@ impl World {
             return;
         };
         *awaited = Awaited::No;
-        connection.give_up_on_job(&self.terms, self.now);
-        self.model.give_up_on_job(self.now);
+        connection.reply_timed_out(&self.config, self.now);
+        self.model.reply_timed_out(self.now);
     }
 
-    /// Whoever has a job that nobody waits for any more says farewell.
+    /// Whoever has a job that nobody waits for any more says disconnect.
     fn answer_late(&mut self, lines: u32) {
         let Some((job, Awaited::No)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::No) else { return };
         self.is_known |= self.responder.welcome.lets_in();
-        let answered = job.answer(&self.responder, slice(lines, self.reply_bytes));
-        let farewell = answered.into_farewell(CloseReason::NoReply);
-        assert_eq!(farewell.is_some(), self.is_known, "whom the responder knows it is told farewell");
-        if let Some(farewell) = farewell {
-            farewell.say(&self.responder).expect("it does not panic");
+        let answered = job.answer(&self.responder, budget(lines, self.reply_bytes));
+        let disconnect = answered.into_disconnect(CloseReason::ReplyTimeout);
+        assert_eq!(disconnect.is_some(), self.is_known, "whom the responder knows it is told disconnect");
+        if let Some(disconnect) = disconnect {
+            disconnect.say(&self.responder).expect("it does not panic");
         }
     }
 
     /// Does what there is to do about the end.
     fn end(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        match connection.ending() {
-            Ending::FinishSending => {
-                connection.finished_sending(self.now);
-                self.model.finished_sending(self.now);
+        match connection.close_action() {
+            CloseAction::ShutdownWrite => {
+                connection.write_shut_down(self.now);
+                self.model.write_shut_down(self.now);
             }
-            Ending::Close(reason) if connection.is_home() => {
+            CloseAction::Close(reason) if connection.has_job() => {
                 assert_eq!(self.model.reason(), Some(reason));
-                if let Some(farewell) = self.connection.take().and_then(Connection::dissolve) {
-                    farewell.say(&self.responder).expect("it does not panic");
+                if let Some(disconnect) = self.connection.take().and_then(Connection::into_disconnect) {
+                    disconnect.say(&self.responder).expect("it does not panic");
                 }
             }
-            Ending::NotYet | Ending::Close(_) => {}
+            CloseAction::None | CloseAction::Close(_) => {}
         }
     }
 
     /// All that there is to be seen is as the model has it.
     fn check(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        let (model, account) = (&self.model, connection.take_account());
+        let (model, account) = (&self.model, connection.take_counts());
         assert_same(connection.unsent(), &model.unsent);
         assert_eq!(connection.wants_input(), model.wants_input(), "{model:?}");
         assert_eq!(connection.wants_answer(), model.wants_answer(), "{model:?}");
-        assert_eq!(connection.is_home(), model.is_home);
+        assert_eq!(connection.has_job(), model.has_job);
         assert_eq!(connection.phase(), model.phase(), "{model:?}");
         assert_eq!(connection.since(), model.since, "{model:?}");
-        assert_eq!(connection.deadline(&self.terms), model.deadline(), "{model:?}");
-        assert_eq!(connection.ending(), model.ending(), "{model:?}");
+        assert_eq!(connection.deadline(&self.config), model.deadline(), "{model:?}");
+        assert_eq!(connection.close_action(), model.ending(), "{model:?}");
         assert_eq!(connection.reason(), model.reason());
         assert_eq!(connection.peer(), peer());
         let (held, most) = (connection.bytes_held(), model.bytes_max());
@@ -349,9 +350,9 @@ impl World {
         self.account.lines += account.lines;
         self.account.replies += account.replies;
         self.account.discarded += account.discarded;
-        self.account.unfinished += account.unfinished;
+        self.account.partial += account.partial;
         assert_eq!(self.account, model.account, "{model:?}");
-        let Account { lines, replies, discarded, .. } = self.account;
+        let LineCounts { lines, replies, discarded, .. } = self.account;
         assert_eq!(lines, replies + discarded + model.lines_in_hand());
     }
 
@@ -367,7 +368,7 @@ impl World {
         assert!(self.connection.is_none(), "it does not end: {:?}", self.model);
         self.answer_late(1);
         assert_eq!(self.account.lines, self.account.replies + self.account.discarded);
-        assert_eq!(self.responder.farewells.into_inner(), u32::from(self.is_known));
+        assert_eq!(self.responder.disconnect.into_inner(), u32::from(self.is_known));
     }
 }
 
@@ -380,10 +381,10 @@ fn peer() -> Peer {
     Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into())
 }
 
-/// A slice of so many lines: each takes a millisecond, which is too dear for two of them to be answered without a look at the clock.
-fn slice(lines: u32, reply_bytes: usize) -> Slice<impl FnMut() -> Duration> {
+/// A budget of so many lines: each takes a millisecond, which is too dear for two of them to be answered without a look at the clock.
+fn budget(lines: u32, reply_bytes: usize) -> TurnBudget<impl FnMut() -> Duration> {
     let mut passed = Duration::ZERO;
-    Slice::new(Duration::from_millis(lines.into()), reply_bytes, move || {
+    TurnBudget::new(Duration::from_millis(lines.into()), reply_bytes, move || {
         passed += Duration::from_millis(1);
         passed
     })

@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use greeter_core::{CloseReason, Failure, Line, LineEnding, Peer, Refusal, Reply, Responder};
+use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Reply, Responder};
 
 /// What it does with a client that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub(super) enum Welcome {
     Banner,
     CrLfBanner,
     LastWord,
-    Refusal,
-    Failure,
+    Rejection,
+    BoxError,
     Panic,
     Broken,
 }
@@ -24,8 +24,8 @@ impl Welcome {
         Self::Banner,
         Self::CrLfBanner,
         Self::LastWord,
-        Self::Refusal,
-        Self::Failure,
+        Self::Rejection,
+        Self::BoxError,
         Self::Panic,
         Self::Broken,
     ];
@@ -34,14 +34,14 @@ impl Welcome {
     pub(super) const fn lets_in(self) -> bool {
         match self {
             Self::Silent | Self::Banner | Self::CrLfBanner | Self::LastWord => true,
-            Self::Refusal | Self::Failure | Self::Panic | Self::Broken => false,
+            Self::Rejection | Self::BoxError | Self::Panic | Self::Broken => false,
         }
     }
 
     /// How what is said before the client's first line ends.
     pub(super) const fn ending(self) -> &'static str {
         match self {
-            Self::CrLfBanner | Self::Refusal => "\r\n",
+            Self::CrLfBanner | Self::Rejection => "\r\n",
             _ => "\n",
         }
     }
@@ -50,7 +50,7 @@ impl Welcome {
 #[derive(Debug)]
 pub(super) struct Obedient {
     pub(super) welcome: Welcome,
-    pub(super) farewells: AtomicU32,
+    pub(super) disconnect: AtomicU32,
 }
 
 /// The hook for panics, which a fuzzer takes for a find, is passed by.
@@ -62,7 +62,7 @@ impl Responder for Obedient {
     /// How often it was asked.
     type Session = u32;
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<u32, Failure> {
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<u32, BoxError> {
         match self.welcome {
             Welcome::Silent => {}
             Welcome::Banner => reply.line("hello"),
@@ -74,11 +74,11 @@ impl Responder for Obedient {
                 reply.line("closed today");
                 reply.close();
             }
-            Welcome::Refusal => {
+            Welcome::Rejection => {
                 reply.end_lines_with(LineEnding::CrLf);
-                return Err(Refusal::because("not you").into());
+                return Err(Rejection::custom("not you").into());
             }
-            Welcome::Failure => return Err("as told".into()),
+            Welcome::BoxError => return Err("as told".into()),
             Welcome::Panic => {
                 reply.line("hel");
                 panic()
@@ -88,7 +88,7 @@ impl Responder for Obedient {
         Ok(0)
     }
 
-    fn respond(&self, asked: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, asked: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         *asked += 1;
         let text = line.as_bytes();
         match text.first() {
@@ -96,7 +96,7 @@ impl Responder for Obedient {
             Some(b't') => (1..=3).for_each(|part| reply.line(format_args!("{asked}.{part}"))),
             Some(b'l') => reply.line(vec![b'x'; LONG]),
             Some(b'r') => reply.raw("raw\n\n\r\nend"),
-            Some(b'n') => return Err(Refusal::because("no").into()),
+            Some(b'n') => return Err(Rejection::custom("no").into()),
             Some(b'b') => reply.line("two\nlines"),
             Some(b'f') => {
                 reply.line("half");
@@ -120,7 +120,7 @@ impl Responder for Obedient {
     }
 
     fn disconnect(&self, _: u32, _: CloseReason) {
-        self.farewells.fetch_add(1, Ordering::Relaxed);
+        self.disconnect.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) struct Said {
     /// Whether it is the last that is said.
     pub(super) closes: bool,
     /// How often the responder failed.
-    pub(super) faults: u32,
+    pub(super) errors: u32,
 }
 
 impl Said {
@@ -142,8 +142,8 @@ impl Said {
         self.bytes.extend_from_slice(ending.as_bytes());
     }
 
-    fn fault(&mut self, ending: &str) {
-        self.faults += 1;
+    fn error(&mut self, ending: &str) {
+        self.errors += 1;
         self.line("error: internal error", ending);
     }
 }
@@ -155,8 +155,8 @@ pub(super) fn welcome(welcome: Welcome, said: &mut Said) {
         Welcome::Banner => said.line("hello", "\n"),
         Welcome::CrLfBanner => said.line("hello", "\r\n"),
         Welcome::LastWord => said.line("closed today", "\n"),
-        Welcome::Refusal => said.line("error: not you", "\r\n"),
-        Welcome::Failure | Welcome::Panic | Welcome::Broken => said.fault("\n"),
+        Welcome::Rejection => said.line("error: not you", "\r\n"),
+        Welcome::BoxError | Welcome::Panic | Welcome::Broken => said.error("\n"),
     }
     said.closes = !welcome.lets_in() || welcome == Welcome::LastWord;
 }
@@ -169,7 +169,7 @@ pub(super) fn reply_to(asked: u32, text: &[u8], ending: &str, said: &mut Said) {
         Some(b'l') => said.line("x".repeat(LONG), ending),
         Some(b'r') => said.bytes.extend(b"raw\n\n\r\nend"),
         Some(b'n') => said.line("error: no", ending),
-        Some(b'b' | b'f' | b'p' | b'c') => said.fault(ending),
+        Some(b'b' | b'f' | b'p' | b'c') => said.error(ending),
         Some(b'q') => said.line("bye", ending),
         _ => said.line([format!("{asked} ").as_bytes(), text].concat(), ending),
     }

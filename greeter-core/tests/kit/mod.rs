@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use greeter_core::{
-    Account, ClientId, CloseReason, Connection, Deadlines, Ending, Failure, Farewell, Greeter, Line, Peer, Refusal,
-    Reply, Responder, Slice, Terms,
+    BoxError, ClientId, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Disconnect,
+    Greeter, Line, LineCounts, Peer, Rejection, Reply, Responder, TurnBudget,
 };
 
 pub(crate) const LINE_BYTES_MAX: u32 = 64;
@@ -16,11 +16,11 @@ pub(crate) struct Script;
 impl Responder for Script {
     type Session = Vec<String>;
 
-    fn connect(&self, peer: &Peer, _reply: &mut Reply<'_>) -> Result<Vec<String>, Failure> {
+    fn connect(&self, peer: &Peer, _reply: &mut Reply<'_>) -> Result<Vec<String>, BoxError> {
         Ok(vec![format!("{} came", peer.address)])
     }
 
-    fn respond(&self, seen: &mut Vec<String>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, seen: &mut Vec<String>, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let line = line.to_str()?;
         seen.push(line.to_owned());
         match line.split(' ').next() {
@@ -29,7 +29,7 @@ impl Responder for Script {
                 reply.line("half a reply");
                 panic!("in the middle")
             }
-            Some("refuse") => return Err(Refusal::because("as the client wishes").into()),
+            Some("reject") => return Err(Rejection::custom("as the client wishes").into()),
             Some("quit-fail") => {
                 reply.close();
                 return Err("after that".into());
@@ -51,7 +51,7 @@ impl Responder for Script {
 }
 
 pub(crate) fn connection<S>() -> Connection<S> {
-    Connection::new(peer(), &terms(), now())
+    Connection::new(peer(), &config(), now())
 }
 
 pub(crate) fn peer() -> Peer {
@@ -59,8 +59,8 @@ pub(crate) fn peer() -> Peer {
 }
 
 /// No deadline but that for lingering.
-pub(crate) fn terms() -> Terms {
-    Terms::new(LINE_BYTES_MAX, Deadlines::NONE, &Greeter)
+pub(crate) fn config() -> ConnectionConfig {
+    ConnectionConfig::new(LINE_BYTES_MAX, ConnectionTimeouts::NONE, &Greeter)
 }
 
 /// For what does not depend on time.
@@ -75,7 +75,7 @@ pub(crate) fn drive<R: Responder>(connection: &mut Connection<R::Session>, respo
         written.extend_from_slice(connection.unsent());
         connection.wrote(connection.unsent().len(), now());
         let Some(job) = connection.take_job(now()) else { return written };
-        connection.answered(job.answer(responder, Slice::endless()), now());
+        connection.answered(job.answer(responder, TurnBudget::unlimited()), now());
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator
         connection.received(piece, now());
         written.extend(drive(&mut connection, responder));
     }
-    connection.peer_stopped();
+    connection.received_eof();
     written.extend(drive(&mut connection, responder));
     end(connection);
     written
@@ -98,7 +98,7 @@ pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator
 
 /// What came in was answered or discarded.
 #[track_caller]
-pub(crate) fn assert_lawful(account: Account) {
+pub(crate) fn assert_lawful(account: LineCounts) {
     assert_eq!(account.lines, account.replies + account.discarded, "{account:?}");
 }
 
@@ -113,13 +113,13 @@ pub(crate) fn check_script(input: &str, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&replies), expected);
 }
 
-/// Ends a connection as a driver would, and gives the farewell.
-pub(crate) fn end<S>(mut connection: Connection<S>) -> (CloseReason, Option<Farewell<S>>) {
-    if connection.ending() == Ending::FinishSending {
-        connection.finished_sending(now());
-        connection.peer_stopped();
+/// Ends a connection as a driver would, and gives the disconnect.
+pub(crate) fn end<S>(mut connection: Connection<S>) -> (CloseReason, Option<Disconnect<S>>) {
+    if connection.close_action() == CloseAction::ShutdownWrite {
+        connection.write_shut_down(now());
+        connection.received_eof();
     }
-    let Ending::Close(reason) = connection.ending() else { panic!("{:?}", connection.ending()) };
-    assert_lawful(connection.take_account());
-    (reason, connection.dissolve())
+    let CloseAction::Close(reason) = connection.close_action() else { panic!("{:?}", connection.close_action()) };
+    assert_lawful(connection.take_counts());
+    (reason, connection.into_disconnect())
 }

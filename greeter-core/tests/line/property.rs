@@ -6,13 +6,13 @@ use crate::line::{LineBuffer, LineEnding};
 pub(crate) type Seen = Vec<(Option<Vec<u8>>, LineEnding)>;
 
 /// What a buffer makes of `pieces`. It never holds more than the limit and two bytes.
-pub(crate) fn lines_of<'a>(line_bytes_max: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
-    let mut buffer = LineBuffer::new(line_bytes_max);
+pub(crate) fn lines_of<'a>(max_line_bytes: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+    let mut buffer = LineBuffer::new(max_line_bytes);
     let mut seen = Vec::new();
     for piece in pieces {
         let before = buffer.lines();
         assert_eq!(buffer.push(piece), buffer.lines() - before);
-        // Some lines in each run, as slices are cut.
+        // Some lines in each run, as budgets are cut.
         while buffer.lines() > 0 {
             let before = buffer.lines();
             let run = buffer.run().take(seen.len() % 5 + 1);
@@ -20,21 +20,21 @@ pub(crate) fn lines_of<'a>(line_bytes_max: u32, pieces: impl IntoIterator<Item =
             assert!(buffer.lines() < before);
         }
         assert!(buffer.run().next().is_none());
-        buffer.settle();
-        assert!(buffer.bytes_held() <= line_bytes_max as usize + 2);
+        buffer.release_taken();
+        assert!(buffer.bytes_held() <= max_line_bytes as usize + 2);
     }
     seen
 }
 
 /// The rules of the protocol, said naively.
-pub(crate) fn model(line_bytes_max: u32, bytes: &[u8]) -> Seen {
+pub(crate) fn model(max_line_bytes: u32, bytes: &[u8]) -> Seen {
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
     lines.pop();
     let said = lines.into_iter().map(|line| match line.strip_suffix(b"\r") {
         Some(text) => (text, LineEnding::CrLf),
         None => (line, LineEnding::Lf),
     });
-    said.map(|(text, ending)| ((text.len() <= line_bytes_max as usize).then(|| text.to_vec()), ending)).collect()
+    said.map(|(text, ending)| ((text.len() <= max_line_bytes as usize).then(|| text.to_vec()), ending)).collect()
 }
 
 /// The buffer does what the model does. The first byte is the longest line, the next two say in pieces of which lengths,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::WhenRefused;
+use greeter_core::WhenRejected;
 
 use super::responder::{Guests, PANICKED, REFUSED, SLOW, SORTS};
 use super::rules::Rules;
@@ -174,7 +174,7 @@ impl Oracle {
         self.lines_read += 1;
         let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
         self.ending = ending;
-        let max = self.rules.line_bytes_max;
+        let max = self.rules.max_line_bytes;
         let is_too_long = text.len() > max;
         let (reply, is_last) = match is_too_long {
             true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), self.closes_when_refused()),
@@ -386,11 +386,11 @@ impl Oracle {
 
     /// Whether so much was pushed that the client may be cut off for not reading it.
     pub(super) fn may_be_overwhelmed(&self) -> bool {
-        self.guests.lock().unwrap().guest(self.number).pushed_bytes > self.rules.unsent_bytes_max
+        self.guests.lock().unwrap().guest(self.number).pushed_bytes > self.rules.max_unsent_bytes
     }
 
     fn closes_when_refused(&self) -> bool {
-        self.rules.when_refused == WhenRefused::Close
+        self.rules.when_rejected == WhenRejected::Close
     }
 
     /// Whether the client has heard all that was pushed to it by the reply that closed its connection, if one did.

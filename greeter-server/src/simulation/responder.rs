@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{ClientId, CloseReason, Failure, Line, Peer, Refusal, Reply, Responder};
+use greeter_core::{BoxError, ClientId, CloseReason, Line, Peer, Rejection, Reply, Responder};
 
 use super::clock::Clock;
 use super::oracle;
@@ -85,7 +85,7 @@ impl Responder for Puppet {
     /// The client's number.
     type Session = u32;
 
-    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<u32, Failure> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<u32, BoxError> {
         let number = oracle::number_of(peer.address);
         self.begin_line(number);
         self.spend(match number % SORTS {
@@ -94,7 +94,7 @@ impl Responder for Puppet {
         });
         self.run.lock().unwrap().first_reply.get_or_insert(self.clock.now());
         match number % SORTS {
-            REFUSED => return Err(Refusal::because(format!("not you {number}")).into()),
+            REFUSED => return Err(Rejection::custom(format!("not you {number}")).into()),
             PANICKED => panic_quietly(),
             sort if sort % 4 == 0 => reply.line(format_args!("hello {number}")),
             _ => {}
@@ -106,7 +106,7 @@ impl Responder for Puppet {
         Ok(number)
     }
 
-    fn respond(&self, session: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    fn respond(&self, session: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = line.as_bytes();
         let words = oracle::Words::of(text);
         self.begin_line(*session);
@@ -129,7 +129,7 @@ impl Responder for Puppet {
                 panic_quietly();
             }
             b"fail" => return Err("as the client wishes".into()),
-            b"refuse" => return Err(Refusal::because(format!("no {}", words.token)).into()),
+            b"refuse" => return Err(Rejection::custom(format!("no {}", words.token)).into()),
             b"break" => reply.line("two\nlines"),
             b"quit" => {
                 reply.line(format_args!("bye {}", words.token));
@@ -160,13 +160,13 @@ impl Responder for Puppet {
         Ok(())
     }
 
-    fn refuse(&self, session: Option<&mut u32>, refusal: Refusal, reply: &mut Reply<'_>) {
+    fn reject(&self, session: Option<&mut u32>, refusal: Rejection, reply: &mut Reply<'_>) {
         if let Some(number) = session {
             let guest = *number;
             let mut guests = self.guests.lock().unwrap();
             match refusal {
-                Refusal::LineTooLong { .. } => guests.guest(guest).too_long += 1,
-                Refusal::Busy => guests.guest(guest).busy += 1,
+                Rejection::LineTooLong { .. } => guests.guest(guest).too_long += 1,
+                Rejection::Busy => guests.guest(guest).busy += 1,
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use greeter_core::{Deadlines, Terms, WhenRefused};
+use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 
 use super::clock::Clock;
 use super::random::Random;
@@ -18,12 +18,12 @@ use crate::ticker::Winder;
 /// The server's settings, and what the world may do to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    pub(super) line_bytes_max: usize,
+    pub(super) max_line_bytes: usize,
     pub(super) read_bytes: usize,
-    pub(super) unsent_bytes_max: usize,
-    pub(super) buffer_bytes_max: usize,
+    pub(super) max_unsent_bytes: usize,
+    pub(super) max_buffer_bytes: usize,
     pub(super) may_be_overloaded: bool,
-    pub(super) deadlines: Deadlines,
+    pub(super) deadlines: ConnectionTimeouts,
     pub(super) queue: Option<Duration>,
     pub(super) reply: Option<Duration>,
     /// How often the watch looks around. A ticker may be late, where others have the processor.
@@ -36,7 +36,7 @@ pub(super) struct Rules {
     pub(super) per_address_max: Option<usize>,
     pub(super) has_full_house: bool,
     pub(super) waits_when_full: bool,
-    pub(super) when_refused: WhenRefused,
+    pub(super) when_rejected: WhenRejected,
     /// How many are kept that were refused.
     pub(super) refused_max: usize,
     /// Whether sockets break, and calls are interrupted.
@@ -60,12 +60,12 @@ impl Rules {
         let may_be_overloaded = random.one_in(6);
         let workers = random.below(4);
         Self {
-            line_bytes_max: random.pick(&[12, 16, 40, 100]),
+            max_line_bytes: random.pick(&[12, 16, 40, 100]),
             read_bytes: random.pick(&[1, 7, 16, 64, 300, 5000]),
-            unsent_bytes_max: random.pick(&[1, 50, 300, 4000, 20_000]),
-            buffer_bytes_max: if may_be_overloaded { 8192 } else { usize::MAX },
+            max_unsent_bytes: random.pick(&[1, 50, 300, 4000, 20_000]),
+            max_buffer_bytes: if may_be_overloaded { 8192 } else { usize::MAX },
             may_be_overloaded,
-            deadlines: Deadlines {
+            deadlines: ConnectionTimeouts {
                 idle: seconds(random, 1500..60_000),
                 line: seconds(random, 1500..20_000),
                 write: seconds(random, 1500..40_000),
@@ -81,7 +81,7 @@ impl Rules {
             per_address_max,
             has_full_house: connections_max < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
-            when_refused: random.pick(&[WhenRefused::Continue, WhenRefused::Close]),
+            when_rejected: random.pick(&[WhenRejected::Continue, WhenRejected::Close]),
             refused_max: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
             has_meddling_host: random.one_in(3),
@@ -96,12 +96,12 @@ impl Rules {
     }
 
     pub(super) const fn room(&self) -> Room {
-        let when_full = if self.waits_when_full { WhenFull::Wait } else { WhenFull::Refuse };
+        let when_full = if self.waits_when_full { WhenFull::Wait } else { WhenFull::Reject };
         Room { connections_max: self.connections_max, per_address_max: self.per_address_max, when_full }
     }
 
-    pub(super) const fn house(&self, terms: Arc<Terms>, buffers: Arc<Buffers>) -> House {
-        House { terms, buffers, unsent_bytes_max: self.unsent_bytes_max, read_bytes: self.read_bytes }
+    pub(super) const fn house(&self, terms: Arc<ConnectionConfig>, buffers: Arc<Buffers>) -> House {
+        House { terms, buffers, max_unsent_bytes: self.max_unsent_bytes, read_bytes: self.read_bytes }
     }
 
     pub(super) fn placement(
@@ -111,9 +111,9 @@ impl Rules {
         clock: &Clock,
     ) -> Placement<Puppet> {
         let winder = Winder::of(Arc::clone(&clock.ticker));
-        let unsent_bytes_max = self.unsent_bytes_max;
+        let max_unsent_bytes = self.max_unsent_bytes;
         match self.workers {
-            0 => Placement::InPlace { responder: Arc::clone(responder), unsent_bytes_max, winder },
+            0 => Placement::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder },
             workers => Placement::pool(tasks.clone(), workers, winder),
         }
     }
@@ -121,7 +121,7 @@ impl Rules {
     pub(super) const fn pool_limits(&self) -> PoolLimits {
         PoolLimits {
             workers: self.workers,
-            unsent_bytes_max: self.unsent_bytes_max,
+            max_unsent_bytes: self.max_unsent_bytes,
             queue_timeout: self.queue,
             reply_timeout: self.reply,
         }

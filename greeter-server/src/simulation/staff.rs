@@ -99,9 +99,9 @@ impl Staff {
             // What comes of it is known now, and told when the time has passed that it took.
             self.clock.set(now.time);
             let responder = &self.pool.responder;
-            let unsent_bytes_max = self.pool.limits.unsent_bytes_max;
+            let max_unsent_bytes = self.pool.limits.max_unsent_bytes;
             responder.begin_run();
-            let answered = answer(responder, job, unsent_bytes_max, now, &self.clock.ticker, || self.clock.now());
+            let answered = answer(responder, job, max_unsent_bytes, now, &self.clock.ticker, || self.clock.now());
             responder.check_run();
             self.workers.borrow_mut()[worker].work = Some(Work { answered, bytes_before, until: self.clock.now() });
             return Some(number);

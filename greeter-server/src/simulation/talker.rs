@@ -16,7 +16,7 @@ pub(super) struct Talker {
     to_say: VecDeque<u8>,
     speech: Speech,
     hearing: Hearing,
-    farewell: Farewell,
+    farewell: Disconnect,
     /// When it does something again. A client that is done does nothing.
     pub(super) next: Option<Instant>,
 }
@@ -42,7 +42,7 @@ enum Hearing {
 
 /// What it does once it has said everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
+enum Disconnect {
     /// Stops sending, and reads to the end.
     Polite,
     /// Waits for the server to end it.
@@ -68,10 +68,10 @@ impl Talker {
             _ => Hearing::Good,
         };
         let farewell = match random.below(10) {
-            0 => Farewell::Resets,
-            1 => Farewell::Rude,
-            2..4 => Farewell::Waits,
-            _ => Farewell::Polite,
+            0 => Disconnect::Resets,
+            1 => Disconnect::Rude,
+            2..4 => Disconnect::Waits,
+            _ => Disconnect::Polite,
         };
         let to_say = script(number, rules, &mut random);
         Self { wire, random, to_say, speech, hearing, farewell, next: Some(now) }
@@ -88,7 +88,7 @@ impl Talker {
         };
         self.next = match found {
             Found::AReset => None,
-            Found::TheEnd if self.farewell == Farewell::Rude => {
+            Found::TheEnd if self.farewell == Disconnect::Rude => {
                 wire.send(b"and another thing\n");
                 self.pause(now, 1_000_000)
             }
@@ -125,15 +125,15 @@ impl Talker {
 
     fn end(&mut self, wire: &mut Wire, now: Instant) -> Option<Instant> {
         match self.farewell {
-            Farewell::Polite => {
+            Disconnect::Polite => {
                 wire.finish();
-                self.farewell = Farewell::Waits;
+                self.farewell = Disconnect::Waits;
             }
-            Farewell::Resets => {
+            Disconnect::Resets => {
                 wire.reset();
                 return None;
             }
-            Farewell::Waits | Farewell::Rude => {}
+            Disconnect::Waits | Disconnect::Rude => {}
         }
         self.pause(now, 200_000)
     }
@@ -154,7 +154,7 @@ fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
         let verb = if random.one_in(2) { favourite } else { verb(rules, random) };
         script.extend_from_slice(format!("{verb} {number}.{line}").as_bytes());
         if random.one_in(8) {
-            script.extend(std::iter::repeat_n(b' ', random.below(rules.line_bytes_max)));
+            script.extend(std::iter::repeat_n(b' ', random.below(rules.max_line_bytes)));
         }
         let ending = if random.one_in(8) { random.pick(&["\n", "\r\n", "\r\r\n", "\n\n"]) } else { ending };
         script.extend_from_slice(ending.as_bytes());

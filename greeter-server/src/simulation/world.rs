@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::Terms;
+use greeter_core::ConnectionConfig;
 
 use super::clock::Clock;
 use super::listener::{Backlog, VirtualListener};
@@ -107,13 +107,13 @@ impl World {
         let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
         push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
         let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
-        let buffers = Arc::new(Buffers::new(rules.buffer_bytes_max));
+        let buffers = Arc::new(Buffers::new(rules.max_buffer_bytes));
 
         // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
         let responder = Arc::new(Puppet::new(answering.clone(), push.clone(), Arc::clone(&guests)));
-        let terms = Terms::new(rules.line_bytes_max as u32, rules.deadlines, &*responder);
-        let terms = Arc::new(terms.when_refused(rules.when_refused));
+        let terms = ConnectionConfig::new(rules.max_line_bytes as u32, rules.deadlines, &*responder);
+        let terms = Arc::new(terms.when_rejected(rules.when_rejected));
         let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
         let pool = Pool {
             responder: Arc::clone(&responder),

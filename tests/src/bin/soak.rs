@@ -117,7 +117,7 @@ fn main() {
     });
     let last = Footprint::now();
     println!("first {first:?}\nlast  {last:?}");
-    assert_eq!(pool.stats().closed_by[CloseReason::NoReply], told.timed_out);
+    assert_eq!(pool.stats().closed_by[CloseReason::ReplyTimeout], told.timed_out);
     for server in [in_place, pool] {
         println!("{:?}", server.shutdown(Duration::from_secs(10)));
     }
@@ -125,7 +125,7 @@ fn main() {
 }
 
 fn soaked() -> Builder<Greeter> {
-    builder().line_bytes_max(LINE_BYTES_MAX).unsent_bytes_max(4096).linger(Duration::from_millis(100))
+    builder().max_line_bytes(LINE_BYTES_MAX).max_unsent_bytes(4096).linger(Duration::from_millis(100))
 }
 
 /// One crowd, some for whom the responder hangs, and a host that talks to all of them. Afterwards nobody is left, and the figures add up.

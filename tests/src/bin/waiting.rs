@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         thread::sleep(WAIT);
         format!("Hello, {name}")
     };
-    let server = Server::builder().workers(workers).respond_with(greet).bind("127.0.0.1:0")?;
+    let server = Server::builder().workers(workers).responder_fn(greet).bind("127.0.0.1:0")?;
     writeln!(io::stdout(), "listening on {}", server.local_addr())?;
     server.run()?;
     Ok(())

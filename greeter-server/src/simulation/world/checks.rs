@@ -63,15 +63,15 @@ impl World {
         let rules = &self.rules;
         let longest_reply = 1000;
         // What was pushed stands beside the replies.
-        let unsent = 2 * rules.unsent_bytes_max + longest_reply;
-        let most = rules.read_bytes + 2 * (rules.line_bytes_max + 2) + (2 * unsent).max(17 * rules.read_bytes);
+        let unsent = 2 * rules.max_unsent_bytes + longest_reply;
+        let most = rules.read_bytes + 2 * (rules.max_line_bytes + 2) + (2 * unsent).max(17 * rules.read_bytes);
         for info in life.list() {
             assert!(info.bytes_held <= most, "{info:?} is more than {most}");
         }
         // Beyond the room that all share, there is what each thread has just been at.
         let threads = rules.threads + rules.workers * (1 + STUCK_PER_WORKER);
         let in_use = self.buffers.bytes();
-        let most = rules.buffer_bytes_max.saturating_add(threads * most);
+        let most = rules.max_buffer_bytes.saturating_add(threads * most);
         assert!(in_use <= most, "{in_use} is more than {most}");
     }
 
@@ -130,7 +130,7 @@ impl World {
         assert!(stats.replies <= answered, "{answered} lines were answered of {stats:?}");
         assert!(stats.busy <= busy, "the sessions know of {busy} lines that were refused of {stats:?}");
         if !self.rules.has_faults {
-            let reasons = [CloseReason::Idle, CloseReason::LineUnfinished];
+            let reasons = [CloseReason::IdleTimeout, CloseReason::LineTimeout];
             for (reason, (_, count)) in reasons.into_iter().zip(told) {
                 assert!(stats.closed_by[reason] <= count, "{reason}: {count} were told of {stats:?}");
             }

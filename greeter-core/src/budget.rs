@@ -6,51 +6,51 @@ use std::time::Duration;
 ///
 /// A look costs as much as greeting two to four names. One for every 16 lines is 5 % of the processor time of a deep pipeline, as a profile
 /// shows; one for every 64, a bit more than 1 %. What a client can gain by sending cheap lines before dear ones is bounded by the
-/// [tick](Clock::has_ticked).
+/// [tick](BudgetClock::has_ticked).
 const STRIDE: u32 = 64;
 
-/// Which part of a slice so many lines may take and be cheap. By no more than that do lines overrun it that go on as they began.
+/// Which part of a budget so many lines may take and be cheap. By no more than that do lines overrun it that go on as they began.
 const CHEAP: u32 = 8;
 
-/// What a [`Slice`] is told the time by. Any function that tells how long ago the slice began is one, without a tick.
-pub trait Clock {
-    /// How long ago the slice began.
+/// What a [`TurnBudget`] is told the time by. Any function that tells how long ago the budget began is one, without a tick.
+pub trait BudgetClock {
+    /// How long ago the budget began.
     fn elapsed(&mut self) -> Duration;
 
-    /// Whether a tick has come since the slice began. This is asked after every line, so it is to cost next to nothing: a look at a
+    /// Whether a tick has come since the budget began. This is asked after every line, so it is to cost next to nothing: a look at a
     /// number that somebody else raises every few milliseconds.
     fn has_ticked(&self) -> bool {
         false
     }
 }
 
-impl<F: FnMut() -> Duration> Clock for F {
+impl<F: FnMut() -> Duration> BudgetClock for F {
     fn elapsed(&mut self) -> Duration {
         self()
     }
 }
 
-/// One turn's share: a job is answered until its slice is used up, by time or by bytes of replies, and the rest of it
-/// then queues behind everyone else's. At least one line is answered in every slice.
+/// One turn's share: a job is answered until its budget is used up, by time or by bytes of replies, and the rest of it
+/// then queues behind everyone else's. At least one line is answered in every budget.
 ///
 /// The clock is the caller's. It is asked after the first line, and if that proves cheap, after a stride of many; and after each line, from
-/// when they prove dear until one proves cheap. So that dear lines behind cheap ones do not go unnoticed for a stride, the slice is over as
-/// well when the clock has [ticked](Clock::has_ticked): no line begins later than that.
+/// when they prove dear until one proves cheap. So that dear lines behind cheap ones do not go unnoticed for a stride, the budget is over as
+/// well when the clock has [ticked](BudgetClock::has_ticked): no line begins later than that.
 #[derive(Debug)]
-pub struct Slice<C> {
+pub struct TurnBudget<C> {
     clock: C,
     length: Duration,
     reply_bytes: usize,
     stride: u32,
-    until_look: u32,
-    last_look: Duration,
+    until_check: u32,
+    last_check: Duration,
 }
 
-impl<C: Clock> Slice<C> {
-    /// A slice that is over after `length` of the time that `clock` tells, or once `reply_bytes` of replies are waiting to be
+impl<C: BudgetClock> TurnBudget<C> {
+    /// A budget that is over after `length` of the time that `clock` tells, or once `reply_bytes` of replies are waiting to be
     /// sent.
     pub const fn new(length: Duration, reply_bytes: usize, clock: C) -> Self {
-        Self { clock, length, reply_bytes, stride: 1, until_look: 1, last_look: Duration::ZERO }
+        Self { clock, length, reply_bytes, stride: 1, until_check: 1, last_check: Duration::ZERO }
     }
 
     /// Whether no other line is to begin.
@@ -60,30 +60,30 @@ impl<C: Clock> Slice<C> {
 
     /// Whether to stop, asked after every line.
     #[inline]
-    pub(crate) fn is_over(&mut self, reply_bytes: usize) -> bool {
+    pub(crate) fn is_exhausted(&mut self, reply_bytes: usize) -> bool {
         if reply_bytes >= self.reply_bytes || self.has_ticked() {
             return true;
         }
-        self.until_look -= 1;
-        self.until_look == 0 && self.look()
+        self.until_check -= 1;
+        self.until_check == 0 && self.check_clock()
     }
 
     /// Looks at the clock, and decides when to do so next.
-    fn look(&mut self) -> bool {
+    fn check_clock(&mut self) -> bool {
         let now = self.clock.elapsed();
-        let took = now.saturating_sub(self.last_look);
+        let took = now.saturating_sub(self.last_check);
         let is_cheap = took.saturating_mul(STRIDE * CHEAP) <= self.length.saturating_mul(self.stride);
         self.stride = if is_cheap { STRIDE } else { 1 };
-        self.until_look = self.stride;
-        self.last_look = now;
+        self.until_check = self.stride;
+        self.last_check = now;
         now >= self.length
     }
 }
 
-impl Slice<fn() -> Duration> {
-    /// A slice without an end: all lines of a job are answered.
+impl TurnBudget<fn() -> Duration> {
+    /// A budget without an end: all lines of a job are answered.
     #[must_use]
-    pub fn endless() -> Self {
+    pub fn unlimited() -> Self {
         Self::new(Duration::MAX, usize::MAX, || Duration::ZERO)
     }
 }
@@ -93,10 +93,10 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// How many lines a slice of 1 ms gives when line `n` takes `cost(n)`, and how often it looked at the clock.
+    /// How many lines a budget of 1 ms gives when line `n` takes `cost(n)`, and how often it looked at the clock.
     fn lines_in_a_slice(cost: impl Fn(u32) -> Duration) -> (u32, u32) {
         let (clock, looks) = (Cell::new(Duration::ZERO), Cell::new(0));
-        let mut slice = Slice::new(Duration::from_millis(1), usize::MAX, || {
+        let mut budget = TurnBudget::new(Duration::from_millis(1), usize::MAX, || {
             looks.set(looks.get() + 1);
             clock.get()
         });
@@ -104,7 +104,7 @@ mod tests {
         loop {
             clock.set(clock.get() + cost(lines));
             lines += 1;
-            if slice.is_over(0) {
+            if budget.is_exhausted(0) {
                 return (lines, looks.get());
             }
         }
@@ -145,7 +145,7 @@ mod tests {
     fn no_line_begins_after_a_tick() {
         struct Ticking<'a>(&'a Cell<Duration>);
 
-        impl Clock for Ticking<'_> {
+        impl BudgetClock for Ticking<'_> {
             fn elapsed(&mut self) -> Duration {
                 self.0.get()
             }
@@ -157,22 +157,22 @@ mod tests {
 
         for cheap in [1, 2, 63, 64, 65, 200] {
             let clock = Cell::new(Duration::ZERO);
-            let mut slice = Slice::new(Duration::from_millis(1), usize::MAX, Ticking(&clock));
+            let mut budget = TurnBudget::new(Duration::from_millis(1), usize::MAX, Ticking(&clock));
             for _ in 0..cheap {
-                assert!(!slice.is_over(0));
+                assert!(!budget.is_exhausted(0));
             }
             clock.set(Duration::from_millis(5));
-            if !slice.is_over(0) {
+            if !budget.is_exhausted(0) {
                 clock.set(Duration::from_millis(10));
-                assert!(slice.is_over(0), "{cheap} cheap ones");
+                assert!(budget.is_exhausted(0), "{cheap} cheap ones");
             }
         }
     }
 
     #[test]
     fn a_slice_ends_with_its_bytes() {
-        let mut slice = Slice::new(Duration::MAX, 100, || Duration::ZERO);
-        assert!(!slice.is_over(99));
-        assert!(slice.is_over(100));
+        let mut budget = TurnBudget::new(Duration::MAX, 100, || Duration::ZERO);
+        assert!(!budget.is_exhausted(99));
+        assert!(budget.is_exhausted(100));
     }
 }

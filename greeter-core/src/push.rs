@@ -9,7 +9,7 @@ const LF: u8 = b'\n';
 /// Something to say to a client that has not asked: lines, or bytes as they are. It is said in one piece, and nothing gets between its
 /// parts.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Unasked {
+pub struct PushMessage {
     bytes: Box<[u8]>,
     framing: Framing,
 }
@@ -23,7 +23,7 @@ pub(crate) enum Framing {
     Raw,
 }
 
-impl Unasked {
+impl PushMessage {
     /// One line, given without its ending.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Unasked {
     }
 }
 
-impl fmt::Debug for Unasked {
+impl fmt::Debug for PushMessage {
     /// Quoted and escaped: safe to print wherever it came from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} \"{}\"", self.framing, self.bytes.escape_ascii())
@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn its_length_counts_each_ending_as_one_and_it_can_be_shown() {
-        let lines = Unasked::lines(["one", "", "three\r"]).unwrap();
+        let lines = PushMessage::lines(["one", "", "three\r"]).unwrap();
         assert_eq!((lines.len(), lines.is_empty()), (12, false));
         assert_eq!(format!("{lines:?}"), r#"Lines "one\n\nthree\r\n""#);
-        let raw = Unasked::raw([0xff, b'\n']);
+        let raw = PushMessage::raw([0xff, b'\n']);
         assert_eq!((raw.len(), raw.is_empty()), (2, false));
         assert_eq!(format!("{raw:?}"), r#"Raw "\xff\n""#);
-        let none = Unasked::raw("");
+        let none = PushMessage::raw("");
         assert_eq!((none.len(), none.is_empty()), (0, true));
     }
 }

@@ -1,0 +1,59 @@
+//! Calls into the responder that nothing comes out of but words: panics are caught.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::ResponderError;
+use crate::line::LineEnding;
+use crate::rejection::Rejection;
+use crate::reply::{Checkpoint, Replies, Reply};
+use crate::responder::Responder;
+
+/// Adds a rejection in the responder's words, or says "internal error" where it cannot even do that.
+pub(crate) fn reject<R>(
+    responder: &R,
+    session: Option<&mut R::Session>,
+    rejection: Rejection,
+    replies: &mut Replies,
+    checkpoint: &Checkpoint,
+) -> Result<(), ResponderError>
+where
+    R: Responder + ?Sized,
+{
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut reply = Reply::new(replies, checkpoint.ending);
+        responder.reject(session, rejection, &mut reply);
+        reply.framing()
+    }));
+    let outcome = match outcome {
+        Ok(framing) => framing.map_err(ResponderError::from),
+        Err(panic) => Err(ResponderError::Panicked(panic_message(panic))),
+    };
+    if outcome.is_err() {
+        replies.bytes.truncate(checkpoint.replies);
+        Reply::new(replies, checkpoint.ending).line(format_args!("error: {}", Rejection::InternalError));
+    }
+    outcome
+}
+
+/// The words in which a responder rejects, for when it is not at hand. One that fails at that has "internal error" said in its
+/// name.
+pub(crate) fn rejection_words<R>(responder: &R, rejection: &Rejection, ending: LineEnding) -> Box<[u8]>
+where
+    R: Responder + ?Sized,
+{
+    let mut replies = Replies::default();
+    let _ = reject(responder, None, rejection.clone(), &mut replies, &Checkpoint { replies: 0, ending });
+    replies.bytes.into_boxed_slice()
+}
+
+/// What somebody panicked with, if that is text.
+pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned();
+    // What it panicked with may panic in its turn, when it is dropped. What it does that with is let be.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(panic);
+    }
+    text
+}
