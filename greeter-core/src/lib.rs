@@ -6,10 +6,10 @@
 //!
 //! ```
 //! use std::time::Instant;
-//! use greeter_core::{ClientId, Connection, ConnectionTimeouts, Greeter, Peer, TurnBudget, ConnectionConfig};
+//! use greeter_core::{Connection, ConnectionTimeouts, Greeter, Peer, TurnBudget, client_id, ConnectionConfig};
 //!
 //! let config = ConnectionConfig::new(8192, ConnectionTimeouts::NONE, &Greeter);
-//! let client = Peer::new(ClientId(1), ([127, 0, 0, 1], 4000).into());
+//! let client = Peer::new(client_id(1), ([127, 0, 0, 1], 4000).into());
 //! let now = Instant::now();
 //! let mut connection = Connection::new(client, &config, now);
 //!
@@ -55,7 +55,7 @@ pub use error::{BoxError, ResponderError, ResponderErrors};
 pub use greeter::Greeter;
 pub use job::{AnsweredJob, ClientJob, Disconnect};
 pub use line::{LfInLine, Line, LineEnding};
-pub use peer::{ClientId, Peer};
+pub use peer::{Address, ClientId, Peer, client_id};
 pub use push::PushMessage;
 pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply};

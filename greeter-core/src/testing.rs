@@ -27,7 +27,7 @@ use crate::close_reason::CloseReason;
 use crate::config::{ConnectionConfig, ConnectionTimeouts};
 use crate::connection::{CloseAction, Connection};
 use crate::error::ResponderErrors;
-use crate::peer::{ClientId, Peer};
+use crate::peer::{Address, ClientId, Peer, client_id};
 use crate::push::PushMessage;
 use crate::responder::Responder;
 
@@ -54,13 +54,13 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// A client from 127.0.0.1, port 1, with the name 0, on a server with [the usual deadlines](ConnectionTimeouts::DEFAULT) and lines of up
     /// to 8 KiB.
     pub fn connect(responder: &'a R) -> Self {
-        Self::connect_with_id(ClientId(0), responder)
+        Self::connect_with_id(0, responder)
     }
 
     /// The same with this name, and a port that follows from it: one of several clients whom the responder tells apart.
-    pub fn connect_with_id(id: ClientId, responder: &'a R) -> Self {
-        let port = u16::try_from(1 + id.0 % u64::from(u16::MAX)).expect("it is at most 65535");
-        let peer = Peer::new(id, ([127, 0, 0, 1], port).into());
+    pub fn connect_with_id(id: u64, responder: &'a R) -> Self {
+        let port = u16::try_from(1 + id % u64::from(u16::MAX)).expect("it is at most 65535");
+        let peer = peer(id, ([127, 0, 0, 1], port));
         Self::connect_as(peer, responder, ConnectionConfig::new(LINE_BYTES_MAX, ConnectionTimeouts::DEFAULT, responder))
     }
 
@@ -228,6 +228,13 @@ impl<'a, R: Responder> TestClient<'a, R> {
             }
         }
     }
+}
+
+/// Creates the description of a client, for [`TestClient::connect_as`] and for tests that call a
+/// responder themselves.
+#[must_use]
+pub fn peer(id: u64, address: impl Into<Address>) -> Peer {
+    Peer::new(client_id(id), address.into())
 }
 
 /// Sends `input` in one piece, byte by byte, and cut in every one place, and in every two where it is short; stops sending; and has
@@ -435,7 +442,7 @@ mod tests {
     fn what_is_pushed_is_heard_until_the_test_goes_on_behind_a_close() {
         let news = PushMessage::line("news").unwrap();
         let mut client = TestClient::connect(&Status);
-        assert_eq!(client.id(), ClientId(0));
+        assert_eq!(client.id().as_u64(), 0);
         client.expect("up, 127.0.0.1:1\n").push(&news).expect("news\n");
         client.send("too late\n").push(&news).expect("");
         client.expect_end(CloseReason::ResponderClosed);
@@ -445,8 +452,8 @@ mod tests {
     #[test]
     fn clients_with_names_of_their_own_have_ports_of_their_own() {
         for (id, port) in [(0, 1), (7, 8), (65_534, 65_535), (65_535, 1), (u64::MAX, 1)] {
-            let mut client = TestClient::connect_with_id(ClientId(id), &Status);
-            assert_eq!(client.id(), ClientId(id));
+            let mut client = TestClient::connect_with_id(id, &Status);
+            assert_eq!(client.id().as_u64(), id);
             client.expect(format!("up, 127.0.0.1:{port}\n"));
         }
     }

@@ -5,12 +5,11 @@
 //! the server closes it.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_core::{CloseReason, ConnectionConfig};
+use greeter_core::{Address, CloseReason, ConnectionConfig};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token};
 
@@ -53,7 +52,7 @@ pub(crate) trait Close: Send + Sync {
 /// What people are to know. It is told when no lock is held any more, since whoever hears of it may have the server stop.
 #[derive(Debug)]
 pub(crate) enum News {
-    TurnedAway { address: SocketAddr, reason: CloseReason },
+    TurnedAway { address: Address, reason: CloseReason },
     CannotAccept(io::Error),
 }
 
@@ -312,7 +311,7 @@ impl<S, L: Listener> Acceptor<S, L> {
 
     /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
     /// fault of ours.
-    fn receive(&mut self, socket: L::Socket, address: SocketAddr, now: Instant) {
+    fn receive(&mut self, socket: L::Socket, address: Address, now: Instant) {
         let admission = match self.door.ask(address) {
             Answer::Welcome(admission) => admission,
             Answer::Sorry(reason) => {

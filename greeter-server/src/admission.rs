@@ -3,10 +3,10 @@
 //! Knows nothing of sockets: what becomes of a client that may not is the [acceptor](crate::acceptor)'s affair.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greeter_core::CloseReason;
+use greeter_core::{Address, CloseReason};
 
 use crate::acceptor::Order;
 use crate::limits::Limits;
@@ -80,14 +80,16 @@ pub(crate) struct Admission {
 pub(crate) struct Household(u64);
 
 impl Household {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
+    /// An address that is no client's alone has none.
+    pub(crate) fn of(address: Address) -> Option<Self> {
+        let key = match address.ip()?.to_canonical() {
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
                 Self([a, b, c, d].into_iter().fold(0, |network, segment| network << 16 | u64::from(segment)))
             }
             IpAddr::V4(address) => Self(0xffff_ffff << 32 | u64::from(address.to_bits())),
-        }
+        };
+        Some(key)
     }
 }
 
@@ -111,12 +113,12 @@ impl Door {
     }
 
     /// A client has come.
-    pub(crate) fn ask(self: &Arc<Self>, peer: SocketAddr) -> Answer {
+    pub(crate) fn ask(self: &Arc<Self>, peer: Address) -> Answer {
         let mut census = self.census();
         if census.served >= self.room.connections_max {
             return Answer::Sorry(CloseReason::ConnectionLimit);
         }
-        let counted_for = self.room.per_address_max.map(|_| Household::of(peer.ip()));
+        let counted_for = self.room.per_address_max.and_then(|_| Household::of(peer));
         if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
             let living_there = census.by_address.entry(address).or_default();
             if *living_there >= max {
@@ -169,8 +171,8 @@ mod tests {
         Arc::new(Door::new(Room { connections_max, per_address_max, when_full }, acceptor))
     }
 
-    fn from(address: &str) -> SocketAddr {
-        SocketAddr::new(address.parse().unwrap(), 4000)
+    fn from(address: &str) -> Address {
+        (address.parse::<IpAddr>().unwrap(), 4000).into()
     }
 
     #[track_caller]
@@ -241,7 +243,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_told_from_every_other_and_from_every_ipv4_address() {
-        let network = |address: &str| Household::of(address.parse().unwrap());
+        let network = |address: &str| Household::of((address.parse::<IpAddr>().unwrap(), 1).into());
         let networks =
             ["1::", "0:1::", "0:0:1::", "0:0:0:1::", "::", "1:1::", "0:0:c000:201::", "192.0.2.1", "192.0.2.2"];
         for (index, one) in networks.iter().enumerate() {

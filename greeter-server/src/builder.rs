@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use greeter_core::{
-    ConnectionConfig, FromLine, Greeter, IntoReply, Responder, ResponderFn, WhenRejected, responder_fn,
+    Address, ConnectionConfig, FromLine, Greeter, IntoReply, Responder, ResponderFn, WhenRejected, responder_fn,
 };
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -82,7 +82,7 @@ pub enum BuildError {
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// What the system says.
         source: io::Error,
     },
@@ -448,7 +448,7 @@ fn range(min: usize, max: usize) -> String {
 }
 
 /// A listener, and the address that it has really got.
-fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpListener), BuildError> {
+fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(Address, TcpListener), BuildError> {
     let mut failed = None;
     for &address in addresses {
         match listen_on(address) {
@@ -458,13 +458,13 @@ fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(SocketAddr, TcpListener
                 }
                 return Ok(listener);
             }
-            Err(source) => failed = failed.or(Some(BuildError::Listen { address, source })),
+            Err(source) => failed = failed.or(Some(BuildError::Listen { address: address.into(), source })),
         }
     }
     Err(failed.unwrap_or_else(|| BuildError::Invalid(vec![Problem::NoAddress])))
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
+fn listen_on(address: SocketAddr) -> io::Result<(Address, TcpListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -479,7 +479,7 @@ fn listen_on(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     socket.listen(i32::try_from(BACKLOG).expect("the backlog is a small number"))?;
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket.into());
-    Ok((listener.local_addr()?, listener))
+    Ok((listener.local_addr()?.into(), listener))
 }
 
 fn join(problems: &[Problem]) -> String {

@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use greeter_core::{
-    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, ConnectionConfig, Peer, PushMessage, Responder,
+    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, ConnectionConfig, Peer, PushMessage,
+    Responder,
 };
 use mio::net::TcpStream;
 use mio::{Events, Poll};
@@ -53,7 +53,7 @@ const EVENTS: usize = 1024;
 #[derive(Debug)]
 pub(crate) enum Mail<S, K = TcpStream> {
     /// The acceptor has a new client, and this is its place.
-    Accepted { socket: K, address: SocketAddr, admission: Admission },
+    Accepted { socket: K, address: Address, admission: Admission },
     /// A worker sends a job home, and so many grains of the server's room are counted for what it has grown by.
     Answered { job: AnsweredJob<S>, grains: u32 },
     /// The same, of a job that nobody was free to answer in time.
@@ -253,7 +253,7 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         }
     }
 
-    fn welcome(&mut self, socket: W::Socket, address: SocketAddr, admission: Admission, now: Instant) {
+    fn welcome(&mut self, socket: W::Socket, address: Address, admission: Admission, now: Instant) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ConnectionLimit.index()].add(1);

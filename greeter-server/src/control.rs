@@ -238,6 +238,7 @@ mod tests {
     use crate::switchboard::ConnectionInfo;
     use crate::ticker::Ticker;
     use crossbeam_channel::Receiver;
+    use greeter_core::client_id;
     use greeter_core::{ClientId, Peer};
 
     /// What is told to the entrance and to the connection threads.
@@ -366,7 +367,7 @@ mod tests {
     fn it_is_told_who_is_held_up_and_what_is_held() {
         let (control, _noted, _patient) = control();
         assert_eq!(control.held_up(), usize::MAX, "without a pool nobody can tell");
-        let (ticker, peer) = (Ticker::default(), Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into()));
+        let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
         let posts = control.posts.fill(3, 3);
         assert_eq!(control.held_up(), 0);
         posts[..2].iter().for_each(|post| post.begin(Errand::Answer, peer, ticker.now()));

@@ -71,8 +71,8 @@ pub use control::{DrainReport, ShutdownTrigger};
 pub use expensive::Expensive;
 #[doc(inline)]
 pub use greeter_core::{
-    BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer, Phase,
-    Rejection, Reply, Responder, ResponderFn, WhenRejected, responder_fn,
+    Address, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer,
+    Phase, Rejection, Reply, Responder, ResponderFn, WhenRejected, responder_fn,
 };
 pub use limits::{Limits, Timeouts};
 pub use posts::WorkerInfo;

@@ -9,7 +9,6 @@ mod log;
 mod signals;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
-use greeter_server::{BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, WhenFull};
+use greeter_server::{Address, BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, WhenFull};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
 
@@ -200,7 +199,7 @@ fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<
 
 /// Tells programs that started this one where to connect. People have the log. A program that does not read holds up the thread that
 /// waits for it, and nobody else.
-fn announce(addresses: Vec<SocketAddr>) -> io::Result<()> {
+fn announce(addresses: Vec<Address>) -> io::Result<()> {
     let say = move || {
         let mut stdout = io::stdout().lock();
         let said = addresses.iter().try_for_each(|address| writeln!(stdout, "listening on {address}"));

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{ClientId, ConnectionConfig, ConnectionTimeouts, Greeter, Peer};
+use greeter_core::{ConnectionConfig, ConnectionTimeouts, Greeter, Peer, client_id};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
@@ -162,7 +162,7 @@ fn an_answer_is_in_time_or_given_up_and_never_both() {
 }
 
 fn peer() -> Peer {
-    Peer::new(ClientId(0), address())
+    Peer::new(client_id(0), address())
 }
 
 fn address() -> SocketAddr {

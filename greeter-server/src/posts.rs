@@ -222,11 +222,11 @@ fn at_work(posts: &[Arc<Post>]) -> usize {
 mod tests {
     use super::*;
     use crate::ticker::{TICK, Ticker};
-    use greeter_core::ClientId;
+    use greeter_core::client_id;
 
     #[test]
     fn an_answer_is_in_time_or_too_late_and_never_both() {
-        let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
+        let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let (time, ticker) = (Instant::now(), Ticker::default());
         let start = ticker.at(time);
         let after = |millis: u64| {
@@ -254,7 +254,7 @@ mod tests {
     fn whoever_comes_back_takes_the_place_or_finds_it_taken() {
         const WORKERS: usize = 2;
         const MOST: usize = 5;
-        let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
+        let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let ticker = Ticker::default();
         let posts = Posts::default();
         let hang = |new: Vec<Arc<Post>>| {
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn each_worker_is_seen_at_what_it_is() {
-        let peer = Peer::new(ClientId(1), ([192, 0, 2, 1], 4000).into());
+        let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let (time, ticker) = (Instant::now(), Ticker::default());
         let posts = Posts::default();
         let places = posts.fill(4, 4);

@@ -179,6 +179,7 @@ impl fmt::Debug for Push {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use greeter_core::client_id;
     use std::sync::Mutex;
 
     /// So many who hand on what is pushed, and all that they were given.
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn everything_is_said_to_whom_it_is_for_and_as_what_it_is() {
         let (push, noted) = push(3);
-        let ann = ClientId(7);
+        let ann = client_id(7);
         push.line(ann, "line").unwrap();
         push.lines(ann, ["one", "two"]).unwrap();
         push.raw(ann, "raw\n").unwrap();
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn what_holds_an_lf_is_no_line_and_before_the_start_there_is_nobody() {
         let (push, noted) = push(3);
-        let ann = ClientId(7);
+        let ann = client_id(7);
         let no_line = Err(PushError::NotALine(LfInLine));
         assert_eq!([push.line(ann, "\n"), push.broadcast("\n")], [no_line; 2]);
         assert_eq!([push.lines(ann, ["one", "\n"]), push.broadcast_lines(["one", "\n"])], [no_line; 2]);
@@ -245,8 +246,8 @@ mod tests {
         const MOST: usize = 16 << 20;
         let (push, noted) = push(1000);
         let exactly = vec![b'x'; MOST - 64];
-        assert_eq!(push.raw(ClientId(7), &exactly), Ok(()));
-        assert_eq!(push.raw(ClientId(7), ""), Err(PushError::TooMuch));
+        assert_eq!(push.raw(client_id(7), &exactly), Ok(()));
+        assert_eq!(push.raw(client_id(7), ""), Err(PushError::TooMuch));
         assert_eq!(
             format!("{push:?}"),
             format!("Push {{ bytes_under_way: {MOST}, .. }}"),

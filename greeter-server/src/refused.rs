@@ -6,11 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::CloseReason;
+use greeter_core::{Address, CloseReason};
 
 use crate::admission::Household;
 use crate::stats::Counters;
@@ -44,7 +43,7 @@ pub(crate) struct Refused<K: Socket> {
 #[derive(Debug)]
 struct Lingering<K> {
     socket: K,
-    household: Household,
+    household: Option<Household>,
     reason: CloseReason,
     until: Instant,
 }
@@ -64,17 +63,10 @@ impl<K: Socket> Refused<K> {
     }
 
     /// Tells a client why it is not served, and ends the stream. It stays for a while, in the place of another if need be.
-    pub(crate) fn refuse(
-        &mut self,
-        mut socket: K,
-        address: SocketAddr,
-        reason: CloseReason,
-        words: &[u8],
-        now: Instant,
-    ) {
+    pub(crate) fn refuse(&mut self, mut socket: K, address: Address, reason: CloseReason, words: &[u8], now: Instant) {
         // A new connection has room for some words. A client that has broken off already does not miss them.
         let is_told = socket.write(words).is_ok_and(|bytes| bytes == words.len()) && socket.finish_sending().is_ok();
-        let household = Household::of(address.ip());
+        let household = Household::of(address);
         if !is_told {
             return self.count(reason);
         }
@@ -118,7 +110,7 @@ impl<K: Socket> Refused<K> {
     }
 
     /// An address that has more than its share makes room itself. Otherwise it is whoever was there first.
-    fn make_room(&mut self, household: Household) {
+    fn make_room(&mut self, household: Option<Household>) {
         let share = self.most / SHARE;
         let has_more = self.sockets.iter().filter(|lingering| lingering.household == household).count() > share;
         let whose = |lingering: &Lingering<K>| !has_more || lingering.household == household;

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use greeter_core::{ClientId, ConnectionConfig, Greeter, Phase, Responder};
+use greeter_core::{Address, ClientId, ConnectionConfig, Greeter, Phase, Responder};
 use mio::Poll;
 use mio::net::TcpListener;
 
@@ -42,7 +41,7 @@ pub struct Server<R> {
     trigger: ShutdownTrigger,
     plan: Plan,
     /// Those of the listeners, in the same order.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     listeners: Vec<TcpListener>,
 }
 
@@ -67,7 +66,7 @@ impl<R: Responder> Server<R> {
         push: Push,
         trigger: ShutdownTrigger,
         plan: Plan,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
         listeners: Vec<TcpListener>,
     ) -> Self {
         Self { responder, push, trigger, plan, addresses, listeners }
@@ -75,13 +74,13 @@ impl<R: Responder> Server<R> {
 
     /// The address of the first listener, with its real port.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Address {
         self.addresses[0]
     }
 
     /// The addresses of all listeners, in the order in which they were asked for.
     #[must_use]
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 
@@ -178,7 +177,7 @@ fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
 /// Dropping it stops the server at once, as [`shutdown`](Self::shutdown) does that has no time.
 #[must_use = "dropping the handle stops the server"]
 pub struct ServerHandle {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     limits: Limits,
     push: Push,
     trigger: ShutdownTrigger,
@@ -297,13 +296,13 @@ impl ServerHandle {
 impl ServerHandle {
     /// The address of the first listener, with its real port.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Address {
         self.addresses[0]
     }
 
     /// The addresses of all listeners, in the order in which they were asked for.
     #[must_use]
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 

@@ -1,6 +1,6 @@
 //! Where a connection thread keeps its clients: slots that are used again, under keys that are not.
 
-use greeter_core::ClientId;
+use greeter_core::{ClientId, client_id};
 
 /// Names one thing that was kept, for ever: a slot and which of the slot's tenants is meant. A key of a tenant that has left
 /// finds nothing, whoever has the slot now.
@@ -19,19 +19,21 @@ pub(crate) const THREAD_BITS: u32 = 10;
 impl Key {
     /// The name of the client that a thread keeps under this key.
     pub(crate) fn client_id(self, thread: usize) -> ClientId {
-        ClientId(u64::from(self.generation) << 32 | (thread as u64) << SLOT_BITS | u64::from(self.slot))
+        client_id(u64::from(self.generation) << 32 | (thread as u64) << SLOT_BITS | u64::from(self.slot))
     }
 }
 
 impl From<ClientId> for Key {
     #[expect(clippy::cast_possible_truncation, reason = "the parts are taken out as they were put in")]
-    fn from(ClientId(id): ClientId) -> Self {
+    fn from(id: ClientId) -> Self {
+        let id = id.as_u64();
         Self { slot: id as u32 & ((1 << SLOT_BITS) - 1), generation: (id >> 32) as u32 }
     }
 }
 
 /// The thread that keeps a client of this name.
-pub(crate) const fn thread_of(ClientId(id): ClientId) -> usize {
+pub(crate) const fn thread_of(id: ClientId) -> usize {
+    let id = id.as_u64();
     (id >> SLOT_BITS) as usize & ((1 << THREAD_BITS) - 1)
 }
 
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_name_has_the_tenant_the_thread_and_the_slot_in_their_own_bits() {
         let key = Key { slot: 0x2a_bcde, generation: 0x1234_5678 };
-        assert_eq!(key.client_id(0x155), ClientId(0x1234_5678_556a_bcde));
+        assert_eq!(key.client_id(0x155), client_id(0x1234_5678_556a_bcde));
         for (slot, generation, thread) in [(0x3f_ffff, 0, 0), (0, u32::MAX, 0), (0, 0, 0x3ff), (1, 2, 3)] {
             let key = Key { slot, generation };
             assert_eq!((Key::from(key.client_id(thread)), thread_of(key.client_id(thread))), (key, thread));

@@ -2,8 +2,9 @@
 //!
 //! All else that they do, they do by themselves, and so they can be driven by a system that was made up for a test.
 
+use greeter_core::Address;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::Instant;
 
 use mio::event::Event;
@@ -36,7 +37,7 @@ pub(crate) trait Listener {
     type Socket: Socket;
 
     /// Takes the connection that has waited longest (accept(2)). Does not block.
-    fn accept(&self) -> io::Result<(Self::Socket, SocketAddr)>;
+    fn accept(&self) -> io::Result<(Self::Socket, Address)>;
 }
 
 /// One client's connection, as the system has it. Neither reading nor writing blocks.
@@ -79,11 +80,11 @@ impl System for Poll {
 impl Listener for TcpListener {
     type Socket = TcpStream;
 
-    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    fn accept(&self) -> io::Result<(TcpStream, Address)> {
         let (socket, address) = Self::accept(self)?;
         // Replies leave as they are made, in batches of our own. Where this fails the client is gone, as the next read shows.
         let _ = socket.set_nodelay(true);
-        Ok((socket, address))
+        Ok((socket, address.into()))
     }
 }
 

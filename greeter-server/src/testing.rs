@@ -38,8 +38,8 @@
 //!
 //! let (push, pushed) = testing::push();
 //! let megaphone = Megaphone(push);
-//! let mut ann = TestClient::connect_with_id(ClientId(1), &megaphone);
-//! let mut bob = TestClient::connect_with_id(ClientId(2), &megaphone);
+//! let mut ann = TestClient::connect_with_id(1, &megaphone);
+//! let mut bob = TestClient::connect_with_id(2, &megaphone);
 //! ann.send("hello\n").expect("");
 //! pushed.deliver([&mut ann, &mut bob]);
 //! ann.expect("hello\n");
@@ -50,18 +50,18 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use greeter_server::testing::{ConnectionTimeouts, ConnectionConfig, TestClient};
-//! use greeter_server::{ClientId, Greeter, Peer};
+//! use greeter_server::testing::{ConnectionConfig, ConnectionTimeouts, TestClient, peer};
+//! use greeter_server::Greeter;
 //!
 //! let deadlines = ConnectionTimeouts { idle: Some(Duration::from_secs(1)), ..ConnectionTimeouts::NONE };
-//! let peer = Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into());
+//! let peer = peer(7, ([192, 0, 2, 1], 4000));
 //! let mut client = TestClient::connect_as(peer, &Greeter, ConnectionConfig::new(10, deadlines, &Greeter));
 //! client.send("Bartholomew\n").expect("error: line longer than 10 bytes\n");
 //! client.wait(Duration::from_secs(1)).expect("error: idle for 1s\n");
 //! ```
 
 #[doc(inline)]
-pub use greeter_core::testing::{TestClient, check_every_fragmentation};
+pub use greeter_core::testing::{TestClient, check_every_fragmentation, peer};
 pub use greeter_core::{ConnectionConfig, ConnectionTimeouts, PushMessage, ResponderError, ResponderErrors};
 
 use std::sync::Arc;
@@ -161,6 +161,7 @@ impl Hearers for PostBox {
 mod tests {
     use super::*;
     use crate::{BoxError, CloseReason, Line, Peer, PushError, Reply};
+    use greeter_core::client_id;
 
     /// Says something to oneself, to another, to all, or to oneself at the end.
     struct Gossip(Push);
@@ -176,7 +177,7 @@ mod tests {
         fn respond(&self, id: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
             match line.as_bytes() {
                 b"all" => self.0.broadcast_lines(["one", "two"])?,
-                b"other" => self.0.raw(ClientId(id.0 + 1), "raw\n")?,
+                b"other" => self.0.raw(client_id(id.as_u64() + 1), "raw\n")?,
                 b"close" => {
                     self.0.line(*id, "goodbye")?;
                     reply.close();
@@ -192,7 +193,7 @@ mod tests {
     fn what_is_pushed_arrives_at_whom_it_is_for_when_the_test_says_so() {
         let (push, pushed) = push();
         let gossip = Gossip(push);
-        let [mut ann, mut bob] = [1, 2].map(|id| TestClient::connect_with_id(ClientId(id), &gossip));
+        let [mut ann, mut bob] = [1, 2].map(|id| TestClient::connect_with_id(id, &gossip));
         bob.expect("banner\n");
         ann.send("self\r\nall\r\nother\r\n").expect("banner\nself\r\nall\r\nother\r\n");
         pushed.deliver([&mut ann, &mut bob]);
@@ -225,7 +226,7 @@ mod tests {
         let (push, pushed) = push();
         let text = "x".repeat(1 << 20);
         assert_eq!((0..20).filter(|_| push.broadcast(&text).is_ok()).count(), 15);
-        assert_eq!(push.line(ClientId(1), &text), Err(PushError::TooMuch));
+        assert_eq!(push.line(client_id(1), &text), Err(PushError::TooMuch));
         pushed.deliver([&mut TestClient::connect(&crate::Greeter)]);
         assert_eq!(push.broadcast(&text), Ok(()));
     }

@@ -4,11 +4,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use greeter_core::Address;
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long a test waits for what should come at once. Long, since machines are slow at times, and only ever waited out by
 /// a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The address of the internet that a server under test listens on.
+pub fn inet(address: impl Into<Address>) -> SocketAddr {
+    address.into().as_inet().expect("the server listens on TCP")
+}
 
 /// A connection to a server under test. Everything panics that does not go as it should.
 #[derive(Debug)]
@@ -19,12 +25,13 @@ pub struct Client {
 
 impl Client {
     /// Connects.
-    pub fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).expect("the server accepts"))
+    pub fn connect(address: impl Into<Address>) -> Self {
+        Self::over(TcpStream::connect(inet(address)).expect("the server accepts"))
     }
 
     /// Connects with a receive buffer as small as the system allows.
-    pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
+    pub fn connect_with_small_buffer(address: impl Into<Address>) -> Self {
+        let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.set_recv_buffer_size(1).expect("a buffer may be small");
         socket.connect(&address.into()).expect("the server accepts");
@@ -33,7 +40,8 @@ impl Client {
 
     /// Connects with buffers of about so many bytes for each direction. Far smaller ones, filled in both directions, can bring
     /// Linux to a halt that lasts minutes.
-    pub fn connect_with_buffers(address: SocketAddr, bytes: usize) -> Self {
+    pub fn connect_with_buffers(address: impl Into<Address>, bytes: usize) -> Self {
+        let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.set_recv_buffer_size(bytes).expect("a buffer may be small");
         socket.set_send_buffer_size(bytes).expect("a buffer may be small");
@@ -42,7 +50,8 @@ impl Client {
     }
 
     /// Connects from an address of its own, such as any of 127.0.0.0/8.
-    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+    pub fn connect_from(source: IpAddr, address: impl Into<Address>) -> Self {
+        let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.bind(&SocketAddr::new(source, 0).into()).expect("the source address is ours");
         socket.connect(&address.into()).expect("the server accepts");
@@ -57,8 +66,8 @@ impl Client {
     }
 
     /// Our own address.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.socket.local_addr().expect("a connected socket has an address")
+    pub fn local_addr(&self) -> Address {
+        self.socket.local_addr().expect("a connected socket has an address").into()
     }
 
     /// The server's address.

@@ -1,7 +1,8 @@
 //! A crowd of clients that a seed describes, against a server that does as they say; and a model that knows what each is owed.
 
+use greeter_core::Address;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -98,7 +99,8 @@ struct Plan {
 /// # Panics
 ///
 /// When somebody does not.
-pub fn visit(server: SocketAddr, seed: u64, clients: usize, lines: usize) -> Tally {
+pub fn visit(server: impl Into<Address>, seed: u64, clients: usize, lines: usize) -> Tally {
+    let server = server.into();
     let mut random = Random::new(seed);
     let plans: Vec<_> = (0..clients).map(|name| Plan::draw(&mut random, name, lines)).collect();
     thread::scope(|scope| {
@@ -152,7 +154,7 @@ impl Plan {
         self.owed.push([reply, ending].concat());
     }
 
-    fn carry_out(mut self, server: SocketAddr) -> Tally {
+    fn carry_out(mut self, server: Address) -> Tally {
         let socket = TcpStream::connect(server).expect("the server accepts");
         for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
             set(&socket, Some(PATIENCE)).expect("a socket can be set up");

@@ -1,11 +1,11 @@
 //! How many clients there may be at a time is exact, and who is one too many is told so or waits.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{CloseReason, ServerHandle, WhenFull};
+use greeter_server::{Address, CloseReason, ServerHandle, WhenFull};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::size::sized;
@@ -205,7 +205,7 @@ fn unless_told_otherwise_an_address_has_a_thousand_and_others_have_the_rest() {
 #[test]
 fn a_thousand_too_many_are_all_told() {
     let server = spawn(builder().connections_max(1));
-    let address: SocketAddr = server.local_addr();
+    let address: Address = server.local_addr();
     let mut served = Client::connect(address);
     assert_eq!(served.ask("Bob"), "Hello, Bob\n");
     thread::scope(|scope| {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use greeter_core::client_id;
 use greeter_server::{BoxError, ClientId, CloseReason, Line, Peer, Push, PushError, Reply, Responder, ServerHandle};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
@@ -223,10 +224,10 @@ fn what_is_pushed_to_nobody_takes_no_room() {
     let server = spawn(builder().responder(Puppet::default()));
     for name in [0, 1 << 25, u64::MAX] {
         for _ in 0..40 {
-            wait_until("there is room", || server.push().line(ClientId(name), &text) == Ok(()));
+            wait_until("there is room", || server.push().line(client_id(name), &text) == Ok(()));
         }
     }
-    assert!(matches!(server.push().line(ClientId(0), "two\nlines"), Err(PushError::NotALine(_))));
+    assert!(matches!(server.push().line(client_id(0), "two\nlines"), Err(PushError::NotALine(_))));
     assert_eq!(server.stats().pushed, 0);
 }
 
@@ -247,7 +248,7 @@ fn what_is_pushed_after_the_stop_goes_nowhere() {
     assert_eq!(client.line(), None);
     for _ in 0..40 {
         assert_eq!(push.broadcast("x".repeat(1 << 20)), Ok(()), "nobody is there to whom it would be too much");
-        assert_eq!(push.line(ClientId(0), "x".repeat(1 << 20)), Ok(()));
+        assert_eq!(push.line(client_id(0), "x".repeat(1 << 20)), Ok(()));
     }
 }
 

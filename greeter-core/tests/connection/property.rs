@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    ClientId, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts, Peer,
-    Phase, PushMessage, TurnBudget,
+    ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts, Peer, Phase,
+    PushMessage, TurnBudget, client_id,
 };
 use model::{Model, Piece};
 use responder::{Obedient, Welcome};
@@ -378,7 +378,7 @@ fn assert_same(said: &[u8], owed: &[u8]) {
 }
 
 fn peer() -> Peer {
-    Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into())
+    Peer::new(client_id(7), ([192, 0, 2, 1], 4000).into())
 }
 
 /// A budget of so many lines: each takes a millisecond, which is too dear for two of them to be answered without a look at the clock.

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use greeter_core::{
-    BoxError, ClientId, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Disconnect,
-    Greeter, Line, LineCounts, Peer, Rejection, Reply, Responder, TurnBudget,
+    BoxError, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Disconnect, Greeter, Line,
+    LineCounts, Peer, Rejection, Reply, Responder, TurnBudget, client_id,
 };
 
 pub(crate) const LINE_BYTES_MAX: u32 = 64;
@@ -55,7 +55,7 @@ pub(crate) fn connection<S>() -> Connection<S> {
 }
 
 pub(crate) fn peer() -> Peer {
-    Peer::new(ClientId(7), ([192, 0, 2, 1], 4000).into())
+    Peer::new(client_id(7), ([192, 0, 2, 1], 4000).into())
 }
 
 /// No deadline but that for lingering.

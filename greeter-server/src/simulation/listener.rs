@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::random::Random;
 use super::wire::{VirtualSocket, Wire};
 use crate::system::Listener;
+use greeter_core::Address;
 
 /// What the system may say in the place of a connection.
 const ERRORS: [Errno; 5] = [Errno::MFILE, Errno::NOMEM, Errno::CONNABORTED, Errno::PROTO, Errno::INTR];
@@ -58,7 +59,7 @@ impl Backlog {
 impl Listener for VirtualListener {
     type Socket = VirtualSocket;
 
-    fn accept(&self) -> io::Result<(VirtualSocket, SocketAddr)> {
+    fn accept(&self) -> io::Result<(VirtualSocket, Address)> {
         let backlog = &mut *self.0.lock().unwrap();
         if backlog.has_faults && backlog.random.one_in(20) {
             return Err(backlog.random.pick(&ERRORS).into());
@@ -73,6 +74,6 @@ impl Listener for VirtualListener {
         };
         let port = 1000 + u16::try_from(number).expect("there are few clients");
         let host = 1 + number as u8 % ADDRESSES;
-        Ok((VirtualSocket(wire), SocketAddr::from((Ipv4Addr::new(192, 0, 2, host), port))))
+        Ok((VirtualSocket(wire), (Ipv4Addr::new(192, 0, 2, host), port).into()))
     }
 }

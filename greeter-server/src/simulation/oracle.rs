@@ -1,11 +1,10 @@
 //! What a client is owed: a naive model that sees what the server reads from a client and judges what it writes to it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::WhenRejected;
+use greeter_core::{Address, WhenRejected};
 
 use super::responder::{Guests, PANICKED, REFUSED, SLOW, SORTS};
 use super::rules::Rules;
@@ -53,8 +52,8 @@ impl<'a> Words<'a> {
 }
 
 /// The number of the client that comes from here.
-pub(super) fn number_of(address: SocketAddr) -> u32 {
-    u32::from(address.port()) - 1000
+pub(super) fn number_of(address: Address) -> u32 {
+    u32::from(address.port().expect("clients come by TCP")) - 1000
 }
 
 /// The books of one client.
