@@ -7,7 +7,7 @@ pub enum CloseReason {
     /// The client stopped sending and got every reply it was owed.
     #[error("the client stopped sending")]
     ClientClosed,
-    /// The responder [closed](Reply::close) it.
+    /// The responder [closed](crate::Reply::close) it.
     #[error("the responder closed it")]
     ResponderClosed,
     /// A line was rejected that the responder has not seen, and that was [to be the end](crate::WhenRejected::Close).

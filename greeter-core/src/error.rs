@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::line::LfInLine;
 
 /// What keeps a responder from answering: any error. The client reads `error: internal error`, and the server's log has the error, where
-/// it has [a log](Responder#failing); but where it is a [`Rejection`], the client reads that, and nobody is to blame.
+/// it has [a log](crate::Responder#failing); but where it is a [`Rejection`](crate::Rejection), the client reads that, and nobody is to blame.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What went wrong on the responder's side while a job was answered.

@@ -434,7 +434,7 @@ impl<S> Disconnect<S> {
     /// # Errors
     ///
     /// [`ResponderError::Panicked`] when that panicked.
-    pub fn say<R>(self, responder: &R) -> Result<(), ResponderError>
+    pub fn notify<R>(self, responder: &R) -> Result<(), ResponderError>
     where
         R: Responder<Session = S> + ?Sized,
     {

@@ -172,7 +172,7 @@ impl LineBuffer {
     ///
     /// # Panics
     ///
-    /// When it would hold 4 GiB. No read is so long, and no [limit](crate::ConnectionConfig::LINE_BYTES_MAX).
+    /// When it would hold 4 GiB. No read is so long, and no [limit](crate::ConnectionConfig::MAX_LINE_BYTES).
     pub(crate) fn push(&mut self, input: &[u8]) -> u32 {
         let Some(last) = memrchr(LF, input) else {
             self.push_unfinished(input);

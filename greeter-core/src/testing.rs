@@ -219,7 +219,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 CloseAction::Close(reason) => {
                     self.closed = Some(reason);
                     if let Some(Err(error)) =
-                        connection.into_disconnect().map(|disconnect| disconnect.say(self.responder))
+                        connection.into_disconnect().map(|disconnect| disconnect.notify(self.responder))
                     {
                         self.errors.add(ResponderErrors { count: 1, first: Some(error) });
                     }

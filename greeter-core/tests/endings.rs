@@ -193,7 +193,7 @@ fn the_responder_is_told_who_left_and_why() {
     let mut connection = connection();
     drive(&mut connection, &doorman);
     connection.received_eof();
-    end(connection).1.unwrap().say(&doorman).unwrap();
+    end(connection).1.unwrap().notify(&doorman).unwrap();
     assert_eq!(doorman.0.into_inner().unwrap(), ["192.0.2.1:4000: the client stopped sending"]);
 }
 

@@ -59,7 +59,11 @@ impl Responder for Exclusive {
 
     fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("welcome");
-        if peer.address.ip().is_some_and(|ip| ip.is_loopback()) { Ok(()) } else { Err(Rejection::custom("members only").into()) }
+        if peer.address.ip().is_some_and(|ip| ip.is_loopback()) {
+            Ok(())
+        } else {
+            Err(Rejection::custom("members only").into())
+        }
     }
 
     fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use greeter_server::{BoxError, ClientId, CloseReason, Line, Peer, Push, Rejection, Reply, Responder, Server};
+use greeter_server::{BoxError, ClientId, CloseReason, Line, Peer, PushHandle, Rejection, Reply, Responder, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 struct Room {
-    push: Push,
+    push: PushHandle,
     /// Who is here. The lock is held while something is said, so that everyone hears the same in the same order.
     names: Mutex<BTreeMap<ClientId, String>>,
 }

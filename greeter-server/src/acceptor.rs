@@ -1,7 +1,7 @@
 //! The acceptor: lets clients in at all listeners, and deals them out to the connection threads.
 //!
 //! It has no thread of its own. Two would have to be woken for each client then, one to let it in and one to serve it, and a client that
-//! comes, asks once and goes cost 1.4 times as much (docs/speed.md). The first connection thread keeps the [`Entrance`], and whoever stops
+//! comes, asks once and goes cost 1.4 times as much (docs/speed.md). The first connection thread keeps the [`SharedAcceptor`], and whoever stops
 //! the server closes it.
 
 use std::io::{self, ErrorKind};
@@ -13,11 +13,11 @@ use greeter_core::{Address, CloseReason, ConnectionConfig};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token};
 
-use crate::admission::{Answer, Door};
+use crate::admission::{Admission, Decision};
 use crate::builder::BACKLOG;
-use crate::connection_thread::Mail;
+use crate::connection_thread::ThreadMessage;
 use crate::mailbox::{Inbox, Mailbox};
-use crate::refused::{REFUSED_MAX, Refused};
+use crate::rejected::{MAX_REJECTED, RejectedSockets};
 use crate::slots::SLOT_BITS;
 use crate::stats::Counters;
 use crate::system::Listener;
@@ -27,39 +27,39 @@ use crate::system::Listener;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many clients of one listener are let in before the others have a turn, and before the mail is looked at.
-const TURN_CLIENTS: usize = 64;
+const ACCEPT_BATCH: usize = 64;
 
 /// The token of the first listener: beyond those of the thread's clients, which are the numbers of their slots.
 const FIRST_TOKEN: usize = 1 << SLOT_BITS;
 
-/// How often is looked whether those have gone who were refused last, when there is nothing else to wait for.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often is looked whether those have gone who were rejected last, when there is nothing else to wait for.
+const SWEEP_POLL: Duration = Duration::from_millis(5);
 
 /// Where clients come in, until it is closed.
-pub(crate) struct Entrance<S>(Mutex<Acceptor<S, TcpListener>>);
+pub(crate) struct SharedAcceptor<S>(Mutex<Acceptor<S, TcpListener>>);
 
 /// What whoever stops the server does, whatever the sessions are.
-pub(crate) trait Close: Send + Sync {
+pub(crate) trait CloseListeners: Send + Sync {
     /// Lets in whom the system has connected already, and nobody after that; where there is no room for one, it is told so. At once,
-    /// though the thread that keeps the entrance may be busy with a responder. What there is to tell of that is for the caller to tell, when
+    /// though the thread that keeps the acceptor may be busy with a responder. What there is to tell of that is for the caller to tell, when
     /// it holds no lock.
-    fn close(&self) -> Vec<News>;
+    fn close(&self) -> Vec<AcceptorEvent>;
 
-    /// Waits until those have gone who were refused, but no longer than that, and not for anyone who has had its time.
-    fn see_off(&self, deadline: &dyn Fn() -> Instant);
+    /// Waits until those have gone who were rejected, but no longer than that, and not for anyone who has had its time.
+    fn linger_rejected(&self, deadline: &dyn Fn() -> Instant);
 }
 
 /// What people are to know. It is told when no lock is held any more, since whoever hears of it may have the server stop.
 #[derive(Debug)]
-pub(crate) enum News {
-    TurnedAway { address: Address, reason: CloseReason },
+pub(crate) enum AcceptorEvent {
+    Rejected { address: Address, reason: CloseReason },
     CannotAccept(io::Error),
 }
 
-impl News {
-    pub(crate) fn tell(&self) {
+impl AcceptorEvent {
+    pub(crate) fn log(&self) {
         match self {
-            Self::TurnedAway { address, reason } => {
+            Self::Rejected { address, reason } => {
                 tracing::warn!(peer = %address, %reason, "Turned a client away.");
             }
             Self::CannotAccept(error) => tracing::warn!(%error, "Cannot accept connections for now."),
@@ -69,36 +69,36 @@ impl News {
 
 /// What other threads tell the acceptor.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum AcceptorMessage {
     /// Accept nobody for now. Clients wait in the backlog.
     Pause,
     /// Accept again.
     Resume,
     /// Somebody has left, so that another may come in.
-    LookAgain,
+    PermitReleased,
 }
 
-/// Admits, refuses and deals out, with whatever a listener is here.
+/// Admits, rejects and deals out, with whatever a listener is here.
 pub(crate) struct Acceptor<S, L: Listener> {
-    inbox: Inbox<Order>,
-    /// None once the entrance is closed. Then nobody comes in any more, and those who were refused are still to go.
-    listeners: Vec<Watched<L>>,
-    threads: Vec<Mailbox<Mail<S, L::Socket>>>,
-    door: Arc<Door>,
+    inbox: Inbox<AcceptorMessage>,
+    /// None once the acceptor is closed. Then nobody comes in any more, and those who were rejected are still to go.
+    listeners: Vec<RegisteredListener<L>>,
+    threads: Vec<Mailbox<ThreadMessage<S, L::Socket>>>,
+    door: Arc<Admission>,
     terms: Arc<ConnectionConfig>,
-    refused: Refused<L::Socket>,
+    rejected: RejectedSockets<L::Socket>,
     is_paused: bool,
     /// Which thread the next client goes to.
     next_thread: usize,
-    to_tell: Vec<News>,
+    events: Vec<AcceptorEvent>,
     counters: Arc<Counters>,
 }
 
 /// What an acceptor has in common with the rest of the server.
-pub(crate) struct Reception<S, K> {
-    pub(crate) inbox: Inbox<Order>,
-    pub(crate) threads: Vec<Mailbox<Mail<S, K>>>,
-    pub(crate) door: Arc<Door>,
+pub(crate) struct AcceptorContext<S, K> {
+    pub(crate) inbox: Inbox<AcceptorMessage>,
+    pub(crate) threads: Vec<Mailbox<ThreadMessage<S, K>>>,
+    pub(crate) door: Arc<Admission>,
     pub(crate) terms: Arc<ConnectionConfig>,
     pub(crate) linger: Duration,
     pub(crate) counters: Arc<Counters>,
@@ -106,7 +106,7 @@ pub(crate) struct Reception<S, K> {
 
 /// A socket that clients connect to, and whether somebody may be waiting.
 #[derive(Debug)]
-struct Watched<L> {
+struct RegisteredListener<L> {
     socket: L,
     state: State,
 }
@@ -114,31 +114,31 @@ struct Watched<L> {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Nobody is there; the system will tell.
-    Quiet,
+    WouldBlock,
     /// There may be somebody.
-    Busy,
+    Ready,
     /// There is somebody, and the system cannot let them in until later.
     Paused { until: Instant },
 }
 
-impl<S> Entrance<S> {
+impl<S> SharedAcceptor<S> {
     /// Has the listeners watched by the thread that will keep it.
     pub(crate) fn new(
         mut listeners: Vec<TcpListener>,
         registry: &Registry,
-        reception: Reception<S, <TcpListener as Listener>::Socket>,
+        reception: AcceptorContext<S, <TcpListener as Listener>::Socket>,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             registry.register(listener, Token(FIRST_TOKEN + index), Interest::READABLE)?;
         }
-        Ok(Self(Mutex::new(Acceptor::new(listeners, reception, REFUSED_MAX, Instant::now()))))
+        Ok(Self(Mutex::new(Acceptor::new(listeners, reception, MAX_REJECTED, Instant::now()))))
     }
 
     /// What is to be done each time that the thread wakes up.
     pub(crate) fn round(&self, events: &Events) {
         let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
         let to_tell = self.acceptor().round(news, Instant::now);
-        to_tell.iter().for_each(News::tell);
+        to_tell.iter().for_each(AcceptorEvent::log);
     }
 
     /// How long nothing happens here unless the system or another thread says so. From now on, orders wake the thread.
@@ -152,84 +152,94 @@ impl<S> Entrance<S> {
     }
 }
 
-impl<S: Send> Close for Entrance<S> {
-    fn close(&self) -> Vec<News> {
+impl<S: Send> CloseListeners for SharedAcceptor<S> {
+    fn close(&self) -> Vec<AcceptorEvent> {
         self.acceptor().close(Instant::now())
     }
 
-    fn see_off(&self, deadline: &dyn Fn() -> Instant) {
+    fn linger_rejected(&self, deadline: &dyn Fn() -> Instant) {
         while self.acceptor().sweep(Instant::now) && Instant::now() < deadline() {
-            thread::sleep(LOOK);
+            thread::sleep(SWEEP_POLL);
         }
-        self.acceptor().close_refused();
+        self.acceptor().close_rejected();
     }
 }
 
 impl<S, L: Listener> Acceptor<S, L> {
-    /// Keeps at most so many clients that were refused.
-    pub(crate) fn new(listeners: Vec<L>, reception: Reception<S, L::Socket>, refused_max: usize, now: Instant) -> Self {
-        let Reception { inbox, threads, door, terms, linger, counters } = reception;
-        let listeners = listeners.into_iter().map(|socket| Watched { socket, state: State::Busy }).collect();
-        let refused = Refused::new(refused_max, linger, now, Arc::clone(&counters));
+    /// Keeps at most so many clients that were rejected.
+    pub(crate) fn new(
+        listeners: Vec<L>,
+        reception: AcceptorContext<S, L::Socket>,
+        refused_max: usize,
+        now: Instant,
+    ) -> Self {
+        let AcceptorContext { inbox, threads, door, terms, linger, counters } = reception;
+        let listeners =
+            listeners.into_iter().map(|socket| RegisteredListener { socket, state: State::Ready }).collect();
+        let rejected = RejectedSockets::new(refused_max, linger, now, Arc::clone(&counters));
         Self {
             inbox,
             listeners,
             threads,
             door,
             terms,
-            refused,
+            rejected: rejected,
             is_paused: false,
             next_thread: 0,
-            to_tell: Vec::new(),
+            events: Vec::new(),
             counters,
         }
     }
 
     /// Does what there is to do, with news of the listeners of these numbers, and gives what there is to tell of that. Where nobody comes,
     /// it is nothing, not even a look at the clock.
-    pub(crate) fn round(&mut self, news: impl Iterator<Item = usize>, clock: impl Fn() -> Instant) -> Vec<News> {
-        for index in news {
+    pub(crate) fn round(
+        &mut self,
+        ready: impl Iterator<Item = usize>,
+        clock: impl Fn() -> Instant,
+    ) -> Vec<AcceptorEvent> {
+        for index in ready {
             if let Some(listener) = self.listeners.get_mut(index)
-                && let State::Quiet = listener.state
+                && let State::WouldBlock = listener.state
             {
-                listener.state = State::Busy;
+                listener.state = State::Ready;
             }
         }
         while let Some(order) = self.inbox.next_message() {
             match order {
-                Order::Pause => self.is_paused = true,
-                Order::Resume => self.is_paused = false,
-                Order::LookAgain => {}
+                AcceptorMessage::Pause => self.is_paused = true,
+                AcceptorMessage::Resume => self.is_paused = false,
+                AcceptorMessage::PermitReleased => {}
             }
         }
         for index in 0..self.listeners.len() {
-            self.let_in(index, &clock);
+            self.accept_batch(index, &clock);
         }
         self.sweep(clock);
-        std::mem::take(&mut self.to_tell)
+        std::mem::take(&mut self.events)
     }
 
-    /// Lets those go who were refused and have had their time. Tells whether any are left.
+    /// Lets those go who were rejected and have had their time. Tells whether any are left.
     pub(crate) fn sweep(&mut self, clock: impl Fn() -> Instant) -> bool {
-        self.refused.sweep(clock);
-        self.refused.next_sweep().is_some()
+        self.rejected.sweep(clock);
+        self.rejected.next_sweep().is_some()
     }
 
     /// Lets all of them go.
-    pub(crate) fn close_refused(&mut self) {
-        while self.refused.give_one_back() {}
+    pub(crate) fn close_rejected(&mut self) {
+        while self.rejected.close_oldest() {}
     }
 
     pub(crate) fn timeout(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
         if !self.inbox.try_sleep() {
             return Some(Duration::ZERO);
         }
-        let mut next = self.refused.next_sweep();
+        let mut next = self.rejected.next_sweep();
         if !self.is_paused && self.door.is_open() {
             for listener in &self.listeners {
                 match listener.state {
-                    State::Quiet => {}
-                    State::Busy => return Some(Duration::ZERO),
+                    State::WouldBlock => {}
+                    State::Ready => return Some(Duration::ZERO),
                     State::Paused { until } => next = Some(next.map_or(until, |next| next.min(until))),
                 }
             }
@@ -238,9 +248,9 @@ impl<S, L: Listener> Acceptor<S, L> {
     }
 
     /// Lets in one turn's share of those who wait at this listener, if there may be any.
-    fn let_in(&mut self, index: usize, clock: impl Fn() -> Instant) {
+    fn accept_batch(&mut self, index: usize, clock: impl Fn() -> Instant) {
         let state = self.listeners[index].state;
-        if self.is_paused || matches!(state, State::Quiet) {
+        if self.is_paused || matches!(state, State::WouldBlock) {
             return;
         }
         let now = clock();
@@ -248,37 +258,39 @@ impl<S, L: Listener> Acceptor<S, L> {
             return;
         }
         let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
-        for _ in 0..TURN_CLIENTS {
+        for _ in 0..ACCEPT_BATCH {
             if !self.door.is_open() {
-                return self.listeners[index].state = State::Busy;
+                return self.listeners[index].state = State::Ready;
             }
-            match self.let_one_in(index, now) {
+            match self.accept_one(index, now) {
                 Ok(()) => turn = Ok(()),
-                Err((Trouble::NobodyThere, _)) => return self.listeners[index].state = State::Quiet,
-                Err((Trouble::ThatClient, error)) => turn = turn.or(Err(error)),
+                Err((AcceptErrorKind::WouldBlock, _)) => return self.listeners[index].state = State::WouldBlock,
+                Err((AcceptErrorKind::Connection, error)) => turn = turn.or(Err(error)),
                 // What is given back is there for the next try.
-                Err((Trouble::Descriptors, _)) if self.refused.give_one_back() => {}
-                Err((Trouble::Descriptors | Trouble::System, error)) => return self.pause(index, error, now),
+                Err((AcceptErrorKind::Descriptors, _)) if self.rejected.close_oldest() => {}
+                Err((AcceptErrorKind::Descriptors | AcceptErrorKind::Resources, error)) => {
+                    return self.pause(index, error, now);
+                }
             }
         }
         match turn {
-            Ok(()) => self.listeners[index].state = State::Busy,
+            Ok(()) => self.listeners[index].state = State::Ready,
             // A whole turn of nothing but errors: whatever they mean, the next would be no better.
             Err(error) => self.pause(index, error, now),
         }
     }
 
     /// Lets in whoever has waited longest at this listener, or tells it that there is no room.
-    fn let_one_in(&mut self, index: usize, now: Instant) -> Result<(), (Trouble, io::Error)> {
+    fn accept_one(&mut self, index: usize, now: Instant) -> Result<(), (AcceptErrorKind, io::Error)> {
         match self.listeners[index].socket.accept() {
             Ok((socket, address)) => {
                 self.counters.accepted.add(1);
-                self.receive(socket, address, now);
+                self.dispatch(socket, address, now);
                 Ok(())
             }
             Err(error) => {
-                let trouble = Trouble::of(&error);
-                self.counters.accept_errors.add(u64::from(trouble != Trouble::NobodyThere));
+                let trouble = AcceptErrorKind::of(&error);
+                self.counters.accept_errors.add(u64::from(trouble != AcceptErrorKind::WouldBlock));
                 Err((trouble, error))
             }
         }
@@ -288,44 +300,47 @@ impl<S, L: Listener> Acceptor<S, L> {
     fn pause(&mut self, index: usize, error: io::Error, now: Instant) {
         let state = State::Paused { until: now + PAUSE };
         if !matches!(std::mem::replace(&mut self.listeners[index].state, state), State::Paused { .. }) {
-            self.to_tell.push(News::CannotAccept(error));
+            self.events.push(AcceptorEvent::CannotAccept(error));
         }
     }
 
     /// Lets in whom the system has connected already, since closing the listener would reset them, and then closes it; nobody is left to wait
     /// for room. Who comes meanwhile does not keep the server from stopping: it ends after two full backlogs. Gives what there is to tell.
-    pub(crate) fn close(&mut self, now: Instant) -> Vec<News> {
+    pub(crate) fn close(&mut self, now: Instant) -> Vec<AcceptorEvent> {
         for index in 0..self.listeners.len() {
             let mut left = 2 * BACKLOG;
             while left > 0 {
-                match self.let_one_in(index, now) {
-                    Ok(()) | Err((Trouble::ThatClient, _)) => left -= 1,
-                    Err((Trouble::Descriptors, _)) if self.refused.give_one_back() => {}
-                    Err((Trouble::NobodyThere | Trouble::Descriptors | Trouble::System, _)) => break,
+                match self.accept_one(index, now) {
+                    Ok(()) | Err((AcceptErrorKind::Connection, _)) => left -= 1,
+                    Err((AcceptErrorKind::Descriptors, _)) if self.rejected.close_oldest() => {}
+                    Err((
+                        AcceptErrorKind::WouldBlock | AcceptErrorKind::Descriptors | AcceptErrorKind::Resources,
+                        _,
+                    )) => break,
                 }
             }
         }
         self.listeners.clear();
-        std::mem::take(&mut self.to_tell)
+        std::mem::take(&mut self.events)
     }
 
     /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
-    /// fault of ours.
-    fn receive(&mut self, socket: L::Socket, address: Address, now: Instant) {
-        let admission = match self.door.ask(address) {
-            Answer::Welcome(admission) => admission,
-            Answer::Sorry(reason) => {
+    /// error of ours.
+    fn dispatch(&mut self, socket: L::Socket, address: Address, now: Instant) {
+        let permit = match self.door.admit(address) {
+            Decision::Admit(permit) => permit,
+            Decision::Reject(reason) => {
                 self.counters.turned_away.add(1);
-                self.to_tell.push(News::TurnedAway { address, reason });
+                self.events.push(AcceptorEvent::Rejected { address, reason });
                 let words = self.terms.rejection_text(reason);
-                return self.refused.refuse(socket, address, reason, words, now);
+                return self.rejected.reject(socket, address, reason, words, now);
             }
         };
         for _ in 0..self.threads.len() {
             let thread = &self.threads[self.next_thread];
             self.next_thread = (self.next_thread + 1) % self.threads.len();
             if thread.is_read() {
-                return thread.send(Mail::Accepted { socket, address, admission });
+                return thread.send(ThreadMessage::Accepted { socket, address, permit });
             }
         }
         self.counters.closed[CloseReason::Lost.index()].add(1);
@@ -334,23 +349,23 @@ impl<S, L: Listener> Acceptor<S, L> {
 
 /// Whose trouble a failed accept(2) is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum AcceptErrorKind {
     /// Nobody's: there is no one to accept.
-    NobodyThere,
+    WouldBlock,
     /// The one client's, which is gone already. Linux passes errors of the new connection on here (accept(2), "Error
     /// handling"); they say nothing about the listener.
-    ThatClient,
+    Connection,
     /// There are too few descriptors (EMFILE, ENFILE). The client keeps waiting in the backlog, and trying again at once would fail at
     /// once, unless one is given back.
     Descriptors,
     /// The system's: too little memory (ENOBUFS, ENOMEM), or something nobody has thought of. Trying again at once is of no use.
-    System,
+    Resources,
 }
 
-impl Trouble {
+impl AcceptErrorKind {
     fn of(error: &io::Error) -> Self {
         match error.kind() {
-            ErrorKind::WouldBlock => Self::NobodyThere,
+            ErrorKind::WouldBlock => Self::WouldBlock,
             ErrorKind::Interrupted
             | ErrorKind::ConnectionAborted
             | ErrorKind::ConnectionReset
@@ -358,7 +373,7 @@ impl Trouble {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::HostUnreachable
             | ErrorKind::PermissionDenied
-            | ErrorKind::TimedOut => Self::ThatClient,
+            | ErrorKind::TimedOut => Self::Connection,
             _ => Self::of_the_system(error),
         }
     }
@@ -369,10 +384,10 @@ impl Trouble {
         use rustix::io::Errno;
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => Self::Descriptors,
-            Some(Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP | Errno::HOSTDOWN) => Self::ThatClient,
+            Some(Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP | Errno::HOSTDOWN) => Self::Connection,
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Some(Errno::NONET) => Self::ThatClient,
-            _ => Self::System,
+            Some(Errno::NONET) => Self::Connection,
+            _ => Self::Resources,
         }
     }
 
@@ -389,12 +404,12 @@ mod tests {
     #[test]
     fn only_the_systems_own_trouble_makes_the_acceptor_pause() {
         for kind in [ErrorKind::ConnectionAborted, ErrorKind::Interrupted, ErrorKind::PermissionDenied] {
-            assert_eq!(Trouble::of(&kind.into()), Trouble::ThatClient, "{kind}");
+            assert_eq!(AcceptErrorKind::of(&kind.into()), AcceptErrorKind::Connection, "{kind}");
         }
         for kind in [ErrorKind::OutOfMemory, ErrorKind::Other, ErrorKind::InvalidInput] {
-            assert_eq!(Trouble::of(&kind.into()), Trouble::System, "{kind}");
+            assert_eq!(AcceptErrorKind::of(&kind.into()), AcceptErrorKind::Resources, "{kind}");
         }
-        assert_eq!(Trouble::of(&ErrorKind::WouldBlock.into()), Trouble::NobodyThere);
+        assert_eq!(AcceptErrorKind::of(&ErrorKind::WouldBlock.into()), AcceptErrorKind::WouldBlock);
     }
 
     /// accept(2), "Error handling": what it takes for a failure of the one connection.
@@ -416,13 +431,13 @@ mod tests {
             Errno::PERM,
         ];
         for errno in of_one {
-            assert_eq!(Trouble::of(&errno.into()), Trouble::ThatClient, "{errno}");
+            assert_eq!(AcceptErrorKind::of(&errno.into()), AcceptErrorKind::Connection, "{errno}");
         }
         for errno in [Errno::MFILE, Errno::NFILE] {
-            assert_eq!(Trouble::of(&errno.into()), Trouble::Descriptors, "{errno}");
+            assert_eq!(AcceptErrorKind::of(&errno.into()), AcceptErrorKind::Descriptors, "{errno}");
         }
         for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
-            assert_eq!(Trouble::of(&errno.into()), Trouble::System, "{errno}");
+            assert_eq!(AcceptErrorKind::of(&errno.into()), AcceptErrorKind::Resources, "{errno}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greeter_core::{Address, CloseReason};
 
-use crate::acceptor::Order;
+use crate::acceptor::AcceptorMessage;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 
@@ -25,7 +25,7 @@ pub enum WhenFull {
 /// How many clients there may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    pub(crate) connections_max: usize,
+    pub(crate) max_connections: usize,
     pub(crate) per_address_max: Option<usize>,
     pub(crate) when_full: WhenFull,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Room {
 impl Room {
     pub(crate) const fn of(limits: &Limits) -> Self {
         Self {
-            connections_max: limits.connections_max,
+            max_connections: limits.max_connections,
             per_address_max: limits.max_connections_per_address,
             when_full: limits.when_full,
         }
@@ -42,44 +42,44 @@ impl Room {
 
 /// The door. One for all threads of a server: the acceptor lets clients in by it, and each leaves by the same.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Admission {
     room: Room,
-    census: Mutex<Census>,
-    acceptor: Mailbox<Order>,
+    occupancy: Mutex<Occupancy>,
+    acceptor: Mailbox<AcceptorMessage>,
 }
 
 #[derive(Debug, Default)]
-struct Census {
+struct Occupancy {
     served: usize,
     /// Empty where there is no limit for an address. Nobody stands in it with zero.
-    by_address: HashMap<Household, usize>,
+    by_address: HashMap<AddressKey, usize>,
     /// The acceptor wants to know when somebody leaves.
     acceptor_waits: bool,
 }
 
 /// What the door says to a client.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Decision {
     /// It is served.
-    Welcome(Admission),
+    Admit(Permit),
     /// It is told this, and goes.
-    Sorry(CloseReason),
+    Reject(CloseReason),
 }
 
 /// A client's place. Whatever becomes of the client, dropping this makes room for another.
 #[derive(Debug)]
-pub(crate) struct Admission {
-    door: Arc<Door>,
-    counted_for: Option<Household>,
+pub(crate) struct Permit {
+    admission: Arc<Admission>,
+    counted_for: Option<AddressKey>,
 }
 
 /// What counts as one address: of IPv6 the /64 network, since whoever has one of its addresses usually has them all
 /// (RFC 6177, RFC 7421), and an IPv4 address written as IPv6 is what it is. IPv4 stands where IPv6 has multicast (RFC 4291, 2.7),
 /// from which nobody connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Household(u64);
+pub(crate) struct AddressKey(u64);
 
-impl Household {
+impl AddressKey {
     /// An address that is no client's alone has none.
     pub(crate) fn of(address: Address) -> Option<Self> {
         let key = match address.ip()?.to_canonical() {
@@ -93,19 +93,19 @@ impl Household {
     }
 }
 
-impl Door {
-    pub(crate) fn new(room: Room, acceptor: Mailbox<Order>) -> Self {
-        Self { room, census: Mutex::default(), acceptor }
+impl Admission {
+    pub(crate) fn new(room: Room, acceptor: Mailbox<AcceptorMessage>) -> Self {
+        Self { room, occupancy: Mutex::default(), acceptor }
     }
 
     /// Whether another client may be accepted, if only to be told that there is no room. If not, the acceptor is told when it may. Whoever
-    /// is refused keeps nobody out: that costs less than to find out.
+    /// is rejected keeps nobody out: that costs less than to find out.
     pub(crate) fn is_open(&self) -> bool {
         match self.room.when_full {
             WhenFull::Reject => true,
             WhenFull::Wait => {
-                let mut census = self.census();
-                let is_full = census.served >= self.room.connections_max;
+                let mut census = self.occupancy();
+                let is_full = census.served >= self.room.max_connections;
                 census.acceptor_waits = is_full;
                 !is_full
             }
@@ -113,37 +113,37 @@ impl Door {
     }
 
     /// A client has come.
-    pub(crate) fn ask(self: &Arc<Self>, peer: Address) -> Answer {
-        let mut census = self.census();
-        if census.served >= self.room.connections_max {
-            return Answer::Sorry(CloseReason::ConnectionLimit);
+    pub(crate) fn admit(self: &Arc<Self>, peer: Address) -> Decision {
+        let mut census = self.occupancy();
+        if census.served >= self.room.max_connections {
+            return Decision::Reject(CloseReason::ConnectionLimit);
         }
-        let counted_for = self.room.per_address_max.and_then(|_| Household::of(peer));
+        let counted_for = self.room.per_address_max.and_then(|_| AddressKey::of(peer));
         if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
             let living_there = census.by_address.entry(address).or_default();
             if *living_there >= max {
-                return Answer::Sorry(CloseReason::AddressLimit);
+                return Decision::Reject(CloseReason::AddressLimit);
             }
             *living_there += 1;
         }
         census.served += 1;
-        Answer::Welcome(Admission { door: Arc::clone(self), counted_for })
+        Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
     }
 
     /// How many clients are served.
     pub(crate) fn served(&self) -> usize {
-        self.census().served
+        self.occupancy().served
     }
 
     /// Nothing that holds the lock can panic half-way, so there is nothing to mend.
-    fn census(&self) -> MutexGuard<'_, Census> {
-        self.census.lock().unwrap_or_else(PoisonError::into_inner)
+    fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
+        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Admission {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut census = self.door.census();
+        let mut census = self.admission.occupancy();
         census.served -= 1;
         if let Some(address) = self.counted_for
             && let Some(living_there) = census.by_address.get_mut(&address)
@@ -156,7 +156,7 @@ impl Drop for Admission {
         let acceptor_waits = std::mem::take(&mut census.acceptor_waits);
         drop(census);
         if acceptor_waits {
-            self.door.acceptor.send(Order::LookAgain);
+            self.admission.acceptor.send(AcceptorMessage::PermitReleased);
         }
     }
 }
@@ -166,9 +166,9 @@ mod tests {
     use super::*;
     use crate::mailbox::mailbox;
 
-    fn door(connections_max: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Door> {
+    fn door(max_connections: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Admission> {
         let (acceptor, _, _) = mailbox().unwrap();
-        Arc::new(Door::new(Room { connections_max, per_address_max, when_full }, acceptor))
+        Arc::new(Admission::new(Room { max_connections, per_address_max, when_full }, acceptor))
     }
 
     fn from(address: &str) -> Address {
@@ -176,18 +176,18 @@ mod tests {
     }
 
     #[track_caller]
-    fn welcome(door: &Arc<Door>, address: &str) -> Admission {
-        match door.ask(from(address)) {
-            Answer::Welcome(admission) => admission,
-            Answer::Sorry(reason) => panic!("{reason}"),
+    fn welcome(door: &Arc<Admission>, address: &str) -> Permit {
+        match door.admit(from(address)) {
+            Decision::Admit(permit) => permit,
+            Decision::Reject(reason) => panic!("{reason}"),
         }
     }
 
     #[track_caller]
-    fn sorry(door: &Arc<Door>, address: &str) -> CloseReason {
-        match door.ask(from(address)) {
-            Answer::Sorry(reason) => reason,
-            Answer::Welcome(_) => panic!("there was room"),
+    fn sorry(door: &Arc<Admission>, address: &str) -> CloseReason {
+        match door.admit(from(address)) {
+            Decision::Reject(reason) => reason,
+            Decision::Admit(_) => panic!("there was room"),
         }
     }
 
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressLimit);
         drop(ann);
         drop(welcome(&door, "2001:db8::3"));
-        assert_eq!(door.census().by_address.len(), 2);
+        assert_eq!(door.occupancy().by_address.len(), 2);
     }
 
     #[test]
@@ -230,20 +230,20 @@ mod tests {
     #[test]
     fn whoever_waits_at_the_door_is_told_of_room() {
         let (acceptor, inbox, _poll) = mailbox().unwrap();
-        let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Wait };
-        let door = Arc::new(Door::new(room, acceptor));
+        let room = Room { max_connections: 1, per_address_max: None, when_full: WhenFull::Wait };
+        let door = Arc::new(Admission::new(room, acceptor));
         assert!(door.is_open());
         let ann = welcome(&door, "192.0.2.1");
         assert!(!door.is_open());
         drop(ann);
-        assert!(matches!(inbox.next_message(), Some(Order::LookAgain)));
+        assert!(matches!(inbox.next_message(), Some(AcceptorMessage::PermitReleased)));
         drop(welcome(&door, "192.0.2.1"));
         assert!(inbox.next_message().is_none(), "nobody asked to be told again");
     }
 
     #[test]
     fn an_ipv6_network_is_told_from_every_other_and_from_every_ipv4_address() {
-        let network = |address: &str| Household::of((address.parse::<IpAddr>().unwrap(), 1).into());
+        let network = |address: &str| AddressKey::of((address.parse::<IpAddr>().unwrap(), 1).into());
         let networks =
             ["1::", "0:1::", "0:0:1::", "0:0:0:1::", "::", "1:1::", "0:0:c000:201::", "192.0.2.1", "192.0.2.2"];
         for (index, one) in networks.iter().enumerate() {

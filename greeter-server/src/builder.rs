@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use crate::admission::WhenFull;
 use crate::control::ShutdownTrigger;
 use crate::limits::{Limits, Timeouts};
-use crate::push::Push;
+use crate::push::PushHandle;
 use crate::server::Server;
 use crate::slots::THREAD_BITS;
 
@@ -44,10 +44,10 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 #[must_use]
 pub struct Builder<R> {
     responder: R,
-    push: Push,
+    push: PushHandle,
     trigger: ShutdownTrigger,
     options: Options,
-    listen: Vec<Result<Vec<SocketAddr>, Problem>>,
+    listen: Vec<Result<Vec<SocketAddr>, ConfigError>>,
 }
 
 /// What was asked for; none where the default depends on the machine.
@@ -77,7 +77,7 @@ pub(crate) struct Plan {
 pub enum BuildError {
     /// Options that make no sense, all of them.
     #[error("{}", join(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<ConfigError>),
     /// An address that cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -91,7 +91,7 @@ pub enum BuildError {
 /// One thing that is wrong with the options.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum ConfigError {
     /// There is nowhere to listen.
     #[error("no address to listen on")]
     NoAddress,
@@ -136,7 +136,13 @@ impl Builder<Greeter> {
             max_buffer_bytes: None,
             timeouts: Timeouts::DEFAULT,
         };
-        Self { responder: Greeter, push: Push::new(), trigger: ShutdownTrigger::new(), options, listen: Vec::new() }
+        Self {
+            responder: Greeter,
+            push: PushHandle::new(),
+            trigger: ShutdownTrigger::new(),
+            options,
+            listen: Vec::new(),
+        }
     }
 }
 
@@ -146,12 +152,12 @@ impl<R: Responder> Builder<R> {
         Builder { responder, push: self.push, trigger: self.trigger, options: self.options, listen: self.listen }
     }
 
-    /// Who answers, and wants to say something unasked as well: gets what that takes when it is made.
+    /// Who answers, and wants to say something message as well: gets what that takes when it is made.
     ///
     /// ```
-    /// # use greeter_server::{BoxError, Line, Peer, Push, Reply, Responder, Server};
+    /// # use greeter_server::{BoxError, Line, Peer, PushHandle, Reply, Responder, Server};
     /// /// Tells everyone what anyone says.
-    /// struct Megaphone(Push);
+    /// struct Megaphone(PushHandle);
     ///
     /// impl Responder for Megaphone {
     /// #     type Session = ();
@@ -164,7 +170,7 @@ impl<R: Responder> Builder<R> {
     ///
     /// let builder = Server::builder().responder_with(Megaphone);
     /// ```
-    pub fn responder_with<R2: Responder>(self, make: impl FnOnce(Push) -> R2) -> Builder<R2> {
+    pub fn responder_with<R2: Responder>(self, make: impl FnOnce(PushHandle) -> R2) -> Builder<R2> {
         let responder = make(self.push.clone());
         self.responder(responder)
     }
@@ -199,7 +205,7 @@ impl<R: Responder> Builder<R> {
         self.trigger.clone()
     }
 
-    /// Answers with a function, from the text or the bytes of a line to its reply line, or to a refusal; see
+    /// Answers with a function, from the text or the bytes of a line to its reply line, or to a rejection; see
     /// [`responder_fn`]:
     ///
     /// ```
@@ -244,8 +250,8 @@ impl<R: Responder> Builder<R> {
     /// (RLIMIT_NOFILE) when the server starts, less a reserve, which is logged then.
     ///
     /// Exact, whatever happens: a client counts from when it is accepted until nothing of it is left.
-    pub const fn connections_max(mut self, connections: usize) -> Self {
-        self.options.limits.connections_max = connections;
+    pub const fn max_connections(mut self, connections: usize) -> Self {
+        self.options.limits.max_connections = connections;
         self
     }
 
@@ -257,13 +263,13 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// What happens to a client that comes when all places are taken. By default, it is [refused](WhenFull::Reject).
+    /// What happens to a client that comes when all places are taken. By default, it is [rejected](WhenFull::Reject).
     pub const fn when_full(mut self, when_full: WhenFull) -> Self {
         self.options.limits.when_full = when_full;
         self
     }
 
-    /// What becomes of a client when a line of it was refused that the responder has not seen: it was too long, or everyone was busy. By
+    /// What becomes of a client when a line of it was rejected that the responder has not seen: it was too long, or everyone was busy. By
     /// default, [its session goes on](WhenRejected::Continue).
     pub const fn when_rejected(mut self, when_rejected: WhenRejected) -> Self {
         self.options.limits.when_rejected = when_rejected;
@@ -271,7 +277,7 @@ impl<R: Responder> Builder<R> {
     }
 
     /// The longest line that is taken, in bytes, without its ending; from 1 to 1 GiB. By default, 8 KiB. A longer one is
-    /// [refused](greeter_core::Rejection::LineTooLong), and the session goes on at the next.
+    /// [rejected](greeter_core::Rejection::LineTooLong), and the session goes on at the next.
     pub const fn max_line_bytes(mut self, bytes: usize) -> Self {
         self.options.limits.max_line_bytes = bytes;
         self
@@ -279,7 +285,7 @@ impl<R: Responder> Builder<R> {
 
     /// How many bytes of replies may wait for a client to take them, from 1 to 1 GiB. By default, 64 KiB. From there on the client is
     /// not read and its lines are not answered until it has taken them; and a client that has more than so much left of what was
-    /// [pushed](crate::Push) to it is cut off when the next piece comes. What is pushed to a client that is being answered waits for that
+    /// [pushed](crate::PushHandle) to it is cut off when the next piece comes. What is pushed to a client that is being answered waits for that
     /// in the [room for buffers](Self::max_buffer_bytes).
     ///
     /// It bounds neither a single reply nor a single piece that is pushed.
@@ -305,7 +311,7 @@ impl<R: Responder> Builder<R> {
     }
 
     /// How long a client may be silent while nothing is owed to it; by default, 5 minutes. Then it is
-    /// [told](greeter_core::Rejection::IdleTimeout), and the connection closes. What is said to it unasked renews nothing.
+    /// [told](greeter_core::Rejection::IdleTimeout), and the connection closes. What is said to it message renews nothing.
     ///
     /// A client that keeps its connection for the next request, as in a pool of connections, may find there what it was told in the
     /// meantime, and take it for the answer. For those, a responder [ends in silence](greeter_core::Responder::reject).
@@ -326,7 +332,7 @@ impl<R: Responder> Builder<R> {
     /// How long the responder may take for the answer to one line; by default, 30 s. It is met to within 20 ms, and never early. Then the client is
     /// [told](greeter_core::Rejection::ReplyTimeout), and the connection closes; another worker starts in the place of the one that is
     /// stuck, up to four for each; and what the responder says when it comes back is heard by nobody. Replies that were
-    /// made within the last 20 ms before the line that is overdue are lost with it. A farewell has the same time, and then
+    /// made within the last 20 ms before the line that is overdue are lost with it. A disconnect has the same time, and then
     /// another worker goes on as well.
     ///
     /// It takes a pool: a responder that does not come back to a connection thread costs all clients of that thread.
@@ -344,7 +350,7 @@ impl<R: Responder> Builder<R> {
 
     /// How long a client has to close its end of the connection once it was sent ours; by default, 2 s. Until then what it sends is
     /// read and thrown away, since a reset could destroy replies that are still on their way. Zero closes at once.
-    pub const fn linger(mut self, timeout: Duration) -> Self {
+    pub const fn linger_timeout(mut self, timeout: Duration) -> Self {
         self.options.timeouts.linger = timeout;
         self
     }
@@ -355,7 +361,7 @@ impl<R: Responder> Builder<R> {
     /// unspecified one included, does not stand for IPv4 as well.
     pub fn listen(mut self, address: impl ToSocketAddrs + std::fmt::Debug) -> Self {
         let resolved = address.to_socket_addrs().map(Vec::from_iter);
-        self.listen.push(resolved.map_err(|reason| Problem::Address { address: format!("{address:?}"), reason }));
+        self.listen.push(resolved.map_err(|reason| ConfigError::Address { address: format!("{address:?}"), reason }));
         self
     }
 
@@ -387,19 +393,19 @@ type Addresses = Vec<Vec<SocketAddr>>;
 /// Options that make sense, or everything that does not.
 fn validate(
     options: &Options,
-    listen: Vec<Result<Vec<SocketAddr>, Problem>>,
-) -> Result<(Plan, Addresses), Vec<Problem>> {
+    listen: Vec<Result<Vec<SocketAddr>, ConfigError>>,
+) -> Result<(Plan, Addresses), Vec<ConfigError>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let workers = options.workers.unwrap_or(processors);
     let connection_threads = options.connection_threads.unwrap_or(processors.div_ceil(2));
 
     let Options { mut limits, timeouts, .. } = *options;
-    let buffer_bytes_min = limits.bytes_of_one_client();
+    let buffer_bytes_min = limits.bytes_per_client();
     limits.max_buffer_bytes = options.max_buffer_bytes.unwrap_or(limits.max_buffer_bytes.max(buffer_bytes_min));
     let numbers = [
         in_range("workers", workers, 0, THREADS_MAX),
         in_range("connection_threads", connection_threads, 1, THREADS_MAX),
-        in_range("connections_max", limits.connections_max, 1, CONNECTIONS_MAX),
+        in_range("max_connections", limits.max_connections, 1, CONNECTIONS_MAX),
         in_range("max_connections_per_address", limits.max_connections_per_address.unwrap_or(1), 1, CONNECTIONS_MAX),
         in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
         in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
@@ -407,7 +413,7 @@ fn validate(
     ];
     let mut problems: Vec<_> = numbers.into_iter().flatten().chain(too_short(&timeouts)).collect();
     if listen.is_empty() {
-        problems.push(Problem::NoAddress);
+        problems.push(ConfigError::NoAddress);
     }
     let mut addresses = Vec::new();
     for resolved in listen {
@@ -424,7 +430,7 @@ fn validate(
     }
 }
 
-fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = Problem> + use<> {
+fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
     let times = [
         ("line_timeout", timeouts.line),
         ("idle_timeout", timeouts.idle),
@@ -434,12 +440,12 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = Problem> + use<> {
     ];
     times.into_iter().filter_map(|(option, time)| {
         let value = time.filter(|time| *time < TIMEOUT_MIN)?;
-        Some(Problem::TooShort { option, value, min: TIMEOUT_MIN })
+        Some(ConfigError::TooShort { option, value, min: TIMEOUT_MIN })
     })
 }
 
-fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<Problem> {
-    (value < min || max < value).then_some(Problem::OutOfRange { option, value, min, max })
+fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<ConfigError> {
+    (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
 }
 
 /// Which numbers are allowed, in words.
@@ -461,7 +467,7 @@ fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(Address, TcpListener), 
             Err(source) => failed = failed.or(Some(BuildError::Listen { address: address.into(), source })),
         }
     }
-    Err(failed.unwrap_or_else(|| BuildError::Invalid(vec![Problem::NoAddress])))
+    Err(failed.unwrap_or_else(|| BuildError::Invalid(vec![ConfigError::NoAddress])))
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<(Address, TcpListener)> {
@@ -482,7 +488,7 @@ fn listen_on(address: SocketAddr) -> io::Result<(Address, TcpListener)> {
     Ok((listener.local_addr()?.into(), listener))
 }
 
-fn join(problems: &[Problem]) -> String {
+fn join(problems: &[ConfigError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

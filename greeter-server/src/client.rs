@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use greeter_core::{Connection, ConnectionConfig, Phase};
 
-use crate::admission::Admission;
-use crate::alarms::{Alarms, Millis};
+use crate::admission::Permit;
 use crate::scratch::Scratch;
 use crate::stats::Counters;
-use crate::switchboard::ConnectionInfo;
-use crate::system::{Readiness, Socket, System};
+use crate::system::{Poller, Readiness, Socket};
+use crate::thread_mailboxes::ConnectionInfo;
+use crate::timers::{Millis, TimerTable};
 
 /// Edge-triggered, a read that leaves room in the buffer has emptied the socket: what comes later is another edge (epoll(7),
 /// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
@@ -20,7 +20,7 @@ const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
 pub(crate) struct Client<S, K> {
     pub(crate) connection: Connection<S>,
     /// Its place among those that are let in, until it is forgotten.
-    _admission: Admission,
+    _permit: Permit,
     /// Gone before the connection is, when that still waits for its job.
     socket: Option<K>,
     /// Whether a read may have something to give. Set by the system, cleared by a read.
@@ -33,10 +33,10 @@ pub(crate) struct Client<S, K> {
     /// Whether it stands in its thread's queue for a turn.
     pub(crate) is_queued: bool,
     /// When its thread looks at it again, whatever happens.
-    pub(crate) alarm: Option<Millis>,
-    hearing: Hearing,
-    /// How much of the server's room for buffers is counted for it, in [grains](crate::buffers::GRAIN).
-    pub(crate) grains: u32,
+    pub(crate) timer: Option<Millis>,
+    hearing: DeadlineCheck,
+    /// How much of the server's room for buffers is counted for it, in [charged](crate::memory::CHARGE_UNIT).
+    pub(crate) charged: u32,
     /// Lines received in its life.
     pub(crate) lines: u64,
     pub(crate) bytes_received: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Client<S, K> {
 /// Whether a client is about to be judged by its deadline. Whatever had arrived by then counts as arrived, though the system may not have
 /// told of it, or the thread not have come to it: so it is read first, and only then the connection is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hearing {
+enum DeadlineCheck {
     /// It is not.
     None,
     /// Its deadline has passed. It is judged in a turn of its own.
@@ -59,18 +59,18 @@ enum Hearing {
 
 impl<S, K: Socket> Client<S, K> {
     /// A new client. Its first bytes are often here as soon as it is, so a read is worth trying.
-    pub(crate) const fn new(connection: Connection<S>, socket: K, admission: Admission, accepted: Millis) -> Self {
+    pub(crate) const fn new(connection: Connection<S>, socket: K, permit: Permit, accepted: Millis) -> Self {
         Self {
             connection,
-            _admission: admission,
+            _permit: permit,
             socket: Some(socket),
             readable: true,
             writable: true,
             is_to_be_emptied: false,
             is_queued: false,
-            alarm: None,
-            hearing: Hearing::None,
-            grains: 0,
+            timer: None,
+            hearing: DeadlineCheck::None,
+            charged: 0,
             lines: 0,
             bytes_received: 0,
             bytes_sent: 0,
@@ -79,14 +79,14 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Has the system watch the socket.
-    pub(crate) fn watch(&mut self, system: &impl System<Socket = K>, slot: u32) -> io::Result<()> {
-        self.socket.as_mut().map_or(Ok(()), |socket| system.watch(socket, slot))
+    pub(crate) fn register(&mut self, system: &impl Poller<Socket = K>, slot: u32) -> io::Result<()> {
+        self.socket.as_mut().map_or(Ok(()), |socket| system.register(socket, slot))
     }
 
     /// Closes the socket, if that has not been done, and tells whether it was.
-    pub(crate) fn close(&mut self, system: &impl System<Socket = K>) -> bool {
+    pub(crate) fn close(&mut self, system: &impl Poller<Socket = K>) -> bool {
         let Some(mut socket) = self.socket.take() else { return false };
-        system.forget(&mut socket);
+        system.deregister(&mut socket);
         true
     }
 
@@ -98,46 +98,46 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Its deadline has passed, by the clock.
-    pub(crate) fn ring(&mut self) {
-        if self.hearing == Hearing::None {
-            self.hearing = Hearing::Due;
+    pub(crate) fn deadline_passed(&mut self) {
+        if self.hearing == DeadlineCheck::None {
+            self.hearing = DeadlineCheck::Due;
         }
     }
 
     /// Whether its deadline has passed, and it was not judged yet.
-    pub(crate) fn is_to_be_judged(&self) -> bool {
-        self.hearing != Hearing::None
+    pub(crate) fn has_deadline_check(&self) -> bool {
+        self.hearing != DeadlineCheck::None
     }
 
     /// Where it is about to be judged, asks the socket itself what there is to read, and has a read and a write tried.
-    pub(crate) fn open_hearing(&mut self) {
-        if self.hearing == Hearing::Due {
+    pub(crate) fn begin_deadline_check(&mut self) {
+        if self.hearing == DeadlineCheck::Due {
             // How long it may take to close its end has nothing to do with what it sends.
             let hears = self.connection.phase() != Phase::Lingering;
             let socket = self.socket.as_ref().filter(|_| hears);
             // One more, since the end of the input may stand behind them, and that is no byte.
             let bytes_left = socket.map_or(0, |socket| socket.bytes_arrived().unwrap_or(0) + 1);
-            self.hearing = Hearing::AfterReading { bytes_left };
+            self.hearing = DeadlineCheck::AfterReading { bytes_left };
             self.readable = true;
             self.writable = true;
         }
     }
 
     /// Judges it by its deadline, if that is due and everything was read.
-    pub(crate) fn close_hearing(&mut self, terms: &ConnectionConfig, now: Instant) {
-        if let Hearing::AfterReading { bytes_left } = self.hearing
+    pub(crate) fn finish_deadline_check(&mut self, terms: &ConnectionConfig, now: Instant) {
+        if let DeadlineCheck::AfterReading { bytes_left } = self.hearing
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
         {
-            self.hearing = Hearing::None;
+            self.hearing = DeadlineCheck::None;
             self.connection.expired(now, terms);
         }
     }
 
     /// Takes note of what the system says.
-    pub(crate) const fn note(&mut self, news: Readiness) {
+    pub(crate) const fn on_ready(&mut self, news: Readiness) {
         self.readable |= news.readable;
         self.writable |= news.writable;
-        self.is_to_be_emptied |= news.is_to_be_emptied;
+        self.is_to_be_emptied |= news.read_until_would_block;
     }
 
     /// Whether a write would get something off.
@@ -170,7 +170,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// The same, though the system has not told that there is room.
-    pub(crate) fn try_to_write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
+    pub(crate) fn try_write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
         self.writable = true;
         self.write(scratch, counters, now)
     }
@@ -195,7 +195,7 @@ impl<S, K: Socket> Client<S, K> {
                 counters.bytes_received.add(bytes as u64);
                 self.bytes_received += bytes as u64;
                 self.connection.received(&buffer[..bytes], now);
-                if let Hearing::AfterReading { bytes_left } = &mut self.hearing {
+                if let DeadlineCheck::AfterReading { bytes_left } = &mut self.hearing {
                     *bytes_left = bytes_left.saturating_sub(bytes);
                     // The end may have come by now, and the system not have told of it yet.
                     self.readable = true;
@@ -212,12 +212,12 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Sends our end of the stream.
-    pub(crate) fn finish_sending(&self) -> io::Result<()> {
-        self.socket.as_ref().map_or(Ok(()), Socket::finish_sending)
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.socket.as_ref().map_or(Ok(()), Socket::shutdown_write)
     }
 
     /// What there is to know about it.
-    pub(crate) fn info(&self, alarms: &Alarms, now: Instant) -> ConnectionInfo {
+    pub(crate) fn info(&self, alarms: &TimerTable, now: Instant) -> ConnectionInfo {
         ConnectionInfo {
             peer: self.connection.peer(),
             age: now.saturating_duration_since(alarms.time(self.accepted)),
@@ -231,7 +231,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Whether another turn would get anywhere without news from the system or a worker.
-    pub(crate) fn can_go_on(&self) -> bool {
+    pub(crate) fn can_continue(&self) -> bool {
         self.connection.wants_answer() || (self.readable && self.connection.wants_input()) || self.can_write()
     }
 }

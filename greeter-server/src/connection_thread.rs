@@ -17,20 +17,20 @@ use greeter_core::{
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
-use crate::acceptor::Entrance;
-use crate::admission::Admission;
-use crate::alarms::Alarms;
-use crate::buffers::Buffers;
+use crate::acceptor::SharedAcceptor;
+use crate::admission::Permit;
 use crate::client::Client;
-use crate::courtesy::Courtesy;
 use crate::mailbox::Inbox;
-use crate::pool::Placement;
-use crate::push::UnderWay;
+use crate::memory::MemoryBudget;
+use crate::pool::Executor;
+use crate::push::PushedMessage;
 use crate::scratch::Scratch;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
-use crate::switchboard::ConnectionInfo;
-use crate::system::{Readiness, Socket, System};
+use crate::system::{Poller, Readiness, Socket};
+use crate::thread_mailboxes::ConnectionInfo;
+use crate::timers::TimerTable;
+use crate::yielding::YieldPolicy;
 
 /// How much is read at once. A client that pipelines is read, answered and written in batches of this size, so this is how long
 /// the others wait for it, and how much each may have the server hold. Measured with 64 KiB: what a line costs differs by less than
@@ -38,7 +38,7 @@ use crate::system::{Readiness, Socket, System};
 /// of 0.7), and 200 that read nothing cost a pool 37 MiB in place of 9.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
-/// How long turns are taken without a look at what else has happened. Much longer than a slice, so that looking costs little,
+/// How long turns are taken without a look at what else has happened. Much longer than a turn, so that looking costs little,
 /// and short against any deadline: an order to stop waits for so long at the most, and for one line.
 const ROUND: Duration = Duration::from_millis(10);
 
@@ -51,19 +51,19 @@ const EVENTS: usize = 1024;
 
 /// What other threads tell a connection thread.
 #[derive(Debug)]
-pub(crate) enum Mail<S, K = TcpStream> {
+pub(crate) enum ThreadMessage<S, K = TcpStream> {
     /// The acceptor has a new client, and this is its place.
-    Accepted { socket: K, address: Address, admission: Admission },
-    /// A worker sends a job home, and so many grains of the server's room are counted for what it has grown by.
-    Answered { job: AnsweredJob<S>, grains: u32 },
+    Accepted { socket: K, address: Address, permit: Permit },
+    /// A worker sends a job home, and so many charged of the server's room are counted for what it has grown by.
+    Answered { job: AnsweredJob<S>, charged: u32 },
     /// The same, of a job that nobody was free to answer in time.
-    Refused { job: AnsweredJob<S>, grains: u32 },
+    Rejected { job: AnsweredJob<S>, charged: u32 },
     /// This client's job is not waited for any more.
-    Overdue(ClientId),
+    ReplyTimedOut(ClientId),
     /// Say this to this client, if it is still here.
-    Push { to: ClientId, news: UnderWay },
+    Push { to: ClientId, news: PushedMessage },
     /// Say this to every client.
-    Broadcast { news: Arc<UnderWay> },
+    Broadcast { news: Arc<PushedMessage> },
     /// Cut this client off, if it is still here.
     Kill(ClientId),
     /// Send a list of the connections there.
@@ -74,58 +74,58 @@ pub(crate) enum Mail<S, K = TcpStream> {
 
 /// Whether the server stops.
 #[derive(Clone, Copy, Debug)]
-enum Stopping {
-    No,
+enum StopState {
+    Running,
     /// What has arrived is served until then.
-    Drains {
+    Draining {
         until: Instant,
     },
     /// The time is over, and every connection was cut off.
-    IsCutOff,
+    Aborted,
 }
 
 /// Whether a client was answered on the spot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answered {
-    Here,
-    NotHere,
+enum Driven {
+    Answered,
+    Dispatched,
 }
 
 /// What a connection thread has in common with the others.
 #[derive(Clone, Debug)]
 pub(crate) struct House {
     pub(crate) terms: Arc<ConnectionConfig>,
-    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) buffers: Arc<MemoryBudget>,
     /// How much may pile up that is pushed to a client.
     pub(crate) max_unsent_bytes: usize,
     /// How much is read at once.
     pub(crate) read_bytes: usize,
 }
 
-pub(crate) struct ConnectionThread<R: Responder, W: System = Poll> {
+pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     number: usize,
     system: W,
-    inbox: Inbox<Mail<R::Session, W::Socket>>,
-    placement: Placement<R>,
+    inbox: Inbox<ThreadMessage<R::Session, W::Socket>>,
+    executor: Executor<R>,
     house: House,
     counters: Arc<Counters>,
 
     clients: Slots<Client<R::Session, W::Socket>>,
     /// Clients that can go on, in the order in which they became so. Each stands in it once.
     queue: VecDeque<Key>,
-    alarms: Alarms,
-    stopping: Stopping,
+    alarms: TimerTable,
+    stopping: StopState,
     scratch: Scratch,
 }
 
 impl<R: Responder> ConnectionThread<R> {
-    /// The thread's life, until it is told to stop and its last client is gone. One of the threads keeps the entrance.
-    pub(crate) fn run(mut self, entrance: Option<&Entrance<R::Session>>) {
+    /// The thread's life, until it is told to stop and its last client is gone. One of the threads keeps the acceptor.
+    pub(crate) fn run(mut self, acceptor: Option<&SharedAcceptor<R::Session>>) {
         let mut events = Events::with_capacity(EVENTS);
-        let mut courtesy = Courtesy::new(self.system.now());
+        let mut yield_policy = YieldPolicy::new(self.system.now());
         while !self.is_done() {
-            self.give_way(&mut courtesy);
-            let timeouts = [self.timeout(), entrance.and_then(Entrance::timeout)];
+            self.yield_to_workers(&mut yield_policy);
+            let timeouts = [self.timeout(), acceptor.and_then(SharedAcceptor::timeout)];
             let polled = self.system.poll(&mut events, timeouts.into_iter().flatten().min());
             if let Err(error) = polled
                 && error.kind() != io::ErrorKind::Interrupted
@@ -134,8 +134,8 @@ impl<R: Responder> ConnectionThread<R> {
             }
             // First of all, so that whom it lets in has a turn in this round. Its letter need not wake the thread that writes it.
             self.inbox.woke_up();
-            if let Some(entrance) = entrance {
-                entrance.round(&events);
+            if let Some(acceptor) = acceptor {
+                acceptor.round(&events);
             }
             self.round(events.iter().map(|event| (event.token().0, Readiness::from(event))));
         }
@@ -144,33 +144,33 @@ impl<R: Responder> ConnectionThread<R> {
     /// Before it goes to sleep, gives way to workers that have more to do than each of them takes next. On the same processor, they get on
     /// with it, and this thread is back for many answers; had it gone to sleep, it would be woken for the first and take the processor
     /// from them again.
-    fn give_way(&self, courtesy: &mut Courtesy) {
-        if self.queue.is_empty() && self.inbox.len() == 0 && self.placement.has_backlog() {
-            courtesy.give_way();
+    fn yield_to_workers(&self, yield_policy: &mut YieldPolicy) {
+        if self.queue.is_empty() && self.inbox.len() == 0 && self.executor.has_backlog() {
+            yield_policy.yield_to_workers();
         }
     }
 }
 
-impl<R: Responder, W: System> ConnectionThread<R, W> {
+impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     /// Sets everything up that can fail, so that the thread itself need not.
     pub(crate) fn new(
         number: usize,
-        placement: Placement<R>,
+        executor: Executor<R>,
         system: W,
-        inbox: Inbox<Mail<R::Session, W::Socket>>,
+        inbox: Inbox<ThreadMessage<R::Session, W::Socket>>,
         house: House,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             number,
-            alarms: Alarms::new(system.now()),
+            alarms: TimerTable::new(system.now()),
             system,
             inbox,
-            placement,
+            executor: executor,
             counters,
             clients: Slots::new(),
             queue: VecDeque::new(),
-            stopping: Stopping::No,
+            stopping: StopState::Running,
             scratch: Scratch::new(house.read_bytes),
             house,
         }
@@ -189,24 +189,24 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
     pub(crate) fn round(&mut self, news: impl Iterator<Item = (usize, Readiness)>) {
         self.inbox.woke_up();
         for (slot, news) in news {
-            self.note(slot, news);
+            self.on_ready(slot, news);
         }
-        self.read_mail();
-        self.meet_deadlines();
-        self.take_turns();
+        self.drain_inbox();
+        self.expire_timers();
+        self.run_queue();
     }
 
-    fn note(&mut self, slot: usize, news: Readiness) {
+    fn on_ready(&mut self, slot: usize, news: Readiness) {
         let Some(key) = self.clients.key_of(slot) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
-        client.note(news);
+        client.on_ready(news);
         if news.is_broken {
             client.connection.abort(CloseReason::Lost);
         }
         enqueue(&mut self.queue, client, key);
     }
 
-    fn read_mail(&mut self) {
+    fn drain_inbox(&mut self) {
         // Only what is here now: what comes in meanwhile finds its turn after those who stand in the queue.
         let messages = self.inbox.len();
         if messages == 0 {
@@ -215,45 +215,45 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let now = self.system.now();
         for _ in 0..messages {
             let Some(mail) = self.inbox.next_message() else { return };
-            self.read(mail, now);
+            self.on_message(mail, now);
         }
     }
 
-    fn read(&mut self, mail: Mail<R::Session, W::Socket>, now: Instant) {
+    fn on_message(&mut self, mail: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match mail {
-            Mail::Accepted { socket, address, admission } => self.welcome(socket, address, admission, now),
-            Mail::Answered { job, grains } => self.take_home(job, grains, now),
-            Mail::Refused { job, grains } => {
+            ThreadMessage::Accepted { socket, address, permit } => self.client_accepted(socket, address, permit, now),
+            ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
+            ThreadMessage::Rejected { job, charged } => {
                 self.counters.busy.add(job.lines_answered().into());
-                self.take_home(job, grains, now);
+                self.job_answered(job, charged, now);
             }
-            Mail::Overdue(id) => self.reply_timed_out(id, now),
-            Mail::Push { to, news } => self.push(Key::from(to), news.unasked(), now),
-            Mail::Broadcast { news } => self.broadcast(news.unasked(), now),
-            Mail::Kill(id) => {
-                self.tell(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
+            ThreadMessage::ReplyTimedOut(id) => self.reply_timed_out(id, now),
+            ThreadMessage::Push { to, news } => self.push(Key::from(to), news.message(), now),
+            ThreadMessage::Broadcast { news } => self.broadcast(news.message(), now),
+            ThreadMessage::Kill(id) => {
+                self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
-            Mail::List { answer } => {
+            ThreadMessage::List { answer } => {
                 // Whoever asked may have given up waiting.
                 let _ = answer.send(self.list());
             }
-            Mail::Stop { deadline } => self.stop(deadline),
+            ThreadMessage::Stop { deadline } => self.stop(deadline),
         }
     }
 
     /// Stops by the earliest deadline that was told.
     fn stop(&mut self, deadline: Instant) {
         match &mut self.stopping {
-            Stopping::No => {
-                self.stopping = Stopping::Drains { until: deadline };
-                self.tell_all(Client::stop);
+            StopState::Running => {
+                self.stopping = StopState::Draining { until: deadline };
+                self.with_all_clients(Client::stop);
             }
-            Stopping::Drains { until } => *until = deadline.min(*until),
-            Stopping::IsCutOff => {}
+            StopState::Draining { until } => *until = deadline.min(*until),
+            StopState::Aborted => {}
         }
     }
 
-    fn welcome(&mut self, socket: W::Socket, address: Address, admission: Admission, now: Instant) {
+    fn client_accepted(&mut self, socket: W::Socket, address: Address, permit: Permit, now: Instant) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ConnectionLimit.index()].add(1);
@@ -261,8 +261,8 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
         let connection = Connection::new(peer, &self.house.terms, now);
-        let mut client = Client::new(connection, socket, admission, self.alarms.millis(now));
-        if let Err(error) = client.watch(&self.system, key.slot) {
+        let mut client = Client::new(connection, socket, permit, self.alarms.millis(now));
+        if let Err(error) = client.register(&self.system, key.slot) {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
@@ -271,10 +271,10 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
         self.clients.insert(client);
     }
 
-    fn take_home(&mut self, mut job: AnsweredJob<R::Session>, grains: u32, now: Instant) {
-        report_faults(&mut job, &self.counters);
-        let is_here = self.tell(Key::from(job.id()), |client| {
-            client.grains += grains;
+    fn job_answered(&mut self, mut job: AnsweredJob<R::Session>, charged: u32, now: Instant) {
+        report_errors(&mut job, &self.counters);
+        let is_here = self.with_client(Key::from(job.id()), |client| {
+            client.charged += charged;
             client.connection.answered(job, now);
         });
         assert!(is_here, "a connection waits for its job");
@@ -282,31 +282,31 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
 
     fn reply_timed_out(&mut self, id: ClientId, now: Instant) {
         let terms = Arc::clone(&self.house.terms);
-        let is_here = self.tell(Key::from(id), |client| client.connection.reply_timed_out(&terms, now));
+        let is_here = self.with_client(Key::from(id), |client| client.connection.reply_timed_out(&terms, now));
         assert!(is_here, "a connection waits for its job");
     }
 
-    fn push(&mut self, to: Key, unasked: &PushMessage, now: Instant) {
+    fn push(&mut self, to: Key, message: &PushMessage, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
         let most = self.house.max_unsent_bytes;
         // Whoever has too much of it before this comes is cut off, but not before a write was tried: there may have been no turn for one.
         if client.connection.pushed_unsent() > most {
-            match client.try_to_write(&mut self.scratch, &self.counters, now) {
+            match client.try_write(&mut self.scratch, &self.counters, now) {
                 Ok(()) if client.connection.pushed_unsent() <= most => {}
                 Ok(()) => client.connection.abort(CloseReason::WriteTimeout),
                 Err(_) => client.connection.abort(CloseReason::Lost),
             }
         }
-        let is_heard = client.connection.push(unasked, now);
+        let is_heard = client.connection.push(message, now);
         // Now and not in its turn: what is for everybody is for each.
-        keep_house(client, &self.house, now);
+        enforce_memory_budget(client, &self.house, now);
         enqueue(&mut self.queue, client, to);
         self.counters.pushed.add(is_heard.into());
     }
 
-    fn broadcast(&mut self, unasked: &PushMessage, now: Instant) {
+    fn broadcast(&mut self, message: &PushMessage, now: Instant) {
         for key in self.clients.keys() {
-            self.push(key, unasked, now);
+            self.push(key, message, now);
         }
     }
 
@@ -319,76 +319,76 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
     }
 
     /// Tells one client, which may have a turn then, and whether it is here.
-    fn tell(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
+    fn with_client(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         tell(client);
         enqueue(&mut self.queue, client, key);
         true
     }
 
-    fn tell_all(&mut self, tell: impl Fn(&mut Client<R::Session, W::Socket>)) {
+    fn with_all_clients(&mut self, tell: impl Fn(&mut Client<R::Session, W::Socket>)) {
         for key in self.clients.keys() {
-            self.tell(key, &tell);
+            self.with_client(key, &tell);
         }
     }
 
-    /// Sees to it that everybody whose time may be up has a turn, which [judges](Client::close_hearing) it.
-    fn meet_deadlines(&mut self) {
+    /// Sees to it that everybody whose time may be up has a turn, which [judges](Client::finish_deadline_check) it.
+    fn expire_timers(&mut self) {
         let Some(deadline) = self.next_deadline() else { return };
         let now = self.system.now();
         if now < deadline {
             return;
         }
-        while let Some(slot) = self.alarms.next_ringing(now) {
+        while let Some(slot) = self.alarms.pop_expired(now) {
             if let Some(key) = self.clients.key_of(slot as usize)
                 && let Some(client) = self.clients.get_mut(key)
             {
-                client.alarm = None;
+                client.timer = None;
                 match client.connection.deadline(&self.house.terms) {
                     Some(deadline) if deadline <= now => {
-                        client.ring();
+                        client.deadline_passed();
                         enqueue(&mut self.queue, client, key);
                     }
                     // It was put off.
-                    Some(deadline) => self.alarms.set(key.slot, &mut client.alarm, deadline),
+                    Some(deadline) => self.alarms.set(key.slot, &mut client.timer, deadline),
                     None => {}
                 }
             }
         }
-        if let Stopping::Drains { until } = self.stopping
+        if let StopState::Draining { until } = self.stopping
             && until <= now
         {
-            self.stopping = Stopping::IsCutOff;
-            self.tell_all(|client| client.connection.abort(CloseReason::ShutdownDeadline));
+            self.stopping = StopState::Aborted;
+            self.with_all_clients(|client| client.connection.abort(CloseReason::ShutdownDeadline));
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
-            Stopping::Drains { until } => Some(until),
-            Stopping::No | Stopping::IsCutOff => None,
+            StopState::Draining { until } => Some(until),
+            StopState::Running | StopState::Aborted => None,
         };
-        [self.alarms.next(), drained].into_iter().flatten().min()
+        [self.alarms.next_timeout(), drained].into_iter().flatten().min()
     }
 
     /// Once they are cut off, connections whose jobs are still with a worker are left behind.
     pub(crate) fn is_done(&self) -> bool {
         match self.stopping {
-            Stopping::No => false,
-            Stopping::Drains { .. } => self.clients.is_empty(),
-            Stopping::IsCutOff => self.queue.is_empty(),
+            StopState::Running => false,
+            StopState::Draining { .. } => self.clients.is_empty(),
+            StopState::Aborted => self.queue.is_empty(),
         }
     }
 
     /// Everyone who stands in the queue now has a turn, unless that takes too long: then news comes first.
-    fn take_turns(&mut self) {
+    fn run_queue(&mut self) {
         if self.queue.is_empty() {
             return;
         }
         let mut now = self.system.now();
         let end = now + ROUND;
         for turn in 1..=self.queue.len() {
-            now = self.take_turn(now);
+            now = self.run_first(now);
             if turn % TURNS_WITHOUT_A_LOOK == 0 {
                 now = self.system.now();
             }
@@ -396,43 +396,43 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
                 break;
             }
         }
-        self.placement.send_off();
+        self.executor.flush();
     }
 
     /// The first in the queue has its turn. Gives the time as it was known last.
-    fn take_turn(&mut self, now: Instant) -> Instant {
+    fn run_first(&mut self, now: Instant) -> Instant {
         let Some(key) = self.queue.pop_front() else { return now };
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_queued = false;
         let clock = || self.system.now();
-        let served = serve(client, &mut self.placement, &self.house, &mut self.scratch, &self.counters, now, clock);
+        let served = drive(client, &mut self.executor, &self.house, &mut self.scratch, &self.counters, now, clock);
         // What a responder has pushed in this turn lies in this thread's own inbox. Whoever is at the end hears it first.
-        if let Ok((now, Answered::Here)) = served
+        if let Ok((now, Driven::Answered)) = served
             && client.connection.close_action() != CloseAction::None
             && self.inbox.len() > 0
         {
-            count(client, &self.counters);
+            count_lines(client, &self.counters);
             enqueue(&mut self.queue, client, key);
             return now;
         }
-        let served = served.and_then(|(now, _)| finish_sending(client, now).map(|()| now));
+        let served = served.and_then(|(now, _)| shutdown_write(client, now).map(|()| now));
         let now = served.unwrap_or_else(|error| {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
             now
         });
-        count(client, &self.counters);
-        if client.can_go_on() {
+        count_lines(client, &self.counters);
+        if client.can_continue() {
             enqueue(&mut self.queue, client, key);
         } else if let CloseAction::Close(reason) = client.connection.close_action() {
             self.close(key, reason);
             // The responder may have had something to do about that.
             return self.system.now();
         }
-        if !client.is_to_be_judged()
+        if !client.has_deadline_check()
             && let Some(deadline) = client.connection.deadline(&self.house.terms)
         {
-            self.alarms.set(key.slot, &mut client.alarm, deadline);
+            self.alarms.set(key.slot, &mut client.timer, deadline);
         }
         now
     }
@@ -444,81 +444,81 @@ impl<R: Responder, W: System> ConnectionThread<R, W> {
             let peer = client.connection.peer().address;
             tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
             self.counters.closed[reason.index()].add(1);
-            self.alarms.cancel(key.slot, &mut client.alarm);
+            self.alarms.stop(key.slot, &mut client.timer);
         }
         // Whoever waits for its job may have had another turn, and been counted again.
-        self.house.buffers.count(&mut client.grains, 0);
+        self.house.buffers.charge(&mut client.charged, 0);
         if client.connection.has_job()
             && let Some(client) = self.clients.remove(key)
-            && let Some(farewell) = client.connection.into_disconnect()
+            && let Some(disconnect) = client.connection.into_disconnect()
         {
-            self.placement.farewell(farewell);
+            self.executor.disconnect(disconnect);
         }
     }
 }
 
 /// One client's turn: what is owed goes out, the next lines come in, they are answered, and where that happens on the spot the
 /// replies go out. Gives the time as it was known last, and whether that has happened.
-fn serve<R: Responder, K: Socket>(
+fn drive<R: Responder, K: Socket>(
     client: &mut Client<R::Session, K>,
-    placement: &mut Placement<R>,
+    executor: &mut Executor<R>,
     house: &House,
     scratch: &mut Scratch,
     counters: &Counters,
     now: Instant,
     clock: impl Fn() -> Instant,
-) -> io::Result<(Instant, Answered)> {
-    client.open_hearing();
+) -> io::Result<(Instant, Driven)> {
+    client.begin_deadline_check();
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, counters, now)?;
-    keep_house(client, house, now);
-    client.close_hearing(&house.terms, now);
+    enforce_memory_budget(client, house, now);
+    client.finish_deadline_check(&house.terms, now);
     let Some(mut job) = client.connection.take_job(now) else {
         client.write(scratch, counters, now)?;
-        return Ok((now, Answered::NotHere));
+        return Ok((now, Driven::Dispatched));
     };
     job.set_reply_buffer(scratch.buffer(job.reply_capacity_hint()));
-    let Some(mut job) = placement.answer(job, now, &clock) else { return Ok((now, Answered::NotHere)) };
+    let Some(mut job) = executor.answer(job, now, &clock) else { return Ok((now, Driven::Dispatched)) };
     // Who knows how long that took.
     let now = clock();
-    report_faults(&mut job, counters);
+    report_errors(&mut job, counters);
     client.connection.answered(job, now);
     client.write(scratch, counters, now)?;
-    keep_house(client, house, now);
-    Ok((now, Answered::Here))
+    enforce_memory_budget(client, house, now);
+    Ok((now, Driven::Answered))
 }
 
 /// Counts what has happened on a connection since this was done last.
-fn count<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
+fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
     let account = client.connection.take_counts();
     client.lines += u64::from(account.lines);
     counters.add(&account, client.connection.reason());
 }
 
 /// Sends a client away that wants to hold more than there is room for.
-fn keep_house<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Instant) {
-    if !house.buffers.count(&mut client.grains, client.connection.bytes_held()) {
+fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Instant) {
+    if !house.buffers.charge(&mut client.charged, client.connection.bytes_held()) {
         client.connection.close_with(CloseReason::Overloaded, &house.terms, now);
         // What it gives back by that is there for whoever is next.
-        house.buffers.count(&mut client.grains, client.connection.bytes_held());
+        house.buffers.charge(&mut client.charged, client.connection.bytes_held());
     }
 }
 
 /// Sends our end of the stream, when it is time for that.
-fn finish_sending<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
+fn shutdown_write<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
     if client.connection.close_action() == CloseAction::ShutdownWrite {
-        client.finish_sending()?;
+        client.shutdown_write()?;
         client.connection.write_shut_down(now);
     }
     Ok(())
 }
 
-fn report_faults<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
-    let faults = job.take_errors();
-    if let Some(error) = faults.first {
-        counters.faults.add(faults.count.into());
+fn report_errors<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
+    let errors = job.take_errors();
+    if let Some(error) = errors.first {
+        counters.errors.add(errors.count.into());
         let peer = job.peer().address;
-        tracing::error!(%peer, %error, count = faults.count, "Responder failed.");
+        tracing::error!(%peer, %error, count = errors.count, "Responder failed.");
     }
 }
 

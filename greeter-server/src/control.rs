@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use greeter_core::CloseReason;
 
-use crate::acceptor::{Close, News};
-use crate::admission::Door;
-use crate::buffers::Buffers;
-use crate::posts::{Duty, Posts};
-use crate::stats::{ByReason, Counters, Stats, total};
-use crate::switchboard::Switchboard;
+use crate::acceptor::{AcceptorEvent, CloseListeners};
+use crate::admission::Admission;
+use crate::memory::MemoryBudget;
+use crate::stats::{Counters, CountsByReason, Stats, total};
+use crate::thread_mailboxes::ThreadMailboxes;
+use crate::worker_registry::{WorkerRegistry, WorkerState};
 
 /// How much longer than the deadline of a stop the responder may take to come back.
 const GRACE: Duration = Duration::from_millis(500);
@@ -23,19 +23,19 @@ const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A running server, for those who ask how it stands or have it stop. Neither waits for a thread.
 pub(crate) struct Control {
     pub(crate) counters: Vec<Arc<Counters>>,
-    pub(crate) door: Arc<Door>,
-    pub(crate) buffers: Arc<Buffers>,
-    pub(crate) posts: Arc<Posts>,
-    pub(crate) entrance: Arc<dyn Close>,
-    pub(crate) switchboard: Arc<dyn Switchboard>,
-    stop: Mutex<Option<Stop>>,
+    pub(crate) door: Arc<Admission>,
+    pub(crate) buffers: Arc<MemoryBudget>,
+    pub(crate) workers: Arc<WorkerRegistry>,
+    pub(crate) acceptor: Arc<dyn CloseListeners>,
+    pub(crate) threads: Arc<dyn ThreadMailboxes>,
+    stop: Mutex<Option<StopRequest>>,
     /// Tells whoever waits for the threads until when to do so.
     patience: Sender<Instant>,
 }
 
 /// A stop that was asked for.
 #[derive(Clone, Copy, Debug)]
-struct Stop {
+struct StopRequest {
     asked: Instant,
     /// What had been counted by then.
     before: Stats,
@@ -46,7 +46,7 @@ struct Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// How long it took from when the stop was first asked for to the end of the last thread, and until those had gone who were refused
+    /// How long it took from when the stop was first asked for to the end of the last thread, and until those had gone who were rejected
     /// at last.
     pub took: Duration,
     /// Everything the server has counted in its life; no connection is left.
@@ -56,12 +56,12 @@ pub struct DrainReport {
     /// Lines that were lost while it drained.
     pub discarded: u64,
     /// The same, by the reason for which their connections ended.
-    pub discarded_by: ByReason,
+    pub discarded_by: CountsByReason,
     /// Connections that were not done by the deadline.
     pub overran: u64,
     /// Connections that were told by the stop that there is no room for them: the last clients that the system had connected, where the
     /// server was full.
-    pub turned_away: u64,
+    pub rejected: u64,
     /// Threads that were left behind since the responder did not come back.
     pub threads_left: usize,
 }
@@ -70,23 +70,24 @@ impl Control {
     /// A server that nobody has asked to stop yet, and what tells whoever waits for its threads until when to do so.
     pub(crate) fn new(
         counters: Vec<Arc<Counters>>,
-        door: Arc<Door>,
-        buffers: Arc<Buffers>,
-        entrance: Arc<dyn Close>,
-        switchboard: Arc<dyn Switchboard>,
+        door: Arc<Admission>,
+        buffers: Arc<MemoryBudget>,
+        acceptor: Arc<dyn CloseListeners>,
+        threads: Arc<dyn ThreadMailboxes>,
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (patience, deadlines) = crossbeam_channel::unbounded();
-        let (posts, stop) = (Arc::default(), Mutex::new(None));
-        (Arc::new(Self { counters, door, buffers, posts, entrance, switchboard, stop, patience }), deadlines)
+        let (workers, stop) = (Arc::default(), Mutex::new(None));
+        (Arc::new(Self { counters, door, buffers, workers, acceptor, threads, stop, patience }), deadlines)
     }
 
     /// What the server has counted so far, and how things stand.
     pub(crate) fn stats(&self) -> Stats {
-        let workers_stuck = self.posts.all().iter().filter(|post| matches!(post.look(), Duty::Overdue(_))).count();
+        let workers_stuck =
+            self.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::TimedOut(_))).count();
         Stats {
-            serving: self.door.served() as u64,
+            served: self.door.served() as u64,
             buffer_bytes: self.buffers.bytes() as u64,
-            workers_stuck: workers_stuck as u64,
+            workers_timed_out: workers_stuck as u64,
             ..total(&self.counters)
         }
     }
@@ -98,8 +99,8 @@ impl Control {
             let mut stop = self.lock();
             match &mut *stop {
                 None => {
-                    *stop = Some(Stop { asked: Instant::now(), before: self.stats(), deadline });
-                    self.entrance.close()
+                    *stop = Some(StopRequest { asked: Instant::now(), before: self.stats(), deadline });
+                    self.acceptor.close()
                 }
                 Some(stop) if deadline < stop.deadline => {
                     stop.deadline = deadline;
@@ -108,21 +109,21 @@ impl Control {
                 Some(_) => return,
             }
         };
-        self.posts.close_at(deadline);
-        self.switchboard.stop(deadline);
+        self.workers.close_at(deadline);
+        self.threads.stop(deadline);
         // Where nobody waits any more, nobody need know how long.
         let _ = self.patience.send(deadline + GRACE);
-        to_tell.iter().for_each(News::tell);
+        to_tell.iter().for_each(AcceptorEvent::log);
     }
 
-    /// The threads have ended. Waits for those who were refused at last, and tells how all went.
-    pub(crate) fn see_off(&self, threads_left: usize) -> DrainReport {
+    /// The threads have ended. Waits for those who were rejected at last, and tells how all went.
+    pub(crate) fn finish(&self, threads_left: usize) -> DrainReport {
         if self.lock().is_none() {
-            // For a fault of ours, they have ended before anybody asked for it.
+            // For a error of ours, they have ended before anybody asked for it.
             self.stop(Instant::now());
         }
         let stop = || self.lock().expect("a stop was asked for, and is not taken back");
-        self.entrance.see_off(&|| stop().deadline);
+        self.acceptor.linger_rejected(&|| stop().deadline);
         self.report(stop(), threads_left)
     }
 
@@ -133,7 +134,7 @@ impl Control {
     }
 
     /// What has happened since the stop was asked for.
-    fn report(&self, Stop { asked, before, .. }: Stop, threads_left: usize) -> DrainReport {
+    fn report(&self, StopRequest { asked, before, .. }: StopRequest, threads_left: usize) -> DrainReport {
         let stats = self.stats();
         DrainReport {
             took: asked.elapsed(),
@@ -142,20 +143,20 @@ impl Control {
             discarded: stats.discarded - before.discarded,
             discarded_by: stats.discarded_by.since(&before.discarded_by),
             overran: stats.closed_by[CloseReason::ShutdownDeadline] - before.closed_by[CloseReason::ShutdownDeadline],
-            turned_away: stats.turned_away - before.turned_away,
+            rejected: stats.rejected - before.rejected,
             threads_left,
         }
     }
 
     /// How many threads are held up by the responder.
-    pub(crate) fn held_up(&self) -> usize {
+    pub(crate) fn busy_with_responder(&self) -> usize {
         // Where there is no pool, nobody can tell of a connection thread whether it is with the responder.
-        let has_pool = !self.posts.all().is_empty();
-        if has_pool { self.posts.with_responder() } else { usize::MAX }
+        let has_pool = !self.workers.all().is_empty();
+        if has_pool { self.workers.with_responder() } else { usize::MAX }
     }
 
     /// Nothing that holds the lock can panic.
-    fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
+    fn lock(&self) -> MutexGuard<'_, Option<StopRequest>> {
         self.stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,11 +170,11 @@ pub(crate) fn deadline_in(time: Duration) -> Instant {
 /// the [handle](crate::ServerHandle). It can be cloned, comes [from the builder](crate::Builder::shutdown_trigger) or the handle, and does no
 /// harm once the server is gone.
 #[derive(Clone)]
-pub struct ShutdownTrigger(Arc<Mutex<Fuse>>);
+pub struct ShutdownTrigger(Arc<Mutex<TriggerState>>);
 
-enum Fuse {
+enum TriggerState {
     /// The server has not started. It may have been told to stop all the same.
-    Loose {
+    NotStarted {
         deadline: Option<Instant>,
     },
     Connected(Weak<Control>),
@@ -181,7 +182,7 @@ enum Fuse {
 
 impl ShutdownTrigger {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Fuse::Loose { deadline: None })))
+        Self(Arc::new(Mutex::new(TriggerState::NotStarted { deadline: None })))
     }
 
     /// Asks the server to stop `within` this time, and returns at once. What then happens is told at
@@ -194,12 +195,12 @@ impl ShutdownTrigger {
     /// was first asked.
     pub fn trigger(&self, within: Duration) {
         let within = deadline_in(within);
-        let control = match &mut *self.fuse() {
-            Fuse::Loose { deadline } => {
+        let control = match &mut *self.state() {
+            TriggerState::NotStarted { deadline } => {
                 *deadline = Some(deadline.map_or(within, |earlier| earlier.min(within)));
                 return;
             }
-            Fuse::Connected(control) => control.upgrade(),
+            TriggerState::Connected(control) => control.upgrade(),
         };
         if let Some(control) = control {
             control.stop(within);
@@ -208,14 +209,14 @@ impl ShutdownTrigger {
 
     /// The server has what it takes to stop.
     pub(crate) fn connect(&self, control: &Arc<Control>) {
-        let before = std::mem::replace(&mut *self.fuse(), Fuse::Connected(Arc::downgrade(control)));
-        if let Fuse::Loose { deadline: Some(deadline) } = before {
+        let before = std::mem::replace(&mut *self.state(), TriggerState::Connected(Arc::downgrade(control)));
+        if let TriggerState::NotStarted { deadline: Some(deadline) } = before {
             control.stop(deadline);
         }
     }
 
     /// Nothing that holds the lock can panic.
-    fn fuse(&self) -> MutexGuard<'_, Fuse> {
+    fn state(&self) -> MutexGuard<'_, TriggerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -231,65 +232,65 @@ impl fmt::Debug for ShutdownTrigger {
 mod tests {
     use super::*;
     use crate::admission::{Room, WhenFull};
-    use crate::buffers::GRAIN;
     use crate::mailbox::mailbox;
-    use crate::posts::Errand;
-    use crate::push::{Hearers, UnderWay};
-    use crate::switchboard::ConnectionInfo;
+    use crate::memory::CHARGE_UNIT;
+    use crate::push::{PushTarget, PushedMessage};
+    use crate::thread_mailboxes::ConnectionInfo;
     use crate::ticker::Ticker;
+    use crate::worker_registry::CallKind;
     use crossbeam_channel::Receiver;
     use greeter_core::client_id;
     use greeter_core::{ClientId, Peer};
 
-    /// What is told to the entrance and to the connection threads.
+    /// What is told to the acceptor and to the connection threads.
     #[derive(Default)]
-    struct Noted(Mutex<Vec<Told>>);
+    struct RecordedCalls(Mutex<Vec<RecordedCall>>);
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Told {
+    enum RecordedCall {
         Close,
         Stop(Instant),
         SeeOff(Instant),
     }
 
-    impl Noted {
-        fn note(&self, told: Told) {
+    impl RecordedCalls {
+        fn note(&self, told: RecordedCall) {
             self.0.lock().unwrap().push(told);
         }
 
-        fn told(&self) -> Vec<Told> {
+        fn told(&self) -> Vec<RecordedCall> {
             self.0.lock().unwrap().clone()
         }
     }
 
-    impl Close for Noted {
-        fn close(&self) -> Vec<News> {
-            self.note(Told::Close);
+    impl CloseListeners for RecordedCalls {
+        fn close(&self) -> Vec<AcceptorEvent> {
+            self.note(RecordedCall::Close);
             Vec::new()
         }
 
-        fn see_off(&self, deadline: &dyn Fn() -> Instant) {
-            self.note(Told::SeeOff(deadline()));
+        fn linger_rejected(&self, deadline: &dyn Fn() -> Instant) {
+            self.note(RecordedCall::SeeOff(deadline()));
         }
     }
 
-    impl Hearers for Noted {
+    impl PushTarget for RecordedCalls {
         fn count(&self) -> usize {
             0
         }
 
-        fn push(&self, _: ClientId, _: UnderWay) {}
+        fn push(&self, _: ClientId, _: PushedMessage) {}
 
-        fn broadcast(&self, _: &Arc<UnderWay>) {}
+        fn broadcast(&self, _: &Arc<PushedMessage>) {}
     }
 
-    impl Switchboard for Noted {
+    impl ThreadMailboxes for RecordedCalls {
         fn are_asleep(&self) -> bool {
             true
         }
 
         fn stop(&self, deadline: Instant) {
-            self.note(Told::Stop(deadline));
+            self.note(RecordedCall::Stop(deadline));
         }
 
         fn kill(&self, _: ClientId) {}
@@ -297,13 +298,13 @@ mod tests {
         fn list(&self, _: &Sender<Vec<ConnectionInfo>>) {}
     }
 
-    fn control() -> (Arc<Control>, Arc<Noted>, Receiver<Instant>) {
-        let noted = Arc::<Noted>::default();
-        let room = Room { connections_max: 1, per_address_max: None, when_full: WhenFull::Reject };
-        let door = Arc::new(Door::new(room, mailbox().unwrap().0));
-        let (counters, buffers) = (vec![Arc::default(), Arc::default()], Arc::new(Buffers::new(1 << 20)));
-        let (entrance, switchboard) = (Arc::clone(&noted) as _, Arc::clone(&noted) as _);
-        let (control, patient) = Control::new(counters, door, buffers, entrance, switchboard);
+    fn control() -> (Arc<Control>, Arc<RecordedCalls>, Receiver<Instant>) {
+        let noted = Arc::<RecordedCalls>::default();
+        let room = Room { max_connections: 1, per_address_max: None, when_full: WhenFull::Reject };
+        let door = Arc::new(Admission::new(room, mailbox().unwrap().0));
+        let (counters, buffers) = (vec![Arc::default(), Arc::default()], Arc::new(MemoryBudget::new(1 << 20)));
+        let (acceptor, mailboxes) = (Arc::clone(&noted) as _, Arc::clone(&noted) as _);
+        let (control, patient) = Control::new(counters, door, buffers, acceptor, mailboxes);
         (control, noted, patient)
     }
 
@@ -319,20 +320,22 @@ mod tests {
             control.stop(now + seconds(after));
         }
         let (first, second) = (now + seconds(10), now + seconds(5));
-        assert_eq!(noted.told(), [Told::Close, Told::Stop(first), Told::Stop(second)]);
+        assert_eq!(noted.told(), [RecordedCall::Close, RecordedCall::Stop(first), RecordedCall::Stop(second)]);
         let half = Duration::from_millis(500);
         assert_eq!(patient.try_iter().collect::<Vec<_>>(), [first + half, second + half]);
-        assert!(control.posts.are_closed(second) && !control.posts.are_closed(second - half));
-        control.see_off(0);
-        assert_eq!(noted.told().last(), Some(&Told::SeeOff(second)));
+        assert!(control.workers.are_closed(second) && !control.workers.are_closed(second - half));
+        control.finish(0);
+        assert_eq!(noted.told().last(), Some(&RecordedCall::SeeOff(second)));
     }
 
     #[test]
     fn threads_that_have_ended_unasked_are_a_stop_by_now() {
         let (control, noted, _patient) = control();
-        control.see_off(0);
+        control.finish(0);
         let told = noted.told();
-        let [Told::Close, Told::Stop(deadline), Told::SeeOff(until)] = told[..] else { panic!("{told:?}") };
+        let [RecordedCall::Close, RecordedCall::Stop(deadline), RecordedCall::SeeOff(until)] = told[..] else {
+            panic!("{told:?}")
+        };
         assert_eq!(deadline, until);
         assert!(deadline <= Instant::now());
     }
@@ -354,37 +357,37 @@ mod tests {
         count(1, 1000);
         control.stop(Instant::now());
         count(0, 10_000);
-        let report = control.see_off(3);
+        let report = control.finish(3);
         assert_eq!((report.replies, report.discarded, report.threads_left), (11_000, 11_002, 3));
         assert_eq!((report.stats.replies, report.stats.discarded), (11_100, 11_103));
         assert_eq!(report.discarded_by[CloseReason::Lost], 11_002);
         let closed = |reason: CloseReason| 11_000 + 2 * reason.index() as u64;
         assert_eq!(report.overran, closed(CloseReason::ShutdownDeadline));
-        assert_eq!(report.turned_away, 22_000);
+        assert_eq!(report.rejected, 22_000);
     }
 
     #[test]
     fn it_is_told_who_is_held_up_and_what_is_held() {
         let (control, _noted, _patient) = control();
-        assert_eq!(control.held_up(), usize::MAX, "without a pool nobody can tell");
+        assert_eq!(control.busy_with_responder(), usize::MAX, "without a pool nobody can tell");
         let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
-        let posts = control.posts.fill(3, 3);
-        assert_eq!(control.held_up(), 0);
-        posts[..2].iter().for_each(|post| post.begin(Errand::Answer, peer, ticker.now()));
+        let workers = control.workers.top_up(3, 3);
+        assert_eq!(control.busy_with_responder(), 0);
+        workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer, peer, ticker.now()));
         ticker.go_on_by(1);
-        assert!(posts[0].give_up_after(Duration::ZERO, ticker.now()).is_some());
-        assert!(control.buffers.count(&mut 0, 3 * GRAIN));
-        let _client = control.door.ask(peer.address);
+        assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
+        assert!(control.buffers.charge(&mut 0, 3 * CHARGE_UNIT));
+        let _client = control.door.admit(peer.address);
         let stats = control.stats();
-        assert_eq!((stats.serving, stats.buffer_bytes), (1, 3 * GRAIN as u64));
-        assert_eq!((control.held_up(), stats.workers_stuck), (2, 1));
+        assert_eq!((stats.served, stats.buffer_bytes), (1, 3 * CHARGE_UNIT as u64));
+        assert_eq!((control.busy_with_responder(), stats.workers_timed_out), (2, 1));
     }
 
     /// The deadline that was told last, as one `within` which a server was to stop.
     #[track_caller]
-    fn assert_told(noted: &Noted, within: Duration, asked: Instant) {
+    fn assert_told(noted: &RecordedCalls, within: Duration, asked: Instant) {
         let told = noted.told();
-        let Some(Told::Stop(deadline)) = told.last() else { panic!("{told:?}") };
+        let Some(RecordedCall::Stop(deadline)) = told.last() else { panic!("{told:?}") };
         assert!((asked + within..=Instant::now() + within).contains(deadline));
     }
 

@@ -16,15 +16,15 @@
 //!
 //! The library prints nothing, handles no signals and has no globals. What happens it tells through `tracing`, and counts in
 //! [`Stats`]. In a program without a subscriber for `tracing`, nobody hears of it: what a responder failed at, too, is then only a number,
-//! [`Stats::faults`].
+//! [`Stats::responder_errors`].
 
 #![forbid(unsafe_code)]
 
 // Reading order: the files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
 // its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other, the thread's
 // `scratch` memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no:
-// `admission` at the door and `refused` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for
-// the responder's, by the `ticker`, and for the time of others on the machine, `courtesy`. The `server` starts them all from what the
+// `admission` at the door and `rejected` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for
+// the responder's, by the `ticker`, and for the time of others on the machine, `yield_policy`. The `server` starts them all from what the
 // `builder` was told, and waits for them; `control` is how they are told to end.
 //
 // All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
@@ -32,25 +32,21 @@
 
 mod acceptor;
 mod admission;
-mod alarms;
-mod buffers;
 mod builder;
 mod client;
 mod connection_thread;
 mod control;
-mod courtesy;
-mod crew;
 mod descriptors;
 mod expensive;
 mod limits;
 mod mailbox;
+mod memory;
 #[cfg(loom)]
 #[cfg(test)]
 mod models;
 mod pool;
-mod posts;
 mod push;
-mod refused;
+mod rejected;
 mod scratch;
 mod server;
 #[cfg(not(loom))]
@@ -58,15 +54,19 @@ mod server;
 mod simulation;
 mod slots;
 mod stats;
-mod switchboard;
 mod sync;
 mod system;
 pub mod testing;
+mod thread_mailboxes;
+mod threads;
 mod ticker;
-mod watch;
+mod timers;
+mod watchdog;
+mod worker_registry;
+mod yielding;
 
 pub use admission::WhenFull;
-pub use builder::{BuildError, Builder, Problem};
+pub use builder::{BuildError, Builder, ConfigError};
 pub use control::{DrainReport, ShutdownTrigger};
 pub use expensive::Expensive;
 #[doc(inline)]
@@ -75,8 +75,8 @@ pub use greeter_core::{
     Phase, Rejection, Reply, Responder, ResponderFn, WhenRejected, responder_fn,
 };
 pub use limits::{Limits, Timeouts};
-pub use posts::WorkerInfo;
-pub use push::{Push, PushError};
+pub use push::{PushError, PushHandle};
 pub use server::{Server, ServerHandle, StartError};
-pub use stats::{ByReason, Stats};
-pub use switchboard::ConnectionInfo;
+pub use stats::{CountsByReason, Stats};
+pub use thread_mailboxes::ConnectionInfo;
+pub use worker_registry::WorkerInfo;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 
 use crate::admission::WhenFull;
-use crate::buffers::GRAIN;
 use crate::connection_thread::READ_BYTES;
+use crate::memory::CHARGE_UNIT;
 use crate::push::UNDER_WAY_BYTES_MAX;
 use crate::scratch::SPARE_BYTES_MAX;
-use crate::watch::STUCK_PER_WORKER;
+use crate::watchdog::MAX_TIMED_OUT_PER_WORKER;
 
 /// What one connection costs in memory beside its lines and replies, in bytes; measured below 350, and rounded up.
 const CONNECTION_BYTES: usize = 512;
@@ -19,12 +19,12 @@ const CONNECTION_BYTES: usize = 512;
 #[non_exhaustive]
 pub struct Limits {
     /// Clients served at a time.
-    pub connections_max: usize,
+    pub max_connections: usize,
     /// Clients served at a time from one address. None is no limit but that for all.
     pub max_connections_per_address: Option<usize>,
     /// What happens to a client that is one too many.
     pub when_full: WhenFull,
-    /// What happens to a client whose line is refused before the responder has seen it.
+    /// What happens to a client whose line is rejected before the responder has seen it.
     pub when_rejected: WhenRejected,
     /// The longest line that is taken, in bytes, without its ending.
     pub max_line_bytes: usize,
@@ -54,7 +54,7 @@ pub struct Timeouts {
 
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
-        connections_max: 10_000,
+        max_connections: 10_000,
         max_connections_per_address: Some(1000),
         when_full: WhenFull::Reject,
         when_rejected: WhenRejected::Continue,
@@ -65,12 +65,12 @@ impl Limits {
 
     /// How many bytes the lines and replies of one client may occupy: an unfinished line, in memory that grows by doubling, with a
     /// read behind it; replies, in memory that does so too; and as much that was pushed meanwhile.
-    pub(crate) const fn bytes_of_one_client(&self) -> usize {
-        self.bytes_of_one_job().saturating_add(self.max_unsent_bytes.saturating_mul(2))
+    pub(crate) const fn bytes_per_client(&self) -> usize {
+        self.bytes_per_job().saturating_add(self.max_unsent_bytes.saturating_mul(2))
     }
 
     /// The same without what is pushed.
-    const fn bytes_of_one_job(&self) -> usize {
+    const fn bytes_per_job(&self) -> usize {
         let lines = self.max_line_bytes.saturating_mul(2).saturating_add(READ_BYTES);
         let replies = self.max_unsent_bytes.saturating_mul(2);
         lines.saturating_add(if replies < ConnectionConfig::MAX_REPLY_CAPACITY {
@@ -89,18 +89,18 @@ impl Limits {
     /// read, and 1 MiB are buffers that replies were in and the next ones will be. A *job* is one read with the unfinished line before
     /// it, and the replies of one turn: *16 KiB + 2 × line + 2 × unsent*, twice since that memory grows by doubling. The answering
     /// threads are those that read where there are no workers; otherwise five times the workers, since four may be stuck for each that
-    /// works. 16 MiB may be under way that is [pushed](crate::Push).
+    /// works. 16 MiB may be under way that is [pushed](crate::PushHandle).
     ///
     /// Four things are not in it. What the responder keeps, first of all its [sessions](greeter_core::Responder::Session): one for each
     /// connection, so as much as *connections × (the size of its type + what it owns)*, which only the responder can bound. A single
     /// reply that is itself longer than the limit for unsent ones. The stacks of the threads. What the allocator keeps.
     #[must_use]
     pub const fn max_memory_bytes(&self, connection_threads: usize, workers: usize) -> usize {
-        let answering = if workers == 0 { connection_threads } else { workers * (1 + STUCK_PER_WORKER) };
-        (self.connections_max.saturating_mul(CONNECTION_BYTES + GRAIN))
+        let answering = if workers == 0 { connection_threads } else { workers * (1 + MAX_TIMED_OUT_PER_WORKER) };
+        (self.max_connections.saturating_mul(CONNECTION_BYTES + CHARGE_UNIT))
             .saturating_add(self.max_buffer_bytes)
             .saturating_add(connection_threads * (READ_BYTES + SPARE_BYTES_MAX))
-            .saturating_add(answering.saturating_mul(self.bytes_of_one_job()))
+            .saturating_add(answering.saturating_mul(self.bytes_per_job()))
             .saturating_add(UNDER_WAY_BYTES_MAX)
     }
 }

@@ -12,7 +12,7 @@ use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 #[derive(Debug)]
 pub(crate) struct Mailbox<M> {
     sender: Sender<M>,
-    bell: Arc<Bell>,
+    bell: Arc<Notifier>,
     /// Nobody reads what is sent any more.
     is_abandoned: Arc<AtomicBool>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Mailbox<M> {
 #[derive(Debug)]
 pub(crate) struct Inbox<M> {
     receiver: Receiver<M>,
-    bell: Arc<Bell>,
+    bell: Arc<Notifier>,
     is_abandoned: Arc<AtomicBool>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Inbox<M> {
 /// No message is left lying: the thread says that it is going to sleep before it looks into the mailbox for the last time,
 /// and a sender puts its message in before it looks whether the thread sleeps. Whichever of the two is first, the other sees
 /// it, since a full fence stands between the two steps of each.
-struct Bell {
+struct Notifier {
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     is_asleep: AtomicBool,
 }
@@ -48,10 +48,10 @@ pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
 
 /// Makes a mailbox for a thread that is woken so.
 pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> (Mailbox<M>, Inbox<M>) {
-    with_bell(Arc::new(Bell { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
+    with_bell(Arc::new(Notifier { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
 }
 
-fn with_bell<M>(bell: Arc<Bell>) -> (Mailbox<M>, Inbox<M>) {
+fn with_bell<M>(bell: Arc<Notifier>) -> (Mailbox<M>, Inbox<M>) {
     let (sender, receiver) = channel();
     let is_abandoned = Arc::new(AtomicBool::new(false));
     let mailbox = Mailbox { sender, bell: Arc::clone(&bell), is_abandoned: Arc::clone(&is_abandoned) };
@@ -77,7 +77,7 @@ impl<M> Mailbox<M> {
     /// Sends a message. To a thread that has ended it goes nowhere.
     pub(crate) fn send(&self, message: M) {
         if self.sender.send(message).is_ok() {
-            self.bell.ring();
+            self.bell.notify();
         }
     }
 }
@@ -122,8 +122,8 @@ impl<M> Drop for Inbox<M> {
     }
 }
 
-impl Bell {
-    fn ring(&self) {
+impl Notifier {
+    fn notify(&self) {
         fence(Ordering::SeqCst);
         // The load spares the others the cache line while the thread is awake; the swap lets one of them ring.
         if self.is_asleep.load(Ordering::Relaxed)
@@ -135,7 +135,7 @@ impl Bell {
     }
 }
 
-impl fmt::Debug for Bell {
+impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bell").field("is_asleep", &self.is_asleep).finish_non_exhaustive()
     }

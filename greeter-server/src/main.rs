@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
-use greeter_server::{Address, BuildError, Builder, DrainReport, Expensive, Greeter, Problem, Server, WhenFull};
+use greeter_server::{Address, BuildError, Builder, ConfigError, DrainReport, Expensive, Greeter, Server, WhenFull};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
 
@@ -70,7 +70,7 @@ struct Options {
 
     /// how many clients at a time, as far as open files allow (default: 10000)
     #[argh(option, arg_name = "n")]
-    connections_max: Option<usize>,
+    max_connections: Option<usize>,
 
     /// how many clients at a time from one address, or off (default: 1000)
     #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
@@ -156,7 +156,7 @@ fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
     builder = given(builder, options.workers, Builder::workers);
     builder = given(builder, options.connection_threads, Builder::connection_threads);
-    builder = given(builder, options.connections_max, Builder::connections_max);
+    builder = given(builder, options.max_connections, Builder::max_connections);
     builder = given(builder, options.max_connections_per_address, |builder, Bound(most)| {
         builder.max_connections_per_address(most)
     });
@@ -168,7 +168,7 @@ fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     builder = given(builder, options.write_timeout, |builder, Bound(time)| builder.write_timeout(time));
     builder = given(builder, options.reply_timeout, |builder, Bound(time)| builder.reply_timeout(time));
     builder = given(builder, options.queue_timeout, |builder, Bound(time)| builder.queue_timeout(time));
-    builder = given(builder, options.linger, Builder::linger);
+    builder = given(builder, options.linger, Builder::linger_timeout);
     if options.listen.is_empty() {
         builder = builder.listen(LISTEN);
     }
@@ -222,10 +222,10 @@ fn raise_descriptor_limit() {
 fn in_words_of_options(error: BuildError) -> anyhow::Error {
     let BuildError::Invalid(problems) = error else { return error.into() };
     let in_words = problems.iter().map(|problem| match problem {
-        Problem::OutOfRange { option, .. } => {
+        ConfigError::OutOfRange { option, .. } => {
             problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1)
         }
-        Problem::TooShort { option, value, min } => {
+        ConfigError::TooShort { option, value, min } => {
             format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))
         }
         problem => problem.to_string(),

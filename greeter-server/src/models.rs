@@ -21,16 +21,16 @@ use loom::thread;
 
 use crate::acceptor::Order;
 use crate::admission::{Answer, Door, Room, WhenFull};
-use crate::buffers::Buffers;
+use crate::buffers::MemoryBudget;
 use crate::connection_thread::{ConnectionThread, House, Mail};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
+use crate::mailboxes::Switchboard;
 use crate::pool::{Placement, Pool, PoolLimits};
-use crate::posts::{Errand, Outcome, Post};
 use crate::stats::Counters;
-use crate::switchboard::Switchboard;
 use crate::system::{Readiness, Socket, System};
 use crate::ticker::{Ticker, ticker};
 use crate::watch::Watch;
+use crate::workers::{Errand, Outcome, Post};
 use sync::channel;
 
 /// What a sleeping thread is woken by: a call of it is not lost, whether it comes before the sleep or in it.
@@ -67,7 +67,7 @@ fn mailbox<M: 'static>() -> (Mailbox<M>, Inbox<M>, Arc<Alarm>) {
     (mailbox, inbox, alarm)
 }
 
-/// With so many switches between threads that nothing forces. Most faults take one or two.
+/// With so many switches between threads that nothing forces. Most errors take one or two.
 fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -140,22 +140,22 @@ fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
 #[test]
 fn an_answer_is_in_time_or_given_up_and_never_both() {
     check(4, || {
-        let post = Arc::new(Post::default());
+        let entry = Arc::new(Post::default());
         let ticker = Ticker::default();
         let start = ticker.now();
         ticker.go_on_by(1);
         let later = ticker.now();
         let watch = {
-            let post = Arc::clone(&post);
+            let entry = Arc::clone(&entry);
             thread::spawn(move || {
-                let give_up = || usize::from(post.give_up_after(Duration::ZERO, later).is_some());
+                let give_up = || usize::from(entry.give_up_after(Duration::ZERO, later).is_some());
                 give_up() + give_up()
             })
         };
         let mut too_late = 0;
         for _ in 0..2 {
-            post.begin(Errand::Answer, peer(), start);
-            too_late += usize::from(post.finish() == Outcome::TooLate);
+            entry.begin(Errand::Answer, peer(), start);
+            too_late += usize::from(entry.finish() == Outcome::TooLate);
         }
         assert_eq!(too_late, watch.join().unwrap());
     });
@@ -230,14 +230,14 @@ struct Scene {
 impl Scene {
     fn new(mailbox: Mailbox<Mail<(), OneLine>>) -> Self {
         let (acceptor, _) = mailbox_of::<Order>(|| Ok(()));
-        let room = Room { connections_max: 10, per_address_max: None, when_full: WhenFull::Reject };
+        let room = Room { max_connections: 10, per_address_max: None, when_full: WhenFull::Reject };
         let house = House {
             terms: Arc::new(ConnectionConfig::new(
                 100,
                 ConnectionTimeouts { linger: Duration::ZERO, ..ConnectionTimeouts::NONE },
                 &Greeter,
             )),
-            buffers: Arc::new(Buffers::new(usize::MAX)),
+            buffers: Arc::new(MemoryBudget::new(usize::MAX)),
             max_unsent_bytes: 1000,
             read_bytes: 100,
         };
@@ -249,14 +249,14 @@ impl Scene {
     fn client(&self, name: &str) -> (Mail<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
         let replies = Arc::default();
         let socket = OneLine { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
-        let Answer::Welcome(admission) = self.door.ask(address()) else { panic!("there is room") };
-        (Mail::Accepted { socket, address: address(), admission }, replies)
+        let Decision::Admit(permit) = self.door.admit(address()) else { panic!("there is room") };
+        (Mail::Accepted { socket, address: address(), permit }, replies)
     }
 
     /// A connection thread's life.
-    fn run(&self, placement: Placement<Greeter>, inbox: Inbox<Mail<(), OneLine>>, alarm: &Alarm) {
+    fn run(&self, executor: Placement<Greeter>, inbox: Inbox<Mail<(), OneLine>>, alarm: &Alarm) {
         let (house, counters) = (self.house.clone(), Arc::clone(&self.counters));
-        let mut thread = ConnectionThread::new(0, placement, StillLife(self.start), inbox, house, counters);
+        let mut thread = ConnectionThread::new(0, executor, StillLife(self.start), inbox, house, counters);
         while !thread.is_done() {
             if thread.timeout() != Some(Duration::ZERO) {
                 alarm.sleep();
@@ -281,8 +281,8 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
             acceptor.join().unwrap();
             vec![mailbox].stop(deadline);
         });
-        let placement = Placement::InPlace { responder: Arc::new(Greeter), max_unsent_bytes: 1000, winder: ticker().0 };
-        scene.run(placement, inbox, &alarm);
+        let executor = Placement::InPlace { responder: Arc::new(Greeter), max_unsent_bytes: 1000, winder: ticker().0 };
+        scene.run(executor, inbox, &alarm);
         stopper.join().unwrap();
         assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
     });
@@ -300,7 +300,7 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             terms: Arc::clone(&scene.house.terms),
             tasks: tasks_to_do,
             mailboxes: vec![scene.mailbox.clone()],
-            posts: Arc::default(),
+            workers: Arc::default(),
             buffers: Arc::clone(&scene.house.buffers),
             ticker: Arc::default(),
             limits: PoolLimits {
@@ -310,13 +310,13 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
                 reply_timeout: Some(Duration::ZERO),
             },
         });
-        let posts = pool.posts.fill(2, 2);
+        let workers = pool.workers.fill(2, 2);
         let time = Arc::clone(&pool.ticker);
-        let workers: Vec<_> = posts
+        let workers: Vec<_> = workers
             .into_iter()
-            .map(|post| {
+            .map(|entry| {
                 let pool = Arc::clone(&pool);
-                thread::spawn(move || pool.work(&post))
+                thread::spawn(move || pool.work(&entry))
             })
             .collect();
         let nobody = |_: &Arc<Post>| Err(ErrorKind::WouldBlock.into());
@@ -332,8 +332,8 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             (name, replies)
         });
         scene.mailbox.send(Mail::Stop { deadline: scene.start + Duration::from_secs(1) });
-        let placement = Placement::pool(tasks, 1, ticker().0);
-        scene.run(placement, inbox, &alarm);
+        let executor = Placement::pool(tasks, 1, ticker().0);
+        scene.run(executor, inbox, &alarm);
         workers.into_iter().chain([watch]).for_each(|thread| thread.join().unwrap());
 
         for (name, replies) in clients {

@@ -10,19 +10,19 @@ use greeter_core::{
 };
 use mio::net::TcpStream;
 
-use crate::buffers::Buffers;
 use crate::builder::Plan;
-use crate::connection_thread::Mail;
+use crate::connection_thread::ThreadMessage;
 use crate::mailbox::Mailbox;
-use crate::posts::{Errand, Outcome, Post, Posts};
+use crate::memory::MemoryBudget;
 use crate::slots::thread_of;
 use crate::sync::{Receiver, Sender};
 use crate::ticker::{Moment, Ticker, Winder};
+use crate::worker_registry::{CallKind, CallOutcome, WorkerEntry, WorkerRegistry};
 
 /// How long a job may keep a worker while others wait. Measured with replies that take 100 µs, two workers, eight clients that have 1,000
 /// lines under way each, and one that sends a line at a time: with 0.3, 1, 3 and 10 ms, that one waits for 1.4, 3.9, 11 and 35 ms, and 89, 97,
 /// 99 and 100 of a hundred lines are answered in the same time.
-const SLICE: Duration = Duration::from_millis(1);
+const TURN: Duration = Duration::from_millis(1);
 
 /// How many tasks are put into the channel together. A worker that sleeps is woken for the first of them and finds the others there;
 /// one by one, it would be through with each before the next has come, and go to sleep in between. Measured on two processors, medians of
@@ -40,16 +40,16 @@ pub(crate) enum Task<S> {
 
 /// Who answers the jobs of a connection thread.
 #[derive(Debug)]
-pub(crate) enum Placement<R: Responder> {
+pub(crate) enum Executor<R: Responder> {
     /// The connection thread itself: the article's first program.
     InPlace { responder: Arc<R>, max_unsent_bytes: usize, winder: Winder },
     /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
-    /// one job, and what it leaves behind at its end is one farewell. What goes there waits in the outbox, until there are enough or
+    /// one job, and what it leaves behind at its end is one disconnect. What goes there waits in the outbox, until there are enough or
     /// all have had their turn.
     Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, winder: Winder },
 }
 
-impl<R: Responder> Placement<R> {
+impl<R: Responder> Executor<R> {
     /// Has tasks done by whichever worker is free.
     pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, winder: Winder) -> Self {
         Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, winder }
@@ -84,10 +84,10 @@ impl<R: Responder> Placement<R> {
         }
     }
 
-    pub(crate) fn farewell(&mut self, farewell: Disconnect<R::Session>) {
+    pub(crate) fn disconnect(&mut self, disconnect: Disconnect<R::Session>) {
         match self {
-            Self::InPlace { responder, .. } => say(responder, farewell),
-            Self::Pool { .. } => self.put(Task::Disconnect(farewell)),
+            Self::InPlace { responder, .. } => notify(responder, disconnect),
+            Self::Pool { .. } => self.put(Task::Disconnect(disconnect)),
         }
     }
 
@@ -95,13 +95,13 @@ impl<R: Responder> Placement<R> {
         if let Self::Pool { outbox, .. } = self {
             outbox.push(task);
             if outbox.len() == TASKS_TOGETHER {
-                self.send_off();
+                self.flush();
             }
         }
     }
 
     /// Sends what is in the outbox, since nothing more comes soon.
-    pub(crate) fn send_off(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if let Self::Pool { tasks, outbox, winder, .. } = self
             && !outbox.is_empty()
         {
@@ -115,21 +115,21 @@ impl<R: Responder> Placement<R> {
 
 /// As what a job comes home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum JobOutcome {
     Answered,
     /// Nobody was free in time.
-    Refused,
+    Rejected,
 }
 
-/// The pool: what its workers and [the watch](crate::watch) over them share.
+/// The pool: what its workers and [the watchdog](crate::watchdog) over them share.
 #[derive(Debug)]
 pub(crate) struct Pool<R: Responder, K = TcpStream> {
     pub(crate) responder: Arc<R>,
     pub(crate) terms: Arc<ConnectionConfig>,
     pub(crate) tasks: Receiver<Task<R::Session>>,
-    pub(crate) mailboxes: Vec<Mailbox<Mail<R::Session, K>>>,
-    pub(crate) posts: Arc<Posts>,
-    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) mailboxes: Vec<Mailbox<ThreadMessage<R::Session, K>>>,
+    pub(crate) workers: Arc<WorkerRegistry>,
+    pub(crate) buffers: Arc<MemoryBudget>,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) limits: PoolLimits,
 }
@@ -137,7 +137,7 @@ pub(crate) struct Pool<R: Responder, K = TcpStream> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolLimits {
     pub(crate) workers: usize,
-    /// How many bytes of replies end a slice.
+    /// How many bytes of replies end a turn.
     pub(crate) max_unsent_bytes: usize,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) reply_timeout: Option<Duration>,
@@ -157,29 +157,29 @@ impl PoolLimits {
 impl<R: Responder, K> Pool<R, K> {
     /// A worker's life: tasks, until every connection thread is gone and no task is left, or until it comes back so late that
     /// another works in its place.
-    pub(crate) fn work(&self, post: &Arc<Post>) {
+    pub(crate) fn work(&self, entry: &Arc<WorkerEntry>) {
         for task in &self.tasks {
             // What a responder does while it answers is contained where it happens. This is for what happens elsewhere, such as
             // the drop of a session that nobody can take back.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(task, post)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run_task(task, entry)));
             if outcome.is_err() {
                 tracing::error!("A session has panicked at its end.");
             }
-            if !self.stays(post, outcome.unwrap_or_else(|_| post.finish())) {
+            if !self.keeps_working(entry, outcome.unwrap_or_else(|_| entry.finish())) {
                 return;
             }
         }
-        post.leave();
+        entry.leave();
     }
 
-    fn perform(&self, task: Task<R::Session>, post: &Post) -> Outcome {
+    fn run_task(&self, task: Task<R::Session>, entry: &WorkerEntry) -> CallOutcome {
         let now = self.ticker.now();
-        match self.begin(task, post, now, Instant::now) {
+        match self.begin(task, entry, now, Instant::now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
                 let max_unsent_bytes = self.limits.max_unsent_bytes;
                 let answered = answer(&self.responder, job, max_unsent_bytes, now, &self.ticker, Instant::now);
-                self.finish(Home::Answered, answered, bytes_before, post, || self.ticker.now())
+                self.finish(JobOutcome::Answered, answered, bytes_before, entry, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -189,26 +189,26 @@ impl<R: Responder, K> Pool<R, K> {
     pub(crate) fn begin(
         &self,
         task: Task<R::Session>,
-        post: &Post,
+        entry: &WorkerEntry,
         now: Moment,
         clock: impl Fn() -> Instant,
-    ) -> ControlFlow<Outcome, ClientJob<R::Session>> {
+    ) -> ControlFlow<CallOutcome, ClientJob<R::Session>> {
         let (job, sent) = match task {
             Task::Answer { job, sent } => (job, sent),
-            Task::Disconnect(farewell) => return ControlFlow::Break(self.say(farewell, post, now)),
+            Task::Disconnect(disconnect) => return ControlFlow::Break(self.run_disconnect(disconnect, entry, now)),
         };
-        if self.posts.are_closed(now.time) {
+        if self.workers.are_closed(now.time) {
             // A shutdown ran out of time. All that is left to do is to drop the session, which is the responder's.
-            post.begin(Errand::Disconnect, job.peer(), now);
+            entry.begin(CallKind::Disconnect, job.peer(), now);
             drop(job);
-            return ControlFlow::Break(post.finish());
+            return ControlFlow::Break(entry.finish());
         }
-        post.begin(Errand::Answer, job.peer(), now);
+        entry.begin(CallKind::Answer, job.peer(), now);
         if self.has_waited_too_long(sent, now) {
             let bytes_before = job.bytes_held();
-            let slice = slice(self.limits.max_unsent_bytes, now, &self.ticker, &clock);
-            let refused = job.reject_all(&*self.responder, &self.terms, slice);
-            let outcome = self.finish(Home::Refused, refused, bytes_before, post, || self.ticker.at(clock()));
+            let turn = turn_budget(self.limits.max_unsent_bytes, now, &self.ticker, &clock);
+            let rejected = job.reject_all(&*self.responder, &self.terms, turn);
+            let outcome = self.finish(JobOutcome::Rejected, rejected, bytes_before, entry, || self.ticker.at(clock()));
             return ControlFlow::Break(outcome);
         }
         ControlFlow::Continue(job)
@@ -218,34 +218,34 @@ impl<R: Responder, K> Pool<R, K> {
     /// be on their way home before their connection thread looks at the first of them.
     pub(crate) fn finish(
         &self,
-        mut home: Home,
+        mut home: JobOutcome,
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
-        post: &Post,
+        entry: &WorkerEntry,
         clock: impl Fn() -> Moment,
-    ) -> Outcome {
-        let outcome = post.finish();
+    ) -> CallOutcome {
+        let outcome = entry.finish();
         let mailbox = &self.mailboxes[thread_of(answered.id())];
         match outcome {
-            Outcome::InTime if mailbox.is_read() => {
-                let mut grains = 0;
+            CallOutcome::InTime if mailbox.is_read() => {
+                let mut charged = 0;
                 let mut has_room = |job: &AnsweredJob<_>| {
-                    self.buffers.count(&mut grains, job.bytes_held().saturating_sub(bytes_before))
+                    self.buffers.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
                 };
                 if !has_room(&answered) {
                     answered = answered.close_with(CloseReason::Overloaded, &self.terms);
-                    home = Home::Answered;
+                    home = JobOutcome::Answered;
                     has_room(&answered);
                 }
                 mailbox.send(match home {
-                    Home::Answered => Mail::Answered { job: answered, grains },
-                    Home::Refused => Mail::Refused { job: answered, grains },
+                    JobOutcome::Answered => ThreadMessage::Answered { job: answered, charged },
+                    JobOutcome::Rejected => ThreadMessage::Rejected { job: answered, charged },
                 });
             }
-            Outcome::InTime => {}
-            Outcome::TooLate => {
-                if let Some(farewell) = answered.into_disconnect(CloseReason::ReplyTimeout) {
-                    let _ = self.say(farewell, post, clock());
+            CallOutcome::InTime => {}
+            CallOutcome::TooLate => {
+                if let Some(disconnect) = answered.into_disconnect(CloseReason::ReplyTimeout) {
+                    let _ = self.run_disconnect(disconnect, entry, clock());
                 }
             }
         }
@@ -253,15 +253,15 @@ impl<R: Responder, K> Pool<R, K> {
     }
 
     /// A responder that does not come back from this keeps no client waiting, but a worker.
-    fn say(&self, farewell: Disconnect<R::Session>, post: &Post, now: Moment) -> Outcome {
-        post.begin(Errand::Disconnect, farewell.peer(), now);
-        say(&self.responder, farewell);
-        post.finish()
+    fn run_disconnect(&self, disconnect: Disconnect<R::Session>, entry: &WorkerEntry, now: Moment) -> CallOutcome {
+        entry.begin(CallKind::Disconnect, disconnect.peer(), now);
+        notify(&self.responder, disconnect);
+        entry.finish()
     }
 
     /// Whether a worker goes on after a task that came out so.
-    pub(crate) fn stays(&self, post: &Post, outcome: Outcome) -> bool {
-        outcome == Outcome::InTime || self.posts.may_stay(post, self.limits.workers)
+    pub(crate) fn keeps_working(&self, entry: &WorkerEntry, outcome: CallOutcome) -> bool {
+        outcome == CallOutcome::InTime || self.workers.is_still_needed(entry, self.limits.workers)
     }
 
     pub(crate) fn has_waited_too_long(&self, sent: Moment, now: Moment) -> bool {
@@ -269,14 +269,14 @@ impl<R: Responder, K> Pool<R, K> {
     }
 }
 
-/// The time that a slice takes, and whether it has ticked since.
-struct SliceClock<'a, C> {
+/// The time that a turn takes, and whether it has ticked since.
+struct TickerClock<'a, C> {
     start: Moment,
     ticker: &'a Ticker,
     clock: C,
 }
 
-impl<C: Fn() -> Instant> BudgetClock for SliceClock<'_, C> {
+impl<C: Fn() -> Instant> BudgetClock for TickerClock<'_, C> {
     fn elapsed(&mut self) -> Duration {
         (self.clock)().saturating_duration_since(self.start.time)
     }
@@ -287,7 +287,7 @@ impl<C: Fn() -> Instant> BudgetClock for SliceClock<'_, C> {
     }
 }
 
-/// Answers one slice of a job, which begins now.
+/// Answers one turn of a job, which begins now.
 pub(crate) fn answer<R: Responder>(
     responder: &Arc<R>,
     job: ClientJob<R::Session>,
@@ -296,21 +296,21 @@ pub(crate) fn answer<R: Responder>(
     ticker: &Ticker,
     clock: impl Fn() -> Instant,
 ) -> AnsweredJob<R::Session> {
-    job.answer(&**responder, slice(max_unsent_bytes, start, ticker, clock))
+    job.answer(&**responder, turn_budget(max_unsent_bytes, start, ticker, clock))
 }
 
-const fn slice<C: Fn() -> Instant>(
+const fn turn_budget<C: Fn() -> Instant>(
     max_unsent_bytes: usize,
     start: Moment,
     ticker: &Ticker,
     clock: C,
-) -> TurnBudget<SliceClock<'_, C>> {
-    TurnBudget::new(SLICE, max_unsent_bytes, SliceClock { start, ticker, clock })
+) -> TurnBudget<TickerClock<'_, C>> {
+    TurnBudget::new(TURN, max_unsent_bytes, TickerClock { start, ticker, clock })
 }
 
-fn say<R: Responder>(responder: &Arc<R>, farewell: Disconnect<R::Session>) {
-    if let Err(fault) = farewell.say(&**responder) {
-        tracing::error!(error = %fault, "Responder failed.");
+fn notify<R: Responder>(responder: &Arc<R>, disconnect: Disconnect<R::Session>) {
+    if let Err(error) = disconnect.notify(&**responder) {
+        tracing::error!(error = %error, "Responder failed.");
     }
 }
 
@@ -318,8 +318,8 @@ fn say<R: Responder>(responder: &Arc<R>, farewell: Disconnect<R::Session>) {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use crate::buffers::GRAIN;
     use crate::mailbox::{Inbox, mailbox_of};
+    use crate::memory::CHARGE_UNIT;
     use crate::slots::Slots;
     use crate::sync::channel;
     use crate::ticker::{TICK, ticker};
@@ -341,7 +341,7 @@ mod tests {
         }
     }
 
-    type Letters<S> = Inbox<Mail<S, ()>>;
+    type Letters<S> = Inbox<ThreadMessage<S, ()>>;
 
     fn pool<R: Responder>(responder: R, room: usize) -> (Pool<R, ()>, Letters<R::Session>) {
         let (mailbox, inbox) = mailbox_of(|| Ok(()));
@@ -350,8 +350,8 @@ mod tests {
             responder: Arc::new(responder),
             tasks: channel().1,
             mailboxes: vec![mailbox],
-            posts: Arc::default(),
-            buffers: Arc::new(Buffers::new(room)),
+            workers: Arc::default(),
+            buffers: Arc::new(MemoryBudget::new(room)),
             ticker: Arc::default(),
             limits: PoolLimits { workers: 1, max_unsent_bytes: 1 << 20, queue_timeout: None, reply_timeout: None },
         };
@@ -373,39 +373,41 @@ mod tests {
     fn a_backlog_is_more_than_each_worker_takes_next() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, tasks_to_do) = channel();
-        let mut placement = Placement::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
         let mut backlogs = Vec::new();
         for _ in 0..3 {
-            placement.put(task(&pool, b"Bob\n"));
-            placement.send_off();
-            backlogs.push(placement.has_backlog());
+            executor.put(task(&pool, b"Bob\n"));
+            executor.flush();
+            backlogs.push(executor.has_backlog());
         }
         assert_eq!(backlogs, [false, false, true]);
         tasks_to_do.recv().expect("there are three");
-        assert!(!placement.has_backlog());
+        assert!(!executor.has_backlog());
     }
 
     #[test]
     fn what_a_job_grows_by_is_counted_before_it_is_home() {
         let (pool, inbox) = pool(Repeat(100), 1 << 20);
         let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
-        assert_eq!(pool.perform(task, &Post::default()), Outcome::InTime);
-        let Some(Mail::Answered { job, grains }) = inbox.next_message() else { panic!("the job is home") };
+        assert_eq!(pool.run_task(task, &WorkerEntry::default()), CallOutcome::InTime);
+        let Some(ThreadMessage::Answered { job, charged }) = inbox.next_message() else { panic!("the job is home") };
         assert_eq!(job.replies().len(), 900 * 100 + 1);
-        assert!(grains as usize * GRAIN > job.replies().len() - 2 * GRAIN);
-        assert_eq!(pool.buffers.bytes(), grains as usize * GRAIN);
+        assert!(charged as usize * CHARGE_UNIT > job.replies().len() - 2 * CHARGE_UNIT);
+        assert_eq!(pool.buffers.bytes(), charged as usize * CHARGE_UNIT);
     }
 
     #[test]
     fn replies_for_which_there_is_no_room_are_taken_back() {
-        let (pool, inbox) = pool(Repeat(10 * GRAIN), 2 * GRAIN);
-        assert_eq!(pool.perform(task(&pool, b"Bob\r\n"), &Post::default()), Outcome::InTime);
-        let Some(Mail::Answered { job, grains: 0 }) = inbox.next_message() else { panic!("there is no room") };
+        let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 2 * CHARGE_UNIT);
+        assert_eq!(pool.run_task(task(&pool, b"Bob\r\n"), &WorkerEntry::default()), CallOutcome::InTime);
+        let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else {
+            panic!("there is no room")
+        };
         assert_eq!(job.replies(), b"error: overloaded\r\n");
         assert_eq!(pool.buffers.bytes(), 0);
     }
 
-    /// Closes the connection of whoever was refused a line.
+    /// Closes the connection of whoever was rejected a line.
     struct Strict;
 
     impl Responder for Strict {
@@ -419,10 +421,10 @@ mod tests {
             Ok(())
         }
 
-        fn reject(&self, session: Option<&mut u32>, refusal: Rejection, reply: &mut Reply<'_>) {
-            if let Some(refused) = session {
-                *refused += 1;
-                reply.line(format_args!("{refusal} {refused}"));
+        fn reject(&self, session: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
+            if let Some(rejected) = session {
+                *rejected += 1;
+                reply.line(format_args!("{rejection} {rejected}"));
             }
         }
     }
@@ -434,35 +436,36 @@ mod tests {
         let task = task(&pool, b"one\ntwo\n");
         pool.ticker.go_on_by(1);
         let later = pool.ticker.at(Instant::now() + TICK);
-        let begun = pool.begin(task, &Post::default(), later, Instant::now);
-        assert!(matches!(begun, ControlFlow::Break(Outcome::InTime)));
-        let Some(Mail::Refused { job, .. }) = inbox.next_message() else { panic!("the job is home") };
+        let begun = pool.begin(task, &WorkerEntry::default(), later, Instant::now);
+        assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
+        let Some(ThreadMessage::Rejected { job, .. }) = inbox.next_message() else { panic!("the job is home") };
         assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
     }
 
     #[test]
     fn little_replies_need_no_room() {
-        let (pool, inbox) = pool(Repeat(2), GRAIN);
+        let (pool, inbox) = pool(Repeat(2), CHARGE_UNIT);
         let mut elsewhere = 0;
-        assert!(!pool.buffers.count(&mut elsewhere, 3 * GRAIN));
-        pool.perform(task(&pool, b"Bob\n"), &Post::default());
-        let Some(Mail::Answered { job, grains: 0 }) = inbox.next_message() else { panic!("it is answered") };
+        assert!(!pool.buffers.charge(&mut elsewhere, 3 * CHARGE_UNIT));
+        pool.run_task(task(&pool, b"Bob\n"), &WorkerEntry::default());
+        let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else { panic!("it is answered") };
         assert_eq!(job.replies(), b"BobBob\n");
     }
 
     #[test]
     fn nothing_is_counted_for_a_job_that_nobody_takes_home() {
-        let (pool, inbox) = pool(Repeat(10 * GRAIN), 1 << 20);
+        let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 1 << 20);
         let task = task(&pool, b"Bob\n");
-        let ControlFlow::Continue(job) = pool.begin(task, &Post::default(), pool.ticker.now(), Instant::now) else {
+        let ControlFlow::Continue(job) = pool.begin(task, &WorkerEntry::default(), pool.ticker.now(), Instant::now)
+        else {
             panic!("a job")
         };
         let before = job.bytes_held();
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
         assert_eq!(
-            pool.finish(Home::Answered, answered, before, &Post::default(), || pool.ticker.now()),
-            Outcome::InTime
+            pool.finish(JobOutcome::Answered, answered, before, &WorkerEntry::default(), || pool.ticker.now()),
+            CallOutcome::InTime
         );
         assert_eq!(pool.buffers.bytes(), 0);
     }
@@ -471,14 +474,14 @@ mod tests {
     fn tasks_are_sent_sixteen_at_a_time_or_when_nothing_more_comes_soon() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, tasks_to_do) = channel();
-        let mut placement = Placement::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
         let mut sent = Vec::new();
         for _ in 0..17 {
-            placement.put(task(&pool, b"Bob\n"));
+            executor.put(task(&pool, b"Bob\n"));
             sent.push(tasks_to_do.len());
         }
         assert_eq!(sent, [[0; 15].as_slice(), &[16, 16]].concat());
-        placement.send_off();
+        executor.flush();
         assert_eq!(tasks_to_do.len(), 17);
     }
 
@@ -487,9 +490,9 @@ mod tests {
         let (pool, inbox) = pool(Repeat(1), 1 << 20);
         let task = task(&pool, b"Bob\n");
         let now = pool.ticker.now();
-        pool.posts.close_at(now.time);
-        let begun = pool.begin(task, &Post::default(), now, Instant::now);
-        assert!(matches!(begun, ControlFlow::Break(Outcome::InTime)));
+        pool.workers.close_at(now.time);
+        let begun = pool.begin(task, &WorkerEntry::default(), now, Instant::now);
+        assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
         assert!(inbox.next_message().is_none());
     }
 
@@ -517,18 +520,18 @@ mod tests {
     #[test]
     fn an_answer_that_comes_too_late_goes_nowhere_and_its_session_takes_leave() {
         let (pool, inbox) = pool(Guestbook::default(), 1 << 20);
-        let post = Post::default();
-        let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &post, pool.ticker.now(), Instant::now)
+        let entry = WorkerEntry::default();
+        let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
         pool.ticker.go_on_by(1);
-        assert!(post.give_up_after(Duration::ZERO, pool.ticker.now()).is_some());
+        assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
-        assert_eq!(pool.finish(Home::Answered, answered, 0, &post, || pool.ticker.now()), Outcome::TooLate);
+        assert_eq!(pool.finish(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()), CallOutcome::TooLate);
         assert!(inbox.next_message().is_none());
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
-        assert!(matches!(post.look(), crate::posts::Duty::Free));
+        assert!(matches!(entry.state(), crate::worker_registry::WorkerState::Idle));
     }
 
     #[test]
@@ -571,40 +574,43 @@ mod tests {
         tasks.send(Task::Disconnect(left.expect("it is known"))).unwrap();
         tasks.send(task(&pool, b"c\n")).unwrap();
         drop(tasks);
-        let posts = pool.posts.fill(1, 1);
-        pool.work(&posts[0]);
+        let workers = pool.workers.top_up(1, 1);
+        pool.work(&workers[0]);
         let lines = std::iter::from_fn(|| inbox.next_message()).map(|mail| match mail {
-            Mail::Answered { job, .. } => job.lines_answered(),
+            ThreadMessage::Answered { job, .. } => job.lines_answered(),
             other => panic!("{other:?}"),
         });
         assert_eq!(lines.collect::<Vec<_>>(), [2, 1]);
         assert_eq!(*pool.responder.0.lock().unwrap(), [(1, CloseReason::Lost)]);
-        assert!(pool.posts.fill(0, 1).is_empty() && pool.posts.all().is_empty(), "it has left");
+        assert!(pool.workers.top_up(0, 1).is_empty() && pool.workers.all().is_empty(), "it has left");
     }
 
     #[test]
     fn a_worker_goes_on_unless_it_comes_late_and_finds_its_place_taken() {
         let (pool, _inbox) = pool(Repeat(1), 0);
-        let posts = pool.posts.fill(1, 1);
-        assert!(pool.stays(&posts[0], Outcome::InTime) && pool.stays(&posts[0], Outcome::TooLate));
-        pool.posts.fill(2, 2);
-        assert!(pool.stays(&posts[0], Outcome::InTime));
-        assert!(!pool.stays(&posts[0], Outcome::TooLate));
+        let workers = pool.workers.top_up(1, 1);
+        assert!(
+            pool.keeps_working(&workers[0], CallOutcome::InTime)
+                && pool.keeps_working(&workers[0], CallOutcome::TooLate)
+        );
+        pool.workers.top_up(2, 2);
+        assert!(pool.keeps_working(&workers[0], CallOutcome::InTime));
+        assert!(!pool.keeps_working(&workers[0], CallOutcome::TooLate));
     }
 
     #[test]
     fn without_a_pool_all_is_done_on_the_spot() {
         let (pool, _inbox) = pool(Guestbook::default(), 0);
-        let mut placement = Placement::InPlace {
+        let mut executor = Executor::InPlace {
             responder: Arc::clone(&pool.responder),
             max_unsent_bytes: 1 << 20,
             winder: Winder::of(Arc::clone(&pool.ticker)),
         };
         let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
-        let answered = placement.answer(job, sent.time, || sent.time).expect("it is answered");
+        let answered = executor.answer(job, sent.time, || sent.time).expect("it is answered");
         assert_eq!(answered.lines_answered(), 2);
-        placement.farewell(answered.into_disconnect(CloseReason::Lost).expect("it is known"));
+        executor.disconnect(answered.into_disconnect(CloseReason::Lost).expect("it is known"));
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::Lost)]);
-        assert!(!placement.has_backlog());
+        assert!(!executor.has_backlog());
     }
 }

@@ -27,25 +27,25 @@ const LETTER_BYTES: usize = 64;
 /// still there. A client that does not read what is pushed is cut off once [too much](crate::Builder::max_unsent_bytes) has
 /// piled up.
 #[derive(Clone)]
-pub struct Push(Arc<Shared>);
+pub struct PushHandle(Arc<PushShared>);
 
-struct Shared {
-    hearers: OnceLock<Arc<dyn Hearers>>,
+struct PushShared {
+    hearers: OnceLock<Arc<dyn PushTarget>>,
     bytes_under_way: Arc<AtomicUsize>,
 }
 
 /// Those who hand on what is pushed, each to its own clients.
-pub(crate) trait Hearers: Send + Sync {
+pub(crate) trait PushTarget: Send + Sync {
     /// How many they are.
     fn count(&self) -> usize;
-    fn push(&self, to: ClientId, news: UnderWay);
-    fn broadcast(&self, news: &Arc<UnderWay>);
+    fn push(&self, to: ClientId, news: PushedMessage);
+    fn broadcast(&self, news: &Arc<PushedMessage>);
 }
 
 /// Something on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
 #[derive(Debug)]
-pub(crate) struct UnderWay {
-    unasked: PushMessage,
+pub(crate) struct PushedMessage {
+    message: PushMessage,
     bytes: usize,
     bytes_under_way: Arc<AtomicUsize>,
 }
@@ -66,9 +66,9 @@ pub enum PushError {
     TooMuch,
 }
 
-impl Push {
+impl PushHandle {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared { hearers: OnceLock::new(), bytes_under_way: Arc::default() }))
+        Self(Arc::new(PushShared { hearers: OnceLock::new(), bytes_under_way: Arc::default() }))
     }
 
     /// Says one line, without its ending, to this client. To one that has left, nothing is said, and no more once the server has
@@ -78,7 +78,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn line(&self, to: ClientId, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say(to, PushMessage::line(text)?)
+        self.send_to(to, PushMessage::line(text)?)
     }
 
     /// Says several lines to this client, each without its ending, as one: nothing gets between them.
@@ -87,7 +87,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn lines(&self, to: ClientId, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
-        self.say(to, PushMessage::lines(lines)?)
+        self.send_to(to, PushMessage::lines(lines)?)
     }
 
     /// Says bytes to this client as they are: nothing is added, nothing is checked, and nothing gets between them. The framing is the
@@ -97,7 +97,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn raw(&self, to: ClientId, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say(to, PushMessage::raw(bytes))
+        self.send_to(to, PushMessage::raw(bytes))
     }
 
     /// Says one [line](Self::line) to every client that is connected when its thread gets to know.
@@ -106,7 +106,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast(&self, text: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say_to_all(PushMessage::line(text)?)
+        self.send_to_all(PushMessage::line(text)?)
     }
 
     /// Says several [lines](Self::lines) as one to every client that is connected when its thread gets to know.
@@ -115,7 +115,7 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast_lines(&self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
-        self.say_to_all(PushMessage::lines(lines)?)
+        self.send_to_all(PushMessage::lines(lines)?)
     }
 
     /// Says [bytes as they are](Self::raw) to every client that is connected when its thread gets to know.
@@ -124,52 +124,52 @@ impl Push {
     ///
     /// [`PushError`]: then nobody was told.
     pub fn broadcast_raw(&self, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
-        self.say_to_all(PushMessage::raw(bytes))
+        self.send_to_all(PushMessage::raw(bytes))
     }
 
-    fn say(&self, to: ClientId, unasked: PushMessage) -> Result<(), PushError> {
-        let hearers = self.hearers()?;
-        hearers.push(to, self.send_off(unasked, 1)?);
+    fn send_to(&self, to: ClientId, message: PushMessage) -> Result<(), PushError> {
+        let hearers = self.target()?;
+        hearers.push(to, self.reserve(message, 1)?);
         Ok(())
     }
 
-    fn say_to_all(&self, unasked: PushMessage) -> Result<(), PushError> {
-        let hearers = self.hearers()?;
-        hearers.broadcast(&Arc::new(self.send_off(unasked, hearers.count())?));
+    fn send_to_all(&self, message: PushMessage) -> Result<(), PushError> {
+        let hearers = self.target()?;
+        hearers.broadcast(&Arc::new(self.reserve(message, hearers.count())?));
         Ok(())
     }
 
-    pub(crate) fn connect(&self, hearers: Arc<dyn Hearers>) {
+    pub(crate) fn connect(&self, hearers: Arc<dyn PushTarget>) {
         // A responder has one server, and this is called once by it.
         let _ = self.0.hearers.set(hearers);
     }
 
-    fn hearers(&self) -> Result<&dyn Hearers, PushError> {
+    fn target(&self) -> Result<&dyn PushTarget, PushError> {
         self.0.hearers.get().map(|hearers| &**hearers).ok_or(PushError::NotStarted)
     }
 
-    fn send_off(&self, unasked: PushMessage, hearers: usize) -> Result<UnderWay, PushError> {
-        let bytes = unasked.len() + LETTER_BYTES * hearers;
+    fn reserve(&self, message: PushMessage, hearers: usize) -> Result<PushedMessage, PushError> {
+        let bytes = message.len() + LETTER_BYTES * hearers;
         let bytes_under_way = Arc::clone(&self.0.bytes_under_way);
         let before = bytes_under_way.fetch_add(bytes, Ordering::Relaxed);
-        let news = UnderWay { unasked, bytes, bytes_under_way };
+        let news = PushedMessage { message, bytes, bytes_under_way };
         if before + bytes > UNDER_WAY_BYTES_MAX { Err(PushError::TooMuch) } else { Ok(news) }
     }
 }
 
-impl UnderWay {
-    pub(crate) const fn unasked(&self) -> &PushMessage {
-        &self.unasked
+impl PushedMessage {
+    pub(crate) const fn message(&self) -> &PushMessage {
+        &self.message
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for PushedMessage {
     fn drop(&mut self) {
         self.bytes_under_way.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-impl fmt::Debug for Push {
+impl fmt::Debug for PushHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Push").field("bytes_under_way", &self.0.bytes_under_way).finish_non_exhaustive()
     }
@@ -183,27 +183,27 @@ mod tests {
     use std::sync::Mutex;
 
     /// So many who hand on what is pushed, and all that they were given.
-    struct Noted {
+    struct RecordedPushes {
         count: usize,
-        said: Mutex<Vec<(Option<ClientId>, Arc<UnderWay>)>>,
+        said: Mutex<Vec<(Option<ClientId>, Arc<PushedMessage>)>>,
     }
 
-    impl Hearers for Noted {
+    impl PushTarget for RecordedPushes {
         fn count(&self) -> usize {
             self.count
         }
 
-        fn push(&self, to: ClientId, news: UnderWay) {
+        fn push(&self, to: ClientId, news: PushedMessage) {
             self.said.lock().unwrap().push((Some(to), Arc::new(news)));
         }
 
-        fn broadcast(&self, news: &Arc<UnderWay>) {
+        fn broadcast(&self, news: &Arc<PushedMessage>) {
             self.said.lock().unwrap().push((None, Arc::clone(news)));
         }
     }
 
-    fn push(count: usize) -> (Push, Arc<Noted>) {
-        let (push, noted) = (Push::new(), Arc::new(Noted { count, said: Mutex::default() }));
+    fn push(count: usize) -> (PushHandle, Arc<RecordedPushes>) {
+        let (push, noted) = (PushHandle::new(), Arc::new(RecordedPushes { count, said: Mutex::default() }));
         push.connect(Arc::clone(&noted) as _);
         (push, noted)
     }
@@ -218,13 +218,13 @@ mod tests {
         push.broadcast("line").unwrap();
         push.broadcast_lines(["one", "two"]).unwrap();
         push.broadcast_raw("raw\n").unwrap();
-        let said: Vec<_> = noted.said.lock().unwrap().iter().map(|(to, news)| (*to, news.unasked().clone())).collect();
+        let said: Vec<_> = noted.said.lock().unwrap().iter().map(|(to, news)| (*to, news.message().clone())).collect();
         let all = [
             PushMessage::line("line").unwrap(),
             PushMessage::lines(["one", "two"]).unwrap(),
             PushMessage::raw("raw\n"),
         ];
-        let expected = [Some(ann), None].into_iter().flat_map(|to| all.clone().map(|unasked| (to, unasked)));
+        let expected = [Some(ann), None].into_iter().flat_map(|to| all.clone().map(|message| (to, message)));
         assert_eq!(said, expected.collect::<Vec<_>>());
     }
 
@@ -236,8 +236,8 @@ mod tests {
         assert_eq!([push.line(ann, "\n"), push.broadcast("\n")], [no_line; 2]);
         assert_eq!([push.lines(ann, ["one", "\n"]), push.broadcast_lines(["one", "\n"])], [no_line; 2]);
         assert!(noted.said.lock().unwrap().is_empty());
-        assert_eq!(Push::new().line(ann, "early"), Err(PushError::NotStarted));
-        assert_eq!(Push::new().broadcast("early"), Err(PushError::NotStarted));
+        assert_eq!(PushHandle::new().line(ann, "early"), Err(PushError::NotStarted));
+        assert_eq!(PushHandle::new().broadcast("early"), Err(PushError::NotStarted));
     }
 
     /// A broadcast is one text, and a letter to each thread.
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(
             format!("{push:?}"),
             format!("Push {{ bytes_under_way: {MOST}, .. }}"),
-            "what is refused takes no room"
+            "what is rejected takes no room"
         );
         noted.said.lock().unwrap().clear();
         assert_eq!(push.broadcast_raw(&exactly), Err(PushError::TooMuch));

@@ -10,24 +10,24 @@ use greeter_core::{Address, ClientId, ConnectionConfig, Greeter, Phase, Responde
 use mio::Poll;
 use mio::net::TcpListener;
 
-use crate::acceptor::{Entrance, Order, Reception};
-use crate::admission::{Door, Room};
-use crate::buffers::Buffers;
+use crate::acceptor::{AcceptorContext, AcceptorMessage, SharedAcceptor};
+use crate::admission::{Admission, Room};
 use crate::builder::{Builder, Plan};
-use crate::connection_thread::{ConnectionThread, House, Mail, READ_BYTES};
+use crate::connection_thread::{ConnectionThread, House, READ_BYTES, ThreadMessage};
 use crate::control::{Control, DrainReport, ShutdownTrigger, deadline_in};
-use crate::crew::Crew;
 use crate::descriptors::connections_possible;
 use crate::limits::Limits;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
-use crate::pool::{Placement, Pool, PoolLimits, Task};
-use crate::posts::{Post, WorkerInfo};
-use crate::push::Push;
+use crate::memory::MemoryBudget;
+use crate::pool::{Executor, Pool, PoolLimits, Task};
+use crate::push::PushHandle;
 use crate::stats::{Counters, Stats};
-use crate::switchboard::{ConnectionInfo, Switchboard};
 use crate::sync::{Sender, channel};
+use crate::thread_mailboxes::{ConnectionInfo, ThreadMailboxes};
+use crate::threads::ThreadTracker;
 use crate::ticker::{Clockwork, Moment, ticker};
-use crate::watch::Watch;
+use crate::watchdog::Watchdog;
+use crate::worker_registry::{WorkerEntry, WorkerInfo};
 
 /// How long a list of connections waits for a thread that is busy with something else.
 const LIST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 #[must_use = "a server serves once it runs or is spawned"]
 pub struct Server<R> {
     responder: R,
-    push: Push,
+    push: PushHandle,
     trigger: ShutdownTrigger,
     plan: Plan,
     /// Those of the listeners, in the same order.
@@ -63,7 +63,7 @@ impl Server<Greeter> {
 impl<R: Responder> Server<R> {
     pub(crate) const fn new(
         responder: R,
-        push: Push,
+        push: PushHandle,
         trigger: ShutdownTrigger,
         plan: Plan,
         addresses: Vec<Address>,
@@ -105,13 +105,13 @@ impl<R: Responder> Server<R> {
         let limits = self.limits_here();
         let (mailboxes, inboxes) = mailboxes(connection_threads).map_err(StartError::of("a connection thread"))?;
         let counters: Vec<Arc<Counters>> = (0..=connection_threads).map(|_| Arc::default()).collect();
-        // The first connection thread keeps the entrance.
+        // The first connection thread keeps the acceptor.
         let (orders, orders_to_follow) = mailboxes[0].another();
-        let door = Arc::new(Door::new(Room::of(&limits), orders.clone()));
+        let door = Arc::new(Admission::new(Room::of(&limits), orders.clone()));
         let responder = Arc::new(self.responder);
         let terms = ConnectionConfig::new(max_line_bytes, timeouts.deadlines(), &*responder);
         let terms = Arc::new(terms.when_rejected(limits.when_rejected));
-        let reception = Reception {
+        let reception = AcceptorContext {
             inbox: orders_to_follow,
             threads: mailboxes.clone(),
             door: Arc::clone(&door),
@@ -119,14 +119,14 @@ impl<R: Responder> Server<R> {
             linger: timeouts.linger,
             counters: Arc::clone(&counters[connection_threads]),
         };
-        let entrance = Entrance::new(self.listeners, inboxes[0].1.registry(), reception);
-        let entrance = Arc::new(entrance.map_err(StartError::of("the acceptor"))?);
-        let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
-        self.push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
-        let buffers = Arc::new(Buffers::new(limits.max_buffer_bytes));
+        let acceptor = SharedAcceptor::new(self.listeners, inboxes[0].1.registry(), reception);
+        let acceptor = Arc::new(acceptor.map_err(StartError::of("the acceptor"))?);
+        let threads: Arc<dyn ThreadMailboxes> = Arc::new(mailboxes.clone());
+        self.push.connect(Arc::<dyn ThreadMailboxes>::clone(&threads));
+        let buffers = Arc::new(MemoryBudget::new(limits.max_buffer_bytes));
         let house = House { terms, buffers, max_unsent_bytes: limits.max_unsent_bytes, read_bytes: READ_BYTES };
-        let closed = Arc::<Entrance<_>>::clone(&entrance);
-        let (control, deadlines) = Control::new(counters, door, Arc::clone(&house.buffers), closed, switchboard);
+        let closed = Arc::<SharedAcceptor<_>>::clone(&acceptor);
+        let (control, deadlines) = Control::new(counters, door, Arc::clone(&house.buffers), closed, threads);
         self.trigger.connect(&control);
         // From here on, leaving early drops the handle, which stops what was started.
         let handle = ServerHandle {
@@ -137,10 +137,10 @@ impl<R: Responder> Server<R> {
             acceptor: orders,
             control,
             deadlines,
-            threads: Crew::new(),
+            threads: ThreadTracker::new(),
             is_over: false,
         };
-        handle.start_threads(&self.plan, &responder, &house, mailboxes, inboxes, &entrance)?;
+        handle.start_threads(&self.plan, &responder, &house, mailboxes, inboxes, &acceptor)?;
         handle.say_ready(&self.plan);
         Ok(handle)
     }
@@ -149,10 +149,10 @@ impl<R: Responder> Server<R> {
     fn limits_here(&self) -> Limits {
         let Plan { mut limits, workers, connection_threads, .. } = self.plan;
         let possible = connections_possible(self.listeners.len(), connection_threads + workers);
-        if possible < limits.connections_max {
-            let asked = limits.connections_max;
+        if possible < limits.max_connections {
+            let asked = limits.max_connections;
             tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");
-            limits.connections_max = possible;
+            limits.max_connections = possible;
         }
         limits
     }
@@ -164,8 +164,8 @@ impl StartError {
     }
 }
 
-type Mailboxes<S> = Vec<Mailbox<Mail<S>>>;
-type Inboxes<S> = Vec<(Inbox<Mail<S>>, Poll)>;
+type Mailboxes<S> = Vec<Mailbox<ThreadMessage<S>>>;
+type Inboxes<S> = Vec<(Inbox<ThreadMessage<S>>, Poll)>;
 
 /// A mailbox for each connection thread, and the threads' own ends.
 fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
@@ -179,14 +179,14 @@ fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
 pub struct ServerHandle {
     addresses: Vec<Address>,
     limits: Limits,
-    push: Push,
+    push: PushHandle,
     trigger: ShutdownTrigger,
-    acceptor: Mailbox<Order>,
+    acceptor: Mailbox<AcceptorMessage>,
     control: Arc<Control>,
     /// Until when to wait for the threads, once that is known.
     deadlines: Receiver<Instant>,
-    /// The connection threads, the workers and the watch.
-    threads: Crew,
+    /// The connection threads, the workers and the watchdog.
+    threads: ThreadTracker,
     /// Its end was waited for, or is not to be.
     is_over: bool,
 }
@@ -195,9 +195,10 @@ impl ServerHandle {
     fn say_ready(&self, plan: &Plan) {
         let Self { addresses, limits, .. } = self;
         let Plan { connection_threads, workers, .. } = *plan;
-        let connections_max = limits.connections_max;
-        let max_memory_bytes = limits.max_memory_bytes(connection_threads, workers);
-        tracing::info!(?addresses, workers, connection_threads, connections_max, max_memory_bytes, "Server is ready.");
+        // The names of an event's fields are kept, whatever their sources are called: logs are read by programs.
+        let connections_max = limits.max_connections;
+        let memory_bytes_max = limits.max_memory_bytes(connection_threads, workers);
+        tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
     }
 
     /// Starts all threads, from the end of the flow to its start, so that whoever begins finds the next one there.
@@ -208,7 +209,7 @@ impl ServerHandle {
         house: &House,
         mailboxes: Mailboxes<R::Session>,
         inboxes: Inboxes<R::Session>,
-        entrance: &Arc<Entrance<R::Session>>,
+        acceptor: &Arc<SharedAcceptor<R::Session>>,
     ) -> Result<(), StartError> {
         let max_unsent_bytes = house.max_unsent_bytes;
         let (tasks, tasks_to_do) = channel();
@@ -221,38 +222,38 @@ impl ServerHandle {
                 terms: Arc::clone(&house.terms),
                 tasks: tasks_to_do,
                 mailboxes,
-                posts: Arc::clone(&self.control.posts),
+                workers: Arc::clone(&self.control.workers),
                 buffers: Arc::clone(&house.buffers),
                 ticker: Arc::clone(&winder.ticker),
                 limits: PoolLimits::of(plan),
             });
             self.start_pool(&pool, &tasks, clockwork)?;
         }
-        let placement = || match plan.workers {
-            0 => Placement::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder: winder.clone() },
-            workers => Placement::pool(tasks.clone(), workers, winder.clone()),
+        let executor = || match plan.workers {
+            0 => Executor::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder: winder.clone() },
+            workers => Executor::pool(tasks.clone(), workers, winder.clone()),
         };
-        self.start_connection_threads(inboxes, entrance, house, placement)
+        self.start_connection_threads(inboxes, acceptor, house, executor)
     }
 
     fn start_connection_threads<R: Responder>(
         &self,
         inboxes: Inboxes<R::Session>,
-        entrance: &Arc<Entrance<R::Session>>,
+        acceptor: &Arc<SharedAcceptor<R::Session>>,
         house: &House,
-        placement: impl Fn() -> Placement<R>,
+        executor: impl Fn() -> Executor<R>,
     ) -> Result<(), StartError> {
         for (number, (inbox, poll)) in inboxes.into_iter().enumerate() {
             let counters = Arc::clone(&self.control.counters[number]);
-            let thread = ConnectionThread::new(number, placement(), poll, inbox, house.clone(), counters);
-            let entrance = (number == 0).then(|| Arc::clone(entrance));
+            let thread = ConnectionThread::new(number, executor(), poll, inbox, house.clone(), counters);
+            let acceptor = (number == 0).then(|| Arc::clone(acceptor));
             // A trigger finds the server as long as it lives, and keeps nothing of it.
             let control = Arc::clone(&self.control);
             let life = move || {
-                thread.run(entrance.as_deref());
+                thread.run(acceptor.as_deref());
                 drop(control);
             };
-            let start = self.threads.start(format!("greeter-conn-{number}"), life);
+            let start = self.threads.spawn(format!("greeter-conn-{number}"), life);
             start.map_err(StartError::of("a connection thread"))?;
         }
         Ok(())
@@ -264,32 +265,32 @@ impl ServerHandle {
         tasks: &Sender<Task<R::Session>>,
         clockwork: Clockwork,
     ) -> Result<(), StartError> {
-        let mut recruit = {
-            let (pool, recruiter) = (Arc::clone(pool), self.threads.recruiter());
+        let mut spawn_worker = {
+            let (pool, spawner) = (Arc::clone(pool), self.threads.spawner());
             let mut numbers = 0_usize..;
-            move |post: &Arc<Post>| {
-                let (pool, post) = (Arc::clone(&pool), Arc::clone(post));
+            move |entry: &Arc<WorkerEntry>| {
+                let (pool, entry) = (Arc::clone(&pool), Arc::clone(entry));
                 let number = numbers.next().unwrap_or_default();
-                recruiter.start(format!("greeter-work-{number}"), move || pool.work(&post))
+                spawner.spawn(format!("greeter-work-{number}"), move || pool.work(&entry))
             }
         };
         let workers = pool.limits.workers;
-        for post in self.control.posts.fill(workers, workers) {
-            recruit(&post).map_err(StartError::of("a worker"))?;
+        for entry in self.control.workers.top_up(workers, workers) {
+            spawn_worker(&entry).map_err(StartError::of("a worker"))?;
         }
-        let mut watch = Watch::new(Arc::clone(pool), recruit, tasks.clone());
-        self.start_ticking(clockwork, move |now| watch.look_around(now))
+        let mut watch = Watchdog::new(Arc::clone(pool), spawn_worker, tasks.clone());
+        self.start_ticking(clockwork, move |now| watch.check(now))
     }
 
-    /// Starts the ticker, and with it the watch over the workers, where there are any.
+    /// Starts the ticker, and with it the watchdog over the workers, where there are any.
     fn start_ticking(
         &self,
         clockwork: Clockwork,
         mut look_around: impl FnMut(Moment) -> bool + Send + 'static,
     ) -> Result<(), StartError> {
-        let threads = Arc::clone(&self.control.switchboard);
+        let threads = Arc::clone(&self.control.threads);
         let life = move || clockwork.run(|now| look_around(now) || !threads.are_asleep());
-        self.threads.start("greeter-watch".to_owned(), life).map_err(StartError::of("the ticker"))
+        self.threads.spawn("greeter-watch".to_owned(), life).map_err(StartError::of("the ticker"))
     }
 }
 
@@ -324,17 +325,17 @@ impl ServerHandle {
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let (sender, lists) = crossbeam_channel::unbounded();
-        self.control.switchboard.list(&sender);
+        self.control.threads.list(&sender);
         drop(sender);
         let deadline = Instant::now() + LIST_TIMEOUT;
         let mut connections = Vec::new();
         while let Ok(list) = lists.recv_deadline(deadline) {
             connections.extend(list);
         }
-        // A connection knows that its job is away. Whether somebody is at it is known at the posts.
-        let answered: Vec<_> = self.control.posts.all().iter().filter_map(|post| post.look().assignment()).collect();
+        // A connection knows that its job is away. Whether somebody is at it is known at the workers.
+        let answered: Vec<_> = self.control.workers.all().iter().filter_map(|entry| entry.state().call()).collect();
         for connection in &mut connections {
-            let is_at_hand = answered.iter().any(|assignment| assignment.peer.id == connection.peer.id);
+            let is_at_hand = answered.iter().any(|call| call.peer.id == connection.peer.id);
             if connection.phase == Phase::Answering && !is_at_hand {
                 connection.phase = Phase::Queued;
             }
@@ -346,29 +347,30 @@ impl ServerHandle {
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         let now = Instant::now();
-        let mut workers: Vec<_> = self.control.posts.all().iter().filter_map(|post| post.look().info(now)).collect();
-        workers.sort_by_key(|worker| !matches!(worker, WorkerInfo::Stuck { .. }));
+        let mut workers: Vec<_> =
+            self.control.workers.all().iter().filter_map(|entry| entry.state().info(now)).collect();
+        workers.sort_by_key(|worker| !matches!(worker, WorkerInfo::TimedOut { .. }));
         workers
     }
 
     /// Cuts a client off. What it is still owed is lost. One that has left already is not missed.
     pub fn kill(&self, client: ClientId) {
-        self.control.switchboard.kill(client);
+        self.control.threads.kill(client);
     }
 
-    /// Lets nobody in until [`resume`](Self::resume). Clients can still connect, as far as the system's backlog goes, and wait there.
-    pub fn pause(&self) {
-        self.acceptor.send(Order::Pause);
+    /// Lets nobody in until [`resume`](Self::resume_accepting). Clients can still connect, as far as the system's backlog goes, and wait there.
+    pub fn pause_accepting(&self) {
+        self.acceptor.send(AcceptorMessage::Pause);
     }
 
     /// Lets clients in again.
-    pub fn resume(&self) {
-        self.acceptor.send(Order::Resume);
+    pub fn resume_accepting(&self) {
+        self.acceptor.send(AcceptorMessage::Resume);
     }
 
     /// Says something to clients that have not asked.
     #[must_use]
-    pub const fn push(&self) -> &Push {
+    pub const fn push(&self) -> &PushHandle {
         &self.push
     }
 
@@ -399,7 +401,7 @@ impl ServerHandle {
 
     fn end(&mut self, within: Duration) -> DrainReport {
         self.control.stop(deadline_in(within));
-        if self.threads.is_among_us() {
+        if self.threads.is_current_thread_tracked() {
             self.is_over = true;
             return self.control.report_now(self.threads.left());
         }
@@ -408,12 +410,12 @@ impl ServerHandle {
 
     fn join(&mut self) -> DrainReport {
         self.is_over = true;
-        let threads_left = self.threads.join(&self.deadlines, || self.control.held_up());
-        let report = self.control.see_off(threads_left);
+        let threads_left = self.threads.join(&self.deadlines, || self.control.busy_with_responder());
+        let report = self.control.finish(threads_left);
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }
-        let DrainReport { took, replies, discarded, overran, turned_away, .. } = report;
+        let DrainReport { took, replies, discarded, overran, rejected: turned_away, .. } = report;
         tracing::info!(?took, replies, discarded, overran, threads_left, turned_away, "Server has stopped.");
         report
     }

@@ -36,7 +36,7 @@ impl Signals {
     pub(crate) fn catch() -> io::Result<Self> {
         let (arrivals, bell) = UnixStream::pair()?;
         let is_requested = Arc::new(AtomicBool::new(false));
-        let inherited = Inherited::read();
+        let inherited = InheritedDispositions::read();
         let heard = |signal: &c_int| !inherited.ignores(*signal);
         for signal in REQUESTS.into_iter().filter(heard) {
             end_at_once_if(&is_requested, signal)?;
@@ -72,11 +72,11 @@ fn end_at_once_if(condition: &Arc<AtomicBool>, signal: c_int) -> io::Result<()> 
 
 /// The signals that were ignored when this process started, as `nohup` and shells without job control have it for what is not to be
 /// touched by a terminal. They stay ignored. (proc_pid_status(5), "SigIgn"; where there is no such file, none is known.)
-struct Inherited {
+struct InheritedDispositions {
     ignored: u64,
 }
 
-impl Inherited {
+impl InheritedDispositions {
     fn read() -> Self {
         let status = fs::read("/proc/self/status").unwrap_or_default();
         Self::of(&String::from_utf8_lossy(&status))
@@ -98,9 +98,10 @@ mod tests {
 
     #[test]
     fn what_was_ignored_is_read_from_the_processs_status() {
-        let inherited = Inherited::of("Name:\tgreeter-server\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001003\n");
+        let inherited =
+            InheritedDispositions::of("Name:\tgreeter-server\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001003\n");
         let ignored = (1..=64).filter(|signal| inherited.ignores(*signal));
         assert_eq!(ignored.collect::<Vec<_>>(), [1, 2, 13]);
-        assert_eq!(Inherited::of("").ignored, 0);
+        assert_eq!(InheritedDispositions::of("").ignored, 0);
     }
 }

@@ -17,11 +17,11 @@ pub struct Stats {
     /// Connections that were accepted, those among them that were only told that there is no room.
     pub accepted: u64,
     /// Connections that were told at once that there is no room for them.
-    pub turned_away: u64,
+    pub rejected: u64,
     /// Connections that were closed.
     pub closed: u64,
     /// The same, by the reason.
-    pub closed_by: ByReason,
+    pub closed_by: CountsByReason,
     /// Failed calls of accept(2): connections that were gone before they were here, and lacks of descriptors or memory.
     pub accept_errors: u64,
     /// Complete lines received.
@@ -31,15 +31,15 @@ pub struct Stats {
     /// Lines that got no reply, since their connection ended first.
     pub discarded: u64,
     /// The same, by the reason for which the connection ended.
-    pub discarded_by: ByReason,
+    pub discarded_by: CountsByReason,
     /// Lines without an ending that clients left behind when they stopped sending or were sent away.
-    pub unfinished: u64,
+    pub partial_lines: u64,
     /// Lines whose reply was that everyone was [busy](greeter_core::Rejection::Busy), for as long as lines may wait. Where the whole client was
     /// told so, since it was new or its session could not hear of its lines, that is the reason for which it was closed.
     pub busy: u64,
     /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
-    pub faults: u64,
-    /// How often something was [pushed](crate::Push) to a client that was there: a line, several together, or bytes.
+    pub responder_errors: u64,
+    /// How often something was [pushed](crate::PushHandle) to a client that was there: a line, several together, or bytes.
     pub pushed: u64,
     /// Bytes received from clients that are served, those among them that were thrown away after our end of the stream.
     pub bytes_received: u64,
@@ -47,26 +47,26 @@ pub struct Stats {
     pub bytes_sent: u64,
 
     /// How many clients are being served now.
-    pub serving: u64,
+    pub served: u64,
     /// How many bytes lines and replies occupy now, beyond what each connection may hold anyway.
     pub buffer_bytes: u64,
     /// How many workers are stuck in the responder now, beyond the time it has for an answer.
-    pub workers_stuck: u64,
+    pub workers_timed_out: u64,
 }
 
 impl Stats {
     /// Connections that are open.
     #[must_use]
-    pub const fn live(&self) -> u64 {
+    pub const fn open(&self) -> u64 {
         self.accepted.saturating_sub(self.closed)
     }
 }
 
 /// A count for each [`CloseReason`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct ByReason([u64; CloseReason::ALL.len()]);
+pub struct CountsByReason([u64; CloseReason::ALL.len()]);
 
-impl ByReason {
+impl CountsByReason {
     /// Those reasons whose count is not zero.
     pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         CloseReason::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
@@ -86,14 +86,14 @@ impl ByReason {
     }
 }
 
-impl fmt::Debug for ByReason {
+impl fmt::Debug for CountsByReason {
     /// Those reasons whose count is not zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl Index<CloseReason> for ByReason {
+impl Index<CloseReason> for CountsByReason {
     type Output = u64;
 
     fn index(&self, reason: CloseReason) -> &u64 {
@@ -115,7 +115,7 @@ pub(crate) struct Counters {
     pub(crate) accept_errors: Counter,
     pub(crate) unfinished: Counter,
     pub(crate) busy: Counter,
-    pub(crate) faults: Counter,
+    pub(crate) errors: Counter,
     pub(crate) pushed: Counter,
     pub(crate) closed: [Counter; CloseReason::ALL.len()],
     pub(crate) discarded: [Counter; CloseReason::ALL.len()],
@@ -154,7 +154,7 @@ impl Counter {
 pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
     let sum = |of: fn(&Counters) -> &Counter| threads.iter().map(|counters| of(counters).get()).sum();
     let by_reason = |of: fn(&Counters) -> &[Counter; CloseReason::ALL.len()]| {
-        ByReason(std::array::from_fn(|index| threads.iter().map(|counters| of(counters)[index].get()).sum()))
+        CountsByReason(std::array::from_fn(|index| threads.iter().map(|counters| of(counters)[index].get()).sum()))
     };
     // What ends is read before what begins, so that nothing seems to have ended that never began.
     let closed_by = by_reason(|counters| &counters.closed);
@@ -163,15 +163,15 @@ pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
         closed: closed_by.total(),
         closed_by,
         accepted: sum(|counters| &counters.accepted),
-        turned_away: sum(|counters| &counters.turned_away),
+        rejected: sum(|counters| &counters.turned_away),
         accept_errors: sum(|counters| &counters.accept_errors),
         discarded: discarded_by.total(),
         discarded_by,
         busy: sum(|counters| &counters.busy),
         replies: sum(|counters| &counters.replies),
         lines: sum(|counters| &counters.lines),
-        unfinished: sum(|counters| &counters.unfinished),
-        faults: sum(|counters| &counters.faults),
+        partial_lines: sum(|counters| &counters.unfinished),
+        responder_errors: sum(|counters| &counters.errors),
         pushed: sum(|counters| &counters.pushed),
         bytes_received: sum(|counters| &counters.bytes_received),
         bytes_sent: sum(|counters| &counters.bytes_sent),

@@ -20,16 +20,16 @@ const INTEREST: Interest = {
 };
 
 /// Where the sockets of a connection thread are.
-pub(crate) trait System {
+pub(crate) trait Poller {
     type Socket: Socket;
 
     fn now(&self) -> Instant;
 
     /// Has a socket watched from now on. News of it comes under the number of its slot, and each piece of news once.
-    fn watch(&self, socket: &mut Self::Socket, slot: u32) -> io::Result<()>;
+    fn register(&self, socket: &mut Self::Socket, slot: u32) -> io::Result<()>;
 
     /// There is to be no more news of this socket, which is about to be closed.
-    fn forget(&self, socket: &mut Self::Socket);
+    fn deregister(&self, socket: &mut Self::Socket);
 }
 
 /// Where clients connect, as the system has it.
@@ -43,7 +43,7 @@ pub(crate) trait Listener {
 /// One client's connection, as the system has it. Neither reading nor writing blocks.
 pub(crate) trait Socket: Read + Write {
     /// Sends our end of the stream.
-    fn finish_sending(&self) -> io::Result<()>;
+    fn shutdown_write(&self) -> io::Result<()>;
 
     /// How much there is to read.
     fn bytes_arrived(&self) -> io::Result<usize>;
@@ -55,22 +55,22 @@ pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// The end of its input is on its way, which no other news will announce, or urgent data is, at which reads stop.
-    pub(crate) is_to_be_emptied: bool,
+    pub(crate) read_until_would_block: bool,
     pub(crate) is_broken: bool,
 }
 
-impl System for Poll {
+impl Poller for Poll {
     type Socket = TcpStream;
 
     fn now(&self) -> Instant {
         Instant::now()
     }
 
-    fn watch(&self, socket: &mut TcpStream, slot: u32) -> io::Result<()> {
+    fn register(&self, socket: &mut TcpStream, slot: u32) -> io::Result<()> {
         self.registry().register(socket, Token(slot as usize), INTEREST)
     }
 
-    fn forget(&self, socket: &mut TcpStream) {
+    fn deregister(&self, socket: &mut TcpStream) {
         // Closing is not enough where the host is about to start a program: its copy of the descriptor would keep the events
         // coming, for whoever has the slot by then.
         let _ = self.registry().deregister(socket);
@@ -89,7 +89,7 @@ impl Listener for TcpListener {
 }
 
 impl Socket for TcpStream {
-    fn finish_sending(&self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
 
@@ -111,7 +111,7 @@ impl From<&Event> for Readiness {
         Self {
             readable: event.is_readable() || event.is_read_closed() || event.is_priority(),
             writable: event.is_writable() || event.is_write_closed(),
-            is_to_be_emptied: event.is_read_closed() || event.is_priority(),
+            read_until_would_block: event.is_read_closed() || event.is_priority(),
             is_broken: event.is_error(),
         }
     }

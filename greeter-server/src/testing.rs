@@ -15,14 +15,14 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! One that [says something unasked](Push) is tried without a network, too, and the test says when that arrives:
+//! One that [says something message](PushHandle) is tried without a network, too, and the test says when that arrives:
 //!
 //! ```
 //! use greeter_server::testing::{self, TestClient};
-//! use greeter_server::{ClientId, BoxError, Line, Peer, Push, Reply, Responder};
+//! use greeter_server::{ClientId, BoxError, Line, Peer, PushHandle, Reply, Responder};
 //!
 //! /// Tells everyone what anyone says.
-//! struct Megaphone(Push);
+//! struct Megaphone(PushHandle);
 //!
 //! impl Responder for Megaphone {
 //!     type Session = ();
@@ -69,7 +69,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use greeter_core::{ClientId, Responder};
 
-use crate::push::{Hearers, Push, UnderWay};
+use crate::push::{PushHandle, PushTarget, PushedMessage};
 use crate::server::{Server, ServerHandle};
 
 /// A server with two workers on a free port of 127.0.0.1. Clients can connect when this returns; it stops when the handle is dropped.
@@ -81,44 +81,44 @@ pub fn serve<R: Responder>(responder: R) -> ServerHandle {
     serve_with(|_| responder)
 }
 
-/// The same with a responder that wants to say something unasked.
+/// The same with a responder that wants to say something message.
 ///
 /// ```
-/// use greeter_server::{Push, responder_fn, testing};
+/// use greeter_server::{PushHandle, responder_fn, testing};
 ///
-/// let everyone = |push: Push| responder_fn(move |line: &str| push.broadcast(line).map(|()| "said"));
+/// let everyone = |push: PushHandle| responder_fn(move |line: &str| push.broadcast(line).map(|()| "said"));
 /// let server = testing::serve_with(everyone);
 /// ```
 ///
 /// # Panics
 ///
 /// When there is no such server to be had: no port, no descriptor or no thread.
-pub fn serve_with<R: Responder>(make: impl FnOnce(Push) -> R) -> ServerHandle {
+pub fn serve_with<R: Responder>(make: impl FnOnce(PushHandle) -> R) -> ServerHandle {
     let server = Server::builder().responder_with(make).workers(2).connection_threads(1).bind("127.0.0.1:0");
     server.expect("there is a free port").spawn().expect("there are threads to be had")
 }
 
-/// A [`Push`] for a responder that is tried without a network, and what comes of it.
+/// A [`PushHandle`] for a responder that is tried without a network, and what comes of it.
 #[must_use]
-pub fn push() -> (Push, Pushed) {
+pub fn push() -> (PushHandle, Pushed) {
     let (sender, letters) = crossbeam_channel::unbounded();
-    let push = Push::new();
-    push.connect(Arc::new(PostBox(sender)));
+    let push = PushHandle::new();
+    push.connect(Arc::new(PushRecorder(sender)));
     (push, Pushed(letters))
 }
 
 /// What was pushed and has not arrived, until the test has it [delivered](Self::deliver). It takes [as much](crate::PushError::TooMuch) as is
 /// under way within a server at the most.
 #[derive(Debug)]
-pub struct Pushed(Receiver<Letter>);
+pub struct Pushed(Receiver<RecordedPush>);
 
 /// Takes what is pushed, for one client or for all.
-struct PostBox(Sender<Letter>);
+struct PushRecorder(Sender<RecordedPush>);
 
 #[derive(Debug)]
-enum Letter {
-    To(ClientId, UnderWay),
-    ToAll(Arc<UnderWay>),
+enum RecordedPush {
+    To(ClientId, PushedMessage),
+    ToAll(Arc<PushedMessage>),
 }
 
 impl Pushed {
@@ -132,27 +132,27 @@ impl Pushed {
         for letter in self.0.try_iter() {
             for client in &mut clients {
                 match &letter {
-                    Letter::To(id, news) if *id == client.id() => drop(client.push(news.unasked())),
-                    Letter::To(..) => {}
-                    Letter::ToAll(news) => drop(client.push(news.unasked())),
+                    RecordedPush::To(id, news) if *id == client.id() => drop(client.push(news.message())),
+                    RecordedPush::To(..) => {}
+                    RecordedPush::ToAll(news) => drop(client.push(news.message())),
                 }
             }
         }
     }
 }
 
-impl Hearers for PostBox {
+impl PushTarget for PushRecorder {
     fn count(&self) -> usize {
         1
     }
 
-    fn push(&self, to: ClientId, news: UnderWay) {
+    fn push(&self, to: ClientId, news: PushedMessage) {
         // Where the test has dropped the other end, nobody is there.
-        let _ = self.0.send(Letter::To(to, news));
+        let _ = self.0.send(RecordedPush::To(to, news));
     }
 
-    fn broadcast(&self, news: &Arc<UnderWay>) {
-        let _ = self.0.send(Letter::ToAll(Arc::clone(news)));
+    fn broadcast(&self, news: &Arc<PushedMessage>) {
+        let _ = self.0.send(RecordedPush::ToAll(Arc::clone(news)));
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
     use greeter_core::client_id;
 
     /// Says something to oneself, to another, to all, or to oneself at the end.
-    struct Gossip(Push);
+    struct Gossip(PushHandle);
 
     impl Responder for Gossip {
         type Session = ClientId;

@@ -1,8 +1,8 @@
 //! A number that goes up every ten milliseconds while anybody answers.
 //!
-//! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [slice](greeter_core::TurnBudget) when it has
+//! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [turn](greeter_core::TurnBudget) when it has
 //! gone up. And it stands still while the process does, which the system's clock does not: a time is over for the
-//! [pool](crate::pool) and the [watch](crate::watch) when both say so.
+//! [pool](crate::pool) and the [watch](crate::watchdog) when both say so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 /// How long a tick lasts. A reply that is made waits for so long at the most, and for the line at hand, before it leaves; and a reply
-/// timeout is met so exactly. A slice that it cuts short costs a microsecond or two.
+/// timeout is met so exactly. A turn that it cuts short costs a microsecond or two.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// How much time may have passed for one look, however long it took: where the ticker itself was not let run for longer, nobody was.
@@ -56,7 +56,7 @@ pub(crate) struct Ticker {
 impl Ticker {
     #[inline]
     pub(crate) fn tick(&self) -> Tick {
-        // It orders nothing: who sees it late ends a slice late, by nanoseconds.
+        // It orders nothing: who sees it late ends a turn late, by nanoseconds.
         Tick(self.ticks.load(Ordering::Relaxed))
     }
 

@@ -13,7 +13,7 @@ use crate::client::wait_until;
 pub fn at_rest(server: &ServerHandle) -> Stats {
     wait_until("every client is gone", || {
         let stats = server.stats();
-        stats.live() == 0 && stats.serving == 0 && stats.buffer_bytes == 0
+        stats.open() == 0 && stats.served == 0 && stats.buffer_bytes == 0
     });
     let stats = server.stats();
     balanced(&stats);
@@ -31,5 +31,5 @@ pub fn balanced(stats: &Stats) {
     assert_eq!(stats.closed, stats.closed_by.total(), "connections by reason: {stats:?}");
     assert_eq!(stats.lines, stats.replies + stats.discarded, "lines: {stats:?}");
     assert_eq!(stats.discarded, stats.discarded_by.total(), "lines by reason: {stats:?}");
-    assert_eq!((stats.serving, stats.buffer_bytes), (0, 0), "{stats:?}");
+    assert_eq!((stats.served, stats.buffer_bytes), (0, 0), "{stats:?}");
 }

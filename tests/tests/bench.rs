@@ -16,7 +16,7 @@ fn a_page_its_charts_and_the_samples_are_written() {
         fs::remove_dir_all(&folder).expect("what an earlier run left can be removed");
     }
     let out = folder.to_str().expect("a folder of cargo's has a name");
-    let size = ["--rounds", "1", "--seconds", "0.05", "--connections-max", "64"];
+    let size = ["--rounds", "1", "--seconds", "0.05", "--max-connections", "64"];
     let output = bench(&[&size[..], &["--server", "bare-loop", "--server", "pool", "--out", out]].concat());
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");

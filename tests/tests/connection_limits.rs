@@ -32,7 +32,7 @@ enum Disconnect {
 #[test]
 fn of_forty_at_once_ten_are_served_and_thirty_are_told_round_after_round() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).connections_max(ROOM));
+        let server = spawn(builder().workers(workers).max_connections(ROOM));
         for farewell in [Disconnect::Close, Disconnect::Reset] {
             for round in 0..ROUNDS {
                 assert_eq!(crowd(&server, farewell), (ROOM, ROOM as u64), "round {round}, {farewell:?}");
@@ -54,7 +54,7 @@ fn crowd(server: &ServerHandle, farewell: Disconnect) -> (usize, u64) {
         let mut clients: Vec<_> = (0..CROWD / THREADS).map(|_| Client::connect(server.local_addr())).collect();
         let served = clients.iter_mut().map(|client| usize::from(is_served(client))).sum::<usize>();
         everyone_knows.wait();
-        let serving = server.stats().serving;
+        let serving = server.stats().served;
         everyone_knows.wait();
         for client in clients {
             match farewell {
@@ -86,7 +86,7 @@ fn is_served(client: &mut Client) -> bool {
 #[test]
 fn who_may_wait_is_served_as_soon_as_another_leaves() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).connections_max(ROOM).when_full(WhenFull::Wait));
+        let server = spawn(builder().workers(workers).max_connections(ROOM).when_full(WhenFull::Wait));
         let mut clients: Vec<_> = (0..CROWD).map(|_| Client::connect(server.local_addr())).collect();
         for client in &mut clients {
             client.send(format!("{}\n", client.local_addr()));
@@ -95,7 +95,7 @@ fn who_may_wait_is_served_as_soon_as_another_leaves() {
             let mut first = clients.remove(0);
             assert_eq!(first.text(), format!("Hello, {}\n", first.local_addr()));
             let stats = server.stats();
-            assert!(stats.serving <= ROOM as u64 && stats.accepted < (ROOM + here) as u64, "{stats:?}");
+            assert!(stats.served <= ROOM as u64 && stats.accepted < (ROOM + here) as u64, "{stats:?}");
         }
         assert_eq!(at_rest(&server).replies, CROWD as u64);
     }
@@ -104,7 +104,7 @@ fn who_may_wait_is_served_as_soon_as_another_leaves() {
 #[test]
 fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_connections_per_address(2).connections_max(7));
+        let server = spawn(builder().workers(workers).max_connections_per_address(2).max_connections(7));
         let come =
             |household: u8| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, household)), server.local_addr());
         let served = |household| {
@@ -124,7 +124,7 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
 
         let leaver = here.remove(0);
         drop(leaver);
-        wait_until("it has left", || server.stats().serving == 6);
+        wait_until("it has left", || server.stats().served == 6);
         here.push(served(2));
         drop(here);
         let stats = at_rest(&server);
@@ -136,7 +136,8 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
 #[test]
 fn an_address_at_its_limit_keeps_nobody_else_out() {
     for workers in PLACEMENTS {
-        let builder = builder().workers(workers).max_connections_per_address(3).linger(Duration::from_secs(3600));
+        let builder =
+            builder().workers(workers).max_connections_per_address(3).linger_timeout(Duration::from_secs(3600));
         let server = spawn(builder);
         let from = |host| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), server.local_addr());
         let served = |host| {
@@ -165,8 +166,8 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
     for (workers, when_full) in
         PLACEMENTS.into_iter().flat_map(|workers| [(workers, WhenFull::Reject), (workers, WhenFull::Wait)])
     {
-        let server = spawn(builder().workers(workers).connections_max(ROOM).when_full(when_full));
-        server.pause();
+        let server = spawn(builder().workers(workers).max_connections(ROOM).when_full(when_full));
+        server.pause_accepting();
         // At full size, as many as the system has room for (listen(2) counts one more).
         let waiting = sized(5 * CROWD, BACKLOG + 1);
         let mut clients: Vec<_> = (0..waiting).map(|_| Client::connect(server.local_addr())).collect();
@@ -180,10 +181,10 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
         let stats = report.stats;
         assert_eq!((stats.replies, stats.discarded), (served as u64, 0));
         assert_eq!(stats.closed_by[CloseReason::ConnectionLimit], told as u64);
-        assert_eq!(stats.turned_away, told as u64);
-        assert!(report.turned_away <= told as u64 && report.replies <= served as u64, "{report:?}");
+        assert_eq!(stats.rejected, told as u64);
+        assert!(report.rejected <= told as u64 && report.replies <= served as u64, "{report:?}");
         // Those for whom there is no room wait in the backlog until the stop refuses them.
-        assert!(when_full == WhenFull::Reject || report.turned_away == told as u64, "{report:?}");
+        assert!(when_full == WhenFull::Reject || report.rejected == told as u64, "{report:?}");
         balanced(&report.stats);
     }
 }
@@ -204,7 +205,7 @@ fn unless_told_otherwise_an_address_has_a_thousand_and_others_have_the_rest() {
 
 #[test]
 fn a_thousand_too_many_are_all_told() {
-    let server = spawn(builder().connections_max(1));
+    let server = spawn(builder().max_connections(1));
     let address: Address = server.local_addr();
     let mut served = Client::connect(address);
     assert_eq!(served.ask("Bob"), "Hello, Bob\n");

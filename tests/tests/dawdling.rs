@@ -16,7 +16,7 @@ fn limit() -> Duration {
 /// A server on which nobody may dawdle for longer than the limit.
 fn impatient(workers: usize) -> ServerHandle {
     let builder = builder().workers(workers).responder(Puppet::default());
-    spawn(builder.line_timeout(limit()).idle_timeout(limit()).linger(limit()))
+    spawn(builder.line_timeout(limit()).idle_timeout(limit()).linger_timeout(limit()))
 }
 
 /// Whatever was waited for came when its time was over: never before, and soon after.
@@ -44,7 +44,7 @@ fn a_byte_now_and_then_does_not_keep_a_line_open() {
         assert_eq!(drip.line(), None);
         drop(drip);
         let stats = at_rest(&server);
-        assert_eq!((stats.closed_by[CloseReason::LineTimeout], stats.unfinished), (1, 1));
+        assert_eq!((stats.closed_by[CloseReason::LineTimeout], stats.partial_lines), (1, 1));
     }
 }
 
@@ -144,7 +144,7 @@ fn who_does_not_close_after_the_end_is_closed_on_however_much_it_sends() {
         wait_until("lingering is over", || {
             // What it sends is thrown away; and once the server has closed, so is the connection.
             sender.send_if_taken("more and more\n");
-            server.stats().live() == 0
+            server.stats().open() == 0
         });
         assert_in_time("lingering", began);
         let stats = at_rest(&server);

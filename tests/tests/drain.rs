@@ -42,7 +42,7 @@ fn every_line_that_was_received_is_answered_before_the_end() {
         let stats = report.stats;
         assert_eq!(stats.lines, stats.replies + stats.discarded);
         assert_eq!(stats.discarded, 0, "{report:?}");
-        assert_eq!((report.overran, report.threads_left, stats.live()), (0, 0, 0));
+        assert_eq!((report.overran, report.threads_left, stats.open()), (0, 0, 0));
         assert_eq!(replies_read.into_inner(), stats.replies, "what was sent was read");
     }
     figure("connects are refused at the latest after", format_args!("{refused_after:?}"));

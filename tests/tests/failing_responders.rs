@@ -33,10 +33,10 @@ fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
         assert_eq!(threads(), before);
         client.finish_sending();
         assert_eq!(client.line(), None);
-        wait_until("the client is gone", || server.stats().live() == 0);
+        wait_until("the client is gone", || server.stats().open() == 0);
         let stats = server.stats();
         assert_eq!((stats.lines, stats.replies, stats.discarded), (LINES + 1, LINES + 1, 0));
-        assert_eq!(stats.faults, LINES / 100 + LINES / 250 - LINES / 500);
+        assert_eq!(stats.responder_errors, LINES / 100 + LINES / 250 - LINES / 500);
     }
 }
 
@@ -69,7 +69,7 @@ fn a_responder_that_closes_has_its_last_words_delivered() {
         assert_eq!(client.bytes(200_000).len(), 200_000);
         assert_eq!(client.rest(), b"\nbye\n");
         drop(client);
-        wait_until("the client is gone", || server.stats().live() == 0);
+        wait_until("the client is gone", || server.stats().open() == 0);
         let report = server.shutdown(Duration::from_secs(10));
         assert_eq!(report.stats.replies, 2);
         assert_eq!(report.stats.lines, report.stats.replies + report.stats.discarded);

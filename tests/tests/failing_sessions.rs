@@ -74,7 +74,7 @@ fn a_panic_whose_own_remains_panic_costs_one_line() {
             assert_eq!(client.text(), reply);
         }
         drop(client);
-        assert_eq!(at_rest(&server).faults, 1);
+        assert_eq!(at_rest(&server).responder_errors, 1);
         assert_eq!(server.workers().len(), workers);
     }
 }
@@ -151,7 +151,7 @@ fn a_responder_that_fails_in_every_call_still_costs_each_client_its_own_line_onl
             assert_eq!(String::from_utf8_lossy(&client.rest()), expected, "client {number}");
         }
         let stats = at_rest(&server);
-        assert_eq!((stats.replies, stats.faults), (CLIENTS, CLIENTS / 3 + CLIENTS / 3 * 4), "{stats:?}");
+        assert_eq!((stats.replies, stats.responder_errors), (CLIENTS, CLIENTS / 3 + CLIENTS / 3 * 4), "{stats:?}");
         assert_eq!(server.workers().len(), workers);
         assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
         assert_eq!(responder.farewells.load(Ordering::SeqCst), CLIENTS / 3);

@@ -37,7 +37,7 @@ fn hang(server: &ServerHandle, clients: usize) -> Vec<Client> {
 }
 
 fn is_stuck(worker: &WorkerInfo) -> bool {
-    matches!(worker, WorkerInfo::Stuck { .. })
+    matches!(worker, WorkerInfo::TimedOut { .. })
 }
 
 /// Threads of this process that work for any server in it.
@@ -129,19 +129,19 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     let peers: BTreeSet<_> = stuck
         .iter()
         .map(|worker| match worker {
-            WorkerInfo::Stuck { peer, since } => {
-                assert!(*since >= reply_timeout());
+            WorkerInfo::TimedOut { peer, elapsed } => {
+                assert!(*elapsed >= reply_timeout());
                 peer.address
             }
             worker => panic!("{worker:?} is not stuck"),
         })
         .collect();
     assert_eq!(peers, hung.iter().map(Client::local_addr).collect());
-    assert_eq!(server.stats().workers_stuck, workers as u64);
+    assert_eq!(server.stats().workers_timed_out, workers as u64);
 
     // Others work in their place, for clients that have the slots of those that are gone.
     drop(hung);
-    wait_until("they are gone", || server.stats().live() == 0);
+    wait_until("they are gone", || server.stats().open() == 0);
     let mut next: Vec<_> = (0..workers).map(|_| Client::connect(server.local_addr())).collect();
     for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(other.ask(&format!("echo {number}")), format!("{number}\n"));
@@ -151,7 +151,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     puppet.release();
     wait_until("the pool has its size again", || server.workers().len() == workers);
     println!("the pool had its size again {:?} after the release", released.elapsed());
-    assert_eq!(server.stats().workers_stuck, 0);
+    assert_eq!(server.stats().workers_timed_out, 0);
     wait_until("threads have ended", || worker_threads() == others + workers);
     assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), workers as u64);
     for (number, other) in next.iter_mut().enumerate() {
@@ -164,7 +164,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     drop(next);
     let stats = at_rest(&server);
     assert_eq!(stats.discarded_by[CloseReason::ReplyTimeout], 21 * workers as u64);
-    assert_eq!((stats.closed_by[CloseReason::ReplyTimeout], stats.faults), (workers as u64, 0));
+    assert_eq!((stats.closed_by[CloseReason::ReplyTimeout], stats.responder_errors), (workers as u64, 0));
     assert_eq!(server.shutdown(Duration::from_secs(10)).threads_left, 0);
 }
 
@@ -182,7 +182,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
                 assert_eq!(client.text(), "error: timed out\n");
             }
         }
-        wait_until("all are stuck", || server.stats().workers_stuck as usize == STUCK_PER_WORKER * workers);
+        wait_until("all are stuck", || server.stats().workers_timed_out as usize == STUCK_PER_WORKER * workers);
         assert_eq!(server.workers().len(), STUCK_PER_WORKER * workers);
 
         // To a client that is known every line is refused in its place, with its own ending; one that is not is sent away.
@@ -199,7 +199,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         wait_until("somebody is back", || settled.ask("echo back") == "back\n");
         println!("normal {:?} after the release", released.elapsed());
         wait_until("the pool has its size again", || server.workers().len() == workers);
-        assert_eq!(server.stats().workers_stuck, 0);
+        assert_eq!(server.stats().workers_timed_out, 0);
         wait_until("threads have ended", || worker_threads() == others + workers);
         drop((settled, new));
         assert_eq!(at_rest(&server).closed_by[CloseReason::Busy], 1);
@@ -217,7 +217,7 @@ fn what_waits_behind_stuck_workers_is_refused_before_they_are_given_up() {
     let mut settled = Client::connect(server.local_addr());
     assert_eq!(settled.ask("echo first"), "first\n");
     let mut hung = hang(&server, 1).remove(0);
-    wait_until("the worker hangs", || matches!(server.workers()[..], [WorkerInfo::Answering { .. }]));
+    wait_until("the worker hangs", || matches!(server.workers()[..], [WorkerInfo::Busy { .. }]));
     let start = Instant::now();
     assert_eq!(settled.ask("echo second"), "error: busy\n");
     assert!(start.elapsed() >= timeout);
@@ -242,7 +242,7 @@ fn the_client_is_told_in_its_own_line_ending() {
     puppet.release();
     drop(client);
     let stats = at_rest(&server);
-    assert_eq!((stats.discarded, stats.unfinished), (1, 1));
+    assert_eq!((stats.discarded, stats.partial_lines), (1, 1));
 }
 
 /// Whoever has come back late and finds the place taken leaves nothing behind, however often that happens.
@@ -258,7 +258,9 @@ fn workers_that_come_and_go_leave_nothing_behind() {
         let mut client = Client::connect(server.local_addr());
         client.send("sleep 50 late\n");
         assert_eq!(client.rest(), b"error: timed out\n");
-        wait_until("the pool has its size again", || server.workers().len() == 1 && server.stats().workers_stuck == 0);
+        wait_until("the pool has its size again", || {
+            server.workers().len() == 1 && server.stats().workers_timed_out == 0
+        });
         // The first few bring what stays.
         if round == 5 {
             before = mappings();
@@ -303,11 +305,11 @@ fn a_farewell_that_does_not_end_keeps_nobody_waiting() {
     let mut client = Client::connect(server.local_addr());
     assert_eq!(client.ask("hang"), "noted\n");
     drop(client);
-    wait_until("it is gone", || server.stats().live() == 1);
+    wait_until("it is gone", || server.stats().open() == 1);
     wait_until("others are served", || next.ask("here") == "noted\n");
-    wait_until("the watch has noticed", || server.stats().workers_stuck == 1);
+    wait_until("the watch has noticed", || server.stats().workers_timed_out == 1);
     gate.open();
-    wait_until("the pool has its size again", || server.workers().len() == 1 && server.stats().workers_stuck == 0);
+    wait_until("the pool has its size again", || server.workers().len() == 1 && server.stats().workers_timed_out == 0);
     assert_eq!(next.ask("here"), "noted\n");
     drop(next);
     assert_eq!(at_rest(&server).closed_by[CloseReason::ReplyTimeout], 0);

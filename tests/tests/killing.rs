@@ -35,7 +35,7 @@ fn whoever_is_cut_off_is_gone_and_nobody_else() {
         assert_eq!(reading.line(), None);
         wait_until("they are gone", || {
             let stats = server.stats();
-            (stats.closed_by[CloseReason::Killed], stats.serving) == (3, 1)
+            (stats.closed_by[CloseReason::Killed], stats.served) == (3, 1)
         });
 
         // Their names are not given to others: who comes next has nothing to fear from them.

@@ -22,7 +22,7 @@ fn idle_clients_cost_half_a_kibibyte_and_unfinished_lines_what_they_are_long() {
     raise_descriptor_limit();
     let clients = sized(2_000, 9_000);
     for workers in PLACEMENTS {
-        let arguments = ["--workers", &workers.to_string(), "--log", "warn", "--connections-per-address-max", "off"];
+        let arguments = ["--workers", &workers.to_string(), "--log", "warn", "--max-connections-per-address", "off"];
         let server = ServerProcess::start(&arguments);
         // What the first ones bring with them is not theirs alone.
         let first: Vec<_> = (0..100).map(|_| greeted(&server)).collect();

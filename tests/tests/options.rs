@@ -11,8 +11,8 @@ use rustix::process::Signal;
 /// No value for any of them.
 const NONSENSE: [&str; 8] = ["", " ", "-1", "many", "1e3", "0x10", "18446744073709551616", "NaN"];
 
-const COUNTS: [&str; 3] = ["--workers", "--connection-threads", "--connections-max"];
-const SIZES: [&str; 2] = ["--line-bytes-max", "--unsent-bytes-max"];
+const COUNTS: [&str; 3] = ["--workers", "--connection-threads", "--max-connections"];
+const SIZES: [&str; 2] = ["--max-line-bytes", "--max-unsent-bytes"];
 const TIMEOUTS: [&str; 5] =
     ["--line-timeout", "--idle-timeout", "--write-timeout", "--reply-timeout", "--queue-timeout"];
 
@@ -78,8 +78,8 @@ fn stop(mut server: ServerProcess) {
 
 #[test]
 fn nonsense_is_refused_by_name() {
-    let others = ["--work", "--linger", "--drain", "--log", "--when-full", "--buffer-bytes-max"];
-    let bounded = ["--connections-per-address-max"];
+    let others = ["--work", "--linger", "--drain", "--log", "--when-full", "--max-buffer-bytes"];
+    let bounded = ["--max-connections-per-address"];
     for option in COUNTS.iter().chain(&SIZES).chain(&TIMEOUTS).chain(&bounded).chain(&others) {
         for value in NONSENSE {
             refused(&[option, value], "");
@@ -103,14 +103,14 @@ fn numbers_are_taken_from_end_to_end_and_no_further() {
     }
     refused(&["--workers", "1025"], "must be from 0 to 1024");
     refused(&["--connection-threads", "0"], "must be from 1 to 1024");
-    refused(&["--connections-max", "0"], "must be from 1 to 10000000");
-    refused(&["--connections-per-address-max", "0"], "must be from 1 to 10000000");
-    refused(&["--connections-per-address-max", "18446744073709551615"], "must be from 1 to 10000000");
+    refused(&["--max-connections", "0"], "must be from 1 to 10000000");
+    refused(&["--max-connections-per-address", "0"], "must be from 1 to 10000000");
+    refused(&["--max-connections-per-address", "18446744073709551615"], "must be from 1 to 10000000");
     greets(&["--workers", "0", "--connection-threads", "1"]);
     greets(&["--workers", "1024", "--connection-threads", "1024"]);
-    greets(&["--connections-max", "1", "--connections-per-address-max", "1"]);
-    greets(&["--connections-max", "10000000", "--connections-per-address-max", "10000000"]);
-    greets(&["--connections-per-address-max", "off"]);
+    greets(&["--max-connections", "1", "--max-connections-per-address", "1"]);
+    greets(&["--max-connections", "10000000", "--max-connections-per-address", "10000000"]);
+    greets(&["--max-connections-per-address", "off"]);
 }
 
 #[test]
@@ -131,12 +131,12 @@ fn sizes_are_taken_from_end_to_end_and_no_further() {
         greets(&[option, "1GiB"]);
     }
     for value in ["4294967295", "4294967297", "18446744073709551615", "10gb"] {
-        greets(&["--buffer-bytes-max", value]);
+        greets(&["--max-buffer-bytes", value]);
     }
     // Room for one client at least: for a line, a read behind it, and replies.
-    refused(&["--buffer-bytes-max", "0"], "is 0, but must be at least 294912");
-    refused(&["--buffer-bytes-max", "294911"], "must be at least 294912");
-    greets(&["--buffer-bytes-max", "294912"]);
+    refused(&["--max-buffer-bytes", "0"], "is 0, but must be at least 294912");
+    refused(&["--max-buffer-bytes", "294911"], "must be at least 294912");
+    greets(&["--max-buffer-bytes", "294912"]);
 }
 
 #[test]
@@ -169,14 +169,14 @@ fn times_are_taken_from_a_millisecond_to_for_ever() {
 
 #[test]
 fn options_that_do_not_go_together_are_refused_or_do_what_each_says() {
-    refused(&["--buffer-bytes-max", "1MiB", "--line-bytes-max", "1MiB"], "must be at least 2375680");
-    refused(&["--buffer-bytes-max", "1MiB", "--unsent-bytes-max", "1GiB"], "must be at least ");
+    refused(&["--max-buffer-bytes", "1MiB", "--max-line-bytes", "1MiB"], "must be at least 2375680");
+    refused(&["--max-buffer-bytes", "1MiB", "--max-unsent-bytes", "1GiB"], "must be at least ");
     // Both are named, so that it takes one look to mend them.
     refused(&["--workers", "5000", "--line-timeout", "0s"], "--line-timeout is 0ns");
     // More for one address than for all is no limit for an address; and without workers nobody watches over them.
-    greets(&["--connections-max", "1", "--connections-per-address-max", "1000"]);
+    greets(&["--max-connections", "1", "--max-connections-per-address", "1000"]);
     greets(&["--workers", "0", "--reply-timeout", "1ms", "--queue-timeout", "1ms"]);
-    greets(&["--when-full", "wait", "--connections-max", "1"]);
+    greets(&["--when-full", "wait", "--max-connections", "1"]);
     listens(&["--idle-timeout", "1ms", "--line-timeout", "1ms", "--write-timeout", "1ms", "--linger", "0s"]);
 }
 

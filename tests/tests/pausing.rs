@@ -15,8 +15,8 @@ fn who_comes_during_a_pause_waits_and_is_served_after_it() {
         let mut inside = Client::connect(server.local_addr());
         assert_eq!(inside.ask("before"), "Hello, before\n");
         for round in 1..=3 {
-            server.pause();
-            server.pause();
+            server.pause_accepting();
+            server.pause_accepting();
             // Whoever was at the door already when the order came may have slipped in.
             let mut outside = (0..100).map(|_| Client::connect(server.local_addr())).find_map(|mut client| {
                 client.send("waiting\n");
@@ -27,7 +27,7 @@ fn who_comes_during_a_pause_waits_and_is_served_after_it() {
             assert_eq!(inside.ask("meanwhile"), "Hello, meanwhile\n");
             assert!(outside.hears_nothing_for(A_WHILE));
             assert_eq!(server.stats().accepted, accepted);
-            server.resume();
+            server.resume_accepting();
             assert_eq!(outside.text(), "Hello, waiting\n", "round {round}");
         }
         drop(inside);
@@ -39,7 +39,7 @@ fn who_comes_during_a_pause_waits_and_is_served_after_it() {
 fn a_stop_during_a_pause_serves_those_who_wait() {
     for workers in PLACEMENTS {
         let server = greeter(workers);
-        server.pause();
+        server.pause_accepting();
         let mut outside: Vec<_> = (0..10).map(|_| Client::connect(server.local_addr())).collect();
         for client in &mut outside {
             client.send("waiting\n");

@@ -52,7 +52,8 @@ fn wait_for(phase: Phase, client: &Client, server: &ServerHandle) {
 fn each_phase_is_seen_with_its_time_and_its_figures() {
     let began = Instant::now();
     let (release, released) = channel();
-    let server = spawn(builder().workers(1).responder(Gate(Mutex::new(released))).linger(Duration::from_secs(60)));
+    let server =
+        spawn(builder().workers(1).responder(Gate(Mutex::new(released))).linger_timeout(Duration::from_secs(60)));
     let connect = || Client::connect(server.local_addr());
 
     let (mut idle, mut queued) = (connect(), connect());
@@ -96,7 +97,7 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
     assert_eq!((reading_is.lines, reading_is.bytes_received), (1, 13));
     assert!((9..100).contains(&reading_is.bytes_held), "{reading_is:?}");
     assert!(writing_is.bytes_held > 1024 * 1024 && writing_is.bytes_sent > 0, "{writing_is:?}");
-    assert!(matches!(server.workers()[..], [WorkerInfo::Answering { peer, .. }] if peer == answering_is.peer));
+    assert!(matches!(server.workers()[..], [WorkerInfo::Busy { peer, .. }] if peer == answering_is.peer));
 
     release.send(()).expect("the responder waits");
     assert_eq!(answering.text(), "at last\n");

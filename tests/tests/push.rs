@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use greeter_core::client_id;
-use greeter_server::{BoxError, ClientId, CloseReason, Line, Peer, Push, PushError, Reply, Responder, ServerHandle};
+use greeter_server::{
+    BoxError, ClientId, CloseReason, Line, Peer, PushError, PushHandle, Reply, Responder, ServerHandle,
+};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
@@ -98,7 +100,7 @@ impl Responder for SlowBanner {
 }
 
 /// Says something to itself whenever it is asked something.
-struct Echo(Push);
+struct Echo(PushHandle);
 
 impl Responder for Echo {
     type Session = ClientId;
@@ -153,9 +155,9 @@ fn nothing_is_pushed_before_the_banner() {
         let gate = Arc::new(Gate::default());
         let server = spawn(builder().workers(workers).connection_threads(1).responder(SlowBanner(Arc::clone(&gate))));
         // They come in together. The first one keeps the only worker, or the connection thread itself; the others wait behind it.
-        server.pause();
+        server.pause_accepting();
         let mut clients: Vec<_> = (0..20).map(|_| Client::connect(server.local_addr())).collect();
-        server.resume();
+        server.resume_accepting();
         wait_until("they are here", || server.stats().accepted == 20);
         server.push().broadcast("pushed").expect("there is room");
         gate.open();
@@ -174,13 +176,13 @@ fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
         let mut reads = Client::connect(server.local_addr());
         assert_eq!(reads.ask("echo here"), "here\n");
         let never_reads = Client::connect_with_small_buffer(server.local_addr());
-        wait_until("both are here", || server.stats().live() == 2);
+        wait_until("both are here", || server.stats().open() == 2);
         let mut said = 0;
         wait_until("it is cut off", || {
             server.push().broadcast(&text).expect("there is room");
             said += 1;
             assert_eq!(reads.text().trim_end(), text);
-            server.stats().live() == 1
+            server.stats().open() == 1
         });
         assert_eq!(server.stats().closed_by[CloseReason::WriteTimeout], 1);
         println!("cut off after {said} lines of 1,000 bytes");
@@ -233,7 +235,7 @@ fn what_is_pushed_to_nobody_takes_no_room() {
 
 #[test]
 fn what_is_pushed_after_the_stop_goes_nowhere() {
-    let slot = Arc::new(Mutex::new(None::<Push>));
+    let slot = Arc::new(Mutex::new(None::<PushHandle>));
     let server = spawn(builder().responder_with(|push| {
         assert_eq!(push.broadcast("early"), Err(PushError::NotStarted));
         *slot.lock().expect("nobody panics") = Some(push);

@@ -21,7 +21,7 @@ fn a_reset_is_noticed_while_the_reply_is_still_being_made() {
     rude.send("wait\n");
     wait_until("the line is being answered", || server.stats().lines == 1);
     rude.reset();
-    wait_until("the connection is closed", || server.stats().live() == 0);
+    wait_until("the connection is closed", || server.stats().open() == 0);
     assert_eq!(server.stats().discarded, 1);
 
     // Whoever comes next has nothing to do with it.

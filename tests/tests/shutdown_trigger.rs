@@ -60,7 +60,7 @@ fn a_responder_that_shuts_its_server_down_does_not_wait_for_itself() {
         let report = report.recv().expect("the responder has sent it");
         // The workers, the connection thread and the watch.
         assert_eq!(report.threads_left, workers + 2);
-        assert_eq!((report.stats.live(), report.overran), (1, 0));
+        assert_eq!((report.stats.open(), report.overran), (1, 0));
     }
 }
 
@@ -146,7 +146,7 @@ impl tracing::Subscriber for Alarmed {
 /// a process: it is of no concern to the others, whose servers it does not know.
 #[test]
 fn whoever_hears_of_a_refusal_may_have_the_server_stop() {
-    let builder = builder().connections_max(1);
+    let builder = builder().max_connections(1);
     let trigger = builder.shutdown_trigger();
     let server = spawn(builder);
     let mut served = Client::connect(server.local_addr());
@@ -156,5 +156,5 @@ fn whoever_hears_of_a_refusal_may_have_the_server_stop() {
     assert_eq!(refused.rest(), b"error: too many connections\n");
     assert_eq!(served.rest(), b"");
     drop((served, refused));
-    assert_eq!(server.wait().turned_away, 0, "it was before the stop");
+    assert_eq!(server.wait().rejected, 0, "it was before the stop");
 }

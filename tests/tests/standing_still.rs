@@ -36,7 +36,7 @@ fn clients(server: &ServerProcess, count: usize) -> Vec<Client> {
 }
 
 fn start(arguments: &[&str]) -> ServerProcess {
-    ServerProcess::start(&[&["--linger", "10s", "--connections-per-address-max", "off"], arguments].concat())
+    ServerProcess::start(&[&["--linger", "10s", "--max-connections-per-address", "off"], arguments].concat())
 }
 
 #[test]

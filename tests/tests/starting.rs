@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use greeter_server::{BuildError, Problem, Server};
+use greeter_server::{BuildError, ConfigError, Server};
 use greeter_tests::client::Client;
 use greeter_tests::process::{ServerProcess, greeter_server};
 use greeter_tests::{builder, spawn};
@@ -70,12 +70,12 @@ fn all_problems_are_named_at_once() {
         error.to_string(),
         "workers is 5000, but must be from 0 to 1024; max_line_bytes is 0, but must be from 1 to 1073741824; no address to listen on"
     );
-    assert!(matches!(error, BuildError::Invalid(problems) if matches!(problems[2], Problem::NoAddress)));
+    assert!(matches!(error, BuildError::Invalid(problems) if matches!(problems[2], ConfigError::NoAddress)));
 }
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    for (argument, expected) in [("--help", "--line-bytes-max"), ("--version", env!("CARGO_PKG_VERSION"))] {
+    for (argument, expected) in [("--help", "--max-line-bytes"), ("--version", env!("CARGO_PKG_VERSION"))] {
         let output = run(&[argument]);
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains(expected));

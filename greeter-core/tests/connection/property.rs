@@ -309,7 +309,7 @@ impl World {
         let disconnect = answered.into_disconnect(CloseReason::ReplyTimeout);
         assert_eq!(disconnect.is_some(), self.is_known, "whom the responder knows it is told disconnect");
         if let Some(disconnect) = disconnect {
-            disconnect.say(&self.responder).expect("it does not panic");
+            disconnect.notify(&self.responder).expect("it does not panic");
         }
     }
 
@@ -324,7 +324,7 @@ impl World {
             CloseAction::Close(reason) if connection.has_job() => {
                 assert_eq!(self.model.reason(), Some(reason));
                 if let Some(disconnect) = self.connection.take().and_then(Connection::into_disconnect) {
-                    disconnect.say(&self.responder).expect("it does not panic");
+                    disconnect.notify(&self.responder).expect("it does not panic");
                 }
             }
             CloseAction::None | CloseAction::Close(_) => {}

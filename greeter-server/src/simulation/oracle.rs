@@ -43,7 +43,7 @@ impl<'a> Words<'a> {
             (b"big", Some(_)) => format!("{}{ending}", token.repeat(100)),
             (b"raw", Some(_)) => format!("{token}\n\n\r\nend\n"),
             (b"panic" | b"stumble" | b"fail" | b"break", Some(_)) => format!("error: internal error{ending}"),
-            (b"refuse", Some(_)) => format!("error: no {token}{ending}"),
+            (b"reject", Some(_)) => format!("error: no {token}{ending}"),
             (b"quit" | b"part", Some(_)) => return (format!("bye {token}{ending}").into_bytes(), true),
             _ => return ([line, ending.as_bytes()].concat(), false),
         };
@@ -257,7 +257,7 @@ impl Oracle {
         let (reply, is_last, read, ending) = (asked.reply.clone(), asked.is_last, asked.read, asked.ending);
         let is_too_long = asked.is_too_long;
         let is_answered = self.takes(&reply);
-        // Before the responder knows a client, it is refused as a whole.
+        // Before the responder knows a client, it is rejected as a whole.
         let is_busy = !is_answered
             && self.rules.may_be_busy()
             && self.is_known()

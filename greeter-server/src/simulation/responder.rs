@@ -7,10 +7,10 @@ use greeter_core::{BoxError, ClientId, CloseReason, Line, Peer, Rejection, Reply
 
 use super::clock::Clock;
 use super::oracle;
-use crate::push::Push;
+use crate::push::PushHandle;
 use crate::ticker::TICK;
 
-/// Whoever connects from a port of this remainder is refused by the responder.
+/// Whoever connects from a port of this remainder is rejected by the responder.
 pub(super) const REFUSED: u32 = 7;
 /// Whoever connects from a port of this remainder makes the responder panic.
 pub(super) const PANICKED: u32 = 11;
@@ -23,7 +23,7 @@ pub(super) const SORTS: u32 = 16;
 pub(super) struct Puppet {
     /// Answering takes this clock's time.
     pub(super) clock: Clock,
-    pub(super) push: Push,
+    pub(super) push: PushHandle,
     pub(super) guests: Arc<Mutex<Guests>>,
     run: Mutex<Run>,
 }
@@ -43,12 +43,12 @@ pub(super) struct Guests(Vec<Guest>);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Guest {
     pub(super) id: Option<ClientId>,
-    pub(super) farewell: Option<CloseReason>,
+    pub(super) disconnect: Option<CloseReason>,
     /// When the line began that is answered now, or was last.
     pub(super) line_began: Option<Instant>,
     /// When it was answered last.
     pub(super) answered: Option<Instant>,
-    /// How many lines its session was told of that were refused.
+    /// How many lines its session was told of that were rejected.
     pub(super) too_long: u64,
     pub(super) busy: u64,
     pushes: u32,
@@ -129,7 +129,7 @@ impl Responder for Puppet {
                 panic_quietly();
             }
             b"fail" => return Err("as the client wishes".into()),
-            b"refuse" => return Err(Rejection::custom(format!("no {}", words.token)).into()),
+            b"reject" => return Err(Rejection::custom(format!("no {}", words.token)).into()),
             b"break" => reply.line("two\nlines"),
             b"quit" => {
                 reply.line(format_args!("bye {}", words.token));
@@ -160,28 +160,28 @@ impl Responder for Puppet {
         Ok(())
     }
 
-    fn reject(&self, session: Option<&mut u32>, refusal: Rejection, reply: &mut Reply<'_>) {
+    fn reject(&self, session: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
         if let Some(number) = session {
             let guest = *number;
             let mut guests = self.guests.lock().unwrap();
-            match refusal {
+            match rejection {
                 Rejection::LineTooLong { .. } => guests.guest(guest).too_long += 1,
                 Rejection::Busy => guests.guest(guest).busy += 1,
                 _ => {}
             }
         }
-        reply.line(format_args!("error: {refusal}"));
+        reply.line(format_args!("error: {rejection}"));
     }
 
     fn disconnect(&self, session: u32, reason: CloseReason) {
         let mut guests = self.guests.lock().unwrap();
-        let farewell = guests.guest(session).farewell.replace(reason);
-        assert!(farewell.is_none(), "client {session} leaves once");
+        let disconnect = guests.guest(session).disconnect.replace(reason);
+        assert!(disconnect.is_none(), "client {session} leaves once");
     }
 }
 
 impl Puppet {
-    pub(super) fn new(clock: Clock, push: Push, guests: Arc<Mutex<Guests>>) -> Self {
+    pub(super) fn new(clock: Clock, push: PushHandle, guests: Arc<Mutex<Guests>>) -> Self {
         Self { clock, push, guests, run: Mutex::default() }
     }
 

@@ -10,9 +10,9 @@ use super::clock::Clock;
 use super::random::Random;
 use super::responder::Puppet;
 use crate::admission::{Room, WhenFull};
-use crate::buffers::Buffers;
 use crate::connection_thread::House;
-use crate::pool::{Placement, PoolLimits, Task};
+use crate::memory::MemoryBudget;
+use crate::pool::{Executor, PoolLimits, Task};
 use crate::ticker::Winder;
 
 /// The server's settings, and what the world may do to it.
@@ -26,18 +26,18 @@ pub(super) struct Rules {
     pub(super) deadlines: ConnectionTimeouts,
     pub(super) queue: Option<Duration>,
     pub(super) reply: Option<Duration>,
-    /// How often the watch looks around. A ticker may be late, where others have the processor.
+    /// How often the watchdog looks around. A ticker may be late, where others have the processor.
     pub(super) look_around: Duration,
     /// Zero is none: the connection threads answer.
     pub(super) workers: usize,
     pub(super) threads: usize,
     pub(super) clients: usize,
-    pub(super) connections_max: usize,
+    pub(super) max_connections: usize,
     pub(super) per_address_max: Option<usize>,
     pub(super) has_full_house: bool,
     pub(super) waits_when_full: bool,
     pub(super) when_rejected: WhenRejected,
-    /// How many are kept that were refused.
+    /// How many are kept that were rejected.
     pub(super) refused_max: usize,
     /// Whether sockets break, and calls are interrupted.
     pub(super) has_faults: bool,
@@ -55,7 +55,7 @@ impl Rules {
             (!random.one_in(3)).then(|| Duration::from_millis(random.within(range) as u64))
         };
         let clients = if random.one_in(50) { random.within(20..60) } else { random.within(1..9) };
-        let connections_max = if random.one_in(4) { random.within(1..4) } else { 1000 };
+        let max_connections = if random.one_in(4) { random.within(1..4) } else { 1000 };
         let per_address_max = random.one_in(6).then(|| random.within(1..4));
         let may_be_overloaded = random.one_in(6);
         let workers = random.below(4);
@@ -77,9 +77,9 @@ impl Rules {
             workers,
             threads: if random.one_in(3) { 2 } else { 1 },
             clients,
-            connections_max,
+            max_connections,
             per_address_max,
-            has_full_house: connections_max < 2 * clients || per_address_max.is_some(),
+            has_full_house: max_connections < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
             when_rejected: random.pick(&[WhenRejected::Continue, WhenRejected::Close]),
             refused_max: random.pick(&[1, 3, 63]),
@@ -90,31 +90,31 @@ impl Rules {
         }
     }
 
-    /// Whether a line may be refused since nobody is free to answer it.
+    /// Whether a line may be rejected since nobody is free to answer it.
     pub(super) const fn may_be_busy(&self) -> bool {
         self.workers > 0 && (self.queue.is_some() || self.reply.is_some())
     }
 
     pub(super) const fn room(&self) -> Room {
         let when_full = if self.waits_when_full { WhenFull::Wait } else { WhenFull::Reject };
-        Room { connections_max: self.connections_max, per_address_max: self.per_address_max, when_full }
+        Room { max_connections: self.max_connections, per_address_max: self.per_address_max, when_full }
     }
 
-    pub(super) const fn house(&self, terms: Arc<ConnectionConfig>, buffers: Arc<Buffers>) -> House {
+    pub(super) const fn house(&self, terms: Arc<ConnectionConfig>, buffers: Arc<MemoryBudget>) -> House {
         House { terms, buffers, max_unsent_bytes: self.max_unsent_bytes, read_bytes: self.read_bytes }
     }
 
-    pub(super) fn placement(
+    pub(super) fn executor(
         &self,
         responder: &Arc<Puppet>,
         tasks: &Sender<Task<u32>>,
         clock: &Clock,
-    ) -> Placement<Puppet> {
+    ) -> Executor<Puppet> {
         let winder = Winder::of(Arc::clone(&clock.ticker));
         let max_unsent_bytes = self.max_unsent_bytes;
         match self.workers {
-            0 => Placement::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder },
-            workers => Placement::pool(tasks.clone(), workers, winder),
+            0 => Executor::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder },
+            workers => Executor::pool(tasks.clone(), workers, winder),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Those who answer: the workers of a pool, and the watch over them.
+//! Those who answer: the workers of a pool, and the watchdog over them.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -14,18 +14,18 @@ use super::clock::Clock;
 use super::oracle::number_of;
 use super::responder::Puppet;
 use super::wire::VirtualSocket;
-use crate::pool::{Home, Pool, Task, answer};
-use crate::posts::{Duty, Post};
+use crate::pool::{JobOutcome, Pool, Task, answer};
 use crate::ticker::Moment;
-use crate::watch::Watch;
+use crate::watchdog::Watchdog;
+use crate::worker_registry::{WorkerEntry, WorkerState};
 
-type Recruit = Box<dyn FnMut(&Arc<Post>) -> io::Result<()>>;
+type Recruit = Box<dyn FnMut(&Arc<WorkerEntry>) -> io::Result<()>>;
 
 /// The pool's own code, with its threads and its time taken out of it.
 pub(super) struct Staff {
     pub(super) pool: Arc<Pool<Puppet, VirtualSocket>>,
     pub(super) workers: Rc<RefCell<Vec<Worker>>>,
-    watch: Watch<Puppet, Recruit, VirtualSocket>,
+    watch: Watchdog<Puppet, Recruit, VirtualSocket>,
     pub(super) next_look: Option<Instant>,
     look_around: Duration,
     /// The time that answering takes.
@@ -33,7 +33,7 @@ pub(super) struct Staff {
 }
 
 pub(super) struct Worker {
-    pub(super) post: Arc<Post>,
+    pub(super) entry: Arc<WorkerEntry>,
     pub(super) work: Option<Work>,
 }
 
@@ -53,19 +53,19 @@ impl Staff {
         mut has_no_threads: impl FnMut() -> bool + 'static,
     ) -> Self {
         let pool = Arc::new(pool);
-        let hire = |post: &Arc<Post>| Worker { post: Arc::clone(post), work: None };
-        let posts = pool.posts.fill(pool.limits.workers, pool.limits.workers);
-        let workers: Vec<Worker> = posts.iter().map(hire).collect();
+        let hire = |entry: &Arc<WorkerEntry>| Worker { entry: Arc::clone(entry), work: None };
+        let workers = pool.workers.top_up(pool.limits.workers, pool.limits.workers);
+        let workers: Vec<Worker> = workers.iter().map(hire).collect();
         let workers = Rc::new(RefCell::new(workers));
         let staff = Rc::clone(&workers);
-        let recruit: Recruit = Box::new(move |post| {
+        let spawn_worker: Recruit = Box::new(move |entry| {
             if has_no_threads() {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            staff.borrow_mut().push(hire(post));
+            staff.borrow_mut().push(hire(entry));
             Ok(())
         });
-        let watch = Watch::new(Arc::clone(&pool), recruit, tasks);
+        let watch = Watchdog::new(Arc::clone(&pool), spawn_worker, tasks);
         let next_look = Some(clock.now() + look_around);
         Self { pool, workers, watch, next_look, look_around, clock }
     }
@@ -80,17 +80,17 @@ impl Staff {
 
     /// Takes a task, or brings one to its end. Tells whose job was begun or ended.
     pub(super) fn work(&self, worker: usize, now: Moment) -> Option<u32> {
-        let (post, work) = {
+        let (entry, work) = {
             let worker = &mut self.workers.borrow_mut()[worker];
-            (Arc::clone(&worker.post), worker.work.take())
+            (Arc::clone(&worker.entry), worker.work.take())
         };
         let Some(Work { answered, bytes_before, .. }) = work else {
             let task = self.pool.tasks.try_recv().ok()?;
-            let job = match self.pool.begin(task, &post, now, || now.time) {
+            let job = match self.pool.begin(task, &entry, now, || now.time) {
                 ControlFlow::Continue(job) => job,
                 // What is said to the responder takes no time here, and so is said in time.
                 ControlFlow::Break(outcome) => {
-                    assert!(self.pool.stays(&post, outcome));
+                    assert!(self.pool.keeps_working(&entry, outcome));
                     return None;
                 }
             };
@@ -107,9 +107,9 @@ impl Staff {
             return Some(number);
         };
         let number = number_of(answered.peer().address);
-        let is_late = matches!(post.look(), Duty::Overdue(_));
-        let outcome = self.pool.finish(Home::Answered, answered, bytes_before, &post, || now);
-        if !self.pool.stays(&post, outcome) {
+        let is_late = matches!(entry.state(), WorkerState::TimedOut(_));
+        let outcome = self.pool.finish(JobOutcome::Answered, answered, bytes_before, &entry, || now);
+        if !self.pool.keeps_working(&entry, outcome) {
             self.workers.borrow_mut().remove(worker);
         }
         (!is_late).then_some(number)
@@ -117,16 +117,16 @@ impl Staff {
 
     /// The watch looks around.
     pub(super) fn look_around(&mut self, now: Moment) {
-        self.watch.look_around(now);
+        self.watch.check(now);
         self.next_look = Some(now.time + self.look_around);
     }
 
     /// Whose jobs are with workers that somebody waits for.
     pub(super) fn answering(&self) -> Vec<u32> {
         let workers = self.workers.borrow();
-        let assignments = workers.iter().filter_map(|worker| match worker.post.look() {
-            Duty::Answering(assignment) => Some(number_of(assignment.peer.address)),
-            Duty::Free | Duty::Overdue(_) | Duty::Gone => None,
+        let assignments = workers.iter().filter_map(|worker| match worker.entry.state() {
+            WorkerState::Busy(call) => Some(number_of(call.peer.address)),
+            WorkerState::Idle | WorkerState::TimedOut(_) | WorkerState::Exited => None,
         });
         assignments.collect()
     }
@@ -134,17 +134,17 @@ impl Staff {
     /// However many were stuck and have come back, no more are at work than there should be.
     pub(super) fn check_number(&self) {
         let workers = self.workers.borrow();
-        let at_work = workers.iter().filter(|worker| !matches!(worker.post.look(), Duty::Overdue(_))).count();
-        assert!(at_work <= self.pool.limits.workers, "{at_work} workers are at work");
+        let running = workers.iter().filter(|worker| !matches!(worker.entry.state(), WorkerState::TimedOut(_))).count();
+        assert!(running <= self.pool.limits.workers, "{running} workers are at work");
     }
 
     /// No worker has been at something for longer than it may.
     pub(super) fn check_patience(&self, now: Instant, slack: Duration) {
         let Some(timeout) = self.pool.limits.reply_timeout else { return };
         for worker in &*self.workers.borrow() {
-            if let Duty::Answering(assignment) = worker.post.look() {
-                let took = now.saturating_duration_since(assignment.since.time);
-                assert!(took <= timeout * 2 + slack + 2 * self.look_around, "nobody gives up on {:?}", assignment.peer);
+            if let WorkerState::Busy(call) = worker.entry.state() {
+                let took = now.saturating_duration_since(call.since.time);
+                assert!(took <= timeout * 2 + slack + 2 * self.look_around, "nobody gives up on {:?}", call.peer);
             }
         }
     }

@@ -16,7 +16,7 @@ pub(super) struct Talker {
     to_say: VecDeque<u8>,
     speech: Speech,
     hearing: Hearing,
-    farewell: Disconnect,
+    disconnect: Disconnect,
     /// When it does something again. A client that is done does nothing.
     pub(super) next: Option<Instant>,
 }
@@ -67,14 +67,14 @@ impl Talker {
             1..3 => Hearing::Slow,
             _ => Hearing::Good,
         };
-        let farewell = match random.below(10) {
+        let disconnect = match random.below(10) {
             0 => Disconnect::Resets,
             1 => Disconnect::Rude,
             2..4 => Disconnect::Waits,
             _ => Disconnect::Polite,
         };
         let to_say = script(number, rules, &mut random);
-        Self { wire, random, to_say, speech, hearing, farewell, next: Some(now) }
+        Self { wire, random, to_say, speech, hearing, disconnect, next: Some(now) }
     }
 
     /// Does one thing or two, and tells when the next.
@@ -88,7 +88,7 @@ impl Talker {
         };
         self.next = match found {
             Found::AReset => None,
-            Found::TheEnd if self.farewell == Disconnect::Rude => {
+            Found::TheEnd if self.disconnect == Disconnect::Rude => {
                 wire.send(b"and another thing\n");
                 self.pause(now, 1_000_000)
             }
@@ -124,10 +124,10 @@ impl Talker {
     }
 
     fn end(&mut self, wire: &mut Wire, now: Instant) -> Option<Instant> {
-        match self.farewell {
+        match self.disconnect {
             Disconnect::Polite => {
                 wire.finish();
-                self.farewell = Disconnect::Waits;
+                self.disconnect = Disconnect::Waits;
             }
             Disconnect::Resets => {
                 wire.reset();
@@ -167,11 +167,11 @@ fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
 
 fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     const OFTEN: [&str; 4] = ["echo", "three", "big", "shout"];
-    const SELDOM: [&str; 10] = ["raw", "panic", "stumble", "fail", "refuse", "break", "quit", "part", "slow", "silent"];
+    const SELDOM: [&str; 10] = ["raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "slow", "silent"];
     match random.below(8) {
         0 if rules.workers > 0 && random.one_in(4) => "hang",
         0..3 => match random.pick(&SELDOM) {
-            // Whether a line was refused that is answered with nothing cannot be told from outside.
+            // Whether a line was rejected that is answered with nothing cannot be told from outside.
             "silent" if rules.may_be_busy() => "echo",
             verb => verb,
         },

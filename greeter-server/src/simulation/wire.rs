@@ -10,7 +10,7 @@ use super::oracle::{End, Oracle};
 use super::random::Random;
 use super::responder::Guest;
 use super::rules::Rules;
-use crate::system::{Readiness, Socket, System};
+use crate::system::{Poller, Readiness, Socket};
 
 /// Both ends of a connection. What is sent is at the other end at once; what matters is when somebody looks.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Wire {
     /// On its way to the client.
     outbound: VecDeque<u8>,
     outbound_max: usize,
-    /// Since when the server's writes are refused, and it waits to be told that there is room.
+    /// Since when the server's writes are rejected, and it waits to be told that there is room.
     server_waits: Option<Instant>,
     /// When the server was last told that there is room.
     room_made: Instant,
@@ -138,14 +138,14 @@ impl Wire {
         self.client_finished.get_or_insert(self.clock.now());
         self.oracle.finished = self.client_finished;
         self.news.readable = true;
-        self.news.is_to_be_emptied = true;
+        self.news.read_until_would_block = true;
     }
 
     pub(super) fn reset(&mut self) {
         self.is_broken = true;
         self.inbound.clear();
         self.outbound.clear();
-        self.news = Readiness { readable: true, writable: true, is_to_be_emptied: true, is_broken: true };
+        self.news = Readiness { readable: true, writable: true, read_until_would_block: true, is_broken: true };
     }
 
     pub(super) fn receive(&mut self, bytes: usize) -> Found {
@@ -267,11 +267,11 @@ impl Wire {
         if self.random.one_in(4) { self.random.within(1..most + 1) } else { most }
     }
 
-    /// Whoever was refused does not stay for ever.
+    /// Whoever was rejected does not stay for ever.
     pub(super) fn check_refused(&self) {
         if let (End::NoRoom, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
             let is_late = self.clock.is_past(since, self.rules.deadlines.linger + self.rules.slack());
-            assert!(!is_late, "client {} was refused, and stays", self.number);
+            assert!(!is_late, "client {} was rejected, and stays", self.number);
         }
     }
 
@@ -385,7 +385,7 @@ impl Write for VirtualSocket {
 }
 
 impl Socket for VirtualSocket {
-    fn finish_sending(&self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         let wire = &mut *self.wire();
         if wire.is_broken || wire.rules.has_faults && wire.random.one_in(50) {
             wire.is_broken = true;
@@ -406,14 +406,14 @@ impl Socket for VirtualSocket {
     }
 }
 
-impl System for VirtualSystem {
+impl Poller for VirtualSystem {
     type Socket = VirtualSocket;
 
     fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    fn watch(&self, socket: &mut VirtualSocket, slot: u32) -> io::Result<()> {
+    fn register(&self, socket: &mut VirtualSocket, slot: u32) -> io::Result<()> {
         let wire = &mut *socket.wire();
         if wire.rules.has_faults && wire.random.one_in(50) {
             wire.is_broken = true;
@@ -424,7 +424,7 @@ impl System for VirtualSystem {
         Ok(())
     }
 
-    fn forget(&self, socket: &mut VirtualSocket) {
+    fn deregister(&self, socket: &mut VirtualSocket) {
         let wire = &mut *socket.wire();
         wire.watched = None;
         wire.check_close();

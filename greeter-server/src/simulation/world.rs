@@ -17,17 +17,17 @@ use super::rules::Rules;
 use super::staff::Staff;
 use super::talker::Talker;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
-use crate::acceptor::{Acceptor, Reception};
-use crate::admission::Door;
-use crate::buffers::Buffers;
-use crate::connection_thread::{ConnectionThread, Mail};
+use crate::acceptor::{Acceptor, AcceptorContext};
+use crate::admission::Admission;
+use crate::connection_thread::{ConnectionThread, ThreadMessage};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
+use crate::memory::MemoryBudget;
 use crate::pool::Pool;
-use crate::push::Push;
+use crate::push::PushHandle;
 use crate::stats::Counters;
-use crate::switchboard::Switchboard;
+use crate::thread_mailboxes::ThreadMailboxes;
 
-type Letter = Mail<u32, VirtualSocket>;
+type Letter = ThreadMessage<u32, VirtualSocket>;
 
 pub(super) struct World {
     seed: u64,
@@ -38,15 +38,15 @@ pub(super) struct World {
 
     threads: Vec<Thread>,
     mailboxes: Vec<Mailbox<Letter>>,
-    switchboard: Arc<dyn Switchboard>,
+    to_threads: Arc<dyn ThreadMailboxes>,
     staff: Option<Staff>,
     counters: Vec<Arc<Counters>>,
-    buffers: Arc<Buffers>,
-    push: Push,
+    buffers: Arc<MemoryBudget>,
+    push: PushHandle,
     guests: Arc<Mutex<Guests>>,
 
-    door: Arc<Door>,
-    entrance: Entrance,
+    door: Arc<Admission>,
+    acceptor: Entrance,
     backlog: Arc<Mutex<Backlog>>,
     wires: Vec<Arc<Mutex<Wire>>>,
     talkers: Vec<Talker>,
@@ -102,12 +102,12 @@ impl World {
         let mut random = Random::new(seed);
         let rules = Rules::random(&mut random);
         let clock = Clock::new();
-        let (push, guests) = (Push::new(), Arc::default());
+        let (push, guests) = (PushHandle::new(), Arc::default());
         let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads).map(|_| mailbox()).unzip();
-        let switchboard: Arc<dyn Switchboard> = Arc::new(mailboxes.clone());
-        push.connect(Arc::<dyn Switchboard>::clone(&switchboard));
+        let to_threads: Arc<dyn ThreadMailboxes> = Arc::new(mailboxes.clone());
+        push.connect(Arc::<dyn ThreadMailboxes>::clone(&to_threads));
         let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
-        let buffers = Arc::new(Buffers::new(rules.max_buffer_bytes));
+        let buffers = Arc::new(MemoryBudget::new(rules.max_buffer_bytes));
 
         // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
@@ -120,7 +120,7 @@ impl World {
             terms: Arc::clone(&terms),
             tasks: tasks_to_do,
             mailboxes: mailboxes.clone(),
-            posts: Arc::default(),
+            workers: Arc::default(),
             buffers: Arc::clone(&buffers),
             ticker: Arc::clone(&clock.ticker),
             limits: rules.pool_limits(),
@@ -131,9 +131,9 @@ impl World {
         let staff = (rules.workers > 0).then(hire);
         let house = rules.house(Arc::clone(&terms), Arc::clone(&buffers));
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
-        let door = Arc::new(Door::new(rules.room(), orders));
+        let door = Arc::new(Admission::new(rules.room(), orders));
         let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), rules.has_faults)));
-        let reception = Reception {
+        let reception = AcceptorContext {
             inbox: orders_to_follow,
             threads: mailboxes.clone(),
             door: Arc::clone(&door),
@@ -143,12 +143,12 @@ impl World {
         };
         let acceptor =
             Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], reception, rules.refused_max, clock.now());
-        let entrance = Entrance { acceptor, bell: acceptor_bell, sleeps_until: Some(clock.now()) };
+        let acceptor = Entrance { acceptor, bell: acceptor_bell, sleeps_until: Some(clock.now()) };
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
-            let placement = rules.placement(&responder, &tasks, &clock);
+            let executor = rules.executor(&responder, &tasks, &clock);
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
-            let life = ConnectionThread::new(number, placement, system, inbox, house.clone(), counters);
+            let life = ConnectionThread::new(number, executor, system, inbox, house.clone(), counters);
             Thread { life: Some(life), bell, sleeps_until: Some(clock.now()) }
         };
         let threads = bells.into_iter().zip(inboxes).enumerate().map(thread).collect();
@@ -159,14 +159,14 @@ impl World {
             is_told,
             threads,
             mailboxes,
-            switchboard,
+            to_threads,
             staff,
             counters,
             buffers,
             push,
             guests,
             door,
-            entrance,
+            acceptor,
             backlog,
             wires: Vec::new(),
             talkers: Vec::new(),
@@ -264,7 +264,7 @@ impl World {
             actors.extend((0..workers).filter(|&worker| staff.can_work(worker, now)).map(Actor::Worker));
             actors.extend(staff.next_look.filter(|&look| look <= now).map(|_| Actor::Watch));
         }
-        let Entrance { bell, sleeps_until, .. } = &self.entrance;
+        let Entrance { bell, sleeps_until, .. } = &self.acceptor;
         if bell.load(Ordering::Relaxed)
             || sleeps_until.is_some_and(|until| until <= now)
             || self.backlog.lock().unwrap().has_news
@@ -282,7 +282,7 @@ impl World {
             return talkers.chain(client).chain([until]).min();
         }
         let threads = self.threads.iter().filter(|thread| thread.life.is_some());
-        let acceptor = self.entrance.sleeps_until;
+        let acceptor = self.acceptor.sleeps_until;
         let threads = threads.filter_map(|thread| thread.sleeps_until);
         let mut times: Vec<_> = threads.chain(talkers).chain(client).chain(acceptor).collect();
         if let Some(staff) = &self.staff {
@@ -311,7 +311,7 @@ impl World {
                 }
             }
             Actor::Watch => {
-                let staff = self.staff.as_mut().expect("the watch belongs to a pool");
+                let staff = self.staff.as_mut().expect("the watchdog belongs to a pool");
                 let before = staff.answering();
                 staff.look_around(self.clock.moment());
                 before.into_iter().for_each(|client| self.note_answering(client));
@@ -375,7 +375,7 @@ impl World {
 
     /// The acceptor wakes up, lets clients in and sends others away, and sleeps again.
     fn run_acceptor(&mut self) {
-        let Entrance { acceptor, bell, sleeps_until } = &mut self.entrance;
+        let Entrance { acceptor, bell, sleeps_until } = &mut self.acceptor;
         bell.store(false, Ordering::Relaxed);
         let has_news = std::mem::take(&mut self.backlog.lock().unwrap().has_news);
         let now = self.clock.now();
@@ -393,7 +393,7 @@ impl World {
         let Some(id) = guests.guest(number).id else { return };
         if self.random.one_in(10) {
             self.wires[number as usize].lock().unwrap().is_killed = true;
-            self.switchboard.kill(id);
+            self.to_threads.kill(id);
         } else {
             self.push.line(id, guests.next_push(number)).expect("little is being pushed");
         }
@@ -401,8 +401,8 @@ impl World {
 
     /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
     fn stop(&mut self) {
-        self.entrance.acceptor.close(self.clock.now());
-        self.entrance.bell.store(true, Ordering::Relaxed);
+        self.acceptor.acceptor.close(self.clock.now());
+        self.acceptor.bell.store(true, Ordering::Relaxed);
         let backlog = &mut *self.backlog.lock().unwrap();
         assert!(self.rules.has_faults || backlog.waits_since().is_none(), "somebody is left in the backlog");
         backlog.reset_all();
@@ -414,9 +414,9 @@ impl World {
         self.stop = Some(deadline);
         self.wires.iter().for_each(|wire| wire.lock().unwrap().cut_off = Some(deadline));
         if let Some(staff) = &self.staff {
-            staff.pool.posts.close_at(deadline);
+            staff.pool.workers.close_at(deadline);
         }
-        self.switchboard.stop(deadline);
+        self.to_threads.stop(deadline);
     }
 
     fn tell(&self, what: impl FnOnce(&Self) -> String) {

@@ -125,7 +125,7 @@ fn main() {
 }
 
 fn soaked() -> Builder<Greeter> {
-    builder().max_line_bytes(LINE_BYTES_MAX).max_unsent_bytes(4096).linger(Duration::from_millis(100))
+    builder().max_line_bytes(LINE_BYTES_MAX).max_unsent_bytes(4096).linger_timeout(Duration::from_millis(100))
 }
 
 /// One crowd, some for whom the responder hangs, and a host that talks to all of them. Afterwards nobody is left, and the figures add up.
@@ -182,5 +182,5 @@ fn reply(client: &mut Client) -> Option<String> {
 
 /// Waits until those who hung are back, and the pool has its size.
 fn wait_for_workers(pool: &ServerHandle) {
-    wait_until("the pool has its size", || pool.workers().len() == WORKERS && pool.stats().workers_stuck == 0);
+    wait_until("the pool has its size", || pool.workers().len() == WORKERS && pool.stats().workers_timed_out == 0);
 }

@@ -8,7 +8,7 @@ use greeter_core::CloseReason;
 use super::{Entrance, World};
 use crate::simulation::oracle::End;
 use crate::stats::{Stats, total};
-use crate::watch::STUCK_PER_WORKER;
+use crate::watchdog::MAX_TIMED_OUT_PER_WORKER;
 
 impl World {
     pub(super) fn check(&mut self) {
@@ -36,9 +36,9 @@ impl World {
         let backlog = self.backlog.lock().unwrap();
         let Some(since) = backlog.waits_since() else { return };
         if self.rules.waits_when_full {
-            let Entrance { bell, sleeps_until, .. } = &self.entrance;
+            let Entrance { bell, sleeps_until, .. } = &self.acceptor;
             let is_told = backlog.has_news || bell.load(Ordering::Relaxed) || sleeps_until.is_some();
-            let is_full = self.door.served() >= self.rules.connections_max;
+            let is_full = self.door.served() >= self.rules.max_connections;
             return assert!(is_full || is_told, "there is room, and nobody tells the acceptor");
         }
         // Without descriptors or memory, accepting rests, and that may be now and again.
@@ -69,7 +69,7 @@ impl World {
             assert!(info.bytes_held <= most, "{info:?} is more than {most}");
         }
         // Beyond the room that all share, there is what each thread has just been at.
-        let threads = rules.threads + rules.workers * (1 + STUCK_PER_WORKER);
+        let threads = rules.threads + rules.workers * (1 + MAX_TIMED_OUT_PER_WORKER);
         let in_use = self.buffers.bytes();
         let most = rules.max_buffer_bytes.saturating_add(threads * most);
         assert!(in_use <= most, "{in_use} is more than {most}");
@@ -94,7 +94,7 @@ impl World {
             };
             staff.work(worker, self.clock.moment());
         }
-        self.entrance.acceptor.close_refused();
+        self.acceptor.acceptor.close_rejected();
         let stats = total(&self.counters);
         assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
         assert_eq!(stats.accepted, stats.closed, "{stats:?}");
@@ -128,7 +128,7 @@ impl World {
         }
         assert_eq!(stats.lines, lines, "lines are counted");
         assert!(stats.replies <= answered, "{answered} lines were answered of {stats:?}");
-        assert!(stats.busy <= busy, "the sessions know of {busy} lines that were refused of {stats:?}");
+        assert!(stats.busy <= busy, "the sessions know of {busy} lines that were rejected of {stats:?}");
         if !self.rules.has_faults {
             let reasons = [CloseReason::IdleTimeout, CloseReason::LineTimeout];
             for (reason, (_, count)) in reasons.into_iter().zip(told) {
@@ -141,7 +141,7 @@ impl World {
     fn check_farewells(&self) {
         let guests = self.guests.lock().unwrap();
         for (number, guest) in guests.all().iter().enumerate() {
-            assert_eq!(guest.id.is_some(), guest.farewell.is_some(), "nobody said farewell to client {number}");
+            assert_eq!(guest.id.is_some(), guest.disconnect.is_some(), "nobody said disconnect to client {number}");
         }
     }
 }

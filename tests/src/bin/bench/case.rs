@@ -109,11 +109,11 @@ pub(crate) const WORKERS: [usize; 3] = [1, 2, 4];
 
 impl Case {
     /// All cases of these groups that need no more connections than that.
-    pub(crate) fn all(groups: &[Group], connections_max: usize, processors: usize) -> Vec<Self> {
+    pub(crate) fn all(groups: &[Group], max_connections: usize, processors: usize) -> Vec<Self> {
         let mut cases = Vec::new();
         for group in Group::ALL.iter().filter(|group| groups.is_empty() || groups.contains(group)) {
             for case in Self::of(*group, processors) {
-                if case.connections() <= connections_max && !cases.contains(&case) {
+                if case.connections() <= max_connections && !cases.contains(&case) {
                     cases.push(case);
                 }
             }

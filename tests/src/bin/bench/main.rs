@@ -73,7 +73,7 @@ struct Options {
 
     /// leave out what needs more connections (default: 15000, or as many as there may be open files)
     #[argh(option, arg_name = "n", default = "15_000")]
-    connections_max: usize,
+    max_connections: usize,
 
     /// the folder to write to (default: docs of the project)
     #[argh(option, arg_name = "folder", default = "documents()")]
@@ -153,15 +153,15 @@ impl Run {
         let programs = Programs::build(all);
         let mut left_out: Vec<String> =
             programs.missing.iter().map(|(server, why)| format!("{}: {why}", server.name())).collect();
-        let connections_max = connections_max(options.connections_max);
-        if connections_max < options.connections_max {
+        let max_connections = max_connections(options.max_connections);
+        if max_connections < options.max_connections {
             left_out.push(format!(
-                "what needs more than {connections_max} connections: the limit of open files is too low"
+                "what needs more than {max_connections} connections: the limit of open files is too low"
             ));
         }
         left_out.iter().for_each(|words| tell(&format!("LEFT OUT: {words}")));
-        let cases = Case::all(&options.figures, connections_max, machine.processors);
-        let size = Size { duration: options.seconds, idle: IDLE.min(connections_max) };
+        let cases = Case::all(&options.figures, max_connections, machine.processors);
+        let size = Size { duration: options.seconds, idle: IDLE.min(max_connections) };
         let samples = Samples::default();
         let (rounds, start) = (options.rounds, Instant::now());
         let mut run = Self { programs, size, cases, rounds, all: 0, done: 0, start, samples, left_out, failures: 0 };
@@ -242,7 +242,7 @@ const fn has_all(round: usize, rounds: usize) -> bool {
 }
 
 /// As many as were asked for, or as this process may have.
-fn connections_max(asked: usize) -> usize {
+fn max_connections(asked: usize) -> usize {
     use rustix::process::{Resource, getrlimit};
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     asked.min(usize::try_from(files.saturating_sub(FILES_BESIDES)).unwrap_or(usize::MAX))

@@ -125,7 +125,7 @@ impl FromStr for Server {
 
 /// For as many connections as the system allows, all of them from one address.
 const OURS_ARGUMENTS: [&str; 8] =
-    ["--listen", "127.0.0.1:0", "--log", "error", "--connections-per-address-max", "off", "--connections-max", "20000"];
+    ["--listen", "127.0.0.1:0", "--log", "error", "--max-connections-per-address", "off", "--max-connections", "20000"];
 
 /// The programs of the servers, built.
 #[derive(Debug)]

@@ -16,26 +16,26 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Some threads, and a way to wait for all of them that does not last for ever.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    recruiter: Recruiter,
+pub(crate) struct ThreadTracker {
+    spawner: Spawner,
     all_done: Receiver<Infallible>,
 }
 
-/// Starts threads for a crew, which does not end before the recruiter does.
+/// Starts threads for a threads, which does not end before the spawner does.
 #[derive(Clone, Debug)]
-pub(crate) struct Recruiter {
+pub(crate) struct Spawner {
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// Each thread holds a clone; nothing is ever sent. When the last one is dropped, all threads are done.
-    at_work: Sender<Infallible>,
+    running: Sender<Infallible>,
 }
 
-impl Recruiter {
+impl Spawner {
     /// Starts one more thread. Linux shows the first 15 bytes of its name.
-    pub(crate) fn start(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let at_work = self.at_work.clone();
+    pub(crate) fn spawn(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let running = self.running.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             life();
-            drop(at_work);
+            drop(running);
         })?;
         let mut threads = self.threads();
         // A thread that has ended keeps its stack until it is joined.
@@ -50,19 +50,19 @@ impl Recruiter {
     }
 }
 
-impl Crew {
+impl ThreadTracker {
     pub(crate) fn new() -> Self {
-        let (at_work, all_done) = crossbeam_channel::bounded(0);
-        Self { recruiter: Recruiter { threads: Arc::default(), at_work }, all_done }
+        let (running, all_done) = crossbeam_channel::bounded(0);
+        Self { spawner: Spawner { threads: Arc::default(), running }, all_done }
     }
 
     /// Starts one more thread. Linux shows the first 15 bytes of its name.
-    pub(crate) fn start(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.recruiter.start(name, life)
+    pub(crate) fn spawn(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.spawner.spawn(name, life)
     }
 
-    pub(crate) fn recruiter(&self) -> Recruiter {
-        self.recruiter.clone()
+    pub(crate) fn spawner(&self) -> Spawner {
+        self.spawner.clone()
     }
 
     /// Waits until all threads have ended, and tells how many have not. Until when, is told by the earliest of `deadlines`; until there
@@ -70,7 +70,7 @@ impl Crew {
     /// has other things to do, and end soon.
     pub(crate) fn join(&mut self, deadlines: &Receiver<Instant>, held_up: impl Fn() -> usize) -> usize {
         // Our own clone is not to keep us waiting.
-        self.recruiter.at_work = crossbeam_channel::bounded(0).0;
+        self.spawner.running = crossbeam_channel::bounded(0).0;
         let mut earliest: Option<Instant> = None;
         let mut look = crossbeam_channel::never();
         let all_done = loop {
@@ -91,7 +91,7 @@ impl Crew {
                 }
             }
         };
-        let threads = std::mem::take(&mut *self.recruiter.threads());
+        let threads = std::mem::take(&mut *self.spawner.threads());
         let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| all_done || thread.is_finished());
         ended.into_iter().for_each(join);
         left.len()
@@ -99,13 +99,13 @@ impl Crew {
 
     /// How many threads have not ended.
     pub(crate) fn left(&self) -> usize {
-        self.recruiter.threads().iter().filter(|thread| !thread.is_finished()).count()
+        self.spawner.threads().iter().filter(|thread| !thread.is_finished()).count()
     }
 
     /// Whether this thread is one of them.
-    pub(crate) fn is_among_us(&self) -> bool {
+    pub(crate) fn is_current_thread_tracked(&self) -> bool {
         let this = thread::current().id();
-        self.recruiter.threads().iter().any(|thread| thread.thread().id() == this)
+        self.spawner.threads().iter().any(|thread| thread.thread().id() == this)
     }
 }
 
@@ -136,9 +136,9 @@ mod tests {
     fn the_earliest_deadline_holds_whichever_is_told_last() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now(), in_an_hour()]);
-        let mut crew = Crew::new();
-        crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
-        assert_eq!(crew.join(&deadlines, || 1), 1);
+        let mut threads = ThreadTracker::new();
+        threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        assert_eq!(threads.join(&deadlines, || 1), 1);
         drop(release);
     }
 
@@ -146,10 +146,10 @@ mod tests {
     fn whoever_is_held_up_is_left_behind() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now() + Duration::from_millis(50)]);
-        let mut crew = Crew::new();
-        crew.start("quick".to_owned(), || {}).unwrap();
-        crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
-        assert_eq!(crew.join(&deadlines, || 1), 1);
+        let mut threads = ThreadTracker::new();
+        threads.spawn("quick".to_owned(), || {}).unwrap();
+        threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        assert_eq!(threads.join(&deadlines, || 1), 1);
         drop(release);
     }
 
@@ -157,39 +157,39 @@ mod tests {
     fn whoever_is_only_late_is_waited_for() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now()]);
-        let mut crew = Crew::new();
-        crew.start("late".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        let mut threads = ThreadTracker::new();
+        threads.spawn("late".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         let release = Cell::new(Some(release));
         let held_up = || {
             drop(release.take());
             0
         };
-        assert_eq!(crew.join(&deadlines, held_up), 0);
+        assert_eq!(threads.join(&deadlines, held_up), 0);
     }
 
     #[test]
     fn a_crew_that_ends_is_not_waited_for_until_the_deadline() {
         let (_sender, deadlines) = deadlines(&[in_an_hour()]);
-        let mut crew = Crew::new();
-        crew.start("quick".to_owned(), || {}).unwrap();
-        assert_eq!(crew.join(&deadlines, || 0), 0);
+        let mut threads = ThreadTracker::new();
+        threads.spawn("quick".to_owned(), || {}).unwrap();
+        assert_eq!(threads.join(&deadlines, || 0), 0);
     }
 
     #[test]
     fn a_crew_that_nobody_has_told_to_end_is_waited_for_all_the_same() {
         let (_sender, deadlines) = deadlines(&[]);
-        let mut crew = Crew::new();
-        crew.start("quick".to_owned(), || {}).unwrap();
-        assert_eq!(crew.join(&deadlines, || 0), 0);
+        let mut threads = ThreadTracker::new();
+        threads.spawn("quick".to_owned(), || {}).unwrap();
+        assert_eq!(threads.join(&deadlines, || 0), 0);
     }
 
     #[test]
     fn a_deadline_that_is_told_later_is_kept() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (sender, deadlines) = deadlines(&[in_an_hour()]);
-        let mut crew = Crew::new();
-        crew.start("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
-        let waiting = thread::spawn(move || crew.join(&deadlines, || 1));
+        let mut threads = ThreadTracker::new();
+        threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        let waiting = thread::spawn(move || threads.join(&deadlines, || 1));
         sender.send(Instant::now()).unwrap();
         assert_eq!(waiting.join().unwrap(), 1);
         drop(release);

@@ -9,21 +9,21 @@ const KEEPING: u32 = 10;
 
 /// When a thread last gave way, and for how long that was.
 #[derive(Debug)]
-pub(crate) struct Courtesy {
+pub(crate) struct YieldPolicy {
     not_before: Instant,
 }
 
-impl Courtesy {
+impl YieldPolicy {
     pub(crate) const fn new(now: Instant) -> Self {
         Self { not_before: now }
     }
 
     /// Lets whoever else waits for this processor have it for a moment, unless that took long a short while ago.
-    pub(crate) fn give_way(&mut self) {
-        self.give_way_by(thread::yield_now, Instant::now);
+    pub(crate) fn yield_to_workers(&mut self) {
+        self.yield_with(thread::yield_now, Instant::now);
     }
 
-    fn give_way_by(&mut self, give_way: impl FnOnce(), clock: impl Fn() -> Instant) {
+    fn yield_with(&mut self, give_way: impl FnOnce(), clock: impl Fn() -> Instant) {
         let start = clock();
         if start < self.not_before {
             return;
@@ -45,13 +45,13 @@ mod tests {
         let start = Instant::now();
         for stay in [Duration::from_micros(1), Duration::from_millis(3)] {
             let (clock, given) = (Cell::new(start), Cell::new(Duration::ZERO));
-            let mut courtesy = Courtesy::new(start);
+            let mut yield_policy = YieldPolicy::new(start);
             for _ in 0..100_000 {
                 let give_way = || {
                     clock.set(clock.get() + stay);
                     given.set(given.get() + stay);
                 };
-                courtesy.give_way_by(give_way, || clock.get());
+                yield_policy.yield_with(give_way, || clock.get());
                 clock.set(clock.get() + Duration::from_micros(2));
             }
             let passed = clock.get() - start;

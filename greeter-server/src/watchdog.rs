@@ -7,69 +7,69 @@ use std::time::{Duration, Instant};
 use greeter_core::Responder;
 use mio::net::TcpStream;
 
-use crate::connection_thread::Mail;
+use crate::connection_thread::ThreadMessage;
 use crate::pool::{Pool, Task};
-use crate::posts::{Assignment, Duty, Errand, Post};
 use crate::slots::thread_of;
 use crate::sync::Sender;
 use crate::ticker::Moment;
+use crate::worker_registry::{Call, CallKind, WorkerEntry, WorkerState};
 
-/// How often the watch looks at the queue, and for places to fill: a fraction of the shortest timeout, but no less often than this.
-const LOOKS_PER_TIMEOUT: u32 = 10;
-const LOOK_MAX: Duration = Duration::from_millis(250);
+/// How often the watchdog looks at the queue, and for places to fill: a fraction of the shortest timeout, but no less often than this.
+const CHECKS_PER_TIMEOUT: u32 = 10;
+const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many workers may be stuck for each that works: for so many a replacement is started. A responder that hangs for every
 /// client would otherwise fill the process with threads.
-pub(crate) const STUCK_PER_WORKER: usize = 4;
+pub(crate) const MAX_TIMED_OUT_PER_WORKER: usize = 4;
 
 /// What is done at each [tick](crate::ticker), which is three things. It gives up on answers that are overdue: the client is told, and whoever
 /// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where
-/// nobody is left to take tasks, it refuses them.
-pub(crate) struct Watch<R: Responder, F, K = TcpStream> {
+/// nobody is left to take tasks, it rejects them.
+pub(crate) struct Watchdog<R: Responder, F, K = TcpStream> {
     pool: Arc<Pool<R, K>>,
-    /// Has a worker start at a post.
-    recruit: F,
-    /// The way back into the queue. It is dropped with the watch, so that it keeps no worker waiting.
+    /// Has a worker start at a entry.
+    spawn_worker: F,
+    /// The way back into the queue. It is dropped with the watchdog, so that it keeps no worker waiting.
     tasks: Sender<Task<R::Session>>,
     /// When replacements and the queue are looked at next, which takes longer than to look at the workers.
-    next_long_look: Option<Instant>,
+    next_pool_check: Option<Instant>,
     /// A task that was taken out of the queue to see how long it has waited, and has not waited too long.
     held: Option<Task<R::Session>>,
 }
 
-impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
-    pub(crate) const fn new(pool: Arc<Pool<R, K>>, recruit: F, tasks: Sender<Task<R::Session>>) -> Self {
-        Self { pool, recruit, tasks, next_long_look: None, held: None }
+impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R, F, K> {
+    pub(crate) const fn new(pool: Arc<Pool<R, K>>, spawn_worker: F, tasks: Sender<Task<R::Session>>) -> Self {
+        Self { pool, spawn_worker: spawn_worker, tasks, next_pool_check: None, held: None }
     }
 
     /// Tells whether there is anything to look after.
-    pub(crate) fn look_around(&mut self, now: Moment) -> bool {
-        let gave_up = self.give_up_on_the_overdue(now);
-        if gave_up || self.next_long_look.is_none_or(|next| next <= now.time) {
-            self.next_long_look = Some(now.time + self.interval());
+    pub(crate) fn check(&mut self, now: Moment) -> bool {
+        let gave_up = self.time_out_workers(now);
+        if gave_up || self.next_pool_check.is_none_or(|next| next <= now.time) {
+            self.next_pool_check = Some(now.time + self.interval());
             self.start_replacements();
-            self.look_after_the_queue(now);
+            self.check_queue(now);
         }
-        self.held.is_some() || !self.pool.tasks.is_empty() || self.pool.posts.are_answering()
+        self.held.is_some() || !self.pool.tasks.is_empty() || self.pool.workers.are_answering()
     }
 
     fn interval(&self) -> Duration {
         let limits = self.pool.limits;
         let shortest = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min();
-        shortest.map_or(LOOK_MAX, |shortest| (shortest / LOOKS_PER_TIMEOUT).min(LOOK_MAX))
+        shortest.map_or(MAX_CHECK_INTERVAL, |shortest| (shortest / CHECKS_PER_TIMEOUT).min(MAX_CHECK_INTERVAL))
     }
 
     /// Tells whether there was such a one.
-    fn give_up_on_the_overdue(&self, now: Moment) -> bool {
+    fn time_out_workers(&self, now: Moment) -> bool {
         let Some(timeout) = self.pool.limits.reply_timeout else { return false };
         let mut gave_up = false;
-        for post in self.pool.posts.all() {
-            if let Some(assignment) = post.give_up_after(timeout, now) {
+        for entry in self.pool.workers.all() {
+            if let Some(call) = entry.time_out(timeout, now) {
                 gave_up = true;
-                let id = assignment.peer.id;
-                tracing::error!(peer = %assignment.peer.address, ?timeout, "Responder does not come back.");
-                if assignment.errand == Errand::Answer {
-                    self.pool.mailboxes[thread_of(id)].send(Mail::Overdue(id));
+                let id = call.peer.id;
+                tracing::error!(peer = %call.peer.address, ?timeout, "Responder does not come back.");
+                if call.kind == CallKind::Answer {
+                    self.pool.mailboxes[thread_of(id)].send(ThreadMessage::ReplyTimedOut(id));
                 }
             }
         }
@@ -78,29 +78,32 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
 
     fn start_replacements(&mut self) {
         let workers = self.pool.limits.workers;
-        for post in self.pool.posts.fill(workers, workers + workers * STUCK_PER_WORKER) {
-            if let Err(error) = (self.recruit)(&post) {
-                post.leave();
+        for entry in self.pool.workers.top_up(workers, workers + workers * MAX_TIMED_OUT_PER_WORKER) {
+            if let Err(error) = (self.spawn_worker)(&entry) {
+                entry.leave();
                 tracing::error!(%error, "Cannot start a worker in the place of one that is stuck.");
             }
         }
     }
 
-    /// Tasks that have waited too long are refused by the worker that takes them. While all workers are stuck, none does. Then the
+    /// Tasks that have waited too long are rejected by the worker that takes them. While all workers are stuck, none does. Then the
     /// watch looks at the first in the queue, and holds it until its time is over or somebody is free again.
-    fn look_after_the_queue(&mut self, now: Moment) {
-        let staff = self.staff(now);
+    fn check_queue(&mut self, now: Moment) {
+        let health = self.health(now);
         let mut to_give_back = Vec::new();
-        while let Some(task) = self.held.take().or_else(|| self.next_task(staff)) {
+        while let Some(task) = self.held.take().or_else(|| self.next_task(health)) {
             match task {
                 Task::Answer { job, sent }
-                    if staff == Staff::NobodyLeft
-                        || staff == Staff::AllStuck && self.pool.has_waited_too_long(sent, now) =>
+                    if health == PoolHealth::Exhausted
+                        || health == PoolHealth::Stalled && self.pool.has_waited_too_long(sent, now) =>
                 {
                     let mailbox = &self.pool.mailboxes[thread_of(job.id())];
-                    mailbox.send(Mail::Refused { job: job.reject_without_responder(&self.pool.terms), grains: 0 });
+                    mailbox.send(ThreadMessage::Rejected {
+                        job: job.reject_without_responder(&self.pool.terms),
+                        charged: 0,
+                    });
                 }
-                Task::Answer { .. } if staff == Staff::AllStuck => {
+                Task::Answer { .. } if health == PoolHealth::Stalled => {
                     self.held = Some(task);
                     break;
                 }
@@ -108,51 +111,55 @@ impl<R: Responder, F: FnMut(&Arc<Post>) -> io::Result<()>, K> Watch<R, F, K> {
             }
         }
         for task in to_give_back {
-            self.tasks.send(task).expect("the watch itself can receive");
+            self.tasks.send(task).expect("the watchdog itself can receive");
         }
     }
 
-    fn next_task(&self, staff: Staff) -> Option<Task<R::Session>> {
-        match staff {
-            Staff::AtWork => None,
-            Staff::AllStuck | Staff::NobodyLeft => self.pool.tasks.try_recv().ok(),
+    fn next_task(&self, health: PoolHealth) -> Option<Task<R::Session>> {
+        match health {
+            PoolHealth::Working => None,
+            PoolHealth::Stalled | PoolHealth::Exhausted => self.pool.tasks.try_recv().ok(),
         }
     }
 
-    fn staff(&self, now: Moment) -> Staff {
+    fn health(&self, now: Moment) -> PoolHealth {
         let stuck_after = self.pool.limits.queue_timeout.unwrap_or(Duration::MAX);
-        let posts = self.pool.posts.all();
-        let staff = posts.iter().map(|post| match post.look() {
-            Duty::Free => Staff::AtWork,
-            Duty::Answering(Assignment { since, .. }) if !since.is_past(stuck_after, now) => Staff::AtWork,
-            Duty::Answering(_) => Staff::AllStuck,
-            Duty::Overdue(_) | Duty::Gone => Staff::NobodyLeft,
-        });
-        staff.min().unwrap_or(Staff::NobodyLeft)
+        let mut health = PoolHealth::Exhausted;
+        for worker in self.pool.workers.all() {
+            match worker.state() {
+                WorkerState::Idle => return PoolHealth::Working,
+                WorkerState::Busy(Call { since, .. }) if !since.is_past(stuck_after, now) => {
+                    return PoolHealth::Working;
+                }
+                WorkerState::Busy(_) => health = PoolHealth::Stalled,
+                WorkerState::TimedOut(_) | WorkerState::Exited => {}
+            }
+        }
+        health
     }
 }
 
 /// Who there is to take tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Staff {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PoolHealth {
     /// At least one worker that is free or will be soon, for all one can tell.
-    AtWork,
+    Working,
     /// Only workers that have been at one task for longer than a task may wait.
-    AllStuck,
+    Stalled,
     /// Only workers that nobody waits for any more, and no more may be started.
-    NobodyLeft,
+    Exhausted,
 }
 
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use crate::buffers::Buffers;
     use crate::mailbox::{Inbox, mailbox_of};
+    use crate::memory::MemoryBudget;
     use crate::pool::PoolLimits;
-    use crate::posts::Outcome;
     use crate::slots::Slots;
     use crate::sync::channel;
+    use crate::worker_registry::CallOutcome;
     use greeter_core::{Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Peer, TurnBudget};
     use std::cell::Cell;
 
@@ -162,7 +169,7 @@ mod tests {
     struct House {
         pool: Arc<Pool<Greeter, ()>>,
         tasks: Sender<Task<()>>,
-        inboxes: Vec<Inbox<Mail<(), ()>>>,
+        inboxes: Vec<Inbox<ThreadMessage<(), ()>>>,
         began: Instant,
         /// How many more threads the system has.
         threads: Cell<usize>,
@@ -180,20 +187,20 @@ mod tests {
                 responder: Arc::new(Greeter),
                 tasks: tasks_to_do,
                 mailboxes,
-                posts: Arc::default(),
-                buffers: Arc::new(Buffers::new(0)),
+                workers: Arc::default(),
+                buffers: Arc::new(MemoryBudget::new(0)),
                 ticker: Arc::default(),
                 limits,
             };
             Self { pool: Arc::new(pool), tasks, inboxes, began: Instant::now(), threads: Cell::new(usize::MAX) }
         }
 
-        fn watch(&self) -> Watch<Greeter, impl FnMut(&Arc<Post>) -> io::Result<()>, ()> {
-            let recruit = |_: &Arc<Post>| {
+        fn watch(&self) -> Watchdog<Greeter, impl FnMut(&Arc<WorkerEntry>) -> io::Result<()>, ()> {
+            let spawn_worker = |_: &Arc<WorkerEntry>| {
                 self.threads.set(self.threads.get().checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?);
                 Ok(())
             };
-            Watch::new(Arc::clone(&self.pool), recruit, self.tasks.clone())
+            Watchdog::new(Arc::clone(&self.pool), spawn_worker, self.tasks.clone())
         }
 
         fn at(&self, millis: u64) -> Moment {
@@ -213,8 +220,8 @@ mod tests {
         /// What has come for a thread's clients.
         fn mail(&self, thread: usize) -> Vec<String> {
             let in_words = |mail| match mail {
-                Mail::Overdue(id) => format!("{id:?} is overdue"),
-                Mail::Refused { job, grains: 0 } => String::from_utf8_lossy(job.replies()).into_owned(),
+                ThreadMessage::ReplyTimedOut(id) => format!("{id:?} is overdue"),
+                ThreadMessage::Rejected { job, charged: 0 } => String::from_utf8_lossy(job.replies()).into_owned(),
                 other => panic!("{other:?}"),
             };
             std::iter::from_fn(|| self.inboxes[thread].next_message()).map(in_words).collect()
@@ -229,28 +236,28 @@ mod tests {
     fn an_overdue_answer_is_told_to_its_connection_thread_and_others_work_on() {
         let house = House::new(None, Some(100));
         let mut watch = house.watch();
-        assert!(!watch.look_around(house.at(0)));
-        let posts = house.pool.posts.all();
-        assert_eq!(posts.len(), WORKERS);
-        posts[0].begin(Errand::Answer, client(1), house.at(0));
-        posts[1].begin(Errand::Disconnect, client(0), house.at(0));
+        assert!(!watch.check(house.at(0)));
+        let workers = house.pool.workers.all();
+        assert_eq!(workers.len(), WORKERS);
+        workers[0].begin(CallKind::Answer, client(1), house.at(0));
+        workers[1].begin(CallKind::Disconnect, client(0), house.at(0));
         // The line at hand may have begun at the first tick.
-        assert!(watch.look_around(house.at(10)) && watch.look_around(house.at(109)));
-        assert_eq!((house.mail(1), house.pool.posts.all().len()), (vec![], 2));
-        assert!(!watch.look_around(house.at(110)), "nobody waits for any of them");
-        assert_eq!(house.mail(0), [""; 0], "nobody waits for a farewell");
+        assert!(watch.check(house.at(10)) && watch.check(house.at(109)));
+        assert_eq!((house.mail(1), house.pool.workers.all().len()), (vec![], 2));
+        assert!(!watch.check(house.at(110)), "nobody waits for any of them");
+        assert_eq!(house.mail(0), [""; 0], "nobody waits for a disconnect");
         assert_eq!(house.mail(1), [format!("{:?} is overdue", client(1).id)]);
-        assert_eq!(house.pool.posts.all().len(), 4);
+        assert_eq!(house.pool.workers.all().len(), 4);
     }
 
     #[test]
     fn without_a_reply_timeout_nobody_is_given_up() {
         let house = House::new(None, None);
         let mut watch = house.watch();
-        watch.look_around(house.at(0));
-        house.pool.posts.all()[0].begin(Errand::Answer, client(1), house.at(0));
-        assert!((1..100).all(|seconds| watch.look_around(house.at(seconds * 1000))));
-        assert_eq!((house.mail(1), house.pool.posts.all().len()), (vec![], WORKERS));
+        watch.check(house.at(0));
+        house.pool.workers.all()[0].begin(CallKind::Answer, client(1), house.at(0));
+        assert!((1..100).all(|seconds| watch.check(house.at(seconds * 1000))));
+        assert_eq!((house.mail(1), house.pool.workers.all().len()), (vec![], WORKERS));
     }
 
     #[test]
@@ -258,14 +265,14 @@ mod tests {
         let house = House::new(None, Some(10));
         let mut watch = house.watch();
         for millis in (0..1000).step_by(10) {
-            watch.look_around(house.at(millis));
-            for post in house.pool.posts.all() {
-                if matches!(post.look(), Duty::Free) {
-                    post.begin(Errand::Answer, client(0), house.at(millis));
+            watch.check(house.at(millis));
+            for entry in house.pool.workers.all() {
+                if matches!(entry.state(), WorkerState::Idle) {
+                    entry.begin(CallKind::Answer, client(0), house.at(millis));
                 }
             }
         }
-        assert_eq!(house.pool.posts.all().len(), WORKERS + 4 * WORKERS);
+        assert_eq!(house.pool.workers.all().len(), WORKERS + 4 * WORKERS);
     }
 
     #[test]
@@ -273,13 +280,13 @@ mod tests {
         let house = House::new(None, Some(1000));
         let mut watch = house.watch();
         house.threads.set(1);
-        let mut at_work = |millis| {
-            watch.look_around(house.at(millis));
-            house.pool.posts.all().iter().filter(|post| matches!(post.look(), Duty::Free)).count()
+        let mut running = |millis| {
+            watch.check(house.at(millis));
+            house.pool.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::Idle)).count()
         };
-        assert_eq!(at_work(0), 1);
+        assert_eq!(running(0), 1);
         house.threads.set(1);
-        assert_eq!([at_work(99), at_work(100)], [1, 2]);
+        assert_eq!([running(99), running(100)], [1, 2]);
     }
 
     #[test]
@@ -298,19 +305,19 @@ mod tests {
     fn while_all_are_stuck_what_has_waited_too_long_is_refused_and_what_has_not_is_kept() {
         let house = House::new(Some(100), None);
         let mut watch = house.watch();
-        watch.look_around(house.at(0));
-        let posts = house.pool.posts.all();
-        posts.iter().for_each(|post| post.begin(Errand::Answer, client(1), house.at(0)));
+        watch.check(house.at(0));
+        let workers = house.pool.workers.all();
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), house.at(0)));
         house.queue("Ann\nBob\r\n", 0);
         house.queue("Cid\n", 50);
-        assert!(watch.look_around(house.at(90)));
+        assert!(watch.check(house.at(90)));
         assert_eq!((house.mail(0), house.pool.tasks.len()), (vec![], 2), "they may be free soon");
-        assert!(watch.look_around(house.at(100)));
+        assert!(watch.check(house.at(100)));
         assert_eq!(house.mail(0), ["error: busy\nerror: busy\r\n"]);
-        assert_eq!(house.pool.tasks.len(), 0, "the watch holds the other");
-        assert!(watch.look_around(house.at(140)));
+        assert_eq!(house.pool.tasks.len(), 0, "the watchdog holds the other");
+        assert!(watch.check(house.at(140)));
         assert_eq!(house.mail(0), [""; 0]);
-        assert!(watch.look_around(house.at(150)));
+        assert!(watch.check(house.at(150)));
         assert_eq!(house.mail(0), ["error: busy\n"]);
     }
 
@@ -318,17 +325,17 @@ mod tests {
     fn what_the_watch_holds_goes_back_into_the_queue_when_somebody_is_free_again() {
         let house = House::new(Some(100), None);
         let mut watch = house.watch();
-        watch.look_around(house.at(0));
-        let posts = house.pool.posts.all();
-        posts.iter().for_each(|post| post.begin(Errand::Answer, client(1), house.at(0)));
+        watch.check(house.at(0));
+        let workers = house.pool.workers.all();
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), house.at(0)));
         house.queue("Ann\n", 90);
-        watch.look_around(house.at(100));
+        watch.check(house.at(100));
         assert_eq!(house.pool.tasks.len(), 0);
-        assert!(posts.iter().all(|post| post.finish() == Outcome::InTime));
-        assert!(watch.look_around(house.at(110)), "there is a task to do");
+        assert!(workers.iter().all(|entry| entry.finish() == CallOutcome::InTime));
+        assert!(watch.check(house.at(110)), "there is a task to do");
         assert_eq!((house.pool.tasks.len(), house.mail(0)), (1, vec![]));
         assert!(house.pool.tasks.recv().is_ok());
-        assert!(!watch.look_around(house.at(120)));
+        assert!(!watch.check(house.at(120)));
     }
 
     #[test]
@@ -337,7 +344,7 @@ mod tests {
         let mut watch = house.watch();
         house.threads.set(0);
         house.queue("Ann\n", 0);
-        assert!(!watch.look_around(house.at(0)));
+        assert!(!watch.check(house.at(0)));
         assert_eq!(house.mail(0), ["error: busy\n"]);
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use greeter_core::{ClientId, Phase};
 
-use crate::connection_thread::Mail;
+use crate::connection_thread::ThreadMessage;
 use crate::mailbox::Mailbox;
-use crate::push::{Hearers, UnderWay};
+use crate::push::{PushTarget, PushedMessage};
 use crate::slots::thread_of;
 
 /// The connection threads of one server.
-pub(crate) trait Switchboard: Hearers {
+pub(crate) trait ThreadMailboxes: PushTarget {
     /// Whether none of them has anything to do.
     fn are_asleep(&self) -> bool;
     fn stop(&self, deadline: Instant);
@@ -43,38 +43,38 @@ pub struct ConnectionInfo {
     pub bytes_held: usize,
 }
 
-impl<S: Send + 'static, K: Send + 'static> Hearers for Vec<Mailbox<Mail<S, K>>> {
+impl<S: Send + 'static, K: Send + 'static> PushTarget for Vec<Mailbox<ThreadMessage<S, K>>> {
     fn count(&self) -> usize {
         self.len()
     }
 
-    fn push(&self, to: ClientId, news: UnderWay) {
+    fn push(&self, to: ClientId, news: PushedMessage) {
         if let Some(mailbox) = self.get(thread_of(to)) {
-            mailbox.send(Mail::Push { to, news });
+            mailbox.send(ThreadMessage::Push { to, news });
         }
     }
 
-    fn broadcast(&self, news: &Arc<UnderWay>) {
-        self.iter().for_each(|mailbox| mailbox.send(Mail::Broadcast { news: Arc::clone(news) }));
+    fn broadcast(&self, news: &Arc<PushedMessage>) {
+        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Broadcast { news: Arc::clone(news) }));
     }
 }
 
-impl<S: Send + 'static, K: Send + 'static> Switchboard for Vec<Mailbox<Mail<S, K>>> {
+impl<S: Send + 'static, K: Send + 'static> ThreadMailboxes for Vec<Mailbox<ThreadMessage<S, K>>> {
     fn are_asleep(&self) -> bool {
         self.iter().all(Mailbox::is_asleep)
     }
 
     fn stop(&self, deadline: Instant) {
-        self.iter().for_each(|mailbox| mailbox.send(Mail::Stop { deadline }));
+        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Stop { deadline }));
     }
 
     fn kill(&self, client: ClientId) {
         if let Some(mailbox) = self.get(thread_of(client)) {
-            mailbox.send(Mail::Kill(client));
+            mailbox.send(ThreadMessage::Kill(client));
         }
     }
 
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) {
-        self.iter().for_each(|mailbox| mailbox.send(Mail::List { answer: answer.clone() }));
+        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::List { answer: answer.clone() }));
     }
 }

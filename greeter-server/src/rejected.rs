@@ -1,7 +1,7 @@
-//! Clients that were refused at the door, on their way out.
+//! Clients that were rejected at the door, on their way out.
 //!
 //! Each is told why, sent the end of the stream, and read for a while, so that no reset overtakes the words. That costs others nothing:
-//! there are only so many places, no responder, thread or message has to do with it, and whoever is refused when they are taken has
+//! there are only so many places, no responder, thread or message has to do with it, and whoever is rejected when they are taken has
 //! the place of one that has had its time.
 
 use std::collections::VecDeque;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, CloseReason};
 
-use crate::admission::Household;
+use crate::admission::AddressKey;
 use crate::stats::Counters;
 use crate::system::Socket;
 
-/// How many who were refused are kept. Their descriptors are also the [acceptor](crate::acceptor)'s reserve: where there are no others, the
+/// How many who were rejected are kept. Their descriptors are also the [acceptor](crate::acceptor)'s reserve: where there are no others, the
 /// oldest of these is given back.
-pub(crate) const REFUSED_MAX: usize = 63;
+pub(crate) const MAX_REJECTED: usize = 63;
 
 /// Which part of the places one address may have while others want them.
 const SHARE: usize = 4;
@@ -27,12 +27,12 @@ const SWEEP: Duration = Duration::from_millis(25);
 
 /// How much of what a client has sent is thrown away at once. Closing with more unread sends a reset, which on Linux leaves what was
 /// sent before it to be read (tried on loopback), and on other systems need not.
-const THROWN_AWAY_MAX: usize = 64 * 1024;
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 
 /// Sockets that are told, shut down for writing and not closed: the oldest first. Nobody is kept for longer than it may linger, as far as
-/// whoever [sweeps](Self::sweep) gets round to it: the thread that keeps the entrance, and at the end whoever waits for the server's.
+/// whoever [sweeps](Self::sweep) gets round to it: the thread that keeps the acceptor, and at the end whoever waits for the server's.
 #[derive(Debug)]
-pub(crate) struct Refused<K: Socket> {
+pub(crate) struct RejectedSockets<K: Socket> {
     sockets: VecDeque<Lingering<K>>,
     most: usize,
     linger: Duration,
@@ -43,30 +43,30 @@ pub(crate) struct Refused<K: Socket> {
 #[derive(Debug)]
 struct Lingering<K> {
     socket: K,
-    household: Option<Household>,
+    address_key: Option<AddressKey>,
     reason: CloseReason,
     until: Instant,
 }
 
 /// Whether the client has done its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peer {
+enum ReadOutcome {
     Open,
     /// It has closed its end, or is gone.
     Closed,
 }
 
-impl<K: Socket> Refused<K> {
+impl<K: Socket> RejectedSockets<K> {
     /// Places for so many, each for so long. What is closed is counted.
     pub(crate) const fn new(most: usize, linger: Duration, now: Instant, counters: Arc<Counters>) -> Self {
         Self { sockets: VecDeque::new(), most, linger, next_sweep: now, counters }
     }
 
     /// Tells a client why it is not served, and ends the stream. It stays for a while, in the place of another if need be.
-    pub(crate) fn refuse(&mut self, mut socket: K, address: Address, reason: CloseReason, words: &[u8], now: Instant) {
+    pub(crate) fn reject(&mut self, mut socket: K, address: Address, reason: CloseReason, words: &[u8], now: Instant) {
         // A new connection has room for some words. A client that has broken off already does not miss them.
-        let is_told = socket.write(words).is_ok_and(|bytes| bytes == words.len()) && socket.finish_sending().is_ok();
-        let household = Household::of(address);
+        let is_told = socket.write(words).is_ok_and(|bytes| bytes == words.len()) && socket.shutdown_write().is_ok();
+        let address_key = AddressKey::of(address);
         if !is_told {
             return self.count(reason);
         }
@@ -74,13 +74,13 @@ impl<K: Socket> Refused<K> {
             self.next_sweep = now + SWEEP;
         }
         if self.sockets.len() >= self.most {
-            self.make_room(household);
+            self.make_room(address_key);
         }
-        self.sockets.push_back(Lingering { socket, household, reason, until: now + self.linger });
+        self.sockets.push_back(Lingering { socket, address_key, reason, until: now + self.linger });
     }
 
     /// Closes the oldest, so that its descriptor is free, and tells whether there was one.
-    pub(crate) fn give_one_back(&mut self) -> bool {
+    pub(crate) fn close_oldest(&mut self) -> bool {
         self.sockets.pop_front().map(|oldest| self.close(oldest)).is_some()
     }
 
@@ -96,7 +96,7 @@ impl<K: Socket> Refused<K> {
         self.next_sweep = now + SWEEP;
         for _ in 0..self.sockets.len() {
             let Some(mut lingering) = self.sockets.pop_front() else { return };
-            if lingering.until <= now || lingering.throw_away_input() == Peer::Closed {
+            if lingering.until <= now || lingering.discard_input() == ReadOutcome::Closed {
                 self.close(lingering);
             } else {
                 self.sockets.push_back(lingering);
@@ -110,10 +110,10 @@ impl<K: Socket> Refused<K> {
     }
 
     /// An address that has more than its share makes room itself. Otherwise it is whoever was there first.
-    fn make_room(&mut self, household: Option<Household>) {
+    fn make_room(&mut self, address_key: Option<AddressKey>) {
         let share = self.most / SHARE;
-        let has_more = self.sockets.iter().filter(|lingering| lingering.household == household).count() > share;
-        let whose = |lingering: &Lingering<K>| !has_more || lingering.household == household;
+        let has_more = self.sockets.iter().filter(|lingering| lingering.address_key == address_key).count() > share;
+        let whose = |lingering: &Lingering<K>| !has_more || lingering.address_key == address_key;
         let oldest = self.sockets.iter().position(whose);
         if let Some(oldest) = oldest.and_then(|oldest| self.sockets.remove(oldest)) {
             self.close(oldest);
@@ -121,7 +121,7 @@ impl<K: Socket> Refused<K> {
     }
 
     fn close(&self, mut lingering: Lingering<K>) {
-        lingering.throw_away_input();
+        lingering.discard_input();
         self.count(lingering.reason);
     }
 
@@ -130,25 +130,25 @@ impl<K: Socket> Refused<K> {
     }
 }
 
-impl<K: Socket> Drop for Refused<K> {
+impl<K: Socket> Drop for RejectedSockets<K> {
     fn drop(&mut self) {
-        while self.give_one_back() {}
+        while self.close_oldest() {}
     }
 }
 
 impl<K: Socket> Lingering<K> {
-    fn throw_away_input(&mut self) -> Peer {
+    fn discard_input(&mut self) -> ReadOutcome {
         let mut buffer = [0; 4096];
-        for _ in 0..THROWN_AWAY_MAX / buffer.len() {
+        for _ in 0..MAX_DISCARDED_BYTES / buffer.len() {
             match self.socket.read(&mut buffer) {
-                Ok(0) => return Peer::Closed,
+                Ok(0) => return ReadOutcome::Closed,
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Peer::Open,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Open,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Peer::Closed,
+                Err(_) => return ReadOutcome::Closed,
             }
         }
-        Peer::Open
+        ReadOutcome::Open
     }
 }
 
@@ -170,27 +170,27 @@ mod tests {
     /// What the system says to each read in turn. To others, that there is nothing.
     type Reads = Vec<io::Result<usize>>;
 
-    struct Noted {
+    struct RecordedSocket {
         diary: Diary,
         reads: std::vec::IntoIter<io::Result<usize>>,
         takes_words: bool,
         can_finish: bool,
     }
 
-    impl Noted {
+    impl RecordedSocket {
         fn new(diary: &Diary, reads: Reads) -> Self {
             Self { diary: Rc::clone(diary), reads: reads.into_iter(), takes_words: true, can_finish: true }
         }
     }
 
-    impl Read for Noted {
+    impl Read for RecordedSocket {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
             self.diary.borrow_mut().push_str(" read");
             self.reads.next().unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))
         }
     }
 
-    impl Write for Noted {
+    impl Write for RecordedSocket {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.diary.borrow_mut().push_str(std::str::from_utf8(bytes).expect("words are text"));
             Ok(if self.takes_words { bytes.len() } else { bytes.len() - 1 })
@@ -201,8 +201,8 @@ mod tests {
         }
     }
 
-    impl Socket for Noted {
-        fn finish_sending(&self) -> io::Result<()> {
+    impl Socket for RecordedSocket {
+        fn shutdown_write(&self) -> io::Result<()> {
             self.diary.borrow_mut().push_str(" end");
             if self.can_finish { Ok(()) } else { Err(ErrorKind::NotConnected.into()) }
         }
@@ -212,25 +212,25 @@ mod tests {
         }
     }
 
-    impl Drop for Noted {
+    impl Drop for RecordedSocket {
         fn drop(&mut self) {
             self.diary.borrow_mut().push_str(" closed");
         }
     }
 
-    fn refused(now: Instant) -> (Refused<Noted>, Arc<Counters>) {
+    fn rejected(now: Instant) -> (RejectedSockets<RecordedSocket>, Arc<Counters>) {
         let counters = Arc::<Counters>::default();
-        (Refused::new(MOST, LINGER, now, Arc::clone(&counters)), counters)
+        (RejectedSockets::new(MOST, LINGER, now, Arc::clone(&counters)), counters)
     }
 
-    fn refuse(refused: &mut Refused<Noted>, host: u8, now: Instant) -> Diary {
-        refuse_who_sends(refused, Reads::new(), host, now)
+    fn reject(rejected: &mut RejectedSockets<RecordedSocket>, host: u8, now: Instant) -> Diary {
+        refuse_who_sends(rejected, Reads::new(), host, now)
     }
 
-    fn refuse_who_sends(refused: &mut Refused<Noted>, reads: Reads, host: u8, now: Instant) -> Diary {
+    fn refuse_who_sends(rejected: &mut RejectedSockets<RecordedSocket>, reads: Reads, host: u8, now: Instant) -> Diary {
         let diary = Diary::default();
         let address = ([192, 0, 2, host], 4000).into();
-        refused.refuse(Noted::new(&diary, reads), address, CloseReason::ConnectionLimit, b"full", now);
+        rejected.reject(RecordedSocket::new(&diary, reads), address, CloseReason::ConnectionLimit, b"full", now);
         diary
     }
 
@@ -241,10 +241,10 @@ mod tests {
     #[test]
     fn whoever_is_refused_is_told_and_read_before_it_is_closed() {
         let now = Instant::now();
-        let (mut refused, counters) = refused(now);
-        let client = refuse(&mut refused, 1, now);
+        let (mut rejected, counters) = rejected(now);
+        let client = reject(&mut rejected, 1, now);
         assert_eq!(*client.borrow(), "full end");
-        assert!(refused.give_one_back() && !refused.give_one_back());
+        assert!(rejected.close_oldest() && !rejected.close_oldest());
         assert_eq!(*client.borrow(), "full end read closed");
         assert_eq!(total(&[counters]).closed_by[CloseReason::ConnectionLimit], 1);
     }
@@ -252,80 +252,80 @@ mod tests {
     #[test]
     fn nobody_stays_for_longer_than_it_may_linger() {
         let now = Instant::now();
-        let (mut refused, _) = refused(now);
-        let (first, second) = (refuse(&mut refused, 1, now), refuse(&mut refused, 1, now + SWEEP));
-        refused.sweep(|| now + LINGER);
+        let (mut rejected, _) = rejected(now);
+        let (first, second) = (reject(&mut rejected, 1, now), reject(&mut rejected, 1, now + SWEEP));
+        rejected.sweep(|| now + LINGER);
         assert_eq!((is_closed(&first), is_closed(&second)), (true, false));
-        let next = refused.next_sweep().expect("somebody is left");
+        let next = rejected.next_sweep().expect("somebody is left");
         assert_eq!(next, now + LINGER + SWEEP);
-        refused.sweep(|| next);
-        assert!(is_closed(&second) && refused.next_sweep().is_none());
+        rejected.sweep(|| next);
+        assert!(is_closed(&second) && rejected.next_sweep().is_none());
     }
 
     #[test]
     fn an_address_with_more_than_its_share_makes_room_for_its_own() {
         let now = Instant::now();
-        let (mut refused, _) = refused(now);
-        let stranger = refuse(&mut refused, 2, now);
-        let crowd: Vec<_> = (0..100).map(|_| refuse(&mut refused, 1, now)).collect();
+        let (mut rejected, _) = rejected(now);
+        let stranger = reject(&mut rejected, 2, now);
+        let crowd: Vec<_> = (0..100).map(|_| reject(&mut rejected, 1, now)).collect();
         assert!(!is_closed(&stranger));
         assert_eq!(crowd.iter().filter(|client| !is_closed(client)).count(), MOST - 1);
-        let another = refuse(&mut refused, 3, now);
+        let another = reject(&mut rejected, 3, now);
         assert!(is_closed(&stranger) && !is_closed(&another), "the oldest makes room for one that has little");
     }
 
     #[test]
     fn who_cannot_be_told_does_not_stay() {
         let now = Instant::now();
-        let (mut refused, counters) = refused(now);
+        let (mut rejected, counters) = rejected(now);
         for (takes_words, can_finish, said) in [(false, true, "full closed"), (true, false, "full end closed")] {
             let diary = Diary::default();
-            let mut socket = Noted::new(&diary, Reads::new());
+            let mut socket = RecordedSocket::new(&diary, Reads::new());
             (socket.takes_words, socket.can_finish) = (takes_words, can_finish);
-            refused.refuse(socket, ([192, 0, 2, 1], 4000).into(), CloseReason::AddressLimit, b"full", now);
+            rejected.reject(socket, ([192, 0, 2, 1], 4000).into(), CloseReason::AddressLimit, b"full", now);
             assert_eq!(*diary.borrow(), said);
         }
         assert_eq!(total(&[counters]).closed_by[CloseReason::AddressLimit], 2);
-        assert_eq!(refused.next_sweep(), None);
+        assert_eq!(rejected.next_sweep(), None);
     }
 
     #[test]
     fn whoever_has_closed_its_end_or_is_gone_goes_when_it_is_read_next_and_not_before() {
         let now = Instant::now();
-        let (mut refused, counters) = refused(now);
-        let left = refuse_who_sends(&mut refused, vec![Ok(10), Ok(0)], 1, now);
-        let broke_off = refuse_who_sends(&mut refused, vec![Err(ErrorKind::ConnectionReset.into())], 1, now);
-        let stays = refuse_who_sends(&mut refused, vec![Err(ErrorKind::Interrupted.into()), Ok(10)], 1, now);
-        assert_eq!(refused.next_sweep(), Some(now + SWEEP));
-        refused.sweep(|| now + SWEEP - Duration::from_millis(1));
+        let (mut rejected, counters) = rejected(now);
+        let left = refuse_who_sends(&mut rejected, vec![Ok(10), Ok(0)], 1, now);
+        let broke_off = refuse_who_sends(&mut rejected, vec![Err(ErrorKind::ConnectionReset.into())], 1, now);
+        let stays = refuse_who_sends(&mut rejected, vec![Err(ErrorKind::Interrupted.into()), Ok(10)], 1, now);
+        assert_eq!(rejected.next_sweep(), Some(now + SWEEP));
+        rejected.sweep(|| now + SWEEP - Duration::from_millis(1));
         assert_eq!(*stays.borrow(), "full end");
-        refused.sweep(|| now + SWEEP);
+        rejected.sweep(|| now + SWEEP);
         assert!(left.borrow().starts_with("full end read read") && is_closed(&left));
         assert!(broke_off.borrow().starts_with("full end read") && is_closed(&broke_off));
         assert_eq!(*stays.borrow(), "full end read read read");
-        assert_eq!(refused.next_sweep(), Some(now + 2 * SWEEP));
+        assert_eq!(rejected.next_sweep(), Some(now + 2 * SWEEP));
         assert_eq!(total(&[counters]).closed_by[CloseReason::ConnectionLimit], 2);
     }
 
     #[test]
     fn of_a_client_that_sends_without_end_64_kib_are_thrown_away_at_once() {
         let now = Instant::now();
-        let (mut refused, _) = refused(now);
-        let endless = refuse_who_sends(&mut refused, (0..1000).map(|_| Ok(4096)).collect(), 1, now);
-        refused.sweep(|| now + SWEEP);
+        let (mut rejected, _) = rejected(now);
+        let endless = refuse_who_sends(&mut rejected, (0..1000).map(|_| Ok(4096)).collect(), 1, now);
+        rejected.sweep(|| now + SWEEP);
         assert_eq!(*endless.borrow(), format!("full end{}", " read".repeat(16)));
     }
 
     #[test]
     fn an_address_with_no_more_than_its_share_keeps_it() {
         let now = Instant::now();
-        let (mut refused, _) = refused(now);
-        let strangers = [2, 3, 4, 5, 6, 7].map(|host| refuse(&mut refused, host, now));
-        let share = [1, 1].map(|host| refuse(&mut refused, host, now));
-        let third = refuse(&mut refused, 1, now);
+        let (mut rejected, _) = rejected(now);
+        let strangers = [2, 3, 4, 5, 6, 7].map(|host| reject(&mut rejected, host, now));
+        let share = [1, 1].map(|host| reject(&mut rejected, host, now));
+        let third = reject(&mut rejected, 1, now);
         assert_eq!(strangers.each_ref().map(is_closed), [true, false, false, false, false, false]);
         assert!(![&share[0], &share[1], &third].into_iter().any(is_closed));
-        refuse(&mut refused, 1, now);
+        reject(&mut rejected, 1, now);
         assert_eq!(
             [&share[0], &share[1], &third].map(is_closed),
             [true, false, false],
@@ -336,9 +336,9 @@ mod tests {
     #[test]
     fn at_the_end_everyone_is_read_closed_and_counted() {
         let now = Instant::now();
-        let (mut refused, counters) = refused(now);
-        let clients = [1, 2].map(|host| refuse(&mut refused, host, now));
-        drop(refused);
+        let (mut rejected, counters) = rejected(now);
+        let clients = [1, 2].map(|host| reject(&mut rejected, host, now));
+        drop(rejected);
         assert_eq!(clients.map(|client| client.borrow().clone()), ["full end read closed"; 2]);
         assert_eq!(total(&[counters]).closed_by[CloseReason::ConnectionLimit], 2);
     }

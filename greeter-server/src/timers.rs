@@ -12,21 +12,21 @@ use crate::slots::SLOT_BITS;
 /// when it would ring too late. One that rings too early finds that out by asking the connection, and is set again for then. That
 /// makes a request cost one comparison, whatever the number of clients.
 #[derive(Debug)]
-pub(crate) struct Alarms {
+pub(crate) struct TimerTable {
     epoch: Instant,
-    by_time: BTreeSet<Alarm>,
+    by_time: BTreeSet<Timer>,
 }
 
 /// When, and for which slot: the earlier, the smaller. One number instead of two halves what the set takes for each client. The
 /// time has 42 bits, which is 139 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Alarm(u64);
+struct Timer(u64);
 
 /// A time in milliseconds, rounded up: an alarm does not ring before its time. Eight bytes, in an `Option` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(NonZeroU64);
 
-impl Alarms {
+impl TimerTable {
     pub(crate) const fn new(epoch: Instant) -> Self {
         Self { epoch, by_time: BTreeSet::new() }
     }
@@ -37,19 +37,19 @@ impl Alarms {
         if alarm.is_some_and(|alarm| alarm <= due) {
             return;
         }
-        self.cancel(slot, alarm);
-        self.by_time.insert(Alarm::new(due, slot));
+        self.stop(slot, alarm);
+        self.by_time.insert(Timer::new(due, slot));
         *alarm = Some(due);
     }
 
-    pub(crate) fn cancel(&mut self, slot: u32, alarm: &mut Option<Millis>) {
+    pub(crate) fn stop(&mut self, slot: u32, alarm: &mut Option<Millis>) {
         if let Some(due) = alarm.take() {
-            self.by_time.remove(&Alarm::new(due, slot));
+            self.by_time.remove(&Timer::new(due, slot));
         }
     }
 
     /// A slot whose alarm rings. It has none from now on.
-    pub(crate) fn next_ringing(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<u32> {
         let alarm = *self.by_time.first()?;
         if self.time(alarm.due()) > now {
             return None;
@@ -59,7 +59,7 @@ impl Alarms {
     }
 
     /// When the first of them rings.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.by_time.first().map(|alarm| self.time(alarm.due()))
     }
 
@@ -80,7 +80,7 @@ impl Millis {
     const MILLIS_MAX: u64 = (u64::MAX >> SLOT_BITS) - 1;
 }
 
-impl Alarm {
+impl Timer {
     const fn new(Millis(due): Millis, slot: u32) -> Self {
         Self(due.get() << SLOT_BITS | slot as u64)
     }
@@ -99,31 +99,31 @@ impl Alarm {
 mod tests {
     use super::*;
 
-    fn rings(alarms: &mut Alarms, now: Instant) -> Vec<u32> {
-        std::iter::from_fn(|| alarms.next_ringing(now)).collect()
+    fn rings(alarms: &mut TimerTable, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| alarms.pop_expired(now)).collect()
     }
 
     #[test]
     fn alarms_ring_in_their_order_and_not_before_their_time() {
         let start = Instant::now();
-        let mut alarms = Alarms::new(start);
+        let mut alarms = TimerTable::new(start);
         let at = |micros| start + Duration::from_micros(micros);
         for (slot, micros) in [(0, 5_000), (1, 1_500), ((1 << SLOT_BITS) - 1, 5_000)] {
             alarms.set(slot, &mut None, at(micros));
         }
-        assert_eq!(alarms.next(), Some(at(2_000)));
+        assert_eq!(alarms.next_timeout(), Some(at(2_000)));
         assert_eq!(rings(&mut alarms, at(1_999)), []);
         assert_eq!(rings(&mut alarms, at(5_000)), [1, 0, (1 << SLOT_BITS) - 1]);
-        assert_eq!(alarms.next(), None);
+        assert_eq!(alarms.next_timeout(), None);
     }
 
     #[test]
     fn the_latest_alarm_is_late_enough() {
         let start = Instant::now();
-        let mut alarms = Alarms::new(start);
+        let mut alarms = TimerTable::new(start);
         let hundred_years = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         alarms.set(1, &mut None, start + hundred_years);
-        assert_eq!(alarms.next(), Some(start + hundred_years));
+        assert_eq!(alarms.next_timeout(), Some(start + hundred_years));
         alarms.set(2, &mut None, start + 10 * hundred_years);
         assert_eq!(rings(&mut alarms, start + 2 * hundred_years), [1, 2]);
     }
@@ -131,15 +131,15 @@ mod tests {
     #[test]
     fn an_alarm_is_moved_only_to_an_earlier_time() {
         let start = Instant::now();
-        let mut alarms = Alarms::new(start);
+        let mut alarms = TimerTable::new(start);
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut alarm = None;
         alarms.set(7, &mut alarm, after(300));
         alarms.set(7, &mut alarm, after(400));
-        assert_eq!(alarms.next(), Some(after(300)));
+        assert_eq!(alarms.next_timeout(), Some(after(300)));
         alarms.set(7, &mut alarm, after(10));
-        assert_eq!((alarms.next(), alarms.by_time.len()), (Some(after(10)), 1));
-        alarms.cancel(7, &mut alarm);
-        assert_eq!((alarms.next(), alarm), (None, None));
+        assert_eq!((alarms.next_timeout(), alarms.by_time.len()), (Some(after(10)), 1));
+        alarms.stop(7, &mut alarm);
+        assert_eq!((alarms.next_timeout(), alarm), (None, None));
     }
 }

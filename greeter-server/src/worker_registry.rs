@@ -1,0 +1,323 @@
+//! What each worker is at, so that somebody can watch over them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use greeter_core::Peer;
+
+use crate::sync::{Mutex, MutexGuard};
+use crate::ticker::Moment;
+
+/// A worker's place. The worker says there what it is at; the watchdog may give up on it. Both go through one lock, so a job is
+/// either answered in time or overdue, and never both.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerEntry {
+    state: Mutex<WorkerState>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum WorkerState {
+    /// Free, or at something that nobody waits for.
+    #[default]
+    Idle,
+    /// With the responder.
+    Busy(Call),
+    /// With the responder still, but nobody waits for it any more.
+    TimedOut(Call),
+    /// The worker has ended.
+    Exited,
+}
+
+/// Which client a worker is with the responder for, what for, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) peer: Peer,
+    pub(crate) kind: CallKind,
+    pub(crate) since: Moment,
+    /// A moment at which it was at the line that it is at still, for all one can tell from outside: the first tick that came after it had
+    /// begun. No other line begins [after that](greeter_core::BudgetClock::has_ticked).
+    same_line_since: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    /// The connection waits for its job.
+    Answer,
+    /// The client is gone.
+    Disconnect,
+}
+
+/// One worker, as it was when it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerInfo {
+    /// Waiting for a job.
+    Idle,
+    /// In the responder.
+    Busy {
+        /// The client that it answers, or of whose end it tells the responder.
+        peer: Peer,
+        /// How long it has been in the responder.
+        elapsed: Duration,
+    },
+    /// Still in the responder, longer than the reply timeout. The client was told and is gone, or going.
+    TimedOut {
+        /// The client.
+        peer: Peer,
+        /// How long it has been in the responder.
+        elapsed: Duration,
+    },
+}
+
+impl WorkerState {
+    pub(crate) const fn call(self) -> Option<Call> {
+        match self {
+            Self::Busy(call) | Self::TimedOut(call) => Some(call),
+            Self::Idle | Self::Exited => None,
+        }
+    }
+
+    pub(crate) fn info(self, now: Instant) -> Option<WorkerInfo> {
+        let long = |since: Moment| now.saturating_duration_since(since.time);
+        match self {
+            Self::Idle => Some(WorkerInfo::Idle),
+            Self::Busy(Call { peer, since, .. }) => Some(WorkerInfo::Busy { peer, elapsed: long(since) }),
+            Self::TimedOut(Call { peer, since, .. }) => Some(WorkerInfo::TimedOut { peer, elapsed: long(since) }),
+            Self::Exited => None,
+        }
+    }
+}
+
+/// How an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallOutcome {
+    InTime,
+    /// The client was told that it timed out.
+    TooLate,
+}
+
+impl WorkerEntry {
+    pub(crate) fn begin(&self, kind: CallKind, peer: Peer, since: Moment) {
+        *self.lock() = WorkerState::Busy(Call { peer, kind, since, same_line_since: None });
+    }
+
+    pub(crate) fn finish(&self) -> CallOutcome {
+        match std::mem::take(&mut *self.lock()) {
+            WorkerState::TimedOut(_) => CallOutcome::TooLate,
+            WorkerState::Idle | WorkerState::Busy(_) | WorkerState::Exited => CallOutcome::InTime,
+        }
+    }
+
+    pub(crate) fn leave(&self) {
+        *self.lock() = WorkerState::Exited;
+    }
+
+    pub(crate) fn state(&self) -> WorkerState {
+        *self.lock()
+    }
+
+    /// To be asked at each tick: gives up on a call when one line of it has lasted so long. From now on its answer comes too late.
+    pub(crate) fn time_out(&self, timeout: Duration, now: Moment) -> Option<Call> {
+        let mut state = self.lock();
+        let WorkerState::Busy(call) = &mut *state else { return None };
+        // It may have begun within this very tick, and then it lasts for another.
+        if call.since.tick == now.tick {
+            return None;
+        }
+        let since = *call.same_line_since.get_or_insert(now);
+        if !since.is_past(timeout, now) {
+            return None;
+        }
+        let call = *call;
+        *state = WorkerState::TimedOut(call);
+        Some(call)
+    }
+
+    /// Nothing that holds the lock can panic.
+    fn lock(&self) -> MutexGuard<'_, WorkerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The places of all workers, those of former ones left out.
+#[derive(Debug)]
+pub(crate) struct WorkerRegistry {
+    entries: Mutex<Vec<Arc<WorkerEntry>>>,
+    made: Instant,
+    /// When the time for a stop is over, in microseconds from when these were made.
+    closing: AtomicU64,
+}
+
+impl Default for WorkerRegistry {
+    fn default() -> Self {
+        Self { entries: Mutex::default(), made: Instant::now(), closing: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl WorkerRegistry {
+    /// Places for as many more as it takes to have so many at work, but no more in all than this.
+    pub(crate) fn top_up(&self, workers: usize, most: usize) -> Vec<Arc<WorkerEntry>> {
+        // Under the lock, so that one that comes back late is either counted here or finds its place taken.
+        let mut entries = self.lock();
+        entries.retain(|entry| !matches!(entry.state(), WorkerState::Exited));
+        let missing = workers.saturating_sub(running(&entries)).min(most.saturating_sub(entries.len()));
+        let new: Vec<_> = std::iter::repeat_with(Arc::<WorkerEntry>::default).take(missing).collect();
+        entries.extend_from_slice(&new);
+        new
+    }
+
+    /// Whether a worker that has come back late goes on. It does unless there are as many others as there should be.
+    pub(crate) fn is_still_needed(&self, late: &WorkerEntry, workers: usize) -> bool {
+        // Under the lock, so that of two that come back at the same time not both take the other for the one that stays.
+        let entries = self.lock();
+        let is_needed = running(&entries) <= workers;
+        if !is_needed {
+            late.leave();
+        }
+        is_needed
+    }
+
+    /// From then on, or from an earlier time that was told, nothing is answered any more, whenever the connection threads come to notice that
+    /// the time for a stop is over.
+    pub(crate) fn close_at(&self, deadline: Instant) {
+        self.closing.fetch_min(self.micros(deadline), Ordering::Relaxed);
+    }
+
+    pub(crate) fn are_closed(&self, now: Instant) -> bool {
+        self.closing.load(Ordering::Relaxed) <= self.micros(now)
+    }
+
+    fn micros(&self, time: Instant) -> u64 {
+        let micros = time.saturating_duration_since(self.made).as_micros();
+        u64::try_from(micros).unwrap_or(u64::MAX).min(u64::MAX - 1)
+    }
+
+    /// Whether somebody waits for any of them.
+    pub(crate) fn are_answering(&self) -> bool {
+        self.lock().iter().any(|entry| matches!(entry.state(), WorkerState::Busy(_)))
+    }
+
+    /// How many workers are with the responder.
+    pub(crate) fn with_responder(&self) -> usize {
+        self.lock().iter().filter(|entry| entry.state().call().is_some()).count()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<WorkerEntry>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<WorkerEntry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many of them are there for what comes.
+fn running(entries: &[Arc<WorkerEntry>]) -> usize {
+    entries.iter().filter(|entry| matches!(entry.state(), WorkerState::Idle | WorkerState::Busy(_))).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticker::{TICK, Ticker};
+    use greeter_core::client_id;
+
+    #[test]
+    fn an_answer_is_in_time_or_too_late_and_never_both() {
+        let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
+        let (time, ticker) = (Instant::now(), Ticker::default());
+        let start = ticker.at(time);
+        let after = |millis: u64| {
+            ticker.go_on_by(1);
+            ticker.at(time + Duration::from_millis(millis))
+        };
+        let timeout = TICK * 2;
+        let entry = WorkerEntry::default();
+        entry.begin(CallKind::Answer, peer, start);
+        assert!(entry.time_out(timeout, start).is_none(), "another line may begin until the next tick");
+        assert!(entry.time_out(timeout, after(8)).is_none());
+        assert!(entry.time_out(timeout, after(27)).is_none(), "that is 19 ms");
+        assert_eq!(entry.finish(), CallOutcome::InTime);
+        assert!(entry.time_out(timeout, after(50)).is_none());
+
+        entry.begin(CallKind::Answer, peer, ticker.at(time));
+        assert!([60, 70].iter().all(|&millis| entry.time_out(timeout, after(millis)).is_none()));
+        assert!(entry.time_out(timeout, after(80)).is_some());
+        assert!(entry.time_out(timeout, after(90)).is_none(), "it is given up once");
+        assert_eq!(entry.finish(), CallOutcome::TooLate);
+        assert!(matches!(entry.state(), WorkerState::Idle));
+    }
+
+    #[test]
+    fn whoever_comes_back_takes_the_place_or_finds_it_taken() {
+        const WORKERS: usize = 2;
+        const MOST: usize = 5;
+        let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
+        let ticker = Ticker::default();
+        let workers = WorkerRegistry::default();
+        let hang = |new: Vec<Arc<WorkerEntry>>| {
+            for entry in &new {
+                entry.begin(CallKind::Answer, peer, ticker.now());
+                ticker.go_on_by(1);
+                assert!(entry.time_out(Duration::ZERO, ticker.now()).is_some());
+            }
+            new
+        };
+        let first = hang(workers.top_up(WORKERS, MOST));
+        assert_eq!(first.len(), WORKERS);
+        // One is back before its place is filled, the other after that.
+        assert_eq!(first[0].finish(), CallOutcome::TooLate);
+        let second = workers.top_up(WORKERS, MOST);
+        assert_eq!(second.len(), 1);
+        assert!(workers.is_still_needed(&first[0], WORKERS));
+        assert_eq!(first[1].finish(), CallOutcome::TooLate);
+        assert!(!workers.is_still_needed(&first[1], WORKERS));
+        assert!(workers.top_up(WORKERS, MOST).is_empty());
+        // However many hang, there are never more than that.
+        hang(vec![Arc::clone(&first[0]), Arc::clone(&second[0])]);
+        assert_eq!(hang(workers.top_up(WORKERS, MOST)).len(), 2);
+        assert_eq!(hang(workers.top_up(WORKERS, MOST)).len(), 1);
+        assert!(workers.top_up(WORKERS, MOST).is_empty());
+        assert_eq!(workers.all().len(), MOST);
+    }
+
+    #[test]
+    fn a_stop_keeps_to_the_earliest_deadline_it_was_told() {
+        let workers = WorkerRegistry::default();
+        let now = Instant::now();
+        let seconds = |seconds| now + Duration::from_secs(seconds);
+        assert!(!workers.are_closed(seconds(1 << 45)), "that is more microseconds than there are numbers");
+        workers.close_at(seconds(10));
+        workers.close_at(seconds(20));
+        assert_eq!([9, 10].map(|second| workers.are_closed(seconds(second))), [false, true]);
+        workers.close_at(seconds(5));
+        assert_eq!([4, 5].map(|second| workers.are_closed(seconds(second))), [false, true]);
+    }
+
+    #[test]
+    fn each_worker_is_seen_at_what_it_is() {
+        let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
+        let (time, ticker) = (Instant::now(), Ticker::default());
+        let workers = WorkerRegistry::default();
+        let places = workers.top_up(4, 4);
+        let seen = || workers.all().iter().map(|entry| entry.state().info(time + TICK)).collect::<Vec<_>>();
+        assert_eq!(seen(), [Some(WorkerInfo::Idle); 4]);
+        assert!(!workers.are_answering());
+        for place in &places[1..3] {
+            place.begin(CallKind::Answer, peer, ticker.at(time));
+        }
+        ticker.go_on_by(1);
+        assert!(places[2].time_out(Duration::ZERO, ticker.at(time)).is_some());
+        places[3].leave();
+        let (answering, stuck) =
+            (WorkerInfo::Busy { peer, elapsed: TICK }, WorkerInfo::TimedOut { peer, elapsed: TICK });
+        assert_eq!(seen(), [Some(WorkerInfo::Idle), Some(answering), Some(stuck), None]);
+        assert!(workers.are_answering());
+        assert_eq!(workers.with_responder(), 2);
+        places[1].finish();
+        assert!(!workers.are_answering(), "nobody waits for the other");
+        assert_eq!(workers.with_responder(), 1);
+    }
+}
