@@ -13,7 +13,7 @@ use greeter_server::{Greeter, Server};
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
-    let server = Server::builder().responder(Greeter).workers(0).bind(address)?;
+    let server = Server::builder().responder(Greeter).in_place().bind(address)?;
     println!("listening on {}", server.local_addr());
     server.run()?;
     Ok(())

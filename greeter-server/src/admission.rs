@@ -1,6 +1,6 @@
 //! Who may come in: how many at a time, and how many from one address.
 //!
-//! Knows nothing of sockets: what becomes of a client that may not is the [acceptor](crate::acceptor)'s affair.
+//! Knows nothing of sockets: what becomes of a client that may not is the [acceptor](crate::accept::acceptor)'s affair.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,42 +8,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greeter_core::{Address, CloseReason};
 
-use crate::acceptor::AcceptorMessage;
-use crate::limits::Limits;
+use crate::config::Config;
+use crate::limits::WhenFull;
 use crate::mailbox::Mailbox;
 
-/// What happens to a client that comes when there are as many as there may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenFull {
-    /// It is [told](greeter_core::Rejection::ConnectionLimit), and the connection closes.
-    #[default]
-    Reject,
-    /// It waits in the system's backlog until another has left, as if the network were slow.
-    Wait,
-}
-
-/// How many clients there may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    pub(crate) max_connections: usize,
-    pub(crate) per_address_max: Option<usize>,
-    pub(crate) when_full: WhenFull,
-}
-
-impl Room {
-    pub(crate) const fn of(limits: &Limits) -> Self {
-        Self {
-            max_connections: limits.max_connections,
-            per_address_max: limits.max_connections_per_address,
-            when_full: limits.when_full,
-        }
-    }
+/// What other threads tell the acceptor.
+#[derive(Debug)]
+pub(crate) enum AcceptorMessage {
+    /// Accept nobody for now. Clients wait in the backlog.
+    Pause,
+    /// Accept again.
+    Resume,
+    /// Somebody has left, so that another may come in.
+    PermitReleased,
 }
 
 /// The door. One for all threads of a server: the acceptor lets clients in by it, and each leaves by the same.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    room: Room,
+    config: Arc<Config>,
     occupancy: Mutex<Occupancy>,
     acceptor: Mailbox<AcceptorMessage>,
 }
@@ -94,19 +77,19 @@ impl AddressKey {
 }
 
 impl Admission {
-    pub(crate) fn new(room: Room, acceptor: Mailbox<AcceptorMessage>) -> Self {
-        Self { room, occupancy: Mutex::default(), acceptor }
+    pub(crate) fn new(config: Arc<Config>, acceptor: Mailbox<AcceptorMessage>) -> Self {
+        Self { config, occupancy: Mutex::default(), acceptor }
     }
 
     /// Whether another client may be accepted, if only to be told that there is no room. If not, the acceptor is told when it may. Whoever
     /// is rejected keeps nobody out: that costs less than to find out.
     pub(crate) fn is_open(&self) -> bool {
-        match self.room.when_full {
+        match self.config.limits.when_full {
             WhenFull::Reject => true,
             WhenFull::Wait => {
-                let mut census = self.occupancy();
-                let is_full = census.served >= self.room.max_connections;
-                census.acceptor_waits = is_full;
+                let mut occupancy = self.occupancy();
+                let is_full = occupancy.served >= self.config.limits.max_connections;
+                occupancy.acceptor_waits = is_full;
                 !is_full
             }
         }
@@ -114,19 +97,19 @@ impl Admission {
 
     /// A client has come.
     pub(crate) fn admit(self: &Arc<Self>, peer: Address) -> Decision {
-        let mut census = self.occupancy();
-        if census.served >= self.room.max_connections {
+        let mut occupancy = self.occupancy();
+        if occupancy.served >= self.config.limits.max_connections {
             return Decision::Reject(CloseReason::ConnectionLimit);
         }
-        let counted_for = self.room.per_address_max.and_then(|_| AddressKey::of(peer));
-        if let (Some(address), Some(max)) = (counted_for, self.room.per_address_max) {
-            let living_there = census.by_address.entry(address).or_default();
+        let counted_for = self.config.limits.max_connections_per_address.and_then(|_| AddressKey::of(peer));
+        if let (Some(address), Some(max)) = (counted_for, self.config.limits.max_connections_per_address) {
+            let living_there = occupancy.by_address.entry(address).or_default();
             if *living_there >= max {
                 return Decision::Reject(CloseReason::AddressLimit);
             }
             *living_there += 1;
         }
-        census.served += 1;
+        occupancy.served += 1;
         Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
     }
 
@@ -143,18 +126,18 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut census = self.admission.occupancy();
-        census.served -= 1;
+        let mut occupancy = self.admission.occupancy();
+        occupancy.served -= 1;
         if let Some(address) = self.counted_for
-            && let Some(living_there) = census.by_address.get_mut(&address)
+            && let Some(living_there) = occupancy.by_address.get_mut(&address)
         {
             *living_there -= 1;
             if *living_there == 0 {
-                census.by_address.remove(&address);
+                occupancy.by_address.remove(&address);
             }
         }
-        let acceptor_waits = std::mem::take(&mut census.acceptor_waits);
-        drop(census);
+        let acceptor_waits = std::mem::take(&mut occupancy.acceptor_waits);
+        drop(occupancy);
         if acceptor_waits {
             self.admission.acceptor.send(AcceptorMessage::PermitReleased);
         }
@@ -165,10 +148,19 @@ impl Drop for Permit {
 mod tests {
     use super::*;
     use crate::mailbox::mailbox;
+    use greeter_core::Greeter;
+
+    fn config(max_connections: usize, per_address: Option<usize>, when_full: WhenFull) -> Arc<Config> {
+        let mut config = Config::without_timeouts(&Greeter);
+        config.limits.max_connections = max_connections;
+        config.limits.max_connections_per_address = per_address;
+        config.limits.when_full = when_full;
+        Arc::new(config)
+    }
 
     fn door(max_connections: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Admission> {
         let (acceptor, _, _) = mailbox().unwrap();
-        Arc::new(Admission::new(Room { max_connections, per_address_max, when_full }, acceptor))
+        Arc::new(Admission::new(config(max_connections, per_address_max, when_full), acceptor))
     }
 
     fn from(address: &str) -> Address {
@@ -230,8 +222,7 @@ mod tests {
     #[test]
     fn whoever_waits_at_the_door_is_told_of_room() {
         let (acceptor, inbox, _poll) = mailbox().unwrap();
-        let room = Room { max_connections: 1, per_address_max: None, when_full: WhenFull::Wait };
-        let door = Arc::new(Admission::new(room, acceptor));
+        let door = Arc::new(Admission::new(config(1, None, WhenFull::Wait), acceptor));
         assert!(door.is_open());
         let ann = welcome(&door, "192.0.2.1");
         assert!(!door.is_open());

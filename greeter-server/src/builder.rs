@@ -2,42 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::thread;
 use std::time::Duration;
 
-use greeter_core::{
-    Address, ConnectionConfig, FromLine, Greeter, IntoReply, Responder, ResponderFn, WhenRejected, responder_fn,
-};
+use greeter_core::{Address, FromLine, Greeter, IntoReply, Responder, ResponderFn, WhenRejected, responder_fn};
 use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::admission::WhenFull;
+use crate::accept::listener::listen_on;
+use crate::config::{ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
-use crate::limits::{Limits, Timeouts};
+use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::push::PushHandle;
 use crate::server::Server;
-use crate::slots::THREAD_BITS;
-
-/// How many connections the system may make before they are accepted. It takes less where its own limit is lower
-/// (`net.core.somaxconn`).
-pub(crate) const BACKLOG: usize = 4096;
-
-/// When a client is asked whether it is still there, by TCP itself: after so long without a packet, so often, so long apart. Whoever has
-/// vanished without a word is gone after 90 s. What stands between the two may forget a silent connection after some minutes, and each
-/// question keeps it known.
-const KEEPALIVE: TcpKeepalive = {
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
-    let keepalive = keepalive.with_interval(Duration::from_secs(10)).with_retries(3);
-    keepalive
-};
-
-const THREADS_MAX: usize = 1 << THREAD_BITS;
-const CONNECTIONS_MAX: usize = 10_000_000;
-const GIB: usize = 1024 * 1024 * 1024;
-
-/// The shortest time that is worth measuring.
-const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// What a server is to be, before it is one. [`Server::builder`] makes it, with a default for everything but the address.
 #[derive(Debug)]
@@ -48,27 +23,6 @@ pub struct Builder<R> {
     trigger: ShutdownTrigger,
     options: Options,
     listen: Vec<Result<Vec<SocketAddr>, ConfigError>>,
-}
-
-/// What was asked for; none where the default depends on the machine.
-#[derive(Clone, Copy, Debug)]
-struct Options {
-    workers: Option<usize>,
-    connection_threads: Option<usize>,
-    /// But for the room for buffers.
-    limits: Limits,
-    max_buffer_bytes: Option<usize>,
-    timeouts: Timeouts,
-}
-
-/// What is to be done: options that make sense.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) workers: usize,
-    pub(crate) connection_threads: usize,
-    pub(crate) max_line_bytes: u32,
-    pub(crate) limits: Limits,
-    pub(crate) timeouts: Timeouts,
 }
 
 /// Why there is no server.
@@ -88,49 +42,18 @@ pub enum BuildError {
     },
 }
 
-/// One thing that is wrong with the options.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// There is nowhere to listen.
-    #[error("no address to listen on")]
-    NoAddress,
-    /// An address that is none, or a name that nobody knows.
-    #[error("cannot listen on {address}: {reason}")]
-    Address {
-        /// What was given.
-        address: String,
-        /// What is wrong with it.
-        reason: io::Error,
-    },
-    /// A number that is too small or too large.
-    #[error("{option} is {value}, but must be {}", range(*.min, *.max))]
-    OutOfRange {
-        /// The option, by the name of its method.
-        option: &'static str,
-        /// What was given.
-        value: usize,
-        /// The least it may be.
-        min: usize,
-        /// The most it may be.
-        max: usize,
-    },
-    /// A timeout that would be over as soon as it began.
-    #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
-    TooShort {
-        /// The option, by the name of its method.
-        option: &'static str,
-        /// What was given.
-        value: Duration,
-        /// The least it may be.
-        min: Duration,
-    },
+impl Server<Greeter> {
+    /// Returns a builder with a default for everything but the address. Its responder is the
+    /// [`Greeter`].
+    pub fn builder() -> Builder<Greeter> {
+        Builder::new()
+    }
 }
 
 impl Builder<Greeter> {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let options = Options {
-            workers: None,
+            placement: Placement::WorkerPerProcessor,
             connection_threads: None,
             limits: Limits::DEFAULT,
             max_buffer_bytes: None,
@@ -233,7 +156,22 @@ impl<R: Responder> Builder<R> {
     /// For 2,000 lines a second that wait 20 ms each, that is 40, and 60 will do. A worker that waits costs a thread and what of its stack it
     /// has touched. Lines for which they are too few wait in the queue, up to the [queue timeout](Self::queue_timeout).
     pub const fn workers(mut self, workers: usize) -> Self {
-        self.options.workers = Some(workers);
+        self.options.placement = Placement::Workers(workers);
+        self
+    }
+
+    /// Has the connection threads answer by themselves, in place of workers.
+    ///
+    /// That saves a way across threads for each batch of lines, and suits a responder that needs
+    /// microseconds. One that takes its time keeps all clients of its thread waiting, and one that
+    /// does not return is not noticed: there is no [reply timeout](Self::reply_timeout).
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().in_place();
+    /// ```
+    pub const fn in_place(mut self) -> Self {
+        self.options.placement = Placement::InPlace;
         self
     }
 
@@ -381,82 +319,33 @@ impl<R: Responder> Builder<R> {
     /// [`BuildError::Invalid`] with everything that is wrong with the options, or [`BuildError::Listen`] with the first
     /// address that cannot be had.
     pub fn build(self) -> Result<Server<R>, BuildError> {
-        let (plan, addresses) = validate(&self.options, self.listen).map_err(BuildError::Invalid)?;
-        let listeners: Vec<_> = addresses.iter().map(|one_of| listen_on_one_of(one_of)).collect::<Result<_, _>>()?;
+        let mut errors = Vec::new();
+        let config = self.options.validate(&self.responder).map_err(|invalid| errors.extend(invalid));
+        if self.listen.is_empty() {
+            errors.push(ConfigError::NoAddress);
+        }
+        let mut addresses = Vec::new();
+        for resolved in self.listen {
+            match resolved {
+                Ok(candidates) => addresses.push(candidates),
+                Err(error) => errors.push(error),
+            }
+        }
+        let (Ok(config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
+        let listeners: Vec<_> = addresses.iter().map(|candidates| listen(candidates)).collect::<Result<_, _>>()?;
         let (addresses, listeners) = listeners.into_iter().unzip();
-        Ok(Server::new(self.responder, self.push, self.trigger, plan, addresses, listeners))
+        Ok(Server::new(self.responder, self.push, self.trigger, config, addresses, listeners))
     }
 }
 
-type Addresses = Vec<Vec<SocketAddr>>;
-
-/// Options that make sense, or everything that does not.
-fn validate(
-    options: &Options,
-    listen: Vec<Result<Vec<SocketAddr>, ConfigError>>,
-) -> Result<(Plan, Addresses), Vec<ConfigError>> {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let workers = options.workers.unwrap_or(processors);
-    let connection_threads = options.connection_threads.unwrap_or(processors.div_ceil(2));
-
-    let Options { mut limits, timeouts, .. } = *options;
-    let buffer_bytes_min = limits.bytes_per_client();
-    limits.max_buffer_bytes = options.max_buffer_bytes.unwrap_or(limits.max_buffer_bytes.max(buffer_bytes_min));
-    let numbers = [
-        in_range("workers", workers, 0, THREADS_MAX),
-        in_range("connection_threads", connection_threads, 1, THREADS_MAX),
-        in_range("max_connections", limits.max_connections, 1, CONNECTIONS_MAX),
-        in_range("max_connections_per_address", limits.max_connections_per_address.unwrap_or(1), 1, CONNECTIONS_MAX),
-        in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
-        in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
-        in_range("max_buffer_bytes", limits.max_buffer_bytes, buffer_bytes_min, usize::MAX),
-    ];
-    let mut problems: Vec<_> = numbers.into_iter().flatten().chain(too_short(&timeouts)).collect();
-    if listen.is_empty() {
-        problems.push(ConfigError::NoAddress);
-    }
-    let mut addresses = Vec::new();
-    for resolved in listen {
-        match resolved {
-            Ok(one_of) => addresses.push(one_of),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    match u32::try_from(limits.max_line_bytes) {
-        Ok(max_line_bytes) if problems.is_empty() => {
-            Ok((Plan { workers, connection_threads, max_line_bytes, limits, timeouts }, addresses))
-        }
-        _ => Err(problems),
-    }
+fn join(problems: &[ConfigError]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
-    let times = [
-        ("line_timeout", timeouts.line),
-        ("idle_timeout", timeouts.idle),
-        ("write_timeout", timeouts.write),
-        ("reply_timeout", timeouts.reply),
-        ("queue_timeout", timeouts.queue),
-    ];
-    times.into_iter().filter_map(|(option, time)| {
-        let value = time.filter(|time| *time < TIMEOUT_MIN)?;
-        Some(ConfigError::TooShort { option, value, min: TIMEOUT_MIN })
-    })
-}
-
-fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<ConfigError> {
-    (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
-}
-
-/// Which numbers are allowed, in words.
-fn range(min: usize, max: usize) -> String {
-    if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
-}
-
-/// A listener, and the address that it has really got.
-fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(Address, TcpListener), BuildError> {
+/// Listens on the first of these addresses on which that is possible, and returns it with its real port.
+fn listen(candidates: &[SocketAddr]) -> Result<(Address, TcpListener), BuildError> {
     let mut failed = None;
-    for &address in addresses {
+    for &address in candidates {
         match listen_on(address) {
             Ok(listener) => {
                 if !address.ip().is_loopback() {
@@ -468,45 +357,4 @@ fn listen_on_one_of(addresses: &[SocketAddr]) -> Result<(Address, TcpListener), 
         }
     }
     Err(failed.unwrap_or_else(|| BuildError::Invalid(vec![ConfigError::NoAddress])))
-}
-
-fn listen_on(address: SocketAddr) -> io::Result<(Address, TcpListener)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // On Unix this lets a server come back while old connections are still winding up. On Windows it would let somebody else
-    // take the address away.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    // Whoever is accepted has it from the listener, at no further call.
-    socket.set_tcp_keepalive(&KEEPALIVE)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(BACKLOG).expect("the backlog is a small number"))?;
-    socket.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(socket.into());
-    Ok((listener.local_addr()?.into(), listener))
-}
-
-fn join(problems: &[ConfigError]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-    use std::net::TcpStream;
-
-    #[test]
-    fn whoever_is_accepted_is_asked_by_tcp_whether_it_is_still_there() {
-        let (address, listener) = listen_on(([127, 0, 0, 1], 0).into()).unwrap();
-        let listener = Socket::from(std::os::fd::OwnedFd::from(listener));
-        listener.set_nonblocking(false).unwrap();
-        let _client = TcpStream::connect(address).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
-        assert!(accepted.keepalive().unwrap());
-        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
-        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
-        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
-    }
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use greeter_core::CloseReason;
 
-use crate::acceptor::{AcceptorEvent, CloseListeners};
+use crate::accept::acceptor::{AcceptorEvent, CloseListeners};
 use crate::admission::Admission;
 use crate::memory::MemoryBudget;
+use crate::pool::worker_registry::{WorkerRegistry, WorkerState};
 use crate::stats::{Counters, CountsByReason, Stats, total};
 use crate::thread_mailboxes::ThreadMailboxes;
-use crate::worker_registry::{WorkerRegistry, WorkerState};
 
 /// How much longer than the deadline of a stop the responder may take to come back.
 const GRACE: Duration = Duration::from_millis(500);
@@ -23,8 +23,8 @@ const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A running server, for those who ask how it stands or have it stop. Neither waits for a thread.
 pub(crate) struct Control {
     pub(crate) counters: Vec<Arc<Counters>>,
-    pub(crate) door: Arc<Admission>,
-    pub(crate) buffers: Arc<MemoryBudget>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) workers: Arc<WorkerRegistry>,
     pub(crate) acceptor: Arc<dyn CloseListeners>,
     pub(crate) threads: Arc<dyn ThreadMailboxes>,
@@ -70,14 +70,14 @@ impl Control {
     /// A server that nobody has asked to stop yet, and what tells whoever waits for its threads until when to do so.
     pub(crate) fn new(
         counters: Vec<Arc<Counters>>,
-        door: Arc<Admission>,
-        buffers: Arc<MemoryBudget>,
+        admission: Arc<Admission>,
+        memory: Arc<MemoryBudget>,
         acceptor: Arc<dyn CloseListeners>,
         threads: Arc<dyn ThreadMailboxes>,
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (patience, deadlines) = crossbeam_channel::unbounded();
         let (workers, stop) = (Arc::default(), Mutex::new(None));
-        (Arc::new(Self { counters, door, buffers, workers, acceptor, threads, stop, patience }), deadlines)
+        (Arc::new(Self { counters, admission, memory, workers, acceptor, threads, stop, patience }), deadlines)
     }
 
     /// What the server has counted so far, and how things stand.
@@ -85,8 +85,8 @@ impl Control {
         let workers_stuck =
             self.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::TimedOut(_))).count();
         Stats {
-            served: self.door.served() as u64,
-            buffer_bytes: self.buffers.bytes() as u64,
+            served: self.admission.served() as u64,
+            buffer_bytes: self.memory.bytes() as u64,
             workers_timed_out: workers_stuck as u64,
             ..total(&self.counters)
         }
@@ -231,14 +231,16 @@ impl fmt::Debug for ShutdownTrigger {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use crate::admission::{Room, WhenFull};
+    use crate::config::Config;
+    use crate::info::ConnectionInfo;
+    use crate::limits::CHARGE_UNIT;
     use crate::mailbox::mailbox;
-    use crate::memory::CHARGE_UNIT;
-    use crate::push::{PushTarget, PushedMessage};
-    use crate::thread_mailboxes::ConnectionInfo;
+    use crate::messages::PushedMessage;
+    use crate::pool::worker_registry::CallKind;
+    use crate::thread_mailboxes::PushTarget;
     use crate::ticker::Ticker;
-    use crate::worker_registry::CallKind;
     use crossbeam_channel::Receiver;
+    use greeter_core::Greeter;
     use greeter_core::client_id;
     use greeter_core::{ClientId, Peer};
 
@@ -300,8 +302,9 @@ mod tests {
 
     fn control() -> (Arc<Control>, Arc<RecordedCalls>, Receiver<Instant>) {
         let noted = Arc::<RecordedCalls>::default();
-        let room = Room { max_connections: 1, per_address_max: None, when_full: WhenFull::Reject };
-        let door = Arc::new(Admission::new(room, mailbox().unwrap().0));
+        let mut config = Config::without_timeouts(&Greeter);
+        config.limits.max_connections = 1;
+        let door = Arc::new(Admission::new(Arc::new(config), mailbox().unwrap().0));
         let (counters, buffers) = (vec![Arc::default(), Arc::default()], Arc::new(MemoryBudget::new(1 << 20)));
         let (acceptor, mailboxes) = (Arc::clone(&noted) as _, Arc::clone(&noted) as _);
         let (control, patient) = Control::new(counters, door, buffers, acceptor, mailboxes);
@@ -376,8 +379,8 @@ mod tests {
         workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer, peer, ticker.now()));
         ticker.go_on_by(1);
         assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
-        assert!(control.buffers.charge(&mut 0, 3 * CHARGE_UNIT));
-        let _client = control.door.admit(peer.address);
+        assert!(control.memory.charge(&mut 0, 3 * CHARGE_UNIT));
+        let _client = control.admission.admit(peer.address);
         let stats = control.stats();
         assert_eq!((stats.served, stats.buffer_bytes), (1, 3 * CHARGE_UNIT as u64));
         assert_eq!((control.busy_with_responder(), stats.workers_timed_out), (2, 1));

@@ -30,24 +30,24 @@
 // All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
 // share goes through `sync`, and is tried in every order by those in `models`.
 
-mod acceptor;
+mod accept;
 mod admission;
 mod builder;
-mod client;
-mod connection_thread;
+mod config;
+mod connection;
 mod control;
-mod descriptors;
 mod expensive;
+mod handle;
+mod info;
 mod limits;
 mod mailbox;
 mod memory;
+mod messages;
 #[cfg(loom)]
 #[cfg(test)]
 mod models;
 mod pool;
 mod push;
-mod rejected;
-mod scratch;
 mod server;
 #[cfg(not(loom))]
 #[cfg(test)]
@@ -60,13 +60,9 @@ pub mod testing;
 mod thread_mailboxes;
 mod threads;
 mod ticker;
-mod timers;
-mod watchdog;
-mod worker_registry;
-mod yielding;
 
-pub use admission::WhenFull;
-pub use builder::{BuildError, Builder, ConfigError};
+pub use builder::{BuildError, Builder};
+pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 pub use expensive::Expensive;
 #[doc(inline)]
@@ -74,9 +70,9 @@ pub use greeter_core::{
     Address, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer,
     Phase, Rejection, Reply, Responder, ResponderFn, WhenRejected, responder_fn,
 };
-pub use limits::{Limits, Timeouts};
+pub use handle::ServerHandle;
+pub use info::{ConnectionInfo, WorkerInfo};
+pub use limits::{Limits, WhenFull};
 pub use push::{PushError, PushHandle};
-pub use server::{Server, ServerHandle, StartError};
+pub use server::{Server, StartError};
 pub use stats::{CountsByReason, Stats};
-pub use thread_mailboxes::ConnectionInfo;
-pub use worker_registry::WorkerInfo;

@@ -154,7 +154,10 @@ struct Bound<T>(Option<T>);
 
 fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
-    builder = given(builder, options.workers, Builder::workers);
+    builder = given(builder, options.workers, |builder, workers| match workers {
+        0 => builder.in_place(),
+        workers => builder.workers(workers),
+    });
     builder = given(builder, options.connection_threads, Builder::connection_threads);
     builder = given(builder, options.max_connections, Builder::max_connections);
     builder = given(builder, options.max_connections_per_address, |builder, Bound(most)| {
@@ -222,6 +225,10 @@ fn raise_descriptor_limit() {
 fn in_words_of_options(error: BuildError) -> anyhow::Error {
     let BuildError::Invalid(problems) = error else { return error.into() };
     let in_words = problems.iter().map(|problem| match problem {
+        // Here, none is in place.
+        ConfigError::OutOfRange { option: "workers", value, max, .. } => {
+            format!("--workers is {value}, but must be from 0 to {max}")
+        }
         ConfigError::OutOfRange { option, .. } => {
             problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1)
         }

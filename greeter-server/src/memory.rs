@@ -2,9 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is counted, in bytes. What a connection holds below that is not, so that small lines and replies, which are nearly all
-/// there are, cost no traffic between the processors; it is reckoned with in the sum that is published.
-pub(crate) const CHARGE_UNIT: usize = 4096;
+use crate::limits::CHARGE_UNIT;
 
 /// The room for buffers that all connections of a server share.
 #[derive(Debug)]

@@ -7,30 +7,30 @@
 //! The code is the server's own; [`crate::sync`] puts [loom's](sync) locks and atomics under it. Where a thread would wait for ever,
 //! loom says so, and that is how a lost wake-up shows.
 
-pub(crate) mod sync;
+use crate::admission::{AcceptorMessage, Admission, Decision};
+use crate::config::Config;
+use crate::connection::thread::{ConnectionThread, Shared};
+use crate::mailbox::{Inbox, Mailbox, mailbox_of};
+use crate::memory::MemoryBudget;
+use crate::messages::ThreadMessage;
+use crate::pool::executor::Executor;
+use crate::pool::watchdog::Watchdog;
+use crate::pool::worker::Pool;
+use crate::pool::worker_registry::{CallKind, CallOutcome, WorkerEntry};
+use crate::stats::Counters;
+use crate::system::{Poller, Readiness, Socket};
+use crate::thread_mailboxes::ThreadMailboxes;
+use crate::ticker::{Ticker, ticker};
 
+pub(crate) mod sync;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greeter_core::{ConnectionConfig, ConnectionTimeouts, Greeter, Peer, client_id};
+use greeter_core::{Address, ConnectionConfig, ConnectionTimeouts, Greeter, Peer, client_id};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
-
-use crate::acceptor::Order;
-use crate::admission::{Answer, Door, Room, WhenFull};
-use crate::buffers::MemoryBudget;
-use crate::connection_thread::{ConnectionThread, House, Mail};
-use crate::mailbox::{Inbox, Mailbox, mailbox_of};
-use crate::mailboxes::Switchboard;
-use crate::pool::{Placement, Pool, PoolLimits};
-use crate::stats::Counters;
-use crate::system::{Readiness, Socket, System};
-use crate::ticker::{Ticker, ticker};
-use crate::watch::Watch;
-use crate::workers::{Errand, Outcome, Post};
 use sync::channel;
 
 /// What a sleeping thread is woken by: a call of it is not lost, whether it comes before the sleep or in it.
@@ -140,7 +140,7 @@ fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
 #[test]
 fn an_answer_is_in_time_or_given_up_and_never_both() {
     check(4, || {
-        let entry = Arc::new(Post::default());
+        let entry = Arc::new(WorkerEntry::default());
         let ticker = Ticker::default();
         let start = ticker.now();
         ticker.go_on_by(1);
@@ -148,14 +148,14 @@ fn an_answer_is_in_time_or_given_up_and_never_both() {
         let watch = {
             let entry = Arc::clone(&entry);
             thread::spawn(move || {
-                let give_up = || usize::from(entry.give_up_after(Duration::ZERO, later).is_some());
+                let give_up = || usize::from(entry.time_out(Duration::ZERO, later).is_some());
                 give_up() + give_up()
             })
         };
         let mut too_late = 0;
         for _ in 0..2 {
-            entry.begin(Errand::Answer, peer(), start);
-            too_late += usize::from(entry.finish() == Outcome::TooLate);
+            entry.begin(CallKind::Answer, peer(), start);
+            too_late += usize::from(entry.finish() == CallOutcome::TooLate);
         }
         assert_eq!(too_late, watch.join().unwrap());
     });
@@ -165,7 +165,7 @@ fn peer() -> Peer {
     Peer::new(client_id(0), address())
 }
 
-fn address() -> SocketAddr {
+fn address() -> Address {
     ([192, 0, 2, 1], 4000).into()
 }
 
@@ -195,7 +195,7 @@ impl Write for OneLine {
 }
 
 impl Socket for OneLine {
-    fn finish_sending(&self) -> io::Result<()> {
+    fn shutdown_write(&self) -> io::Result<()> {
         Ok(())
     }
 
@@ -204,59 +204,62 @@ impl Socket for OneLine {
     }
 }
 
-impl System for StillLife {
+impl Poller for StillLife {
     type Socket = OneLine;
 
     fn now(&self) -> Instant {
         self.0
     }
 
-    fn watch(&self, _: &mut OneLine, _: u32) -> io::Result<()> {
+    fn register(&self, _: &mut OneLine, _: u32) -> io::Result<()> {
         Ok(())
     }
 
-    fn forget(&self, _: &mut OneLine) {}
+    fn deregister(&self, _: &mut OneLine) {}
 }
 
 /// A server of one connection thread, as far as threads have to do with it.
 struct Scene {
     start: Instant,
-    mailbox: Mailbox<Mail<(), OneLine>>,
-    door: Arc<Door>,
-    house: House,
+    mailbox: Mailbox<ThreadMessage<(), OneLine>>,
+    admission: Arc<Admission>,
+    shared: Shared,
     counters: Arc<Counters>,
 }
 
 impl Scene {
-    fn new(mailbox: Mailbox<Mail<(), OneLine>>) -> Self {
-        let (acceptor, _) = mailbox_of::<Order>(|| Ok(()));
-        let room = Room { max_connections: 10, per_address_max: None, when_full: WhenFull::Reject };
-        let house = House {
-            terms: Arc::new(ConnectionConfig::new(
-                100,
-                ConnectionTimeouts { linger: Duration::ZERO, ..ConnectionTimeouts::NONE },
-                &Greeter,
-            )),
-            buffers: Arc::new(MemoryBudget::new(usize::MAX)),
-            max_unsent_bytes: 1000,
-            read_bytes: 100,
-        };
-        let door = Arc::new(Door::new(room, acceptor));
-        Self { start: Instant::now(), mailbox, door, house, counters: Arc::default() }
+    fn new(workers: usize, mailbox: Mailbox<ThreadMessage<(), OneLine>>) -> Self {
+        let (acceptor, _) = mailbox_of::<AcceptorMessage>(|| Ok(()));
+        let mut config = Config::without_timeouts(&Greeter);
+        config.workers = workers;
+        config.timeouts.linger = Duration::ZERO;
+        config.timeouts.reply = Some(Duration::ZERO);
+        config.connection = ConnectionConfig::new(
+            100,
+            ConnectionTimeouts { linger: Duration::ZERO, ..ConnectionTimeouts::NONE },
+            &Greeter,
+        );
+        config.limits.max_unsent_bytes = 1000;
+        config.read_bytes = 100;
+        let config = Arc::new(config);
+        let memory = Arc::new(MemoryBudget::new(usize::MAX));
+        let admission = Arc::new(Admission::new(Arc::clone(&config), acceptor));
+        let shared = Shared { config, memory };
+        Self { start: Instant::now(), mailbox, admission, shared, counters: Arc::default() }
     }
 
     /// The letter by which a client comes, and what it will have read in the end.
-    fn client(&self, name: &str) -> (Mail<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
+    fn client(&self, name: &str) -> (ThreadMessage<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
         let replies = Arc::default();
         let socket = OneLine { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
-        let Decision::Admit(permit) = self.door.admit(address()) else { panic!("there is room") };
-        (Mail::Accepted { socket, address: address(), permit }, replies)
+        let Decision::Admit(permit) = self.admission.admit(address()) else { panic!("there is room") };
+        (ThreadMessage::Accepted { socket, address: address(), permit }, replies)
     }
 
     /// A connection thread's life.
-    fn run(&self, executor: Placement<Greeter>, inbox: Inbox<Mail<(), OneLine>>, alarm: &Alarm) {
-        let (house, counters) = (self.house.clone(), Arc::clone(&self.counters));
-        let mut thread = ConnectionThread::new(0, executor, StillLife(self.start), inbox, house, counters);
+    fn run(&self, executor: Executor<Greeter>, inbox: Inbox<ThreadMessage<(), OneLine>>, alarm: &Alarm) {
+        let (shared, counters) = (self.shared.clone(), Arc::clone(&self.counters));
+        let mut thread = ConnectionThread::new(0, executor, StillLife(self.start), inbox, shared, counters);
         while !thread.is_done() {
             if thread.timeout() != Some(Duration::ZERO) {
                 alarm.sleep();
@@ -270,7 +273,7 @@ impl Scene {
 fn the_acceptors_last_client_is_served_before_the_thread_stops() {
     check(3, || {
         let (mailbox, inbox, alarm) = mailbox();
-        let scene = Scene::new(mailbox.clone());
+        let scene = Scene::new(0, mailbox.clone());
         let (letter, replies) = scene.client("Bob");
         let deadline = scene.start + Duration::from_secs(1);
         let stopper = thread::spawn(move || {
@@ -281,7 +284,7 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
             acceptor.join().unwrap();
             vec![mailbox].stop(deadline);
         });
-        let executor = Placement::InPlace { responder: Arc::new(Greeter), max_unsent_bytes: 1000, winder: ticker().0 };
+        let executor = Executor::in_place(Arc::new(Greeter), Arc::clone(&scene.shared.config), ticker().0);
         scene.run(executor, inbox, &alarm);
         stopper.join().unwrap();
         assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
@@ -293,24 +296,18 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
 fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
     check(2, || {
         let (mailbox, inbox, alarm) = mailbox();
-        let scene = Scene::new(mailbox);
+        let scene = Scene::new(2, mailbox);
         let (tasks, tasks_to_do) = channel();
         let pool = Arc::new(Pool {
             responder: Arc::new(Greeter),
-            terms: Arc::clone(&scene.house.terms),
+            config: Arc::clone(&scene.shared.config),
             tasks: tasks_to_do,
             mailboxes: vec![scene.mailbox.clone()],
             workers: Arc::default(),
-            buffers: Arc::clone(&scene.house.buffers),
+            memory: Arc::clone(&scene.shared.memory),
             ticker: Arc::default(),
-            limits: PoolLimits {
-                workers: 2,
-                max_unsent_bytes: 1000,
-                queue_timeout: None,
-                reply_timeout: Some(Duration::ZERO),
-            },
         });
-        let workers = pool.workers.fill(2, 2);
+        let workers = pool.workers.top_up(2, 2);
         let time = Arc::clone(&pool.ticker);
         let workers: Vec<_> = workers
             .into_iter()
@@ -319,11 +316,11 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
                 thread::spawn(move || pool.work(&entry))
             })
             .collect();
-        let nobody = |_: &Arc<Post>| Err(ErrorKind::WouldBlock.into());
-        let mut watch = Watch::new(Arc::clone(&pool), nobody, tasks.clone());
+        let nobody = |_: &Arc<WorkerEntry>| Err(ErrorKind::WouldBlock.into());
+        let mut watch = Watchdog::new(Arc::clone(&pool), nobody, tasks.clone());
         let watch = thread::spawn(move || {
             time.go_on_by(1);
-            watch.look_around(time.now());
+            watch.check(time.now());
         });
 
         let clients = ["Ann", "Bob"].map(|name| {
@@ -331,8 +328,8 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
             scene.mailbox.send(letter);
             (name, replies)
         });
-        scene.mailbox.send(Mail::Stop { deadline: scene.start + Duration::from_secs(1) });
-        let executor = Placement::pool(tasks, 1, ticker().0);
+        scene.mailbox.send(ThreadMessage::Stop { deadline: scene.start + Duration::from_secs(1) });
+        let executor = Executor::pool(tasks, 1, ticker().0);
         scene.run(executor, inbox, &alarm);
         workers.into_iter().chain([watch]).for_each(|thread| thread.join().unwrap());
 

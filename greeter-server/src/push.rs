@@ -1,17 +1,13 @@
 //! Saying something to clients that have not asked.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use greeter_core::{ClientId, LfInLine, PushMessage};
 
-/// How many bytes may be under way to the connection threads. They take them off as fast as they can copy, so that so much is
-/// under way means that they do not keep up.
-pub(crate) const UNDER_WAY_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What something costs that is under way to one thread, beside its text.
-const LETTER_BYTES: usize = 64;
+use crate::messages::PushedMessage;
+use crate::thread_mailboxes::PushTarget;
 
 /// Says something to clients outside the replies that they asked for, to one or to all: a line, several that stay together, or
 /// bytes as they are. A [`Responder`](crate::Responder) gets it [from the builder](crate::Builder::responder_with), a host
@@ -30,24 +26,8 @@ const LETTER_BYTES: usize = 64;
 pub struct PushHandle(Arc<PushShared>);
 
 struct PushShared {
-    hearers: OnceLock<Arc<dyn PushTarget>>,
-    bytes_under_way: Arc<AtomicUsize>,
-}
-
-/// Those who hand on what is pushed, each to its own clients.
-pub(crate) trait PushTarget: Send + Sync {
-    /// How many they are.
-    fn count(&self) -> usize;
-    fn push(&self, to: ClientId, news: PushedMessage);
-    fn broadcast(&self, news: &Arc<PushedMessage>);
-}
-
-/// Something on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
-#[derive(Debug)]
-pub(crate) struct PushedMessage {
-    message: PushMessage,
-    bytes: usize,
-    bytes_under_way: Arc<AtomicUsize>,
+    target: OnceLock<Arc<dyn PushTarget>>,
+    bytes_in_flight: Arc<AtomicUsize>,
 }
 
 /// Why nothing was said.
@@ -68,7 +48,7 @@ pub enum PushError {
 
 impl PushHandle {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(PushShared { hearers: OnceLock::new(), bytes_under_way: Arc::default() }))
+        Self(Arc::new(PushShared { target: OnceLock::new(), bytes_in_flight: Arc::default() }))
     }
 
     /// Says one line, without its ending, to this client. To one that has left, nothing is said, and no more once the server has
@@ -128,50 +108,34 @@ impl PushHandle {
     }
 
     fn send_to(&self, to: ClientId, message: PushMessage) -> Result<(), PushError> {
-        let hearers = self.target()?;
-        hearers.push(to, self.reserve(message, 1)?);
+        let target = self.target()?;
+        target.push(to, self.reserve(message, 1)?);
         Ok(())
     }
 
     fn send_to_all(&self, message: PushMessage) -> Result<(), PushError> {
-        let hearers = self.target()?;
-        hearers.broadcast(&Arc::new(self.reserve(message, hearers.count())?));
+        let target = self.target()?;
+        target.broadcast(&Arc::new(self.reserve(message, target.count())?));
         Ok(())
     }
 
-    pub(crate) fn connect(&self, hearers: Arc<dyn PushTarget>) {
+    pub(crate) fn connect(&self, target: Arc<dyn PushTarget>) {
         // A responder has one server, and this is called once by it.
-        let _ = self.0.hearers.set(hearers);
+        let _ = self.0.target.set(target);
     }
 
     fn target(&self) -> Result<&dyn PushTarget, PushError> {
-        self.0.hearers.get().map(|hearers| &**hearers).ok_or(PushError::NotStarted)
+        self.0.target.get().map(|target| &**target).ok_or(PushError::NotStarted)
     }
 
-    fn reserve(&self, message: PushMessage, hearers: usize) -> Result<PushedMessage, PushError> {
-        let bytes = message.len() + LETTER_BYTES * hearers;
-        let bytes_under_way = Arc::clone(&self.0.bytes_under_way);
-        let before = bytes_under_way.fetch_add(bytes, Ordering::Relaxed);
-        let news = PushedMessage { message, bytes, bytes_under_way };
-        if before + bytes > UNDER_WAY_BYTES_MAX { Err(PushError::TooMuch) } else { Ok(news) }
-    }
-}
-
-impl PushedMessage {
-    pub(crate) const fn message(&self) -> &PushMessage {
-        &self.message
-    }
-}
-
-impl Drop for PushedMessage {
-    fn drop(&mut self) {
-        self.bytes_under_way.fetch_sub(self.bytes, Ordering::Relaxed);
+    fn reserve(&self, message: PushMessage, target: usize) -> Result<PushedMessage, PushError> {
+        PushedMessage::reserve(message, target, &self.0.bytes_in_flight).ok_or(PushError::TooMuch)
     }
 }
 
 impl fmt::Debug for PushHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Push").field("bytes_under_way", &self.0.bytes_under_way).finish_non_exhaustive()
+        f.debug_struct("Push").field("bytes_in_flight", &self.0.bytes_in_flight).finish_non_exhaustive()
     }
 }
 
@@ -250,7 +214,7 @@ mod tests {
         assert_eq!(push.raw(client_id(7), ""), Err(PushError::TooMuch));
         assert_eq!(
             format!("{push:?}"),
-            format!("Push {{ bytes_under_way: {MOST}, .. }}"),
+            format!("Push {{ bytes_in_flight: {MOST}, .. }}"),
             "what is rejected takes no room"
         );
         noted.said.lock().unwrap().clear();

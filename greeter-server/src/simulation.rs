@@ -1,6 +1,6 @@
 //! The server without sockets, threads and time: worlds that follow from a seed, in which whatever can go wrong does.
 //!
-//! The [acceptor](crate::acceptor), the [connection thread](crate::connection_thread), the [pool](crate::pool), the
+//! The [acceptor](crate::accept::acceptor), the [connection thread](crate::connection::thread), the [pool](crate::pool::worker), the
 //! [watch](crate::watch), the [door](crate::admission) and the mailboxes between them are the real ones. What is made up is what they stand on: a
 //! [wire](wire) for each client, a [clock](clock), and chance in the place of a scheduler. A naive [oracle] sees every byte that the server
 //! reads and writes, and knows what it owes.

@@ -69,8 +69,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use greeter_core::{ClientId, Responder};
 
-use crate::push::{PushHandle, PushTarget, PushedMessage};
-use crate::server::{Server, ServerHandle};
+use crate::handle::ServerHandle;
+use crate::messages::PushedMessage;
+use crate::push::PushHandle;
+use crate::server::Server;
+use crate::thread_mailboxes::PushTarget;
 
 /// A server with two workers on a free port of 127.0.0.1. Clients can connect when this returns; it stops when the handle is dropped.
 ///
@@ -160,7 +163,8 @@ impl PushTarget for PushRecorder {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use crate::{BoxError, CloseReason, Line, Peer, PushError, Reply};
+    use crate::push::PushError;
+    use crate::{BoxError, CloseReason, Line, Peer, Reply};
     use greeter_core::client_id;
 
     /// Says something to oneself, to another, to all, or to oneself at the end.

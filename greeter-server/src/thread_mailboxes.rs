@@ -1,15 +1,23 @@
 //! What can be said to the connection threads by those who do not know the type of the sessions.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use greeter_core::{ClientId, Phase};
+use greeter_core::ClientId;
 
-use crate::connection_thread::ThreadMessage;
+use crate::info::ConnectionInfo;
 use crate::mailbox::Mailbox;
-use crate::push::{PushTarget, PushedMessage};
+use crate::messages::{PushedMessage, ThreadMessage};
 use crate::slots::thread_of;
+
+/// Those who hand on what is pushed, each to its own clients.
+pub(crate) trait PushTarget: Send + Sync {
+    /// How many they are.
+    fn count(&self) -> usize;
+    fn push(&self, to: ClientId, news: PushedMessage);
+    fn broadcast(&self, news: &Arc<PushedMessage>);
+}
 
 /// The connection threads of one server.
 pub(crate) trait ThreadMailboxes: PushTarget {
@@ -19,28 +27,6 @@ pub(crate) trait ThreadMailboxes: PushTarget {
     fn kill(&self, client: ClientId);
     /// Each thread sends its list, unless it is busy for ever.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
-}
-
-/// One connection, as it was when it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConnectionInfo {
-    /// The client, by its name on this server and its address.
-    pub peer: greeter_core::Peer,
-    /// How long ago it was accepted.
-    pub age: Duration,
-    /// What it is doing.
-    pub phase: Phase,
-    /// For how long it has been at that; in [`Phase::Writing`], since the client last took something.
-    pub in_phase: Duration,
-    /// Complete lines received.
-    pub lines: u64,
-    /// Bytes received.
-    pub bytes_received: u64,
-    /// Bytes handed to the system.
-    pub bytes_sent: u64,
-    /// Memory that its lines and replies occupy, in bytes.
-    pub bytes_held: usize,
 }
 
 impl<S: Send + 'static, K: Send + 'static> PushTarget for Vec<Mailbox<ThreadMessage<S, K>>> {

@@ -14,63 +14,63 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often is looked who is left, once it is late.
 const LOOK: Duration = Duration::from_millis(5);
 
+type Handles = Mutex<Vec<JoinHandle<()>>>;
+
 /// Some threads, and a way to wait for all of them that does not last for ever.
 #[derive(Debug)]
 pub(crate) struct ThreadTracker {
-    spawner: Spawner,
+    threads: Arc<Handles>,
+    /// Each thread holds a clone; nothing is ever sent. When the last one is dropped, all threads
+    /// are done. None once they are waited for.
+    running: Mutex<Option<Sender<Infallible>>>,
     all_done: Receiver<Infallible>,
 }
 
-/// Starts threads for a threads, which does not end before the spawner does.
+/// Starts threads that a [`ThreadTracker`] waits for, and for the spawner itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner {
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
-    /// Each thread holds a clone; nothing is ever sent. When the last one is dropped, all threads are done.
+    threads: Arc<Handles>,
     running: Sender<Infallible>,
 }
 
 impl Spawner {
-    /// Starts one more thread. Linux shows the first 15 bytes of its name.
+    /// Starts a thread. Linux shows the first 15 bytes of its name.
     pub(crate) fn spawn(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let running = self.running.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             life();
             drop(running);
         })?;
-        let mut threads = self.threads();
+        let mut threads = lock(&self.threads);
         // A thread that has ended keeps its stack until it is joined.
         threads.extract_if(.., |thread| thread.is_finished()).for_each(join);
         threads.push(thread);
         Ok(())
-    }
-
-    /// A push does not panic half-way.
-    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ThreadTracker {
     pub(crate) fn new() -> Self {
         let (running, all_done) = crossbeam_channel::bounded(0);
-        Self { spawner: Spawner { threads: Arc::default(), running }, all_done }
+        Self { threads: Arc::default(), running: Mutex::new(Some(running)), all_done }
     }
 
-    /// Starts one more thread. Linux shows the first 15 bytes of its name.
+    /// Starts a thread. Linux shows the first 15 bytes of its name.
     pub(crate) fn spawn(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.spawner.spawn(name, life)
+        self.spawner().spawn(name, life)
     }
 
     pub(crate) fn spawner(&self) -> Spawner {
-        self.spawner.clone()
+        let running = lock(&self.running).clone().expect("threads are started before they are waited for");
+        Spawner { threads: Arc::clone(&self.threads), running }
     }
 
     /// Waits until all threads have ended, and tells how many have not. Until when, is told by the earliest of `deadlines`; until there
     /// is one, for ever. After that, those are not waited for that are held up: so many, as `held_up` tells. Others may be late since the machine
     /// has other things to do, and end soon.
-    pub(crate) fn join(&mut self, deadlines: &Receiver<Instant>, held_up: impl Fn() -> usize) -> usize {
+    pub(crate) fn join(&self, deadlines: &Receiver<Instant>, held_up: impl Fn() -> usize) -> usize {
         // Our own clone is not to keep us waiting.
-        self.spawner.running = crossbeam_channel::bounded(0).0;
+        drop(lock(&self.running).take());
         let mut earliest: Option<Instant> = None;
         let mut look = crossbeam_channel::never();
         let all_done = loop {
@@ -91,7 +91,7 @@ impl ThreadTracker {
                 }
             }
         };
-        let threads = std::mem::take(&mut *self.spawner.threads());
+        let threads = std::mem::take(&mut *lock(&self.threads));
         let (ended, left): (Vec<_>, Vec<_>) = threads.into_iter().partition(|thread| all_done || thread.is_finished());
         ended.into_iter().for_each(join);
         left.len()
@@ -99,14 +99,19 @@ impl ThreadTracker {
 
     /// How many threads have not ended.
     pub(crate) fn left(&self) -> usize {
-        self.spawner.threads().iter().filter(|thread| !thread.is_finished()).count()
+        lock(&self.threads).iter().filter(|thread| !thread.is_finished()).count()
     }
 
     /// Whether this thread is one of them.
     pub(crate) fn is_current_thread_tracked(&self) -> bool {
         let this = thread::current().id();
-        self.spawner.threads().iter().any(|thread| thread.thread().id() == this)
+        lock(&self.threads).iter().any(|thread| thread.thread().id() == this)
     }
+}
+
+/// Nothing that holds one of the locks panics half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn join(thread: JoinHandle<()>) {
@@ -136,7 +141,7 @@ mod tests {
     fn the_earliest_deadline_holds_whichever_is_told_last() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now(), in_an_hour()]);
-        let mut threads = ThreadTracker::new();
+        let threads = ThreadTracker::new();
         threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         assert_eq!(threads.join(&deadlines, || 1), 1);
         drop(release);
@@ -146,7 +151,7 @@ mod tests {
     fn whoever_is_held_up_is_left_behind() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now() + Duration::from_millis(50)]);
-        let mut threads = ThreadTracker::new();
+        let threads = ThreadTracker::new();
         threads.spawn("quick".to_owned(), || {}).unwrap();
         threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         assert_eq!(threads.join(&deadlines, || 1), 1);
@@ -157,7 +162,7 @@ mod tests {
     fn whoever_is_only_late_is_waited_for() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now()]);
-        let mut threads = ThreadTracker::new();
+        let threads = ThreadTracker::new();
         threads.spawn("late".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         let release = Cell::new(Some(release));
         let held_up = || {
@@ -170,7 +175,7 @@ mod tests {
     #[test]
     fn a_crew_that_ends_is_not_waited_for_until_the_deadline() {
         let (_sender, deadlines) = deadlines(&[in_an_hour()]);
-        let mut threads = ThreadTracker::new();
+        let threads = ThreadTracker::new();
         threads.spawn("quick".to_owned(), || {}).unwrap();
         assert_eq!(threads.join(&deadlines, || 0), 0);
     }
@@ -178,7 +183,7 @@ mod tests {
     #[test]
     fn a_crew_that_nobody_has_told_to_end_is_waited_for_all_the_same() {
         let (_sender, deadlines) = deadlines(&[]);
-        let mut threads = ThreadTracker::new();
+        let threads = ThreadTracker::new();
         threads.spawn("quick".to_owned(), || {}).unwrap();
         assert_eq!(threads.join(&deadlines, || 0), 0);
     }
@@ -187,7 +192,7 @@ mod tests {
     fn a_deadline_that_is_told_later_is_kept() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (sender, deadlines) = deadlines(&[in_an_hour()]);
-        let mut threads = ThreadTracker::new();
+        let threads = ThreadTracker::new();
         threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         let waiting = thread::spawn(move || threads.join(&deadlines, || 1));
         sender.send(Instant::now()).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [turn](greeter_core::TurnBudget) when it has
 //! gone up. And it stands still while the process does, which the system's clock does not: a time is over for the
-//! [pool](crate::pool) and the [watch](crate::watchdog) when both say so.
+//! [pool](crate::pool::worker) and the [watch](crate::pool::watchdog) when both say so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

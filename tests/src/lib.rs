@@ -17,7 +17,7 @@ pub const PLACEMENTS: [usize; 2] = [0, 2];
 
 /// A greeting server in this process, on a free port.
 pub fn greeter(workers: usize) -> ServerHandle {
-    spawn(Server::builder().workers(workers))
+    spawn(answered_by(workers))
 }
 
 /// Any server in this process, on a free port.
@@ -28,6 +28,14 @@ pub fn greeter(workers: usize) -> ServerHandle {
 pub fn spawn<R: Responder>(builder: Builder<R>) -> ServerHandle {
     let server = builder.bind("127.0.0.1:0").expect("loopback has a free port");
     server.spawn().expect("threads can be had")
+}
+
+/// A builder for a greeting server with so many workers, or with none.
+pub fn answered_by(workers: usize) -> Builder<Greeter> {
+    match workers {
+        0 => builder().in_place(),
+        workers => builder().workers(workers),
+    }
 }
 
 /// A builder for a greeting server.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 const MIB: usize = 1024 * 1024;
 
@@ -74,7 +74,7 @@ fn replies_are_not_made_faster_than_they_are_taken() {
     for workers in PLACEMENTS {
         let made = Arc::new(AtomicU64::new(0));
         let fountain = Fountain { reply: vec![b'x'; REPLY_BYTES], made: Arc::clone(&made) };
-        let server = spawn(builder().workers(workers).responder(fountain));
+        let server = spawn(answered_by(workers).responder(fountain));
         let mut client = Client::connect(server.local_addr());
         client.send("\n".repeat(1_000));
         let progress = || (made.load(Ordering::Relaxed), server.stats().bytes_sent);

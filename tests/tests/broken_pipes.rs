@@ -9,7 +9,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 use signal_hook::consts::SIGPIPE;
 
 const THREADS: usize = 4;
@@ -22,7 +22,7 @@ fn who_resets_in_the_middle_of_a_reply_sends_the_host_no_signal() {
     signal_hook::flag::register(SIGPIPE, Arc::clone(&has_come)).expect("the signal can be caught");
     let resets = sized(100, 500);
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {

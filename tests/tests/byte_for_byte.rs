@@ -3,7 +3,7 @@
 use greeter_core::Address;
 use greeter_tests::books::at_rest;
 use greeter_tests::client::Client;
-use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, greeter, spawn};
 use proptest::prelude::*;
 
 /// The article's programs: whatever stands before an LF is greeted.
@@ -86,7 +86,7 @@ fn every_split_gives_the_same_replies() {
     let expected = b"Hello, Bob\nHello, \r\nHello, \nHello, Ann\r\nHello, 0123456789abcdef\r\nHello, a\rb\n\
         error: line longer than 16 bytes\nHello, laster\n";
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_line_bytes(limit));
+        let server = spawn(answered_by(workers).max_line_bytes(limit));
         let address = server.local_addr();
         for first in 1..stream.len() {
             for second in first + 1..=stream.len() {

@@ -9,7 +9,7 @@ use greeter_server::{Address, CloseReason, ServerHandle, WhenFull};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::size::sized;
-use greeter_tests::{PLACEMENTS, builder, raise_descriptor_limit, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, builder, raise_descriptor_limit, spawn};
 
 const ROOM: usize = 10;
 const CROWD: usize = 40;
@@ -32,7 +32,7 @@ enum Disconnect {
 #[test]
 fn of_forty_at_once_ten_are_served_and_thirty_are_told_round_after_round() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_connections(ROOM));
+        let server = spawn(answered_by(workers).max_connections(ROOM));
         for farewell in [Disconnect::Close, Disconnect::Reset] {
             for round in 0..ROUNDS {
                 assert_eq!(crowd(&server, farewell), (ROOM, ROOM as u64), "round {round}, {farewell:?}");
@@ -86,7 +86,7 @@ fn is_served(client: &mut Client) -> bool {
 #[test]
 fn who_may_wait_is_served_as_soon_as_another_leaves() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_connections(ROOM).when_full(WhenFull::Wait));
+        let server = spawn(answered_by(workers).max_connections(ROOM).when_full(WhenFull::Wait));
         let mut clients: Vec<_> = (0..CROWD).map(|_| Client::connect(server.local_addr())).collect();
         for client in &mut clients {
             client.send(format!("{}\n", client.local_addr()));
@@ -104,7 +104,7 @@ fn who_may_wait_is_served_as_soon_as_another_leaves() {
 #[test]
 fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_connections_per_address(2).max_connections(7));
+        let server = spawn(answered_by(workers).max_connections_per_address(2).max_connections(7));
         let come =
             |household: u8| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, household)), server.local_addr());
         let served = |household| {
@@ -136,8 +136,7 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
 #[test]
 fn an_address_at_its_limit_keeps_nobody_else_out() {
     for workers in PLACEMENTS {
-        let builder =
-            builder().workers(workers).max_connections_per_address(3).linger_timeout(Duration::from_secs(3600));
+        let builder = answered_by(workers).max_connections_per_address(3).linger_timeout(Duration::from_secs(3600));
         let server = spawn(builder);
         let from = |host| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), server.local_addr());
         let served = |host| {
@@ -166,7 +165,7 @@ fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
     for (workers, when_full) in
         PLACEMENTS.into_iter().flat_map(|workers| [(workers, WhenFull::Reject), (workers, WhenFull::Wait)])
     {
-        let server = spawn(builder().workers(workers).max_connections(ROOM).when_full(when_full));
+        let server = spawn(answered_by(workers).max_connections(ROOM).when_full(when_full));
         server.pause_accepting();
         // At full size, as many as the system has room for (listen(2) counts one more).
         let waiting = sized(5 * CROWD, BACKLOG + 1);

@@ -7,7 +7,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 fn limit() -> Duration {
     Duration::from_secs(sized(2, 5))
@@ -15,7 +15,7 @@ fn limit() -> Duration {
 
 /// A server on which nobody may dawdle for longer than the limit.
 fn impatient(workers: usize) -> ServerHandle {
-    let builder = builder().workers(workers).responder(Puppet::default());
+    let builder = answered_by(workers).responder(Puppet::default());
     spawn(builder.line_timeout(limit()).idle_timeout(limit()).linger_timeout(limit()))
 }
 
@@ -89,7 +89,7 @@ impl Responder for Discreet {
 #[test]
 fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_it() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Discreet).idle_timeout(limit()));
+        let server = spawn(answered_by(workers).responder(Discreet).idle_timeout(limit()));
         let mut keeper = Client::connect(server.local_addr());
         assert_eq!(keeper.ask("Bob"), "Bob\n");
         assert_eq!(keeper.line(), None);

@@ -11,7 +11,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, is_full};
-use greeter_tests::{PLACEMENTS, builder, raise_descriptor_limit, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, builder, raise_descriptor_limit, spawn};
 use rustix::process::Signal;
 
 const CLIENTS: u64 = 50;
@@ -95,7 +95,7 @@ fn clients_that_do_not_go_are_not_waited_for_long() {
 #[test]
 fn what_is_not_done_by_the_deadline_is_cut_off_and_counted() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).connection_threads(1).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         client.send("sleep 30 0\n".repeat(200));
         assert_eq!(client.text(), "0\n");
@@ -172,7 +172,7 @@ fn a_dropped_handle_stops_its_server() {
 #[test]
 fn clients_at_the_door_when_the_stop_comes_are_served() {
     for workers in PLACEMENTS {
-        let server = builder().workers(workers).bind("127.0.0.1:0").expect("loopback has a free port");
+        let server = answered_by(workers).bind("127.0.0.1:0").expect("loopback has a free port");
         let mut clients: Vec<_> = (0..300).map(|_| Client::connect(server.local_addr())).collect();
         clients.iter_mut().for_each(|client| client.send("Bob\n"));
         let server = server.spawn().expect("threads can be had");
@@ -203,7 +203,7 @@ fn gated() -> (impl Responder<Session = ()>, mpsc::Sender<()>) {
 fn all_that_has_arrived_is_answered_not_only_one_read_of_it() {
     for workers in [0, 1] {
         let (responder, gate) = gated();
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(responder));
+        let server = spawn(answered_by(workers).connection_threads(1).responder(responder));
         let mut client = Client::connect(server.local_addr());
         client.send("wait\n");
         wait_until("the line is being answered", || server.stats().bytes_received == 5);
@@ -227,7 +227,7 @@ fn lines_that_arrived_unnoticed_are_answered() {
     raise_descriptor_limit();
     for workers in [0, 1] {
         let (responder, gate) = gated();
-        let builder = builder().workers(workers).connection_threads(1).max_connections_per_address(None);
+        let builder = answered_by(workers).connection_threads(1).max_connections_per_address(None);
         let server = spawn(builder.responder(responder));
         let mut first = Client::connect(server.local_addr());
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addr())).collect();
@@ -252,7 +252,7 @@ fn lines_that_arrived_unnoticed_are_answered() {
 /// In place, a thread that answers notices the time only between two lines; what it finds then must still be put in order.
 #[test]
 fn the_books_are_balanced_however_late_the_deadline_is_noticed() {
-    let server = spawn(builder().workers(0).connection_threads(1).responder(Puppet::default()));
+    let server = spawn(builder().in_place().connection_threads(1).responder(Puppet::default()));
     let mut reads_nothing = Client::connect(server.local_addr());
     reads_nothing.send("big 20000000\n".to_owned() + &"echo x\n".repeat(100));
     wait_until("some of it is sent", || server.stats().bytes_sent > 0);

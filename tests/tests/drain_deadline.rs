@@ -13,7 +13,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
 use rustix::process::Signal;
 
 const DRAIN: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ fn who_waits_behind_a_stuck_worker_is_refused_while_the_server_drains() {
 #[test]
 fn a_stop_without_time_takes_none() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         let mut clients: Vec<_> = (0..50).map(|_| Client::connect(server.local_addr())).collect();
         clients.iter_mut().for_each(|client| client.send("sleep 10 x\n".repeat(20)));
         wait_until("replies flow", || server.stats().replies > 10);

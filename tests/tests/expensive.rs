@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::Client;
 use greeter_tests::process::ServerProcess;
-use greeter_tests::{builder, spawn};
+use greeter_tests::{answered_by, spawn};
 
 /// When each of two clients has its reply that ask at the same time.
 fn two_clients_at_once(workers: &str) -> [Duration; 2] {
@@ -50,7 +50,7 @@ fn with_two_workers_it_does_not() {
 fn as_many_lines_are_answered_at_once_as_there_are_workers() {
     for workers in [2, 4] {
         let meeting = Arc::new(Barrier::new(workers));
-        let server = spawn(builder().workers(workers).responder_fn(move |_: &str| {
+        let server = spawn(answered_by(workers).responder_fn(move |_: &str| {
             meeting.wait();
             "met"
         }));
@@ -87,7 +87,7 @@ fn a_greedy_client_delays_a_polite_one_by_a_few_slices() {
     for workers in [0, 1] {
         let order = Arc::new(Mutex::new(Vec::new()));
         let slow = Slow { order: Arc::clone(&order) };
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(slow));
+        let server = spawn(answered_by(workers).connection_threads(1).responder(slow));
         let mut greedy = Client::connect(server.local_addr());
         greedy.send("greedy\n".repeat(10_000));
         assert_eq!(greedy.text(), "done\n");

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Puppet, silence_panics};
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 #[test]
 fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
     const LINES: u64 = 10_000;
     silence_panics();
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         let threads = || std::fs::read_dir("/proc/self/task").expect("a process has threads").count();
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo first"), "first\n");
@@ -43,7 +43,7 @@ fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
 #[test]
 fn a_bad_reply_does_not_reach_the_next_one() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("nl"), "error: internal error\n");
         assert_eq!(client.ask("err"), "error: internal error\n");
@@ -62,7 +62,7 @@ fn a_bad_reply_does_not_reach_the_next_one() {
 #[test]
 fn a_responder_that_closes_has_its_last_words_delivered() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         // A close with this much input unread would be a reset, and the reply would be lost.
         let mut client = Client::connect(server.local_addr());
         client.send("big 200000\nquit\n".to_owned() + &"echo unread\n".repeat(50_000));

@@ -10,7 +10,7 @@ use greeter_server::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Respon
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::silence_panics;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 /// Panics when it is dropped.
 struct Bomb;
@@ -49,7 +49,7 @@ fn sessions_that_panic_at_their_end_cost_nobody_anything() {
     const CLIENTS: usize = 50;
     silence_panics();
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Explosive));
+        let server = spawn(answered_by(workers).responder(Explosive));
         for number in 0..CLIENTS {
             let mut client = Client::connect(server.local_addr());
             assert_eq!(client.ask("first"), "first\n");
@@ -67,7 +67,7 @@ fn sessions_that_panic_at_their_end_cost_nobody_anything() {
 fn a_panic_whose_own_remains_panic_costs_one_line() {
     silence_panics();
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Explosive));
+        let server = spawn(answered_by(workers).responder(Explosive));
         let mut client = Client::connect(server.local_addr());
         client.send("before\npanic now\nafter\n");
         for reply in ["before\n", "error: internal error\n", "after\n"] {
@@ -86,7 +86,7 @@ fn sessions_that_panic_at_their_end_do_not_disturb_a_stop_that_runs_out_of_time(
     silence_panics();
     for workers in PLACEMENTS {
         for round in 0..10 {
-            let server = spawn(builder().workers(workers).connection_threads(2).responder(Explosive));
+            let server = spawn(answered_by(workers).connection_threads(2).responder(Explosive));
             let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addr())).collect();
             clients.iter_mut().for_each(|client| client.send("sleep 1\n".repeat(20)));
             wait_until("replies flow", || server.stats().replies > round * 5);
@@ -138,7 +138,7 @@ fn a_responder_that_fails_in_every_call_still_costs_each_client_its_own_line_onl
     silence_panics();
     for workers in PLACEMENTS {
         let responder = Arc::new(Hopeless::default());
-        let server = spawn(builder().workers(workers).max_line_bytes(20).responder(Arc::clone(&responder)));
+        let server = spawn(answered_by(workers).max_line_bytes(20).responder(Arc::clone(&responder)));
         for number in 0..CLIENTS {
             let mut client = Client::connect(server.local_addr());
             let too_long = "x".repeat(21);

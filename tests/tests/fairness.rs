@@ -8,7 +8,7 @@ use greeter_server::ServerHandle;
 use greeter_tests::client::Client;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 const GREEDY: usize = 8;
 
@@ -30,7 +30,7 @@ fn polite_p99(server: &ServerHandle, lines: usize) -> Duration {
 fn eight_greedy_clients_do_not_starve_a_polite_one() {
     let lines = if is_full() { 300 } else { 50 };
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         let idle = polite_p99(&server, lines);
         let is_done = AtomicBool::new(false);
         let (beside, greedy) = thread::scope(|scope| {

@@ -8,12 +8,12 @@ use greeter_tests::client::{Client, PATIENCE};
 use greeter_tests::process::{ServerProcess, greeter_server};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 #[test]
 fn fifty_lines_and_a_half_get_fifty_replies_and_the_end() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         let lines: String = (0..50).map(|n| format!("sleep 2 line {n}\n")).collect();
         client.send(lines + "echo half");

@@ -9,7 +9,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
 use greeter_tests::size::is_full;
-use greeter_tests::{builder, spawn};
+use greeter_tests::{answered_by, builder, spawn};
 
 /// How many may be stuck for each worker before nobody takes their place any more: the four of the documentation, and itself.
 const STUCK_PER_WORKER: usize = 5;
@@ -23,7 +23,7 @@ fn server_of(puppet: &Arc<Puppet>, workers: usize) -> ServerHandle {
 }
 
 fn settings(workers: usize) -> Builder<impl Responder> {
-    builder().workers(workers).reply_timeout(reply_timeout()).queue_timeout(reply_timeout())
+    answered_by(workers).reply_timeout(reply_timeout()).queue_timeout(reply_timeout())
 }
 
 /// As many clients, each with a line that hangs and twenty behind it.

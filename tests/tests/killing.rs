@@ -6,7 +6,7 @@ use greeter_server::{ClientId, CloseReason, Phase, ServerHandle};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
 
 fn id_of(client: &Client, server: &ServerHandle) -> ClientId {
     let address = client.local_addr();
@@ -19,7 +19,7 @@ fn id_of(client: &Client, server: &ServerHandle) -> ClientId {
 #[test]
 fn whoever_is_cut_off_is_gone_and_nobody_else() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).responder(Puppet::default()));
         let connect = || Client::connect(server.local_addr());
         let mut bystander = connect();
         let (mut idle, mut reading, mut writing) = (connect(), connect(), connect());

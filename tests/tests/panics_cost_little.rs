@@ -6,7 +6,7 @@ use greeter_server::{Expensive, ServerHandle};
 use greeter_tests::client::Client;
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::size::is_full;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 /// How long so many lines take of which each hundredth is this one.
 fn time(server: &ServerHandle, lines: usize, hundredth: &str, its_reply: &str) -> Duration {
@@ -29,7 +29,7 @@ fn a_panic_among_a_hundred_replies_costs_little_time() {
     let lines = if is_full() { 10_000 } else { 1_000 };
     for workers in PLACEMENTS {
         let responder = Expensive::new(Puppet::default(), Duration::from_micros(100));
-        let server = spawn(builder().workers(workers).responder(responder));
+        let server = spawn(answered_by(workers).responder(responder));
         let mut ratios: Vec<_> = (0..5)
             .map(|_| {
                 let without = time(&server, lines, "echo y", "y\n");

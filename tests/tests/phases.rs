@@ -112,7 +112,7 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
 #[test]
 fn a_thread_that_is_stuck_in_the_responder_does_not_hide_the_others() {
     let (release, released) = channel();
-    let server = spawn(builder().workers(0).connection_threads(2).responder(Gate(Mutex::new(released))));
+    let server = spawn(builder().in_place().connection_threads(2).responder(Gate(Mutex::new(released))));
     let mut stuck = Client::connect(server.local_addr());
     let mut free = Client::connect(server.local_addr());
     assert_eq!((stuck.ask("hello"), free.ask("hello")), ("hello\n".to_owned(), "hello\n".to_owned()));

@@ -7,7 +7,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, builder, greeter, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, greeter, spawn};
 
 fn names(count: usize) -> String {
     (0..count).map(|n| format!("guest {n}\n")).collect()
@@ -68,7 +68,7 @@ fn ten_thousand_lines_in_segments() {
 fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
     const LINES: usize = 5_000;
     for workers in [1, 2] {
-        let server = spawn(builder().workers(workers).connection_threads(1));
+        let server = spawn(answered_by(workers).connection_threads(1));
         thread::scope(|scope| {
             for number in 0..8 {
                 let mut client = Client::connect_with_small_buffer(server.local_addr());
@@ -92,7 +92,7 @@ fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
 #[test]
 fn urgent_data_does_not_hide_the_lines_behind_it() {
     for workers in [0, 1] {
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).connection_threads(1).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         client.send("sleep 200 first\n");
         wait_until("the line is being answered", || server.stats().bytes_received > 0);

@@ -11,7 +11,7 @@ use greeter_server::{
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
 
 /// The only client's name.
 fn only_client(server: &ServerHandle) -> ClientId {
@@ -22,7 +22,7 @@ fn only_client(server: &ServerHandle) -> ClientId {
 fn pushed_lines_never_get_into_a_reply_and_keep_their_order() {
     const LINES: usize = 3_000;
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_unsent_bytes(1 << 20).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).max_unsent_bytes(1 << 20).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo first"), "first\n");
         let id = only_client(&server);
@@ -129,7 +129,7 @@ impl Responder for Echo {
 #[test]
 fn what_a_responder_pushes_as_it_closes_comes_behind_its_reply_and_before_the_end() {
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).responder_with(Echo));
+        let server = spawn(answered_by(workers).responder_with(Echo));
         let said_first = "banner\npushed in connect\n";
         for (line, reply) in [("close", "close\n"), ("fail", "error: internal error\n")] {
             for _ in 0..100 {
@@ -153,7 +153,7 @@ fn what_a_responder_pushes_as_it_closes_comes_behind_its_reply_and_before_the_en
 fn nothing_is_pushed_before_the_banner() {
     for workers in PLACEMENTS {
         let gate = Arc::new(Gate::default());
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(SlowBanner(Arc::clone(&gate))));
+        let server = spawn(answered_by(workers).connection_threads(1).responder(SlowBanner(Arc::clone(&gate))));
         // They come in together. The first one keeps the only worker, or the connection thread itself; the others wait behind it.
         server.pause_accepting();
         let mut clients: Vec<_> = (0..20).map(|_| Client::connect(server.local_addr())).collect();
@@ -172,7 +172,7 @@ fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
     let text = "x".repeat(1000);
     for workers in PLACEMENTS {
         let server =
-            spawn(builder().workers(workers).write_timeout(None).max_unsent_bytes(10_000).responder(Puppet::default()));
+            spawn(answered_by(workers).write_timeout(None).max_unsent_bytes(10_000).responder(Puppet::default()));
         let mut reads = Client::connect(server.local_addr());
         assert_eq!(reads.ask("echo here"), "here\n");
         let never_reads = Client::connect_with_small_buffer(server.local_addr());
@@ -197,7 +197,7 @@ fn a_client_that_is_pushed_to_and_does_not_read_is_cut_off() {
 fn what_nobody_takes_is_too_much_at_some_time_and_not_for_ever() {
     let puppet = Arc::new(Puppet::default());
     let server =
-        spawn(builder().workers(0).connection_threads(1).max_unsent_bytes(1 << 30).responder(Arc::clone(&puppet)));
+        spawn(builder().in_place().connection_threads(1).max_unsent_bytes(1 << 30).responder(Arc::clone(&puppet)));
     let mut client = Client::connect(server.local_addr());
     assert_eq!(client.ask("echo here"), "here\n");
     let id = only_client(&server);
@@ -258,7 +258,7 @@ fn what_is_pushed_after_the_stop_goes_nowhere() {
 fn lines_that_are_pushed_as_one_stay_together_whoever_else_pushes() {
     const ROUNDS: usize = 500;
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_unsent_bytes(1 << 20).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).max_unsent_bytes(1 << 20).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo here\r"), "here\r\n");
         let id = only_client(&server);
@@ -286,7 +286,7 @@ fn lines_that_are_pushed_as_one_stay_together_whoever_else_pushes() {
 fn whoever_reads_what_is_pushed_is_not_cut_off_however_much_comes_at_once() {
     const LIMIT: usize = 10_000;
     for workers in PLACEMENTS {
-        let server = spawn(builder().workers(workers).max_unsent_bytes(LIMIT));
+        let server = spawn(answered_by(workers).max_unsent_bytes(LIMIT));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("Ann"), "Hello, Ann\n");
         let push = server.push();

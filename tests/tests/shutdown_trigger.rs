@@ -8,7 +8,7 @@ use greeter_server::{CloseReason, DrainReport, ServerHandle, ShutdownTrigger, re
 use greeter_tests::books::balanced;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{PLACEMENTS, builder, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
 
 /// Longer than any test waits.
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -16,7 +16,7 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 #[test]
 fn a_responder_has_its_own_server_stop_and_loses_nothing() {
     for workers in PLACEMENTS {
-        let builder = builder().workers(workers).connection_threads(1);
+        let builder = answered_by(workers).connection_threads(1);
         let trigger = builder.shutdown_trigger();
         let server = spawn(builder.responder_fn(move |line: &str| {
             if line == "stop" {
@@ -52,7 +52,7 @@ fn a_responder_that_shuts_its_server_down_does_not_wait_for_itself() {
                 Ok::<_, greeter_server::BoxError>(line.to_owned())
             })
         };
-        let server = spawn(builder().workers(workers).connection_threads(1).responder(responder));
+        let server = spawn(answered_by(workers).connection_threads(1).responder(responder));
         let mut client = Client::connect(server.local_addr());
         *handle.lock().expect("nobody panics") = Some(server);
         client.send("stop\n");
@@ -70,16 +70,18 @@ fn told_several_times_a_server_keeps_to_the_earliest_deadline() {
     for workers in PLACEMENTS {
         for [first, second] in [[AN_HOUR, soon], [soon, AN_HOUR]] {
             let puppet = Arc::new(Puppet::default());
-            let server = spawn(
-                builder().workers(workers).connection_threads(1).reply_timeout(None).responder(Arc::clone(&puppet)),
-            );
+            let server =
+                spawn(answered_by(workers).connection_threads(1).reply_timeout(None).responder(Arc::clone(&puppet)));
             let mut client = Client::connect(server.local_addr());
             assert_eq!(client.ask("echo here"), "here\n");
             client.send("hang for ever\n");
             wait_until("it hangs", || server.stats().bytes_received == 24);
             let trigger = server.shutdown_trigger().clone();
             trigger.trigger(first);
-            let waiting = thread::spawn(|| server.wait());
+            let waiting = {
+                let server = server.clone();
+                thread::spawn(move || server.wait())
+            };
             trigger.trigger(second);
             let report = waiting.join().expect("the server stops");
             // Where it is a connection thread that hangs, the ticker is there for it.

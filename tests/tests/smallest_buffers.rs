@@ -8,7 +8,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{builder, spawn};
+use greeter_tests::{answered_by, spawn};
 
 const CLIENTS: usize = 8;
 
@@ -16,7 +16,7 @@ const CLIENTS: usize = 8;
 fn slow_readers_and_few_workers_never_stand_still() {
     let lines = if is_full() { 5_000 } else { 300 };
     for workers in [0, 1, 2] {
-        let server = spawn(builder().workers(workers).max_unsent_bytes(1).responder(Puppet::default()));
+        let server = spawn(answered_by(workers).max_unsent_bytes(1).responder(Puppet::default()));
         let replies = AtomicU64::new(0);
         let is_done = AtomicBool::new(false);
         let longest_pause = thread::scope(|scope| {

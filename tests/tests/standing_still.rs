@@ -127,7 +127,7 @@ fn who_waits_in_the_queue_while_the_process_stands_still_does_not_wait() {
 
 #[test]
 fn an_end_that_came_in_time_is_no_silence() {
-    let server = spawn(builder().workers(0).connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
+    let server = spawn(builder().in_place().connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
     let mut busy = Client::connect(server.local_addr());
     assert_eq!(busy.ask("echo here"), "here\n");
     let mut leaving = Client::connect(server.local_addr());
@@ -141,7 +141,7 @@ fn an_end_that_came_in_time_is_no_silence() {
 
 #[test]
 fn a_line_that_came_while_its_thread_was_with_another_client_came_in_time() {
-    let server = spawn(builder().workers(0).connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
+    let server = spawn(builder().in_place().connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
     let mut busy = Client::connect(server.local_addr());
     assert_eq!(busy.ask("echo here"), "here\n");
     let mut patient = Client::connect(server.local_addr());

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use super::clock::Clock;
 use super::random::Random;
 use super::wire::{VirtualSocket, Wire};
-use crate::system::Listener;
 use greeter_core::Address;
+
+use crate::system::Listener;
 
 /// What the system may say in the place of a connection.
 const ERRORS: [Errno; 5] = [Errno::MFILE, Errno::NOMEM, Errno::CONNABORTED, Errno::PROTO, Errno::INTR];

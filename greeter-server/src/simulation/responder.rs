@@ -7,6 +7,7 @@ use greeter_core::{BoxError, ClientId, CloseReason, Line, Peer, Rejection, Reply
 
 use super::clock::Clock;
 use super::oracle;
+
 use crate::push::PushHandle;
 use crate::ticker::TICK;
 

@@ -9,10 +9,11 @@ use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 use super::clock::Clock;
 use super::random::Random;
 use super::responder::Puppet;
-use crate::admission::{Room, WhenFull};
-use crate::connection_thread::House;
-use crate::memory::MemoryBudget;
-use crate::pool::{Executor, PoolLimits, Task};
+
+use crate::config::Config;
+use crate::limits::{Limits, Timeouts, WhenFull};
+use crate::pool::executor::Executor;
+use crate::pool::worker::Task;
 use crate::ticker::Winder;
 
 /// The server's settings, and what the world may do to it.
@@ -38,7 +39,7 @@ pub(super) struct Rules {
     pub(super) waits_when_full: bool,
     pub(super) when_rejected: WhenRejected,
     /// How many are kept that were rejected.
-    pub(super) refused_max: usize,
+    pub(super) max_rejected: usize,
     /// Whether sockets break, and calls are interrupted.
     pub(super) has_faults: bool,
     /// Whether the host program pushes lines and cuts clients off.
@@ -82,7 +83,7 @@ impl Rules {
             has_full_house: max_connections < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
             when_rejected: random.pick(&[WhenRejected::Continue, WhenRejected::Close]),
-            refused_max: random.pick(&[1, 3, 63]),
+            max_rejected: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
             has_meddling_host: random.one_in(3),
             stands_still: random.one_in(3),
@@ -95,35 +96,39 @@ impl Rules {
         self.workers > 0 && (self.queue.is_some() || self.reply.is_some())
     }
 
-    pub(super) const fn room(&self) -> Room {
-        let when_full = if self.waits_when_full { WhenFull::Wait } else { WhenFull::Reject };
-        Room { max_connections: self.max_connections, per_address_max: self.per_address_max, when_full }
-    }
-
-    pub(super) const fn house(&self, terms: Arc<ConnectionConfig>, buffers: Arc<MemoryBudget>) -> House {
-        House { terms, buffers, max_unsent_bytes: self.max_unsent_bytes, read_bytes: self.read_bytes }
+    /// The configuration of the server in this world, whose responder this is.
+    pub(super) fn config(&self, responder: &Puppet) -> Config {
+        let ConnectionTimeouts { line, idle, write, linger } = self.deadlines;
+        let connection = ConnectionConfig::new(self.max_line_bytes as u32, self.deadlines, responder);
+        Config {
+            workers: self.workers,
+            connection_threads: self.threads,
+            limits: Limits {
+                max_connections: self.max_connections,
+                max_connections_per_address: self.per_address_max,
+                when_full: if self.waits_when_full { WhenFull::Wait } else { WhenFull::Reject },
+                when_rejected: self.when_rejected,
+                max_line_bytes: self.max_line_bytes,
+                max_unsent_bytes: self.max_unsent_bytes,
+                max_buffer_bytes: self.max_buffer_bytes,
+            },
+            timeouts: Timeouts { line, idle, write, reply: self.reply, queue: self.queue, linger },
+            read_bytes: self.read_bytes,
+            connection: connection.when_rejected(self.when_rejected),
+        }
     }
 
     pub(super) fn executor(
         &self,
         responder: &Arc<Puppet>,
+        config: &Arc<Config>,
         tasks: &Sender<Task<u32>>,
         clock: &Clock,
     ) -> Executor<Puppet> {
         let winder = Winder::of(Arc::clone(&clock.ticker));
-        let max_unsent_bytes = self.max_unsent_bytes;
         match self.workers {
-            0 => Executor::InPlace { responder: Arc::clone(responder), max_unsent_bytes, winder },
+            0 => Executor::in_place(Arc::clone(responder), Arc::clone(config), winder),
             workers => Executor::pool(tasks.clone(), workers, winder),
-        }
-    }
-
-    pub(super) const fn pool_limits(&self) -> PoolLimits {
-        PoolLimits {
-            workers: self.workers,
-            max_unsent_bytes: self.max_unsent_bytes,
-            queue_timeout: self.queue,
-            reply_timeout: self.reply,
         }
     }
 

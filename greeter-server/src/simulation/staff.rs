@@ -14,10 +14,11 @@ use super::clock::Clock;
 use super::oracle::number_of;
 use super::responder::Puppet;
 use super::wire::VirtualSocket;
-use crate::pool::{JobOutcome, Pool, Task, answer};
+
+use crate::pool::watchdog::Watchdog;
+use crate::pool::worker::{JobOutcome, Pool, Task, answer};
+use crate::pool::worker_registry::{WorkerEntry, WorkerState};
 use crate::ticker::Moment;
-use crate::watchdog::Watchdog;
-use crate::worker_registry::{WorkerEntry, WorkerState};
 
 type Recruit = Box<dyn FnMut(&Arc<WorkerEntry>) -> io::Result<()>>;
 
@@ -54,7 +55,7 @@ impl Staff {
     ) -> Self {
         let pool = Arc::new(pool);
         let hire = |entry: &Arc<WorkerEntry>| Worker { entry: Arc::clone(entry), work: None };
-        let workers = pool.workers.top_up(pool.limits.workers, pool.limits.workers);
+        let workers = pool.workers.top_up(pool.config.workers, pool.config.workers);
         let workers: Vec<Worker> = workers.iter().map(hire).collect();
         let workers = Rc::new(RefCell::new(workers));
         let staff = Rc::clone(&workers);
@@ -99,7 +100,7 @@ impl Staff {
             // What comes of it is known now, and told when the time has passed that it took.
             self.clock.set(now.time);
             let responder = &self.pool.responder;
-            let max_unsent_bytes = self.pool.limits.max_unsent_bytes;
+            let max_unsent_bytes = self.pool.config.limits.max_unsent_bytes;
             responder.begin_run();
             let answered = answer(responder, job, max_unsent_bytes, now, &self.clock.ticker, || self.clock.now());
             responder.check_run();
@@ -135,12 +136,12 @@ impl Staff {
     pub(super) fn check_number(&self) {
         let workers = self.workers.borrow();
         let running = workers.iter().filter(|worker| !matches!(worker.entry.state(), WorkerState::TimedOut(_))).count();
-        assert!(running <= self.pool.limits.workers, "{running} workers are at work");
+        assert!(running <= self.pool.config.workers, "{running} workers are at work");
     }
 
     /// No worker has been at something for longer than it may.
     pub(super) fn check_patience(&self, now: Instant, slack: Duration) {
-        let Some(timeout) = self.pool.limits.reply_timeout else { return };
+        let Some(timeout) = self.pool.config.timeouts.reply else { return };
         for worker in &*self.workers.borrow() {
             if let WorkerState::Busy(call) = worker.entry.state() {
                 let took = now.saturating_duration_since(call.since.time);

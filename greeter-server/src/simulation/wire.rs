@@ -10,6 +10,7 @@ use super::oracle::{End, Oracle};
 use super::random::Random;
 use super::responder::Guest;
 use super::rules::Rules;
+
 use crate::system::{Poller, Readiness, Socket};
 
 /// Both ends of a connection. What is sent is at the other end at once; what matters is when somebody looks.

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::ConnectionConfig;
-
 use super::clock::Clock;
 use super::listener::{Backlog, VirtualListener};
 use super::oracle::Oracle;
@@ -17,12 +15,14 @@ use super::rules::Rules;
 use super::staff::Staff;
 use super::talker::Talker;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
-use crate::acceptor::{Acceptor, AcceptorContext};
+
+use crate::accept::acceptor::{Acceptor, AcceptorContext};
 use crate::admission::Admission;
-use crate::connection_thread::{ConnectionThread, ThreadMessage};
+use crate::connection::thread::{ConnectionThread, Shared};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::memory::MemoryBudget;
-use crate::pool::Pool;
+use crate::messages::ThreadMessage;
+use crate::pool::worker::Pool;
 use crate::push::PushHandle;
 use crate::stats::Counters;
 use crate::thread_mailboxes::ThreadMailboxes;
@@ -41,11 +41,11 @@ pub(super) struct World {
     to_threads: Arc<dyn ThreadMailboxes>,
     staff: Option<Staff>,
     counters: Vec<Arc<Counters>>,
-    buffers: Arc<MemoryBudget>,
+    memory: Arc<MemoryBudget>,
     push: PushHandle,
     guests: Arc<Mutex<Guests>>,
 
-    door: Arc<Admission>,
+    admission: Arc<Admission>,
     acceptor: Entrance,
     backlog: Arc<Mutex<Backlog>>,
     wires: Vec<Arc<Mutex<Wire>>>,
@@ -107,48 +107,45 @@ impl World {
         let to_threads: Arc<dyn ThreadMailboxes> = Arc::new(mailboxes.clone());
         push.connect(Arc::<dyn ThreadMailboxes>::clone(&to_threads));
         let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
-        let buffers = Arc::new(MemoryBudget::new(rules.max_buffer_bytes));
+        let memory = Arc::new(MemoryBudget::new(rules.max_buffer_bytes));
 
         // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
         let responder = Arc::new(Puppet::new(answering.clone(), push.clone(), Arc::clone(&guests)));
-        let terms = ConnectionConfig::new(rules.max_line_bytes as u32, rules.deadlines, &*responder);
-        let terms = Arc::new(terms.when_rejected(rules.when_rejected));
+        let config = Arc::new(rules.config(&responder));
         let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
         let pool = Pool {
             responder: Arc::clone(&responder),
-            terms: Arc::clone(&terms),
+            config: Arc::clone(&config),
             tasks: tasks_to_do,
             mailboxes: mailboxes.clone(),
             workers: Arc::default(),
-            buffers: Arc::clone(&buffers),
+            memory: Arc::clone(&memory),
             ticker: Arc::clone(&clock.ticker),
-            limits: rules.pool_limits(),
         };
         let mut luck = random.split();
         let has_no_threads = move || rules.has_faults && luck.one_in(3);
         let hire = || Staff::new(pool, tasks.clone(), answering, rules.look_around, has_no_threads);
         let staff = (rules.workers > 0).then(hire);
-        let house = rules.house(Arc::clone(&terms), Arc::clone(&buffers));
+        let shared = Shared { config: Arc::clone(&config), memory: Arc::clone(&memory) };
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
-        let door = Arc::new(Admission::new(rules.room(), orders));
+        let admission = Arc::new(Admission::new(Arc::clone(&config), orders));
         let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), rules.has_faults)));
-        let reception = AcceptorContext {
+        let context = AcceptorContext {
             inbox: orders_to_follow,
             threads: mailboxes.clone(),
-            door: Arc::clone(&door),
-            terms,
-            linger: rules.deadlines.linger,
+            admission: Arc::clone(&admission),
+            config: Arc::clone(&config),
             counters: Arc::clone(&counters[rules.threads]),
         };
         let acceptor =
-            Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], reception, rules.refused_max, clock.now());
+            Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], context, rules.max_rejected, clock.now());
         let acceptor = Entrance { acceptor, bell: acceptor_bell, sleeps_until: Some(clock.now()) };
         let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
-            let executor = rules.executor(&responder, &tasks, &clock);
+            let executor = rules.executor(&responder, &config, &tasks, &clock);
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
-            let life = ConnectionThread::new(number, executor, system, inbox, house.clone(), counters);
+            let life = ConnectionThread::new(number, executor, system, inbox, shared.clone(), counters);
             Thread { life: Some(life), bell, sleeps_until: Some(clock.now()) }
         };
         let threads = bells.into_iter().zip(inboxes).enumerate().map(thread).collect();
@@ -162,10 +159,10 @@ impl World {
             to_threads,
             staff,
             counters,
-            buffers,
+            memory,
             push,
             guests,
-            door,
+            admission,
             acceptor,
             backlog,
             wires: Vec::new(),

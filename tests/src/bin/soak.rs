@@ -85,7 +85,7 @@ struct Told {
 fn main() {
     let options: Options = argh::from_env();
     silence_panics();
-    let in_place = spawn(soaked().workers(0).responder(Puppet::default()));
+    let in_place = spawn(soaked().in_place().responder(Puppet::default()));
     let pool = spawn(soaked().workers(WORKERS).reply_timeout(REPLY_TIMEOUT).responder(Puppet::default()));
     let start = Instant::now();
     let until = start + Duration::from_secs_f64(options.minutes * 60.0);

@@ -3,12 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+use greeter_tests::answered_by;
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use greeter_server::Server;
 
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         thread::sleep(WAIT);
         format!("Hello, {name}")
     };
-    let server = Server::builder().workers(workers).responder_fn(greet).bind("127.0.0.1:0")?;
+    let server = answered_by(workers).responder_fn(greet).bind("127.0.0.1:0")?;
     writeln!(io::stdout(), "listening on {}", server.local_addr())?;
     server.run()?;
     Ok(())

@@ -6,9 +6,10 @@ use std::time::Duration;
 use greeter_core::CloseReason;
 
 use super::{Entrance, World};
+
+use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::simulation::oracle::End;
 use crate::stats::{Stats, total};
-use crate::watchdog::MAX_TIMED_OUT_PER_WORKER;
 
 impl World {
     pub(super) fn check(&mut self) {
@@ -38,7 +39,7 @@ impl World {
         if self.rules.waits_when_full {
             let Entrance { bell, sleeps_until, .. } = &self.acceptor;
             let is_told = backlog.has_news || bell.load(Ordering::Relaxed) || sleeps_until.is_some();
-            let is_full = self.door.served() >= self.rules.max_connections;
+            let is_full = self.admission.served() >= self.rules.max_connections;
             return assert!(is_full || is_told, "there is room, and nobody tells the acceptor");
         }
         // Without descriptors or memory, accepting rests, and that may be now and again.
@@ -70,7 +71,7 @@ impl World {
         }
         // Beyond the room that all share, there is what each thread has just been at.
         let threads = rules.threads + rules.workers * (1 + MAX_TIMED_OUT_PER_WORKER);
-        let in_use = self.buffers.bytes();
+        let in_use = self.memory.bytes();
         let most = rules.max_buffer_bytes.saturating_add(threads * most);
         assert!(in_use <= most, "{in_use} is more than {most}");
     }
@@ -104,7 +105,7 @@ impl World {
             self.check_farewells();
         }
         self.mailboxes.clear();
-        assert_eq!(self.buffers.bytes(), 0, "what is counted is counted off");
+        assert_eq!(self.memory.bytes(), 0, "what is counted is counted off");
         if let Some(staff) = &self.staff {
             let workers = staff.workers.borrow().len();
             assert!(self.rules.has_faults || workers >= self.rules.workers, "workers are lost");

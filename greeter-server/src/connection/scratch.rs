@@ -1,10 +1,6 @@
 //! Memory that a connection thread uses again and again.
 
-use crate::memory::CHARGE_UNIT;
-
-/// How much memory a thread keeps for replies that are yet to come, in bytes. Without, an allocator that gets back the buffers of all
-/// who pipeline gives their memory to the system, and has it cleared and mapped again, page by page, when they send the next lines.
-pub(crate) const SPARE_BYTES_MAX: usize = 1024 * 1024;
+use crate::limits::{CHARGE_UNIT, SPARE_BYTES_MAX};
 
 /// What a thread reads into, and buffers that replies were in.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::time::Instant;
 use greeter_core::{Connection, ConnectionConfig, Phase};
 
 use crate::admission::Permit;
-use crate::scratch::Scratch;
+use crate::connection::scratch::Scratch;
+use crate::connection::timers::{Millis, TimerTable};
+use crate::info::ConnectionInfo;
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
-use crate::thread_mailboxes::ConnectionInfo;
-use crate::timers::{Millis, TimerTable};
 
 /// Edge-triggered, a read that leaves room in the buffer has emptied the socket: what comes later is another edge (epoll(7),
 /// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
@@ -124,12 +124,12 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Judges it by its deadline, if that is due and everything was read.
-    pub(crate) fn finish_deadline_check(&mut self, terms: &ConnectionConfig, now: Instant) {
+    pub(crate) fn finish_deadline_check(&mut self, config: &ConnectionConfig, now: Instant) {
         if let DeadlineCheck::AfterReading { bytes_left } = self.hearing
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
         {
             self.hearing = DeadlineCheck::None;
-            self.connection.expired(now, terms);
+            self.connection.expired(now, config);
         }
     }
 
@@ -217,10 +217,10 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// What there is to know about it.
-    pub(crate) fn info(&self, alarms: &TimerTable, now: Instant) -> ConnectionInfo {
+    pub(crate) fn info(&self, timers: &TimerTable, now: Instant) -> ConnectionInfo {
         ConnectionInfo {
             peer: self.connection.peer(),
-            age: now.saturating_duration_since(alarms.time(self.accepted)),
+            age: now.saturating_duration_since(timers.time(self.accepted)),
             phase: self.connection.phase(),
             in_phase: now.saturating_duration_since(self.connection.since()),
             lines: self.lines,

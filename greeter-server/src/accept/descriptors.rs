@@ -1,6 +1,6 @@
 //! How many descriptors there are for clients.
 
-use crate::rejected::MAX_REJECTED;
+use crate::accept::rejected::MAX_REJECTED;
 
 /// Descriptors that a server leaves to the rest of the process: files, logs, whatever the responder opens.
 const FOR_OTHERS: usize = 64;

@@ -7,20 +7,17 @@ use std::time::{Duration, Instant};
 use greeter_core::Responder;
 use mio::net::TcpStream;
 
-use crate::connection_thread::ThreadMessage;
-use crate::pool::{Pool, Task};
+use crate::limits::MAX_TIMED_OUT_PER_WORKER;
+use crate::messages::ThreadMessage;
+use crate::pool::worker::{Pool, Task};
+use crate::pool::worker_registry::{Call, CallKind, WorkerEntry, WorkerState};
 use crate::slots::thread_of;
 use crate::sync::Sender;
 use crate::ticker::Moment;
-use crate::worker_registry::{Call, CallKind, WorkerEntry, WorkerState};
 
 /// How often the watchdog looks at the queue, and for places to fill: a fraction of the shortest timeout, but no less often than this.
 const CHECKS_PER_TIMEOUT: u32 = 10;
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
-
-/// How many workers may be stuck for each that works: for so many a replacement is started. A responder that hangs for every
-/// client would otherwise fill the process with threads.
-pub(crate) const MAX_TIMED_OUT_PER_WORKER: usize = 4;
 
 /// What is done at each [tick](crate::ticker), which is three things. It gives up on answers that are overdue: the client is told, and whoever
 /// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where
@@ -54,14 +51,14 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     }
 
     fn interval(&self) -> Duration {
-        let limits = self.pool.limits;
-        let shortest = [limits.queue_timeout, limits.reply_timeout].into_iter().flatten().min();
+        let timeouts = self.pool.config.timeouts;
+        let shortest = [timeouts.queue, timeouts.reply].into_iter().flatten().min();
         shortest.map_or(MAX_CHECK_INTERVAL, |shortest| (shortest / CHECKS_PER_TIMEOUT).min(MAX_CHECK_INTERVAL))
     }
 
     /// Tells whether there was such a one.
     fn time_out_workers(&self, now: Moment) -> bool {
-        let Some(timeout) = self.pool.limits.reply_timeout else { return false };
+        let Some(timeout) = self.pool.config.timeouts.reply else { return false };
         let mut gave_up = false;
         for entry in self.pool.workers.all() {
             if let Some(call) = entry.time_out(timeout, now) {
@@ -77,7 +74,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     }
 
     fn start_replacements(&mut self) {
-        let workers = self.pool.limits.workers;
+        let workers = self.pool.config.workers;
         for entry in self.pool.workers.top_up(workers, workers + workers * MAX_TIMED_OUT_PER_WORKER) {
             if let Err(error) = (self.spawn_worker)(&entry) {
                 entry.leave();
@@ -99,7 +96,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
                 {
                     let mailbox = &self.pool.mailboxes[thread_of(job.id())];
                     mailbox.send(ThreadMessage::Rejected {
-                        job: job.reject_without_responder(&self.pool.terms),
+                        job: job.reject_without_responder(&self.pool.config.connection),
                         charged: 0,
                     });
                 }
@@ -123,7 +120,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     }
 
     fn health(&self, now: Moment) -> PoolHealth {
-        let stuck_after = self.pool.limits.queue_timeout.unwrap_or(Duration::MAX);
+        let stuck_after = self.pool.config.timeouts.queue.unwrap_or(Duration::MAX);
         let mut health = PoolHealth::Exhausted;
         for worker in self.pool.workers.all() {
             match worker.state() {
@@ -154,19 +151,19 @@ enum PoolHealth {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::mailbox::{Inbox, mailbox_of};
     use crate::memory::MemoryBudget;
-    use crate::pool::PoolLimits;
+    use crate::pool::worker_registry::CallOutcome;
     use crate::slots::Slots;
     use crate::sync::channel;
-    use crate::worker_registry::CallOutcome;
-    use greeter_core::{Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Peer, TurnBudget};
+    use greeter_core::{Connection, Greeter, Peer, TurnBudget};
     use std::cell::Cell;
 
     const WORKERS: usize = 2;
 
     /// A pool whose workers do as the test says, with the mail of its two connection threads, in milliseconds since it began.
-    struct House {
+    struct Scene {
         pool: Arc<Pool<Greeter, ()>>,
         tasks: Sender<Task<()>>,
         inboxes: Vec<Inbox<ThreadMessage<(), ()>>>,
@@ -175,27 +172,27 @@ mod tests {
         threads: Cell<usize>,
     }
 
-    impl House {
+    impl Scene {
         fn new(queue_timeout: Option<u64>, reply_timeout: Option<u64>) -> Self {
             let (mailboxes, inboxes) = (0..2).map(|_| mailbox_of(|| Ok(()))).unzip();
             let (tasks, tasks_to_do) = channel();
             let millis = |timeout: Option<u64>| timeout.map(Duration::from_millis);
-            let (queue_timeout, reply_timeout) = (millis(queue_timeout), millis(reply_timeout));
-            let limits = PoolLimits { workers: WORKERS, max_unsent_bytes: 1 << 20, queue_timeout, reply_timeout };
+            let mut config = Config::without_timeouts(&Greeter);
+            config.workers = WORKERS;
+            (config.timeouts.queue, config.timeouts.reply) = (millis(queue_timeout), millis(reply_timeout));
             let pool = Pool {
-                terms: Arc::new(ConnectionConfig::new(1000, ConnectionTimeouts::NONE, &Greeter)),
+                config: Arc::new(config),
                 responder: Arc::new(Greeter),
                 tasks: tasks_to_do,
                 mailboxes,
                 workers: Arc::default(),
-                buffers: Arc::new(MemoryBudget::new(0)),
+                memory: Arc::new(MemoryBudget::new(0)),
                 ticker: Arc::default(),
-                limits,
             };
             Self { pool: Arc::new(pool), tasks, inboxes, began: Instant::now(), threads: Cell::new(usize::MAX) }
         }
 
-        fn watch(&self) -> Watchdog<Greeter, impl FnMut(&Arc<WorkerEntry>) -> io::Result<()>, ()> {
+        fn watchdog(&self) -> Watchdog<Greeter, impl FnMut(&Arc<WorkerEntry>) -> io::Result<()>, ()> {
             let spawn_worker = |_: &Arc<WorkerEntry>| {
                 self.threads.set(self.threads.get().checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?);
                 Ok(())
@@ -209,7 +206,7 @@ mod tests {
         }
 
         fn queue(&self, text: &str, millis: u64) {
-            let mut connection = Connection::new(client(0), &self.pool.terms, self.began);
+            let mut connection = Connection::new(client(0), &self.pool.config.connection, self.began);
             let hello = connection.take_job(self.began).expect("the responder is to know of it");
             connection.answered(hello.answer(&Greeter, TurnBudget::unlimited()), self.began);
             connection.received(text.as_bytes(), self.began);
@@ -234,117 +231,117 @@ mod tests {
 
     #[test]
     fn an_overdue_answer_is_told_to_its_connection_thread_and_others_work_on() {
-        let house = House::new(None, Some(100));
-        let mut watch = house.watch();
-        assert!(!watch.check(house.at(0)));
-        let workers = house.pool.workers.all();
+        let scene = Scene::new(None, Some(100));
+        let mut watchdog = scene.watchdog();
+        assert!(!watchdog.check(scene.at(0)));
+        let workers = scene.pool.workers.all();
         assert_eq!(workers.len(), WORKERS);
-        workers[0].begin(CallKind::Answer, client(1), house.at(0));
-        workers[1].begin(CallKind::Disconnect, client(0), house.at(0));
+        workers[0].begin(CallKind::Answer, client(1), scene.at(0));
+        workers[1].begin(CallKind::Disconnect, client(0), scene.at(0));
         // The line at hand may have begun at the first tick.
-        assert!(watch.check(house.at(10)) && watch.check(house.at(109)));
-        assert_eq!((house.mail(1), house.pool.workers.all().len()), (vec![], 2));
-        assert!(!watch.check(house.at(110)), "nobody waits for any of them");
-        assert_eq!(house.mail(0), [""; 0], "nobody waits for a disconnect");
-        assert_eq!(house.mail(1), [format!("{:?} is overdue", client(1).id)]);
-        assert_eq!(house.pool.workers.all().len(), 4);
+        assert!(watchdog.check(scene.at(10)) && watchdog.check(scene.at(109)));
+        assert_eq!((scene.mail(1), scene.pool.workers.all().len()), (vec![], 2));
+        assert!(!watchdog.check(scene.at(110)), "nobody waits for any of them");
+        assert_eq!(scene.mail(0), [""; 0], "nobody waits for a disconnect");
+        assert_eq!(scene.mail(1), [format!("{:?} is overdue", client(1).id)]);
+        assert_eq!(scene.pool.workers.all().len(), 4);
     }
 
     #[test]
     fn without_a_reply_timeout_nobody_is_given_up() {
-        let house = House::new(None, None);
-        let mut watch = house.watch();
-        watch.check(house.at(0));
-        house.pool.workers.all()[0].begin(CallKind::Answer, client(1), house.at(0));
-        assert!((1..100).all(|seconds| watch.check(house.at(seconds * 1000))));
-        assert_eq!((house.mail(1), house.pool.workers.all().len()), (vec![], WORKERS));
+        let scene = Scene::new(None, None);
+        let mut watchdog = scene.watchdog();
+        watchdog.check(scene.at(0));
+        scene.pool.workers.all()[0].begin(CallKind::Answer, client(1), scene.at(0));
+        assert!((1..100).all(|seconds| watchdog.check(scene.at(seconds * 1000))));
+        assert_eq!((scene.mail(1), scene.pool.workers.all().len()), (vec![], WORKERS));
     }
 
     #[test]
     fn four_are_started_in_the_place_of_each_and_no_more() {
-        let house = House::new(None, Some(10));
-        let mut watch = house.watch();
+        let scene = Scene::new(None, Some(10));
+        let mut watchdog = scene.watchdog();
         for millis in (0..1000).step_by(10) {
-            watch.check(house.at(millis));
-            for entry in house.pool.workers.all() {
+            watchdog.check(scene.at(millis));
+            for entry in scene.pool.workers.all() {
                 if matches!(entry.state(), WorkerState::Idle) {
-                    entry.begin(CallKind::Answer, client(0), house.at(millis));
+                    entry.begin(CallKind::Answer, client(0), scene.at(millis));
                 }
             }
         }
-        assert_eq!(house.pool.workers.all().len(), WORKERS + 4 * WORKERS);
+        assert_eq!(scene.pool.workers.all().len(), WORKERS + 4 * WORKERS);
     }
 
     #[test]
     fn where_no_thread_is_to_be_had_the_place_stays_empty_and_is_looked_at_again() {
-        let house = House::new(None, Some(1000));
-        let mut watch = house.watch();
-        house.threads.set(1);
+        let scene = Scene::new(None, Some(1000));
+        let mut watchdog = scene.watchdog();
+        scene.threads.set(1);
         let mut running = |millis| {
-            watch.check(house.at(millis));
-            house.pool.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::Idle)).count()
+            watchdog.check(scene.at(millis));
+            scene.pool.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::Idle)).count()
         };
         assert_eq!(running(0), 1);
-        house.threads.set(1);
+        scene.threads.set(1);
         assert_eq!([running(99), running(100)], [1, 2]);
     }
 
     #[test]
     fn the_queue_is_looked_at_ten_times_within_the_shorter_timeout_but_every_quarter_of_a_second() {
-        let interval = |queue, reply| house_interval(&House::new(queue, reply)).as_millis();
+        let interval = |queue, reply| house_interval(&Scene::new(queue, reply)).as_millis();
         assert_eq!(interval(Some(1000), Some(500)), 50);
         assert_eq!(interval(Some(500), Some(1000)), 50);
         assert_eq!([interval(None, Some(5000)), interval(Some(5000), None), interval(None, None)], [250; 3]);
     }
 
-    fn house_interval(house: &House) -> Duration {
-        house.watch().interval()
+    fn house_interval(scene: &Scene) -> Duration {
+        scene.watchdog().interval()
     }
 
     #[test]
     fn while_all_are_stuck_what_has_waited_too_long_is_refused_and_what_has_not_is_kept() {
-        let house = House::new(Some(100), None);
-        let mut watch = house.watch();
-        watch.check(house.at(0));
-        let workers = house.pool.workers.all();
-        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), house.at(0)));
-        house.queue("Ann\nBob\r\n", 0);
-        house.queue("Cid\n", 50);
-        assert!(watch.check(house.at(90)));
-        assert_eq!((house.mail(0), house.pool.tasks.len()), (vec![], 2), "they may be free soon");
-        assert!(watch.check(house.at(100)));
-        assert_eq!(house.mail(0), ["error: busy\nerror: busy\r\n"]);
-        assert_eq!(house.pool.tasks.len(), 0, "the watchdog holds the other");
-        assert!(watch.check(house.at(140)));
-        assert_eq!(house.mail(0), [""; 0]);
-        assert!(watch.check(house.at(150)));
-        assert_eq!(house.mail(0), ["error: busy\n"]);
+        let scene = Scene::new(Some(100), None);
+        let mut watchdog = scene.watchdog();
+        watchdog.check(scene.at(0));
+        let workers = scene.pool.workers.all();
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), scene.at(0)));
+        scene.queue("Ann\nBob\r\n", 0);
+        scene.queue("Cid\n", 50);
+        assert!(watchdog.check(scene.at(90)));
+        assert_eq!((scene.mail(0), scene.pool.tasks.len()), (vec![], 2), "they may be free soon");
+        assert!(watchdog.check(scene.at(100)));
+        assert_eq!(scene.mail(0), ["error: busy\nerror: busy\r\n"]);
+        assert_eq!(scene.pool.tasks.len(), 0, "the watchdog holds the other");
+        assert!(watchdog.check(scene.at(140)));
+        assert_eq!(scene.mail(0), [""; 0]);
+        assert!(watchdog.check(scene.at(150)));
+        assert_eq!(scene.mail(0), ["error: busy\n"]);
     }
 
     #[test]
     fn what_the_watch_holds_goes_back_into_the_queue_when_somebody_is_free_again() {
-        let house = House::new(Some(100), None);
-        let mut watch = house.watch();
-        watch.check(house.at(0));
-        let workers = house.pool.workers.all();
-        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), house.at(0)));
-        house.queue("Ann\n", 90);
-        watch.check(house.at(100));
-        assert_eq!(house.pool.tasks.len(), 0);
+        let scene = Scene::new(Some(100), None);
+        let mut watchdog = scene.watchdog();
+        watchdog.check(scene.at(0));
+        let workers = scene.pool.workers.all();
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), scene.at(0)));
+        scene.queue("Ann\n", 90);
+        watchdog.check(scene.at(100));
+        assert_eq!(scene.pool.tasks.len(), 0);
         assert!(workers.iter().all(|entry| entry.finish() == CallOutcome::InTime));
-        assert!(watch.check(house.at(110)), "there is a task to do");
-        assert_eq!((house.pool.tasks.len(), house.mail(0)), (1, vec![]));
-        assert!(house.pool.tasks.recv().is_ok());
-        assert!(!watch.check(house.at(120)));
+        assert!(watchdog.check(scene.at(110)), "there is a task to do");
+        assert_eq!((scene.pool.tasks.len(), scene.mail(0)), (1, vec![]));
+        assert!(scene.pool.tasks.recv().is_ok());
+        assert!(!watchdog.check(scene.at(120)));
     }
 
     #[test]
     fn where_nobody_is_left_every_line_is_refused_at_once() {
-        let house = House::new(None, Some(10));
-        let mut watch = house.watch();
-        house.threads.set(0);
-        house.queue("Ann\n", 0);
-        assert!(!watch.check(house.at(0)));
-        assert_eq!(house.mail(0), ["error: busy\n"]);
+        let scene = Scene::new(None, Some(10));
+        let mut watchdog = scene.watchdog();
+        scene.threads.set(0);
+        scene.queue("Ann\n", 0);
+        assert!(!watchdog.check(scene.at(0)));
+        assert_eq!(scene.mail(0), ["error: busy\n"]);
     }
 }

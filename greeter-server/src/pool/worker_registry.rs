@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::Peer;
 
+use crate::info::WorkerInfo;
 use crate::sync::{Mutex, MutexGuard};
 use crate::ticker::Moment;
 
@@ -46,28 +47,6 @@ pub(crate) enum CallKind {
     Answer,
     /// The client is gone.
     Disconnect,
-}
-
-/// One worker, as it was when it was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WorkerInfo {
-    /// Waiting for a job.
-    Idle,
-    /// In the responder.
-    Busy {
-        /// The client that it answers, or of whose end it tells the responder.
-        peer: Peer,
-        /// How long it has been in the responder.
-        elapsed: Duration,
-    },
-    /// Still in the responder, longer than the reply timeout. The client was told and is gone, or going.
-    TimedOut {
-        /// The client.
-        peer: Peer,
-        /// How long it has been in the responder.
-        elapsed: Duration,
-    },
 }
 
 impl WorkerState {

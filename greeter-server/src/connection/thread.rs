@@ -9,34 +9,26 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use greeter_core::{
-    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, ConnectionConfig, Peer, PushMessage,
-    Responder,
+    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Peer, PushMessage, Responder,
 };
-use mio::net::TcpStream;
 use mio::{Events, Poll};
 
-use crate::acceptor::SharedAcceptor;
+use crate::accept::acceptor::SharedAcceptor;
 use crate::admission::Permit;
-use crate::client::Client;
+use crate::config::Config;
+use crate::connection::client::Client;
+use crate::connection::scratch::Scratch;
+use crate::connection::timers::TimerTable;
+use crate::connection::yielding::YieldPolicy;
+use crate::info::ConnectionInfo;
 use crate::mailbox::Inbox;
 use crate::memory::MemoryBudget;
-use crate::pool::Executor;
-use crate::push::PushedMessage;
-use crate::scratch::Scratch;
+use crate::messages::ThreadMessage;
+use crate::pool::executor::Executor;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
-use crate::thread_mailboxes::ConnectionInfo;
-use crate::timers::TimerTable;
-use crate::yielding::YieldPolicy;
-
-/// How much is read at once. A client that pipelines is read, answered and written in batches of this size, so this is how long
-/// the others wait for it, and how much each may have the server hold. Measured with 64 KiB: what a line costs differs by less than
-/// the noise (256 to 4,096 lines on 64 connections), a client beside eight greedy ones waits for 2.7 ms in place of 1.3 (in the pool,
-/// of 0.7), and 200 that read nothing cost a pool 37 MiB in place of 9.
-pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// How long turns are taken without a look at what else has happened. Much longer than a turn, so that looking costs little,
 /// and short against any deadline: an order to stop waits for so long at the most, and for one line.
@@ -48,29 +40,6 @@ const TURNS_WITHOUT_A_LOOK: usize = 8;
 
 /// How many sockets one look at the system can report. Those beyond it are reported by the next.
 const EVENTS: usize = 1024;
-
-/// What other threads tell a connection thread.
-#[derive(Debug)]
-pub(crate) enum ThreadMessage<S, K = TcpStream> {
-    /// The acceptor has a new client, and this is its place.
-    Accepted { socket: K, address: Address, permit: Permit },
-    /// A worker sends a job home, and so many charged of the server's room are counted for what it has grown by.
-    Answered { job: AnsweredJob<S>, charged: u32 },
-    /// The same, of a job that nobody was free to answer in time.
-    Rejected { job: AnsweredJob<S>, charged: u32 },
-    /// This client's job is not waited for any more.
-    ReplyTimedOut(ClientId),
-    /// Say this to this client, if it is still here.
-    Push { to: ClientId, news: PushedMessage },
-    /// Say this to every client.
-    Broadcast { news: Arc<PushedMessage> },
-    /// Cut this client off, if it is still here.
-    Kill(ClientId),
-    /// Send a list of the connections there.
-    List { answer: Sender<Vec<ConnectionInfo>> },
-    /// Serve to the end what has arrived, but no longer than this or what was said before, and then end.
-    Stop { deadline: Instant },
-}
 
 /// Whether the server stops.
 #[derive(Clone, Copy, Debug)]
@@ -91,15 +60,11 @@ enum Driven {
     Dispatched,
 }
 
-/// What a connection thread has in common with the others.
+/// What a connection thread shares with the others.
 #[derive(Clone, Debug)]
-pub(crate) struct House {
-    pub(crate) terms: Arc<ConnectionConfig>,
-    pub(crate) buffers: Arc<MemoryBudget>,
-    /// How much may pile up that is pushed to a client.
-    pub(crate) max_unsent_bytes: usize,
-    /// How much is read at once.
-    pub(crate) read_bytes: usize,
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) memory: Arc<MemoryBudget>,
 }
 
 pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
@@ -107,13 +72,13 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     system: W,
     inbox: Inbox<ThreadMessage<R::Session, W::Socket>>,
     executor: Executor<R>,
-    house: House,
+    shared: Shared,
     counters: Arc<Counters>,
 
     clients: Slots<Client<R::Session, W::Socket>>,
     /// Clients that can go on, in the order in which they became so. Each stands in it once.
     queue: VecDeque<Key>,
-    alarms: TimerTable,
+    timers: TimerTable,
     stopping: StopState,
     scratch: Scratch,
 }
@@ -158,21 +123,21 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         executor: Executor<R>,
         system: W,
         inbox: Inbox<ThreadMessage<R::Session, W::Socket>>,
-        house: House,
+        shared: Shared,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             number,
-            alarms: TimerTable::new(system.now()),
+            timers: TimerTable::new(system.now()),
             system,
             inbox,
-            executor: executor,
+            executor,
             counters,
             clients: Slots::new(),
             queue: VecDeque::new(),
             stopping: StopState::Running,
-            scratch: Scratch::new(house.read_bytes),
-            house,
+            scratch: Scratch::new(shared.config.read_bytes),
+            shared,
         }
     }
 
@@ -260,8 +225,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         let key = self.clients.next_key();
         let peer = Peer::new(key.client_id(self.number), address);
-        let connection = Connection::new(peer, &self.house.terms, now);
-        let mut client = Client::new(connection, socket, permit, self.alarms.millis(now));
+        let connection = Connection::new(peer, &self.shared.config.connection, now);
+        let mut client = Client::new(connection, socket, permit, self.timers.millis(now));
         if let Err(error) = client.register(&self.system, key.slot) {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);
@@ -281,14 +246,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     fn reply_timed_out(&mut self, id: ClientId, now: Instant) {
-        let terms = Arc::clone(&self.house.terms);
-        let is_here = self.with_client(Key::from(id), |client| client.connection.reply_timed_out(&terms, now));
+        let config = Arc::clone(&self.shared.config);
+        let is_here =
+            self.with_client(Key::from(id), |client| client.connection.reply_timed_out(&config.connection, now));
         assert!(is_here, "a connection waits for its job");
     }
 
     fn push(&mut self, to: Key, message: &PushMessage, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
-        let most = self.house.max_unsent_bytes;
+        let most = self.shared.config.limits.max_unsent_bytes;
         // Whoever has too much of it before this comes is cut off, but not before a write was tried: there may have been no turn for one.
         if client.connection.pushed_unsent() > most {
             match client.try_write(&mut self.scratch, &self.counters, now) {
@@ -299,7 +265,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         let is_heard = client.connection.push(message, now);
         // Now and not in its turn: what is for everybody is for each.
-        enforce_memory_budget(client, &self.house, now);
+        enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.queue, client, to);
         self.counters.pushed.add(is_heard.into());
     }
@@ -314,7 +280,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let now = self.system.now();
         let keys = self.clients.keys();
         keys.into_iter()
-            .filter_map(|key| self.clients.get_mut(key).map(|client| client.info(&self.alarms, now)))
+            .filter_map(|key| self.clients.get_mut(key).map(|client| client.info(&self.timers, now)))
             .collect()
     }
 
@@ -339,18 +305,18 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         if now < deadline {
             return;
         }
-        while let Some(slot) = self.alarms.pop_expired(now) {
+        while let Some(slot) = self.timers.pop_expired(now) {
             if let Some(key) = self.clients.key_of(slot as usize)
                 && let Some(client) = self.clients.get_mut(key)
             {
                 client.timer = None;
-                match client.connection.deadline(&self.house.terms) {
+                match client.connection.deadline(&self.shared.config.connection) {
                     Some(deadline) if deadline <= now => {
                         client.deadline_passed();
                         enqueue(&mut self.queue, client, key);
                     }
                     // It was put off.
-                    Some(deadline) => self.alarms.set(key.slot, &mut client.timer, deadline),
+                    Some(deadline) => self.timers.set(key.slot, &mut client.timer, deadline),
                     None => {}
                 }
             }
@@ -368,7 +334,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             StopState::Draining { until } => Some(until),
             StopState::Running | StopState::Aborted => None,
         };
-        [self.alarms.next_timeout(), drained].into_iter().flatten().min()
+        [self.timers.next_timeout(), drained].into_iter().flatten().min()
     }
 
     /// Once they are cut off, connections whose jobs are still with a worker are left behind.
@@ -405,7 +371,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_queued = false;
         let clock = || self.system.now();
-        let served = drive(client, &mut self.executor, &self.house, &mut self.scratch, &self.counters, now, clock);
+        let served = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
         // What a responder has pushed in this turn lies in this thread's own inbox. Whoever is at the end hears it first.
         if let Ok((now, Driven::Answered)) = served
             && client.connection.close_action() != CloseAction::None
@@ -430,9 +396,9 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             return self.system.now();
         }
         if !client.has_deadline_check()
-            && let Some(deadline) = client.connection.deadline(&self.house.terms)
+            && let Some(deadline) = client.connection.deadline(&self.shared.config.connection)
         {
-            self.alarms.set(key.slot, &mut client.timer, deadline);
+            self.timers.set(key.slot, &mut client.timer, deadline);
         }
         now
     }
@@ -444,10 +410,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             let peer = client.connection.peer().address;
             tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
             self.counters.closed[reason.index()].add(1);
-            self.alarms.stop(key.slot, &mut client.timer);
+            self.timers.stop(key.slot, &mut client.timer);
         }
         // Whoever waits for its job may have had another turn, and been counted again.
-        self.house.buffers.charge(&mut client.charged, 0);
+        self.shared.memory.charge(&mut client.charged, 0);
         if client.connection.has_job()
             && let Some(client) = self.clients.remove(key)
             && let Some(disconnect) = client.connection.into_disconnect()
@@ -462,7 +428,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 fn drive<R: Responder, K: Socket>(
     client: &mut Client<R::Session, K>,
     executor: &mut Executor<R>,
-    house: &House,
+    shared: &Shared,
     scratch: &mut Scratch,
     counters: &Counters,
     now: Instant,
@@ -471,8 +437,8 @@ fn drive<R: Responder, K: Socket>(
     client.begin_deadline_check();
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, counters, now)?;
-    enforce_memory_budget(client, house, now);
-    client.finish_deadline_check(&house.terms, now);
+    enforce_memory_budget(client, shared, now);
+    client.finish_deadline_check(&shared.config.connection, now);
     let Some(mut job) = client.connection.take_job(now) else {
         client.write(scratch, counters, now)?;
         return Ok((now, Driven::Dispatched));
@@ -484,7 +450,7 @@ fn drive<R: Responder, K: Socket>(
     report_errors(&mut job, counters);
     client.connection.answered(job, now);
     client.write(scratch, counters, now)?;
-    enforce_memory_budget(client, house, now);
+    enforce_memory_budget(client, shared, now);
     Ok((now, Driven::Answered))
 }
 
@@ -496,11 +462,11 @@ fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
 }
 
 /// Sends a client away that wants to hold more than there is room for.
-fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, house: &House, now: Instant) {
-    if !house.buffers.charge(&mut client.charged, client.connection.bytes_held()) {
-        client.connection.close_with(CloseReason::Overloaded, &house.terms, now);
+fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, shared: &Shared, now: Instant) {
+    if !shared.memory.charge(&mut client.charged, client.connection.bytes_held()) {
+        client.connection.close_with(CloseReason::Overloaded, &shared.config.connection, now);
         // What it gives back by that is there for whoever is next.
-        house.buffers.charge(&mut client.charged, client.connection.bytes_held());
+        shared.memory.charge(&mut client.charged, client.connection.bytes_held());
     }
 }
 

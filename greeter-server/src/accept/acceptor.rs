@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_core::{Address, CloseReason, ConnectionConfig};
+use greeter_core::{Address, CloseReason};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token};
 
-use crate::admission::{Admission, Decision};
-use crate::builder::BACKLOG;
-use crate::connection_thread::ThreadMessage;
+use crate::accept::listener::BACKLOG;
+use crate::accept::rejected::{MAX_REJECTED, RejectedSockets};
+use crate::admission::{AcceptorMessage, Admission, Decision};
+use crate::config::Config;
 use crate::mailbox::{Inbox, Mailbox};
-use crate::rejected::{MAX_REJECTED, RejectedSockets};
+use crate::messages::ThreadMessage;
 use crate::slots::SLOT_BITS;
 use crate::stats::Counters;
 use crate::system::Listener;
@@ -67,25 +68,14 @@ impl AcceptorEvent {
     }
 }
 
-/// What other threads tell the acceptor.
-#[derive(Debug)]
-pub(crate) enum AcceptorMessage {
-    /// Accept nobody for now. Clients wait in the backlog.
-    Pause,
-    /// Accept again.
-    Resume,
-    /// Somebody has left, so that another may come in.
-    PermitReleased,
-}
-
 /// Admits, rejects and deals out, with whatever a listener is here.
 pub(crate) struct Acceptor<S, L: Listener> {
     inbox: Inbox<AcceptorMessage>,
     /// None once the acceptor is closed. Then nobody comes in any more, and those who were rejected are still to go.
     listeners: Vec<RegisteredListener<L>>,
     threads: Vec<Mailbox<ThreadMessage<S, L::Socket>>>,
-    door: Arc<Admission>,
-    terms: Arc<ConnectionConfig>,
+    admission: Arc<Admission>,
+    config: Arc<Config>,
     rejected: RejectedSockets<L::Socket>,
     is_paused: bool,
     /// Which thread the next client goes to.
@@ -98,9 +88,8 @@ pub(crate) struct Acceptor<S, L: Listener> {
 pub(crate) struct AcceptorContext<S, K> {
     pub(crate) inbox: Inbox<AcceptorMessage>,
     pub(crate) threads: Vec<Mailbox<ThreadMessage<S, K>>>,
-    pub(crate) door: Arc<Admission>,
-    pub(crate) terms: Arc<ConnectionConfig>,
-    pub(crate) linger: Duration,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) config: Arc<Config>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -126,12 +115,12 @@ impl<S> SharedAcceptor<S> {
     pub(crate) fn new(
         mut listeners: Vec<TcpListener>,
         registry: &Registry,
-        reception: AcceptorContext<S, <TcpListener as Listener>::Socket>,
+        context: AcceptorContext<S, <TcpListener as Listener>::Socket>,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             registry.register(listener, Token(FIRST_TOKEN + index), Interest::READABLE)?;
         }
-        Ok(Self(Mutex::new(Acceptor::new(listeners, reception, MAX_REJECTED, Instant::now()))))
+        Ok(Self(Mutex::new(Acceptor::new(listeners, context, MAX_REJECTED, Instant::now()))))
     }
 
     /// What is to be done each time that the thread wakes up.
@@ -169,21 +158,21 @@ impl<S, L: Listener> Acceptor<S, L> {
     /// Keeps at most so many clients that were rejected.
     pub(crate) fn new(
         listeners: Vec<L>,
-        reception: AcceptorContext<S, L::Socket>,
-        refused_max: usize,
+        context: AcceptorContext<S, L::Socket>,
+        max_rejected: usize,
         now: Instant,
     ) -> Self {
-        let AcceptorContext { inbox, threads, door, terms, linger, counters } = reception;
+        let AcceptorContext { inbox, threads, admission, config, counters } = context;
         let listeners =
             listeners.into_iter().map(|socket| RegisteredListener { socket, state: State::Ready }).collect();
-        let rejected = RejectedSockets::new(refused_max, linger, now, Arc::clone(&counters));
+        let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
         Self {
             inbox,
             listeners,
             threads,
-            door,
-            terms,
-            rejected: rejected,
+            admission,
+            config,
+            rejected,
             is_paused: false,
             next_thread: 0,
             events: Vec::new(),
@@ -235,7 +224,7 @@ impl<S, L: Listener> Acceptor<S, L> {
             return Some(Duration::ZERO);
         }
         let mut next = self.rejected.next_sweep();
-        if !self.is_paused && self.door.is_open() {
+        if !self.is_paused && self.admission.is_open() {
             for listener in &self.listeners {
                 match listener.state {
                     State::WouldBlock => {}
@@ -259,7 +248,7 @@ impl<S, L: Listener> Acceptor<S, L> {
         }
         let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
-            if !self.door.is_open() {
+            if !self.admission.is_open() {
                 return self.listeners[index].state = State::Ready;
             }
             match self.accept_one(index, now) {
@@ -327,12 +316,12 @@ impl<S, L: Listener> Acceptor<S, L> {
     /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
     /// error of ours.
     fn dispatch(&mut self, socket: L::Socket, address: Address, now: Instant) {
-        let permit = match self.door.admit(address) {
+        let permit = match self.admission.admit(address) {
             Decision::Admit(permit) => permit,
             Decision::Reject(reason) => {
                 self.counters.turned_away.add(1);
                 self.events.push(AcceptorEvent::Rejected { address, reason });
-                let words = self.terms.rejection_text(reason);
+                let words = self.config.connection.rejection_text(reason);
                 return self.rejected.reject(socket, address, reason, words, now);
             }
         };

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::slots::SLOT_BITS;
 
-/// The alarms of a connection thread: one at most for each slot.
+/// The timers of a connection thread: one at most for each slot.
 ///
-/// A deadline moves with every request, nearly always to a later time, and is hardly ever reached. So an alarm is set anew only
+/// A deadline moves with every request, nearly always to a later time, and is hardly ever reached. So an timer is set anew only
 /// when it would ring too late. One that rings too early finds that out by asking the connection, and is set again for then. That
 /// makes a request cost one comparison, whatever the number of clients.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct TimerTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Timer(u64);
 
-/// A time in milliseconds, rounded up: an alarm does not ring before its time. Eight bytes, in an `Option` too.
+/// A time in milliseconds, rounded up: an timer does not ring before its time. Eight bytes, in an `Option` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(NonZeroU64);
 
@@ -31,36 +31,36 @@ impl TimerTable {
         Self { epoch, by_time: BTreeSet::new() }
     }
 
-    /// Sees to it that the alarm of this slot rings at the deadline or before.
-    pub(crate) fn set(&mut self, slot: u32, alarm: &mut Option<Millis>, deadline: Instant) {
+    /// Sees to it that the timer of this slot rings at the deadline or before.
+    pub(crate) fn set(&mut self, slot: u32, timer: &mut Option<Millis>, deadline: Instant) {
         let due = self.millis(deadline);
-        if alarm.is_some_and(|alarm| alarm <= due) {
+        if timer.is_some_and(|timer| timer <= due) {
             return;
         }
-        self.stop(slot, alarm);
+        self.stop(slot, timer);
         self.by_time.insert(Timer::new(due, slot));
-        *alarm = Some(due);
+        *timer = Some(due);
     }
 
-    pub(crate) fn stop(&mut self, slot: u32, alarm: &mut Option<Millis>) {
-        if let Some(due) = alarm.take() {
+    pub(crate) fn stop(&mut self, slot: u32, timer: &mut Option<Millis>) {
+        if let Some(due) = timer.take() {
             self.by_time.remove(&Timer::new(due, slot));
         }
     }
 
-    /// A slot whose alarm rings. It has none from now on.
+    /// A slot whose timer rings. It has none from now on.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<u32> {
-        let alarm = *self.by_time.first()?;
-        if self.time(alarm.due()) > now {
+        let timer = *self.by_time.first()?;
+        if self.time(timer.due()) > now {
             return None;
         }
         self.by_time.pop_first();
-        Some(alarm.slot())
+        Some(timer.slot())
     }
 
     /// When the first of them rings.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.by_time.first().map(|alarm| self.time(alarm.due()))
+        self.by_time.first().map(|timer| self.time(timer.due()))
     }
 
     pub(crate) fn millis(&self, time: Instant) -> Millis {
@@ -99,47 +99,47 @@ impl Timer {
 mod tests {
     use super::*;
 
-    fn rings(alarms: &mut TimerTable, now: Instant) -> Vec<u32> {
-        std::iter::from_fn(|| alarms.pop_expired(now)).collect()
+    fn rings(timers: &mut TimerTable, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| timers.pop_expired(now)).collect()
     }
 
     #[test]
     fn alarms_ring_in_their_order_and_not_before_their_time() {
         let start = Instant::now();
-        let mut alarms = TimerTable::new(start);
+        let mut timers = TimerTable::new(start);
         let at = |micros| start + Duration::from_micros(micros);
         for (slot, micros) in [(0, 5_000), (1, 1_500), ((1 << SLOT_BITS) - 1, 5_000)] {
-            alarms.set(slot, &mut None, at(micros));
+            timers.set(slot, &mut None, at(micros));
         }
-        assert_eq!(alarms.next_timeout(), Some(at(2_000)));
-        assert_eq!(rings(&mut alarms, at(1_999)), []);
-        assert_eq!(rings(&mut alarms, at(5_000)), [1, 0, (1 << SLOT_BITS) - 1]);
-        assert_eq!(alarms.next_timeout(), None);
+        assert_eq!(timers.next_timeout(), Some(at(2_000)));
+        assert_eq!(rings(&mut timers, at(1_999)), []);
+        assert_eq!(rings(&mut timers, at(5_000)), [1, 0, (1 << SLOT_BITS) - 1]);
+        assert_eq!(timers.next_timeout(), None);
     }
 
     #[test]
     fn the_latest_alarm_is_late_enough() {
         let start = Instant::now();
-        let mut alarms = TimerTable::new(start);
+        let mut timers = TimerTable::new(start);
         let hundred_years = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-        alarms.set(1, &mut None, start + hundred_years);
-        assert_eq!(alarms.next_timeout(), Some(start + hundred_years));
-        alarms.set(2, &mut None, start + 10 * hundred_years);
-        assert_eq!(rings(&mut alarms, start + 2 * hundred_years), [1, 2]);
+        timers.set(1, &mut None, start + hundred_years);
+        assert_eq!(timers.next_timeout(), Some(start + hundred_years));
+        timers.set(2, &mut None, start + 10 * hundred_years);
+        assert_eq!(rings(&mut timers, start + 2 * hundred_years), [1, 2]);
     }
 
     #[test]
     fn an_alarm_is_moved_only_to_an_earlier_time() {
         let start = Instant::now();
-        let mut alarms = TimerTable::new(start);
+        let mut timers = TimerTable::new(start);
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut alarm = None;
-        alarms.set(7, &mut alarm, after(300));
-        alarms.set(7, &mut alarm, after(400));
-        assert_eq!(alarms.next_timeout(), Some(after(300)));
-        alarms.set(7, &mut alarm, after(10));
-        assert_eq!((alarms.next_timeout(), alarms.by_time.len()), (Some(after(10)), 1));
-        alarms.stop(7, &mut alarm);
-        assert_eq!((alarms.next_timeout(), alarm), (None, None));
+        let mut timer = None;
+        timers.set(7, &mut timer, after(300));
+        timers.set(7, &mut timer, after(400));
+        assert_eq!(timers.next_timeout(), Some(after(300)));
+        timers.set(7, &mut timer, after(10));
+        assert_eq!((timers.next_timeout(), timers.by_time.len()), (Some(after(10)), 1));
+        timers.stop(7, &mut timer);
+        assert_eq!((timers.next_timeout(), timer), (None, None));
     }
 }

@@ -15,7 +15,7 @@ use crate::admission::AddressKey;
 use crate::stats::Counters;
 use crate::system::Socket;
 
-/// How many who were rejected are kept. Their descriptors are also the [acceptor](crate::acceptor)'s reserve: where there are no others, the
+/// How many who were rejected are kept. Their descriptors are also the [acceptor](crate::accept::acceptor)'s reserve: where there are no others, the
 /// oldest of these is given back.
 pub(crate) const MAX_REJECTED: usize = 63;
 

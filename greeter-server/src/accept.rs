@@ -1,0 +1,7 @@
+//! Turns connections that the system has made into clients of a connection thread, or into
+//! rejections. Must not know what clients say.
+
+pub(crate) mod acceptor;
+pub(crate) mod descriptors;
+pub(crate) mod listener;
+pub(crate) mod rejected;

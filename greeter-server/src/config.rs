@@ -1,0 +1,160 @@
+//! What a server is asked to be, and the one validated configuration that comes of it.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use greeter_core::{ConnectionConfig, Responder};
+
+use crate::limits::{Limits, READ_BYTES, Timeouts};
+use crate::slots::THREAD_BITS;
+
+const MAX_THREADS: usize = 1 << THREAD_BITS;
+const MAX_CONNECTIONS: usize = 10_000_000;
+const GIB: usize = 1024 * 1024 * 1024;
+
+/// The shortest time that is worth measuring.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// What was asked for; none where the default depends on the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) placement: Placement,
+    pub(crate) connection_threads: Option<usize>,
+    /// But for the room for buffers.
+    pub(crate) limits: Limits,
+    pub(crate) max_buffer_bytes: Option<usize>,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// Which threads answer, as asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Placement {
+    WorkerPerProcessor,
+    Workers(usize),
+    /// The connection threads themselves.
+    InPlace,
+}
+
+/// Validated configuration, shared by all threads of a server.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// How many workers there are. None: connection threads answer in place.
+    pub(crate) workers: usize,
+    pub(crate) connection_threads: usize,
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    /// How many bytes are read at once. In simulated worlds, others than [`READ_BYTES`].
+    pub(crate) read_bytes: usize,
+    /// What concerns each connection by itself, and the rejections in the responder's words.
+    pub(crate) connection: ConnectionConfig,
+}
+
+/// One thing that is wrong with the options.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is nowhere to listen.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// An address that is none, or a name that nobody knows.
+    #[error("cannot listen on {address}: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: io::Error,
+    },
+    /// A number that is too small or too large.
+    #[error("{option} is {value}, but must be {}", range(*.min, *.max))]
+    OutOfRange {
+        /// The option, by the name of its method.
+        option: &'static str,
+        /// What was given.
+        value: usize,
+        /// The least it may be.
+        min: usize,
+        /// The most it may be.
+        max: usize,
+    },
+    /// A timeout that would be over as soon as it began.
+    #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
+    TooShort {
+        /// The option, by the name of its method.
+        option: &'static str,
+        /// What was given.
+        value: Duration,
+        /// The least it may be.
+        min: Duration,
+    },
+}
+
+impl Options {
+    /// Returns the configuration of a server with this responder, or everything that is wrong with
+    /// the options.
+    pub(crate) fn validate<R: Responder>(self, responder: &R) -> Result<Config, Vec<ConfigError>> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let (workers, min_workers) = match self.placement {
+            Placement::WorkerPerProcessor => (processors.min(MAX_THREADS), 1),
+            Placement::Workers(workers) => (workers, 1),
+            Placement::InPlace => (0, 0),
+        };
+        let connection_threads = self.connection_threads.unwrap_or(processors.div_ceil(2));
+        let Self { mut limits, timeouts, .. } = self;
+        let min_buffer_bytes = limits.bytes_per_client();
+        limits.max_buffer_bytes = self.max_buffer_bytes.unwrap_or(limits.max_buffer_bytes.max(min_buffer_bytes));
+        let per_address = limits.max_connections_per_address.unwrap_or(1);
+        let numbers = [
+            in_range("workers", workers, min_workers, MAX_THREADS),
+            in_range("connection_threads", connection_threads, 1, MAX_THREADS),
+            in_range("max_connections", limits.max_connections, 1, MAX_CONNECTIONS),
+            in_range("max_connections_per_address", per_address, 1, MAX_CONNECTIONS),
+            in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
+            in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
+            in_range("max_buffer_bytes", limits.max_buffer_bytes, min_buffer_bytes, usize::MAX),
+        ];
+        let errors: Vec<_> = numbers.into_iter().flatten().chain(too_short(&timeouts)).collect();
+        match u32::try_from(limits.max_line_bytes) {
+            Ok(max_line_bytes) if errors.is_empty() => {
+                let connection = ConnectionConfig::new(max_line_bytes, timeouts.of_connections(), responder);
+                let connection = connection.when_rejected(limits.when_rejected);
+                Ok(Config { workers, connection_threads, limits, timeouts, read_bytes: READ_BYTES, connection })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// One worker, no timeouts, and limits that nothing in a test comes near.
+    pub(crate) fn without_timeouts<R: Responder>(responder: &R) -> Self {
+        let timeouts = Timeouts { line: None, idle: None, write: None, reply: None, queue: None, ..Timeouts::DEFAULT };
+        let limits = Limits { max_line_bytes: 1000, max_unsent_bytes: 1 << 20, ..Limits::DEFAULT };
+        let connection = ConnectionConfig::new(1000, timeouts.of_connections(), responder);
+        Self { workers: 1, connection_threads: 1, limits, timeouts, read_bytes: READ_BYTES, connection }
+    }
+}
+
+fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
+    let times = [
+        ("line_timeout", timeouts.line),
+        ("idle_timeout", timeouts.idle),
+        ("write_timeout", timeouts.write),
+        ("reply_timeout", timeouts.reply),
+        ("queue_timeout", timeouts.queue),
+    ];
+    times.into_iter().filter_map(|(option, time)| {
+        let value = time.filter(|time| *time < MIN_TIMEOUT)?;
+        Some(ConfigError::TooShort { option, value, min: MIN_TIMEOUT })
+    })
+}
+
+fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<ConfigError> {
+    (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
+}
+
+/// Which numbers are allowed, in words.
+fn range(min: usize, max: usize) -> String {
+    if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
+}

@@ -1,0 +1,510 @@
+//! Where jobs are answered: by the workers of a pool, or on the spot.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greeter_core::{AnsweredJob, BudgetClock, ClientJob, CloseReason, Disconnect, Responder, TurnBudget};
+use mio::net::TcpStream;
+
+use crate::config::Config;
+use crate::mailbox::Mailbox;
+use crate::memory::MemoryBudget;
+use crate::messages::ThreadMessage;
+use crate::pool::worker_registry::{CallKind, CallOutcome, WorkerEntry, WorkerRegistry};
+use crate::slots::thread_of;
+use crate::sync::Receiver;
+use crate::ticker::{Moment, Ticker};
+
+/// How long a job may keep a worker while others wait. Measured with replies that take 100 µs, two workers, eight clients that have 1,000
+/// lines under way each, and one that sends a line at a time: with 0.3, 1, 3 and 10 ms, that one waits for 1.4, 3.9, 11 and 35 ms, and 89, 97,
+/// 99 and 100 of a hundred lines are answered in the same time.
+const TURN: Duration = Duration::from_millis(1);
+
+/// What a connection thread wants done.
+#[derive(Debug)]
+pub(crate) enum Task<S> {
+    /// Answer this job, which waits since then, and send it back to its connection thread.
+    Answer { job: ClientJob<S>, sent: Moment },
+    /// Tell the responder that a client is gone.
+    Disconnect(Disconnect<S>),
+}
+
+/// As what a job comes home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobOutcome {
+    Answered,
+    /// Nobody was free in time.
+    Rejected,
+}
+
+/// The pool: what its workers and [the watchdog](crate::pool::watchdog) over them share.
+#[derive(Debug)]
+pub(crate) struct Pool<R: Responder, K = TcpStream> {
+    pub(crate) responder: Arc<R>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) tasks: Receiver<Task<R::Session>>,
+    pub(crate) mailboxes: Vec<Mailbox<ThreadMessage<R::Session, K>>>,
+    pub(crate) workers: Arc<WorkerRegistry>,
+    pub(crate) memory: Arc<MemoryBudget>,
+    pub(crate) ticker: Arc<Ticker>,
+}
+
+impl<R: Responder, K> Pool<R, K> {
+    /// A worker's life: tasks, until every connection thread is gone and no task is left, or until it comes back so late that
+    /// another works in its place.
+    pub(crate) fn work(&self, entry: &Arc<WorkerEntry>) {
+        for task in &self.tasks {
+            // What a responder does while it answers is contained where it happens. This is for what happens elsewhere, such as
+            // the drop of a session that nobody can take back.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run_task(task, entry)));
+            if outcome.is_err() {
+                tracing::error!("A session has panicked at its end.");
+            }
+            if !self.keeps_working(entry, outcome.unwrap_or_else(|_| entry.finish())) {
+                return;
+            }
+        }
+        entry.leave();
+    }
+
+    fn run_task(&self, task: Task<R::Session>, entry: &WorkerEntry) -> CallOutcome {
+        let now = self.ticker.now();
+        match self.begin(task, entry, now, Instant::now) {
+            ControlFlow::Continue(job) => {
+                let bytes_before = job.bytes_held();
+                let max_unsent_bytes = self.config.limits.max_unsent_bytes;
+                let answered = answer(&self.responder, job, max_unsent_bytes, now, &self.ticker, Instant::now);
+                self.finish(JobOutcome::Answered, answered, bytes_before, entry, || self.ticker.now())
+            }
+            ControlFlow::Break(outcome) => outcome,
+        }
+    }
+
+    /// Does what is done with a task at once, which may be all of it. Where it is a job to be answered, that is left.
+    pub(crate) fn begin(
+        &self,
+        task: Task<R::Session>,
+        entry: &WorkerEntry,
+        now: Moment,
+        clock: impl Fn() -> Instant,
+    ) -> ControlFlow<CallOutcome, ClientJob<R::Session>> {
+        let (job, sent) = match task {
+            Task::Answer { job, sent } => (job, sent),
+            Task::Disconnect(disconnect) => return ControlFlow::Break(self.run_disconnect(disconnect, entry, now)),
+        };
+        if self.workers.are_closed(now.time) {
+            // A shutdown ran out of time. All that is left to do is to drop the session, which is the responder's.
+            entry.begin(CallKind::Disconnect, job.peer(), now);
+            drop(job);
+            return ControlFlow::Break(entry.finish());
+        }
+        entry.begin(CallKind::Answer, job.peer(), now);
+        if self.has_waited_too_long(sent, now) {
+            let bytes_before = job.bytes_held();
+            let turn = turn_budget(self.config.limits.max_unsent_bytes, now, &self.ticker, &clock);
+            let rejected = job.reject_all(&*self.responder, &self.config.connection, turn);
+            let outcome = self.finish(JobOutcome::Rejected, rejected, bytes_before, entry, || self.ticker.at(clock()));
+            return ControlFlow::Break(outcome);
+        }
+        ControlFlow::Continue(job)
+    }
+
+    /// Sends an answer home, unless it comes too late or nobody is there. What the job has grown by is counted here, since many may
+    /// be on their way home before their connection thread looks at the first of them.
+    pub(crate) fn finish(
+        &self,
+        mut home: JobOutcome,
+        mut answered: AnsweredJob<R::Session>,
+        bytes_before: usize,
+        entry: &WorkerEntry,
+        clock: impl Fn() -> Moment,
+    ) -> CallOutcome {
+        let outcome = entry.finish();
+        let mailbox = &self.mailboxes[thread_of(answered.id())];
+        match outcome {
+            CallOutcome::InTime if mailbox.is_read() => {
+                let mut charged = 0;
+                let mut has_room = |job: &AnsweredJob<_>| {
+                    self.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
+                };
+                if !has_room(&answered) {
+                    answered = answered.close_with(CloseReason::Overloaded, &self.config.connection);
+                    home = JobOutcome::Answered;
+                    has_room(&answered);
+                }
+                mailbox.send(match home {
+                    JobOutcome::Answered => ThreadMessage::Answered { job: answered, charged },
+                    JobOutcome::Rejected => ThreadMessage::Rejected { job: answered, charged },
+                });
+            }
+            CallOutcome::InTime => {}
+            CallOutcome::TooLate => {
+                if let Some(disconnect) = answered.into_disconnect(CloseReason::ReplyTimeout) {
+                    let _ = self.run_disconnect(disconnect, entry, clock());
+                }
+            }
+        }
+        outcome
+    }
+
+    /// A responder that does not come back from this keeps no client waiting, but a worker.
+    fn run_disconnect(&self, disconnect: Disconnect<R::Session>, entry: &WorkerEntry, now: Moment) -> CallOutcome {
+        entry.begin(CallKind::Disconnect, disconnect.peer(), now);
+        notify(&self.responder, disconnect);
+        entry.finish()
+    }
+
+    /// Whether a worker goes on after a task that came out so.
+    pub(crate) fn keeps_working(&self, entry: &WorkerEntry, outcome: CallOutcome) -> bool {
+        outcome == CallOutcome::InTime || self.workers.is_still_needed(entry, self.config.workers)
+    }
+
+    pub(crate) fn has_waited_too_long(&self, sent: Moment, now: Moment) -> bool {
+        self.config.timeouts.queue.is_some_and(|timeout| sent.is_past(timeout, now))
+    }
+}
+
+/// The time that a turn takes, and whether it has ticked since.
+struct TickerClock<'a, C> {
+    start: Moment,
+    ticker: &'a Ticker,
+    clock: C,
+}
+
+impl<C: Fn() -> Instant> BudgetClock for TickerClock<'_, C> {
+    fn elapsed(&mut self) -> Duration {
+        (self.clock)().saturating_duration_since(self.start.time)
+    }
+
+    #[inline]
+    fn has_ticked(&self) -> bool {
+        self.ticker.tick() != self.start.tick
+    }
+}
+
+/// Answers one turn of a job, which begins now.
+pub(crate) fn answer<R: Responder>(
+    responder: &Arc<R>,
+    job: ClientJob<R::Session>,
+    max_unsent_bytes: usize,
+    start: Moment,
+    ticker: &Ticker,
+    clock: impl Fn() -> Instant,
+) -> AnsweredJob<R::Session> {
+    job.answer(&**responder, turn_budget(max_unsent_bytes, start, ticker, clock))
+}
+
+const fn turn_budget<C: Fn() -> Instant>(
+    max_unsent_bytes: usize,
+    start: Moment,
+    ticker: &Ticker,
+    clock: C,
+) -> TurnBudget<TickerClock<'_, C>> {
+    TurnBudget::new(TURN, max_unsent_bytes, TickerClock { start, ticker, clock })
+}
+
+pub(crate) fn notify<R: Responder>(responder: &Arc<R>, disconnect: Disconnect<R::Session>) {
+    if let Err(error) = disconnect.notify(&**responder) {
+        tracing::error!(error = %error, "Responder failed.");
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::limits::CHARGE_UNIT;
+    use crate::mailbox::{Inbox, mailbox_of};
+    use crate::pool::executor::Executor;
+    use crate::slots::Slots;
+    use crate::sync::channel;
+    use crate::ticker::{TICK, Winder, ticker};
+    use greeter_core::{BoxError, Connection, Line, Peer, Rejection, Reply};
+
+    /// Answers with the line, so many times.
+    struct Repeat(usize);
+
+    impl Responder for Repeat {
+        type Session = ();
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+            reply.line(line.as_bytes().repeat(self.0));
+            Ok(())
+        }
+    }
+
+    type Letters<S> = Inbox<ThreadMessage<S, ()>>;
+
+    fn pool<R: Responder>(responder: R, room: usize) -> (Pool<R, ()>, Letters<R::Session>) {
+        let (mailbox, inbox) = mailbox_of(|| Ok(()));
+        let pool = Pool {
+            config: Arc::new(Config::without_timeouts(&responder)),
+            responder: Arc::new(responder),
+            tasks: channel().1,
+            mailboxes: vec![mailbox],
+            workers: Arc::default(),
+            memory: Arc::new(MemoryBudget::new(room)),
+            ticker: Arc::default(),
+        };
+        (pool, inbox)
+    }
+
+    /// A task of a client that has sent this.
+    fn task<R: Responder>(pool: &Pool<R, ()>, bytes: &[u8]) -> Task<R::Session> {
+        let now = Instant::now();
+        let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
+        let mut connection = Connection::new(peer, &pool.config.connection, now);
+        let hello = connection.take_job(now).expect("the responder is to know of it");
+        connection.answered(hello.answer(&*pool.responder, TurnBudget::unlimited()), now);
+        connection.received(bytes, now);
+        Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: pool.ticker.at(now) }
+    }
+
+    #[test]
+    fn a_backlog_is_more_than_each_worker_takes_next() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let (tasks, tasks_to_do) = channel();
+        let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut backlogs = Vec::new();
+        for _ in 0..3 {
+            executor.put(task(&pool, b"Bob\n"));
+            executor.flush();
+            backlogs.push(executor.has_backlog());
+        }
+        assert_eq!(backlogs, [false, false, true]);
+        tasks_to_do.recv().expect("there are three");
+        assert!(!executor.has_backlog());
+    }
+
+    #[test]
+    fn what_a_job_grows_by_is_counted_before_it_is_home() {
+        let (pool, inbox) = pool(Repeat(100), 1 << 20);
+        let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
+        assert_eq!(pool.run_task(task, &WorkerEntry::default()), CallOutcome::InTime);
+        let Some(ThreadMessage::Answered { job, charged }) = inbox.next_message() else { panic!("the job is home") };
+        assert_eq!(job.replies().len(), 900 * 100 + 1);
+        assert!(charged as usize * CHARGE_UNIT > job.replies().len() - 2 * CHARGE_UNIT);
+        assert_eq!(pool.memory.bytes(), charged as usize * CHARGE_UNIT);
+    }
+
+    #[test]
+    fn replies_for_which_there_is_no_room_are_taken_back() {
+        let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 2 * CHARGE_UNIT);
+        assert_eq!(pool.run_task(task(&pool, b"Bob\r\n"), &WorkerEntry::default()), CallOutcome::InTime);
+        let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else {
+            panic!("there is no room")
+        };
+        assert_eq!(job.replies(), b"error: overloaded\r\n");
+        assert_eq!(pool.memory.bytes(), 0);
+    }
+
+    /// Closes the connection of whoever was rejected a line.
+    struct Strict;
+
+    impl Responder for Strict {
+        type Session = u32;
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, BoxError> {
+            Ok(0)
+        }
+
+        fn respond(&self, _: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        fn reject(&self, session: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
+            if let Some(rejected) = session {
+                *rejected += 1;
+                reply.line(format_args!("{rejection} {rejected}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_is_free_too_late_tells_the_session_of_each_line() {
+        let (mut pool, inbox) = pool(Strict, 1 << 20);
+        Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
+        let task = task(&pool, b"one\ntwo\n");
+        pool.ticker.go_on_by(1);
+        let later = pool.ticker.at(Instant::now() + TICK);
+        let begun = pool.begin(task, &WorkerEntry::default(), later, Instant::now);
+        assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
+        let Some(ThreadMessage::Rejected { job, .. }) = inbox.next_message() else { panic!("the job is home") };
+        assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
+    }
+
+    #[test]
+    fn little_replies_need_no_room() {
+        let (pool, inbox) = pool(Repeat(2), CHARGE_UNIT);
+        let mut elsewhere = 0;
+        assert!(!pool.memory.charge(&mut elsewhere, 3 * CHARGE_UNIT));
+        pool.run_task(task(&pool, b"Bob\n"), &WorkerEntry::default());
+        let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else { panic!("it is answered") };
+        assert_eq!(job.replies(), b"BobBob\n");
+    }
+
+    #[test]
+    fn nothing_is_counted_for_a_job_that_nobody_takes_home() {
+        let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 1 << 20);
+        let task = task(&pool, b"Bob\n");
+        let ControlFlow::Continue(job) = pool.begin(task, &WorkerEntry::default(), pool.ticker.now(), Instant::now)
+        else {
+            panic!("a job")
+        };
+        let before = job.bytes_held();
+        let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
+        drop(inbox);
+        assert_eq!(
+            pool.finish(JobOutcome::Answered, answered, before, &WorkerEntry::default(), || pool.ticker.now()),
+            CallOutcome::InTime
+        );
+        assert_eq!(pool.memory.bytes(), 0);
+    }
+
+    #[test]
+    fn tasks_are_sent_sixteen_at_a_time_or_when_nothing_more_comes_soon() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let (tasks, tasks_to_do) = channel();
+        let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut sent = Vec::new();
+        for _ in 0..17 {
+            executor.put(task(&pool, b"Bob\n"));
+            sent.push(tasks_to_do.len());
+        }
+        assert_eq!(sent, [[0; 15].as_slice(), &[16, 16]].concat());
+        executor.flush();
+        assert_eq!(tasks_to_do.len(), 17);
+    }
+
+    #[test]
+    fn once_a_stop_is_out_of_time_nothing_is_answered() {
+        let (pool, inbox) = pool(Repeat(1), 1 << 20);
+        let task = task(&pool, b"Bob\n");
+        let now = pool.ticker.now();
+        pool.workers.close_at(now.time);
+        let begun = pool.begin(task, &WorkerEntry::default(), now, Instant::now);
+        assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
+        assert!(inbox.next_message().is_none());
+    }
+
+    /// Keeps who has left, and why.
+    #[derive(Default)]
+    struct Guestbook(std::sync::Mutex<Vec<(u32, CloseReason)>>);
+
+    impl Responder for Guestbook {
+        type Session = u32;
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, BoxError> {
+            Ok(0)
+        }
+
+        fn respond(&self, lines: &mut u32, _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+            *lines += 1;
+            Ok(())
+        }
+
+        fn disconnect(&self, lines: u32, reason: CloseReason) {
+            self.0.lock().unwrap().push((lines, reason));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_goes_nowhere_and_its_session_takes_leave() {
+        let (pool, inbox) = pool(Guestbook::default(), 1 << 20);
+        let entry = WorkerEntry::default();
+        let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
+        else {
+            panic!("a job")
+        };
+        pool.ticker.go_on_by(1);
+        assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
+        let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
+        assert_eq!(pool.finish(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()), CallOutcome::TooLate);
+        assert!(inbox.next_message().is_none());
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
+        assert!(matches!(entry.state(), crate::pool::worker_registry::WorkerState::Idle));
+    }
+
+    #[test]
+    fn a_slice_lasts_for_a_millisecond_or_until_the_next_tick() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let lines_answered = |step: Duration, ticks: u64| {
+            let Task::Answer { job, sent } = task(&pool, &b"x\n".repeat(10)) else { panic!("a job") };
+            let looks = std::cell::Cell::new(0);
+            let clock = || {
+                looks.set(looks.get() + 1);
+                pool.ticker.go_on_by(ticks);
+                sent.time + step * looks.get()
+            };
+            answer(&pool.responder, job, 1 << 20, sent, &pool.ticker, clock).lines_answered()
+        };
+        assert_eq!(lines_answered(Duration::from_micros(300), 0), 4);
+        assert_eq!(lines_answered(Duration::from_micros(300), 1), 2, "the tick comes with the first look");
+    }
+
+    #[test]
+    fn whether_a_task_has_waited_too_long_is_for_the_queue_timeout_to_say() {
+        let (mut pool, _inbox) = pool(Repeat(1), 0);
+        let sent = pool.ticker.now();
+        pool.ticker.go_on_by(1);
+        let now = pool.ticker.at(sent.time + TICK);
+        assert!(!pool.has_waited_too_long(sent, now), "there is none");
+        Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
+        assert!(pool.has_waited_too_long(sent, now));
+        assert!(!pool.has_waited_too_long(now, now));
+    }
+
+    #[test]
+    fn a_worker_does_what_there_is_until_nobody_is_left_who_could_ask() {
+        let (mut pool, inbox) = pool(Guestbook::default(), 1 << 20);
+        let (tasks, tasks_to_do) = channel();
+        pool.tasks = tasks_to_do;
+        let Task::Answer { job, .. } = task(&pool, b"x\n") else { panic!("a job") };
+        let left = job.answer(&*pool.responder, TurnBudget::unlimited()).into_disconnect(CloseReason::Lost);
+        tasks.send(task(&pool, b"a\nb\n")).unwrap();
+        tasks.send(Task::Disconnect(left.expect("it is known"))).unwrap();
+        tasks.send(task(&pool, b"c\n")).unwrap();
+        drop(tasks);
+        let workers = pool.workers.top_up(1, 1);
+        pool.work(&workers[0]);
+        let lines = std::iter::from_fn(|| inbox.next_message()).map(|mail| match mail {
+            ThreadMessage::Answered { job, .. } => job.lines_answered(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(lines.collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(1, CloseReason::Lost)]);
+        assert!(pool.workers.top_up(0, 1).is_empty() && pool.workers.all().is_empty(), "it has left");
+    }
+
+    #[test]
+    fn a_worker_goes_on_unless_it_comes_late_and_finds_its_place_taken() {
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let workers = pool.workers.top_up(1, 1);
+        assert!(
+            pool.keeps_working(&workers[0], CallOutcome::InTime)
+                && pool.keeps_working(&workers[0], CallOutcome::TooLate)
+        );
+        pool.workers.top_up(2, 2);
+        assert!(pool.keeps_working(&workers[0], CallOutcome::InTime));
+        assert!(!pool.keeps_working(&workers[0], CallOutcome::TooLate));
+    }
+
+    #[test]
+    fn without_a_pool_all_is_done_on_the_spot() {
+        let (pool, _inbox) = pool(Guestbook::default(), 0);
+        let winder = Winder::of(Arc::clone(&pool.ticker));
+        let mut executor = Executor::in_place(Arc::clone(&pool.responder), Arc::clone(&pool.config), winder);
+        let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
+        let answered = executor.answer(job, sent.time, || sent.time).expect("it is answered");
+        assert_eq!(answered.lines_answered(), 2);
+        executor.disconnect(answered.into_disconnect(CloseReason::Lost).expect("it is known"));
+        assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::Lost)]);
+        assert!(!executor.has_backlog());
+    }
+}
