@@ -68,7 +68,7 @@ fn all_problems_are_named_at_once() {
     let error = Server::builder().workers(5000).max_line_bytes(0).build().err().unwrap();
     assert_eq!(
         error.to_string(),
-        "workers is 5000, but must be from 0 to 1024; max_line_bytes is 0, but must be from 1 to 1073741824; no address to listen on"
+        "workers is 5000, but must be from 1 to 1024; max_line_bytes is 0, but must be from 1 to 1073741824; no address to listen on"
     );
     assert!(matches!(error, BuildError::Invalid(problems) if matches!(problems[2], ConfigError::NoAddress)));
 }
