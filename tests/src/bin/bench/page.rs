@@ -31,19 +31,24 @@ const INTRODUCTION: &str = "\
 
 <!-- Written by the command below: do not edit. -->
 
-greeter beside the same server as others would write it. What the figures mean is in [Speed](speed.md). Repeat them, on a machine
-that does nothing else meanwhile:
+greeter beside the same server as others would write it. [Speed](speed.md) says what the figures
+mean. To repeat them, on a machine that does nothing else meanwhile:
 
 ```sh
 cargo run --release -p greeter-tests --bin bench
 ```
 
-Each figure is the median of the rounds, with the distance of the lowest and of the highest from it; a ratio is the median of the
-ratios within each round. In a round the servers take turns at each figure, each as a fresh process. Lines and visits that a target is
-about are measured in each round, as far as they decide it; all else in five of them. The load comes from one thread of
-[`greeter_client::load`](load.md), and every reply is checked. *64 × 16* are 64 connections, each of which sends 16 lines in one piece,
-waits for all their replies, and sends again. Only ratios within one run mean anything. All samples are in
-[samples.csv](benchmark/samples.csv).
+The load comes from one thread of [`greeter_client::load`](load.md), and every reply is checked.
+*64 × 16* are 64 connections, each of which sends 16 lines in one piece, waits for all their replies,
+and sends again. In each round the servers take turns at each figure, each as a fresh process. Where a
+target depends on lines or visits, they are measured in every round; all else in five of the rounds.
+
+Each figure is the median of its rounds. The spread behind it is the distance of the lowest and of the
+highest round from the median. A ratio is the median of the ratios within each round: compare only
+ratios, and only within one run.
+
+A run writes its samples, one line for each figure, server and round, to `benchmark/samples.csv` beside
+this page. They are not kept in the source tree: they are thousands of lines, new with each run.
 
 ";
 

@@ -56,7 +56,7 @@ pub(crate) fn growth(samples: &Samples) -> String {
 pub(crate) fn latency(samples: &Samples) -> String {
     crowds(|case, server| {
         let typical = |quantity| samples.typical(Key { quantity, case, server });
-        let shown = |quantity| typical(quantity).map(|typical| time(typical.median));
+        let shown = |quantity| typical(quantity).map(|typical| text::with_spread(typical, time));
         let [p50, p99, p999] = [Quantity::P50, Quantity::P99, Quantity::P999].map(shown);
         Some(format!("{} / {} / {}", p50?, p99?, p999?))
     })
