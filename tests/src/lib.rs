@@ -74,6 +74,10 @@ pub fn missing_program(program: &str, package: &str) -> bool {
 mod documents {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../docs/server.md")]
+    struct Server;
+    #[doc = include_str!("../../docs/client.md")]
+    struct Client;
     #[doc = include_str!("../../docs/protocol.md")]
     struct Protocol;
     #[doc = include_str!("../../docs/architecture.md")]

@@ -139,9 +139,9 @@ fn options_in_the_help() -> Vec<(String, String)> {
     words.map(|words| (words[0].to_owned(), words[1..].join(" "))).collect()
 }
 
-/// The options in README's table, with their defaults.
-fn options_in_the_readme(readme: &str) -> Vec<(String, String)> {
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+/// The options in the table of the server's page, with their defaults.
+fn options_in_the_table(page: &str) -> Vec<(String, String)> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `--"));
     let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
     cells
         .map(|cells| {
@@ -152,18 +152,18 @@ fn options_in_the_readme(readme: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_readme_and_the_help_have_the_same_options_with_the_same_defaults() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(readme).expect("the document is there");
-    let (mut in_readme, mut in_help) = (options_in_the_readme(&readme), options_in_the_help());
-    in_readme.sort();
+fn the_table_and_the_help_have_the_same_options_with_the_same_defaults() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/server.md");
+    let page = fs::read_to_string(page).expect("the document is there");
+    let (mut in_table, mut in_help) = (options_in_the_table(&page), options_in_the_help());
+    in_table.sort();
     in_help.sort();
     assert!(!in_help.is_empty());
     let names = |options: &[(String, String)]| options.iter().map(|(option, _)| option.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&in_readme), names(&in_help));
-    for ((option, default), (_, help)) in in_readme.iter().zip(&in_help) {
+    assert_eq!(names(&in_table), names(&in_help));
+    for ((option, default), (_, help)) in in_table.iter().zip(&in_help) {
         assert!(help.ends_with(&format!("(default: {default})")), "{option}: {default} is not in {help:?}");
-        // As README says below the table.
+        // As the page says below the table.
         let can_be_off = option.ends_with("-timeout") || option == "--max-connections-per-address";
         assert_eq!(help.contains("or off"), can_be_off, "{option}: {help:?}");
     }
@@ -221,14 +221,13 @@ fn front_pages_name_no_private_modules() {
 fn check_typed(document: &str, blocks: &[Block<'_>]) {
     let typed: Vec<Typed> = marked(blocks, "console").flat_map(typed_in).collect();
     assert!(!typed.is_empty(), "{document} has nothing to type");
-    if typed.iter().any(|typed| typed.command.contains("nc -N")) && missing_program("nc", "netcat-openbsd") {
-        return;
-    }
     let folder = folder_for(document, blocks);
     let mut server = ServerProcess::start(&[]);
     for Typed { command, prints, status } in typed {
         if command.starts_with("cargo test") {
             // That is what is going on.
+        } else if command.contains("nc -N") && missing_program("nc", "netcat-openbsd") {
+            // All else is typed.
         } else if let Some(arguments) = command.strip_prefix("cargo run --release -p greeter-server") {
             server = start(arguments.strip_prefix(" -- ").unwrap_or_default(), &prints);
         } else {
@@ -342,6 +341,16 @@ fn mask(text: &str, before: &str, behind: &str) -> String {
 #[test]
 fn the_readme_does_what_it_says() {
     check("README.md");
+}
+
+#[test]
+fn the_page_on_the_server_does_what_it_says() {
+    check("docs/server.md");
+}
+
+#[test]
+fn the_page_on_the_client_does_what_it_says() {
+    check("docs/client.md");
 }
 
 #[test]
