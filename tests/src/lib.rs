@@ -74,6 +74,14 @@ pub fn missing_program(program: &str, package: &str) -> bool {
 mod documents {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../greeter-core/README.md")]
+    struct CoreReadme;
+    #[doc = include_str!("../../greeter-server/README.md")]
+    struct ServerReadme;
+    #[doc = include_str!("../../greeter-client/README.md")]
+    struct ClientReadme;
+    #[doc = include_str!("../../greeter-client/args/README.md")]
+    struct ArgsReadme;
     #[doc = include_str!("../../docs/server.md")]
     struct Server;
     #[doc = include_str!("../../docs/client.md")]

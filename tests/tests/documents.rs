@@ -349,8 +349,9 @@ fn the_page_on_the_server_does_what_it_says() {
 }
 
 #[test]
-fn the_page_on_the_client_does_what_it_says() {
+fn the_pages_on_the_client_do_what_they_say() {
     check("docs/client.md");
+    check("greeter-client/README.md");
 }
 
 #[test]
