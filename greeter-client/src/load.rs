@@ -56,7 +56,9 @@
 //! stands in for all from `cycle` to `checker` where the unit of load is a script.
 
 mod assertion;
-mod chart;
+/// How the charts are drawn, for the benchmark too.
+#[doc(hidden)]
+pub mod chart;
 mod checker;
 mod clock;
 mod collector;

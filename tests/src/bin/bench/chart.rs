@@ -1,51 +1,29 @@
-//! Charts as files of SVG that need nothing else, with logarithmic axes and in colours for light and for dark. No I/O.
+//! The charts of the page, with logarithmic axes and in colours for light and for dark. No I/O.
 //!
-//! Those of the reports of `greeter_client::load` have the colours of the page around them and bars over linear axes; these stand
-//! alone, compare many servers, and show how far the rounds lie apart.
+//! `greeter_client::load` draws them, as those of its reports; these are files that stand alone.
 
-use std::fmt::Write;
+use greeter_client::load::chart::{Axis, Chart, Frame, Point, Series, Style};
 
 use crate::samples::Typical;
 use crate::server::Server;
 use crate::text::grouped;
 
-const WIDTH: f64 = 860.0;
-const FONT: f64 = 12.0;
-
-/// Where the plot lies.
-#[derive(Clone, Copy)]
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-}
-
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
 svg{--back:#fff;--text:#1c1e21;--faint:#5f6670;--grid:#e3e6ea;\
---ours1:#7db4f0;--ours2:#0b62c4;--ours3:#0a2f73;--bare:#6b7280;--go:#0f8a5f;--tokio:#b3500b;--threads:#7c3aed;--redis:#b42318}\
+--c0:#6b7280;--c1:#7db4f0;--c2:#0b62c4;--c3:#0a2f73;--c4:#0f8a5f;--c5:#b3500b}\
 @media(prefers-color-scheme:dark){svg{--back:#15181c;--text:#e6e8eb;--faint:#a0a7b1;--grid:#2c323a;\
---ours1:#2f6fb8;--ours2:#6cb2ff;--ours3:#c3e0ff;--bare:#9aa3af;--go:#4fd3a2;--tokio:#ffad66;--threads:#b79bff;--redis:#ff8f85}}\
-.back{fill:var(--back)}text{font:12px system-ui,sans-serif;fill:var(--text)}.faint{fill:var(--faint);color:var(--faint)}\
-.middle{text-anchor:middle}.end{text-anchor:end}.grid{stroke:var(--grid)}.title{font-size:14px;font-weight:600}\
-.line{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round}.second{stroke-dasharray:6 4}\
-.spread{stroke:currentColor;stroke-width:1.5;opacity:.55}.mark{fill:currentColor;stroke:var(--back)}\
-.ours1{color:var(--ours1)}.ours2{color:var(--ours2)}.ours3{color:var(--ours3)}.bare{color:var(--bare)}\
-.go{color:var(--go)}.tokio{color:var(--tokio)}.threads{color:var(--threads)}.redis{color:var(--redis)}";
+--c0:#9aa3af;--c1:#2f6fb8;--c2:#6cb2ff;--c3:#c3e0ff;--c4:#4fd3a2;--c5:#ffad66}}\
+.back{fill:var(--back)}.grid{stroke:var(--grid)}text{font:12px system-ui,sans-serif;fill:var(--text)}\
+.title{font-size:14px;font-weight:600}.x,.y{fill:var(--faint)}.x{text-anchor:middle}.y{text-anchor:end}\
+circle{fill:currentColor;stroke:var(--back)}polyline{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round}\
+.spread{stroke-width:1.5;opacity:.55}\
+.c0{color:var(--c0)}.c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}.c5{color:var(--c5)}";
 
-const fn class(server: Server) -> &'static str {
-    match server {
-        Server::BareLoop => "bare",
-        Server::InPlace => "ours1",
-        Server::InPlaceOnTwo => "ours2",
-        Server::Pool => "ours3",
-        Server::Go | Server::GoJobs => "go",
-        Server::TokioLines | Server::TokioBatched => "tokio",
-        Server::ThreadPool => "threads",
-        Server::Redis => "redis",
-    }
-}
+/// So far from the ends of its axis is a curve, in powers of ten, so that no mark covers words.
+const MARGIN: f64 = 0.05;
+
+const FRAME: Frame = Frame { width: 860.0, height: 446.0, left: 80.0, right: 36.0, top: 62.0, bottom: 44.0 };
 
 /// How a number is written at an axis.
 pub(crate) type Show = fn(f64) -> String;
@@ -55,43 +33,41 @@ pub(crate) struct Rows {
     pub(crate) title: String,
     pub(crate) axis: &'static str,
     pub(crate) show: Show,
-    /// What the marks are of; no more than there are kinds of marks.
+    /// What the marks are of; no more than three.
     pub(crate) series: Vec<String>,
     pub(crate) rows: Vec<(Server, Vec<Option<Typical>>)>,
 }
 
+/// How high a row is, and how far the marks of two series lie apart, in rows.
 const ROW: f64 = 28.0;
+const APART: f64 = 0.25;
 
 impl Rows {
     /// None if there is no mark.
     pub(crate) fn render(&self) -> Option<String> {
         let values = self.rows.iter().flat_map(|(_, marks)| marks.iter().flatten());
-        let axis = Axis::around(values.flat_map(|typical| [typical.least, typical.most]))?;
-        let top = 62.0;
-        let frame = Frame { left: 170.0, right: WIDTH - 190.0, top, bottom: top + ROW * self.rows.len() as f64 };
-        let mut drawing = Drawing::new(&self.title, frame.bottom + 44.0);
-        drawing.legend(frame.left, self.series.iter().enumerate().map(|(mark, name)| ("faint", mark, name.as_str())));
-        for (value, words) in axis.marks(self.show) {
-            let x = frame.x(&axis, value);
-            drawing.line("grid", (x, frame.top), (x, frame.bottom));
-            drawing.text("faint middle", x, frame.bottom + 16.0, &words);
-        }
-        drawing.text("faint middle", frame.middle(), frame.bottom + 34.0, self.axis);
-        for ((server, marks), row) in self.rows.iter().zip(0..) {
-            let y = frame.top + ROW * (f64::from(row) + 0.5);
-            drawing.text("end", frame.left - 12.0, y + 4.0, server.name());
-            drawing.open(&format!("<g class=\"{}\">", class(*server)));
-            for (mark, typical) in marks.iter().enumerate() {
-                if let Some(Typical { median, least, most }) = typical {
-                    drawing.line("spread", (frame.x(&axis, *least), y), (frame.x(&axis, *most), y));
-                    drawing.mark(mark, frame.x(&axis, *median), y);
-                }
-            }
-            drawing.open("</g>\n");
-            let shown = marks.iter().map(|mark| mark.map_or("–".to_owned(), |typical| (self.show)(typical.median)));
-            drawing.text("faint", frame.right + 12.0, y + 4.0, &shown.collect::<Vec<_>>().join(" · "));
-        }
-        Some(drawing.end())
+        let x = logarithmic(self.axis, values.flat_map(|typical| [typical.least, typical.most]), self.show)?;
+        let rows = || (1..).map(f64::from).map(|row| self.rows.len() as f64 - row).zip(&self.rows);
+        let names = rows().map(|(y, (server, _))| (y, server.name().to_owned())).collect();
+        let y = Axis { title: "", from: -0.5, to: self.rows.len() as f64 - 0.5, marks: names };
+        let series = self.series.iter().enumerate().flat_map(|(at, name)| {
+            let y = |row: f64| row + APART * ((self.series.len() - 1) as f64 / 2.0 - at as f64);
+            let typical = rows().filter_map(|(row, (server, marks))| Some((y(row), *server, marks[at]?)));
+            let spread = typical.clone().flat_map(|(y, _, Typical { least, most, .. })| {
+                [point(least.log10(), y), point(most.log10(), y), gap()]
+            });
+            let marks = typical.map(|(y, server, Typical { median, .. })| Point {
+                words: format!("{}, {}", server.name(), (self.show)(median)),
+                ..point(median.log10(), y)
+            });
+            [
+                Series { name, style: Style::Spread(at + 1), points: spread.collect() },
+                Series { name, style: Style::Marks(at + 1), points: marks.collect() },
+            ]
+        });
+        let chart = Chart { x, y, series: series.collect() };
+        let height = FRAME.top + ROW * self.rows.len() as f64 + FRAME.bottom;
+        Some(chart.file(&self.title, STYLE, Frame { height, left: 170.0, ..FRAME }))
     }
 }
 
@@ -107,110 +83,71 @@ impl Curves {
     /// None if there is no point.
     pub(crate) fn render(&self) -> Option<String> {
         let points = || self.curves.iter().flat_map(|(_, points)| points);
-        let y = Axis::around(points().flat_map(|(_, typical)| [typical.least, typical.most]))?;
-        let x = Axis::from_to(points().map(|(x, _)| *x as f64))?;
-        let frame = Frame { left: 80.0, right: WIDTH - 36.0, top: 62.0, bottom: 402.0 };
-        let mut drawing = Drawing::new(&self.title, frame.bottom + 44.0);
-        drawing
-            .legend(frame.left, self.curves.iter().map(|(server, _)| (class(*server), shape(*server), server.name())));
-        for (value, words) in y.marks(self.show) {
-            let y = frame.y(&y, value);
-            drawing.line("grid", (frame.left, y), (frame.right, y));
-            drawing.text("faint end", frame.left - 8.0, y + 4.0, &words);
-        }
+        let y = logarithmic("", points().flat_map(|(_, typical)| [typical.least, typical.most]), self.show)?;
         let mut measured: Vec<usize> = points().map(|(x, _)| *x).collect();
         measured.sort_unstable();
         measured.dedup();
-        for value in measured {
-            let x = frame.x(&x, value as f64);
-            drawing.line("grid", (x, frame.top), (x, frame.bottom));
-            drawing.text("faint middle", x, frame.bottom + 16.0, &grouped(value));
-        }
-        drawing.text("faint middle", frame.middle(), frame.bottom + 34.0, self.x);
-        for (server, points) in &self.curves {
-            drawing.open(&format!("<g class=\"{}\">", class(*server)));
-            let path = points.iter().map(|(at, typical)| (frame.x(&x, *at as f64), frame.y(&y, typical.median)));
-            drawing.path(if server.is_ours() { "line" } else { "line second" }, path);
-            for (at, typical) in points {
-                let at = frame.x(&x, *at as f64);
-                drawing.line("spread", (at, frame.y(&y, typical.least)), (at, frame.y(&y, typical.most)));
-                drawing.mark(shape(*server), at, frame.y(&y, typical.median));
-            }
-            drawing.open("</g>\n");
-        }
-        Some(drawing.end())
+        let marks: Vec<_> = measured.into_iter().map(|value| ((value as f64).log10(), grouped(value))).collect();
+        let x = Axis { title: self.x, from: marks.first()?.0 - MARGIN, to: marks.last()?.0 + MARGIN, marks };
+        let series = self.curves.iter().flat_map(|(server, points)| {
+            let spread = points.iter().flat_map(|(x, Typical { least, most, .. })| {
+                let x = (*x as f64).log10();
+                [point(x, least.log10()), point(x, most.log10()), gap()]
+            });
+            let medians = points.iter().map(|(x, Typical { median, .. })| Point {
+                words: format!("{} at {}", (self.show)(*median), grouped(*x)),
+                ..point((*x as f64).log10(), median.log10())
+            });
+            let (name, colour) = (server.name(), colour(*server));
+            [
+                Series { name, style: Style::Spread(colour), points: spread.collect() },
+                Series { name, style: Style::Line(colour), points: medians.collect() },
+            ]
+        });
+        Some(Chart { x, y, series: series.collect() }.file(&self.title, STYLE, FRAME))
     }
 }
 
-/// The kind of mark that a server has where each has only one.
-fn shape(server: Server) -> usize {
-    usize::from(!server.is_ours()) * (1 + usize::from(server == Server::BareLoop))
-}
-
-impl Frame {
-    fn x(self, axis: &Axis, value: f64) -> f64 {
-        self.left + axis.place(value) * (self.right - self.left)
-    }
-
-    fn y(self, axis: &Axis, value: f64) -> f64 {
-        self.bottom - axis.place(value) * (self.bottom - self.top)
-    }
-
-    fn middle(self) -> f64 {
-        f64::midpoint(self.left, self.right)
+/// Of those that are watched growing, each has its own.
+const fn colour(server: Server) -> usize {
+    match server {
+        Server::BareLoop | Server::ThreadPool | Server::Redis => 0,
+        Server::InPlace => 1,
+        Server::InPlaceOnTwo => 2,
+        Server::Pool => 3,
+        Server::Go | Server::GoJobs => 4,
+        Server::TokioLines | Server::TokioBatched => 5,
     }
 }
 
-/// A logarithmic axis.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Axis {
-    from: f64,
-    to: f64,
+const fn point(x: f64, y: f64) -> Point {
+    Point { x, y: Some(y), words: String::new() }
+}
+
+/// Between two lines.
+const fn gap() -> Point {
+    Point { x: 0.0, y: None, words: String::new() }
 }
 
 /// What is marked in each power of ten.
 const FACTORS: [f64; 3] = [1.0, 2.0, 5.0];
 
-impl Axis {
-    /// From the mark below all values to the mark above; none if there are no values.
-    fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let Self { from, to } = Self::from_to(values)?;
-        let marks: Vec<f64> = Self::all_marks(from / 10.0, to * 10.0).collect();
-        let from = marks.iter().copied().rfind(|mark| *mark <= from).unwrap_or(from);
-        let to = marks.into_iter().find(|mark| *mark >= to && *mark > from).unwrap_or(to);
-        Some(Self { from, to })
-    }
-
-    /// From the least value to the largest. What is not above zero has no place here.
-    fn from_to(values: impl Iterator<Item = f64>) -> Option<Self> {
-        values.filter(|value| *value > 0.0).fold(None, |ends: Option<Self>, value| {
-            let Self { from, to } = ends.unwrap_or(Self { from: value, to: value });
-            Some(Self { from: from.min(value), to: to.max(value) })
-        })
-    }
-
-    fn all_marks(from: f64, to: f64) -> impl Iterator<Item = f64> {
-        let decades = from.log10().floor() as i32..=to.log10().ceil() as i32;
-        decades.flat_map(|decade| FACTORS.map(|factor| factor * 10_f64.powi(decade)))
-    }
-
-    /// As many as have room.
-    fn marks(self, show: Show) -> impl Iterator<Item = (f64, String)> {
-        let is_wide = (self.to / self.from).log10() > 3.0;
-        let is_within = move |mark: &f64| *mark >= self.from * 0.999 && *mark <= self.to * 1.001;
-        let is_round = |mark: f64| (mark.log10() - mark.log10().round()).abs() < 1e-6;
-        let marks = Self::all_marks(self.from, self.to).filter(is_within);
-        marks.filter(move |mark| !is_wide || is_round(*mark)).map(move |mark| (mark, without_zeros(&show(mark))))
-    }
-
-    /// Where a value lies between the ends.
-    fn place(self, value: f64) -> f64 {
-        if self.to > self.from && value > 0.0 {
-            ((value / self.from).ln() / (self.to / self.from).ln()).clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
-    }
+/// An axis of logarithms from the mark below all values to the mark above; none if there are no
+/// values. What is not above zero has no place on it.
+fn logarithmic(title: &'static str, values: impl Iterator<Item = f64>, show: Show) -> Option<Axis> {
+    let values: Vec<f64> = values.filter(|value| *value > 0.0).collect();
+    let least = values.iter().copied().reduce(f64::min)?;
+    let most = values.into_iter().reduce(f64::max)?;
+    let decades = least.log10().floor() as i32 - 1..=most.log10().ceil() as i32 + 1;
+    let all: Vec<f64> = decades.flat_map(|decade| FACTORS.map(|factor| factor * 10_f64.powi(decade))).collect();
+    let from = all.iter().copied().rfind(|mark| *mark <= least)?;
+    let to = all.iter().copied().find(|mark| *mark >= most && *mark > from)?;
+    // As many as have room.
+    let is_wide = (to / from).log10() > 3.0;
+    let is_round = |mark: f64| (mark.log10() - mark.log10().round()).abs() < 1e-6;
+    let marks = all.into_iter().filter(|mark| (from..=to).contains(mark) && (!is_wide || is_round(*mark)));
+    let marks = marks.map(|mark| (mark.log10(), without_zeros(&show(mark)))).collect();
+    Some(Axis { title, from: from.log10(), to: to.log10(), marks })
 }
 
 /// `0.5 ms` for `0.50 ms`.
@@ -218,77 +155,6 @@ fn without_zeros(words: &str) -> String {
     let (number, unit) = words.split_once(' ').map_or((words, None), |(number, unit)| (number, Some(unit)));
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
     unit.map_or_else(|| number.to_owned(), |unit| format!("{number} {unit}"))
-}
-
-/// A file in the making.
-struct Drawing(String);
-
-impl Drawing {
-    fn new(title: &str, height: f64) -> Self {
-        let mut drawing = Self(String::new());
-        let size = format!(r#"viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}""#);
-        drawing.open(&format!(r#"<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">"#));
-        drawing.open(&format!("<title>{}</title><style>{STYLE}</style>\n", escaped(title)));
-        drawing.open(&format!("<rect class=\"back\" width=\"{WIDTH}\" height=\"{height}\"/>\n"));
-        drawing.text("title", 8.0, 20.0, title);
-        drawing
-    }
-
-    fn open(&mut self, text: &str) {
-        self.0.push_str(text);
-    }
-
-    fn add(&mut self, more: std::fmt::Arguments<'_>) {
-        self.0.write_fmt(more).expect("a string takes everything");
-    }
-
-    fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
-        self.add(format_args!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>\n", escaped(text)));
-    }
-
-    fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-        let ends = format!("x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"");
-        self.add(format_args!("<line class=\"{class}\" {ends}/>\n"));
-    }
-
-    fn path(&mut self, class: &str, points: impl Iterator<Item = (f64, f64)>) {
-        let points: Vec<String> = points.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        self.add(format_args!("<polyline class=\"{class}\" points=\"{}\"/>\n", points.join(" ")));
-    }
-
-    /// A circle, a square or a diamond.
-    fn mark(&mut self, kind: usize, x: f64, y: f64) {
-        match kind {
-            0 => self.add(format_args!("<circle class=\"mark\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>\n")),
-            1 => {
-                let (left, top) = (x - 4.5, y - 4.5);
-                self.add(format_args!(
-                    "<rect class=\"mark\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"9\" height=\"9\"/>\n"
-                ));
-            }
-            _ => self.add(format_args!("<path class=\"mark\" d=\"M{x:.1} {y:.1}m-6 0l6 -6l6 6l-6 6z\"/>\n")),
-        }
-    }
-
-    fn legend<'a>(&mut self, left: f64, entries: impl Iterator<Item = (&'a str, usize, &'a str)>) {
-        let mut x = left + 6.0;
-        for (class, mark, name) in entries {
-            self.add(format_args!("<g class=\"{class} entry\">"));
-            self.mark(mark, x, 40.0);
-            self.open("</g>");
-            self.text("", x + 12.0, 44.0, name);
-            x += 34.0 + FONT * 0.56 * name.chars().count() as f64;
-        }
-    }
-
-    fn end(mut self) -> String {
-        self.open("</svg>\n");
-        self.0
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -302,28 +168,24 @@ mod tests {
 
     #[test]
     fn an_axis_ends_at_marks() {
-        for (values, from, to) in
-            [(vec![3.0, 40.0], 2.0, 50.0), (vec![1.0, 1.0], 1.0, 2.0), (vec![0.03, 700.0], 0.02, 1000.0)]
-        {
-            let axis = Axis::around(values.iter().copied()).unwrap();
-            let near = |one: f64, other: f64| (one / other - 1.0).abs() < 1e-9;
-            assert!(near(axis.from, from) && near(axis.to, to), "{values:?}: {axis:?}");
+        for (values, from, to, marks) in [
+            (&[3.0, 40.0][..], 2.0, 50.0, "2 5 10 20 50"),
+            (&[1.0, 1.0], 1.0, 2.0, "1 2"),
+            (&[0.03, 0.0, 700.0], 0.02, 1000.0, "0.1 1 10 100 1000"),
+        ] {
+            let axis = logarithmic("", values.iter().copied(), digits).unwrap();
+            let near = |log: f64, other: f64| (log - other.log10()).abs() < 1e-9;
+            assert!(near(axis.from, from) && near(axis.to, to), "{values:?}: {} to {}", axis.from, axis.to);
+            let words: Vec<String> = axis.marks.into_iter().map(|(_, words)| words).collect();
+            assert_eq!(words.join(" "), marks, "{values:?}");
         }
     }
 
     #[test]
     fn what_has_no_values_is_not_drawn() {
-        assert_eq!(Axis::around([0.0].into_iter()), None);
+        assert!(logarithmic("", [0.0].into_iter(), digits).is_none());
         let rows = vec![(Server::Pool, vec![None])];
         assert_eq!(Rows { title: String::new(), axis: "", show: digits, series: vec![], rows }.render(), None);
-    }
-
-    #[test]
-    fn equal_factors_are_equal_steps() {
-        let axis = Axis { from: 1.0, to: 100.0 };
-        assert_eq!([0.5, 1.0, 10.0, 100.0, 1e9].map(|value| axis.place(value)), [0.0, 0.0, 0.5, 1.0, 1.0]);
-        let marks: Vec<String> = axis.marks(|mark| format!("{mark:.0}")).map(|(_, words)| words).collect();
-        assert_eq!(marks, ["1", "2", "5", "10", "20", "50", "100"]);
     }
 
     #[test]
@@ -334,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_their_marks_and_say_what_was_not_measured() {
+    fn rows_have_a_mark_for_each_that_was_measured() {
         let rows = Rows {
             title: "a < b".into(),
             axis: "times",
@@ -343,9 +205,10 @@ mod tests {
             rows: vec![(Server::Pool, vec![Some(typical(10.0)), None])],
         };
         let svg = rows.render().unwrap();
-        for part in ["a &lt; b", ">pool of 2<", "<circle", ">10.0 · –<"] {
+        for part in ["a &lt; b", ">pool of 2<", ">two<", "<title>one: pool of 2, 10.0</title>"] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
+        assert_eq!(svg.matches("</title></circle>").count(), 1, "{svg}");
     }
 
     #[test]
@@ -354,7 +217,7 @@ mod tests {
         let curves = Curves { title: String::new(), x: "x", show: digits, curves: vec![(Server::BareLoop, points)] };
         let svg = curves.render().unwrap();
         // From 0.5 to 10, the y axis; the middle of the x axis is 100.
-        for part in [r#"points="80.0,323.3 452.0,"#, ">10,000<", ">100<"] {
+        for part in [r#"points="89.1,323.3 452.0,"#, ">10,000<", ">100<", "<title>bare loop: 2.00 at 100</title>"] {
             assert!(svg.contains(part), "{part} in {svg}");
         }
     }
