@@ -21,6 +21,7 @@
 //! It reads no clock: an event is told when it happened. What the machine keeps of that is one moment, since when it has been in
 //! its present [`Phase`]; all deadlines come from it.
 
+use std::fmt;
 use std::time::Instant;
 
 use crate::close_reason::CloseReason;
@@ -120,6 +121,20 @@ pub enum Phase {
     Lingering,
     /// Over.
     Over,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Reading => "reading",
+            Self::Queued => "queued",
+            Self::Answering => "answering",
+            Self::Writing => "writing",
+            Self::Lingering => "lingering",
+            Self::Over => "over",
+        })
+    }
 }
 
 /// What a driver is to do about the end of a connection.

@@ -306,7 +306,7 @@ impl<S> ClientJob<S> {
         match why {
             Unanswered::TooLong => {
                 let max_line_bytes = self.lines.max_line_bytes();
-                self.reject(responder, Rejection::LineTooLong { max_line_bytes: max_line_bytes }, checkpoint);
+                self.reject(responder, Rejection::LineTooLong { max_line_bytes }, checkpoint);
                 self.rejected_unseen();
             }
             Unanswered::Rejected(rejection) => self.reject(responder, rejection, checkpoint),

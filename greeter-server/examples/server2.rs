@@ -11,15 +11,26 @@
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use greeter_server::{Expensive, Greeter, Server};
+use greeter_server::Server;
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
-    let greeter = Expensive::new(Greeter, Duration::from_secs(1));
-    let server = Server::builder().responder(greeter).workers(1).bind(address)?;
+    let greet = |name: &[u8]| {
+        something_very_expensive();
+        [b"Hello, ", name].concat()
+    };
+    let server = Server::builder().responder_fn(greet).workers(1).bind(address)?;
     println!("listening on {}", server.local_addr());
     server.run()?;
     Ok(())
+}
+
+/// Keeps the processor busy for a second, as the article has it.
+fn something_very_expensive() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        std::hint::spin_loop();
+    }
 }

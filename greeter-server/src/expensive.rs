@@ -2,26 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use greeter_core::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
+use greeter_server::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
 
-/// Keeps the processor busy before each reply of another responder: for finding out how a service feels when answering
-/// takes long, and whether it has workers enough.
-///
-/// ```
-/// use std::time::Duration;
-/// use greeter_server::{Expensive, Greeter, Server};
-///
-/// let builder = Server::builder().responder(Expensive::new(Greeter, Duration::from_millis(5)));
-/// ```
+/// A responder that keeps the processor busy before each reply of another: shows how a service
+/// feels when answering takes long, and whether it has enough workers.
 #[derive(Clone, Copy, Debug)]
-pub struct Expensive<R> {
+pub(crate) struct Expensive<R> {
     responder: R,
     work: Duration,
 }
 
 impl<R> Expensive<R> {
-    /// Answers as `responder` does, after `work` of busy time for every line.
-    pub const fn new(responder: R, work: Duration) -> Self {
+    /// Creates a responder that answers as `responder` does, after `work` of busy time for every line.
+    pub(crate) const fn new(responder: R, work: Duration) -> Self {
         Self { responder, work }
     }
 }
@@ -41,8 +34,8 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.respond(session, line, reply)
     }
 
-    fn reject(&self, session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
-        self.responder.reject(session, refusal, reply);
+    fn reject(&self, session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
+        self.responder.reject(session, rejection, reply);
     }
 
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {

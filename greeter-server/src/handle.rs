@@ -52,22 +52,17 @@ struct Running {
     control: Arc<Control>,
     /// The connection threads, the workers and the ticker.
     threads: ThreadTracker,
-    end: Mutex<End>,
+    /// Until when to wait for the threads, once that is known.
+    deadlines: Receiver<Instant>,
+    /// How the server ended, once its threads have ended or were left behind. Locked by the thread
+    /// that waits for them.
+    report: Mutex<Option<DrainReport>>,
     /// A thread of the server itself has asked for the end. Dropping the handle there neither waits
     /// for that thread nor hastens the end.
     ends_by_itself: AtomicBool,
 }
 
-/// What becomes of the threads. Whoever waits for them holds the lock meanwhile.
-enum End {
-    /// They run. Until when to wait for them is told here.
-    Awaited(Receiver<Instant>),
-    /// They have ended, or have been left behind.
-    Over(DrainReport),
-}
-
 impl ServerHandle {
-    #[expect(clippy::too_many_arguments, reason = "called in one place, which has made them one by one")]
     pub(crate) fn new(
         addresses: Vec<Address>,
         config: Arc<Config>,
@@ -77,9 +72,18 @@ impl ServerHandle {
         control: Arc<Control>,
         deadlines: Receiver<Instant>,
     ) -> Self {
-        let (threads, end) = (ThreadTracker::new(), Mutex::new(End::Awaited(deadlines)));
-        let ends_by_itself = AtomicBool::new(false);
-        Self(Arc::new(Running { addresses, config, push, trigger, to_acceptor, control, threads, end, ends_by_itself }))
+        Self(Arc::new(Running {
+            addresses,
+            config,
+            push,
+            trigger,
+            to_acceptor,
+            control,
+            threads: ThreadTracker::new(),
+            deadlines,
+            report: Mutex::new(None),
+            ends_by_itself: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
@@ -226,14 +230,13 @@ impl Running {
     }
 
     fn join(&self) -> DrainReport {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let deadlines = match &*end {
-            End::Awaited(deadlines) => deadlines,
-            End::Over(report) => return *report,
-        };
-        let threads_left = self.threads.join(deadlines, || self.control.busy_with_responder());
+        let mut known = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = *known {
+            return report;
+        }
+        let threads_left = self.threads.join(&self.deadlines, || self.control.busy_with_responder());
         let report = self.control.finish(threads_left);
-        *end = End::Over(report);
+        *known = Some(report);
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }
@@ -245,7 +248,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let is_over = matches!(self.end.get_mut().unwrap_or_else(PoisonError::into_inner), End::Over(_));
+        let is_over = self.report.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
         if !is_over && !self.ends_by_itself.load(Ordering::Relaxed) {
             self.shutdown(Duration::ZERO);
         }

@@ -36,7 +36,6 @@ mod builder;
 mod config;
 mod connection;
 mod control;
-mod expensive;
 mod handle;
 mod info;
 mod limits;
@@ -64,7 +63,6 @@ mod ticker;
 pub use builder::{BuildError, Builder};
 pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
-pub use expensive::Expensive;
 #[doc(inline)]
 pub use greeter_core::{
     Address, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLine, Line, LineEnding, LineText, Peer,

@@ -5,6 +5,7 @@
 #[cfg(not(unix))]
 compile_error!("the binary is for Unix; a program that embeds the library leaves out the feature `cli`");
 
+mod expensive;
 mod log;
 mod signals;
 
@@ -16,10 +17,11 @@ use std::time::Duration;
 use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
-use greeter_server::{Address, BuildError, Builder, ConfigError, DrainReport, Expensive, Greeter, Server, WhenFull};
+use greeter_server::{Address, BuildError, Builder, ConfigError, DrainReport, Greeter, Server, WhenFull};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
 
+use self::expensive::Expensive;
 use self::signals::Signals;
 
 const NAME: &str = env!("CARGO_PKG_NAME");

@@ -44,13 +44,24 @@ pub struct Server<R> {
     listeners: Vec<TcpListener>,
 }
 
-/// An error returned by [`Server::spawn`] and [`Server::run`]: the system has no thread, or whatever
-/// else it takes.
+/// An error returned by [`Server::spawn`] and [`Server::run`].
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start {what}")]
-pub struct StartError {
-    what: String,
-    source: io::Error,
+#[non_exhaustive]
+pub enum StartError {
+    /// The system cannot start a thread, or give it what it needs: memory, descriptors.
+    #[error("cannot start {thread}")]
+    Thread {
+        /// Which thread it is, in words.
+        thread: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The system cannot watch a listener.
+    #[error("cannot start the acceptor")]
+    Acceptor {
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
 impl<R: Responder> Server<R> {
@@ -146,7 +157,7 @@ impl<R: Responder> Server<R> {
             counters: Arc::clone(&counters[threads]),
         };
         let acceptor = SharedAcceptor::new(self.listeners, inboxes[0].1.registry(), context);
-        let acceptor = Arc::new(acceptor.map_err(StartError::of("the acceptor"))?);
+        let acceptor = Arc::new(acceptor.map_err(|source| StartError::Acceptor { source })?);
         let to_threads: Arc<dyn ThreadMailboxes> = Arc::new(mailboxes.clone());
         self.push.connect(Arc::<dyn ThreadMailboxes>::clone(&to_threads));
         let memory = Arc::new(MemoryBudget::new(config.limits.max_buffer_bytes));
@@ -183,8 +194,8 @@ impl<R: Responder> Server<R> {
 }
 
 impl StartError {
-    fn of(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        |source| Self { what: what.into(), source }
+    fn of(thread: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Thread { thread, source }
     }
 }
 

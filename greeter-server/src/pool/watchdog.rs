@@ -36,7 +36,7 @@ pub(crate) struct Watchdog<R: Responder, F, K = TcpStream> {
 
 impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R, F, K> {
     pub(crate) const fn new(pool: Arc<Pool<R, K>>, spawn_worker: F, tasks: Sender<Task<R::Session>>) -> Self {
-        Self { pool, spawn_worker: spawn_worker, tasks, next_pool_check: None, held: None }
+        Self { pool, spawn_worker, tasks, next_pool_check: None, held: None }
     }
 
     /// Tells whether there is anything to look after.
