@@ -50,87 +50,109 @@ stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived 
     error_code(3, "stopped, and lines were left without an answer (the log says how many)")
 )]
 struct Options {
-    /// an address to listen on, HOST:PORT; may be given several times; port 0 takes any free one (default: 127.0.0.1:8080)
+    /// address to listen on, HOST:PORT; repeat it for several; port 0 takes any free port (default: 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     listen: Vec<String>,
 
-    /// how many threads answer; 0 has the connection threads answer themselves (default: one for each processor)
+    /// number of threads that answer; with 0, the connection threads do (default: one for each processor)
     #[argh(option, arg_name = "n")]
     workers: Option<usize>,
 
-    /// how many threads read and write (default: one for every two processors)
+    /// number of threads that read and write (default: one for every two processors)
     #[argh(option, arg_name = "n")]
     connection_threads: Option<usize>,
 
-    /// how long to keep a processor busy before each greeting, such as 1s or 5ms (default: 0s)
+    /// processor time to spend on each greeting, such as 1s or 5ms (default: 0s)
     #[argh(option, arg_name = "duration", default = "Duration::ZERO", from_str_fn(duration))]
     work: Duration,
 
-    /// the longest name that is greeted, such as 8KiB or 100000 (default: 8KiB)
+    /// maximum length of a name, such as 8KiB or 100000 (default: 8KiB)
     #[argh(option, arg_name = "size", from_str_fn(size))]
     max_line_bytes: Option<usize>,
 
-    /// how many clients at a time, as far as open files allow (default: 10000)
+    /// maximum concurrent clients, as far as open files allow (default: 10000)
     #[argh(option, arg_name = "n")]
     max_connections: Option<usize>,
 
-    /// how many clients at a time from one address, or off (default: 1000)
+    /// maximum concurrent clients from one address, or off (default: 1000)
     #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
     max_connections_per_address: Option<Bound<usize>>,
 
-    /// what happens to a client too many: refuse tells it so, wait leaves it in the backlog (default: refuse)
+    /// what happens to a client beyond the maximum: refuse tells it so, wait leaves it in the backlog (default: refuse)
     #[argh(option, arg_name = "policy", default = "WhenFull::Reject", from_str_fn(when_full))]
     when_full: WhenFull,
 
-    /// how many bytes of replies may wait for a client to read them (default: 64KiB)
+    /// maximum size of the replies that wait for one client to read them (default: 64KiB)
     #[argh(option, arg_name = "size", from_str_fn(size))]
     max_unsent_bytes: Option<usize>,
 
-    /// how much memory the names and replies of all clients may occupy (default: 256MiB)
+    /// maximum memory for the names and replies of all clients (default: 256MiB)
     #[argh(option, arg_name = "size", from_str_fn(size))]
     max_buffer_bytes: Option<usize>,
 
-    /// how long a line may take from its first byte to its end, or off (default: 10s)
+    /// time for a line from its first byte to its end, or off (default: 10s)
     #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
     line_timeout: Option<Bound<Duration>>,
 
-    /// how long a client may be silent, or off (default: 5m)
+    /// time without a word from a client, or off (default: 5m)
     #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
     idle_timeout: Option<Bound<Duration>>,
 
-    /// how long a client may read none of its replies, or off (default: 30s)
+    /// time in which a client reads none of its replies, or off (default: 30s)
     #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
     write_timeout: Option<Bound<Duration>>,
 
-    /// how long a reply may take a worker, or off (default: 30s)
+    /// time for a worker to make a reply, or off (default: 30s)
     #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
     reply_timeout: Option<Bound<Duration>>,
 
-    /// how long names may wait for a worker, or off (default: 5s)
+    /// time for a name to wait for a worker, or off (default: 5s)
     #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
     queue_timeout: Option<Bound<Duration>>,
 
-    /// how long a client may take to close its end of the connection after ours is closed (default: 2s)
+    /// time for a client to close its end of the connection after the server has closed its own (default: 2s)
     #[argh(option, arg_name = "duration", from_str_fn(duration))]
     linger: Option<Duration>,
 
-    /// how long to go on answering once a signal asks for the end (default: 10s)
+    /// time to answer what has arrived, once a signal asks for the end (default: 10s)
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
 
-    /// what to log: off, error, warn, info or debug (default: info)
+    /// least level to log: off, error, warn, info or debug (default: info)
     #[argh(option, arg_name = "level", default = "LevelFilter::INFO", from_str_fn(level))]
     log: LevelFilter,
 
-    /// what the log looks like: text, or json for an object in each line (default: text)
+    /// format of the log: text, or json for an object in each line (default: text)
     #[argh(option, arg_name = "format", default = "log::Format::Text", from_str_fn(format))]
     log_format: log::Format,
 }
 
+/// The options as people look for them in the help.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Listening and answering", &["--listen", "--workers", "--connection-threads", "--work"]),
+    (
+        "Limits",
+        &[
+            "--max-connections",
+            "--max-connections-per-address",
+            "--when-full",
+            "--max-line-bytes",
+            "--max-unsent-bytes",
+            "--max-buffer-bytes",
+        ],
+    ),
+    (
+        "Timeouts",
+        &["--line-timeout", "--idle-timeout", "--write-timeout", "--reply-timeout", "--queue-timeout", "--linger"],
+    ),
+    ("Stopping", &["--drain"]),
+    ("Logging", &["--log", "--log-format"]),
+];
+
 fn main() -> ExitCode {
     let options = match greeter_args::parse::<Options>(NAME, env!("CARGO_PKG_VERSION")) {
         Ok(options) => options,
-        Err(exit) => return exit.print(),
+        Err(exit) => return exit.with_groups(&GROUPS).print(),
     };
     let log = match log::start(options.log, options.log_format) {
         Ok(log) => log,

@@ -131,9 +131,8 @@ fn statements(text: &str) -> Vec<&str> {
 fn options_in_the_help() -> Vec<(String, String)> {
     let output = Command::new(greeter_server()).arg("--help").output().expect("the server can be started");
     let help = String::from_utf8(output.stdout).expect("a help is text");
-    let (_, options) = help.split_once("Options:\n").expect("the help has options");
-    let (options, _) = options.split_once("\n\n").expect("the help has more than options");
-    let options = options.replace("\n  --", "\n\n  --").replace("\n  -h", "\n\n  -h");
+    // Each option is a paragraph then, under whichever heading it stands.
+    let options = help.replace("\n  --", "\n\n  --").replace("\n  -h", "\n\n  -h");
     let options = options.split("\n\n").filter(|option| option.starts_with("  --"));
     let words = options.map(|option| option.split_whitespace().collect::<Vec<_>>());
     words.map(|words| (words[0].to_owned(), words[1..].join(" "))).collect()

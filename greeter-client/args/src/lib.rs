@@ -147,6 +147,42 @@ impl Exit {
         Self::Usage(text)
     }
 
+    /// Arranges the options of a help text under headings, in this order, and shortens its usage line,
+    /// which would name them all. What no group names stays under `Options:`, at the end. Text that is
+    /// no help stays as it is.
+    ///
+    /// ```
+    /// /// Repeats itself.
+    /// #[derive(argh::FromArgs)]
+    /// #[argh(help_triggers("-h", "--help"))]
+    /// struct Options {
+    ///     /// how loud
+    ///     #[argh(option)]
+    ///     volume: Option<u32>,
+    ///     /// how often
+    ///     #[argh(option)]
+    ///     times: Option<u32>,
+    /// }
+    ///
+    /// let help = greeter_args::parse_from::<Options>("repeat", "1.0.0", ["--help"]).err().expect("help ends it");
+    /// let help = help.with_groups(&[("Repeating", &["--times"]), ("Sound", &["--volume"])]);
+    /// assert_eq!(
+    ///     help.text(),
+    ///     "Usage: repeat [options]\n\nRepeats itself.\n\n\
+    ///      Repeating:\n  --times           how often\n\n\
+    ///      Sound:\n  --volume          how loud\n\n\
+    ///      Options:\n  -h, --help        display usage information\n  \
+    ///      -V, --version     display the version\n\n"
+    /// );
+    /// ```
+    #[must_use]
+    pub fn with_groups(self, groups: &[(&str, &[&str])]) -> Self {
+        match self {
+            Self::Asked(text) => Self::Asked(grouped(&text, groups).unwrap_or(text)),
+            exit @ Self::Usage(_) => exit,
+        }
+    }
+
     /// What to print, with its last newline.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -184,6 +220,34 @@ impl Exit {
 fn print_to(mut stream: impl Write, text: &str) -> io::Result<()> {
     stream.write_all(text.as_bytes())?;
     stream.flush()
+}
+
+/// A help text with its options under these headings; none if it is no such text.
+fn grouped(help: &str, groups: &[(&str, &[&str])]) -> Option<String> {
+    let (head, rest) = help.split_once("\nOptions:\n")?;
+    let (options, rest) = rest.split_once("\n\n").unwrap_or((rest.trim_end_matches('\n'), ""));
+    let mut entries: Vec<String> = Vec::new();
+    for line in options.lines() {
+        match entries.last_mut() {
+            // An entry goes on where a line is indented further than its start.
+            Some(entry) if line.starts_with("   ") => entry.push_str(&format!("{line}\n")),
+            _ => entries.push(format!("{line}\n")),
+        }
+    }
+    let (usage, description) = head.split_once('\n')?;
+    let (usage, _) = usage.split_once(" [")?;
+    let mut text = format!("{usage} [options]\n{description}\n");
+    for (heading, names) in groups {
+        text.push_str(&format!("{heading}:\n"));
+        for name in *names {
+            let is_named = |entry: &String| entry.split_whitespace().next() == Some(name);
+            entries.extract_if(.., |entry| is_named(entry)).for_each(|entry| text.push_str(&entry));
+        }
+        text.push('\n');
+    }
+    let version = "  -V, --version     display the version\n";
+    text.push_str(&format!("Options:\n{}{version}\n{rest}", entries.concat()));
+    Some(text)
 }
 
 /// argh's message as one line in the style of all others: lower case, no full stop.
