@@ -24,9 +24,9 @@ const LINES_UNREAD_MAX: usize = 20;
 
 /// Numbers that look like chance and are the same for the same seed (SplitMix64).
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct FleetRandom(u64);
 
-impl Random {
+impl FleetRandom {
     /// The numbers of this seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -55,7 +55,7 @@ impl Random {
 
 /// What a crowd was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct FleetTally {
     /// Replies that were read whole.
     pub replies: usize,
     /// Those among them that said that everyone is busy.
@@ -84,12 +84,12 @@ enum Leaving {
 }
 
 /// One client: what it sends, and what it is owed for that.
-struct Plan {
+struct Itinerary {
     stream: Vec<u8>,
     owed: Vec<Vec<u8>>,
     leaving: Leaving,
     reads_slowly: bool,
-    random: Random,
+    random: FleetRandom,
 }
 
 /// Sends a crowd to the server, each client on threads of its own, and checks that everybody gets exactly the replies to its lines,
@@ -99,14 +99,14 @@ struct Plan {
 /// # Panics
 ///
 /// When somebody does not.
-pub fn visit(server: impl Into<Address>, seed: u64, clients: usize, lines: usize) -> Tally {
+pub fn visit(server: impl Into<Address>, seed: u64, clients: usize, lines: usize) -> FleetTally {
     let server = server.into();
-    let mut random = Random::new(seed);
-    let plans: Vec<_> = (0..clients).map(|name| Plan::draw(&mut random, name, lines)).collect();
+    let mut random = FleetRandom::new(seed);
+    let plans: Vec<_> = (0..clients).map(|name| Itinerary::draw(&mut random, name, lines)).collect();
     thread::scope(|scope| {
         let visits: Vec<_> = plans.into_iter().map(|plan| scope.spawn(move || plan.carry_out(server))).collect();
         let tallies = visits.into_iter().map(|visit| visit.join().expect("a client got what it was owed"));
-        tallies.fold(Tally::default(), |sum, tally| Tally {
+        tallies.fold(FleetTally::default(), |sum, tally| FleetTally {
             replies: sum.replies + tally.replies,
             busy: sum.busy + tally.busy,
             pushed: sum.pushed + tally.pushed,
@@ -116,8 +116,8 @@ pub fn visit(server: impl Into<Address>, seed: u64, clients: usize, lines: usize
     })
 }
 
-impl Plan {
-    fn draw(random: &mut Random, name: usize, lines: usize) -> Self {
+impl Itinerary {
+    fn draw(random: &mut FleetRandom, name: usize, lines: usize) -> Self {
         let leaving = match random.below(10) {
             0 => Leaving::Reset,
             1 => Leaving::Close,
@@ -134,7 +134,7 @@ impl Plan {
             owed: Vec::new(),
             leaving,
             reads_slowly: random.once_in(4),
-            random: Random::new(random.number()),
+            random: FleetRandom::new(random.number()),
         };
         for number in 0..lines {
             let (line, reply) = line_and_reply(random, name, number);
@@ -148,13 +148,13 @@ impl Plan {
         plan
     }
 
-    fn say(&mut self, random: &mut Random, line: &[u8], reply: &[u8]) {
+    fn say(&mut self, random: &mut FleetRandom, line: &[u8], reply: &[u8]) {
         let ending: &[u8] = if random.once_in(3) { b"\r\n" } else { b"\n" };
         self.stream.extend_from_slice(&[line, ending].concat());
         self.owed.push([reply, ending].concat());
     }
 
-    fn carry_out(mut self, server: Address) -> Tally {
+    fn carry_out(mut self, server: Address) -> FleetTally {
         let socket = TcpStream::connect(server).expect("the server accepts");
         for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
             set(&socket, Some(PATIENCE)).expect("a socket can be set up");
@@ -190,7 +190,7 @@ impl Plan {
     }
 
     /// Sends everything, reads some of the replies, and is gone.
-    fn leave_early(&mut self, mut socket: &TcpStream) -> Tally {
+    fn leave_early(&mut self, mut socket: &TcpStream) -> FleetTally {
         // A server that is busy may have refused this client by now.
         let _ = socket.write_all(&self.stream);
         let bytes_owed: usize = self.owed.iter().map(Vec::len).sum();
@@ -215,11 +215,11 @@ impl Plan {
     }
 
     /// What was received is what is owed, from the first byte on, and where it is the whole, up to the last.
-    fn check(&self, received: &[u8], is_whole: bool) -> Tally {
+    fn check(&self, received: &[u8], is_whole: bool) -> FleetTally {
         if is_refused(received) {
-            return Tally { refused: 1, ..Tally::default() };
+            return FleetTally { refused: 1, ..FleetTally::default() };
         }
-        let mut tally = Tally::default();
+        let mut tally = FleetTally::default();
         let mut pushes = Pushes::default();
         let mut rest = received;
         for owed in &self.owed {
@@ -282,7 +282,7 @@ fn is_refused(received: &[u8]) -> bool {
 }
 
 /// Any line, and the only reply to it.
-fn line_and_reply(random: &mut Random, name: usize, number: usize) -> (Vec<u8>, Vec<u8>) {
+fn line_and_reply(random: &mut FleetRandom, name: usize, number: usize) -> (Vec<u8>, Vec<u8>) {
     let token = format!("{name}-{number}");
     let (line, reply) = match random.below(200) {
         0 => ("panic".to_owned(), "error: internal error".to_owned()),
@@ -303,7 +303,7 @@ fn line_and_reply(random: &mut Random, name: usize, number: usize) -> (Vec<u8>, 
 }
 
 /// Everything up to the end of the stream, in pieces of any size.
-fn receive(mut socket: &TcpStream, reads_slowly: bool, random: &mut Random) -> Vec<u8> {
+fn receive(mut socket: &TcpStream, reads_slowly: bool, random: &mut FleetRandom) -> Vec<u8> {
     let mut received = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {

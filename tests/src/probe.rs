@@ -11,10 +11,10 @@ const LINES: usize = 300;
 
 /// How long the replies to a client that sends one line at a time took, all but the slowest hundredth.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct Latency(pub Duration);
+pub struct ProbeLatency(pub Duration);
 
 /// Sends lines to a greeting server, one at a time, and checks every reply.
-pub fn probe(address: impl Into<Address>) -> Latency {
+pub fn probe(address: impl Into<Address>) -> ProbeLatency {
     let mut client = Client::connect(address);
     let mut took: Vec<_> = (0..LINES)
         .map(|number| {
@@ -24,10 +24,10 @@ pub fn probe(address: impl Into<Address>) -> Latency {
         })
         .collect();
     took.sort_unstable();
-    Latency(took[LINES * 99 / 100])
+    ProbeLatency(took[LINES * 99 / 100])
 }
 
-impl Latency {
+impl ProbeLatency {
     /// Checks that it is like that of the same server with nothing else to do.
     ///
     /// # Panics

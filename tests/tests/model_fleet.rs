@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use greeter_server::ServerHandle;
 use greeter_tests::books::at_rest;
-use greeter_tests::fleet::{LINE_BYTES_MAX, Random, visit};
+use greeter_tests::fleet::{FleetRandom, LINE_BYTES_MAX, visit};
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::size::is_full;
 use greeter_tests::{builder, spawn};
@@ -23,7 +23,7 @@ fn seeds() -> Vec<u64> {
 
 /// A server with tiny limits, others for each seed.
 fn server_of(seed: u64) -> ServerHandle {
-    let mut random = Random::new(!seed);
+    let mut random = FleetRandom::new(!seed);
     let queue_timeout = if random.once_in(4) { Duration::from_millis(1) } else { Duration::from_secs(20) };
     spawn(
         builder()

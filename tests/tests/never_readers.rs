@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use greeter_tests::PLACEMENTS;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::probe::{Latency, probe};
+use greeter_tests::probe::{ProbeLatency, probe};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
 use rustix::process::Signal;
@@ -38,7 +38,7 @@ fn flood(mut client: Client, names: &[u8]) {
 }
 
 /// What so many that flood cost the server: memory at its most, and what a probe has when all are stuck.
-fn cost(server: &ServerProcess, clients: usize, connect: impl Fn() -> Client) -> (u64, Latency) {
+fn cost(server: &ServerProcess, clients: usize, connect: impl Fn() -> Client) -> (u64, ProbeLatency) {
     let names = names();
     let before = server.resident_bytes();
     thread::scope(|scope| {

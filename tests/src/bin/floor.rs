@@ -15,7 +15,7 @@ const LISTENER: Token = Token(usize::MAX);
 /// How many clients may wait to be accepted: as many as with greeter, so that thousands can come at a time.
 const BACKLOG: i32 = 4096;
 
-struct Client {
+struct FloorClient {
     socket: TcpStream,
     unfinished: Vec<u8>,
 }
@@ -27,7 +27,7 @@ fn main() -> io::Result<()> {
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
 
-    let mut clients: Vec<Option<Client>> = Vec::new();
+    let mut clients: Vec<Option<FloorClient>> = Vec::new();
     let mut vacant = Vec::new();
     let mut events = Events::with_capacity(1024);
     let mut input = vec![0; 64 * 1024];
@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
                         clients.len() - 1
                     });
                     poll.registry().register(&mut socket, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
-                    clients[slot] = Some(Client { socket, unfinished: Vec::new() });
+                    clients[slot] = Some(FloorClient { socket, unfinished: Vec::new() });
                 }
             } else if event.is_readable()
                 && let Some(client) = &mut clients[event.token().0]
@@ -57,7 +57,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Answers what there is to read, and tells whether the client is still there.
-fn serve(client: &mut Client, input: &mut [u8], output: &mut Vec<u8>) -> io::Result<bool> {
+fn serve(client: &mut FloorClient, input: &mut [u8], output: &mut Vec<u8>) -> io::Result<bool> {
     loop {
         let bytes = match client.socket.read(input) {
             Ok(0) => return Ok(false),

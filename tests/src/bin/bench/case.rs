@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::server::Server;
+use crate::server::Contestant;
 
 /// Something that a server is put through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,14 +156,14 @@ impl Case {
     }
 
     /// Whether it says something about this server.
-    pub(crate) fn is_for(self, server: Server) -> bool {
+    pub(crate) fn is_for(self, server: Contestant) -> bool {
         match self {
             Self::Lines { connections, depth } => {
                 let is_in_tables = CONNECTIONS.contains(&connections) && DEPTHS.contains(&depth);
                 is_in_tables || server.is_watched_growing()
             }
             Self::Polite | Self::Idle | Self::Visits => true,
-            Self::Waiting { .. } | Self::Working { .. } => server == Server::Pool,
+            Self::Waiting { .. } | Self::Working { .. } => server == Contestant::Pool,
         }
     }
 }
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn cost_is_watched_growing_only_where_it_tells_something() {
         let many = Case::Lines { connections: 15_000, depth: 1 };
-        assert!(many.is_for(Server::InPlace) && !many.is_for(Server::ThreadPool));
-        assert!(Case::Lines { connections: 1_000, depth: 256 }.is_for(Server::ThreadPool));
+        assert!(many.is_for(Contestant::InPlace) && !many.is_for(Contestant::ThreadPool));
+        assert!(Case::Lines { connections: 1_000, depth: 256 }.is_for(Contestant::ThreadPool));
     }
 }

@@ -5,7 +5,7 @@
 use greeter_client::load::chart::{Axis, Chart, Frame, Point, Series, Style};
 
 use crate::samples::Typical;
-use crate::server::Server;
+use crate::server::Contestant;
 use crate::text::grouped;
 
 const STYLE: &str = "\
@@ -35,7 +35,7 @@ pub(crate) struct Rows {
     pub(crate) show: Show,
     /// What the marks are of; no more than three.
     pub(crate) series: Vec<String>,
-    pub(crate) rows: Vec<(Server, Vec<Option<Typical>>)>,
+    pub(crate) rows: Vec<(Contestant, Vec<Option<Typical>>)>,
 }
 
 /// How high a row is, and how far the marks of two series lie apart, in rows.
@@ -76,7 +76,7 @@ pub(crate) struct Curves {
     pub(crate) title: String,
     pub(crate) x: &'static str,
     pub(crate) show: Show,
-    pub(crate) curves: Vec<(Server, Vec<(usize, Typical)>)>,
+    pub(crate) curves: Vec<(Contestant, Vec<(usize, Typical)>)>,
 }
 
 impl Curves {
@@ -109,14 +109,14 @@ impl Curves {
 }
 
 /// Of those that are watched growing, each has its own.
-const fn colour(server: Server) -> usize {
+const fn colour(server: Contestant) -> usize {
     match server {
-        Server::BareLoop | Server::ThreadPool | Server::Redis => 0,
-        Server::InPlace => 1,
-        Server::InPlaceOnTwo => 2,
-        Server::Pool => 3,
-        Server::Go | Server::GoJobs => 4,
-        Server::TokioLines | Server::TokioBatched => 5,
+        Contestant::BareLoop | Contestant::ThreadPool | Contestant::Redis => 0,
+        Contestant::InPlace => 1,
+        Contestant::InPlaceOnTwo => 2,
+        Contestant::Pool => 3,
+        Contestant::Go | Contestant::GoJobs => 4,
+        Contestant::TokioLines | Contestant::TokioBatched => 5,
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_has_no_values_is_not_drawn() {
         assert!(logarithmic("", [0.0].into_iter(), digits).is_none());
-        let rows = vec![(Server::Pool, vec![None])];
+        let rows = vec![(Contestant::Pool, vec![None])];
         assert_eq!(Rows { title: String::new(), axis: "", show: digits, series: vec![], rows }.render(), None);
     }
 
@@ -202,7 +202,7 @@ mod tests {
             axis: "times",
             show: digits,
             series: vec!["one".into(), "two".into()],
-            rows: vec![(Server::Pool, vec![Some(typical(10.0)), None])],
+            rows: vec![(Contestant::Pool, vec![Some(typical(10.0)), None])],
         };
         let svg = rows.render().unwrap();
         for part in ["a &lt; b", ">pool of 2<", ">two<", "<title>one: pool of 2, 10.0</title>"] {
@@ -214,7 +214,8 @@ mod tests {
     #[test]
     fn curves_go_through_their_medians() {
         let points = vec![(1, typical(1.0)), (100, typical(2.0)), (10_000, typical(4.0))];
-        let curves = Curves { title: String::new(), x: "x", show: digits, curves: vec![(Server::BareLoop, points)] };
+        let curves =
+            Curves { title: String::new(), x: "x", show: digits, curves: vec![(Contestant::BareLoop, points)] };
         let svg = curves.render().unwrap();
         // From 0.5 to 10, the y axis; the middle of the x axis is 100.
         for part in [r#"points="89.1,323.3 452.0,"#, ">10,000<", ">100<", "<title>bare loop: 2.00 at 100</title>"] {

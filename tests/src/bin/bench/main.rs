@@ -35,8 +35,8 @@ use case::{Case, Group};
 use machine::Machine;
 use measure::{Size, measure};
 use page::Page;
-use samples::{Key, Samples};
-use server::{Programs, Server};
+use samples::{SampleKey, Samples};
+use server::{Contestant, Programs};
 use target::is_close;
 
 /// Measures greeter beside other servers that do the same, and writes benchmark.md and its charts.
@@ -65,7 +65,7 @@ struct Options {
     /// measure only this server: bare-loop, in-place, in-place-2, pool, server.go, server2.go, tokio-lines, tokio-batched,
     /// thread-pool or redis; may be given several times
     #[argh(option, arg_name = "name")]
-    server: Vec<Server>,
+    server: Vec<Contestant>,
 
     /// measure only these figures: lines, growth, fairness, idle, visits or expensive; may be given several times
     #[argh(option, arg_name = "name")]
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     greeter_tests::raise_descriptor_limit();
     let machine = Machine::this();
-    let mut run = Run::prepare(options, &machine);
+    let mut run = BenchRun::prepare(options, &machine);
     for round in 1..=options.rounds {
         run.round(round);
         // What there is stays, whatever befalls the rounds to come.
@@ -131,7 +131,7 @@ fn run(options: &Options) -> Result<()> {
 }
 
 /// A run of all rounds.
-struct Run {
+struct BenchRun {
     programs: Programs,
     size: Size,
     cases: Vec<Case>,
@@ -146,10 +146,10 @@ struct Run {
     failures: usize,
 }
 
-impl Run {
+impl BenchRun {
     fn prepare(options: &Options, machine: &Machine) -> Self {
         tell("building the servers");
-        let all = if options.server.is_empty() { &Server::ALL[..] } else { &options.server };
+        let all = if options.server.is_empty() { &Contestant::ALL[..] } else { &options.server };
         let programs = Programs::build(all);
         let mut left_out: Vec<String> =
             programs.missing.iter().map(|(server, why)| format!("{}: {why}", server.name())).collect();
@@ -170,7 +170,7 @@ impl Run {
     }
 
     /// What is measured in a round. Those that are compared with each other are measured one after the other.
-    fn steps(&self, round: usize) -> Vec<(Case, Server)> {
+    fn steps(&self, round: usize) -> Vec<(Case, Contestant)> {
         let has_all = has_all(round, self.rounds);
         let of = |case: Case| {
             let servers = self.programs.servers();
@@ -189,14 +189,14 @@ impl Run {
             match process.and_then(|process| measure(case, server, &process, self.size)) {
                 Ok(measured) => {
                     for (quantity, value) in measured {
-                        self.samples.add(Key { quantity, case, server }, round, value);
+                        self.samples.add(SampleKey { quantity, case, server }, round, value);
                     }
                 }
                 Err(error) => {
                     let words = format!("{}, {case}, in round {round}: {error:#}", server.name());
                     tell(&format!("LEFT OUT: {words}"));
                     self.left_out.push(words);
-                    self.failures += usize::from(server.is_ours() || server == Server::BareLoop);
+                    self.failures += usize::from(server.is_ours() || server == Contestant::BareLoop);
                 }
             }
         }

@@ -10,7 +10,7 @@ use greeter_client::load::{self, Latency, Lines, Load, Report, Time};
 use greeter_tests::process::ServerProcess;
 
 use crate::case::{Case, GREEDY, Quantity};
-use crate::server::Server;
+use crate::server::Contestant;
 use crate::visits;
 
 /// How much there is of everything.
@@ -39,7 +39,7 @@ const CONNECTIONS_EXPENSIVE: usize = 64;
 /// # Errors
 ///
 /// What cannot be had, and every reply that is wrong.
-pub(crate) fn measure(case: Case, server: Server, process: &ServerProcess, size: Size) -> Result<Measured> {
+pub(crate) fn measure(case: Case, server: Contestant, process: &ServerProcess, size: Size) -> Result<Measured> {
     match case {
         Case::Lines { connections, depth } => lines(load(server, process, connections, depth)?, process, size),
         Case::Waiting { .. } | Case::Working { .. } => {
@@ -60,9 +60,9 @@ const LINES_MIN: usize = 4;
 /// How many at most: a connection keeps them, and what comes back, in memory.
 const LINES_MAX: usize = 1024;
 
-fn load(server: Server, process: &ServerProcess, connections: usize, depth: usize) -> Result<Load> {
+fn load(server: Contestant, process: &ServerProcess, connections: usize, depth: usize) -> Result<Load> {
     let (lines, reply, eol) = match server {
-        Server::Redis => (vec!["PING".parse()?], "+PONG", Eol::CrLf),
+        Contestant::Redis => (vec!["PING".parse()?], "+PONG", Eol::CrLf),
         _ => {
             let line = |number| format!("guest {{{{#}}}}-{number}").parse();
             let lines = (0..depth.clamp(LINES_MIN, LINES_MAX)).map(line).collect::<Result<Vec<_>, _>>()?;
@@ -122,7 +122,7 @@ fn percentiles(latency: Latency<'_>) -> impl Iterator<Item = (Quantity, f64)> {
 const GREEDY_DEPTH: usize = 10_000;
 
 /// How long one client waits that sends a line at a time, while others send as much as the server takes.
-fn polite(server: Server, process: &ServerProcess, size: Size) -> Result<Measured> {
+fn polite(server: Contestant, process: &ServerProcess, size: Size) -> Result<Measured> {
     let mut greedy = load(server, process, GREEDY, GREEDY_DEPTH)?;
     greedy.warmup = Duration::ZERO;
     greedy.duration = size.duration * 2 + PATIENCE;
@@ -144,7 +144,7 @@ fn polite(server: Server, process: &ServerProcess, size: Size) -> Result<Measure
 const FIRST: usize = 100;
 
 /// What the memory of the server grows by for each connection that was greeted once and then says nothing.
-fn idle(server: Server, process: &ServerProcess, connections: usize) -> Result<Measured> {
+fn idle(server: Contestant, process: &ServerProcess, connections: usize) -> Result<Measured> {
     let exchange = request_and_reply(server);
     let mut clients = Vec::with_capacity(FIRST + connections);
     let mut greet = |count: usize| -> Result<()> {
@@ -167,9 +167,9 @@ pub(crate) struct Exchange {
     pub(crate) reply: &'static [u8],
 }
 
-const fn request_and_reply(server: Server) -> Exchange {
+const fn request_and_reply(server: Contestant) -> Exchange {
     match server {
-        Server::Redis => Exchange { request: b"PING\r\n", reply: b"+PONG\r\n" },
+        Contestant::Redis => Exchange { request: b"PING\r\n", reply: b"+PONG\r\n" },
         _ => Exchange { request: b"Bob\n", reply: b"Hello, Bob\n" },
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::case::{CONNECTIONS_GROWING, CONNECTIONS_OF_DEPTHS, Case, DEPTHS, DEPTHS_GROWING, Quantity};
 use crate::chart::{Curves, Rows};
 use crate::machine::Machine;
-use crate::samples::{Key, Samples};
-use crate::server::Server;
+use crate::samples::{SampleKey, Samples};
+use crate::server::Contestant;
 use crate::{tables, text};
 
 /// All there is to tell.
@@ -125,7 +125,7 @@ impl Page<'_> {
     fn introduction(&self) -> String {
         let mut text = INTRODUCTION.to_owned();
         text.push_str("| server | what it is |\n|---|---|\n");
-        for server in Server::ALL {
+        for server in Contestant::ALL {
             add(&mut text, format_args!("| {} | {} |\n", server.name(), server.description()));
         }
         add(&mut text, format_args!("\nMeasured on {}, in {}:\n\n", self.machine.date, self.size()));
@@ -149,7 +149,7 @@ impl Page<'_> {
     /// A line for each sample.
     fn csv(&self) -> String {
         let mut text = String::from("quantity,case,server,round,value\n");
-        for (Key { quantity, case, server }, round, value) in self.samples.iter() {
+        for (SampleKey { quantity, case, server }, round, value) in self.samples.iter() {
             add(&mut text, format_args!("{},{case},{},{round},{value}\n", quantity.key(), server.key()));
         }
         text
@@ -157,10 +157,11 @@ impl Page<'_> {
 
     fn lines_chart(&self) -> Rows {
         let cases = DEPTHS.map(|depth| Case::Lines { connections: CONNECTIONS_OF_DEPTHS, depth });
-        let key = |case, server| Key { quantity: Quantity::PerSecond, case, server };
+        let key = |case, server| SampleKey { quantity: Quantity::PerSecond, case, server };
         // Without Go, there is always the bare loop.
-        let is_there = |server: &Server| cases.iter().any(|case| self.samples.typical(key(*case, *server)).is_some());
-        let base = [Server::Go, Server::BareLoop].into_iter().find(is_there).unwrap_or(Server::BareLoop);
+        let is_there =
+            |server: &Contestant| cases.iter().any(|case| self.samples.typical(key(*case, *server)).is_some());
+        let base = [Contestant::Go, Contestant::BareLoop].into_iter().find(is_there).unwrap_or(Contestant::BareLoop);
         let ratio = |server| cases.map(|case| self.samples.ratio(key(case, server), key(case, base))).to_vec();
         Rows {
             title: format!("Lines in a second on 64 connections, against {}", base.name()),
@@ -176,7 +177,8 @@ impl Page<'_> {
     fn latency_chart(&self) -> Rows {
         let case = Case::Lines { connections: 1_000, depth: 1 };
         let quantities = [Quantity::P50, Quantity::P99, Quantity::P999];
-        let times = |server| quantities.map(|quantity| self.samples.typical(Key { quantity, case, server })).to_vec();
+        let times =
+            |server| quantities.map(|quantity| self.samples.typical(SampleKey { quantity, case, server })).to_vec();
         Rows {
             title: "How long a line takes on 1,000 connections, one at a time on each".into(),
             axis: "from when it is sent until its reply is there",
@@ -197,12 +199,12 @@ impl Page<'_> {
     }
 
     fn curves(&self, title: &str, x: &'static str, cases: &[(usize, Case)]) -> Curves {
-        let curve = |server: Server| {
-            let typical = |case| self.samples.typical(Key { quantity: Quantity::Processor, case, server });
+        let curve = |server: Contestant| {
+            let typical = |case| self.samples.typical(SampleKey { quantity: Quantity::Processor, case, server });
             let points = cases.iter().filter_map(|(at, case)| Some((*at, typical(*case)?)));
             (server, points.collect::<Vec<_>>())
         };
-        let curves = Server::ALL.into_iter().filter(|server| server.is_watched_growing()).map(curve);
+        let curves = Contestant::ALL.into_iter().filter(|server| server.is_watched_growing()).map(curve);
         let curves = curves.filter(|(_, points)| !points.is_empty()).collect();
         Curves { title: title.to_owned(), x, show: text::time, curves }
     }
@@ -213,8 +215,8 @@ fn section(title: &str, words: &str, table: &str) -> String {
 }
 
 /// Those of which anything was measured.
-fn rows<T>(of: impl Fn(Server) -> Vec<Option<T>>) -> Vec<(Server, Vec<Option<T>>)> {
-    let all = Server::ALL.into_iter().map(|server| (server, of(server)));
+fn rows<T>(of: impl Fn(Contestant) -> Vec<Option<T>>) -> Vec<(Contestant, Vec<Option<T>>)> {
+    let all = Contestant::ALL.into_iter().map(|server| (server, of(server)));
     all.filter(|(_, marks)| marks.iter().any(Option::is_some)).collect()
 }
 

@@ -3,38 +3,38 @@
 use std::collections::BTreeMap;
 
 use crate::case::{Case, Quantity};
-use crate::server::Server;
+use crate::server::Contestant;
 
 /// What a sample is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub(crate) struct SampleKey {
     pub(crate) quantity: Quantity,
     pub(crate) case: Case,
-    pub(crate) server: Server,
+    pub(crate) server: Contestant,
 }
 
 /// All samples, by what they are of and by their round.
 #[derive(Debug, Default)]
-pub(crate) struct Samples(BTreeMap<Key, BTreeMap<usize, f64>>);
+pub(crate) struct Samples(BTreeMap<SampleKey, BTreeMap<usize, f64>>);
 
 impl Samples {
-    pub(crate) fn add(&mut self, key: Key, round: usize, value: f64) {
+    pub(crate) fn add(&mut self, key: SampleKey, round: usize, value: f64) {
         self.0.entry(key).or_default().insert(round, value);
     }
 
     /// What is typical of the rounds; none if there are none.
-    pub(crate) fn typical(&self, key: Key) -> Option<Typical> {
+    pub(crate) fn typical(&self, key: SampleKey) -> Option<Typical> {
         Typical::of(self.0.get(&key)?.values().copied().collect())
     }
 
     /// What is typical of the ratios within each round: what changes from round to round befalls both.
-    pub(crate) fn ratio(&self, key: Key, against: Key) -> Option<Typical> {
+    pub(crate) fn ratio(&self, key: SampleKey, against: SampleKey) -> Option<Typical> {
         let (values, others) = (self.0.get(&key)?, self.0.get(&against)?);
         let ratios = values.iter().filter_map(|(round, value)| Some(value / others.get(round)?));
         Typical::of(ratios.filter(|ratio| ratio.is_finite()).collect())
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, usize, f64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SampleKey, usize, f64)> {
         self.0.iter().flat_map(|(key, rounds)| rounds.iter().map(|(round, value)| (*key, *round, *value)))
     }
 }
@@ -69,8 +69,8 @@ impl Typical {
 mod tests {
     use super::*;
 
-    fn key(server: Server) -> Key {
-        Key { quantity: Quantity::PerSecond, case: Case::Idle, server }
+    fn key(server: Contestant) -> SampleKey {
+        SampleKey { quantity: Quantity::PerSecond, case: Case::Idle, server }
     }
 
     #[test]
@@ -96,20 +96,20 @@ mod tests {
     fn a_ratio_is_one_of_the_same_round() {
         let mut samples = Samples::default();
         for (round, ours, theirs) in [(1, 30.0, 10.0), (2, 60.0, 20.0), (3, 33.0, 10.0)] {
-            samples.add(key(Server::Pool), round, ours);
-            samples.add(key(Server::Go), round, theirs);
+            samples.add(key(Contestant::Pool), round, ours);
+            samples.add(key(Contestant::Go), round, theirs);
         }
-        samples.add(key(Server::Pool), 4, 1e9);
-        let ratio = samples.ratio(key(Server::Pool), key(Server::Go)).unwrap();
+        samples.add(key(Contestant::Pool), 4, 1e9);
+        let ratio = samples.ratio(key(Contestant::Pool), key(Contestant::Go)).unwrap();
         assert_eq!(ratio, Typical { median: 3.0, least: 3.0, most: 3.3 });
-        assert_eq!(samples.ratio(key(Server::Pool), key(Server::Redis)), None);
+        assert_eq!(samples.ratio(key(Contestant::Pool), key(Contestant::Redis)), None);
     }
 
     #[test]
     fn nothing_is_a_ratio_to_nothing() {
         let mut samples = Samples::default();
-        samples.add(key(Server::Pool), 1, 1.0);
-        samples.add(key(Server::Go), 1, 0.0);
-        assert_eq!(samples.ratio(key(Server::Pool), key(Server::Go)), None);
+        samples.add(key(Contestant::Pool), 1, 1.0);
+        samples.add(key(Contestant::Go), 1, 0.0);
+        assert_eq!(samples.ratio(key(Contestant::Pool), key(Contestant::Go)), None);
     }
 }

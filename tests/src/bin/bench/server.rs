@@ -13,7 +13,7 @@ use greeter_tests::process::{ServerProcess, build, greeter_server};
 use crate::case::{Case, named};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Server {
+pub(crate) enum Contestant {
     BareLoop,
     InPlace,
     InPlaceOnTwo,
@@ -26,7 +26,7 @@ pub(crate) enum Server {
     Redis,
 }
 
-impl Server {
+impl Contestant {
     pub(crate) const ALL: [Self; 10] = [
         Self::BareLoop,
         Self::InPlace,
@@ -115,7 +115,7 @@ impl Server {
     }
 }
 
-impl FromStr for Server {
+impl FromStr for Contestant {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -130,16 +130,16 @@ const OURS_ARGUMENTS: [&str; 8] =
 /// The programs of the servers, built.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    paths: BTreeMap<Server, PathBuf>,
+    paths: BTreeMap<Contestant, PathBuf>,
     /// The one whose replies wait.
     waiting: PathBuf,
     /// Whom there is no program of, and why.
-    pub(crate) missing: Vec<(Server, String)>,
+    pub(crate) missing: Vec<(Contestant, String)>,
 }
 
 impl Programs {
     /// Builds those of `servers`.
-    pub(crate) fn build(servers: &[Server]) -> Self {
+    pub(crate) fn build(servers: &[Contestant]) -> Self {
         let mut programs =
             Self { paths: BTreeMap::new(), waiting: build("greeter-tests", "waiting"), missing: Vec::new() };
         for &server in servers {
@@ -152,12 +152,12 @@ impl Programs {
     }
 
     /// Those that can be measured.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = Server> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = Contestant> {
         self.paths.keys().copied()
     }
 
     /// Starts a fresh one.
-    pub(crate) fn start(&self, server: Server, case: Case) -> Result<ServerProcess> {
+    pub(crate) fn start(&self, server: Contestant, case: Case) -> Result<ServerProcess> {
         let mut command = Command::new(&self.paths[&server]);
         match (server, case) {
             (_, Case::Waiting { workers }) => {
@@ -167,7 +167,7 @@ impl Programs {
             (_, Case::Working { workers }) => {
                 command.args(OURS_ARGUMENTS).args(["--work", "1ms", "--workers", &workers.to_string()]);
             }
-            (Server::Redis, _) => return start_redis(command),
+            (Contestant::Redis, _) => return start_redis(command),
             _ if server.is_ours() => drop(command.args(OURS_ARGUMENTS).args(server.arguments())),
             _ => {}
         }
@@ -176,16 +176,16 @@ impl Programs {
     }
 }
 
-fn program(server: Server) -> Result<PathBuf> {
+fn program(server: Contestant) -> Result<PathBuf> {
     match server {
-        Server::BareLoop => Ok(build("greeter-tests", "floor")),
-        Server::InPlace | Server::InPlaceOnTwo | Server::Pool => Ok(greeter_server().to_owned()),
-        Server::Go => go("server"),
-        Server::GoJobs => go("server2"),
-        Server::TokioLines => peer("tokio_lines"),
-        Server::TokioBatched => peer("tokio_batched"),
-        Server::ThreadPool => peer("thread_pool"),
-        Server::Redis => {
+        Contestant::BareLoop => Ok(build("greeter-tests", "floor")),
+        Contestant::InPlace | Contestant::InPlaceOnTwo | Contestant::Pool => Ok(greeter_server().to_owned()),
+        Contestant::Go => go("server"),
+        Contestant::GoJobs => go("server2"),
+        Contestant::TokioLines => peer("tokio_lines"),
+        Contestant::TokioBatched => peer("tokio_batched"),
+        Contestant::ThreadPool => peer("thread_pool"),
+        Contestant::Redis => {
             said("redis-server", "--version").context("install redis-server")?;
             Ok("redis-server".into())
         }

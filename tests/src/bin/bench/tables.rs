@@ -3,8 +3,8 @@
 use crate::case::{
     CONNECTIONS, CONNECTIONS_GROWING, CONNECTIONS_OF_DEPTHS, Case, DEPTHS, DEPTHS_GROWING, Quantity, WORKERS,
 };
-use crate::samples::{Key, Samples};
-use crate::server::Server;
+use crate::samples::{SampleKey, Samples};
+use crate::server::Contestant;
 use crate::target::{Judged, judged};
 use crate::text::{self, large, table, time};
 
@@ -13,7 +13,7 @@ const BUSY: f64 = 0.9;
 
 /// What is to be reached, and whether it is.
 pub(crate) fn targets(samples: &Samples) -> String {
-    let header = std::iter::once("target").chain(Server::OURS.map(Server::name)).map(str::to_owned);
+    let header = std::iter::once("target").chain(Contestant::OURS.map(Contestant::name)).map(str::to_owned);
     let rows = judged(samples).into_iter().map(|(what, judged)| {
         let cells = judged.into_iter().map(|judged| match judged {
             Judged::NoTarget => String::new(),
@@ -29,22 +29,22 @@ pub(crate) fn targets(samples: &Samples) -> String {
 /// Lines in a second.
 pub(crate) fn lines(samples: &Samples) -> String {
     crowds(|case, server| {
-        let busy = samples.typical(Key { quantity: Quantity::LoadBusy, case, server });
+        let busy = samples.typical(SampleKey { quantity: Quantity::LoadBusy, case, server });
         let mark = if busy.is_some_and(|busy| busy.median > BUSY) { "°" } else { "" };
-        against_bare(samples, Key { quantity: Quantity::PerSecond, case, server }, large)
+        against_bare(samples, SampleKey { quantity: Quantity::PerSecond, case, server }, large)
             .map(|shown| format!("{shown}{mark}"))
     })
 }
 
 /// Processor time of a line.
 pub(crate) fn processor(samples: &Samples) -> String {
-    crowds(|case, server| against_bare(samples, Key { quantity: Quantity::Processor, case, server }, time))
+    crowds(|case, server| against_bare(samples, SampleKey { quantity: Quantity::Processor, case, server }, time))
 }
 
 /// The same, from few to many.
 pub(crate) fn growth(samples: &Samples) -> String {
-    let cell = |case, server: Server| {
-        let key = Key { quantity: Quantity::Processor, case, server };
+    let cell = |case, server: Contestant| {
+        let key = SampleKey { quantity: Quantity::Processor, case, server };
         server.is_watched_growing().then(|| against_bare(samples, key, time)).flatten()
     };
     let connections = CONNECTIONS_GROWING.map(|connections| Case::Lines { connections, depth: 1 });
@@ -55,7 +55,7 @@ pub(crate) fn growth(samples: &Samples) -> String {
 /// How long lines take.
 pub(crate) fn latency(samples: &Samples) -> String {
     crowds(|case, server| {
-        let typical = |quantity| samples.typical(Key { quantity, case, server });
+        let typical = |quantity| samples.typical(SampleKey { quantity, case, server });
         let shown = |quantity| typical(quantity).map(|typical| text::with_spread(typical, time));
         let [p50, p99, p999] = [Quantity::P50, Quantity::P99, Quantity::P999].map(shown);
         Some(format!("{} / {} / {}", p50?, p99?, p999?))
@@ -67,8 +67,8 @@ pub(crate) fn clients(samples: &Samples) -> String {
     let header =
         ["", "visits/s", "CPU per visit", "idle connection", "polite p99 alone", "beside 8 greedy ones", "ratio"];
     let alone = Case::Lines { connections: 1, depth: 1 };
-    let rows = Server::ALL.into_iter().filter_map(|server| {
-        let key = |quantity, case| Key { quantity, case, server };
+    let rows = Contestant::ALL.into_iter().filter_map(|server| {
+        let key = |quantity, case| SampleKey { quantity, case, server };
         let shown = |quantity, case, show: fn(f64) -> String| {
             samples.typical(key(quantity, case)).map(|typical| text::with_spread(typical, show))
         };
@@ -91,7 +91,7 @@ pub(crate) fn clients(samples: &Samples) -> String {
 pub(crate) fn expensive(samples: &Samples) -> String {
     let header = ["a reply", "1 worker", "2 workers", "4 workers"];
     let row = |words: &str, case: fn(usize) -> Case| {
-        let key = |workers| Key { quantity: Quantity::PerSecond, case: case(workers), server: Server::Pool };
+        let key = |workers| SampleKey { quantity: Quantity::PerSecond, case: case(workers), server: Contestant::Pool };
         let cells = WORKERS.map(|workers| compared(samples, key(workers), key(1), large));
         std::iter::once(words.to_owned()).chain(cells.map(or_dash)).collect()
     };
@@ -103,20 +103,21 @@ pub(crate) fn expensive(samples: &Samples) -> String {
 }
 
 /// A table for each number of connections, with a column for each number of lines at once.
-fn crowds(cell: impl Fn(Case, Server) -> Option<String>) -> String {
+fn crowds(cell: impl Fn(Case, Contestant) -> Option<String>) -> String {
     let tables =
         CONNECTIONS.map(|connections| by_server(&DEPTHS.map(|depth| Case::Lines { connections, depth }), &cell));
     tables.join("\n")
 }
 
 /// A row for each server of which something was measured.
-fn by_server(cases: &[Case], cell: impl Fn(Case, Server) -> Option<String>) -> String {
+fn by_server(cases: &[Case], cell: impl Fn(Case, Contestant) -> Option<String>) -> String {
     let header: Vec<String> = std::iter::once(String::new()).chain(cases.iter().map(Case::to_string)).collect();
-    let rows = Server::ALL.into_iter().filter_map(|server| row(server, cases.iter().map(|case| cell(*case, server))));
+    let rows =
+        Contestant::ALL.into_iter().filter_map(|server| row(server, cases.iter().map(|case| cell(*case, server))));
     table(&header, &rows.collect::<Vec<_>>())
 }
 
-fn row(server: Server, cells: impl IntoIterator<Item = Option<String>>) -> Option<Vec<String>> {
+fn row(server: Contestant, cells: impl IntoIterator<Item = Option<String>>) -> Option<Vec<String>> {
     let cells: Vec<_> = cells.into_iter().collect();
     let is_measured = cells.iter().any(Option::is_some);
     let name = std::iter::once(server.name().to_owned());
@@ -127,12 +128,12 @@ fn or_dash(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| "–".to_owned())
 }
 
-fn against_bare(samples: &Samples, key: Key, show: fn(f64) -> String) -> Option<String> {
-    compared(samples, key, Key { server: Server::BareLoop, ..key }, show)
+fn against_bare(samples: &Samples, key: SampleKey, show: fn(f64) -> String) -> Option<String> {
+    compared(samples, key, SampleKey { server: Contestant::BareLoop, ..key }, show)
 }
 
 /// The figure with its spread, and how many times as much as another it is.
-fn compared(samples: &Samples, key: Key, against: Key, show: fn(f64) -> String) -> Option<String> {
+fn compared(samples: &Samples, key: SampleKey, against: SampleKey, show: fn(f64) -> String) -> Option<String> {
     let shown = text::with_spread(samples.typical(key)?, show);
     Some(match samples.ratio(key, against) {
         Some(ratio) => format!("**{}** × · {shown}", text::digits(ratio.median)),
@@ -148,15 +149,15 @@ mod tests {
         let mut samples = Samples::default();
         let mut add = |quantity, case, server, values: [f64; 3]| {
             for (round, value) in values.into_iter().enumerate() {
-                samples.add(Key { quantity, case, server }, round, value);
+                samples.add(SampleKey { quantity, case, server }, round, value);
             }
         };
         let case = Case::Lines { connections: 64, depth: 16 };
-        add(Quantity::PerSecond, case, Server::BareLoop, [1e6, 2e6, 4e6]);
-        add(Quantity::PerSecond, case, Server::Pool, [2e6, 3e6, 4e6]);
-        add(Quantity::LoadBusy, case, Server::Pool, [0.95, 0.2, 0.99]);
-        add(Quantity::PerSecond, Case::Waiting { workers: 1 }, Server::Pool, [900.0; 3]);
-        add(Quantity::PerSecond, Case::Waiting { workers: 4 }, Server::Pool, [3_600.0; 3]);
+        add(Quantity::PerSecond, case, Contestant::BareLoop, [1e6, 2e6, 4e6]);
+        add(Quantity::PerSecond, case, Contestant::Pool, [2e6, 3e6, 4e6]);
+        add(Quantity::LoadBusy, case, Contestant::Pool, [0.95, 0.2, 0.99]);
+        add(Quantity::PerSecond, Case::Waiting { workers: 1 }, Contestant::Pool, [900.0; 3]);
+        add(Quantity::PerSecond, Case::Waiting { workers: 4 }, Contestant::Pool, [3_600.0; 3]);
         samples
     }
 

@@ -1,26 +1,26 @@
 //! What greeter is to reach, and whether it did. No I/O.
 
 use crate::case::{Case, Quantity};
-use crate::samples::{Key, Samples, Typical};
-use crate::server::Server;
+use crate::samples::{SampleKey, Samples, Typical};
+use crate::server::Contestant;
 use crate::text;
 
 /// Something to be reached.
-struct Target {
+struct SpeedTarget {
     what: &'static str,
     quantity: Quantity,
     case: Case,
     against: Against,
-    in_place: Option<Bound>,
-    pool: Option<Bound>,
+    in_place: Option<TargetBound>,
+    pool: Option<TargetBound>,
 }
 
 /// What a figure is compared with.
 #[derive(Clone, Copy)]
 enum Against {
-    Server(Server),
+    Server(Contestant),
     /// A server in another case.
-    ServerIn(Server, Case),
+    ServerIn(Contestant, Case),
     /// Those of the article: its first program for what answers in place, its second one for the pool.
     Article,
     /// The same server in another case.
@@ -30,7 +30,7 @@ enum Against {
 }
 
 #[derive(Clone, Copy)]
-enum Bound {
+enum TargetBound {
     Least(f64),
     Most(f64),
     /// At most so many times; but whatever is faster than that, in nanoseconds, is fast enough.
@@ -51,15 +51,15 @@ const SOME: Case = lines(64, 16);
 const MOST: Case = lines(64, 256);
 const MANY: Case = lines(1_000, 1);
 
-const BARE: Against = Against::Server(Server::BareLoop);
-const GO: Against = Against::Server(Server::Go);
-const LINES_CODEC: Against = Against::Server(Server::TokioLines);
-const BATCHED: Against = Against::Server(Server::TokioBatched);
-const REDIS: Against = Against::Server(Server::Redis);
+const BARE: Against = Against::Server(Contestant::BareLoop);
+const GO: Against = Against::Server(Contestant::Go);
+const LINES_CODEC: Against = Against::Server(Contestant::TokioLines);
+const BATCHED: Against = Against::Server(Contestant::TokioBatched);
+const REDIS: Against = Against::Server(Contestant::Redis);
 /// `redis-benchmark -P 16` is what Redis's own manual measures it with.
-const REDIS_BY_16: Against = Against::ServerIn(Server::Redis, SOME);
+const REDIS_BY_16: Against = Against::ServerIn(Contestant::Redis, SOME);
 
-const TARGETS: [Target; 15] = {
+const TARGETS: [SpeedTarget; 15] = {
     use Against::{Article, Bytes, Itself};
     use Quantity::{Memory, P99, PerSecond, Processor};
 
@@ -80,28 +80,28 @@ const TARGETS: [Target; 15] = {
         target("memory of an idle connection", Memory, Case::Idle, Bytes).at_most(400.0, 400.0),
         target("visits/s, against server.go", PerSecond, Case::Visits, GO).at_least(1.3, 1.2),
         target("replies that wait for 1 ms: 2 workers against one", PerSecond, waiting(2), Itself(waiting(1)))
-            .of_pool(Bound::Least(0.95 * 2.0)),
+            .of_pool(TargetBound::Least(0.95 * 2.0)),
         target("the same: 4 workers against one", PerSecond, waiting(4), Itself(waiting(1)))
-            .of_pool(Bound::Least(0.95 * 4.0)),
+            .of_pool(TargetBound::Least(0.95 * 4.0)),
         target("a polite client's p99 beside 8 greedy ones, against its p99 alone", P99, Case::Polite, Itself(ALONE))
-            .of_both(Bound::MostOrTime(15.0, 5e6)),
+            .of_both(TargetBound::MostOrTime(15.0, 5e6)),
     ]
 };
 
-const fn target(what: &'static str, quantity: Quantity, case: Case, against: Against) -> Target {
-    Target { what, quantity, case, against, in_place: None, pool: None }
+const fn target(what: &'static str, quantity: Quantity, case: Case, against: Against) -> SpeedTarget {
+    SpeedTarget { what, quantity, case, against, in_place: None, pool: None }
 }
 
 /// Whether a target stands or falls with what this server does here, and rounds differ so much that a few do not decide it. Two threads in
 /// place are no default, so nothing is close for them.
-pub(crate) fn is_close(case: Case, server: Server) -> bool {
+pub(crate) fn is_close(case: Case, server: Contestant) -> bool {
     let is_noisy = matches!(case, Case::Lines { .. } | Case::Visits);
     is_noisy && TARGETS.iter().any(|target| target.compares().contains(&(case, server)))
 }
 
 /// The targets, each with what came of it for each of [`Server::OURS`].
 pub(crate) fn judged(samples: &Samples) -> Vec<(&'static str, [Judged; 3])> {
-    TARGETS.iter().map(|target| (target.what, Server::OURS.map(|server| target.judge(server, samples)))).collect()
+    TARGETS.iter().map(|target| (target.what, Contestant::OURS.map(|server| target.judge(server, samples)))).collect()
 }
 
 /// What came of a target.
@@ -117,48 +117,50 @@ pub(crate) enum Judged {
     Missed(String),
 }
 
-impl Target {
+impl SpeedTarget {
     const fn at_least(self, in_place: f64, pool: f64) -> Self {
-        Self { in_place: Some(Bound::Least(in_place)), pool: Some(Bound::Least(pool)), ..self }
+        Self { in_place: Some(TargetBound::Least(in_place)), pool: Some(TargetBound::Least(pool)), ..self }
     }
 
     const fn at_most(self, in_place: f64, pool: f64) -> Self {
-        Self { in_place: Some(Bound::Most(in_place)), pool: Some(Bound::Most(pool)), ..self }
+        Self { in_place: Some(TargetBound::Most(in_place)), pool: Some(TargetBound::Most(pool)), ..self }
     }
 
-    const fn of_both(self, bound: Bound) -> Self {
+    const fn of_both(self, bound: TargetBound) -> Self {
         Self { in_place: Some(bound), pool: Some(bound), ..self }
     }
 
-    const fn of_pool(self, bound: Bound) -> Self {
+    const fn of_pool(self, bound: TargetBound) -> Self {
         Self { pool: Some(bound), ..self }
     }
 
     /// All that has a part in it.
-    fn compares(&self) -> Vec<(Case, Server)> {
-        let ours = [Server::InPlace, Server::Pool].map(|server| (self.case, server));
+    fn compares(&self) -> Vec<(Case, Contestant)> {
+        let ours = [Contestant::InPlace, Contestant::Pool].map(|server| (self.case, server));
         let others = match self.against {
             Against::Server(other) => vec![(self.case, other)],
             Against::ServerIn(other, case) => vec![(case, other)],
-            Against::Article => vec![(self.case, Server::Go), (self.case, Server::GoJobs)],
+            Against::Article => vec![(self.case, Contestant::Go), (self.case, Contestant::GoJobs)],
             // Of what is compared with itself, the polite client and the idle one, a few rounds tell enough.
             Against::Itself(_) | Against::Bytes => vec![],
         };
         [&ours[..], &others].concat()
     }
 
-    fn judge(&self, server: Server, samples: &Samples) -> Judged {
-        let bound = if server == Server::Pool { self.pool } else { self.in_place };
+    fn judge(&self, server: Contestant, samples: &Samples) -> Judged {
+        let bound = if server == Contestant::Pool { self.pool } else { self.in_place };
         let Some(bound) = bound else { return Judged::NoTarget };
-        let key = Key { quantity: self.quantity, case: self.case, server };
+        let key = SampleKey { quantity: self.quantity, case: self.case, server };
         let value = samples.typical(key);
         let compared = match self.against {
             Against::Bytes => value,
-            Against::Server(other) => samples.ratio(key, Key { server: other, ..key }),
-            Against::ServerIn(server, case) => samples.ratio(key, Key { server, case, ..key }),
-            Against::Article if server == Server::Pool => samples.ratio(key, Key { server: Server::GoJobs, ..key }),
-            Against::Article => samples.ratio(key, Key { server: Server::Go, ..key }),
-            Against::Itself(case) => samples.ratio(key, Key { case, ..key }),
+            Against::Server(other) => samples.ratio(key, SampleKey { server: other, ..key }),
+            Against::ServerIn(server, case) => samples.ratio(key, SampleKey { server, case, ..key }),
+            Against::Article if server == Contestant::Pool => {
+                samples.ratio(key, SampleKey { server: Contestant::GoJobs, ..key })
+            }
+            Against::Article => samples.ratio(key, SampleKey { server: Contestant::Go, ..key }),
+            Against::Itself(case) => samples.ratio(key, SampleKey { case, ..key }),
         };
         let limit = self.limit(bound);
         let (Some(value), Some(compared)) = (value, compared) else { return Judged::NotMeasured { bound: limit } };
@@ -166,7 +168,7 @@ impl Target {
         if bound.holds(value.median, compared.median) { Judged::Reached(words) } else { Judged::Missed(words) }
     }
 
-    fn shown(&self, value: Typical, compared: Typical, bound: Bound) -> String {
+    fn shown(&self, value: Typical, compared: Typical, bound: TargetBound) -> String {
         let Typical { median, least, most } = compared;
         // One digit more than the limit has, so that one sees on which side of it that is.
         let plain = |number: f64| match self.against {
@@ -176,8 +178,8 @@ impl Target {
         };
         let shown = format!("{}{} ({}–{})", plain(median), self.unit(), plain(least), plain(most));
         match bound {
-            Bound::MostOrTime(..) => format!("{}, {shown}", text::time(value.median)),
-            Bound::Least(_) | Bound::Most(_) => shown,
+            TargetBound::MostOrTime(..) => format!("{}, {shown}", text::time(value.median)),
+            TargetBound::Least(_) | TargetBound::Most(_) => shown,
         }
     }
 
@@ -185,17 +187,17 @@ impl Target {
         if matches!(self.against, Against::Bytes) { " B" } else { " ×" }
     }
 
-    fn limit(&self, bound: Bound) -> String {
+    fn limit(&self, bound: TargetBound) -> String {
         let unit = self.unit();
         match bound {
-            Bound::Least(limit) => format!("≥ {limit}{unit}"),
-            Bound::Most(limit) => format!("≤ {limit}{unit}"),
-            Bound::MostOrTime(limit, time) => format!("≤ {} or {limit}{unit}", text::time(time)),
+            TargetBound::Least(limit) => format!("≥ {limit}{unit}"),
+            TargetBound::Most(limit) => format!("≤ {limit}{unit}"),
+            TargetBound::MostOrTime(limit, time) => format!("≤ {} or {limit}{unit}", text::time(time)),
         }
     }
 }
 
-impl Bound {
+impl TargetBound {
     fn holds(self, value: f64, compared: f64) -> bool {
         match self {
             Self::Least(limit) => compared >= limit,
@@ -212,22 +214,25 @@ mod tests {
     #[test]
     fn what_decides_a_target_is_close() {
         for (case, servers) in [
-            (FEW, &[Server::BareLoop, Server::InPlace, Server::Pool, Server::Go, Server::GoJobs][..]),
-            (MANY, &[Server::InPlace, Server::Pool, Server::TokioBatched]),
-            (Case::Visits, &[Server::InPlace, Server::Pool, Server::Go]),
+            (
+                FEW,
+                &[Contestant::BareLoop, Contestant::InPlace, Contestant::Pool, Contestant::Go, Contestant::GoJobs][..],
+            ),
+            (MANY, &[Contestant::InPlace, Contestant::Pool, Contestant::TokioBatched]),
+            (Case::Visits, &[Contestant::InPlace, Contestant::Pool, Contestant::Go]),
             (ALONE, &[]),
             (Case::Idle, &[]),
             (Case::Polite, &[]),
         ] {
-            let close: Vec<_> = Server::ALL.into_iter().filter(|&server| is_close(case, server)).collect();
+            let close: Vec<_> = Contestant::ALL.into_iter().filter(|&server| is_close(case, server)).collect();
             assert_eq!(close, servers, "{case}");
         }
     }
 
-    fn samples(figures: &[(Quantity, Case, Server, f64)]) -> Samples {
+    fn samples(figures: &[(Quantity, Case, Contestant, f64)]) -> Samples {
         let mut samples = Samples::default();
         for &(quantity, case, server, value) in figures {
-            samples.add(Key { quantity, case, server }, 1, value);
+            samples.add(SampleKey { quantity, case, server }, 1, value);
         }
         samples
     }
@@ -240,10 +245,10 @@ mod tests {
     #[test]
     fn in_place_is_compared_with_the_first_program_and_the_pool_with_the_second() {
         let samples = samples(&[
-            (Quantity::PerSecond, MOST, Server::InPlace, 400.0),
-            (Quantity::PerSecond, MOST, Server::Pool, 400.0),
-            (Quantity::PerSecond, MOST, Server::Go, 10.0),
-            (Quantity::PerSecond, MOST, Server::GoJobs, 4.0),
+            (Quantity::PerSecond, MOST, Contestant::InPlace, 400.0),
+            (Quantity::PerSecond, MOST, Contestant::Pool, 400.0),
+            (Quantity::PerSecond, MOST, Contestant::Go, 10.0),
+            (Quantity::PerSecond, MOST, Contestant::GoJobs, 4.0),
         ]);
         assert_eq!(
             of(&samples, "lines/s at 64 × 256"),
@@ -258,9 +263,9 @@ mod tests {
     #[test]
     fn redis_is_met_as_it_pipelines_and_as_we_do() {
         let samples = samples(&[
-            (Quantity::PerSecond, MOST, Server::Pool, 90.0),
-            (Quantity::PerSecond, MOST, Server::Redis, 10.0),
-            (Quantity::PerSecond, SOME, Server::Redis, 9.0),
+            (Quantity::PerSecond, MOST, Contestant::Pool, 90.0),
+            (Quantity::PerSecond, MOST, Contestant::Redis, 10.0),
+            (Quantity::PerSecond, SOME, Contestant::Redis, 9.0),
         ]);
         let [.., as_it_does] = of(&samples, "at its own pipelining");
         assert_eq!(as_it_does, Judged::Reached("10.0 × (10.0–10.0); ≥ 10 ×".into()));
@@ -270,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_number_of_bytes_is_compared_with_nothing() {
-        let samples = samples(&[(Quantity::Memory, Case::Idle, Server::Pool, 401.0)]);
+        let samples = samples(&[(Quantity::Memory, Case::Idle, Contestant::Pool, 401.0)]);
         let [.., pool] = of(&samples, "memory");
         assert_eq!(pool, Judged::Missed("401.0 B (401.0–401.0); ≤ 400 B".into()));
     }
@@ -278,8 +283,8 @@ mod tests {
     #[test]
     fn workers_are_for_the_pool() {
         let samples = samples(&[
-            (Quantity::PerSecond, Case::Waiting { workers: 1 }, Server::Pool, 900.0),
-            (Quantity::PerSecond, Case::Waiting { workers: 2 }, Server::Pool, 1_710.0),
+            (Quantity::PerSecond, Case::Waiting { workers: 1 }, Contestant::Pool, 900.0),
+            (Quantity::PerSecond, Case::Waiting { workers: 2 }, Contestant::Pool, 1_710.0),
         ]);
         let [in_place, on_two, pool] = of(&samples, "2 workers");
         assert_eq!((in_place, on_two), (Judged::NoTarget, Judged::NoTarget));
@@ -290,10 +295,10 @@ mod tests {
     fn a_polite_client_waits_not_much_longer_or_not_long() {
         let case = |beside: f64| {
             samples(&[
-                (Quantity::P99, lines(1, 1), Server::InPlace, 1e6),
-                (Quantity::P99, Case::Polite, Server::InPlace, beside),
-                (Quantity::P99, lines(1, 1), Server::Pool, 1e5),
-                (Quantity::P99, Case::Polite, Server::Pool, beside),
+                (Quantity::P99, lines(1, 1), Contestant::InPlace, 1e6),
+                (Quantity::P99, Case::Polite, Contestant::InPlace, beside),
+                (Quantity::P99, lines(1, 1), Contestant::Pool, 1e5),
+                (Quantity::P99, Case::Polite, Contestant::Pool, beside),
             ])
         };
         let verdicts = |beside| {
