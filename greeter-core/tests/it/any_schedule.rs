@@ -1,7 +1,7 @@
 //! Whatever happens in whatever order, a client reads a prefix of what it is owed, and all of it unless something broke. A fuzzer starts
 //! from the same files.
 
-#[path = "connection/property.rs"]
+#[path = "../connection/property.rs"]
 mod property;
 
 use std::fs;

@@ -1,14 +1,13 @@
 //! How connections end, and that no line is unaccounted for.
 
-mod kit;
-
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
     BoxError, CloseAction, CloseReason, Connection, Greeter, Line, LineCounts, Peer, Reply, Responder, TurnBudget,
 };
-use kit::{Script, config, connection, drive, end, now};
+
+use crate::kit::{Script, config, connection, drive, end, now};
 
 fn greeted() -> Connection<()> {
     let mut connection = connection();

@@ -1,7 +1,5 @@
 //! What a responder may do, and what its failures cost.
 
-mod kit;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +8,8 @@ use greeter_core::{
     BoxError, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Line, LineEnding, Peer,
     Rejection, Reply, Responder, TurnBudget, WhenRejected, responder_fn,
 };
-use kit::{Script, assert_lawful, check_script, connection, drive, now, peer, replies};
+
+use crate::kit::{Script, assert_lawful, check_script, connection, drive, now, peer, replies};
 
 #[test]
 fn a_reply_may_be_none_one_or_many_lines_or_raw() {

@@ -1,12 +1,11 @@
 //! Whose turn it is: budgets, back-pressure, and one job for each connection.
 
-mod kit;
-
 use std::cell::Cell;
 use std::time::Duration;
 
 use greeter_core::{Greeter, TurnBudget};
-use kit::{Script, assert_lawful, connection, drive, now};
+
+use crate::kit::{Script, assert_lawful, connection, drive, now};
 
 #[test]
 fn a_job_that_outlasts_its_slice_comes_back_for_another() {

@@ -1,14 +1,13 @@
 //! How long a client may keep a connection waiting, and what it is told. The test owns the clock.
 
-mod kit;
-
 use std::time::{Duration, Instant};
 
 use greeter_core::{
     BoxError, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Line, LineCounts,
     Phase, PushMessage, Rejection, Reply, Responder, TurnBudget,
 };
-use kit::{Script, assert_lawful, drive, peer};
+
+use crate::kit::{Script, assert_lawful, drive, peer};
 
 const IDLE: Duration = Duration::from_secs(300);
 const LINE: Duration = Duration::from_secs(10);

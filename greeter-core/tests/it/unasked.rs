@@ -1,14 +1,13 @@
 //! What is said to a client message: when it is heard, where it stands, and how its lines end.
 
-mod kit;
-
 use std::time::Duration;
 
 use greeter_core::{
     BoxError, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Line, LineEnding,
     Peer, PushMessage, Rejection, Reply, Responder, TurnBudget, WhenRejected,
 };
-use kit::{Script, connection, drive, end, now, peer};
+
+use crate::kit::{Script, connection, drive, end, now, peer};
 
 /// Says a banner whose lines end in CR LF, to whoever it lets in.
 struct CrLfBanner {

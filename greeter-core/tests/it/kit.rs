@@ -1,5 +1,4 @@
 //! A driver with no socket and no clock: it plays a client's side of a connection and collects what comes back.
-#![allow(dead_code, reason = "each test file is a program of its own and uses its part of this")]
 
 use std::time::Instant;
 

@@ -1,10 +1,9 @@
 //! What goes over the wire, byte for byte.
 
-mod kit;
-
 use greeter_core::Greeter;
-use kit::{LINE_BYTES_MAX, check, replies};
 use proptest::prelude::*;
+
+use crate::kit::{LINE_BYTES_MAX, check, replies};
 
 /// The article's programs, in a few lines: whatever stands before an LF is greeted, CR and all.
 fn model(input: &[u8]) -> Vec<u8> {

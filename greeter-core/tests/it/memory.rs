@@ -1,9 +1,8 @@
 //! What a connection is said to hold, in bytes. A server has a limit for the sum of it.
 
-mod kit;
-
 use greeter_core::{ConnectionConfig, Greeter, PushMessage, TurnBudget};
-use kit::{connection, drive, now};
+
+use crate::kit::{connection, drive, now};
 
 /// What a reply is taken to be longer than its line.
 const MORE: usize = 16;
