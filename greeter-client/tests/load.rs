@@ -1,7 +1,8 @@
 //! Loads, against servers whose every fault is known.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod kit;
+#[path = "kit/crowd.rs"]
+mod crowd;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,6 +15,9 @@ use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Report, Time
 use greeter_client::talk::{Script, Template};
 
 const MS: Duration = Duration::from_millis(1);
+
+/// No test waits for longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that has `session` with each of its clients, as long as the test runs.
 fn serve_all(session: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Address {
@@ -427,7 +431,7 @@ fn sessions_that_run_at_a_time_have_their_numbers() {
     let all: std::collections::BTreeSet<String> = members.into_iter().chain(sessions).collect();
     let mut names = std::collections::BTreeSet::new();
     while names != all {
-        names.insert(heard.recv_timeout(kit::PATIENCE).expect("all sessions begin"));
+        names.insert(heard.recv_timeout(PATIENCE).expect("all sessions begin"));
         assert!(names.is_subset(&all), "{names:?}");
     }
     running.stop();
@@ -438,7 +442,7 @@ fn sessions_that_run_at_a_time_have_their_numbers() {
 #[test]
 fn in_a_closed_loop_whoever_cannot_connect_ends() {
     let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
-    let mut load = Load::scripts(kit::greeter_for(101), vec![script]);
+    let mut load = Load::scripts(crowd::greeter_for(101), vec![script]);
     (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, Duration::from_secs(5));
     let report = run(load);
     assert_eq!(report.connections_lost(), 2, "{report}");
@@ -455,7 +459,7 @@ fn in_a_closed_loop_whoever_cannot_connect_ends() {
 fn in_an_open_loop_whoever_cannot_connect_is_an_error_each_time() {
     let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
     // One is to see that there is a server.
-    let mut load = at_rate(Load::scripts(kit::greeter_for(1), vec![script]), "50/s");
+    let mut load = at_rate(Load::scripts(crowd::greeter_for(1), vec![script]), "50/s");
     (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 200 * MS);
     let report = run(load);
     // The system may take some for a server that is about to go.

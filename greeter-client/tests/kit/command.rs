@@ -14,14 +14,14 @@ use greeter_client::Address;
 use super::PATIENCE;
 
 /// The command, set up to talk to `address`.
-pub fn greeter_client(address: &Address, arguments: &[&str]) -> Command {
+pub(crate) fn greeter_client(address: &Address, arguments: &[&str]) -> Command {
     let mut command = bare_greeter_client(&["--connect", &address.to_string()]);
     command.args(arguments);
     command
 }
 
 /// The command with these arguments only, and an environment that does not matter.
-pub fn bare_greeter_client(arguments: &[&str]) -> Command {
+pub(crate) fn bare_greeter_client(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_greeter-client"));
     command.args(arguments);
     for variable in ["GREETER_CONNECT", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
@@ -33,16 +33,16 @@ pub fn bare_greeter_client(arguments: &[&str]) -> Command {
 
 /// What the command did.
 #[derive(PartialEq)]
-pub struct Outcome {
-    pub code: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
     /// It ended like this, and said something on stderr exactly if it failed.
     #[track_caller]
-    pub fn is(&self, code: i32, stdout: impl AsRef<[u8]>, stderr: &str) {
+    pub(crate) fn is(&self, code: i32, stdout: impl AsRef<[u8]>, stderr: &str) {
         let expected = Self { code: Some(code), stdout: stdout.as_ref().to_vec(), stderr: stderr.to_owned() };
         assert_eq!(self, &expected);
     }
@@ -55,27 +55,27 @@ impl fmt::Debug for Outcome {
 }
 
 /// A process that does not outlive its test.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     stdout: Receiver<Vec<u8>>,
     stderr: Receiver<Vec<u8>>,
-    pub since: Instant,
+    pub(crate) since: Instant,
 }
 
 /// Starts `command`; what of its outputs is piped is collected.
-pub fn start(command: &mut Command) -> Running {
+pub(crate) fn start(command: &mut Command) -> Running {
     let mut child = command.spawn().unwrap();
     let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
     Running { child, stdout, stderr, since: Instant::now() }
 }
 
 /// Runs `command` to its end.
-pub fn run(command: &mut Command) -> Outcome {
+pub(crate) fn run(command: &mut Command) -> Outcome {
     start(command).outcome()
 }
 
 /// Runs `command` with `input` on its stdin.
-pub fn run_with(command: &mut Command, input: impl AsRef<[u8]> + Send + 'static) -> Outcome {
+pub(crate) fn run_with(command: &mut Command, input: impl AsRef<[u8]> + Send + 'static) -> Outcome {
     let mut running = start(command.stdin(Stdio::piped()));
     let mut stdin = running.child.stdin.take().unwrap();
     // A command that ends early takes no more.
@@ -84,7 +84,7 @@ pub fn run_with(command: &mut Command, input: impl AsRef<[u8]> + Send + 'static)
 }
 
 impl Running {
-    pub fn outcome(mut self) -> Outcome {
+    pub(crate) fn outcome(mut self) -> Outcome {
         let stdout = self.stdout.recv_timeout(PATIENCE).expect("the command closed stdout");
         let stderr = self.stderr.recv_timeout(PATIENCE).expect("the command closed stderr");
         let code = self.child.wait().unwrap().code();
@@ -112,10 +112,10 @@ fn collect(output: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
 }
 
 /// A folder that goes with its test.
-pub struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    pub fn new(name: &str, files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(name: &str, files: &[(&str, &str)]) -> Self {
         let folder = Self(std::env::temp_dir().join(format!("talk-commands-{}-{name}", std::process::id())));
         fs::create_dir_all(&folder.0).unwrap();
         for (name, text) in files {
@@ -124,11 +124,11 @@ impl Folder {
         folder
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         run(bare_greeter_client(arguments).current_dir(&self.0))
     }
 
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         fs::read_to_string(self.0.join(name)).unwrap()
     }
 }

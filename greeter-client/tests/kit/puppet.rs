@@ -10,22 +10,22 @@ use greeter_client::Address;
 
 /// What is said to a line: bytes as they are; `close` ends it.
 #[derive(Clone, Debug, Default)]
-pub struct Says {
-    pub bytes: Vec<u8>,
-    pub close: bool,
+pub(crate) struct Says {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) close: bool,
     /// The same bytes go to this connection, which has sent a line that starts with the name.
-    pub tells: Option<&'static str>,
+    pub(crate) tells: Option<&'static str>,
 }
 
 impl Says {
-    pub fn lines(lines: &[&str]) -> Self {
+    pub(crate) fn lines(lines: &[&str]) -> Self {
         Self { bytes: lines.iter().map(|line| format!("{line}\n")).collect::<String>().into(), ..Self::default() }
     }
 }
 
 /// Starts a server for as long as the test runs. The empty line is what it says when somebody connects, and `eof` what it
 /// says to the client's end. `{n}` in a reply is the number in the line.
-pub fn puppet(table: BTreeMap<String, Says>) -> Address {
+pub(crate) fn puppet(table: BTreeMap<String, Says>) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();
     let table = Arc::new(table);

@@ -13,18 +13,18 @@ use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 use super::PATIENCE;
 
 /// A person at a terminal: sees all that is shown, and types.
-pub struct Person {
+pub(crate) struct Person {
     keyboard: File,
     shown: Receiver<Vec<u8>>,
     screen: Screen,
     modes: LocalModes,
     /// Where the command's end of the terminal can be opened again.
     path: String,
-    pub child: Child,
+    pub(crate) child: Child,
 }
 
 /// Opens a terminal, gives it to `command`, and sits down.
-pub fn sit_down(command: &mut Command) -> Person {
+pub(crate) fn sit_down(command: &mut Command) -> Person {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -51,13 +51,13 @@ pub fn sit_down(command: &mut Command) -> Person {
 }
 
 impl Person {
-    pub fn types(&mut self, keys: &str) {
+    pub(crate) fn types(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until exactly these rows are on the screen, but for blanks at their ends.
     #[track_caller]
-    pub fn sees(&mut self, rows: &[&str]) {
+    pub(crate) fn sees(&mut self, rows: &[&str]) {
         if !self.waits_until(|seen| seen == rows) {
             panic!("awaited: {rows:#?}\nseen: {:#?}", self.rows());
         }
@@ -65,7 +65,7 @@ impl Person {
 
     /// Waits until that holds of the rows on the screen.
     #[track_caller]
-    pub fn sees_that(&mut self, holds: impl Fn(&[String]) -> bool) {
+    pub(crate) fn sees_that(&mut self, holds: impl Fn(&[String]) -> bool) {
         assert!(self.waits_until(holds), "seen: {:#?}", self.rows());
     }
 
@@ -81,29 +81,29 @@ impl Person {
     }
 
     /// What is on the screen.
-    pub fn rows(&self) -> Vec<String> {
+    pub(crate) fn rows(&self) -> Vec<String> {
         self.screen.rows()
     }
 
     /// Rows that have been on the screen and were erased, in order.
-    pub fn erased(&self) -> &[String] {
+    pub(crate) fn erased(&self) -> &[String] {
         &self.screen.erased
     }
 
     /// What was coloured on the screen, and how.
-    pub fn colors(&self) -> &[String] {
+    pub(crate) fn colors(&self) -> &[String] {
         &self.screen.colors
     }
 
     /// Lets the terminal take no more output, as Ctrl-S does where that is not a key like any other.
-    pub fn stops_the_output(&self) {
+    pub(crate) fn stops_the_output(&self) {
         let line = File::options().read(true).write(true).open(&self.path).unwrap();
         tcflow(&line, Action::OOff).unwrap();
     }
 
     /// Waits for the command to end like this, with the terminal as it was, whatever is on the screen.
     #[track_caller]
-    pub fn is_left(&mut self, code: i32) {
+    pub(crate) fn is_left(&mut self, code: i32) {
         // Held, so that it does not forget.
         let line = File::options().read(true).write(true).open(&self.path).unwrap();
         let until = Instant::now() + PATIENCE;
@@ -120,7 +120,7 @@ impl Person {
 
     /// Waits until the command gets each key as it is pressed, or until it does no longer.
     #[track_caller]
-    pub fn has_raw_keys(&self, raw: bool) {
+    pub(crate) fn has_raw_keys(&self, raw: bool) {
         let until = Instant::now() + PATIENCE;
         while tcgetattr(&self.keyboard).unwrap().local_modes.contains(LocalModes::ICANON) == raw {
             assert!(Instant::now() < until, "raw keys are not {raw}");
@@ -130,7 +130,7 @@ impl Person {
 
     /// Waits for the command to end, with exactly these rows on the screen and the terminal as it was.
     #[track_caller]
-    pub fn leaves(mut self, code: i32, rows: &[&str]) {
+    pub(crate) fn leaves(mut self, code: i32, rows: &[&str]) {
         // Asked first: with the last who held it, the terminal forgets.
         while let Ok(shown) = self.shown.recv_timeout(PATIENCE) {
             self.screen.show(&shown);

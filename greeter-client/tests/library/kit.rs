@@ -1,0 +1,9 @@
+//! What these tests have in common.
+
+#[path = "../kit/puppet.rs"]
+mod puppet;
+#[path = "../kit/servers.rs"]
+mod servers;
+
+pub(crate) use puppet::*;
+pub(crate) use servers::*;

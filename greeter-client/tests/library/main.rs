@@ -1,0 +1,46 @@
+//! The library, whose connections, sessions and scripts meet servers that live for one test: what it does without any feature.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+/// Servers that do what a test says, which the others use.
+mod kit;
+
+/// What becomes of a connection to a server that does not keep to the rules.
+mod bad_servers;
+/// What blessing makes of this script and that.
+mod bless;
+/// What holds for blessing whatever the script.
+mod bless_any;
+/// How a connection comes about, or does not.
+mod connecting;
+/// A connection that is asked one line at a time.
+mod lines;
+/// A connection between a reader and a writer.
+mod pipe;
+/// A connection with many lines on their way.
+mod pipeline;
+/// Scripts that are made of what happened.
+mod recorder;
+/// What a report of a run has in it, in each of its forms.
+mod report;
+/// Sessions: how their connections come about.
+mod session_connecting;
+/// Sessions: groups of connections.
+mod session_crowds;
+/// Sessions: how their connections end.
+mod session_endings;
+/// Sessions: what is expected, and what is said when something else comes.
+mod session_expectations;
+/// Sessions: what is sent, and when.
+mod session_sending;
+/// Sessions: what they remember.
+mod session_transcript;
+/// What holds for any text that is taken for a script.
+mod talk_corpus;
+/// Scripts: changes to their lines.
+mod talk_edits;
+/// Scripts: files, folders, Markdown, and what is included.
+mod talk_files;
+/// Scripts: what the parser makes of them, and what it says.
+mod talk_parse;
+/// Scripts: what patterns match, and what they bind.
+mod talk_patterns;

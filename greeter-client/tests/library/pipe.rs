@@ -1,0 +1,283 @@
+//! Bytes in, bytes out.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc;
+
+use greeter_client::{Connection, End, Eol, Options, PipeError, Traffic};
+
+use crate::kit::{Server, greeter, read_all, read_line, read_to_the_end, reset, serve};
+
+fn connect<T>(server: &Server<T>) -> Connection {
+    Connection::connect(&server.address).unwrap()
+}
+
+/// An input that gives what it is sent, and waits for more until the other end is dropped.
+struct Channel(mpsc::Receiver<&'static [u8]>);
+
+impl Read for Channel {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.0.recv().unwrap_or_default();
+        space[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+}
+
+fn channel() -> (mpsc::Sender<&'static [u8]>, Channel) {
+    let (sender, receiver) = mpsc::channel();
+    (sender, Channel(receiver))
+}
+
+/// An input that never ends.
+struct Endless;
+
+impl Read for Endless {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        space.fill(b'x');
+        Ok(space.len())
+    }
+}
+
+/// An input or an output that fails.
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("bad sector"))
+    }
+}
+
+impl Write for Failing {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::Error::other("no space"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_inputs_end_is_told_and_the_replies_are_read_to_theirs() {
+    let server = greeter();
+    let mut output = Vec::new();
+    let piped = connect(&server).pipe(&b"Ann\nB\xff\0n\r\n\n"[..], &mut output).unwrap();
+    assert_eq!(output, b"Hello, Ann\nHello, B\xff\0n\r\nHello, \n");
+    assert_eq!((piped.bytes_sent, piped.bytes_received, piped.end), (11, 32, End::Input));
+    assert!(!piped.input_cut);
+}
+
+#[test]
+fn an_unfinished_line_is_sent_as_it_is_and_reported() {
+    let server = serve(|stream| read_all(&stream));
+    let piped = connect(&server).pipe(&b"Ann\nBe"[..], io::sink()).unwrap();
+    assert_eq!(server.outcome(), b"Ann\nBe");
+    assert!(piped.input_cut);
+}
+
+#[test]
+fn crlf_changes_what_is_sent_and_not_what_comes_back() {
+    let server = serve(|mut stream| {
+        stream.write_all(b"a\r\nb\n").unwrap();
+        read_all(&stream)
+    });
+    let mut options = Options::default();
+    options.eol = Eol::CrLf;
+    let mut output = Vec::new();
+    let connection = Connection::connect_with(&server.address, &options).unwrap();
+    let piped = connection.pipe(&b"Ann\nBen\r\n"[..], &mut output).unwrap();
+    assert_eq!(server.outcome(), b"Ann\r\nBen\r\n");
+    assert_eq!(output, b"a\r\nb\n");
+    assert_eq!(piped.bytes_sent, 10);
+}
+
+/// Each side waits for what the other has just said.
+#[test]
+fn both_directions_stream() {
+    let server = serve(|mut stream| {
+        stream.write_all(b"login: ").unwrap();
+        assert_eq!(read_line(&stream), b"Bob\n");
+        stream.write_all(b"hello\n").unwrap();
+        read_all(&stream)
+    });
+    struct Dialogue(mpsc::Sender<&'static [u8]>, Vec<u8>);
+    impl Write for Dialogue {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.extend_from_slice(bytes);
+            match &self.1[..] {
+                b"login: " => self.0.send(b"Bob\n").unwrap(),
+                // Nothing more: the input ends.
+                b"login: hello\n" => self.0 = mpsc::channel().0,
+                _ => {}
+            }
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (sender, input) = channel();
+    let piped = connect(&server).pipe(input, Dialogue(sender, Vec::new())).unwrap();
+    assert_eq!(piped.end, End::Input);
+    assert_eq!(server.outcome(), b"");
+}
+
+/// What was received as part of a banner before the pipe began is not lost.
+#[test]
+fn what_came_before_is_part_of_the_output() {
+    let server = serve(|mut stream| {
+        stream.write_all(b"220 one\n220 two\n").unwrap();
+        read_all(&stream);
+    });
+    let mut connection = connect(&server);
+    assert_eq!(connection.receive().unwrap(), Some(&b"220 one"[..]));
+    let mut output = Vec::new();
+    connection.pipe(io::empty(), &mut output).unwrap();
+    assert_eq!(output, b"220 two\n");
+}
+
+#[test]
+fn a_server_that_closes_first_ends_it_while_the_input_waits() {
+    for _ in 0..20 {
+        let server = serve(|mut stream| {
+            read_line(&stream);
+            stream.write_all(b"bye\n").unwrap();
+        });
+        let (sender, input) = channel();
+        sender.send(b"QUIT\n").unwrap();
+        let mut output = Vec::new();
+        let piped = connect(&server).pipe(input, &mut output).unwrap();
+        assert_eq!(output, b"bye\n");
+        assert_eq!(piped.end, End::Server { bytes_unsent: 0 });
+        drop(sender);
+    }
+}
+
+#[test]
+fn a_server_that_closes_first_leaves_a_count_of_what_was_not_sent() {
+    for _ in 0..20 {
+        closes_before_the_inputs_end();
+    }
+}
+
+fn closes_before_the_inputs_end() {
+    let server = serve(|mut stream: TcpStream| {
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream.write_all(b"enough\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_to_the_end(stream);
+    });
+    let mut output = Vec::new();
+    let piped = connect(&server).pipe(Endless, &mut output).unwrap();
+    assert_eq!(output, b"enough\n");
+    assert!(matches!(piped.end, End::Server { bytes_unsent: 1.. }), "{piped:?}");
+}
+
+#[test]
+fn a_reset_is_a_lost_connection() {
+    let server = serve(|mut stream| {
+        read_line(&stream);
+        stream.write_all(b"one\n").unwrap();
+        reset(stream);
+    });
+    let mut output = Vec::new();
+    let (_sender, input) = {
+        let (sender, input) = channel();
+        sender.send(b"a\nb\n").unwrap();
+        (sender, input)
+    };
+    let err = connect(&server).pipe(input, &mut output).unwrap_err();
+    assert!(matches!(err, PipeError::Lost(_)), "{err:?}");
+    assert_eq!(output, b"one\n");
+}
+
+#[test]
+fn a_reply_that_is_cut_off_is_passed_on_and_reported() {
+    let server = serve(|mut stream| {
+        read_line(&stream);
+        stream.write_all(b"Hello, Ann\nHel").unwrap();
+        read_all(&stream);
+    });
+    let mut output = Vec::new();
+    let err = connect(&server).pipe(&b"Ann\n"[..], &mut output).unwrap_err();
+    assert!(matches!(err, PipeError::Cut { bytes: 3 }), "{err:?}");
+    assert_eq!(output, b"Hello, Ann\nHel");
+}
+
+#[test]
+fn a_failing_input_is_reported_behind_the_replies_to_what_was_read() {
+    let server = greeter();
+    let mut output = Vec::new();
+    let err = connect(&server).pipe((&b"Ann\n"[..]).chain(Failing), &mut output).unwrap_err();
+    assert!(matches!(err, PipeError::Input(_)), "{err:?}");
+    assert_eq!(output, b"Hello, Ann\n");
+}
+
+#[test]
+fn a_failing_output_ends_it_at_once() {
+    let server = greeter();
+    let (sender, input) = channel();
+    sender.send(b"Ann\n").unwrap();
+    let err = connect(&server).pipe(input, Failing).unwrap_err();
+    assert!(matches!(err, PipeError::Output(_)), "{err:?}");
+}
+
+/// What was said is told before what is said in reply, and the end comes last.
+#[test]
+fn who_watches_is_told_everything_in_its_order() {
+    let server = serve(|mut stream| {
+        for _ in 0..3 {
+            let line = read_line(&stream);
+            stream.write_all(&line).unwrap();
+        }
+        read_all(&stream);
+        stream.write_all(b"bye").unwrap();
+    });
+    let mut options = Options::default();
+    options.eol = Eol::CrLf;
+    let (told, telling) = mpsc::channel();
+    let connection = Connection::connect_with(&server.address, &options).unwrap();
+    let err = connection.pipe_watched(&b"a\nb\nc\n"[..], io::sink(), move |traffic| {
+        let told = match traffic {
+            Traffic::Sent(bytes) => told.send(format!("> {}", bytes.escape_ascii())),
+            // However the replies are cut.
+            Traffic::Received(bytes) => {
+                bytes.iter().try_for_each(|byte| told.send(format!("< {}", byte.escape_ascii())))
+            }
+            other => told.send(format!("{other:?}")),
+        };
+        told.map_err(io::Error::other)
+    });
+    assert!(matches!(err, Err(PipeError::Cut { bytes: 3 })), "{err:?}");
+    let mut told: Vec<String> = telling.iter().collect();
+    let half_closed = told.iter().position(|one| one == "HalfClosed").unwrap();
+    told.remove(half_closed);
+    assert!((1..=10).contains(&half_closed), "{half_closed}");
+    assert_eq!(
+        told.join(" "),
+        "> a\\r\\nb\\r\\nc\\r\\n < a < \\r < \\n < b < \\r < \\n < c < \\r < \\n < b < y < e Ended(Eof)"
+    );
+}
+
+#[test]
+fn who_watches_may_break_it_off() {
+    for (refused, answers) in [("sent", false), ("received", true), ("half-closed", false), ("ended", true)] {
+        let server = serve(move |mut stream| {
+            if answers {
+                stream.write_all(b"hello\n").unwrap();
+            }
+            read_to_the_end(stream);
+        });
+        let err = connect(&server).pipe_watched(&b"a\n"[..], io::sink(), move |traffic| {
+            let passed = match traffic {
+                Traffic::Sent(_) => "sent",
+                Traffic::Received(_) => "received",
+                Traffic::HalfClosed => "half-closed",
+                _ => "ended",
+            };
+            if passed == refused { Err(io::Error::other("enough")) } else { Ok(()) }
+        });
+        assert!(matches!(err, Err(PipeError::Watch(_))), "{refused}: {err:?}");
+        server.outcome();
+    }
+}

@@ -1,0 +1,219 @@
+//! Reports for programs: what stands in them is what was told, whatever that holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use greeter_client::report::{Ended, Format, Reporter};
+use greeter_client::run::{Failure, Outcome, RunOptions, run};
+use greeter_client::talk::Script;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::kit::{Says, puppet};
+
+const TOOK: Duration = Duration::from_micros(6_045);
+
+fn script(name: &str) -> Script {
+    Script::parse(name, "> Bob\n").unwrap()
+}
+
+fn report(format: Format, ended: &[(&str, Outcome)]) -> String {
+    let mut reporter = Reporter::new(format, Vec::new(), ended.len());
+    for (name, outcome) in ended {
+        reporter.add(&Ended { script: &script(name), outcome, took: TOOK }).unwrap();
+    }
+    String::from_utf8(reporter.finish().unwrap()).unwrap()
+}
+
+/// A script that failed at a line which no format takes as it is.
+fn failure() -> Box<Failure> {
+    let says = Says { bytes: b"]]></failure>\x1b[2J \"\xff\n...\n".to_vec(), ..Says::default() };
+    let server = puppet(BTreeMap::from([("Bob".into(), says)]));
+    let script = Script::parse("a.talk", "# A <title> \x1b\u{85} & \"more\"\n> Bob\n< Hello, Bob\n").unwrap();
+    match run(&script, &RunOptions::to(server), None) {
+        Outcome::Failed(failure) => failure,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+fn objects(report: &str) -> Vec<Value> {
+    report.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What XML can say of a text.
+fn in_xml(text: &str) -> String {
+    let replaced = |c: char| c.is_control() && !"\n\r\t".contains(c) || "\u{fffe}\u{ffff}".contains(c);
+    text.chars().map(|c| if replaced(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[test]
+fn json_has_an_object_for_each_script_and_one_for_all() {
+    let skipped = Outcome::Skipped("tls cannot be spoken yet".into());
+    let report = report(Format::Json, &[("a.talk", Outcome::Passed), ("b.talk", skipped)]);
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            r#"{"script":"a.talk","file":"a.talk","status":"passed","duration_ms":6.045}"#,
+            r#"{"script":"b.talk","file":"b.talk","status":"skipped","duration_ms":6.045,"reason":"tls cannot be spoken yet"}"#,
+        ]
+    );
+    let all = &objects(&report)[2];
+    assert_eq!(
+        (&all["scripts"], &all["passed"], &all["failed"], &all["skipped"]),
+        (&2.into(), &1.into(), &0.into(), &1.into())
+    );
+}
+
+#[test]
+fn json_and_junit_hold_the_report_of_a_failure() {
+    let failure = failure();
+    let (place, message, text) = (failure.place.clone(), failure.fault.to_string(), failure.to_string());
+    let ended = [("a.talk", Outcome::Failed(failure))];
+    let object = &objects(&report(Format::Json, &ended))[0];
+    let found = &object["failure"];
+    assert_eq!((&object["status"], &found["place"]), (&"failed".into(), &Value::from(place)));
+    assert_eq!((&found["message"], &found["report"]), (&Value::from(&*message), &Value::from(&*text)));
+    assert_eq!(found["connecting"], false);
+
+    let report = report(Format::Junit, &ended);
+    let document = roxmltree::Document::parse(&report).unwrap();
+    let suite = document.root_element().first_element_child().unwrap();
+    assert_eq!(
+        ["tests", "failures", "errors", "skipped"].map(|name| suite.attribute(name).unwrap()),
+        ["1", "1", "0", "0"]
+    );
+    let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
+    assert_eq!((failure.attribute("message").unwrap(), failure.text().unwrap()), (&*in_xml(&message), &*in_xml(&text)));
+}
+
+#[test]
+fn tap_numbers_its_points_and_explains_them() {
+    let skipped = Outcome::Skipped("no # here".into());
+    let failed = Outcome::Failed(failure());
+    let report = report(Format::Tap, &[("a #1.talk", Outcome::Passed), ("b\n.talk", skipped), ("c.talk", failed)]);
+    let expected = "\
+TAP version 14
+1..3
+ok 1 - a \\#1.talk
+  ---
+  duration_ms: 6.045
+  ...
+ok 2 - b\\\\n.talk # SKIP no \\# here
+  ---
+  duration_ms: 6.045
+  ...
+not ok 3 - c.talk
+  ---
+  duration_ms: 6.045
+  at: \"a.talk:3\"
+";
+    let (head, block) = report.split_at(expected.len());
+    assert_eq!(head, expected);
+    let lines: Vec<&str> = block.lines().collect();
+    assert!(lines[0].starts_with("  message: \"the connection: expected"), "{block}");
+    assert_eq!(lines[1..3], ["  report: |2", "      # A <title> \\e\\u{85} & \"more\""]);
+    assert_eq!(lines.last(), Some(&"  ..."));
+    assert!(lines[3..lines.len() - 1].iter().all(|line| line.starts_with("    ")), "{block}");
+}
+
+/// What a terminal would act on, and what would deceive whoever reads it.
+fn acts(c: char) -> bool {
+    c.is_control() && c != '\n' || "\u{202e}\u{200b}\u{feff}\u{e0041}".contains(c)
+}
+
+#[test]
+fn a_script_called_anything_is_told_harmlessly_in_every_format() {
+    let name = "a \x1b]0;owned\x07\u{9b}\u{202e}\u{200b}\u{feff}\u{e0041}\nok.talk";
+    let shown = r"a \e]0;owned\a\u{9b}\u{202e}\u{200b}\u{feff}\u{e0041}\nok.talk";
+    let server = puppet(BTreeMap::from([("Bob".into(), Says::lines(&["Hi"]))]));
+    let failed = || match run(&Script::parse(name, "> Bob\n< Hello\n").unwrap(), &RunOptions::to(server.clone()), None)
+    {
+        failed @ Outcome::Failed(_) => failed,
+        outcome => panic!("{outcome:?}"),
+    };
+    for format in [Format::Text, Format::Tap, Format::Json, Format::Junit] {
+        let report = report(format, &[(name, failed()), (name, Outcome::Skipped(name.into()))]);
+        assert!(!report.contains(acts), "{report:?}");
+        assert!(!report.contains("\nok.talk"), "{report}");
+    }
+    let Outcome::Failed(failure) = failed() else { unreachable!() };
+    let told = failure.to_string();
+    assert!(told.starts_with(&format!("  {shown}:2  ")), "{told}");
+    assert!(
+        report(Format::Text, &[(name, Outcome::Skipped(name.into()))])
+            .starts_with(&format!("skip {shown}  ({shown})\n"))
+    );
+    let json = report(Format::Json, &[(name, failed())]);
+    assert_eq!(objects(&json)[0]["script"], name);
+    assert_eq!(objects(&json)[0]["failure"]["place"], format!("{name}:2"));
+    let junit = report(Format::Junit, &[(name, failed())]);
+    let document = roxmltree::Document::parse(&junit).unwrap();
+    let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
+    assert_eq!(case.attribute("name").unwrap(), in_xml(name));
+}
+
+/// The server's address stands in the report, and a socket may be called anything.
+#[cfg(unix)]
+#[test]
+fn a_socket_called_anything_is_told_harmlessly() {
+    let name = format!("greeter-{}-\x1b[2J\nok.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let address = greeter_client::Address::unix(&path);
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Read::read_exact(&mut stream, &mut [0; 4]).unwrap();
+    });
+    let script = Script::parse("a.talk", "> Bob\n< Hello\n").unwrap();
+    let Outcome::Failed(unmet) = run(&script, &RunOptions::to(address.clone()), None) else { panic!("it has failed") };
+    serving.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let Outcome::Failed(unconnected) = run(&script, &RunOptions::to(address.clone()), None) else {
+        panic!("it has failed")
+    };
+    let alone = greeter_client::Connection::connect(&address).unwrap_err().to_string();
+    for told in [unmet.to_string(), unconnected.to_string(), alone] {
+        assert!(told.contains(r"\e[2J\nok.sock"), "{told}");
+        assert!(!told.contains(acts) && !told.contains("\nok.sock"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_had_is_an_error_and_no_failure() {
+    let command = ["/nonexistent/server".to_owned()];
+    let error = greeter_client::run::Server::start(&command, Duration::from_secs(1)).unwrap_err();
+    let failure = Failure::without_server(&script("a.talk"), error);
+    assert_eq!(
+        failure.to_string(),
+        "  a.talk  at its start\n    cannot start /nonexistent/server: No such file or directory (os error 2)"
+    );
+    let ended = [("a.talk", Outcome::Failed(Box::new(failure)))];
+    assert!(report(Format::Junit, &ended).contains(r#"failures="0" errors="1""#));
+    assert!(report(Format::Json, &ended).contains(r#""connecting":true"#));
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let c = prop_oneof![any::<char>(), (0..0x100_u32).prop_map(|c| char::from_u32(c).unwrap())];
+    prop::collection::vec(c, 0..40).prop_map(|text| text.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn any_text_comes_back_out_of_json_and_junit(name in text(), reason in text()) {
+        let ended = [(&*name, Outcome::Skipped(reason.clone()))];
+        let json = report(Format::Json, &ended);
+        let object = &objects(&json)[0];
+        prop_assert_eq!((&object["script"], &object["reason"]), (&Value::from(&*name), &Value::from(&*reason)));
+
+        let junit = report(Format::Junit, &ended);
+        let document = roxmltree::Document::parse(&junit).unwrap();
+        let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
+        let skipped = case.first_element_child().unwrap();
+        prop_assert_eq!(case.attribute("name").unwrap(), in_xml(&name));
+        prop_assert_eq!(skipped.attribute("message").unwrap(), in_xml(&reason));
+        for report in [json, junit] {
+            prop_assert!(!report.contains(|c: char| c.is_control() && c != '\n'), "{:?}", report);
+        }
+    }
+}
