@@ -9,8 +9,11 @@ pub mod probe;
 pub mod process;
 pub mod puppet;
 pub mod size;
+mod turn;
 
 use greeter_server::{Builder, Greeter, Responder, Server, ServerHandle};
+
+pub use turn::{alone, beside_others};
 
 /// Both answers to where jobs are answered, by the number of workers.
 pub const PLACEMENTS: [usize; 2] = [0, 2];
@@ -26,6 +29,8 @@ pub fn greeter(workers: usize) -> ServerHandle {
 ///
 /// When it cannot be had.
 pub fn spawn<R: Responder>(builder: Builder<R>) -> ServerHandle {
+    // As many tests run beside each other as there are processors, and each has its sockets in this process.
+    raise_descriptor_limit();
     let server = builder.bind("127.0.0.1:0").expect("loopback has a free port");
     server.spawn().expect("threads can be had")
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
-use greeter_tests::{PLACEMENTS, answered_by, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, beside_others, spawn};
 
 const MIB: usize = 1024 * 1024;
 
 #[test]
 fn a_client_that_never_reads_is_not_read_either() {
+    let _alone = alone();
     for workers in PLACEMENTS {
         let server = ServerProcess::start(&["--workers", &workers.to_string()]);
         let mut probe = Client::connect(server.address());
@@ -71,6 +72,7 @@ impl Responder for Fountain {
 #[test]
 fn replies_are_not_made_faster_than_they_are_taken() {
     const REPLY_BYTES: usize = 100_000;
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let made = Arc::new(AtomicU64::new(0));
         let fountain = Fountain { reply: vec![b'x'; REPLY_BYTES], made: Arc::clone(&made) };

@@ -3,7 +3,7 @@
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
-use greeter_tests::{PLACEMENTS, answered_by, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, spawn};
 
 const MIB: usize = 1024 * 1024;
 
@@ -17,6 +17,7 @@ fn resident_bytes() -> usize {
 #[test]
 fn a_reply_of_64_mib_is_gone_once_it_was_read() {
     const BIG: usize = 64 * MIB;
+    let _alone = alone();
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());

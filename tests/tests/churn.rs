@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, raise_descriptor_limit};
+use greeter_tests::{PLACEMENTS, alone, raise_descriptor_limit};
 
 const CONNECTIONS: usize = 20_000;
 const THREADS: usize = 4;
@@ -14,6 +14,7 @@ const MIB: u64 = 1024 * 1024;
 
 #[test]
 fn twenty_thousand_rude_clients_leave_nothing_behind() {
+    let _alone = alone();
     raise_descriptor_limit();
     for workers in PLACEMENTS {
         let server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);

@@ -7,7 +7,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, answered_by, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, beside_others, spawn};
 
 fn limit() -> Duration {
     Duration::from_secs(sized(2, 5))
@@ -30,6 +30,7 @@ fn assert_in_time(what: &str, since: Instant) {
 
 #[test]
 fn a_byte_now_and_then_does_not_keep_a_line_open() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = impatient(workers);
         let mut drip = Client::connect(server.local_addr());
@@ -50,6 +51,7 @@ fn a_byte_now_and_then_does_not_keep_a_line_open() {
 
 #[test]
 fn who_says_nothing_is_told_and_sent_off() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = impatient(workers);
         let began = Instant::now();
@@ -88,6 +90,7 @@ impl Responder for Discreet {
 /// Who keeps a connection for the next request finds its end there, and nothing that could be taken for the answer.
 #[test]
 fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_it() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).responder(Discreet).idle_timeout(limit()));
         let mut keeper = Client::connect(server.local_addr());
@@ -100,6 +103,7 @@ fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_
 
 #[test]
 fn a_line_now_and_then_keeps_a_client_for_ever() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = impatient(workers);
         let mut steady = Client::connect(server.local_addr());
@@ -116,6 +120,7 @@ fn a_line_now_and_then_keeps_a_client_for_ever() {
 /// Neither the line that is being answered nor the one behind it is the client's to hurry.
 #[test]
 fn who_waits_for_an_answer_is_not_dawdling() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = impatient(workers);
         let mut patient = Client::connect(server.local_addr());
@@ -134,6 +139,7 @@ fn who_waits_for_an_answer_is_not_dawdling() {
 
 #[test]
 fn who_does_not_close_after_the_end_is_closed_on_however_much_it_sends() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = impatient(workers);
         let mut client = Client::connect(server.local_addr());

@@ -11,7 +11,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, is_full};
-use greeter_tests::{PLACEMENTS, answered_by, builder, raise_descriptor_limit, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, beside_others, builder, raise_descriptor_limit, spawn};
 use rustix::process::Signal;
 
 const CLIENTS: u64 = 50;
@@ -20,6 +20,7 @@ const DEPTH: u64 = 20;
 /// Thirty times: fifty clients with twenty lines on their way each, and a stop in the middle of it.
 #[test]
 fn every_line_that_was_received_is_answered_before_the_end() {
+    let _others = beside_others();
     let mut refused_after = Duration::ZERO;
     for round in 0..30_u64 {
         let server = spawn(builder().workers(50).responder(Puppet::default()));
@@ -64,6 +65,7 @@ fn pipeline(mut client: Client, number: u64) -> u64 {
 
 #[test]
 fn sigterm_drains_and_exits_with_0() {
+    let _others = beside_others();
     for workers in ["0", "2"] {
         let mut server = ServerProcess::start(&["--work", "10ms", "--workers", workers]);
         let mut idle = Client::connect(server.address());
@@ -83,6 +85,7 @@ fn sigterm_drains_and_exits_with_0() {
 
 #[test]
 fn clients_that_do_not_go_are_not_waited_for_long() {
+    let _others = beside_others();
     let server = spawn(builder());
     let mut stays = Client::connect(server.local_addr());
     assert_eq!(stays.ask("Bob"), "Hello, Bob\n");
@@ -94,6 +97,7 @@ fn clients_that_do_not_go_are_not_waited_for_long() {
 
 #[test]
 fn what_is_not_done_by_the_deadline_is_cut_off_and_counted() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).connection_threads(1).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
@@ -109,6 +113,7 @@ fn what_is_not_done_by_the_deadline_is_cut_off_and_counted() {
 
 #[test]
 fn a_responder_that_does_not_come_back_is_left_behind() {
+    let _others = beside_others();
     let server = spawn(builder().workers(1).responder(Puppet::default()));
     let mut client = Client::connect(server.local_addr());
     client.send("sleep 5000 late\n");
@@ -121,6 +126,7 @@ fn a_responder_that_does_not_come_back_is_left_behind() {
 #[test]
 fn jobs_that_wait_for_a_worker_at_the_deadline_are_not_answered() {
     const CLIENTS: u64 = 200;
+    let _others = beside_others();
     let server = spawn(builder().workers(1).responder(Puppet::default()));
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addr())).collect();
     // Each is welcome before anybody keeps the worker busy, or it might wait for that for too long.
@@ -135,6 +141,7 @@ fn jobs_that_wait_for_a_worker_at_the_deadline_are_not_answered() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
+    let _others = beside_others();
     let mut server = ServerProcess::start(&["--work", "60s", "--workers", "1"]);
     let mut client = Client::connect(server.address());
     client.send("Bob\n");
@@ -149,6 +156,7 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn lines_left_unanswered_show_in_the_exit_code() {
+    let _others = beside_others();
     let mut server = ServerProcess::start(&["--work", "400ms", "--workers", "1", "--drain", "100ms"]);
     let mut client = Client::connect(server.address());
     client.send("Bob\n".repeat(10));
@@ -160,6 +168,7 @@ fn lines_left_unanswered_show_in_the_exit_code() {
 
 #[test]
 fn a_dropped_handle_stops_its_server() {
+    let _others = beside_others();
     let server = spawn(builder());
     let address = server.local_addr();
     let mut client = Client::connect(address);
@@ -171,6 +180,7 @@ fn a_dropped_handle_stops_its_server() {
 /// The system has made their connections, and nobody has accepted them yet.
 #[test]
 fn clients_at_the_door_when_the_stop_comes_are_served() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = answered_by(workers).bind("127.0.0.1:0").expect("loopback has a free port");
         let mut clients: Vec<_> = (0..300).map(|_| Client::connect(server.local_addr())).collect();
@@ -201,6 +211,7 @@ fn gated() -> (impl Responder<Session = ()>, mpsc::Sender<()>) {
 /// More than one read's worth lies in the socket when the stop comes.
 #[test]
 fn all_that_has_arrived_is_answered_not_only_one_read_of_it() {
+    let _others = beside_others();
     for workers in [0, 1] {
         let (responder, gate) = gated();
         let server = spawn(answered_by(workers).connection_threads(1).responder(responder));
@@ -224,6 +235,7 @@ fn all_that_has_arrived_is_answered_not_only_one_read_of_it() {
 #[test]
 fn lines_that_arrived_unnoticed_are_answered() {
     const CLIENTS: usize = 1_500;
+    let _others = beside_others();
     raise_descriptor_limit();
     for workers in [0, 1] {
         let (responder, gate) = gated();
@@ -252,6 +264,7 @@ fn lines_that_arrived_unnoticed_are_answered() {
 /// In place, a thread that answers notices the time only between two lines; what it finds then must still be put in order.
 #[test]
 fn the_books_are_balanced_however_late_the_deadline_is_noticed() {
+    let _others = beside_others();
     let server = spawn(builder().in_place().connection_threads(1).responder(Puppet::default()));
     let mut reads_nothing = Client::connect(server.local_addr());
     reads_nothing.send("big 20000000\n".to_owned() + &"echo x\n".repeat(100));

@@ -13,7 +13,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, beside_others, builder, spawn};
 use rustix::process::Signal;
 
 const DRAIN: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ fn start(arguments: &[&str]) -> ServerProcess {
 #[test]
 fn a_responder_that_does_not_come_back() {
     const LINES: usize = 10;
+    let _others = beside_others();
     for signals in [1, 2] {
         let server = start(&["--work", "60s"]);
         let mut client = Client::connect(server.address());
@@ -69,6 +70,7 @@ fn a_responder_that_does_not_come_back() {
 
 #[test]
 fn a_client_that_reads_nothing() {
+    let _others = beside_others();
     for signals in [1, 2] {
         let server = start(&["--log", "info"]);
         let mut client = Client::connect_with_small_buffer(server.address());
@@ -87,6 +89,7 @@ fn a_client_that_reads_nothing() {
 /// Nothing is owed for a line that never ends, so nothing is lost either.
 #[test]
 fn a_client_whose_line_never_ends() {
+    let _others = beside_others();
     for signals in [1, 2] {
         let server = start(&["--line-timeout", "off"]);
         let mut client = Client::connect(server.address());
@@ -115,6 +118,7 @@ fn a_client_whose_line_never_ends() {
 /// Lines are lost for several reasons in one stop, and each is counted under its own.
 #[test]
 fn what_is_lost_is_told_by_reason() {
+    let _others = beside_others();
     let puppet = Arc::new(Puppet::default());
     let server = spawn(builder().workers(3).reply_timeout(Duration::from_secs(1)).responder(Arc::clone(&puppet)));
     let [mut never_reads, mut killed] = [(); 2].map(|()| Client::connect_with_small_buffer(server.local_addr()));
@@ -145,6 +149,7 @@ fn what_is_lost_is_told_by_reason() {
 /// The stop comes in the middle of everything; a stuck responder comes back before the deadline, or after it.
 #[test]
 fn a_worker_that_comes_back_while_the_server_drains_ends_with_it() {
+    let _alone = alone();
     let puppet = Arc::new(Puppet::default());
     // Long beside the 20 ms of each other line, which a machine that has other things to do prolongs.
     let server = builder().workers(1).reply_timeout(Duration::from_secs(1)).responder(Arc::clone(&puppet));
@@ -167,6 +172,7 @@ fn a_worker_that_comes_back_while_the_server_drains_ends_with_it() {
 
 #[test]
 fn who_waits_behind_a_stuck_worker_is_refused_while_the_server_drains() {
+    let _others = beside_others();
     for timeout in [50, 200] {
         let puppet = Arc::new(Puppet::default());
         let server = spawn(
@@ -197,6 +203,7 @@ fn who_waits_behind_a_stuck_worker_is_refused_while_the_server_drains() {
 /// Where jobs are answered on the spot, the deadline is noticed after the line at hand.
 #[test]
 fn a_stop_without_time_takes_none() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).responder(Puppet::default()));
         let mut clients: Vec<_> = (0..50).map(|_| Client::connect(server.local_addr())).collect();

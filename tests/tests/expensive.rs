@@ -2,14 +2,14 @@
 //!
 //! Times are compared with each other and with what the work itself takes, never with what a machine should be able to do.
 
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::Client;
 use greeter_tests::process::ServerProcess;
-use greeter_tests::{answered_by, spawn};
+use greeter_tests::{alone, answered_by, beside_others, spawn};
 
 /// When each of two clients has its reply that ask at the same time.
 fn two_clients_at_once(workers: &str) -> [Duration; 2] {
@@ -33,14 +33,14 @@ fn two_clients_at_once(workers: &str) -> [Duration; 2] {
 
 #[test]
 fn with_one_worker_the_second_client_waits_for_the_first() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let [first, second] = two_clients_at_once("1");
     assert!(first >= Duration::from_secs(1) && second >= Duration::from_secs(2), "{first:?} {second:?}");
 }
 
 #[test]
 fn with_two_workers_it_does_not() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let [first, second] = two_clients_at_once("2");
     assert!(second < first + Duration::from_millis(900), "{first:?} {second:?}");
 }
@@ -48,6 +48,7 @@ fn with_two_workers_it_does_not() {
 /// The same without a clock: each reply is made only while another one is being made.
 #[test]
 fn as_many_lines_are_answered_at_once_as_there_are_workers() {
+    let _others = beside_others();
     for workers in [2, 4] {
         let meeting = Arc::new(Barrier::new(workers));
         let server = spawn(answered_by(workers).responder_fn(move |_: &str| {
@@ -62,7 +63,7 @@ fn as_many_lines_are_answered_at_once_as_there_are_workers() {
 
 #[test]
 fn a_client_that_pipelines_sees_each_reply_as_it_is_made() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     for workers in ["0", "1"] {
         let server = ServerProcess::start(&["--work", "300ms", "--workers", workers]);
         let mut client = Client::connect(server.address());
@@ -83,7 +84,7 @@ fn a_client_that_pipelines_sees_each_reply_as_it_is_made() {
 #[test]
 fn a_greedy_client_delays_a_polite_one_by_a_few_slices() {
     const POLITE_LINES: usize = 51;
-    let _turn = one_at_a_time();
+    let _alone = alone();
     for workers in [0, 1] {
         let order = Arc::new(Mutex::new(Vec::new()));
         let slow = Slow { order: Arc::clone(&order) };
@@ -122,10 +123,4 @@ impl Responder for Slow {
         reply.line("done");
         Ok(())
     }
-}
-
-/// Each of these tests keeps processors busy, and would have the others wait for them.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,19 +3,24 @@
 use std::time::Duration;
 
 use greeter_tests::client::{Client, wait_until};
+use greeter_tests::process::own_threads;
 use greeter_tests::puppet::{Puppet, silence_panics};
-use greeter_tests::{PLACEMENTS, answered_by, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, beside_others, spawn};
 
 #[test]
 fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
     const LINES: u64 = 10_000;
+    let _alone = alone();
     silence_panics();
     for workers in PLACEMENTS {
-        let server = spawn(answered_by(workers).responder(Puppet::default()));
-        let threads = || std::fs::read_dir("/proc/self/task").expect("a process has threads").count();
+        let threads = || own_threads("greeter-");
+        wait_until("the servers of earlier tests have ended", || threads() == 0);
+        let server = spawn(answered_by(workers).connection_threads(1).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo first"), "first\n");
-        let before = threads();
+        // The workers, the connection thread and the watch; each gives itself its name.
+        let all = workers + 2;
+        wait_until("all its threads have begun", || threads() == all);
         let word = |n: u64| match n {
             n if n % 250 == 249 => "panic-locked".to_owned(),
             n if n % 100 == 99 => "panic".to_owned(),
@@ -30,7 +35,7 @@ fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
             assert_eq!(client.text(), expected);
         }
         send.join().expect("everything is sent");
-        assert_eq!(threads(), before);
+        assert_eq!(threads(), all);
         client.finish_sending();
         assert_eq!(client.line(), None);
         wait_until("the client is gone", || server.stats().open() == 0);
@@ -42,6 +47,7 @@ fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
 
 #[test]
 fn a_bad_reply_does_not_reach_the_next_one() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
@@ -61,6 +67,7 @@ fn a_bad_reply_does_not_reach_the_next_one() {
 
 #[test]
 fn a_responder_that_closes_has_its_last_words_delivered() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).responder(Puppet::default()));
         // A close with this much input unread would be a reset, and the reply would be lost.

@@ -8,7 +8,7 @@ use greeter_server::ServerHandle;
 use greeter_tests::client::Client;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{PLACEMENTS, answered_by, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, spawn};
 
 const GREEDY: usize = 8;
 
@@ -28,6 +28,7 @@ fn polite_p99(server: &ServerHandle, lines: usize) -> Duration {
 
 #[test]
 fn eight_greedy_clients_do_not_starve_a_polite_one() {
+    let _alone = alone();
     let lines = if is_full() { 300 } else { 50 };
     for workers in PLACEMENTS {
         let server = spawn(answered_by(workers).responder(Puppet::default()));

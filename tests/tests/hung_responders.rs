@@ -1,15 +1,16 @@
 //! A responder that does not come back costs the client it is answering, and nobody else.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_server::{BoxError, Builder, CloseReason, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
+use greeter_tests::process::own_threads;
 use greeter_tests::puppet::{Gate, Puppet};
 use greeter_tests::size::is_full;
-use greeter_tests::{answered_by, builder, spawn};
+use greeter_tests::{alone, answered_by, builder, spawn};
 
 /// How many may be stuck for each worker before nobody takes their place any more: the four of the documentation, and itself.
 const STUCK_PER_WORKER: usize = 5;
@@ -42,15 +43,18 @@ fn is_stuck(worker: &WorkerInfo) -> bool {
 
 /// Threads of this process that work for any server in it.
 fn worker_threads() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("a process has threads");
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("greeter-work-")).count()
+    own_threads("greeter-work-")
+}
+
+/// Some of those may still be at work whom an earlier test has left behind.
+fn wait_for_those_left_behind() {
+    wait_until("the workers of earlier tests have ended", || worker_threads() == 0);
 }
 
 /// None of these lines takes as long as a reply may, and together they take longer: whatever comes before them, each is answered.
 #[test]
 fn the_timeout_is_for_one_reply_however_many_are_asked_for_at_once() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let server = server_of(&Arc::default(), 1);
     let dear = reply_timeout() / 6;
     for cheap in [0, 1, 2, 10, 65] {
@@ -84,7 +88,7 @@ impl Responder for Slow {
 
 #[test]
 fn a_welcome_and_the_reply_to_the_first_line_have_a_timeout_each() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let server = spawn(settings(1).responder(Slow));
     let mut client = Client::connect(server.local_addr());
     client.send("here\n");
@@ -93,7 +97,7 @@ fn a_welcome_and_the_reply_to_the_first_line_have_a_timeout_each() {
 
 #[test]
 fn what_was_answered_before_a_hang_arrives() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let puppet = Arc::new(Puppet::default());
     let server = server_of(&puppet, 1);
     let mut client = Client::connect(server.local_addr());
@@ -107,10 +111,10 @@ fn what_was_answered_before_a_hang_arrives() {
 
 #[test]
 fn the_clients_are_told_at_the_deadline_and_others_are_served() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let workers = if is_full() { 4 } else { 2 };
     let puppet = Arc::new(Puppet::default());
-    let others = worker_threads();
+    wait_for_those_left_behind();
     let server = server_of(&puppet, workers);
     let start = Instant::now();
     let mut hung = hang(&server, workers);
@@ -152,7 +156,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     wait_until("the pool has its size again", || server.workers().len() == workers);
     println!("the pool had its size again {:?} after the release", released.elapsed());
     assert_eq!(server.stats().workers_timed_out, 0);
-    wait_until("threads have ended", || worker_threads() == others + workers);
+    wait_until("threads have ended", || worker_threads() == workers);
     assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), workers as u64);
     for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(
@@ -170,10 +174,10 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
 
 #[test]
 fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     for workers in [1, 2] {
         let puppet = Arc::new(Puppet::default());
-        let others = worker_threads();
+        wait_for_those_left_behind();
         let server = server_of(&puppet, workers);
         let mut settled = Client::connect(server.local_addr());
         assert_eq!(settled.ask("echo first"), "first\n");
@@ -200,7 +204,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         println!("normal {:?} after the release", released.elapsed());
         wait_until("the pool has its size again", || server.workers().len() == workers);
         assert_eq!(server.stats().workers_timed_out, 0);
-        wait_until("threads have ended", || worker_threads() == others + workers);
+        wait_until("threads have ended", || worker_threads() == workers);
         drop((settled, new));
         assert_eq!(at_rest(&server).closed_by[CloseReason::Busy], 1);
         assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), (STUCK_PER_WORKER * workers) as u64);
@@ -210,7 +214,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
 
 #[test]
 fn what_waits_behind_stuck_workers_is_refused_before_they_are_given_up() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let puppet = Arc::new(Puppet::default());
     let timeout = Duration::from_millis(200);
     let server = spawn(builder().workers(1).queue_timeout(timeout).reply_timeout(None).responder(Arc::clone(&puppet)));
@@ -233,7 +237,7 @@ fn what_waits_behind_stuck_workers_is_refused_before_they_are_given_up() {
 
 #[test]
 fn the_client_is_told_in_its_own_line_ending() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let puppet = Arc::new(Puppet::default());
     let server = server_of(&puppet, 1);
     let mut client = Client::connect(server.local_addr());
@@ -248,9 +252,9 @@ fn the_client_is_told_in_its_own_line_ending() {
 /// Whoever has come back late and finds the place taken leaves nothing behind, however often that happens.
 #[test]
 fn workers_that_come_and_go_leave_nothing_behind() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let rounds = if is_full() { 200 } else { 20 };
-    let others = worker_threads();
+    wait_for_those_left_behind();
     let server = spawn(builder().workers(1).reply_timeout(Duration::from_millis(5)).responder(Puppet::default()));
     let mappings = || std::fs::read_to_string("/proc/self/maps").expect("a process has memory").lines().count();
     let mut before = 0;
@@ -267,7 +271,7 @@ fn workers_that_come_and_go_leave_nothing_behind() {
         }
     }
     wait_until("all are gone", || server.stats().closed_by[CloseReason::ReplyTimeout] == rounds);
-    wait_until("threads have ended", || worker_threads() == others + 1);
+    wait_until("threads have ended", || worker_threads() == 1);
     println!("{before} mappings after 5 rounds, {} after {rounds}", mappings());
     assert!(mappings() <= before + 8, "{before} mappings have become {}", mappings());
 }
@@ -297,7 +301,7 @@ impl Responder for NeverLetsGo {
 
 #[test]
 fn a_farewell_that_does_not_end_keeps_nobody_waiting() {
-    let _turn = one_at_a_time();
+    let _alone = alone();
     let gate = Arc::new(Gate::default());
     let server = spawn(settings(1).responder(NeverLetsGo(Arc::clone(&gate))));
     let mut next = Client::connect(server.local_addr());
@@ -313,10 +317,4 @@ fn a_farewell_that_does_not_end_keeps_nobody_waiting() {
     assert_eq!(next.ask("here"), "noted\n");
     drop(next);
     assert_eq!(at_rest(&server).closed_by[CloseReason::ReplyTimeout], 0);
-}
-
-/// These tests count the threads of this process.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, raise_descriptor_limit};
+use greeter_tests::{PLACEMENTS, alone, raise_descriptor_limit};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -19,6 +19,7 @@ const PARTIAL_LINE: usize = 1000;
 
 #[test]
 fn idle_clients_cost_half_a_kibibyte_and_unfinished_lines_what_they_are_long() {
+    let _alone = alone();
     raise_descriptor_limit();
     let clients = sized(2_000, 9_000);
     for workers in PLACEMENTS {

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_tests::PLACEMENTS;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::probe::{ProbeLatency, probe};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
+use greeter_tests::{PLACEMENTS, beside_others};
 use rustix::process::Signal;
 
 const KIB: u64 = 1024;
@@ -70,6 +70,7 @@ fn assert_reason(mut server: ServerProcess) {
 
 #[test]
 fn one_that_reads_nothing() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = start(workers);
         let idle = probe(server.address());
@@ -84,6 +85,7 @@ fn one_that_reads_nothing() {
 #[test]
 fn two_hundred_that_read_nothing() {
     const CLIENTS: usize = 200;
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = start(workers);
         let idle = probe(server.address());
@@ -100,6 +102,7 @@ fn two_hundred_that_read_nothing() {
 /// So slowly that the system never tells the server of room: that is as good as not at all.
 #[test]
 fn one_that_reads_a_byte_now_and_then() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = start(workers);
         let mut client = Client::connect(server.address());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use greeter_tests::client::Client;
 use greeter_tests::process::{ServerProcess, greeter_server};
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, missing_program};
+use greeter_tests::{PLACEMENTS, alone, missing_program};
 use rustix::process::Signal;
 
 /// How many clients find room, and how many come.
@@ -28,6 +28,7 @@ fn crowd(server: &ServerProcess) -> Vec<Client> {
 
 #[test]
 fn clients_wait_in_the_backlog_until_there_are_descriptors_again() {
+    let _alone = alone();
     for workers in PLACEMENTS {
         let mut server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
         let mut crowd = crowd(&server);
@@ -47,6 +48,7 @@ fn clients_wait_in_the_backlog_until_there_are_descriptors_again() {
 
 #[test]
 fn a_server_without_descriptors_rests_while_it_serves_those_it_has() {
+    let _alone = alone();
     let hold = sized(Duration::from_secs(1), Duration::from_secs(10));
     for workers in PLACEMENTS {
         let mut server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
@@ -94,6 +96,7 @@ fn a_server_without_descriptors_rests_while_it_serves_those_it_has() {
 
 #[test]
 fn a_server_without_descriptors_asks_ten_times_a_second_whether_there_are_some() {
+    let _alone = alone();
     if missing_program("strace", "strace") {
         return;
     }

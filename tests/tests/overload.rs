@@ -8,7 +8,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::Client;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{builder, spawn};
+use greeter_tests::{alone, builder, spawn};
 
 const WORKERS: usize = 4;
 const WORK: Duration = Duration::from_millis(5);
@@ -75,6 +75,7 @@ fn receive(client: &mut Client, lines: impl Iterator<Item = usize>) -> Vec<(Inst
 
 #[test]
 fn more_than_can_be_answered_is_refused_and_as_much_is_answered_as_can_be() {
+    let _alone = alone();
     let during = if is_full() { Duration::from_secs(10) } else { Duration::from_secs(1) };
     let server = spawn(builder().workers(WORKERS).queue_timeout(QUEUE_TIMEOUT).responder(Puppet::default()));
     let outcomes = [0.5, 1.0, 2.0, 5.0].map(|load| {

@@ -6,7 +6,7 @@ use greeter_server::ServerHandle;
 use greeter_tests::client::Client;
 use greeter_tests::puppet::silence_panics;
 use greeter_tests::size::is_full;
-use greeter_tests::{PLACEMENTS, answered_by, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, spawn};
 
 /// How long so many lines take of which each hundredth is this one.
 fn time(server: &ServerHandle, lines: usize, hundredth: &str, its_reply: &str) -> Duration {
@@ -34,6 +34,7 @@ fn expensive(line: &str) -> String {
 
 #[test]
 fn a_panic_among_a_hundred_replies_costs_little_time() {
+    let _alone = alone();
     silence_panics();
     let lines = if is_full() { 10_000 } else { 1_000 };
     for workers in PLACEMENTS {

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use greeter_tests::books::at_rest;
 use greeter_tests::client::Client;
-use greeter_tests::{PLACEMENTS, greeter};
+use greeter_tests::{PLACEMENTS, alone, greeter};
 
 const A_WHILE: Duration = Duration::from_millis(100);
 
 #[test]
 fn who_comes_during_a_pause_waits_and_is_served_after_it() {
+    let _alone = alone();
     for workers in PLACEMENTS {
         let server = greeter(workers);
         let mut inside = Client::connect(server.local_addr());
@@ -37,6 +38,7 @@ fn who_comes_during_a_pause_waits_and_is_served_after_it() {
 
 #[test]
 fn a_stop_during_a_pause_serves_those_who_wait() {
+    let _alone = alone();
     for workers in PLACEMENTS {
         let server = greeter(workers);
         server.pause_accepting();

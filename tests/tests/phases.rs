@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use greeter_server::{BoxError, ConnectionInfo, Line, Peer, Phase, Reply, Responder, ServerHandle, WorkerInfo};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::{builder, spawn};
+use greeter_tests::{beside_others, builder, spawn};
 
 /// Answers `big` with more than any socket takes, `quit` with the end, and `wait` once it is released.
 struct Gate(Mutex<Receiver<()>>);
@@ -50,6 +50,7 @@ fn wait_for(phase: Phase, client: &Client, server: &ServerHandle) {
 
 #[test]
 fn each_phase_is_seen_with_its_time_and_its_figures() {
+    let _others = beside_others();
     let began = Instant::now();
     let (release, released) = channel();
     let server =
@@ -111,6 +112,7 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
 /// Where the connection threads answer, one of them that does not come back cannot be asked; the others can.
 #[test]
 fn a_thread_that_is_stuck_in_the_responder_does_not_hide_the_others() {
+    let _others = beside_others();
     let (release, released) = channel();
     let server = spawn(builder().in_place().connection_threads(2).responder(Gate(Mutex::new(released))));
     let mut stuck = Client::connect(server.local_addr());

@@ -7,7 +7,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, answered_by, greeter, spawn};
+use greeter_tests::{PLACEMENTS, answered_by, beside_others, greeter, spawn};
 
 fn names(count: usize) -> String {
     (0..count).map(|n| format!("guest {n}\n")).collect()
@@ -25,6 +25,7 @@ fn assert_greeted(client: &mut Client, count: usize) {
 
 #[test]
 fn ten_thousand_lines_in_one_write_read_at_once() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = greeter(workers);
         let mut client = Client::connect(server.local_addr());
@@ -39,6 +40,7 @@ fn ten_thousand_lines_in_one_write_read_at_once() {
 
 #[test]
 fn ten_thousand_lines_read_only_once_all_are_sent() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = greeter(workers);
         let mut client = Client::connect(server.local_addr());
@@ -51,6 +53,7 @@ fn ten_thousand_lines_read_only_once_all_are_sent() {
 
 #[test]
 fn ten_thousand_lines_in_segments() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = greeter(workers);
         let mut client = Client::connect(server.local_addr());
@@ -67,6 +70,7 @@ fn ten_thousand_lines_in_segments() {
 #[test]
 fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
     const LINES: usize = 5_000;
+    let _others = beside_others();
     for workers in [1, 2] {
         let server = spawn(answered_by(workers).connection_threads(1));
         thread::scope(|scope| {
@@ -91,6 +95,7 @@ fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
 /// A read stops at urgent data, and what is behind it is no news any more.
 #[test]
 fn urgent_data_does_not_hide_the_lines_behind_it() {
+    let _others = beside_others();
     for workers in [0, 1] {
         let server = spawn(answered_by(workers).connection_threads(1).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());

@@ -8,12 +8,13 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
-use greeter_tests::{answered_by, spawn};
+use greeter_tests::{answered_by, beside_others, spawn};
 
 const CLIENTS: usize = 8;
 
 #[test]
 fn slow_readers_and_few_workers_never_stand_still() {
+    let _others = beside_others();
     let lines = if is_full() { 5_000 } else { 300 };
     for workers in [0, 1, 2] {
         let server = spawn(answered_by(workers).max_unsent_bytes(1).responder(Puppet::default()));

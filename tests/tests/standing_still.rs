@@ -8,7 +8,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::sized;
-use greeter_tests::{builder, raise_descriptor_limit, spawn};
+use greeter_tests::{alone, beside_others, builder, raise_descriptor_limit, spawn};
 use rustix::process::Signal;
 
 /// Every deadline that a server is given here.
@@ -41,6 +41,7 @@ fn start(arguments: &[&str]) -> ServerProcess {
 
 #[test]
 fn a_line_that_arrived_in_time_is_no_silence() {
+    let _others = beside_others();
     for workers in ["0", "2"] {
         let server = start(&["--workers", workers, "--idle-timeout", "3s", "--line-timeout", "3s"]);
         let mut clients = clients(&server, crowd());
@@ -58,6 +59,7 @@ fn a_line_that_arrived_in_time_is_no_silence() {
 
 #[test]
 fn a_line_that_was_finished_in_time_is_finished_and_others_are_not() {
+    let _others = beside_others();
     let server = start(&["--idle-timeout", "off", "--line-timeout", "3s"]);
     // Longer than what is read at once.
     let name = "B".repeat(40_000);
@@ -85,6 +87,7 @@ fn a_line_that_was_finished_in_time_is_finished_and_others_are_not() {
 
 #[test]
 fn who_has_read_in_time_is_no_client_that_does_not_read() {
+    let _others = beside_others();
     let server = start(&["--write-timeout", "3s"]);
     let mut client = Client::connect_with_buffers(server.address(), 64 * 1024);
     let line = format!("{}\n", "x".repeat(8000));
@@ -109,6 +112,7 @@ fn who_has_read_in_time_is_no_client_that_does_not_read() {
 
 #[test]
 fn who_waits_in_the_queue_while_the_process_stands_still_does_not_wait() {
+    let _alone = alone();
     let limits = ["--queue-timeout", "1s", "--reply-timeout", "1s"];
     // The last waits for 0.4 s, and for the quarter of a second that counts of the time in which the process stands still.
     let server = start(&[&["--workers", "1", "--work", "100ms"], &limits[..]].concat());
@@ -128,6 +132,7 @@ fn who_waits_in_the_queue_while_the_process_stands_still_does_not_wait() {
 
 #[test]
 fn an_end_that_came_in_time_is_no_silence() {
+    let _alone = alone();
     let server = spawn(builder().in_place().connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
     let mut busy = Client::connect(server.local_addr());
     assert_eq!(busy.ask("echo here"), "here\n");
@@ -142,6 +147,7 @@ fn an_end_that_came_in_time_is_no_silence() {
 
 #[test]
 fn a_line_that_came_while_its_thread_was_with_another_client_came_in_time() {
+    let _alone = alone();
     let server = spawn(builder().in_place().connection_threads(1).responder(Puppet::default()).idle_timeout(LIMIT));
     let mut busy = Client::connect(server.local_addr());
     assert_eq!(busy.ask("echo here"), "here\n");

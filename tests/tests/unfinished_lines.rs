@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_tests::PLACEMENTS;
 use greeter_tests::client::Client;
 use greeter_tests::probe::probe;
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
+use greeter_tests::{PLACEMENTS, beside_others};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -33,6 +33,7 @@ fn assert_told(client: &mut Client, began: Instant) {
 
 #[test]
 fn sixty_four_mebibytes_without_a_newline_are_thrown_away_as_they_come() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = start(workers);
         let idle = probe(server.address());
@@ -55,6 +56,7 @@ fn sixty_four_mebibytes_without_a_newline_are_thrown_away_as_they_come() {
 
 #[test]
 fn a_hundred_unfinished_lines_of_a_mebibyte_cost_what_a_hundred_lines_may_be_long() {
+    let _others = beside_others();
     for workers in PLACEMENTS {
         let server = start(workers);
         let idle = probe(server.address());
