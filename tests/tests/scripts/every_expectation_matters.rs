@@ -1,13 +1,9 @@
 //! Every expectation of the scripts that are shipped matters: dropped, altered or swapped with the next one of its
 //! connection, it makes the script fail. Those that cannot are [listed](SURVIVORS), each with the reason.
 
-#[path = "strangers/server.rs"]
-mod server;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -18,8 +14,9 @@ use greeter_client::session::SessionError;
 use greeter_client::talk::{Action, Count, Incoming, Raw, Script, Speaker, load_all};
 use greeter_tests::missing_program;
 use greeter_tests::process::greeter_server;
-use libtest_mimic::{Arguments, Failed, Trial};
-use server::Stranger;
+use libtest_mimic::{Failed, Trial};
+
+use crate::server::Stranger;
 
 /// How long an expectation of a mutant waits: most wait for what never comes.
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -86,26 +83,29 @@ impl fmt::Display for Mutant {
     }
 }
 
-fn main() -> ExitCode {
+pub(crate) fn trials() -> Vec<Trial> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let trials = ["sessions", "strangers"].iter().flat_map(|&folder| {
-        let scripts = load_all([tests.join(folder)]).into_iter();
-        scripts.map(move |script| trial(script.unwrap_or_else(|error| panic!("{error}")), folder))
-    });
-    let mut trials: Vec<Trial> = trials.collect();
-    let named: BTreeSet<&str> = trials.iter().map(Trial::name).collect();
+    let mut named = BTreeSet::new();
+    let mut trials = Vec::new();
+    for folder in ["sessions", "strangers"] {
+        for script in load_all([tests.join(folder)]) {
+            let script = script.unwrap_or_else(|error| panic!("{error}"));
+            let file = Path::new(script.name()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            named.insert(format!("{folder}/{file}"));
+            trials.push(trial(script, folder, file));
+        }
+    }
     let unknown: Vec<&str> =
-        SURVIVORS.iter().map(|&(script, ..)| script).filter(|file| !named.contains(file)).collect();
+        SURVIVORS.iter().map(|&(script, ..)| script).filter(|script| !named.contains(*script)).collect();
     let outcome = if unknown.is_empty() { Ok(()) } else { Err(Failed::from(format!("no such scripts: {unknown:?}"))) };
     trials.push(Trial::test("the list", move || outcome));
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    trials
 }
 
-fn trial(script: Script, folder: &str) -> Trial {
-    let file = Path::new(script.name()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+fn trial(script: Script, folder: &str, file: String) -> Trial {
     let name = format!("{folder}/{file}");
     let is_ours = folder == "sessions";
-    Trial::test(name.clone(), move || {
+    Trial::test(file, move || {
         let stranger = if is_ours { None } else { Some(Stranger::of(&script).ok_or("nobody is known for this")?) };
         if stranger.is_some_and(|stranger| missing_program(&stranger.path(), stranger.package)) {
             return Ok(());

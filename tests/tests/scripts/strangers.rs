@@ -1,23 +1,18 @@
 //! Servers that nobody here wrote: each script of `strangers/` against the real program, as a test of its own.
 
-#[path = "strangers/server.rs"]
-mod server;
-
 use std::path::Path;
-use std::process::ExitCode;
 
 use greeter_client::run::{Outcome, RunOptions};
 use greeter_client::talk::{Script, load_all};
 use greeter_tests::missing_program;
-use libtest_mimic::{Arguments, Failed, Trial};
-use server::Stranger;
+use libtest_mimic::{Failed, Trial};
 
-fn main() -> ExitCode {
+use crate::server::Stranger;
+
+pub(crate) fn trials() -> Vec<Trial> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("strangers");
     let scripts = load_all([folder]).into_iter().map(|script| script.unwrap_or_else(|error| panic!("{error}")));
-    let trials: Vec<Trial> = scripts.map(trial).collect();
-    assert!(!trials.is_empty(), "there are no strangers");
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    scripts.map(trial).collect()
 }
 
 fn trial(script: Script) -> Trial {

@@ -1,23 +1,19 @@
 //! The protocol as transcripts: each script of `sessions/` against the real binary, in both placements, as a test of its own.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use greeter_client::run::{Outcome, RunOptions, Server, run};
 use greeter_client::talk::{Script, load_all};
 use greeter_tests::PLACEMENTS;
 use greeter_tests::process::greeter_server;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
-fn main() -> ExitCode {
+pub(crate) fn trials() -> Vec<Trial> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sessions");
     let scripts: Vec<Script> =
         load_all([folder]).into_iter().map(|script| script.unwrap_or_else(|error| panic!("{error}"))).collect();
-    assert!(!scripts.is_empty(), "there are no sessions");
-    let trials =
-        PLACEMENTS.iter().flat_map(|&workers| scripts.iter().cloned().map(move |script| trial(script, workers)));
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    PLACEMENTS.iter().flat_map(|&workers| scripts.iter().cloned().map(move |script| trial(script, workers))).collect()
 }
 
 fn trial(script: Script, workers: usize) -> Trial {

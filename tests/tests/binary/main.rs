@@ -1,0 +1,24 @@
+//! What is built here, as whoever installs it has it, and what is written about it. Nothing is measured.
+
+/// The benchmark, but for its figures.
+mod bench;
+/// What shells complete.
+mod completions;
+/// What the documents say, as it is typed.
+mod documents;
+/// What the server logs, whatever its log goes to.
+mod log;
+/// A thousand clients at a time.
+mod many_clients;
+/// What the server asks of the system when clients come: no names.
+mod no_names_looked_up;
+/// The server's options, and every value that they may not have.
+mod options;
+/// The map of the files, and imports that run down it.
+mod rooms;
+/// Signals to the server.
+mod signals;
+/// How the server starts, and what it says then.
+mod starting;
+/// A start in which a system call fails.
+mod starting_in_trouble;

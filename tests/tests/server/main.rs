@@ -1,0 +1,21 @@
+//! A server in this process, and clients that nobody hurries: these tests pass in any order and beside each other, whatever the machine
+//! does meanwhile. What needs the clock, or the process for itself, is in `timing`.
+
+/// Which bytes a client reads.
+mod byte_for_byte;
+/// How many clients are let in, and what is said to the others.
+mod connection_limits;
+/// A responder that fails where it is not asked for a reply.
+mod failing_sessions;
+/// Clients that the host cuts off.
+mod killing;
+/// Everything at once, by chance, beside a model.
+mod model_fleet;
+/// Lines that the host pushes.
+mod push;
+/// Clients that reset their connections.
+mod resets;
+/// How much all clients hold together.
+mod room_for_buffers;
+/// Who has the server stop, and who waits for that.
+mod shutdown_trigger;
