@@ -22,3 +22,5 @@ mod signals;
 mod starting;
 /// A start in which a system call fails.
 mod starting_in_trouble;
+/// The files of the tests themselves, of all packages.
+mod test_files;
