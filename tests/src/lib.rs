@@ -11,12 +11,28 @@ pub mod puppet;
 pub mod size;
 mod turn;
 
+use std::thread;
+
 use greeter_server::{Builder, Greeter, Responder, Server, ServerHandle};
 
 pub use turn::{alone, beside_others};
 
 /// Both answers to where jobs are answered, by the number of workers.
 pub const PLACEMENTS: [usize; 2] = [0, 2];
+
+/// Has a test run in both placements: at the same time, for one that mostly waits; at full size, where
+/// it is measured, one after the other.
+pub fn in_both_placements(test: impl Fn(usize) + Sync) {
+    if size::is_full() {
+        return PLACEMENTS.into_iter().for_each(test);
+    }
+    thread::scope(|scope| {
+        for workers in PLACEMENTS {
+            let test = &test;
+            scope.spawn(move || test(workers));
+        }
+    });
+}
 
 /// A greeting server in this process, on a free port.
 pub fn greeter(workers: usize) -> ServerHandle {

@@ -7,7 +7,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, answered_by, beside_others, spawn};
+use greeter_tests::{answered_by, beside_others, in_both_placements, spawn};
 
 fn limit() -> Duration {
     Duration::from_secs(sized(2, 5))
@@ -31,7 +31,7 @@ fn assert_in_time(what: &str, since: Instant) {
 #[test]
 fn a_byte_now_and_then_does_not_keep_a_line_open() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = impatient(workers);
         let mut drip = Client::connect(server.local_addr());
         drip.send("echo ");
@@ -46,13 +46,13 @@ fn a_byte_now_and_then_does_not_keep_a_line_open() {
         drop(drip);
         let stats = at_rest(&server);
         assert_eq!((stats.closed_by[CloseReason::LineTimeout], stats.partial_lines), (1, 1));
-    }
+    });
 }
 
 #[test]
 fn who_says_nothing_is_told_and_sent_off() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = impatient(workers);
         let began = Instant::now();
         let mut silent = Client::connect(server.local_addr());
@@ -61,7 +61,7 @@ fn who_says_nothing_is_told_and_sent_off() {
         assert_eq!(silent.line(), None);
         drop(silent);
         assert_eq!(at_rest(&server).closed_by[CloseReason::IdleTimeout], 1);
-    }
+    });
 }
 
 /// Repeats lines, and has no words for who says none.
@@ -91,20 +91,20 @@ impl Responder for Discreet {
 #[test]
 fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_it() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = spawn(answered_by(workers).responder(Discreet).idle_timeout(limit()));
         let mut keeper = Client::connect(server.local_addr());
         assert_eq!(keeper.ask("Bob"), "Bob\n");
         assert_eq!(keeper.line(), None);
         drop(keeper);
         assert_eq!(at_rest(&server).closed_by[CloseReason::IdleTimeout], 1);
-    }
+    });
 }
 
 #[test]
 fn a_line_now_and_then_keeps_a_client_for_ever() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = impatient(workers);
         let mut steady = Client::connect(server.local_addr());
         let began = Instant::now();
@@ -114,14 +114,14 @@ fn a_line_now_and_then_keeps_a_client_for_ever() {
         }
         drop(steady);
         assert_eq!(at_rest(&server).closed_by[CloseReason::ClientClosed], 1);
-    }
+    });
 }
 
 /// Neither the line that is being answered nor the one behind it is the client's to hurry.
 #[test]
 fn who_waits_for_an_answer_is_not_dawdling() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = impatient(workers);
         let mut patient = Client::connect(server.local_addr());
         let work = 2 * limit().as_millis();
@@ -134,13 +134,13 @@ fn who_waits_for_an_answer_is_not_dawdling() {
         assert_in_time("silence after an answer", asked);
         drop(patient);
         at_rest(&server);
-    }
+    });
 }
 
 #[test]
 fn who_does_not_close_after_the_end_is_closed_on_however_much_it_sends() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = impatient(workers);
         let mut client = Client::connect(server.local_addr());
         let began = Instant::now();
@@ -155,5 +155,5 @@ fn who_does_not_close_after_the_end_is_closed_on_however_much_it_sends() {
         assert_in_time("lingering", began);
         let stats = at_rest(&server);
         assert_eq!((stats.lines, stats.closed_by[CloseReason::ResponderClosed]), (1, 1));
-    }
+    });
 }

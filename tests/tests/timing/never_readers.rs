@@ -7,7 +7,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::probe::{ProbeLatency, probe};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, beside_others};
+use greeter_tests::{beside_others, in_both_placements};
 use rustix::process::Signal;
 
 const KIB: u64 = 1024;
@@ -71,7 +71,7 @@ fn assert_reason(mut server: ServerProcess) {
 #[test]
 fn one_that_reads_nothing() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = start(workers);
         let idle = probe(server.address());
         let (memory, meanwhile) = cost(&server, 1, || Client::connect(server.address()));
@@ -79,14 +79,14 @@ fn one_that_reads_nothing() {
         assert!(memory <= MIB, "{memory} bytes more");
         meanwhile.assert_like(idle);
         assert_reason(server);
-    }
+    });
 }
 
 #[test]
 fn two_hundred_that_read_nothing() {
     const CLIENTS: usize = 200;
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = start(workers);
         let idle = probe(server.address());
         // For the system's sake, which would put away megabytes for each.
@@ -96,14 +96,14 @@ fn two_hundred_that_read_nothing() {
         assert!(memory <= 20 * MIB, "{memory} bytes more");
         meanwhile.assert_like(idle);
         assert_reason(server);
-    }
+    });
 }
 
 /// So slowly that the system never tells the server of room: that is as good as not at all.
 #[test]
 fn one_that_reads_a_byte_now_and_then() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = start(workers);
         let mut client = Client::connect(server.address());
         let sender = client.sender();
@@ -115,5 +115,5 @@ fn one_that_reads_a_byte_now_and_then() {
             }
         });
         assert_reason(server);
-    }
+    });
 }

@@ -8,7 +8,7 @@ use greeter_tests::client::{Client, wait_until};
 use greeter_tests::process::ServerProcess;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::sized;
-use greeter_tests::{alone, beside_others, builder, raise_descriptor_limit, spawn};
+use greeter_tests::{alone, beside_others, builder, in_both_placements, raise_descriptor_limit, spawn};
 use rustix::process::Signal;
 
 /// Every deadline that a server is given here.
@@ -42,8 +42,8 @@ fn start(arguments: &[&str]) -> ServerProcess {
 #[test]
 fn a_line_that_arrived_in_time_is_no_silence() {
     let _others = beside_others();
-    for workers in ["0", "2"] {
-        let server = start(&["--workers", workers, "--idle-timeout", "3s", "--line-timeout", "3s"]);
+    in_both_placements(|workers| {
+        let server = start(&["--workers", &workers.to_string(), "--idle-timeout", "3s", "--line-timeout", "3s"]);
         let mut clients = clients(&server, crowd());
         server.stand_still();
         for client in &mut clients {
@@ -54,7 +54,7 @@ fn a_line_that_arrived_in_time_is_no_silence() {
         for client in &mut clients {
             assert_eq!(client.text(), "Hello, Bob\n", "{workers} workers");
         }
-    }
+    });
 }
 
 #[test]

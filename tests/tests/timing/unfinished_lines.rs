@@ -7,7 +7,7 @@ use greeter_tests::client::Client;
 use greeter_tests::probe::probe;
 use greeter_tests::process::ServerProcess;
 use greeter_tests::size::{figure, sized};
-use greeter_tests::{PLACEMENTS, beside_others};
+use greeter_tests::{beside_others, in_both_placements};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -34,7 +34,7 @@ fn assert_told(client: &mut Client, began: Instant) {
 #[test]
 fn sixty_four_mebibytes_without_a_newline_are_thrown_away_as_they_come() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = start(workers);
         let idle = probe(server.address());
         let before = server.resident_bytes();
@@ -51,13 +51,13 @@ fn sixty_four_mebibytes_without_a_newline_are_thrown_away_as_they_come() {
         let grown = most - before;
         figure("64 MiB without a newline", format!("{} KiB more, probe {meanwhile:?}", grown / KIB as u64));
         assert!(grown <= MIB as u64, "{grown} bytes more");
-    }
+    });
 }
 
 #[test]
 fn a_hundred_unfinished_lines_of_a_mebibyte_cost_what_a_hundred_lines_may_be_long() {
     let _others = beside_others();
-    for workers in PLACEMENTS {
+    in_both_placements(|workers| {
         let server = start(workers);
         let idle = probe(server.address());
         let before = server.resident_bytes();
@@ -75,5 +75,5 @@ fn a_hundred_unfinished_lines_of_a_mebibyte_cost_what_a_hundred_lines_may_be_lon
         meanwhile.assert_like(idle);
         clients.iter_mut().for_each(|(client, began)| assert_told(client, *began));
         probe(server.address());
-    }
+    });
 }
