@@ -27,6 +27,10 @@ pub fn greeter_client() -> &'static Path {
 
 /// Builds a binary of the workspace, in the profile of this process, and tells where it is.
 ///
+/// `cargo test --workspace` has built it already, but with more features of what it depends on, so that
+/// all that is built once more. Whoever knows that this is how the tests were started says so with
+/// `GREETER_PROGRAMS_BUILT=1`.
+///
 /// # Panics
 ///
 /// When that fails.
@@ -34,6 +38,11 @@ pub fn build(package: &str, binary: &str) -> PathBuf {
     let exe = env::current_exe().expect("a process has a program");
     let ancestors = exe.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name != "deps"));
     let folder = ancestors.expect("cargo puts programs into a folder of their profile");
+    let program = folder.join(binary);
+    if env::var_os("GREETER_PROGRAMS_BUILT").is_some_and(|value| value == "1") {
+        assert!(program.is_file(), "{} has not been built", program.display());
+        return program;
+    }
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(profile) => profile,
@@ -44,7 +53,7 @@ pub fn build(package: &str, binary: &str) -> PathBuf {
     command.args(["build", "--quiet", "--package", package, "--bin", binary, "--profile", profile, "--target-dir"]);
     let status = command.arg(target).status().expect("cargo can be started");
     assert!(status.success(), "cannot build {binary}");
-    folder.join(binary)
+    program
 }
 
 /// A server as a process. Ends with its value.
