@@ -1,7 +1,5 @@
 //! What is built here, as whoever installs it has it, and what is written about it. Nothing is measured.
 
-/// The benchmark, but for its figures.
-mod bench;
 /// What shells complete.
 mod completions;
 /// What the documents say, as it is typed.

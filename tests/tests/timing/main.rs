@@ -3,6 +3,8 @@
 
 /// Clients that send and do not read: what the server does not read either.
 mod back_pressure;
+/// The benchmark, which measures; but its figures are nobody's business.
+mod bench;
 /// Replies of many megabytes.
 mod big_replies;
 /// Clients that come and go by the thousand.

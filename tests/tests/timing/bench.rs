@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use greeter_tests::{alone, beside_others};
+
 fn bench(arguments: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output();
     output.expect("the benchmark can be started")
@@ -11,6 +13,7 @@ fn bench(arguments: &[&str]) -> Output {
 
 #[test]
 fn a_page_its_charts_and_the_samples_are_written() {
+    let _alone = alone();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
     if folder.exists() {
         fs::remove_dir_all(&folder).expect("what an earlier run left can be removed");
@@ -63,6 +66,7 @@ fn a_page_its_charts_and_the_samples_are_written() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
+    let _others = beside_others();
     for (arguments, words) in [
         (["--server", "apache"], "write one of bare-loop, in-place, in-place-2"),
         (["--figures", "all"], "write one of lines, growth"),
