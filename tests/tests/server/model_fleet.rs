@@ -7,7 +7,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::fleet::{FleetRandom, LINE_BYTES_MAX, visit};
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::size::is_full;
-use greeter_tests::{builder, spawn};
+use greeter_tests::{answered_by, spawn};
 
 const CLIENTS: usize = 30;
 const LINES: usize = 70;
@@ -26,8 +26,7 @@ fn server_of(seed: u64) -> ServerHandle {
     let mut random = FleetRandom::new(!seed);
     let queue_timeout = if random.once_in(4) { Duration::from_millis(1) } else { Duration::from_secs(20) };
     spawn(
-        builder()
-            .workers([0, 1, 2, 4][random.below(4)])
+        answered_by([0, 1, 2, 4][random.below(4)])
             .connection_threads(1 + random.below(2))
             .max_line_bytes(LINE_BYTES_MAX)
             .max_unsent_bytes([1, 100, 4096][random.below(3)])
