@@ -333,3 +333,13 @@ pub fn own_threads(name: &str) -> usize {
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|its| its.starts_with(name)).count()
 }
+
+/// Waits for such threads of earlier tests to end, and tells how many go on all the same: those that a
+/// test has left behind that failed.
+pub fn own_threads_left_behind(name: &str) -> usize {
+    let until = Instant::now() + Duration::from_secs(10);
+    while own_threads(name) > 0 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
+    own_threads(name)
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::own_threads;
+use greeter_tests::process::{own_threads, own_threads_left_behind};
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::{PLACEMENTS, alone, answered_by, beside_others, spawn};
 
@@ -14,12 +14,12 @@ fn panics_cost_one_line_each_and_the_pool_keeps_its_size() {
     silence_panics();
     for workers in PLACEMENTS {
         let threads = || own_threads("greeter-");
-        wait_until("the servers of earlier tests have ended", || threads() == 0);
+        let others = own_threads_left_behind("greeter-");
         let server = spawn(answered_by(workers).connection_threads(1).responder(Puppet::default()));
         let mut client = Client::connect(server.local_addr());
         assert_eq!(client.ask("echo first"), "first\n");
         // The workers, the connection thread and the watch; each gives itself its name.
-        let all = workers + 2;
+        let all = others + workers + 2;
         wait_until("all its threads have begun", || threads() == all);
         let word = |n: u64| match n {
             n if n % 250 == 249 => "panic-locked".to_owned(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use greeter_server::{BoxError, Builder, CloseReason, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::own_threads;
+use greeter_tests::process::{own_threads, own_threads_left_behind};
 use greeter_tests::puppet::{Gate, Puppet};
 use greeter_tests::size::is_full;
 use greeter_tests::{alone, answered_by, builder, spawn};
@@ -46,9 +46,9 @@ fn worker_threads() -> usize {
     own_threads("greeter-work-")
 }
 
-/// Some of those may still be at work whom an earlier test has left behind.
-fn wait_for_those_left_behind() {
-    wait_until("the workers of earlier tests have ended", || worker_threads() == 0);
+/// Those among them that are none of this test's.
+fn others() -> usize {
+    own_threads_left_behind("greeter-work-")
 }
 
 /// None of these lines takes as long as a reply may, and together they take longer: whatever comes before them, each is answered.
@@ -114,7 +114,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     let _alone = alone();
     let workers = if is_full() { 4 } else { 2 };
     let puppet = Arc::new(Puppet::default());
-    wait_for_those_left_behind();
+    let others = others();
     let server = server_of(&puppet, workers);
     let start = Instant::now();
     let mut hung = hang(&server, workers);
@@ -156,7 +156,7 @@ fn the_clients_are_told_at_the_deadline_and_others_are_served() {
     wait_until("the pool has its size again", || server.workers().len() == workers);
     println!("the pool had its size again {:?} after the release", released.elapsed());
     assert_eq!(server.stats().workers_timed_out, 0);
-    wait_until("threads have ended", || worker_threads() == workers);
+    wait_until("threads have ended", || worker_threads() == others + workers);
     assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), workers as u64);
     for (number, other) in next.iter_mut().enumerate() {
         assert_eq!(
@@ -177,7 +177,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
     let _alone = alone();
     for workers in [1, 2] {
         let puppet = Arc::new(Puppet::default());
-        wait_for_those_left_behind();
+        let others = others();
         let server = server_of(&puppet, workers);
         let mut settled = Client::connect(server.local_addr());
         assert_eq!(settled.ask("echo first"), "first\n");
@@ -204,7 +204,7 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         println!("normal {:?} after the release", released.elapsed());
         wait_until("the pool has its size again", || server.workers().len() == workers);
         assert_eq!(server.stats().workers_timed_out, 0);
-        wait_until("threads have ended", || worker_threads() == workers);
+        wait_until("threads have ended", || worker_threads() == others + workers);
         drop((settled, new));
         assert_eq!(at_rest(&server).closed_by[CloseReason::Busy], 1);
         assert_eq!(puppet.farewells(CloseReason::ReplyTimeout), (STUCK_PER_WORKER * workers) as u64);
@@ -254,7 +254,7 @@ fn the_client_is_told_in_its_own_line_ending() {
 fn workers_that_come_and_go_leave_nothing_behind() {
     let _alone = alone();
     let rounds = if is_full() { 200 } else { 20 };
-    wait_for_those_left_behind();
+    let others = others();
     let server = spawn(builder().workers(1).reply_timeout(Duration::from_millis(5)).responder(Puppet::default()));
     let mappings = || std::fs::read_to_string("/proc/self/maps").expect("a process has memory").lines().count();
     let mut before = 0;
@@ -271,7 +271,7 @@ fn workers_that_come_and_go_leave_nothing_behind() {
         }
     }
     wait_until("all are gone", || server.stats().closed_by[CloseReason::ReplyTimeout] == rounds);
-    wait_until("threads have ended", || worker_threads() == 1);
+    wait_until("threads have ended", || worker_threads() == others + 1);
     println!("{before} mappings after 5 rounds, {} after {rounds}", mappings());
     assert!(mappings() <= before + 8, "{before} mappings have become {}", mappings());
 }
