@@ -5,7 +5,7 @@
 mod line;
 #[path = "../../greeter-core/tests/line/property.rs"]
 mod property;
-#[path = "../../greeter-core/src/refusal.rs"]
-mod refusal;
+#[path = "../../greeter-core/src/rejection.rs"]
+mod rejection;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
