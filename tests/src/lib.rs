@@ -45,7 +45,8 @@ pub fn greeter(workers: usize) -> ServerHandle {
 ///
 /// When it cannot be had.
 pub fn spawn<R: Responder>(builder: Builder<R>) -> ServerHandle {
-    // As many tests run beside each other as there are processors, and each has its sockets in this process.
+    // As many tests run beside each other as there are processors, each with its sockets in this
+    // process.
     raise_descriptor_limit();
     let server = builder.bind("127.0.0.1:0").expect("loopback has a free port");
     server.spawn().expect("threads can be had")

@@ -1,4 +1,5 @@
-//! The library, whose connections, sessions and scripts meet servers that live for one test: what it does without any feature.
+//! The library, whose connections, sessions and scripts meet servers that live for one test: what
+//! it does without any feature.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 /// Servers that do what a test says, which the others use.

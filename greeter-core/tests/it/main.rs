@@ -1,5 +1,5 @@
-//! What greeter-core promises, asked from outside: a connection, its responder and what goes over the wire, without sockets and
-//! without waiting.
+//! What greeter-core promises, asked from outside: a connection, its responder and what goes over
+//! the wire, without sockets and without waiting.
 
 /// A driver with no socket and no clock, which the others use.
 mod kit;

@@ -1,4 +1,5 @@
-//! What is built here, as whoever installs it has it, and what is written about it. Nothing is measured.
+//! What is built here, as whoever installs it has it, and what is written about it. Nothing is
+//! measured.
 
 /// What shells complete.
 mod completions;

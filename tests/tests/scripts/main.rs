@@ -1,4 +1,5 @@
-//! Scripts: each is a test of its own, in the group that has its file's name: `cargo test -p greeter-tests --test scripts sessions`.
+//! Scripts: each is a test of its own, in the group that has its file's name. One group:
+//! `cargo test -p greeter-tests --test scripts sessions`.
 
 /// Whether a script would notice if what it expects did not come.
 mod every_expectation_matters;

@@ -1,5 +1,6 @@
-//! A server in this process, and clients that nobody hurries: these tests pass in any order and beside each other, whatever the machine
-//! does meanwhile. What needs the clock, or the process for itself, is in `timing`.
+//! A server in this process, and clients that nobody hurries: these tests pass in any order and
+//! beside each other, whatever the machine does meanwhile. What needs the clock, or the process for
+//! itself, is in `timing`.
 
 /// Which bytes a client reads.
 mod byte_for_byte;

@@ -1,5 +1,6 @@
-//! Tests that look at the clock, or at this process as a whole. Each begins with [`alone`](greeter_tests::alone) where others beside it
-//! would show in what it measures, and otherwise with [`beside_others`](greeter_tests::beside_others), as those do that mostly sleep.
+//! Tests that look at the clock, or at this process as a whole. Each begins with
+//! [`alone`](greeter_tests::alone) where others beside it would show in what it measures, and
+//! otherwise with [`beside_others`](greeter_tests::beside_others), as those do that mostly sleep.
 
 /// Clients that send and do not read: what the server does not read either.
 mod back_pressure;

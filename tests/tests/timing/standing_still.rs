@@ -114,7 +114,8 @@ fn who_has_read_in_time_is_no_client_that_does_not_read() {
 fn who_waits_in_the_queue_while_the_process_stands_still_does_not_wait() {
     let _alone = alone();
     let limits = ["--queue-timeout", "1s", "--reply-timeout", "1s"];
-    // The last waits for 0.4 s, and for the quarter of a second that counts of the time in which the process stands still.
+    // The last waits for 0.4 s, and for the quarter of a second that counts of the time in which the
+    // process stands still.
     let server = start(&[&["--workers", "1", "--work", "100ms"], &limits[..]].concat());
     let mut clients: Vec<_> = (0..5).map(|_| Client::connect(server.address())).collect();
     for client in &mut clients {
