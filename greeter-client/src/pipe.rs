@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::session::PeerEnd;
+use crate::stream::PeerEnd;
 use crate::{Connection, ConnectionError, Sender, Traffic};
 use endings::Endings;
 

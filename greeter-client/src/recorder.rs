@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::Eol;
-use crate::session::PeerEnd;
+use crate::stream::PeerEnd;
 use crate::talk::{SCRIPT_BYTES_MAX, STEPS_MAX, quote, spell_line};
 
 /// How much of a line that has not ended is held back. What is longer is written in pieces of this size: even where each

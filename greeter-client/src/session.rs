@@ -62,6 +62,7 @@
 //! (one connection) → `wire` (its socket and threads) → `inbox` (what has come) → `expectation` (what should have) →
 //! `failure`; `transcript` remembers, and `unread` looks without consuming.
 
+mod event;
 mod expectation;
 mod failure;
 mod inbox;
@@ -76,9 +77,11 @@ use std::ops::{Range, RangeInclusive};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use failure::{Came, Expected, PeerEnd, SessionError, Unmet};
+pub use event::{Act, Entry};
+pub use failure::{Came, Expected, SessionError, Unmet};
 pub use speaker::Speaker;
-pub use transcript::{Act, Entry};
+
+pub use crate::stream::PeerEnd;
 
 use crate::deadline::Deadline;
 use crate::{Address, Eol};

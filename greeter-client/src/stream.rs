@@ -1,5 +1,6 @@
 //! The socket, whatever its kind: connects, and moves bytes until a deadline. It knows nothing of lines.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
@@ -156,6 +157,42 @@ impl Stream {
             Self::Tcp(stream) => stream.set_write_timeout(timeout),
             #[cfg(unix)]
             Self::Unix(stream) => stream.set_write_timeout(timeout),
+        }
+    }
+}
+
+/// How the peer ended the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerEnd {
+    /// It closed cleanly.
+    Eof,
+    /// It reset the connection.
+    Reset,
+    /// Something between the two of us failed.
+    Lost(io::ErrorKind),
+}
+
+impl PeerEnd {
+    /// What an error of the connection tells of its end.
+    #[must_use]
+    pub fn from_error(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
+            // The peer had closed, and refused what we sent afterwards: Linux reports the refusal, once, to whoever
+            // asks first.
+            io::ErrorKind::BrokenPipe => Self::Eof,
+            kind => Self::Lost(kind),
+        }
+    }
+}
+
+impl fmt::Display for PeerEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Eof => f.write_str("the server closed the connection"),
+            Self::Reset => f.write_str("the server reset the connection"),
+            Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
         }
     }
 }

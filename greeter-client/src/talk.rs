@@ -66,6 +66,7 @@ mod pattern;
 mod placeholder;
 mod problem;
 mod script;
+mod source;
 mod statement;
 mod variables;
 mod words;
@@ -78,9 +79,10 @@ pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};
 pub use problem::{Problem, Problems, Severity};
 pub use script::{
-    Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script, Signal, Source,
-    Speaker, Step,
+    Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script, Signal, Speaker,
+    Step,
 };
+pub use source::Source;
 pub use variables::{Bindings, Name, NameError, Unbound, Variables};
 #[cfg(feature = "load")]
 pub(crate) use words::parse_duration;

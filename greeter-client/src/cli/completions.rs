@@ -4,13 +4,12 @@
 //! The scripts know nothing: what there is to choose from is in the types that the arguments are parsed into.
 
 use std::io::{self, Write};
-use std::str::FromStr;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 
 use super::Failure;
 use super::color::Color;
-use super::options::Arguments;
+use super::options::{Arguments, Shell};
 
 /// Tells the scripts that the name of a file is to be completed, which shells do themselves.
 const FILES: &str = "<files>";
@@ -18,16 +17,7 @@ const FILES: &str = "<files>";
 /// What is said of a value: nothing, as its option has said it.
 const UNDESCRIBED: &str = "";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shell {
-    Bash,
-    Fish,
-    Zsh,
-}
-
 impl Shell {
-    const NAMES: [&'static str; 3] = ["bash", "fish", "zsh"];
-
     fn script(self) -> &'static str {
         match self {
             Self::Bash => include_str!("completions/bash"),
@@ -43,19 +33,6 @@ impl Shell {
             Self::Bash => format!("{word}\n"),
             Self::Fish => format!("{word}\t{description}\n"),
             Self::Zsh => format!("{}:{description}\n", word.replace(':', "\\:")),
-        }
-    }
-}
-
-impl FromStr for Shell {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "bash" => Ok(Self::Bash),
-            "fish" => Ok(Self::Fish),
-            "zsh" => Ok(Self::Zsh),
-            _ => Err(format!("write {}", Self::NAMES.join(", "))),
         }
     }
 }

@@ -13,7 +13,6 @@ use greeter_client::talk::{Pattern, Template};
 use greeter_client::{Address, Eol, Options};
 
 use super::color::Color;
-use super::completions::Shell;
 
 /// The program's name in its messages.
 pub(super) const NAME: &str = env!("CARGO_PKG_NAME");
@@ -69,6 +68,31 @@ impl Connect {
         // A shell empties a variable for one command more easily than it removes it.
         let text = if text.is_empty() { CONNECT_DEFAULT } else { &text };
         text.parse().map_err(|err| Exit::usage(NAME, &format!("{CONNECT_VARIABLE}: {err}")))
+    }
+}
+
+/// A shell whose words can be completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
+impl Shell {
+    pub(super) const NAMES: [&'static str; 3] = ["bash", "fish", "zsh"];
+}
+
+impl FromStr for Shell {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "bash" => Ok(Self::Bash),
+            "fish" => Ok(Self::Fish),
+            "zsh" => Ok(Self::Zsh),
+            _ => Err(format!("write {}", Self::NAMES.join(", "))),
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::chart::{Axis, Chart, Point, Series, Style, add};
 use super::collector::{Bin, Times};
-use super::latency::{Latency, Time};
+use super::latency::{Duration3, Latency, Time};
 use super::recorder::Mishap;
 use super::report::Report;
-use super::text::{Duration3, Headline, QUANTILES, grouped};
+use super::text::{Headline, QUANTILES, grouped};
 use crate::report::xml_escaped;
 
 /// Colours that can be told apart by everybody and on both backgrounds.
@@ -31,7 +31,16 @@ circle.c0,rect.c0{fill:var(--c0)}circle.c1,rect.c1{fill:var(--c1)}circle.c2,rect
 .legend .c3::before{background:var(--c3)}
 ";
 
-pub(super) fn render(report: &Report) -> String {
+impl Report {
+    /// A page that needs nothing else, without a newline at its end: figures, the curve of percentiles, and how latency,
+    /// throughput and errors went over time.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        render(self)
+    }
+}
+
+fn render(report: &Report) -> String {
     let headline = xml_escaped(&Headline(report).to_string());
     let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/>\n");

@@ -9,7 +9,15 @@ use super::report::{End, Report};
 use super::text::QUANTILES;
 use crate::report::json_string;
 
-pub(super) fn render(report: &Report) -> String {
+impl Report {
+    /// One object in one line, without a newline at its end: all figures, times in nanoseconds, and [`None`] as null.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        render(self)
+    }
+}
+
+fn render(report: &Report) -> String {
     let load = &report.load;
     let mut object = Object::new();
     object.text("target", &load.target.to_string());

@@ -1,5 +1,6 @@
 //! Percentiles of times, in which a line that had no right reply counts as slower than any other.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -11,6 +12,38 @@ pub enum Time {
     After(Duration),
     /// No right reply came.
     Never,
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(time) => f.pad(&Duration3(*time).to_string()),
+            Self::Never => f.pad("never"),
+        }
+    }
+}
+
+/// A duration with three digits and its unit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Duration3(pub(super) Duration);
+
+impl fmt::Display for Duration3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanoseconds = self.0.as_nanos() as f64;
+        let (value, unit) = match nanoseconds {
+            ..999.5 => (nanoseconds, "ns"),
+            ..999_500.0 => (nanoseconds / 1e3, "µs"),
+            ..999_500_000.0 => (nanoseconds / 1e6, "ms"),
+            _ => (nanoseconds / 1e9, "s"),
+        };
+        let digits = match value {
+            _ if unit == "ns" => 0,
+            ..9.995 => 2,
+            ..99.95 => 1,
+            _ => 0,
+        };
+        f.pad(&format!("{value:.digits$} {unit}"))
+    }
 }
 
 /// The times of all lines that were measured, to three digits.
@@ -67,6 +100,25 @@ mod tests {
 
     use super::super::recorder::histogram;
     use super::*;
+
+    #[test]
+    fn a_duration_has_three_digits() {
+        for (nanoseconds, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (9_994, "9.99 µs"),
+            (9_996, "10.0 µs"),
+            (99_960, "100 µs"),
+            (999_499, "999 µs"),
+            (999_501, "1.00 ms"),
+            (12_345_678, "12.3 ms"),
+            (5_000_000_000, "5.00 s"),
+            (3_600_000_000_000, "3600 s"),
+        ] {
+            assert_eq!(Duration3(Duration::from_nanos(nanoseconds)).to_string(), text);
+        }
+    }
 
     proptest! {
         /// The definition: of the sorted times, the one at the rank. Three digits are kept of it.

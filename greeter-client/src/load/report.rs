@@ -5,9 +5,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::collector::{Bin, Collector};
-use super::latency::Latency;
+use super::latency::{Duration3, Latency};
 use super::recorder::{Mishap, TICK, Tally, Used};
-use super::{Lines, Load, Rate, Work, html, json};
+use super::{Lines, Load, Rate, Work};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
 const BUSY_MIN: Duration = TICK;
@@ -159,7 +159,7 @@ impl Report {
         let units = self.units();
         let Tally { sent, late, late_max, .. } = self.tally;
         if self.is_late() {
-            let most = super::text::Duration3(Duration::from_nanos(late_max));
+            let most = Duration3(Duration::from_nanos(late_max));
             warnings.push(format!(
                 "the generator was late: {late} of {sent} {units} left over 1 ms after they could have, at worst {most}; \
                  the response times hold that against the server"
@@ -194,19 +194,6 @@ impl Report {
             warnings.push("nothing was measured".to_owned());
         }
         warnings
-    }
-
-    /// One object in one line, without a newline at its end: all figures, times in nanoseconds, and [`None`] as null.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        json::render(self)
-    }
-
-    /// A page that needs nothing else, without a newline at its end: figures, the curve of percentiles, and how latency,
-    /// throughput and errors went over time.
-    #[must_use]
-    pub fn to_html(&self) -> String {
-        html::render(self)
     }
 
     /// More than one line in a hundred was late.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::latency::{Latency, Time};
+use super::latency::{Duration3, Latency};
 use super::recorder::Mishap;
 use super::report::Report;
 
@@ -126,38 +126,6 @@ fn shown(latency: Latency<'_>, quantile: f64) -> String {
     latency.quantile(quantile).map_or_else(String::new, |time| time.to_string())
 }
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::After(time) => f.pad(&Duration3(*time).to_string()),
-            Self::Never => f.pad("never"),
-        }
-    }
-}
-
-/// A duration with three digits and its unit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Duration3(pub(super) Duration);
-
-impl fmt::Display for Duration3 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanoseconds = self.0.as_nanos() as f64;
-        let (value, unit) = match nanoseconds {
-            ..999.5 => (nanoseconds, "ns"),
-            ..999_500.0 => (nanoseconds / 1e3, "µs"),
-            ..999_500_000.0 => (nanoseconds / 1e6, "ms"),
-            _ => (nanoseconds / 1e9, "s"),
-        };
-        let digits = match value {
-            _ if unit == "ns" => 0,
-            ..9.995 => 2,
-            ..99.95 => 1,
-            _ => 0,
-        };
-        f.pad(&format!("{value:.digits$} {unit}"))
-    }
-}
-
 /// A number with a comma after each three digits.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -219,25 +187,6 @@ impl fmt::Display for OneLine {
 mod tests {
     use super::super::recorder::histogram;
     use super::*;
-
-    #[test]
-    fn a_duration_has_three_digits() {
-        for (nanoseconds, text) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_000, "1.00 µs"),
-            (9_994, "9.99 µs"),
-            (9_996, "10.0 µs"),
-            (99_960, "100 µs"),
-            (999_499, "999 µs"),
-            (999_501, "1.00 ms"),
-            (12_345_678, "12.3 ms"),
-            (5_000_000_000, "5.00 s"),
-            (3_600_000_000_000, "3600 s"),
-        ] {
-            assert_eq!(Duration3(Duration::from_nanos(nanoseconds)).to_string(), text);
-        }
-    }
 
     #[test]
     fn digits_are_grouped() {

@@ -4,34 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::failure::{Came, PeerEnd, SessionError};
+use super::event::Act;
+use super::failure::{Came, Miss, SessionError};
 use super::link::Link;
-use super::transcript::{Act, Log};
+use super::transcript::Log;
 use super::wire::{SendErrors, State, Wire};
 use crate::Eol;
 use crate::deadline::Deadline;
+use crate::stream::PeerEnd;
 
 /// How long the rest of a line may take that came where nothing should have.
 const LINE_REST: Duration = Duration::from_millis(50);
-
-/// An expectation that was not met.
-#[derive(Debug)]
-pub(super) struct Miss {
-    pub(super) came: Came,
-    /// How much of what is unread `came` shows, a line's ending included.
-    pub(super) bytes: usize,
-    pub(super) late: bool,
-}
-
-impl Miss {
-    fn impossible(came: Came, bytes: usize) -> Self {
-        Self { came, bytes, late: false }
-    }
-
-    fn late(self) -> Self {
-        Self { late: true, ..self }
-    }
-}
 
 /// What one connection expects now.
 #[derive(Debug)]

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::transcript::Entry;
+use super::event::Entry;
 use crate::ConnectError;
 use crate::escape::one_line;
+use crate::stream::PeerEnd;
 
 /// How many bytes of an unmet expectation its message shows; its fields have them all.
 const SHOWN_BYTES_MAX: usize = 200;
@@ -98,6 +99,25 @@ pub struct Unmet {
     pub transcript: Vec<Entry>,
 }
 
+/// An expectation that was not met.
+#[derive(Debug)]
+pub(super) struct Miss {
+    pub(super) came: Came,
+    /// How much of what is unread `came` shows, a line's ending included.
+    pub(super) bytes: usize,
+    pub(super) late: bool,
+}
+
+impl Miss {
+    pub(super) fn impossible(came: Came, bytes: usize) -> Self {
+        Self { came, bytes, late: false }
+    }
+
+    pub(super) fn late(self) -> Self {
+        Self { late: true, ..self }
+    }
+}
+
 /// What should have come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -137,32 +157,6 @@ pub enum Came {
     End(PeerEnd),
     /// Nothing yet.
     Nothing,
-}
-
-/// How the peer ended the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PeerEnd {
-    /// It closed cleanly.
-    Eof,
-    /// It reset the connection.
-    Reset,
-    /// Something between the two of us failed.
-    Lost(io::ErrorKind),
-}
-
-impl PeerEnd {
-    /// What an error of the connection tells of its end.
-    #[must_use]
-    pub fn from_error(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
-            // The peer had closed, and refused what we sent afterwards: Linux reports the refusal, once, to whoever
-            // asks first.
-            io::ErrorKind::BrokenPipe => Self::Eof,
-            kind => Self::Lost(kind),
-        }
-    }
 }
 
 impl fmt::Display for Unmet {
@@ -205,16 +199,6 @@ impl fmt::Display for Came {
             Self::TooLong { limit } => write!(f, "a line of more than {limit} bytes came"),
             Self::End(end) => write!(f, "{end}"),
             Self::Nothing => f.write_str("nothing came"),
-        }
-    }
-}
-
-impl fmt::Display for PeerEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Eof => f.write_str("the server closed the connection"),
-            Self::Reset => f.write_str("the server reset the connection"),
-            Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
         }
     }
 }

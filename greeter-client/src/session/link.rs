@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Target;
-use super::expectation::Miss;
-use super::failure::{Expected, SessionError, Unmet};
-use super::transcript::{Act, Log, Recent};
+use super::event::Act;
+use super::failure::{Expected, Miss, SessionError, Unmet};
+use super::transcript::{Log, Recent};
 use super::wire::Wire;
 use crate::deadline::Deadline;
 use crate::stream::Stream;

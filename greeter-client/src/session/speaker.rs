@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::expectation::{Expectation, Miss};
-use super::failure::{Expected, PeerEnd, SessionError};
+use super::event::Act;
+use super::expectation::Expectation;
+use super::failure::{Expected, Miss, SessionError};
 use super::link::Link;
-use super::transcript::{Act, Log};
+use super::transcript::Log;
 use super::{Selection, Session};
 use crate::deadline::Deadline;
+use crate::stream::PeerEnd;
 
 /// A connection, a crowd, or one member of a crowd, about to say or expect one thing: see [`Session::on`].
 ///

@@ -3,13 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::event::Act;
 use super::expectation::strip;
-use super::failure::{PeerEnd, SessionError};
-use super::transcript::Act;
+use super::failure::SessionError;
 use super::wire::SendErrors;
 use super::{Link, Session};
 use crate::Eol;
 use crate::deadline::Deadline;
+use crate::stream::PeerEnd;
 
 /// How many lines of a connection are looked at together: a reply that differs in more of them is looked at in parts.
 const LINES_MAX: usize = 100;

@@ -12,11 +12,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::failure::PeerEnd;
 use super::inbox::Inbox;
 use crate::ConnectionError;
 use crate::deadline::Deadline;
-use crate::stream::Stream;
+use crate::stream::{PeerEnd, Stream};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;

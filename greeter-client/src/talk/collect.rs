@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::markdown;
 use super::parse::{ScriptError, build, read_source};
-use super::script::{Script, Source};
+use super::script::Script;
+use super::source::Source;
 
 /// Every script at `paths`, each with what it includes, or what is wrong with it.
 ///

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::problem::{Fault, Problem, Severity};
-use super::script::{BYTE_ORDER_MARK, Script, Source};
-use super::words::blanks;
+use super::script::Script;
+use super::source::{BYTE_ORDER_MARK, Source, blanks};
 use super::{Problems, markdown, parse};
 use crate::escape::one_line;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::PROBLEMS_MAX;
 use super::problem::Fault;
-use super::script::{Action, Connect, Incoming, Outgoing, Source, Speaker, Step};
+use super::script::{Action, Connect, Incoming, Outgoing, Speaker, Step};
+use super::source::Source;
 use super::variables::Name;
 
 /// The steps that cannot work, and why.

@@ -7,9 +7,10 @@ use super::markdown;
 use super::parse;
 use super::pattern::{Cache, Template};
 use super::problem::Problems;
-use super::script::{Action, Connect, Destination, Incoming, Outgoing, Raw, Source, Speaker};
+use super::script::{Action, Connect, Destination, Incoming, Outgoing, Raw, Speaker};
+use super::source::{Source, blanks, is_blank};
 use super::statement::{self, Statement};
-use super::words::{duration_text, is_blank, is_plain, quote};
+use super::words::{duration_text, is_plain, quote};
 use crate::Eol;
 
 /// `text` in the normal form; `name` is for messages. What is not UTF-8 or not a script at all is never changed into
@@ -100,7 +101,7 @@ fn format_lines(source: &Source) -> Vec<u8> {
             Statement::Include(path) => normal.extend_from_slice(format!("include {}", word(&path)).as_bytes()),
             Statement::Action(action) => match normal_action(&action) {
                 Some(form) => normal.extend_from_slice(form.as_bytes()),
-                None => normal.extend_from_slice(&text[super::words::blanks(text)..]),
+                None => normal.extend_from_slice(&text[blanks(text)..]),
             },
             Statement::Blank => {}
         }

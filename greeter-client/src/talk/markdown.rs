@@ -8,37 +8,10 @@ use memchr::memmem;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use super::problem::{Fault, Problem, Problems, Severity};
-use super::script::{BYTE_ORDER_MARK, Source};
-use super::words::trim_end;
+use super::source::{BYTE_ORDER_MARK, Block, Source};
 
 /// What stands for a byte that is no UTF-8: it means nothing in Markdown.
 const SUBSTITUTE: u8 = 0x1a;
-
-/// A fenced block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Block {
-    /// The line of the opening fence, from 1.
-    pub(super) fence: usize,
-    /// The lines between the fences, from 0.
-    pub(super) lines: Range<usize>,
-    /// How many bytes of each of these lines belong to what the block stands in: a quote's `>`, a list's indentation.
-    margins: Vec<usize>,
-    /// What a new line of it begins with.
-    prefix: Vec<u8>,
-}
-
-impl Block {
-    /// How many bytes of a line of it, which counts from 1, are not the block's.
-    pub(super) fn margin(&self, line: usize) -> usize {
-        self.margins[line - 1 - self.lines.start]
-    }
-
-    /// What stands before the text of a new line, so that it is one of the block: for one without a text, as much as is
-    /// not blank at its end.
-    pub(super) fn prefix(&self, is_blank: bool) -> &[u8] {
-        if is_blank { trim_end(&self.prefix) } else { &self.prefix }
-    }
-}
 
 /// Whether scripts are blocks of this file, and not all of it.
 pub(super) fn is_markdown(path: &Path) -> bool {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::flow;
 use super::pattern::Cache;
 use super::problem::{Fault, Problem, Problems, Severity};
-use super::script::{Action, Incoming, Outgoing, Script, Source, Step};
+use super::script::{Action, Incoming, Outgoing, Script, Step};
+use super::source::{Source, blanks, is_blank, trim_end};
 use super::statement::{self, Statement};
-use super::words::{blanks, is_blank, trim_end};
 use super::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
 
 /// Why there is no script.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::script::Source;
+use super::source::Source;
 use crate::escape;
 
 /// Longer lines are shown in part: this many bytes of them.

@@ -10,8 +10,9 @@ use super::problem::Fault;
 use super::script::{
     Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Signal, Speaker,
 };
+use super::source::{blanks, is_blank, trim_end};
 use super::variables::{Name, NameError, is_name_byte};
-use super::words::{self, Word, blanks, count, duration, is_blank, meant, shown, trim_end};
+use super::words::{self, Word, count, duration, meant, shown};
 use super::{CROWD_MAX, LINE_BYTES_MAX, RAW_BYTES_MAX};
 use crate::Eol;
 

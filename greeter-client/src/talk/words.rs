@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::problem::Fault;
+use super::source::{blanks, is_blank};
 
 /// The longest duration that a script may ask for: beyond it, a unit was mistaken.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -16,21 +17,6 @@ pub(super) struct Word<'a> {
     /// Where it stands in the line, its quotes included.
     pub(super) at: Range<usize>,
     pub(super) text: Cow<'a, str>,
-}
-
-pub(super) fn is_blank(byte: u8) -> bool {
-    byte == b' ' || byte == b'\t'
-}
-
-/// How many blanks `text` starts with.
-pub(super) fn blanks(text: &[u8]) -> usize {
-    text.iter().take_while(|&&byte| is_blank(byte)).count()
-}
-
-/// `text` without the blanks at its end.
-pub(super) fn trim_end(text: &[u8]) -> &[u8] {
-    let trailing = text.iter().rev().take_while(|&&byte| is_blank(byte)).count();
-    &text[..text.len() - trailing]
 }
 
 /// Splits `line`, from byte `start` on, into words at its blanks; a word in double quotes may hold them.
