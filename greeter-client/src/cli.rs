@@ -3,23 +3,14 @@
 //!
 //! stdout is data, stderr is talk about it.
 
-mod bless;
+mod args;
 mod chat;
-mod check;
 mod color;
-mod completions;
-mod failure;
+mod commands;
+mod exit;
 mod file;
-mod fmt;
-mod greet;
 mod input;
-mod load;
-mod options;
 mod output;
-mod pipe;
-mod progress;
-mod record;
-mod run;
 #[cfg(unix)]
 mod signals;
 
@@ -28,14 +19,15 @@ use std::io::{self, IsTerminal};
 use greeter_args::Exit;
 use greeter_client::Connection;
 
+use args::{Command, NAME, Setup};
 use chat::Tape;
 pub(crate) use color::tell_error;
-pub(crate) use failure::Failure;
-use options::{Command, NAME, Setup};
-use record::Recording;
+use commands::record::Recording;
+use commands::{check, completions, fmt, greet, load, pipe, record, run};
+pub(crate) use exit::Failure;
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let Setup { command, connect, color, connection: options } = options::from_process()?;
+    let Setup { command, connect, color, connection: options } = args::from_process()?;
     color.apply();
     match command {
         Command::Greet(greet) => {

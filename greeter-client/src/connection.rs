@@ -1,13 +1,17 @@
 //! A connection to a line server: lines out, lines in, each with its deadline and its limit.
 
+mod endings;
+mod pipe;
+mod pipeline;
+
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::deadline::Deadline;
-use crate::lines::{LineBuffer, TooLong};
-use crate::stream::Stream;
-use crate::{Address, ConnectError, ConnectionError, Eol};
+use crate::net::{Address, ConnectError, ConnectionError, Deadline, Eol, LineBuffer, Stream, TooLong};
+
+pub use pipe::{End, PipeError, Piped};
+pub use pipeline::Pipelined;
 
 /// How a connection behaves.
 ///

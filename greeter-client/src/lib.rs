@@ -46,28 +46,17 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
 mod connection;
-mod deadline;
-mod error;
-pub mod escape;
-mod lines;
 #[cfg(feature = "load")]
 pub mod load;
-mod pipe;
-mod pipeline;
-mod recorder;
-pub mod report;
+mod net;
+mod record;
 pub mod run;
 pub mod session;
-mod stream;
 pub mod talk;
 
-pub use address::{Address, AddressError};
-pub use connection::{Connection, Options, Receiver, Sender};
-pub use error::{ConnectError, ConnectionError};
-pub use lines::{Eol, EolError};
-pub use pipe::{End, PipeError, Piped};
-pub use pipeline::Pipelined;
-pub use recorder::{Recorder, Traffic};
+pub use connection::{Connection, End, Options, PipeError, Piped, Pipelined, Receiver, Sender};
+pub use net::{Address, AddressError, ConnectError, ConnectionError, Eol, EolError, escape};
+pub use record::{Recorder, Traffic};
+pub use run::report;
 pub use session::{Session, SessionError};

@@ -55,42 +55,28 @@
 //! (histograms of one thread) → `collector` (of all) → `latency` and [`Report`], with `text`, `json`, `html` and [`Assertion`]. `script`
 //! stands in for all from `cycle` to `checker` where the unit of load is a script.
 
-mod assertion;
-/// How the charts are drawn, for the benchmark too.
-#[doc(hidden)]
-pub mod chart;
-mod checker;
-mod clock;
-mod collector;
-mod connection;
-mod cycle;
 mod generator;
-mod html;
-mod json;
-mod latency;
-mod ledger;
-mod rate;
-mod recorder;
+mod line_block;
+mod measure;
 mod report;
 mod running;
-mod script;
-mod socket;
-mod tape;
-mod text;
-mod timer;
+mod schedule;
+mod workload;
 
 use std::io;
 use std::time::Duration;
 
-pub use assertion::{Assertion, AssertionError, Verdict};
-pub use latency::{Latency, Time};
-pub use rate::{Rate, RateError};
+pub use measure::latency::{Latency, Time};
 pub use report::Report;
+pub use report::assertion::{Assertion, AssertionError, Verdict};
+#[doc(hidden)]
+pub use report::chart;
 pub use running::{Progress, Running, start};
+pub use schedule::{Rate, RateError};
 
-use crate::escape::one_line;
+use crate::net::escape::one_line;
+use crate::net::{Address, ConnectError, Eol};
 use crate::talk::{Pattern, Script, Template, Unbound, Variables};
-use crate::{Address, ConnectError, Eol};
 
 /// A load: where to, what, how much and for how long.
 #[derive(Clone, Debug)]

@@ -20,7 +20,8 @@
 mod bless;
 mod failure;
 mod port;
-mod server;
+mod process;
+pub mod report;
 
 use std::net::TcpListener;
 use std::process::ExitStatus;
@@ -28,13 +29,13 @@ use std::time::{Duration, Instant};
 
 pub use bless::{Blessing, QUIET, bless};
 pub use failure::{At, Failure, Fault};
-pub use server::{LastLines, Server, ServerEnd, ServerError, Servers};
+pub use process::{LastLines, Server, ServerEnd, ServerError, Servers};
 
-use crate::session::{Expected, SessionError, SessionOptions, Target};
+use crate::net::{Address, Eol};
+use crate::session::{Expected, Session, SessionError, SessionOptions, Target};
 use crate::talk::{
     Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Signal, Speaker, Step, Variables,
 };
-use crate::{Address, Eol, Session};
 
 /// How long a server may take to end after the last connection of a script that has passed: its process closes its
 /// connections a moment before others can see that it has ended.

@@ -62,34 +62,33 @@
 //! (one connection) → `wire` (its socket and threads) → `inbox` (what has come) → `expectation` (what should have) →
 //! `failure`; `transcript` remembers, and `unread` looks without consuming.
 
+mod connection;
+mod error;
 mod event;
 mod expectation;
-mod failure;
-mod inbox;
-mod link;
-mod speaker;
+mod handle;
+mod peek;
+mod receive_buffer;
+mod socket_io;
 mod transcript;
-mod unread;
-mod wire;
 
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use error::{Came, Expected, SessionError, Unmet};
 pub use event::{Act, Entry};
-pub use failure::{Came, Expected, SessionError, Unmet};
-pub use speaker::Speaker;
+pub use handle::Speaker;
 
-pub use crate::stream::PeerEnd;
+pub use crate::net::PeerEnd;
 
-use crate::deadline::Deadline;
-use crate::{Address, Eol};
+use crate::net::{Address, Deadline, Eol};
+use connection::Link;
 use expectation::Expectation;
-use link::Link;
+pub(crate) use peek::{Unread, UnreadParty};
+use socket_io::REFUSAL;
 use transcript::Log;
-pub(crate) use unread::{Unread, UnreadParty};
-use wire::REFUSAL;
 
 /// The name of the connection that has none: what a script's plain `>` and `<` speak to.
 pub const DEFAULT: &str = "";

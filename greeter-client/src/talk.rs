@@ -55,38 +55,35 @@
 //! → `script` (what a runner walks, with its `variables`). `problem` is what all of them may find, and `format` writes
 //! a script anew, `edit` some of its lines.
 
-mod collect;
+mod check;
 mod count;
+mod diagnostic;
+mod discover;
 mod edit;
-mod flow;
 mod format;
-mod markdown;
+mod lexer;
 mod parse;
 mod pattern;
-mod placeholder;
-mod problem;
 mod script;
 mod source;
-mod statement;
 mod variables;
-mod words;
 
-pub use collect::{find_all, load_all};
 pub use count::{Count, CountError};
+pub use diagnostic::{Problem, Problems, Severity};
+pub use discover::{find_all, load_all};
 pub use edit::{Diff, Edits};
 pub use format::{format, spell_line};
+#[cfg(feature = "load")]
+pub(crate) use lexer::parse_duration;
+pub use lexer::quote;
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};
-pub use problem::{Problem, Problems, Severity};
 pub use script::{
     Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script, Signal, Speaker,
     Step,
 };
 pub use source::Source;
 pub use variables::{Bindings, Name, NameError, Unbound, Variables};
-#[cfg(feature = "load")]
-pub(crate) use words::parse_duration;
-pub use words::quote;
 
 /// The largest file that is read, in bytes: whatever is larger is no script.
 pub const SCRIPT_BYTES_MAX: usize = 64 * 1024 * 1024;

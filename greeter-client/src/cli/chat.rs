@@ -5,12 +5,12 @@
 
 mod command;
 mod editor;
+mod events;
 mod history;
 mod keys;
 mod raw;
-mod report;
+mod recording;
 mod screen;
-mod tape;
 
 use std::io::{self, Write};
 use std::sync::mpsc::RecvTimeoutError;
@@ -20,13 +20,13 @@ use greeter_client::escape::Terminal;
 use greeter_client::session::PeerEnd;
 use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender, Traffic};
 
-use super::Failure;
+use super::exit::Failure;
 use super::input::CUT;
 use command::{Command, HELP, Typed};
 use editor::Asked;
-use report::{Report, Reports};
+use events::{Report, Reports};
+pub(super) use recording::Tape;
 use screen::{LastRow, Screen};
-pub(super) use tape::Tape;
 
 /// For how long nothing may follow until the start of a line is shown.
 const QUIET: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ pub(super) fn run(connection: Connection, address: &Address, eol: Eol, tape: Tap
     let modes = editable();
     let original = modes.clone();
     // Signals are watched first: from then on none ends the process before the terminal is as it was.
-    let reports = report::start(receiver, move || original.iter().for_each(raw::Modes::restore))
+    let reports = events::start(receiver, move || original.iter().for_each(raw::Modes::restore))
         .map_err(|err| Failure::internal(err.into()))?;
     let (last_row, typing) = keyboard(modes);
     let mut chat = Chat {

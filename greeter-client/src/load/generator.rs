@@ -1,5 +1,11 @@
 //! One thread's share of the load: sends what is due, reads what comes, and does nothing else in between.
 
+pub(super) mod checker;
+pub(super) mod connection;
+pub(super) mod script;
+pub(super) mod socket;
+mod timer;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,12 +13,12 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use super::clock::{Clock, Meter, Whose};
-use super::connection::{Batch, Connection, Loss, Progress};
-use super::ledger::{Ledger, Pace};
-use super::recorder::{Ended, TICK};
-use super::timer::Timer;
-use crate::Eol;
+use crate::load::generator::connection::{Batch, Connection, Loss, Progress};
+use crate::load::generator::timer::Timer;
+use crate::load::measure::accounting::{Ledger, Pace};
+use crate::load::measure::clock::{Clock, Meter, Whose};
+use crate::load::measure::thread_recorder::{Ended, TICK};
+use crate::net::Eol;
 
 const TIMER: Token = Token(usize::MAX);
 

@@ -1,13 +1,22 @@
 //! What came of a load, as figures. How they are shown is the business of `text`, `json` and `html`.
 
+pub(super) mod assertion;
+/// How the charts are drawn, for the benchmark too.
+#[doc(hidden)]
+pub mod chart;
+mod html;
+mod json;
+mod text;
+
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::collector::{Bin, Collector};
-use super::latency::{Duration3, Latency};
-use super::recorder::{Mishap, TICK, Tally, Used};
-use super::{Lines, Load, Rate, Work};
+use super::schedule::Rate;
+use super::{Lines, Load, Work};
+use crate::load::measure::aggregator::{Bin, Collector};
+use crate::load::measure::latency::{Duration3, Latency};
+use crate::load::measure::thread_recorder::{Mishap, TICK, Tally, Used};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
 const BUSY_MIN: Duration = TICK;
@@ -228,7 +237,7 @@ impl Report {
         match &self.load.work {
             Work::Lines(Lines { expect: Some(expect), .. }) => {
                 let text = expect.expected(&self.load.variables, None);
-                format!("each compared with '{}'", crate::escape::one_line(&text))
+                format!("each compared with '{}'", crate::net::escape::one_line(&text))
             }
             Work::Lines(Lines { expect: None, .. }) => "counted, not compared: there is no expectation".to_owned(),
             Work::Scripts(_) => "each compared with what its script expects".to_owned(),

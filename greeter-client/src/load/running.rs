@@ -7,21 +7,21 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::clock::{Clock, nanoseconds};
-use super::collector::Collector;
-use super::connection::Connection;
-use super::cycle::Cycles;
 use super::generator::{Company, Generator};
-use super::latency::Time;
-use super::ledger::{Ledger, Pace, Plan};
-use super::recorder::{Ended, Message, Recorder};
 use super::report::Report;
-use super::script::Scripts;
-use super::{Lines, Load, LoadError, Work, socket};
-use crate::Address;
+use super::workload::Cycles;
+use super::{Lines, Load, LoadError, Work};
+use crate::load::generator::connection::Connection;
+use crate::load::generator::script::Scripts;
+use crate::load::generator::socket;
+use crate::load::measure::accounting::{Ledger, Pace, Plan};
+use crate::load::measure::aggregator::Collector;
+use crate::load::measure::clock::{Clock, nanoseconds};
+use crate::load::measure::latency::Time;
+use crate::load::measure::thread_recorder::{Ended, Message, Recorder};
+use crate::net::{Address, Stream};
 use crate::run::RunOptions;
 use crate::session::Target;
-use crate::stream::Stream;
 use crate::talk::{Action, Destination, Script};
 
 /// The most connections: as many as an address has ports.

@@ -10,19 +10,21 @@
 //! that are inserted. So it does where a server of the run's own has [died](Fault::Died), and where a step that is not met stands in an included file, which other scripts may share.
 
 mod align;
-mod outlook;
+mod lookahead;
+mod mismatch;
 mod spell;
-mod unmet;
 mod write;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Failure, Fault, Next, Outcome, Run, RunOptions, Server, survives};
+use super::failure::{Failure, Fault};
+use super::process::Server;
+use super::{Next, Outcome, Run, RunOptions, survives};
 use crate::session::{Act, UnreadParty};
 use crate::talk::{Action, Edits, Incoming, Script, Speaker, Step};
-use outlook::Peer;
+use lookahead::Peer;
 use write::called;
 
 /// How long nothing must come until nothing more is expected to.
@@ -162,7 +164,7 @@ impl<'a> Mender<'a> {
                 }
                 self.air = if let Action::Send { .. } = action { Air::Speaking } else { Air::Open };
                 if let Action::Connect(connect) = action {
-                    self.over.retain(|over| outlook::party(over) != outlook::name(connect));
+                    self.over.retain(|over| lookahead::party(over) != lookahead::name(connect));
                 }
                 self.run.step(step)
             }
@@ -193,7 +195,7 @@ impl<'a> Mender<'a> {
                 .links
                 .iter()
                 .map(|link| match (Peer { name: &unread.name, member: link.member }) {
-                    peer if self.run.skipping.iter().any(|speaker| outlook::party(speaker) == peer.name) => 0,
+                    peer if self.run.skipping.iter().any(|speaker| lookahead::party(speaker) == peer.name) => 0,
                     peer => peer.unasked(link, steps, &self.run.variables),
                 })
                 .collect();
@@ -245,7 +247,7 @@ impl<'a> Mender<'a> {
 
     fn is_over(&self, speaker: &Speaker) -> bool {
         let is_all =
-            |over: &Speaker| matches!(over, Speaker::Named(_)) && outlook::party(over) == outlook::party(speaker);
+            |over: &Speaker| matches!(over, Speaker::Named(_)) && lookahead::party(over) == lookahead::party(speaker);
         self.over.iter().any(|over| over == speaker || is_all(over))
     }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::{LastLines, Own, RunOptions, ServerEnd, ServerError};
-use crate::AddressError;
-use crate::escape::{self, one_line};
-use crate::session::{Act, Came, Entry, Expected, PeerEnd, SessionError, Unmet};
+use super::process::{LastLines, ServerEnd, ServerError};
+use super::{Own, RunOptions};
+use crate::net::escape::one_line;
+use crate::net::{AddressError, PeerEnd, escape};
+use crate::session::{Act, Came, Entry, Expected, SessionError, Unmet};
 use crate::talk::{Action, CountError, Problems, Script, Unbound};
 
 /// How many lines of the conversation a report repeats.

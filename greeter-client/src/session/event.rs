@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::stream::PeerEnd;
+use crate::net::PeerEnd;
 
 /// One thing that happened on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::connection::Link;
+use super::error::{Came, Miss, SessionError};
 use super::event::Act;
-use super::failure::{Came, Miss, SessionError};
-use super::link::Link;
+use super::socket_io::{SendErrors, State, Wire};
 use super::transcript::Log;
-use super::wire::{SendErrors, State, Wire};
-use crate::Eol;
-use crate::deadline::Deadline;
-use crate::stream::PeerEnd;
+use crate::net::{Deadline, Eol, PeerEnd};
 
 /// How long the rest of a line may take that came where nothing should have.
 const LINE_REST: Duration = Duration::from_millis(50);

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::RAW_BYTES_MAX;
+use super::diagnostic::Fault;
+use super::lexer::{Word, count};
 use super::pattern::Template;
-use super::problem::Fault;
 use super::variables::{Name, Unbound, Variables};
-use super::words::{Word, count};
 
 /// A number of bytes.
 ///
@@ -39,7 +39,7 @@ pub enum CountError {
     /// Its value is no number, or too large a one.
     #[error(
         "{{{{{name}}}}} is \"{}\", which is no number of bytes: digits alone, and at most {RAW_BYTES_MAX}",
-        crate::escape::one_line(value)
+        crate::net::escape::one_line(value)
     )]
     NoNumber {
         /// The variable.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::problem::{Fault, Problem, Severity};
+use super::diagnostic::{Fault, Problem, Problems, Severity};
+use super::discover::markdown;
+use super::parse;
 use super::script::Script;
 use super::source::{BYTE_ORDER_MARK, Source, blanks};
-use super::{Problems, markdown, parse};
-use crate::escape::one_line;
+use crate::net::escape::one_line;
 
 /// Lines of a script to be replaced, inserted and deleted.
 ///

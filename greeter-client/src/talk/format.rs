@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::markdown;
+use super::diagnostic::Problems;
+use super::discover::markdown;
+use super::lexer::{duration_text, is_plain, quote};
 use super::parse;
+use super::parse::line;
+use super::parse::line::Statement;
 use super::pattern::{Cache, Template};
-use super::problem::Problems;
 use super::script::{Action, Connect, Destination, Incoming, Outgoing, Raw, Speaker};
 use super::source::{Source, blanks, is_blank};
-use super::statement::{self, Statement};
-use super::words::{duration_text, is_plain, quote};
-use crate::Eol;
+use crate::net::Eol;
 
 /// `text` in the normal form; `name` is for messages. What is not UTF-8 or not a script at all is never changed into
 /// something else: what cannot be parsed, line for line, is refused.
@@ -86,7 +87,7 @@ fn format_lines(source: &Source) -> Vec<u8> {
     let mut blank = false;
     for line in source.lines() {
         let text = source.line(line);
-        let statement = statement::parse(text, &mut cache).expect("every line has been checked");
+        let statement = line::parse(text, &mut cache).expect("every line has been checked");
         if statement == Statement::Blank {
             blank = !normal.is_empty();
             continue;

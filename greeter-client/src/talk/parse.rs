@@ -1,25 +1,26 @@
 //! Turns texts into scripts: line by line, then the files that are included, then what only all lines together show.
 
+pub(super) mod line;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::flow;
+use super::diagnostic::{Fault, Problem, Problems, Severity};
 use super::pattern::Cache;
-use super::problem::{Fault, Problem, Problems, Severity};
 use super::script::{Action, Incoming, Outgoing, Script, Step};
 use super::source::{Source, blanks, is_blank, trim_end};
-use super::statement::{self, Statement};
-use super::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
+use super::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX, check};
+use line::Statement;
 
 /// Why there is no script.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScriptError {
     /// A file or a folder cannot be read.
-    #[error("cannot read {}", crate::escape::one_line(path.as_os_str().as_encoded_bytes()))]
+    #[error("cannot read {}", crate::net::escape::one_line(path.as_os_str().as_encoded_bytes()))]
     Read {
         /// Which one.
         path: PathBuf,
@@ -27,7 +28,7 @@ pub enum ScriptError {
         source: io::Error,
     },
     /// A folder or a Markdown file that was asked for holds no script.
-    #[error("{} holds no script", crate::escape::one_line(path.as_os_str().as_encoded_bytes()))]
+    #[error("{} holds no script", crate::net::escape::one_line(path.as_os_str().as_encoded_bytes()))]
     NoScript {
         /// Which one.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub(super) fn build(name: String, source: Source) -> Result<Script, Problems> {
     let own = builder.add(source);
     builder.flatten(own, None);
     if builder.problems.iter().all(|problem| problem.severity() == Severity::Warning) {
-        let found = flow::check(&builder.steps, &builder.sources);
+        let found = check::check(&builder.steps, &builder.sources);
         let found: Vec<_> = found.into_iter().map(|(step, fault)| (step.source as usize, step.line, fault)).collect();
         found.into_iter().for_each(|(source, line, fault)| builder.fault(source, line, fault));
     }
@@ -178,7 +179,7 @@ impl Builder {
         };
         let path = file.parent().unwrap_or(Path::new("")).join(path);
         let cannot = |err: &io::Error| {
-            fault(format!("cannot read {}: {err}", crate::escape::one_line(path.as_os_str().as_encoded_bytes())))
+            fault(format!("cannot read {}: {err}", crate::net::escape::one_line(path.as_os_str().as_encoded_bytes())))
         };
         // However a file is written, it is the same file.
         let canonical = path.canonicalize().map_err(|err| cannot(&err))?;
@@ -207,7 +208,7 @@ impl Builder {
 
     fn chain_text(&self, chain: &[usize], last: usize) -> String {
         let names = chain.iter().chain([&last]).map(|&index| &*self.sources[index].name);
-        names.map(|name| crate::escape::one_line(name.as_bytes()).to_string()).collect::<Vec<_>>().join(" -> ")
+        names.map(|name| crate::net::escape::one_line(name.as_bytes()).to_string()).collect::<Vec<_>>().join(" -> ")
     }
 
     fn fault(&mut self, source: usize, line: u32, fault: Fault) {
@@ -242,7 +243,7 @@ fn parse_lines(source: &Source, cache: &mut Cache) -> Lines {
     lines.problems.extend(mixed_endings(source).map(|(line, fault)| problem(Severity::Warning, line, fault)));
     for line in source.lines() {
         let text = source.line(line);
-        let what = match statement::parse(text, cache) {
+        let what = match line::parse(text, cache) {
             Ok(Statement::Blank) => {
                 title.ends();
                 continue;

@@ -8,6 +8,8 @@
 //! A CR at the end of a line is hardly ever data: mostly the server ends its lines with CR LF, and nobody has said so. A
 //! placeholder without a regex does not take it, for a value with a CR at its end would fail far from its cause.
 
+mod placeholder;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -18,9 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memchr::memmem;
 use regex::bytes::Regex;
 
-use super::placeholder::{Part, Regexes, builder, parse_parts};
-use super::problem::Fault;
+use super::diagnostic::Fault;
 use super::variables::{Bindings, Name, Unbound, Variables};
+use crate::talk::pattern::placeholder::{Part, Regexes, builder, parse_parts};
 
 /// What makes a line to send: text, `{{name}}` and `{{#}}`.
 ///

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::count::Count;
+use super::diagnostic::Problem;
 use super::pattern::{Pattern, Template};
-use super::problem::Problem;
 use super::source::Source;
 use super::variables::Name;
-use crate::{Address, Eol};
+use crate::net::{Address, Eol};
 
 /// A script that can run: parsed, with what it includes, and checked for what is wrong in every run.
 ///

@@ -1,6 +1,6 @@
 //! What holds for the lines of any bytes, however they are cut: a test and a fuzzer ask for it.
 
-use crate::lines::{Eol, LineBuffer, TooLong};
+use crate::net::framing::{Eol, LineBuffer, TooLong};
 
 /// All lines, and then what is left, or that a line was too long.
 pub(crate) type Fed = (Vec<Vec<u8>>, Result<Vec<u8>, TooLong>);

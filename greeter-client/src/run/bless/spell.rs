@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::Eol;
-use crate::session::PeerEnd;
+use crate::net::{Eol, PeerEnd};
 use crate::talk::{Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, quote, spell_line};
 
 /// Shorter values stand in a line by accident.

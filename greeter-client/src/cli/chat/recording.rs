@@ -1,0 +1,78 @@
+//! Where a chat's recording goes: it is kept, in case that it is asked for, until it has a file.
+
+use std::io::{self, Write};
+
+use crate::cli::commands::record;
+use crate::cli::commands::record::Recording;
+use crate::cli::exit::Failure;
+
+/// How much is kept in case that it is asked for, in bytes.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+pub(crate) enum Tape {
+    /// Everything since the start, and nobody has asked for it yet.
+    Kept(Vec<u8>),
+    /// There was too much to keep.
+    Dropped,
+    File(Recording),
+    /// The file could not be written to its end, which is why.
+    Failed(io::Error),
+}
+
+impl Tape {
+    /// Moves what is kept into a new file, where the rest will go, too.
+    pub(super) fn start(&mut self, name: &str) -> Result<(), String> {
+        match self {
+            Self::Kept(kept) => {
+                let mut recording = Recording::create(name)?;
+                *self = match recording.file.write_all(kept) {
+                    Ok(()) => Self::File(recording),
+                    Err(err) => Self::Failed(record::incomplete(name, &err)),
+                };
+                Ok(())
+            }
+            Self::Dropped => Err("too much has been said to be recorded from its start: begin anew with record".into()),
+            Self::File(Recording { name, .. }) => Err(format!("this conversation is being written to {name}")),
+            Self::Failed(err) => Err(err.to_string()),
+        }
+    }
+
+    /// Takes no more, since that has happened to the recording. Says so if somebody wanted it.
+    pub(super) fn fail(&mut self, err: &io::Error) -> Option<String> {
+        match self {
+            Self::Kept(_) | Self::Dropped => *self = Self::Dropped,
+            Self::File(Recording { name, .. }) => {
+                let failure = record::incomplete(name, err);
+                let message = failure.to_string();
+                *self = Self::Failed(failure);
+                return Some(message);
+            }
+            Self::Failed(_) => {}
+        }
+        None
+    }
+
+    /// Whether the file that was asked for has everything.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Failed(err) => Err(Failure::internal(err.into())),
+            Self::Kept(_) | Self::Dropped | Self::File(_) => Ok(()),
+        }
+    }
+}
+
+impl Write for Tape {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Kept(kept) if kept.len() + bytes.len() > KEPT_BYTES_MAX => *self = Self::Dropped,
+            Self::Kept(kept) => kept.extend_from_slice(bytes),
+            Self::File(recording) => return recording.file.write(bytes),
+            Self::Dropped | Self::Failed(_) => {}
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

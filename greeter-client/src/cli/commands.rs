@@ -1,0 +1,13 @@
+//! Turns the arguments of one command into a call of the library and its outcome into an exit code: a file for each command.
+//! None of them knows the prompt.
+
+mod bless;
+pub(super) mod check;
+pub(super) mod completions;
+pub(super) mod fmt;
+pub(super) mod greet;
+pub(super) mod load;
+pub(super) mod pipe;
+mod progress;
+pub(super) mod record;
+pub(super) mod run;

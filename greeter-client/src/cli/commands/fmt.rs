@@ -1,0 +1,116 @@
+//! `fmt PATH…`: brings scripts into the normal form.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use greeter_client::{escape, talk};
+
+use super::check;
+use crate::cli::color;
+use crate::cli::exit::Failure;
+use crate::cli::file::replace;
+use crate::cli::input::Input;
+
+/// What stands for stdin, whose normal form goes to stdout.
+const STDIN: &str = "-";
+
+/// What became of a file.
+enum Outcome {
+    /// It is in the normal form.
+    Normal,
+    /// It was, or is, in another one.
+    Differs,
+    /// It is no script; that has been told.
+    Bad,
+}
+
+pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), Failure> {
+    let files = match paths {
+        [] => vec![Ok(PathBuf::from(STDIN))],
+        paths => talk::find_all(paths),
+    };
+    let (mut bad, mut differ) = (0, 0);
+    for file in &files {
+        let outcome = match file {
+            Ok(file) if file.as_os_str() == STDIN => format_stdin(check_only)?,
+            Ok(file) => format_file(file, check_only),
+            Err(err) => {
+                check::tell_error(err);
+                Outcome::Bad
+            }
+        };
+        match outcome {
+            Outcome::Normal => {}
+            Outcome::Bad => bad += 1,
+            Outcome::Differs => {
+                differ += 1;
+                if let (true, Ok(file)) = (check_only, file) {
+                    let file = file.as_os_str().as_encoded_bytes();
+                    let _ = writeln!(io::stderr(), "{}: not in the normal form", escape::one_line(file));
+                }
+            }
+        }
+    }
+    match (bad, differ) {
+        (0, 1..) if check_only => Err(Failure::unmet(anyhow::Error::msg(format!(
+            "{differ} of {} not in the normal form: greeter-client fmt changes that",
+            files.len()
+        )))),
+        (0, _) => Ok(()),
+        _ => Err(Failure::unreadable(anyhow::Error::msg(format!("{bad} of {} left as they are", files.len())))),
+    }
+}
+
+fn format_stdin(check_only: bool) -> Result<Outcome, Failure> {
+    let mut text = Vec::new();
+    let input = Input::default().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    if let Err(err) = input.and_then(|_| refuse_large(&text)) {
+        return Err(Failure::unreadable(anyhow::Error::new(err).context("cannot read stdin")));
+    }
+    let Some(normal) = normal_form("stdin", &text) else { return Ok(Outcome::Bad) };
+    if !check_only {
+        let mut stdout = io::stdout();
+        let written = stdout.write_all(&normal).and_then(|()| stdout.flush());
+        written.or_else(Failure::unless_reader_gone)?;
+    }
+    Ok(if normal == text { Outcome::Normal } else { Outcome::Differs })
+}
+
+/// A file that fails is told, and does not keep the others from being formatted.
+fn format_file(path: &Path, check_only: bool) -> Outcome {
+    let name = path.display().to_string();
+    let formatted = read(path).context("cannot read").and_then(|text| match normal_form(&name, &text) {
+        None => Ok(Outcome::Bad),
+        Some(normal) if normal == text => Ok(Outcome::Normal),
+        Some(_) if check_only => Ok(Outcome::Differs),
+        Some(normal) => replace(path, &normal).context("cannot write").map(|()| Outcome::Differs),
+    });
+    formatted.unwrap_or_else(|err| {
+        let text = format!("{name}: {err:#}");
+        color::tell_error(escape::one_line(text.as_bytes()));
+        Outcome::Bad
+    })
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    refuse_large(&text).map(|()| text)
+}
+
+fn refuse_large(text: &[u8]) -> io::Result<()> {
+    if text.len() > talk::SCRIPT_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+}
+
+fn normal_form(name: &str, text: &[u8]) -> Option<Vec<u8>> {
+    match talk::format(name, text) {
+        Ok(normal) => Some(normal),
+        Err(problems) => {
+            check::tell(problems.iter());
+            None
+        }
+    }
+}

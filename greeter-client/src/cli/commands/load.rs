@@ -1,0 +1,231 @@
+//! `load`: loads a server, shows how far it is, prints the report, and judges it.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use greeter_args::Exit;
+use greeter_client::escape::one_line;
+use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Progress, Report, Running, Verdict};
+use greeter_client::talk::Template;
+use greeter_client::{Address, Options};
+
+use super::run::{load as load_scripts, variables};
+use crate::cli::args::{Load as Arguments, NAME};
+use crate::cli::exit::Failure;
+
+/// How often the line that shows how far it is changes.
+const REFRESH: Duration = Duration::from_millis(200);
+
+/// How many open files this process needs besides its connections.
+const OWN_FILES: u64 = 32;
+
+/// The largest file of lines: it is held in memory, and what is expected for it, too.
+const LINES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+pub(crate) fn run(arguments: Arguments, address: Address, connection: &Options) -> Result<(), Failure> {
+    let outputs =
+        [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
+    let asserted = arguments.assert.clone();
+    let is_closed = arguments.rate.is_none();
+    let load = load_of(arguments, address, connection)?;
+    make_room(load.connections)?;
+    // What cannot be written is better known before than after.
+    let outputs: Vec<Output> = outputs.into_iter().filter_map(Output::open).collect::<Result<_, Failure>>()?;
+    let is_interrupted = catch_interrupts()?;
+    let mut running = load::start(load).map_err(with_remedy)?;
+    watch(&mut running, &is_interrupted);
+    let report = running.finish()?;
+    let verdicts: Vec<(Assertion, Verdict)> =
+        asserted.into_iter().map(|assertion| (assertion.clone(), assertion.check(&report))).collect();
+    print(&report, &verdicts).or_else(Failure::unless_reader_gone)?;
+    for output in outputs {
+        output.write(&report)?;
+    }
+    judge(&report, is_closed, &verdicts)
+}
+
+// What to do.
+
+fn load_of(arguments: Arguments, address: Address, connection: &Options) -> Result<Load, Failure> {
+    let variables = variables(&arguments.define)?;
+    let Arguments { line, lines, script, expect, pipeline, threads, .. } = arguments;
+    let mut load = match (line.is_empty(), lines, script) {
+        (false, None, None) => Load::lines(address, Lines::new(line)),
+        (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
+        (true, None, Some(path)) => {
+            let alone =
+                [("--expect", expect.is_some()), ("--pipeline", pipeline.is_some()), ("--threads", threads.is_some())];
+            if let Some((option, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
+                return Err(
+                    Exit::usage(NAME, &format!("{option} is for lines: a script says itself what it does")).into()
+                );
+            }
+            Load::scripts(address, load_scripts(&[path])?)
+        }
+        (true, None, None) => return Err(Exit::usage(NAME, "load needs --line, --lines or --script").into()),
+        _ => return Err(Exit::usage(NAME, "only one of --line, --lines and --script can be given").into()),
+    };
+    if let load::Work::Lines(lines) = &mut load.work {
+        lines.expect = expect;
+    }
+    load.anywhere = arguments.anywhere;
+    load.variables = variables;
+    load.eol = connection.eol;
+    load.timeout = connection.timeout;
+    load.connections = arguments.connections;
+    load.pipeline = pipeline.unwrap_or(load.pipeline);
+    load.threads = threads.unwrap_or(load.threads);
+    load.rate = arguments.rate;
+    load.duration = arguments.duration;
+    load.warmup = arguments.warmup;
+    Ok(load)
+}
+
+/// The lines of a file. As in a script, a CR before the LF is not part of them.
+fn lines_of(path: &Path) -> Result<Vec<Template>, Failure> {
+    let read = || -> anyhow::Result<Vec<u8>> {
+        let bytes = fs::metadata(path)?.len();
+        anyhow::ensure!(bytes <= LINES_BYTES_MAX, "it has more than {} MiB", LINES_BYTES_MAX / 1024 / 1024);
+        Ok(fs::read(path)?)
+    };
+    let text = read()
+        .with_context(|| format!("cannot read {}", one_line(path.as_os_str().as_encoded_bytes())))
+        .map_err(Failure::unreadable)?;
+    let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+    if lines.last() == Some(&&b""[..]) {
+        lines.pop();
+    }
+    Ok(lines.into_iter().map(|line| Template::literal(line.strip_suffix(b"\r").unwrap_or(line))).collect())
+}
+
+/// Makes sure that there can be as many connections, or says why not.
+#[cfg(unix)]
+fn make_room(connections: usize) -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let needed = connections as u64 + OWN_FILES;
+    match limit.maximum {
+        Some(maximum) if maximum < needed => Err(Failure::connection(anyhow::anyhow!(
+            "{connections} connections need {needed} open files, and this process may have {maximum}: raise the limit \
+             (ulimit -Hn), or ask for fewer"
+        ))),
+        _ if limit.current.is_none_or(|current| current >= needed) => Ok(()),
+        _ => setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+            .context("cannot raise the limit of open files")
+            .map_err(Failure::internal),
+    }
+}
+
+#[cfg(not(unix))]
+fn make_room(_connections: usize) -> Result<(), Failure> {
+    Ok(())
+}
+
+fn with_remedy(error: LoadError) -> Failure {
+    match error {
+        LoadError::Remote(_) => Failure::unreadable(anyhow::anyhow!("{error}: --anywhere allows it")),
+        error => error.into(),
+    }
+}
+
+// While it runs.
+
+/// From now on Ctrl-C is noted; a second one ends the process. Not in the background, where shells let it be ignored.
+fn catch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::{consts::SIGINT, flag};
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    if crate::cli::signals::is_ignored(SIGINT) {
+        return Ok(is_interrupted);
+    }
+    flag::register_conditional_default(SIGINT, Arc::clone(&is_interrupted))
+        .and_then(|_| flag::register(SIGINT, Arc::clone(&is_interrupted)))
+        .context("cannot catch signals")
+        .map_err(Failure::internal)?;
+    Ok(is_interrupted)
+}
+
+fn watch(running: &mut Running, is_interrupted: &AtomicBool) {
+    let is_shown = io::stderr().is_terminal();
+    while let Some(progress) = running.wait(REFRESH) {
+        if is_shown {
+            let _ = write!(io::stderr(), "\r\x1b[K{}", status(&progress));
+        }
+        if is_interrupted.load(Ordering::Relaxed) {
+            running.stop();
+        }
+    }
+    if is_shown {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+}
+
+fn status(progress: &Progress) -> String {
+    let Progress { elapsed, per_second, errors, p99, .. } = progress;
+    let p99 = p99.map_or_else(|| "warming up".to_owned(), |p99| format!("p99 {p99}"));
+    format!("{:.1} s  {per_second:.0}/s  {p99}  {errors} errors", elapsed.as_secs_f64())
+}
+
+// Afterwards.
+
+/// Prints the report and what became of the assertions.
+fn print(report: &Report, verdicts: &[(Assertion, Verdict)]) -> io::Result<()> {
+    for warning in report.warnings() {
+        // The files have it, too.
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{report}")?;
+    for (assertion, verdict) in verdicts {
+        let word = if verdict.holds { "ok  " } else { "FAIL" };
+        writeln!(stdout, "  {word} {assertion}  ({})", verdict.measured)?;
+    }
+    stdout.flush()
+}
+
+fn judge(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)]) -> Result<(), Failure> {
+    if report.is_stopped() {
+        return Err(Failure::interrupted(anyhow::anyhow!("interrupted")));
+    }
+    let unmet = verdicts.iter().filter(|(_, verdict)| !verdict.holds).count();
+    if unmet > 0 {
+        return Err(Failure::unmet(anyhow::anyhow!("{unmet} of {} assertions do not hold", verdicts.len())));
+    }
+    let is_bounded = verdicts.iter().any(|(assertion, _)| assertion.is_about_errors());
+    match (report.errors(), report.connections_lost()) {
+        (0, _) => Ok(()),
+        (errors, _) if !is_bounded => Err(Failure::unmet(anyhow::anyhow!("there were errors: {errors}"))),
+        // A bound for errors bounds nothing where nothing is due any more, as on a connection that a closed loop has lost.
+        (_, lost @ 1..) if is_closed => Err(Failure::unmet(anyhow::anyhow!("connections lost before the end: {lost}"))),
+        _ => Ok(()),
+    }
+}
+
+/// A file for the report in one form.
+struct Output {
+    path: PathBuf,
+    file: File,
+    render: fn(&Report) -> String,
+}
+
+impl Output {
+    fn open((path, render): (Option<PathBuf>, fn(&Report) -> String)) -> Option<Result<Self, Failure>> {
+        let path = path?;
+        let file = File::create(&path)
+            .with_context(|| format!("cannot write {}", one_line(path.as_os_str().as_encoded_bytes())));
+        Some(file.map(|file| Self { path, file, render }).map_err(Failure::unreadable))
+    }
+
+    fn write(mut self, report: &Report) -> Result<(), Failure> {
+        let text = (self.render)(report) + "\n";
+        let written = self.file.write_all(text.as_bytes());
+        written
+            .with_context(|| format!("cannot write {}", one_line(self.path.as_os_str().as_encoded_bytes())))
+            .map_err(Failure::internal)
+    }
+}

@@ -1,0 +1,41 @@
+//! The pipe: stdin out, replies to stdout.
+
+use std::io::{self, Write};
+
+use greeter_client::{Connection, End, Eol, PipeError, Piped, Traffic};
+
+use crate::cli::exit::Failure;
+use crate::cli::input::Input;
+use crate::cli::output::Output;
+
+/// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it ends with the process.
+pub(crate) fn run(
+    connection: Connection,
+    eol: Eol,
+    watch: impl FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
+) -> Result<(), Failure> {
+    let mut output = Output::stdout(eol);
+    let piped = connection.pipe_watched(Input::default(), &mut output, watch);
+    if let (Output::Terminal(terminal), Err(PipeError::Cut { .. })) = (&mut output, &piped) {
+        // The message about it must not look like the rest of the line.
+        let _ = terminal.write(b"\n");
+    }
+    let finished = output.finish();
+    judge(piped).and_then(|()| finished.or_else(Failure::unless_reader_gone))
+}
+
+/// What a pipe's outcome means for the command.
+fn judge(piped: Result<Piped, PipeError>) -> Result<(), Failure> {
+    match piped {
+        Ok(Piped { end: End::Server { bytes_unsent }, .. }) if bytes_unsent > 0 => Err(Failure::unsent(bytes_unsent)),
+        Ok(piped) => {
+            if piped.input_cut {
+                // Nothing depends on whether this can be printed.
+                let _ = writeln!(io::stderr(), "note: the input's last line has no newline: most servers ignore it");
+            }
+            Ok(())
+        }
+        Err(PipeError::Output(err)) => Failure::unless_reader_gone(err),
+        Err(err) => Err(err.into()),
+    }
+}

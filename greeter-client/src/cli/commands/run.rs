@@ -1,0 +1,269 @@
+//! `run PATH…`: runs scripts, and reports each as it ends.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use greeter_args::Exit;
+use greeter_client::report::{Ended, Reporter, Tally};
+use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server, Servers};
+use greeter_client::session::Target;
+use greeter_client::talk::{self, Script, Variables};
+use greeter_client::{Address, Options};
+
+use super::bless::Blessed;
+use super::progress::{Progress, TICK};
+use super::{bless, check};
+use crate::cli::args::{Connect, NAME, Run};
+use crate::cli::color;
+use crate::cli::exit::Failure;
+
+/// How long a server of our own may take until it listens, if nothing else is said.
+const START: Duration = Duration::from_secs(10);
+
+/// What variables of the environment start with that are variables of scripts.
+const VARIABLE: &str = "TALK_";
+
+/// What happens to a script, by its number.
+enum Event {
+    Started(usize),
+    Ended(usize, Done),
+}
+
+/// How one script ended.
+struct Done {
+    blessing: Blessing,
+    took: Duration,
+}
+
+pub(crate) fn run(arguments: &Run, connect: Connect, connection: &Options) -> Result<(), Failure> {
+    if arguments.bless {
+        bless::check(arguments.force)?;
+    } else if arguments.force {
+        return Err(Exit::usage(NAME, "--force is about --bless").into());
+    }
+    let bless_command = bless::command(arguments, connect.given(), connection);
+    let mut options = run_options(arguments, connect.address()?, connection)?;
+    options.bless_command = bless_command;
+    let command = arguments.server.as_deref().map(words).transpose()?;
+    let mut scripts = load(&arguments.paths)?;
+    if let Some(part) = &arguments.filter {
+        scripts.retain(|script| script.name().contains(part));
+    }
+    if scripts.is_empty() {
+        return Err(Exit::usage(NAME, "there is no script to run").into());
+    }
+    let start = if arguments.wait.is_zero() { START } else { arguments.wait };
+    let play = |script: &Script, server: Option<&mut Server>| match arguments.bless {
+        true => run::bless(script, &options, server),
+        false => run::run(script, &options, server).into(),
+    };
+    let ending = Ending::default();
+    if command.is_some() {
+        ending.catch_signals()?;
+    }
+    let run_one = |script: &Script| {
+        let Some(command) = &command else { return play(script, None) };
+        let played = match ending.servers.start(command, start) {
+            Err(error) => Err(Report::without_server(script, error)),
+            Ok(mut server) => {
+                let blessing = play(script, Some(&mut server));
+                server.end().map(|()| blessing).map_err(|error| Report::at_servers_end(script, error))
+            }
+        };
+        ending.hold();
+        played.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)).into())
+    };
+    let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
+    let mut blessed = Blessed::default();
+    let told = run_all(&scripts, arguments.jobs, run_one, |script, Done { blessing, took }| {
+        reporter.add(&Ended { script, outcome: &blessing.outcome, took })?;
+        if arguments.bless {
+            blessed.add(script.source(), blessing);
+        }
+        Ok(())
+    });
+    let tally = *reporter.tally();
+    let told = told.and_then(|()| reporter.finish().map(drop));
+    blessed.write()?;
+    told.or_else(Failure::unless_reader_gone)?;
+    verdict(&tally)
+}
+
+/// What is ended with this process, if a signal does that: the servers are in groups of their own, which signals for ours do
+/// not reach, and whoever waits for their outputs would wait for ever.
+#[derive(Clone, Default)]
+struct Ending {
+    servers: Arc<Servers>,
+    has_begun: Arc<AtomicBool>,
+}
+
+impl Ending {
+    /// From now on, signals that end this process end its servers first.
+    #[cfg(unix)]
+    fn catch_signals(&self) -> Result<(), Failure> {
+        use anyhow::Context;
+        use signal_hook::{iterator::Signals, low_level};
+        let Self { servers, has_begun } = self.clone();
+        let catch = || -> io::Result<()> {
+            let mut signals = Signals::new(crate::cli::signals::ending())?;
+            let watch = move || {
+                if let Some(signal) = signals.forever().next() {
+                    has_begun.store(true, Ordering::SeqCst);
+                    servers.end_all();
+                    // Not by way of the main thread, which may be waiting for whoever reads its report.
+                    low_level::exit(128 + signal);
+                }
+            };
+            thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+        };
+        catch().context("cannot catch signals").map_err(Failure::internal)
+    }
+
+    #[cfg(not(unix))]
+    fn catch_signals(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Keeps those back who have seen a server end only because this process does: nothing is to be told about that.
+    fn hold(&self) {
+        while self.has_begun.load(Ordering::SeqCst) {
+            thread::park();
+        }
+    }
+}
+
+fn run_options(arguments: &Run, address: Address, connection: &Options) -> Result<RunOptions, Exit> {
+    let mut target = Target::from(address);
+    target.wait = arguments.wait;
+    target.timeout = connection.timeout.unwrap_or(arguments.max_time);
+    let mut options = RunOptions::to(target);
+    options.timeout = connection.timeout.unwrap_or(arguments.max_time);
+    options.time_max = arguments.max_time;
+    options.eol = connection.eol;
+    options.variables = variables(&arguments.define)?;
+    Ok(options)
+}
+
+/// All scripts, or an end before anything is run.
+pub(crate) fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
+    let mut scripts = Vec::new();
+    let mut bad = 0;
+    for script in talk::load_all(paths) {
+        match script {
+            Ok(script) => {
+                check::tell(script.warnings().iter());
+                scripts.push(script);
+            }
+            Err(error) => {
+                bad += 1;
+                check::tell_error(&error);
+            }
+        }
+    }
+    match bad {
+        0 => Ok(scripts),
+        _ => Err(Failure::unreadable(anyhow::anyhow!("nothing was run: scripts with errors: {bad}"))),
+    }
+}
+
+/// Runs so many at a time, and hands over what has ended in the order of the scripts.
+fn run_all<'a>(
+    scripts: &'a [Script],
+    jobs: usize,
+    run_one: impl Fn(&Script) -> Blessing + Sync,
+    report: impl FnMut(&'a Script, Done) -> io::Result<()>,
+) -> io::Result<()> {
+    let next = AtomicUsize::new(0);
+    let (sender, events) = mpsc::channel();
+    let work = |sender: &Sender<Event>| {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let script = scripts.get(number)?;
+        sender.send(Event::Started(number)).ok()?;
+        let start = Instant::now();
+        let blessing = run_one(script);
+        sender.send(Event::Ended(number, Done { blessing, took: start.elapsed() })).ok()
+    };
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(scripts.len()) {
+            let (sender, work) = (sender.clone(), &work);
+            // Whoever does not listen any more wants no more scripts run.
+            scope.spawn(move || while work(&sender).is_some() {});
+        }
+        drop(sender);
+        let told = tell_all(scripts, &events, report);
+        // Nobody listens any more: where telling has failed, what has not begun is not run.
+        drop(events);
+        told
+    })
+}
+
+/// Tells of each script when all before it have been told of, and meanwhile shows the progress.
+fn tell_all<'a>(
+    scripts: &'a [Script],
+    events: &Receiver<Event>,
+    mut report: impl FnMut(&'a Script, Done) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut progress = Progress::new(scripts.len());
+    let mut early = BTreeMap::new();
+    let mut told = 0;
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(Event::Started(number)) => progress.start(number, scripts[number].name()),
+            Ok(Event::Ended(number, done)) => {
+                progress.end(number, matches!(done.blessing.outcome, Outcome::Failed(_)));
+                early.insert(number, done);
+                progress.erase();
+                while let Some(done) = early.remove(&told) {
+                    report(&scripts[told], done)?;
+                    told += 1;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        progress.show();
+    }
+    progress.erase();
+    Ok(())
+}
+
+fn verdict(tally: &Tally) -> Result<(), Failure> {
+    let &Tally { failed, unconnected, .. } = tally;
+    let error = || anyhow::anyhow!("{} of {} scripts failed", failed + unconnected, tally.scripts());
+    match (failed, unconnected) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::connection(error())),
+        _ => Err(Failure::unmet(error())),
+    }
+}
+
+/// The variables that the environment and `-D` set; the latter has the last word.
+pub(crate) fn variables(define: &[String]) -> Result<Variables, Exit> {
+    let mut variables = Variables::default();
+    for (name, value) in env::vars_os() {
+        if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(VARIABLE))
+            && let Ok(name) = name.parse()
+        {
+            variables.set(name, value.into_encoded_bytes());
+        }
+    }
+    for definition in define {
+        let bad = |why: String| Exit::usage(NAME, &format!("-D {definition}: {why}"));
+        let (name, value) = definition.split_once('=').ok_or_else(|| bad("write it as name=value".to_owned()))?;
+        variables.set(name.parse().map_err(|error| bad(format!("{error}")))?, value);
+    }
+    Ok(variables)
+}
+
+/// A command as a shell would split it, without a shell.
+fn words(command: &str) -> Result<Vec<String>, Exit> {
+    shlex::split(command).filter(|words| !words.is_empty()).ok_or_else(|| {
+        Exit::usage(NAME, &format!("--server '{command}' is not a command: a quote is open, or there is nothing"))
+    })
+}

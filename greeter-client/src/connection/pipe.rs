@@ -1,0 +1,387 @@
+//! Turns a connection into a pipe: an input's bytes go out while what comes back goes to an output.
+//!
+//! It works on bytes, not on lines, so that a prompt without a newline is seen at once and nothing is ever held back.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::endings::Endings;
+use super::{Connection, Sender};
+use crate::net::{ConnectionError, Deadline, PeerEnd};
+use crate::record::Traffic;
+
+/// How much is read at once from the input and from the connection.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long after the server's end the input may take to show that it has more, or no more. One that is ready shows it
+/// far sooner; one that waits for a person or for another program delays the end by no more than this.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// What a [pipe](Connection::pipe) has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piped {
+    /// Bytes that were handed to the system, line endings as sent.
+    pub bytes_sent: u64,
+    /// Bytes that came back.
+    pub bytes_received: u64,
+    /// The input's last line had no newline and was sent as it is: most servers do not answer it.
+    pub input_cut: bool,
+    /// Who ended it.
+    pub end: End,
+}
+
+/// How a [pipe](Connection::pipe) came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The input ended, all of it was sent, and then the server closed.
+    Input,
+    /// The server closed first.
+    Server {
+        /// Bytes that had been read from the input and could not be sent any more.
+        bytes_unsent: u64,
+    },
+}
+
+/// Why a [pipe](Connection::pipe) broke. Everything that had come back until then was written to the output.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipeError {
+    /// The connection was reset, or the network failed.
+    #[error("connection lost")]
+    Lost(#[source] io::Error),
+    /// The server closed the connection in the middle of a line, which was written to the output as far as it came.
+    #[error("the server closed the connection in the middle of a line, {bytes} bytes into it")]
+    Cut {
+        /// How much of the line had come.
+        bytes: u64,
+    },
+    /// The input failed. What had been read of it was sent, and answered.
+    #[error("cannot read the input")]
+    Input(#[source] io::Error),
+    /// The output failed.
+    #[error("cannot write to the output")]
+    Output(#[source] io::Error),
+    /// Who [watched](Connection::pipe_watched) wanted no more, in their words.
+    #[error(transparent)]
+    Watch(io::Error),
+    /// A thread that is needed could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Connection {
+    /// Sends all that `input` holds while everything that comes back is written to `output`, each piece flushed as it
+    /// comes. At the input's end it half-closes, and reads on to the server's end.
+    ///
+    /// Bytes pass as they are, in both directions, with one exception: where the connection's [`Eol`](crate::Eol)(crate::Eol) is
+    /// [`CrLf`](crate::Eol::CrLf), an LF of the input that has no CR before it gets one.
+    ///
+    /// Memory stays constant. There is no timeout, because a pipe may rest for as long as both sides like. If the
+    /// server closes first, this returns at once (50 ms), even while `input` is waiting: a thread of its own reads
+    /// the input, and is left behind until that wait ends.
+    ///
+    /// # Errors
+    ///
+    /// Any [`PipeError`]. A server that closes first is none: see [`End`].
+    ///
+    /// ```
+    /// # use std::io::{BufRead, BufReader, Write};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = greeter_client::Address::from(listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
+    /// #     let (mut stream, _) = listener.accept()?;
+    /// #     for name in BufReader::new(stream.try_clone()?).lines() {
+    /// #         stream.write_all(format!("Hello, {}\n", name?).as_bytes())?;
+    /// #     }
+    /// #     Ok(())
+    /// # });
+    /// use greeter_client::{Connection, End};
+    ///
+    /// let mut output = Vec::new();
+    /// let piped = Connection::connect(&address)?.pipe(&b"Ann\nBen\n"[..], &mut output)?;
+    /// assert_eq!(output, b"Hello, Ann\nHello, Ben\n");
+    /// assert_eq!((piped.end, piped.bytes_sent), (End::Input, 8));
+    /// # server.join().expect("the server does not panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pipe<I>(self, input: I, output: impl Write) -> Result<Piped, PipeError>
+    where
+        I: Read + Send + 'static,
+    {
+        self.pipe_watched(input, output, |_| Ok(()))
+    }
+
+    /// The same as [`pipe`](Self::pipe), and `watch` is told what passes: what is sent, before it is sent, and what has
+    /// come, before it is written to `output`; so nothing that came in reply is told before what it replies to. It is
+    /// called by one thread at a time, and what it waits for, the pipe waits for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pipe`](Self::pipe), and [`Watch`](PipeError::Watch): an error of `watch` ends the pipe.
+    ///
+    /// ```
+    /// # use std::io::{BufRead, BufReader, Write};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = greeter_client::Address::from(listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
+    /// #     let (mut stream, _) = listener.accept()?;
+    /// #     let names: Vec<_> = BufReader::new(stream.try_clone()?).lines().collect();
+    /// #     names.into_iter().try_for_each(|name| stream.write_all(format!("Hello, {}\n", name?).as_bytes()))
+    /// # });
+    /// use std::fs;
+    /// use greeter_client::{Connection, Recorder};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("pipe-watched-{}.talk", std::process::id()));
+    /// let mut recorder = Recorder::new(fs::File::create(&path)?);
+    /// let record = move |traffic: greeter_client::Traffic<'_>| recorder.record(traffic);
+    /// Connection::connect(&address)?.pipe_watched(&b"Ann\n"[..], std::io::sink(), record)?;
+    /// assert_eq!(fs::read_to_string(&path)?, "> Ann\n>eof\n< Hello, Ann\n<eof\n");
+    /// # fs::remove_file(&path)?;
+    /// # server.join().expect("the server does not panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pipe_watched<I, W>(self, input: I, output: impl Write, watch: W) -> Result<Piped, PipeError>
+    where
+        I: Read + Send + 'static,
+        W: FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
+    {
+        let (sender, receiver) = self.split();
+        let watch = Watch::new(watch);
+        let outgoing = Arc::new(Outgoing::default());
+        let stream = Arc::clone(&receiver.stream);
+        let forward = {
+            let (outgoing, watch) = (Arc::clone(&outgoing), watch.clone());
+            move || outgoing.forward(input, &sender, &watch)
+        };
+        thread::Builder::new().name("input".into()).spawn(forward).map_err(PipeError::Thread)?;
+
+        let mut incoming = Incoming { output, watch, bytes: 0, bytes_since_lf: 0 };
+        let received = incoming.pass(receiver.unread()).and_then(|()| {
+            let never = Deadline::after(None);
+            let mut chunk = vec![0; CHUNK_BYTES];
+            loop {
+                match stream.read(&mut chunk, &never) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => incoming.pass(&chunk[..count])?,
+                    Err(err) => return Err(lost(err)),
+                }
+            }
+        });
+        // What the input's thread could still send, nobody would answer.
+        stream.shutdown(Shutdown::Both);
+        let piped = received.and_then(|()| outgoing.account(&incoming));
+        incoming.watch.end(piped)
+    }
+}
+
+/// Who is told what passes, by the thread that reads the input and by the one that reads the connection.
+struct Watch<T>(Arc<Mutex<Option<T>>>);
+
+impl<T: FnMut(Traffic<'_>) -> io::Result<()>> Watch<T> {
+    fn new(watch: T) -> Self {
+        Self(Arc::new(Mutex::new(Some(watch))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, traffic: Traffic<'_>) -> Result<(), PipeError> {
+        match &mut *self.lock() {
+            _ if matches!(traffic, Traffic::Sent([]) | Traffic::Received([])) => Ok(()),
+            Some(watch) => watch(traffic).map_err(PipeError::Watch),
+            // The pipe has ended, and only the input does not know it yet.
+            None => Ok(()),
+        }
+    }
+
+    /// Tells how the server ended it, if it did, and then nothing any more.
+    fn end(&self, piped: Result<Piped, PipeError>) -> Result<Piped, PipeError> {
+        let end = match &piped {
+            Ok(_) | Err(PipeError::Cut { .. } | PipeError::Input(_)) => Some(PeerEnd::Eof),
+            Err(PipeError::Lost(err)) => Some(PeerEnd::from_error(err)),
+            Err(_) => None,
+        };
+        let told = end.map_or(Ok(()), |end| self.tell(Traffic::Ended(end)));
+        *self.lock() = None;
+        piped.and_then(|piped| told.map(|()| piped))
+    }
+}
+
+impl<T> Clone for Watch<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// The output, and what has passed to it.
+struct Incoming<W, T> {
+    output: W,
+    watch: Watch<T>,
+    bytes: u64,
+    /// How much of a line that has not ended.
+    bytes_since_lf: u64,
+}
+
+impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> Incoming<W, T> {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), PipeError> {
+        self.watch.tell(Traffic::Received(bytes))?;
+        self.bytes += bytes.len() as u64;
+        self.bytes_since_lf = match memchr::memrchr(b'\n', bytes) {
+            Some(lf) => (bytes.len() - lf - 1) as u64,
+            None => self.bytes_since_lf + bytes.len() as u64,
+        };
+        self.output.write_all(bytes).and_then(|()| self.output.flush()).map_err(PipeError::Output)
+    }
+}
+
+/// The input's way out: written by the thread that reads the input, looked at when the server has closed.
+#[derive(Default)]
+struct Outgoing {
+    progress: Mutex<Progress>,
+    /// Rung after each write and each change of state: a server may answer and close before the thread that wrote has
+    /// run again.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Bytes read from the input, line endings as sent.
+    bytes_taken: u64,
+    /// How many of them the system has accepted.
+    bytes_sent: u64,
+    /// The last of them was no LF.
+    mid_line: bool,
+    state: Input,
+}
+
+impl Progress {
+    fn is_writing(&self) -> bool {
+        matches!(self.state, Input::Open) && self.bytes_taken > self.bytes_sent
+    }
+}
+
+#[derive(Default)]
+enum Input {
+    #[default]
+    Open,
+    /// At its end, and all of it is sent.
+    Ended,
+    /// It failed, and what came before is sent.
+    Failed(io::Error),
+    /// The connection takes no more.
+    Refused(io::Error),
+    /// Who watches wants no more.
+    Unwatched(io::Error),
+}
+
+impl Outgoing {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work of the thread that reads the input.
+    fn forward<T>(&self, mut input: impl Read, sender: &Sender, watch: &Watch<T>)
+    where
+        T: FnMut(Traffic<'_>) -> io::Result<()>,
+    {
+        let sent = self.send_all(&mut input, sender, watch);
+        let ends = matches!(sent, Ok(()) | Err(PipeError::Input(_)));
+        let told = if ends { watch.tell(Traffic::HalfClosed) } else { Ok(()) };
+        let (state, how) = match told.and(sent) {
+            Ok(()) => (Input::Ended, Shutdown::Write),
+            Err(PipeError::Lost(err)) => (Input::Refused(err), Shutdown::Write),
+            Err(PipeError::Input(err)) => (Input::Failed(err), Shutdown::Write),
+            Err(PipeError::Watch(err)) => (Input::Unwatched(err), Shutdown::Both),
+            Err(_) => unreachable!("sending fails at its input, at its connection, or at who watches"),
+        };
+        // First the state: the server may close as soon as it hears of the end, and then it counts.
+        self.lock().state = state;
+        self.changed.notify_one();
+        sender.stream.shutdown(how);
+    }
+
+    fn send_all<T>(&self, input: &mut impl Read, sender: &Sender, watch: &Watch<T>) -> Result<(), PipeError>
+    where
+        T: FnMut(Traffic<'_>) -> io::Result<()>,
+    {
+        let never = Deadline::after(None);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut endings = Endings::new(sender.eol);
+        loop {
+            let count = match input.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(err) => return Err(PipeError::Input(err)),
+            };
+            let mut wire = endings.apply(&chunk[..count]);
+            watch.tell(Traffic::Sent(wire))?;
+            {
+                let mut progress = self.lock();
+                progress.bytes_taken += wire.len() as u64;
+                progress.mid_line = !wire.ends_with(b"\n");
+            }
+            while !wire.is_empty() {
+                let sent = sender.stream.write(wire, &never).map_err(lost)?;
+                self.lock().bytes_sent += sent as u64;
+                self.changed.notify_one();
+                wire = &wire[sent..];
+            }
+        }
+    }
+
+    /// What to tell now that the server has closed, and the connection been shut down: no write can wait any more.
+    fn account<W, T>(&self, incoming: &Incoming<W, T>) -> Result<Piped, PipeError> {
+        let is_open = |progress: &mut Progress| matches!(progress.state, Input::Open);
+        let (progress, _) =
+            self.changed.wait_timeout_while(self.lock(), GRACE, is_open).unwrap_or_else(PoisonError::into_inner);
+        let mut progress =
+            self.changed.wait_while(progress, |progress| progress.is_writing()).unwrap_or_else(PoisonError::into_inner);
+        let end = match std::mem::take(&mut progress.state) {
+            // The reset was told to the sending side, and to the receiving side only the end.
+            Input::Refused(err) if err.kind() == io::ErrorKind::ConnectionReset => return Err(PipeError::Lost(err)),
+            Input::Unwatched(err) => return Err(PipeError::Watch(err)),
+            Input::Failed(err) if incoming.bytes_since_lf == 0 => return Err(PipeError::Input(err)),
+            Input::Ended => End::Input,
+            _ => End::Server { bytes_unsent: progress.bytes_taken - progress.bytes_sent },
+        };
+        if incoming.bytes_since_lf > 0 {
+            return Err(PipeError::Cut { bytes: incoming.bytes_since_lf });
+        }
+        Ok(Piped {
+            bytes_sent: progress.bytes_sent,
+            bytes_received: incoming.bytes,
+            input_cut: matches!(end, End::Input) && progress.mid_line,
+            end,
+        })
+    }
+}
+
+fn lost(err: ConnectionError) -> PipeError {
+    match err {
+        ConnectionError::Lost(err) => PipeError::Lost(err),
+        _ => unreachable!("a socket without a deadline fails only by being lost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_line_is_measured_across_reads() {
+        let watch = Watch::new(|_: Traffic<'_>| Ok(()));
+        let mut incoming = Incoming { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0 };
+        for (bytes, since_lf) in [(&b"ab"[..], 2), (b"c", 3), (b"d\n\nef", 2), (b"", 2), (b"g", 3), (b"\n", 0)] {
+            incoming.pass(bytes).unwrap();
+            assert_eq!(incoming.bytes_since_lf, since_lf);
+        }
+        assert_eq!((&incoming.output[..], incoming.bytes), (&b"abcd\n\nefg\n"[..], 10));
+    }
+}

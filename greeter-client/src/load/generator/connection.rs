@@ -1,0 +1,179 @@
+//! One connection of a load: what it has sent, what is in flight, and the replies that come.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use super::checker::{Checker, Heard};
+use super::socket::Socket;
+use crate::load::measure::clock::Clock;
+use crate::load::workload::Cycle;
+use crate::net::Eol;
+
+/// A line server's connection under load. Times are in nanoseconds since the start.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: Socket,
+    cycle: Arc<Cycle>,
+    checker: Checker,
+    /// Where the next byte to write stands in the tape of requests.
+    at: usize,
+    /// How many bytes from there belong to lines that are sent and that the system has not taken yet.
+    unwritten: usize,
+    /// The line of the cycle that is sent next.
+    line: usize,
+    /// What was sent and not answered, the oldest first.
+    in_flight: VecDeque<Batch>,
+    in_flight_lines: usize,
+}
+
+/// Lines that were sent at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// How many lines this connection had sent before.
+    pub(crate) first: u64,
+    /// How many of them are in flight.
+    pub(crate) lines: usize,
+    pub(crate) sent: u64,
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Loss {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the server closed the connection in the middle of a line")]
+    Cut,
+    #[error("the server sent a line longer than {} bytes", super::checker::LINE_BYTES_MAX)]
+    TooLong,
+    #[error("no reply in time")]
+    Silent,
+    #[error("connection lost: {0}")]
+    Lost(io::Error),
+}
+
+/// What a read has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There is nothing more.
+    Drained,
+    /// There was nothing more, unless it was the end.
+    Short,
+    /// There may be more.
+    More,
+}
+
+impl Connection {
+    /// Starts with the `line`th line of its cycle, so that not all say the same at the same time.
+    pub(crate) fn new(socket: Socket, cycle: Arc<Cycle>, line: usize) -> Self {
+        let line = cycle.requests.advance(line, 0);
+        let at = cycle.requests.start(line);
+        let checker = Checker::new(line);
+        Self { socket, cycle, checker, at, unwritten: 0, line, in_flight: VecDeque::new(), in_flight_lines: 0 }
+    }
+
+    pub(crate) fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.in_flight_lines
+    }
+
+    /// Whether the system has not taken all that was sent.
+    pub(crate) const fn is_clogged(&self) -> bool {
+        self.unwritten > 0
+    }
+
+    /// When the line was sent that has waited longest.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.in_flight.front().map(|batch| batch.sent)
+    }
+
+    /// What is in flight, the oldest first.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.in_flight.iter()
+    }
+
+    /// The line to which the next reply belongs, as it was sent, without its ending.
+    pub(crate) fn awaited(&self, eol: Eol) -> &[u8] {
+        let requests = &self.cycle.requests;
+        eol.strip(&requests.bytes()[requests.range(self.checker.line())])
+    }
+
+    /// Sends as many of the next lines as the batch has.
+    pub(crate) fn send(&mut self, batch: Batch) -> Result<(), Loss> {
+        let requests = &self.cycle.requests;
+        self.unwritten += requests.length(self.line, batch.lines);
+        self.line = requests.advance(self.line, batch.lines);
+        self.in_flight.push_back(batch);
+        self.in_flight_lines += batch.lines;
+        self.write()
+    }
+
+    /// Hands the system as much as it takes.
+    pub(crate) fn write(&mut self) -> Result<(), Loss> {
+        while self.unwritten > 0 {
+            let pieces = self.cycle.requests.pieces(self.at, self.unwritten);
+            match self.socket.write(&pieces) {
+                Ok(count) => {
+                    self.unwritten -= count;
+                    self.at = (self.at + count) % self.cycle.requests.bytes().len();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Loss::Lost(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once, checks what has come, and tells `hear` of it: with the lines that were answered, and when.
+    pub(crate) fn read(
+        &mut self,
+        space: &mut [u8],
+        eol: Eol,
+        clock: Clock,
+        mut hear: impl FnMut(Heard<'_>, Batch, u64),
+    ) -> Result<Progress, Loss> {
+        let count = match self.socket.read(space) {
+            Ok(0) if self.checker.is_within_line() => return Err(Loss::Cut),
+            Ok(0) => return Err(Loss::Closed),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Drained),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Progress::More),
+            Err(error) => return Err(Loss::Lost(error)),
+        };
+        let now = clock.now();
+        let Self { checker, cycle, in_flight, in_flight_lines, .. } = self;
+        let taken = checker.take(cycle, eol, &space[..count], *in_flight_lines, |heard| match heard {
+            Heard::Right(mut lines) => {
+                while lines > 0 {
+                    let batch = answered(in_flight, lines);
+                    lines -= batch.lines;
+                    *in_flight_lines -= batch.lines;
+                    hear(Heard::Right(batch.lines), batch, now);
+                }
+            }
+            Heard::Wrong { .. } => {
+                *in_flight_lines -= 1;
+                hear(heard, answered(in_flight, 1), now);
+            }
+            Heard::Unasked(_) => hear(heard, Batch { first: 0, lines: 0, sent: now }, now),
+        });
+        taken.map_err(|_| Loss::TooLong)?;
+        Ok(if count < space.len() { Progress::Short } else { Progress::More })
+    }
+}
+
+/// Takes up to so many lines, all of one batch, from the front.
+fn answered(in_flight: &mut VecDeque<Batch>, lines: usize) -> Batch {
+    let front = in_flight.front_mut().expect("only what is in flight is answered");
+    let taken = Batch { lines: lines.min(front.lines), ..*front };
+    front.lines -= taken.lines;
+    front.first += taken.lines as u64;
+    if front.lines == 0 {
+        in_flight.pop_front();
+    }
+    taken
+}

@@ -1,0 +1,68 @@
+//! Time, and the processor time that is used meanwhile.
+
+use std::time::{Duration, Instant};
+
+use super::thread_recorder::Used;
+
+/// Nanoseconds since the start of a load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(self) -> u64 {
+        nanoseconds(self.0.elapsed())
+    }
+}
+
+/// A duration as clocks here count: the longest is 584 years.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Whose processor time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    Thread,
+    Process,
+}
+
+/// Measures processor time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    whose: Whose,
+    since: u64,
+    used: Option<Duration>,
+}
+
+impl Meter {
+    pub(crate) fn start(whose: Whose, now: u64) -> Self {
+        Self { whose, since: now, used: processor_time(whose) }
+    }
+
+    /// What was used since the start, where the system tells.
+    pub(crate) fn read(self, now: u64) -> Option<Used> {
+        let processor = processor_time(self.whose)?.saturating_sub(self.used?);
+        let elapsed = Duration::from_nanos(now.saturating_sub(self.since));
+        Some(Used { processor, elapsed, shortest: elapsed })
+    }
+}
+
+/// The processor time used so far, where the system tells.
+#[cfg(unix)]
+pub(crate) fn processor_time(whose: Whose) -> Option<Duration> {
+    use rustix::time::{ClockId, clock_gettime};
+    let clock = match whose {
+        Whose::Thread => ClockId::ThreadCPUTime,
+        Whose::Process => ClockId::ProcessCPUTime,
+    };
+    Duration::try_from(clock_gettime(clock)).ok()
+}
+
+#[cfg(not(unix))]
+pub(crate) fn processor_time(_whose: Whose) -> Option<Duration> {
+    None
+}

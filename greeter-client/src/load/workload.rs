@@ -1,0 +1,120 @@
+//! Turns templates and a pattern into what a connection says over and over and what it must hear. No I/O.
+
+use std::sync::Arc;
+
+use super::line_block::Tape;
+use super::{Lines, LoadError};
+use crate::net::Eol;
+use crate::talk::{Name, Pattern, Variables};
+
+/// What `{{line}}` in an expectation stands for.
+const LINE: &str = "line";
+
+/// How large the tape of one connection may be made by repeating its lines, so that a whole pipeline leaves in one piece:
+/// four pages, of which thousands of connections can have their own.
+const REPEATED_BYTES_MAX: usize = 16 * 1024;
+
+/// What one connection says over and over, and what it must hear.
+#[derive(Debug)]
+pub(super) struct Cycle {
+    pub(super) requests: Tape,
+    pub(super) replies: Replies,
+}
+
+/// What is due for each line of a cycle.
+#[derive(Debug)]
+pub(super) enum Replies {
+    /// A line that is known to the byte.
+    Exact(Tape),
+    /// A line that matches: one pattern for each line of the requests.
+    Patterns(Box<[Pattern]>),
+    /// A line.
+    Any,
+}
+
+/// The cycles of all connections.
+pub(super) enum Cycles<'a> {
+    Shared(Arc<Cycle>),
+    /// They differ in what stands for `{{#}}`.
+    Each(Maker<'a>),
+}
+
+impl<'a> Cycles<'a> {
+    /// # Errors
+    ///
+    /// If a line or a reply cannot be made.
+    pub(super) fn new(
+        lines: &'a Lines,
+        variables: &'a Variables,
+        eol: Eol,
+        pipeline: usize,
+    ) -> Result<Self, LoadError> {
+        let maker = Maker { lines, variables, eol, pipeline };
+        if lines.lines.is_empty() {
+            return Err(LoadError::NothingToSend);
+        }
+        let differ = lines.lines.iter().any(|line| line.needs_member())
+            || lines.expect.as_ref().is_some_and(Pattern::needs_member);
+        if differ {
+            // What is wrong with one is wrong with all.
+            maker.cycle(1)?;
+            Ok(Self::Each(maker))
+        } else {
+            Ok(Self::Shared(Arc::new(maker.cycle(1)?)))
+        }
+    }
+
+    /// The cycle of connection `member`, counted from 1.
+    pub(super) fn of(&self, member: usize) -> Result<Arc<Cycle>, LoadError> {
+        match self {
+            Self::Shared(cycle) => Ok(Arc::clone(cycle)),
+            Self::Each(maker) => maker.cycle(member).map(Arc::new),
+        }
+    }
+}
+
+pub(super) struct Maker<'a> {
+    lines: &'a Lines,
+    variables: &'a Variables,
+    eol: Eol,
+    pipeline: usize,
+}
+
+impl Maker<'_> {
+    fn cycle(&self, member: usize) -> Result<Cycle, LoadError> {
+        let lines = self.lines.lines.iter().map(|line| {
+            let line = line.expand(self.variables, Some(member))?;
+            if line.contains(&b'\n') { Err(LoadError::HoldsLf) } else { Ok(line) }
+        });
+        let lines = lines.collect::<Result<Vec<_>, LoadError>>()?;
+        let patterns = self.lines.expect.as_ref().map(|expect| self.patterns(expect, &lines, member));
+        let patterns = patterns.transpose()?;
+        let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+        let times = self.pipeline.div_ceil(lines.len()).min(REPEATED_BYTES_MAX / bytes).max(1);
+        let ending = self.eol.bytes();
+        let replies = match patterns {
+            None => Replies::Any,
+            Some(patterns) => match patterns.iter().map(Pattern::text).collect::<Option<Vec<_>>>() {
+                Some(texts) => Replies::Exact(Tape::new(repeat(&texts, times), ending)),
+                None => Replies::Patterns(repeat(&patterns, times).cloned().collect()),
+            },
+        };
+        Ok(Cycle { requests: Tape::new(repeat(&lines, times), ending), replies })
+    }
+
+    /// What is expected for each line, with its values.
+    fn patterns(&self, expect: &Pattern, lines: &[Vec<u8>], member: usize) -> Result<Vec<Pattern>, LoadError> {
+        let name: Name = LINE.parse().expect("line is a name");
+        let mut variables = self.variables.clone();
+        let patterns = lines.iter().map(|line| {
+            variables.set(name.clone(), line.as_slice());
+            let pattern = expect.bound(&variables, Some(member));
+            if pattern.text().is_some_and(|text| text.contains(&b'\n')) { Err(LoadError::HoldsLf) } else { Ok(pattern) }
+        });
+        patterns.collect()
+    }
+}
+
+fn repeat<T>(lines: &[T], times: usize) -> impl Iterator<Item = &T> {
+    std::iter::repeat_n(lines, times).flatten()
+}

@@ -1,0 +1,18 @@
+//! Turns an address into a connected socket, and what comes from it into lines, until a deadline. It knows neither scripts
+//! nor sessions.
+
+pub(crate) mod address;
+mod deadline;
+mod error;
+pub mod escape;
+mod framing;
+mod stream;
+
+pub use address::{Address, AddressError};
+pub use error::{ConnectError, ConnectionError};
+pub use framing::{Eol, EolError};
+pub use stream::PeerEnd;
+
+pub(crate) use deadline::Deadline;
+pub(crate) use framing::{LineBuffer, TooLong};
+pub(crate) use stream::Stream;

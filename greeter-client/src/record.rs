@@ -1,0 +1,272 @@
+//! Turns what went over a connection into a [script](crate::talk) that says the same.
+
+use std::io::{self, Write};
+
+use crate::net::{Eol, PeerEnd};
+use crate::talk::{SCRIPT_BYTES_MAX, STEPS_MAX, quote, spell_line};
+
+/// How much of a line that has not ended is held back. What is longer is written in pieces of this size: even where each
+/// byte takes four characters, a piece is far from the longest line of a script.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Something that happened on a connection, with the bytes as they were on the wire. They may be cut anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Traffic<'a> {
+    /// We sent these bytes, line endings among them.
+    Sent(&'a [u8]),
+    /// These bytes came.
+    Received(&'a [u8]),
+    /// We said that nothing more will be sent.
+    HalfClosed,
+    /// We reset the connection.
+    Reset,
+    /// We closed the connection, and did not wait for what may still have come.
+    Closed,
+    /// The peer ended the connection.
+    Ended(PeerEnd),
+}
+
+/// Writes a conversation down as a `.talk` script while it happens. The script [runs](mod@crate::run).
+///
+/// Each line that was sent becomes `> …` and each that came `< …`, in the order in which they are recorded. What these
+/// forms cannot say becomes the raw form: control characters, bytes that are no UTF-8, `{{`, blanks at the end, and a line
+/// that had not ended when the other side went on. If the first whole line ends with CR LF, then `eol crlf` stands above
+/// it, and a line that ends otherwise than the first is raw.
+///
+/// ```
+/// use greeter_client::{Recorder, Traffic, session::PeerEnd};
+///
+/// let mut recorder = Recorder::new(Vec::new());
+/// recorder.record(Traffic::Received(b"login: "))?;
+/// recorder.record(Traffic::Sent(b"Bob\n"))?;
+/// recorder.record(Traffic::Received(b"\x1b[1mHello, "))?;
+/// recorder.record(Traffic::Received(b"Bob\nBye\n"))?;
+/// recorder.record(Traffic::Ended(PeerEnd::Eof))?;
+/// assert_eq!(recorder.output(), b"<\"login: \"\n> Bob\n<\"\\e[1mHello, Bob\\n\"\n< Bye\n<eof\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Recorder<W> {
+    output: W,
+    /// How lines end, which the first whole one tells.
+    eol: Option<Eol>,
+    unfinished: Option<Unfinished>,
+    steps: usize,
+    bytes: usize,
+}
+
+/// The start of a line, and whose.
+#[derive(Debug)]
+struct Unfinished {
+    side: Side,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Ours,
+    Theirs,
+}
+
+impl Side {
+    /// What stands before the text.
+    fn start(self) -> &'static str {
+        match self {
+            Self::Ours => ">",
+            Self::Theirs => "<",
+        }
+    }
+}
+
+impl<W: Write> Recorder<W> {
+    /// A recorder that has heard nothing yet, and writes to `output`.
+    ///
+    /// What it writes is made of whole lines, each with what belongs to it in one write; nothing is flushed.
+    pub fn new(output: W) -> Self {
+        Self { output, eol: None, unfinished: None, steps: 0, bytes: 0 }
+    }
+
+    /// Writes down what has just happened. The start of a line waits for its rest, or for something else to happen.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output, and [`FileTooLarge`](io::ErrorKind::FileTooLarge) where the script would pass
+    /// [`SCRIPT_BYTES_MAX`] or [`STEPS_MAX`]. What was written until then is a script, which lacks its end.
+    pub fn record(&mut self, traffic: Traffic<'_>) -> io::Result<()> {
+        let mut text = String::new();
+        match traffic {
+            Traffic::Sent(bytes) => self.spell(Side::Ours, bytes, &mut text),
+            Traffic::Received(bytes) => self.spell(Side::Theirs, bytes, &mut text),
+            end => {
+                self.spell_unfinished(&mut text);
+                text.push_str(match end {
+                    Traffic::HalfClosed => ">eof\n",
+                    Traffic::Reset => ">reset\n",
+                    Traffic::Closed => "close\n",
+                    Traffic::Ended(PeerEnd::Eof) => "<eof\n",
+                    Traffic::Ended(PeerEnd::Reset) => "<reset\n",
+                    // A failing network is nothing to expect.
+                    Traffic::Ended(PeerEnd::Lost(_)) => "abandon\n",
+                    Traffic::Sent(_) | Traffic::Received(_) => unreachable!("these have been spelled"),
+                });
+            }
+        }
+        self.write(&text)
+    }
+
+    /// Where the script is written to.
+    pub fn output(&self) -> &W {
+        &self.output
+    }
+
+    /// Where the script is written to; for those who keep a recording until they know what to do with it.
+    pub fn output_mut(&mut self) -> &mut W {
+        &mut self.output
+    }
+
+    /// Gives back where the script was written to. The start of a line that is still held back is left out.
+    pub fn into_output(self) -> W {
+        self.output
+    }
+
+    fn spell(&mut self, side: Side, bytes: &[u8], text: &mut String) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.side != side) {
+            self.spell_unfinished(text);
+        }
+        let mut line = self.unfinished.take().map(|unfinished| unfinished.bytes).unwrap_or_default();
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            for piece in part.chunks(PIECE_BYTES) {
+                line.extend_from_slice(piece);
+                if line.ends_with(b"\n") {
+                    self.spell_line(side, &line, text);
+                    line.clear();
+                } else if line.len() >= PIECE_BYTES {
+                    push_raw(side, &line, text);
+                    line.clear();
+                }
+            }
+        }
+        if !line.is_empty() {
+            self.unfinished = Some(Unfinished { side, bytes: line });
+        }
+    }
+
+    /// Spells a line, or the rest of one whose start has been spelled.
+    fn spell_line(&mut self, side: Side, line: &[u8], text: &mut String) {
+        let eol = *self.eol.get_or_insert_with(|| {
+            if line.ends_with(Eol::CrLf.bytes()) {
+                text.push_str("eol crlf\n");
+                Eol::CrLf
+            } else {
+                Eol::Lf
+            }
+        });
+        match line.strip_suffix(eol.bytes()) {
+            Some(line) => {
+                text.push_str(&spell_line(side.start(), line, eol));
+                text.push('\n');
+            }
+            None => push_raw(side, line, text),
+        }
+    }
+
+    fn spell_unfinished(&mut self, text: &mut String) {
+        if let Some(Unfinished { side, bytes }) = self.unfinished.take() {
+            push_raw(side, &bytes, text);
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.steps += text.matches('\n').count();
+        self.bytes += text.len();
+        if self.steps > STEPS_MAX || self.bytes > SCRIPT_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the recording is longer than a script may be"));
+        }
+        self.output.write_all(text.as_bytes())
+    }
+}
+
+fn push_raw(side: Side, bytes: &[u8], text: &mut String) {
+    text.push_str(side.start());
+    text.push_str(&quote(bytes));
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(traffic: &[Traffic<'_>], script: &str) {
+        let mut recorder = Recorder::new(Vec::new());
+        for &one in traffic {
+            recorder.record(one).unwrap();
+        }
+        assert_eq!(String::from_utf8(recorder.output).unwrap(), script);
+    }
+
+    #[test]
+    fn lines_are_written_in_the_order_of_their_ends() {
+        let traffic = [
+            Traffic::Sent(b"Ann\nB"),
+            Traffic::Sent(b"en\n\n"),
+            Traffic::Received(b"Hello, Ann\n"),
+            Traffic::HalfClosed,
+        ];
+        check(&traffic, "> Ann\n> Ben\n>\n< Hello, Ann\n>eof\n");
+    }
+
+    #[test]
+    fn what_the_plain_form_cannot_say_is_raw() {
+        let lines = b"\x1b[2J\n{{name}}\nblank \n\xff\ncr\r\n\t\n";
+        check(
+            &[Traffic::Sent(b"a\n"), Traffic::Received(lines)],
+            "> a\n<\"\\e[2J\\n\"\n<\"{{name}}\\n\"\n<\"blank \\n\"\n<\"\\xff\\n\"\n<\"cr\\r\\n\"\n<\"\\t\\n\"\n",
+        );
+    }
+
+    #[test]
+    fn the_first_whole_line_tells_how_lines_end() {
+        let traffic = [Traffic::Received(b"login: "), Traffic::Sent(b"Bob\r\n"), Traffic::Received(b"a\nb\r\n\r\n")];
+        check(&traffic, "<\"login: \"\neol crlf\n> Bob\n<\"a\\n\"\n< b\n<\n");
+    }
+
+    #[test]
+    fn an_unfinished_line_is_raw_once_something_else_happens() {
+        let traffic = [Traffic::Sent(b"Al"), Traffic::Sent(b""), Traffic::Received(b""), Traffic::Received(b"?")];
+        check(&traffic, ">\"Al\"\n");
+        check(&[Traffic::Received(b"Hel"), Traffic::Sent(b"x\n"), Traffic::Received(b"lo\n")], "<\"Hel\"\n> x\n< lo\n");
+        check(&[Traffic::Received(b"Hel"), Traffic::Ended(PeerEnd::Eof)], "<\"Hel\"\n<eof\n");
+    }
+
+    #[test]
+    fn every_end_is_written() {
+        check(&[Traffic::Reset], ">reset\n");
+        check(&[Traffic::Closed], "close\n");
+        check(&[Traffic::Ended(PeerEnd::Reset)], "<reset\n");
+        check(&[Traffic::Ended(PeerEnd::Lost(io::ErrorKind::TimedOut))], "abandon\n");
+    }
+
+    #[test]
+    fn a_long_line_comes_in_pieces() {
+        let mut recorder = Recorder::new(Vec::new());
+        recorder.record(Traffic::Sent(&b"\xff".repeat(5 * PIECE_BYTES / 2))).unwrap();
+        recorder.record(Traffic::Sent(b"\n")).unwrap();
+        let lines: Vec<usize> = recorder.output().split(|&byte| byte == b'\n').map(<[u8]>::len).collect();
+        let piece = 4 * PIECE_BYTES + 3;
+        assert_eq!(lines, [piece, piece, 4 * PIECE_BYTES / 2 + 5, 0]);
+    }
+
+    #[test]
+    fn a_recording_is_no_longer_than_a_script_may_be() {
+        let mut recorder = Recorder::new(io::sink());
+        let lines = b"\n".repeat(STEPS_MAX);
+        recorder.record(Traffic::Sent(&lines)).unwrap();
+        let error = recorder.record(Traffic::Sent(b"\n")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,229 @@
+//! Expectations that may not be met, and what takes their place then.
+
+use super::align::{Move, first_move};
+use super::{Air, Fault, Mender, Next, QUIET, SKIPPED_MAX, lookahead, spell};
+use crate::net::PeerEnd;
+use crate::session::{Came, SessionError, UnreadParty};
+use crate::talk::{Action, Incoming, Pattern, Speaker, Step};
+
+impl Mender<'_> {
+    /// Looks first, so that a crowd has not begun to answer when one of it turns out to say something else.
+    pub(super) fn expect_line(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &Speaker,
+        pattern: &Pattern,
+    ) -> Result<Next, Fault> {
+        self.run.check_time()?;
+        let name = from.to_string();
+        let timeout = match self.air {
+            Air::Silent => QUIET,
+            _ => self.run.at_most(self.run.within.unwrap_or(self.run.session.options().timeout)),
+        };
+        let unread = self.run.session.await_lines(&name, timeout)?;
+        if self.are_met(&[pattern], &unread, 0, 0) {
+            return self.run.step(step);
+        }
+        self.run.check_time()?;
+        let is_late = unread.links.iter().any(|link| link.lines.is_empty() && link.end.is_none());
+        if is_late && self.run.within.is_some() {
+            return self.run.step(step);
+        }
+        self.settle();
+        let unread = self.run.session.unread_of(&name)?;
+        let lines = unread.links.iter().map(|link| link.lines.len());
+        let (rows, most) = (lines.clone().min().unwrap_or(0), lines.max().unwrap_or(0));
+        if rows == 0 && most == 0 {
+            return self.replace_by_what_is_no_line(index, step, from, &unread);
+        }
+        let patterns = lookahead::patterns(&self.script.steps()[index..], from);
+        let next = match rows {
+            0 => Move::Replace,
+            _ => first_move(rows, patterns.len(), |row, expected| self.are_met(&patterns, &unread, row, expected)),
+        };
+        match next {
+            Move::Delete if self.run.within.is_some() => self.run.step(step),
+            Move::Delete => Ok(self.delete(index)),
+            Move::Replace => {
+                let lines = self.spell(&unread, 0);
+                self.take_line(&unread)?;
+                self.replace(index, lines)
+            }
+            Move::InsertBefore(count) => {
+                let lines: Vec<String> = (0..count).flat_map(|row| self.spell(&unread, row)).collect();
+                for _ in 0..count {
+                    self.take_line(&unread)?;
+                }
+                self.insert(index, lines)?;
+                self.run.step(step)
+            }
+        }
+    }
+
+    /// Where an end came, or the start of a line, or nothing at all.
+    fn replace_by_what_is_no_line(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &Speaker,
+        unread: &UnreadParty,
+    ) -> Result<Next, Fault> {
+        let Some(first) = unread.links.first() else { return self.run.step(step) };
+        let is_same = unread.links.iter().all(|link| link.end == first.end && link.rest == first.rest);
+        match (&first.rest[..], first.end) {
+            _ if !is_same => self.run.step(step),
+            // The time is over, and it was not a time of its own.
+            ([], None) => {
+                self.air = Air::Silent;
+                Ok(self.delete(index))
+            }
+            ([], Some(end)) => self.replace_by_end(index, step, from, end),
+            (rest, Some(_)) => {
+                let line = spell::raw(&unread.name, rest);
+                for link in &unread.links {
+                    self.run.session.take_rest(lookahead::party(from), link.member)?;
+                }
+                self.replace(index, vec![line])
+            }
+            _ => self.run.step(step),
+        }
+    }
+
+    /// The end came, which is written down unless the script does that next.
+    fn replace_by_end(&mut self, index: usize, step: &Step, from: &Speaker, end: PeerEnd) -> Result<Next, Fault> {
+        let Some(line) = spell::end(&from.to_string(), end) else { return self.run.step(step) };
+        let is_awaited = match lookahead::next_expected(&self.script.steps()[index + 1..], from) {
+            Some(Incoming::Eof) => end == PeerEnd::Eof,
+            Some(Incoming::Reset) => end == PeerEnd::Reset,
+            Some(Incoming::Closed) => true,
+            _ => false,
+        };
+        if is_awaited && self.run.within.is_none() {
+            return Ok(self.delete(index));
+        }
+        let name = from.to_string();
+        let speaker = self.run.session.on(&name);
+        match end {
+            PeerEnd::Eof => speaker.expect_eof()?,
+            _ => speaker.expect_reset()?,
+        }
+        self.over.push(from.clone());
+        self.replace(index, vec![line])
+    }
+
+    /// Bytes never change, but lines may have come before them.
+    pub(super) fn expect_raw(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &Speaker,
+        what: &Incoming,
+    ) -> Result<Next, Fault> {
+        let within = self.run.within;
+        let fault = match self.run.step(step) {
+            Err(fault @ Fault::Session(SessionError::Unmet(_))) => fault,
+            outcome => return outcome,
+        };
+        self.settle();
+        let unread = self.run.session.unread_of(&from.to_string())?;
+        // Of a crowd, some have had their bytes already.
+        let [link] = &unread.links[..] else { return Err(fault) };
+        match lookahead::unasked_before(what, link, &self.run.variables) {
+            count if count == 0 || count == link.lines.len() && !begins_like(what, &link.rest) => Err(fault),
+            count => {
+                let lines = self.take_counted(&unread, &[count])?;
+                self.insert(index, lines)?;
+                self.run.within = within;
+                self.run.step(step)
+            }
+        }
+    }
+
+    pub(super) fn expect_end(&mut self, index: usize, step: &Step, from: &Speaker) -> Result<Next, Fault> {
+        loop {
+            let within = self.run.within;
+            let unmet = match self.run.step(step) {
+                Err(Fault::Session(SessionError::Unmet(unmet))) => unmet,
+                outcome => return outcome,
+            };
+            self.run.within = within;
+            match (&unmet.came, unmet.end) {
+                (Came::Line(_), _) => {
+                    self.settle();
+                    let unread = self.run.session.unread_of(&from.to_string())?;
+                    let counts: Vec<usize> = unread.links.iter().map(|link| link.lines.len()).collect();
+                    let lines = self.take_counted(&unread, &counts)?;
+                    self.insert(index, lines)?;
+                }
+                (Came::Unfinished(rest), Some(_)) => {
+                    self.run.session.take_rest(lookahead::party(from), unmet.member)?;
+                    self.insert(index, vec![spell::raw(&unmet.connection, rest)])?;
+                }
+                (&Came::End(end), _) => {
+                    let Some(line) = spell::end(&from.to_string(), end) else {
+                        return Err(SessionError::Unmet(unmet).into());
+                    };
+                    self.over.push(from.clone());
+                    return self.replace(index, vec![line]);
+                }
+                (Came::Nothing, _) if within.is_none() => return Ok(self.delete(index)),
+                _ => return Err(SessionError::Unmet(unmet).into()),
+            }
+        }
+    }
+
+    /// An expectation behind `<*`. If it never comes, the last line that did takes its place.
+    pub(super) fn expect_behind_others(&mut self, index: usize, step: &Step, from: &Speaker) -> Result<Next, Fault> {
+        let is_timed = self.run.within.is_some();
+        let unmet = match self.run.step(step) {
+            Err(Fault::Session(SessionError::Unmet(unmet))) => unmet,
+            outcome => return outcome,
+        };
+        let heard = std::mem::take(&mut *self.lock_heard());
+        let is_crowd = self.run.session.size(&from.to_string()) > 1;
+        match (heard.split_last(), &unmet.came) {
+            _ if is_timed || is_crowd || heard.len() == SKIPPED_MAX => Err(SessionError::Unmet(unmet).into()),
+            (None, Came::Nothing) => {
+                let is_skip =
+                    |step: &Step| *step.action() == Action::Expect { from: from.clone(), what: Incoming::Skip };
+                let skip = self.script.steps()[..index].iter().rposition(is_skip).expect("who skips was told to");
+                if self.script.is_included(&self.script.steps()[skip]) {
+                    return Err(SessionError::Unmet(unmet).into());
+                }
+                self.air = Air::Silent;
+                self.delete(skip);
+                Ok(self.delete(index))
+            }
+            (None, &Came::End(end)) => self.replace_by_end(index, step, from, end),
+            // It would be taken for the same line before it.
+            (Some((last, before)), Came::Nothing | Came::End(_)) if !before.contains(last) => {
+                let line = self.speller().line(&from.to_string(), last, unmet.member);
+                self.replace(index, vec![line])
+            }
+            _ => Err(SessionError::Unmet(unmet).into()),
+        }
+    }
+
+    /// Whether a pattern is met by one row of lines: the line of that number on each connection.
+    fn are_met(&self, patterns: &[&Pattern], unread: &UnreadParty, row: usize, pattern: usize) -> bool {
+        let mut variables = None;
+        !unread.links.is_empty()
+            && unread.links.iter().all(|link| {
+                let Some(line) = link.lines.get(row) else { return false };
+                let bound = variables.as_ref().unwrap_or(&self.run.variables);
+                let member = (link.member > 0).then_some(link.member);
+                let Some(bindings) = patterns[pattern].matches(line, bound, member) else { return false };
+                if bindings.iter().len() > 0 {
+                    variables.get_or_insert_with(|| self.run.variables.clone()).bind(bindings);
+                }
+                true
+            })
+    }
+}
+
+/// Whether bytes that do not end a line are the start of those that are expected, or start with them.
+fn begins_like(what: &Incoming, bytes: &[u8]) -> bool {
+    let Incoming::Raw(raw) = what else { return false };
+    !bytes.is_empty() && (raw.unit().starts_with(bytes) || bytes.starts_with(raw.unit()))
+}

@@ -1,0 +1,431 @@
+//! A server of the run's own: started for one script, and ended with it.
+
+mod group;
+mod output;
+
+use std::fmt;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use output::LastLines;
+
+use super::port::Port;
+use crate::net::{Address, AddressError};
+use crate::talk::Signal;
+use group::{GRACE, LOOK, PATIENCE, Process};
+use output::ReadyLine;
+
+/// What stands in a command for the port that its server is to listen on.
+const PORT: &str = "{port}";
+
+/// How often to look whether a server listens that takes its time.
+const LOOK_RARELY: Duration = Duration::from_millis(50);
+
+/// A server as a process, with those that it starts. Dropped, they are asked to end, and after 2 s made to.
+#[derive(Debug)]
+pub struct Server {
+    process: Arc<Mutex<Process>>,
+    program: String,
+    address: Address,
+    /// The one that we chose for it.
+    port: Option<Port>,
+}
+
+/// How a server has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerEnd {
+    /// Its exit status, or the signal.
+    pub status: ExitStatus,
+    /// What it said last on stderr.
+    pub stderr: LastLines,
+}
+
+/// Why there is no server, or what went wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// No program was named.
+    #[error("no command to start a server")]
+    NoCommand,
+    /// The program could not be started.
+    #[error("cannot start {program}")]
+    Start {
+        /// The program.
+        program: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It closed its stdout before it said where it listens.
+    #[error("{program} has not said where it listens: a line \"listening on ADDRESS\" on its stdout")]
+    NotReady {
+        /// The program.
+        program: String,
+        /// What it said last on stderr.
+        stderr: LastLines,
+    },
+    /// It has said nothing for this long.
+    #[error("{program} has not said for {waited:?} where it listens: a line \"listening on ADDRESS\" on its stdout")]
+    Late {
+        /// The program.
+        program: String,
+        /// How long.
+        waited: Duration,
+        /// What it said last on stderr.
+        stderr: LastLines,
+    },
+    /// What it said is no address.
+    #[error("{program} says that it listens, but not where")]
+    Address {
+        /// The program.
+        program: String,
+        /// What is wrong with what it said.
+        source: AddressError,
+    },
+    /// There is no port for it, or the system does not tell who listens.
+    #[error("no port can be chosen for the server")]
+    Port(#[source] io::Error),
+    /// It ended before it listened, or went into the background, where nobody can end it.
+    #[error("{program} {}", TooEarly { port: *port, status: end.status })]
+    Ended {
+        /// The program.
+        program: String,
+        /// The port that was chosen for it, if one was.
+        port: Option<u16>,
+        /// How it ended.
+        end: ServerEnd,
+    },
+    /// It does not listen on its port after this long.
+    #[error("{program} does not listen on port {port} after {waited:?}")]
+    Deaf {
+        /// The program.
+        program: String,
+        /// The port that was chosen for it.
+        port: u16,
+        /// How long.
+        waited: Duration,
+        /// What it said last on stderr.
+        stderr: LastLines,
+    },
+    /// After its end, its port still has a listener. So that may be who has answered.
+    #[error(
+        "somebody listens on port {port}, though {program} has ended: \
+         another program took the port, or {program} left a process behind"
+    )]
+    Foreign {
+        /// The program.
+        program: String,
+        /// The port that was chosen for it.
+        port: u16,
+    },
+    /// After its end, a process that it has started still holds its stdout or stderr. It is in a group of its own, so that
+    /// nobody can end it who does not know it.
+    #[error("{program} has ended, and left a process behind that has gone to another process group")]
+    LeftBehind {
+        /// The program.
+        program: String,
+    },
+    /// [All servers were ended](Servers::end_all).
+    #[error("no server is started any more")]
+    Over,
+    /// The process could not be sent a signal or waited for.
+    #[error("cannot reach the server's process")]
+    Process(#[source] io::Error),
+}
+
+impl ServerError {
+    /// What the server said last on stderr, where that may explain the error.
+    #[must_use]
+    pub fn stderr(&self) -> Option<&LastLines> {
+        match self {
+            Self::NotReady { stderr, .. } | Self::Late { stderr, .. } | Self::Deaf { stderr, .. } => Some(stderr),
+            Self::Ended { end, .. } => Some(&end.stderr),
+            _ => None,
+        }
+    }
+}
+
+/// How it ended before it listened, and what was expected of it.
+struct TooEarly {
+    port: Option<u16>,
+    status: ExitStatus,
+}
+
+impl fmt::Display for TooEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, status } = self;
+        match port {
+            Some(port) => {
+                write!(f, "has ended ({status}): it is to listen on port {port}, and to stay in the foreground")
+            }
+            None => write!(
+                f,
+                "has not said where it listens, and has ended ({status}): a line \"listening on ADDRESS\" on its stdout"
+            ),
+        }
+    }
+}
+
+/// All servers that a program has started and not ended: so that it can end them when it is told to end itself, whatever its
+/// threads are at.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use greeter_client::run::Servers;
+///
+/// let servers = Arc::new(Servers::default());
+/// let command = ["greeter-server", "--listen", "127.0.0.1:{port}"].map(str::to_owned);
+/// let server = servers.start(&command, Duration::from_secs(10))?;
+/// // On another thread, which has been told that the program must end:
+/// servers.end_all();
+/// # drop(server);
+/// # Ok::<(), greeter_client::run::ServerError>(())
+/// ```
+#[derive(Debug)]
+pub struct Servers(Mutex<Known>);
+
+#[derive(Debug)]
+enum Known {
+    Running(Vec<Weak<Mutex<Process>>>),
+    /// They were ended, and there will be no others.
+    Over,
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        Self(Mutex::new(Known::Running(Vec::new())))
+    }
+}
+
+impl Servers {
+    /// Starts a server as [`Server::start`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Server::start`], and [`ServerError::Over`].
+    pub fn start(&self, command: &[String], within: Duration) -> Result<Server, ServerError> {
+        if command.iter().any(|word| word.contains(PORT)) {
+            self.start_with_port(command, within)
+        } else {
+            self.start_and_listen(command, within)
+        }
+    }
+
+    /// Ends all of them, and those that are about to listen, as their drop does. From now on none is started.
+    pub fn end_all(&self) {
+        let known = std::mem::replace(&mut *lock(&self.0), Known::Over);
+        let Known::Running(running) = known else { return };
+        let running: Vec<_> = running.iter().filter_map(Weak::upgrade).collect();
+        thread::scope(|scope| {
+            for process in &running {
+                let end = move || lock(process).end();
+                // Where there is no thread, they end one after the other.
+                if thread::Builder::new().spawn_scoped(scope, end).is_err() {
+                    end();
+                }
+            }
+        });
+    }
+
+    /// None is started that is not known to whoever ends all.
+    fn spawn(&self, command: &[String], stdout: Stdio) -> Result<Arc<Mutex<Process>>, ServerError> {
+        match &mut *lock(&self.0) {
+            Known::Over => Err(ServerError::Over),
+            Known::Running(running) => {
+                let process = Arc::new(Mutex::new(Process::start(command, stdout)?));
+                running.retain(|process| process.strong_count() > 0);
+                running.push(Arc::downgrade(&process));
+                Ok(process)
+            }
+        }
+    }
+
+    fn start_and_listen(&self, command: &[String], within: Duration) -> Result<Server, ServerError> {
+        let process = self.spawn(command, Stdio::piped())?;
+        let program = command[0].clone();
+        let (sender, said) = mpsc::channel();
+        let mut sender = Some(sender);
+        let mut ready = ReadyLine::default();
+        // It goes on reading for as long as the server says something, which otherwise would find its pipe full.
+        let take = move |bytes: &[u8]| {
+            if let Some(address) = sender.as_ref().and_then(|_| ready.take(bytes))
+                && let Some(sender) = sender.take()
+            {
+                // Whoever has lost patience does not listen any more.
+                let _ = sender.send(address);
+            }
+        };
+        lock(&process).read_stdout(take).map_err(ServerError::Process)?;
+        let address = told(&process, &program, &said, within)?;
+        match address.parse() {
+            Ok(address) => Ok(Server { process, program, address, port: None }),
+            Err(source) => Err(ServerError::Address { program, source }),
+        }
+    }
+
+    fn start_with_port(&self, command: &[String], within: Duration) -> Result<Server, ServerError> {
+        let port = Port::choose().map_err(ServerError::Port)?;
+        let number = port.number();
+        let command: Vec<String> = command.iter().map(|word| word.replace(PORT, &number.to_string())).collect();
+        let process = self.spawn(&command, Stdio::null())?;
+        let program = command[0].clone();
+        let deadline = Instant::now().checked_add(within);
+        let mut pause = LOOK;
+        loop {
+            // In this order: whoever listens when the program is seen to run did so before it could have ended.
+            let listens = port.has_listener().map_err(ServerError::Port)?;
+            if let Some(end) = end_of(&process, Duration::ZERO)? {
+                return Err(ServerError::Ended { program, port: Some(number), end });
+            }
+            if listens {
+                return Ok(Server { process, program, address: port.address().into(), port: Some(port) });
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                let stderr = lock(&process).stderr.last_lines(Duration::ZERO);
+                return Err(ServerError::Deaf { program, port: number, waited: within, stderr });
+            }
+            thread::sleep(pause);
+            // On a machine with many sockets, a look takes milliseconds.
+            pause = (pause * 2).min(LOOK_RARELY);
+        }
+    }
+}
+
+/// Waits until a server has said where it listens, or has ended. That it has, its process tells: another may hold its stdout.
+fn told(
+    process: &Mutex<Process>,
+    program: &str,
+    said: &Receiver<String>,
+    within: Duration,
+) -> Result<String, ServerError> {
+    let program = program.to_owned();
+    let deadline = Instant::now().checked_add(within);
+    loop {
+        let left = deadline.map_or(LOOK_RARELY, |deadline| deadline.saturating_duration_since(Instant::now()));
+        match said.recv_timeout(left.min(LOOK_RARELY)) {
+            Ok(address) => return Ok(address),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                // A process that ends has closed everything a moment before.
+                return Err(match end_of(process, GRACE)? {
+                    Some(end) => ServerError::Ended { program, port: None, end },
+                    None => ServerError::NotReady { program, stderr: lock(process).stderr.last_lines(Duration::ZERO) },
+                });
+            }
+        }
+        if let Some(end) = end_of(process, Duration::ZERO)? {
+            // The line may be on its way.
+            return said.recv_timeout(GRACE).map_err(|_| ServerError::Ended { program, port: None, end });
+        }
+        if left.is_zero() {
+            let stderr = lock(process).stderr.last_lines(Duration::ZERO);
+            return Err(ServerError::Late { program, waited: within, stderr });
+        }
+    }
+}
+
+/// How it has ended, if it does within this time, with what it said last.
+fn end_of(process: &Mutex<Process>, within: Duration) -> Result<Option<ServerEnd>, ServerError> {
+    let Some(status) = wait(process, within).map_err(ServerError::Process)? else { return Ok(None) };
+    let stderr = lock(process).stderr.clone();
+    Ok(Some(ServerEnd { status, stderr: stderr.last_lines(GRACE) }))
+}
+
+/// Waits for its end, but no longer than this, and lets others have the process meanwhile.
+fn wait(process: &Mutex<Process>, within: Duration) -> io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now().checked_add(within);
+    loop {
+        let status = lock(process).status()?;
+        if status.is_some() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Ok(status);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// What a thread that panicked has left is whole: each statement leaves it so.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Server {
+    /// Starts a program, with the arguments behind its name, and waits until it listens. What it prints on stderr is printed on
+    /// ours. It has a process group of its own, so that a signal for ours, such as that of Ctrl-C, does not reach it: a program
+    /// that can be told to end starts its servers with [`Servers`].
+    ///
+    /// If `{port}` stands in an argument, a free port replaces it, and the program is to listen there on 127.0.0.1 or on all
+    /// addresses; [`end`](Self::end) tells whether it alone did. Otherwise it says `listening on ADDRESS` on stdout, in a line
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ServerError`] but [`Foreign`](ServerError::Foreign), [`LeftBehind`](ServerError::LeftBehind) and
+    /// [`Over`](ServerError::Over). What was started is ended.
+    pub fn start(command: &[String], within: Duration) -> Result<Self, ServerError> {
+        Servers::default().start(command, within)
+    }
+
+    /// Ends it as its drop does, and makes sure that it was this server which was talked to, and no other on its port, and that
+    /// nothing of it is left.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Foreign`]: what a script has found out is worth nothing; [`ServerError::LeftBehind`]; and
+    /// [`ServerError::Port`].
+    pub fn end(self) -> Result<(), ServerError> {
+        let mut process = lock(&self.process);
+        process.end();
+        if let Some(port) = &self.port {
+            let deadline = Instant::now() + PATIENCE;
+            // One that has left the group may end a little later.
+            while port.has_listener().map_err(ServerError::Port)? {
+                if deadline <= Instant::now() {
+                    return Err(ServerError::Foreign { program: self.program.clone(), port: port.number() });
+                }
+                thread::sleep(LOOK);
+            }
+        }
+        match process.has_left_one_behind() {
+            true => Err(ServerError::LeftBehind { program: self.program.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Process`]: it has ended, for instance; or the system has no signals.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
+        lock(&self.process).signal(signal).map_err(ServerError::Process)
+    }
+
+    /// Waits for its end, but no longer than this; none if it still runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Process`].
+    pub fn wait(&mut self, within: Duration) -> Result<Option<ExitStatus>, ServerError> {
+        wait(&self.process, within).map_err(ServerError::Process)
+    }
+
+    /// Waits for its end as [`wait`](Self::wait) does, and for what it says last on stderr.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Process`].
+    pub fn wait_for_end(&mut self, within: Duration) -> Result<Option<ServerEnd>, ServerError> {
+        end_of(&self.process, within)
+    }
+}

@@ -1,0 +1,178 @@
+//! Tells how scripts went: to people, or to programs in a format that they know.
+//!
+//! ```
+//! use std::time::Duration;
+//! use greeter_client::report::{Ended, Format, Reporter};
+//! use greeter_client::run::Outcome;
+//! use greeter_client::talk::Script;
+//!
+//! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
+//! let mut reporter = Reporter::new(Format::Tap, Vec::new(), 1);
+//! reporter.add(&Ended { script: &script, outcome: &Outcome::Passed, took: Duration::from_millis(6) })?;
+//! assert_eq!(reporter.tally().passed, 1);
+//! let report = reporter.finish()?;
+//! assert!(report.starts_with(b"TAP version 14\n1..1\nok 1 - hello.talk\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Each format is a file of functions that turn [`Ended`] scripts into text, and knows nothing of the others. Whatever a
+//! server said, and however a file or an address is called, it is harmless in it.
+
+mod json;
+mod junit;
+mod tap;
+mod text;
+
+#[cfg(feature = "load")]
+pub(crate) use {json::string as json_string, junit::escaped as xml_escaped};
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use super::Outcome;
+use crate::talk::Script;
+
+/// How it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// For people: a line for each script, a report for each that failed, and how many there were.
+    #[default]
+    Text,
+    /// The Test Anything Protocol, version 14, with a YAML block for each script.
+    Tap,
+    /// `JUnit` XML, as most CI servers read it. It is written at the end, for its head has the numbers.
+    Junit,
+    /// JSON Lines: an object in a line for each script, and one at the end.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        match text {
+            "text" => Ok(Self::Text),
+            "tap" => Ok(Self::Tap),
+            "junit" => Ok(Self::Junit),
+            "json" => Ok(Self::Json),
+            _ => Err(FormatError),
+        }
+    }
+}
+
+/// A word that is no [`Format`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write text, tap, junit or json")]
+pub struct FormatError;
+
+/// A script that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Which.
+    pub script: &'a Script,
+    /// How.
+    pub outcome: &'a Outcome,
+    /// How long it took, its server's start included.
+    pub took: Duration,
+}
+
+/// How many scripts ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Everything was as they say.
+    pub passed: usize,
+    /// The run lacks something that they require.
+    pub skipped: usize,
+    /// Something was not as they say.
+    pub failed: usize,
+    /// There was nobody to talk to.
+    pub unconnected: usize,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, outcome: &Outcome) {
+        *match outcome {
+            Outcome::Passed => &mut self.passed,
+            Outcome::Skipped(_) => &mut self.skipped,
+            Outcome::Failed(failure) if failure.fault.is_connecting() => &mut self.unconnected,
+            Outcome::Failed(_) => &mut self.failed,
+        } += 1;
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub const fn scripts(&self) -> usize {
+        self.passed + self.skipped + self.failed + self.unconnected
+    }
+}
+
+/// Writes a report while scripts end, in the order in which it is told of them.
+#[derive(Debug)]
+pub struct Reporter<W> {
+    format: Format,
+    output: W,
+    tally: Tally,
+    since: Instant,
+    /// What is to be written next; for JUnit, at the end.
+    held: String,
+}
+
+impl<W: Write> Reporter<W> {
+    /// A report on so many scripts, which is still empty.
+    pub fn new(format: Format, output: W, scripts: usize) -> Self {
+        let held = if format == Format::Tap { tap::head(scripts) } else { String::new() };
+        Self { format, output, tally: Tally::default(), since: Instant::now(), held }
+    }
+
+    /// Tells of a script.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn add(&mut self, ended: &Ended<'_>) -> io::Result<()> {
+        self.tally.add(ended.outcome);
+        self.held += &match self.format {
+            Format::Text => text::script(ended),
+            Format::Tap => tap::script(self.tally.scripts(), ended),
+            Format::Json => json::script(ended),
+            Format::Junit => junit::script(ended),
+        };
+        if self.format != Format::Junit {
+            self.output.write_all(std::mem::take(&mut self.held).as_bytes())?;
+            self.output.flush()?;
+        }
+        Ok(())
+    }
+
+    /// What has been told of until now.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Ends the report, and gives back what it was written to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn finish(mut self) -> io::Result<W> {
+        let took = self.since.elapsed();
+        let text = match self.format {
+            Format::Text => text::end(&self.tally),
+            Format::Tap => String::new(),
+            Format::Json => json::end(&self.tally, took),
+            Format::Junit => junit::document(&self.tally, took, &self.held),
+        };
+        self.output.write_all(text.as_bytes())?;
+        self.output.flush()?;
+        Ok(self.output)
+    }
+}
+
+/// Milliseconds with their fraction, as a number that every format reads.
+fn milliseconds(duration: Duration) -> String {
+    format!("{}.{:03}", duration.as_millis(), duration.subsec_micros() % 1000)
+}

@@ -1,0 +1,65 @@
+//! `JUnit` XML. Written by hand: what is hard about it is that XML has no way to say most control characters, and no
+//! library takes that off us.
+
+use std::time::Duration;
+
+use super::{Ended, Tally};
+use crate::net::escape::is_deceptive;
+use crate::run::Outcome;
+
+pub(super) fn script(ended: &Ended<'_>) -> String {
+    let (name, file) = (attribute(ended.script.name()), attribute(ended.script.source().name()));
+    let case = format!(r#"<testcase classname="{file}" name="{name}" file="{file}" time="{}""#, seconds(ended.took));
+    match ended.outcome {
+        Outcome::Passed => format!("    {case}/>\n"),
+        Outcome::Skipped(reason) => {
+            format!("    {case}>\n      <skipped message=\"{}\"/>\n    </testcase>\n", attribute(reason))
+        }
+        Outcome::Failed(failure) => {
+            let tag = if failure.fault.is_connecting() { "error" } else { "failure" };
+            let (message, report) = (attribute(&failure.fault.to_string()), escaped(&failure.to_string()));
+            format!("    {case}>\n      <{tag} message=\"{message}\">{report}</{tag}>\n    </testcase>\n")
+        }
+    }
+}
+
+pub(super) fn document(tally: &Tally, took: Duration, scripts: &str) -> String {
+    let Tally { failed, unconnected, skipped, .. } = tally;
+    let numbers = format!(
+        r#"name="greeter-client" tests="{}" failures="{failed}" errors="{unconnected}" skipped="{skipped}" time="{}""#,
+        tally.scripts(),
+        seconds(took)
+    );
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {numbers}>\n  <testsuite {numbers}>\n{scripts}  \
+         </testsuite>\n</testsuites>\n"
+    )
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.6}", duration.as_secs_f64())
+}
+
+/// In an attribute, a newline that stands for itself would be read as a blank.
+fn attribute(text: &str) -> String {
+    escaped(text).replace('\n', "&#10;")
+}
+
+/// What XML has no way to say is shown as the replacement character; what would deceive whoever looks at the file is named.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push('\n'),
+            '\t' | '\r' => escaped.push_str(&format!("&#{};", u32::from(c))),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
+            c if is_deceptive(c) => escaped.push_str(&format!("&#{};", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,22 @@
+//! For people.
+
+use super::{Ended, Tally};
+use crate::net::escape::one_line;
+use crate::run::Outcome;
+
+pub(super) fn script(ended: &Ended<'_>) -> String {
+    let name = one_line(ended.script.name().as_bytes());
+    let took = ended.took.as_millis();
+    match ended.outcome {
+        Outcome::Passed => format!("ok   {name}  ({took} ms)\n"),
+        Outcome::Skipped(reason) => format!("skip {name}  ({})\n", one_line(reason.as_bytes())),
+        Outcome::Failed(failure) => format!("FAIL {name}  ({took} ms)\n{failure}\n"),
+    }
+}
+
+pub(super) fn end(tally: &Tally) -> String {
+    let scripts = tally.scripts();
+    let s = if scripts == 1 { "" } else { "s" };
+    let failed = tally.failed + tally.unconnected;
+    format!("\n{scripts} script{s}: {} passed, {failed} failed, {} skipped\n", tally.passed, tally.skipped)
+}

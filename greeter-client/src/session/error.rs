@@ -1,0 +1,222 @@
+//! What went wrong in a session, as values: all that a report needs, and no report.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::event::Entry;
+use crate::net::escape::one_line;
+use crate::net::{ConnectError, PeerEnd};
+
+/// How many bytes of an unmet expectation its message shows; its fields have them all.
+const SHOWN_BYTES_MAX: usize = 200;
+
+/// Why a session cannot go on as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// What came is not what was expected.
+    #[error("{0}")]
+    Unmet(Box<Unmet>),
+    /// Bytes could not be sent, and what followed did not expect the connection to end.
+    #[error("{}: cannot send", who(.connection))]
+    Send {
+        /// Its name.
+        connection: String,
+        /// Our address.
+        local: String,
+        /// The server's address.
+        peer: String,
+        /// What the system said; [`TimedOut`](io::ErrorKind::TimedOut) where the server did not read.
+        source: io::Error,
+    },
+    /// A connection could not be opened.
+    #[error("{}: cannot be opened", who(.connection))]
+    Connect {
+        /// Its name.
+        connection: String,
+        /// Why.
+        source: ConnectError,
+    },
+    /// There is no such connection, and no [target](super::SessionOptions::target) to open it to.
+    #[error("there is no connection {0:?}")]
+    Unknown(String),
+    /// A connection of that name is open, and cannot be opened again.
+    #[error("{} is open already", who(.0))]
+    AlreadyOpen(String),
+    /// We closed or reset the connection before.
+    #[error("{} is closed", who(.0))]
+    Closed(String),
+    /// We half-closed the connection before: there is nothing more to be sent.
+    #[error("{} is half-closed: nothing more can be sent", who(.0))]
+    HalfClosed(String),
+    /// A line to be sent holds an LF: it would be two.
+    #[error("a line cannot hold a newline")]
+    HoldsLf,
+    /// A crowd has at least one member; and its name, like that of a connection, holds no dot.
+    #[error("there is no crowd of nobody, and no dot in a name: {0:?}")]
+    BadName(String),
+    /// A thread that is needed could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// An expectation that was not met, where, and all that is known about it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unmet {
+    /// The connection's name; `c.17` is a member of the crowd `c`.
+    pub connection: String,
+    /// The connection's number within its crowd, from 1; 0 outside of crowds.
+    pub member: usize,
+    /// Our address.
+    pub local: String,
+    /// The server's address.
+    pub peer: String,
+    /// What should have come.
+    pub expected: Expected,
+    /// What came in its place. It has not been consumed.
+    pub came: Came,
+    /// Behind what came, the peer had ended the stream.
+    pub end: Option<PeerEnd>,
+    /// The time was over, and nothing had come that rules the expectation out.
+    pub late: bool,
+    /// How long it was waited for.
+    pub waited: Duration,
+    /// How many lines the expectation has [skipped](super::Speaker::skipping), which are the last of the
+    /// [`transcript`](Self::transcript).
+    pub skipped_lines: usize,
+    /// What else has come and is unread, behind [`came`](Self::came): its first KiB.
+    pub buffered: Vec<u8>,
+    /// How many bytes there are of that.
+    pub buffered_bytes: usize,
+    /// How many bytes the server has not taken yet.
+    pub unsent_bytes: usize,
+    /// What had been sent before could not be delivered.
+    pub send_error: Option<io::Error>,
+    /// What happened last on this connection.
+    pub transcript: Vec<Entry>,
+}
+
+/// An expectation that was not met.
+#[derive(Debug)]
+pub(super) struct Miss {
+    pub(super) came: Came,
+    /// How much of what is unread `came` shows, a line's ending included.
+    pub(super) bytes: usize,
+    pub(super) late: bool,
+}
+
+impl Miss {
+    pub(super) fn impossible(came: Came, bytes: usize) -> Self {
+        Self { came, bytes, late: false }
+    }
+
+    pub(super) fn late(self) -> Self {
+        Self { late: true, ..self }
+    }
+}
+
+/// What should have come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// The next line: exactly this one, or what only the judge knows.
+    Line(Option<Vec<u8>>),
+    /// Exactly these bytes.
+    Bytes(Vec<u8>),
+    /// So many bytes, whatever they are.
+    Count(usize),
+    /// The peer's end of the stream, and nothing unread before it.
+    Eof,
+    /// A reset, and nothing unread before it.
+    Reset,
+    /// One of the two, and nothing unread before it.
+    Closed,
+    /// No byte and no end for so long.
+    Nothing(Duration),
+}
+
+/// What came in place of what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Came {
+    /// A whole line, without its ending.
+    Line(Vec<u8>),
+    /// The start of a line: its ending has not come, or will not.
+    Unfinished(Vec<u8>),
+    /// Where bytes were expected: those that came, at most as many as should have.
+    Bytes(Vec<u8>),
+    /// A line that is longer than [`SessionOptions::unread_bytes_max`](super::SessionOptions::unread_bytes_max).
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
+    /// The end of the stream.
+    End(PeerEnd),
+    /// Nothing yet.
+    Nothing,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, but {}", who(&self.connection), self.expected, self.came)?;
+        if self.late {
+            write!(f, " within {:?}", self.waited)?;
+        }
+        if self.skipped_lines > 0 {
+            write!(f, "; lines that were skipped before: {}", self.skipped_lines)?;
+        }
+        match &self.send_error {
+            Some(error) => write!(f, "; and what was sent before was not delivered: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(None) => f.write_str("another line"),
+            Self::Line(Some(line)) => write!(f, "the line {}", Quoted(line)),
+            Self::Bytes(bytes) => write!(f, "the bytes {}", Quoted(bytes)),
+            Self::Count(count) => write!(f, "{count} bytes"),
+            Self::Eof => f.write_str("the end"),
+            Self::Reset => f.write_str("a reset"),
+            Self::Closed => f.write_str("the end or a reset"),
+            Self::Nothing(duration) => write!(f, "nothing for {duration:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "the line {} came", Quoted(line)),
+            Self::Unfinished(bytes) => write!(f, "only the unfinished line {} came", Quoted(bytes)),
+            Self::Bytes(bytes) => write!(f, "the bytes {} came", Quoted(bytes)),
+            Self::TooLong { limit } => write!(f, "a line of more than {limit} bytes came"),
+            Self::End(end) => write!(f, "{end}"),
+            Self::Nothing => f.write_str("nothing came"),
+        }
+    }
+}
+
+/// The start of some bytes, in quotes.
+struct Quoted<'a>(&'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..SHOWN_BYTES_MAX) {
+            Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
+                write!(f, "\"{}\"… ({} bytes)", one_line(start), self.0.len())
+            }
+            _ => write!(f, "\"{}\"", one_line(self.0)),
+        }
+    }
+}
+
+/// How a message calls a connection.
+fn who(name: &str) -> &str {
+    if name.is_empty() { "the connection" } else { name }
+}

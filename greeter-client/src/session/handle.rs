@@ -1,0 +1,263 @@
+//! What can be said to and expected from one connection or one crowd.
+
+use std::time::{Duration, Instant};
+
+use super::connection::Link;
+use super::error::{Expected, Miss, SessionError};
+use super::event::Act;
+use super::expectation::Expectation;
+use super::transcript::Log;
+use super::{Selection, Session};
+use crate::net::{Deadline, PeerEnd};
+
+/// A connection, a crowd, or one member of a crowd, about to say or expect one thing: see [`Session::on`].
+///
+/// A connection that is not open yet is opened by its first use. What is said to a crowd is said to each member; what
+/// is expected is expected from each, in their order and within one common deadline, and the first that fails is told.
+///
+/// An expectation that fails has consumed nothing (but what it [skipped](Self::skipping)), so that one can look again.
+#[derive(Debug)]
+#[must_use = "it has neither said nor expected anything yet"]
+pub struct Speaker<'a> {
+    session: &'a mut Session,
+    name: &'a str,
+    timeout: Duration,
+    skipping: bool,
+}
+
+impl<'a> Speaker<'a> {
+    pub(super) fn new(session: &'a mut Session, name: &'a str) -> Self {
+        let timeout = session.options.timeout;
+        Self { session, name, timeout, skipping: false }
+    }
+
+    /// Gives what follows its own deadline, in place of [`SessionOptions::timeout`](super::SessionOptions::timeout).
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Consumes every whole line that is not what the expectation demands, until one is, or until bytes or the end
+    /// are. It means nothing for [`take`](Self::take) and [`expect_nothing`](Self::expect_nothing).
+    pub fn skipping(self) -> Self {
+        Self { skipping: true, ..self }
+    }
+
+    /// Sends `line` and a line ending, with the next [flush](Session::flush).
+    ///
+    /// # Errors
+    ///
+    /// * the connection cannot be opened, or we have closed or half-closed it;
+    /// * [`HoldsLf`](SessionError::HoldsLf);
+    /// * [`Send`](SessionError::Send): an earlier send has failed.
+    pub fn send(self, line: impl AsRef<[u8]>) -> Result<(), SessionError> {
+        let line = line.as_ref();
+        self.send_each(|_| line)
+    }
+
+    /// Sends each member of a crowd the line that `line` tells for its number, which counts from 1. A connection that
+    /// is in no crowd has the number 0.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    pub fn send_each<L: AsRef<[u8]>>(self, mut line: impl FnMut(usize) -> L) -> Result<(), SessionError> {
+        let eol = self.session.options.eol;
+        self.gather(|member, wire| {
+            let line = line(member);
+            let line = line.as_ref();
+            if memchr::memchr(b'\n', line).is_some() {
+                return Err(SessionError::HoldsLf);
+            }
+            wire.extend_from_slice(line);
+            wire.extend_from_slice(eol.bytes());
+            Ok(Act::SentLine(line.to_vec()))
+        })
+    }
+
+    /// Sends exactly `bytes`, with the next [flush](Session::flush).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send) but `HoldsLf`.
+    pub fn send_bytes(self, bytes: impl AsRef<[u8]>) -> Result<(), SessionError> {
+        let bytes = bytes.as_ref();
+        self.gather(|_, wire| {
+            wire.extend_from_slice(bytes);
+            Ok(Act::SentBytes(bytes.to_vec()))
+        })
+    }
+
+    /// Says that nothing more will be sent. If the server has not read all yet, that is said after the last of it.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be opened, or we have closed it.
+    pub fn half_close(self) -> Result<(), SessionError> {
+        self.part(|link, log, _| link.half_close(log))
+    }
+
+    /// Ends the connection with a reset; on a Unix socket, which knows none, by closing it. What the server has not
+    /// taken may be lost.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be opened, or we have closed it.
+    pub fn reset(self) -> Result<(), SessionError> {
+        self.part(|link, log, _| link.reset(log))
+    }
+
+    /// Closes the connection without a look at what has come. It waits until all is sent, but not beyond the deadline.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be opened, or we have closed it.
+    pub fn close(self) -> Result<(), SessionError> {
+        self.part(|link, log, deadline| link.close(deadline, log))
+    }
+
+    /// The next line must be exactly `line`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unmet`](SessionError::Unmet); or the connection cannot be opened, or we have closed it.
+    pub fn expect(self, line: impl AsRef<[u8]>) -> Result<(), SessionError> {
+        let line = line.as_ref();
+        let expected = Expected::Line(Some(line.to_vec()));
+        self.each(&expected, |expectation| expectation.line(|came| came == line))
+    }
+
+    /// The next line, without its ending, must please `judge`. To a member of a crowd it is given with its number,
+    /// which counts from 1; outside of crowds the number is 0.
+    ///
+    /// ```no_run
+    /// # let mut session = greeter_client::Session::default();
+    /// session.on("c").expect_line(|member, line| line == format!("Hello, guest {member}").as_bytes())?;
+    /// # Ok::<(), greeter_client::SessionError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_line(self, mut judge: impl FnMut(usize, &[u8]) -> bool) -> Result<(), SessionError> {
+        self.each(&Expected::Line(None), |expectation| {
+            let member = expectation.member();
+            expectation.line(|line| judge(member, line))
+        })
+    }
+
+    /// The next bytes must be exactly these, whether or not they end a line: a prompt, for instance.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_bytes(self, bytes: impl AsRef<[u8]>) -> Result<(), SessionError> {
+        let bytes = bytes.as_ref();
+        self.each(&Expected::Bytes(bytes.to_vec()), |expectation| expectation.bytes(bytes))
+    }
+
+    /// Takes the next `count` bytes, whatever they are: those of all members of a crowd, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn take(self, count: usize) -> Result<Vec<u8>, SessionError> {
+        let mut taken = Vec::new();
+        self.each(&Expected::Count(count), |expectation| {
+            expectation.count(count).map(|bytes| taken.extend_from_slice(&bytes))
+        })?;
+        Ok(taken)
+    }
+
+    /// The server must close, and nothing may be unread before its end. That a send failed before is forgiven.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_eof(self) -> Result<(), SessionError> {
+        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(|end| end == PeerEnd::Eof))
+    }
+
+    /// The server must reset the connection, and nothing may be unread before. That a send failed before is forgiven.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_reset(self) -> Result<(), SessionError> {
+        self.each(&Expected::Reset, |expectation| expectation.end_forgiving(|end| end == PeerEnd::Reset))
+    }
+
+    /// The server must close or reset the connection, and nothing may be unread before. That a send failed before is
+    /// forgiven.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_closed(self) -> Result<(), SessionError> {
+        self.each(&Expected::Closed, |expectation| {
+            expectation.end_forgiving(|end| matches!(end, PeerEnd::Eof | PeerEnd::Reset))
+        })
+    }
+
+    /// For so long no byte may come, and no end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_nothing(self, duration: Duration) -> Result<(), SessionError> {
+        // Silence begins when we have said everything.
+        self.session.flush();
+        self.within(duration).each(&Expected::Nothing(duration), |expectation| expectation.nothing())
+    }
+
+    /// Lets each connection of the speaker say something with the next flush.
+    fn gather(self, mut say: impl FnMut(usize, &mut Vec<u8>) -> Result<Act, SessionError>) -> Result<(), SessionError> {
+        let selection = self.session.select(self.name)?;
+        self.session.turn_to(&selection);
+        let (links, log) = self.session.links(&selection);
+        let mut wire = Vec::new();
+        for link in links {
+            wire.clear();
+            let act = say(link.member, &mut wire)?;
+            link.send(&wire, act, self.timeout, log)?;
+        }
+        Ok(())
+    }
+
+    /// Opens, starts the clock and flushes.
+    fn begin(&mut self) -> Result<(Selection, Instant, Deadline), SessionError> {
+        let selection = self.session.select(self.name)?;
+        let start = Instant::now();
+        let deadline = Deadline::from(start, Some(self.timeout));
+        self.session.flush_by(&deadline);
+        Ok((selection, start, deadline))
+    }
+
+    /// Flushes, and ends something on each connection of the speaker.
+    fn part(
+        mut self,
+        mut part: impl FnMut(&mut Link, &mut Log, &Deadline) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        let (selection, _, deadline) = self.begin()?;
+        let (links, log) = self.session.links(&selection);
+        links.iter_mut().try_for_each(|link| part(link, log, &deadline))
+    }
+
+    /// Flushes, and waits for the same thing on each connection of the speaker.
+    fn each(
+        mut self,
+        expected: &Expected,
+        mut wait: impl FnMut(&mut Expectation<'_>) -> Result<(), Miss>,
+    ) -> Result<(), SessionError> {
+        let (selection, start, deadline) = self.begin()?;
+        let (eol, skipping) = (self.session.options.eol, self.skipping);
+        let (links, log) = self.session.links(&selection);
+        for link in links {
+            let mut expectation = Expectation::new(link, log, deadline, eol, skipping)?;
+            if let Err(miss) = wait(&mut expectation) {
+                let skipped_lines = expectation.skipped_lines;
+                return Err(link.unmet(expected.clone(), miss, start.elapsed(), skipped_lines)?);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,373 @@
+//! One socket between three threads: the caller's, which sends and expects; one that reads whatever comes, up to a
+//! limit; and, only while the peer does not read as fast as we send, one that writes.
+//!
+//! A reading thread per connection, and not one loop over all of them: its stack is [`STACK_BYTES`] of address space
+//! of which a few KiB are used, so that a crowd of hundreds costs little; blocking reads need no readiness, no timer
+//! and no dependency; and back-pressure is a thread that waits.
+
+use std::io;
+use std::mem;
+use std::net::Shutdown;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::receive_buffer::Inbox;
+use crate::net::{ConnectionError, Deadline, PeerEnd, Stream};
+
+/// How much is read at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// For loops whose buffers are on the heap.
+const STACK_BYTES: usize = 128 * 1024;
+/// How much may wait for a peer that does not read before a further send waits, too.
+const UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a send may take on the caller's own thread, where its error is seen at once.
+const SEND_AT_ONCE: Duration = Duration::from_millis(5);
+/// How soon the writing thread notices that it is not needed any more.
+const WRITE_SLICE: Duration = Duration::from_millis(50);
+/// How long after a send has failed what the peer said before may still be on its way through the reading thread.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long after a send the peer's refusal may be on its way.
+pub(super) const REFUSAL: Duration = Duration::from_millis(250);
+/// How often to look for it: no read waits for it, for the stream has ended.
+const REFUSAL_LOOK: Duration = Duration::from_millis(2);
+
+/// The socket and what its threads tell each other.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: Stream,
+    state: Mutex<State>,
+    /// Rung for the caller: something came, the stream ended, a send failed or all is sent.
+    changed: Condvar,
+    /// Rung for the reading thread: something was consumed, more is demanded, or nobody listens any more.
+    room: Condvar,
+    unread_bytes_max: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) inbox: Inbox,
+    /// How the peer ended the stream, behind what is in `inbox`.
+    pub(super) end: Option<PeerEnd>,
+    /// Why a send failed, and when. Nothing is sent afterwards.
+    pub(super) send_error: Option<(Instant, io::Error)>,
+    /// What is waited for needs so many unread bytes.
+    pub(super) demand: usize,
+    outbox: Outbox,
+    hung_up: bool,
+}
+
+/// What the writing thread has to do. There is one if `unsent_bytes` is not 0.
+#[derive(Debug, Default)]
+struct Outbox {
+    /// What it will take when it is done with what it has.
+    queue: Vec<u8>,
+    /// The queue, and what the thread holds.
+    unsent_bytes: usize,
+    /// After the last of it, the half-close.
+    half_close: bool,
+}
+
+/// Whether a send that failed ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SendErrors {
+    Matter,
+    Forgiven,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, unread_bytes_max: usize) -> Self {
+        let state = State {
+            inbox: Inbox::default(),
+            end: None,
+            send_error: None,
+            demand: 0,
+            outbox: Outbox::default(),
+            hung_up: false,
+        };
+        let (changed, room) = (Condvar::new(), Condvar::new());
+        Self { stream, state: Mutex::new(state), changed, room, unread_bytes_max: unread_bytes_max.max(1) }
+    }
+
+    /// Starts to read.
+    pub(super) fn read(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let wire = Arc::clone(self);
+        spawn("session read", move || wire.read_all())
+    }
+
+    /// The most that is read ahead of what is waited for.
+    pub(super) fn unread_bytes_max(&self) -> usize {
+        self.unread_bytes_max
+    }
+
+    /// Waits until `look` has found what it looks for. `None`: the time is over.
+    pub(super) fn wait<T>(
+        &self,
+        deadline: &Deadline,
+        errors: SendErrors,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = look(&mut state) {
+                return Some(found);
+            }
+            // What was demanded may be more than the reading thread reads by itself.
+            self.room.notify_one();
+            let remaining = state.remaining(deadline, errors)?;
+            state = match remaining {
+                Some(remaining) => {
+                    self.changed.wait_timeout(state, remaining).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Takes `count` bytes away.
+    pub(super) fn consume(&self, count: usize) {
+        let mut state = self.lock();
+        state.inbox.consume(count);
+        state.demand = 0;
+        self.room.notify_one();
+    }
+
+    /// Sends `bytes`: what the system takes is sent now and on this thread, and only the rest is left to another, whose
+    /// handle is returned. An error is left for who [looks](State::send_error).
+    pub(super) fn send(self: &Arc<Self>, mut bytes: &[u8], deadline: &Deadline) -> Option<JoinHandle<()>> {
+        if self.send_behind(bytes, deadline) {
+            return None;
+        }
+        let at_once = Deadline::after(Some(SEND_AT_ONCE));
+        while !bytes.is_empty() && deadline.remaining().is_ok() {
+            match self.stream.write(bytes, &at_once) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(ConnectionError::TimedOut { .. }) => break,
+                Err(error) => {
+                    self.send_failed(error);
+                    return None;
+                }
+            }
+        }
+        if bytes.is_empty() { None } else { self.send_later(bytes) }
+    }
+
+    /// Says that nothing more will be sent, after all that is unsent.
+    pub(super) fn half_close(&self) {
+        let mut state = self.lock();
+        match state.outbox.unsent_bytes {
+            0 => self.stream.shutdown(Shutdown::Write),
+            _ => state.outbox.half_close = true,
+        }
+    }
+
+    /// Waits until all is sent, or cannot be.
+    pub(super) fn drain(&self, deadline: &Deadline) {
+        self.wait(deadline, SendErrors::Forgiven, |state| (state.outbox.unsent_bytes == 0).then_some(()));
+    }
+
+    /// Whether the peer, which has ended the stream, refuses what it was sent after that. Its system tells so as soon as
+    /// bytes arrive for which nobody is there; of those that are read, or not yet, nothing is told.
+    pub(super) fn is_refused(&self, deadline: &Deadline) -> bool {
+        loop {
+            if self.lock().send_error.is_some() || self.stream.has_failed() {
+                return true;
+            }
+            if deadline.remaining().is_err() {
+                return false;
+            }
+            thread::sleep(REFUSAL_LOOK);
+        }
+    }
+
+    /// Lets the threads end. What is unsent is dropped.
+    pub(super) fn hang_up(&self) {
+        self.let_go();
+        self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// As [`hang_up`](Self::hang_up), but the peer is told by a reset, once the threads have ended and the socket is
+    /// dropped.
+    pub(super) fn abort(&self) {
+        self.let_go();
+        self.stream.abort();
+    }
+
+    /// The state is whole between any two statements, so that a thread that panicked has left nothing broken.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_go(&self) {
+        let mut state = self.lock();
+        state.hung_up = true;
+        self.room.notify_one();
+    }
+
+    /// The work of the reading thread.
+    fn read_all(&self) {
+        let never = Deadline::after(None);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let end = loop {
+            match self.stream.read(&mut chunk, &never) {
+                Ok(0) => break PeerEnd::Eof,
+                Ok(count) if self.deliver(&chunk[..count]) => {}
+                Ok(_) => return,
+                Err(ConnectionError::Lost(error)) => break PeerEnd::from_error(&error),
+                Err(error) => unreachable!("a read that has no deadline can only be lost: {error}"),
+            }
+        };
+        let mut state = self.lock();
+        state.end = Some(end);
+        state.tell_reset();
+        self.changed.notify_one();
+    }
+
+    /// Says whether anybody still listens.
+    fn deliver(&self, bytes: &[u8]) -> bool {
+        let limit = self.unread_bytes_max;
+        let is_full = |state: &mut State| state.inbox.unread().len() >= limit.max(state.demand) && !state.hung_up;
+        let waited = self.room.wait_while(self.lock(), is_full);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.inbox.push(bytes);
+        self.changed.notify_one();
+        !state.hung_up
+    }
+
+    /// Puts `bytes` behind what another thread is sending. `false`: there is none. After an error, they are dropped.
+    fn send_behind(&self, bytes: &[u8], deadline: &Deadline) -> bool {
+        let settled = |state: &mut State| {
+            let full = state.outbox.queue.len() >= UNSENT_BYTES_MAX && state.send_error.is_none();
+            (!full).then_some(())
+        };
+        let in_time = self.wait(deadline, SendErrors::Matter, settled).is_some();
+        let mut state = self.lock();
+        match &state.outbox {
+            _ if state.send_error.is_some() => true,
+            Outbox { unsent_bytes: 0, .. } => false,
+            _ if in_time => {
+                state.outbox.queue.extend_from_slice(bytes);
+                state.outbox.unsent_bytes += bytes.len();
+                true
+            }
+            _ => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the server does not read what is sent");
+                state.send_error = Some((Instant::now(), error));
+                true
+            }
+        }
+    }
+
+    fn send_later(self: &Arc<Self>, bytes: &[u8]) -> Option<JoinHandle<()>> {
+        {
+            let mut state = self.lock();
+            state.outbox = Outbox { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close: false };
+        }
+        let wire = Arc::clone(self);
+        match spawn("session write", move || wire.write_all()) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                self.send_failed(ConnectionError::Lost(error));
+                None
+            }
+        }
+    }
+
+    /// The work of the writing thread: to its last byte, an error, or the end of the session.
+    fn write_all(&self) {
+        let mut sent = 0;
+        while let Some(batch) = self.next_batch(sent) {
+            let mut rest = &batch[..];
+            while !rest.is_empty() {
+                match self.stream.write(rest, &Deadline::after(Some(WRITE_SLICE))) {
+                    Ok(count) => rest = &rest[count..],
+                    Err(ConnectionError::TimedOut { .. }) if !self.lock().hung_up => {}
+                    Err(error) => return self.send_failed(error),
+                }
+            }
+            sent = batch.len();
+        }
+    }
+
+    /// What is to be sent after `sent` bytes, or nothing more and the half-close.
+    fn next_batch(&self, sent: usize) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        let outbox = &mut state.outbox;
+        outbox.unsent_bytes -= sent;
+        self.changed.notify_one();
+        if outbox.unsent_bytes > 0 {
+            return Some(mem::take(&mut outbox.queue));
+        }
+        if outbox.half_close {
+            self.stream.shutdown(Shutdown::Write);
+        }
+        None
+    }
+
+    fn send_failed(&self, error: ConnectionError) {
+        let error = match error {
+            ConnectionError::Lost(error) => error,
+            error => io::Error::new(io::ErrorKind::TimedOut, error),
+        };
+        let mut state = self.lock();
+        state.outbox = Outbox::default();
+        state.send_error = Some((Instant::now(), error));
+        state.tell_reset();
+        self.changed.notify_one();
+    }
+}
+
+impl State {
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.outbox.unsent_bytes
+    }
+
+    /// How long a wait may still last: `None` if its time is over, `Some(None)` if it has no end.
+    fn remaining(&self, deadline: &Deadline, errors: SendErrors) -> Option<Option<Duration>> {
+        let remaining = deadline.remaining().ok()?;
+        match &self.send_error {
+            Some((at, _)) if errors == SendErrors::Matter => {
+                let last_words = Deadline::from(*at, Some(LAST_WORDS)).remaining().ok()?;
+                Some(remaining.into_iter().chain(last_words).min())
+            }
+            _ => Some(remaining),
+        }
+    }
+
+    /// A reset is reported once. Where the sending thread got the report, the reading one sees a mere end.
+    fn tell_reset(&mut self) {
+        let was_reset = |(_, error): &(Instant, io::Error)| PeerEnd::from_error(error) == PeerEnd::Reset;
+        if self.end == Some(PeerEnd::Eof) && self.send_error.as_ref().is_some_and(was_reset) {
+            self.end = Some(PeerEnd::Reset);
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// How a peer seems to have ended the stream when a read saw a mere end and a send failed with `error`.
+    fn end_beside(error: io::ErrorKind) -> Option<PeerEnd> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().into();
+        let wire = Arc::new(Wire::new(Stream::connect(&address, None).unwrap(), 1));
+        drop(listener.accept().unwrap());
+        wire.read().unwrap().join().unwrap();
+        wire.send_failed(ConnectionError::Lost(error.into()));
+        wire.lock().end
+    }
+
+    /// Linux tells of it once, to whoever asks first: which of the threads that is cannot be foreseen.
+    #[test]
+    fn a_reset_that_only_the_sending_thread_was_told_of_is_a_reset() {
+        assert_eq!(end_beside(io::ErrorKind::ConnectionReset), Some(PeerEnd::Reset));
+        assert_eq!(end_beside(io::ErrorKind::BrokenPipe), Some(PeerEnd::Eof));
+    }
+}

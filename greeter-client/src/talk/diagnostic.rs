@@ -1,0 +1,209 @@
+//! What is wrong with a script, told so that it can be put right: where, what, and what to write instead.
+
+use std::fmt::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::source::Source;
+use crate::net::escape;
+
+/// Longer lines are shown in part: this many bytes of them.
+const EXCERPT_BYTES: usize = 120;
+/// How much of a line that is shown in part stands before the fault, in bytes.
+const EXCERPT_BYTES_BEFORE: usize = 60;
+
+/// Whether a script with this problem can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// It cannot.
+    Error,
+    /// It can, but probably does not say what its author meant.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// One thing that is wrong with a script.
+///
+/// Displayed as compilers do: the place, the line with a caret under the fault, and the remedy. Without a newline at
+/// the end, and harmless on a terminal whatever the script holds.
+///
+/// ```
+/// use greeter_client::talk::Script;
+///
+/// let problems = Script::parse("hello.talk", ">Bob\n").unwrap_err();
+/// let shown = "\
+/// hello.talk:1:2: error: '>Bob' is no statement
+///   >Bob
+///    ^^^
+///   help: to send a line put one space after >: '> Bob'";
+/// assert_eq!(problems.to_string(), shown);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    severity: Severity,
+    file: Arc<str>,
+    line: usize,
+    column: usize,
+    message: String,
+    help: Option<String>,
+    excerpt: String,
+    /// Which characters of `excerpt` are at fault.
+    caret: Range<usize>,
+}
+
+impl Problem {
+    pub(super) fn new(severity: Severity, source: &Source, line: usize, fault: Fault) -> Self {
+        let text = source.line(line);
+        let at = fault.at.start.min(text.len())..fault.at.end.min(text.len());
+        let shown = excerpt_bytes(text, at.start);
+        let ellipsis = |cut: bool| if cut { "…" } else { "" };
+        let before = format!("{}{}", ellipsis(shown.start > 0), escape::one_line(&text[shown.start..at.start]));
+        let faulty = escape::one_line(&text[at.start..at.end.clamp(at.start, shown.end)]).to_string();
+        let after = escape::one_line(&text[at.end.clamp(at.start, shown.end)..shown.end]);
+        let caret = before.chars().count();
+        Self {
+            severity,
+            file: Arc::clone(&source.name),
+            line,
+            column: characters(source.margin(line)) + characters(&text[..at.start]) + 1,
+            message: fault.message,
+            help: fault.help,
+            caret: caret..caret + faulty.chars().count().max(1),
+            excerpt: format!("{before}{faulty}{after}{}", ellipsis(shown.end < text.len())),
+        }
+    }
+
+    /// Whether the script can run nevertheless.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// The file, as it was named when it was read.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The line in that file, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Where in the line, in characters, from 1. A byte that is no UTF-8 counts as one.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        self.column
+    }
+
+    /// What is wrong: lower case, no full stop, one line.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = escape::one_line(self.file.as_bytes());
+        writeln!(f, "{file}:{}:{}: {}: {}", self.line, self.column, self.severity, self.message)?;
+        writeln!(f, "  {}", self.excerpt)?;
+        write!(f, "  {:start$}{:^<length$}", "", "", start = self.caret.start, length = self.caret.len())?;
+        match &self.help {
+            Some(help) => write!(f, "\n  help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong with a script, in the order of its lines. At least one is an error.
+///
+/// Displayed as its [`Problem`]s, one below the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub(super) Vec<Problem>);
+
+impl Problems {
+    /// The problems, warnings among them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// How many of them are errors: at least one.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.0.iter().filter(|problem| problem.severity == Severity::Error).count()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_char('\n')?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A problem of which only the line knows: not yet in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Which bytes of the line.
+    pub(super) at: Range<usize>,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
+        Self { at, message: message.into(), help: None }
+    }
+
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..self }
+    }
+
+    /// The same fault in a text of which what was read began at byte `offset`.
+    pub(super) fn shifted(self, offset: usize) -> Self {
+        Self { at: self.at.start + offset..self.at.end + offset, ..self }
+    }
+}
+
+/// Which bytes of `text` to show when byte `at` is at fault: no character is cut.
+fn excerpt_bytes(text: &[u8], at: usize) -> Range<usize> {
+    if text.len() <= EXCERPT_BYTES {
+        return 0..text.len();
+    }
+    let start = boundary(text, at.saturating_sub(EXCERPT_BYTES_BEFORE));
+    let end = boundary(text, (start + EXCERPT_BYTES).min(text.len()));
+    start..end.max(at)
+}
+
+/// The start of the character that byte `at` belongs to, as far as `text` is UTF-8.
+fn boundary(text: &[u8], at: usize) -> usize {
+    let continues = |at: usize| text.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    (at.saturating_sub(3)..=at).rev().find(|&at| !continues(at)).unwrap_or(at)
+}
+
+fn characters(text: &[u8]) -> usize {
+    text.utf8_chunks().map(|chunk| chunk.valid().chars().count() + chunk.invalid().len()).sum()
+}
