@@ -3,6 +3,7 @@
 mod endings;
 mod pipe;
 mod pipeline;
+mod traffic;
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::net::{Address, ConnectError, ConnectionError, Deadline, Eol, LineBuff
 
 pub use pipe::{End, PipeError, Piped};
 pub use pipeline::Pipelined;
+pub use traffic::Traffic;
 
 /// How a connection behaves.
 ///

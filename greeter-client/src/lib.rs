@@ -55,8 +55,8 @@ pub mod run;
 pub mod session;
 pub mod talk;
 
-pub use connection::{Connection, End, Options, PipeError, Piped, Pipelined, Receiver, Sender};
+pub use connection::{Connection, End, Options, PipeError, Piped, Pipelined, Receiver, Sender, Traffic};
 pub use net::{Address, AddressError, ConnectError, ConnectionError, Eol, EolError, escape};
-pub use record::{Recorder, Traffic};
+pub use record::Recorder;
 pub use run::report;
 pub use session::{Session, SessionError};

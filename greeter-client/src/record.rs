@@ -2,30 +2,13 @@
 
 use std::io::{self, Write};
 
+use crate::connection::Traffic;
 use crate::net::{Eol, PeerEnd};
 use crate::talk::{SCRIPT_BYTES_MAX, STEPS_MAX, quote, spell_line};
 
 /// How much of a line that has not ended is held back. What is longer is written in pieces of this size: even where each
 /// byte takes four characters, a piece is far from the longest line of a script.
 const PIECE_BYTES: usize = 16 * 1024;
-
-/// Something that happened on a connection, with the bytes as they were on the wire. They may be cut anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Traffic<'a> {
-    /// We sent these bytes, line endings among them.
-    Sent(&'a [u8]),
-    /// These bytes came.
-    Received(&'a [u8]),
-    /// We said that nothing more will be sent.
-    HalfClosed,
-    /// We reset the connection.
-    Reset,
-    /// We closed the connection, and did not wait for what may still have come.
-    Closed,
-    /// The peer ended the connection.
-    Ended(PeerEnd),
-}
 
 /// Writes a conversation down as a `.talk` script while it happens. The script [runs](mod@crate::run).
 ///

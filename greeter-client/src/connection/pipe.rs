@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::endings::Endings;
+use super::traffic::Traffic;
 use super::{Connection, Sender};
 use crate::net::{ConnectionError, Deadline, PeerEnd};
-use crate::record::Traffic;
 
 /// How much is read at once from the input and from the connection.
 const CHUNK_BYTES: usize = 64 * 1024;

@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::load::generator::connection::{Batch, Connection, Loss, Progress};
-use crate::load::generator::timer::Timer;
-use crate::load::measure::accounting::{Ledger, Pace};
+use crate::load::exchange::{Batch, Loss};
+use crate::load::measure::accounting::Ledger;
 use crate::load::measure::clock::{Clock, Meter, Whose};
 use crate::load::measure::thread_recorder::{Ended, TICK};
+use crate::load::schedule::Pace;
 use crate::net::Eol;
+use connection::{Connection, Progress};
+use timer::Timer;
 
 const TIMER: Token = Token(usize::MAX);
 

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::config::{Lines, Load, Work};
 use super::schedule::Rate;
-use super::{Lines, Load, Work};
 use crate::load::measure::aggregator::{Bin, Collector};
+use crate::load::measure::clock::Used;
 use crate::load::measure::latency::{Duration3, Latency};
-use crate::load::measure::thread_recorder::{Mishap, TICK, Tally, Used};
+use crate::load::measure::thread_recorder::{Mishap, TICK, Tally};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
 const BUSY_MIN: Duration = TICK;

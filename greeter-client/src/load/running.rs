@@ -7,14 +7,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::config::{Lines, Load, Work};
+use super::error::LoadError;
 use super::generator::{Company, Generator};
 use super::report::Report;
+use super::schedule::{Pace, Plan};
 use super::workload::Cycles;
-use super::{Lines, Load, LoadError, Work};
 use crate::load::generator::connection::Connection;
 use crate::load::generator::script::Scripts;
 use crate::load::generator::socket;
-use crate::load::measure::accounting::{Ledger, Pace, Plan};
+use crate::load::measure::accounting::Ledger;
 use crate::load::measure::aggregator::Collector;
 use crate::load::measure::clock::{Clock, nanoseconds};
 use crate::load::measure::latency::Time;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::config::Lines;
+use super::error::LoadError;
 use super::line_block::Tape;
-use super::{Lines, LoadError};
 use crate::net::Eol;
 use crate::talk::{Name, Pattern, Variables};
 

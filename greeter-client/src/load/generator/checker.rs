@@ -5,27 +5,10 @@
 
 use memchr::{memchr, memchr_iter};
 
+use crate::load::exchange::{Heard, LINE_BYTES_MAX};
 use crate::load::line_block::Tape;
 use crate::load::workload::{Cycle, Replies};
-use crate::net::Eol;
-
-/// The longest line that is received, in bytes: as much as a connection may make us hold.
-pub(crate) const LINE_BYTES_MAX: usize = 1024 * 1024;
-
-/// What was heard.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
-    /// So many right replies, one behind the other.
-    Right(usize),
-    /// What came is not what it should be as a reply to this line.
-    Wrong { came: &'a [u8], to: &'a [u8] },
-    /// A line for which nothing was sent.
-    Unasked(&'a [u8]),
-}
-
-/// A line has become longer than [`LINE_BYTES_MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLong;
+use crate::net::{Eol, TooLong};
 
 /// Where one connection is in what it must hear.
 #[derive(Debug)]
@@ -178,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::load::Lines;
+    use crate::load::config::Lines;
     use crate::load::workload::Cycles;
     use crate::talk::Variables;
 

@@ -1,11 +1,12 @@
 //! One connection of a load: what it has sent, what is in flight, and the replies that come.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::checker::{Checker, Heard};
+use super::checker::Checker;
 use super::socket::Socket;
+use crate::load::exchange::{Batch, Heard, Loss};
 use crate::load::measure::clock::Clock;
 use crate::load::workload::Cycle;
 use crate::net::Eol;
@@ -25,31 +26,6 @@ pub(crate) struct Connection {
     /// What was sent and not answered, the oldest first.
     in_flight: VecDeque<Batch>,
     in_flight_lines: usize,
-}
-
-/// Lines that were sent at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
-    /// How many lines this connection had sent before.
-    pub(crate) first: u64,
-    /// How many of them are in flight.
-    pub(crate) lines: usize,
-    pub(crate) sent: u64,
-}
-
-/// Why a connection is of no more use.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Loss {
-    #[error("the server closed the connection")]
-    Closed,
-    #[error("the server closed the connection in the middle of a line")]
-    Cut,
-    #[error("the server sent a line longer than {} bytes", super::checker::LINE_BYTES_MAX)]
-    TooLong,
-    #[error("no reply in time")]
-    Silent,
-    #[error("connection lost: {0}")]
-    Lost(io::Error),
 }
 
 /// What a read has come to.

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
-use crate::load::measure::accounting::{Pace, Plan};
 use crate::load::measure::clock::{Clock, Meter, Whose};
 use crate::load::measure::thread_recorder::{Ended, LATE, Message, Mishap, Recorder, TICK};
+use crate::load::schedule::{Pace, Plan};
 use crate::net::escape::one_line;
 use crate::run::{Outcome, RunOptions, run};
 use crate::talk::Script;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
-use crate::load::LoadError;
+use crate::load::error::LoadError;
 use crate::net::{Address, ConnectError, Stream};
 
 /// How many connects are under way at a time: fewer than any listener's queue holds, and enough to not wait for each

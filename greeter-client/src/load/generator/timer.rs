@@ -1,24 +1,19 @@
 //! Wakes a poll in time for the next send. Where the system has timers that are descriptors, to some microseconds; elsewhere
 //! the last millisecond is spent polling, because a poll's own timeout is rounded up to one.
 
-use std::io;
-use std::time::Duration;
-
-use mio::{Registry, Token};
-
 pub(super) use system::Timer;
 
 #[cfg(target_os = "linux")]
 mod system {
+    use std::io;
     use std::os::fd::{AsRawFd, OwnedFd};
+    use std::time::Duration;
 
-    use mio::Interest;
     use mio::unix::SourceFd;
+    use mio::{Interest, Registry, Token};
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
     };
-
-    use super::{Duration, Registry, Token, io};
 
     pub(in super::super) struct Timer {
         fd: OwnedFd,
@@ -52,7 +47,10 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::{Duration, Registry, Token, io};
+    use std::io;
+    use std::time::Duration;
+
+    use mio::{Registry, Token};
 
     pub(in super::super) struct Timer;
 

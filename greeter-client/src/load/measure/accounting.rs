@@ -1,80 +1,9 @@
 //! Knows when each line is due, and keeps the accounts of what has become of it. No I/O.
 
 use super::thread_recorder::{LATE, Mishap, Recorder};
-use crate::load::generator::checker::Heard;
-use crate::load::generator::connection::{Batch, Loss};
-use crate::load::schedule::Rate;
+use crate::load::exchange::{Batch, Heard, Loss};
+use crate::load::schedule::{Pace, Plan};
 use crate::net::escape::one_line;
-
-/// When lines are sent. Times are in nanoseconds since the start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) pace: Pace,
-    /// How many lines a connection may have in flight.
-    pub(crate) pipeline: usize,
-    pub(crate) connections: u64,
-    pub(crate) threads: u64,
-    /// What is due before is not measured.
-    pub(crate) warmup: u64,
-    /// Nothing is due from here on.
-    pub(crate) end: u64,
-    /// How long a reply may take.
-    pub(crate) patience: u64,
-}
-
-/// What decides when the next line is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// The replies to those before.
-    Closed,
-    /// The clock: line k is due at its time, on connection k modulo the number of connections.
-    Open(Rate),
-}
-
-impl Plan {
-    /// How many lines of connection `number`, counted from 0, are due when `due` are in all.
-    pub(crate) fn due_on(&self, number: u64, due: u64) -> u64 {
-        due.saturating_sub(number).div_ceil(self.connections)
-    }
-
-    /// When the `index`th line of connection `number` is due; none in a closed loop.
-    pub(crate) fn planned(&self, number: u64, index: u64) -> Option<u64> {
-        match self.pace {
-            Pace::Closed => None,
-            Pace::Open(rate) => Some(rate.planned(index.saturating_mul(self.connections).saturating_add(number))),
-        }
-    }
-
-    /// How many lines are due in all by `now`; none in a closed loop.
-    pub(crate) fn due_by(&self, now: u64) -> u64 {
-        match (self.pace, self.end.checked_sub(1)) {
-            (Pace::Open(rate), Some(last)) => rate.due_by(now.min(last)),
-            _ => 0,
-        }
-    }
-
-    /// How many lines of connection `number` are due before the end of the warm-up.
-    fn unmeasured_on(&self, number: u64) -> u64 {
-        let last = self.warmup.checked_sub(1);
-        last.map_or(0, |last| self.due_on(number, self.due_by(last)))
-    }
-
-    /// Of `due` lines in all, how many are due on the connections of one thread: those whose number is `thread` modulo the
-    /// number of threads.
-    pub(crate) fn due_of(&self, thread: u64, due: u64) -> u64 {
-        let (rounds, rest) = (due / self.connections, due % self.connections);
-        rounds * self.connections_of(thread) + rest.saturating_sub(thread).div_ceil(self.threads)
-    }
-
-    pub(crate) fn connections_of(&self, thread: u64) -> u64 {
-        self.connections.saturating_sub(thread).div_ceil(self.threads)
-    }
-
-    /// Which connection of all is the `slot`th of a thread.
-    pub(crate) const fn number(&self, thread: u64, slot: u64) -> u64 {
-        thread + slot * self.threads
-    }
-}
 
 /// The accounts of one thread.
 #[derive(Debug)]

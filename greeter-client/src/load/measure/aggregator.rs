@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::clock::Used;
 use super::latency::Latency;
-use super::thread_recorder::{Ended, Message, Mishap, TICK, Tally, Tick, Used, histogram};
+use super::thread_recorder::{Ended, Message, Mishap, TICK, Tally, Tick, histogram};
 
 /// How many points a chart over time has at most.
 const BINS_MAX: u64 = 100;

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::thread_recorder::Used;
-
 /// Nanoseconds since the start of a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock(Instant);
@@ -21,6 +19,15 @@ impl Clock {
 /// A duration as clocks here count: the longest is 584 years.
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Processor time, and the time in which it was used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    pub(crate) processor: Duration,
+    pub(crate) elapsed: Duration,
+    /// The shortest time that is part of it: that of one thread.
+    pub(crate) shortest: Duration,
 }
 
 /// Whose processor time.

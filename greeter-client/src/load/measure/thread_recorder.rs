@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::clock::Used;
+
 /// How often a thread hands over what it has seen.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
@@ -113,15 +115,6 @@ pub(crate) struct Ended {
     pub(crate) missing: u64,
     /// Processor time that it has used since the end of the warm-up, and how long that was.
     pub(crate) used: Option<Used>,
-}
-
-/// Processor time, and the time in which it was used.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
-    pub(crate) processor: Duration,
-    pub(crate) elapsed: Duration,
-    /// The shortest time that is part of it: that of one thread.
-    pub(crate) shortest: Duration,
 }
 
 /// Collects what one thread sees.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Report;
+use crate::load::config::Work;
 use crate::load::measure::latency::{Duration3, Latency};
 use crate::load::measure::thread_recorder::Mishap;
 
@@ -92,14 +93,14 @@ impl fmt::Display for Headline<'_> {
             None => write!(f, "closed loop: ")?,
         }
         match &load.work {
-            crate::load::Work::Lines(_) => {
+            Work::Lines(_) => {
                 write!(f, "{} connection{} to {}", load.connections, plural(load.connections), load.target)?;
                 match load.pipeline {
                     1 => write!(f, ", 1 line at a time on each")?,
                     lines => write!(f, ", up to {lines} lines at a time on each")?,
                 }
             }
-            crate::load::Work::Scripts(_) => {
+            Work::Scripts(_) => {
                 write!(f, "up to {} session{} with {}", load.connections, plural(load.connections), load.target)?;
                 write!(f, " at a time")?;
             }

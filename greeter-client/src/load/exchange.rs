@@ -1,0 +1,42 @@
+//! What passes on one connection of a load, as values: lines that leave, replies that come, and how it is lost.
+
+use std::io;
+
+/// The longest line that is received, in bytes: as much as a connection may make us hold.
+pub(crate) const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// What was heard.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard<'a> {
+    /// So many right replies, one behind the other.
+    Right(usize),
+    /// What came is not what it should be as a reply to this line.
+    Wrong { came: &'a [u8], to: &'a [u8] },
+    /// A line for which nothing was sent.
+    Unasked(&'a [u8]),
+}
+
+/// Lines that were sent at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// How many lines this connection had sent before.
+    pub(crate) first: u64,
+    /// How many of them are in flight.
+    pub(crate) lines: usize,
+    pub(crate) sent: u64,
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Loss {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the server closed the connection in the middle of a line")]
+    Cut,
+    #[error("the server sent a line longer than {} bytes", LINE_BYTES_MAX)]
+    TooLong,
+    #[error("no reply in time")]
+    Silent,
+    #[error("connection lost: {0}")]
+    Lost(io::Error),
+}
