@@ -191,12 +191,6 @@ impl Session {
         Self { options, parties: Vec::new(), turn: None, log: Log::new() }
     }
 
-    /// The connection or the crowd `name`, or the member `name.number` of a crowd; the numbers begin with 1.
-    /// [`DEFAULT`] is the connection without a name.
-    pub fn on<'a>(&'a mut self, name: &'a str) -> Speaker<'a> {
-        Speaker::new(self, name)
-    }
-
     /// How the session behaves.
     #[must_use]
     pub fn options(&self) -> &SessionOptions {

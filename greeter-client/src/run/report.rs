@@ -18,20 +18,18 @@
 //! Each format is a file of functions that turn [`Ended`] scripts into text, and knows nothing of the others. Whatever a
 //! server said, and however a file or an address is called, it is harmless in it.
 
+mod failure;
 mod json;
 mod junit;
+mod result;
 mod tap;
 mod text;
 
-#[cfg(feature = "load")]
-pub(crate) use {json::string as json_string, junit::escaped as xml_escaped};
-
 use std::io::{self, Write};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::Outcome;
-use crate::talk::Script;
+pub use result::{Ended, Tally};
 
 /// How it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,49 +64,6 @@ impl FromStr for Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write text, tap, junit or json")]
 pub struct FormatError;
-
-/// A script that has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended<'a> {
-    /// Which.
-    pub script: &'a Script,
-    /// How.
-    pub outcome: &'a Outcome,
-    /// How long it took, its server's start included.
-    pub took: Duration,
-}
-
-/// How many scripts ended in which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Tally {
-    /// Everything was as they say.
-    pub passed: usize,
-    /// The run lacks something that they require.
-    pub skipped: usize,
-    /// Something was not as they say.
-    pub failed: usize,
-    /// There was nobody to talk to.
-    pub unconnected: usize,
-}
-
-impl Tally {
-    /// Counts one more.
-    pub fn add(&mut self, outcome: &Outcome) {
-        *match outcome {
-            Outcome::Passed => &mut self.passed,
-            Outcome::Skipped(_) => &mut self.skipped,
-            Outcome::Failed(failure) if failure.fault.is_connecting() => &mut self.unconnected,
-            Outcome::Failed(_) => &mut self.failed,
-        } += 1;
-    }
-
-    /// How many there were.
-    #[must_use]
-    pub const fn scripts(&self) -> usize {
-        self.passed + self.skipped + self.failed + self.unconnected
-    }
-}
 
 /// Writes a report while scripts end, in the order in which it is told of them.
 #[derive(Debug)]
@@ -170,9 +125,4 @@ impl<W: Write> Reporter<W> {
         self.output.flush()?;
         Ok(self.output)
     }
-}
-
-/// Milliseconds with their fraction, as a number that every format reads.
-fn milliseconds(duration: Duration) -> String {
-    format!("{}.{:03}", duration.as_millis(), duration.subsec_micros() % 1000)
 }

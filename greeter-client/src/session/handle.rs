@@ -25,8 +25,16 @@ pub struct Speaker<'a> {
     skipping: bool,
 }
 
+impl Session {
+    /// The connection or the crowd `name`, or the member `name.number` of a crowd; the numbers begin with 1.
+    /// [`DEFAULT`](super::DEFAULT) is the connection without a name.
+    pub fn on<'a>(&'a mut self, name: &'a str) -> Speaker<'a> {
+        Speaker::new(self, name)
+    }
+}
+
 impl<'a> Speaker<'a> {
-    pub(super) fn new(session: &'a mut Session, name: &'a str) -> Self {
+    fn new(session: &'a mut Session, name: &'a str) -> Self {
         let timeout = session.options.timeout;
         Self { session, name, timeout, skipping: false }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::PROBLEMS_MAX;
 use super::diagnostic::Fault;
+use super::limits::PROBLEMS_MAX;
 use super::script::{Action, Connect, Incoming, Outgoing, Speaker, Step};
 use super::source::Source;
 use super::variables::Name;

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::RAW_BYTES_MAX;
 use super::diagnostic::Fault;
 use super::lexer::{Word, count};
+use super::limits::RAW_BYTES_MAX;
 use super::pattern::Template;
 use super::variables::{Name, Unbound, Variables};
 

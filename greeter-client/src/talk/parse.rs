@@ -8,11 +8,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::check;
 use super::diagnostic::{Fault, Problem, Problems, Severity};
+use super::limits::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
 use super::pattern::Cache;
 use super::script::{Action, Incoming, Outgoing, Script, Step};
 use super::source::{Source, blanks, is_blank, trim_end};
-use super::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX, check};
 use line::Statement;
 
 /// Why there is no script.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::run::report::xml_escaped;
+use crate::net::escape::xml_text;
 
 /// Lines, marks or bars over two axes.
 pub struct Chart<'a> {
@@ -66,14 +66,14 @@ impl Chart<'_> {
     /// A part of a page. `label` says what the chart shows to those who do not see it.
     pub(crate) fn render(&self, label: &str) -> String {
         let Frame { width, height, .. } = PAGE;
-        let label = xml_escaped(label);
+        let label = xml_text(label);
         let mut svg = format!(r#"<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">"#);
         self.plot(PAGE, &mut svg);
         svg.push_str("</svg>\n");
         if self.series.len() > 1 {
             svg.push_str("<ul class=\"legend\">");
             for (colour, name) in self.legend() {
-                add(&mut svg, format_args!("<li class=\"c{colour}\">{}</li>", xml_escaped(name)));
+                add(&mut svg, format_args!("<li class=\"c{colour}\">{}</li>", xml_text(name)));
             }
             svg.push_str("</ul>\n");
         }
@@ -85,14 +85,14 @@ impl Chart<'_> {
         let Frame { width, height, left, .. } = frame;
         let size = format!(r#"viewBox="0 0 {width} {height}" width="{width}" height="{height}""#);
         let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" {size} role=\"img\">\n");
-        let title = xml_escaped(title);
+        let title = xml_text(title);
         add(&mut svg, format_args!("<title>{title}</title><style>{style}</style>\n"));
         add(&mut svg, format_args!(r#"<rect class="back" width="{width}" height="{height}"/>"#));
         add(&mut svg, format_args!("<text class=\"title\" x=\"8\" y=\"20\">{title}</text>\n"));
         let mut x = left;
         for (colour, name) in self.legend() {
             add(&mut svg, format_args!(r#"<circle class="c{colour}" cx="{:.1}" cy="40" r="5"/>"#, x + 5.0));
-            add(&mut svg, format_args!("<text x=\"{:.1}\" y=\"44\">{}</text>\n", x + 16.0, xml_escaped(name)));
+            add(&mut svg, format_args!("<text x=\"{:.1}\" y=\"44\">{}</text>\n", x + 16.0, xml_text(name)));
             x += 34.0 + CHARACTER * name.chars().count() as f64;
         }
         self.plot(frame, &mut svg);
@@ -141,20 +141,20 @@ impl Plot<'_> {
         let (right, bottom) = (width - self.frame.right, height - self.frame.bottom);
         let Chart { x: x_axis, y: y_axis, .. } = self.chart;
         for (value, text) in &y_axis.marks {
-            let (y, text) = (self.y(*value), xml_escaped(text));
+            let (y, text) = (self.y(*value), xml_text(text));
             self.add(format_args!(r#"<line class="grid" x1="{left}" x2="{right}" y1="{y:.1}" y2="{y:.1}"/>"#));
             self.add(format_args!(r#"<text class="y" x="{:.1}" y="{:.1}">{text}</text>"#, left - 6.0, y + 4.0));
         }
         for (value, text) in &x_axis.marks {
-            let (x, text) = (self.x(*value), xml_escaped(text));
+            let (x, text) = (self.x(*value), xml_text(text));
             self.add(format_args!(r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{top}" y2="{bottom}"/>"#));
             self.add(format_args!(r#"<text class="x" x="{x:.1}" y="{:.1}">{text}</text>"#, bottom + 16.0));
         }
         let (middle, below) = ((left + right) / 2.0, height - 6.0);
-        self.add(format_args!(r#"<text class="x" x="{middle}" y="{below}">{}</text>"#, xml_escaped(x_axis.title)));
+        self.add(format_args!(r#"<text class="x" x="{middle}" y="{below}">{}</text>"#, xml_text(x_axis.title)));
         let middle = f64::midpoint(top, bottom);
         let turned = format!(r#"transform="rotate(-90 12 {middle})""#);
-        self.add(format_args!(r#"<text class="x" x="12" y="{middle}" {turned}>{}</text>"#, xml_escaped(y_axis.title)));
+        self.add(format_args!(r#"<text class="x" x="12" y="{middle}" {turned}>{}</text>"#, xml_text(y_axis.title)));
     }
 
     fn line(&mut self, series: &Series<'_>, class: &str) {
@@ -172,7 +172,7 @@ impl Plot<'_> {
             if let Some(y) = y {
                 let (x, y) = (self.x(*x), self.y(*y));
                 self.add(format_args!(r#"<circle class="c{colour}" cx="{x:.1}" cy="{y:.1}" r="5">"#));
-                let (name, words) = (xml_escaped(series.name), xml_escaped(words));
+                let (name, words) = (xml_text(series.name), xml_text(words));
                 self.add(format_args!("<title>{name}: {words}</title></circle>"));
             }
         }
@@ -185,7 +185,7 @@ impl Plot<'_> {
             let (width, height) = ((right - left - 0.5).max(0.5), self.frame.height - self.frame.bottom - top);
             self.add(format_args!(r#"<rect class="c{colour}" x="{left:.1}" y="{top:.1}""#));
             self.add(format_args!(r#" width="{width:.1}" height="{height:.1}">"#));
-            self.add(format_args!("<title>{}</title></rect>", xml_escaped(words)));
+            self.add(format_args!("<title>{}</title></rect>", xml_text(words)));
         }
     }
 

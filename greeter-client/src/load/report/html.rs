@@ -8,7 +8,7 @@ use super::text::{Headline, QUANTILES, grouped};
 use crate::load::measure::aggregator::{Bin, Times};
 use crate::load::measure::latency::{Duration3, Latency, Time};
 use crate::load::measure::thread_recorder::Mishap;
-use crate::run::report::xml_escaped;
+use crate::net::escape::xml_text;
 
 /// Colours that can be told apart by everybody and on both backgrounds.
 const STYLE: &str = "\
@@ -41,13 +41,13 @@ impl Report {
 }
 
 fn render(report: &Report) -> String {
-    let headline = xml_escaped(&Headline(report).to_string());
+    let headline = xml_text(&Headline(report).to_string());
     let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/>\n");
     add(&mut page, format_args!("<title>Load: {headline}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"));
     add(&mut page, format_args!("<h1>{headline}</h1>\n"));
     for warning in report.warnings() {
-        add(&mut page, format_args!("<p class=\"warn\">{}</p>\n", xml_escaped(&warning)));
+        add(&mut page, format_args!("<p class=\"warn\">{}</p>\n", xml_text(&warning)));
     }
     figures(report, &mut page);
     percentiles(report, &mut page);
@@ -61,7 +61,7 @@ fn figures(report: &Report, page: &mut String) {
     let (right, errors) = (grouped(report.tally.heard), grouped(report.errors()));
     let per_second = report.per_second();
     add(page, format_args!("<p>{right} {units} right, {per_second:.0} in a second; {errors} errors.</p>\n"));
-    add(page, format_args!("<p class=\"note\">Replies: {}.</p>\n", xml_escaped(&report.checked())));
+    add(page, format_args!("<p class=\"note\">Replies: {}.</p>\n", xml_text(&report.checked())));
     if let Some(cost) = report.cost() {
         let busy = report.busy().map(|busy| format!("busy {:.0} % of the time, ", busy * 100.0)).unwrap_or_default();
         let (cost, unit) = (Duration3(cost), units.trim_end_matches('s'));
@@ -70,7 +70,7 @@ fn figures(report: &Report, page: &mut String) {
     for (mishap, count) in Mishap::ALL.into_iter().zip(report.tally.mishaps).filter(|(_, count)| *count > 0) {
         add(page, format_args!("<p>{} {}</p>\n", grouped(count), mishap.words()));
         if let Some(example) = &report.examples[mishap as usize] {
-            add(page, format_args!("<pre>first: {}</pre>\n", xml_escaped(example)));
+            add(page, format_args!("<pre>first: {}</pre>\n", xml_text(example)));
         }
     }
     let (latency, service) = (report.latency(), report.service());

@@ -7,7 +7,7 @@ use super::{End, Report};
 use crate::load::measure::aggregator::Bin;
 use crate::load::measure::latency::{Latency, Time};
 use crate::load::measure::thread_recorder::Mishap;
-use crate::run::report::json_string;
+use crate::net::escape::json_string;
 
 impl Report {
     /// One object in one line, without a newline at its end: all figures, times in nanoseconds, and [`None`] as null.

@@ -1,8 +1,11 @@
 //! Expectations that may not be met, and what takes their place then.
 
 use super::align::{Move, first_move};
-use super::{Air, Fault, Mender, Next, QUIET, SKIPPED_MAX, lookahead, spell};
+use super::blesser::{Air, Mender, QUIET, SKIPPED_MAX};
+use super::{lookahead, spell};
 use crate::net::PeerEnd;
+use crate::run::error::Fault;
+use crate::run::runner::Next;
 use crate::session::{Came, SessionError, UnreadParty};
 use crate::talk::{Action, Incoming, Pattern, Speaker, Step};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::net::{Eol, PeerEnd};
+use crate::session::UnreadParty;
 use crate::talk::{Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, quote, spell_line};
 
 /// Shorter values stand in a line by accident.
@@ -72,6 +73,17 @@ impl Speller<'_> {
         let member = |member: usize| (member > 0).then_some(member);
         lines.into_iter().all(|(number, line)| pattern.matches(line, self.variables, member(number)).is_some())
     }
+}
+
+/// How a script calls one connection.
+pub(super) fn called(unread: &UnreadParty, member: usize) -> String {
+    let name = party_of(&unread.name);
+    if member > 0 { format!("{name}.{member}") } else { name.to_owned() }
+}
+
+/// The name without a member's number.
+pub(super) fn party_of(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(name, _)| name)
 }
 
 /// What came without the end of a line.

@@ -1,7 +1,9 @@
 //! Writes down what came, and where.
 
-use super::spell::Speller;
-use super::{Fault, Mender, Next};
+use super::blesser::Mender;
+use super::spell::{Speller, called, party_of};
+use crate::run::error::Fault;
+use crate::run::runner::Next;
 use crate::session::UnreadParty;
 use crate::talk::Action;
 
@@ -73,15 +75,4 @@ impl Mender<'_> {
         }
         Ok(())
     }
-}
-
-/// How a script calls one connection.
-pub(super) fn called(unread: &UnreadParty, member: usize) -> String {
-    let name = party_of(&unread.name);
-    if member > 0 { format!("{name}.{member}") } else { name.to_owned() }
-}
-
-/// The name without a member's number.
-pub(super) fn party_of(name: &str) -> &str {
-    name.split_once('.').map_or(name, |(name, _)| name)
 }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::ServerError;
+use super::error::ServerError;
 use super::output::{Drain, pass_on};
 use crate::talk::Signal;
 

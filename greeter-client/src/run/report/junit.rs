@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Ended, Tally};
-use crate::net::escape::is_deceptive;
-use crate::run::Outcome;
+use super::result::{Ended, Tally};
+use crate::net::escape::xml_text;
+use crate::run::outcome::Outcome;
 
 pub(super) fn script(ended: &Ended<'_>) -> String {
     let (name, file) = (attribute(ended.script.name()), attribute(ended.script.source().name()));
@@ -17,7 +17,7 @@ pub(super) fn script(ended: &Ended<'_>) -> String {
         }
         Outcome::Failed(failure) => {
             let tag = if failure.fault.is_connecting() { "error" } else { "failure" };
-            let (message, report) = (attribute(&failure.fault.to_string()), escaped(&failure.to_string()));
+            let (message, report) = (attribute(&failure.fault.to_string()), xml_text(&failure.to_string()));
             format!("    {case}>\n      <{tag} message=\"{message}\">{report}</{tag}>\n    </testcase>\n")
         }
     }
@@ -42,24 +42,5 @@ fn seconds(duration: Duration) -> String {
 
 /// In an attribute, a newline that stands for itself would be read as a blank.
 fn attribute(text: &str) -> String {
-    escaped(text).replace('\n', "&#10;")
-}
-
-/// What XML has no way to say is shown as the replacement character; what would deceive whoever looks at the file is named.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push('\n'),
-            '\t' | '\r' => escaped.push_str(&format!("&#{};", u32::from(c))),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
-            c if is_deceptive(c) => escaped.push_str(&format!("&#{};", u32::from(c))),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    xml_text(text).replace('\n', "&#10;")
 }

@@ -1,8 +1,8 @@
 //! The [Test Anything Protocol](https://testanything.org/tap-version-14-specification.html).
 
-use super::{Ended, json, milliseconds};
-use crate::net::escape::one_line;
-use crate::run::Outcome;
+use super::result::{Ended, milliseconds};
+use crate::net::escape::{json_string, one_line};
+use crate::run::outcome::Outcome;
 
 pub(super) fn head(scripts: usize) -> String {
     format!("TAP version 14\n1..{scripts}\n")
@@ -21,8 +21,8 @@ pub(super) fn script(number: usize, ended: &Ended<'_>) -> String {
         let report: String = failure.to_string().lines().map(|line| format!("  {line}\n")).collect();
         yaml += &format!(
             "at: {}\nmessage: {}\nreport: |2\n{report}",
-            json::string(&failure.place),
-            json::string(&failure.fault.to_string())
+            json_string(&failure.place),
+            json_string(&failure.fault.to_string())
         );
     }
     let yaml: String = yaml.lines().map(|line| format!("  {line}\n")).collect();

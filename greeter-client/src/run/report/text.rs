@@ -1,8 +1,8 @@
 //! For people.
 
-use super::{Ended, Tally};
+use super::result::{Ended, Tally};
 use crate::net::escape::one_line;
-use crate::run::Outcome;
+use crate::run::outcome::Outcome;
 
 pub(super) fn script(ended: &Ended<'_>) -> String {
     let name = one_line(ended.script.name().as_bytes());

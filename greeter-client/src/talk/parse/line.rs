@@ -7,14 +7,15 @@ use std::ops::Range;
 use crate::net::Eol;
 use crate::talk::count::Count;
 use crate::talk::diagnostic::Fault;
+use crate::talk::lexer;
 use crate::talk::lexer::{Word, count, duration, meant, shown};
+use crate::talk::limits::{CROWD_MAX, LINE_BYTES_MAX, RAW_BYTES_MAX};
 use crate::talk::pattern::{Cache, Pattern, Template};
 use crate::talk::script::{
     Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Signal, Speaker,
 };
 use crate::talk::source::{blanks, is_blank, trim_end};
 use crate::talk::variables::{Name, NameError, is_name_byte};
-use crate::talk::{CROWD_MAX, LINE_BYTES_MAX, RAW_BYTES_MAX, lexer};
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,228 +1,23 @@
-//! Why a script failed, as values, and as the report that a person reads.
+//! The report of a script that failed, as a person reads it.
 
 use std::error::Error;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::Duration;
+use std::path::Path;
 
-use super::process::{LastLines, ServerEnd, ServerError};
-use super::{Own, RunOptions};
-use crate::net::escape::one_line;
-use crate::net::{AddressError, PeerEnd, escape};
+use crate::net::PeerEnd;
+use crate::net::escape::{self, one_line};
+use crate::run::error::Fault;
+use crate::run::outcome::{At, Failure};
+use crate::run::process::LastLines;
 use crate::session::{Act, Came, Entry, Expected, SessionError, Unmet};
-use crate::talk::{Action, CountError, Problems, Script, Unbound};
 
 /// How many lines of the conversation a report repeats.
 const TRANSCRIPT_LINES: usize = 4;
 
-/// How long a server may take to end after it has ended a connection, so that the one explains the other.
-const DYING: Duration = Duration::from_millis(250);
-
 /// How many bytes of a line, or of what is unread, a report shows.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// A script that failed: where, and why. Displayed, it is a report of several lines, indented, without a last newline, and
-/// harmless on a terminal.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Failure {
-    /// The comment above the step.
-    pub title: Option<String>,
-    /// The file and the line, as in `hello.talk:3`; without the line, if it did not fail at a step.
-    pub place: String,
-    /// How far it had come.
-    pub at: At,
-    /// What happened.
-    pub fault: Fault,
-    /// How the server of the run's own has ended, if it has: that may be why.
-    pub server: Option<ServerEnd>,
-    /// What was said last before that, on any connection.
-    pub transcript: Vec<Entry>,
-    /// The file that [`bless`](super::bless()) can probably change so that it says what happened.
-    pub mendable: Option<PathBuf>,
-    /// How a person does that, but for the file: [`RunOptions::bless_command`].
-    pub bless_command: Option<String>,
-}
-
-/// How far a script had come when it failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum At {
-    /// It could not begin.
-    Start,
-    /// To this step; it is shown as it is written.
-    Step(String),
-    /// To the checks at its end.
-    End,
-}
-
-/// What happened that the script does not say.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    /// On a connection; above all, what came is not what was expected.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// A placeholder has no value.
-    #[error(transparent)]
-    Unbound(#[from] Unbound),
-    /// What a variable says is no number of bytes.
-    #[error(transparent)]
-    Count(#[from] CountError),
-    /// What a variable says is no address.
-    #[error("cannot connect there")]
-    Address(#[from] AddressError),
-    /// The server of the run's own cannot be reached.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The server ended in another way.
-    #[error("the server was to end with {expected}, but it ended with {came}")]
-    Exit {
-        /// The status that was expected.
-        expected: u8,
-        /// The status that came, or the signal.
-        came: String,
-    },
-    /// The server ended by itself with another status than 0 or by a signal, and the script has neither sent it a signal nor
-    /// said that it `exits`.
-    #[error("the server has ended by itself ({0}), and the script does not say so")]
-    Died(ExitStatus),
-    /// The server did not end.
-    #[error("the server still runs after {waited:?}")]
-    StillRuns {
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// A step is about the server's process, and there is none.
-    #[error("this run has no server of its own: give it one with --server")]
-    NoServer,
-    /// Nobody has said where to connect to.
-    #[error("there is no address to connect to: give one with --connect or --server")]
-    NoTarget,
-    /// The run lacks something that the script uses.
-    #[error("{0}; `require` lets a script be skipped where that is so")]
-    Lacking(String),
-    /// What is to be inserted belongs into a file that the script includes, and that others may share.
-    #[error("only what stands in the script itself is blessed, not what it includes; there was to be inserted: {0}")]
-    InIncluded(String),
-    /// With what came, the script would be none.
-    #[error("what came cannot be written down so that the script stays one; edit it by hand\n{0}")]
-    Unblessed(Problems),
-    /// The script as a whole takes too long.
-    #[error("the script has taken more than {0:?}")]
-    TimeMax(Duration),
-}
-
-impl Fault {
-    /// Whether a connection, or a server of the run's own, could not be had in the first place: then the fault is hardly the script's.
-    #[must_use]
-    pub const fn is_connecting(&self) -> bool {
-        match self {
-            Self::Session(SessionError::Connect { .. }) => true,
-            Self::Server(error) => !matches!(error, ServerError::Process(_)),
-            _ => false,
-        }
-    }
-
-    /// Whether a connection, or the server itself, was not there any more.
-    fn is_about_an_end(&self) -> bool {
-        match self {
-            Self::Session(SessionError::Unmet(unmet)) => {
-                unmet.end.is_some() || unmet.send_error.is_some() || matches!(unmet.came, Came::End(_))
-            }
-            Self::Session(SessionError::Connect { .. } | SessionError::Send { .. }) => true,
-            Self::Server(ServerError::Process(_)) | Self::Exit { .. } | Self::Died(_) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether [`bless`](super::bless()) may accept what came instead.
-    fn is_mendable(&self, is_timed: bool) -> bool {
-        let Self::Session(SessionError::Unmet(unmet)) = self else { return false };
-        let is_expected =
-            matches!(unmet.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);
-        let has_come = match unmet.came {
-            Came::Line(_) | Came::End(PeerEnd::Eof | PeerEnd::Reset) => true,
-            Came::Unfinished(_) => unmet.end.is_some(),
-            Came::Nothing => unmet.late && !is_timed,
-            _ => false,
-        };
-        is_expected && has_come
-    }
-}
-
 impl Failure {
-    pub(super) fn at(script: &Script, index: usize, fault: Fault, transcript: Vec<Entry>) -> Self {
-        let step = &script.steps()[index];
-        let source = script.source_of(step);
-        let is_timed = index > 0 && matches!(script.steps()[index - 1].action(), Action::Within(_));
-        let mendable = fault.is_mendable(is_timed) && !script.is_included(step);
-        Self {
-            title: step.title().map(str::to_owned),
-            place: format!("{}:{}", source.name(), step.line()),
-            at: At::Step(one_line(source.line(step.line())).to_string()),
-            mendable: source.path().filter(|_| mendable).map(Path::to_owned),
-            fault,
-            server: None,
-            bless_command: None,
-            transcript,
-        }
-    }
-
-    pub(super) fn at_the_end(script: &Script, fault: Fault) -> Self {
-        let mendable =
-            matches!(&fault, Fault::Session(SessionError::Unmet(unmet)) if matches!(unmet.came, Came::Line(_)));
-        Self {
-            title: None,
-            place: script.name().to_owned(),
-            at: At::End,
-            mendable: script.source().path().filter(|_| mendable).map(Path::to_owned),
-            fault,
-            server: None,
-            bless_command: None,
-            transcript: Vec::new(),
-        }
-    }
-
-    /// The script could not begin, for there is no server of the run's own for it.
-    #[must_use]
-    pub fn without_server(script: &Script, error: ServerError) -> Self {
-        Self {
-            title: None,
-            place: script.name().to_owned(),
-            at: At::Start,
-            mendable: None,
-            fault: error.into(),
-            server: None,
-            bless_command: None,
-            transcript: Vec::new(),
-        }
-    }
-
-    /// The script is over, and [its server's end](super::Server::end) was not as it should be.
-    #[must_use]
-    pub fn at_servers_end(script: &Script, error: ServerError) -> Self {
-        Self::at_the_end(script, error.into())
-    }
-
-    /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
-    pub(super) fn with_end_of(self, server: Option<Own<'_>>) -> Self {
-        let within = if self.fault.is_about_an_end() { DYING } else { Duration::ZERO };
-        let Some(own) = server else { return self };
-        let end = own.server.wait_for_end(within).ok().flatten();
-        let has_died = end.as_ref().is_some_and(|end| own.has_died(end.status));
-        Self { mendable: self.mendable.filter(|_| !has_died), server: end, ..self }
-    }
-
-    pub(super) fn advised(self, options: &RunOptions) -> Self {
-        Self { bless_command: options.bless_command.clone(), ..self }
-    }
-
-    /// It was tried to bless the script, in vain.
-    pub(super) fn unblessed(self) -> Self {
-        Self { mendable: None, ..self }
-    }
-
     /// How the server has ended, and what it said last on stderr.
     fn report_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stderr: Option<&LastLines> = match (&self.server, &self.fault) {

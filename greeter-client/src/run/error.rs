@@ -1,0 +1,104 @@
+//! Why a step failed.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::process::ServerError;
+use crate::net::{AddressError, PeerEnd};
+use crate::session::{Came, Expected, SessionError};
+use crate::talk::{CountError, Problems, Unbound};
+
+/// What happened that the script does not say.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// On a connection; above all, what came is not what was expected.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A placeholder has no value.
+    #[error(transparent)]
+    Unbound(#[from] Unbound),
+    /// What a variable says is no number of bytes.
+    #[error(transparent)]
+    Count(#[from] CountError),
+    /// What a variable says is no address.
+    #[error("cannot connect there")]
+    Address(#[from] AddressError),
+    /// The server of the run's own cannot be reached.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The server ended in another way.
+    #[error("the server was to end with {expected}, but it ended with {came}")]
+    Exit {
+        /// The status that was expected.
+        expected: u8,
+        /// The status that came, or the signal.
+        came: String,
+    },
+    /// The server ended by itself with another status than 0 or by a signal, and the script has neither sent it a signal nor
+    /// said that it `exits`.
+    #[error("the server has ended by itself ({0}), and the script does not say so")]
+    Died(ExitStatus),
+    /// The server did not end.
+    #[error("the server still runs after {waited:?}")]
+    StillRuns {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A step is about the server's process, and there is none.
+    #[error("this run has no server of its own: give it one with --server")]
+    NoServer,
+    /// Nobody has said where to connect to.
+    #[error("there is no address to connect to: give one with --connect or --server")]
+    NoTarget,
+    /// The run lacks something that the script uses.
+    #[error("{0}; `require` lets a script be skipped where that is so")]
+    Lacking(String),
+    /// What is to be inserted belongs into a file that the script includes, and that others may share.
+    #[error("only what stands in the script itself is blessed, not what it includes; there was to be inserted: {0}")]
+    InIncluded(String),
+    /// With what came, the script would be none.
+    #[error("what came cannot be written down so that the script stays one; edit it by hand\n{0}")]
+    Unblessed(Problems),
+    /// The script as a whole takes too long.
+    #[error("the script has taken more than {0:?}")]
+    TimeMax(Duration),
+}
+
+impl Fault {
+    /// Whether a connection, or a server of the run's own, could not be had in the first place: then the fault is hardly the script's.
+    #[must_use]
+    pub const fn is_connecting(&self) -> bool {
+        match self {
+            Self::Session(SessionError::Connect { .. }) => true,
+            Self::Server(error) => !matches!(error, ServerError::Process(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether a connection, or the server itself, was not there any more.
+    pub(super) fn is_about_an_end(&self) -> bool {
+        match self {
+            Self::Session(SessionError::Unmet(unmet)) => {
+                unmet.end.is_some() || unmet.send_error.is_some() || matches!(unmet.came, Came::End(_))
+            }
+            Self::Session(SessionError::Connect { .. } | SessionError::Send { .. }) => true,
+            Self::Server(ServerError::Process(_)) | Self::Exit { .. } | Self::Died(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether [`bless`](super::bless()) may accept what came instead.
+    pub(super) fn is_mendable(&self, is_timed: bool) -> bool {
+        let Self::Session(SessionError::Unmet(unmet)) = self else { return false };
+        let is_expected =
+            matches!(unmet.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);
+        let has_come = match unmet.came {
+            Came::Line(_) | Came::End(PeerEnd::Eof | PeerEnd::Reset) => true,
+            Came::Unfinished(_) => unmet.end.is_some(),
+            Came::Nothing => unmet.late && !is_timed,
+            _ => false,
+        };
+        is_expected && has_come
+    }
+}

@@ -1,0 +1,272 @@
+//! Walks the steps of a script over a session.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::error::Fault;
+use super::options::RunOptions;
+use super::outcome::{Failure, Outcome};
+use super::own_server::{Own, survives};
+use super::process::Server;
+use crate::net::Address;
+use crate::session::{Expected, Session, SessionError, SessionOptions, Target};
+use crate::talk::{Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Speaker, Step, Variables};
+
+/// Runs `script`. With a `server`, connections go to its address, and `signal` and `exits` mean it.
+pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -> Outcome {
+    let mut run = Run::new(options, server);
+    for (index, step) in script.steps().iter().enumerate() {
+        match run.step(step) {
+            Ok(Next::Step) => {}
+            Ok(Next::Abandon) => {
+                run.is_abandoned = true;
+                break;
+            }
+            Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
+            Err(fault) => {
+                let failure = Failure::at(script, index, fault, run.session.transcript());
+                return Outcome::Failed(Box::new(failure.with_end_of(run.server).advised(options)));
+            }
+        }
+    }
+    let mut server = run.server.take();
+    match run.finish().and_then(|()| survives(&mut server)) {
+        Ok(()) => Outcome::Passed,
+        Err(fault) => {
+            let failure = Failure::at_the_end(script, fault).with_end_of(server);
+            Outcome::Failed(Box::new(failure.advised(options)))
+        }
+    }
+}
+
+/// A script at work.
+pub(super) struct Run<'a> {
+    pub(super) session: Session,
+    /// Nothing is checked of its connections any more.
+    pub(super) is_abandoned: bool,
+    pub(super) server: Option<Own<'a>>,
+    pub(super) variables: Variables,
+    /// The deadline of the next expectation.
+    pub(super) within: Option<Duration>,
+    /// The connections whose next expectation skips lines.
+    pub(super) skipping: Vec<Speaker>,
+    /// None for a time so far off that the clock cannot tell it.
+    pub(super) ends: Option<Instant>,
+    pub(super) time_max: Duration,
+}
+
+/// What follows a step.
+pub(super) enum Next {
+    Step,
+    Abandon,
+    Skip(String),
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(options: &RunOptions, server: Option<&'a mut Server>) -> Self {
+        let mut variables = options.variables.clone();
+        variables.set_slot(variables.slot().unwrap_or(1));
+        let mut target = options.target.clone();
+        if let Some(server) = &server {
+            target = Some(Target {
+                address: server.address().clone(),
+                ..target.unwrap_or_else(|| server.address().clone().into())
+            });
+        }
+        Self {
+            session: Session::new(SessionOptions {
+                target,
+                eol: options.eol,
+                timeout: options.timeout,
+                ..SessionOptions::default()
+            }),
+            is_abandoned: false,
+            server: server.map(|server| Own { server, is_end_asked: false }),
+            variables,
+            within: None,
+            skipping: Vec::new(),
+            ends: Instant::now().checked_add(options.time_max),
+            time_max: options.time_max,
+        }
+    }
+
+    pub(super) fn step(&mut self, step: &Step) -> Result<Next, Fault> {
+        self.check_time()?;
+        match step.action() {
+            Action::Send { to, what } => self.send(to, what)?,
+            Action::Expect { from, what: Incoming::Skip } => self.skipping.push(from.clone()),
+            Action::Expect { from, what } => self.expect(from, what)?,
+            Action::Within(duration) => self.within = Some(*duration),
+            Action::Timeout(duration) => self.session.set_timeout(*duration),
+            Action::Sleep(duration) => self.session.sleep(self.at_most(*duration)),
+            Action::Eol(eol) => self.session.set_eol(*eol),
+            Action::Connect(connect) => self.connect(connect)?,
+            Action::Set { name, value } => {
+                let value = value.expand(&self.variables, None)?;
+                self.variables.set(name.clone(), value);
+            }
+            Action::Require(capability) if !self.has(*capability) => return Ok(Next::Skip(lacking(*capability))),
+            Action::Require(_) => {}
+            Action::Signal(signal) => {
+                self.session.flush();
+                self.server.as_mut().ok_or(Fault::NoServer)?.signal(*signal)?;
+            }
+            Action::Exits(status) => self.exits(*status)?,
+            Action::Close(speaker) => self.session.on(&speaker.to_string()).close()?,
+            Action::Abandon => return Ok(Next::Abandon),
+        }
+        Ok(Next::Step)
+    }
+
+    fn send(&mut self, to: &Speaker, what: &Outgoing) -> Result<(), Fault> {
+        let name = to.to_string();
+        if let Outgoing::Line(template) = what {
+            // Nothing is sent where a value is missing; which member asks makes no difference to that.
+            template.expand(&self.variables, Some(1))?;
+        }
+        let speaker = self.session.on(&name);
+        match what {
+            Outgoing::Line(template) => {
+                let line = |member| template.expand(&self.variables, in_crowd(member)).unwrap_or_default();
+                Ok(speaker.send_each(line)?)
+            }
+            Outgoing::Raw(raw) => Ok(speaker.send_bytes(raw.to_vec())?),
+            Outgoing::Eof => Ok(speaker.half_close()?),
+            Outgoing::Reset => Ok(speaker.reset()?),
+        }
+    }
+
+    fn expect(&mut self, from: &Speaker, what: &Incoming) -> Result<(), Fault> {
+        let timeout = self.deadline();
+        let name = from.to_string();
+        let mut speaker = self.session.on(&name).within(timeout);
+        if let Some(index) = self.skipping.iter().position(|skipping| skipping == from) {
+            self.skipping.swap_remove(index);
+            speaker = speaker.skipping();
+        }
+        let outcome = match what {
+            Incoming::Line(pattern) => {
+                let variables = &mut self.variables;
+                speaker.expect_line(|member, line| match pattern.matches(line, variables, in_crowd(member)) {
+                    Some(bindings) => {
+                        variables.bind(bindings);
+                        true
+                    }
+                    None => false,
+                })
+            }
+            Incoming::Raw(raw) => speaker.expect_bytes(raw.to_vec()),
+            Incoming::Eof => speaker.expect_eof(),
+            Incoming::Reset => speaker.expect_reset(),
+            Incoming::Closed => speaker.expect_closed(),
+            Incoming::Nothing(duration) => speaker.expect_nothing(*duration),
+            Incoming::Bytes(count) => speaker.take(count.bytes(&self.variables)?).map(drop),
+            // Noted down before.
+            Incoming::Skip => Ok(()),
+        };
+        outcome.map_err(|error| self.judge(error, what))
+    }
+
+    /// What an unmet expectation means: the line that a pattern stands for, or that the script as a whole has run out of time.
+    fn judge(&self, error: SessionError, what: &Incoming) -> Fault {
+        let SessionError::Unmet(mut unmet) = error else { return error.into() };
+        if unmet.late && self.is_over() {
+            return Fault::TimeMax(self.time_max);
+        }
+        if let Incoming::Line(pattern) = what {
+            unmet.expected = Expected::Line(Some(pattern.expected(&self.variables, in_crowd(unmet.member))));
+        }
+        SessionError::Unmet(unmet).into()
+    }
+
+    fn connect(&mut self, connect: &Connect) -> Result<(), Fault> {
+        if connect.tls {
+            return Err(Fault::Lacking(lacking(Capability::Tls)));
+        }
+        if connect.proxy.is_some() {
+            return Err(Fault::Lacking(lacking(Capability::Proxy)));
+        }
+        let mut target = match (&connect.to, &self.session.options().target) {
+            (None, None) => return Err(Fault::NoTarget),
+            (None, Some(target)) => target.clone(),
+            (Some(to), target) => {
+                let address = self.address(to)?;
+                target
+                    .clone()
+                    .map_or_else(|| address.clone().into(), |target| Target { address: address.clone(), ..target })
+            }
+        };
+        target.from = connect.from.or(target.from);
+        let name = connect.name.as_ref().map_or("", |name| name.as_str());
+        match connect.crowd {
+            Some(size) => Ok(self.session.open_crowd(name, size.get() as usize, &target)?),
+            None => Ok(self.session.open(name, &target)?),
+        }
+    }
+
+    fn address(&self, to: &Destination) -> Result<Address, Fault> {
+        match to {
+            Destination::Address(address) => Ok(address.clone()),
+            Destination::Template(template) => {
+                let text = template.expand(&self.variables, None)?;
+                Ok(String::from_utf8_lossy(&text).parse()?)
+            }
+        }
+    }
+
+    fn exits(&mut self, expected: u8) -> Result<(), Fault> {
+        self.session.flush();
+        let timeout = self.deadline();
+        self.server.as_mut().ok_or(Fault::NoServer)?.exits(expected, timeout)
+    }
+
+    pub(super) fn finish(self) -> Result<(), Fault> {
+        if self.is_abandoned {
+            return Ok(());
+        }
+        self.check_time()?;
+        Ok(self.session.finish()?)
+    }
+
+    pub(super) fn check_time(&self) -> Result<(), Fault> {
+        if self.is_over() { Err(Fault::TimeMax(self.time_max)) } else { Ok(()) }
+    }
+
+    /// How long the expectation at hand may take.
+    fn deadline(&mut self) -> Duration {
+        let timeout = self.within.take().unwrap_or(self.session.options().timeout);
+        self.at_most(timeout)
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
+    }
+
+    /// As long as this, but not beyond the script's own end.
+    pub(super) fn at_most(&self, duration: Duration) -> Duration {
+        let left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        left.map_or(duration, |left| duration.min(left))
+    }
+
+    fn has(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Unix => cfg!(unix),
+            Capability::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
+            Capability::Server => self.server.is_some(),
+            Capability::Tls | Capability::Proxy => false,
+        }
+    }
+}
+
+/// A session counts the members of a crowd from 1, and calls everyone else 0.
+fn in_crowd(member: usize) -> Option<usize> {
+    (member > 0).then_some(member)
+}
+
+fn lacking(capability: Capability) -> String {
+    match capability {
+        Capability::Server => "this run has no server of its own: give it one with --server".to_owned(),
+        Capability::Unix | Capability::Ipv6 => format!("this machine has no {capability}"),
+        Capability::Tls | Capability::Proxy => format!("{capability} cannot be spoken yet"),
+    }
+}
