@@ -11,6 +11,7 @@ mod exit;
 mod file;
 mod input;
 mod output;
+mod recording_file;
 #[cfg(unix)]
 mod signals;
 
@@ -22,9 +23,9 @@ use greeter_client::Connection;
 use args::{Command, NAME, Setup};
 use chat::Tape;
 pub(crate) use color::tell_error;
-use commands::record::Recording;
 use commands::{check, completions, fmt, greet, load, pipe, record, run};
 pub(crate) use exit::Failure;
+use recording_file::Recording;
 
 pub(crate) fn run() -> Result<(), Failure> {
     let Setup { command, connect, color, connection: options } = args::from_process()?;

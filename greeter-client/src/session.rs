@@ -66,6 +66,7 @@ mod connection;
 mod error;
 mod event;
 mod expectation;
+mod group;
 mod handle;
 mod peek;
 mod receive_buffer;
@@ -73,7 +74,7 @@ mod socket_io;
 mod transcript;
 
 use std::net::IpAddr;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,7 @@ pub use crate::net::PeerEnd;
 use crate::net::{Address, Deadline, Eol};
 use connection::Link;
 use expectation::Expectation;
+use group::{Party, Selection};
 pub(crate) use peek::{Unread, UnreadParty};
 use socket_io::REFUSAL;
 use transcript::Log;
@@ -168,22 +170,6 @@ pub struct Session {
     log: Log,
 }
 
-/// A connection of its own, or a crowd.
-#[derive(Debug)]
-struct Party {
-    name: String,
-    /// One, unless it is a crowd. Never none.
-    links: Vec<Link>,
-    is_crowd: bool,
-}
-
-/// Some connections of one party.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Selection {
-    party: usize,
-    links: Range<usize>,
-}
-
 impl Session {
     /// A session without connections.
     #[must_use]
@@ -229,7 +215,7 @@ impl Session {
     /// How many connections answer to `name`: the size of a crowd, 1, or 0 if there is none yet.
     #[must_use]
     pub fn size(&self, name: &str) -> usize {
-        self.find(name).map_or(0, |selection| selection.links.len())
+        group::find(&self.parties, name).map_or(0, |selection| selection.links.len())
     }
 
     /// Sends what has been said. Every step but a send does that first, by itself.
@@ -307,7 +293,7 @@ impl Session {
 
     /// Finds whom `name` means, or opens it.
     fn select(&mut self, name: &str) -> Result<Selection, SessionError> {
-        match (self.find(name), &self.options.target) {
+        match (group::find(&self.parties, name), &self.options.target) {
             (Some(selection), _) => Ok(selection),
             (None, Some(target)) if !name.contains('.') => {
                 let target = target.clone();
@@ -315,18 +301,6 @@ impl Session {
             }
             (None, _) => Err(SessionError::Unknown(name.into())),
         }
-    }
-
-    fn find(&self, name: &str) -> Option<Selection> {
-        let index = |name: &str| self.parties.iter().position(|party| party.name == name);
-        if let Some(party) = index(name) {
-            return Some(Selection { party, links: 0..self.parties[party].links.len() });
-        }
-        let (crowd, number) = name.rsplit_once('.')?;
-        let party = index(crowd).filter(|&party| self.parties[party].is_crowd)?;
-        // `usize::from_str` would accept a plus sign and zeros in front.
-        let number = number.parse::<usize>().ok().filter(|parsed| parsed.to_string() == number)?;
-        (1..=self.parties[party].links.len()).contains(&number).then(|| Selection { party, links: number - 1..number })
     }
 
     /// Opens a connection for each of `members`; the member 0 stands for one that is in no crowd.

@@ -11,3 +11,4 @@ pub(super) mod pipe;
 mod progress;
 pub(super) mod record;
 pub(super) mod run;
+mod scripts;

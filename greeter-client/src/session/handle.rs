@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::Session;
 use super::connection::Link;
 use super::error::{Expected, Miss, SessionError};
 use super::event::Act;
 use super::expectation::Expectation;
+use super::group::Selection;
 use super::transcript::Log;
-use super::{Selection, Session};
 use crate::net::{Deadline, PeerEnd};
 
 /// A connection, a crowd, or one member of a crowd, about to say or expect one thing: see [`Session::on`].

@@ -2,9 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::cli::commands::record;
-use crate::cli::commands::record::Recording;
 use crate::cli::exit::Failure;
+use crate::cli::recording_file::{Recording, incomplete};
 
 /// How much is kept in case that it is asked for, in bytes.
 const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -27,7 +26,7 @@ impl Tape {
                 let mut recording = Recording::create(name)?;
                 *self = match recording.file.write_all(kept) {
                     Ok(()) => Self::File(recording),
-                    Err(err) => Self::Failed(record::incomplete(name, &err)),
+                    Err(err) => Self::Failed(incomplete(name, &err)),
                 };
                 Ok(())
             }
@@ -42,7 +41,7 @@ impl Tape {
         match self {
             Self::Kept(_) | Self::Dropped => *self = Self::Dropped,
             Self::File(Recording { name, .. }) => {
-                let failure = record::incomplete(name, err);
+                let failure = incomplete(name, err);
                 let message = failure.to_string();
                 *self = Self::Failed(failure);
                 return Some(message);

@@ -14,7 +14,7 @@ use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Progress, Re
 use greeter_client::talk::Template;
 use greeter_client::{Address, Options};
 
-use super::run::{load as load_scripts, variables};
+use super::scripts::{load as load_scripts, variables};
 use crate::cli::args::{Load as Arguments, NAME};
 use crate::cli::exit::Failure;
 

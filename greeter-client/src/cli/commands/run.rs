@@ -1,7 +1,6 @@
 //! `run PATH…`: runs scripts, and reports each as it ends.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,21 +12,19 @@ use greeter_args::Exit;
 use greeter_client::report::{Ended, Reporter, Tally};
 use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server, Servers};
 use greeter_client::session::Target;
-use greeter_client::talk::{self, Script, Variables};
+use greeter_client::talk::Script;
 use greeter_client::{Address, Options};
 
+use super::bless;
 use super::bless::Blessed;
 use super::progress::{Progress, TICK};
-use super::{bless, check};
+use super::scripts::{load, variables};
 use crate::cli::args::{Connect, NAME, Run};
 use crate::cli::color;
 use crate::cli::exit::Failure;
 
 /// How long a server of our own may take until it listens, if nothing else is said.
 const START: Duration = Duration::from_secs(10);
-
-/// What variables of the environment start with that are variables of scripts.
-const VARIABLE: &str = "TALK_";
 
 /// What happens to a script, by its number.
 enum Event {
@@ -150,28 +147,6 @@ fn run_options(arguments: &Run, address: Address, connection: &Options) -> Resul
     Ok(options)
 }
 
-/// All scripts, or an end before anything is run.
-pub(crate) fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
-    let mut scripts = Vec::new();
-    let mut bad = 0;
-    for script in talk::load_all(paths) {
-        match script {
-            Ok(script) => {
-                check::tell(script.warnings().iter());
-                scripts.push(script);
-            }
-            Err(error) => {
-                bad += 1;
-                check::tell_error(&error);
-            }
-        }
-    }
-    match bad {
-        0 => Ok(scripts),
-        _ => Err(Failure::unreadable(anyhow::anyhow!("nothing was run: scripts with errors: {bad}"))),
-    }
-}
-
 /// Runs so many at a time, and hands over what has ended in the order of the scripts.
 fn run_all<'a>(
     scripts: &'a [Script],
@@ -241,24 +216,6 @@ fn verdict(tally: &Tally) -> Result<(), Failure> {
         (0, _) => Err(Failure::connection(error())),
         _ => Err(Failure::unmet(error())),
     }
-}
-
-/// The variables that the environment and `-D` set; the latter has the last word.
-pub(crate) fn variables(define: &[String]) -> Result<Variables, Exit> {
-    let mut variables = Variables::default();
-    for (name, value) in env::vars_os() {
-        if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(VARIABLE))
-            && let Ok(name) = name.parse()
-        {
-            variables.set(name, value.into_encoded_bytes());
-        }
-    }
-    for definition in define {
-        let bad = |why: String| Exit::usage(NAME, &format!("-D {definition}: {why}"));
-        let (name, value) = definition.split_once('=').ok_or_else(|| bad("write it as name=value".to_owned()))?;
-        variables.set(name.parse().map_err(|error| bad(format!("{error}")))?, value);
-    }
-    Ok(variables)
 }
 
 /// A command as a shell would split it, without a shell.
