@@ -9,23 +9,23 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::{Address, ConnectError, ConnectionError, Deadline, Eol, LineBuffer, Stream, TooLong};
+use crate::net::{Address, ConnectError, ConnectionError, Deadline, Eol, LineBuffer, LineTooLong, Stream};
 
-pub use pipe::{End, PipeError, Piped};
+pub use pipe::{PipeEnd, PipeError, Piped};
 pub use pipeline::Pipelined;
 pub use traffic::Traffic;
 
 /// How a connection behaves.
 ///
 /// ```
-/// use greeter_client::{Eol, Options};
+/// use greeter_client::{Eol, ConnectionOptions};
 ///
-/// let mut options = Options::default();
+/// let mut options = ConnectionOptions::default();
 /// options.eol = Eol::CrLf;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Options {
+pub struct ConnectionOptions {
     /// How long connecting may take, sending one line, and waiting for one reply; `None`: for ever. It is a total for
     /// each of these: bytes that dribble in do not prolong it. Default: 5 s, because nobody watches a program for
     /// longer without doubting it.
@@ -34,12 +34,12 @@ pub struct Options {
     pub eol: Eol,
     /// The longest line that is accepted, in bytes, without its ending; memory for what is received stays below it and
     /// 64 KiB, whichever is more. Default: 1 MiB, which no line meant for people reaches.
-    pub line_bytes_max: usize,
+    pub max_line_bytes: usize,
 }
 
-impl Default for Options {
+impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, line_bytes_max: 1024 * 1024 }
+        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, max_line_bytes: 1024 * 1024 }
     }
 }
 
@@ -77,21 +77,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects with the default [`Options`]. A name's addresses are tried one after the other.
+    /// Connects with the default [`ConnectionOptions`]. A name's addresses are tried one after the other.
     ///
     /// # Errors
     ///
     /// The name cannot be resolved, nobody accepts, or it takes longer than 5 s.
     pub fn connect(address: &Address) -> Result<Self, ConnectError> {
-        Self::connect_with(address, &Options::default())
+        Self::connect_with(address, &ConnectionOptions::default())
     }
 
     /// Connects with `options`.
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, nobody accepts, or it takes longer than [`Options::timeout`].
-    pub fn connect_with(address: &Address, options: &Options) -> Result<Self, ConnectError> {
+    /// The name cannot be resolved, nobody accepts, or it takes longer than [`ConnectionOptions::timeout`].
+    pub fn connect_with(address: &Address, options: &ConnectionOptions) -> Result<Self, ConnectError> {
         let stream = Arc::new(Stream::connect(address, options.timeout)?);
         Ok(Self {
             sender: Sender {
@@ -103,13 +103,13 @@ impl Connection {
             receiver: Receiver {
                 stream,
                 timeout: options.timeout,
-                lines: LineBuffer::new(options.eol, options.line_bytes_max),
-                limit: options.line_bytes_max,
+                lines: LineBuffer::new(options.eol, options.max_line_bytes),
+                limit: options.max_line_bytes,
             },
         })
     }
 
-    /// Sends one line and waits for one. The whole of it must be done within [`Options::timeout`].
+    /// Sends one line and waits for one. The whole of it must be done within [`ConnectionOptions::timeout`].
     ///
     /// A server that answers twice leaves its second line to the next call: read with [`receive`](Self::receive) what
     /// is more than one line.
@@ -193,7 +193,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// * [`HoldsLf`](ConnectionError::HoldsLf), and nothing was sent;
+    /// * [`LfInLine`](ConnectionError::LfInLine), and nothing was sent;
     /// * [`Lost`](ConnectionError::Lost);
     /// * [`TimedOut`](ConnectionError::TimedOut): the server does not read, and part of the line may have been sent. To
     ///   keep more lines in flight than it reads at once, use [`Connection::pipeline`].
@@ -231,7 +231,7 @@ impl Sender {
 /// Appends what `line` is on the wire.
 pub(crate) fn append_line(wire: &mut Vec<u8>, line: &[u8], eol: Eol) -> Result<(), ConnectionError> {
     if memchr::memchr(b'\n', line).is_some() {
-        return Err(ConnectionError::HoldsLf);
+        return Err(ConnectionError::LfInLine);
     }
     wire.extend_from_slice(line);
     wire.extend_from_slice(eol.bytes());
@@ -252,11 +252,11 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// * [`TimedOut`](ConnectionError::TimedOut): no whole line within [`Options::timeout`]. What has come of it is
+    /// * [`TimedOut`](ConnectionError::TimedOut): no whole line within [`ConnectionOptions::timeout`]. What has come of it is
     ///   kept, and another call may wait for the rest;
-    /// * [`Cut`](ConnectionError::Cut): the server closed in the middle of a line. It is never given out as a whole
+    /// * [`PartialLine`](ConnectionError::PartialLine): the server closed in the middle of a line. It is never given out as a whole
     ///   one;
-    /// * [`TooLong`](ConnectionError::TooLong);
+    /// * [`LineTooLong`](ConnectionError::LineTooLong);
     /// * [`Lost`](ConnectionError::Lost).
     pub fn receive(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
         let deadline = Deadline::after(self.timeout);
@@ -269,7 +269,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// * [`TimedOut`](ConnectionError::TimedOut): nothing has come within [`Options::timeout`], and another call may wait
+    /// * [`TimedOut`](ConnectionError::TimedOut): nothing has come within [`ConnectionOptions::timeout`], and another call may wait
     ///   on;
     /// * [`Lost`](ConnectionError::Lost).
     pub fn receive_bytes(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
@@ -294,7 +294,7 @@ impl Receiver {
             match self.lines.take_line() {
                 Ok(Some(line)) => return Ok(Some(self.lines.line(line))),
                 Ok(None) => {}
-                Err(TooLong) => return Err(ConnectionError::TooLong { limit: self.limit }),
+                Err(LineTooLong) => return Err(ConnectionError::LineTooLong { limit: self.limit }),
             }
             match self.stream.read(self.lines.space(), deadline)? {
                 0 => break,
@@ -303,7 +303,7 @@ impl Receiver {
         }
         match self.lines.unread().len() {
             0 => Ok(None),
-            bytes => Err(ConnectionError::Cut { bytes }),
+            bytes => Err(ConnectionError::PartialLine { bytes }),
         }
     }
 }

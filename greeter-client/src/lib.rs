@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Everything blocks, on std's sockets; nothing prints, and nothing ends the process. What may wait has a deadline on
-//! the monotonic clock, and what may grow has a limit: see [`Options`].
+//! the monotonic clock, and what may grow has a limit: see [`ConnectionOptions`].
 //!
 //! # Three ways to talk
 //!
@@ -22,7 +22,7 @@
 //!
 //! # Lines
 //!
-//! What is sent ends as [`Options::eol`] says. In what is received, LF ends a line, always. Whether a CR directly
+//! What is sent ends as [`ConnectionOptions::eol`] says. In what is received, LF ends a line, always. Whether a CR directly
 //! before it belongs to the ending depends on the same option: with [`Eol::Lf`] it is part of the line, so that a
 //! reply is never altered; with [`Eol::CrLf`] it is dropped, and a line that ends with LF alone is accepted as it is.
 //! A lone CR is an ordinary byte.
@@ -55,7 +55,7 @@ pub mod run;
 pub mod session;
 pub mod talk;
 
-pub use connection::{Connection, End, Options, PipeError, Piped, Pipelined, Receiver, Sender, Traffic};
+pub use connection::{Connection, ConnectionOptions, PipeEnd, PipeError, Piped, Pipelined, Receiver, Sender, Traffic};
 pub use net::{Address, AddressError, ConnectError, ConnectionError, Eol, EolError, escape};
 pub use record::Recorder;
 pub use run::report;

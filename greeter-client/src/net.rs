@@ -11,8 +11,8 @@ mod stream;
 pub use address::{Address, AddressError};
 pub use error::{ConnectError, ConnectionError};
 pub use framing::{Eol, EolError};
-pub use stream::PeerEnd;
+pub use stream::StreamEnd;
 
 pub(crate) use deadline::Deadline;
-pub(crate) use framing::{LineBuffer, TooLong};
+pub(crate) use framing::{LineBuffer, LineTooLong};
 pub(crate) use stream::Stream;

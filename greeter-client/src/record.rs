@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::connection::Traffic;
-use crate::net::{Eol, PeerEnd};
+use crate::net::{Eol, StreamEnd};
 use crate::talk::{SCRIPT_BYTES_MAX, STEPS_MAX, quote, spell_line};
 
 /// How much of a line that has not ended is held back. What is longer is written in pieces of this size: even where each
@@ -18,14 +18,14 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// it, and a line that ends otherwise than the first is raw.
 ///
 /// ```
-/// use greeter_client::{Recorder, Traffic, session::PeerEnd};
+/// use greeter_client::{Recorder, Traffic, session::StreamEnd};
 ///
 /// let mut recorder = Recorder::new(Vec::new());
 /// recorder.record(Traffic::Received(b"login: "))?;
 /// recorder.record(Traffic::Sent(b"Bob\n"))?;
 /// recorder.record(Traffic::Received(b"\x1b[1mHello, "))?;
 /// recorder.record(Traffic::Received(b"Bob\nBye\n"))?;
-/// recorder.record(Traffic::Ended(PeerEnd::Eof))?;
+/// recorder.record(Traffic::Ended(StreamEnd::Eof))?;
 /// assert_eq!(recorder.output(), b"<\"login: \"\n> Bob\n<\"\\e[1mHello, Bob\\n\"\n< Bye\n<eof\n");
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -87,10 +87,10 @@ impl<W: Write> Recorder<W> {
                     Traffic::HalfClosed => ">eof\n",
                     Traffic::Reset => ">reset\n",
                     Traffic::Closed => "close\n",
-                    Traffic::Ended(PeerEnd::Eof) => "<eof\n",
-                    Traffic::Ended(PeerEnd::Reset) => "<reset\n",
+                    Traffic::Ended(StreamEnd::Eof) => "<eof\n",
+                    Traffic::Ended(StreamEnd::Reset) => "<reset\n",
                     // A failing network is nothing to expect.
-                    Traffic::Ended(PeerEnd::Lost(_)) => "abandon\n",
+                    Traffic::Ended(StreamEnd::Lost(_)) => "abandon\n",
                     Traffic::Sent(_) | Traffic::Received(_) => unreachable!("these have been spelled"),
                 });
             }
@@ -223,15 +223,15 @@ mod tests {
         let traffic = [Traffic::Sent(b"Al"), Traffic::Sent(b""), Traffic::Received(b""), Traffic::Received(b"?")];
         check(&traffic, ">\"Al\"\n");
         check(&[Traffic::Received(b"Hel"), Traffic::Sent(b"x\n"), Traffic::Received(b"lo\n")], "<\"Hel\"\n> x\n< lo\n");
-        check(&[Traffic::Received(b"Hel"), Traffic::Ended(PeerEnd::Eof)], "<\"Hel\"\n<eof\n");
+        check(&[Traffic::Received(b"Hel"), Traffic::Ended(StreamEnd::Eof)], "<\"Hel\"\n<eof\n");
     }
 
     #[test]
     fn every_end_is_written() {
         check(&[Traffic::Reset], ">reset\n");
         check(&[Traffic::Closed], "close\n");
-        check(&[Traffic::Ended(PeerEnd::Reset)], "<reset\n");
-        check(&[Traffic::Ended(PeerEnd::Lost(io::ErrorKind::TimedOut))], "abandon\n");
+        check(&[Traffic::Ended(StreamEnd::Reset)], "<reset\n");
+        check(&[Traffic::Ended(StreamEnd::Lost(io::ErrorKind::TimedOut))], "abandon\n");
     }
 
     #[test]

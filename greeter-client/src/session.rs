@@ -38,15 +38,15 @@
 //! ```
 //!
 //! This is the engine under `.talk` scripts, and for Rust tests that need more than a script can say. It prints
-//! nothing, and what fails is a value: [`Unmet`] has all that a report needs.
+//! nothing, and what fails is a value: [`Mismatch`] has all that a report needs.
 //!
 //! # What it promises
 //!
 //! * *Order.* Each call is a step, and steps happen in order. A send never waits for a reply. An expectation waits until
 //!   it is met, impossible or late, and never much longer than its deadline on the monotonic clock.
-//! * *Reading* goes on in the background, up to [`SessionOptions::unread_bytes_max`] on each connection; beyond, the
+//! * *Reading* goes on in the background, up to [`SessionOptions::max_unread_bytes`] on each connection; beyond, the
 //!   server feels that nobody reads. Expectations consume from the front of what has come. Nothing is searched, and
-//!   nothing is skipped unless [told](Speaker::skipping).
+//!   nothing is skipped unless [told](ConnectionHandle::skipping).
 //! * *Writing.* Adjacent sends on a connection, or on a crowd, leave in one write (each MiB of them, if they are huge).
 //!   Any other step flushes first. What the server does not take at once is sent in the background, so that nothing is
 //!   held up by a server that writes before it reads; only when 64 MiB wait on a connection does a flush wait, too.
@@ -58,8 +58,8 @@
 //!
 //! # Layout
 //!
-//! In the order of a conversation: [`Session`] (names and turns) → `speaker` (what can be said and expected) → `link`
-//! (one connection) → `wire` (its socket and threads) → `inbox` (what has come) → `expectation` (what should have) →
+//! In the order of a conversation: [`Session`] (names and turns) → `speaker` (what can be said and expected) → `connection`
+//! (one connection) → `wire` (its socket and threads) → `received` (what has come) → `expectation` (what should have) →
 //! `failure`; `transcript` remembers, and `unread` looks without consuming.
 
 mod connection;
@@ -78,19 +78,19 @@ use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use error::{Came, Expected, SessionError, Unmet};
-pub use event::{Act, Entry};
-pub use handle::Speaker;
+pub use error::{Actual, Expected, Mismatch, SessionError};
+pub use event::{Entry, Event};
+pub use handle::ConnectionHandle;
 
-pub use crate::net::PeerEnd;
+pub use crate::net::StreamEnd;
 
 use crate::net::{Address, Deadline, Eol};
-use connection::Link;
+use connection::SessionConnection;
 use expectation::Expectation;
-use group::{Party, Selection};
-pub(crate) use peek::{Unread, UnreadParty};
+use group::{Group, Selection};
+pub(crate) use peek::{GroupPeek, Peek};
 use socket_io::REFUSAL;
-use transcript::Log;
+use transcript::SessionLog;
 
 /// The name of the connection that has none: what a script's plain `>` and `<` speak to.
 pub const DEFAULT: &str = "";
@@ -109,7 +109,7 @@ pub struct SessionOptions {
     /// How much is read ahead on a connection, in bytes, and the longest line. An expectation of more bytes than that
     /// may have them. Default: 4 MiB, so that no usual pipeline ever makes the server wait, and a hundred servers gone
     /// mad do not take the machine with them.
-    pub unread_bytes_max: usize,
+    pub max_unread_bytes: usize,
 }
 
 impl SessionOptions {
@@ -122,7 +122,7 @@ impl SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { target: None, timeout: Duration::from_secs(5), eol: Eol::Lf, unread_bytes_max: 4 * 1024 * 1024 }
+        Self { target: None, timeout: Duration::from_secs(5), eol: Eol::Lf, max_unread_bytes: 4 * 1024 * 1024 }
     }
 }
 
@@ -164,17 +164,17 @@ impl From<Address> for Target {
 pub struct Session {
     options: SessionOptions,
     /// In the order in which they were opened.
-    parties: Vec<Party>,
+    groups: Vec<Group>,
     /// Who has said something that has not been flushed. There is one at most: another's turn flushes.
     turn: Option<Selection>,
-    log: Log,
+    log: SessionLog,
 }
 
 impl Session {
     /// A session without connections.
     #[must_use]
     pub fn new(options: SessionOptions) -> Self {
-        Self { options, parties: Vec::new(), turn: None, log: Log::new() }
+        Self { options, groups: Vec::new(), turn: None, log: SessionLog::new() }
     }
 
     /// How the session behaves.
@@ -200,7 +200,7 @@ impl Session {
     /// [`Connect`](SessionError::Connect), [`AlreadyOpen`](SessionError::AlreadyOpen),
     /// [`BadName`](SessionError::BadName).
     pub fn open(&mut self, name: &str, target: &Target) -> Result<(), SessionError> {
-        self.open_party(name, target, 0..=0).map(|_| ())
+        self.open_group(name, target, 0..=0).map(|_| ())
     }
 
     /// Opens a crowd of `size` connections: `name.1` and so on. If one cannot be opened, none is.
@@ -209,13 +209,13 @@ impl Session {
     ///
     /// Those of [`open`](Self::open).
     pub fn open_crowd(&mut self, name: &str, size: usize, target: &Target) -> Result<(), SessionError> {
-        self.open_party(name, target, 1..=size).map(|_| ())
+        self.open_group(name, target, 1..=size).map(|_| ())
     }
 
     /// How many connections answer to `name`: the size of a crowd, 1, or 0 if there is none yet.
     #[must_use]
     pub fn size(&self, name: &str) -> usize {
-        group::find(&self.parties, name).map_or(0, |selection| selection.links.len())
+        group::find(&self.groups, name).map_or(0, |selection| selection.members.len())
     }
 
     /// Sends what has been said. Every step but a send does that first, by itself.
@@ -232,7 +232,7 @@ impl Session {
     }
 
     /// Half-closes every connection that is still open and demands that the server closes it, with nothing unread
-    /// before. They all have one deadline. What has [ended](Speaker::expect_eof), or was closed or reset, is exempt; but
+    /// before. They all have one deadline. What has [ended](ConnectionHandle::expect_eof), or was closed or reset, is exempt; but
     /// what was sent after such an end must not be refused.
     ///
     /// # Errors
@@ -248,15 +248,18 @@ impl Session {
         let start = Instant::now();
         let deadline = Deadline::from(start, Some(self.options.timeout));
         self.flush_by(&deadline);
-        let Self { options, parties, log, .. } = &mut self;
-        let mut open: Vec<&mut Link> = parties.iter_mut().flat_map(|party| &mut party.links).collect();
-        open.retain(|link| link.is_unfinished());
+        let Self { options, groups, log, .. } = &mut self;
+        let mut open: Vec<&mut SessionConnection> = groups.iter_mut().flat_map(|group| &mut group.members).collect();
+        open.retain(|connection| connection.is_unfinished());
         // All at once, so that no server waits for another's client.
-        let mut errors: Vec<SessionError> = open.iter_mut().filter_map(|link| link.half_close(log).err()).collect();
-        let ends = open.into_iter().map(|link| finish_link(link, log, deadline, options.eol, start));
+        let mut errors: Vec<SessionError> =
+            open.iter_mut().filter_map(|connection| connection.half_close(log).err()).collect();
+        let ends = open.into_iter().map(|connection| finish_connection(connection, log, deadline, options.eol, start));
         errors.extend(ends.filter_map(Result::err));
         let refusals = Deadline::from(start, Some(REFUSAL));
-        errors.extend(parties.iter().flat_map(|party| &party.links).filter_map(|link| link.refusal(&refusals)));
+        errors.extend(
+            groups.iter().flat_map(|group| &group.members).filter_map(|connection| connection.refusal(&refusals)),
+        );
         errors
     }
 
@@ -270,11 +273,11 @@ impl Session {
     ///
     /// ```no_run
     /// # let mut session = greeter_client::Session::default();
-    /// use greeter_client::{escape::one_line, session::Act};
+    /// use greeter_client::{escape::one_line, session::Event};
     ///
-    /// session.observe(|entry| match &entry.act {
-    ///     Act::SentLine(line) => println!("{}> {}", entry.connection, one_line(line)),
-    ///     Act::ReceivedLine(line) => println!("{}< {}", entry.connection, one_line(line)),
+    /// session.observe(|entry| match &entry.event {
+    ///     Event::SentLine(line) => println!("{}> {}", entry.connection, one_line(line)),
+    ///     Event::ReceivedLine(line) => println!("{}< {}", entry.connection, one_line(line)),
     ///     _ => {}
     /// });
     /// ```
@@ -285,62 +288,62 @@ impl Session {
     /// What happened last: up to 8 entries of each connection, in the order in which they were seen.
     #[must_use]
     pub fn transcript(&self) -> Vec<Entry> {
-        let links = self.parties.iter().flat_map(|party| &party.links);
-        let mut entries: Vec<Entry> = links.flat_map(|link| link.recent().entries()).cloned().collect();
+        let members = self.groups.iter().flat_map(|group| &group.members);
+        let mut entries: Vec<Entry> = members.flat_map(|connection| connection.recent().entries()).cloned().collect();
         entries.sort_by_key(|entry| entry.number);
         entries
     }
 
     /// Finds whom `name` means, or opens it.
     fn select(&mut self, name: &str) -> Result<Selection, SessionError> {
-        match (group::find(&self.parties, name), &self.options.target) {
+        match (group::find(&self.groups, name), &self.options.target) {
             (Some(selection), _) => Ok(selection),
             (None, Some(target)) if !name.contains('.') => {
                 let target = target.clone();
-                self.open_party(name, &target, 0..=0)
+                self.open_group(name, &target, 0..=0)
             }
-            (None, _) => Err(SessionError::Unknown(name.into())),
+            (None, _) => Err(SessionError::UnknownConnection(name.into())),
         }
     }
 
-    /// Opens a connection for each of `members`; the member 0 stands for one that is in no crowd.
-    fn open_party(
+    /// Opens a connection for each of `numbers`; the number 0 stands for one that is in no crowd.
+    fn open_group(
         &mut self,
         name: &str,
         target: &Target,
-        members: RangeInclusive<usize>,
+        numbers: RangeInclusive<usize>,
     ) -> Result<Selection, SessionError> {
         self.flush();
-        let is_crowd = *members.start() > 0;
-        if name.contains('.') || members.is_empty() {
+        let is_crowd = *numbers.start() > 0;
+        if name.contains('.') || numbers.is_empty() {
             return Err(SessionError::BadName(name.into()));
         }
-        let known = self.parties.iter().position(|party| party.name == name);
-        if known.is_some_and(|party| self.parties[party].links.iter().any(Link::is_unfinished)) {
+        let known = self.groups.iter().position(|group| group.name == name);
+        if known.is_some_and(|group| self.groups[group].members.iter().any(SessionConnection::is_unfinished)) {
             return Err(SessionError::AlreadyOpen(name.into()));
         }
         let refusals = Deadline::after(Some(REFUSAL));
-        let known_links = known.iter().flat_map(|&party| &self.parties[party].links);
-        if let Some(error) = known_links.filter_map(|link| link.refusal(&refusals)).next() {
+        let known_members = known.iter().flat_map(|&group| &self.groups[group].members);
+        if let Some(error) = known_members.filter_map(|connection| connection.refusal(&refusals)).next() {
             return Err(error);
         }
-        let mut links = Vec::new();
-        for member in members {
+        let mut members = Vec::new();
+        for member in numbers {
             let name = if is_crowd { format!("{name}.{member}") } else { name.into() };
-            links.push(Link::open(&name, member, target, self.options.unread_bytes_max, &mut self.log)?);
+            members.push(SessionConnection::open(&name, member, target, self.options.max_unread_bytes, &mut self.log)?);
         }
-        let all = 0..links.len();
-        let party = Party { name: name.into(), links, is_crowd };
-        let index = known.unwrap_or(self.parties.len());
-        match self.parties.get_mut(index) {
-            Some(closed) => *closed = party,
-            None => self.parties.push(party),
+        let all = 0..members.len();
+        let group = Group { name: name.into(), members, is_crowd };
+        let index = known.unwrap_or(self.groups.len());
+        match self.groups.get_mut(index) {
+            Some(closed) => *closed = group,
+            None => self.groups.push(group),
         }
-        Ok(Selection { party: index, links: all })
+        Ok(Selection { group: index, members: all })
     }
 
-    fn links(&mut self, selection: &Selection) -> (&mut [Link], &mut Log) {
-        (&mut self.parties[selection.party].links[selection.links.clone()], &mut self.log)
+    fn members(&mut self, selection: &Selection) -> (&mut [SessionConnection], &mut SessionLog) {
+        (&mut self.groups[selection.group].members[selection.members.clone()], &mut self.log)
     }
 
     /// Lets `selection` say something: what others have said is sent before it.
@@ -353,7 +356,7 @@ impl Session {
 
     fn flush_by(&mut self, deadline: &Deadline) {
         let Some(selection) = self.turn.take() else { return };
-        self.links(&selection).0.iter_mut().for_each(|link| link.flush(deadline));
+        self.members(&selection).0.iter_mut().for_each(|connection| connection.flush(deadline));
     }
 }
 
@@ -364,16 +367,16 @@ impl Default for Session {
 }
 
 /// Waits for the end of a connection that we have half-closed.
-fn finish_link(
-    link: &mut Link,
-    log: &mut Log,
+fn finish_connection(
+    connection: &mut SessionConnection,
+    log: &mut SessionLog,
     deadline: Deadline,
     eol: Eol,
     start: Instant,
 ) -> Result<(), SessionError> {
-    match Expectation::new(link, log, deadline, eol, false)?.end(|end| end == PeerEnd::Eof) {
+    match Expectation::new(connection, log, deadline, eol, false)?.end(|end| end == StreamEnd::Eof) {
         // The script has not said that the server may refuse something.
-        Ok(()) => link.send_error().map_or(Ok(()), Err),
-        Err(miss) => Err(link.unmet(Expected::Eof, miss, start.elapsed(), 0)?),
+        Ok(()) => connection.send_error().map_or(Ok(()), Err),
+        Err(observed) => Err(connection.mismatch(Expected::Eof, observed, start.elapsed(), 0)?),
     }
 }

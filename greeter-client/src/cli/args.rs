@@ -10,7 +10,7 @@ use greeter_args::Exit;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::Format;
 use greeter_client::talk::{Pattern, Template};
-use greeter_client::{Address, Eol, Options};
+use greeter_client::{Address, ConnectionOptions, Eol};
 
 use super::color::Color;
 
@@ -27,13 +27,13 @@ pub(super) struct Setup {
     pub(super) command: Command,
     pub(super) connect: Connect,
     pub(super) color: Color,
-    pub(super) connection: Options,
+    pub(super) connection: ConnectionOptions,
 }
 
 /// Reads the arguments and the environment of this process.
 pub(super) fn from_process() -> Result<Setup, Exit> {
     let arguments = greeter_args::parse::<Arguments>(NAME, env!("CARGO_PKG_VERSION"))?;
-    let mut connection = Options::default();
+    let mut connection = ConnectionOptions::default();
     connection.eol = arguments.eol;
     connection.timeout = arguments.timeout.0;
     Ok(Setup {
@@ -124,7 +124,7 @@ pub(super) struct Arguments {
 
     /// how long connecting may take, and with greet each reply, and the end after as many as there are names; none for ever
     /// (default: 5s)
-    #[argh(option, default = "Timeout(Options::default().timeout)")]
+    #[argh(option, default = "Timeout(ConnectionOptions::default().timeout)")]
     timeout: Timeout,
 
     /// how lines end: lf or crlf. With crlf, newlines are sent as CR LF, and greet and the prompt drop the CR of what

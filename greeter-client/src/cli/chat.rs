@@ -17,7 +17,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use greeter_client::escape::Terminal;
-use greeter_client::session::PeerEnd;
+use greeter_client::session::StreamEnd;
 use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender, Traffic};
 
 use super::exit::Failure;
@@ -78,7 +78,7 @@ pub(super) fn run(connection: Connection, address: &Address, eol: Eol, tape: Tap
 /// What a conversation's end means for the command.
 fn judge(ending: Ending, outgoing: &Outgoing, bytes_since_lf: usize) -> Result<(), Failure> {
     match (ending, outgoing) {
-        (Ending::Server, _) if bytes_since_lf > 0 => Err(ConnectionError::Cut { bytes: bytes_since_lf }.into()),
+        (Ending::Server, _) if bytes_since_lf > 0 => Err(ConnectionError::PartialLine { bytes: bytes_since_lf }.into()),
         (Ending::Server, Outgoing::Refused { bytes }) => Err(Failure::unsent(*bytes)),
         (Ending::Server, Outgoing::Open(_)) => {
             // Nothing depends on whether it is read.
@@ -153,8 +153,8 @@ impl Chat {
             };
             if let Some(ending) = ending {
                 self.record(match &ending {
-                    Ending::Server => Traffic::Ended(PeerEnd::Eof),
-                    Ending::Lost(ConnectionError::Lost(err)) => Traffic::Ended(PeerEnd::from_error(err)),
+                    Ending::Server => Traffic::Ended(StreamEnd::Eof),
+                    Ending::Lost(ConnectionError::Lost(err)) => Traffic::Ended(StreamEnd::from_error(err)),
                     Ending::Reset => Traffic::Reset,
                     _ => Traffic::Closed,
                 });

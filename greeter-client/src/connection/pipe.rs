@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::endings::Endings;
 use super::traffic::Traffic;
 use super::{Connection, Sender};
-use crate::net::{ConnectionError, Deadline, PeerEnd};
+use crate::net::{ConnectionError, Deadline, StreamEnd};
 
 /// How much is read at once from the input and from the connection.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -31,13 +31,13 @@ pub struct Piped {
     /// The input's last line had no newline and was sent as it is: most servers do not answer it.
     pub input_cut: bool,
     /// Who ended it.
-    pub end: End,
+    pub end: PipeEnd,
 }
 
 /// How a [pipe](Connection::pipe) came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum End {
+pub enum PipeEnd {
     /// The input ended, all of it was sent, and then the server closed.
     Input,
     /// The server closed first.
@@ -56,7 +56,7 @@ pub enum PipeError {
     Lost(#[source] io::Error),
     /// The server closed the connection in the middle of a line, which was written to the output as far as it came.
     #[error("the server closed the connection in the middle of a line, {bytes} bytes into it")]
-    Cut {
+    PartialLine {
         /// How much of the line had come.
         bytes: u64,
     },
@@ -87,7 +87,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Any [`PipeError`]. A server that closes first is none: see [`End`].
+    /// Any [`PipeError`]. A server that closes first is none: see [`PipeEnd`].
     ///
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
@@ -100,12 +100,12 @@ impl Connection {
     /// #     }
     /// #     Ok(())
     /// # });
-    /// use greeter_client::{Connection, End};
+    /// use greeter_client::{Connection, PipeEnd};
     ///
     /// let mut output = Vec::new();
     /// let piped = Connection::connect(&address)?.pipe(&b"Ann\nBen\n"[..], &mut output)?;
     /// assert_eq!(output, b"Hello, Ann\nHello, Ben\n");
-    /// assert_eq!((piped.end, piped.bytes_sent), (End::Input, 8));
+    /// assert_eq!((piped.end, piped.bytes_sent), (PipeEnd::Input, 8));
     /// # server.join().expect("the server does not panic")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -151,8 +151,8 @@ impl Connection {
         W: FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
     {
         let (sender, receiver) = self.split();
-        let watch = Watch::new(watch);
-        let outgoing = Arc::new(Outgoing::default());
+        let watch = TrafficWatch::new(watch);
+        let outgoing = Arc::new(InputSide::default());
         let stream = Arc::clone(&receiver.stream);
         let forward = {
             let (outgoing, watch) = (Arc::clone(&outgoing), watch.clone());
@@ -160,7 +160,7 @@ impl Connection {
         };
         thread::Builder::new().name("input".into()).spawn(forward).map_err(PipeError::Thread)?;
 
-        let mut incoming = Incoming { output, watch, bytes: 0, bytes_since_lf: 0 };
+        let mut incoming = OutputSide { output, watch, bytes: 0, bytes_since_lf: 0 };
         let received = incoming.pass(receiver.unread()).and_then(|()| {
             let never = Deadline::after(None);
             let mut chunk = vec![0; CHUNK_BYTES];
@@ -180,9 +180,9 @@ impl Connection {
 }
 
 /// Who is told what passes, by the thread that reads the input and by the one that reads the connection.
-struct Watch<T>(Arc<Mutex<Option<T>>>);
+struct TrafficWatch<T>(Arc<Mutex<Option<T>>>);
 
-impl<T: FnMut(Traffic<'_>) -> io::Result<()>> Watch<T> {
+impl<T: FnMut(Traffic<'_>) -> io::Result<()>> TrafficWatch<T> {
     fn new(watch: T) -> Self {
         Self(Arc::new(Mutex::new(Some(watch))))
     }
@@ -203,8 +203,8 @@ impl<T: FnMut(Traffic<'_>) -> io::Result<()>> Watch<T> {
     /// Tells how the server ended it, if it did, and then nothing any more.
     fn end(&self, piped: Result<Piped, PipeError>) -> Result<Piped, PipeError> {
         let end = match &piped {
-            Ok(_) | Err(PipeError::Cut { .. } | PipeError::Input(_)) => Some(PeerEnd::Eof),
-            Err(PipeError::Lost(err)) => Some(PeerEnd::from_error(err)),
+            Ok(_) | Err(PipeError::PartialLine { .. } | PipeError::Input(_)) => Some(StreamEnd::Eof),
+            Err(PipeError::Lost(err)) => Some(StreamEnd::from_error(err)),
             Err(_) => None,
         };
         let told = end.map_or(Ok(()), |end| self.tell(Traffic::Ended(end)));
@@ -213,22 +213,22 @@ impl<T: FnMut(Traffic<'_>) -> io::Result<()>> Watch<T> {
     }
 }
 
-impl<T> Clone for Watch<T> {
+impl<T> Clone for TrafficWatch<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
 /// The output, and what has passed to it.
-struct Incoming<W, T> {
+struct OutputSide<W, T> {
     output: W,
-    watch: Watch<T>,
+    watch: TrafficWatch<T>,
     bytes: u64,
     /// How much of a line that has not ended.
     bytes_since_lf: u64,
 }
 
-impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> Incoming<W, T> {
+impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> OutputSide<W, T> {
     fn pass(&mut self, bytes: &[u8]) -> Result<(), PipeError> {
         self.watch.tell(Traffic::Received(bytes))?;
         self.bytes += bytes.len() as u64;
@@ -242,32 +242,32 @@ impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> Incoming<W, T> {
 
 /// The input's way out: written by the thread that reads the input, looked at when the server has closed.
 #[derive(Default)]
-struct Outgoing {
-    progress: Mutex<Progress>,
+struct InputSide {
+    progress: Mutex<PipeProgress>,
     /// Rung after each write and each change of state: a server may answer and close before the thread that wrote has
     /// run again.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Progress {
+struct PipeProgress {
     /// Bytes read from the input, line endings as sent.
     bytes_taken: u64,
     /// How many of them the system has accepted.
     bytes_sent: u64,
     /// The last of them was no LF.
     mid_line: bool,
-    state: Input,
+    state: InputState,
 }
 
-impl Progress {
+impl PipeProgress {
     fn is_writing(&self) -> bool {
-        matches!(self.state, Input::Open) && self.bytes_taken > self.bytes_sent
+        matches!(self.state, InputState::Open) && self.bytes_taken > self.bytes_sent
     }
 }
 
 #[derive(Default)]
-enum Input {
+enum InputState {
     #[default]
     Open,
     /// At its end, and all of it is sent.
@@ -280,13 +280,13 @@ enum Input {
     Unwatched(io::Error),
 }
 
-impl Outgoing {
-    fn lock(&self) -> MutexGuard<'_, Progress> {
+impl InputSide {
+    fn lock(&self) -> MutexGuard<'_, PipeProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The work of the thread that reads the input.
-    fn forward<T>(&self, mut input: impl Read, sender: &Sender, watch: &Watch<T>)
+    fn forward<T>(&self, mut input: impl Read, sender: &Sender, watch: &TrafficWatch<T>)
     where
         T: FnMut(Traffic<'_>) -> io::Result<()>,
     {
@@ -294,10 +294,10 @@ impl Outgoing {
         let ends = matches!(sent, Ok(()) | Err(PipeError::Input(_)));
         let told = if ends { watch.tell(Traffic::HalfClosed) } else { Ok(()) };
         let (state, how) = match told.and(sent) {
-            Ok(()) => (Input::Ended, Shutdown::Write),
-            Err(PipeError::Lost(err)) => (Input::Refused(err), Shutdown::Write),
-            Err(PipeError::Input(err)) => (Input::Failed(err), Shutdown::Write),
-            Err(PipeError::Watch(err)) => (Input::Unwatched(err), Shutdown::Both),
+            Ok(()) => (InputState::Ended, Shutdown::Write),
+            Err(PipeError::Lost(err)) => (InputState::Refused(err), Shutdown::Write),
+            Err(PipeError::Input(err)) => (InputState::Failed(err), Shutdown::Write),
+            Err(PipeError::Watch(err)) => (InputState::Unwatched(err), Shutdown::Both),
             Err(_) => unreachable!("sending fails at its input, at its connection, or at who watches"),
         };
         // First the state: the server may close as soon as it hears of the end, and then it counts.
@@ -306,7 +306,7 @@ impl Outgoing {
         sender.stream.shutdown(how);
     }
 
-    fn send_all<T>(&self, input: &mut impl Read, sender: &Sender, watch: &Watch<T>) -> Result<(), PipeError>
+    fn send_all<T>(&self, input: &mut impl Read, sender: &Sender, watch: &TrafficWatch<T>) -> Result<(), PipeError>
     where
         T: FnMut(Traffic<'_>) -> io::Result<()>,
     {
@@ -337,27 +337,29 @@ impl Outgoing {
     }
 
     /// What to tell now that the server has closed, and the connection been shut down: no write can wait any more.
-    fn account<W, T>(&self, incoming: &Incoming<W, T>) -> Result<Piped, PipeError> {
-        let is_open = |progress: &mut Progress| matches!(progress.state, Input::Open);
+    fn account<W, T>(&self, incoming: &OutputSide<W, T>) -> Result<Piped, PipeError> {
+        let is_open = |progress: &mut PipeProgress| matches!(progress.state, InputState::Open);
         let (progress, _) =
             self.changed.wait_timeout_while(self.lock(), GRACE, is_open).unwrap_or_else(PoisonError::into_inner);
         let mut progress =
             self.changed.wait_while(progress, |progress| progress.is_writing()).unwrap_or_else(PoisonError::into_inner);
         let end = match std::mem::take(&mut progress.state) {
             // The reset was told to the sending side, and to the receiving side only the end.
-            Input::Refused(err) if err.kind() == io::ErrorKind::ConnectionReset => return Err(PipeError::Lost(err)),
-            Input::Unwatched(err) => return Err(PipeError::Watch(err)),
-            Input::Failed(err) if incoming.bytes_since_lf == 0 => return Err(PipeError::Input(err)),
-            Input::Ended => End::Input,
-            _ => End::Server { bytes_unsent: progress.bytes_taken - progress.bytes_sent },
+            InputState::Refused(err) if err.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(PipeError::Lost(err));
+            }
+            InputState::Unwatched(err) => return Err(PipeError::Watch(err)),
+            InputState::Failed(err) if incoming.bytes_since_lf == 0 => return Err(PipeError::Input(err)),
+            InputState::Ended => PipeEnd::Input,
+            _ => PipeEnd::Server { bytes_unsent: progress.bytes_taken - progress.bytes_sent },
         };
         if incoming.bytes_since_lf > 0 {
-            return Err(PipeError::Cut { bytes: incoming.bytes_since_lf });
+            return Err(PipeError::PartialLine { bytes: incoming.bytes_since_lf });
         }
         Ok(Piped {
             bytes_sent: progress.bytes_sent,
             bytes_received: incoming.bytes,
-            input_cut: matches!(end, End::Input) && progress.mid_line,
+            input_cut: matches!(end, PipeEnd::Input) && progress.mid_line,
             end,
         })
     }
@@ -376,8 +378,8 @@ mod tests {
 
     #[test]
     fn an_unfinished_line_is_measured_across_reads() {
-        let watch = Watch::new(|_: Traffic<'_>| Ok(()));
-        let mut incoming = Incoming { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0 };
+        let watch = TrafficWatch::new(|_: Traffic<'_>| Ok(()));
+        let mut incoming = OutputSide { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0 };
         for (bytes, since_lf) in [(&b"ab"[..], 2), (b"c", 3), (b"d\n\nef", 2), (b"", 2), (b"g", 3), (b"\n", 0)] {
             incoming.pass(bytes).unwrap();
             assert_eq!(incoming.bytes_since_lf, since_lf);

@@ -54,7 +54,7 @@ impl Connection {
     /// # Errors
     ///
     /// Any [`ConnectionError`] but [`Closed`](ConnectionError::Closed): a server that closes early is no error here,
-    /// the result tells. After [`HoldsLf`](ConnectionError::HoldsLf), the lines before that one have been sent and
+    /// the result tells. After [`LfInLine`](ConnectionError::LfInLine), the lines before that one have been sent and
     /// answered.
     ///
     /// ```
@@ -92,11 +92,11 @@ impl Connection {
     {
         let (sender, mut receiver) = self.split();
         let lines = lines.into_iter();
-        let outbox = Outbox::new();
+        let outbox = SendQueue::new();
         thread::scope(|scope| {
             // However this ends, a panic of `on_reply` included, the other two threads must not wait for a server that
             // nobody reads any more.
-            let hang_up = HangUp { outbox: &outbox, stream: &sender.stream };
+            let hang_up = CloseOnDrop { outbox: &outbox, stream: &sender.stream };
             let taking = spawn(scope, "lines", || outbox.take_from(lines, sender.eol))?;
             let sending = spawn(scope, "send", || outbox.write_to(&sender.stream))?;
             let replies = receive_all(&mut receiver, &outbox, on_reply);
@@ -130,7 +130,7 @@ fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 /// Reads lines until the server's end, or until `on_reply` breaks off: tells how many there were, and which it was.
 fn receive_all(
     receiver: &mut Receiver,
-    outbox: &Outbox,
+    outbox: &SendQueue,
     mut on_reply: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(u64, ControlFlow<()>), ConnectionError> {
     let flow = loop {
@@ -156,14 +156,14 @@ fn receive_all(
 
 /// Lines on their way from the thread that takes them to the thread that writes them, and what the server owes for
 /// them.
-struct Outbox {
-    queue: Mutex<Queue>,
+struct SendQueue {
+    queue: Mutex<QueueState>,
     /// Rung when `wire` is no longer empty, no longer full, or `state` has changed. One is enough: the two threads wait
     /// for opposite things, so that never both of them wait.
     changed: Condvar,
 }
 
-struct Queue {
+struct QueueState {
     /// Whole lines that no write has taken yet: at most [`WAITING_BYTES_MAX`] and one line.
     wire: Vec<u8>,
     /// Lines that were ever put into `wire`.
@@ -172,11 +172,11 @@ struct Queue {
     replies: u64,
     /// When the wait for the next reply, or for the end, began, if one is owed.
     waiting_since: Instant,
-    state: State,
+    state: SendPhase,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SendPhase {
     /// Lines come and go.
     Open,
     /// No more lines come; what is in `wire` is still to be sent, and then the half-close.
@@ -185,20 +185,26 @@ enum State {
     Broken,
 }
 
-impl Outbox {
+impl SendQueue {
     fn new() -> Self {
-        let queue = Queue { wire: Vec::new(), lines: 0, replies: 0, waiting_since: Instant::now(), state: State::Open };
+        let queue = QueueState {
+            wire: Vec::new(),
+            lines: 0,
+            replies: 0,
+            waiting_since: Instant::now(),
+            state: SendPhase::Open,
+        };
         Self { queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
     /// The work of the thread that takes lines. Says whether it took all.
     fn take_from<L: AsRef<[u8]>>(&self, lines: impl Iterator<Item = L>, eol: Eol) -> Result<bool, ConnectionError> {
-        let _end = EndWhenDone(self);
+        let _end = EndOnDrop(self);
         for line in lines {
             let queue = self.lock();
-            let waited = self.changed.wait_while(queue, |queue| queue.is_full() && queue.state == State::Open);
+            let waited = self.changed.wait_while(queue, |queue| queue.is_full() && queue.state == SendPhase::Open);
             let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
-            if queue.state == State::Broken {
+            if queue.state == SendPhase::Broken {
                 return Ok(false);
             }
             let was_empty = queue.wire.is_empty();
@@ -218,7 +224,7 @@ impl Outbox {
         let mut batch = Vec::new();
         while self.take_batch(&mut batch) {
             if let Err(err) = stream.write_all(&batch, &never) {
-                self.enter(State::Broken);
+                self.enter(SendPhase::Broken);
                 return match err {
                     // Either side has closed, which the wait for replies tells better.
                     ConnectionError::Lost(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -236,9 +242,9 @@ impl Outbox {
         batch.clear();
         batch.shrink_to(2 * WAITING_BYTES_MAX);
         let queue = self.lock();
-        let waited = self.changed.wait_while(queue, |queue| queue.wire.is_empty() && queue.state == State::Open);
+        let waited = self.changed.wait_while(queue, |queue| queue.wire.is_empty() && queue.state == SendPhase::Open);
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
-        if queue.wire.is_empty() || queue.state == State::Broken {
+        if queue.wire.is_empty() || queue.state == SendPhase::Broken {
             return false;
         }
         let was_full = queue.is_full();
@@ -267,28 +273,28 @@ impl Outbox {
         if queue.owes() { queue.waiting_since } else { Instant::now() }
     }
 
-    fn enter(&self, state: State) {
+    fn enter(&self, state: SendPhase) {
         let mut queue = self.lock();
-        if queue.state != State::Broken {
+        if queue.state != SendPhase::Broken {
             queue.owe(|queue| queue.state = state);
         }
         self.changed.notify_all();
     }
 
     /// The queue is whole between any two statements, so that a thread that panicked has left nothing broken.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl QueueState {
     fn is_full(&self) -> bool {
         self.wire.len() >= WAITING_BYTES_MAX
     }
 
     /// Whether the server has something to say: a line, or after the last of ours its end.
     fn owes(&self) -> bool {
-        self.lines > self.replies || self.state != State::Open
+        self.lines > self.replies || self.state != SendPhase::Open
     }
 
     /// Does what may make the server owe something, from now on.
@@ -301,23 +307,23 @@ impl Queue {
 }
 
 /// Ends the stream of lines, also where the iterator panics.
-struct EndWhenDone<'a>(&'a Outbox);
+struct EndOnDrop<'a>(&'a SendQueue);
 
-impl Drop for EndWhenDone<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.enter(State::Ended);
+        self.0.enter(SendPhase::Ended);
     }
 }
 
 /// Lets nobody wait for the socket or for the outbox any more.
-struct HangUp<'a> {
-    outbox: &'a Outbox,
+struct CloseOnDrop<'a> {
+    outbox: &'a SendQueue,
     stream: &'a Stream,
 }
 
-impl Drop for HangUp<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        self.outbox.enter(State::Broken);
+        self.outbox.enter(SendPhase::Broken);
         self.stream.shutdown(Shutdown::Both);
     }
 }

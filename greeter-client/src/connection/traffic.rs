@@ -1,6 +1,6 @@
 //! What passes over a connection, as a value for whoever watches.
 
-use crate::net::PeerEnd;
+use crate::net::StreamEnd;
 
 /// Something that happened on a connection, with the bytes as they were on the wire. They may be cut anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,5 +17,5 @@ pub enum Traffic<'a> {
     /// We closed the connection, and did not wait for what may still have come.
     Closed,
     /// The peer ended the connection.
-    Ended(PeerEnd),
+    Ended(StreamEnd),
 }

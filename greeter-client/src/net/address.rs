@@ -23,11 +23,11 @@ use std::str::FromStr;
 /// # Ok::<(), greeter_client::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Address(pub(crate) Place);
+pub struct Address(pub(crate) AddressKind);
 
 /// The kinds of address. A host is not empty and holds no brackets; a port is not 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+pub(crate) enum AddressKind {
     Tcp {
         host: String,
         port: u16,
@@ -48,7 +48,7 @@ impl Address {
     #[cfg(unix)]
     #[must_use]
     pub fn unix(path: impl AsRef<Path>) -> Self {
-        Self(Place::Unix(path.as_ref().to_owned()))
+        Self(AddressKind::Unix(path.as_ref().to_owned()))
     }
 }
 
@@ -57,11 +57,11 @@ impl Address {
     /// Whether it is certain, before any name is resolved, that this is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         match &self.0 {
-            Place::Tcp { host, .. } => {
+            AddressKind::Tcp { host, .. } => {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
             }
             #[cfg(unix)]
-            Place::Unix(_) => true,
+            AddressKind::Unix(_) => true,
         }
     }
 }
@@ -73,7 +73,7 @@ impl From<SocketAddr> for Address {
         let text = address.to_string();
         let host = text.rsplit_once(':').map_or("", |(host, _)| host);
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Self(Place::Tcp { host: host.to_owned(), port: address.port() })
+        Self(AddressKind::Tcp { host: host.to_owned(), port: address.port() })
     }
 }
 
@@ -92,7 +92,7 @@ impl FromStr for Address {
 fn parse_unix(path: &str) -> Result<Address, AddressError> {
     match path {
         "" => Err(AddressError::NoPath),
-        path => Ok(Address(Place::Unix(path.into()))),
+        path => Ok(Address(AddressKind::Unix(path.into()))),
     }
 }
 
@@ -118,7 +118,7 @@ fn parse_tcp(text: &str) -> Result<Address, AddressError> {
     // `u16::from_str` would accept a plus sign.
     let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     match port.and_then(|port| port.parse().ok()) {
-        Some(port) if port != 0 => Ok(Address(Place::Tcp { host: host.to_owned(), port })),
+        Some(port) if port != 0 => Ok(Address(AddressKind::Tcp { host: host.to_owned(), port })),
         _ => Err(AddressError::BadPort(owned())),
     }
 }
@@ -126,10 +126,10 @@ fn parse_tcp(text: &str) -> Result<Address, AddressError> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Place::Tcp { host, port } => write!(f, "{host}:{port}"),
+            AddressKind::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            AddressKind::Tcp { host, port } => write!(f, "{host}:{port}"),
             #[cfg(unix)]
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            AddressKind::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

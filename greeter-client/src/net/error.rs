@@ -38,14 +38,14 @@ pub enum ConnectError {
 
 /// Why a line could not be sent, or why its reply did not come.
 ///
-/// After any of them but [`HoldsLf`](Self::HoldsLf) and [`TimedOut`](Self::TimedOut) in a
+/// After any of them but [`LfInLine`](Self::LfInLine) and [`TimedOut`](Self::TimedOut) in a
 /// [`receive`](crate::Connection::receive) the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The line holds an LF: it would be two lines, and get two replies. Nothing of it was sent.
     #[error("a line cannot hold a newline")]
-    HoldsLf,
+    LfInLine,
     /// The connection was reset, or the network failed.
     #[error("connection lost")]
     Lost(#[source] io::Error),
@@ -60,13 +60,13 @@ pub enum ConnectionError {
     Closed,
     /// The server closed the connection in the middle of a line.
     #[error("the server closed the connection in the middle of a line, {bytes} bytes into it")]
-    Cut {
+    PartialLine {
         /// How much of the line had come. [`Connection::unread`](crate::Connection::unread) has it.
         bytes: usize,
     },
-    /// The server sent a line longer than [`Options::line_bytes_max`](crate::Options::line_bytes_max).
+    /// The server sent a line longer than [`ConnectionOptions::max_line_bytes`](crate::ConnectionOptions::max_line_bytes).
     #[error("the server sent a line longer than {limit} bytes")]
-    TooLong {
+    LineTooLong {
         /// The longest line that is accepted, in bytes, without its ending.
         limit: usize,
     },

@@ -64,7 +64,7 @@ pub struct EolError;
 
 /// A line is longer than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLong;
+pub(crate) struct LineTooLong;
 
 /// The smallest buffer. Most replies of a line server fit, and a load test has thousands of these.
 const BYTES_MIN: usize = 4 * 1024;
@@ -83,25 +83,25 @@ pub(crate) struct LineBuffer {
     searched: usize,
     eol: Eol,
     /// The most bytes a line may have, without its ending.
-    line_bytes_max: usize,
+    max_line_bytes: usize,
 }
 
 impl LineBuffer {
-    pub(crate) fn new(eol: Eol, line_bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), unread: 0..0, searched: 0, eol, line_bytes_max }
+    pub(crate) fn new(eol: Eol, max_line_bytes: usize) -> Self {
+        Self { bytes: Vec::new(), unread: 0..0, searched: 0, eol, max_line_bytes }
     }
 
     /// Takes the next whole line, without its ending: where it lies, until the next call of [`space`](Self::space).
-    pub(crate) fn take_line(&mut self) -> Result<Option<Range<usize>>, TooLong> {
+    pub(crate) fn take_line(&mut self) -> Result<Option<Range<usize>>, LineTooLong> {
         let unsearched = &self.bytes[self.searched..self.unread.end];
         let Some(offset) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.unread.end;
-            return if self.eol.line_bytes(self.unread()) > self.line_bytes_max { Err(TooLong) } else { Ok(None) };
+            return if self.eol.line_bytes(self.unread()) > self.max_line_bytes { Err(LineTooLong) } else { Ok(None) };
         };
         let lf = self.searched + offset;
         let line = self.unread.start..self.unread.start + self.eol.line_bytes(&self.bytes[self.unread.start..lf]);
-        if line.len() > self.line_bytes_max {
-            return Err(TooLong);
+        if line.len() > self.max_line_bytes {
+            return Err(LineTooLong);
         }
         self.unread.start = lf + 1;
         self.searched = lf + 1;
@@ -166,7 +166,7 @@ impl LineBuffer {
 
     /// The longest line and its ending.
     fn bytes_max(&self) -> usize {
-        self.line_bytes_max.saturating_add(2)
+        self.max_line_bytes.saturating_add(2)
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(eol: Eol, max: usize, input: &[u8], lines: &[&[u8]], rest: Result<&[u8], TooLong>) {
+    fn check(eol: Eol, max: usize, input: &[u8], lines: &[&[u8]], rest: Result<&[u8], LineTooLong>) {
         let expected = (lines.iter().map(|line| line.to_vec()).collect(), rest.map(<[u8]>::to_vec));
         for first in 0..=input.len() {
             for second in first..=input.len() {
@@ -219,13 +219,13 @@ mod tests {
     #[test]
     fn the_limit_counts_the_line_without_its_ending() {
         check(Eol::Lf, 3, b"abc\nabc", &[b"abc"], Ok(b"abc"));
-        check(Eol::Lf, 3, b"a\nabcd", &[b"a"], Err(TooLong));
-        check(Eol::Lf, 3, b"a\nabcd\n", &[b"a"], Err(TooLong));
-        check(Eol::Lf, 3, b"abc\r\n", &[], Err(TooLong));
+        check(Eol::Lf, 3, b"a\nabcd", &[b"a"], Err(LineTooLong));
+        check(Eol::Lf, 3, b"a\nabcd\n", &[b"a"], Err(LineTooLong));
+        check(Eol::Lf, 3, b"abc\r\n", &[], Err(LineTooLong));
         check(Eol::CrLf, 3, b"abc\r\nabc\nabc\r", &[b"abc", b"abc"], Ok(b"abc\r"));
-        check(Eol::CrLf, 3, b"abcd\r\n", &[], Err(TooLong));
-        check(Eol::CrLf, 3, b"abc\r\r\n", &[], Err(TooLong));
-        check(Eol::Lf, 0, b"\n\nx", &[b"", b""], Err(TooLong));
+        check(Eol::CrLf, 3, b"abcd\r\n", &[], Err(LineTooLong));
+        check(Eol::CrLf, 3, b"abc\r\r\n", &[], Err(LineTooLong));
+        check(Eol::Lf, 0, b"\n\nx", &[b"", b""], Err(LineTooLong));
         check(Eol::Lf, usize::MAX, b"abc\n", &[b"abc"], Ok(b""));
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::address::{Address, Place};
+use super::address::{Address, AddressKind};
 use super::deadline::Deadline;
 use super::error::{ConnectError, ConnectionError};
 
@@ -37,14 +37,14 @@ impl Stream {
     ) -> Result<Self, ConnectError> {
         let connecting = Connecting { address, source, timeout, start: Instant::now() };
         match &address.0 {
-            Place::Tcp { host, port } => connecting.tcp(host, *port),
+            AddressKind::Tcp { host, port } => connecting.tcp(host, *port),
             #[cfg(unix)]
-            Place::Unix(_) if source.is_some() => {
+            AddressKind::Unix(_) if source.is_some() => {
                 Err(connecting
                     .failed(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket has no source address")))
             }
             #[cfg(unix)]
-            Place::Unix(path) => {
+            AddressKind::Unix(path) => {
                 let path = path.clone();
                 // A full backlog makes this wait, and std has no timeout for it.
                 let stream = connecting.limited(move || UnixStream::connect(path))?;
@@ -164,7 +164,7 @@ impl Stream {
 /// How the peer ended the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum PeerEnd {
+pub enum StreamEnd {
     /// It closed cleanly.
     Eof,
     /// It reset the connection.
@@ -173,7 +173,7 @@ pub enum PeerEnd {
     Lost(io::ErrorKind),
 }
 
-impl PeerEnd {
+impl StreamEnd {
     /// What an error of the connection tells of its end.
     #[must_use]
     pub fn from_error(error: &io::Error) -> Self {
@@ -187,7 +187,7 @@ impl PeerEnd {
     }
 }
 
-impl fmt::Display for PeerEnd {
+impl fmt::Display for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Eof => f.write_str("the server closed the connection"),

@@ -4,8 +4,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::process::ServerError;
-use crate::net::{AddressError, PeerEnd};
-use crate::session::{Came, Expected, SessionError};
+use crate::net::{AddressError, StreamEnd};
+use crate::session::{Actual, Expected, SessionError};
 use crate::talk::{CountError, Problems, Unbound};
 
 /// What happened that the script does not say.
@@ -28,12 +28,12 @@ pub enum Fault {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The server ended in another way.
-    #[error("the server was to end with {expected}, but it ended with {came}")]
+    #[error("the server was to end with {expected}, but it ended with {actual}")]
     Exit {
         /// The status that was expected.
         expected: u8,
         /// The status that came, or the signal.
-        came: String,
+        actual: String,
     },
     /// The server ended by itself with another status than 0 or by a signal, and the script has neither sent it a signal nor
     /// said that it `exits`.
@@ -79,8 +79,8 @@ impl Fault {
     /// Whether a connection, or the server itself, was not there any more.
     pub(super) fn is_about_an_end(&self) -> bool {
         match self {
-            Self::Session(SessionError::Unmet(unmet)) => {
-                unmet.end.is_some() || unmet.send_error.is_some() || matches!(unmet.came, Came::End(_))
+            Self::Session(SessionError::Mismatch(mismatch)) => {
+                mismatch.end.is_some() || mismatch.send_error.is_some() || matches!(mismatch.actual, Actual::End(_))
             }
             Self::Session(SessionError::Connect { .. } | SessionError::Send { .. }) => true,
             Self::Server(ServerError::Process(_)) | Self::Exit { .. } | Self::Died(_) => true,
@@ -90,13 +90,13 @@ impl Fault {
 
     /// Whether [`bless`](super::bless()) may accept what came instead.
     pub(super) fn is_mendable(&self, is_timed: bool) -> bool {
-        let Self::Session(SessionError::Unmet(unmet)) = self else { return false };
+        let Self::Session(SessionError::Mismatch(mismatch)) = self else { return false };
         let is_expected =
-            matches!(unmet.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);
-        let has_come = match unmet.came {
-            Came::Line(_) | Came::End(PeerEnd::Eof | PeerEnd::Reset) => true,
-            Came::Unfinished(_) => unmet.end.is_some(),
-            Came::Nothing => unmet.late && !is_timed,
+            matches!(mismatch.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);
+        let has_come = match mismatch.actual {
+            Actual::Line(_) | Actual::End(StreamEnd::Eof | StreamEnd::Reset) => true,
+            Actual::PartialLine(_) => mismatch.end.is_some(),
+            Actual::Nothing => mismatch.timed_out && !is_timed,
             _ => false,
         };
         is_expected && has_come

@@ -8,7 +8,7 @@ use super::options::RunOptions;
 use super::own_server::Own;
 use super::process::{ServerEnd, ServerError};
 use crate::net::escape::one_line;
-use crate::session::{Came, Entry, SessionError};
+use crate::session::{Actual, Entry, SessionError};
 use crate::talk::{Action, Script};
 
 /// How long a server may take to end after it has ended a connection, so that the one explains the other.
@@ -79,8 +79,7 @@ impl Failure {
     }
 
     pub(super) fn at_the_end(script: &Script, fault: Fault) -> Self {
-        let mendable =
-            matches!(&fault, Fault::Session(SessionError::Unmet(unmet)) if matches!(unmet.came, Came::Line(_)));
+        let mendable = matches!(&fault, Fault::Session(SessionError::Mismatch(mismatch)) if matches!(mismatch.actual, Actual::Line(_)));
         Self {
             title: None,
             place: script.name().to_owned(),

@@ -30,7 +30,7 @@ impl Own<'_> {
                 self.is_end_asked = true;
                 Ok(())
             }
-            Some(status) => Err(Fault::Exit { expected, came: status.to_string() }),
+            Some(status) => Err(Fault::Exit { expected, actual: status.to_string() }),
             None => Err(Fault::StillRuns { waited: timeout }),
         }
     }

@@ -169,14 +169,14 @@ impl<'a> Run<'a> {
 
     /// What an unmet expectation means: the line that a pattern stands for, or that the script as a whole has run out of time.
     fn judge(&self, error: SessionError, what: &Incoming) -> Fault {
-        let SessionError::Unmet(mut unmet) = error else { return error.into() };
-        if unmet.late && self.is_over() {
+        let SessionError::Mismatch(mut mismatch) = error else { return error.into() };
+        if mismatch.timed_out && self.is_over() {
             return Fault::TimeMax(self.time_max);
         }
         if let Incoming::Line(pattern) = what {
-            unmet.expected = Expected::Line(Some(pattern.expected(&self.variables, in_crowd(unmet.member))));
+            mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, in_crowd(mismatch.member))));
         }
-        SessionError::Unmet(unmet).into()
+        SessionError::Mismatch(mismatch).into()
     }
 
     fn connect(&mut self, connect: &Connect) -> Result<(), Fault> {

@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Target;
-use super::error::{Expected, Miss, SessionError, Unmet};
-use super::event::Act;
-use super::socket_io::Wire;
-use super::transcript::{Log, Recent};
+use super::error::{Expected, Mismatch, Observed, SessionError};
+use super::event::Event;
+use super::socket_io::SocketIo;
+use super::transcript::{RecentEntries, SessionLog};
 use crate::net::{Address, ConnectError, Deadline, Stream};
 
 /// How much adjacent sends gather before they are sent without a flush.
@@ -23,98 +23,111 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// A connection, open or closed.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct SessionConnection {
     name: Arc<str>,
     /// The number within the crowd, from 1; 0 outside of crowds.
     pub(super) member: usize,
     local: String,
     peer: String,
-    phase: Phase,
+    phase: ConnectionPhase,
     /// Sent with the next flush, in one write.
     gathered: Vec<u8>,
-    recent: Recent,
+    recent: RecentEntries,
 }
 
 /// How far a connection has come.
 #[derive(Debug)]
-enum Phase {
-    Open(Socket),
+enum ConnectionPhase {
+    Open(OpenSocket),
     /// We shall send no more.
-    HalfClosed(Socket),
+    HalfClosed(OpenSocket),
     /// The peer has ended the stream, as was expected.
-    Ended(Socket),
+    Ended(OpenSocket),
     /// And we have said more: it may still read, or refuse that.
-    Overtime(Socket),
+    Overtime(OpenSocket),
     /// We have closed it.
     Closed,
 }
 
-impl Link {
+impl SessionConnection {
     pub(super) fn open(
         name: &str,
         member: usize,
         target: &Target,
-        unread_bytes_max: usize,
-        log: &mut Log,
+        max_unread_bytes: usize,
+        log: &mut SessionLog,
     ) -> Result<Self, SessionError> {
         let stream = connect(target).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
         let (local, peer) = stream.ends();
-        let wire = Arc::new(Wire::new(stream, unread_bytes_max));
-        let reader = wire.read().map_err(SessionError::Thread)?;
-        let phase = Phase::Open(Socket { wire, reader: Some(reader), writer: None, parting: Parting::Close });
-        let mut link =
-            Self { name: name.into(), member, local, peer, phase, gathered: Vec::new(), recent: Recent::default() };
-        link.record(log, Act::Opened);
-        Ok(link)
+        let socket_io = Arc::new(SocketIo::new(stream, max_unread_bytes));
+        let reader = socket_io.read().map_err(SessionError::Thread)?;
+        let phase = ConnectionPhase::Open(OpenSocket {
+            socket_io,
+            reader: Some(reader),
+            writer: None,
+            close_mode: CloseMode::Close,
+        });
+        let mut connection = Self {
+            name: name.into(),
+            member,
+            local,
+            peer,
+            phase,
+            gathered: Vec::new(),
+            recent: RecentEntries::default(),
+        };
+        connection.record(log, Event::Opened);
+        Ok(connection)
     }
 
     /// Whether the end of the session asks for this connection's end.
     pub(super) fn is_unfinished(&self) -> bool {
-        matches!(self.phase, Phase::Open(_) | Phase::HalfClosed(_))
+        matches!(self.phase, ConnectionPhase::Open(_) | ConnectionPhase::HalfClosed(_))
     }
 
     pub(super) fn is_half_closed(&self) -> bool {
-        matches!(self.phase, Phase::HalfClosed(_))
+        matches!(self.phase, ConnectionPhase::HalfClosed(_))
     }
 
-    pub(super) fn wire(&self) -> Result<Arc<Wire>, SessionError> {
+    pub(super) fn socket_io(&self) -> Result<Arc<SocketIo>, SessionError> {
         match &self.phase {
-            Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) | Phase::Overtime(socket) => {
-                Ok(Arc::clone(&socket.wire))
-            }
-            Phase::Closed => Err(SessionError::Closed(self.name.to_string())),
+            ConnectionPhase::Open(socket)
+            | ConnectionPhase::HalfClosed(socket)
+            | ConnectionPhase::Ended(socket)
+            | ConnectionPhase::Overtime(socket) => Ok(Arc::clone(&socket.socket_io)),
+            ConnectionPhase::Closed => Err(SessionError::Closed(self.name.to_string())),
         }
     }
 
-    pub(super) fn recent(&self) -> &Recent {
+    pub(super) fn recent(&self) -> &RecentEntries {
         &self.recent
     }
 
-    pub(super) fn record(&mut self, log: &mut Log, act: Act) {
-        log.record(&mut self.recent, &self.name, act);
+    pub(super) fn record(&mut self, log: &mut SessionLog, event: Event) {
+        log.record(&mut self.recent, &self.name, event);
     }
 
     /// Gathers `bytes` for the next flush.
     pub(super) fn send(
         &mut self,
         bytes: &[u8],
-        act: Act,
+        event: Event,
         timeout: Duration,
-        log: &mut Log,
+        log: &mut SessionLog,
     ) -> Result<(), SessionError> {
-        if let Phase::HalfClosed(_) = self.phase {
+        if let ConnectionPhase::HalfClosed(_) = self.phase {
             return Err(SessionError::HalfClosed(self.name.to_string()));
         }
-        self.wire()?;
+        self.socket_io()?;
         if let Some(error) = self.send_error() {
             return Err(error);
         }
-        self.phase = match mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Ended(socket) => Phase::Overtime(socket),
+        self.phase = match mem::replace(&mut self.phase, ConnectionPhase::Closed) {
+            ConnectionPhase::Ended(socket) => ConnectionPhase::Overtime(socket),
             phase => phase,
         };
         self.gathered.extend_from_slice(bytes);
-        self.record(log, act);
+        self.record(log, event);
         if self.gathered.len() >= GATHERED_BYTES_MAX {
             self.flush(&Deadline::after(Some(timeout)));
         }
@@ -127,68 +140,69 @@ impl Link {
             return;
         }
         let bytes = mem::take(&mut self.gathered);
-        if let Phase::Open(socket) | Phase::Overtime(socket) = &mut self.phase
-            && let Some(writer) = socket.wire.send(&bytes, deadline)
+        if let ConnectionPhase::Open(socket) | ConnectionPhase::Overtime(socket) = &mut self.phase
+            && let Some(writer) = socket.socket_io.send(&bytes, deadline)
         {
             socket.writer = Some(writer);
         }
     }
 
     /// Says, once, that nothing more will be sent.
-    pub(super) fn half_close(&mut self, log: &mut Log) -> Result<(), SessionError> {
-        let wire = self.wire()?;
-        self.phase = match mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Open(socket) => Phase::HalfClosed(socket),
-            Phase::HalfClosed(socket) => {
-                self.phase = Phase::HalfClosed(socket);
+    pub(super) fn half_close(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
+        let socket_io = self.socket_io()?;
+        self.phase = match mem::replace(&mut self.phase, ConnectionPhase::Closed) {
+            ConnectionPhase::Open(socket) => ConnectionPhase::HalfClosed(socket),
+            ConnectionPhase::HalfClosed(socket) => {
+                self.phase = ConnectionPhase::HalfClosed(socket);
                 return Ok(());
             }
             phase => phase,
         };
-        wire.half_close();
-        self.record(log, Act::HalfClosed);
+        socket_io.half_close();
+        self.record(log, Event::HalfClosed);
         Ok(())
     }
 
     /// The peer has ended the stream as expected: nobody asks for it again, nor for what it could not be sent.
-    pub(super) fn ended(&mut self) {
-        self.phase = match mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Open(socket) | Phase::HalfClosed(socket) => Phase::Ended(socket),
+    pub(super) fn mark_ended(&mut self) {
+        self.phase = match mem::replace(&mut self.phase, ConnectionPhase::Closed) {
+            ConnectionPhase::Open(socket) | ConnectionPhase::HalfClosed(socket) => ConnectionPhase::Ended(socket),
             phase => phase,
         };
     }
 
     /// Closes when all is sent, or at the deadline.
-    pub(super) fn close(&mut self, deadline: &Deadline, log: &mut Log) -> Result<(), SessionError> {
-        self.wire()?.drain(deadline);
-        self.phase = Phase::Closed;
-        self.record(log, Act::Closed);
+    pub(super) fn close(&mut self, deadline: &Deadline, log: &mut SessionLog) -> Result<(), SessionError> {
+        self.socket_io()?.drain(deadline);
+        self.phase = ConnectionPhase::Closed;
+        self.record(log, Event::Closed);
         Ok(())
     }
 
-    pub(super) fn reset(&mut self, log: &mut Log) -> Result<(), SessionError> {
+    pub(super) fn reset(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
         match &mut self.phase {
-            Phase::Open(socket) | Phase::HalfClosed(socket) | Phase::Ended(socket) | Phase::Overtime(socket) => {
-                socket.parting = Parting::Reset
-            }
-            Phase::Closed => return Err(SessionError::Closed(self.name.to_string())),
+            ConnectionPhase::Open(socket)
+            | ConnectionPhase::HalfClosed(socket)
+            | ConnectionPhase::Ended(socket)
+            | ConnectionPhase::Overtime(socket) => socket.close_mode = CloseMode::Reset,
+            ConnectionPhase::Closed => return Err(SessionError::Closed(self.name.to_string())),
         }
-        self.phase = Phase::Closed;
-        self.record(log, Act::Reset);
+        self.phase = ConnectionPhase::Closed;
+        self.record(log, Event::Reset);
         Ok(())
     }
 
     /// What could not be sent, if the peer's end has not excused it.
     pub(super) fn send_error(&self) -> Option<SessionError> {
-        let (_, source) = self.wire().ok()?.lock().send_error.take()?;
+        let (_, source) = self.socket_io().ok()?.lock().send_error.take()?;
         Some(self.cannot_send(source))
     }
 
     /// That the peer has refused what we said after its end: until `deadline` it may do so.
     pub(super) fn refusal(&self, deadline: &Deadline) -> Option<SessionError> {
-        let Phase::Overtime(socket) = &self.phase else { return None };
+        let ConnectionPhase::Overtime(socket) = &self.phase else { return None };
         let message = "the server had closed, and refused what was sent after that";
-        let refused = socket.wire.is_refused(deadline);
+        let refused = socket.socket_io.is_refused(deadline);
         refused.then(|| self.cannot_send(io::Error::new(io::ErrorKind::BrokenPipe, message)))
     }
 
@@ -198,26 +212,26 @@ impl Link {
     }
 
     /// All that is known about an expectation that was not met.
-    pub(super) fn unmet(
+    pub(super) fn mismatch(
         &self,
         expected: Expected,
-        miss: Miss,
+        observed: Observed,
         waited: Duration,
         skipped_lines: usize,
     ) -> Result<SessionError, SessionError> {
-        let wire = self.wire()?;
-        let mut state = wire.lock();
-        let behind = state.inbox.unread().get(miss.bytes..).unwrap_or_default();
+        let socket_io = self.socket_io()?;
+        let mut state = socket_io.lock();
+        let behind = state.received.unread().get(observed.bytes..).unwrap_or_default();
         let shown = behind.len().min(BUFFERED_BYTES_SHOWN);
-        Ok(SessionError::Unmet(Box::new(Unmet {
+        Ok(SessionError::Mismatch(Box::new(Mismatch {
             connection: self.name.to_string(),
             member: self.member,
             local: self.local.clone(),
             peer: self.peer.clone(),
             expected,
-            came: miss.came,
+            actual: observed.actual,
             end: state.end,
-            late: miss.late,
+            timed_out: observed.timed_out,
             waited,
             skipped_lines,
             buffered: behind[..shown].to_vec(),
@@ -261,27 +275,27 @@ fn is_absence(error: &io::Error) -> bool {
 
 /// A socket and its threads, which end with it.
 #[derive(Debug)]
-struct Socket {
-    wire: Arc<Wire>,
+struct OpenSocket {
+    socket_io: Arc<SocketIo>,
     /// Taken when it is dropped.
     reader: Option<JoinHandle<()>>,
     /// The last that was needed; it may have ended.
     writer: Option<JoinHandle<()>>,
-    parting: Parting,
+    close_mode: CloseMode,
 }
 
 /// How a socket is closed.
 #[derive(Clone, Copy, Debug)]
-enum Parting {
+enum CloseMode {
     Close,
     Reset,
 }
 
-impl Drop for Socket {
+impl Drop for OpenSocket {
     fn drop(&mut self) {
-        match self.parting {
-            Parting::Close => self.wire.hang_up(),
-            Parting::Reset => self.wire.abort(),
+        match self.close_mode {
+            CloseMode::Close => self.socket_io.close(),
+            CloseMode::Reset => self.socket_io.abort(),
         }
         for thread in [self.reader.take(), self.writer.take()].into_iter().flatten() {
             // A panic there was reported by its hook, and here somebody may be panicking already.

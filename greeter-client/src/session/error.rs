@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::event::Entry;
 use crate::net::escape::one_line;
-use crate::net::{ConnectError, PeerEnd};
+use crate::net::{ConnectError, StreamEnd};
 
 /// How many bytes of an unmet expectation its message shows; its fields have them all.
 const SHOWN_BYTES_MAX: usize = 200;
@@ -17,7 +17,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 pub enum SessionError {
     /// What came is not what was expected.
     #[error("{0}")]
-    Unmet(Box<Unmet>),
+    Mismatch(Box<Mismatch>),
     /// Bytes could not be sent, and what followed did not expect the connection to end.
     #[error("{}: cannot send", who(.connection))]
     Send {
@@ -40,7 +40,7 @@ pub enum SessionError {
     },
     /// There is no such connection, and no [target](super::SessionOptions::target) to open it to.
     #[error("there is no connection {0:?}")]
-    Unknown(String),
+    UnknownConnection(String),
     /// A connection of that name is open, and cannot be opened again.
     #[error("{} is open already", who(.0))]
     AlreadyOpen(String),
@@ -52,7 +52,7 @@ pub enum SessionError {
     HalfClosed(String),
     /// A line to be sent holds an LF: it would be two.
     #[error("a line cannot hold a newline")]
-    HoldsLf,
+    LfInLine,
     /// A crowd has at least one member; and its name, like that of a connection, holds no dot.
     #[error("there is no crowd of nobody, and no dot in a name: {0:?}")]
     BadName(String),
@@ -64,7 +64,7 @@ pub enum SessionError {
 /// An expectation that was not met, where, and all that is known about it.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Unmet {
+pub struct Mismatch {
     /// The connection's name; `c.17` is a member of the crowd `c`.
     pub connection: String,
     /// The connection's number within its crowd, from 1; 0 outside of crowds.
@@ -76,17 +76,17 @@ pub struct Unmet {
     /// What should have come.
     pub expected: Expected,
     /// What came in its place. It has not been consumed.
-    pub came: Came,
+    pub actual: Actual,
     /// Behind what came, the peer had ended the stream.
-    pub end: Option<PeerEnd>,
+    pub end: Option<StreamEnd>,
     /// The time was over, and nothing had come that rules the expectation out.
-    pub late: bool,
+    pub timed_out: bool,
     /// How long it was waited for.
     pub waited: Duration,
-    /// How many lines the expectation has [skipped](super::Speaker::skipping), which are the last of the
+    /// How many lines the expectation has [skipped](super::ConnectionHandle::skipping), which are the last of the
     /// [`transcript`](Self::transcript).
     pub skipped_lines: usize,
-    /// What else has come and is unread, behind [`came`](Self::came): its first KiB.
+    /// What else has come and is unread, behind [`actual`](Self::actual): its first KiB.
     pub buffered: Vec<u8>,
     /// How many bytes there are of that.
     pub buffered_bytes: usize,
@@ -100,20 +100,20 @@ pub struct Unmet {
 
 /// An expectation that was not met.
 #[derive(Debug)]
-pub(super) struct Miss {
-    pub(super) came: Came,
-    /// How much of what is unread `came` shows, a line's ending included.
+pub(super) struct Observed {
+    pub(super) actual: Actual,
+    /// How much of what is unread `actual` shows, a line's ending included.
     pub(super) bytes: usize,
-    pub(super) late: bool,
+    pub(super) timed_out: bool,
 }
 
-impl Miss {
-    pub(super) fn impossible(came: Came, bytes: usize) -> Self {
-        Self { came, bytes, late: false }
+impl Observed {
+    pub(super) fn new(actual: Actual, bytes: usize) -> Self {
+        Self { actual, bytes, timed_out: false }
     }
 
-    pub(super) fn late(self) -> Self {
-        Self { late: true, ..self }
+    pub(super) fn timed_out(self) -> Self {
+        Self { timed_out: true, ..self }
     }
 }
 
@@ -140,28 +140,28 @@ pub enum Expected {
 /// What came in place of what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Came {
+pub enum Actual {
     /// A whole line, without its ending.
     Line(Vec<u8>),
     /// The start of a line: its ending has not come, or will not.
-    Unfinished(Vec<u8>),
+    PartialLine(Vec<u8>),
     /// Where bytes were expected: those that came, at most as many as should have.
     Bytes(Vec<u8>),
-    /// A line that is longer than [`SessionOptions::unread_bytes_max`](super::SessionOptions::unread_bytes_max).
-    TooLong {
+    /// A line that is longer than [`SessionOptions::max_unread_bytes`](super::SessionOptions::max_unread_bytes).
+    LineTooLong {
         /// The limit.
         limit: usize,
     },
     /// The end of the stream.
-    End(PeerEnd),
+    End(StreamEnd),
     /// Nothing yet.
     Nothing,
 }
 
-impl fmt::Display for Unmet {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: expected {}, but {}", who(&self.connection), self.expected, self.came)?;
-        if self.late {
+        write!(f, "{}: expected {}, but {}", who(&self.connection), self.expected, self.actual)?;
+        if self.timed_out {
             write!(f, " within {:?}", self.waited)?;
         }
         if self.skipped_lines > 0 {
@@ -178,8 +178,8 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(None) => f.write_str("another line"),
-            Self::Line(Some(line)) => write!(f, "the line {}", Quoted(line)),
-            Self::Bytes(bytes) => write!(f, "the bytes {}", Quoted(bytes)),
+            Self::Line(Some(line)) => write!(f, "the line {}", QuotedStart(line)),
+            Self::Bytes(bytes) => write!(f, "the bytes {}", QuotedStart(bytes)),
             Self::Count(count) => write!(f, "{count} bytes"),
             Self::Eof => f.write_str("the end"),
             Self::Reset => f.write_str("a reset"),
@@ -189,13 +189,13 @@ impl fmt::Display for Expected {
     }
 }
 
-impl fmt::Display for Came {
+impl fmt::Display for Actual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line(line) => write!(f, "the line {} came", Quoted(line)),
-            Self::Unfinished(bytes) => write!(f, "only the unfinished line {} came", Quoted(bytes)),
-            Self::Bytes(bytes) => write!(f, "the bytes {} came", Quoted(bytes)),
-            Self::TooLong { limit } => write!(f, "a line of more than {limit} bytes came"),
+            Self::Line(line) => write!(f, "the line {} came", QuotedStart(line)),
+            Self::PartialLine(bytes) => write!(f, "only the unfinished line {} came", QuotedStart(bytes)),
+            Self::Bytes(bytes) => write!(f, "the bytes {} came", QuotedStart(bytes)),
+            Self::LineTooLong { limit } => write!(f, "a line of more than {limit} bytes came"),
             Self::End(end) => write!(f, "{end}"),
             Self::Nothing => f.write_str("nothing came"),
         }
@@ -203,9 +203,9 @@ impl fmt::Display for Came {
 }
 
 /// The start of some bytes, in quotes.
-struct Quoted<'a>(&'a [u8]);
+struct QuotedStart<'a>(&'a [u8]);
 
-impl fmt::Display for Quoted<'_> {
+impl fmt::Display for QuotedStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.get(..SHOWN_BYTES_MAX) {
             Some(start) if self.0.len() > SHOWN_BYTES_MAX => {

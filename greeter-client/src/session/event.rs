@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::PeerEnd;
+use crate::net::StreamEnd;
 
 /// One thing that happened on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,13 +16,13 @@ pub struct Entry {
     /// The connection's name; `c.17` is a member of the crowd `c`.
     pub connection: Arc<str>,
     /// What happened. A remembered entry holds at most the first KiB of its bytes.
-    pub act: Act,
+    pub event: Event,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Act {
+pub enum Event {
     /// The connection was opened.
     Opened,
     /// We sent a line; the ending is left out.
@@ -40,10 +40,10 @@ pub enum Act {
     /// Bytes came, and were expected.
     ReceivedBytes(Vec<u8>),
     /// The peer ended the stream, and that was expected.
-    Ended(PeerEnd),
+    Ended(StreamEnd),
 }
 
-impl Act {
+impl Event {
     pub(super) fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::SentLine(bytes) | Self::SentBytes(bytes) | Self::ReceivedLine(bytes) | Self::ReceivedBytes(bytes) => {

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::Link;
-use super::error::{Came, Miss, SessionError};
-use super::event::Act;
-use super::socket_io::{SendErrors, State, Wire};
-use super::transcript::Log;
-use crate::net::{Deadline, Eol, PeerEnd};
+use super::connection::SessionConnection;
+use super::error::{Actual, Observed, SessionError};
+use super::event::Event;
+use super::socket_io::{IoState, SendErrors, SocketIo};
+use super::transcript::SessionLog;
+use crate::net::{Deadline, Eol, StreamEnd};
 
 /// How long the rest of a line may take that came where nothing should have.
 const LINE_REST: Duration = Duration::from_millis(50);
@@ -17,9 +17,9 @@ const LINE_REST: Duration = Duration::from_millis(50);
 /// What one connection expects now.
 #[derive(Debug)]
 pub(super) struct Expectation<'a> {
-    link: &'a mut Link,
-    log: &'a mut Log,
-    wire: Arc<Wire>,
+    connection: &'a mut SessionConnection,
+    log: &'a mut SessionLog,
+    socket_io: Arc<SocketIo>,
     pub(super) deadline: Deadline,
     pub(super) eol: Eol,
     /// Lines that are not what is expected are consumed, too.
@@ -30,23 +30,23 @@ pub(super) struct Expectation<'a> {
 
 impl<'a> Expectation<'a> {
     pub(super) fn new(
-        link: &'a mut Link,
-        log: &'a mut Log,
+        connection: &'a mut SessionConnection,
+        log: &'a mut SessionLog,
         deadline: Deadline,
         eol: Eol,
         skipping: bool,
     ) -> Result<Self, SessionError> {
-        let wire = link.wire()?;
-        Ok(Self { link, log, wire, deadline, eol, skipping, skipped_lines: 0 })
+        let socket_io = connection.socket_io()?;
+        Ok(Self { connection, log, socket_io, deadline, eol, skipping, skipped_lines: 0 })
     }
 
     /// The connection's number within its crowd.
     pub(super) fn member(&self) -> usize {
-        self.link.member
+        self.connection.member
     }
 
     /// A line that `judge` accepts. It judges on the caller's thread, while reading goes on.
-    pub(super) fn line(&mut self, mut judge: impl FnMut(&[u8]) -> bool) -> Result<(), Miss> {
+    pub(super) fn line(&mut self, mut judge: impl FnMut(&[u8]) -> bool) -> Result<(), Observed> {
         loop {
             let line = self.next_line()?;
             let text = strip(self.eol, &line);
@@ -55,165 +55,165 @@ impl<'a> Expectation<'a> {
                 self.take_line(&line);
                 return Ok(());
             }
-            let miss = Miss::impossible(Came::Line(text.to_vec()), line.len());
+            let observed = Observed::new(Actual::Line(text.to_vec()), line.len());
             if !self.skipping {
-                return Err(miss);
+                return Err(observed);
             }
-            self.skip(&line, miss)?;
+            self.skip(&line, observed)?;
         }
     }
 
     /// Exactly `expected`.
-    pub(super) fn bytes(&mut self, expected: &[u8]) -> Result<(), Miss> {
+    pub(super) fn bytes(&mut self, expected: &[u8]) -> Result<(), Observed> {
         loop {
             // Many bytes come in many pieces, and none is compared twice.
             let mut same = 0;
-            let found = self.wire.wait(&self.deadline, SendErrors::Matter, |state| {
-                let unread = state.inbox.unread();
+            let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| {
+                let unread = state.received.unread();
                 let count = unread.len().min(expected.len());
                 let is_same = unread[same..count] == expected[same..count];
                 same = count;
                 match (is_same, state.end) {
                     (true, _) if count == expected.len() => Some(Ok(())),
                     (true, None) => demand(state, expected.len()),
-                    (true, Some(end)) if count == 0 => Some(Err(Miss::impossible(Came::End(end), 0))),
-                    _ => Some(Err(Miss::impossible(Came::Bytes(unread[..count].to_vec()), count))),
+                    (true, Some(end)) if count == 0 => Some(Err(Observed::new(Actual::End(end), 0))),
+                    _ => Some(Err(Observed::new(Actual::Bytes(unread[..count].to_vec()), count))),
                 }
             });
             match found {
                 Some(Ok(())) => {
-                    self.take(expected.len(), Act::ReceivedBytes(expected.to_vec()));
+                    self.take(expected.len(), Event::ReceivedBytes(expected.to_vec()));
                     return Ok(());
                 }
-                Some(Err(miss)) if self.skipping && miss.bytes > 0 => {
+                Some(Err(observed)) if self.skipping && observed.bytes > 0 => {
                     let line = self.next_line()?;
-                    self.skip(&line, miss)?;
+                    self.skip(&line, observed)?;
                 }
-                Some(Err(miss)) => return Err(miss),
-                None => return Err(self.late_bytes()),
+                Some(Err(observed)) => return Err(observed),
+                None => return Err(self.bytes_at_timeout()),
             }
         }
     }
 
     /// The next `count` bytes, whatever they are.
-    pub(super) fn count(&mut self, count: usize) -> Result<Vec<u8>, Miss> {
-        let found = self.wire.wait(&self.deadline, SendErrors::Matter, |state| {
-            let unread = state.inbox.unread();
+    pub(super) fn count(&mut self, count: usize) -> Result<Vec<u8>, Observed> {
+        let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| {
+            let unread = state.received.unread();
             match (unread.get(..count), state.end) {
                 (Some(bytes), _) => Some(Ok(bytes.to_vec())),
                 (None, None) => demand(state, count),
-                (None, Some(end)) if unread.is_empty() => Some(Err(Miss::impossible(Came::End(end), 0))),
-                (None, Some(_)) => Some(Err(Miss::impossible(Came::Bytes(unread.to_vec()), unread.len()))),
+                (None, Some(end)) if unread.is_empty() => Some(Err(Observed::new(Actual::End(end), 0))),
+                (None, Some(_)) => Some(Err(Observed::new(Actual::Bytes(unread.to_vec()), unread.len()))),
             }
         });
         match found {
             Some(Ok(bytes)) => {
-                self.take(count, Act::ReceivedBytes(bytes.clone()));
+                self.take(count, Event::ReceivedBytes(bytes.clone()));
                 Ok(bytes)
             }
-            Some(Err(miss)) => Err(miss),
-            None => Err(self.late_bytes()),
+            Some(Err(observed)) => Err(observed),
+            None => Err(self.bytes_at_timeout()),
         }
     }
 
     /// As [`end`](Self::end), and explains why something could not be sent.
-    pub(super) fn end_forgiving(&mut self, accepts: fn(PeerEnd) -> bool) -> Result<(), Miss> {
+    pub(super) fn end_forgiving(&mut self, accepts: fn(StreamEnd) -> bool) -> Result<(), Observed> {
         self.end(accepts)?;
-        self.wire.lock().send_error = None;
+        self.socket_io.lock().send_error = None;
         Ok(())
     }
 
     /// The peer's end, as `accepts` says, behind the last line.
-    pub(super) fn end(&mut self, accepts: fn(PeerEnd) -> bool) -> Result<(), Miss> {
+    pub(super) fn end(&mut self, accepts: fn(StreamEnd) -> bool) -> Result<(), Observed> {
         let end = loop {
-            let found = self.wire.wait(&self.deadline, SendErrors::Forgiven, |state| match state.end {
-                end if !state.inbox.unread().is_empty() => Some((end, false)),
+            let found = self.socket_io.wait(&self.deadline, SendErrors::Ignored, |state| match state.end {
+                end if !state.received.unread().is_empty() => Some((end, false)),
                 Some(end) => Some((Some(end), true)),
                 None => None,
             });
             match found {
                 Some((Some(end), true)) if accepts(end) => break end,
-                Some((Some(end), true)) => return Err(Miss::impossible(Came::End(end), 0)),
+                Some((Some(end), true)) => return Err(Observed::new(Actual::End(end), 0)),
                 Some(_) if self.skipping => {
-                    let line = self.next_line_by(SendErrors::Forgiven)?;
+                    let line = self.next_line_by(SendErrors::Ignored)?;
                     self.skip(&line, self.something())?;
                 }
                 Some(_) => return Err(self.something()),
-                None => return Err(Miss::impossible(Came::Nothing, 0).late()),
+                None => return Err(Observed::new(Actual::Nothing, 0).timed_out()),
             }
         };
-        self.link.record(self.log, Act::Ended(end));
-        self.link.ended();
+        self.connection.record(self.log, Event::Ended(end));
+        self.connection.mark_ended();
         Ok(())
     }
 
     /// No byte and no end until the deadline, which is no failure here.
-    pub(super) fn nothing(&mut self) -> Result<(), Miss> {
-        let found = self.wire.wait(&self.deadline, SendErrors::Matter, |state| match state.end {
-            _ if !state.inbox.unread().is_empty() => Some(None),
+    pub(super) fn nothing(&mut self) -> Result<(), Observed> {
+        let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| match state.end {
+            _ if !state.received.unread().is_empty() => Some(None),
             Some(end) => Some(Some(end)),
             None => None,
         });
         match found {
-            Some(Some(end)) => Err(Miss::impossible(Came::End(end), 0)),
+            Some(Some(end)) => Err(Observed::new(Actual::End(end), 0)),
             Some(None) => Err(self.something()),
-            None if self.wire.lock().send_error.is_some() => Err(Miss::impossible(Came::Nothing, 0)),
+            None if self.socket_io.lock().send_error.is_some() => Err(Observed::new(Actual::Nothing, 0)),
             None => Ok(()),
         }
     }
 
-    fn next_line(&self) -> Result<Vec<u8>, Miss> {
-        self.next_line_by(SendErrors::Matter)
+    fn next_line(&self) -> Result<Vec<u8>, Observed> {
+        self.next_line_by(SendErrors::Fatal)
     }
 
     /// Waits for a whole line and copies it, its ending included.
-    fn next_line_by(&self, errors: SendErrors) -> Result<Vec<u8>, Miss> {
-        let limit = self.wire.unread_bytes_max();
-        let found = self.wire.wait(&self.deadline, errors, |state| {
-            if let Some(line) = state.inbox.line() {
+    fn next_line_by(&self, errors: SendErrors) -> Result<Vec<u8>, Observed> {
+        let limit = self.socket_io.max_unread_bytes();
+        let found = self.socket_io.wait(&self.deadline, errors, |state| {
+            if let Some(line) = state.received.line() {
                 return Some(Ok(line.to_vec()));
             }
-            match (state.inbox.unread(), state.end) {
-                ([], Some(end)) => Some(Err(Miss::impossible(Came::End(end), 0))),
-                (unread, _) if unread.len() >= limit => Some(Err(Miss::impossible(Came::TooLong { limit }, 0))),
+            match (state.received.unread(), state.end) {
+                ([], Some(end)) => Some(Err(Observed::new(Actual::End(end), 0))),
+                (unread, _) if unread.len() >= limit => Some(Err(Observed::new(Actual::LineTooLong { limit }, 0))),
                 (unread, Some(_)) => Some(Err(unfinished(unread))),
                 (_, None) => None,
             }
         });
-        found.unwrap_or_else(|| match self.wire.lock().inbox.unread() {
-            [] => Err(Miss::impossible(Came::Nothing, 0).late()),
-            unread => Err(unfinished(unread).late()),
+        found.unwrap_or_else(|| match self.socket_io.lock().received.unread() {
+            [] => Err(Observed::new(Actual::Nothing, 0).timed_out()),
+            unread => Err(unfinished(unread).timed_out()),
         })
     }
 
     /// The line, or the start of one, that came where nothing should have.
-    fn something(&self) -> Miss {
+    fn something(&self) -> Observed {
         let remaining = self.deadline.remaining().unwrap_or(Some(Duration::ZERO));
         let rest = Deadline::after(Some(remaining.unwrap_or(LINE_REST).min(LINE_REST)));
         // A failure that shows all of the line is worth more than one that comes a little sooner.
-        self.wire.wait(&rest, SendErrors::Forgiven, |state| {
-            (state.inbox.line().is_some() || state.end.is_some()).then_some(())
+        self.socket_io.wait(&rest, SendErrors::Ignored, |state| {
+            (state.received.line().is_some() || state.end.is_some()).then_some(())
         });
-        let mut state = self.wire.lock();
-        match state.inbox.line() {
-            Some(line) => Miss::impossible(Came::Line(strip(self.eol, line).to_vec()), line.len()),
-            None => unfinished(state.inbox.unread()),
+        let mut state = self.socket_io.lock();
+        match state.received.line() {
+            Some(line) => Observed::new(Actual::Line(strip(self.eol, line).to_vec()), line.len()),
+            None => unfinished(state.received.unread()),
         }
     }
 
-    fn late_bytes(&self) -> Miss {
-        let mut state = self.wire.lock();
+    fn bytes_at_timeout(&self) -> Observed {
+        let mut state = self.socket_io.lock();
         state.demand = 0;
-        match state.inbox.unread() {
-            [] => Miss::impossible(Came::Nothing, 0).late(),
-            unread => Miss::impossible(Came::Bytes(unread.to_vec()), unread.len()).late(),
+        match state.received.unread() {
+            [] => Observed::new(Actual::Nothing, 0).timed_out(),
+            unread => Observed::new(Actual::Bytes(unread.to_vec()), unread.len()).timed_out(),
         }
     }
 
     /// Consumes a line in vain, unless the time is over: lines that never end to come are no reason to go on.
-    fn skip(&mut self, line: &[u8], miss: Miss) -> Result<(), Miss> {
+    fn skip(&mut self, line: &[u8], observed: Observed) -> Result<(), Observed> {
         if self.deadline.remaining().is_err() {
-            return Err(miss.late());
+            return Err(observed.timed_out());
         }
         self.take_line(line);
         self.skipped_lines += 1;
@@ -221,23 +221,23 @@ impl<'a> Expectation<'a> {
     }
 
     fn take_line(&mut self, line: &[u8]) {
-        self.take(line.len(), Act::ReceivedLine(strip(self.eol, line).to_vec()));
+        self.take(line.len(), Event::ReceivedLine(strip(self.eol, line).to_vec()));
     }
 
-    fn take(&mut self, count: usize, act: Act) {
-        self.wire.consume(count);
-        self.link.record(self.log, act);
+    fn take(&mut self, count: usize, event: Event) {
+        self.socket_io.consume(count);
+        self.connection.record(self.log, event);
     }
 }
 
 /// Lets the reading thread go on until `count` bytes are unread.
-fn demand<T>(state: &mut State, count: usize) -> Option<T> {
+fn demand<T>(state: &mut IoState, count: usize) -> Option<T> {
     state.demand = count;
     None
 }
 
-fn unfinished(unread: &[u8]) -> Miss {
-    Miss::impossible(Came::Unfinished(unread.to_vec()), unread.len())
+fn unfinished(unread: &[u8]) -> Observed {
+    Observed::new(Actual::PartialLine(unread.to_vec()), unread.len())
 }
 
 /// The line without its ending. In lines that end with LF alone, a CR before it is part of the line.

@@ -2,33 +2,33 @@
 
 use std::ops::Range;
 
-use super::connection::Link;
+use super::connection::SessionConnection;
 
 /// A connection of its own, or a crowd.
 #[derive(Debug)]
-pub(super) struct Party {
+pub(super) struct Group {
     pub(super) name: String,
     /// One, unless it is a crowd. Never none.
-    pub(super) links: Vec<Link>,
+    pub(super) members: Vec<SessionConnection>,
     pub(super) is_crowd: bool,
 }
 
-/// Some connections of one party.
+/// Some connections of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Selection {
-    pub(super) party: usize,
-    pub(super) links: Range<usize>,
+    pub(super) group: usize,
+    pub(super) members: Range<usize>,
 }
 
 /// Whom `name` means.
-pub(super) fn find(groups: &[Party], name: &str) -> Option<Selection> {
-    let index = |name: &str| groups.iter().position(|party| party.name == name);
-    if let Some(party) = index(name) {
-        return Some(Selection { party, links: 0..groups[party].links.len() });
+pub(super) fn find(groups: &[Group], name: &str) -> Option<Selection> {
+    let index = |name: &str| groups.iter().position(|group| group.name == name);
+    if let Some(group) = index(name) {
+        return Some(Selection { group, members: 0..groups[group].members.len() });
     }
     let (crowd, number) = name.rsplit_once('.')?;
-    let party = index(crowd).filter(|&party| groups[party].is_crowd)?;
+    let group = index(crowd).filter(|&group| groups[group].is_crowd)?;
     // `usize::from_str` would accept a plus sign and zeros in front.
     let number = number.parse::<usize>().ok().filter(|parsed| parsed.to_string() == number)?;
-    (1..=groups[party].links.len()).contains(&number).then(|| Selection { party, links: number - 1..number })
+    (1..=groups[group].members.len()).contains(&number).then(|| Selection { group, members: number - 1..number })
 }

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Session;
-use super::connection::Link;
-use super::error::{Expected, Miss, SessionError};
-use super::event::Act;
+use super::connection::SessionConnection;
+use super::error::{Expected, Observed, SessionError};
+use super::event::Event;
 use super::expectation::Expectation;
 use super::group::Selection;
-use super::transcript::Log;
-use crate::net::{Deadline, PeerEnd};
+use super::transcript::SessionLog;
+use crate::net::{Deadline, StreamEnd};
 
 /// A connection, a crowd, or one member of a crowd, about to say or expect one thing: see [`Session::on`].
 ///
@@ -19,7 +19,7 @@ use crate::net::{Deadline, PeerEnd};
 /// An expectation that fails has consumed nothing (but what it [skipped](Self::skipping)), so that one can look again.
 #[derive(Debug)]
 #[must_use = "it has neither said nor expected anything yet"]
-pub struct Speaker<'a> {
+pub struct ConnectionHandle<'a> {
     session: &'a mut Session,
     name: &'a str,
     timeout: Duration,
@@ -29,12 +29,12 @@ pub struct Speaker<'a> {
 impl Session {
     /// The connection or the crowd `name`, or the member `name.number` of a crowd; the numbers begin with 1.
     /// [`DEFAULT`](super::DEFAULT) is the connection without a name.
-    pub fn on<'a>(&'a mut self, name: &'a str) -> Speaker<'a> {
-        Speaker::new(self, name)
+    pub fn on<'a>(&'a mut self, name: &'a str) -> ConnectionHandle<'a> {
+        ConnectionHandle::new(self, name)
     }
 }
 
-impl<'a> Speaker<'a> {
+impl<'a> ConnectionHandle<'a> {
     fn new(session: &'a mut Session, name: &'a str) -> Self {
         let timeout = session.options.timeout;
         Self { session, name, timeout, skipping: false }
@@ -56,7 +56,7 @@ impl<'a> Speaker<'a> {
     /// # Errors
     ///
     /// * the connection cannot be opened, or we have closed or half-closed it;
-    /// * [`HoldsLf`](SessionError::HoldsLf);
+    /// * [`LfInLine`](SessionError::LfInLine);
     /// * [`Send`](SessionError::Send): an earlier send has failed.
     pub fn send(self, line: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let line = line.as_ref();
@@ -75,11 +75,11 @@ impl<'a> Speaker<'a> {
             let line = line(member);
             let line = line.as_ref();
             if memchr::memchr(b'\n', line).is_some() {
-                return Err(SessionError::HoldsLf);
+                return Err(SessionError::LfInLine);
             }
             wire.extend_from_slice(line);
             wire.extend_from_slice(eol.bytes());
-            Ok(Act::SentLine(line.to_vec()))
+            Ok(Event::SentLine(line.to_vec()))
         })
     }
 
@@ -87,12 +87,12 @@ impl<'a> Speaker<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send) but `HoldsLf`.
+    /// Those of [`send`](Self::send) but `LfInLine`.
     pub fn send_bytes(self, bytes: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let bytes = bytes.as_ref();
         self.gather(|_, wire| {
             wire.extend_from_slice(bytes);
-            Ok(Act::SentBytes(bytes.to_vec()))
+            Ok(Event::SentBytes(bytes.to_vec()))
         })
     }
 
@@ -102,7 +102,7 @@ impl<'a> Speaker<'a> {
     ///
     /// The connection cannot be opened, or we have closed it.
     pub fn half_close(self) -> Result<(), SessionError> {
-        self.part(|link, log, _| link.half_close(log))
+        self.part(|connection, log, _| connection.half_close(log))
     }
 
     /// Ends the connection with a reset; on a Unix socket, which knows none, by closing it. What the server has not
@@ -112,7 +112,7 @@ impl<'a> Speaker<'a> {
     ///
     /// The connection cannot be opened, or we have closed it.
     pub fn reset(self) -> Result<(), SessionError> {
-        self.part(|link, log, _| link.reset(log))
+        self.part(|connection, log, _| connection.reset(log))
     }
 
     /// Closes the connection without a look at what has come. It waits until all is sent, but not beyond the deadline.
@@ -121,18 +121,18 @@ impl<'a> Speaker<'a> {
     ///
     /// The connection cannot be opened, or we have closed it.
     pub fn close(self) -> Result<(), SessionError> {
-        self.part(|link, log, deadline| link.close(deadline, log))
+        self.part(|connection, log, deadline| connection.close(deadline, log))
     }
 
     /// The next line must be exactly `line`.
     ///
     /// # Errors
     ///
-    /// [`Unmet`](SessionError::Unmet); or the connection cannot be opened, or we have closed it.
+    /// [`Mismatch`](SessionError::Mismatch); or the connection cannot be opened, or we have closed it.
     pub fn expect(self, line: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let line = line.as_ref();
         let expected = Expected::Line(Some(line.to_vec()));
-        self.each(&expected, |expectation| expectation.line(|came| came == line))
+        self.each(&expected, |expectation| expectation.line(|actual| actual == line))
     }
 
     /// The next line, without its ending, must please `judge`. To a member of a crowd it is given with its number,
@@ -183,7 +183,7 @@ impl<'a> Speaker<'a> {
     ///
     /// Those of [`expect`](Self::expect).
     pub fn expect_eof(self) -> Result<(), SessionError> {
-        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(|end| end == PeerEnd::Eof))
+        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(|end| end == StreamEnd::Eof))
     }
 
     /// The server must reset the connection, and nothing may be unread before. That a send failed before is forgiven.
@@ -192,7 +192,7 @@ impl<'a> Speaker<'a> {
     ///
     /// Those of [`expect`](Self::expect).
     pub fn expect_reset(self) -> Result<(), SessionError> {
-        self.each(&Expected::Reset, |expectation| expectation.end_forgiving(|end| end == PeerEnd::Reset))
+        self.each(&Expected::Reset, |expectation| expectation.end_forgiving(|end| end == StreamEnd::Reset))
     }
 
     /// The server must close or reset the connection, and nothing may be unread before. That a send failed before is
@@ -203,7 +203,7 @@ impl<'a> Speaker<'a> {
     /// Those of [`expect`](Self::expect).
     pub fn expect_closed(self) -> Result<(), SessionError> {
         self.each(&Expected::Closed, |expectation| {
-            expectation.end_forgiving(|end| matches!(end, PeerEnd::Eof | PeerEnd::Reset))
+            expectation.end_forgiving(|end| matches!(end, StreamEnd::Eof | StreamEnd::Reset))
         })
     }
 
@@ -219,15 +219,18 @@ impl<'a> Speaker<'a> {
     }
 
     /// Lets each connection of the speaker say something with the next flush.
-    fn gather(self, mut say: impl FnMut(usize, &mut Vec<u8>) -> Result<Act, SessionError>) -> Result<(), SessionError> {
+    fn gather(
+        self,
+        mut say: impl FnMut(usize, &mut Vec<u8>) -> Result<Event, SessionError>,
+    ) -> Result<(), SessionError> {
         let selection = self.session.select(self.name)?;
         self.session.turn_to(&selection);
-        let (links, log) = self.session.links(&selection);
+        let (members, log) = self.session.members(&selection);
         let mut wire = Vec::new();
-        for link in links {
+        for connection in members {
             wire.clear();
-            let act = say(link.member, &mut wire)?;
-            link.send(&wire, act, self.timeout, log)?;
+            let event = say(connection.member, &mut wire)?;
+            connection.send(&wire, event, self.timeout, log)?;
         }
         Ok(())
     }
@@ -244,27 +247,27 @@ impl<'a> Speaker<'a> {
     /// Flushes, and ends something on each connection of the speaker.
     fn part(
         mut self,
-        mut part: impl FnMut(&mut Link, &mut Log, &Deadline) -> Result<(), SessionError>,
+        mut part: impl FnMut(&mut SessionConnection, &mut SessionLog, &Deadline) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
         let (selection, _, deadline) = self.begin()?;
-        let (links, log) = self.session.links(&selection);
-        links.iter_mut().try_for_each(|link| part(link, log, &deadline))
+        let (members, log) = self.session.members(&selection);
+        members.iter_mut().try_for_each(|connection| part(connection, log, &deadline))
     }
 
     /// Flushes, and waits for the same thing on each connection of the speaker.
     fn each(
         mut self,
         expected: &Expected,
-        mut wait: impl FnMut(&mut Expectation<'_>) -> Result<(), Miss>,
+        mut wait: impl FnMut(&mut Expectation<'_>) -> Result<(), Observed>,
     ) -> Result<(), SessionError> {
         let (selection, start, deadline) = self.begin()?;
         let (eol, skipping) = (self.session.options.eol, self.skipping);
-        let (links, log) = self.session.links(&selection);
-        for link in links {
-            let mut expectation = Expectation::new(link, log, deadline, eol, skipping)?;
-            if let Err(miss) = wait(&mut expectation) {
+        let (members, log) = self.session.members(&selection);
+        for connection in members {
+            let mut expectation = Expectation::new(connection, log, deadline, eol, skipping)?;
+            if let Err(observed) = wait(&mut expectation) {
                 let skipped_lines = expectation.skipped_lines;
-                return Err(link.unmet(expected.clone(), miss, start.elapsed(), skipped_lines)?);
+                return Err(connection.mismatch(expected.clone(), observed, start.elapsed(), skipped_lines)?);
             }
         }
         Ok(())

@@ -4,38 +4,38 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use super::connection::Link;
+use super::connection::SessionConnection;
 use super::error::SessionError;
-use super::event::Act;
+use super::event::Event;
 use super::expectation::strip;
 use super::socket_io::SendErrors;
-use crate::net::{Deadline, Eol, PeerEnd};
+use crate::net::{Deadline, Eol, StreamEnd};
 
 /// How many lines of a connection are looked at together: a reply that differs in more of them is looked at in parts.
 const LINES_MAX: usize = 100;
 
 /// What is unread on all the connections of one name.
 #[derive(Debug)]
-pub(crate) struct UnreadParty {
+pub(crate) struct GroupPeek {
     pub(crate) name: String,
     /// It is a crowd, if of one member only.
     pub(crate) is_crowd: bool,
     /// How many connections there are of that name.
     pub(crate) size: usize,
     /// Those of them that were looked at.
-    pub(crate) links: Vec<Unread>,
+    pub(crate) members: Vec<Peek>,
 }
 
-impl UnreadParty {
+impl GroupPeek {
     /// Whether all connections of the name were looked at, so that something can be said of them all.
     pub(crate) fn is_whole(&self) -> bool {
-        self.links.len() == self.size
+        self.members.len() == self.size
     }
 }
 
 /// What is unread on one connection.
 #[derive(Debug)]
-pub(crate) struct Unread {
+pub(crate) struct Peek {
     /// The number within the crowd, from 1; 0 outside of crowds.
     pub(crate) member: usize,
     /// The first whole lines, without their endings.
@@ -43,13 +43,13 @@ pub(crate) struct Unread {
     /// What stands behind the last line; none if there are more lines than are looked at.
     pub(crate) rest: Vec<u8>,
     /// How the peer ended the stream behind all that.
-    pub(crate) end: Option<PeerEnd>,
+    pub(crate) end: Option<StreamEnd>,
     pub(crate) is_half_closed: bool,
 }
 
 impl Session {
     /// Flushes, then waits until nothing has come on any connection for so long, but no longer than `time_max`.
-    pub(crate) fn settle(&mut self, quiet: Duration, time_max: Duration) {
+    pub(crate) fn wait_until_quiet(&mut self, quiet: Duration, time_max: Duration) {
         self.flush();
         let until = Deadline::after(Some(time_max));
         let mut before = self.arrived();
@@ -64,35 +64,35 @@ impl Session {
     }
 
     /// Flushes, and waits until each connection of `name` has a whole line or has ended; then says what is unread.
-    pub(crate) fn await_lines(&mut self, name: &str, timeout: Duration) -> Result<UnreadParty, SessionError> {
+    pub(crate) fn await_lines(&mut self, name: &str, timeout: Duration) -> Result<GroupPeek, SessionError> {
         let selection = self.select(name)?;
         let deadline = Deadline::from(Instant::now(), Some(timeout));
         self.flush_by(&deadline);
-        for link in self.links(&selection).0 {
-            link.wire()?.wait(&deadline, SendErrors::Forgiven, |state| {
-                (state.inbox.line().is_some() || state.end.is_some()).then_some(())
+        for connection in self.members(&selection).0 {
+            connection.socket_io()?.wait(&deadline, SendErrors::Ignored, |state| {
+                (state.received.line().is_some() || state.end.is_some()).then_some(())
             });
         }
-        self.unread_of(name)
+        self.peek_group(name)
     }
 
     /// What is unread on the connections of `name`, which have been opened.
-    pub(crate) fn unread_of(&mut self, name: &str) -> Result<UnreadParty, SessionError> {
+    pub(crate) fn peek_group(&mut self, name: &str) -> Result<GroupPeek, SessionError> {
         let selection = self.select(name)?;
         let eol = self.options.eol;
-        let is_crowd = self.parties[selection.party].is_crowd;
-        let links = self.links(&selection).0.iter().filter_map(|link| link.unread(eol)).collect();
-        Ok(UnreadParty { name: name.to_owned(), is_crowd, size: selection.links.len(), links })
+        let is_crowd = self.groups[selection.group].is_crowd;
+        let members = self.members(&selection).0.iter().filter_map(|connection| connection.peek(eol)).collect();
+        Ok(GroupPeek { name: name.to_owned(), is_crowd, size: selection.members.len(), members })
     }
 
     /// What is unread on all connections that the end of the session asks for.
-    pub(crate) fn unread(&self) -> Vec<UnreadParty> {
-        let party = |party: &super::Party| {
-            let open = party.links.iter().filter(|link| link.is_unfinished());
-            let links = open.filter_map(|link| link.unread(self.options.eol)).collect();
-            UnreadParty { name: party.name.clone(), is_crowd: party.is_crowd, size: party.links.len(), links }
+    pub(crate) fn peek(&self) -> Vec<GroupPeek> {
+        let group = |group: &super::Group| {
+            let open = group.members.iter().filter(|connection| connection.is_unfinished());
+            let members = open.filter_map(|connection| connection.peek(self.options.eol)).collect();
+            GroupPeek { name: group.name.clone(), is_crowd: group.is_crowd, size: group.members.len(), members }
         };
-        self.parties.iter().map(party).collect()
+        self.groups.iter().map(group).collect()
     }
 
     /// Consumes so many lines of the connection `name`, or of its member with this number.
@@ -100,8 +100,8 @@ impl Session {
         self.take(
             name,
             member,
-            |link| {
-                let line = link.wire()?.lock().inbox.line().map(<[u8]>::to_vec);
+            |connection| {
+                let line = connection.socket_io()?.lock().received.line().map(<[u8]>::to_vec);
                 Ok(line.unwrap_or_default())
             },
             count,
@@ -110,28 +110,28 @@ impl Session {
 
     /// Consumes all that is unread of the connection `name`, which is no whole line.
     pub(crate) fn take_rest(&mut self, name: &str, member: usize) -> Result<(), SessionError> {
-        self.take(name, member, |link| Ok(link.wire()?.lock().inbox.unread().to_vec()), 1)
+        self.take(name, member, |connection| Ok(connection.socket_io()?.lock().received.unread().to_vec()), 1)
     }
 
     fn take(
         &mut self,
         name: &str,
         member: usize,
-        front: impl Fn(&Link) -> Result<Vec<u8>, SessionError>,
+        front: impl Fn(&SessionConnection) -> Result<Vec<u8>, SessionError>,
         times: usize,
     ) -> Result<(), SessionError> {
         let selection = self.select(name)?;
         let eol = self.options.eol;
-        let (links, log) = self.links(&selection);
-        for link in links.iter_mut().filter(|link| link.member == member) {
+        let (members, log) = self.members(&selection);
+        for connection in members.iter_mut().filter(|connection| connection.member == member) {
             for _ in 0..times {
-                let bytes = front(link)?;
-                link.wire()?.consume(bytes.len());
-                let act = match bytes.ends_with(b"\n") {
-                    true => Act::ReceivedLine(strip(eol, &bytes).to_vec()),
-                    false => Act::ReceivedBytes(bytes),
+                let bytes = front(connection)?;
+                connection.socket_io()?.consume(bytes.len());
+                let event = match bytes.ends_with(b"\n") {
+                    true => Event::ReceivedLine(strip(eol, &bytes).to_vec()),
+                    false => Event::ReceivedBytes(bytes),
                 };
-                link.record(log, act);
+                connection.record(log, event);
             }
         }
         Ok(())
@@ -141,36 +141,38 @@ impl Session {
     pub(crate) fn half_close_all(&mut self, timeout: Duration) {
         let deadline = Deadline::after(Some(timeout));
         self.flush_by(&deadline);
-        let Self { parties, log, .. } = self;
-        let links = parties.iter_mut().flat_map(|party| &mut party.links).filter(|link| link.is_unfinished());
-        let mut open: Vec<&mut Link> = links.collect();
-        for link in &mut open {
+        let Self { groups, log, .. } = self;
+        let members =
+            groups.iter_mut().flat_map(|group| &mut group.members).filter(|connection| connection.is_unfinished());
+        let mut open: Vec<&mut SessionConnection> = members.collect();
+        for connection in &mut open {
             // What cannot be said is told by the end of the session.
-            let _ = link.half_close(log);
+            let _ = connection.half_close(log);
         }
-        for wire in open.iter().filter_map(|link| link.wire().ok()) {
-            wire.wait(&deadline, SendErrors::Forgiven, |state| state.end.map(|_| ()));
+        for socket_io in open.iter().filter_map(|connection| connection.socket_io().ok()) {
+            socket_io.wait(&deadline, SendErrors::Ignored, |state| state.end.map(|_| ()));
         }
     }
 
     /// How much is unread on each connection, and whether it has ended.
     fn arrived(&self) -> Vec<(usize, bool)> {
-        let links = self.parties.iter().flat_map(|party| &party.links).filter(|link| link.is_unfinished());
-        let arrived = |link: &Link| {
-            let wire = link.wire().ok()?;
-            let state = wire.lock();
-            Some((state.inbox.unread().len(), state.end.is_some()))
+        let members =
+            self.groups.iter().flat_map(|group| &group.members).filter(|connection| connection.is_unfinished());
+        let arrived = |connection: &SessionConnection| {
+            let socket_io = connection.socket_io().ok()?;
+            let state = socket_io.lock();
+            Some((state.received.unread().len(), state.end.is_some()))
         };
-        links.filter_map(arrived).collect()
+        members.filter_map(arrived).collect()
     }
 }
 
-impl Link {
+impl SessionConnection {
     /// What is unread, unless we have closed the connection.
-    fn unread(&self, eol: Eol) -> Option<Unread> {
-        let wire = self.wire().ok()?;
-        let state = wire.lock();
-        let unread = state.inbox.unread();
+    fn peek(&self, eol: Eol) -> Option<Peek> {
+        let socket_io = self.socket_io().ok()?;
+        let state = socket_io.lock();
+        let unread = state.received.unread();
         let mut lines = Vec::new();
         let mut start = 0;
         while lines.len() < LINES_MAX
@@ -180,6 +182,6 @@ impl Link {
             start += lf + 1;
         }
         let rest = if lines.len() < LINES_MAX { unread[start..].to_vec() } else { Vec::new() };
-        Some(Unread { member: self.member, lines, rest, end: state.end, is_half_closed: self.is_half_closed() })
+        Some(Peek { member: self.member, lines, rest, end: state.end, is_half_closed: self.is_half_closed() })
     }
 }

@@ -6,7 +6,7 @@ const KEPT_BYTES: usize = 64 * 1024;
 
 /// Every byte is searched once for an LF and moved a bounded number of times, however the bytes arrive.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
     /// `bytes[start..]` is unread; what is before has been consumed.
     start: usize,
@@ -14,7 +14,7 @@ pub(super) struct Inbox {
     searched: usize,
 }
 
-impl Inbox {
+impl ReceiveBuffer {
     pub(super) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
@@ -59,17 +59,17 @@ mod tests {
 
     /// Consumes every line as soon as it is whole.
     fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let mut inbox = Inbox::default();
+        let mut received = ReceiveBuffer::default();
         let mut lines = Vec::new();
         for piece in pieces {
-            inbox.push(piece);
-            while let Some(line) = inbox.line() {
+            received.push(piece);
+            while let Some(line) = received.line() {
                 let line = line.to_vec();
-                inbox.consume(line.len());
+                received.consume(line.len());
                 lines.push(line);
             }
         }
-        (lines, inbox.unread().to_vec())
+        (lines, received.unread().to_vec())
     }
 
     #[test]
@@ -86,18 +86,18 @@ mod tests {
 
     #[test]
     fn bytes_and_lines_may_be_taken_in_turn() {
-        let mut inbox = Inbox::default();
-        inbox.push(b"one\ntwo\nthree");
-        assert_eq!(inbox.line(), Some(&b"one\n"[..]));
-        inbox.consume(2);
-        assert_eq!(inbox.line(), Some(&b"e\n"[..]));
-        inbox.consume(4);
-        assert_eq!(inbox.line(), Some(&b"o\n"[..]));
-        inbox.consume(2);
-        assert_eq!(inbox.line(), None);
-        inbox.consume(1);
-        inbox.push(b"\n");
-        assert_eq!(inbox.line(), Some(&b"hree\n"[..]));
+        let mut received = ReceiveBuffer::default();
+        received.push(b"one\ntwo\nthree");
+        assert_eq!(received.line(), Some(&b"one\n"[..]));
+        received.consume(2);
+        assert_eq!(received.line(), Some(&b"e\n"[..]));
+        received.consume(4);
+        assert_eq!(received.line(), Some(&b"o\n"[..]));
+        received.consume(2);
+        assert_eq!(received.line(), None);
+        received.consume(1);
+        received.push(b"\n");
+        assert_eq!(received.line(), Some(&b"hree\n"[..]));
     }
 
     /// A rescan of the line for every byte of it would read 0.5 TB.
@@ -109,23 +109,23 @@ mod tests {
 
     #[test]
     fn what_was_consumed_is_given_back_once_it_is_the_larger_part_and_at_the_end_all_but_64_kib() {
-        let mut inbox = Inbox::default();
-        inbox.push(&[b'x'; 1000]);
-        inbox.consume(500);
-        inbox.push(b"y");
-        assert_eq!((inbox.start, inbox.bytes.len()), (500, 1001), "what is left is not moved yet");
-        inbox.consume(1);
-        inbox.push(b"z");
-        assert_eq!((inbox.start, inbox.unread().len()), (0, 501));
+        let mut received = ReceiveBuffer::default();
+        received.push(&[b'x'; 1000]);
+        received.consume(500);
+        received.push(b"y");
+        assert_eq!((received.start, received.bytes.len()), (500, 1001), "what is left is not moved yet");
+        received.consume(1);
+        received.push(b"z");
+        assert_eq!((received.start, received.unread().len()), (0, 501));
 
         // Some of it is always unread.
         for _ in 0..1000 {
-            inbox.push(&[b'x'; 1000]);
-            inbox.consume(1000);
-            assert!(inbox.bytes.len() < 4000);
+            received.push(&[b'x'; 1000]);
+            received.consume(1000);
+            assert!(received.bytes.len() < 4000);
         }
-        inbox.push(&[b'x'; 1_000_000]);
-        inbox.consume(inbox.unread().len());
-        assert_eq!((inbox.bytes.len(), inbox.bytes.capacity()), (0, 65_536));
+        received.push(&[b'x'; 1_000_000]);
+        received.consume(received.unread().len());
+        assert_eq!((received.bytes.len(), received.bytes.capacity()), (0, 65_536));
     }
 }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::receive_buffer::Inbox;
-use crate::net::{ConnectionError, Deadline, PeerEnd, Stream};
+use super::receive_buffer::ReceiveBuffer;
+use crate::net::{ConnectionError, Deadline, Stream, StreamEnd};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -34,32 +34,32 @@ const REFUSAL_LOOK: Duration = Duration::from_millis(2);
 
 /// The socket and what its threads tell each other.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct SocketIo {
     stream: Stream,
-    state: Mutex<State>,
+    state: Mutex<IoState>,
     /// Rung for the caller: something came, the stream ended, a send failed or all is sent.
     changed: Condvar,
     /// Rung for the reading thread: something was consumed, more is demanded, or nobody listens any more.
     room: Condvar,
-    unread_bytes_max: usize,
+    max_unread_bytes: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) inbox: Inbox,
-    /// How the peer ended the stream, behind what is in `inbox`.
-    pub(super) end: Option<PeerEnd>,
+pub(super) struct IoState {
+    pub(super) received: ReceiveBuffer,
+    /// How the peer ended the stream, behind what is in `received`.
+    pub(super) end: Option<StreamEnd>,
     /// Why a send failed, and when. Nothing is sent afterwards.
     pub(super) send_error: Option<(Instant, io::Error)>,
     /// What is waited for needs so many unread bytes.
     pub(super) demand: usize,
-    outbox: Outbox,
-    hung_up: bool,
+    to_write: WriteQueue,
+    closed: bool,
 }
 
 /// What the writing thread has to do. There is one if `unsent_bytes` is not 0.
 #[derive(Debug, Default)]
-struct Outbox {
+struct WriteQueue {
     /// What it will take when it is done with what it has.
     queue: Vec<u8>,
     /// The queue, and what the thread holds.
@@ -71,45 +71,45 @@ struct Outbox {
 /// Whether a send that failed ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendErrors {
-    Matter,
-    Forgiven,
+    Fatal,
+    Ignored,
 }
 
-impl Wire {
-    pub(super) fn new(stream: Stream, unread_bytes_max: usize) -> Self {
-        let state = State {
-            inbox: Inbox::default(),
+impl SocketIo {
+    pub(super) fn new(stream: Stream, max_unread_bytes: usize) -> Self {
+        let state = IoState {
+            received: ReceiveBuffer::default(),
             end: None,
             send_error: None,
             demand: 0,
-            outbox: Outbox::default(),
-            hung_up: false,
+            to_write: WriteQueue::default(),
+            closed: false,
         };
         let (changed, room) = (Condvar::new(), Condvar::new());
-        Self { stream, state: Mutex::new(state), changed, room, unread_bytes_max: unread_bytes_max.max(1) }
+        Self { stream, state: Mutex::new(state), changed, room, max_unread_bytes: max_unread_bytes.max(1) }
     }
 
     /// Starts to read.
     pub(super) fn read(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
-        let wire = Arc::clone(self);
-        spawn("session read", move || wire.read_all())
+        let socket_io = Arc::clone(self);
+        spawn("session read", move || socket_io.read_all())
     }
 
     /// The most that is read ahead of what is waited for.
-    pub(super) fn unread_bytes_max(&self) -> usize {
-        self.unread_bytes_max
+    pub(super) fn max_unread_bytes(&self) -> usize {
+        self.max_unread_bytes
     }
 
-    /// Waits until `look` has found what it looks for. `None`: the time is over.
+    /// Waits until `probe` has found what it looks for. `None`: the time is over.
     pub(super) fn wait<T>(
         &self,
         deadline: &Deadline,
         errors: SendErrors,
-        mut look: impl FnMut(&mut State) -> Option<T>,
+        mut probe: impl FnMut(&mut IoState) -> Option<T>,
     ) -> Option<T> {
         let mut state = self.lock();
         loop {
-            if let Some(found) = look(&mut state) {
+            if let Some(found) = probe(&mut state) {
                 return Some(found);
             }
             // What was demanded may be more than the reading thread reads by itself.
@@ -127,7 +127,7 @@ impl Wire {
     /// Takes `count` bytes away.
     pub(super) fn consume(&self, count: usize) {
         let mut state = self.lock();
-        state.inbox.consume(count);
+        state.received.consume(count);
         state.demand = 0;
         self.room.notify_one();
     }
@@ -155,15 +155,15 @@ impl Wire {
     /// Says that nothing more will be sent, after all that is unsent.
     pub(super) fn half_close(&self) {
         let mut state = self.lock();
-        match state.outbox.unsent_bytes {
+        match state.to_write.unsent_bytes {
             0 => self.stream.shutdown(Shutdown::Write),
-            _ => state.outbox.half_close = true,
+            _ => state.to_write.half_close = true,
         }
     }
 
     /// Waits until all is sent, or cannot be.
     pub(super) fn drain(&self, deadline: &Deadline) {
-        self.wait(deadline, SendErrors::Forgiven, |state| (state.outbox.unsent_bytes == 0).then_some(()));
+        self.wait(deadline, SendErrors::Ignored, |state| (state.to_write.unsent_bytes == 0).then_some(()));
     }
 
     /// Whether the peer, which has ended the stream, refuses what it was sent after that. Its system tells so as soon as
@@ -181,26 +181,26 @@ impl Wire {
     }
 
     /// Lets the threads end. What is unsent is dropped.
-    pub(super) fn hang_up(&self) {
-        self.let_go();
+    pub(super) fn close(&self) {
+        self.mark_closed();
         self.stream.shutdown(Shutdown::Both);
     }
 
     /// As [`hang_up`](Self::hang_up), but the peer is told by a reset, once the threads have ended and the socket is
     /// dropped.
     pub(super) fn abort(&self) {
-        self.let_go();
+        self.mark_closed();
         self.stream.abort();
     }
 
     /// The state is whole between any two statements, so that a thread that panicked has left nothing broken.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, IoState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn let_go(&self) {
+    fn mark_closed(&self) {
         let mut state = self.lock();
-        state.hung_up = true;
+        state.closed = true;
         self.room.notify_one();
     }
 
@@ -210,10 +210,10 @@ impl Wire {
         let mut chunk = vec![0; CHUNK_BYTES];
         let end = loop {
             match self.stream.read(&mut chunk, &never) {
-                Ok(0) => break PeerEnd::Eof,
+                Ok(0) => break StreamEnd::Eof,
                 Ok(count) if self.deliver(&chunk[..count]) => {}
                 Ok(_) => return,
-                Err(ConnectionError::Lost(error)) => break PeerEnd::from_error(&error),
+                Err(ConnectionError::Lost(error)) => break StreamEnd::from_error(&error),
                 Err(error) => unreachable!("a read that has no deadline can only be lost: {error}"),
             }
         };
@@ -225,29 +225,29 @@ impl Wire {
 
     /// Says whether anybody still listens.
     fn deliver(&self, bytes: &[u8]) -> bool {
-        let limit = self.unread_bytes_max;
-        let is_full = |state: &mut State| state.inbox.unread().len() >= limit.max(state.demand) && !state.hung_up;
+        let limit = self.max_unread_bytes;
+        let is_full = |state: &mut IoState| state.received.unread().len() >= limit.max(state.demand) && !state.closed;
         let waited = self.room.wait_while(self.lock(), is_full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        state.inbox.push(bytes);
+        state.received.push(bytes);
         self.changed.notify_one();
-        !state.hung_up
+        !state.closed
     }
 
     /// Puts `bytes` behind what another thread is sending. `false`: there is none. After an error, they are dropped.
     fn send_behind(&self, bytes: &[u8], deadline: &Deadline) -> bool {
-        let settled = |state: &mut State| {
-            let full = state.outbox.queue.len() >= UNSENT_BYTES_MAX && state.send_error.is_none();
+        let settled = |state: &mut IoState| {
+            let full = state.to_write.queue.len() >= UNSENT_BYTES_MAX && state.send_error.is_none();
             (!full).then_some(())
         };
-        let in_time = self.wait(deadline, SendErrors::Matter, settled).is_some();
+        let in_time = self.wait(deadline, SendErrors::Fatal, settled).is_some();
         let mut state = self.lock();
-        match &state.outbox {
+        match &state.to_write {
             _ if state.send_error.is_some() => true,
-            Outbox { unsent_bytes: 0, .. } => false,
+            WriteQueue { unsent_bytes: 0, .. } => false,
             _ if in_time => {
-                state.outbox.queue.extend_from_slice(bytes);
-                state.outbox.unsent_bytes += bytes.len();
+                state.to_write.queue.extend_from_slice(bytes);
+                state.to_write.unsent_bytes += bytes.len();
                 true
             }
             _ => {
@@ -261,10 +261,10 @@ impl Wire {
     fn send_later(self: &Arc<Self>, bytes: &[u8]) -> Option<JoinHandle<()>> {
         {
             let mut state = self.lock();
-            state.outbox = Outbox { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close: false };
+            state.to_write = WriteQueue { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close: false };
         }
-        let wire = Arc::clone(self);
-        match spawn("session write", move || wire.write_all()) {
+        let socket_io = Arc::clone(self);
+        match spawn("session write", move || socket_io.write_all()) {
             Ok(thread) => Some(thread),
             Err(error) => {
                 self.send_failed(ConnectionError::Lost(error));
@@ -281,7 +281,7 @@ impl Wire {
             while !rest.is_empty() {
                 match self.stream.write(rest, &Deadline::after(Some(WRITE_SLICE))) {
                     Ok(count) => rest = &rest[count..],
-                    Err(ConnectionError::TimedOut { .. }) if !self.lock().hung_up => {}
+                    Err(ConnectionError::TimedOut { .. }) if !self.lock().closed => {}
                     Err(error) => return self.send_failed(error),
                 }
             }
@@ -292,13 +292,13 @@ impl Wire {
     /// What is to be sent after `sent` bytes, or nothing more and the half-close.
     fn next_batch(&self, sent: usize) -> Option<Vec<u8>> {
         let mut state = self.lock();
-        let outbox = &mut state.outbox;
-        outbox.unsent_bytes -= sent;
+        let to_write = &mut state.to_write;
+        to_write.unsent_bytes -= sent;
         self.changed.notify_one();
-        if outbox.unsent_bytes > 0 {
-            return Some(mem::take(&mut outbox.queue));
+        if to_write.unsent_bytes > 0 {
+            return Some(mem::take(&mut to_write.queue));
         }
-        if outbox.half_close {
+        if to_write.half_close {
             self.stream.shutdown(Shutdown::Write);
         }
         None
@@ -310,23 +310,23 @@ impl Wire {
             error => io::Error::new(io::ErrorKind::TimedOut, error),
         };
         let mut state = self.lock();
-        state.outbox = Outbox::default();
+        state.to_write = WriteQueue::default();
         state.send_error = Some((Instant::now(), error));
         state.tell_reset();
         self.changed.notify_one();
     }
 }
 
-impl State {
+impl IoState {
     pub(super) fn unsent_bytes(&self) -> usize {
-        self.outbox.unsent_bytes
+        self.to_write.unsent_bytes
     }
 
     /// How long a wait may still last: `None` if its time is over, `Some(None)` if it has no end.
     fn remaining(&self, deadline: &Deadline, errors: SendErrors) -> Option<Option<Duration>> {
         let remaining = deadline.remaining().ok()?;
         match &self.send_error {
-            Some((at, _)) if errors == SendErrors::Matter => {
+            Some((at, _)) if errors == SendErrors::Fatal => {
                 let last_words = Deadline::from(*at, Some(LAST_WORDS)).remaining().ok()?;
                 Some(remaining.into_iter().chain(last_words).min())
             }
@@ -336,9 +336,9 @@ impl State {
 
     /// A reset is reported once. Where the sending thread got the report, the reading one sees a mere end.
     fn tell_reset(&mut self) {
-        let was_reset = |(_, error): &(Instant, io::Error)| PeerEnd::from_error(error) == PeerEnd::Reset;
-        if self.end == Some(PeerEnd::Eof) && self.send_error.as_ref().is_some_and(was_reset) {
-            self.end = Some(PeerEnd::Reset);
+        let was_reset = |(_, error): &(Instant, io::Error)| StreamEnd::from_error(error) == StreamEnd::Reset;
+        if self.end == Some(StreamEnd::Eof) && self.send_error.as_ref().is_some_and(was_reset) {
+            self.end = Some(StreamEnd::Reset);
         }
     }
 }
@@ -354,20 +354,20 @@ mod tests {
     use super::*;
 
     /// How a peer seems to have ended the stream when a read saw a mere end and a send failed with `error`.
-    fn end_beside(error: io::ErrorKind) -> Option<PeerEnd> {
+    fn end_beside(error: io::ErrorKind) -> Option<StreamEnd> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().into();
-        let wire = Arc::new(Wire::new(Stream::connect(&address, None).unwrap(), 1));
+        let socket_io = Arc::new(SocketIo::new(Stream::connect(&address, None).unwrap(), 1));
         drop(listener.accept().unwrap());
-        wire.read().unwrap().join().unwrap();
-        wire.send_failed(ConnectionError::Lost(error.into()));
-        wire.lock().end
+        socket_io.read().unwrap().join().unwrap();
+        socket_io.send_failed(ConnectionError::Lost(error.into()));
+        socket_io.lock().end
     }
 
     /// Linux tells of it once, to whoever asks first: which of the threads that is cannot be foreseen.
     #[test]
     fn a_reset_that_only_the_sending_thread_was_told_of_is_a_reset() {
-        assert_eq!(end_beside(io::ErrorKind::ConnectionReset), Some(PeerEnd::Reset));
-        assert_eq!(end_beside(io::ErrorKind::BrokenPipe), Some(PeerEnd::Eof));
+        assert_eq!(end_beside(io::ErrorKind::ConnectionReset), Some(StreamEnd::Reset));
+        assert_eq!(end_beside(io::ErrorKind::BrokenPipe), Some(StreamEnd::Eof));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::event::{Act, Entry};
+use super::event::{Entry, Event};
 
 /// How many entries a connection remembers: what a person takes in at a glance.
 const ENTRIES_MAX: usize = 8;
@@ -16,21 +16,21 @@ const ENTRY_BYTES_MAX: usize = 1024;
 pub(super) type Observer = Box<dyn FnMut(&Entry) + Send>;
 
 /// Numbers what happens and tells it on.
-pub(super) struct Log {
+pub(super) struct SessionLog {
     start: Instant,
     entries: u64,
     pub(super) observer: Option<Observer>,
 }
 
-impl Log {
+impl SessionLog {
     pub(super) fn new() -> Self {
         Self { start: Instant::now(), entries: 0, observer: None }
     }
 
-    pub(super) fn record(&mut self, recent: &mut Recent, connection: &Arc<str>, act: Act) {
+    pub(super) fn record(&mut self, recent: &mut RecentEntries, connection: &Arc<str>, event: Event) {
         self.entries += 1;
         let connection = Arc::clone(connection);
-        let entry = Entry { number: self.entries, at: self.start.elapsed(), connection, act };
+        let entry = Entry { number: self.entries, at: self.start.elapsed(), connection, event };
         if let Some(observer) = &mut self.observer {
             observer(&entry);
         }
@@ -38,7 +38,7 @@ impl Log {
     }
 }
 
-impl fmt::Debug for Log {
+impl fmt::Debug for SessionLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("entries", &self.entries).finish_non_exhaustive()
     }
@@ -46,11 +46,11 @@ impl fmt::Debug for Log {
 
 /// What happened last on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Recent(VecDeque<Entry>);
+pub(super) struct RecentEntries(VecDeque<Entry>);
 
-impl Recent {
+impl RecentEntries {
     fn push(&mut self, mut entry: Entry) {
-        if let Some(bytes) = entry.act.bytes_mut() {
+        if let Some(bytes) = entry.event.bytes_mut() {
             bytes.truncate(ENTRY_BYTES_MAX);
             bytes.shrink_to(ENTRY_BYTES_MAX);
         }

@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use greeter_client::{Connection, ConnectionError, Options};
+use greeter_client::{Connection, ConnectionError, ConnectionOptions};
 
 use crate::kit::{read_line, reset, serve, stay_silent};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-fn impatient() -> Options {
-    let mut options = Options::default();
+fn impatient() -> ConnectionOptions {
+    let mut options = ConnectionOptions::default();
     options.timeout = Some(TIMEOUT);
     options
 }
@@ -71,11 +71,11 @@ fn a_reply_that_comes_late_can_still_be_waited_for() {
 #[test]
 fn an_endless_line_is_refused_at_the_limit() {
     let server = serve(|mut stream| while stream.write_all(&[b'x'; 65536]).is_ok() {});
-    let mut options = Options::default();
-    options.line_bytes_max = 100_000;
+    let mut options = ConnectionOptions::default();
+    options.max_line_bytes = 100_000;
     let mut connection = Connection::connect_with(&server.address, &options).unwrap();
     for _ in 0..2 {
-        assert!(matches!(connection.receive(), Err(ConnectionError::TooLong { limit: 100_000 })));
+        assert!(matches!(connection.receive(), Err(ConnectionError::LineTooLong { limit: 100_000 })));
     }
     assert!(connection.unread().len() <= 100_002);
     drop(connection);
@@ -90,7 +90,7 @@ fn a_reply_that_is_cut_off_is_not_a_reply() {
     });
     let mut connection = Connection::connect(&server.address).unwrap();
     assert_eq!(connection.ask("Bob").unwrap(), b"whole");
-    assert!(matches!(connection.receive(), Err(ConnectionError::Cut { bytes: 8 })));
+    assert!(matches!(connection.receive(), Err(ConnectionError::PartialLine { bytes: 8 })));
     assert_eq!(connection.unread(), b"Hello, B");
 }
 

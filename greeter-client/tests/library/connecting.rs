@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use greeter_client::{Address, ConnectError, Connection, Options};
+use greeter_client::{Address, ConnectError, Connection, ConnectionOptions};
 
 use crate::kit::greeter;
 
@@ -36,7 +36,7 @@ fn a_refused_connection_names_the_address_and_the_cause() {
 fn a_black_hole_is_given_up_at_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.timeout = Some(Duration::from_millis(300));
     let mut waiting = Vec::new();
     let (err, took) = loop {

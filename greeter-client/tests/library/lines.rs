@@ -4,12 +4,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use greeter_client::{Address, Connection, ConnectionError, Eol, Options};
+use greeter_client::{Address, Connection, ConnectionError, ConnectionOptions, Eol};
 
 use crate::kit::{self, greeter, read_all, read_line, serve};
 
 fn with_eol(address: &Address, eol: Eol) -> Connection {
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.eol = eol;
     Connection::connect_with(address, &options).unwrap()
 }
@@ -62,8 +62,8 @@ fn a_cr_before_lf_is_data_with_lf_and_ending_with_crlf() {
 fn a_line_that_holds_a_newline_is_refused_and_nothing_of_it_is_sent() {
     let server = says(b"");
     let mut connection = Connection::connect(&server.address).unwrap();
-    assert!(matches!(connection.send("Ann\nBen"), Err(ConnectionError::HoldsLf)));
-    assert!(matches!(connection.ask("\n"), Err(ConnectionError::HoldsLf)));
+    assert!(matches!(connection.send("Ann\nBen"), Err(ConnectionError::LfInLine)));
+    assert!(matches!(connection.ask("\n"), Err(ConnectionError::LfInLine)));
     connection.send("Bob").unwrap();
     connection.finish_sending();
     assert_eq!(server.outcome(), b"Bob\n");
@@ -146,7 +146,7 @@ fn bytes_may_be_waited_for_again() {
         read_line(&stream);
         stream.write_all(b"late").unwrap();
     });
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.timeout = Some(Duration::from_millis(50));
     let (mut sender, mut receiver) = Connection::connect_with(&server.address, &options).unwrap().split();
     assert!(matches!(receiver.receive_bytes(), Err(ConnectionError::TimedOut { .. })));

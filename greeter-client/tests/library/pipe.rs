@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 
-use greeter_client::{Connection, End, Eol, Options, PipeError, Traffic};
+use greeter_client::{Connection, ConnectionOptions, Eol, PipeEnd, PipeError, Traffic};
 
 use crate::kit::{Server, greeter, read_all, read_line, read_to_the_end, reset, serve};
 
@@ -63,7 +63,7 @@ fn the_inputs_end_is_told_and_the_replies_are_read_to_theirs() {
     let mut output = Vec::new();
     let piped = connect(&server).pipe(&b"Ann\nB\xff\0n\r\n\n"[..], &mut output).unwrap();
     assert_eq!(output, b"Hello, Ann\nHello, B\xff\0n\r\nHello, \n");
-    assert_eq!((piped.bytes_sent, piped.bytes_received, piped.end), (11, 32, End::Input));
+    assert_eq!((piped.bytes_sent, piped.bytes_received, piped.end), (11, 32, PipeEnd::Input));
     assert!(!piped.input_cut);
 }
 
@@ -81,7 +81,7 @@ fn crlf_changes_what_is_sent_and_not_what_comes_back() {
         stream.write_all(b"a\r\nb\n").unwrap();
         read_all(&stream)
     });
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.eol = Eol::CrLf;
     let mut output = Vec::new();
     let connection = Connection::connect_with(&server.address, &options).unwrap();
@@ -118,7 +118,7 @@ fn both_directions_stream() {
     }
     let (sender, input) = channel();
     let piped = connect(&server).pipe(input, Dialogue(sender, Vec::new())).unwrap();
-    assert_eq!(piped.end, End::Input);
+    assert_eq!(piped.end, PipeEnd::Input);
     assert_eq!(server.outcome(), b"");
 }
 
@@ -148,7 +148,7 @@ fn a_server_that_closes_first_ends_it_while_the_input_waits() {
         let mut output = Vec::new();
         let piped = connect(&server).pipe(input, &mut output).unwrap();
         assert_eq!(output, b"bye\n");
-        assert_eq!(piped.end, End::Server { bytes_unsent: 0 });
+        assert_eq!(piped.end, PipeEnd::Server { bytes_unsent: 0 });
         drop(sender);
     }
 }
@@ -170,7 +170,7 @@ fn closes_before_the_inputs_end() {
     let mut output = Vec::new();
     let piped = connect(&server).pipe(Endless, &mut output).unwrap();
     assert_eq!(output, b"enough\n");
-    assert!(matches!(piped.end, End::Server { bytes_unsent: 1.. }), "{piped:?}");
+    assert!(matches!(piped.end, PipeEnd::Server { bytes_unsent: 1.. }), "{piped:?}");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_reply_that_is_cut_off_is_passed_on_and_reported() {
     });
     let mut output = Vec::new();
     let err = connect(&server).pipe(&b"Ann\n"[..], &mut output).unwrap_err();
-    assert!(matches!(err, PipeError::Cut { bytes: 3 }), "{err:?}");
+    assert!(matches!(err, PipeError::PartialLine { bytes: 3 }), "{err:?}");
     assert_eq!(output, b"Hello, Ann\nHel");
 }
 
@@ -233,7 +233,7 @@ fn who_watches_is_told_everything_in_its_order() {
         read_all(&stream);
         stream.write_all(b"bye").unwrap();
     });
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.eol = Eol::CrLf;
     let (told, telling) = mpsc::channel();
     let connection = Connection::connect_with(&server.address, &options).unwrap();
@@ -248,7 +248,7 @@ fn who_watches_is_told_everything_in_its_order() {
         };
         told.map_err(io::Error::other)
     });
-    assert!(matches!(err, Err(PipeError::Cut { bytes: 3 })), "{err:?}");
+    assert!(matches!(err, Err(PipeError::PartialLine { bytes: 3 })), "{err:?}");
     let mut told: Vec<String> = telling.iter().collect();
     let half_closed = told.iter().position(|one| one == "HalfClosed").unwrap();
     told.remove(half_closed);

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use greeter_client::{Connection, ConnectionError, Options, Pipelined};
+use greeter_client::{Connection, ConnectionError, ConnectionOptions, Pipelined};
 
 use crate::kit::{self, Server, answer, greeter, read_all, read_line, read_to_the_end, reset, serve, stay_silent};
 
@@ -16,7 +16,7 @@ fn connect<T>(server: &Server<T>) -> Connection {
 }
 
 fn impatient<T>(server: &Server<T>) -> Connection {
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.timeout = Some(Duration::from_millis(300));
     Connection::connect_with(&server.address, &options).unwrap()
 }
@@ -149,7 +149,7 @@ fn the_time_counts_from_the_line_that_is_owed_a_reply() {
         let _ = event.recv_timeout(Duration::from_millis(pause));
         "line"
     });
-    let mut options = Options::default();
+    let mut options = ConnectionOptions::default();
     options.timeout = Some(Duration::from_secs(1));
     let connection = Connection::connect_with(&server.address, &options).unwrap();
     let (told, failed) = mpsc::channel();
@@ -222,7 +222,7 @@ fn a_reply_that_is_cut_off_is_not_given_out() {
     });
     let mut replies = Vec::new();
     let err = connect(&server).pipeline(["a", "b"], collect(&mut replies)).unwrap_err();
-    assert!(matches!(err, ConnectionError::Cut { bytes: 2 }), "{err:?}");
+    assert!(matches!(err, ConnectionError::PartialLine { bytes: 2 }), "{err:?}");
     assert_eq!(replies, ["one"]);
 }
 
@@ -248,7 +248,7 @@ fn lines_before_one_that_holds_a_newline_are_sent_and_answered() {
     let server = greeter();
     let mut replies = Vec::new();
     let err = connect(&server).pipeline(["Ann", "Ben", "C\nD", "Eve"], collect(&mut replies)).unwrap_err();
-    assert!(matches!(err, ConnectionError::HoldsLf));
+    assert!(matches!(err, ConnectionError::LfInLine));
     assert_eq!(replies, ["Hello, Ann", "Hello, Ben"]);
     server.outcome();
 }

@@ -1,6 +1,6 @@
 //! A recording is a script that says what was recorded.
 
-use greeter_client::session::PeerEnd;
+use greeter_client::session::StreamEnd;
 use greeter_client::talk::{Action, Incoming, Outgoing, Script, Variables};
 use greeter_client::{Eol, Recorder, Traffic};
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ fn record(pieces: &[(Side, Vec<u8>)]) -> Vec<u8> {
         };
         recorder.record(traffic).unwrap();
     }
-    recorder.record(Traffic::Ended(PeerEnd::Eof)).unwrap();
+    recorder.record(Traffic::Ended(StreamEnd::Eof)).unwrap();
     recorder.output().clone()
 }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_client::session::{Act, DEFAULT, SessionOptions, Target};
+use greeter_client::session::{DEFAULT, Event, SessionOptions, Target};
 use greeter_client::{Address, ConnectError, Session, SessionError};
 
 use crate::kit::{self, greeter, serve, stay_silent};
@@ -40,7 +40,7 @@ fn the_first_use_opens() {
 fn without_a_target_each_connection_must_be_opened() {
     let server = greeter();
     let mut session = Session::default();
-    assert!(matches!(session.on("bob").send("x"), Err(SessionError::Unknown(name)) if name == "bob"));
+    assert!(matches!(session.on("bob").send("x"), Err(SessionError::UnknownConnection(name)) if name == "bob"));
     let target = Target::from(server.address);
     session.open("bob", &target).unwrap();
     session.on("bob").send("Bob").unwrap();
@@ -113,7 +113,7 @@ fn a_source_address_can_be_chosen() {
     session.open("bob", &target).unwrap();
     assert_eq!(server.outcome().to_string(), "127.0.0.2");
     session.on("bob").expect_eof().unwrap();
-    assert_eq!(session.transcript().first().map(|entry| &entry.act), Some(&Act::Opened));
+    assert_eq!(session.transcript().first().map(|entry| &entry.event), Some(&Event::Opened));
 
     target.from = Some("::1".parse().unwrap());
     assert!(matches!(session.open("carol", &target), Err(SessionError::Connect { .. })));
@@ -139,8 +139,8 @@ fn a_unix_socket_is_a_connection_like_any_other() {
     session.on("bob").send("Bob").unwrap();
     session.on("bob").expect("Bob").unwrap();
     let outcome = session.on("bob").within(Duration::from_millis(10)).expect("more");
-    let Err(SessionError::Unmet(unmet)) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(unmet.peer, target.address.to_string());
+    let Err(SessionError::Mismatch(mismatch)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(mismatch.peer, target.address.to_string());
     target.from = Some("127.0.0.2".parse().unwrap());
     assert!(matches!(session.open("carol", &target), Err(SessionError::Connect { .. })));
     session.finish().unwrap();

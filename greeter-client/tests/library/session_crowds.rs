@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_client::session::{Came, PeerEnd, SessionOptions, Target, Unmet};
+use greeter_client::session::{Actual, Mismatch, SessionOptions, StreamEnd, Target};
 use greeter_client::{Address, Session, SessionError};
 
 use crate::kit::{self, answer, read_line, stay_silent};
@@ -32,9 +32,9 @@ fn greet(stream: TcpStream) {
 }
 
 #[track_caller]
-fn unmet<T: std::fmt::Debug>(outcome: Result<T, SessionError>) -> Box<Unmet> {
+fn mismatch<T: std::fmt::Debug>(outcome: Result<T, SessionError>) -> Box<Mismatch> {
     match outcome {
-        Err(SessionError::Unmet(unmet)) => unmet,
+        Err(SessionError::Mismatch(mismatch)) => mismatch,
         outcome => panic!("{outcome:?}"),
     }
 }
@@ -61,9 +61,9 @@ fn the_one_that_differs_is_named() {
         answer(stream, |line| if line == b"guest 17\n" { b"Hello, you\n".to_vec() } else { line.to_vec() });
     });
     session.on("c").send_each(|member| format!("guest {member}")).unwrap();
-    let unmet = unmet(session.on("c").expect_line(|member, line| line == format!("guest {member}").as_bytes()));
-    assert_eq!((unmet.connection.as_str(), unmet.member), ("c.17", 17));
-    assert_eq!(unmet.came, Came::Line(b"Hello, you".to_vec()));
+    let mismatch = mismatch(session.on("c").expect_line(|member, line| line == format!("guest {member}").as_bytes()));
+    assert_eq!((mismatch.connection.as_str(), mismatch.member), ("c.17", 17));
+    assert_eq!(mismatch.actual, Actual::Line(b"Hello, you".to_vec()));
     session.on("c.18").expect("guest 18").unwrap();
 }
 
@@ -75,7 +75,7 @@ fn one_member_can_be_spoken_to() {
     session.on("c.1").expect_nothing(Duration::from_millis(20)).unwrap();
     session.on("c.3").reset().unwrap();
     for name in ["c.0", "c.4", "c.02", "c.", "c.1.1", "d.1"] {
-        assert!(matches!(session.on(name).send("x"), Err(SessionError::Unknown(_))), "{name}");
+        assert!(matches!(session.on(name).send("x"), Err(SessionError::UnknownConnection(_))), "{name}");
     }
     session.finish().unwrap();
 }
@@ -98,8 +98,8 @@ fn what_is_said_to_all_reaches_all_before_one_is_waited_for() {
 fn all_members_share_one_deadline() {
     let mut session = crowd(20, stay_silent);
     let start = Instant::now();
-    let unmet = unmet(session.on("c").within(Duration::from_millis(200)).expect("x"));
-    assert_eq!((unmet.connection.as_str(), unmet.late), ("c.1", true));
+    let mismatch = mismatch(session.on("c").within(Duration::from_millis(200)).expect("x"));
+    assert_eq!((mismatch.connection.as_str(), mismatch.timed_out), ("c.1", true));
     session.on("c").expect_nothing(Duration::from_millis(200)).unwrap();
     session.set_timeout(Duration::from_millis(200));
     let errors = session.finish_all();
@@ -126,7 +126,8 @@ fn the_end_of_the_session_finds_every_member_that_got_too_much() {
     });
     session.on("c").send_each(|member| member.to_string()).unwrap();
     session.on("c").expect_line(|member, line| line == member.to_string().as_bytes()).unwrap();
-    let names: Vec<_> = session.finish_all().into_iter().map(|error| unmet(Err::<(), _>(error)).connection).collect();
+    let names: Vec<_> =
+        session.finish_all().into_iter().map(|error| mismatch(Err::<(), _>(error)).connection).collect();
     assert_eq!(names, ["c.3", "c.23"]);
 }
 
@@ -143,8 +144,8 @@ fn a_crowd_ends_as_a_whole_or_in_part() {
     for member in [1, 2, 3, 5] {
         session.on(&format!("c.{member}")).send("x").unwrap();
     }
-    let unmet = unmet(session.on("c").expect_eof());
-    assert_eq!((unmet.connection.as_str(), unmet.came), ("c.4", Came::End(PeerEnd::Reset)));
+    let mismatch = mismatch(session.on("c").expect_eof());
+    assert_eq!((mismatch.connection.as_str(), mismatch.actual), ("c.4", Actual::End(StreamEnd::Reset)));
     session.on("c").expect_closed().unwrap();
     session.finish().unwrap();
 }

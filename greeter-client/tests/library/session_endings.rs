@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use greeter_client::session::{Came, PeerEnd, SessionOptions, Unmet};
+use greeter_client::session::{Actual, Mismatch, SessionOptions, StreamEnd};
 use greeter_client::{Session, SessionError};
 
 use crate::kit::{Server, answer, greeter, read_all, read_line, read_to_the_end, reset, serve, stay_silent};
@@ -18,9 +18,11 @@ fn to<T>(server: &Server<T>) -> Session {
 
 /// It failed because of what came, and did not wait for more.
 #[track_caller]
-fn at_once<T: std::fmt::Debug>(outcome: Result<T, SessionError>) -> Box<Unmet> {
+fn at_once<T: std::fmt::Debug>(outcome: Result<T, SessionError>) -> Box<Mismatch> {
     match outcome {
-        Err(SessionError::Unmet(unmet)) if !unmet.late && unmet.waited < Duration::from_secs(2) => unmet,
+        Err(SessionError::Mismatch(mismatch)) if !mismatch.timed_out && mismatch.waited < Duration::from_secs(2) => {
+            mismatch
+        }
         outcome => panic!("{outcome:?}"),
     }
 }
@@ -39,8 +41,8 @@ fn resets_after(bytes: &'static [u8]) -> Session {
 #[test]
 fn a_server_that_closes_at_once() {
     let mut session = to(&serve(drop));
-    let unmet = at_once(session.on("").expect("Hello"));
-    assert_eq!((unmet.came, unmet.end), (Came::End(PeerEnd::Eof), Some(PeerEnd::Eof)));
+    let mismatch = at_once(session.on("").expect("Hello"));
+    assert_eq!((mismatch.actual, mismatch.end), (Actual::End(StreamEnd::Eof), Some(StreamEnd::Eof)));
     at_once(session.on("").expect_reset());
     at_once(session.on("").expect_bytes("H"));
     session.on("").expect_eof().unwrap();
@@ -91,11 +93,11 @@ fn a_server_that_closes_in_mid_line() {
     let server = serve(|mut stream: TcpStream| stream.write_all(b"whole\nHello, B").unwrap());
     let mut session = to(&server);
     session.on("").expect("whole").unwrap();
-    let unmet = at_once(session.on("").expect("Hello, Bob"));
-    assert_eq!((unmet.came, unmet.end), (Came::Unfinished(b"Hello, B".to_vec()), Some(PeerEnd::Eof)));
+    let mismatch = at_once(session.on("").expect("Hello, Bob"));
+    assert_eq!((mismatch.actual, mismatch.end), (Actual::PartialLine(b"Hello, B".to_vec()), Some(StreamEnd::Eof)));
     at_once(session.on("").expect_bytes("Hello, Bob"));
-    let unmet = at_once(session.on("").expect_eof());
-    assert_eq!(unmet.came, Came::Unfinished(b"Hello, B".to_vec()));
+    let mismatch = at_once(session.on("").expect_eof());
+    assert_eq!(mismatch.actual, Actual::PartialLine(b"Hello, B".to_vec()));
     session.on("").expect_bytes("Hello, B").unwrap();
     session.on("").expect_eof().unwrap();
 }
@@ -104,12 +106,12 @@ fn a_server_that_closes_in_mid_line() {
 fn a_server_that_resets_in_mid_line() {
     let mut session = resets_after(b"whole\nHello, B");
     session.on("").expect("whole").unwrap();
-    let unmet = at_once(session.on("").expect("Hello, Bob"));
-    assert_eq!((unmet.came, unmet.end), (Came::Unfinished(b"Hello, B".to_vec()), Some(PeerEnd::Reset)));
+    let mismatch = at_once(session.on("").expect("Hello, Bob"));
+    assert_eq!((mismatch.actual, mismatch.end), (Actual::PartialLine(b"Hello, B".to_vec()), Some(StreamEnd::Reset)));
     at_once(session.on("").expect_reset());
     session.on("").expect_bytes("Hello, B").unwrap();
-    let unmet = at_once(session.on("").expect_eof());
-    assert_eq!(unmet.came, Came::End(PeerEnd::Reset));
+    let mismatch = at_once(session.on("").expect_eof());
+    assert_eq!(mismatch.actual, Actual::End(StreamEnd::Reset));
     session.on("").expect_reset().unwrap();
     session.finish().unwrap();
 }
@@ -121,15 +123,15 @@ fn a_server_that_answers_twice() {
     session.on("").send("Bob").unwrap();
     session.on("").expect("Bob").unwrap();
     session.on("").half_close().unwrap();
-    let unmet = at_once(session.finish());
-    assert_eq!(unmet.came, Came::Line(b"Bob".to_vec()));
+    let mismatch = at_once(session.finish());
+    assert_eq!(mismatch.actual, Actual::Line(b"Bob".to_vec()));
 
     let server = serve(|stream| answer(stream, |line| [line, line].concat()));
     let mut session = to(&server);
     session.on("").send("Bob").unwrap();
     session.on("").half_close().unwrap();
     session.on("").expect("Bob").unwrap();
-    assert_eq!(at_once(session.on("").expect_eof()).came, Came::Line(b"Bob".to_vec()));
+    assert_eq!(at_once(session.on("").expect_eof()).actual, Actual::Line(b"Bob".to_vec()));
 }
 
 #[test]
@@ -152,7 +154,10 @@ fn a_server_that_does_not_close_is_late_at_the_end() {
     let start = Instant::now();
     let error = session.finish().unwrap_err();
     let took = start.elapsed();
-    assert!(matches!(&error, SessionError::Unmet(unmet) if unmet.late && unmet.came == Came::Nothing), "{error:?}");
+    assert!(
+        matches!(&error, SessionError::Mismatch(mismatch) if mismatch.timed_out && mismatch.actual == Actual::Nothing),
+        "{error:?}"
+    );
     assert!(took >= Duration::from_millis(200) && took < Duration::from_millis(700), "{took:?}");
     assert_eq!(error.to_string().split(" within").next(), Some("the connection: expected the end, but nothing came"));
 }
@@ -160,7 +165,7 @@ fn a_server_that_does_not_close_is_late_at_the_end() {
 #[test]
 fn a_reset_is_no_end() {
     let session = resets_after(b"");
-    assert_eq!(at_once(session.finish()).came, Came::End(PeerEnd::Reset));
+    assert_eq!(at_once(session.finish()).actual, Actual::End(StreamEnd::Reset));
 }
 
 #[test]

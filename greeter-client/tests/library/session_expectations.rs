@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use greeter_client::session::{Came, Expected, PeerEnd, SessionOptions, Unmet};
+use greeter_client::session::{Actual, Expected, Mismatch, SessionOptions, StreamEnd};
 use greeter_client::{Eol, Session, SessionError};
 
 use crate::kit::{self, Server, greeter, read_all, read_line, serve, stay_silent};
@@ -35,30 +35,30 @@ fn hears_all_of(bytes: &'static [u8]) -> Session {
 }
 
 #[track_caller]
-fn unmet<T: std::fmt::Debug>(outcome: Result<T, SessionError>) -> Box<Unmet> {
+fn mismatch<T: std::fmt::Debug>(outcome: Result<T, SessionError>) -> Box<Mismatch> {
     match outcome {
-        Err(SessionError::Unmet(unmet)) => unmet,
+        Err(SessionError::Mismatch(mismatch)) => mismatch,
         outcome => panic!("{outcome:?}"),
     }
 }
 
 /// It failed when the deadline came, and not much later.
 #[track_caller]
-fn late<T: std::fmt::Debug>(since: Instant, outcome: Result<T, SessionError>) -> Box<Unmet> {
+fn late<T: std::fmt::Debug>(since: Instant, outcome: Result<T, SessionError>) -> Box<Mismatch> {
     let took = since.elapsed();
-    let unmet = unmet(outcome);
-    assert!(unmet.late && unmet.end.is_none(), "{unmet:?}");
+    let mismatch = mismatch(outcome);
+    assert!(mismatch.timed_out && mismatch.end.is_none(), "{mismatch:?}");
     assert!(took >= SHORT && took < SHORT + Duration::from_millis(500), "{took:?}");
-    assert!(unmet.waited >= SHORT && unmet.waited <= took, "{:?}", unmet.waited);
-    unmet
+    assert!(mismatch.waited >= SHORT && mismatch.waited <= took, "{:?}", mismatch.waited);
+    mismatch
 }
 
 /// It failed because of what came, and did not wait for more.
 #[track_caller]
-fn at_once<T: std::fmt::Debug>(since: Instant, outcome: Result<T, SessionError>) -> Box<Unmet> {
-    let unmet = unmet(outcome);
-    assert!(!unmet.late && since.elapsed() < Duration::from_secs(2), "{unmet:?}");
-    unmet
+fn at_once<T: std::fmt::Debug>(since: Instant, outcome: Result<T, SessionError>) -> Box<Mismatch> {
+    let mismatch = mismatch(outcome);
+    assert!(!mismatch.timed_out && since.elapsed() < Duration::from_secs(2), "{mismatch:?}");
+    mismatch
 }
 
 #[test]
@@ -76,11 +76,14 @@ fn a_line_that_differs_is_told_with_what_is_behind_it_and_is_not_consumed() {
     let start = Instant::now();
     // All has come when the last bytes have.
     session.on("").expect_line(|_, line| line == b"Hello, Rob").unwrap();
-    let unmet = at_once(start, session.on("").expect("Hello, Bob"));
-    assert_eq!(unmet.expected, Expected::Line(Some(b"Hello, Bob".to_vec())));
-    assert_eq!(unmet.came, Came::Line(b"Hello, Ann".to_vec()));
-    assert!(b"Hel".starts_with(&unmet.buffered));
-    assert_eq!(unmet.to_string(), "the connection: expected the line \"Hello, Bob\", but the line \"Hello, Ann\" came");
+    let mismatch = at_once(start, session.on("").expect("Hello, Bob"));
+    assert_eq!(mismatch.expected, Expected::Line(Some(b"Hello, Bob".to_vec())));
+    assert_eq!(mismatch.actual, Actual::Line(b"Hello, Ann".to_vec()));
+    assert!(b"Hel".starts_with(&mismatch.buffered));
+    assert_eq!(
+        mismatch.to_string(),
+        "the connection: expected the line \"Hello, Bob\", but the line \"Hello, Ann\" came"
+    );
     session.on("").expect("Hello, Ann").unwrap();
     session.on("").expect_bytes("Hel").unwrap();
     session.finish().unwrap();
@@ -91,10 +94,10 @@ fn a_failure_names_the_connection_and_both_addresses() {
     let server = says(b"no\n");
     let peer = server.address.to_string();
     let mut session = to(&server);
-    let unmet = unmet(session.on("bob").expect("yes"));
-    assert_eq!((unmet.connection.as_str(), unmet.member), ("bob", 0));
-    assert_eq!(unmet.peer, peer);
-    assert!(unmet.local.starts_with("127.0.0.1:") && unmet.local != peer, "{}", unmet.local);
+    let mismatch = mismatch(session.on("bob").expect("yes"));
+    assert_eq!((mismatch.connection.as_str(), mismatch.member), ("bob", 0));
+    assert_eq!(mismatch.peer, peer);
+    assert!(mismatch.local.starts_with("127.0.0.1:") && mismatch.local != peer, "{}", mismatch.local);
 }
 
 #[test]
@@ -123,7 +126,7 @@ fn a_cr_before_lf_is_data_with_lf_and_ending_with_crlf() {
     session.finish().unwrap();
 
     let mut session = hears(b"Hello\r\n");
-    assert_eq!(unmet(session.on("").expect("Hello")).came, Came::Line(b"Hello\r".to_vec()));
+    assert_eq!(mismatch(session.on("").expect("Hello")).actual, Actual::Line(b"Hello\r".to_vec()));
 }
 
 #[test]
@@ -146,8 +149,8 @@ fn a_prompt_needs_no_newline() {
 fn the_first_byte_that_differs_ends_the_wait() {
     let mut session = hears(b"220");
     let start = Instant::now();
-    let unmet = at_once(start, session.on("").expect_bytes("221 ready"));
-    assert_eq!(unmet.came, Came::Bytes(b"220".to_vec()));
+    let mismatch = at_once(start, session.on("").expect_bytes("221 ready"));
+    assert_eq!(mismatch.actual, Actual::Bytes(b"220".to_vec()));
     session.on("").expect_bytes("220").unwrap();
 }
 
@@ -155,18 +158,18 @@ fn the_first_byte_that_differs_ends_the_wait() {
 fn bytes_that_do_not_come_are_late_and_those_that_came_are_told() {
     let mut session = hears(b"220");
     let start = Instant::now();
-    let unmet = late(start, session.on("").within(SHORT).expect_bytes("220 ready"));
-    assert_eq!(unmet.came, Came::Bytes(b"220".to_vec()));
+    let mismatch = late(start, session.on("").within(SHORT).expect_bytes("220 ready"));
+    assert_eq!(mismatch.actual, Actual::Bytes(b"220".to_vec()));
 }
 
 #[test]
 fn bytes_that_came_before_the_end_are_told_and_only_where_none_did_the_end() {
     let mut session = hears_all_of(b"220");
     let start = Instant::now();
-    assert_eq!(at_once(start, session.on("").expect_bytes("220 ready")).came, Came::Bytes(b"220".to_vec()));
+    assert_eq!(at_once(start, session.on("").expect_bytes("220 ready")).actual, Actual::Bytes(b"220".to_vec()));
     session.on("").expect_bytes("220").unwrap();
-    let came = at_once(start, session.on("").expect_bytes("ready")).came;
-    assert_eq!(came, Came::End(PeerEnd::Eof));
+    let actual = at_once(start, session.on("").expect_bytes("ready")).actual;
+    assert_eq!(actual, Actual::End(StreamEnd::Eof));
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn more_bytes_can_be_expected_than_are_read_ahead() {
         }
     });
     let mut options = SessionOptions::to(server.address);
-    options.unread_bytes_max = 64 * 1024;
+    options.max_unread_bytes = 64 * 1024;
     let mut session = Session::new(options);
     session.on("").expect_bytes(&bytes).unwrap();
     assert_eq!(session.on("").take(bytes.len()).unwrap(), bytes);
@@ -193,11 +196,11 @@ fn counted_bytes_are_taken_whatever_they_are() {
     assert_eq!(session.on("").take(5).unwrap(), b"ab\n\0\xff");
     assert_eq!(session.on("").take(0).unwrap(), b"");
     let start = Instant::now();
-    let unmet = at_once(start, session.on("").take(100));
-    assert_eq!((unmet.came, unmet.end), (Came::Bytes(b"cd\n".to_vec()), Some(PeerEnd::Eof)));
+    let mismatch = at_once(start, session.on("").take(100));
+    assert_eq!((mismatch.actual, mismatch.end), (Actual::Bytes(b"cd\n".to_vec()), Some(StreamEnd::Eof)));
     session.on("").expect("cd").unwrap();
     let start = Instant::now();
-    assert_eq!(at_once(start, session.on("").take(1)).came, Came::End(PeerEnd::Eof));
+    assert_eq!(at_once(start, session.on("").take(1)).actual, Actual::End(StreamEnd::Eof));
 }
 
 #[test]
@@ -218,18 +221,18 @@ fn skipping_works_towards_bytes_and_ends() {
     session.on("").skipping().expect_eof().unwrap();
 
     let mut session = hears_all_of(b"one\ntw");
-    assert_eq!(unmet(session.on("").skipping().expect_eof()).came, Came::Unfinished(b"tw".to_vec()));
+    assert_eq!(mismatch(session.on("").skipping().expect_eof()).actual, Actual::PartialLine(b"tw".to_vec()));
 }
 
 #[test]
 fn skipping_in_vain_ends_with_the_stream_or_with_the_deadline() {
     let mut session = hears_all_of(b"one\ntwo\n");
     let start = Instant::now();
-    assert_eq!(at_once(start, session.on("").skipping().expect("three")).came, Came::End(PeerEnd::Eof));
+    assert_eq!(at_once(start, session.on("").skipping().expect("three")).actual, Actual::End(StreamEnd::Eof));
 
     let mut session = hears(b"one\ntwo\n");
     let start = Instant::now();
-    assert_eq!(late(start, session.on("").within(SHORT).skipping().expect("three")).came, Came::Nothing);
+    assert_eq!(late(start, session.on("").within(SHORT).skipping().expect("three")).actual, Actual::Nothing);
 }
 
 /// A server that always sends something does not prolong the wait.
@@ -250,8 +253,8 @@ fn a_silent_server_is_late() {
     let mut session = to(&serve(stay_silent));
     session.on("").send("Bob").unwrap();
     let start = Instant::now();
-    let unmet = late(start, session.on("").within(SHORT).expect("Hello, Bob"));
-    assert_eq!((unmet.came, unmet.unsent_bytes), (Came::Nothing, 0));
+    let mismatch = late(start, session.on("").within(SHORT).expect("Hello, Bob"));
+    assert_eq!((mismatch.actual, mismatch.unsent_bytes), (Actual::Nothing, 0));
     session.set_timeout(SHORT);
     let start = Instant::now();
     late(start, session.on("").expect_eof());
@@ -267,8 +270,8 @@ fn bytes_that_dribble_in_do_not_prolong_the_wait() {
     });
     let mut session = to(&server);
     let start = Instant::now();
-    let unmet = late(start, session.on("").within(SHORT).expect("Hello"));
-    assert!(matches!(&unmet.came, Came::Unfinished(bytes) if bytes.starts_with(b"x")), "{:?}", unmet.came);
+    let mismatch = late(start, session.on("").within(SHORT).expect("Hello"));
+    assert!(matches!(&mismatch.actual, Actual::PartialLine(bytes) if bytes.starts_with(b"x")), "{:?}", mismatch.actual);
 }
 
 #[test]
@@ -293,19 +296,19 @@ fn silence_is_no_byte_and_no_end() {
     assert!(start.elapsed() >= SHORT);
     session.on("").send("Bob").unwrap();
     let start = Instant::now();
-    let unmet = at_once(start, session.on("").expect_nothing(Duration::from_secs(10)));
-    assert_eq!(unmet.came, Came::Line(b"Hello, Bob".to_vec()));
+    let mismatch = at_once(start, session.on("").expect_nothing(Duration::from_secs(10)));
+    assert_eq!(mismatch.actual, Actual::Line(b"Hello, Bob".to_vec()));
     session.on("").expect("Hello, Bob").unwrap();
     session.on("").expect_nothing(Duration::from_millis(20)).unwrap();
     session.on("").half_close().unwrap();
     let start = Instant::now();
-    let unmet = at_once(start, session.on("").expect_nothing(Duration::from_secs(10)));
-    assert_eq!(unmet.came, Came::End(PeerEnd::Eof));
+    let mismatch = at_once(start, session.on("").expect_nothing(Duration::from_secs(10)));
+    assert_eq!(mismatch.actual, Actual::End(StreamEnd::Eof));
 
     let mut session = hears(b"name: ");
     let start = Instant::now();
-    let unmet = at_once(start, session.on("").expect_nothing(Duration::from_secs(10)));
-    assert!(matches!(unmet.came, Came::Unfinished(_)), "{unmet:?}");
+    let mismatch = at_once(start, session.on("").expect_nothing(Duration::from_secs(10)));
+    assert!(matches!(mismatch.actual, Actual::PartialLine(_)), "{mismatch:?}");
 }
 
 /// The server would send gigabytes meanwhile, if somebody read them.
@@ -320,13 +323,13 @@ fn an_endless_line_is_refused_and_the_server_feels_that_nobody_reads() {
         bytes
     });
     let mut options = SessionOptions::to(server.address.clone());
-    options.unread_bytes_max = 1024 * 1024;
+    options.max_unread_bytes = 1024 * 1024;
     let mut session = Session::new(options);
     for _ in 0..2 {
         let start = Instant::now();
-        let unmet = at_once(start, session.on("").expect("Hello"));
-        assert_eq!(unmet.came, Came::TooLong { limit: 1024 * 1024 });
-        assert!(unmet.buffered.len() == 1024 && unmet.buffered_bytes < 1_100_000, "{}", unmet.buffered_bytes);
+        let mismatch = at_once(start, session.on("").expect("Hello"));
+        assert_eq!(mismatch.actual, Actual::LineTooLong { limit: 1024 * 1024 });
+        assert!(mismatch.buffered.len() == 1024 && mismatch.buffered_bytes < 1_100_000, "{}", mismatch.buffered_bytes);
     }
     // It gave up by itself, as nobody has read for a while.
     assert!(server.outcome() < 32 * 1024 * 1024);

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use greeter_client::session::{Came, PeerEnd, SessionOptions};
+use greeter_client::session::{Actual, SessionOptions, StreamEnd};
 use greeter_client::{Eol, Session, SessionError};
 
 use crate::kit::{self, Server, answer, greeter, read_all, read_line, reset, serve, stay_silent};
@@ -68,7 +68,7 @@ fn a_line_gets_the_ending_chosen_and_holds_no_other() {
     session.on("").send("a").unwrap();
     session.set_eol(Eol::CrLf);
     session.on("").send("b").unwrap();
-    assert!(matches!(session.on("").send("c\nd"), Err(SessionError::HoldsLf)));
+    assert!(matches!(session.on("").send("c\nd"), Err(SessionError::LfInLine)));
     session.on("").send_bytes("e\nf").unwrap();
     session.finish().unwrap();
     assert_eq!(server.outcome(), b"a\nb\r\ne\nf");
@@ -101,7 +101,7 @@ fn a_server_may_write_before_it_has_read_all() {
         read_all(&stream).len()
     });
     let mut options = SessionOptions::to(server.address.clone());
-    options.unread_bytes_max = 16_000_000;
+    options.max_unread_bytes = 16_000_000;
     let mut session = Session::new(options);
     session.on("").send_bytes([b'A'; 70_000]).unwrap();
     session.on("").send_bytes(vec![b'A'; 30_000_000]).unwrap();
@@ -126,8 +126,11 @@ fn a_server_that_never_reads_does_not_hold_up_what_it_says() {
     let start = Instant::now();
     let outcome = session.on("").within(Duration::from_millis(200)).expect("Hello");
     let took = start.elapsed();
-    let Err(SessionError::Unmet(unmet)) = outcome else { panic!("{outcome:?}") };
-    assert!(unmet.late && unmet.came == Came::Nothing && unmet.unsent_bytes > 1_000_000, "{unmet:?}");
+    let Err(SessionError::Mismatch(mismatch)) = outcome else { panic!("{outcome:?}") };
+    assert!(
+        mismatch.timed_out && mismatch.actual == Actual::Nothing && mismatch.unsent_bytes > 1_000_000,
+        "{mismatch:?}"
+    );
     assert!(took < Duration::from_millis(700), "{took:?}");
     let start = Instant::now();
     session.set_timeout(Duration::from_millis(200));
@@ -260,9 +263,9 @@ fn what_could_not_be_sent_fails_any_other_step() {
     let mut session = after_reset();
     session.on("").send("y").unwrap();
     let outcome = session.on("").expect("Hello");
-    let Err(SessionError::Unmet(unmet)) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(unmet.came, Came::End(PeerEnd::Reset));
-    assert!(unmet.send_error.is_some() && unmet.to_string().contains("not delivered"), "{unmet}");
+    let Err(SessionError::Mismatch(mismatch)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(mismatch.actual, Actual::End(StreamEnd::Reset));
+    assert!(mismatch.send_error.is_some() && mismatch.to_string().contains("not delivered"), "{mismatch}");
 }
 
 /// The first send after the server's end is answered with a reset, and the second fails.

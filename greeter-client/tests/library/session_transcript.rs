@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use greeter_client::session::{Act, Entry, PeerEnd, SessionOptions};
+use greeter_client::session::{Entry, Event, SessionOptions, StreamEnd};
 use greeter_client::{Session, SessionError};
 
 use crate::kit::{Server, answer, greeter, serve, stay_silent};
@@ -14,17 +14,17 @@ fn to<T>(server: &Server<T>) -> Session {
 /// An entry as a script would have it.
 fn written(entry: &Entry) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let act = match &entry.act {
-        Act::Opened => " opened".into(),
-        Act::SentLine(line) => format!("> {}", text(line)),
-        Act::SentBytes(bytes) => format!(">{:?}", text(bytes)),
-        Act::HalfClosed => ">eof".into(),
-        Act::ReceivedLine(line) => format!("< {}", text(line)),
-        Act::ReceivedBytes(bytes) => format!("<{:?}", text(bytes)),
-        Act::Ended(PeerEnd::Eof) => "<eof".into(),
-        act => format!(" {act:?}"),
+    let event = match &entry.event {
+        Event::Opened => " opened".into(),
+        Event::SentLine(line) => format!("> {}", text(line)),
+        Event::SentBytes(bytes) => format!(">{:?}", text(bytes)),
+        Event::HalfClosed => ">eof".into(),
+        Event::ReceivedLine(line) => format!("< {}", text(line)),
+        Event::ReceivedBytes(bytes) => format!("<{:?}", text(bytes)),
+        Event::Ended(StreamEnd::Eof) => "<eof".into(),
+        event => format!(" {event:?}"),
     };
-    format!("{}{act}", entry.connection)
+    format!("{}{event}", entry.connection)
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn a_failure_has_the_last_lines_of_its_connection() {
     }
     session.on("bob").send("Bob").unwrap();
     let outcome = session.on("bob").expect("Hello, Rob");
-    let Err(SessionError::Unmet(unmet)) = outcome else { panic!("{outcome:?}") };
-    let last: Vec<String> = unmet.transcript.iter().map(written).collect();
+    let Err(SessionError::Mismatch(mismatch)) = outcome else { panic!("{outcome:?}") };
+    let last: Vec<String> = mismatch.transcript.iter().map(written).collect();
     assert_eq!(last.len(), 8);
     assert_eq!(last[5..], ["bob> 99", "bob< Hello, 99", "bob> Bob"]);
     assert_eq!(session.transcript().len(), 16);
@@ -102,6 +102,6 @@ fn an_entry_is_told_in_full_and_remembered_in_part() {
     let line = vec![b'x'; 100_000];
     session.on("").send(&line).unwrap();
     session.on("").expect(&line).unwrap();
-    assert_eq!(session.transcript()[2].act, Act::ReceivedLine(vec![b'x'; 1024]));
-    assert_eq!(told.iter().nth(2).unwrap().act, Act::ReceivedLine(line));
+    assert_eq!(session.transcript()[2].event, Event::ReceivedLine(vec![b'x'; 1024]));
+    assert_eq!(told.iter().nth(2).unwrap().event, Event::ReceivedLine(line));
 }

@@ -131,7 +131,7 @@ fn passes(script: &Script, timeout: Duration, stranger: Option<&Stranger>) -> Re
         Outcome::Passed => Ok(true),
         Outcome::Skipped(reason) => Err(format!("skipped: {reason}")),
         Outcome::Failed(failure) => match failure.fault {
-            Fault::Session(SessionError::Unmet(_))
+            Fault::Session(SessionError::Mismatch(_))
             | Fault::Unbound(_)
             | Fault::Count(_)
             | Fault::Exit { .. }

@@ -11,7 +11,7 @@ use greeter_args::Exit;
 use greeter_client::escape::one_line;
 use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
-use greeter_client::{Address, Eol, Options};
+use greeter_client::{Address, ConnectionOptions, Eol};
 
 use crate::cli::args::{NAME, Run, TIME_MAX};
 use crate::cli::color;
@@ -31,14 +31,14 @@ pub(crate) fn check(force: bool) -> Result<(), Exit> {
 
 /// What a person types, before the name of a script, to bless it as it was run: against the same server, with the same lines
 /// and values. None where that cannot be shown as it is. What the environment says, it will say again.
-pub(crate) fn command(arguments: &Run, connect: Option<&Address>, connection: &Options) -> Option<String> {
+pub(crate) fn command(arguments: &Run, connect: Option<&Address>, connection: &ConnectionOptions) -> Option<String> {
     let time = |duration: Duration| humantime::format_duration(duration).to_string();
     let mut words = vec![NAME.to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     if let Some(address) = connect {
         option("--connect", address.to_string());
     }
-    if connection.timeout != Options::default().timeout {
+    if connection.timeout != ConnectionOptions::default().timeout {
         option("--timeout", connection.timeout.map_or_else(|| "none".to_owned(), time));
     }
     if connection.eol == Eol::CrLf {

@@ -12,7 +12,7 @@ use greeter_args::Exit;
 use greeter_client::escape::one_line;
 use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Progress, Report, Running, Verdict};
 use greeter_client::talk::Template;
-use greeter_client::{Address, Options};
+use greeter_client::{Address, ConnectionOptions};
 
 use super::scripts::{load as load_scripts, variables};
 use crate::cli::args::{Load as Arguments, NAME};
@@ -27,7 +27,7 @@ const OWN_FILES: u64 = 32;
 /// The largest file of lines: it is held in memory, and what is expected for it, too.
 const LINES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-pub(crate) fn run(arguments: Arguments, address: Address, connection: &Options) -> Result<(), Failure> {
+pub(crate) fn run(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<(), Failure> {
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: Arguments, address: Address, connection: &Options) 
 
 // What to do.
 
-fn load_of(arguments: Arguments, address: Address, connection: &Options) -> Result<Load, Failure> {
+fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<Load, Failure> {
     let variables = variables(&arguments.define)?;
     let Arguments { line, lines, script, expect, pipeline, threads, .. } = arguments;
     let mut load = match (line.is_empty(), lines, script) {

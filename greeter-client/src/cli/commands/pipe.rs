@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use greeter_client::{Connection, End, Eol, PipeError, Piped, Traffic};
+use greeter_client::{Connection, Eol, PipeEnd, PipeError, Piped, Traffic};
 
 use crate::cli::exit::Failure;
 use crate::cli::input::Input;
@@ -16,7 +16,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let mut output = Output::stdout(eol);
     let piped = connection.pipe_watched(Input::default(), &mut output, watch);
-    if let (Output::Terminal(terminal), Err(PipeError::Cut { .. })) = (&mut output, &piped) {
+    if let (Output::Terminal(terminal), Err(PipeError::PartialLine { .. })) = (&mut output, &piped) {
         // The message about it must not look like the rest of the line.
         let _ = terminal.write(b"\n");
     }
@@ -27,7 +27,9 @@ pub(crate) fn run(
 /// What a pipe's outcome means for the command.
 fn judge(piped: Result<Piped, PipeError>) -> Result<(), Failure> {
     match piped {
-        Ok(Piped { end: End::Server { bytes_unsent }, .. }) if bytes_unsent > 0 => Err(Failure::unsent(bytes_unsent)),
+        Ok(Piped { end: PipeEnd::Server { bytes_unsent }, .. }) if bytes_unsent > 0 => {
+            Err(Failure::unsent(bytes_unsent))
+        }
         Ok(piped) => {
             if piped.input_cut {
                 // Nothing depends on whether this can be printed.

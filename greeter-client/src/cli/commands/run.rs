@@ -13,7 +13,7 @@ use greeter_client::report::{Ended, Reporter, Tally};
 use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server, Servers};
 use greeter_client::session::Target;
 use greeter_client::talk::Script;
-use greeter_client::{Address, Options};
+use greeter_client::{Address, ConnectionOptions};
 
 use super::bless;
 use super::bless::Blessed;
@@ -38,7 +38,7 @@ struct Done {
     took: Duration,
 }
 
-pub(crate) fn run(arguments: &Run, connect: Connect, connection: &Options) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOptions) -> Result<(), Failure> {
     if arguments.bless {
         bless::check(arguments.force)?;
     } else if arguments.force {
@@ -135,7 +135,7 @@ impl Ending {
     }
 }
 
-fn run_options(arguments: &Run, address: Address, connection: &Options) -> Result<RunOptions, Exit> {
+fn run_options(arguments: &Run, address: Address, connection: &ConnectionOptions) -> Result<RunOptions, Exit> {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);

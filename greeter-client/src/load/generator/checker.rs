@@ -8,7 +8,7 @@ use memchr::{memchr, memchr_iter};
 use crate::load::exchange::{Heard, LINE_BYTES_MAX};
 use crate::load::line_block::Tape;
 use crate::load::workload::{Cycle, Replies};
-use crate::net::{Eol, TooLong};
+use crate::net::{Eol, LineTooLong};
 
 /// Where one connection is in what it must hear.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Checker {
         mut bytes: &[u8],
         mut due: usize,
         mut hear: impl FnMut(Heard<'_>),
-    ) -> Result<(), TooLong> {
+    ) -> Result<(), LineTooLong> {
         while !bytes.is_empty() {
             let right = match &cycle.replies {
                 Replies::Exact(tape) if self.begun.is_empty() => self.take_expected(tape, &mut bytes, due),
@@ -115,7 +115,7 @@ impl Checker {
         bytes: &mut &[u8],
         due: &mut usize,
         hear: &mut impl FnMut(Heard<'_>),
-    ) -> Result<bool, TooLong> {
+    ) -> Result<bool, LineTooLong> {
         if bytes.is_empty() {
             return Ok(false);
         }
@@ -128,7 +128,7 @@ impl Checker {
         }
         let Some(lf) = memchr(b'\n', bytes) else {
             if self.begun.len() + bytes.len() > LINE_BYTES_MAX {
-                return Err(TooLong);
+                return Err(LineTooLong);
             }
             self.begun.extend_from_slice(bytes);
             return Ok(false);
@@ -166,7 +166,7 @@ mod tests {
     use crate::talk::Variables;
 
     /// What is heard, as text: right replies one by one.
-    fn heard(expect: &str, lines: &[&str], eol: Eol, pieces: &[&[u8]], due: usize) -> Result<Vec<String>, TooLong> {
+    fn heard(expect: &str, lines: &[&str], eol: Eol, pieces: &[&[u8]], due: usize) -> Result<Vec<String>, LineTooLong> {
         let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
         lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
         let variables = Variables::default();
@@ -213,7 +213,7 @@ mod tests {
     fn a_line_has_a_limit() {
         let piece = vec![b'x'; LINE_BYTES_MAX];
         assert_eq!(heard("{{line}}", &["a"], Eol::Lf, &[&piece, b"\n"], 1).unwrap().len(), 1);
-        assert_eq!(heard("{{line}}", &["a"], Eol::Lf, &[&piece, b"xx"], 1), Err(TooLong));
+        assert_eq!(heard("{{line}}", &["a"], Eol::Lf, &[&piece, b"xx"], 1), Err(LineTooLong));
     }
 
     proptest! {

@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(came: &str, expected: &str, outcome: Move) {
-        let (came, expected) = (came.as_bytes(), expected.as_bytes());
-        let found = first_move(came.len(), expected.len(), |line, pattern| came[line] == expected[pattern]);
+    fn check(actual: &str, expected: &str, outcome: Move) {
+        let (actual, expected) = (actual.as_bytes(), expected.as_bytes());
+        let found = first_move(actual.len(), expected.len(), |line, pattern| actual[line] == expected[pattern]);
         assert_eq!(found, outcome);
     }
 

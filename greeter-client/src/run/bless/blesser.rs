@@ -12,7 +12,7 @@ use crate::run::outcome::{Failure, Outcome};
 use crate::run::own_server::survives;
 use crate::run::process::Server;
 use crate::run::runner::{Next, Run};
-use crate::session::{Act, UnreadParty};
+use crate::session::{Event, GroupPeek};
 use crate::talk::{Action, Edits, Incoming, Script, Speaker, Step};
 
 /// How long nothing must come until nothing more is expected to.
@@ -54,7 +54,7 @@ impl<'a> Mender<'a> {
         let hears = Arc::clone(&heard);
         run.session.observe(move |entry| {
             let mut heard = hears.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Act::ReceivedLine(line) = &entry.act
+            if let Event::ReceivedLine(line) = &entry.event
                 && heard.len() < SKIPPED_MAX
             {
                 heard.push(line.clone());
@@ -106,7 +106,7 @@ impl<'a> Mender<'a> {
                 }
                 self.air = if let Action::Send { .. } = action { Air::Speaking } else { Air::Open };
                 if let Action::Connect(connect) = action {
-                    self.over.retain(|over| lookahead::party(over) != lookahead::name(connect));
+                    self.over.retain(|over| lookahead::group(over) != lookahead::name(connect));
                 }
                 self.run.step(step)
             }
@@ -131,13 +131,13 @@ impl<'a> Mender<'a> {
 
     /// Writes down what has come that nobody will ask for.
     fn write_unasked(&mut self, index: usize) -> Result<(), Fault> {
-        for unread in self.run.session.unread() {
+        for unread in self.run.session.peek() {
             let steps = &self.script.steps()[index..];
             let counts: Vec<usize> = unread
-                .links
+                .members
                 .iter()
                 .map(|link| match (Peer { name: &unread.name, member: link.member }) {
-                    peer if self.run.skipping.iter().any(|speaker| lookahead::party(speaker) == peer.name) => 0,
+                    peer if self.run.skipping.iter().any(|speaker| lookahead::group(speaker) == peer.name) => 0,
                     peer => peer.unasked(link, steps, &self.run.variables),
                 })
                 .collect();
@@ -157,12 +157,12 @@ impl<'a> Mender<'a> {
         self.settle();
         self.write_unasked(end)?;
         let half_closed: BTreeSet<String> =
-            self.run.session.unread().into_iter().filter(is_half_closed).map(|party| party.name).collect();
+            self.run.session.peek().into_iter().filter(is_half_closed).map(|group| group.name).collect();
         self.run.session.half_close_all(self.run.at_most(self.run.session.options().timeout));
-        for unread in self.run.session.unread().into_iter().filter(UnreadParty::is_whole) {
-            let counts: Vec<usize> = unread.links.iter().map(|link| link.lines.len()).collect();
+        for unread in self.run.session.peek().into_iter().filter(GroupPeek::is_whole) {
+            let counts: Vec<usize> = unread.members.iter().map(|link| link.lines.len()).collect();
             let mut lines = self.take_counted(&unread, &counts)?;
-            for link in self.run.session.unread_of(&unread.name)?.links.iter().filter(|link| !link.rest.is_empty()) {
+            for link in self.run.session.peek_group(&unread.name)?.members.iter().filter(|link| !link.rest.is_empty()) {
                 lines.push(spell::raw(&called(&unread, link.member), &link.rest));
                 self.run.session.take_rest(&unread.name, link.member)?;
             }
@@ -182,14 +182,14 @@ impl<'a> Mender<'a> {
         }
         let start = Instant::now();
         let time_max = self.run.session.options().timeout;
-        self.run.session.settle(QUIET, time_max);
+        self.run.session.wait_until_quiet(QUIET, time_max);
         self.run.ends = self.run.ends.and_then(|ends| ends.checked_add(start.elapsed()));
         self.air = Air::Settled;
     }
 
     fn is_over(&self, speaker: &Speaker) -> bool {
         let is_all =
-            |over: &Speaker| matches!(over, Speaker::Named(_)) && lookahead::party(over) == lookahead::party(speaker);
+            |over: &Speaker| matches!(over, Speaker::Named(_)) && lookahead::group(over) == lookahead::group(speaker);
         self.over.iter().any(|over| over == speaker || is_all(over))
     }
 
@@ -198,8 +198,8 @@ impl<'a> Mender<'a> {
     }
 }
 
-fn is_half_closed(party: &UnreadParty) -> bool {
-    party.links.iter().any(|link| link.is_half_closed)
+fn is_half_closed(group: &GroupPeek) -> bool {
+    group.members.iter().any(|link| link.is_half_closed)
 }
 
 pub(super) fn failed(failure: Failure) -> Outcome {

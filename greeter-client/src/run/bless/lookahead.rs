@@ -1,6 +1,6 @@
 //! What the steps to come mean for a connection, and for what is unread on it now.
 
-use crate::session::Unread;
+use crate::session::Peek;
 use crate::talk::{Action, Connect, Incoming, Pattern, Speaker, Step, Variables};
 
 /// How many expectations are looked ahead at.
@@ -48,7 +48,7 @@ impl Peer<'_> {
 
     /// How many of the lines that are unread nobody will ask for: not the next expectation of the connection, after what
     /// is still said before it. Where an expectation comes before anything is said, it is for that to judge.
-    pub(super) fn unasked(self, unread: &Unread, steps: &[Step], variables: &Variables) -> usize {
+    pub(super) fn unasked(self, unread: &Peek, steps: &[Step], variables: &Variables) -> usize {
         let mut is_first = true;
         for turn in steps.iter().filter_map(|step| self.turn(step)) {
             match turn {
@@ -63,7 +63,7 @@ impl Peer<'_> {
 }
 
 /// How many lines stand before what an expectation can be met by.
-pub(super) fn unasked_before(what: &Incoming, unread: &Unread, variables: &Variables) -> usize {
+pub(super) fn unasked_before(what: &Incoming, unread: &Peek, variables: &Variables) -> usize {
     let count = unread.lines.len();
     let member = (unread.member > 0).then_some(unread.member);
     match what {
@@ -91,7 +91,7 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &Speaker) -> Vec<&'a Pattern
                 patterns.push(pattern)
             }
             Action::Expect { from: speaker, .. } | Action::Send { to: speaker, .. } | Action::Close(speaker)
-                if party(speaker) != party(from) => {}
+                if group(speaker) != group(from) => {}
             Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Sleep(_) => {}
             _ => break,
         }
@@ -105,15 +105,15 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &Speaker) -> Vec<&'a Pattern
 /// What the connection expects next, if that is before anything is said there.
 pub(super) fn next_expected<'a>(steps: &'a [Step], from: &Speaker) -> Option<&'a Incoming> {
     steps.iter().find_map(|step| match step.action() {
-        Action::Expect { from: speaker, what } if party(speaker) == party(from) => Some(Some(what)),
-        Action::Send { to: speaker, .. } | Action::Close(speaker) if party(speaker) == party(from) => Some(None),
-        Action::Connect(connect) if name(connect) == party(from) => Some(None),
+        Action::Expect { from: speaker, what } if group(speaker) == group(from) => Some(Some(what)),
+        Action::Send { to: speaker, .. } | Action::Close(speaker) if group(speaker) == group(from) => Some(None),
+        Action::Connect(connect) if name(connect) == group(from) => Some(None),
         _ => None,
     })?
 }
 
 /// The name of the connection, or of the crowd.
-pub(super) fn party(speaker: &Speaker) -> &str {
+pub(super) fn group(speaker: &Speaker) -> &str {
     match speaker {
         Speaker::Main => "",
         Speaker::Named(name) | Speaker::Member(name, _) => name.as_str(),

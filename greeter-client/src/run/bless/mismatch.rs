@@ -3,10 +3,10 @@
 use super::align::{Move, first_move};
 use super::blesser::{Air, Mender, QUIET, SKIPPED_MAX};
 use super::{lookahead, spell};
-use crate::net::PeerEnd;
+use crate::net::StreamEnd;
 use crate::run::error::Fault;
 use crate::run::runner::Next;
-use crate::session::{Came, SessionError, UnreadParty};
+use crate::session::{Actual, GroupPeek, SessionError};
 use crate::talk::{Action, Incoming, Pattern, Speaker, Step};
 
 impl Mender<'_> {
@@ -29,13 +29,13 @@ impl Mender<'_> {
             return self.run.step(step);
         }
         self.run.check_time()?;
-        let is_late = unread.links.iter().any(|link| link.lines.is_empty() && link.end.is_none());
+        let is_late = unread.members.iter().any(|link| link.lines.is_empty() && link.end.is_none());
         if is_late && self.run.within.is_some() {
             return self.run.step(step);
         }
         self.settle();
-        let unread = self.run.session.unread_of(&name)?;
-        let lines = unread.links.iter().map(|link| link.lines.len());
+        let unread = self.run.session.peek_group(&name)?;
+        let lines = unread.members.iter().map(|link| link.lines.len());
         let (rows, most) = (lines.clone().min().unwrap_or(0), lines.max().unwrap_or(0));
         if rows == 0 && most == 0 {
             return self.replace_by_what_is_no_line(index, step, from, &unread);
@@ -70,10 +70,10 @@ impl Mender<'_> {
         index: usize,
         step: &Step,
         from: &Speaker,
-        unread: &UnreadParty,
+        unread: &GroupPeek,
     ) -> Result<Next, Fault> {
-        let Some(first) = unread.links.first() else { return self.run.step(step) };
-        let is_same = unread.links.iter().all(|link| link.end == first.end && link.rest == first.rest);
+        let Some(first) = unread.members.first() else { return self.run.step(step) };
+        let is_same = unread.members.iter().all(|link| link.end == first.end && link.rest == first.rest);
         match (&first.rest[..], first.end) {
             _ if !is_same => self.run.step(step),
             // The time is over, and it was not a time of its own.
@@ -84,8 +84,8 @@ impl Mender<'_> {
             ([], Some(end)) => self.replace_by_end(index, step, from, end),
             (rest, Some(_)) => {
                 let line = spell::raw(&unread.name, rest);
-                for link in &unread.links {
-                    self.run.session.take_rest(lookahead::party(from), link.member)?;
+                for link in &unread.members {
+                    self.run.session.take_rest(lookahead::group(from), link.member)?;
                 }
                 self.replace(index, vec![line])
             }
@@ -94,11 +94,11 @@ impl Mender<'_> {
     }
 
     /// The end came, which is written down unless the script does that next.
-    fn replace_by_end(&mut self, index: usize, step: &Step, from: &Speaker, end: PeerEnd) -> Result<Next, Fault> {
+    fn replace_by_end(&mut self, index: usize, step: &Step, from: &Speaker, end: StreamEnd) -> Result<Next, Fault> {
         let Some(line) = spell::end(&from.to_string(), end) else { return self.run.step(step) };
         let is_awaited = match lookahead::next_expected(&self.script.steps()[index + 1..], from) {
-            Some(Incoming::Eof) => end == PeerEnd::Eof,
-            Some(Incoming::Reset) => end == PeerEnd::Reset,
+            Some(Incoming::Eof) => end == StreamEnd::Eof,
+            Some(Incoming::Reset) => end == StreamEnd::Reset,
             Some(Incoming::Closed) => true,
             _ => false,
         };
@@ -108,7 +108,7 @@ impl Mender<'_> {
         let name = from.to_string();
         let speaker = self.run.session.on(&name);
         match end {
-            PeerEnd::Eof => speaker.expect_eof()?,
+            StreamEnd::Eof => speaker.expect_eof()?,
             _ => speaker.expect_reset()?,
         }
         self.over.push(from.clone());
@@ -125,13 +125,13 @@ impl Mender<'_> {
     ) -> Result<Next, Fault> {
         let within = self.run.within;
         let fault = match self.run.step(step) {
-            Err(fault @ Fault::Session(SessionError::Unmet(_))) => fault,
+            Err(fault @ Fault::Session(SessionError::Mismatch(_))) => fault,
             outcome => return outcome,
         };
         self.settle();
-        let unread = self.run.session.unread_of(&from.to_string())?;
+        let unread = self.run.session.peek_group(&from.to_string())?;
         // Of a crowd, some have had their bytes already.
-        let [link] = &unread.links[..] else { return Err(fault) };
+        let [link] = &unread.members[..] else { return Err(fault) };
         match lookahead::unasked_before(what, link, &self.run.variables) {
             count if count == 0 || count == link.lines.len() && !begins_like(what, &link.rest) => Err(fault),
             count => {
@@ -146,32 +146,32 @@ impl Mender<'_> {
     pub(super) fn expect_end(&mut self, index: usize, step: &Step, from: &Speaker) -> Result<Next, Fault> {
         loop {
             let within = self.run.within;
-            let unmet = match self.run.step(step) {
-                Err(Fault::Session(SessionError::Unmet(unmet))) => unmet,
+            let mismatch = match self.run.step(step) {
+                Err(Fault::Session(SessionError::Mismatch(mismatch))) => mismatch,
                 outcome => return outcome,
             };
             self.run.within = within;
-            match (&unmet.came, unmet.end) {
-                (Came::Line(_), _) => {
+            match (&mismatch.actual, mismatch.end) {
+                (Actual::Line(_), _) => {
                     self.settle();
-                    let unread = self.run.session.unread_of(&from.to_string())?;
-                    let counts: Vec<usize> = unread.links.iter().map(|link| link.lines.len()).collect();
+                    let unread = self.run.session.peek_group(&from.to_string())?;
+                    let counts: Vec<usize> = unread.members.iter().map(|link| link.lines.len()).collect();
                     let lines = self.take_counted(&unread, &counts)?;
                     self.insert(index, lines)?;
                 }
-                (Came::Unfinished(rest), Some(_)) => {
-                    self.run.session.take_rest(lookahead::party(from), unmet.member)?;
-                    self.insert(index, vec![spell::raw(&unmet.connection, rest)])?;
+                (Actual::PartialLine(rest), Some(_)) => {
+                    self.run.session.take_rest(lookahead::group(from), mismatch.member)?;
+                    self.insert(index, vec![spell::raw(&mismatch.connection, rest)])?;
                 }
-                (&Came::End(end), _) => {
+                (&Actual::End(end), _) => {
                     let Some(line) = spell::end(&from.to_string(), end) else {
-                        return Err(SessionError::Unmet(unmet).into());
+                        return Err(SessionError::Mismatch(mismatch).into());
                     };
                     self.over.push(from.clone());
                     return self.replace(index, vec![line]);
                 }
-                (Came::Nothing, _) if within.is_none() => return Ok(self.delete(index)),
-                _ => return Err(SessionError::Unmet(unmet).into()),
+                (Actual::Nothing, _) if within.is_none() => return Ok(self.delete(index)),
+                _ => return Err(SessionError::Mismatch(mismatch).into()),
             }
         }
     }
@@ -179,40 +179,40 @@ impl Mender<'_> {
     /// An expectation behind `<*`. If it never comes, the last line that did takes its place.
     pub(super) fn expect_behind_others(&mut self, index: usize, step: &Step, from: &Speaker) -> Result<Next, Fault> {
         let is_timed = self.run.within.is_some();
-        let unmet = match self.run.step(step) {
-            Err(Fault::Session(SessionError::Unmet(unmet))) => unmet,
+        let mismatch = match self.run.step(step) {
+            Err(Fault::Session(SessionError::Mismatch(mismatch))) => mismatch,
             outcome => return outcome,
         };
         let heard = std::mem::take(&mut *self.lock_heard());
         let is_crowd = self.run.session.size(&from.to_string()) > 1;
-        match (heard.split_last(), &unmet.came) {
-            _ if is_timed || is_crowd || heard.len() == SKIPPED_MAX => Err(SessionError::Unmet(unmet).into()),
-            (None, Came::Nothing) => {
+        match (heard.split_last(), &mismatch.actual) {
+            _ if is_timed || is_crowd || heard.len() == SKIPPED_MAX => Err(SessionError::Mismatch(mismatch).into()),
+            (None, Actual::Nothing) => {
                 let is_skip =
                     |step: &Step| *step.action() == Action::Expect { from: from.clone(), what: Incoming::Skip };
                 let skip = self.script.steps()[..index].iter().rposition(is_skip).expect("who skips was told to");
                 if self.script.is_included(&self.script.steps()[skip]) {
-                    return Err(SessionError::Unmet(unmet).into());
+                    return Err(SessionError::Mismatch(mismatch).into());
                 }
                 self.air = Air::Silent;
                 self.delete(skip);
                 Ok(self.delete(index))
             }
-            (None, &Came::End(end)) => self.replace_by_end(index, step, from, end),
+            (None, &Actual::End(end)) => self.replace_by_end(index, step, from, end),
             // It would be taken for the same line before it.
-            (Some((last, before)), Came::Nothing | Came::End(_)) if !before.contains(last) => {
-                let line = self.speller().line(&from.to_string(), last, unmet.member);
+            (Some((last, before)), Actual::Nothing | Actual::End(_)) if !before.contains(last) => {
+                let line = self.speller().line(&from.to_string(), last, mismatch.member);
                 self.replace(index, vec![line])
             }
-            _ => Err(SessionError::Unmet(unmet).into()),
+            _ => Err(SessionError::Mismatch(mismatch).into()),
         }
     }
 
     /// Whether a pattern is met by one row of lines: the line of that number on each connection.
-    fn are_met(&self, patterns: &[&Pattern], unread: &UnreadParty, row: usize, pattern: usize) -> bool {
+    fn are_met(&self, patterns: &[&Pattern], unread: &GroupPeek, row: usize, pattern: usize) -> bool {
         let mut variables = None;
-        !unread.links.is_empty()
-            && unread.links.iter().all(|link| {
+        !unread.members.is_empty()
+            && unread.members.iter().all(|link| {
                 let Some(line) = link.lines.get(row) else { return false };
                 let bound = variables.as_ref().unwrap_or(&self.run.variables);
                 let member = (link.member > 0).then_some(link.member);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::net::{Eol, PeerEnd};
-use crate::session::UnreadParty;
+use crate::net::{Eol, StreamEnd};
+use crate::session::GroupPeek;
 use crate::talk::{Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, quote, spell_line};
 
 /// Shorter values stand in a line by accident.
@@ -76,7 +76,7 @@ impl Speller<'_> {
 }
 
 /// How a script calls one connection.
-pub(super) fn called(unread: &UnreadParty, member: usize) -> String {
+pub(super) fn called(unread: &GroupPeek, member: usize) -> String {
     let name = party_of(&unread.name);
     if member > 0 { format!("{name}.{member}") } else { name.to_owned() }
 }
@@ -92,11 +92,11 @@ pub(super) fn raw(speaker: &str, bytes: &[u8]) -> String {
 }
 
 /// The peer's end; none for what a script cannot say.
-pub(super) fn end(speaker: &str, end: PeerEnd) -> Option<String> {
+pub(super) fn end(speaker: &str, end: StreamEnd) -> Option<String> {
     match end {
-        PeerEnd::Eof => Some(format!("{speaker}<eof")),
-        PeerEnd::Reset => Some(format!("{speaker}<reset")),
-        PeerEnd::Lost(_) => None,
+        StreamEnd::Eof => Some(format!("{speaker}<eof")),
+        StreamEnd::Reset => Some(format!("{speaker}<reset")),
+        StreamEnd::Lost(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::blesser::Mender;
 use super::spell::{Speller, called, party_of};
 use crate::run::error::Fault;
 use crate::run::runner::Next;
-use crate::session::UnreadParty;
+use crate::session::GroupPeek;
 use crate::talk::Action;
 
 impl Mender<'_> {
@@ -14,9 +14,9 @@ impl Mender<'_> {
     }
 
     /// The lines of this number, one of each connection that has so many.
-    pub(super) fn spell(&self, unread: &UnreadParty, row: usize) -> Vec<String> {
+    pub(super) fn spell(&self, unread: &GroupPeek, row: usize) -> Vec<String> {
         let lines: Vec<(usize, Vec<u8>)> =
-            unread.links.iter().filter_map(|link| Some((link.member, link.lines.get(row)?.clone()))).collect();
+            unread.members.iter().filter_map(|link| Some((link.member, link.lines.get(row)?.clone()))).collect();
         match &lines[..] {
             [(member, line)] if !unread.is_crowd => vec![self.speller().line(&unread.name, line, *member)],
             _ => self.speller().row(&unread.name, &lines, lines.len() == unread.size),
@@ -24,10 +24,10 @@ impl Mender<'_> {
     }
 
     /// Consumes and spells so many lines of each connection: first those that all of them have.
-    pub(super) fn take_counted(&mut self, unread: &UnreadParty, counts: &[usize]) -> Result<Vec<String>, Fault> {
+    pub(super) fn take_counted(&mut self, unread: &GroupPeek, counts: &[usize]) -> Result<Vec<String>, Fault> {
         let common = counts.iter().copied().min().unwrap_or(0);
         let mut lines: Vec<String> = (0..common).flat_map(|row| self.spell(unread, row)).collect();
-        for (link, &count) in unread.links.iter().zip(counts) {
+        for (link, &count) in unread.members.iter().zip(counts) {
             let rest = &link.lines[common..count];
             let name = called(unread, link.member);
             lines.extend(rest.iter().map(|line| self.speller().line(&name, line, link.member)));
@@ -37,8 +37,8 @@ impl Mender<'_> {
     }
 
     /// Consumes the first line of each connection that has one.
-    pub(super) fn take_line(&mut self, unread: &UnreadParty) -> Result<(), Fault> {
-        for link in unread.links.iter().filter(|link| !link.lines.is_empty()) {
+    pub(super) fn take_line(&mut self, unread: &GroupPeek) -> Result<(), Fault> {
+        for link in unread.members.iter().filter(|link| !link.lines.is_empty()) {
             self.run.session.take_lines(party_of(&unread.name), link.member, 1)?;
         }
         Ok(())

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::path::Path;
 
-use crate::net::PeerEnd;
+use crate::net::StreamEnd;
 use crate::net::escape::{self, one_line};
 use crate::run::error::Fault;
 use crate::run::outcome::{At, Failure};
 use crate::run::process::LastLines;
-use crate::session::{Act, Came, Entry, Expected, SessionError, Unmet};
+use crate::session::{Actual, Entry, Event, Expected, Mismatch, SessionError};
 
 /// How many lines of the conversation a report repeats.
 const TRANSCRIPT_LINES: usize = 4;
@@ -36,39 +36,39 @@ impl Failure {
         Ok(())
     }
 
-    fn report_unmet(&self, unmet: &Unmet, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &unmet.connection;
+    fn report_unmet(&self, mismatch: &Mismatch, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &mismatch.connection;
         let on = if name.is_empty() { String::new() } else { format!("  on {name}") };
-        let (local, peer) = (one_line(unmet.local.as_bytes()), one_line(unmet.peer.as_bytes()));
+        let (local, peer) = (one_line(mismatch.local.as_bytes()), one_line(mismatch.peer.as_bytes()));
         writeln!(f, "{on}  {local} -> {peer}")?;
-        let skipped = unmet.skipped_lines.min(unmet.transcript.len());
-        let (before, skipped) = unmet.transcript.split_at(unmet.transcript.len() - skipped);
+        let skipped = mismatch.skipped_lines.min(mismatch.transcript.len());
+        let (before, skipped) = mismatch.transcript.split_at(mismatch.transcript.len() - skipped);
         for entry in last(before) {
             writeln!(f, "      {}", said(entry))?;
         }
-        if unmet.skipped_lines > 0 {
-            writeln!(f, "      {name}<*  (skipped: {})", skipped_text(unmet.skipped_lines))?;
+        if mismatch.skipped_lines > 0 {
+            writeln!(f, "      {name}<*  (skipped: {})", skipped_text(mismatch.skipped_lines))?;
         }
         for entry in last(skipped) {
             writeln!(f, "      {}", said(entry))?;
         }
-        write!(f, "    - {name}{}\n    + {}", expected(&unmet.expected), came(name, unmet))?;
-        if let Some(column) = first_difference(unmet) {
+        write!(f, "    - {name}{}\n    + {}", expected(&mismatch.expected), actual(name, mismatch))?;
+        if let Some(column) = first_difference(mismatch) {
             write!(f, "\n{:width$}^", "", width = 6 + name.chars().count() + column)?;
         }
-        if unmet.late && matches!(unmet.came, Came::Line(_) | Came::Bytes(_)) {
-            write!(f, "\n      then the time was over, after {:.1?}", unmet.waited)?;
+        if mismatch.timed_out && matches!(mismatch.actual, Actual::Line(_) | Actual::Bytes(_)) {
+            write!(f, "\n      then the time was over, after {:.1?}", mismatch.waited)?;
         }
-        if unmet.buffered_bytes > 0 {
-            let shown = &unmet.buffered[..unmet.buffered.len().min(SHOWN_BYTES_MAX)];
-            let more = if shown.len() < unmet.buffered_bytes { "…" } else { "" };
-            write!(f, "\n      and {} more bytes: {}{more}", unmet.buffered_bytes, Quoted(shown))?;
+        if mismatch.buffered_bytes > 0 {
+            let shown = &mismatch.buffered[..mismatch.buffered.len().min(SHOWN_BYTES_MAX)];
+            let more = if shown.len() < mismatch.buffered_bytes { "…" } else { "" };
+            write!(f, "\n      and {} more bytes: {}{more}", mismatch.buffered_bytes, Quoted(shown))?;
         }
-        if let Some(error) = &unmet.send_error {
+        if let Some(error) = &mismatch.send_error {
             write!(f, "\n      what was sent before was not delivered: {error}")?;
         }
         self.report_server(f)?;
-        match (hint(unmet), &self.bless_command, &self.mendable) {
+        match (hint(mismatch), &self.bless_command, &self.mendable) {
             // Who follows the hint has a better script.
             (Some(hint), ..) => write!(f, "\n  hint: {hint}"),
             (None, Some(command), Some(path)) => write!(f, "\n  accept it with: {command} {}", shell_word(path)),
@@ -86,8 +86,8 @@ impl Failure {
             At::Step(_) => {}
             At::End => write!(f, "  at its end")?,
         }
-        if let Fault::Session(SessionError::Unmet(unmet)) = &self.fault {
-            return self.report_unmet(unmet, f);
+        if let Fault::Session(SessionError::Mismatch(mismatch)) = &self.fault {
+            return self.report_unmet(mismatch, f);
         }
         for entry in last(&self.transcript) {
             write!(f, "\n      {}", said(entry))?;
@@ -134,7 +134,7 @@ fn shell_word(path: &Path) -> String {
 
 /// The last lines of the conversation. That a connection was opened goes without saying.
 fn last(transcript: &[Entry]) -> impl Iterator<Item = &Entry> {
-    let lines: Vec<&Entry> = transcript.iter().filter(|entry| entry.act != Act::Opened).collect();
+    let lines: Vec<&Entry> = transcript.iter().filter(|entry| entry.event != Event::Opened).collect();
     lines.into_iter().rev().take(TRANSCRIPT_LINES).rev()
 }
 
@@ -149,16 +149,16 @@ fn skipped_text(lines: usize) -> String {
 /// What happened, as a script would have it.
 fn said(entry: &Entry) -> String {
     let name = &entry.connection;
-    match &entry.act {
-        Act::SentLine(line) => format!("{name}>{}", Line(line)),
-        Act::SentBytes(bytes) => format!("{name}>{}", Quoted(bytes)),
-        Act::ReceivedLine(line) => format!("{name}<{}", Line(line)),
-        Act::ReceivedBytes(bytes) => format!("{name}<{}", Quoted(bytes)),
-        Act::Ended(end) => format!("{name}{}", ended(*end)),
-        Act::HalfClosed => format!("{name}>eof"),
-        Act::Reset => format!("{name}>reset"),
-        Act::Closed => format!("close {name}"),
-        Act::Opened => format!("connect {name}"),
+    match &entry.event {
+        Event::SentLine(line) => format!("{name}>{}", Line(line)),
+        Event::SentBytes(bytes) => format!("{name}>{}", Quoted(bytes)),
+        Event::ReceivedLine(line) => format!("{name}<{}", Line(line)),
+        Event::ReceivedBytes(bytes) => format!("{name}<{}", Quoted(bytes)),
+        Event::Ended(end) => format!("{name}{}", ended(*end)),
+        Event::HalfClosed => format!("{name}>eof"),
+        Event::Reset => format!("{name}>reset"),
+        Event::Closed => format!("close {name}"),
+        Event::Opened => format!("connect {name}"),
     }
 }
 
@@ -175,46 +175,46 @@ fn expected(expected: &Expected) -> String {
     }
 }
 
-fn came(name: &str, unmet: &Unmet) -> String {
-    let within = if unmet.late { format!(" within {:.1?}", unmet.waited) } else { String::new() };
-    let came = match &unmet.came {
-        Came::Line(line) => format!("{name}<{}", Line(line)),
-        Came::Unfinished(bytes) => format!("{name}<{} (a line that does not end{within})", Quoted(bytes)),
-        Came::Bytes(bytes) => format!("{name}<{}", Quoted(bytes)),
-        Came::TooLong { limit } => format!("(a line of more than {limit} bytes)"),
-        Came::End(end) => format!("{name}{}", ended(*end)),
-        Came::Nothing => format!("(nothing{within})"),
+fn actual(name: &str, mismatch: &Mismatch) -> String {
+    let within = if mismatch.timed_out { format!(" within {:.1?}", mismatch.waited) } else { String::new() };
+    let actual = match &mismatch.actual {
+        Actual::Line(line) => format!("{name}<{}", Line(line)),
+        Actual::PartialLine(bytes) => format!("{name}<{} (a line that does not end{within})", Quoted(bytes)),
+        Actual::Bytes(bytes) => format!("{name}<{}", Quoted(bytes)),
+        Actual::LineTooLong { limit } => format!("(a line of more than {limit} bytes)"),
+        Actual::End(end) => format!("{name}{}", ended(*end)),
+        Actual::Nothing => format!("(nothing{within})"),
     };
-    match unmet.end {
+    match mismatch.end {
         // Where the end was expected anyhow, it only matters what stands before it.
-        Some(end) if !matches!(unmet.came, Came::End(_)) && unmet.expected != Expected::Eof => {
-            format!("{came}, then {name}{}", ended(end))
+        Some(end) if !matches!(mismatch.actual, Actual::End(_)) && mismatch.expected != Expected::Eof => {
+            format!("{actual}, then {name}{}", ended(end))
         }
-        _ => came,
+        _ => actual,
     }
 }
 
-fn ended(end: PeerEnd) -> String {
+fn ended(end: StreamEnd) -> String {
     match end {
-        PeerEnd::Eof => "<eof".to_owned(),
-        PeerEnd::Reset => "<reset".to_owned(),
-        PeerEnd::Lost(kind) => format!(" (the connection was lost: {kind})"),
+        StreamEnd::Eof => "<eof".to_owned(),
+        StreamEnd::Reset => "<reset".to_owned(),
+        StreamEnd::Lost(kind) => format!(" (the connection was lost: {kind})"),
     }
 }
 
 /// Where the text that was expected and the one that came begin to differ, in columns from the `<`. Not where one of them is
 /// a pattern: what that would have taken, nobody knows.
-fn first_difference(unmet: &Unmet) -> Option<usize> {
-    let (expected, came) = match (&unmet.expected, &unmet.came) {
-        (Expected::Line(Some(expected)), Came::Line(came)) => (expected, came),
-        (Expected::Bytes(expected), Came::Bytes(came)) => (expected, came),
+fn first_difference(mismatch: &Mismatch) -> Option<usize> {
+    let (expected, actual) = match (&mismatch.expected, &mismatch.actual) {
+        (Expected::Line(Some(expected)), Actual::Line(actual)) => (expected, actual),
+        (Expected::Bytes(expected), Actual::Bytes(actual)) => (expected, actual),
         _ => return None,
     };
     if is_pattern(expected) {
         return None;
     }
-    let same = expected.iter().zip(came).take_while(|(one, other)| one == other).count();
-    (same < SHOWN_BYTES_MAX).then(|| 2 + one_line(&came[..same]).to_string().chars().count())
+    let same = expected.iter().zip(actual).take_while(|(one, other)| one == other).count();
+    (same < SHOWN_BYTES_MAX).then(|| 2 + one_line(&actual[..same]).to_string().chars().count())
 }
 
 /// Whether a placeholder without a value is left in what was expected.
@@ -222,17 +222,17 @@ fn is_pattern(expected: &[u8]) -> bool {
     expected.windows(2).any(|pair| pair == b"{{")
 }
 
-fn hint(unmet: &Unmet) -> Option<String> {
-    match (&unmet.expected, &unmet.came) {
-        (Expected::Line(Some(expected)), Came::Line(came))
-            if came.strip_suffix(b"\r").is_some_and(|line| line == expected || is_pattern(expected)) =>
+fn hint(mismatch: &Mismatch) -> Option<String> {
+    match (&mismatch.expected, &mismatch.actual) {
+        (Expected::Line(Some(expected)), Actual::Line(actual))
+            if actual.strip_suffix(b"\r").is_some_and(|line| line == expected || is_pattern(expected)) =>
         {
             Some("the server ends its lines with CR LF: put `eol crlf` at the top".to_owned())
         }
-        (Expected::Line(Some(expected)), Came::Unfinished(came)) if came == expected => {
-            Some(format!("to expect this without the end of a line, write <{}", Quoted(came)))
+        (Expected::Line(Some(expected)), Actual::PartialLine(actual)) if actual == expected => {
+            Some(format!("to expect this without the end of a line, write <{}", Quoted(actual)))
         }
-        (Expected::Eof, Came::End(PeerEnd::Reset)) => {
+        (Expected::Eof, Actual::End(StreamEnd::Reset)) => {
             Some("a server that closes with input unread resets; <closed takes either".to_owned())
         }
         _ => None,
