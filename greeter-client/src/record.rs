@@ -34,14 +34,14 @@ pub struct Recorder<W> {
     output: W,
     /// How lines end, which the first whole one tells.
     eol: Option<Eol>,
-    unfinished: Option<Unfinished>,
+    unfinished: Option<PartialLine>,
     steps: usize,
     bytes: usize,
 }
 
 /// The start of a line, and whose.
 #[derive(Debug)]
-struct Unfinished {
+struct PartialLine {
     side: Side,
     bytes: Vec<u8>,
 }
@@ -134,7 +134,7 @@ impl<W: Write> Recorder<W> {
             }
         }
         if !line.is_empty() {
-            self.unfinished = Some(Unfinished { side, bytes: line });
+            self.unfinished = Some(PartialLine { side, bytes: line });
         }
     }
 
@@ -158,7 +158,7 @@ impl<W: Write> Recorder<W> {
     }
 
     fn spell_unfinished(&mut self, text: &mut String) {
-        if let Some(Unfinished { side, bytes }) = self.unfinished.take() {
+        if let Some(PartialLine { side, bytes }) = self.unfinished.take() {
             push_raw(side, &bytes, text);
         }
     }

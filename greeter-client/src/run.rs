@@ -1,4 +1,4 @@
-//! Runs a script: walks its steps over a [`Session`], and tells in an [`Outcome`] how that went.
+//! Runs a script: walks its steps over a [`Session`](crate::Session), and tells in an [`Outcome`] how that went.
 //!
 //! ```no_run
 //! use greeter_client::Address;
@@ -28,8 +28,8 @@ pub mod report;
 mod runner;
 
 pub use bless::{Blessing, QUIET, bless};
-pub use error::Fault;
+pub use error::StepError;
 pub use options::RunOptions;
-pub use outcome::{At, Failure, Outcome};
-pub use process::{LastLines, Server, ServerEnd, ServerError, Servers};
+pub use outcome::{Failure, FailurePoint, Outcome};
+pub use process::{LastLines, ServerError, ServerExit, ServerProcess, ServerProcesses};
 pub use runner::run;

@@ -5,7 +5,7 @@
 //!
 //! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
 //! assert_eq!(script.steps().len(), 2);
-//! # Ok::<(), greeter_client::talk::Problems>(())
+//! # Ok::<(), greeter_client::talk::Diagnostics>(())
 //! ```
 //!
 //! This module parses, checks and formats; it opens no connection, and prints nothing. `>` is what we send and `<` what
@@ -52,7 +52,7 @@
 //!
 //! In the order a script travels: `collect` (paths become files) → `markdown` (files become scripts) → `parse` (texts
 //! become steps) → `statement` (one line) → `words`, `count`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
-//! → `script` (what a runner walks, with its `variables`). `problem` is what all of them may find, and `format` writes
+//! → `script` (what a runner walks, with its `variables`). `diagnostic` is what all of them may find, and `format` writes
 //! a script anew, `edit` some of its lines.
 
 mod check;
@@ -70,7 +70,7 @@ mod source;
 mod variables;
 
 pub use count::{Count, CountError};
-pub use diagnostic::{Problem, Problems, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use discover::{find_all, load_all};
 pub use edit::{Diff, Edits};
 pub use format::{format, spell_line};
@@ -84,8 +84,8 @@ pub use limits::{
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};
 pub use script::{
-    Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script, Signal, Speaker,
-    Step,
+    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script,
+    Signal, Step,
 };
 pub use source::Source;
 pub use variables::{Bindings, Name, NameError, Unbound, Variables};

@@ -12,7 +12,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use greeter_client::escape;
 use greeter_client::report::Format;
-use greeter_client::talk::{Problem, Severity};
+use greeter_client::talk::{Diagnostic, Severity};
 
 const BAD: Style = AnsiColor::Red.on_default();
 const VERY_BAD: Style = BAD.bold();
@@ -84,8 +84,8 @@ pub(super) fn tell_change(change: &str) {
 }
 
 /// Prints a problem of a script on stderr. Where that is closed or full, the status still tells.
-pub(super) fn tell_problem(problem: &Problem) {
-    tell(&format!("{problem}\n"), |text| paint_problem(problem.severity(), text));
+pub(super) fn tell_diagnostic(diagnostic: &Diagnostic) {
+    tell(&format!("{diagnostic}\n"), |text| paint_diagnostic(diagnostic.severity(), text));
 }
 
 /// Prints an error on stderr. Where that is closed or full, the status still tells.
@@ -163,13 +163,13 @@ fn is_caret(line: &str) -> bool {
     line.contains('^') && line.bytes().all(|byte| matches!(byte, b' ' | b'^'))
 }
 
-fn paint_problem(severity: Severity, problem: &str) -> String {
+fn paint_diagnostic(severity: Severity, diagnostic: &str) -> String {
     let style = match severity {
         Severity::Error => VERY_BAD,
         Severity::Warning => DOUBTFUL,
     };
     let label = format!("{severity}:");
-    let (first, rest) = problem.split_once('\n').unwrap_or((problem, ""));
+    let (first, rest) = diagnostic.split_once('\n').unwrap_or((diagnostic, ""));
     format!("{}\n{}", first.replacen(&label, &painted(style, &label), 1), paint(in_report, rest))
 }
 

@@ -162,7 +162,7 @@ fn start_scripts(
     target.timeout = timeout;
     let mut options = RunOptions::to(target);
     options.timeout = timeout;
-    options.time_max = SCRIPT_TIME_MAX;
+    options.max_time = SCRIPT_TIME_MAX;
     options.eol = load.eol;
     options.variables = load.variables.clone();
     let clock = Clock::start();

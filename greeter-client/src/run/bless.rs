@@ -7,7 +7,7 @@
 //! A line that nobody expects is one that has come by the time the script says or does the next thing, so that before
 //! that the run waits for [`QUIET`]. What is said never changes; nor do raw expectations, `<bytes`, `<nothing`, and what
 //! fails for being late behind `within`: where one of them is not met, the script fails, unless it is met behind lines
-//! that are inserted. So it does where a server of the run's own has [died](Fault::Died), and where a step that is not met stands in an included file, which other scripts may share.
+//! that are inserted. So it does where a server of the run's own has [died](StepError::ServerDied), and where a step that is not met stands in an included file, which other scripts may share.
 
 mod align;
 mod blesser;
@@ -18,12 +18,12 @@ mod write;
 
 pub use blesser::QUIET;
 
-use super::error::Fault;
+use super::error::StepError;
 use super::options::RunOptions;
 use super::outcome::{Failure, Outcome};
-use super::process::Server;
+use super::process::ServerProcess;
 use crate::talk::{Edits, Script};
-use blesser::{Mender, failed};
+use blesser::{Blesser, failed};
 
 /// What blessing a script has come to.
 #[derive(Debug)]
@@ -57,11 +57,11 @@ impl From<Outcome> for Blessing {
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn bless(script: &Script, options: &RunOptions, server: Option<&mut Server>) -> Blessing {
-    match Mender::new(script, options, server).walk() {
+pub fn bless(script: &Script, options: &RunOptions, server: Option<&mut ServerProcess>) -> Blessing {
+    match Blesser::new(script, options, server).walk() {
         Ok(edits) => match edits.parse(script) {
             Ok(_) => Blessing { outcome: Outcome::Passed, edits },
-            Err(problems) => failed(Failure::at_the_end(script, Fault::Unblessed(problems))).into(),
+            Err(problems) => failed(Failure::at_the_end(script, StepError::InvalidBlessing(problems))).into(),
         },
         Err(outcome) => outcome.into(),
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::process::ServerError;
 use crate::net::{AddressError, StreamEnd};
 use crate::session::{Actual, Expected, SessionError};
-use crate::talk::{CountError, Problems, Unbound};
+use crate::talk::{CountError, Diagnostics, Unbound};
 
 /// What happened that the script does not say.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum StepError {
     /// On a connection; above all, what came is not what was expected.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -26,7 +26,7 @@ pub enum Fault {
     Address(#[from] AddressError),
     /// The server of the run's own cannot be reached.
     #[error(transparent)]
-    Server(#[from] ServerError),
+    ServerProcess(#[from] ServerError),
     /// The server ended in another way.
     #[error("the server was to end with {expected}, but it ended with {actual}")]
     Exit {
@@ -38,7 +38,7 @@ pub enum Fault {
     /// The server ended by itself with another status than 0 or by a signal, and the script has neither sent it a signal nor
     /// said that it `exits`.
     #[error("the server has ended by itself ({0}), and the script does not say so")]
-    Died(ExitStatus),
+    ServerDied(ExitStatus),
     /// The server did not end.
     #[error("the server still runs after {waited:?}")]
     StillRuns {
@@ -53,25 +53,25 @@ pub enum Fault {
     NoTarget,
     /// The run lacks something that the script uses.
     #[error("{0}; `require` lets a script be skipped where that is so")]
-    Lacking(String),
+    Unsupported(String),
     /// What is to be inserted belongs into a file that the script includes, and that others may share.
     #[error("only what stands in the script itself is blessed, not what it includes; there was to be inserted: {0}")]
-    InIncluded(String),
+    InsertIntoIncluded(String),
     /// With what came, the script would be none.
     #[error("what came cannot be written down so that the script stays one; edit it by hand\n{0}")]
-    Unblessed(Problems),
+    InvalidBlessing(Diagnostics),
     /// The script as a whole takes too long.
     #[error("the script has taken more than {0:?}")]
-    TimeMax(Duration),
+    MaxTime(Duration),
 }
 
-impl Fault {
+impl StepError {
     /// Whether a connection, or a server of the run's own, could not be had in the first place: then the fault is hardly the script's.
     #[must_use]
     pub const fn is_connecting(&self) -> bool {
         match self {
             Self::Session(SessionError::Connect { .. }) => true,
-            Self::Server(error) => !matches!(error, ServerError::Process(_)),
+            Self::ServerProcess(error) => !matches!(error, ServerError::Process(_)),
             _ => false,
         }
     }
@@ -83,13 +83,13 @@ impl Fault {
                 mismatch.end.is_some() || mismatch.send_error.is_some() || matches!(mismatch.actual, Actual::End(_))
             }
             Self::Session(SessionError::Connect { .. } | SessionError::Send { .. }) => true,
-            Self::Server(ServerError::Process(_)) | Self::Exit { .. } | Self::Died(_) => true,
+            Self::ServerProcess(ServerError::Process(_)) | Self::Exit { .. } | Self::ServerDied(_) => true,
             _ => false,
         }
     }
 
     /// Whether [`bless`](super::bless()) may accept what came instead.
-    pub(super) fn is_mendable(&self, is_timed: bool) -> bool {
+    pub(super) fn is_blessable(&self, is_timed: bool) -> bool {
         let Self::Session(SessionError::Mismatch(mismatch)) = self else { return false };
         let is_expected =
             matches!(mismatch.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);

@@ -10,23 +10,23 @@ use crate::talk::Variables;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Where a connection goes that the script does not send elsewhere. Without it, only a [`Server`] of the run's own tells.
+    /// Where a connection goes that the script does not send elsewhere. Without it, only a [`ServerProcess`](super::ServerProcess) of the run's own tells.
     pub target: Option<Target>,
     /// How lines end until the script says otherwise. Default: LF.
     pub eol: Eol,
     /// The deadline of each expectation until the script sets another. Default: 5 s.
     pub timeout: Duration,
     /// How long a whole script may take. Default: 60 s, so that a script which waits again and again ends, too.
-    pub time_max: Duration,
+    pub max_time: Duration,
     /// The variables that are bound from the start.
     pub variables: Variables,
-    /// What a person types, before the name of a script, to have it [blessed](bless()) in the same way as it was run, as a shell
+    /// What a person types, before the name of a script, to have it [blessed](super::bless()) in the same way as it was run, as a shell
     /// reads it. Reports advise that where it helps. Default: none, and no advice.
     pub bless_command: Option<String>,
 }
 
 impl RunOptions {
-    /// Connections go to `target`, an [`Address`] for instance; the rest is default.
+    /// Connections go to `target`, an [`Address`](crate::Address) for instance; the rest is default.
     #[must_use]
     pub fn to(target: impl Into<Target>) -> Self {
         Self { target: Some(target.into()), ..Self::default() }
@@ -39,7 +39,7 @@ impl Default for RunOptions {
             target: None,
             eol: Eol::Lf,
             timeout: Duration::from_secs(5),
-            time_max: Duration::from_secs(60),
+            max_time: Duration::from_secs(60),
             variables: Variables::default(),
             bless_command: None,
         }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::Fault;
+use super::error::StepError;
 use super::options::RunOptions;
-use super::own_server::Own;
-use super::process::{ServerEnd, ServerError};
+use super::own_server::OwnServer;
+use super::process::{ServerError, ServerExit};
 use crate::net::escape::one_line;
 use crate::session::{Actual, Entry, SessionError};
 use crate::talk::{Action, Script};
@@ -20,7 +20,7 @@ const DYING: Duration = Duration::from_millis(250);
 pub enum Outcome {
     /// Everything was as the script says.
     Passed,
-    /// The run lacks something that the script [requires](Capability); the words say what.
+    /// The run lacks something that the script [requires](crate::talk::Capability); the words say what.
     Skipped(String),
     /// Something was not.
     Failed(Box<Failure>),
@@ -36,22 +36,22 @@ pub struct Failure {
     /// The file and the line, as in `hello.talk:3`; without the line, if it did not fail at a step.
     pub place: String,
     /// How far it had come.
-    pub at: At,
+    pub at: FailurePoint,
     /// What happened.
-    pub fault: Fault,
+    pub error: StepError,
     /// How the server of the run's own has ended, if it has: that may be why.
-    pub server: Option<ServerEnd>,
+    pub server: Option<ServerExit>,
     /// What was said last before that, on any connection.
     pub transcript: Vec<Entry>,
     /// The file that [`bless`](super::bless()) can probably change so that it says what happened.
-    pub mendable: Option<PathBuf>,
+    pub blessable: Option<PathBuf>,
     /// How a person does that, but for the file: [`RunOptions::bless_command`].
     pub bless_command: Option<String>,
 }
 
 /// How far a script had come when it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum At {
+pub enum FailurePoint {
     /// It could not begin.
     Start,
     /// To this step; it is shown as it is written.
@@ -61,31 +61,31 @@ pub enum At {
 }
 
 impl Failure {
-    pub(super) fn at(script: &Script, index: usize, fault: Fault, transcript: Vec<Entry>) -> Self {
+    pub(super) fn at(script: &Script, index: usize, error: StepError, transcript: Vec<Entry>) -> Self {
         let step = &script.steps()[index];
         let source = script.source_of(step);
         let is_timed = index > 0 && matches!(script.steps()[index - 1].action(), Action::Within(_));
-        let mendable = fault.is_mendable(is_timed) && !script.is_included(step);
+        let blessable = error.is_blessable(is_timed) && !script.is_included(step);
         Self {
             title: step.title().map(str::to_owned),
             place: format!("{}:{}", source.name(), step.line()),
-            at: At::Step(one_line(source.line(step.line())).to_string()),
-            mendable: source.path().filter(|_| mendable).map(Path::to_owned),
-            fault,
+            at: FailurePoint::Step(one_line(source.line(step.line())).to_string()),
+            blessable: source.path().filter(|_| blessable).map(Path::to_owned),
+            error,
             server: None,
             bless_command: None,
             transcript,
         }
     }
 
-    pub(super) fn at_the_end(script: &Script, fault: Fault) -> Self {
-        let mendable = matches!(&fault, Fault::Session(SessionError::Mismatch(mismatch)) if matches!(mismatch.actual, Actual::Line(_)));
+    pub(super) fn at_the_end(script: &Script, error: StepError) -> Self {
+        let blessable = matches!(&error, StepError::Session(SessionError::Mismatch(mismatch)) if matches!(mismatch.actual, Actual::Line(_)));
         Self {
             title: None,
             place: script.name().to_owned(),
-            at: At::End,
-            mendable: script.source().path().filter(|_| mendable).map(Path::to_owned),
-            fault,
+            at: FailurePoint::End,
+            blessable: script.source().path().filter(|_| blessable).map(Path::to_owned),
+            error,
             server: None,
             bless_command: None,
             transcript: Vec::new(),
@@ -98,28 +98,28 @@ impl Failure {
         Self {
             title: None,
             place: script.name().to_owned(),
-            at: At::Start,
-            mendable: None,
-            fault: error.into(),
+            at: FailurePoint::Start,
+            blessable: None,
+            error: error.into(),
             server: None,
             bless_command: None,
             transcript: Vec::new(),
         }
     }
 
-    /// The script is over, and [its server's end](super::Server::end) was not as it should be.
+    /// The script is over, and [its server's end](super::ServerProcess::end) was not as it should be.
     #[must_use]
     pub fn at_servers_end(script: &Script, error: ServerError) -> Self {
         Self::at_the_end(script, error.into())
     }
 
     /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
-    pub(super) fn with_end_of(self, server: Option<Own<'_>>) -> Self {
-        let within = if self.fault.is_about_an_end() { DYING } else { Duration::ZERO };
+    pub(super) fn with_end_of(self, server: Option<OwnServer<'_>>) -> Self {
+        let within = if self.error.is_about_an_end() { DYING } else { Duration::ZERO };
         let Some(own) = server else { return self };
         let end = own.server.wait_for_end(within).ok().flatten();
         let has_died = end.as_ref().is_some_and(|end| own.has_died(end.status));
-        Self { mendable: self.mendable.filter(|_| !has_died), server: end, ..self }
+        Self { blessable: self.blessable.filter(|_| !has_died), server: end, ..self }
     }
 
     pub(super) fn advised(self, options: &RunOptions) -> Self {
@@ -128,6 +128,6 @@ impl Failure {
 
     /// It was tried to bless the script, in vain.
     pub(super) fn unblessed(self) -> Self {
-        Self { mendable: None, ..self }
+        Self { blessable: None, ..self }
     }
 }

@@ -3,8 +3,8 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::error::Fault;
-use super::process::{Server, ServerError};
+use super::error::StepError;
+use super::process::{ServerError, ServerProcess};
 use crate::talk::Signal;
 
 /// How long a server may take to end after the last connection of a script that has passed: its process closes its
@@ -12,26 +12,26 @@ use crate::talk::Signal;
 const FALLING: Duration = Duration::from_millis(50);
 
 /// A server of the run's own.
-pub(super) struct Own<'a> {
-    pub(super) server: &'a mut Server,
+pub(super) struct OwnServer<'a> {
+    pub(super) server: &'a mut ServerProcess,
     /// The script has done what may end it, or has said how it ends.
     pub(super) is_end_asked: bool,
 }
 
-impl Own<'_> {
+impl OwnServer<'_> {
     pub(super) fn signal(&mut self, signal: Signal) -> Result<(), ServerError> {
         self.is_end_asked |= !matches!(signal, Signal::Stop | Signal::Cont);
         self.server.signal(signal)
     }
 
-    pub(super) fn exits(&mut self, expected: u8, timeout: Duration) -> Result<(), Fault> {
+    pub(super) fn exits(&mut self, expected: u8, timeout: Duration) -> Result<(), StepError> {
         match self.server.wait(timeout)? {
             Some(status) if status.code() == Some(expected.into()) => {
                 self.is_end_asked = true;
                 Ok(())
             }
-            Some(status) => Err(Fault::Exit { expected, actual: status.to_string() }),
-            None => Err(Fault::StillRuns { waited: timeout }),
+            Some(status) => Err(StepError::Exit { expected, actual: status.to_string() }),
+            None => Err(StepError::StillRuns { waited: timeout }),
         }
     }
 
@@ -42,10 +42,10 @@ impl Own<'_> {
 }
 
 /// However well everything went, a server that has fallen over it has not passed.
-pub(super) fn survives(server: &mut Option<Own<'_>>) -> Result<(), Fault> {
+pub(super) fn check_survival(server: &mut Option<OwnServer<'_>>) -> Result<(), StepError> {
     let Some(own) = server.as_mut().filter(|own| !own.is_end_asked) else { return Ok(()) };
     match own.server.wait(FALLING)? {
-        Some(status) if own.has_died(status) => Err(Fault::Died(status)),
+        Some(status) if own.has_died(status) => Err(StepError::ServerDied(status)),
         _ => Ok(()),
     }
 }

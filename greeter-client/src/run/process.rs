@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use error::{ServerEnd, ServerError};
+pub use error::{ServerError, ServerExit};
 pub use output::LastLines;
 
 use super::port::Port;
 use crate::net::Address;
 use crate::talk::Signal;
-use group::{GRACE, LOOK, PATIENCE, Process};
+use group::{END_TIMEOUT, GRACE, LOOK, ProcessGroup};
 use output::ReadyLine;
 
 /// What stands in a command for the port that its server is to listen on.
@@ -28,8 +28,8 @@ const LOOK_RARELY: Duration = Duration::from_millis(50);
 
 /// A server as a process, with those that it starts. Dropped, they are asked to end, and after 2 s made to.
 #[derive(Debug)]
-pub struct Server {
-    process: Arc<Mutex<Process>>,
+pub struct ServerProcess {
+    process: Arc<Mutex<ProcessGroup>>,
     program: String,
     address: Address,
     /// The one that we chose for it.
@@ -42,9 +42,9 @@ pub struct Server {
 /// ```no_run
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use greeter_client::run::Servers;
+/// use greeter_client::run::ServerProcesses;
 ///
-/// let servers = Arc::new(Servers::default());
+/// let servers = Arc::new(ServerProcesses::default());
 /// let command = ["greeter-server", "--listen", "127.0.0.1:{port}"].map(str::to_owned);
 /// let server = servers.start(&command, Duration::from_secs(10))?;
 /// // On another thread, which has been told that the program must end:
@@ -53,28 +53,28 @@ pub struct Server {
 /// # Ok::<(), greeter_client::run::ServerError>(())
 /// ```
 #[derive(Debug)]
-pub struct Servers(Mutex<Known>);
+pub struct ServerProcesses(Mutex<Registry>);
 
 #[derive(Debug)]
-enum Known {
-    Running(Vec<Weak<Mutex<Process>>>),
+enum Registry {
+    Running(Vec<Weak<Mutex<ProcessGroup>>>),
     /// They were ended, and there will be no others.
     Over,
 }
 
-impl Default for Servers {
+impl Default for ServerProcesses {
     fn default() -> Self {
-        Self(Mutex::new(Known::Running(Vec::new())))
+        Self(Mutex::new(Registry::Running(Vec::new())))
     }
 }
 
-impl Servers {
-    /// Starts a server as [`Server::start`] does.
+impl ServerProcesses {
+    /// Starts a server as [`ServerProcess::start`] does.
     ///
     /// # Errors
     ///
-    /// Those of [`Server::start`], and [`ServerError::Over`].
-    pub fn start(&self, command: &[String], within: Duration) -> Result<Server, ServerError> {
+    /// Those of [`ServerProcess::start`], and [`ServerError::ShutDown`].
+    pub fn start(&self, command: &[String], within: Duration) -> Result<ServerProcess, ServerError> {
         if command.iter().any(|word| word.contains(PORT)) {
             self.start_with_port(command, within)
         } else {
@@ -84,8 +84,8 @@ impl Servers {
 
     /// Ends all of them, and those that are about to listen, as their drop does. From now on none is started.
     pub fn end_all(&self) {
-        let known = std::mem::replace(&mut *lock(&self.0), Known::Over);
-        let Known::Running(running) = known else { return };
+        let known = std::mem::replace(&mut *lock(&self.0), Registry::Over);
+        let Registry::Running(running) = known else { return };
         let running: Vec<_> = running.iter().filter_map(Weak::upgrade).collect();
         thread::scope(|scope| {
             for process in &running {
@@ -99,11 +99,11 @@ impl Servers {
     }
 
     /// None is started that is not known to whoever ends all.
-    fn spawn(&self, command: &[String], stdout: Stdio) -> Result<Arc<Mutex<Process>>, ServerError> {
+    fn spawn(&self, command: &[String], stdout: Stdio) -> Result<Arc<Mutex<ProcessGroup>>, ServerError> {
         match &mut *lock(&self.0) {
-            Known::Over => Err(ServerError::Over),
-            Known::Running(running) => {
-                let process = Arc::new(Mutex::new(Process::start(command, stdout)?));
+            Registry::Over => Err(ServerError::ShutDown),
+            Registry::Running(running) => {
+                let process = Arc::new(Mutex::new(ProcessGroup::start(command, stdout)?));
                 running.retain(|process| process.strong_count() > 0);
                 running.push(Arc::downgrade(&process));
                 Ok(process)
@@ -111,7 +111,7 @@ impl Servers {
         }
     }
 
-    fn start_and_listen(&self, command: &[String], within: Duration) -> Result<Server, ServerError> {
+    fn start_and_listen(&self, command: &[String], within: Duration) -> Result<ServerProcess, ServerError> {
         let process = self.spawn(command, Stdio::piped())?;
         let program = command[0].clone();
         let (sender, said) = mpsc::channel();
@@ -127,14 +127,14 @@ impl Servers {
             }
         };
         lock(&process).read_stdout(take).map_err(ServerError::Process)?;
-        let address = told(&process, &program, &said, within)?;
+        let address = wait_for_address(&process, &program, &said, within)?;
         match address.parse() {
-            Ok(address) => Ok(Server { process, program, address, port: None }),
+            Ok(address) => Ok(ServerProcess { process, program, address, port: None }),
             Err(source) => Err(ServerError::Address { program, source }),
         }
     }
 
-    fn start_with_port(&self, command: &[String], within: Duration) -> Result<Server, ServerError> {
+    fn start_with_port(&self, command: &[String], within: Duration) -> Result<ServerProcess, ServerError> {
         let port = Port::choose().map_err(ServerError::Port)?;
         let number = port.number();
         let command: Vec<String> = command.iter().map(|word| word.replace(PORT, &number.to_string())).collect();
@@ -146,14 +146,14 @@ impl Servers {
             // In this order: whoever listens when the program is seen to run did so before it could have ended.
             let listens = port.has_listener().map_err(ServerError::Port)?;
             if let Some(end) = end_of(&process, Duration::ZERO)? {
-                return Err(ServerError::Ended { program, port: Some(number), end });
+                return Err(ServerError::Exited { program, port: Some(number), end });
             }
             if listens {
-                return Ok(Server { process, program, address: port.address().into(), port: Some(port) });
+                return Ok(ServerProcess { process, program, address: port.address().into(), port: Some(port) });
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 let stderr = lock(&process).stderr.last_lines(Duration::ZERO);
-                return Err(ServerError::Deaf { program, port: number, waited: within, stderr });
+                return Err(ServerError::ListenTimeout { program, port: number, waited: within, stderr });
             }
             thread::sleep(pause);
             // On a machine with many sockets, a look takes milliseconds.
@@ -163,8 +163,8 @@ impl Servers {
 }
 
 /// Waits until a server has said where it listens, or has ended. That it has, its process tells: another may hold its stdout.
-fn told(
-    process: &Mutex<Process>,
+fn wait_for_address(
+    process: &Mutex<ProcessGroup>,
     program: &str,
     said: &Receiver<String>,
     within: Duration,
@@ -179,31 +179,31 @@ fn told(
             Err(RecvTimeoutError::Disconnected) => {
                 // A process that ends has closed everything a moment before.
                 return Err(match end_of(process, GRACE)? {
-                    Some(end) => ServerError::Ended { program, port: None, end },
+                    Some(end) => ServerError::Exited { program, port: None, end },
                     None => ServerError::NotReady { program, stderr: lock(process).stderr.last_lines(Duration::ZERO) },
                 });
             }
         }
         if let Some(end) = end_of(process, Duration::ZERO)? {
             // The line may be on its way.
-            return said.recv_timeout(GRACE).map_err(|_| ServerError::Ended { program, port: None, end });
+            return said.recv_timeout(GRACE).map_err(|_| ServerError::Exited { program, port: None, end });
         }
         if left.is_zero() {
             let stderr = lock(process).stderr.last_lines(Duration::ZERO);
-            return Err(ServerError::Late { program, waited: within, stderr });
+            return Err(ServerError::ReadyTimeout { program, waited: within, stderr });
         }
     }
 }
 
 /// How it has ended, if it does within this time, with what it said last.
-fn end_of(process: &Mutex<Process>, within: Duration) -> Result<Option<ServerEnd>, ServerError> {
+fn end_of(process: &Mutex<ProcessGroup>, within: Duration) -> Result<Option<ServerExit>, ServerError> {
     let Some(status) = wait(process, within).map_err(ServerError::Process)? else { return Ok(None) };
     let stderr = lock(process).stderr.clone();
-    Ok(Some(ServerEnd { status, stderr: stderr.last_lines(GRACE) }))
+    Ok(Some(ServerExit { status, stderr: stderr.last_lines(GRACE) }))
 }
 
 /// Waits for its end, but no longer than this, and lets others have the process meanwhile.
-fn wait(process: &Mutex<Process>, within: Duration) -> io::Result<Option<ExitStatus>> {
+fn wait(process: &Mutex<ProcessGroup>, within: Duration) -> io::Result<Option<ExitStatus>> {
     let deadline = Instant::now().checked_add(within);
     loop {
         let status = lock(process).status()?;
@@ -219,10 +219,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Server {
+impl ServerProcess {
     /// Starts a program, with the arguments behind its name, and waits until it listens. What it prints on stderr is printed on
     /// ours. It has a process group of its own, so that a signal for ours, such as that of Ctrl-C, does not reach it: a program
-    /// that can be told to end starts its servers with [`Servers`].
+    /// that can be told to end starts its servers with [`ServerProcesses`].
     ///
     /// If `{port}` stands in an argument, a free port replaces it, and the program is to listen there on 127.0.0.1 or on all
     /// addresses; [`end`](Self::end) tells whether it alone did. Otherwise it says `listening on ADDRESS` on stdout, in a line
@@ -230,10 +230,10 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Any [`ServerError`] but [`Foreign`](ServerError::Foreign), [`LeftBehind`](ServerError::LeftBehind) and
-    /// [`Over`](ServerError::Over). What was started is ended.
+    /// Any [`ServerError`] but [`PortInUse`](ServerError::PortInUse), [`LeftBehind`](ServerError::LeftBehind) and
+    /// [`Over`](ServerError::ShutDown). What was started is ended.
     pub fn start(command: &[String], within: Duration) -> Result<Self, ServerError> {
-        Servers::default().start(command, within)
+        ServerProcesses::default().start(command, within)
     }
 
     /// Ends it as its drop does, and makes sure that it was this server which was talked to, and no other on its port, and that
@@ -241,17 +241,17 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Foreign`]: what a script has found out is worth nothing; [`ServerError::LeftBehind`]; and
+    /// [`ServerError::PortInUse`]: what a script has found out is worth nothing; [`ServerError::LeftBehind`]; and
     /// [`ServerError::Port`].
     pub fn end(self) -> Result<(), ServerError> {
         let mut process = lock(&self.process);
         process.end();
         if let Some(port) = &self.port {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + END_TIMEOUT;
             // One that has left the group may end a little later.
             while port.has_listener().map_err(ServerError::Port)? {
                 if deadline <= Instant::now() {
-                    return Err(ServerError::Foreign { program: self.program.clone(), port: port.number() });
+                    return Err(ServerError::PortInUse { program: self.program.clone(), port: port.number() });
                 }
                 thread::sleep(LOOK);
             }
@@ -291,7 +291,7 @@ impl Server {
     /// # Errors
     ///
     /// [`ServerError::Process`].
-    pub fn wait_for_end(&mut self, within: Duration) -> Result<Option<ServerEnd>, ServerError> {
+    pub fn wait_for_end(&mut self, within: Duration) -> Result<Option<ServerExit>, ServerError> {
         end_of(&self.process, within)
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use greeter_client::report::{Ended, Format, Reporter};
+//! use greeter_client::report::{FinishedScript, Format, Reporter};
 //! use greeter_client::run::Outcome;
 //! use greeter_client::talk::Script;
 //!
 //! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
 //! let mut reporter = Reporter::new(Format::Tap, Vec::new(), 1);
-//! reporter.add(&Ended { script: &script, outcome: &Outcome::Passed, took: Duration::from_millis(6) })?;
-//! assert_eq!(reporter.tally().passed, 1);
+//! reporter.add(&FinishedScript { script: &script, outcome: &Outcome::Passed, took: Duration::from_millis(6) })?;
+//! assert_eq!(reporter.counts().passed, 1);
 //! let report = reporter.finish()?;
 //! assert!(report.starts_with(b"TAP version 14\n1..1\nok 1 - hello.talk\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each format is a file of functions that turn [`Ended`] scripts into text, and knows nothing of the others. Whatever a
+//! Each format is a file of functions that turn [`FinishedScript`] scripts into text, and knows nothing of the others. Whatever a
 //! server said, and however a file or an address is called, it is harmless in it.
 
 mod failure;
@@ -29,7 +29,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Instant;
 
-pub use result::{Ended, Tally};
+pub use result::{FinishedScript, ScriptCounts};
 
 /// How it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -70,7 +70,7 @@ pub struct FormatError;
 pub struct Reporter<W> {
     format: Format,
     output: W,
-    tally: Tally,
+    counts: ScriptCounts,
     since: Instant,
     /// What is to be written next; for JUnit, at the end.
     held: String,
@@ -80,7 +80,7 @@ impl<W: Write> Reporter<W> {
     /// A report on so many scripts, which is still empty.
     pub fn new(format: Format, output: W, scripts: usize) -> Self {
         let held = if format == Format::Tap { tap::head(scripts) } else { String::new() };
-        Self { format, output, tally: Tally::default(), since: Instant::now(), held }
+        Self { format, output, counts: ScriptCounts::default(), since: Instant::now(), held }
     }
 
     /// Tells of a script.
@@ -88,11 +88,11 @@ impl<W: Write> Reporter<W> {
     /// # Errors
     ///
     /// Those of the output.
-    pub fn add(&mut self, ended: &Ended<'_>) -> io::Result<()> {
-        self.tally.add(ended.outcome);
+    pub fn add(&mut self, ended: &FinishedScript<'_>) -> io::Result<()> {
+        self.counts.add(ended.outcome);
         self.held += &match self.format {
             Format::Text => text::script(ended),
-            Format::Tap => tap::script(self.tally.scripts(), ended),
+            Format::Tap => tap::script(self.counts.scripts(), ended),
             Format::Json => json::script(ended),
             Format::Junit => junit::script(ended),
         };
@@ -104,8 +104,8 @@ impl<W: Write> Reporter<W> {
     }
 
     /// What has been told of until now.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn counts(&self) -> &ScriptCounts {
+        &self.counts
     }
 
     /// Ends the report, and gives back what it was written to.
@@ -116,10 +116,10 @@ impl<W: Write> Reporter<W> {
     pub fn finish(mut self) -> io::Result<W> {
         let took = self.since.elapsed();
         let text = match self.format {
-            Format::Text => text::end(&self.tally),
+            Format::Text => text::end(&self.counts),
             Format::Tap => String::new(),
-            Format::Json => json::end(&self.tally, took),
-            Format::Junit => junit::document(&self.tally, took, &self.held),
+            Format::Json => json::end(&self.counts, took),
+            Format::Junit => junit::document(&self.counts, took, &self.held),
         };
         self.output.write_all(text.as_bytes())?;
         self.output.flush()?;

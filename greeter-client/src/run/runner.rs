@@ -3,67 +3,69 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::error::Fault;
+use super::error::StepError;
 use super::options::RunOptions;
 use super::outcome::{Failure, Outcome};
-use super::own_server::{Own, survives};
-use super::process::Server;
+use super::own_server::{OwnServer, check_survival};
+use super::process::ServerProcess;
 use crate::net::Address;
 use crate::session::{Expected, Session, SessionError, SessionOptions, Target};
-use crate::talk::{Action, Capability, Connect, Destination, Incoming, Outgoing, Script, Speaker, Step, Variables};
+use crate::talk::{
+    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Script, Step, Variables,
+};
 
 /// Runs `script`. With a `server`, connections go to its address, and `signal` and `exits` mean it.
-pub fn run(script: &Script, options: &RunOptions, server: Option<&mut Server>) -> Outcome {
-    let mut run = Run::new(options, server);
+pub fn run(script: &Script, options: &RunOptions, server: Option<&mut ServerProcess>) -> Outcome {
+    let mut run = Runner::new(options, server);
     for (index, step) in script.steps().iter().enumerate() {
         match run.step(step) {
-            Ok(Next::Step) => {}
-            Ok(Next::Abandon) => {
+            Ok(AfterStep::Continue) => {}
+            Ok(AfterStep::Abandon) => {
                 run.is_abandoned = true;
                 break;
             }
-            Ok(Next::Skip(reason)) => return Outcome::Skipped(reason),
-            Err(fault) => {
-                let failure = Failure::at(script, index, fault, run.session.transcript());
+            Ok(AfterStep::Skip(reason)) => return Outcome::Skipped(reason),
+            Err(error) => {
+                let failure = Failure::at(script, index, error, run.session.transcript());
                 return Outcome::Failed(Box::new(failure.with_end_of(run.server).advised(options)));
             }
         }
     }
     let mut server = run.server.take();
-    match run.finish().and_then(|()| survives(&mut server)) {
+    match run.finish().and_then(|()| check_survival(&mut server)) {
         Ok(()) => Outcome::Passed,
-        Err(fault) => {
-            let failure = Failure::at_the_end(script, fault).with_end_of(server);
+        Err(error) => {
+            let failure = Failure::at_the_end(script, error).with_end_of(server);
             Outcome::Failed(Box::new(failure.advised(options)))
         }
     }
 }
 
 /// A script at work.
-pub(super) struct Run<'a> {
+pub(super) struct Runner<'a> {
     pub(super) session: Session,
     /// Nothing is checked of its connections any more.
     pub(super) is_abandoned: bool,
-    pub(super) server: Option<Own<'a>>,
+    pub(super) server: Option<OwnServer<'a>>,
     pub(super) variables: Variables,
     /// The deadline of the next expectation.
     pub(super) within: Option<Duration>,
     /// The connections whose next expectation skips lines.
-    pub(super) skipping: Vec<Speaker>,
+    pub(super) skipping: Vec<ConnectionName>,
     /// None for a time so far off that the clock cannot tell it.
     pub(super) ends: Option<Instant>,
-    pub(super) time_max: Duration,
+    pub(super) max_time: Duration,
 }
 
 /// What follows a step.
-pub(super) enum Next {
-    Step,
+pub(super) enum AfterStep {
+    Continue,
     Abandon,
     Skip(String),
 }
 
-impl<'a> Run<'a> {
-    pub(super) fn new(options: &RunOptions, server: Option<&'a mut Server>) -> Self {
+impl<'a> Runner<'a> {
+    pub(super) fn new(options: &RunOptions, server: Option<&'a mut ServerProcess>) -> Self {
         let mut variables = options.variables.clone();
         variables.set_slot(variables.slot().unwrap_or(1));
         let mut target = options.target.clone();
@@ -81,16 +83,16 @@ impl<'a> Run<'a> {
                 ..SessionOptions::default()
             }),
             is_abandoned: false,
-            server: server.map(|server| Own { server, is_end_asked: false }),
+            server: server.map(|server| OwnServer { server, is_end_asked: false }),
             variables,
             within: None,
             skipping: Vec::new(),
-            ends: Instant::now().checked_add(options.time_max),
-            time_max: options.time_max,
+            ends: Instant::now().checked_add(options.max_time),
+            max_time: options.max_time,
         }
     }
 
-    pub(super) fn step(&mut self, step: &Step) -> Result<Next, Fault> {
+    pub(super) fn step(&mut self, step: &Step) -> Result<AfterStep, StepError> {
         self.check_time()?;
         match step.action() {
             Action::Send { to, what } => self.send(to, what)?,
@@ -105,49 +107,49 @@ impl<'a> Run<'a> {
                 let value = value.expand(&self.variables, None)?;
                 self.variables.set(name.clone(), value);
             }
-            Action::Require(capability) if !self.has(*capability) => return Ok(Next::Skip(lacking(*capability))),
+            Action::Require(capability) if !self.has(*capability) => return Ok(AfterStep::Skip(lacking(*capability))),
             Action::Require(_) => {}
             Action::Signal(signal) => {
                 self.session.flush();
-                self.server.as_mut().ok_or(Fault::NoServer)?.signal(*signal)?;
+                self.server.as_mut().ok_or(StepError::NoServer)?.signal(*signal)?;
             }
             Action::Exits(status) => self.exits(*status)?,
-            Action::Close(speaker) => self.session.on(&speaker.to_string()).close()?,
-            Action::Abandon => return Ok(Next::Abandon),
+            Action::Close(handle) => self.session.on(&handle.to_string()).close()?,
+            Action::Abandon => return Ok(AfterStep::Abandon),
         }
-        Ok(Next::Step)
+        Ok(AfterStep::Continue)
     }
 
-    fn send(&mut self, to: &Speaker, what: &Outgoing) -> Result<(), Fault> {
+    fn send(&mut self, to: &ConnectionName, what: &Outgoing) -> Result<(), StepError> {
         let name = to.to_string();
         if let Outgoing::Line(template) = what {
             // Nothing is sent where a value is missing; which member asks makes no difference to that.
             template.expand(&self.variables, Some(1))?;
         }
-        let speaker = self.session.on(&name);
+        let handle = self.session.on(&name);
         match what {
             Outgoing::Line(template) => {
                 let line = |member| template.expand(&self.variables, in_crowd(member)).unwrap_or_default();
-                Ok(speaker.send_each(line)?)
+                Ok(handle.send_each(line)?)
             }
-            Outgoing::Raw(raw) => Ok(speaker.send_bytes(raw.to_vec())?),
-            Outgoing::Eof => Ok(speaker.half_close()?),
-            Outgoing::Reset => Ok(speaker.reset()?),
+            Outgoing::Raw(raw) => Ok(handle.send_bytes(raw.to_vec())?),
+            Outgoing::Eof => Ok(handle.half_close()?),
+            Outgoing::Reset => Ok(handle.reset()?),
         }
     }
 
-    fn expect(&mut self, from: &Speaker, what: &Incoming) -> Result<(), Fault> {
+    fn expect(&mut self, from: &ConnectionName, what: &Incoming) -> Result<(), StepError> {
         let timeout = self.deadline();
         let name = from.to_string();
-        let mut speaker = self.session.on(&name).within(timeout);
+        let mut handle = self.session.on(&name).within(timeout);
         if let Some(index) = self.skipping.iter().position(|skipping| skipping == from) {
             self.skipping.swap_remove(index);
-            speaker = speaker.skipping();
+            handle = handle.skipping();
         }
         let outcome = match what {
             Incoming::Line(pattern) => {
                 let variables = &mut self.variables;
-                speaker.expect_line(|member, line| match pattern.matches(line, variables, in_crowd(member)) {
+                handle.expect_line(|member, line| match pattern.matches(line, variables, in_crowd(member)) {
                     Some(bindings) => {
                         variables.bind(bindings);
                         true
@@ -155,23 +157,23 @@ impl<'a> Run<'a> {
                     None => false,
                 })
             }
-            Incoming::Raw(raw) => speaker.expect_bytes(raw.to_vec()),
-            Incoming::Eof => speaker.expect_eof(),
-            Incoming::Reset => speaker.expect_reset(),
-            Incoming::Closed => speaker.expect_closed(),
-            Incoming::Nothing(duration) => speaker.expect_nothing(*duration),
-            Incoming::Bytes(count) => speaker.take(count.bytes(&self.variables)?).map(drop),
+            Incoming::Raw(raw) => handle.expect_bytes(raw.to_vec()),
+            Incoming::Eof => handle.expect_eof(),
+            Incoming::Reset => handle.expect_reset(),
+            Incoming::Closed => handle.expect_closed(),
+            Incoming::Nothing(duration) => handle.expect_nothing(*duration),
+            Incoming::Bytes(count) => handle.take(count.bytes(&self.variables)?).map(drop),
             // Noted down before.
             Incoming::Skip => Ok(()),
         };
-        outcome.map_err(|error| self.judge(error, what))
+        outcome.map_err(|error| self.classify(error, what))
     }
 
     /// What an unmet expectation means: the line that a pattern stands for, or that the script as a whole has run out of time.
-    fn judge(&self, error: SessionError, what: &Incoming) -> Fault {
+    fn classify(&self, error: SessionError, what: &Incoming) -> StepError {
         let SessionError::Mismatch(mut mismatch) = error else { return error.into() };
         if mismatch.timed_out && self.is_over() {
-            return Fault::TimeMax(self.time_max);
+            return StepError::MaxTime(self.max_time);
         }
         if let Incoming::Line(pattern) = what {
             mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, in_crowd(mismatch.member))));
@@ -179,15 +181,15 @@ impl<'a> Run<'a> {
         SessionError::Mismatch(mismatch).into()
     }
 
-    fn connect(&mut self, connect: &Connect) -> Result<(), Fault> {
+    fn connect(&mut self, connect: &Connect) -> Result<(), StepError> {
         if connect.tls {
-            return Err(Fault::Lacking(lacking(Capability::Tls)));
+            return Err(StepError::Unsupported(lacking(Capability::Tls)));
         }
         if connect.proxy.is_some() {
-            return Err(Fault::Lacking(lacking(Capability::Proxy)));
+            return Err(StepError::Unsupported(lacking(Capability::Proxy)));
         }
         let mut target = match (&connect.to, &self.session.options().target) {
-            (None, None) => return Err(Fault::NoTarget),
+            (None, None) => return Err(StepError::NoTarget),
             (None, Some(target)) => target.clone(),
             (Some(to), target) => {
                 let address = self.address(to)?;
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn address(&self, to: &Destination) -> Result<Address, Fault> {
+    fn address(&self, to: &Destination) -> Result<Address, StepError> {
         match to {
             Destination::Address(address) => Ok(address.clone()),
             Destination::Template(template) => {
@@ -214,13 +216,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn exits(&mut self, expected: u8) -> Result<(), Fault> {
+    fn exits(&mut self, expected: u8) -> Result<(), StepError> {
         self.session.flush();
         let timeout = self.deadline();
-        self.server.as_mut().ok_or(Fault::NoServer)?.exits(expected, timeout)
+        self.server.as_mut().ok_or(StepError::NoServer)?.exits(expected, timeout)
     }
 
-    pub(super) fn finish(self) -> Result<(), Fault> {
+    pub(super) fn finish(self) -> Result<(), StepError> {
         if self.is_abandoned {
             return Ok(());
         }
@@ -228,8 +230,8 @@ impl<'a> Run<'a> {
         Ok(self.session.finish()?)
     }
 
-    pub(super) fn check_time(&self) -> Result<(), Fault> {
-        if self.is_over() { Err(Fault::TimeMax(self.time_max)) } else { Ok(()) }
+    pub(super) fn check_time(&self) -> Result<(), StepError> {
+        if self.is_over() { Err(StepError::MaxTime(self.max_time)) } else { Ok(()) }
     }
 
     /// How long the expectation at hand may take.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::diagnostic::Fault;
+use super::diagnostic::LineDiagnostic;
 use super::lexer::{Word, count};
 use super::limits::RAW_BYTES_MAX;
 use super::pattern::Template;
@@ -70,15 +70,15 @@ impl Count {
         })
     }
 
-    pub(super) fn parse(word: &Word<'_>) -> Result<Self, Fault> {
+    pub(super) fn parse(word: &Word<'_>) -> Result<Self, LineDiagnostic> {
         // In quotes, braces are braces.
         if !matches!(word.text, Cow::Borrowed(text) if text.starts_with("{{")) {
             return count(word, "the number of bytes", RAW_BYTES_MAX).map(Self::Bytes);
         }
-        let template = Template::parse(word.text.as_bytes()).map_err(|fault| fault.shifted(word.at.start))?;
+        let template = Template::parse(word.text.as_bytes()).map_err(|diagnostic| diagnostic.shifted(word.at.start))?;
         template.variable().cloned().map(Self::Variable).ok_or_else(|| {
-            let fault = Fault::new(word.at.clone(), "the number of bytes is a number or one variable");
-            fault.help("as in '<bytes 512' or '<bytes {{size}}'")
+            let diagnostic = LineDiagnostic::new(word.at.clone(), "the number of bytes is a number or one variable");
+            diagnostic.help("as in '<bytes 512' or '<bytes {{size}}'")
         })
     }
 }

@@ -38,16 +38,16 @@ impl fmt::Display for Severity {
 /// ```
 /// use greeter_client::talk::Script;
 ///
-/// let problems = Script::parse("hello.talk", ">Bob\n").unwrap_err();
+/// let diagnostics = Script::parse("hello.talk", ">Bob\n").unwrap_err();
 /// let shown = "\
 /// hello.talk:1:2: error: '>Bob' is no statement
 ///   >Bob
 ///    ^^^
 ///   help: to send a line put one space after >: '> Bob'";
-/// assert_eq!(problems.to_string(), shown);
+/// assert_eq!(diagnostics.to_string(), shown);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     severity: Severity,
     file: Arc<str>,
     line: usize,
@@ -59,10 +59,10 @@ pub struct Problem {
     caret: Range<usize>,
 }
 
-impl Problem {
-    pub(super) fn new(severity: Severity, source: &Source, line: usize, fault: Fault) -> Self {
+impl Diagnostic {
+    pub(super) fn new(severity: Severity, source: &Source, line: usize, diagnostic: LineDiagnostic) -> Self {
         let text = source.line(line);
-        let at = fault.at.start.min(text.len())..fault.at.end.min(text.len());
+        let at = diagnostic.at.start.min(text.len())..diagnostic.at.end.min(text.len());
         let shown = excerpt_bytes(text, at.start);
         let ellipsis = |cut: bool| if cut { "…" } else { "" };
         let before = format!("{}{}", ellipsis(shown.start > 0), escape::one_line(&text[shown.start..at.start]));
@@ -74,8 +74,8 @@ impl Problem {
             file: Arc::clone(&source.name),
             line,
             column: characters(source.margin(line)) + characters(&text[..at.start]) + 1,
-            message: fault.message,
-            help: fault.help,
+            message: diagnostic.message,
+            help: diagnostic.help,
             caret: caret..caret + faulty.chars().count().max(1),
             excerpt: format!("{before}{faulty}{after}{}", ellipsis(shown.end < text.len())),
         }
@@ -118,7 +118,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = escape::one_line(self.file.as_bytes());
         writeln!(f, "{file}:{}:{}: {}: {}", self.line, self.column, self.severity, self.message)?;
@@ -133,47 +133,47 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with a script, in the order of its lines. At least one is an error.
 ///
-/// Displayed as its [`Problem`]s, one below the other.
+/// Displayed as its [`Diagnostic`]s, one below the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub(super) Vec<Problem>);
+pub struct Diagnostics(pub(super) Vec<Diagnostic>);
 
-impl Problems {
+impl Diagnostics {
     /// The problems, warnings among them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Problem> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Diagnostic> {
         self.0.iter()
     }
 
     /// How many of them are errors: at least one.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.0.iter().filter(|problem| problem.severity == Severity::Error).count()
+        self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_char('\n')?;
             }
-            problem.fmt(f)?;
+            diagnostic.fmt(f)?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for Diagnostics {}
 
 /// A problem of which only the line knows: not yet in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct LineDiagnostic {
     /// Which bytes of the line.
     pub(super) at: Range<usize>,
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
 
-impl Fault {
+impl LineDiagnostic {
     pub(super) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), help: None }
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::parse::{ScriptError, build, read_source};
+use super::parse::{ScriptError, build_script, read_source};
 use super::script::Script;
 use super::source::Source;
 
@@ -85,11 +85,11 @@ fn load_file(path: &Path) -> Vec<Result<Script, ScriptError>> {
     let script = |source: Source| {
         // The line of its fence, which is the one before its first.
         let name = format!("{}:{}", file.name(), source.lines.start);
-        Ok(build(name, source)?)
+        Ok(build_script(name, source)?)
     };
     match markdown::scripts(&file) {
         Ok(scripts) => scripts.into_iter().map(script).collect(),
-        Err(problems) => vec![Err(problems.into())],
+        Err(diagnostics) => vec![Err(diagnostics.into())],
     }
 }
 

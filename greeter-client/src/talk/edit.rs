@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::diagnostic::{Fault, Problem, Problems, Severity};
+use super::diagnostic::{Diagnostic, Diagnostics, LineDiagnostic, Severity};
 use super::discover::markdown;
 use super::parse;
 use super::script::Script;
@@ -20,7 +20,7 @@ use crate::net::escape::one_line;
 /// edits.replace(3, ["< Hello, Bob"]);
 /// assert_eq!(edits.apply(script.source()), b"# One name, one greeting.\n> Bob\n< Hello, Bob\n");
 /// assert_eq!(edits.diff(script.source()).to_string(), "  3 - < Hello, Rob\n    + < Hello, Bob\n");
-/// # Ok::<(), greeter_client::talk::Problems>(())
+/// # Ok::<(), greeter_client::talk::Diagnostics>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edits(BTreeMap<usize, Edit>);
@@ -96,18 +96,20 @@ impl Edits {
     }
 
     /// The script with these edits.
-    pub(crate) fn parse(&self, script: &Script) -> Result<Script, Problems> {
+    pub(crate) fn parse(&self, script: &Script) -> Result<Script, Diagnostics> {
         let own = script.source();
         let source = Source::new(own.name.clone(), own.path.clone(), self.apply(own).into());
-        let Some(block) = own.block() else { return parse::build(script.name.clone(), source) };
+        let Some(block) = own.block() else { return parse::build_script(script.name.clone(), source) };
         let (removed, added) = self.counts();
         let lines = own.lines.start..own.lines.end + added - removed;
         match markdown::scripts(&source)?.into_iter().find(|script| script.lines == lines) {
-            Some(block) => parse::build(script.name.clone(), block),
+            Some(block) => parse::build_script(script.name.clone(), block),
             None => {
-                let fault =
-                    Fault::new(0..own.line(block.fence).len(), "with these lines the block would end elsewhere");
-                Err(Problems(vec![Problem::new(Severity::Error, own, block.fence, fault)]))
+                let diagnostic = LineDiagnostic::new(
+                    0..own.line(block.fence).len(),
+                    "with these lines the block would end elsewhere",
+                );
+                Err(Diagnostics(vec![Diagnostic::new(Severity::Error, own, block.fence, diagnostic)]))
             }
         }
     }
@@ -195,11 +197,11 @@ mod tests {
     fn a_line_that_would_end_the_block_is_refused() {
         let page = Source::new("page.md".into(), None, b"> ```talk\n> > a\n> < b\n> ```\n".as_slice().into());
         let block = markdown::scripts(&page).unwrap().remove(0);
-        let script = parse::build("page.md:1".to_owned(), block).unwrap();
+        let script = parse::build_script("page.md:1".to_owned(), block).unwrap();
         for (line, is_refused) in [("< c", false), ("```", true)] {
             let mut edits = Edits::default();
             edits.replace(3, [line]);
-            let told = edits.parse(&script).map_err(|problems| problems.to_string());
+            let told = edits.parse(&script).map_err(|diagnostics| diagnostics.to_string());
             let refused = "page.md:1:1: error: with these lines the block would end elsewhere\n  ";
             assert_eq!(told.is_err_and(|told| told.starts_with(refused)), is_refused, "{line}");
         }

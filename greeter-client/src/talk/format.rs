@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::diagnostic::Problems;
+use super::diagnostic::Diagnostics;
 use super::discover::markdown;
 use super::lexer::{duration_text, is_plain, quote};
 use super::parse;
 use super::parse::line;
 use super::parse::line::Statement;
-use super::pattern::{Cache, Template};
-use super::script::{Action, Connect, Destination, Incoming, Outgoing, Raw, Speaker};
+use super::pattern::{PatternCache, Template};
+use super::script::{Action, Connect, ConnectionName, Destination, Incoming, Outgoing, Raw};
 use super::source::{Source, blanks, is_blank};
 use crate::net::Eol;
 
@@ -45,9 +45,9 @@ use crate::net::Eol;
 /// let text = b"#One name.\n\n\n  timeout   1500ms\n> Bob\n<\"Hello\\x2c Bob\\x0a\" x 1";
 /// let normal = greeter_client::talk::format("hello.talk", text)?;
 /// assert_eq!(normal, b"# One name.\n\ntimeout 1500ms\n> Bob\n<\"Hello, Bob\\n\"\n");
-/// # Ok::<(), greeter_client::talk::Problems>(())
+/// # Ok::<(), greeter_client::talk::Diagnostics>(())
 /// ```
-pub fn format(name: &str, text: impl AsRef<[u8]>) -> Result<Vec<u8>, Problems> {
+pub fn format(name: &str, text: impl AsRef<[u8]>) -> Result<Vec<u8>, Diagnostics> {
     let text = text.as_ref();
     let source = Source::new(name.into(), None, text.into());
     if markdown::is_markdown(Path::new(name)) {
@@ -58,9 +58,9 @@ pub fn format(name: &str, text: impl AsRef<[u8]>) -> Result<Vec<u8>, Problems> {
 }
 
 /// A Markdown file with its scripts in the normal form.
-fn format_blocks(file: &Source) -> Result<Vec<u8>, Problems> {
+fn format_blocks(file: &Source) -> Result<Vec<u8>, Diagnostics> {
     let mut normal = Vec::with_capacity(file.text.len());
-    let mut problems = Vec::new();
+    let mut diagnostics = Vec::new();
     let mut copied = 0;
     for script in markdown::scripts(file)? {
         let at = file.starts[script.lines.start]..file.starts[script.lines.end];
@@ -70,11 +70,11 @@ fn format_blocks(file: &Source) -> Result<Vec<u8>, Problems> {
                 normal.extend(format_lines(&script));
                 copied = at.end;
             }
-            Err(found) => problems.extend(found.0),
+            Err(found) => diagnostics.extend(found.0),
         }
     }
     normal.extend_from_slice(&file.text[copied..]);
-    if problems.is_empty() { Ok(normal) } else { Err(Problems(problems)) }
+    if diagnostics.is_empty() { Ok(normal) } else { Err(Diagnostics(diagnostics)) }
 }
 
 /// The lines of a script, in what a block of it stands in.
@@ -83,7 +83,7 @@ fn format_lines(source: &Source) -> Vec<u8> {
     let prefix = |is_blank| block.map_or(&b""[..], |block| block.prefix(is_blank));
     let ending = common_ending(source);
     let mut normal = Vec::with_capacity(source.text.len());
-    let mut cache = Cache::default();
+    let mut cache = PatternCache::default();
     let mut blank = false;
     for line in source.lines() {
         let text = source.line(line);
@@ -147,8 +147,8 @@ fn normal_action(action: &Action) -> Option<String> {
         Action::Require(capability) => format!("require {capability}"),
         Action::Signal(signal) => format!("signal {signal}"),
         Action::Exits(status) => format!("exits {status}"),
-        Action::Close(Speaker::Main) => "close".into(),
-        Action::Close(speaker) => format!("close {speaker}"),
+        Action::Close(ConnectionName::Main) => "close".into(),
+        Action::Close(connection_name) => format!("close {connection_name}"),
         Action::Abandon => "abandon".into(),
     })
 }

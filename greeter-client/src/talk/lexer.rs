@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::diagnostic::Fault;
+use super::diagnostic::LineDiagnostic;
 use super::source::{blanks, is_blank};
 
 /// The longest duration that a script may ask for: beyond it, a unit was mistaken.
@@ -20,16 +20,17 @@ pub(super) struct Word<'a> {
 }
 
 /// Splits `line`, from byte `start` on, into words at its blanks; a word in double quotes may hold them.
-pub(super) fn split(line: &str, start: usize) -> Result<Vec<Word<'_>>, Fault> {
+pub(super) fn split(line: &str, start: usize) -> Result<Vec<Word<'_>>, LineDiagnostic> {
     let bytes = line.as_bytes();
     let mut words = Vec::new();
     let mut at = start + blanks(&bytes[start..]);
     while at < bytes.len() {
         let word = if bytes[at] == b'"' {
-            let (text, length) = unquote(&bytes[at..]).map_err(|fault| fault.shifted(at))?;
+            let (text, length) = unquote(&bytes[at..]).map_err(|diagnostic| diagnostic.shifted(at))?;
             let range = at..at + length;
-            let text = String::from_utf8(text)
-                .map_err(|_| Fault::new(range.clone(), "this is not valid UTF-8").help("only data may be any bytes"))?;
+            let text = String::from_utf8(text).map_err(|_| {
+                LineDiagnostic::new(range.clone(), "this is not valid UTF-8").help("only data may be any bytes")
+            })?;
             Word { at: range, text: Cow::Owned(text) }
         } else {
             let length = bytes[at..].iter().take_while(|&&byte| !is_blank(byte)).count();
@@ -38,7 +39,7 @@ pub(super) fn split(line: &str, start: usize) -> Result<Vec<Word<'_>>, Fault> {
         at = word.at.end;
         words.push(word);
         if bytes.get(at).is_some_and(|&byte| !is_blank(byte)) {
-            return Err(Fault::new(at..bytes.len(), "a blank must follow the closing quote"));
+            return Err(LineDiagnostic::new(at..bytes.len(), "a blank must follow the closing quote"));
         }
         at += blanks(&bytes[at..]);
     }
@@ -46,17 +47,19 @@ pub(super) fn split(line: &str, start: usize) -> Result<Vec<Word<'_>>, Fault> {
 }
 
 /// The bytes that the quoted text at the start of `text` stands for, and its length with both quotes.
-pub(super) fn unquote(text: &[u8]) -> Result<(Vec<u8>, usize), Fault> {
+pub(super) fn unquote(text: &[u8]) -> Result<(Vec<u8>, usize), LineDiagnostic> {
     let mut bytes = Vec::new();
     let mut at = 1;
     loop {
         match text.get(at) {
             None => {
-                return Err(Fault::new(0..text.len(), "the closing quote is missing").help("a quote within is \\\""));
+                return Err(
+                    LineDiagnostic::new(0..text.len(), "the closing quote is missing").help("a quote within is \\\"")
+                );
             }
             Some(b'"') => return Ok((bytes, at + 1)),
             Some(b'\\') => {
-                let (byte, length) = unescape(&text[at..]).map_err(|fault| fault.shifted(at))?;
+                let (byte, length) = unescape(&text[at..]).map_err(|diagnostic| diagnostic.shifted(at))?;
                 bytes.push(byte);
                 at += length;
             }
@@ -69,7 +72,7 @@ pub(super) fn unquote(text: &[u8]) -> Result<(Vec<u8>, usize), Fault> {
 }
 
 /// The byte that the escape at the start of `text` stands for, and the escape's length.
-fn unescape(text: &[u8]) -> Result<(u8, usize), Fault> {
+fn unescape(text: &[u8]) -> Result<(u8, usize), LineDiagnostic> {
     const ESCAPES: &str = r#"the escapes are \n \r \t \0 \e \a \\ \" and \xNN"#;
     let simple = match text.get(1) {
         Some(b'n') => b'\n',
@@ -82,7 +85,7 @@ fn unescape(text: &[u8]) -> Result<(u8, usize), Fault> {
         Some(b'x') => {
             let digit = |at: usize| text.get(at).and_then(|&digit| char::from(digit).to_digit(16));
             let (Some(high), Some(low)) = (digit(2), digit(3)) else {
-                return Err(Fault::new(0..2, "two hexadecimal digits must follow \\x").help(ESCAPES));
+                return Err(LineDiagnostic::new(0..2, "two hexadecimal digits must follow \\x").help(ESCAPES));
             };
             let byte = u8::try_from(high * 16 + low).expect("two hexadecimal digits make a byte");
             return Ok((byte, 4));
@@ -91,9 +94,9 @@ fn unescape(text: &[u8]) -> Result<(u8, usize), Fault> {
             let length = text[1..].utf8_chunks().next().and_then(|chunk| chunk.valid().chars().next());
             let end = 1 + length.map_or(1, char::len_utf8);
             let escape = crate::net::escape::one_line(&text[..end]);
-            return Err(Fault::new(0..end, format!("{escape} is no escape")).help(ESCAPES));
+            return Err(LineDiagnostic::new(0..end, format!("{escape} is no escape")).help(ESCAPES));
         }
-        None => return Err(Fault::new(0..1, "nothing follows the backslash").help(ESCAPES)),
+        None => return Err(LineDiagnostic::new(0..1, "nothing follows the backslash").help(ESCAPES)),
     };
     Ok((simple, 2))
 }
@@ -141,14 +144,14 @@ pub(super) fn is_plain(c: char) -> bool {
 }
 
 /// A whole number from 1 to `max`, in digits alone.
-pub(super) fn count(word: &Word<'_>, what: &str, max: usize) -> Result<usize, Fault> {
+pub(super) fn count(word: &Word<'_>, what: &str, max: usize) -> Result<usize, LineDiagnostic> {
     let digits = word.text.bytes().all(|byte| byte.is_ascii_digit()) && !word.text.is_empty();
     // More digits than fit are a number all the same.
     let number = if digits { Some(word.text.parse().unwrap_or(usize::MAX)) } else { None };
     match number {
         Some(number) if (1..=max).contains(&number) => Ok(number),
-        Some(_) => Err(Fault::new(word.at.clone(), format!("{what} must be from 1 to {max}"))),
-        None => Err(Fault::new(word.at.clone(), format!("'{}' is no number", shown(&word.text)))
+        Some(_) => Err(LineDiagnostic::new(word.at.clone(), format!("{what} must be from 1 to {max}"))),
+        None => Err(LineDiagnostic::new(word.at.clone(), format!("'{}' is no number", shown(&word.text)))
             .help(format!("{what} is a number from 1 to {max}"))),
     }
 }
@@ -160,9 +163,9 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A duration: a number, with a fraction or without, and its unit.
-pub(super) fn duration(word: &Word<'_>) -> Result<Duration, Fault> {
+pub(super) fn duration(word: &Word<'_>) -> Result<Duration, LineDiagnostic> {
     const FORMS: &str = "write a number and its unit: 200ms, 2s, 1.5s or 1m (the units are us, ms, s, m and h)";
-    let fault = |message: String| Fault::new(word.at.clone(), message).help(FORMS);
+    let diagnostic = |message: String| LineDiagnostic::new(word.at.clone(), message).help(FORMS);
     let text = &*word.text;
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -172,20 +175,20 @@ pub(super) fn duration(word: &Word<'_>) -> Result<Duration, Fault> {
         "s" => 1_000_000_000,
         "m" | "min" => 60_000_000_000,
         "h" => 3_600_000_000_000,
-        "" if !number.is_empty() => return Err(fault(format!("'{}' has no unit", shown(text)))),
-        _ => return Err(fault(format!("'{}' is no duration", shown(text)))),
+        "" if !number.is_empty() => return Err(diagnostic(format!("'{}' has no unit", shown(text)))),
+        _ => return Err(diagnostic(format!("'{}' is no duration", shown(text)))),
     };
-    let too_long = || Fault::new(word.at.clone(), format!("'{}' is longer than a day", shown(text)));
+    let too_long = || LineDiagnostic::new(word.at.clone(), format!("'{}' is longer than a day", shown(text)));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
-        return Err(fault(format!("'{}' is no duration", shown(text))));
+        return Err(diagnostic(format!("'{}' is no duration", shown(text))));
     }
     let mut nanos =
         whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(nanos_per_unit)).ok_or_else(too_long)?;
     let mut digit_nanos = nanos_per_unit;
     for digit in fraction.bytes().map(|digit| u64::from(digit - b'0')) {
         if digit != 0 && (digit_nanos == 0 || !digit_nanos.is_multiple_of(10)) {
-            return Err(fault(format!("'{}' is finer than a nanosecond", shown(text))));
+            return Err(diagnostic(format!("'{}' is finer than a nanosecond", shown(text))));
         }
         digit_nanos /= 10;
         nanos = nanos.checked_add(digit * digit_nanos).ok_or_else(too_long)?;

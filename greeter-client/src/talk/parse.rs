@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::check;
-use super::diagnostic::{Fault, Problem, Problems, Severity};
+use super::diagnostic::{Diagnostic, Diagnostics, LineDiagnostic, Severity};
 use super::limits::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
-use super::pattern::Cache;
+use super::pattern::PatternCache;
 use super::script::{Action, Incoming, Outgoing, Script, Step};
 use super::source::{Source, blanks, is_blank, trim_end};
 use line::Statement;
@@ -36,7 +36,7 @@ pub enum ScriptError {
     },
     /// It was read, and something is wrong with it.
     #[error(transparent)]
-    Problems(#[from] Problems),
+    Diagnostics(#[from] Diagnostics),
 }
 
 impl Script {
@@ -46,8 +46,8 @@ impl Script {
     /// # Errors
     ///
     /// Everything that is wrong with it, warnings among it; see [`crate::talk`] for what is right.
-    pub fn parse(name: &str, text: impl AsRef<[u8]>) -> Result<Self, Problems> {
-        build(name.to_owned(), Source::new(name.into(), None, text.as_ref().into()))
+    pub fn parse(name: &str, text: impl AsRef<[u8]>) -> Result<Self, Diagnostics> {
+        build_script(name.to_owned(), Source::new(name.into(), None, text.as_ref().into()))
     }
 
     /// Reads and parses the script at `path`, and what it includes.
@@ -59,7 +59,7 @@ impl Script {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ScriptError> {
         let path = path.as_ref();
         let source = read_source(path).map_err(|source| ScriptError::Read { path: path.to_owned(), source })?;
-        Ok(build(source.name.to_string(), source)?)
+        Ok(build_script(source.name.to_string(), source)?)
     }
 }
 
@@ -75,54 +75,55 @@ pub(super) fn read_source(path: &Path) -> io::Result<Source> {
 }
 
 /// Makes a script of a text and of what it includes.
-pub(super) fn build(name: String, source: Source) -> Result<Script, Problems> {
-    let mut builder = Builder::default();
+pub(super) fn build_script(name: String, source: Source) -> Result<Script, Diagnostics> {
+    let mut builder = ScriptBuilder::default();
     let own = builder.add(source);
     builder.flatten(own, None);
-    if builder.problems.iter().all(|problem| problem.severity() == Severity::Warning) {
+    if builder.diagnostics.iter().all(|diagnostic| diagnostic.severity() == Severity::Warning) {
         let found = check::check(&builder.steps, &builder.sources);
-        let found: Vec<_> = found.into_iter().map(|(step, fault)| (step.source as usize, step.line, fault)).collect();
-        found.into_iter().for_each(|(source, line, fault)| builder.fault(source, line, fault));
+        let found: Vec<_> =
+            found.into_iter().map(|(step, diagnostic)| (step.source as usize, step.line, diagnostic)).collect();
+        found.into_iter().for_each(|(source, line, diagnostic)| builder.report(source, line, diagnostic));
     }
-    let Builder { sources, steps, mut problems, .. } = builder;
+    let ScriptBuilder { sources, steps, mut diagnostics, .. } = builder;
     // Of each file in the order of its lines; files in the order in which they were met.
-    problems.sort_by_key(|problem| {
-        let file = sources.iter().position(|source| *source.name == *problem.file());
-        (file, problem.line())
+    diagnostics.sort_by_key(|diagnostic| {
+        let file = sources.iter().position(|source| *source.name == *diagnostic.file());
+        (file, diagnostic.line())
     });
     // A file that is included twice has its faults once.
-    problems.dedup();
-    if problems.iter().any(|problem| problem.severity() == Severity::Error) {
-        problems.truncate(PROBLEMS_MAX);
-        return Err(Problems(problems));
+    diagnostics.dedup();
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error) {
+        diagnostics.truncate(PROBLEMS_MAX);
+        return Err(Diagnostics(diagnostics));
     }
-    Ok(Script { name, sources, steps, warnings: problems })
+    Ok(Script { name, sources, steps, warnings: diagnostics })
 }
 
 /// The fault, at what stands on its line.
-fn whole_line(line: &[u8], fault: Fault) -> Fault {
-    Fault { at: blanks(line)..trim_end(line).len(), ..fault }
+fn whole_line(line: &[u8], diagnostic: LineDiagnostic) -> LineDiagnostic {
+    LineDiagnostic { at: blanks(line)..trim_end(line).len(), ..diagnostic }
 }
 
 /// A line that does something.
 #[derive(Debug)]
-struct Entry {
+struct ParsedLine {
     line: u32,
     title: Option<Arc<str>>,
-    what: What,
+    what: LineContent,
 }
 
 #[derive(Debug)]
-enum What {
+enum LineContent {
     Include(String),
     Action(Action),
 }
 
 #[derive(Debug, Default)]
-struct Builder {
+struct ScriptBuilder {
     sources: Vec<Arc<Source>>,
     /// What each of the sources says.
-    entries: Vec<Arc<Vec<Entry>>>,
+    entries: Vec<Arc<Vec<ParsedLine>>>,
     /// Where the files are in `sources` that have been read: each is, once.
     known: HashMap<PathBuf, usize>,
     /// The sources that are being put together, each included by the one before it.
@@ -130,16 +131,16 @@ struct Builder {
     /// How often something has been included.
     includes: usize,
     steps: Vec<Step>,
-    problems: Vec<Problem>,
-    cache: Cache,
+    diagnostics: Vec<Diagnostic>,
+    cache: PatternCache,
 }
 
-impl Builder {
+impl ScriptBuilder {
     /// Parses a source line by line.
     fn add(&mut self, source: Source) -> usize {
         let index = self.sources.len();
         let parsed = parse_lines(&source, &mut self.cache);
-        self.problems.extend(parsed.problems);
+        self.diagnostics.extend(parsed.diagnostics);
         self.entries.push(Arc::new(parsed.entries));
         self.sources.push(Arc::new(source));
         index
@@ -151,21 +152,22 @@ impl Builder {
         let source = u32::try_from(index).expect("there are fewer sources than steps");
         for entry in self.entries[index].clone().iter() {
             if self.steps.len() >= STEPS_MAX {
-                let fault = Fault::new(0..0, format!("with what it includes, a script can have {STEPS_MAX} steps"));
-                self.fault(index, entry.line, fault);
+                let diagnostic =
+                    LineDiagnostic::new(0..0, format!("with what it includes, a script can have {STEPS_MAX} steps"));
+                self.report(index, entry.line, diagnostic);
                 break;
             }
             let title = entry.title.as_ref().or(title);
             match &entry.what {
-                What::Action(action) => {
+                LineContent::Action(action) => {
                     self.steps.push(Step { source, line: entry.line, title: title.cloned(), action: action.clone() });
                 }
-                What::Include(path) => match self.include(index, path) {
+                LineContent::Include(path) => match self.include(index, path) {
                     Ok(included) => self.flatten(included, title),
-                    Err(fault) => self.fault(index, entry.line, fault),
+                    Err(diagnostic) => self.report(index, entry.line, diagnostic),
                 },
             }
-            if self.problems.len() > PROBLEMS_MAX {
+            if self.diagnostics.len() > PROBLEMS_MAX {
                 break;
             }
         }
@@ -173,14 +175,17 @@ impl Builder {
     }
 
     /// The source at `path` as it stands in another one, unless that is including it already.
-    fn include(&mut self, from: usize, path: &str) -> Result<usize, Fault> {
-        let fault = |message: String| Fault::new(0..0, message);
+    fn include(&mut self, from: usize, path: &str) -> Result<usize, LineDiagnostic> {
+        let diagnostic = |message: String| LineDiagnostic::new(0..0, message);
         let Some(file) = &self.sources[from].path else {
-            return Err(fault("a script that is no file can include nothing".into()));
+            return Err(diagnostic("a script that is no file can include nothing".into()));
         };
         let path = file.parent().unwrap_or(Path::new("")).join(path);
         let cannot = |err: &io::Error| {
-            fault(format!("cannot read {}: {err}", crate::net::escape::one_line(path.as_os_str().as_encoded_bytes())))
+            diagnostic(format!(
+                "cannot read {}: {err}",
+                crate::net::escape::one_line(path.as_os_str().as_encoded_bytes())
+            ))
         };
         // However a file is written, it is the same file.
         let canonical = path.canonicalize().map_err(|err| cannot(&err))?;
@@ -188,15 +193,15 @@ impl Builder {
         let known = if root.as_ref() == Some(&canonical) { Some(0) } else { self.known.get(&canonical).copied() };
         if let Some(known) = known.filter(|known| self.chain.contains(known)) {
             let start = self.chain.iter().position(|&index| index == known).unwrap_or(0);
-            return Err(fault(format!("this includes itself: {}", self.chain_text(&self.chain[start..], known))));
+            return Err(diagnostic(format!("this includes itself: {}", self.chain_text(&self.chain[start..], known))));
         }
         if self.chain.len() > INCLUDES_DEEP_MAX {
             let message = format!("includes are more than {INCLUDES_DEEP_MAX} deep");
-            return Err(fault(message).help(self.chain_text(&self.chain, from)));
+            return Err(diagnostic(message).help(self.chain_text(&self.chain, from)));
         }
         self.includes += 1;
         if self.includes > INCLUDES_MAX {
-            return Err(fault(format!("a script can include at most {INCLUDES_MAX} times, in all its files")));
+            return Err(diagnostic(format!("a script can include at most {INCLUDES_MAX} times, in all its files")));
         }
         if let Some(known) = known {
             return Ok(known);
@@ -212,36 +217,38 @@ impl Builder {
         names.map(|name| crate::net::escape::one_line(name.as_bytes()).to_string()).collect::<Vec<_>>().join(" -> ")
     }
 
-    fn fault(&mut self, source: usize, line: u32, fault: Fault) {
+    fn report(&mut self, source: usize, line: u32, diagnostic: LineDiagnostic) {
         let source = &self.sources[source];
         let text = source.line(line as usize);
-        let fault = whole_line(text, fault);
-        self.problems.push(Problem::new(Severity::Error, source, line as usize, fault));
+        let diagnostic = whole_line(text, diagnostic);
+        self.diagnostics.push(Diagnostic::new(Severity::Error, source, line as usize, diagnostic));
     }
 }
 
 /// What is wrong with the lines of `source`, each for itself.
-pub(super) fn check_lines(source: &Source) -> Result<(), Problems> {
-    let problems = parse_lines(source, &mut Cache::default()).problems;
-    let bad = problems.iter().any(|problem| problem.severity() == Severity::Error);
-    if bad { Err(Problems(problems)) } else { Ok(()) }
+pub(super) fn check_lines(source: &Source) -> Result<(), Diagnostics> {
+    let diagnostics = parse_lines(source, &mut PatternCache::default()).diagnostics;
+    let bad = diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    if bad { Err(Diagnostics(diagnostics)) } else { Ok(()) }
 }
 
-struct Lines {
-    entries: Vec<Entry>,
-    problems: Vec<Problem>,
+struct ParsedLines {
+    entries: Vec<ParsedLine>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 /// Parses each line for itself. What is wrong in one says nothing about the next.
-fn parse_lines(source: &Source, cache: &mut Cache) -> Lines {
-    let mut lines = Lines { entries: Vec::new(), problems: Vec::new() };
+fn parse_lines(source: &Source, cache: &mut PatternCache) -> ParsedLines {
+    let mut lines = ParsedLines { entries: Vec::new(), diagnostics: Vec::new() };
     let mut title = Title::default();
-    let problem = |severity, line, fault| Problem::new(severity, source, line, fault);
-    if let Some(fault) = wide_text(source) {
-        lines.problems.push(problem(Severity::Error, 1, fault));
+    let located = |severity, line, diagnostic| Diagnostic::new(severity, source, line, diagnostic);
+    if let Some(diagnostic) = wide_text(source) {
+        lines.diagnostics.push(located(Severity::Error, 1, diagnostic));
         return lines;
     }
-    lines.problems.extend(mixed_endings(source).map(|(line, fault)| problem(Severity::Warning, line, fault)));
+    lines
+        .diagnostics
+        .extend(mixed_endings(source).map(|(line, diagnostic)| located(Severity::Warning, line, diagnostic)));
     for line in source.lines() {
         let text = source.line(line);
         let what = match line::parse(text, cache) {
@@ -253,22 +260,24 @@ fn parse_lines(source: &Source, cache: &mut Cache) -> Lines {
                 title.add(comment);
                 continue;
             }
-            Ok(Statement::Include(path)) => What::Include(path),
+            Ok(Statement::Include(path)) => LineContent::Include(path),
             Ok(Statement::Action(action)) => {
-                lines.problems.extend(doubt(text, &action).map(|fault| problem(Severity::Warning, line, fault)));
-                What::Action(action)
+                lines
+                    .diagnostics
+                    .extend(warning_of(text, &action).map(|diagnostic| located(Severity::Warning, line, diagnostic)));
+                LineContent::Action(action)
             }
-            Err(fault) => {
-                lines.problems.push(problem(Severity::Error, line, fault));
+            Err(diagnostic) => {
+                lines.diagnostics.push(located(Severity::Error, line, diagnostic));
                 title.ends();
-                if lines.problems.len() > PROBLEMS_MAX {
+                if lines.diagnostics.len() > PROBLEMS_MAX {
                     break;
                 }
                 continue;
             }
         };
         let line = u32::try_from(line).expect("a script has fewer bytes than 4 GiB");
-        lines.entries.push(Entry { line, title: title.text(), what });
+        lines.entries.push(ParsedLine { line, title: title.text(), what });
     }
     lines
 }
@@ -307,13 +316,13 @@ impl Title {
     }
 }
 
-fn wide_text(source: &Source) -> Option<Fault> {
+fn wide_text(source: &Source) -> Option<LineDiagnostic> {
     let is_wide = source.text.starts_with(b"\xff\xfe") || source.text.starts_with(b"\xfe\xff");
-    is_wide.then(|| Fault::new(0..2, "this looks like UTF-16").help("save it as UTF-8"))
+    is_wide.then(|| LineDiagnostic::new(0..2, "this looks like UTF-16").help("save it as UTF-8"))
 }
 
 /// The first line that ends otherwise than the first one.
-fn mixed_endings(source: &Source) -> Option<(usize, Fault)> {
+fn mixed_endings(source: &Source) -> Option<(usize, LineDiagnostic)> {
     let ending = |line: usize| {
         let text = &source.text[source.bytes_of(line)];
         text.ends_with(b"\n").then(|| text.ends_with(b"\r\n"))
@@ -324,11 +333,11 @@ fn mixed_endings(source: &Source) -> Option<(usize, Fault)> {
     let end = source.line(odd).len();
     let message = format!("this line ends with {}, the first one with {}", words(!first), words(first));
     let help = "neither is part of what the line says; a CR that is meant is written in the raw form: \\r";
-    Some((odd, Fault::new(end..end, message).help(help)))
+    Some((odd, LineDiagnostic::new(end..end, message).help(help)))
 }
 
 /// What can be run but was probably not meant.
-fn doubt(line: &[u8], action: &Action) -> Option<Fault> {
+fn warning_of(line: &[u8], action: &Action) -> Option<LineDiagnostic> {
     let (Action::Send { what: Outgoing::Line(_), .. } | Action::Expect { what: Incoming::Line(_), .. }) = action else {
         return None;
     };
@@ -337,13 +346,16 @@ fn doubt(line: &[u8], action: &Action) -> Option<Fault> {
     if line.last().is_some_and(|&byte| is_blank(byte)) {
         let at = trim_end(line).len()..line.len();
         return Some(match text {
-            [] => Fault::new(at, "the blank at the end has no meaning"),
-            _ => Fault::new(at, "the blanks at the end are part of the line")
+            [] => LineDiagnostic::new(at, "the blank at the end has no meaning"),
+            _ => LineDiagnostic::new(at, "the blanks at the end are part of the line")
                 .help("where they are meant, the raw form shows them, as in \"Bob  \\n\""),
         });
     }
     let literal = [&b"\\r\\n"[..], b"\\n"].into_iter().find(|ending| text.ends_with(ending))?;
     let at = line.len() - literal.len()..line.len();
     let message = format!("{} is literal here: a backslash and a letter", String::from_utf8_lossy(literal));
-    Some(Fault::new(at, message).help("a line's ending is added; escapes belong into the raw form, in double quotes"))
+    Some(
+        LineDiagnostic::new(at, message)
+            .help("a line's ending is added; escapes belong into the raw form, in double quotes"),
+    )
 }

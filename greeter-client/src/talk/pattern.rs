@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memchr::memmem;
 use regex::bytes::Regex;
 
-use super::diagnostic::Fault;
+use super::diagnostic::LineDiagnostic;
 use super::variables::{Bindings, Name, Unbound, Variables};
 use crate::talk::pattern::placeholder::{Part, Regexes, builder, parse_parts};
 
@@ -97,12 +97,13 @@ impl Template {
         }
     }
 
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(text: &[u8]) -> Result<Self, LineDiagnostic> {
         let parts = parse_parts(text, &mut Regexes::default())?;
         for (part, at) in &parts {
             if let Part::Anything | Part::Regex(..) = part {
-                let fault = Fault::new(at.clone(), "only {{name}} and {{#}} have a value that can be put in here");
-                return Err(fault.help("a regex or {{*}} belongs into a line that is expected"));
+                let diagnostic =
+                    LineDiagnostic::new(at.clone(), "only {{name}} and {{#}} have a value that can be put in here");
+                return Err(diagnostic.help("a regex or {{*}} belongs into a line that is expected"));
             }
         }
         Ok(Self(parts.into_iter().map(|(part, _)| part).collect()))
@@ -143,10 +144,10 @@ impl FromStr for Template {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Pattern(Kind);
+pub struct Pattern(Matcher);
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum Matcher {
     /// A [`Part::Text`], which may be empty.
     Text(Part),
     /// Names, members and anything, but no regex.
@@ -158,18 +159,18 @@ enum Kind {
 #[derive(Debug)]
 struct RegexPattern {
     parts: Box<[Part]>,
-    compiled: Mutex<Option<Compiled>>,
+    compiled: Mutex<Option<CompiledRegex>>,
 }
 
 /// The whole as a regex.
 #[derive(Debug)]
-struct Compiled {
+struct CompiledRegex {
     /// What each part stood for: [`None`] where it was free.
     values: Vec<Option<Vec<u8>>>,
     regex: Regex,
 }
 
-impl Kind {
+impl Matcher {
     /// Of parts that are not all text.
     fn of(parts: Box<[Part]>) -> Self {
         if parts.iter().any(|part| matches!(part, Part::Regex(..))) {
@@ -190,9 +191,9 @@ impl Pattern {
     #[must_use]
     pub fn matches(&self, line: &[u8], variables: &Variables, member: Option<usize>) -> Option<Bindings> {
         let parts = match &self.0 {
-            Kind::Text(text) => return text.is(line).then(Bindings::default),
-            Kind::Simple(parts) => parts,
-            Kind::Regex(pattern) => &pattern.parts,
+            Matcher::Text(text) => return text.is(line).then(Bindings::default),
+            Matcher::Simple(parts) => parts,
+            Matcher::Regex(pattern) => &pattern.parts,
         };
         let member = member.or(variables.slot());
         if member.is_none() && parts.contains(&Part::Member) {
@@ -200,7 +201,7 @@ impl Pattern {
         }
         let fixed: Vec<_> = parts.iter().map(|part| part.fixed(variables, member)).collect();
         match &self.0 {
-            Kind::Regex(pattern) if pattern.needs_regex(&fixed) => pattern.matches(line, &fixed),
+            Matcher::Regex(pattern) if pattern.needs_regex(&fixed) => pattern.matches(line, &fixed),
             _ => match_simple(line, parts, &fixed),
         }
     }
@@ -232,7 +233,7 @@ impl Pattern {
     #[must_use]
     pub fn text(&self) -> Option<&[u8]> {
         match &self.0 {
-            Kind::Text(Part::Text(text)) => Some(text),
+            Matcher::Text(Part::Text(text)) => Some(text),
             _ => None,
         }
     }
@@ -244,15 +245,15 @@ impl Pattern {
     }
 
     /// Parses `text`; what is dear is taken from `cache` if the script had it before.
-    pub(super) fn parse(text: &[u8], cache: &mut Cache) -> Result<Self, Fault> {
+    pub(super) fn parse(text: &[u8], cache: &mut PatternCache) -> Result<Self, LineDiagnostic> {
         if let Some(known) = cache.patterns.get(text) {
-            return Ok(Self(Kind::Regex(Arc::clone(known))));
+            return Ok(Self(Matcher::Regex(Arc::clone(known))));
         }
         if memmem::find(text, b"{{").is_none() {
-            return Ok(Self(Kind::Text(Part::Text(text.into()))));
+            return Ok(Self(Matcher::Text(Part::Text(text.into()))));
         }
-        let kind = Kind::of(parse_parts(text, &mut cache.regexes)?.into_iter().map(|(part, _)| part).collect());
-        if let Kind::Regex(pattern) = &kind {
+        let kind = Matcher::of(parse_parts(text, &mut cache.regexes)?.into_iter().map(|(part, _)| part).collect());
+        if let Matcher::Regex(pattern) = &kind {
             cache.patterns.insert(text.into(), Arc::clone(pattern));
         }
         Ok(Self(kind))
@@ -265,9 +266,9 @@ impl Pattern {
         let fixed = |part: &Part| part.fixed(variables, member).map(|text| Part::Text(text.into()));
         let parts: Box<[Part]> = self.parts().iter().map(|part| fixed(part).unwrap_or_else(|| part.clone())).collect();
         if parts.iter().all(|part| matches!(part, Part::Text(_))) {
-            return Self(Kind::Text(Part::Text(self.expected(variables, member).into())));
+            return Self(Matcher::Text(Part::Text(self.expected(variables, member).into())));
         }
-        Self(Kind::of(parts))
+        Self(Matcher::of(parts))
     }
 
     /// The variables it captures or needs.
@@ -277,9 +278,9 @@ impl Pattern {
 
     fn parts(&self) -> &[Part] {
         match &self.0 {
-            Kind::Text(text) => std::slice::from_ref(text),
-            Kind::Simple(parts) => parts,
-            Kind::Regex(pattern) => &pattern.parts,
+            Matcher::Text(text) => std::slice::from_ref(text),
+            Matcher::Simple(parts) => parts,
+            Matcher::Regex(pattern) => &pattern.parts,
         }
     }
 }
@@ -288,7 +289,7 @@ impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        Self::parse(text.as_bytes(), &mut Cache::default()).map_err(PatternError)
+        Self::parse(text.as_bytes(), &mut PatternCache::default()).map_err(PatternError)
     }
 }
 
@@ -304,7 +305,7 @@ impl Eq for Pattern {}
 /// Why a text is no [`Pattern`] or no [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.message)]
-pub struct PatternError(Fault);
+pub struct PatternError(LineDiagnostic);
 
 impl PatternError {
     /// Which bytes of the text are at fault.
@@ -322,7 +323,7 @@ impl PatternError {
 
 /// What has been parsed of a script and may come again.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+pub(super) struct PatternCache {
     patterns: HashMap<Box<[u8]>, Arc<RegexPattern>>,
     regexes: Regexes,
 }
@@ -390,14 +391,14 @@ impl RegexPattern {
     /// The whole as a regex. It is kept for as long as the same values are bound: mostly for ever.
     fn compiled(&self, fixed: &[Option<Cow<'_, [u8]>>]) -> Regex {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Compiled { values, regex }) = &*compiled
+        if let Some(CompiledRegex { values, regex }) = &*compiled
             && values.iter().map(Option::as_deref).eq(fixed.iter().map(Option::as_deref))
         {
             return regex.clone();
         }
         let regex = self.compile(fixed);
         let values = fixed.iter().map(|text| text.as_deref().map(<[u8]>::to_vec)).collect();
-        *compiled = Some(Compiled { values, regex: regex.clone() });
+        *compiled = Some(CompiledRegex { values, regex: regex.clone() });
         regex
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::count::Count;
-use super::diagnostic::Problem;
+use super::diagnostic::Diagnostic;
 use super::pattern::{Pattern, Template};
 use super::source::Source;
 use super::variables::Name;
@@ -23,7 +23,7 @@ use crate::net::{Address, Eol};
 /// assert_eq!(step.title(), Some("One name, one greeting."));
 /// assert_eq!(step.line(), 2);
 /// assert!(matches!(step.action(), Action::Send { what: Outgoing::Line(_), .. }));
-/// # Ok::<(), greeter_client::talk::Problems>(())
+/// # Ok::<(), greeter_client::talk::Diagnostics>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -31,7 +31,7 @@ pub struct Script {
     /// The script's own first, then those it includes.
     pub(super) sources: Vec<Arc<Source>>,
     pub(super) steps: Vec<Step>,
-    pub(super) warnings: Vec<Problem>,
+    pub(super) warnings: Vec<Diagnostic>,
 }
 
 impl Script {
@@ -72,7 +72,7 @@ impl Script {
 
     /// What probably does not say what its author meant, in the order of the lines.
     #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 }
@@ -116,14 +116,14 @@ pub enum Action {
     /// `>`: queues bytes, or ends the sending.
     Send {
         /// By whom.
-        to: Speaker,
+        to: ConnectionName,
         /// What.
         what: Outgoing,
     },
     /// `<`: waits until what is said is there.
     Expect {
         /// From whom.
-        from: Speaker,
+        from: ConnectionName,
         /// What.
         what: Incoming,
     },
@@ -151,7 +151,7 @@ pub enum Action {
     /// `exits 0`: the server ends with this status.
     Exits(u8),
     /// `close bob`
-    Close(Speaker),
+    Close(ConnectionName),
     /// `abandon`: nothing follows.
     Abandon,
 }
@@ -160,7 +160,7 @@ pub enum Action {
 ///
 /// Displayed as it is written before `>` and `<`: nothing, `bob`, `c.7`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Speaker {
+pub enum ConnectionName {
     /// The one without a name.
     #[default]
     Main,
@@ -170,7 +170,7 @@ pub enum Speaker {
     Member(Name, NonZeroU32),
 }
 
-impl fmt::Display for Speaker {
+impl fmt::Display for ConnectionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Main => Ok(()),

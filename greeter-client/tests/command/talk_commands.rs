@@ -38,12 +38,12 @@ fn check_tells_every_error_of_every_file_and_ends_with_2() {
 
 /// What stderr says of one script, in short: `line:column: severity: message (help)`. Its last line is the command's own.
 fn told(stderr: &str) -> (String, &str) {
-    let (problems, last) = stderr.trim_end().rsplit_once('\n').unwrap();
+    let (diagnostics, last) = stderr.trim_end().rsplit_once('\n').unwrap();
     let mut told = String::new();
-    for line in problems.lines() {
+    for line in diagnostics.lines() {
         match (line.strip_prefix("x.talk:"), line.strip_prefix("  help: ")) {
-            (Some(problem), _) if told.is_empty() => told += problem,
-            (Some(problem), _) => told += &format!("\n{problem}"),
+            (Some(diagnostic), _) if told.is_empty() => told += diagnostic,
+            (Some(diagnostic), _) => told += &format!("\n{diagnostic}"),
             (None, Some(help)) => told += &format!(" ({help})"),
             // The line of the script, and what points into it.
             (None, None) => assert!(line.starts_with("  "), "{line}"),

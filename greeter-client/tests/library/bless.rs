@@ -231,7 +231,7 @@ fn what_there_was_no_time_for_is_not_deleted() {
     let server = server(&[]);
     let script = Script::parse("a.talk", "> Bob\n< Hello, Bob\n").unwrap();
     let mut options = options(&server);
-    options.time_max = Duration::from_millis(50);
+    options.max_time = Duration::from_millis(50);
     let blessing = bless(&script, &options, None);
     let Outcome::Failed(failure) = blessing.outcome else { panic!("{blessing:?}") };
     assert_eq!(failure.place, "a.talk:2");

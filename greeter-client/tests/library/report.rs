@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greeter_client::report::{Ended, Format, Reporter};
+use greeter_client::report::{FinishedScript, Format, Reporter};
 use greeter_client::run::{Failure, Outcome, RunOptions, run};
 use greeter_client::talk::Script;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn script(name: &str) -> Script {
 fn report(format: Format, ended: &[(&str, Outcome)]) -> String {
     let mut reporter = Reporter::new(format, Vec::new(), ended.len());
     for (name, outcome) in ended {
-        reporter.add(&Ended { script: &script(name), outcome, took: TOOK }).unwrap();
+        reporter.add(&FinishedScript { script: &script(name), outcome, took: TOOK }).unwrap();
     }
     String::from_utf8(reporter.finish().unwrap()).unwrap()
 }
@@ -68,7 +68,7 @@ fn json_has_an_object_for_each_script_and_one_for_all() {
 #[test]
 fn json_and_junit_hold_the_report_of_a_failure() {
     let failure = failure();
-    let (place, message, text) = (failure.place.clone(), failure.fault.to_string(), failure.to_string());
+    let (place, message, text) = (failure.place.clone(), failure.error.to_string(), failure.to_string());
     let ended = [("a.talk", Outcome::Failed(failure))];
     let object = &objects(&report(Format::Json, &ended))[0];
     let found = &object["failure"];
@@ -182,7 +182,7 @@ fn a_socket_called_anything_is_told_harmlessly() {
 #[test]
 fn a_server_that_cannot_be_had_is_an_error_and_no_failure() {
     let command = ["/nonexistent/server".to_owned()];
-    let error = greeter_client::run::Server::start(&command, Duration::from_secs(1)).unwrap_err();
+    let error = greeter_client::run::ServerProcess::start(&command, Duration::from_secs(1)).unwrap_err();
     let failure = Failure::without_server(&script("a.talk"), error);
     assert_eq!(
         failure.to_string(),

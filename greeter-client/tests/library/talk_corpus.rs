@@ -30,8 +30,8 @@ fn the_corpus_holds() {
 #[test]
 fn every_line_of_the_bad_script_is_bad() {
     let (_, text) = corpus().into_iter().find(|(path, _)| path.ends_with("bad.talk")).unwrap();
-    let problems = Script::parse("bad.talk", &text).unwrap_err();
-    let told: Vec<_> = problems.iter().map(talk::Problem::line).collect();
+    let diagnostics = Script::parse("bad.talk", &text).unwrap_err();
+    let told: Vec<_> = diagnostics.iter().map(talk::Diagnostic::line).collect();
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
     assert_eq!(told, (1..=lines).collect::<Vec<_>>());
 }

@@ -33,7 +33,7 @@ impl Folder {
         text.to_string().replace(&*self.0.to_string_lossy(), "F")
     }
 
-    fn problems(&self, name: &str) -> String {
+    fn diagnostics(&self, name: &str) -> String {
         self.told(&Script::load(self.path(name)).unwrap_err())
     }
 }
@@ -78,11 +78,11 @@ fn files_that_include_each_other_are_told_with_their_chain() {
         ("self.talk", "include self.talk\n"),
     ]);
     assert_eq!(
-        folder.problems("a.talk"),
+        folder.diagnostics("a.talk"),
         "F/./c.talk:1:1: error: this includes itself: F/b.talk -> F/./c.talk -> F/b.talk\n  \
          include b.talk\n  ^^^^^^^^^^^^^^"
     );
-    assert!(folder.problems("self.talk").contains("this includes itself: F/self.talk -> F/self.talk"));
+    assert!(folder.diagnostics("self.talk").contains("this includes itself: F/self.talk -> F/self.talk"));
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn includes_are_neither_too_deep_nor_too_many() {
     files.push(("w8.talk".into(), String::new()));
     let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let folder = Folder::new(&files);
-    assert!(folder.problems("0.talk").starts_with("F/16.talk:1:1: error: includes are more than 16 deep\n"));
+    assert!(folder.diagnostics("0.talk").starts_with("F/16.talk:1:1: error: includes are more than 16 deep\n"));
     Script::load(folder.path("4.talk")).unwrap();
-    assert!(folder.problems("w0.talk").contains("a script can include at most 10000 times"));
+    assert!(folder.diagnostics("w0.talk").contains("a script can include at most 10000 times"));
 }
 
 #[test]
@@ -105,19 +105,19 @@ fn what_is_wrong_with_an_included_file_is_told_once_and_there() {
         ("main.talk", "include bad.talk\ninclude bad.talk\ninclude none.talk\n>x\n"),
         ("bad.talk", "\n>Bob\n"),
     ]);
-    let problems = folder.problems("main.talk");
-    let places: Vec<_> = problems.lines().filter(|line| line.contains(": error: ")).collect();
-    assert_eq!(places.len(), 3, "{problems}");
-    assert!(places[0].starts_with("F/main.talk:3:1: error: cannot read F/none.talk: "), "{problems}");
-    assert!(places[1].starts_with("F/main.talk:4:2: error: '>x' is no statement"), "{problems}");
-    assert!(places[2].starts_with("F/bad.talk:2:2: error: '>Bob' is no statement"), "{problems}");
+    let diagnostics = folder.diagnostics("main.talk");
+    let places: Vec<_> = diagnostics.lines().filter(|line| line.contains(": error: ")).collect();
+    assert_eq!(places.len(), 3, "{diagnostics}");
+    assert!(places[0].starts_with("F/main.talk:3:1: error: cannot read F/none.talk: "), "{diagnostics}");
+    assert!(places[1].starts_with("F/main.talk:4:2: error: '>x' is no statement"), "{diagnostics}");
+    assert!(places[2].starts_with("F/bad.talk:2:2: error: '>Bob' is no statement"), "{diagnostics}");
 }
 
 #[test]
 fn steps_are_checked_together_across_files() {
     let folder = Folder::new(&[("main.talk", "include end.talk\n> late\n"), ("end.talk", "\n>eof\n")]);
-    let problems = folder.problems("main.talk");
-    assert!(problems.starts_with("F/main.talk:2:1: error: nothing can be sent after '>eof' (line 2 of F/end.talk)"));
+    let diagnostics = folder.diagnostics("main.talk");
+    assert!(diagnostics.starts_with("F/main.talk:2:1: error: nothing can be sent after '>eof' (line 2 of F/end.talk)"));
 }
 
 const MARKDOWN: &str = "# Title\r

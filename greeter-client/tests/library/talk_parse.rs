@@ -1,19 +1,25 @@
 //! What the parser makes of scripts, good and bad: the exact words and places of everything it says.
 
-use greeter_client::talk::{Action, Incoming, Outgoing, Script, Speaker};
+use greeter_client::talk::{Action, ConnectionName, Incoming, Outgoing, Script};
 
 #[path = "../talk/bad.rs"]
 mod bad;
 
 /// What is said of `text`, in short: `line:column: severity: message (help)`.
 fn told(text: &[u8]) -> String {
-    let problems: Vec<_> = match Script::parse("x.talk", text) {
+    let diagnostics: Vec<_> = match Script::parse("x.talk", text) {
         Ok(script) => script.warnings().to_vec(),
-        Err(problems) => problems.iter().cloned().collect(),
+        Err(diagnostics) => diagnostics.iter().cloned().collect(),
     };
-    let told = problems.iter().map(|problem| {
-        let help = problem.help().map_or_else(String::new, |help| format!(" ({help})"));
-        format!("{}:{}: {}: {}{help}", problem.line(), problem.column(), problem.severity(), problem.message())
+    let told = diagnostics.iter().map(|diagnostic| {
+        let help = diagnostic.help().map_or_else(String::new, |help| format!(" ({help})"));
+        format!(
+            "{}:{}: {}: {}{help}",
+            diagnostic.line(),
+            diagnostic.column(),
+            diagnostic.severity(),
+            diagnostic.message()
+        )
     });
     told.collect::<Vec<_>>().join("\n")
 }
@@ -25,7 +31,7 @@ fn says(text: impl AsRef<[u8]>, expected: &str) {
 
 #[track_caller]
 fn actions(text: impl AsRef<[u8]>) -> Vec<Action> {
-    let script = Script::parse("x.talk", text).unwrap_or_else(|problems| panic!("{problems}"));
+    let script = Script::parse("x.talk", text).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
     script.steps().iter().map(|step| step.action().clone()).collect()
 }
 
@@ -89,7 +95,8 @@ fn a_problem_shows_its_line_and_a_caret_whatever_the_line_holds() {
 #[test]
 fn after_one_space_everything_is_literal() {
     for text in ["eof", "\"raw\"", "*", " two blanks", "a\tb", "# no comment", "}}", "\u{feff}"] {
-        let Action::Send { what: Outgoing::Line(line), to: Speaker::Main } = &actions(format!("> {text}"))[0] else {
+        let Action::Send { what: Outgoing::Line(line), to: ConnectionName::Main } = &actions(format!("> {text}"))[0]
+        else {
             panic!("{text}");
         };
         assert_eq!(line.expand(&Default::default(), None).unwrap(), text.as_bytes());
@@ -155,8 +162,8 @@ fn every_line_of_the_source_can_be_replaced_alone() {
 
 #[test]
 fn a_script_that_is_wrong_all_over_is_told_so_within_bounds() {
-    let problems = Script::parse("x.talk", "nonsense\n".repeat(100_000)).unwrap_err();
-    assert_eq!(problems.errors(), greeter_client::talk::PROBLEMS_MAX);
+    let diagnostics = Script::parse("x.talk", "nonsense\n".repeat(100_000)).unwrap_err();
+    assert_eq!(diagnostics.errors(), greeter_client::talk::PROBLEMS_MAX);
 }
 
 /// Were what was parsed looked at again for each step, this would take minutes.

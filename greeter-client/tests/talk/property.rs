@@ -11,13 +11,13 @@ fn actions(text: &[u8]) -> Option<Vec<(Option<String>, Action)>> {
 #[track_caller]
 pub(crate) fn holds(text: &[u8]) {
     let parsed = Script::parse("x.talk", text);
-    if let Err(problems) = &parsed {
-        assert!(problems.errors() > 0);
+    if let Err(diagnostics) = &parsed {
+        assert!(diagnostics.errors() > 0);
         let lines = text.split(|&byte| byte == b'\n').count();
-        for problem in problems.iter() {
-            assert!((1..=lines).contains(&problem.line()), "{problem}");
-            assert!(problem.to_string().chars().all(|c| !c.is_control() || c == '\n'), "{problem:?}");
-            assert!(!problem.message().contains('\n'), "{problem:?}");
+        for diagnostic in diagnostics.iter() {
+            assert!((1..=lines).contains(&diagnostic.line()), "{diagnostic}");
+            assert!(diagnostic.to_string().chars().all(|c| !c.is_control() || c == '\n'), "{diagnostic:?}");
+            assert!(!diagnostic.message().contains('\n'), "{diagnostic:?}");
         }
     }
     if let Ok(page) = talk::format("x.md", text) {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use greeter_client::run::{Outcome, RunOptions, Server, run};
+use greeter_client::run::{Outcome, RunOptions, ServerProcess as OwnServer, run};
 use greeter_client::talk::{self, Script};
 use greeter_tests::missing_program;
 use greeter_tests::process::{ServerProcess, greeter_client, greeter_server};
@@ -95,7 +95,7 @@ fn fails(script: &Script) -> Option<String> {
     }
     let program = greeter_server().to_string_lossy();
     let command = [&program, "--listen", "127.0.0.1:0", "--log", "off"].map(str::to_owned);
-    let mut server = Server::start(&command, START).expect("the server starts");
+    let mut server = OwnServer::start(&command, START).expect("the server starts");
     match run(script, &RunOptions::default(), Some(&mut server)) {
         Outcome::Passed => None,
         Outcome::Skipped(reason) => Some(format!("{} was skipped: {reason}", script.name())),

@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use greeter_client::run::{Fault, Outcome, RunOptions, Server, run};
+use greeter_client::run::{Outcome, RunOptions, ServerProcess, StepError, run};
 use greeter_client::session::SessionError;
-use greeter_client::talk::{Action, Count, Incoming, Raw, Script, Speaker, load_all};
+use greeter_client::talk::{Action, ConnectionName, Count, Incoming, Raw, Script, load_all};
 use greeter_tests::missing_program;
 use greeter_tests::process::greeter_server;
 use libtest_mimic::{Failed, Trial};
@@ -123,19 +123,19 @@ fn passes(script: &Script, timeout: Duration, stranger: Option<&Stranger>) -> Re
         None => {
             let program = greeter_server().to_string_lossy().into_owned();
             let command = [&program, "--listen", "127.0.0.1:0", "--log", "off"].map(str::to_owned);
-            let mut server = Server::start(&command, Duration::from_secs(20)).map_err(|err| err.to_string())?;
+            let mut server = ServerProcess::start(&command, Duration::from_secs(20)).map_err(|err| err.to_string())?;
             run(script, &options, Some(&mut server))
         }
     };
     match outcome {
         Outcome::Passed => Ok(true),
         Outcome::Skipped(reason) => Err(format!("skipped: {reason}")),
-        Outcome::Failed(failure) => match failure.fault {
-            Fault::Session(SessionError::Mismatch(_))
-            | Fault::Unbound(_)
-            | Fault::Count(_)
-            | Fault::Exit { .. }
-            | Fault::StillRuns { .. } => Ok(false),
+        Outcome::Failed(failure) => match failure.error {
+            StepError::Session(SessionError::Mismatch(_))
+            | StepError::Unbound(_)
+            | StepError::Count(_)
+            | StepError::Exit { .. }
+            | StepError::StillRuns { .. } => Ok(false),
             // No expectation has found that.
             _ => Err(failure.to_string()),
         },
@@ -221,7 +221,7 @@ fn mutants(script: &Script) -> Vec<Mutant> {
 }
 
 /// From whom something is expected; the exit of the server is expected from nobody.
-fn from(action: &Action) -> Option<&Speaker> {
+fn from(action: &Action) -> Option<&ConnectionName> {
     match action {
         Action::Expect { from, .. } => Some(from),
         _ => None,

@@ -6,7 +6,7 @@ use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use greeter_client::run::{Outcome, RunOptions, Server, ServerError, run};
+use greeter_client::run::{Outcome, RunOptions, ServerError, ServerProcess, run};
 use greeter_client::talk::{Script, Signal};
 
 /// How long a program may take until it listens, on a machine that does much else.
@@ -84,7 +84,7 @@ impl Stranger {
             (self.arguments)(&folder.0),
         ];
         let told = |error: ServerError| format!("{error}\n{}", fs::read_to_string(&log).unwrap_or_default());
-        let mut server = Server::start(&command.concat(), START).map_err(told)?;
+        let mut server = ServerProcess::start(&command.concat(), START).map_err(told)?;
         let outcome = run(script, options, Some(&mut server));
         // It has nothing to save, and some take a second to end when they are asked to.
         server.signal(Signal::Kill).map_err(told)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use greeter_client::run::{Outcome, RunOptions, Server, run};
+use greeter_client::run::{Outcome, RunOptions, ServerProcess, run};
 use greeter_client::talk::{Script, load_all};
 use greeter_tests::PLACEMENTS;
 use greeter_tests::process::greeter_server;
@@ -23,7 +23,7 @@ fn trial(script: Script, workers: usize) -> Trial {
         let program = greeter_server().to_string_lossy().into_owned();
         let arguments = ["--listen", "127.0.0.1:0", "--log", "off", "--workers", &workers];
         let command: Vec<String> = std::iter::once(program).chain(arguments.map(str::to_owned)).collect();
-        let mut server = Server::start(&command, Duration::from_secs(20))?;
+        let mut server = ServerProcess::start(&command, Duration::from_secs(20))?;
         match run(&script, &RunOptions::default(), Some(&mut server)) {
             Outcome::Passed => Ok(()),
             Outcome::Skipped(reason) => Err(Failed::from(format!("skipped: {reason}"))),

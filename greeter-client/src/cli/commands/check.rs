@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use greeter_args::Exit;
 use greeter_client::escape;
-use greeter_client::talk::{self, Problem, ScriptError};
+use greeter_client::talk::{self, Diagnostic, ScriptError};
 
 use crate::cli::args::NAME;
 use crate::cli::color;
@@ -25,7 +25,9 @@ pub(crate) fn run(paths: &[String]) -> Result<(), Failure> {
             }
             Err(err) => {
                 let (errors_here, warnings_here) = match &err {
-                    ScriptError::Problems(problems) => (problems.errors(), problems.iter().len() - problems.errors()),
+                    ScriptError::Diagnostics(diagnostics) => {
+                        (diagnostics.errors(), diagnostics.iter().len() - diagnostics.errors())
+                    }
                     _ => (1, 0),
                 };
                 errors += errors_here;
@@ -43,13 +45,13 @@ pub(crate) fn run(paths: &[String]) -> Result<(), Failure> {
     writeln!(io::stdout(), "{summary}").or_else(Failure::unless_reader_gone)
 }
 
-pub(crate) fn tell<'a>(problems: impl Iterator<Item = &'a Problem>) {
-    problems.for_each(color::tell_problem);
+pub(crate) fn tell<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) {
+    diagnostics.for_each(color::tell_diagnostic);
 }
 
 pub(crate) fn tell_error(err: &ScriptError) {
-    if let ScriptError::Problems(problems) = err {
-        return tell(problems.iter());
+    if let ScriptError::Diagnostics(diagnostics) = err {
+        return tell(diagnostics.iter());
     }
     let source = std::error::Error::source(err).map_or_else(String::new, |source| format!(": {source}"));
     let text = format!("{err}{source}");

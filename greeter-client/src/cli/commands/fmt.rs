@@ -108,8 +108,8 @@ fn refuse_large(text: &[u8]) -> io::Result<()> {
 fn normal_form(name: &str, text: &[u8]) -> Option<Vec<u8>> {
     match talk::format(name, text) {
         Ok(normal) => Some(normal),
-        Err(problems) => {
-            check::tell(problems.iter());
+        Err(diagnostics) => {
+            check::tell(diagnostics.iter());
             None
         }
     }

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_args::Exit;
-use greeter_client::report::{Ended, Reporter, Tally};
-use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, Server, Servers};
+use greeter_client::report::{FinishedScript, Reporter, ScriptCounts};
+use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, ServerProcess, ServerProcesses};
 use greeter_client::session::Target;
 use greeter_client::talk::Script;
 use greeter_client::{Address, ConnectionOptions};
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOpti
         return Err(Exit::usage(NAME, "there is no script to run").into());
     }
     let start = if arguments.wait.is_zero() { START } else { arguments.wait };
-    let play = |script: &Script, server: Option<&mut Server>| match arguments.bless {
+    let play = |script: &Script, server: Option<&mut ServerProcess>| match arguments.bless {
         true => run::bless(script, &options, server),
         false => run::run(script, &options, server).into(),
     };
@@ -79,13 +79,13 @@ pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOpti
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();
     let told = run_all(&scripts, arguments.jobs, run_one, |script, Done { blessing, took }| {
-        reporter.add(&Ended { script, outcome: &blessing.outcome, took })?;
+        reporter.add(&FinishedScript { script, outcome: &blessing.outcome, took })?;
         if arguments.bless {
             blessed.add(script.source(), blessing);
         }
         Ok(())
     });
-    let tally = *reporter.tally();
+    let tally = *reporter.counts();
     let told = told.and_then(|()| reporter.finish().map(drop));
     blessed.write()?;
     told.or_else(Failure::unless_reader_gone)?;
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOpti
 /// not reach, and whoever waits for their outputs would wait for ever.
 #[derive(Clone, Default)]
 struct Ending {
-    servers: Arc<Servers>,
+    servers: Arc<ServerProcesses>,
     has_begun: Arc<AtomicBool>,
 }
 
@@ -141,7 +141,7 @@ fn run_options(arguments: &Run, address: Address, connection: &ConnectionOptions
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);
     let mut options = RunOptions::to(target);
     options.timeout = connection.timeout.unwrap_or(arguments.max_time);
-    options.time_max = arguments.max_time;
+    options.max_time = arguments.max_time;
     options.eol = connection.eol;
     options.variables = variables(&arguments.define)?;
     Ok(options)
@@ -208,8 +208,8 @@ fn tell_all<'a>(
     Ok(())
 }
 
-fn verdict(tally: &Tally) -> Result<(), Failure> {
-    let &Tally { failed, unconnected, .. } = tally;
+fn verdict(tally: &ScriptCounts) -> Result<(), Failure> {
+    let &ScriptCounts { failed, unconnected, .. } = tally;
     let error = || anyhow::anyhow!("{} of {} scripts failed", failed + unconnected, tally.scripts());
     match (failed, unconnected) {
         (0, 0) => Ok(()),

@@ -106,7 +106,7 @@ impl Stage<'_> {
             let script = &self.scripts.scripts[number as usize % self.scripts.scripts.len()];
             let outcome = run(script, &options, None);
             free = clock.now();
-            let is_unconnected = matches!(&outcome, Outcome::Failed(failure) if failure.fault.is_connecting());
+            let is_unconnected = matches!(&outcome, Outcome::Failed(failure) if failure.error.is_connecting());
             self.end(script, outcome, planned, sent, free);
             if is_unconnected && planned.is_none() {
                 self.missing.fetch_add(u64::from(free < self.scripts.plan.end), Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl Stage<'_> {
                 format!("{} was skipped: {}", one_line(script.name().as_bytes()), one_line(reason.as_bytes())),
             ),
             Outcome::Failed(failure) => (
-                if failure.fault.is_connecting() { Mishap::Unconnected } else { Mishap::Wrong },
+                if failure.error.is_connecting() { Mishap::Unconnected } else { Mishap::Wrong },
                 format!("{}\n{failure}", one_line(script.name().as_bytes())),
             ),
         };

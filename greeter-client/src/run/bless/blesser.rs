@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::lookahead::{self, Peer};
+use super::lookahead::{self, ScriptConnection};
 use super::spell::{self, called};
-use crate::run::error::Fault;
+use crate::run::error::StepError;
 use crate::run::options::RunOptions;
 use crate::run::outcome::{Failure, Outcome};
-use crate::run::own_server::survives;
-use crate::run::process::Server;
-use crate::run::runner::{Next, Run};
+use crate::run::own_server::check_survival;
+use crate::run::process::ServerProcess;
+use crate::run::runner::{AfterStep, Runner};
 use crate::session::{Event, GroupPeek};
-use crate::talk::{Action, Edits, Incoming, Script, Speaker, Step};
+use crate::talk::{Action, ConnectionName, Edits, Incoming, Script, Step};
 
 /// How long nothing must come until nothing more is expected to.
 pub const QUIET: Duration = Duration::from_millis(150);
@@ -22,13 +22,13 @@ pub const QUIET: Duration = Duration::from_millis(150);
 pub(super) const SKIPPED_MAX: usize = 10_000;
 
 /// A script that is being blessed.
-pub(super) struct Mender<'a> {
+pub(super) struct Blesser<'a> {
     pub(super) script: &'a Script,
     pub(super) names: BTreeSet<String>,
-    pub(super) run: Run<'a>,
-    pub(super) air: Air,
+    pub(super) run: Runner<'a>,
+    pub(super) activity: Activity,
     /// Connections whose end was written down, so that nothing can come from them.
-    pub(super) over: Vec<Speaker>,
+    pub(super) over: Vec<ConnectionName>,
     /// What the step at hand has consumed.
     pub(super) heard: Arc<Mutex<Vec<Vec<u8>>>>,
     pub(super) edits: Edits,
@@ -36,7 +36,7 @@ pub(super) struct Mender<'a> {
 
 /// Whether something may still be on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Air {
+pub(super) enum Activity {
     /// We are speaking, and are not done.
     Speaking,
     /// Perhaps.
@@ -47,9 +47,9 @@ pub(super) enum Air {
     Silent,
 }
 
-impl<'a> Mender<'a> {
-    pub(super) fn new(script: &'a Script, options: &RunOptions, server: Option<&'a mut Server>) -> Self {
-        let mut run = Run::new(options, server);
+impl<'a> Blesser<'a> {
+    pub(super) fn new(script: &'a Script, options: &RunOptions, server: Option<&'a mut ServerProcess>) -> Self {
+        let mut run = Runner::new(options, server);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hears = Arc::clone(&heard);
         run.session.observe(move |entry| {
@@ -61,7 +61,7 @@ impl<'a> Mender<'a> {
             }
         });
         let names = spell::names(script);
-        Self { script, names, run, air: Air::Open, over: Vec::new(), heard, edits: Edits::default() }
+        Self { script, names, run, activity: Activity::Open, over: Vec::new(), heard, edits: Edits::default() }
     }
 
     /// What is to be changed, or why nothing is.
@@ -69,51 +69,57 @@ impl<'a> Mender<'a> {
         let script = self.script;
         for (index, step) in script.steps().iter().enumerate() {
             match self.step(index, step) {
-                Ok(Next::Step) => {}
-                Ok(Next::Abandon) => {
+                Ok(AfterStep::Continue) => {}
+                Ok(AfterStep::Abandon) => {
                     self.run.is_abandoned = true;
                     break;
                 }
-                Ok(Next::Skip(reason)) => return Err(Outcome::Skipped(reason)),
-                Err(fault) => {
-                    let failure = Failure::at(script, index, fault, self.run.session.transcript());
+                Ok(AfterStep::Skip(reason)) => return Err(Outcome::Skipped(reason)),
+                Err(error) => {
+                    let failure = Failure::at(script, index, error, self.run.session.transcript());
                     return Err(failed(failure.with_end_of(self.run.server)));
                 }
             }
         }
         let mut server = self.run.server.take();
         // What a server says that falls over, up to its end, is not what it is to say.
-        let finished = self.finish().and_then(|edits| survives(&mut server).map(|()| edits));
-        finished.map_err(|fault| failed(Failure::at_the_end(script, fault).with_end_of(server)))
+        let finished = self.finish().and_then(|edits| check_survival(&mut server).map(|()| edits));
+        finished.map_err(|error| failed(Failure::at_the_end(script, error).with_end_of(server)))
     }
 
-    fn step(&mut self, index: usize, step: &Step) -> Result<Next, Fault> {
+    fn step(&mut self, index: usize, step: &Step) -> Result<AfterStep, StepError> {
         match step.action() {
             Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Eol(_) | Action::Require(_) => {
                 self.run.step(step)
             }
             Action::Expect { from, what } => {
-                if self.air == Air::Speaking {
-                    self.air = Air::Open;
+                if self.activity == Activity::Speaking {
+                    self.activity = Activity::Open;
                 }
                 self.lock_heard().clear();
                 self.expect(index, step, from, what)
             }
             action => {
-                if self.air != Air::Speaking {
+                if self.activity != Activity::Speaking {
                     self.settle();
-                    self.write_unasked(index)?;
+                    self.write_unsolicited(index)?;
                 }
-                self.air = if let Action::Send { .. } = action { Air::Speaking } else { Air::Open };
+                self.activity = if let Action::Send { .. } = action { Activity::Speaking } else { Activity::Open };
                 if let Action::Connect(connect) = action {
-                    self.over.retain(|over| lookahead::group(over) != lookahead::name(connect));
+                    self.over.retain(|over| lookahead::group(over) != lookahead::opened_name(connect));
                 }
                 self.run.step(step)
             }
         }
     }
 
-    fn expect(&mut self, index: usize, step: &Step, from: &Speaker, what: &Incoming) -> Result<Next, Fault> {
+    fn expect(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &ConnectionName,
+        what: &Incoming,
+    ) -> Result<AfterStep, StepError> {
         let is_skipping = self.run.skipping.contains(from);
         match what {
             _ if self.script.is_included(step) => self.run.step(step),
@@ -130,15 +136,22 @@ impl<'a> Mender<'a> {
     }
 
     /// Writes down what has come that nobody will ask for.
-    fn write_unasked(&mut self, index: usize) -> Result<(), Fault> {
+    fn write_unsolicited(&mut self, index: usize) -> Result<(), StepError> {
         for unread in self.run.session.peek() {
             let steps = &self.script.steps()[index..];
             let counts: Vec<usize> = unread
                 .members
                 .iter()
-                .map(|link| match (Peer { name: &unread.name, member: link.member }) {
-                    peer if self.run.skipping.iter().any(|speaker| lookahead::group(speaker) == peer.name) => 0,
-                    peer => peer.unasked(link, steps, &self.run.variables),
+                .map(|link| match (ScriptConnection { name: &unread.name, member: link.member }) {
+                    peer if self
+                        .run
+                        .skipping
+                        .iter()
+                        .any(|connection_name| lookahead::group(connection_name) == peer.name) =>
+                    {
+                        0
+                    }
+                    peer => peer.unsolicited(link, steps, &self.run.variables),
                 })
                 .collect();
             let lines = self.take_counted(&unread, &counts)?;
@@ -148,14 +161,14 @@ impl<'a> Mender<'a> {
     }
 
     /// The closing checks: what still comes is written down, too.
-    fn finish(mut self) -> Result<Edits, Fault> {
+    fn finish(mut self) -> Result<Edits, StepError> {
         if self.run.is_abandoned {
             return Ok(self.edits);
         }
         self.run.check_time()?;
         let end = self.script.steps().len();
         self.settle();
-        self.write_unasked(end)?;
+        self.write_unsolicited(end)?;
         let half_closed: BTreeSet<String> =
             self.run.session.peek().into_iter().filter(is_half_closed).map(|group| group.name).collect();
         self.run.session.half_close_all(self.run.at_most(self.run.session.options().timeout));
@@ -177,20 +190,21 @@ impl<'a> Mender<'a> {
 
     /// Waits for quiet, which is no time of the script's own.
     pub(super) fn settle(&mut self) {
-        if matches!(self.air, Air::Settled | Air::Silent) {
+        if matches!(self.activity, Activity::Settled | Activity::Silent) {
             return;
         }
         let start = Instant::now();
-        let time_max = self.run.session.options().timeout;
-        self.run.session.wait_until_quiet(QUIET, time_max);
+        let max_time = self.run.session.options().timeout;
+        self.run.session.wait_until_quiet(QUIET, max_time);
         self.run.ends = self.run.ends.and_then(|ends| ends.checked_add(start.elapsed()));
-        self.air = Air::Settled;
+        self.activity = Activity::Settled;
     }
 
-    fn is_over(&self, speaker: &Speaker) -> bool {
-        let is_all =
-            |over: &Speaker| matches!(over, Speaker::Named(_)) && lookahead::group(over) == lookahead::group(speaker);
-        self.over.iter().any(|over| over == speaker || is_all(over))
+    fn is_over(&self, connection_name: &ConnectionName) -> bool {
+        let is_all = |over: &ConnectionName| {
+            matches!(over, ConnectionName::Named(_)) && lookahead::group(over) == lookahead::group(connection_name)
+        };
+        self.over.iter().any(|over| over == connection_name || is_all(over))
     }
 
     pub(super) fn lock_heard(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {

@@ -1,14 +1,14 @@
 //! What the steps to come mean for a connection, and for what is unread on it now.
 
 use crate::session::Peek;
-use crate::talk::{Action, Connect, Incoming, Pattern, Speaker, Step, Variables};
+use crate::talk::{Action, Connect, ConnectionName, Incoming, Pattern, Step, Variables};
 
 /// How many expectations are looked ahead at.
 const AHEAD_MAX: usize = 100;
 
 /// A connection, as the steps of a script may mean it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer<'a> {
+pub(super) struct ScriptConnection<'a> {
     /// Its name, or that of its crowd; empty for the one without a name.
     pub(super) name: &'a str,
     /// The number within the crowd; 0 outside of crowds.
@@ -16,46 +16,46 @@ pub(super) struct Peer<'a> {
 }
 
 /// What a step is to a connection.
-enum Turn<'a> {
+enum StepRole<'a> {
     Sends,
     Expects(&'a Incoming),
     /// Nobody asks for what is unread then.
     Forgets,
 }
 
-impl Peer<'_> {
-    fn is(self, speaker: &Speaker) -> bool {
-        match speaker {
-            Speaker::Main => self.name.is_empty(),
-            Speaker::Named(name) => name.as_str() == self.name,
-            Speaker::Member(name, member) => name.as_str() == self.name && member.get() as usize == self.member,
+impl ScriptConnection<'_> {
+    fn is(self, connection_name: &ConnectionName) -> bool {
+        match connection_name {
+            ConnectionName::Main => self.name.is_empty(),
+            ConnectionName::Named(name) => name.as_str() == self.name,
+            ConnectionName::Member(name, member) => name.as_str() == self.name && member.get() as usize == self.member,
         }
     }
 
-    fn turn(self, step: &Step) -> Option<Turn<'_>> {
+    fn role_of(self, step: &Step) -> Option<StepRole<'_>> {
         match step.action() {
             Action::Send { to, what } if self.is(to) => Some(match what {
-                crate::talk::Outgoing::Reset => Turn::Forgets,
-                _ => Turn::Sends,
+                crate::talk::Outgoing::Reset => StepRole::Forgets,
+                _ => StepRole::Sends,
             }),
-            Action::Expect { from, what } if self.is(from) => Some(Turn::Expects(what)),
-            Action::Close(speaker) if self.is(speaker) => Some(Turn::Forgets),
-            Action::Connect(connect) if name(connect) == self.name => Some(Turn::Forgets),
-            Action::Abandon => Some(Turn::Forgets),
+            Action::Expect { from, what } if self.is(from) => Some(StepRole::Expects(what)),
+            Action::Close(connection_name) if self.is(connection_name) => Some(StepRole::Forgets),
+            Action::Connect(connect) if opened_name(connect) == self.name => Some(StepRole::Forgets),
+            Action::Abandon => Some(StepRole::Forgets),
             _ => None,
         }
     }
 
     /// How many of the lines that are unread nobody will ask for: not the next expectation of the connection, after what
     /// is still said before it. Where an expectation comes before anything is said, it is for that to judge.
-    pub(super) fn unasked(self, unread: &Peek, steps: &[Step], variables: &Variables) -> usize {
+    pub(super) fn unsolicited(self, unread: &Peek, steps: &[Step], variables: &Variables) -> usize {
         let mut is_first = true;
-        for turn in steps.iter().filter_map(|step| self.turn(step)) {
+        for turn in steps.iter().filter_map(|step| self.role_of(step)) {
             match turn {
-                Turn::Forgets => return 0,
-                Turn::Expects(_) if is_first => return 0,
-                Turn::Expects(what) => return unasked_before(what, unread, variables),
-                Turn::Sends => is_first = false,
+                StepRole::Forgets => return 0,
+                StepRole::Expects(_) if is_first => return 0,
+                StepRole::Expects(what) => return unsolicited_before(what, unread, variables),
+                StepRole::Sends => is_first = false,
             }
         }
         unread.lines.len()
@@ -63,7 +63,7 @@ impl Peer<'_> {
 }
 
 /// How many lines stand before what an expectation can be met by.
-pub(super) fn unasked_before(what: &Incoming, unread: &Peek, variables: &Variables) -> usize {
+pub(super) fn unsolicited_before(what: &Incoming, unread: &Peek, variables: &Variables) -> usize {
     let count = unread.lines.len();
     let member = (unread.member > 0).then_some(unread.member);
     match what {
@@ -83,15 +83,17 @@ pub(super) fn unasked_before(what: &Incoming, unread: &Peek, variables: &Variabl
 
 /// The first of `steps` is an expectation of a line from `from`: its pattern and those that follow on the connection before
 /// anything else happens there.
-pub(super) fn patterns<'a>(steps: &'a [Step], from: &Speaker) -> Vec<&'a Pattern> {
+pub(super) fn patterns<'a>(steps: &'a [Step], from: &ConnectionName) -> Vec<&'a Pattern> {
     let mut patterns = Vec::new();
     for step in steps {
         match step.action() {
-            Action::Expect { from: speaker, what: Incoming::Line(pattern) } if speaker == from => {
+            Action::Expect { from: connection_name, what: Incoming::Line(pattern) } if connection_name == from => {
                 patterns.push(pattern)
             }
-            Action::Expect { from: speaker, .. } | Action::Send { to: speaker, .. } | Action::Close(speaker)
-                if group(speaker) != group(from) => {}
+            Action::Expect { from: connection_name, .. }
+            | Action::Send { to: connection_name, .. }
+            | Action::Close(connection_name)
+                if group(connection_name) != group(from) => {}
             Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Sleep(_) => {}
             _ => break,
         }
@@ -103,24 +105,28 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &Speaker) -> Vec<&'a Pattern
 }
 
 /// What the connection expects next, if that is before anything is said there.
-pub(super) fn next_expected<'a>(steps: &'a [Step], from: &Speaker) -> Option<&'a Incoming> {
+pub(super) fn next_expected<'a>(steps: &'a [Step], from: &ConnectionName) -> Option<&'a Incoming> {
     steps.iter().find_map(|step| match step.action() {
-        Action::Expect { from: speaker, what } if group(speaker) == group(from) => Some(Some(what)),
-        Action::Send { to: speaker, .. } | Action::Close(speaker) if group(speaker) == group(from) => Some(None),
-        Action::Connect(connect) if name(connect) == group(from) => Some(None),
+        Action::Expect { from: connection_name, what } if group(connection_name) == group(from) => Some(Some(what)),
+        Action::Send { to: connection_name, .. } | Action::Close(connection_name)
+            if group(connection_name) == group(from) =>
+        {
+            Some(None)
+        }
+        Action::Connect(connect) if opened_name(connect) == group(from) => Some(None),
         _ => None,
     })?
 }
 
 /// The name of the connection, or of the crowd.
-pub(super) fn group(speaker: &Speaker) -> &str {
-    match speaker {
-        Speaker::Main => "",
-        Speaker::Named(name) | Speaker::Member(name, _) => name.as_str(),
+pub(super) fn group(connection_name: &ConnectionName) -> &str {
+    match connection_name {
+        ConnectionName::Main => "",
+        ConnectionName::Named(name) | ConnectionName::Member(name, _) => name.as_str(),
     }
 }
 
 /// The name of what is opened.
-pub(super) fn name(connect: &Connect) -> &str {
+pub(super) fn opened_name(connect: &Connect) -> &str {
     connect.name.as_ref().map_or("", |name| name.as_str())
 }

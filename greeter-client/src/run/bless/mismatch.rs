@@ -1,27 +1,27 @@
 //! Expectations that may not be met, and what takes their place then.
 
 use super::align::{Move, first_move};
-use super::blesser::{Air, Mender, QUIET, SKIPPED_MAX};
+use super::blesser::{Activity, Blesser, QUIET, SKIPPED_MAX};
 use super::{lookahead, spell};
 use crate::net::StreamEnd;
-use crate::run::error::Fault;
-use crate::run::runner::Next;
+use crate::run::error::StepError;
+use crate::run::runner::AfterStep;
 use crate::session::{Actual, GroupPeek, SessionError};
-use crate::talk::{Action, Incoming, Pattern, Speaker, Step};
+use crate::talk::{Action, ConnectionName, Incoming, Pattern, Step};
 
-impl Mender<'_> {
+impl Blesser<'_> {
     /// Looks first, so that a crowd has not begun to answer when one of it turns out to say something else.
     pub(super) fn expect_line(
         &mut self,
         index: usize,
         step: &Step,
-        from: &Speaker,
+        from: &ConnectionName,
         pattern: &Pattern,
-    ) -> Result<Next, Fault> {
+    ) -> Result<AfterStep, StepError> {
         self.run.check_time()?;
         let name = from.to_string();
-        let timeout = match self.air {
-            Air::Silent => QUIET,
+        let timeout = match self.activity {
+            Activity::Silent => QUIET,
             _ => self.run.at_most(self.run.within.unwrap_or(self.run.session.options().timeout)),
         };
         let unread = self.run.session.await_lines(&name, timeout)?;
@@ -69,16 +69,16 @@ impl Mender<'_> {
         &mut self,
         index: usize,
         step: &Step,
-        from: &Speaker,
+        from: &ConnectionName,
         unread: &GroupPeek,
-    ) -> Result<Next, Fault> {
+    ) -> Result<AfterStep, StepError> {
         let Some(first) = unread.members.first() else { return self.run.step(step) };
         let is_same = unread.members.iter().all(|link| link.end == first.end && link.rest == first.rest);
         match (&first.rest[..], first.end) {
             _ if !is_same => self.run.step(step),
             // The time is over, and it was not a time of its own.
             ([], None) => {
-                self.air = Air::Silent;
+                self.activity = Activity::Silent;
                 Ok(self.delete(index))
             }
             ([], Some(end)) => self.replace_by_end(index, step, from, end),
@@ -94,7 +94,13 @@ impl Mender<'_> {
     }
 
     /// The end came, which is written down unless the script does that next.
-    fn replace_by_end(&mut self, index: usize, step: &Step, from: &Speaker, end: StreamEnd) -> Result<Next, Fault> {
+    fn replace_by_end(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &ConnectionName,
+        end: StreamEnd,
+    ) -> Result<AfterStep, StepError> {
         let Some(line) = spell::end(&from.to_string(), end) else { return self.run.step(step) };
         let is_awaited = match lookahead::next_expected(&self.script.steps()[index + 1..], from) {
             Some(Incoming::Eof) => end == StreamEnd::Eof,
@@ -120,20 +126,20 @@ impl Mender<'_> {
         &mut self,
         index: usize,
         step: &Step,
-        from: &Speaker,
+        from: &ConnectionName,
         what: &Incoming,
-    ) -> Result<Next, Fault> {
+    ) -> Result<AfterStep, StepError> {
         let within = self.run.within;
-        let fault = match self.run.step(step) {
-            Err(fault @ Fault::Session(SessionError::Mismatch(_))) => fault,
+        let error = match self.run.step(step) {
+            Err(error @ StepError::Session(SessionError::Mismatch(_))) => error,
             outcome => return outcome,
         };
         self.settle();
         let unread = self.run.session.peek_group(&from.to_string())?;
         // Of a crowd, some have had their bytes already.
-        let [link] = &unread.members[..] else { return Err(fault) };
-        match lookahead::unasked_before(what, link, &self.run.variables) {
-            count if count == 0 || count == link.lines.len() && !begins_like(what, &link.rest) => Err(fault),
+        let [link] = &unread.members[..] else { return Err(error) };
+        match lookahead::unsolicited_before(what, link, &self.run.variables) {
+            count if count == 0 || count == link.lines.len() && !begins_like(what, &link.rest) => Err(error),
             count => {
                 let lines = self.take_counted(&unread, &[count])?;
                 self.insert(index, lines)?;
@@ -143,11 +149,16 @@ impl Mender<'_> {
         }
     }
 
-    pub(super) fn expect_end(&mut self, index: usize, step: &Step, from: &Speaker) -> Result<Next, Fault> {
+    pub(super) fn expect_end(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &ConnectionName,
+    ) -> Result<AfterStep, StepError> {
         loop {
             let within = self.run.within;
             let mismatch = match self.run.step(step) {
-                Err(Fault::Session(SessionError::Mismatch(mismatch))) => mismatch,
+                Err(StepError::Session(SessionError::Mismatch(mismatch))) => mismatch,
                 outcome => return outcome,
             };
             self.run.within = within;
@@ -177,10 +188,15 @@ impl Mender<'_> {
     }
 
     /// An expectation behind `<*`. If it never comes, the last line that did takes its place.
-    pub(super) fn expect_behind_others(&mut self, index: usize, step: &Step, from: &Speaker) -> Result<Next, Fault> {
+    pub(super) fn expect_behind_others(
+        &mut self,
+        index: usize,
+        step: &Step,
+        from: &ConnectionName,
+    ) -> Result<AfterStep, StepError> {
         let is_timed = self.run.within.is_some();
         let mismatch = match self.run.step(step) {
-            Err(Fault::Session(SessionError::Mismatch(mismatch))) => mismatch,
+            Err(StepError::Session(SessionError::Mismatch(mismatch))) => mismatch,
             outcome => return outcome,
         };
         let heard = std::mem::take(&mut *self.lock_heard());
@@ -194,7 +210,7 @@ impl Mender<'_> {
                 if self.script.is_included(&self.script.steps()[skip]) {
                     return Err(SessionError::Mismatch(mismatch).into());
                 }
-                self.air = Air::Silent;
+                self.activity = Activity::Silent;
                 self.delete(skip);
                 Ok(self.delete(index))
             }

@@ -77,12 +77,12 @@ impl Speller<'_> {
 
 /// How a script calls one connection.
 pub(super) fn called(unread: &GroupPeek, member: usize) -> String {
-    let name = party_of(&unread.name);
+    let name = group_of(&unread.name);
     if member > 0 { format!("{name}.{member}") } else { name.to_owned() }
 }
 
 /// The name without a member's number.
-pub(super) fn party_of(name: &str) -> &str {
+pub(super) fn group_of(name: &str) -> &str {
     name.split_once('.').map_or(name, |(name, _)| name)
 }
 

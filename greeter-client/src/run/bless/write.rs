@@ -1,13 +1,13 @@
 //! Writes down what came, and where.
 
-use super::blesser::Mender;
-use super::spell::{Speller, called, party_of};
-use crate::run::error::Fault;
-use crate::run::runner::Next;
+use super::blesser::Blesser;
+use super::spell::{Speller, called, group_of};
+use crate::run::error::StepError;
+use crate::run::runner::AfterStep;
 use crate::session::GroupPeek;
 use crate::talk::Action;
 
-impl Mender<'_> {
+impl Blesser<'_> {
     /// With the variables as they are now.
     pub(super) fn speller(&self) -> Speller<'_> {
         Speller { variables: &self.run.variables, names: &self.names, eol: self.run.session.options().eol }
@@ -24,39 +24,39 @@ impl Mender<'_> {
     }
 
     /// Consumes and spells so many lines of each connection: first those that all of them have.
-    pub(super) fn take_counted(&mut self, unread: &GroupPeek, counts: &[usize]) -> Result<Vec<String>, Fault> {
+    pub(super) fn take_counted(&mut self, unread: &GroupPeek, counts: &[usize]) -> Result<Vec<String>, StepError> {
         let common = counts.iter().copied().min().unwrap_or(0);
         let mut lines: Vec<String> = (0..common).flat_map(|row| self.spell(unread, row)).collect();
         for (link, &count) in unread.members.iter().zip(counts) {
             let rest = &link.lines[common..count];
             let name = called(unread, link.member);
             lines.extend(rest.iter().map(|line| self.speller().line(&name, line, link.member)));
-            self.run.session.take_lines(party_of(&unread.name), link.member, count)?;
+            self.run.session.take_lines(group_of(&unread.name), link.member, count)?;
         }
         Ok(lines)
     }
 
     /// Consumes the first line of each connection that has one.
-    pub(super) fn take_line(&mut self, unread: &GroupPeek) -> Result<(), Fault> {
+    pub(super) fn take_line(&mut self, unread: &GroupPeek) -> Result<(), StepError> {
         for link in unread.members.iter().filter(|link| !link.lines.is_empty()) {
-            self.run.session.take_lines(party_of(&unread.name), link.member, 1)?;
+            self.run.session.take_lines(group_of(&unread.name), link.member, 1)?;
         }
         Ok(())
     }
 
-    pub(super) fn replace(&mut self, index: usize, lines: Vec<String>) -> Result<Next, Fault> {
+    pub(super) fn replace(&mut self, index: usize, lines: Vec<String>) -> Result<AfterStep, StepError> {
         self.run.within = None;
         self.edits.replace(self.script.steps()[index].line(), lines);
-        Ok(Next::Step)
+        Ok(AfterStep::Continue)
     }
 
-    pub(super) fn delete(&mut self, index: usize) -> Next {
+    pub(super) fn delete(&mut self, index: usize) -> AfterStep {
         self.edits.replace(self.script.steps()[index].line(), [] as [String; 0]);
-        Next::Step
+        AfterStep::Continue
     }
 
     /// Inserts lines behind what was done before the step `index`, and before a deadline that is that step's.
-    pub(super) fn insert(&mut self, mut index: usize, lines: Vec<String>) -> Result<(), Fault> {
+    pub(super) fn insert(&mut self, mut index: usize, lines: Vec<String>) -> Result<(), StepError> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Mender<'_> {
             (None, None) if index == steps.len() && index > 0 => {
                 self.edits.insert_after(self.script.source().lines().end - 1, lines);
             }
-            (None, None) => return Err(Fault::InIncluded(lines.join(", "))),
+            (None, None) => return Err(StepError::InsertIntoIncluded(lines.join(", "))),
         }
         Ok(())
     }

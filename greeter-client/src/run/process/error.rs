@@ -11,7 +11,7 @@ use crate::net::AddressError;
 /// How a server has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ServerEnd {
+pub struct ServerExit {
     /// Its exit status, or the signal.
     pub status: ExitStatus,
     /// What it said last on stderr.
@@ -43,7 +43,7 @@ pub enum ServerError {
     },
     /// It has said nothing for this long.
     #[error("{program} has not said for {waited:?} where it listens: a line \"listening on ADDRESS\" on its stdout")]
-    Late {
+    ReadyTimeout {
         /// The program.
         program: String,
         /// How long.
@@ -63,18 +63,18 @@ pub enum ServerError {
     #[error("no port can be chosen for the server")]
     Port(#[source] io::Error),
     /// It ended before it listened, or went into the background, where nobody can end it.
-    #[error("{program} {}", TooEarly { port: *port, status: end.status })]
-    Ended {
+    #[error("{program} {}", EarlyExit { port: *port, status: end.status })]
+    Exited {
         /// The program.
         program: String,
         /// The port that was chosen for it, if one was.
         port: Option<u16>,
         /// How it ended.
-        end: ServerEnd,
+        end: ServerExit,
     },
     /// It does not listen on its port after this long.
     #[error("{program} does not listen on port {port} after {waited:?}")]
-    Deaf {
+    ListenTimeout {
         /// The program.
         program: String,
         /// The port that was chosen for it.
@@ -89,7 +89,7 @@ pub enum ServerError {
         "somebody listens on port {port}, though {program} has ended: \
          another program took the port, or {program} left a process behind"
     )]
-    Foreign {
+    PortInUse {
         /// The program.
         program: String,
         /// The port that was chosen for it.
@@ -102,9 +102,9 @@ pub enum ServerError {
         /// The program.
         program: String,
     },
-    /// [All servers were ended](super::Servers::end_all).
+    /// [All servers were ended](super::ServerProcesses::end_all).
     #[error("no server is started any more")]
-    Over,
+    ShutDown,
     /// The process could not be sent a signal or waited for.
     #[error("cannot reach the server's process")]
     Process(#[source] io::Error),
@@ -115,20 +115,22 @@ impl ServerError {
     #[must_use]
     pub fn stderr(&self) -> Option<&LastLines> {
         match self {
-            Self::NotReady { stderr, .. } | Self::Late { stderr, .. } | Self::Deaf { stderr, .. } => Some(stderr),
-            Self::Ended { end, .. } => Some(&end.stderr),
+            Self::NotReady { stderr, .. } | Self::ReadyTimeout { stderr, .. } | Self::ListenTimeout { stderr, .. } => {
+                Some(stderr)
+            }
+            Self::Exited { end, .. } => Some(&end.stderr),
             _ => None,
         }
     }
 }
 
 /// How it ended before it listened, and what was expected of it.
-struct TooEarly {
+struct EarlyExit {
     port: Option<u16>,
     status: ExitStatus,
 }
 
-impl fmt::Display for TooEarly {
+impl fmt::Display for EarlyExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, status } = self;
         match port {

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::ServerError;
-use super::output::{Drain, pass_on};
+use super::output::{OutputReader, pass_on};
 use crate::talk::Signal;
 
 /// How long a server may take to end when it is asked to, before it is made to.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often to look whether a process has ended: the system has no wait with a deadline.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
@@ -20,24 +20,24 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// A process that does not outlive its value.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ProcessGroup {
     child: Child,
     status: Option<ExitStatus>,
-    end: End,
-    pub(super) stdout: Drain,
-    pub(super) stderr: Drain,
+    end: GroupEnd,
+    pub(super) stdout: OutputReader,
+    pub(super) stderr: OutputReader,
 }
 
 /// Whether it was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum GroupEnd {
     NotYet,
     Whole,
     /// Somebody still holds what it has printed to: a process that has left its group.
     ButForOne,
 }
 
-impl Process {
+impl ProcessGroup {
     /// Starts a program; what it prints on stderr is printed on ours.
     pub(super) fn start(command: &[String], stdout: Stdio) -> Result<Self, ServerError> {
         let (program, arguments) = command.split_first().ok_or(ServerError::NoCommand)?;
@@ -46,8 +46,8 @@ impl Process {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().map_err(|source| ServerError::Start { program: program.clone(), source })?;
-        let (stdout, stderr) = (Drain::default(), Drain::default());
-        let mut process = Self { child, status: None, end: End::NotYet, stdout, stderr };
+        let (stdout, stderr) = (OutputReader::default(), OutputReader::default());
+        let mut process = Self { child, status: None, end: GroupEnd::NotYet, stdout, stderr };
         let pipe = process.child.stderr.take().expect("stderr was asked for as a pipe");
         process.stderr.start("server-stderr", pipe, pass_on).map_err(ServerError::Process)?;
         Ok(process)
@@ -98,7 +98,7 @@ impl Process {
     #[cfg(unix)]
     pub(super) fn ask_to_end(&self) -> bool {
         // A process that stands still would not hear that it is to end.
-        self.end == End::NotYet && self.signal_group(Signal::Term) && self.signal_group(Signal::Cont)
+        self.end == GroupEnd::NotYet && self.signal_group(Signal::Term) && self.signal_group(Signal::Cont)
     }
 
     #[cfg(not(unix))]
@@ -108,10 +108,10 @@ impl Process {
 
     /// Makes it end unless it does so itself soon, and those that it has started, too.
     pub(super) fn end(&mut self) {
-        if self.end != End::NotYet {
+        if self.end != GroupEnd::NotYet {
             return;
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + END_TIMEOUT;
         if !self.ask_to_end() || !self.ends_by(deadline) {
             // It may have ended by itself.
             let _ = self.child.kill();
@@ -121,12 +121,12 @@ impl Process {
         self.end_group(deadline);
         let at_least = Instant::now() + GRACE;
         let is_whole = [&self.stdout, &self.stderr].into_iter().all(|drain| drain.ends_by(deadline.max(at_least)));
-        self.end = if is_whole { End::Whole } else { End::ButForOne };
+        self.end = if is_whole { GroupEnd::Whole } else { GroupEnd::ButForOne };
     }
 
     /// Whether a process that it has started is still there after [`end`](Self::end).
     pub(super) fn has_left_one_behind(&self) -> bool {
-        self.end == End::ButForOne
+        self.end == GroupEnd::ButForOne
     }
 
     fn ends_by(&mut self, deadline: Instant) -> bool {
@@ -163,7 +163,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.end();
     }
@@ -205,7 +205,7 @@ mod tests {
     fn a_status_is_the_one_that_the_system_tells_its_parent() {
         for script in ["exit 0", "exit 7", "exit 255", "kill -TERM $$", "kill -KILL $$"] {
             let command = ["sh", "-c", script].map(str::to_owned);
-            let mut process = Process::start(&command, Stdio::null()).unwrap();
+            let mut process = ProcessGroup::start(&command, Stdio::null()).unwrap();
             let status = loop {
                 match process.status().unwrap() {
                     Some(status) => break status,

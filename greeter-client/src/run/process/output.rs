@@ -61,33 +61,33 @@ impl fmt::Display for LastLines {
 
 /// A pipe that is read to its end, by a thread of its own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Drain(Arc<Shared>);
+pub(super) struct OutputReader(Arc<ReaderShared>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct ReaderShared {
+    state: Mutex<ReaderState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    reader: Reader,
+struct ReaderState {
+    reader: ReaderActivity,
     tail: Vec<u8>,
     is_cut: bool,
 }
 
 /// What the thread is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Reader {
+enum ReaderActivity {
     /// Nobody can print any more; or there is no pipe.
     #[default]
-    Ended,
+    FinishedScript,
     Waiting,
     /// It hands on what it has read, and waits for whoever takes that.
     HandingOn,
 }
 
-impl Drain {
+impl OutputReader {
     /// Reads `pipe` from now on; `take` gets what comes, and is dropped at the end.
     pub(super) fn start(
         &self,
@@ -96,7 +96,7 @@ impl Drain {
         mut take: impl FnMut(&[u8]) + Send + 'static,
     ) -> io::Result<()> {
         let drain = self.clone();
-        self.enter(Reader::Waiting);
+        self.enter(ReaderActivity::Waiting);
         let read = move || {
             let mut chunk = vec![0; CHUNK_BYTES];
             loop {
@@ -104,27 +104,27 @@ impl Drain {
                     Ok(count @ 1..) => {
                         drain.remember(&chunk[..count]);
                         take(&chunk[..count]);
-                        drain.enter(Reader::Waiting);
+                        drain.enter(ReaderActivity::Waiting);
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Ok(0) | Err(_) => break,
                 }
             }
             drop(take);
-            drain.enter(Reader::Ended);
+            drain.enter(ReaderActivity::FinishedScript);
         };
         let started = thread::Builder::new().name(name.to_owned()).spawn(read);
-        started.map(drop).inspect_err(|_| self.enter(Reader::Ended))
+        started.map(drop).inspect_err(|_| self.enter(ReaderActivity::FinishedScript))
     }
 
     /// Waits until nobody can print any more, but not beyond `deadline`. False: somebody still can.
     pub(super) fn ends_by(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        let has_not_ended = |state: &mut State| state.reader != Reader::Ended;
+        let has_not_ended = |state: &mut ReaderState| state.reader != ReaderActivity::FinishedScript;
         let waited = self.0.changed.wait_timeout_while(self.lock(), left, has_not_ended);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         // Who waits for a reader of ours cannot tell, and it is none of the server's faults.
-        state.reader != Reader::Waiting
+        state.reader != ReaderActivity::Waiting
     }
 
     /// The last lines, once nobody can add to them any more, or has not within this time.
@@ -136,7 +136,7 @@ impl Drain {
 
     fn remember(&self, bytes: &[u8]) {
         let mut state = self.lock();
-        state.reader = Reader::HandingOn;
+        state.reader = ReaderActivity::HandingOn;
         let bytes = if let Some(start) = bytes.len().checked_sub(TAIL_BYTES) {
             state.is_cut |= start > 0 || !state.tail.is_empty();
             state.tail.clear();
@@ -150,12 +150,12 @@ impl Drain {
         state.tail.extend_from_slice(bytes);
     }
 
-    fn enter(&self, reader: Reader) {
+    fn enter(&self, reader: ReaderActivity) {
         self.lock().reader = reader;
         self.0.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ReaderState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -233,9 +233,9 @@ mod tests {
 
     #[track_caller]
     fn remembers(pieces: &[&[u8]], lines: &str) {
-        let drain = Drain::default();
+        let drain = OutputReader::default();
         pieces.iter().for_each(|piece| drain.remember(piece));
-        drain.enter(Reader::Ended);
+        drain.enter(ReaderActivity::FinishedScript);
         assert!(drain.lock().tail.len() <= TAIL_BYTES);
         assert_eq!(drain.last_lines(Duration::ZERO).to_string(), lines);
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::net::StreamEnd;
 use crate::net::escape::{self, one_line};
-use crate::run::error::Fault;
-use crate::run::outcome::{At, Failure};
+use crate::run::error::StepError;
+use crate::run::outcome::{Failure, FailurePoint};
 use crate::run::process::LastLines;
 use crate::session::{Actual, Entry, Event, Expected, Mismatch, SessionError};
 
@@ -20,14 +20,14 @@ const SHOWN_BYTES_MAX: usize = 200;
 impl Failure {
     /// How the server has ended, and what it said last on stderr.
     fn report_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stderr: Option<&LastLines> = match (&self.server, &self.fault) {
+        let stderr: Option<&LastLines> = match (&self.server, &self.error) {
             // How it ended is what the fault says.
-            (Some(end), Fault::Exit { .. } | Fault::Died(_)) => Some(&end.stderr),
+            (Some(end), StepError::Exit { .. } | StepError::ServerDied(_)) => Some(&end.stderr),
             (Some(end), _) => {
                 write!(f, "\n      the server has ended ({})", end.status)?;
                 Some(&end.stderr)
             }
-            (None, Fault::Server(error)) => error.stderr(),
+            (None, StepError::ServerProcess(error)) => error.stderr(),
             (None, _) => None,
         };
         for line in stderr.map(LastLines::to_string).unwrap_or_default().lines() {
@@ -62,13 +62,13 @@ impl Failure {
         if mismatch.buffered_bytes > 0 {
             let shown = &mismatch.buffered[..mismatch.buffered.len().min(SHOWN_BYTES_MAX)];
             let more = if shown.len() < mismatch.buffered_bytes { "…" } else { "" };
-            write!(f, "\n      and {} more bytes: {}{more}", mismatch.buffered_bytes, Quoted(shown))?;
+            write!(f, "\n      and {} more bytes: {}{more}", mismatch.buffered_bytes, ShownBytes(shown))?;
         }
         if let Some(error) = &mismatch.send_error {
             write!(f, "\n      what was sent before was not delivered: {error}")?;
         }
         self.report_server(f)?;
-        match (hint(mismatch), &self.bless_command, &self.mendable) {
+        match (hint(mismatch), &self.bless_command, &self.blessable) {
             // Who follows the hint has a better script.
             (Some(hint), ..) => write!(f, "\n  hint: {hint}"),
             (None, Some(command), Some(path)) => write!(f, "\n  accept it with: {command} {}", shell_word(path)),
@@ -82,21 +82,21 @@ impl Failure {
         }
         write!(f, "  {}", one_line(self.place.as_bytes()))?;
         match self.at {
-            At::Start => write!(f, "  at its start")?,
-            At::Step(_) => {}
-            At::End => write!(f, "  at its end")?,
+            FailurePoint::Start => write!(f, "  at its start")?,
+            FailurePoint::Step(_) => {}
+            FailurePoint::End => write!(f, "  at its end")?,
         }
-        if let Fault::Session(SessionError::Mismatch(mismatch)) = &self.fault {
+        if let StepError::Session(SessionError::Mismatch(mismatch)) = &self.error {
             return self.report_unmet(mismatch, f);
         }
         for entry in last(&self.transcript) {
             write!(f, "\n      {}", said(entry))?;
         }
-        if let At::Step(step) = &self.at {
+        if let FailurePoint::Step(step) = &self.at {
             write!(f, "\n      {step}")?;
         }
-        write!(f, "\n    {}", self.fault)?;
-        let mut source = self.fault.source();
+        write!(f, "\n    {}", self.error)?;
+        let mut source = self.error.source();
         while let Some(error) = source {
             write!(f, ": {error}")?;
             source = error.source();
@@ -108,14 +108,14 @@ impl Failure {
 /// What a message quotes may be called anything: the report as a whole is made harmless, so that no part of it can be forgotten.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape::text(Report(self).to_string().as_bytes()).fmt(f)
+        escape::text(RawReport(self).to_string().as_bytes()).fmt(f)
     }
 }
 
 /// Displays a failure with whatever its parts hold.
-struct Report<'a>(&'a Failure);
+struct RawReport<'a>(&'a Failure);
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for RawReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.report(f)
     }
@@ -150,10 +150,10 @@ fn skipped_text(lines: usize) -> String {
 fn said(entry: &Entry) -> String {
     let name = &entry.connection;
     match &entry.event {
-        Event::SentLine(line) => format!("{name}>{}", Line(line)),
-        Event::SentBytes(bytes) => format!("{name}>{}", Quoted(bytes)),
-        Event::ReceivedLine(line) => format!("{name}<{}", Line(line)),
-        Event::ReceivedBytes(bytes) => format!("{name}<{}", Quoted(bytes)),
+        Event::SentLine(line) => format!("{name}>{}", ShownLine(line)),
+        Event::SentBytes(bytes) => format!("{name}>{}", ShownBytes(bytes)),
+        Event::ReceivedLine(line) => format!("{name}<{}", ShownLine(line)),
+        Event::ReceivedBytes(bytes) => format!("{name}<{}", ShownBytes(bytes)),
         Event::Ended(end) => format!("{name}{}", ended(*end)),
         Event::HalfClosed => format!("{name}>eof"),
         Event::Reset => format!("{name}>reset"),
@@ -164,9 +164,9 @@ fn said(entry: &Entry) -> String {
 
 fn expected(expected: &Expected) -> String {
     match expected {
-        Expected::Line(Some(line)) => format!("<{}", Line(line)),
+        Expected::Line(Some(line)) => format!("<{}", ShownLine(line)),
         Expected::Line(None) => "< another line".to_owned(),
-        Expected::Bytes(bytes) => format!("<{}", Quoted(bytes)),
+        Expected::Bytes(bytes) => format!("<{}", ShownBytes(bytes)),
         Expected::Count(count) => format!("<bytes {count}"),
         Expected::Eof => "<eof".to_owned(),
         Expected::Reset => "<reset".to_owned(),
@@ -178,9 +178,9 @@ fn expected(expected: &Expected) -> String {
 fn actual(name: &str, mismatch: &Mismatch) -> String {
     let within = if mismatch.timed_out { format!(" within {:.1?}", mismatch.waited) } else { String::new() };
     let actual = match &mismatch.actual {
-        Actual::Line(line) => format!("{name}<{}", Line(line)),
-        Actual::PartialLine(bytes) => format!("{name}<{} (a line that does not end{within})", Quoted(bytes)),
-        Actual::Bytes(bytes) => format!("{name}<{}", Quoted(bytes)),
+        Actual::Line(line) => format!("{name}<{}", ShownLine(line)),
+        Actual::PartialLine(bytes) => format!("{name}<{} (a line that does not end{within})", ShownBytes(bytes)),
+        Actual::Bytes(bytes) => format!("{name}<{}", ShownBytes(bytes)),
         Actual::LineTooLong { limit } => format!("(a line of more than {limit} bytes)"),
         Actual::End(end) => format!("{name}{}", ended(*end)),
         Actual::Nothing => format!("(nothing{within})"),
@@ -230,7 +230,7 @@ fn hint(mismatch: &Mismatch) -> Option<String> {
             Some("the server ends its lines with CR LF: put `eol crlf` at the top".to_owned())
         }
         (Expected::Line(Some(expected)), Actual::PartialLine(actual)) if actual == expected => {
-            Some(format!("to expect this without the end of a line, write <{}", Quoted(actual)))
+            Some(format!("to expect this without the end of a line, write <{}", ShownBytes(actual)))
         }
         (Expected::Eof, Actual::End(StreamEnd::Reset)) => {
             Some("a server that closes with input unread resets; <closed takes either".to_owned())
@@ -240,9 +240,9 @@ fn hint(mismatch: &Mismatch) -> Option<String> {
 }
 
 /// The text of a line, with the blank before it that says so.
-struct Line<'a>(&'a [u8]);
+struct ShownLine<'a>(&'a [u8]);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for ShownLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.get(..SHOWN_BYTES_MAX) {
             Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
@@ -255,9 +255,9 @@ impl fmt::Display for Line<'_> {
 }
 
 /// Bytes in quotes.
-struct Quoted<'a>(&'a [u8]);
+struct ShownBytes<'a>(&'a [u8]);
 
-impl fmt::Display for Quoted<'_> {
+impl fmt::Display for ShownBytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.get(..SHOWN_BYTES_MAX) {
             Some(start) if self.0.len() > SHOWN_BYTES_MAX => {

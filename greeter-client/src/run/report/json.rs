@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::result::{Ended, Tally, milliseconds};
+use super::result::{FinishedScript, ScriptCounts, milliseconds};
 use crate::net::escape::json_string;
 use crate::run::outcome::Outcome;
 
-pub(super) fn script(ended: &Ended<'_>) -> String {
+pub(super) fn script(ended: &FinishedScript<'_>) -> String {
     let (status, more) = match ended.outcome {
         Outcome::Passed => ("passed", String::new()),
         Outcome::Skipped(reason) => ("skipped", format!(r#","reason":{}"#, json_string(reason))),
@@ -15,8 +15,8 @@ pub(super) fn script(ended: &Ended<'_>) -> String {
             let more = format!(
                 r#","failure":{{"title":{title},"place":{},"message":{},"connecting":{},"report":{}}}"#,
                 json_string(&failure.place),
-                json_string(&failure.fault.to_string()),
-                failure.fault.is_connecting(),
+                json_string(&failure.error.to_string()),
+                failure.error.is_connecting(),
                 json_string(&failure.to_string()),
             );
             ("failed", more)
@@ -27,11 +27,11 @@ pub(super) fn script(ended: &Ended<'_>) -> String {
     format!("{{\"script\":{name},\"file\":{file},\"status\":\"{status}\",\"duration_ms\":{took}{more}}}\n")
 }
 
-pub(super) fn end(tally: &Tally, took: Duration) -> String {
-    let Tally { passed, skipped, failed, unconnected } = tally;
+pub(super) fn end(counts: &ScriptCounts, took: Duration) -> String {
+    let ScriptCounts { passed, skipped, failed, unconnected } = counts;
     format!(
         "{{\"scripts\":{},\"passed\":{passed},\"failed\":{},\"skipped\":{skipped},\"duration_ms\":{}}}\n",
-        tally.scripts(),
+        counts.scripts(),
         failed + unconnected,
         milliseconds(took)
     )

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::result::{Ended, Tally};
+use super::result::{FinishedScript, ScriptCounts};
 use crate::net::escape::xml_text;
 use crate::run::outcome::Outcome;
 
-pub(super) fn script(ended: &Ended<'_>) -> String {
+pub(super) fn script(ended: &FinishedScript<'_>) -> String {
     let (name, file) = (attribute(ended.script.name()), attribute(ended.script.source().name()));
     let case = format!(r#"<testcase classname="{file}" name="{name}" file="{file}" time="{}""#, seconds(ended.took));
     match ended.outcome {
@@ -16,18 +16,18 @@ pub(super) fn script(ended: &Ended<'_>) -> String {
             format!("    {case}>\n      <skipped message=\"{}\"/>\n    </testcase>\n", attribute(reason))
         }
         Outcome::Failed(failure) => {
-            let tag = if failure.fault.is_connecting() { "error" } else { "failure" };
-            let (message, report) = (attribute(&failure.fault.to_string()), xml_text(&failure.to_string()));
+            let tag = if failure.error.is_connecting() { "error" } else { "failure" };
+            let (message, report) = (attribute(&failure.error.to_string()), xml_text(&failure.to_string()));
             format!("    {case}>\n      <{tag} message=\"{message}\">{report}</{tag}>\n    </testcase>\n")
         }
     }
 }
 
-pub(super) fn document(tally: &Tally, took: Duration, scripts: &str) -> String {
-    let Tally { failed, unconnected, skipped, .. } = tally;
+pub(super) fn document(counts: &ScriptCounts, took: Duration, scripts: &str) -> String {
+    let ScriptCounts { failed, unconnected, skipped, .. } = counts;
     let numbers = format!(
         r#"name="greeter-client" tests="{}" failures="{failed}" errors="{unconnected}" skipped="{skipped}" time="{}""#,
-        tally.scripts(),
+        counts.scripts(),
         seconds(took)
     );
     format!(

@@ -7,7 +7,7 @@ use crate::talk::Script;
 
 /// A script that has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended<'a> {
+pub struct FinishedScript<'a> {
     /// Which.
     pub script: &'a Script,
     /// How.
@@ -19,7 +19,7 @@ pub struct Ended<'a> {
 /// How many scripts ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tally {
+pub struct ScriptCounts {
     /// Everything was as they say.
     pub passed: usize,
     /// The run lacks something that they require.
@@ -30,13 +30,13 @@ pub struct Tally {
     pub unconnected: usize,
 }
 
-impl Tally {
+impl ScriptCounts {
     /// Counts one more.
     pub fn add(&mut self, outcome: &Outcome) {
         *match outcome {
             Outcome::Passed => &mut self.passed,
             Outcome::Skipped(_) => &mut self.skipped,
-            Outcome::Failed(failure) if failure.fault.is_connecting() => &mut self.unconnected,
+            Outcome::Failed(failure) if failure.error.is_connecting() => &mut self.unconnected,
             Outcome::Failed(_) => &mut self.failed,
         } += 1;
     }

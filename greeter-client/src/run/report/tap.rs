@@ -1,6 +1,6 @@
 //! The [Test Anything Protocol](https://testanything.org/tap-version-14-specification.html).
 
-use super::result::{Ended, milliseconds};
+use super::result::{FinishedScript, milliseconds};
 use crate::net::escape::{json_string, one_line};
 use crate::run::outcome::Outcome;
 
@@ -8,7 +8,7 @@ pub(super) fn head(scripts: usize) -> String {
     format!("TAP version 14\n1..{scripts}\n")
 }
 
-pub(super) fn script(number: usize, ended: &Ended<'_>) -> String {
+pub(super) fn script(number: usize, ended: &FinishedScript<'_>) -> String {
     let name = escaped(ended.script.name());
     let point = match ended.outcome {
         Outcome::Passed => format!("ok {number} - {name}\n"),
@@ -22,7 +22,7 @@ pub(super) fn script(number: usize, ended: &Ended<'_>) -> String {
         yaml += &format!(
             "at: {}\nmessage: {}\nreport: |2\n{report}",
             json_string(&failure.place),
-            json_string(&failure.fault.to_string())
+            json_string(&failure.error.to_string())
         );
     }
     let yaml: String = yaml.lines().map(|line| format!("  {line}\n")).collect();

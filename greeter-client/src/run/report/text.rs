@@ -1,10 +1,10 @@
 //! For people.
 
-use super::result::{Ended, Tally};
+use super::result::{FinishedScript, ScriptCounts};
 use crate::net::escape::one_line;
 use crate::run::outcome::Outcome;
 
-pub(super) fn script(ended: &Ended<'_>) -> String {
+pub(super) fn script(ended: &FinishedScript<'_>) -> String {
     let name = one_line(ended.script.name().as_bytes());
     let took = ended.took.as_millis();
     match ended.outcome {
@@ -14,9 +14,9 @@ pub(super) fn script(ended: &Ended<'_>) -> String {
     }
 }
 
-pub(super) fn end(tally: &Tally) -> String {
-    let scripts = tally.scripts();
+pub(super) fn end(counts: &ScriptCounts) -> String {
+    let scripts = counts.scripts();
     let s = if scripts == 1 { "" } else { "s" };
-    let failed = tally.failed + tally.unconnected;
-    format!("\n{scripts} script{s}: {} passed, {failed} failed, {} skipped\n", tally.passed, tally.skipped)
+    let failed = counts.failed + counts.unconnected;
+    format!("\n{scripts} script{s}: {} passed, {failed} failed, {} skipped\n", counts.passed, counts.skipped)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use memchr::memmem;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::talk::diagnostic::{Fault, Problem, Problems, Severity};
+use crate::talk::diagnostic::{Diagnostic, Diagnostics, LineDiagnostic, Severity};
 use crate::talk::source::{BYTE_ORDER_MARK, Block, Source};
 
 /// What stands for a byte that is no UTF-8: it means nothing in Markdown.
@@ -24,9 +24,9 @@ pub(crate) fn is_markdown(path: &Path) -> bool {
 /// # Errors
 ///
 /// The file says `talk` in a form in which no block would be found.
-pub(crate) fn scripts(file: &Source) -> Result<Vec<Source>, Problems> {
-    if let Some(fault) = unreadable(&file.text) {
-        return Err(Problems(vec![Problem::new(Severity::Error, file, 1, fault)]));
+pub(crate) fn scripts(file: &Source) -> Result<Vec<Source>, Diagnostics> {
+    if let Some(diagnostic) = unreadable(&file.text) {
+        return Err(Diagnostics(vec![Diagnostic::new(Severity::Error, file, 1, diagnostic)]));
     }
     let mark = if file.text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     let text = as_text(&file.text[mark..]);
@@ -49,13 +49,14 @@ fn is_talk(info: &str) -> bool {
 }
 
 /// Why there may be blocks that are not found, if the file says `talk`.
-fn unreadable(text: &[u8]) -> Option<Fault> {
+fn unreadable(text: &[u8]) -> Option<LineDiagnostic> {
     // Of UTF-16, whichever half of a character comes first.
     if memmem::find(text, b"t\0a\0l\0k").is_some() {
-        return Some(Fault::new(0..2, "this looks like UTF-16").help("save it as UTF-8"));
+        return Some(LineDiagnostic::new(0..2, "this looks like UTF-16").help("save it as UTF-8"));
     }
     let ends_with_cr = !text.contains(&b'\n') && text.contains(&b'\r') && memmem::find(text, b"talk").is_some();
-    ends_with_cr.then(|| Fault::new(0..1, "the lines of this file end with CR alone").help("save it with LF or CR LF"))
+    ends_with_cr
+        .then(|| LineDiagnostic::new(0..1, "the lines of this file end with CR alone").help("save it with LF or CR LF"))
 }
 
 /// The text with every byte in its place, as far as a parser of Markdown needs it: what is no UTF-8 is data of scripts, and

@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use crate::net::Eol;
 use crate::talk::count::Count;
-use crate::talk::diagnostic::Fault;
+use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer;
 use crate::talk::lexer::{Word, count, duration, meant, shown};
 use crate::talk::limits::{CROWD_MAX, LINE_BYTES_MAX, RAW_BYTES_MAX};
-use crate::talk::pattern::{Cache, Pattern, Template};
+use crate::talk::pattern::{Pattern, PatternCache, Template};
 use crate::talk::script::{
-    Action, Capability, Connect, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Signal, Speaker,
+    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Signal,
 };
 use crate::talk::source::{blanks, is_blank, trim_end};
 use crate::talk::variables::{Name, NameError, is_name_byte};
@@ -36,10 +36,11 @@ const CONTROLS: &[&str] = &[
 const CONNECT_WORDS: &[&str] = &["to", "from", "tls", "proxy"];
 
 /// Parses one line, without its ending.
-pub(crate) fn parse<'a>(line: &'a [u8], cache: &mut Cache) -> Result<Statement<'a>, Fault> {
+pub(crate) fn parse<'a>(line: &'a [u8], cache: &mut PatternCache) -> Result<Statement<'a>, LineDiagnostic> {
     if line.len() > LINE_BYTES_MAX {
-        let fault = Fault::new(0..0, format!("a line of a script can have at most {LINE_BYTES_MAX} bytes"));
-        return Err(fault.help("what repeats can be written in the raw form: >\"A\" x 70000"));
+        let diagnostic =
+            LineDiagnostic::new(0..0, format!("a line of a script can have at most {LINE_BYTES_MAX} bytes"));
+        return Err(diagnostic.help("what repeats can be written in the raw form: >\"A\" x 70000"));
     }
     let start = blanks(line);
     match line.get(start) {
@@ -47,11 +48,11 @@ pub(crate) fn parse<'a>(line: &'a [u8], cache: &mut Cache) -> Result<Statement<'
         Some(b'#') => Ok(Statement::Comment(&line[start + 1..])),
         Some(_) => match find_direction(line, start) {
             Some(at) => {
-                let speaker = parse_speaker(line, start..at)?;
+                let connection_name = parse_connection_name(line, start..at)?;
                 let action = if line[at] == b'>' {
-                    Action::Send { to: speaker, what: parse_outgoing(line, at)? }
+                    Action::Send { to: connection_name, what: parse_outgoing(line, at)? }
                 } else {
-                    Action::Expect { from: speaker, what: parse_incoming(line, at, cache)? }
+                    Action::Expect { from: connection_name, what: parse_incoming(line, at, cache)? }
                 };
                 Ok(Statement::Action(action))
             }
@@ -69,42 +70,42 @@ fn find_direction(line: &[u8], start: usize) -> Option<usize> {
     matches!(line.get(at), Some(b'<' | b'>')).then_some(at)
 }
 
-fn parse_speaker(line: &[u8], at: Range<usize>) -> Result<Speaker, Fault> {
+fn parse_connection_name(line: &[u8], at: Range<usize>) -> Result<ConnectionName, LineDiagnostic> {
     let text = std::str::from_utf8(&line[at.clone()]).expect("what may name a connection is ASCII");
     if text.is_empty() {
-        return Ok(Speaker::Main);
+        return Ok(ConnectionName::Main);
     }
     let (name, member) = text.split_once('.').map_or((text, None), |(name, member)| (name, Some(member)));
-    let name = connection_name(&Word { at: at.start..at.start + name.len(), text: name.into() })?;
-    let Some(member) = member else { return Ok(Speaker::Named(name)) };
+    let name = bare_name(&Word { at: at.start..at.start + name.len(), text: name.into() })?;
+    let Some(member) = member else { return Ok(ConnectionName::Named(name)) };
     let member = Word { at: at.end - member.len()..at.end, text: member.into() };
-    crowd_count(&member, "the index of a member").map(|index| Speaker::Member(name, index))
+    crowd_count(&member, "the index of a member").map(|index| ConnectionName::Member(name, index))
 }
 
-fn connection_name(word: &Word<'_>) -> Result<Name, Fault> {
+fn bare_name(word: &Word<'_>) -> Result<Name, LineDiagnostic> {
     if CONNECT_WORDS.contains(&&*word.text) {
         let message = format!("no connection can be called '{}'", word.text);
-        return Err(Fault::new(word.at.clone(), message).help("that is a word of connect"));
+        return Err(LineDiagnostic::new(word.at.clone(), message).help("that is a word of connect"));
     }
     variable_name(word)
 }
 
-fn variable_name(word: &Word<'_>) -> Result<Name, Fault> {
+fn variable_name(word: &Word<'_>) -> Result<Name, LineDiagnostic> {
     word.text.parse().map_err(|err: NameError| {
-        Fault::new(word.at.clone(), format!("'{}' is no name", shown(&word.text))).help(err.to_string())
+        LineDiagnostic::new(word.at.clone(), format!("'{}' is no name", shown(&word.text))).help(err.to_string())
     })
 }
 
-fn crowd_count(word: &Word<'_>, what: &str) -> Result<NonZeroU32, Fault> {
+fn crowd_count(word: &Word<'_>, what: &str) -> Result<NonZeroU32, LineDiagnostic> {
     let number = count(word, what, CROWD_MAX)?;
     Ok(u32::try_from(number).ok().and_then(NonZeroU32::new).expect("a count is from 1 to its maximum"))
 }
 
 /// What follows `>` at byte `at`.
-fn parse_outgoing(line: &[u8], at: usize) -> Result<Outgoing, Fault> {
+fn parse_outgoing(line: &[u8], at: usize) -> Result<Outgoing, LineDiagnostic> {
     match &line[at + 1..] {
         [] => Template::parse(b"").map(Outgoing::Line),
-        [b' ', text @ ..] => Template::parse(text).map(Outgoing::Line).map_err(|fault| fault.shifted(at + 2)),
+        [b' ', text @ ..] => Template::parse(text).map(Outgoing::Line).map_err(|diagnostic| diagnostic.shifted(at + 2)),
         [b'"', ..] => parse_raw(line, at + 1).map(Outgoing::Raw),
         _ => {
             let words = direction_words(line, at)?;
@@ -118,10 +119,12 @@ fn parse_outgoing(line: &[u8], at: usize) -> Result<Outgoing, Fault> {
 }
 
 /// What follows `<` at byte `at`.
-fn parse_incoming(line: &[u8], at: usize, cache: &mut Cache) -> Result<Incoming, Fault> {
+fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<Incoming, LineDiagnostic> {
     match &line[at + 1..] {
         [] => Pattern::parse(b"", cache).map(Incoming::Line),
-        [b' ', text @ ..] => Pattern::parse(text, cache).map(Incoming::Line).map_err(|fault| fault.shifted(at + 2)),
+        [b' ', text @ ..] => {
+            Pattern::parse(text, cache).map(Incoming::Line).map_err(|diagnostic| diagnostic.shifted(at + 2))
+        }
         [b'"', ..] => parse_raw(line, at + 1).map(Incoming::Raw),
         _ => {
             let words = direction_words(line, at)?;
@@ -139,10 +142,12 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut Cache) -> Result<Incoming,
 }
 
 /// The words behind `>` or `<`: at least one, for neither a blank nor the end stands there.
-fn direction_words(line: &[u8], at: usize) -> Result<Vec<Word<'_>>, Fault> {
+fn direction_words(line: &[u8], at: usize) -> Result<Vec<Word<'_>>, LineDiagnostic> {
     if line[at + 1] == b'\t' {
         let message = format!("a tab follows {}", char::from(line[at]));
-        return Err(Fault::new(at + 1..at + 2, message).help("put one space there; what follows it is literal"));
+        return Err(
+            LineDiagnostic::new(at + 1..at + 2, message).help("put one space there; what follows it is literal")
+        );
     }
     let Ok(text) = std::str::from_utf8(line) else {
         let text = String::from_utf8_lossy(&line[at + 1..]);
@@ -153,23 +158,23 @@ fn direction_words(line: &[u8], at: usize) -> Result<Vec<Word<'_>>, Fault> {
 }
 
 /// `>Bob`: what most people write first.
-fn no_data(line: &[u8], at: usize, word: &Word<'_>, words: &[&str]) -> Fault {
+fn no_data(line: &[u8], at: usize, word: &Word<'_>, words: &[&str]) -> LineDiagnostic {
     let sign = char::from(line[at]);
     let text = String::from_utf8_lossy(&line[at + 1..]);
     let verb = if sign == '>' { "send" } else { "expect" };
     let guess =
         meant(&word.text, words).map_or_else(String::new, |word| format!("did you mean '{sign}{word}'? else, "));
-    let fault = Fault::new(word.at.clone(), format!("'{sign}{}' is no statement", shown(&word.text)));
+    let diagnostic = LineDiagnostic::new(word.at.clone(), format!("'{sign}{}' is no statement", shown(&word.text)));
     let start = String::from_utf8_lossy(line[..at].trim_ascii_start());
-    fault.help(format!("{guess}to {verb} a line put one space after {sign}: '{start}{sign} {}'", shown(&text)))
+    diagnostic.help(format!("{guess}to {verb} a line put one space after {sign}: '{start}{sign} {}'", shown(&text)))
 }
 
 /// The raw form, whose opening quote is byte `start`.
-fn parse_raw(line: &[u8], start: usize) -> Result<Raw, Fault> {
-    let (bytes, length) = lexer::unquote(&line[start..]).map_err(|fault| fault.shifted(start))?;
+fn parse_raw(line: &[u8], start: usize) -> Result<Raw, LineDiagnostic> {
+    let (bytes, length) = lexer::unquote(&line[start..]).map_err(|diagnostic| diagnostic.shifted(start))?;
     if bytes.is_empty() {
-        let fault = Fault::new(start..start + length, "there is nothing between the quotes");
-        return Err(fault.help("an empty line is > or < alone"));
+        let diagnostic = LineDiagnostic::new(start..start + length, "there is nothing between the quotes");
+        return Err(diagnostic.help("an empty line is > or < alone"));
     }
     let end = start + length;
     let rest = trim_end(&line[end..]);
@@ -181,15 +186,17 @@ fn parse_raw(line: &[u8], start: usize) -> Result<Raw, Fault> {
             let skipped = 1 + blanks(digits);
             let digits = String::from_utf8_lossy(&repeat[skipped..]);
             if digits.is_empty() {
-                return Err(Fault::new(at, "no number follows x").help("a repetition is written x 3"));
+                return Err(LineDiagnostic::new(at, "no number follows x").help("a repetition is written x 3"));
             }
             let times_max = (RAW_BYTES_MAX / bytes.len()).max(1);
             let word = Word { at: at.start + skipped..at.end, text: digits };
             count(&word, "the repetition", times_max)?
         }
         _ => {
-            let fault = Fault::new(at, "only a repetition can follow the closing quote");
-            return Err(fault.help("it is written x 3; a quote within is \\\", and nothing is added to what is sent"));
+            let diagnostic = LineDiagnostic::new(at, "only a repetition can follow the closing quote");
+            return Err(
+                diagnostic.help("it is written x 3; a quote within is \\\", and nothing is added to what is sent")
+            );
         }
     };
     let times = u32::try_from(times).expect("so many bytes are fewer than 4 GiB");
@@ -198,7 +205,7 @@ fn parse_raw(line: &[u8], start: usize) -> Result<Raw, Fault> {
 
 // Control lines.
 
-fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, Fault> {
+fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, LineDiagnostic> {
     let first = start..start + line[start..].iter().take_while(|&&byte| !is_blank(byte)).count();
     let keyword = String::from_utf8_lossy(&line[first.clone()]);
     if !CONTROLS.contains(&&*keyword) {
@@ -206,7 +213,8 @@ fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, Fault> {
     }
     let text = std::str::from_utf8(line).map_err(|err| {
         let at = err.valid_up_to();
-        Fault::new(at..at + 1, "this byte is not valid UTF-8").help("only comments and data may hold any bytes")
+        LineDiagnostic::new(at..at + 1, "this byte is not valid UTF-8")
+            .help("only comments and data may hold any bytes")
     })?;
     if keyword == "set" {
         return parse_set(text, first.end).map(Statement::Action);
@@ -232,46 +240,49 @@ fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, Fault> {
 }
 
 /// A line that starts with neither a direction nor a control word, which is `first`.
-fn no_control(line: &[u8], first: Range<usize>) -> Fault {
+fn no_control(line: &[u8], first: Range<usize>) -> LineDiagnostic {
     let word = String::from_utf8_lossy(&line[first.clone()]);
     let text = shown(&String::from_utf8_lossy(trim_end(&line[first.start..])));
     let behind = line[first.end..].trim_ascii();
-    let fault = Fault::new(first, format!("'{}' is no control word", shown(&word)));
+    let diagnostic = LineDiagnostic::new(first, format!("'{}' is no control word", shown(&word)));
     if let [sign @ (b'>' | b'<'), ..] = behind
         && word.parse::<Name>().is_ok()
     {
         let sign = char::from(*sign);
-        let fault = Fault { message: format!("a blank stands between a connection's name and its {sign}"), ..fault };
-        return fault.help(format!("write '{}{sign}'", shown(&word)));
+        let diagnostic = LineDiagnostic {
+            message: format!("a blank stands between a connection's name and its {sign}"),
+            ..diagnostic
+        };
+        return diagnostic.help(format!("write '{}{sign}'", shown(&word)));
     }
     match (&*word, meant(&word, CONTROLS)) {
-        (_, Some(meant)) => fault.help(format!("did you mean '{meant}'? to send the line write '> {text}'")),
-        ("//" | ";" | "--" | "/*", None) => fault.help("a comment starts with #"),
-        ("send" | "write", None) => fault.help("a line is sent by > and one space, as in '> Bob'"),
+        (_, Some(meant)) => diagnostic.help(format!("did you mean '{meant}'? to send the line write '> {text}'")),
+        ("//" | ";" | "--" | "/*", None) => diagnostic.help("a comment starts with #"),
+        ("send" | "write", None) => diagnostic.help("a line is sent by > and one space, as in '> Bob'"),
         ("expect" | "receive" | "recv" | "read", None) => {
-            fault.help("a line is expected by < and one space, as in '< Hello, Bob'")
+            diagnostic.help("a line is expected by < and one space, as in '< Hello, Bob'")
         }
-        ("wait" | "pause" | "delay", None) => fault.help("did you mean 'sleep'?"),
-        _ => fault.help(format!("to send the line write '> {text}', to expect it '< {text}'")),
+        ("wait" | "pause" | "delay", None) => diagnostic.help("did you mean 'sleep'?"),
+        _ => diagnostic.help(format!("to send the line write '> {text}', to expect it '< {text}'")),
     }
 }
 
 /// The one value of a statement that is written like `example`.
-fn only_value<'a, 'b>(words: &'a [Word<'b>], example: &str) -> Result<&'a Word<'b>, Fault> {
+fn only_value<'a, 'b>(words: &'a [Word<'b>], example: &str) -> Result<&'a Word<'b>, LineDiagnostic> {
     let keyword = &words[0];
     match &words[1..] {
         [value] => Ok(value),
         [] => {
-            let fault = Fault::new(keyword.at.clone(), format!("'{}' needs a value", keyword.text));
-            Err(fault.help(format!("as in '{example}'")))
+            let diagnostic = LineDiagnostic::new(keyword.at.clone(), format!("'{}' needs a value", keyword.text));
+            Err(diagnostic.help(format!("as in '{example}'")))
         }
         [_, rest @ ..] => {
             let at = rest[0].at.start..rest[rest.len() - 1].at.end;
-            let fault = Fault::new(at, format!("only one value can follow '{}'", keyword.text));
+            let diagnostic = LineDiagnostic::new(at, format!("only one value can follow '{}'", keyword.text));
             Err(match &*keyword.text {
-                _ if rest[0].text.starts_with('#') => fault.help(OWN_LINE),
-                "include" => fault.help("a path with blanks stands in double quotes"),
-                _ => fault.help(format!("as in '{example}'")),
+                _ if rest[0].text.starts_with('#') => diagnostic.help(OWN_LINE),
+                "include" => diagnostic.help("a path with blanks stands in double quotes"),
+                _ => diagnostic.help(format!("as in '{example}'")),
             })
         }
     }
@@ -279,111 +290,111 @@ fn only_value<'a, 'b>(words: &'a [Word<'b>], example: &str) -> Result<&'a Word<'
 
 const OWN_LINE: &str = "a comment stands on a line of its own";
 
-fn alone(words: &[Word<'_>], statement: &str) -> Result<(), Fault> {
+fn alone(words: &[Word<'_>], statement: &str) -> Result<(), LineDiagnostic> {
     let [_, rest @ ..] = words else { return Ok(()) };
     let Some(first) = rest.first() else { return Ok(()) };
-    let fault = Fault::new(first.at.start..rest[rest.len() - 1].at.end, format!("nothing can follow '{statement}'"));
-    Err(if first.text.starts_with('#') { fault.help(OWN_LINE) } else { fault })
+    let diagnostic =
+        LineDiagnostic::new(first.at.start..rest[rest.len() - 1].at.end, format!("nothing can follow '{statement}'"));
+    Err(if first.text.starts_with('#') { diagnostic.help(OWN_LINE) } else { diagnostic })
 }
 
-fn unknown(word: &Word<'_>, known: &[&str]) -> Fault {
-    let fault = Fault::new(word.at.clone(), format!("'{}' is not known here", shown(&word.text)));
+fn unknown(word: &Word<'_>, known: &[&str]) -> LineDiagnostic {
+    let diagnostic = LineDiagnostic::new(word.at.clone(), format!("'{}' is not known here", shown(&word.text)));
     match meant(&word.text, known) {
-        Some(meant) => fault.help(format!("did you mean '{meant}'?")),
-        None => fault.help(format!("known are {}", known.join(", "))),
+        Some(meant) => diagnostic.help(format!("did you mean '{meant}'?")),
+        None => diagnostic.help(format!("known are {}", known.join(", "))),
     }
 }
 
 /// A duration in which something can happen.
-fn some_time(word: &Word<'_>) -> Result<std::time::Duration, Fault> {
+fn some_time(word: &Word<'_>) -> Result<std::time::Duration, LineDiagnostic> {
     let duration = duration(word)?;
     if duration.is_zero() {
-        return Err(Fault::new(word.at.clone(), "nothing can happen in no time").help("write 1ms or more"));
+        return Err(LineDiagnostic::new(word.at.clone(), "nothing can happen in no time").help("write 1ms or more"));
     }
     Ok(duration)
 }
 
-fn parse_eol(word: &Word<'_>) -> Result<Eol, Fault> {
+fn parse_eol(word: &Word<'_>) -> Result<Eol, LineDiagnostic> {
     word.text.parse().map_err(|_| unknown(word, &["lf", "crlf"]))
 }
 
-fn parse_include<'a>(word: &Word<'_>) -> Result<Statement<'a>, Fault> {
+fn parse_include<'a>(word: &Word<'_>) -> Result<Statement<'a>, LineDiagnostic> {
     if word.text.is_empty() || word.text.contains('\0') {
-        return Err(Fault::new(word.at.clone(), "this is no path"));
+        return Err(LineDiagnostic::new(word.at.clone(), "this is no path"));
     }
     Ok(Statement::Include(word.text.clone().into_owned()))
 }
 
-fn parse_signal(word: &Word<'_>) -> Result<Signal, Fault> {
+fn parse_signal(word: &Word<'_>) -> Result<Signal, LineDiagnostic> {
     Signal::from_word(&word.text).ok_or_else(|| {
         let upper = word.text.to_uppercase();
         match Signal::from_word(upper.strip_prefix("SIG").unwrap_or(&upper)) {
-            Some(meant) => Fault { help: Some(format!("write '{meant}'")), ..unknown(word, Signal::WORDS) },
+            Some(meant) => LineDiagnostic { help: Some(format!("write '{meant}'")), ..unknown(word, Signal::WORDS) },
             None => unknown(word, Signal::WORDS),
         }
     })
 }
 
-fn parse_status(word: &Word<'_>) -> Result<u8, Fault> {
+fn parse_status(word: &Word<'_>) -> Result<u8, LineDiagnostic> {
     let status = Some(&word.text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     status.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        let fault = Fault::new(word.at.clone(), format!("'{}' is no exit status", shown(&word.text)));
-        fault.help("an exit status is a number from 0 to 255")
+        let diagnostic = LineDiagnostic::new(word.at.clone(), format!("'{}' is no exit status", shown(&word.text)));
+        diagnostic.help("an exit status is a number from 0 to 255")
     })
 }
 
-fn parse_close(words: &[Word<'_>]) -> Result<Speaker, Fault> {
+fn parse_close(words: &[Word<'_>]) -> Result<ConnectionName, LineDiagnostic> {
     if words.len() == 1 {
-        return Ok(Speaker::Main);
+        return Ok(ConnectionName::Main);
     }
     let word = only_value(words, "close bob")?;
-    let speaker = word.text.as_bytes();
-    if !speaker.iter().all(|byte| is_name_byte(byte) || *byte == b'.') || speaker.is_empty() {
-        return Err(
-            Fault::new(word.at.clone(), format!("'{}' is no name", shown(&word.text))).help(NameError.to_string())
-        );
+    let connection_name = word.text.as_bytes();
+    if !connection_name.iter().all(|byte| is_name_byte(byte) || *byte == b'.') || connection_name.is_empty() {
+        return Err(LineDiagnostic::new(word.at.clone(), format!("'{}' is no name", shown(&word.text)))
+            .help(NameError.to_string()));
     }
-    let padded = [&vec![b' '; word.at.start], speaker].concat();
-    parse_speaker(&padded, word.at.start..padded.len())
+    let padded = [&vec![b' '; word.at.start], connection_name].concat();
+    parse_connection_name(&padded, word.at.start..padded.len())
 }
 
 /// The rest of `set`, from byte `start` on.
-fn parse_set(line: &str, start: usize) -> Result<Action, Fault> {
+fn parse_set(line: &str, start: usize) -> Result<Action, LineDiagnostic> {
     const EXAMPLE: &str = "as in 'set host = mail.example'";
     let end = trim_end(line.as_bytes()).len();
     let Some(equals) = line[start..end].find('=').map(|offset| start + offset) else {
-        return Err(Fault::new(start.min(end)..end, "'set' needs a name, = and a value").help(EXAMPLE));
+        return Err(LineDiagnostic::new(start.min(end)..end, "'set' needs a name, = and a value").help(EXAMPLE));
     };
     let name_start = start + blanks(&line.as_bytes()[start..]);
     let name = trim_end(&line.as_bytes()[name_start.min(equals)..equals]);
     let at = name_start.min(equals)..name_start.min(equals) + name.len();
-    let name = variable_name(&Word { at: at.clone(), text: line[at].into() }).map_err(|fault| match name {
-        [] => fault.help(EXAMPLE),
-        _ => fault,
+    let name = variable_name(&Word { at: at.clone(), text: line[at].into() }).map_err(|diagnostic| match name {
+        [] => diagnostic.help(EXAMPLE),
+        _ => diagnostic,
     })?;
     let value_start = equals + 1 + blanks(&line.as_bytes()[equals + 1..end]);
     let value = &line.as_bytes()[value_start..end];
     let value = if value.first() == Some(&b'"') {
-        let (bytes, length) = lexer::unquote(value).map_err(|fault| fault.shifted(value_start))?;
+        let (bytes, length) = lexer::unquote(value).map_err(|diagnostic| diagnostic.shifted(value_start))?;
         if length < value.len() {
-            return Err(Fault::new(value_start + length..end, "nothing can follow the closing quote"));
+            return Err(LineDiagnostic::new(value_start + length..end, "nothing can follow the closing quote"));
         }
         Template::literal(&bytes)
     } else {
-        Template::parse(value).map_err(|fault| fault.shifted(value_start))?
+        Template::parse(value).map_err(|diagnostic| diagnostic.shifted(value_start))?
     };
     if value.needs_member() {
-        return Err(Fault::new(value_start..end, "{{#}} has no value here: a variable is in no crowd"));
+        return Err(LineDiagnostic::new(value_start..end, "{{#}} has no value here: a variable is in no crowd"));
     }
     Ok(Action::Set { name, value })
 }
 
 /// The words after `connect`.
-fn parse_connect(words: &[Word<'_>]) -> Result<Connect, Fault> {
+fn parse_connect(words: &[Word<'_>]) -> Result<Connect, LineDiagnostic> {
     let mut connect = Connect::default();
     let mut words = words.iter().peekable();
     if let Some(name) = words.next_if(|word| !CONNECT_WORDS.contains(&&*word.text) && !is_crowd(&word.text)) {
-        connect.name = Some(connection_name(name)?);
+        connect.name = Some(bare_name(name)?);
     }
     while let Some(word) = words.next() {
         let again = match &*word.text {
@@ -395,11 +406,16 @@ fn parse_connect(words: &[Word<'_>]) -> Result<Connect, Fault> {
                 connect.proxy.replace(parse_proxy(version, value_of(word, words.next())?)?).is_some()
             }
             text if is_crowd(text) => connect.crowd.replace(parse_crowd(word, connect.name.as_ref())?).is_some(),
-            "x" => return Err(Fault::new(word.at.clone(), "the size of a crowd is written x50, without a blank")),
+            "x" => {
+                return Err(LineDiagnostic::new(
+                    word.at.clone(),
+                    "the size of a crowd is written x50, without a blank",
+                ));
+            }
             _ => return Err(unknown(word, CONNECT_WORDS)),
         };
         if again {
-            return Err(Fault::new(word.at.clone(), format!("'{}' is there twice", shown(&word.text))));
+            return Err(LineDiagnostic::new(word.at.clone(), format!("'{}' is there twice", shown(&word.text))));
         }
     }
     Ok(connect)
@@ -411,52 +427,54 @@ fn is_crowd(word: &str) -> bool {
     !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn parse_crowd(word: &Word<'_>, name: Option<&Name>) -> Result<NonZeroU32, Fault> {
+fn parse_crowd(word: &Word<'_>, name: Option<&Name>) -> Result<NonZeroU32, LineDiagnostic> {
     if name.is_none() {
-        return Err(Fault::new(word.at.clone(), "a crowd needs a name").help("as in 'connect c x50'"));
+        return Err(LineDiagnostic::new(word.at.clone(), "a crowd needs a name").help("as in 'connect c x50'"));
     }
     let digits = Word { at: word.at.start + 1..word.at.end, text: word.text[1..].into() };
     crowd_count(&digits, "the size of a crowd")
 }
 
-fn value_of<'a, 'b>(option: &Word<'_>, value: Option<&'a Word<'b>>) -> Result<&'a Word<'b>, Fault> {
+fn value_of<'a, 'b>(option: &Word<'_>, value: Option<&'a Word<'b>>) -> Result<&'a Word<'b>, LineDiagnostic> {
     value.ok_or_else(|| {
         let example = match &*option.text {
             "to" => "to 127.0.0.1:8080 or to unix:run.sock",
             "from" => "from 127.0.0.2",
             _ => "proxy v2 192.0.2.1:5000",
         };
-        Fault::new(option.at.clone(), format!("'{}' needs a value", option.text)).help(format!("as in '{example}'"))
+        LineDiagnostic::new(option.at.clone(), format!("'{}' needs a value", option.text))
+            .help(format!("as in '{example}'"))
     })
 }
 
-fn parse_destination(word: &Word<'_>) -> Result<Destination, Fault> {
+fn parse_destination(word: &Word<'_>) -> Result<Destination, LineDiagnostic> {
     // In quotes, braces are braces.
     if matches!(word.text, std::borrow::Cow::Borrowed(_)) && word.text.contains("{{") {
-        let template = Template::parse(word.text.as_bytes()).map_err(|fault| fault.shifted(word.at.start))?;
+        let template = Template::parse(word.text.as_bytes()).map_err(|diagnostic| diagnostic.shifted(word.at.start))?;
         return Ok(Destination::Template(template));
     }
     word.text.parse().map(Destination::Address).map_err(|err: crate::net::AddressError| {
         let message = err.to_string();
         match message.split_once(": ") {
-            Some((message, help)) => Fault::new(word.at.clone(), message).help(help),
-            None => Fault::new(word.at.clone(), message),
+            Some((message, help)) => LineDiagnostic::new(word.at.clone(), message).help(help),
+            None => LineDiagnostic::new(word.at.clone(), message),
         }
     })
 }
 
-fn parse_from(word: &Word<'_>) -> Result<IpAddr, Fault> {
+fn parse_from(word: &Word<'_>) -> Result<IpAddr, LineDiagnostic> {
     word.text.parse().map_err(|_| {
-        let fault = Fault::new(word.at.clone(), format!("'{}' is no IP address", shown(&word.text)));
-        fault.help("our own address has no port and no brackets, as in 127.0.0.2 or ::1")
+        let diagnostic = LineDiagnostic::new(word.at.clone(), format!("'{}' is no IP address", shown(&word.text)));
+        diagnostic.help("our own address has no port and no brackets, as in 127.0.0.2 or ::1")
     })
 }
 
-fn parse_proxy(version: &Word<'_>, client: &Word<'_>) -> Result<Proxy, Fault> {
+fn parse_proxy(version: &Word<'_>, client: &Word<'_>) -> Result<Proxy, LineDiagnostic> {
     let known = ProxyVersion::from_word(&version.text).ok_or_else(|| unknown(version, ProxyVersion::WORDS))?;
     let client = client.text.parse::<SocketAddr>().map_err(|_| {
-        let fault = Fault::new(client.at.clone(), format!("'{}' is no IP address with a port", shown(&client.text)));
-        fault.help("as in 'proxy v2 192.0.2.1:5000'")
+        let diagnostic =
+            LineDiagnostic::new(client.at.clone(), format!("'{}' is no IP address with a port", shown(&client.text)));
+        diagnostic.help("as in 'proxy v2 192.0.2.1:5000'")
     })?;
     Ok(Proxy { version: known, client })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use memchr::memmem;
 use regex::bytes::RegexBuilder;
 
-use crate::talk::diagnostic::Fault;
+use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer::shown;
 use crate::talk::variables::{Name, NameError, Unbound, Variables, is_name, is_name_byte};
 
@@ -91,18 +91,19 @@ impl fmt::Display for Part {
 }
 
 /// Splits a line at its placeholders. Each part comes with its place in `text`.
-pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Part, Range<usize>)>, Fault> {
+pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Part, Range<usize>)>, LineDiagnostic> {
     let mut parts = Vec::new();
     let mut literal = 0;
     let mut placeholders = 0;
     while let Some(start) = memmem::find(&text[literal..], b"{{").map(|offset| literal + offset) {
         // Of more than two braces, the last two open the placeholder, so that any text can stand before it.
         let start = start + text[start..].iter().take_while(|&&byte| byte == b'{').count() - 2;
-        let (part, length) = parse_placeholder(&text[start..], regexes).map_err(|fault| fault.shifted(start))?;
+        let (part, length) =
+            parse_placeholder(&text[start..], regexes).map_err(|diagnostic| diagnostic.shifted(start))?;
         placeholders += 1;
         if placeholders > PLACEHOLDERS_MAX {
             let message = format!("a line can have at most {PLACEHOLDERS_MAX} placeholders");
-            return Err(Fault::new(start..start + length, message));
+            return Err(LineDiagnostic::new(start..start + length, message));
         }
         if start > literal {
             parts.push((Part::Text(text[literal..start].into()), literal..start));
@@ -120,7 +121,7 @@ const RAW: &str = "placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} 
                    {{ itself can be written in the raw form, in double quotes";
 
 /// The placeholder whose braces start `text`, and its length.
-fn parse_placeholder(text: &[u8], regexes: &mut Regexes) -> Result<(Part, usize), Fault> {
+fn parse_placeholder(text: &[u8], regexes: &mut Regexes) -> Result<(Part, usize), LineDiagnostic> {
     let inner = &text[2..];
     match inner {
         [b'*', b'}', b'}', ..] => return Ok((Part::Anything, 5)),
@@ -134,30 +135,33 @@ fn parse_placeholder(text: &[u8], regexes: &mut Regexes) -> Result<(Part, usize)
         ([b'}', b'}', ..], Some(name)) => Ok((Part::Variable(name), 2 + name_bytes + 2)),
         ([b'}', b'}', ..] | [b':', ..], None) if name_bytes > 0 => {
             let name = shown(&String::from_utf8_lossy(&inner[..name_bytes]));
-            Err(Fault::new(name_at, format!("'{name}' is no name")).help(NameError.to_string()))
+            Err(LineDiagnostic::new(name_at, format!("'{name}' is no name")).help(NameError.to_string()))
         }
         ([b':', regex @ ..], name) => {
             let start = 2 + name_bytes + 1;
             let length = regex_length(regex).ok_or_else(|| {
-                let fault = Fault::new(0..text.len(), "this placeholder is not closed");
-                fault.help("}} closes it; a brace within the regex needs its partner or a backslash")
+                let diagnostic = LineDiagnostic::new(0..text.len(), "this placeholder is not closed");
+                diagnostic.help("}} closes it; a brace within the regex needs its partner or a backslash")
             })?;
-            let regex = check_regex(&regex[..length], regexes).map_err(|fault| fault.shifted(start))?;
+            let regex = check_regex(&regex[..length], regexes).map_err(|diagnostic| diagnostic.shifted(start))?;
             Ok((Part::Regex(name, regex), start + length + 2))
         }
         _ => Err(no_placeholder(text)),
     }
 }
 
-fn no_placeholder(text: &[u8]) -> Fault {
-    let fault = Fault::new(0..2, "'{{' opens no placeholder");
-    let Some(end) = memmem::find(text, b"}}") else { return fault.help(RAW) };
+fn no_placeholder(text: &[u8]) -> LineDiagnostic {
+    let diagnostic = LineDiagnostic::new(0..2, "'{{' opens no placeholder");
+    let Some(end) = memmem::find(text, b"}}") else { return diagnostic.help(RAW) };
     let inner = String::from_utf8_lossy(&text[2..end]);
     let trimmed = inner.trim();
     if trimmed.len() < inner.len() && (is_name(trimmed.as_bytes()) || trimmed == "*" || trimmed == "#") {
-        return Fault { at: 0..end + 2, ..fault.help(format!("write it without blanks: {{{{{trimmed}}}}}")) };
+        return LineDiagnostic {
+            at: 0..end + 2,
+            ..diagnostic.help(format!("write it without blanks: {{{{{trimmed}}}}}"))
+        };
     }
-    fault.help(RAW)
+    diagnostic.help(RAW)
 }
 
 /// How long the regex is that ends at the first `}}` which does not belong to it.
@@ -184,23 +188,23 @@ fn regex_length(text: &[u8]) -> Option<usize> {
     None
 }
 
-fn check_regex(text: &[u8], regexes: &mut Regexes) -> Result<CheckedRegex, Fault> {
+fn check_regex(text: &[u8], regexes: &mut Regexes) -> Result<CheckedRegex, LineDiagnostic> {
     let at = 0..text.len();
     let text = std::str::from_utf8(text).map_err(|_| {
-        let fault = Fault::new(at.clone(), "this regex is not valid UTF-8");
-        fault.help(r"a byte that is no UTF-8 is written \xNN")
+        let diagnostic = LineDiagnostic::new(at.clone(), "this regex is not valid UTF-8");
+        diagnostic.help(r"a byte that is no UTF-8 is written \xNN")
     })?;
     if text.is_empty() {
-        return Err(Fault::new(at, "no regex follows the colon").help("{{name}} and {{*}} match anything"));
+        return Err(LineDiagnostic::new(at, "no regex follows the colon").help("{{name}} and {{*}} match anything"));
     }
     if let Some(known) = regexes.get(text) {
         return Ok(known.clone());
     }
-    let bad = |err: &regex::Error| Fault::new(at.clone(), format!("bad regex: {}", in_one_line(err)));
+    let bad = |err: &regex::Error| LineDiagnostic::new(at.clone(), format!("bad regex: {}", in_one_line(err)));
     let regex = builder(text).build().map_err(|err| bad(&err))?;
     if regex.capture_names().flatten().next().is_some() {
-        let fault = Fault::new(at, "a group in a placeholder can have no name");
-        return Err(fault.help("{{name:regex}} names what is captured"));
+        let diagnostic = LineDiagnostic::new(at, "a group in a placeholder can have no name");
+        return Err(diagnostic.help("{{name:regex}} names what is captured"));
     }
     // A comment in verbose mode would swallow what follows the regex in the whole.
     builder(&format!(r"\A({text})\z")).size_limit(usize::MAX).build().map_err(|err| bad(&err))?;
