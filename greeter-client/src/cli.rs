@@ -21,13 +21,13 @@ use greeter_args::Exit;
 use greeter_client::Connection;
 
 use args::{Command, NAME, Setup};
-use chat::Tape;
+use chat::ChatRecording;
 pub(crate) use color::tell_error;
 use commands::{check, completions, fmt, greet, load, pipe, record, run};
-pub(crate) use exit::Failure;
-use recording_file::Recording;
+pub(crate) use exit::ExitError;
+use recording_file::RecordingFile;
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run() -> Result<(), ExitError> {
     let Setup { command, connect, color, connection: options } = args::from_process()?;
     color.apply();
     match command {
@@ -37,17 +37,22 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
         Command::Chat(_) if is_conversation() => {
             let address = connect.address()?;
-            chat::run(Connection::connect_with(&address, &options)?, &address, options.eol, Tape::Kept(Vec::new()))
+            chat::run(
+                Connection::connect_with(&address, &options)?,
+                &address,
+                options.eol,
+                ChatRecording::Kept(Vec::new()),
+            )
         }
         Command::Chat(_) | Command::Pipe(_) => {
             pipe::run(Connection::connect_with(&connect.address()?, &options)?, options.eol, |_| Ok(()))
         }
         Command::Record(record) => {
             let address = connect.address()?;
-            let recording = Recording::create(&record.file).map_err(|message| Exit::usage(NAME, &message))?;
+            let recording = RecordingFile::create(&record.file).map_err(|message| Exit::usage(NAME, &message))?;
             let connection = Connection::connect_with(&address, &options).inspect_err(|_| recording.discard())?;
             match is_conversation() {
-                true => chat::run(connection, &address, options.eol, Tape::File(recording)),
+                true => chat::run(connection, &address, options.eol, ChatRecording::File(recording)),
                 false => record::run(connection, options.eol, recording),
             }
         }

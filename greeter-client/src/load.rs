@@ -50,10 +50,10 @@
 //!
 //! # Layout
 //!
-//! In the order of a line: `rate` (when it is due) → `ledger` (on which connection, and what became of it) → `cycle` and `tape`
+//! In the order of a line: `rate` (when it is due) → `accounting` (on which connection, and what became of it) → `workload` and `line_block`
 //! (its bytes) → `generator` (a thread and its poll, with `timer`) → `connection` and `socket` → `checker` (its reply) → `recorder`
-//! (histograms of one thread) → `collector` (of all) → `latency` and [`Report`], with `text`, `json`, `html` and [`Assertion`]. `script`
-//! stands in for all from `cycle` to `checker` where the unit of load is a script.
+//! (histograms of one thread) → `aggregator` (of all) → `latency` and [`Report`], with `text`, `json`, `html` and [`Assertion`]. `script`
+//! stands in for all from `workload` to `checker` where the unit of load is a script.
 
 mod config;
 mod error;
@@ -73,5 +73,5 @@ pub use report::Report;
 pub use report::assertion::{Assertion, AssertionError, Verdict};
 #[doc(hidden)]
 pub use report::chart;
-pub use running::{Progress, Running, start};
+pub use running::{LoadProgress, Running, start};
 pub use schedule::{Rate, RateError};

@@ -6,16 +6,16 @@ mod cli;
 
 use std::process::ExitCode;
 
-use cli::Failure;
+use cli::ExitError;
 
 fn main() -> ExitCode {
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Exit(exit)) => exit.print(),
-        Err(Failure::Error { code, error }) => {
+        Err(ExitError::Exit(exit)) => exit.print(),
+        Err(ExitError::Error { code, error }) => {
             cli::tell_error(format_args!("{error:#}"));
             ExitCode::from(code)
         }
-        Err(Failure::Signal(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(127)),
+        Err(ExitError::Signal(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(127)),
     }
 }

@@ -25,30 +25,30 @@ pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
 /// What the process was asked to do.
 pub(super) struct Setup {
     pub(super) command: Command,
-    pub(super) connect: Connect,
+    pub(super) connect: ConnectArg,
     pub(super) color: Color,
     pub(super) connection: ConnectionOptions,
 }
 
 /// Reads the arguments and the environment of this process.
 pub(super) fn from_process() -> Result<Setup, Exit> {
-    let arguments = greeter_args::parse::<Arguments>(NAME, env!("CARGO_PKG_VERSION"))?;
+    let arguments = greeter_args::parse::<Args>(NAME, env!("CARGO_PKG_VERSION"))?;
     let mut connection = ConnectionOptions::default();
     connection.eol = arguments.eol;
     connection.timeout = arguments.timeout.0;
     Ok(Setup {
-        command: arguments.command.unwrap_or(Command::Chat(Chat {})),
+        command: arguments.command.unwrap_or(Command::Chat(ChatArgs {})),
         color: arguments.color,
-        connect: Connect(arguments.connect),
+        connect: ConnectArg(arguments.connect),
         connection,
     })
 }
 
 /// Where to connect to, as far as the arguments say so. The environment is asked by those who connect: what it says is no
 /// concern of the others.
-pub(super) struct Connect(Option<Address>);
+pub(super) struct ConnectArg(Option<Address>);
 
-impl Connect {
+impl ConnectArg {
     /// What the arguments say.
     pub(super) const fn given(&self) -> Option<&Address> {
         self.0.as_ref()
@@ -117,15 +117,15 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
     error_code(4, "something else failed, such as writing to stdout"),
     error_code(130, "Ctrl-C at the prompt")
 )]
-pub(super) struct Arguments {
+pub(super) struct Args {
     /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     connect: Option<Address>,
 
     /// how long connecting may take, and with greet each reply, and the end after as many as there are names; none for ever
     /// (default: 5s)
-    #[argh(option, default = "Timeout(ConnectionOptions::default().timeout)")]
-    timeout: Timeout,
+    #[argh(option, default = "TimeoutArg(ConnectionOptions::default().timeout)")]
+    timeout: TimeoutArg,
 
     /// how lines end: lf or crlf. With crlf, newlines are sent as CR LF, and greet and the prompt drop the CR of what
     /// comes back (default: lf)
@@ -144,15 +144,15 @@ pub(super) struct Arguments {
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand)]
 pub(super) enum Command {
-    Greet(Greet),
-    Chat(Chat),
-    Pipe(Pipe),
-    Record(Record),
-    Check(Check),
-    Completions(Completions),
-    Fmt(Fmt),
-    Run(Run),
-    Load(Load),
+    Greet(GreetArgs),
+    Chat(ChatArgs),
+    Pipe(PipeArgs),
+    Record(RecordArgs),
+    Check(CheckArgs),
+    Completions(CompletionsArgs),
+    Fmt(FmtArgs),
+    Run(RunArgs),
+    Load(LoadArgs),
 }
 
 /// Sends each name as a line and prints the replies.
@@ -160,7 +160,7 @@ pub(super) enum Command {
 /// Prints every line the server sends until it closes. Fewer lines than names are an error.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "greet", help_triggers("-h", "--help"))]
-pub(super) struct Greet {
+pub(super) struct GreetArgs {
     /// who is to be greeted; put -- before a name that starts with a dash
     #[argh(positional, arg_name = "name")]
     pub(super) names: Vec<String>,
@@ -172,7 +172,7 @@ pub(super) struct Greet {
 /// Ctrl-C leaves at once. Lines that begin with a colon are commands, of which :help tells.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "chat", help_triggers("-h", "--help"))]
-pub(super) struct Chat {}
+pub(super) struct ChatArgs {}
 
 /// Sends stdin while what comes back goes to stdout.
 ///
@@ -181,7 +181,7 @@ pub(super) struct Chat {}
 /// terminal may have cut is an error.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
-pub(super) struct Pipe {}
+pub(super) struct PipeArgs {}
 
 /// Does what chat does, or pipe without a terminal, and writes the conversation down as a .talk script.
 ///
@@ -189,7 +189,7 @@ pub(super) struct Pipe {}
 /// back. The file must not exist yet.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "record", help_triggers("-h", "--help"))]
-pub(super) struct Record {
+pub(super) struct RecordArgs {
     /// where to write the script, as in hello.talk
     #[argh(positional, arg_name = "file")]
     pub(super) file: String,
@@ -201,7 +201,7 @@ pub(super) struct Record {
 /// scripts. No server is needed.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
-pub(super) struct Check {
+pub(super) struct CheckArgs {
     /// a file or a folder
     #[argh(positional, arg_name = "path")]
     pub(super) paths: Vec<String>,
@@ -217,7 +217,7 @@ pub(super) struct Check {
     help_triggers("-h", "--help"),
     example = "{command_name} bash > ~/.local/share/bash-completion/completions/greeter-client"
 )]
-pub(super) struct Completions {
+pub(super) struct CompletionsArgs {
     /// bash, fish or zsh
     #[argh(positional, arg_name = "shell")]
     pub(super) shell: Shell,
@@ -234,7 +234,7 @@ pub(super) struct Completions {
 /// left as it is.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "fmt", help_triggers("-h", "--help"))]
-pub(super) struct Fmt {
+pub(super) struct FmtArgs {
     /// change nothing; name the files that are not in the normal form, and end with 1 if there are any
     #[argh(switch)]
     pub(super) check: bool,
@@ -269,7 +269,7 @@ pub(super) struct Fmt {
         "ended by a signal, here Ctrl-C, once the servers of --server had been ended; it is 128 and its number"
     )
 )]
-pub(super) struct Run {
+pub(super) struct RunArgs {
     /// starts a fresh server for each script, and ends it after that with all that it has started. A free port of 127.0.0.1 takes the place of {port} in the command; without
     /// that, the server tells its address on its stdout, in a line that says: listening on ADDRESS. There is no shell.
     #[argh(option, arg_name = "command")]
@@ -338,7 +338,7 @@ connection fails the load in any case. Ctrl-C ends the load, not the report.",
     error_code(3, "fewer connections than asked for could be opened: nothing was sent"),
     error_code(130, "interrupted: the report tells of what was measured until then")
 )]
-pub(super) struct Load {
+pub(super) struct LoadArgs {
     /// a line to send, in which {{#}} is the number of the connection; if given several times, they are sent in turn
     #[argh(option, arg_name = "line")]
     pub(super) line: Vec<Template>,
@@ -414,9 +414,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration in people's notation, or the word `none`.
-struct Timeout(Option<Duration>);
+struct TimeoutArg(Option<Duration>);
 
-impl FromStr for Timeout {
+impl FromStr for TimeoutArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -437,10 +437,10 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_duration_or_none() {
-        assert_eq!("500ms".parse::<Timeout>().map(|timeout| timeout.0), Ok(Some(Duration::from_millis(500))));
-        assert_eq!("none".parse::<Timeout>().map(|timeout| timeout.0), Ok(None));
+        assert_eq!("500ms".parse::<TimeoutArg>().map(|timeout| timeout.0), Ok(Some(Duration::from_millis(500))));
+        assert_eq!("none".parse::<TimeoutArg>().map(|timeout| timeout.0), Ok(None));
         for text in ["", "0s", "-1s", "5", "99999999999999999999s", "soon"] {
-            assert!(text.parse::<Timeout>().is_err(), "{text}");
+            assert!(text.parse::<TimeoutArg>().is_err(), "{text}");
         }
     }
 }

@@ -20,12 +20,12 @@ use greeter_client::escape::Terminal;
 use greeter_client::session::StreamEnd;
 use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender, Traffic};
 
-use super::exit::Failure;
+use super::exit::ExitError;
 use super::input::CUT;
-use command::{Command, HELP, Typed};
-use editor::Asked;
-use events::{Report, Reports};
-pub(super) use recording::Tape;
+use command::{HELP, PromptCommand, TypedLine};
+use editor::EditorEvent;
+use events::{ChatEvent, ChatEvents};
+pub(super) use recording::ChatRecording;
 use screen::{LastRow, Screen};
 
 /// For how long nothing may follow until the start of a line is shown.
@@ -35,7 +35,7 @@ const QUIET: Duration = Duration::from_millis(100);
 const INTERRUPT: i32 = 2;
 
 /// How a conversation ends.
-enum Ending {
+enum ChatEnd {
     /// The server has closed.
     Server,
     /// The connection broke.
@@ -48,46 +48,53 @@ enum Ending {
     Signal(i32),
 }
 
-pub(super) fn run(connection: Connection, address: &Address, eol: Eol, tape: Tape) -> Result<(), Failure> {
+pub(super) fn run(
+    connection: Connection,
+    address: &Address,
+    eol: Eol,
+    recording: ChatRecording,
+) -> Result<(), ExitError> {
     let (sender, receiver) = connection.split();
     let modes = editable();
     let original = modes.clone();
     // Signals are watched first: from then on none ends the process before the terminal is as it was.
-    let reports = events::start(receiver, move || original.iter().for_each(raw::Modes::restore))
-        .map_err(|err| Failure::internal(err.into()))?;
+    let events = events::start(receiver, move || original.iter().for_each(raw::Modes::restore))
+        .map_err(|err| ExitError::internal(err.into()))?;
     let (last_row, typing) = keyboard(modes);
     let mut chat = Chat {
-        outgoing: Outgoing::Open(sender),
+        send_side: SendSide::Open(sender),
         terminal: Terminal::new(Screen::new(last_row), eol),
         typing,
-        recorder: Recorder::new(tape),
+        recorder: Recorder::new(recording),
         eol,
         bytes_since_lf: 0,
     };
     let talked = chat
         .screen()
         .say(&format!("connected to {address}; Ctrl-D ends, :help tells more"))
-        .map_err(Failure::stdout)
-        .and_then(|()| chat.talk(&reports));
-    let Chat { outgoing, terminal, recorder, bytes_since_lf, .. } = chat;
+        .map_err(ExitError::stdout)
+        .and_then(|()| chat.talk(&events));
+    let Chat { send_side, terminal, recorder, bytes_since_lf, .. } = chat;
     let finished = terminal.finish().and_then(Screen::finish);
-    let judged = talked.and_then(|ending| judge(ending, &outgoing, bytes_since_lf));
-    judged.and(recorder.into_output().finish()).and(finished.map_err(Failure::stdout))
+    let judged = talked.and_then(|ending| classify(ending, &send_side, bytes_since_lf));
+    judged.and(recorder.into_output().finish()).and(finished.map_err(ExitError::stdout))
 }
 
 /// What a conversation's end means for the command.
-fn judge(ending: Ending, outgoing: &Outgoing, bytes_since_lf: usize) -> Result<(), Failure> {
-    match (ending, outgoing) {
-        (Ending::Server, _) if bytes_since_lf > 0 => Err(ConnectionError::PartialLine { bytes: bytes_since_lf }.into()),
-        (Ending::Server, Outgoing::Refused { bytes }) => Err(Failure::unsent(*bytes)),
-        (Ending::Server, Outgoing::Open(_)) => {
+fn classify(ending: ChatEnd, send_side: &SendSide, bytes_since_lf: usize) -> Result<(), ExitError> {
+    match (ending, send_side) {
+        (ChatEnd::Server, _) if bytes_since_lf > 0 => {
+            Err(ConnectionError::PartialLine { bytes: bytes_since_lf }.into())
+        }
+        (ChatEnd::Server, SendSide::Refused { bytes }) => Err(ExitError::unsent(*bytes)),
+        (ChatEnd::Server, SendSide::Open(_)) => {
             // Nothing depends on whether it is read.
             let _ = writeln!(io::stderr(), "the server closed the connection");
             Ok(())
         }
-        (Ending::Server, Outgoing::HalfClosed) | (Ending::Quit | Ending::Reset, _) => Ok(()),
-        (Ending::Lost(err), _) => Err(err.into()),
-        (Ending::Signal(signal), _) => Err(Failure::Signal(signal)),
+        (ChatEnd::Server, SendSide::HalfClosed) | (ChatEnd::Quit | ChatEnd::Reset, _) => Ok(()),
+        (ChatEnd::Lost(err), _) => Err(err.into()),
+        (ChatEnd::Signal(signal), _) => Err(ExitError::Signal(signal)),
     }
 }
 
@@ -98,26 +105,26 @@ fn editable() -> Option<raw::Modes> {
 }
 
 /// Who makes lines of what is typed: an editor, or a terminal that has none to offer.
-fn keyboard(modes: Option<raw::Modes>) -> (LastRow, Typing) {
+fn keyboard(modes: Option<raw::Modes>) -> (LastRow, TypingMode) {
     if let Some(Ok(terminal)) = modes.map(raw::RawTerminal::open) {
         let editor = editor::Editor::new(history::History::load());
-        return (LastRow::Edited { terminal, editor }, Typing::Keys(keys::Keys::default()));
+        return (LastRow::Edited { terminal, editor }, TypingMode::Keys(keys::KeyDecoder::default()));
     }
-    (LastRow::Plain, Typing::Lines(Vec::new()))
+    (LastRow::Plain, TypingMode::Lines(Vec::new()))
 }
 
 struct Chat {
-    outgoing: Outgoing,
+    send_side: SendSide,
     terminal: Terminal<Screen>,
-    typing: Typing,
-    recorder: Recorder<Tape>,
+    typing: TypingMode,
+    recorder: Recorder<ChatRecording>,
     eol: Eol,
     /// How much has come of a line that has not ended.
     bytes_since_lf: usize,
 }
 
 /// The way to the server.
-enum Outgoing {
+enum SendSide {
     Open(Sender),
     HalfClosed,
     /// The connection took no more. Why, the thread that reads from it will report.
@@ -128,8 +135,8 @@ enum Outgoing {
 }
 
 /// How the keyboard is read.
-enum Typing {
-    Keys(keys::Keys),
+enum TypingMode {
+    Keys(keys::KeyDecoder),
     /// Line by line; this is the start of one.
     Lines(Vec<u8>),
     Ended,
@@ -140,22 +147,22 @@ impl Chat {
         self.terminal.output_mut()
     }
 
-    fn talk(&mut self, reports: &Reports) -> Result<Ending, Failure> {
+    fn talk(&mut self, events: &ChatEvents) -> Result<ChatEnd, ExitError> {
         loop {
             let quiet = if self.screen().has_fresh() { QUIET } else { Duration::MAX };
-            let ending = match reports.next(quiet) {
-                Ok(report) => self.take(report)?,
+            let ending = match events.next(quiet) {
+                Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.screen().show_fresh().map_err(Failure::stdout)?;
+                    self.screen().show_fresh().map_err(ExitError::stdout)?;
                     None
                 }
                 Err(RecvTimeoutError::Disconnected) => unreachable!("who reads the connection reports its end"),
             };
             if let Some(ending) = ending {
                 self.record(match &ending {
-                    Ending::Server => Traffic::Ended(StreamEnd::Eof),
-                    Ending::Lost(ConnectionError::Lost(err)) => Traffic::Ended(StreamEnd::from_error(err)),
-                    Ending::Reset => Traffic::Reset,
+                    ChatEnd::Server => Traffic::Ended(StreamEnd::Eof),
+                    ChatEnd::Lost(ConnectionError::Lost(err)) => Traffic::Ended(StreamEnd::from_error(err)),
+                    ChatEnd::Reset => Traffic::Reset,
                     _ => Traffic::Closed,
                 });
                 return Ok(ending);
@@ -163,134 +170,134 @@ impl Chat {
         }
     }
 
-    fn take(&mut self, report: Report) -> Result<Option<Ending>, Failure> {
-        match report {
-            Report::Typed(bytes) => self.typed(&bytes),
-            Report::LineCut { is_over } => {
-                if let Typing::Lines(line) = &mut self.typing {
+    fn take(&mut self, event: ChatEvent) -> Result<Option<ChatEnd>, ExitError> {
+        match event {
+            ChatEvent::Typed(bytes) => self.typed(&bytes),
+            ChatEvent::LineCut { is_over } => {
+                if let TypingMode::Lines(line) = &mut self.typing {
                     line.clear();
                 }
                 let row = if is_over { "" } else { "\n" };
                 let screen = self.screen();
-                screen.enter(b"").and_then(|()| screen.say(&format!("{row}{CUT}"))).map_err(Failure::stdout)?;
+                screen.enter(b"").and_then(|()| screen.say(&format!("{row}{CUT}"))).map_err(ExitError::stdout)?;
                 Ok(None)
             }
-            Report::TypingEnded => {
-                let ending = match std::mem::replace(&mut self.typing, Typing::Ended) {
-                    Typing::Lines(line) if !line.is_empty() => self.line(&line)?,
+            ChatEvent::TypingEnded => {
+                let ending = match std::mem::replace(&mut self.typing, TypingMode::Ended) {
+                    TypingMode::Lines(line) if !line.is_empty() => self.line(&line)?,
                     _ => None,
                 };
                 self.half_close()?;
                 Ok(ending)
             }
-            Report::Received(bytes) => {
+            ChatEvent::Received(bytes) => {
                 self.record(Traffic::Received(&bytes));
                 let after_lf = bytes.iter().rev().take_while(|&&byte| byte != b'\n').count();
                 self.bytes_since_lf = if after_lf == bytes.len() { self.bytes_since_lf + after_lf } else { after_lf };
-                self.terminal.write_all(&bytes).and_then(|()| self.terminal.flush()).map_err(Failure::stdout)?;
+                self.terminal.write_all(&bytes).and_then(|()| self.terminal.flush()).map_err(ExitError::stdout)?;
                 Ok(None)
             }
-            Report::ServerEnded(None) => Ok(Some(Ending::Server)),
-            Report::ServerEnded(Some(err)) => Ok(Some(Ending::Lost(err))),
-            Report::Resumed => {
+            ChatEvent::ServerEnded(None) => Ok(Some(ChatEnd::Server)),
+            ChatEvent::ServerEnded(Some(err)) => Ok(Some(ChatEnd::Lost(err))),
+            ChatEvent::Resumed => {
                 if let Some((terminal, _)) = self.screen().edited() {
-                    terminal.enter().map_err(Failure::stdout)?;
+                    terminal.enter().map_err(ExitError::stdout)?;
                 }
-                self.screen().draw().map_err(Failure::stdout)?;
+                self.screen().draw().map_err(ExitError::stdout)?;
                 Ok(None)
             }
-            Report::Signal(signal) => Ok(Some(Ending::Signal(signal))),
+            ChatEvent::Signal(signal) => Ok(Some(ChatEnd::Signal(signal))),
         }
     }
 
-    fn typed(&mut self, bytes: &[u8]) -> Result<Option<Ending>, Failure> {
+    fn typed(&mut self, bytes: &[u8]) -> Result<Option<ChatEnd>, ExitError> {
         for &byte in bytes {
             let ending = match &mut self.typing {
-                Typing::Keys(keys) => match keys.take(byte) {
+                TypingMode::Keys(keys) => match keys.take(byte) {
                     Some(key) => self.pressed(key)?,
                     None => None,
                 },
-                Typing::Lines(line) if byte == b'\n' => {
+                TypingMode::Lines(line) if byte == b'\n' => {
                     let line = std::mem::take(line);
                     self.line(&line)?
                 }
-                Typing::Lines(line) => {
+                TypingMode::Lines(line) => {
                     line.push(byte);
                     None
                 }
-                Typing::Ended => None,
+                TypingMode::Ended => None,
             };
             if ending.is_some() {
                 return Ok(ending);
             }
         }
-        self.screen().draw().map_err(Failure::stdout)?;
+        self.screen().draw().map_err(ExitError::stdout)?;
         Ok(None)
     }
 
-    fn pressed(&mut self, key: keys::Key) -> Result<Option<Ending>, Failure> {
+    fn pressed(&mut self, key: keys::KeyPress) -> Result<Option<ChatEnd>, ExitError> {
         let Some((terminal, editor)) = self.screen().edited() else { return Ok(None) };
         match editor.press(key) {
             None => {}
-            Some(Asked::Line(line)) => return self.line(line.as_bytes()),
-            Some(Asked::End) => self.half_close()?,
-            Some(Asked::Interrupt) => return Ok(Some(Ending::Signal(INTERRUPT))),
-            Some(Asked::Suspend) => terminal.suspend(),
-            Some(Asked::ClearScreen) => self.screen().clear().map_err(Failure::stdout)?,
+            Some(EditorEvent::Line(line)) => return self.line(line.as_bytes()),
+            Some(EditorEvent::End) => self.half_close()?,
+            Some(EditorEvent::Interrupt) => return Ok(Some(ChatEnd::Signal(INTERRUPT))),
+            Some(EditorEvent::Suspend) => terminal.suspend(),
+            Some(EditorEvent::ClearScreen) => self.screen().clear().map_err(ExitError::stdout)?,
         }
         Ok(None)
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<Option<Ending>, Failure> {
-        self.screen().enter(line).map_err(Failure::stdout)?;
-        let message = match Typed::parse(line) {
-            Typed::Line(line) => return Ok(self.send(line)),
-            Typed::Command(Command::Quit) => return Ok(Some(Ending::Quit)),
-            Typed::Command(Command::Reset) => {
-                if let Outgoing::Open(sender) = std::mem::replace(&mut self.outgoing, Outgoing::HalfClosed) {
+    fn line(&mut self, line: &[u8]) -> Result<Option<ChatEnd>, ExitError> {
+        self.screen().enter(line).map_err(ExitError::stdout)?;
+        let message = match TypedLine::parse(line) {
+            TypedLine::Line(line) => return Ok(self.send(line)),
+            TypedLine::Command(PromptCommand::Quit) => return Ok(Some(ChatEnd::Quit)),
+            TypedLine::Command(PromptCommand::Reset) => {
+                if let SendSide::Open(sender) = std::mem::replace(&mut self.send_side, SendSide::HalfClosed) {
                     sender.reset();
                 }
-                return Ok(Some(Ending::Reset));
+                return Ok(Some(ChatEnd::Reset));
             }
-            Typed::Command(Command::Eof) => {
+            TypedLine::Command(PromptCommand::Eof) => {
                 self.half_close()?;
                 return Ok(None);
             }
-            Typed::Command(Command::Record(name)) => match self.recorder.output_mut().start(name) {
+            TypedLine::Command(PromptCommand::Record(name)) => match self.recorder.output_mut().start(name) {
                 Ok(()) => format!("this conversation is written to {name}, from its start"),
                 Err(message) => message,
             },
-            Typed::Command(Command::Help) => HELP.to_owned(),
-            Typed::Mistake(message) => message,
+            TypedLine::Command(PromptCommand::Help) => HELP.to_owned(),
+            TypedLine::Mistake(message) => message,
         };
-        self.screen().say(&message).map_err(Failure::stdout)?;
+        self.screen().say(&message).map_err(ExitError::stdout)?;
         Ok(None)
     }
 
-    fn send(&mut self, line: &[u8]) -> Option<Ending> {
+    fn send(&mut self, line: &[u8]) -> Option<ChatEnd> {
         let wire = [line, self.eol.bytes()].concat();
-        match &mut self.outgoing {
-            Outgoing::Open(sender) => match sender.send(line) {
+        match &mut self.send_side {
+            SendSide::Open(sender) => match sender.send(line) {
                 Ok(()) => self.record(Traffic::Sent(&wire)),
-                Err(ConnectionError::Lost(_)) => self.outgoing = Outgoing::Refused { bytes: wire.len() as u64 },
-                Err(err) => return Some(Ending::Lost(err)),
+                Err(ConnectionError::Lost(_)) => self.send_side = SendSide::Refused { bytes: wire.len() as u64 },
+                Err(err) => return Some(ChatEnd::Lost(err)),
             },
-            Outgoing::Refused { bytes } => *bytes += wire.len() as u64,
-            Outgoing::HalfClosed => {}
+            SendSide::Refused { bytes } => *bytes += wire.len() as u64,
+            SendSide::HalfClosed => {}
         }
         None
     }
 
-    fn half_close(&mut self) -> Result<(), Failure> {
-        self.typing = Typing::Ended;
-        match std::mem::replace(&mut self.outgoing, Outgoing::HalfClosed) {
-            Outgoing::Open(sender) => {
+    fn half_close(&mut self) -> Result<(), ExitError> {
+        self.typing = TypingMode::Ended;
+        match std::mem::replace(&mut self.send_side, SendSide::HalfClosed) {
+            SendSide::Open(sender) => {
                 self.record(Traffic::HalfClosed);
                 sender.finish();
             }
-            before => self.outgoing = before,
+            before => self.send_side = before,
         }
-        self.screen().end_typing().map_err(Failure::stdout)
+        self.screen().end_typing().map_err(ExitError::stdout)
     }
 
     /// A recording that fails does not end the conversation: that is told now, and by the exit status.

@@ -7,7 +7,7 @@ use greeter_client::load::LoadError;
 use greeter_client::{ConnectError, ConnectionError, PipeError};
 
 /// Why the command ends with anything but success.
-pub(crate) enum Failure {
+pub(crate) enum ExitError {
     /// There is nothing to do, or it cannot be understood.
     Exit(Exit),
     /// It was tried and failed.
@@ -32,7 +32,7 @@ const INTERNAL: u8 = 4;
 /// As of a program that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
 
-impl Failure {
+impl ExitError {
     /// Something was compared, and is not as it should be.
     pub(super) fn unmet(error: anyhow::Error) -> Self {
         Self::Error { code: UNMET, error }
@@ -85,19 +85,19 @@ impl Failure {
     }
 }
 
-impl From<Exit> for Failure {
+impl From<Exit> for ExitError {
     fn from(exit: Exit) -> Self {
         Self::Exit(exit)
     }
 }
 
-impl From<ConnectError> for Failure {
+impl From<ConnectError> for ExitError {
     fn from(err: ConnectError) -> Self {
         Self::connection(err)
     }
 }
 
-impl From<ConnectionError> for Failure {
+impl From<ConnectionError> for ExitError {
     fn from(err: ConnectionError) -> Self {
         let code = match err {
             ConnectionError::Thread(_) => INTERNAL,
@@ -107,7 +107,7 @@ impl From<ConnectionError> for Failure {
     }
 }
 
-impl From<LoadError> for Failure {
+impl From<LoadError> for ExitError {
     fn from(err: LoadError) -> Self {
         let code = match err {
             _ if err.is_usage() => UNREADABLE,
@@ -118,7 +118,7 @@ impl From<LoadError> for Failure {
     }
 }
 
-impl From<PipeError> for Failure {
+impl From<PipeError> for ExitError {
     fn from(err: PipeError) -> Self {
         let code = match err {
             PipeError::Input(_) => UNREADABLE,

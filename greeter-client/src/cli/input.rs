@@ -11,20 +11,20 @@ pub(super) const CUT: &str = "the terminal gives at most 4095 bytes of a line th
 
 /// Reads stdin. After the error that a line was cut, it goes on behind that line.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(super) struct Stdin {
     /// How much of what was read at once has not been given away.
     left: usize,
     is_cutting: bool,
 }
 
-impl Input {
+impl Stdin {
     /// Whether the end of a line that was cut is still to come.
     pub(super) const fn is_cutting(&self) -> bool {
         self.is_cutting
     }
 }
 
-impl Read for Input {
+impl Read for Stdin {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut stdin = io::stdin().lock();
         loop {

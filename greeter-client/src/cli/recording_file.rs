@@ -6,12 +6,12 @@ use std::io;
 use greeter_client::escape;
 
 /// The file of a recording.
-pub(crate) struct Recording {
+pub(crate) struct RecordingFile {
     pub(crate) name: String,
     pub(crate) file: File,
 }
 
-impl Recording {
+impl RecordingFile {
     /// Creates the file: a recording never takes the place of something else.
     pub(crate) fn create(name: &str) -> Result<Self, String> {
         match File::create_new(name) {

@@ -7,13 +7,13 @@ pub(crate) const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What was heard.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
+pub(crate) enum Received<'a> {
     /// So many right replies, one behind the other.
-    Right(usize),
+    Match(usize),
     /// What came is not what it should be as a reply to this line.
-    Wrong { came: &'a [u8], to: &'a [u8] },
+    Mismatch { came: &'a [u8], to: &'a [u8] },
     /// A line for which nothing was sent.
-    Unasked(&'a [u8]),
+    Unsolicited(&'a [u8]),
 }
 
 /// Lines that were sent at once.
@@ -28,15 +28,15 @@ pub(crate) struct Batch {
 
 /// Why a connection is of no more use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Loss {
+pub(crate) enum ConnectionLoss {
     #[error("the server closed the connection")]
     Closed,
     #[error("the server closed the connection in the middle of a line")]
-    Cut,
+    PartialLine,
     #[error("the server sent a line longer than {} bytes", LINE_BYTES_MAX)]
-    TooLong,
+    LineTooLong,
     #[error("no reply in time")]
-    Silent,
+    ReplyTimeout,
     #[error("connection lost: {0}")]
     Lost(io::Error),
 }

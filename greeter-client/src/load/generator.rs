@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::load::exchange::{Batch, Loss};
-use crate::load::measure::accounting::Ledger;
-use crate::load::measure::clock::{Clock, Meter, Whose};
-use crate::load::measure::thread_recorder::{Ended, TICK};
+use crate::load::exchange::{Batch, ConnectionLoss};
+use crate::load::measure::accounting::Accounting;
+use crate::load::measure::clock::{Clock, CpuMeter, CpuScope};
+use crate::load::measure::thread_recorder::{TICK, ThreadResult};
 use crate::load::schedule::Pace;
 use crate::net::Eol;
-use connection::{Connection, Progress};
+use connection::{LoadConnection, ReadProgress};
 use timer::Timer;
 
 const TIMER: Token = Token(usize::MAX);
@@ -34,21 +34,21 @@ const READS_MAX: usize = 16;
 const EVENTS_MAX: usize = 1024;
 
 /// A connection, or what is left of it.
-struct Slot {
+struct ConnectionSlot {
     /// Which one of all.
     number: u64,
     /// How many lines it has sent.
     sent: u64,
     /// Whether it has more to send than the server lets it.
-    is_kept: bool,
+    is_backlogged: bool,
     /// Since when that is over.
     free: u64,
-    connection: Option<Connection>,
+    connection: Option<LoadConnection>,
 }
 
 /// What the threads of a load know of each other.
 #[derive(Debug)]
-pub(super) struct Company {
+pub(super) struct SharedStatus {
     /// Whether it was told to stop.
     pub(super) stop: Arc<AtomicBool>,
     /// How many connections are left, on all threads together. A thread that has none left goes on as long as there are some:
@@ -56,12 +56,12 @@ pub(super) struct Company {
     pub(super) connections: AtomicUsize,
 }
 
-impl Company {
+impl SharedStatus {
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn is_deserted(&self) -> bool {
+    fn has_no_connections(&self) -> bool {
         self.connections.load(Ordering::Relaxed) == 0
     }
 }
@@ -70,41 +70,54 @@ pub(super) struct Generator {
     thread: u64,
     clock: Clock,
     eol: Eol,
-    company: Arc<Company>,
+    status: Arc<SharedStatus>,
     poll: Poll,
     timer: Timer,
-    ledger: Ledger,
-    slots: Vec<Slot>,
+    accounting: Accounting,
+    slots: Vec<ConnectionSlot>,
     /// How many of the thread's lines have been looked at when they became due.
     seen: u64,
     /// Those that were not read to the end when others had their turn.
     unread: Vec<usize>,
     /// How many connections were lost when they could still have sent something.
-    missing: u64,
+    lost_early: u64,
     /// Runs from the end of the warm-up on.
-    meter: Option<Meter>,
+    meter: Option<CpuMeter>,
 }
 
 impl Generator {
     /// `connections` are those of `thread`, in the order of their numbers.
     pub(super) fn new(
         thread: u64,
-        ledger: Ledger,
+        accounting: Accounting,
         clock: Clock,
         eol: Eol,
-        company: Arc<Company>,
-        connections: Vec<Connection>,
+        status: Arc<SharedStatus>,
+        connections: Vec<LoadConnection>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new(poll.registry(), TIMER)?;
         let mut slots = Vec::with_capacity(connections.len());
         for (index, mut connection) in connections.into_iter().enumerate() {
             connection.socket().register(poll.registry(), Token(index))?;
-            let number = ledger.plan.number(thread, index as u64);
-            slots.push(Slot { number, sent: 0, is_kept: false, free: 0, connection: Some(connection) });
+            let number = accounting.schedule.number(thread, index as u64);
+            slots.push(ConnectionSlot { number, sent: 0, is_backlogged: false, free: 0, connection: Some(connection) });
         }
         let unread = Vec::new();
-        Ok(Self { thread, clock, eol, company, poll, timer, ledger, slots, seen: 0, unread, missing: 0, meter: None })
+        Ok(Self {
+            thread,
+            clock,
+            eol,
+            status,
+            poll,
+            timer,
+            accounting,
+            slots,
+            seen: 0,
+            unread,
+            lost_early: 0,
+            meter: None,
+        })
     }
 
     /// Works until all is done, or until it is told to stop.
@@ -117,8 +130,8 @@ impl Generator {
         let mut space = vec![0; READ_BYTES];
         let mut now = self.clock.now();
         let mut tick = 0;
-        self.look_around(now);
-        if self.ledger.plan.pace == Pace::Closed {
+        self.check_reply_timeouts(now);
+        if self.accounting.schedule.pace == Pace::Closed {
             (0..self.slots.len()).for_each(|slot| self.send(slot, self.clock.now()));
         }
         while !self.is_done(now) {
@@ -130,15 +143,15 @@ impl Generator {
                 _ => {}
             }
             for slot in std::mem::take(&mut self.unread) {
-                self.attend(slot, true, &mut space);
+                self.on_ready(slot, true, &mut space);
             }
             for event in events.iter().filter(|event| event.token() != TIMER) {
-                self.attend(event.token().0, event.is_read_closed() || event.is_error(), &mut space);
+                self.on_ready(event.token().0, event.is_read_closed() || event.is_error(), &mut space);
             }
             now = self.clock.now();
             if now / TICK_NANOSECONDS != tick {
                 tick = now / TICK_NANOSECONDS;
-                self.look_around(now);
+                self.check_reply_timeouts(now);
             }
         }
         self.close(now);
@@ -147,25 +160,25 @@ impl Generator {
 
     /// Whether there is nothing left to send, to read or to wait for.
     fn is_done(&self, now: u64) -> bool {
-        let plan = &self.ledger.plan;
-        if self.company.is_stopped() || self.company.is_deserted() {
+        let schedule = &self.accounting.schedule;
+        if self.status.is_stopped() || self.status.has_no_connections() {
             return true;
         }
-        if now < plan.end {
+        if now < schedule.end {
             return false;
         }
-        let due = plan.due_by(now);
-        let is_idle = |slot: &Slot, connection: &Connection| {
-            connection.in_flight() == 0 && slot.sent >= plan.due_on(slot.number, due)
+        let due = schedule.due_by(now);
+        let is_idle = |slot: &ConnectionSlot, connection: &LoadConnection| {
+            connection.in_flight() == 0 && slot.sent >= schedule.due_on(slot.number, due)
         };
-        now >= plan.end.saturating_add(plan.patience)
+        now >= schedule.end.saturating_add(schedule.reply_timeout)
             || self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|connection| is_idle(slot, connection)))
     }
 
     /// In an open loop, lets those send for which a line has become due.
     fn send_what_is_due(&mut self, now: u64) {
-        let plan = self.ledger.plan;
-        let due = plan.due_of(self.thread, plan.due_by(now));
+        let schedule = self.accounting.schedule;
+        let due = schedule.due_of(self.thread, schedule.due_by(now));
         let slots = self.slots.len() as u64;
         // Each has its turn once at most: it sends all that is due on it.
         for index in self.seen..due.min(self.seen + slots) {
@@ -177,10 +190,10 @@ impl Generator {
 
     /// When there will be something to do even if nothing comes.
     fn wake_at(&self, now: u64) -> u64 {
-        let plan = &self.ledger.plan;
+        let schedule = &self.accounting.schedule;
         let tick = (now / TICK_NANOSECONDS + 1) * TICK_NANOSECONDS;
-        let end = if now < plan.end { plan.end } else { u64::MAX };
-        let next = self.next_due().filter(|next| *next < plan.end);
+        let end = if now < schedule.end { schedule.end } else { u64::MAX };
+        let next = self.next_due().filter(|next| *next < schedule.end);
         tick.min(end).min(next.unwrap_or(u64::MAX))
     }
 
@@ -189,110 +202,113 @@ impl Generator {
         let slots = self.slots.len() as u64;
         let mut next =
             (self.seen..self.seen + slots).map(|index| (index / slots, &self.slots[(index % slots) as usize]));
-        let (index, slot) = next.find(|(_, slot)| !slot.is_kept && slot.connection.is_some())?;
-        self.ledger.plan.planned(slot.number, index)
+        let (index, slot) = next.find(|(_, slot)| !slot.is_backlogged && slot.connection.is_some())?;
+        self.accounting.schedule.intended(slot.number, index)
     }
 
     /// Sends what may be sent now on one connection.
     fn send(&mut self, index: usize, now: u64) {
-        let plan = self.ledger.plan;
+        let schedule = self.accounting.schedule;
         let slot = &mut self.slots[index];
         let Some(connection) = &mut slot.connection else { return };
-        let due = match plan.pace {
-            Pace::Closed if connection.in_flight() == 0 && now < plan.end => plan.pipeline as u64,
+        let due = match schedule.pace {
+            Pace::Closed if connection.in_flight() == 0 && now < schedule.end => schedule.pipeline as u64,
             Pace::Closed => 0,
-            Pace::Open(_) => plan.due_on(slot.number, plan.due_by(now)).saturating_sub(slot.sent),
+            Pace::Open(_) => schedule.due_on(slot.number, schedule.due_by(now)).saturating_sub(slot.sent),
         };
-        let room = plan.pipeline - connection.in_flight();
+        let room = schedule.pipeline - connection.in_flight();
         let lines = usize::try_from(due).map_or(room, |due| due.min(room));
-        slot.is_kept = connection.is_clogged() || lines as u64 != due;
+        slot.is_backlogged = connection.is_clogged() || lines as u64 != due;
         // Where more is due than there is room for, room is made first: else ever smaller pieces would go back and forth.
-        if lines == 0 || slot.is_kept && room < plan.pipeline.div_ceil(2) {
+        if lines == 0 || slot.is_backlogged && room < schedule.pipeline.div_ceil(2) {
             return;
         }
         let batch = Batch { first: slot.sent, lines, sent: now };
         slot.sent += lines as u64;
-        self.ledger.sent(slot.number, batch, slot.free);
+        self.accounting.sent(slot.number, batch, slot.free);
         if let Err(loss) = connection.send(batch) {
-            self.lose(index, &loss);
+            self.close_lost(index, &loss);
         }
     }
 
     /// Writes and reads what can be written and read on one connection, and sends what may be sent then.
-    fn attend(&mut self, index: usize, is_ending: bool, space: &mut [u8]) {
-        let Self { slots, ledger, clock, eol, .. } = self;
-        let Slot { number, connection: Some(connection), is_kept, .. } = &mut slots[index] else { return };
-        let was_kept = *is_kept;
-        let mut outcome = connection.write().map(|()| Progress::More);
+    fn on_ready(&mut self, index: usize, is_ending: bool, space: &mut [u8]) {
+        let Self { slots, accounting, clock, eol, .. } = self;
+        let ConnectionSlot { number, connection: Some(connection), is_backlogged, .. } = &mut slots[index] else {
+            return;
+        };
+        let was_backlogged = *is_backlogged;
+        let mut outcome = connection.write().map(|()| ReadProgress::More);
         let mut reads = 0;
         let mut now = None;
-        while reads < READS_MAX && matches!(outcome, Ok(Progress::More)) {
+        while reads < READS_MAX && matches!(outcome, Ok(ReadProgress::More)) {
             reads += 1;
-            outcome = connection.read(space, *eol, *clock, |heard, batch, at| {
-                ledger.heard(*number, &heard, batch, at);
+            outcome = connection.read(space, *eol, *clock, |received, batch, at| {
+                accounting.received(*number, &received, batch, at);
                 now = Some(at);
             });
-            if is_ending && matches!(outcome, Ok(Progress::Short)) {
+            if is_ending && matches!(outcome, Ok(ReadProgress::Short)) {
                 // Behind what has come may stand the end, which nothing will announce again.
-                outcome = Ok(Progress::More);
+                outcome = Ok(ReadProgress::More);
             }
         }
         match outcome {
-            Err(loss) => return self.lose(index, &loss),
-            Ok(Progress::More) => self.unread.push(index),
-            Ok(Progress::Short | Progress::Drained) => {}
+            Err(loss) => return self.close_lost(index, &loss),
+            Ok(ReadProgress::More) => self.unread.push(index),
+            Ok(ReadProgress::Short | ReadProgress::Drained) => {}
         }
         let now = now.unwrap_or_else(|| clock.now());
-        if was_kept {
+        if was_backlogged {
             slots[index].free = now;
         }
         self.send(index, now);
     }
 
-    fn lose(&mut self, index: usize, loss: &Loss) {
-        let Slot { number, connection, .. } = &mut self.slots[index];
+    fn close_lost(&mut self, index: usize, loss: &ConnectionLoss) {
+        let ConnectionSlot { number, connection, .. } = &mut self.slots[index];
         if let Some(connection) = connection.take() {
-            self.company.connections.fetch_sub(1, Ordering::Relaxed);
-            self.missing += u64::from(self.clock.now() < self.ledger.plan.end);
-            self.ledger.lost(*number, loss, connection.batches(), connection.awaited(self.eol));
+            self.status.connections.fetch_sub(1, Ordering::Relaxed);
+            self.lost_early += u64::from(self.clock.now() < self.accounting.schedule.end);
+            self.accounting.lost(*number, loss, connection.batches(), connection.awaited(self.eol));
         }
     }
 
     /// What is done once a tick: gives up whom the server has left without a reply for too long.
-    fn look_around(&mut self, now: u64) {
-        self.ledger.recorder.turn(now);
-        let plan = self.ledger.plan;
-        if self.meter.is_none() && now >= plan.warmup {
-            self.meter = Some(Meter::start(Whose::Thread, now));
+    fn check_reply_timeouts(&mut self, now: u64) {
+        self.accounting.recorder.turn(now);
+        let schedule = self.accounting.schedule;
+        if self.meter.is_none() && now >= schedule.warmup {
+            self.meter = Some(CpuMeter::start(CpuScope::Thread, now));
         }
         for index in 0..self.slots.len() {
-            let oldest = self.slots[index].connection.as_ref().and_then(Connection::oldest);
-            if oldest.is_some_and(|sent| now.saturating_sub(sent) >= plan.patience) {
-                self.lose(index, &Loss::Silent);
+            let oldest = self.slots[index].connection.as_ref().and_then(LoadConnection::oldest);
+            if oldest.is_some_and(|sent| now.saturating_sub(sent) >= schedule.reply_timeout) {
+                self.close_lost(index, &ConnectionLoss::ReplyTimeout);
             }
         }
     }
 
     /// Tells what has become of everything.
     fn close(mut self, now: u64) {
-        let plan = self.ledger.plan;
-        let is_stopped = self.company.is_stopped();
+        let schedule = self.accounting.schedule;
+        let is_stopped = self.status.is_stopped();
         // Unless it was stopped, all that the plan has was due, however early the last connection was lost.
-        let due = plan.due_by(if is_stopped { now } else { u64::MAX });
+        let due = schedule.due_by(if is_stopped { now } else { u64::MAX });
         let mut waiting = 0;
-        for Slot { number, sent, connection, .. } in &self.slots {
-            let due = plan.due_on(*number, due);
+        for ConnectionSlot { number, sent, connection, .. } in &self.slots {
+            let due = schedule.due_on(*number, due);
             match connection {
                 Some(connection) if is_stopped => waiting += connection.in_flight() as u64 + due.saturating_sub(*sent),
                 Some(connection) => {
-                    self.ledger.unanswered(*number, connection.batches(), || Loss::Silent.to_string());
-                    self.ledger.unsent(*number, due, *sent);
+                    self.accounting
+                        .unanswered(*number, connection.batches(), || ConnectionLoss::ReplyTimeout.to_string());
+                    self.accounting.unsent(*number, due, *sent);
                 }
-                None => self.ledger.unsent(*number, due, *sent),
+                None => self.accounting.unsent(*number, due, *sent),
             }
         }
         let used = self.meter.and_then(|meter| meter.read(now));
-        self.ledger.recorder.finish(Ended { at: now, waiting, missing: self.missing, used });
+        self.accounting.recorder.finish(ThreadResult { at: now, waiting, lost_early: self.lost_early, used });
     }
 }
 

@@ -6,13 +6,13 @@ use std::ops::Range;
 /// Lines that stand one behind the other, each with its ending; behind the last one comes the first one again. There
 /// is at least one.
 #[derive(Debug)]
-pub(super) struct Tape {
+pub(super) struct LineBlock {
     bytes: Box<[u8]>,
     /// Where each line ends.
     ends: Box<[usize]>,
 }
 
-impl Tape {
+impl LineBlock {
     /// # Panics
     ///
     /// If there is no line.
@@ -84,24 +84,24 @@ mod tests {
 
     #[test]
     fn a_tape_has_no_end() {
-        let tape = Tape::new(["a", "", "bcd"], b"\r\n");
-        assert_eq!(tape.bytes(), b"a\r\n\r\nbcd\r\n");
-        assert_eq!((tape.range(0), tape.range(1), tape.range(2)), (0..3, 3..5, 5..10));
+        let line_block = LineBlock::new(["a", "", "bcd"], b"\r\n");
+        assert_eq!(line_block.bytes(), b"a\r\n\r\nbcd\r\n");
+        assert_eq!((line_block.range(0), line_block.range(1), line_block.range(2)), (0..3, 3..5, 5..10));
         for (line, count, length) in [(0, 0, 0), (0, 1, 3), (0, 3, 10), (1, 2, 7), (2, 1, 5), (2, 2, 8), (1, 7, 22)] {
-            assert_eq!(tape.length(line, count), length, "{count} from {line}");
+            assert_eq!(line_block.length(line, count), length, "{count} from {line}");
         }
-        assert_eq!(tape.advance(2, 5), 1);
-        assert_eq!(tape.pieces(5, 4).map(|piece| piece.to_vec()), [b"bcd\r".to_vec(), vec![]]);
-        assert_eq!(tape.pieces(5, 99).map(|piece| piece.to_vec()), [b"bcd\r\n".to_vec(), b"a\r\n\r\n".to_vec()]);
+        assert_eq!(line_block.advance(2, 5), 1);
+        assert_eq!(line_block.pieces(5, 4).map(|piece| piece.to_vec()), [b"bcd\r".to_vec(), vec![]]);
+        assert_eq!(line_block.pieces(5, 99).map(|piece| piece.to_vec()), [b"bcd\r\n".to_vec(), b"a\r\n\r\n".to_vec()]);
     }
 
     #[test]
     fn lines_that_have_ended_are_counted() {
-        let tape = Tape::new(["a", "", "bcd"], b"\n");
+        let line_block = LineBlock::new(["a", "", "bcd"], b"\n");
         for (line, at, ended) in
             [(0, 0, 0), (0, 1, 0), (0, 2, 1), (0, 3, 2), (0, 6, 2), (0, 7, 3), (2, 6, 0), (2, 7, 1)]
         {
-            assert_eq!(tape.ended(line, at), ended, "from {line} to byte {at}");
+            assert_eq!(line_block.ended(line, at), ended, "from {line} to byte {at}");
         }
     }
 }

@@ -14,10 +14,10 @@ use hdrhistogram::Histogram;
 
 use super::config::{Lines, Load, Work};
 use super::schedule::Rate;
-use crate::load::measure::aggregator::{Bin, Collector};
-use crate::load::measure::clock::Used;
-use crate::load::measure::latency::{Duration3, Latency};
-use crate::load::measure::thread_recorder::{Mishap, TICK, Tally};
+use crate::load::measure::aggregator::{Aggregator, Bin};
+use crate::load::measure::clock::CpuUsage;
+use crate::load::measure::latency::{Latency, ShortDuration};
+use crate::load::measure::thread_recorder::{Counts, LoadErrorKind, TICK};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
 const BUSY_MIN: Duration = TICK;
@@ -26,84 +26,84 @@ const BUSY_MIN: Duration = TICK;
 #[derive(Debug)]
 pub struct Report {
     pub(super) load: Load,
-    pub(super) tally: Tally,
+    pub(super) counts: Counts,
     /// None in a closed loop.
     pub(super) response: Option<Histogram<u64>>,
     pub(super) service: Histogram<u64>,
     pub(super) bins: Vec<Bin>,
-    pub(super) examples: [Option<String>; Mishap::ALL.len()],
-    pub(super) used: Option<Used>,
+    pub(super) examples: [Option<String>; LoadErrorKind::ALL.len()],
+    pub(super) used: Option<CpuUsage>,
     /// How long it took in all.
     pub(super) elapsed: Duration,
     /// For how long lines were measured: as long as was asked for, unless it was stopped. A server that is gone answers nothing
     /// in the rest of the time, which must not make it look faster.
     pub(super) measured: Duration,
     /// How many connections were lost when they could still have sent something.
-    pub(super) missing: u64,
-    pub(super) end: End,
+    pub(super) lost_early: u64,
+    pub(super) end: LoadEnd,
 }
 
 /// How a load ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum LoadEnd {
     /// All that was due was done or given up.
     Complete,
     /// It was told to stop, with so many lines due or in flight.
     Stopped { waiting: u64 },
     /// There was no connection left.
-    Deserted,
+    NoConnections,
 }
 
 impl Report {
     /// `at` is when the last thread ended.
-    pub(super) fn new(load: Load, collector: &mut Collector, at: Duration, is_stopped: bool) -> Self {
+    pub(super) fn new(load: Load, aggregator: &mut Aggregator, at: Duration, is_stopped: bool) -> Self {
         let seen = at.saturating_sub(load.warmup).min(load.duration);
         let measured = if is_stopped { seen } else { load.duration };
         let end = match is_stopped {
-            true => End::Stopped { waiting: collector.ended.iter().map(|ended| ended.waiting).sum() },
-            false if seen < load.duration => End::Deserted,
-            false => End::Complete,
+            true => LoadEnd::Stopped { waiting: aggregator.ended.iter().map(|ended| ended.waiting).sum() },
+            false if seen < load.duration => LoadEnd::NoConnections,
+            false => LoadEnd::Complete,
         };
-        let missing = collector.ended.iter().map(|ended| ended.missing).sum();
-        let used = collector.used();
-        let (response, service) = collector.finish(measured);
-        let tally = collector.tally;
-        let bins = std::mem::take(&mut collector.bins);
-        let examples = std::mem::take(&mut collector.examples);
-        Self { load, tally, response, service, bins, examples, used, elapsed: at, measured, missing, end }
+        let lost_early = aggregator.ended.iter().map(|ended| ended.lost_early).sum();
+        let used = aggregator.used();
+        let (response, service) = aggregator.finish(measured);
+        let counts = aggregator.counts;
+        let bins = std::mem::take(&mut aggregator.bins);
+        let examples = std::mem::take(&mut aggregator.examples);
+        Self { load, counts, response, service, bins, examples, used, elapsed: at, measured, lost_early, end }
     }
 
     /// The times from when each line was due until its reply came; in a closed loop, where a line is due when it is sent, the
     /// same as [`service`](Self::service).
     #[must_use]
     pub fn latency(&self) -> Latency<'_> {
-        Latency::new(self.response.as_ref().unwrap_or(&self.service), self.tally.never)
+        Latency::new(self.response.as_ref().unwrap_or(&self.service), self.counts.unanswered)
     }
 
     /// The times from when each line was sent until its reply came. In an open loop, lines that had to wait until they could be
     /// sent look better than they were.
     #[must_use]
     pub fn service(&self) -> Latency<'_> {
-        Latency::new(&self.service, self.tally.never)
+        Latency::new(&self.service, self.counts.unanswered)
     }
 
     /// Right replies in a second, of all the time that was asked for unless it was stopped.
     #[must_use]
     pub fn per_second(&self) -> f64 {
-        if self.measured.is_zero() { 0.0 } else { self.tally.in_time as f64 / self.measured.as_secs_f64() }
+        if self.measured.is_zero() { 0.0 } else { self.counts.in_time as f64 / self.measured.as_secs_f64() }
     }
 
     /// How many lines were sent, the warm-up included.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.tally.sent
+        self.counts.sent
     }
 
     /// Everything that was wrong, the warm-up included: replies that were wrong, replies that did not come or that nobody had
     /// asked for, lines that were due and could not be sent, sessions that could not connect, connections that were lost.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        self.tally.errors()
+        self.counts.errors()
     }
 
     /// Which part of all lines that were due had no right reply, the warm-up included, from 0 to 1.
@@ -115,15 +115,18 @@ impl Report {
 
     /// Those of the errors that are lines without a right reply: of the others, none is a line.
     pub(super) fn failed(&self) -> u64 {
-        let count = |mishap: Mishap| self.tally.mishaps[mishap as usize];
-        count(Mishap::Wrong) + count(Mishap::Unanswered) + count(Mishap::Unsent) + count(Mishap::Unconnected)
+        let count = |kind: LoadErrorKind| self.counts.errors_by_kind[kind as usize];
+        count(LoadErrorKind::Mismatch)
+            + count(LoadErrorKind::Unanswered)
+            + count(LoadErrorKind::Unsent)
+            + count(LoadErrorKind::Unconnected)
     }
 
     /// How many lines left more than a millisecond after they were due and could have been sent: then the generator, or the
     /// machine it runs on, was too slow. Always 0 in a closed loop, which has no plan to fall behind.
     #[must_use]
     pub fn late(&self) -> u64 {
-        self.tally.late
+        self.counts.late
     }
 
     /// Which part of the time the generator's threads were at work, from 0 to 1, where the system tells: near 1, the times are
@@ -139,11 +142,11 @@ impl Report {
     /// The processor time that the generator used for each line or script, user and system, where the system tells.
     #[must_use]
     pub fn cost(&self) -> Option<Duration> {
-        let replies = u32::try_from(self.tally.heard.max(1)).ok();
-        let used = self.used.filter(|_| self.tally.heard > 0)?;
+        let replies = u32::try_from(self.counts.replies.max(1)).ok();
+        let used = self.used.filter(|_| self.counts.replies > 0)?;
         match replies {
             Some(replies) => Some(used.processor / replies),
-            None => Some(Duration::from_secs_f64(used.processor.as_secs_f64() / self.tally.heard as f64)),
+            None => Some(Duration::from_secs_f64(used.processor.as_secs_f64() / self.counts.replies as f64)),
         }
     }
 
@@ -153,13 +156,13 @@ impl Report {
     /// many of those that ran at a time have ended in a closed loop because there was nobody to connect to.
     #[must_use]
     pub fn connections_lost(&self) -> u64 {
-        self.missing
+        self.lost_early
     }
 
     /// Whether it was [stopped](super::Running::stop) before its end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        matches!(self.end, End::Stopped { .. })
+        matches!(self.end, LoadEnd::Stopped { .. })
     }
 
     /// What must be said before any of the figures is believed; empty if all is well.
@@ -167,9 +170,9 @@ impl Report {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let units = self.units();
-        let Tally { sent, late, late_max, .. } = self.tally;
+        let Counts { sent, late, late_max, .. } = self.counts;
         if self.is_late() {
-            let most = Duration3(Duration::from_nanos(late_max));
+            let most = ShortDuration(Duration::from_nanos(late_max));
             warnings.push(format!(
                 "the generator was late: {late} of {sent} {units} left over 1 ms after they could have, at worst {most}; \
                  the response times hold that against the server"
@@ -183,21 +186,21 @@ impl Report {
             ));
         }
         match self.end {
-            End::Complete => {}
-            End::Stopped { waiting } => warnings.push(format!(
+            LoadEnd::Complete => {}
+            LoadEnd::Stopped { waiting } => warnings.push(format!(
                 "it was stopped after {:.1} s, when {waiting} {units} were due or in flight: they are not among the figures",
                 self.elapsed.as_secs_f64(),
             )),
-            End::Deserted => warnings.push(format!(
+            LoadEnd::NoConnections => warnings.push(format!(
                 "it ended after {:.1} s, when no connection was left",
                 self.elapsed.as_secs_f64(),
             )),
         }
-        if self.missing > 0 && self.rate().is_none() {
+        if self.lost_early > 0 && self.rate().is_none() {
             warnings.push(format!(
                 "connections lost before the end: {} of {}; in a closed loop no {units} are due on them any more, so that the \
                  figures do not tell what was missed",
-                self.missing, self.load.connections,
+                self.lost_early, self.load.connections,
             ));
         }
         if self.latency().lines() == 0 {
@@ -208,12 +211,12 @@ impl Report {
 
     /// More than one line in a hundred was late.
     pub(super) fn is_late(&self) -> bool {
-        self.tally.late.saturating_mul(100) > self.due()
+        self.counts.late.saturating_mul(100) > self.due()
     }
 
     /// How many lines were due, whether or not they could be sent.
     fn due(&self) -> u64 {
-        self.tally.sent.saturating_add(self.tally.mishaps[Mishap::Unsent as usize])
+        self.counts.sent.saturating_add(self.counts.errors_by_kind[LoadErrorKind::Unsent as usize])
     }
 
     /// Whether the generator had hardly any time to spare.

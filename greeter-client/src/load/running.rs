@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::config::{Lines, Load, Work};
 use super::error::LoadError;
-use super::generator::{Company, Generator};
+use super::generator::{Generator, SharedStatus};
 use super::report::Report;
-use super::schedule::{Pace, Plan};
-use super::workload::Cycles;
-use crate::load::generator::connection::Connection;
-use crate::load::generator::script::Scripts;
+use super::schedule::{Pace, Schedule};
+use super::workload::Workloads;
+use crate::load::generator::connection::LoadConnection;
+use crate::load::generator::script::ScriptGenerator;
 use crate::load::generator::socket;
-use crate::load::measure::accounting::Ledger;
-use crate::load::measure::aggregator::Collector;
+use crate::load::measure::accounting::Accounting;
+use crate::load::measure::aggregator::Aggregator;
 use crate::load::measure::clock::{Clock, nanoseconds};
 use crate::load::measure::latency::Time;
-use crate::load::measure::thread_recorder::{Ended, Message, Recorder};
+use crate::load::measure::thread_recorder::{RecorderMessage, ThreadRecorder, ThreadResult};
 use crate::net::{Address, Stream};
 use crate::run::RunOptions;
 use crate::session::Target;
@@ -58,27 +58,27 @@ const SCRIPT_TIME_MAX: Duration = Duration::from_secs(60);
 /// ```
 pub fn start(load: Load) -> Result<Running, LoadError> {
     let (sender, messages) = mpsc::channel();
-    let plan = plan(&load)?;
+    let schedule = schedule(&load)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (clock, threads) = match &load.work {
         Work::Lines(lines) => {
-            let cycles = Cycles::new(lines, &load.variables, load.eol, load.pipeline)?;
-            let (first, address) = socket::first(&load.target, load.timeout, load.anywhere)?;
-            let crew = Crew { plan, stop: &stop, sender: &sender };
-            (crew.start(&load, first, &address, lines, &cycles)?, load.threads)
+            let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline)?;
+            let (first, address) = socket::connect_first(&load.target, load.timeout, load.anywhere)?;
+            let threads = LoadThreads { schedule, stop: &stop, sender: &sender };
+            (threads.start(&load, first, &address, lines, &workloads)?, load.threads)
         }
         Work::Scripts(scripts) => {
             check_scripts(scripts, load.anywhere)?;
             // It is closed at once: a server that greets whoever connects may find that odd, but it is there.
-            drop(socket::first(&load.target, load.timeout, load.anywhere)?);
-            (start_scripts(&load, scripts, plan, &stop, sender)?, 1)
+            drop(socket::connect_first(&load.target, load.timeout, load.anywhere)?);
+            (start_scripts(&load, scripts, schedule, &stop, sender)?, 1)
         }
     };
-    let collector = Collector::new(threads, load.duration, plan.pace != Pace::Closed);
-    Ok(Running { load, clock, stop, messages, collector, told: (Duration::ZERO, 0), stopped: None, failure: None })
+    let aggregator = Aggregator::new(threads, load.duration, schedule.pace != Pace::Closed);
+    Ok(Running { load, clock, stop, messages, aggregator, told: (Duration::ZERO, 0), stopped: None, failure: None })
 }
 
-fn plan(load: &Load) -> Result<Plan, LoadError> {
+fn schedule(load: &Load) -> Result<Schedule, LoadError> {
     let ranges = [
         ("connections", load.connections, CONNECTIONS_MAX),
         ("pipeline", load.pipeline, PIPELINE_MAX),
@@ -93,25 +93,25 @@ fn plan(load: &Load) -> Result<Plan, LoadError> {
         return Err(LoadError::NoTime);
     }
     let warmup = nanoseconds(load.warmup);
-    Ok(Plan {
+    Ok(Schedule {
         pace: load.rate.map_or(Pace::Closed, Pace::Open),
         pipeline: load.pipeline,
         connections: load.connections as u64,
         threads: load.threads as u64,
         warmup,
         end: warmup.saturating_add(nanoseconds(load.duration)),
-        patience: load.timeout.map_or(u64::MAX, nanoseconds),
+        reply_timeout: load.timeout.map_or(u64::MAX, nanoseconds),
     })
 }
 
 /// What the threads that send lines have in common.
-struct Crew<'a> {
-    plan: Plan,
+struct LoadThreads<'a> {
+    schedule: Schedule,
     stop: &'a Arc<AtomicBool>,
-    sender: &'a Sender<Message>,
+    sender: &'a Sender<RecorderMessage>,
 }
 
-impl Crew<'_> {
+impl LoadThreads<'_> {
     /// Opens the connections, deals them to threads, and lets these begin.
     fn start(
         &self,
@@ -119,29 +119,29 @@ impl Crew<'_> {
         first: Stream,
         address: &Address,
         lines: &Lines,
-        cycles: &Cycles<'_>,
+        workloads: &Workloads<'_>,
     ) -> Result<Clock, LoadError> {
-        let sockets = socket::all(first, address, load.timeout, load.connections)?;
-        let mut dealt: Vec<Vec<Connection>> = (0..load.threads).map(|_| Vec::new()).collect();
+        let sockets = socket::connect_all(first, address, load.timeout, load.connections)?;
+        let mut dealt: Vec<Vec<LoadConnection>> = (0..load.threads).map(|_| Vec::new()).collect();
         for (number, socket) in sockets.into_iter().enumerate() {
-            let connection = Connection::new(socket, cycles.of(number + 1)?, number % lines.lines.len());
+            let connection = LoadConnection::new(socket, workloads.of(number + 1)?, number % lines.lines.len());
             dealt[number % load.threads].push(connection);
         }
-        let company =
-            Arc::new(Company { stop: Arc::clone(self.stop), connections: AtomicUsize::new(load.connections) });
+        let status =
+            Arc::new(SharedStatus { stop: Arc::clone(self.stop), connections: AtomicUsize::new(load.connections) });
         let clock = Clock::start();
         for (thread, connections) in dealt.into_iter().enumerate() {
-            let is_open = self.plan.pace != Pace::Closed;
-            let recorder = Recorder::new(thread, self.sender.clone(), self.plan.warmup, is_open);
-            let ledger = Ledger { plan: self.plan, recorder };
-            let company = Arc::clone(&company);
-            let generator = Generator::new(thread as u64, ledger, clock, load.eol, company, connections);
+            let is_open = self.schedule.pace != Pace::Closed;
+            let recorder = ThreadRecorder::new(thread, self.sender.clone(), self.schedule.warmup, is_open);
+            let accounting = Accounting { schedule: self.schedule, recorder };
+            let status = Arc::clone(&status);
+            let generator = Generator::new(thread as u64, accounting, clock, load.eol, status, connections);
             let generator = generator.map_err(LoadError::Poll)?;
             let failed = self.sender.clone();
             let run = move || {
                 if let Err(error) = generator.run() {
                     // Whoever does not listen any more has his report.
-                    let _ = failed.send(Message::Ended(Err(error)));
+                    let _ = failed.send(RecorderMessage::Ended(Err(error)));
                 }
             };
             spawn(run).inspect_err(|_| self.stop.store(true, Ordering::Relaxed))?;
@@ -153,9 +153,9 @@ impl Crew<'_> {
 fn start_scripts(
     load: &Load,
     scripts: &[Script],
-    plan: Plan,
+    schedule: Schedule,
     stop: &Arc<AtomicBool>,
-    messages: Sender<Message>,
+    messages: Sender<RecorderMessage>,
 ) -> Result<Clock, LoadError> {
     let mut target = Target::from(load.target.clone());
     let timeout = load.timeout.unwrap_or(SCRIPT_TIME_MAX);
@@ -166,7 +166,8 @@ fn start_scripts(
     options.eol = load.eol;
     options.variables = load.variables.clone();
     let clock = Clock::start();
-    let scripts = Scripts { plan, scripts: scripts.to_vec(), options, clock, stop: Arc::clone(stop), messages };
+    let scripts =
+        ScriptGenerator { schedule, scripts: scripts.to_vec(), options, clock, stop: Arc::clone(stop), messages };
     spawn(move || scripts.run())?;
     Ok(clock)
 }
@@ -198,7 +199,7 @@ fn check_scripts(scripts: &[Script], anywhere: bool) -> Result<(), LoadError> {
 /// How far a load is.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct LoadProgress {
     /// The time since its start, warm-up included.
     pub elapsed: Duration,
     /// Right replies since the end of the warm-up.
@@ -217,8 +218,8 @@ pub struct Running {
     load: Load,
     clock: Clock,
     stop: Arc<AtomicBool>,
-    messages: Receiver<Message>,
-    collector: Collector,
+    messages: Receiver<RecorderMessage>,
+    aggregator: Aggregator,
     /// When somebody last asked how far it was, and how many replies there were.
     told: (Duration, u64),
     stopped: Option<Instant>,
@@ -227,7 +228,7 @@ pub struct Running {
 
 impl Running {
     /// Waits for the end, but not for longer than `at_most`; [`None`] at the end, else how far it is.
-    pub fn wait(&mut self, at_most: Duration) -> Option<Progress> {
+    pub fn wait(&mut self, at_most: Duration) -> Option<LoadProgress> {
         let start = Instant::now();
         while self.is_under_way() {
             let left = at_most.saturating_sub(start.elapsed());
@@ -236,7 +237,7 @@ impl Running {
             }
             let left = self.stopped.map_or(left, |stopped| left.min(STOPPING.saturating_sub(stopped.elapsed())));
             match self.messages.recv_timeout(left) {
-                Ok(message) => self.failure = self.collector.take(message).err(),
+                Ok(message) => self.failure = self.aggregator.take(message).err(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.failure = Some(io::Error::other("it ended without a word"));
@@ -267,26 +268,26 @@ impl Running {
 
     fn is_under_way(&self) -> bool {
         let is_given_up = self.stopped.is_some_and(|stopped| stopped.elapsed() >= STOPPING);
-        self.failure.is_none() && !self.collector.has_ended() && !is_given_up
+        self.failure.is_none() && !self.aggregator.has_ended() && !is_given_up
     }
 
-    fn progress(&mut self) -> Progress {
-        let (elapsed, replies) = (Duration::from_nanos(self.clock.now()), self.collector.tally.heard);
+    fn progress(&mut self) -> LoadProgress {
+        let (elapsed, replies) = (Duration::from_nanos(self.clock.now()), self.aggregator.counts.replies);
         let (before, replies_before) = std::mem::replace(&mut self.told, (elapsed, replies));
-        Progress {
+        LoadProgress {
             elapsed,
             replies,
             per_second: (replies - replies_before) as f64 / (elapsed - before).as_secs_f64(),
-            errors: self.collector.tally.errors(),
-            p99: self.collector.latency().quantile(0.99),
+            errors: self.aggregator.counts.errors(),
+            p99: self.aggregator.latency().quantile(0.99),
         }
     }
 
     fn report(&mut self) -> Report {
-        let ended = &self.collector.ended;
-        let at = ended.iter().map(|ended: &Ended| ended.at).max();
+        let ended = &self.aggregator.ended;
+        let at = ended.iter().map(|ended: &ThreadResult| ended.at).max();
         let at = Duration::from_nanos(at.unwrap_or_else(|| self.clock.now()));
-        Report::new(self.load.clone(), &mut self.collector, at, self.stopped.is_some())
+        Report::new(self.load.clone(), &mut self.aggregator, at, self.stopped.is_some())
     }
 }
 

@@ -17,20 +17,20 @@ use std::str::FromStr;
 pub struct Rate {
     /// From 1 to [`COUNT_MAX`].
     count: u64,
-    unit: Unit,
+    unit: RateUnit,
 }
 
 /// One for each nanosecond: the clock tells no more apart.
 const COUNT_MAX: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
+enum RateUnit {
     Second,
     Minute,
     Hour,
 }
 
-impl Unit {
+impl RateUnit {
     const ALL: [Self; 3] = [Self::Second, Self::Minute, Self::Hour];
 
     const fn nanoseconds(self) -> u64 {
@@ -58,7 +58,7 @@ impl Rate {
     }
 
     /// When send `k`, counted from 0, is due: in nanoseconds from the start, rounded down once, and never summed up.
-    pub(super) fn planned(self, k: u64) -> u64 {
+    pub(super) fn intended(self, k: u64) -> u64 {
         let unit = self.unit.nanoseconds();
         match k.checked_mul(unit) {
             Some(product) => product / self.count,
@@ -69,7 +69,7 @@ impl Rate {
         }
     }
 
-    /// How many sends are due by then, that moment included: those with a [planned](Self::planned) time up to it.
+    /// How many sends are due by then, that moment included: those with a [planned](Self::intended) time up to it.
     pub(super) fn due_by(self, nanoseconds: u64) -> u64 {
         let unit = self.unit.nanoseconds();
         // floor(k·unit / count) <= t holds for just those k for which k·unit < (t + 1)·count.
@@ -88,7 +88,7 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, RateError> {
         let (count, unit) = text.split_once('/').ok_or(RateError)?;
-        let unit = Unit::ALL.into_iter().find(|known| known.word() == unit).ok_or(RateError)?;
+        let unit = RateUnit::ALL.into_iter().find(|known| known.word() == unit).ok_or(RateError)?;
         // `u64::from_str` would accept a plus sign.
         let digits = Some(count).filter(|count| count.bytes().all(|byte| byte.is_ascii_digit())).ok_or(RateError)?;
         match digits.parse() {
@@ -106,7 +106,7 @@ impl fmt::Display for Rate {
 
 /// When lines are sent. Times are in nanoseconds since the start.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Schedule {
     pub(crate) pace: Pace,
     /// How many lines a connection may have in flight.
     pub(crate) pipeline: usize,
@@ -117,7 +117,7 @@ pub(crate) struct Plan {
     /// Nothing is due from here on.
     pub(crate) end: u64,
     /// How long a reply may take.
-    pub(crate) patience: u64,
+    pub(crate) reply_timeout: u64,
 }
 
 /// What decides when the next line is sent.
@@ -129,17 +129,17 @@ pub(crate) enum Pace {
     Open(Rate),
 }
 
-impl Plan {
+impl Schedule {
     /// How many lines of connection `number`, counted from 0, are due when `due` are in all.
     pub(crate) fn due_on(&self, number: u64, due: u64) -> u64 {
         due.saturating_sub(number).div_ceil(self.connections)
     }
 
     /// When the `index`th line of connection `number` is due; none in a closed loop.
-    pub(crate) fn planned(&self, number: u64, index: u64) -> Option<u64> {
+    pub(crate) fn intended(&self, number: u64, index: u64) -> Option<u64> {
         match self.pace {
             Pace::Closed => None,
-            Pace::Open(rate) => Some(rate.planned(index.saturating_mul(self.connections).saturating_add(number))),
+            Pace::Open(rate) => Some(rate.intended(index.saturating_mul(self.connections).saturating_add(number))),
         }
     }
 
@@ -187,26 +187,26 @@ mod tests {
 
     fn rates() -> impl Strategy<Value = Rate> {
         let count = prop_oneof![1..=20_u64, 1..=COUNT_MAX, Just(COUNT_MAX), Just(999_999_937)];
-        (count, prop::sample::select(Unit::ALL.to_vec())).prop_map(|(count, unit)| Rate { count, unit })
+        (count, prop::sample::select(RateUnit::ALL.to_vec())).prop_map(|(count, unit)| Rate { count, unit })
     }
 
     proptest! {
         /// The definition: k periods, rounded down; also where the product does not fit into 64 bits.
         #[test]
         fn a_planned_time_is_exact(rate in rates(), k in prop_oneof![0..100_u64, 0..=1_u64 << 50]) {
-            let planned = u128::from(rate.planned(k));
+            let intended = u128::from(rate.intended(k));
             let exact = u128::from(k) * u128::from(rate.unit.nanoseconds());
-            prop_assert!(planned * u128::from(rate.count) <= exact);
-            let is_over_the_top = planned == u128::from(u64::MAX);
-            prop_assert!((planned + 1) * u128::from(rate.count) > exact || is_over_the_top);
+            prop_assert!(intended * u128::from(rate.count) <= exact);
+            let is_over_the_top = intended == u128::from(u64::MAX);
+            prop_assert!((intended + 1) * u128::from(rate.count) > exact || is_over_the_top);
         }
 
         #[test]
         fn what_is_due_is_what_was_planned_by_then(rate in rates(), time in prop_oneof![0..10_u64, 0..=1_u64 << 50]) {
             let due = rate.due_by(time);
             prop_assert!(due >= 1, "the first one is due at the start");
-            prop_assert!(rate.planned(due - 1) <= time);
-            prop_assert!(rate.planned(due) > time);
+            prop_assert!(rate.intended(due - 1) <= time);
+            prop_assert!(rate.intended(due) > time);
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
         {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.due_by(seconds * 1_000_000_000 - 1), sends, "{text}");
-            assert_eq!(rate.planned(sends), seconds * 1_000_000_000, "{text}");
+            assert_eq!(rate.intended(sends), seconds * 1_000_000_000, "{text}");
         }
     }
 

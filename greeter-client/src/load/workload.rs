@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::Lines;
 use super::error::LoadError;
-use super::line_block::Tape;
+use super::line_block::LineBlock;
 use crate::net::Eol;
 use crate::talk::{Name, Pattern, Variables};
 
@@ -17,16 +17,16 @@ const REPEATED_BYTES_MAX: usize = 16 * 1024;
 
 /// What one connection says over and over, and what it must hear.
 #[derive(Debug)]
-pub(super) struct Cycle {
-    pub(super) requests: Tape,
-    pub(super) replies: Replies,
+pub(super) struct Workload {
+    pub(super) requests: LineBlock,
+    pub(super) replies: ExpectedReplies,
 }
 
 /// What is due for each line of a cycle.
 #[derive(Debug)]
-pub(super) enum Replies {
+pub(super) enum ExpectedReplies {
     /// A line that is known to the byte.
-    Exact(Tape),
+    Exact(LineBlock),
     /// A line that matches: one pattern for each line of the requests.
     Patterns(Box<[Pattern]>),
     /// A line.
@@ -34,13 +34,13 @@ pub(super) enum Replies {
 }
 
 /// The cycles of all connections.
-pub(super) enum Cycles<'a> {
-    Shared(Arc<Cycle>),
+pub(super) enum Workloads<'a> {
+    Shared(Arc<Workload>),
     /// They differ in what stands for `{{#}}`.
-    Each(Maker<'a>),
+    Each(WorkloadBuilder<'a>),
 }
 
-impl<'a> Cycles<'a> {
+impl<'a> Workloads<'a> {
     /// # Errors
     ///
     /// If a line or a reply cannot be made.
@@ -50,7 +50,7 @@ impl<'a> Cycles<'a> {
         eol: Eol,
         pipeline: usize,
     ) -> Result<Self, LoadError> {
-        let maker = Maker { lines, variables, eol, pipeline };
+        let maker = WorkloadBuilder { lines, variables, eol, pipeline };
         if lines.lines.is_empty() {
             return Err(LoadError::NothingToSend);
         }
@@ -58,34 +58,34 @@ impl<'a> Cycles<'a> {
             || lines.expect.as_ref().is_some_and(Pattern::needs_member);
         if differ {
             // What is wrong with one is wrong with all.
-            maker.cycle(1)?;
+            maker.workload(1)?;
             Ok(Self::Each(maker))
         } else {
-            Ok(Self::Shared(Arc::new(maker.cycle(1)?)))
+            Ok(Self::Shared(Arc::new(maker.workload(1)?)))
         }
     }
 
     /// The cycle of connection `member`, counted from 1.
-    pub(super) fn of(&self, member: usize) -> Result<Arc<Cycle>, LoadError> {
+    pub(super) fn of(&self, member: usize) -> Result<Arc<Workload>, LoadError> {
         match self {
-            Self::Shared(cycle) => Ok(Arc::clone(cycle)),
-            Self::Each(maker) => maker.cycle(member).map(Arc::new),
+            Self::Shared(workload) => Ok(Arc::clone(workload)),
+            Self::Each(maker) => maker.workload(member).map(Arc::new),
         }
     }
 }
 
-pub(super) struct Maker<'a> {
+pub(super) struct WorkloadBuilder<'a> {
     lines: &'a Lines,
     variables: &'a Variables,
     eol: Eol,
     pipeline: usize,
 }
 
-impl Maker<'_> {
-    fn cycle(&self, member: usize) -> Result<Cycle, LoadError> {
+impl WorkloadBuilder<'_> {
+    fn workload(&self, member: usize) -> Result<Workload, LoadError> {
         let lines = self.lines.lines.iter().map(|line| {
             let line = line.expand(self.variables, Some(member))?;
-            if line.contains(&b'\n') { Err(LoadError::HoldsLf) } else { Ok(line) }
+            if line.contains(&b'\n') { Err(LoadError::LfInLine) } else { Ok(line) }
         });
         let lines = lines.collect::<Result<Vec<_>, LoadError>>()?;
         let patterns = self.lines.expect.as_ref().map(|expect| self.patterns(expect, &lines, member));
@@ -94,13 +94,13 @@ impl Maker<'_> {
         let times = self.pipeline.div_ceil(lines.len()).min(REPEATED_BYTES_MAX / bytes).max(1);
         let ending = self.eol.bytes();
         let replies = match patterns {
-            None => Replies::Any,
+            None => ExpectedReplies::Any,
             Some(patterns) => match patterns.iter().map(Pattern::text).collect::<Option<Vec<_>>>() {
-                Some(texts) => Replies::Exact(Tape::new(repeat(&texts, times), ending)),
-                None => Replies::Patterns(repeat(&patterns, times).cloned().collect()),
+                Some(texts) => ExpectedReplies::Exact(LineBlock::new(repeat(&texts, times), ending)),
+                None => ExpectedReplies::Patterns(repeat(&patterns, times).cloned().collect()),
             },
         };
-        Ok(Cycle { requests: Tape::new(repeat(&lines, times), ending), replies })
+        Ok(Workload { requests: LineBlock::new(repeat(&lines, times), ending), replies })
     }
 
     /// What is expected for each line, with its values.
@@ -110,7 +110,11 @@ impl Maker<'_> {
         let patterns = lines.iter().map(|line| {
             variables.set(name.clone(), line.as_slice());
             let pattern = expect.bound(&variables, Some(member));
-            if pattern.text().is_some_and(|text| text.contains(&b'\n')) { Err(LoadError::HoldsLf) } else { Ok(pattern) }
+            if pattern.text().is_some_and(|text| text.contains(&b'\n')) {
+                Err(LoadError::LfInLine)
+            } else {
+                Ok(pattern)
+            }
         });
         patterns.collect()
     }

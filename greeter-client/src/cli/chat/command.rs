@@ -10,16 +10,16 @@ What you type is sent line by line; these are commands:
   ::text        send the line :text";
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Typed<'a> {
+pub(super) enum TypedLine<'a> {
     /// To be sent.
     Line(&'a [u8]),
-    Command(Command<'a>),
+    Command(PromptCommand<'a>),
     /// What is wrong with it.
     Mistake(String),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Command<'a> {
+pub(super) enum PromptCommand<'a> {
     Eof,
     Reset,
     Record(&'a str),
@@ -27,7 +27,7 @@ pub(super) enum Command<'a> {
     Quit,
 }
 
-impl<'a> Typed<'a> {
+impl<'a> TypedLine<'a> {
     pub(super) fn parse(line: &'a [u8]) -> Self {
         let text = match line {
             [b':', rest @ ..] if rest.starts_with(b":") => return Self::Line(rest),
@@ -39,12 +39,12 @@ impl<'a> Typed<'a> {
         };
         let (name, argument) = text.split_once(' ').unwrap_or((text, ""));
         match (name, argument.trim()) {
-            ("eof", "") => Self::Command(Command::Eof),
-            ("reset", "") => Self::Command(Command::Reset),
-            ("help", "") => Self::Command(Command::Help),
-            ("quit", "") => Self::Command(Command::Quit),
+            ("eof", "") => Self::Command(PromptCommand::Eof),
+            ("reset", "") => Self::Command(PromptCommand::Reset),
+            ("help", "") => Self::Command(PromptCommand::Help),
+            ("quit", "") => Self::Command(PromptCommand::Quit),
             ("record", "") => Self::Mistake("write a file's name behind it, as in :record hello.talk".to_owned()),
-            ("record", file) => Self::Command(Command::Record(file)),
+            ("record", file) => Self::Command(PromptCommand::Record(file)),
             _ => {
                 let text = greeter_client::escape::one_line(text.as_bytes());
                 Self::Mistake(format!(":{text} is no command (see :help); to send it, write ::{text}"))
@@ -60,30 +60,30 @@ mod tests {
     #[test]
     fn what_begins_with_a_colon_is_a_command() {
         for (line, command) in [
-            (":eof", Command::Eof),
-            (":reset ", Command::Reset),
-            (":help", Command::Help),
-            (":quit", Command::Quit),
-            (":record a b.talk ", Command::Record("a b.talk")),
+            (":eof", PromptCommand::Eof),
+            (":reset ", PromptCommand::Reset),
+            (":help", PromptCommand::Help),
+            (":quit", PromptCommand::Quit),
+            (":record a b.talk ", PromptCommand::Record("a b.talk")),
         ] {
-            assert_eq!(Typed::parse(line.as_bytes()), Typed::Command(command));
+            assert_eq!(TypedLine::parse(line.as_bytes()), TypedLine::Command(command));
         }
     }
 
     #[test]
     fn everything_else_is_sent() {
         for line in ["", "Bob", " :quit", "a:"] {
-            assert_eq!(Typed::parse(line.as_bytes()), Typed::Line(line.as_bytes()));
+            assert_eq!(TypedLine::parse(line.as_bytes()), TypedLine::Line(line.as_bytes()));
         }
-        assert_eq!(Typed::parse(b"\xff"), Typed::Line(b"\xff"));
-        assert_eq!(Typed::parse(b"::quit"), Typed::Line(b":quit"));
-        assert_eq!(Typed::parse(b":::"), Typed::Line(b"::"));
+        assert_eq!(TypedLine::parse(b"\xff"), TypedLine::Line(b"\xff"));
+        assert_eq!(TypedLine::parse(b"::quit"), TypedLine::Line(b":quit"));
+        assert_eq!(TypedLine::parse(b":::"), TypedLine::Line(b"::"));
     }
 
     #[test]
     fn a_mistake_says_what_to_do() {
         for line in [&b":"[..], b":quti", b":quit now", b":record", b":\xff", b":eof\x1b[2J"] {
-            let Typed::Mistake(message) = Typed::parse(line) else { panic!("{}", line.escape_ascii()) };
+            let TypedLine::Mistake(message) = TypedLine::parse(line) else { panic!("{}", line.escape_ascii()) };
             assert!(message.contains("write") && !message.contains('\x1b'), "{message}");
         }
     }

@@ -10,11 +10,11 @@ use greeter_client::escape;
 use unicode_width::UnicodeWidthStr;
 
 use super::history::History;
-use super::keys::Key;
+use super::keys::KeyPress;
 
 /// What a key asks for that the line cannot do itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum EditorEvent {
     /// The line is finished.
     Line(String),
     /// There will be no more lines.
@@ -39,40 +39,40 @@ impl Editor {
         Self { text: String::new(), cursor: 0, deleted: String::new(), history }
     }
 
-    pub(super) fn press(&mut self, key: Key) -> Option<Asked> {
+    pub(super) fn press(&mut self, key: KeyPress) -> Option<EditorEvent> {
         match key {
-            Key::Enter => {
+            KeyPress::Enter => {
                 let line = std::mem::take(&mut self.text);
                 self.cursor = 0;
                 self.history.add(&line);
-                return Some(Asked::Line(line));
+                return Some(EditorEvent::Line(line));
             }
-            Key::Interrupt => return Some(Asked::Interrupt),
-            Key::Suspend => return Some(Asked::Suspend),
-            Key::ClearScreen => return Some(Asked::ClearScreen),
-            Key::EndOrDelete if self.text.is_empty() => return Some(Asked::End),
-            Key::Up => self.replace(History::older),
-            Key::Down => self.replace(History::newer),
-            Key::Char(c) => {
+            KeyPress::Interrupt => return Some(EditorEvent::Interrupt),
+            KeyPress::Suspend => return Some(EditorEvent::Suspend),
+            KeyPress::ClearScreen => return Some(EditorEvent::ClearScreen),
+            KeyPress::EndOrDelete if self.text.is_empty() => return Some(EditorEvent::End),
+            KeyPress::Up => self.replace(History::older),
+            KeyPress::Down => self.replace(History::newer),
+            KeyPress::Char(c) => {
                 self.text.insert(self.cursor, c);
                 self.cursor += c.len_utf8();
             }
-            Key::PutBack => {
+            KeyPress::PutBack => {
                 self.text.insert_str(self.cursor, &self.deleted);
                 self.cursor += self.deleted.len();
             }
-            Key::Left => self.cursor = self.before(),
-            Key::Right => self.cursor = self.after(),
-            Key::WordLeft => self.cursor = self.word_before(),
-            Key::WordRight => self.cursor = self.word_after(),
-            Key::Home => self.cursor = 0,
-            Key::End => self.cursor = self.text.len(),
-            Key::Backspace => drop(self.cut(self.before(), self.cursor)),
-            Key::Delete | Key::EndOrDelete => drop(self.cut(self.cursor, self.after())),
-            Key::DeleteToStart => self.deleted = self.cut(0, self.cursor),
-            Key::DeleteToEnd => self.deleted = self.cut(self.cursor, self.text.len()),
-            Key::DeleteWord => self.deleted = self.cut(self.word_before(), self.cursor),
-            Key::DeleteNextWord => self.deleted = self.cut(self.cursor, self.word_after()),
+            KeyPress::Left => self.cursor = self.before(),
+            KeyPress::Right => self.cursor = self.after(),
+            KeyPress::WordLeft => self.cursor = self.word_before(),
+            KeyPress::WordRight => self.cursor = self.word_after(),
+            KeyPress::Home => self.cursor = 0,
+            KeyPress::End => self.cursor = self.text.len(),
+            KeyPress::Backspace => drop(self.cut(self.before(), self.cursor)),
+            KeyPress::Delete | KeyPress::EndOrDelete => drop(self.cut(self.cursor, self.after())),
+            KeyPress::DeleteToStart => self.deleted = self.cut(0, self.cursor),
+            KeyPress::DeleteToEnd => self.deleted = self.cut(self.cursor, self.text.len()),
+            KeyPress::DeleteWord => self.deleted = self.cut(self.word_before(), self.cursor),
+            KeyPress::DeleteNextWord => self.deleted = self.cut(self.cursor, self.word_after()),
         }
         None
     }
@@ -139,12 +139,12 @@ impl Editor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::chat::keys::Keys;
+    use crate::cli::chat::keys::KeyDecoder;
 
     /// Types `bytes`, and gives the line with `|` where the cursor is, and what was asked for.
-    fn typed(bytes: &[u8]) -> (String, Vec<Asked>) {
+    fn typed(bytes: &[u8]) -> (String, Vec<EditorEvent>) {
         let mut editor = Editor::new(History::default());
-        let mut keys = Keys::default();
+        let mut keys = KeyDecoder::default();
         let pressed = bytes.iter().filter_map(|&byte| keys.take(byte));
         let asked = pressed.filter_map(|key| editor.press(key)).collect();
         let (before, after) = editor.text.split_at(editor.cursor);
@@ -176,27 +176,30 @@ mod tests {
     #[test]
     fn enter_finishes_the_line_and_the_arrows_bring_lines_back() {
         let (line, asked) = typed(b"one\rtwo\rthree\x1b[A\x1b[A\x1b[A");
-        assert_eq!((line.as_str(), asked), ("one|", vec![Asked::Line("one".into()), Asked::Line("two".into())]));
+        assert_eq!(
+            (line.as_str(), asked),
+            ("one|", vec![EditorEvent::Line("one".into()), EditorEvent::Line("two".into())])
+        );
         assert_eq!(typed(b"one\rtwo\rthree\x1b[A\x1b[A\x1b[B\x1b[B\x1b[B!").0, "three!|");
-        assert_eq!(typed(b"one\r\x1b[A\r").1, [Asked::Line("one".into()), Asked::Line("one".into())]);
+        assert_eq!(typed(b"one\r\x1b[A\r").1, [EditorEvent::Line("one".into()), EditorEvent::Line("one".into())]);
     }
 
     #[test]
     fn what_is_not_the_lines_business_is_asked_for() {
         let (line, asked) = typed(b"\x04a\x04\x03\x1a\x0c");
         assert_eq!(line, "a|");
-        assert_eq!(asked, [Asked::End, Asked::Interrupt, Asked::Suspend, Asked::ClearScreen]);
+        assert_eq!(asked, [EditorEvent::End, EditorEvent::Interrupt, EditorEvent::Suspend, EditorEvent::ClearScreen]);
     }
 
     #[test]
     fn the_view_holds_the_cursor_however_long_the_line_is() {
         let mut editor = Editor::new(History::default());
-        "0123456789".chars().for_each(|c| drop(editor.press(Key::Char(c))));
+        "0123456789".chars().for_each(|c| drop(editor.press(KeyPress::Char(c))));
         assert_eq!(editor.view(80), ("0123456789".into(), 10));
         assert_eq!(editor.view(5), ("6789".into(), 4));
-        editor.press(Key::Home);
+        editor.press(KeyPress::Home);
         assert_eq!(editor.view(5), ("0123".into(), 0));
-        editor.press(Key::Right);
+        editor.press(KeyPress::Right);
         assert_eq!(editor.view(5), ("0123".into(), 1));
         assert_eq!(editor.view(0), (String::new(), 0));
     }
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn wide_and_control_characters_take_their_columns() {
         let mut editor = Editor::new(History::default());
-        ['李', '\t', '\x1b'].into_iter().for_each(|c| drop(editor.press(Key::Char(c))));
+        ['李', '\t', '\x1b'].into_iter().for_each(|c| drop(editor.press(KeyPress::Char(c))));
         assert_eq!(editor.view(80), ("李\\t\\e".into(), 6));
         assert_eq!(editor.view(6), ("\\t\\e".into(), 4));
     }

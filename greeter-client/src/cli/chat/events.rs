@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use greeter_client::{ConnectionError, Receiver};
 
-use crate::cli::input::Input;
+use crate::cli::input::Stdin;
 
 /// How many reports may wait: a server that floods must not fill the memory.
 const REPORTS_MAX: usize = 16;
 
 /// What happened.
-pub(super) enum Report {
+pub(super) enum ChatEvent {
     /// Keys, or lines where the terminal makes them.
     Typed(Vec<u8>),
     /// A line was typed of which the terminal has cut the end; what of it has been reported is no line.
@@ -35,21 +35,21 @@ pub(super) enum Report {
 }
 
 /// What the threads report.
-pub(super) struct Reports {
+pub(super) struct ChatEvents {
     /// None only wakes whoever waits: it is for `signals` to say what has happened.
-    reports: mpsc::Receiver<Option<Report>>,
-    signals: Arc<Signals>,
+    events: mpsc::Receiver<Option<ChatEvent>>,
+    signals: Arc<PendingSignals>,
 }
 
-impl Reports {
+impl ChatEvents {
     /// The next report: a signal overtakes all others, since what they lead to may take its time.
-    pub(super) fn next(&self, within: Duration) -> Result<Report, RecvTimeoutError> {
+    pub(super) fn next(&self, within: Duration) -> Result<ChatEvent, RecvTimeoutError> {
         loop {
-            if let Some(report) = self.signals.take() {
-                return Ok(report);
+            if let Some(event) = self.signals.take() {
+                return Ok(event);
             }
-            if let Some(report) = self.reports.recv_timeout(within)? {
-                return Ok(report);
+            if let Some(event) = self.events.recv_timeout(within)? {
+                return Ok(event);
             }
         }
     }
@@ -57,26 +57,26 @@ impl Reports {
 
 /// The signals that came and were not told yet. They do not stand in the queue, which may be full.
 #[derive(Default)]
-struct Signals {
+struct PendingSignals {
     /// 0 is none.
     ending: AtomicI32,
     resumed: AtomicBool,
 }
 
-impl Signals {
-    fn take(&self) -> Option<Report> {
+impl PendingSignals {
+    fn take(&self) -> Option<ChatEvent> {
         match self.ending.swap(0, Ordering::Relaxed) {
-            0 => self.resumed.swap(false, Ordering::Relaxed).then_some(Report::Resumed),
-            signal => Some(Report::Signal(signal)),
+            0 => self.resumed.swap(false, Ordering::Relaxed).then_some(ChatEvent::Resumed),
+            signal => Some(ChatEvent::Signal(signal)),
         }
     }
 }
 
 /// Starts them. They end with the process, since nothing else ends their waiting. `give_back` makes the terminal work as it
 /// did, should that be left to us.
-pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'static) -> io::Result<Reports> {
-    let (sender, reports) = mpsc::sync_channel(REPORTS_MAX);
-    let signals = Arc::new(Signals::default());
+pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'static) -> io::Result<ChatEvents> {
+    let (sender, events) = mpsc::sync_channel(REPORTS_MAX);
+    let signals = Arc::new(PendingSignals::default());
     #[cfg(unix)]
     watch::signals(sender.clone(), Arc::clone(&signals), give_back)?;
     #[cfg(not(unix))]
@@ -84,40 +84,40 @@ pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'st
     let keyboard = sender.clone();
     thread::Builder::new().name("keyboard".into()).spawn(move || watch_keyboard(&keyboard))?;
     thread::Builder::new().name("server".into()).spawn(move || watch_server(receiver, &sender))?;
-    Ok(Reports { reports, signals })
+    Ok(ChatEvents { events, signals })
 }
 
 // Where a report is not taken, the conversation is over.
 
-fn watch_keyboard(reports: &SyncSender<Option<Report>>) {
+fn watch_keyboard(events: &SyncSender<Option<ChatEvent>>) {
     let mut keys = [0; 4096];
-    let mut input = Input::default();
+    let mut input = Stdin::default();
     loop {
-        let report = match input.read(&mut keys) {
-            Ok(count @ 1..) => Report::Typed(keys[..count].to_vec()),
+        let event = match input.read(&mut keys) {
+            Ok(count @ 1..) => ChatEvent::Typed(keys[..count].to_vec()),
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) if err.kind() == io::ErrorKind::InvalidData => Report::LineCut { is_over: !input.is_cutting() },
+            Err(err) if err.kind() == io::ErrorKind::InvalidData => ChatEvent::LineCut { is_over: !input.is_cutting() },
             // A terminal that fails has been hung up.
-            Ok(0) | Err(_) => Report::TypingEnded,
+            Ok(0) | Err(_) => ChatEvent::TypingEnded,
         };
-        let ended = matches!(report, Report::TypingEnded);
-        if reports.send(Some(report)).is_err() || ended {
+        let ended = matches!(event, ChatEvent::TypingEnded);
+        if events.send(Some(event)).is_err() || ended {
             return;
         }
     }
 }
 
-fn watch_server(mut receiver: Receiver, reports: &SyncSender<Option<Report>>) {
+fn watch_server(mut receiver: Receiver, events: &SyncSender<Option<ChatEvent>>) {
     loop {
-        let report = match receiver.receive_bytes() {
-            Ok(Some(bytes)) => Report::Received(bytes.to_vec()),
-            Ok(None) => Report::ServerEnded(None),
+        let event = match receiver.receive_bytes() {
+            Ok(Some(bytes)) => ChatEvent::Received(bytes.to_vec()),
+            Ok(None) => ChatEvent::ServerEnded(None),
             // A person may think for as long as they like, and so may a server.
             Err(ConnectionError::TimedOut { .. }) => continue,
-            Err(err) => Report::ServerEnded(Some(err)),
+            Err(err) => ChatEvent::ServerEnded(Some(err)),
         };
-        let ended = matches!(report, Report::ServerEnded(_));
-        if reports.send(Some(report)).is_err() || ended {
+        let ended = matches!(event, ChatEvent::ServerEnded(_));
+        if events.send(Some(event)).is_err() || ended {
             return;
         }
     }
@@ -129,7 +129,7 @@ mod watch {
     use signal_hook::iterator;
     use signal_hook::low_level;
 
-    use super::{Arc, Duration, Ordering, Report, Signals, SyncSender, io, thread};
+    use super::{Arc, ChatEvent, Duration, Ordering, PendingSignals, SyncSender, io, thread};
     use crate::cli::signals::ending;
 
     /// How long the conversation may take to end well. It takes milliseconds, unless the terminal takes no output.
@@ -138,8 +138,8 @@ mod watch {
     /// Tells of signals, and sees to it that those which end the process do: at the second one, or when the first has not been
     /// enough. Nothing here waits for anybody.
     pub(super) fn signals(
-        reports: SyncSender<Option<Report>>,
-        told: Arc<Signals>,
+        events: SyncSender<Option<ChatEvent>>,
+        told: Arc<PendingSignals>,
         give_back: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<()> {
         let mut signals = iterator::Signals::new(ending().chain([SIGCONT]))?;
@@ -170,7 +170,7 @@ mod watch {
                     }
                 }
                 // Where the queue is full, nobody has to be woken.
-                let _ = reports.try_send(None);
+                let _ = events.try_send(None);
             }
         };
         thread::Builder::new().name("signals".into()).spawn(watch).map(drop)

@@ -2,7 +2,7 @@
 
 /// A key, or several pressed together, called by what it does to a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum KeyPress {
     Char(char),
     Enter,
     /// Ctrl-C.
@@ -36,13 +36,13 @@ const SEQUENCE_BYTES_MAX: usize = 16;
 
 /// Takes bytes one by one, and gives a key with the last byte of it.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
-    begun: Begun,
+pub(super) struct KeyDecoder {
+    begun: PartialKey,
 }
 
 /// What the bytes so far are the start of.
 #[derive(Debug, Default)]
-enum Begun {
+enum PartialKey {
     #[default]
     Nothing,
     /// A character of several bytes.
@@ -55,45 +55,45 @@ enum Begun {
     Literal,
 }
 
-impl Keys {
-    pub(super) fn take(&mut self, byte: u8) -> Option<Key> {
+impl KeyDecoder {
+    pub(super) fn take(&mut self, byte: u8) -> Option<KeyPress> {
         match std::mem::take(&mut self.begun) {
-            Begun::Nothing => self.start(byte),
-            Begun::Char(mut bytes) => {
+            PartialKey::Nothing => self.start(byte),
+            PartialKey::Char(mut bytes) => {
                 bytes.push(byte);
                 self.character(bytes)
             }
-            Begun::Escape => match byte {
+            PartialKey::Escape => match byte {
                 b'[' | b'O' => {
-                    self.begun = Begun::Sequence(Vec::new());
+                    self.begun = PartialKey::Sequence(Vec::new());
                     None
                 }
                 0x1b => {
-                    self.begun = Begun::Escape;
+                    self.begun = PartialKey::Escape;
                     None
                 }
                 byte => with_alt(byte),
             },
-            Begun::Sequence(mut bytes) => {
+            PartialKey::Sequence(mut bytes) => {
                 bytes.push(byte);
                 if (0x40..=0x7e).contains(&byte) {
                     return sequence(&bytes);
                 }
                 if bytes.len() < SEQUENCE_BYTES_MAX {
-                    self.begun = Begun::Sequence(bytes);
+                    self.begun = PartialKey::Sequence(bytes);
                 }
                 None
             }
-            Begun::Literal => match byte {
+            PartialKey::Literal => match byte {
                 // It would end the line, which can hold none.
                 b'\n' => None,
-                0..0x80 => Some(Key::Char(char::from(byte))),
+                0..0x80 => Some(KeyPress::Char(char::from(byte))),
                 byte => self.character(vec![byte]),
             },
         }
     }
 
-    fn start(&mut self, byte: u8) -> Option<Key> {
+    fn start(&mut self, byte: u8) -> Option<KeyPress> {
         const fn control(letter: u8) -> u8 {
             letter & 0x1f
         }
@@ -109,43 +109,43 @@ impl Keys {
         const W: u8 = control(b'W');
         const Y: u8 = control(b'Y');
         Some(match byte {
-            b'\r' | b'\n' => Key::Enter,
-            b'\t' => Key::Char('\t'),
-            0x03 => Key::Interrupt,
-            0x04 => Key::EndOrDelete,
-            0x08 | 0x7f => Key::Backspace,
-            0x0c => Key::ClearScreen,
-            0x1a => Key::Suspend,
-            A => Key::Home,
-            B => Key::Left,
-            E => Key::End,
-            F => Key::Right,
-            K => Key::DeleteToEnd,
-            N => Key::Down,
-            P => Key::Up,
-            U => Key::DeleteToStart,
-            W => Key::DeleteWord,
-            Y => Key::PutBack,
+            b'\r' | b'\n' => KeyPress::Enter,
+            b'\t' => KeyPress::Char('\t'),
+            0x03 => KeyPress::Interrupt,
+            0x04 => KeyPress::EndOrDelete,
+            0x08 | 0x7f => KeyPress::Backspace,
+            0x0c => KeyPress::ClearScreen,
+            0x1a => KeyPress::Suspend,
+            A => KeyPress::Home,
+            B => KeyPress::Left,
+            E => KeyPress::End,
+            F => KeyPress::Right,
+            K => KeyPress::DeleteToEnd,
+            N => KeyPress::Down,
+            P => KeyPress::Up,
+            U => KeyPress::DeleteToStart,
+            W => KeyPress::DeleteWord,
+            Y => KeyPress::PutBack,
             V => {
-                self.begun = Begun::Literal;
+                self.begun = PartialKey::Literal;
                 return None;
             }
             0x1b => {
-                self.begun = Begun::Escape;
+                self.begun = PartialKey::Escape;
                 return None;
             }
             0..0x20 => return None,
-            0x20..0x80 => Key::Char(char::from(byte)),
+            0x20..0x80 => KeyPress::Char(char::from(byte)),
             byte => return self.character(vec![byte]),
         })
     }
 
     /// What is no UTF-8 is dropped: a line of text is typed.
-    fn character(&mut self, bytes: Vec<u8>) -> Option<Key> {
+    fn character(&mut self, bytes: Vec<u8>) -> Option<KeyPress> {
         match std::str::from_utf8(&bytes) {
-            Ok(text) => text.chars().next().map(Key::Char),
+            Ok(text) => text.chars().next().map(KeyPress::Char),
             Err(err) if err.error_len().is_none() => {
-                self.begun = Begun::Char(bytes);
+                self.begun = PartialKey::Char(bytes);
                 None
             }
             Err(_) if bytes.len() > 1 => bytes.last().and_then(|&byte| self.start(byte)),
@@ -154,30 +154,30 @@ impl Keys {
     }
 }
 
-fn with_alt(byte: u8) -> Option<Key> {
+fn with_alt(byte: u8) -> Option<KeyPress> {
     Some(match byte {
-        b'b' => Key::WordLeft,
-        b'f' => Key::WordRight,
-        b'd' => Key::DeleteNextWord,
-        0x08 | 0x7f => Key::DeleteWord,
+        b'b' => KeyPress::WordLeft,
+        b'f' => KeyPress::WordRight,
+        b'd' => KeyPress::DeleteNextWord,
+        0x08 | 0x7f => KeyPress::DeleteWord,
         _ => return None,
     })
 }
 
 /// The key of a sequence, as xterm and those that are like it send it.
-fn sequence(bytes: &[u8]) -> Option<Key> {
+fn sequence(bytes: &[u8]) -> Option<KeyPress> {
     Some(match bytes {
-        b"A" => Key::Up,
-        b"B" => Key::Down,
-        b"C" => Key::Right,
-        b"D" => Key::Left,
-        b"H" | b"1~" | b"7~" => Key::Home,
-        b"F" | b"4~" | b"8~" => Key::End,
-        b"3~" => Key::Delete,
+        b"A" => KeyPress::Up,
+        b"B" => KeyPress::Down,
+        b"C" => KeyPress::Right,
+        b"D" => KeyPress::Left,
+        b"H" | b"1~" | b"7~" => KeyPress::Home,
+        b"F" | b"4~" | b"8~" => KeyPress::End,
+        b"3~" => KeyPress::Delete,
         // With Ctrl or with Alt.
-        b"1;5C" | b"1;3C" => Key::WordRight,
-        b"1;5D" | b"1;3D" => Key::WordLeft,
-        b"3;5~" | b"3;3~" => Key::DeleteNextWord,
+        b"1;5C" | b"1;3C" => KeyPress::WordRight,
+        b"1;5D" | b"1;3D" => KeyPress::WordLeft,
+        b"3;5~" | b"3;3~" => KeyPress::DeleteNextWord,
         _ => return None,
     })
 }
@@ -187,32 +187,38 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(bytes: &[u8], keys: &[Key]) {
-        let mut decoder = Keys::default();
-        let pressed: Vec<Key> = bytes.iter().filter_map(|&byte| decoder.take(byte)).collect();
+    fn check(bytes: &[u8], keys: &[KeyPress]) {
+        let mut decoder = KeyDecoder::default();
+        let pressed: Vec<KeyPress> = bytes.iter().filter_map(|&byte| decoder.take(byte)).collect();
         assert_eq!(pressed, keys);
     }
 
     #[test]
     fn characters_are_taken_whole() {
-        check("aé李🎉\t".as_bytes(), &['a', 'é', '李', '🎉', '\t'].map(Key::Char));
+        check("aé李🎉\t".as_bytes(), &['a', 'é', '李', '🎉', '\t'].map(KeyPress::Char));
     }
 
     #[test]
     fn what_is_no_utf8_is_dropped() {
-        check(b"a\xffb\xe6\x9dc\xc3\r", &[Key::Char('a'), Key::Char('b'), Key::Char('c'), Key::Enter]);
+        check(
+            b"a\xffb\xe6\x9dc\xc3\r",
+            &[KeyPress::Char('a'), KeyPress::Char('b'), KeyPress::Char('c'), KeyPress::Enter],
+        );
     }
 
     #[test]
     fn sequences_are_keys_and_unknown_ones_are_nothing() {
-        check(b"\x1b[A\x1bOB\x1b[3~\x1b[1;5D\x1b[200~\x1b[?6c", &[Key::Up, Key::Down, Key::Delete, Key::WordLeft]);
-        check(b"\x1bb\x1b\x1bf\x1bx!", &[Key::WordLeft, Key::WordRight, Key::Char('!')]);
+        check(
+            b"\x1b[A\x1bOB\x1b[3~\x1b[1;5D\x1b[200~\x1b[?6c",
+            &[KeyPress::Up, KeyPress::Down, KeyPress::Delete, KeyPress::WordLeft],
+        );
+        check(b"\x1bb\x1b\x1bf\x1bx!", &[KeyPress::WordLeft, KeyPress::WordRight, KeyPress::Char('!')]);
         let endless = [b"\x1b[", &b"1".repeat(SEQUENCE_BYTES_MAX)[..], b"a"].concat();
-        check(&endless, &[Key::Char('a')]);
+        check(&endless, &[KeyPress::Char('a')]);
     }
 
     #[test]
     fn behind_control_v_a_control_character_is_itself() {
-        check(b"\x16\x1b\x16\x03\x16\n\x03", &[Key::Char('\x1b'), Key::Char('\x03'), Key::Interrupt]);
+        check(b"\x16\x1b\x16\x03\x16\n\x03", &[KeyPress::Char('\x1b'), KeyPress::Char('\x03'), KeyPress::Interrupt]);
     }
 }

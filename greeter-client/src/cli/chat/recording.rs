@@ -2,28 +2,28 @@
 
 use std::io::{self, Write};
 
-use crate::cli::exit::Failure;
-use crate::cli::recording_file::{Recording, incomplete};
+use crate::cli::exit::ExitError;
+use crate::cli::recording_file::{RecordingFile, incomplete};
 
 /// How much is kept in case that it is asked for, in bytes.
 const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-pub(crate) enum Tape {
+pub(crate) enum ChatRecording {
     /// Everything since the start, and nobody has asked for it yet.
     Kept(Vec<u8>),
     /// There was too much to keep.
     Dropped,
-    File(Recording),
+    File(RecordingFile),
     /// The file could not be written to its end, which is why.
     Failed(io::Error),
 }
 
-impl Tape {
+impl ChatRecording {
     /// Moves what is kept into a new file, where the rest will go, too.
     pub(super) fn start(&mut self, name: &str) -> Result<(), String> {
         match self {
             Self::Kept(kept) => {
-                let mut recording = Recording::create(name)?;
+                let mut recording = RecordingFile::create(name)?;
                 *self = match recording.file.write_all(kept) {
                     Ok(()) => Self::File(recording),
                     Err(err) => Self::Failed(incomplete(name, &err)),
@@ -31,7 +31,7 @@ impl Tape {
                 Ok(())
             }
             Self::Dropped => Err("too much has been said to be recorded from its start: begin anew with record".into()),
-            Self::File(Recording { name, .. }) => Err(format!("this conversation is being written to {name}")),
+            Self::File(RecordingFile { name, .. }) => Err(format!("this conversation is being written to {name}")),
             Self::Failed(err) => Err(err.to_string()),
         }
     }
@@ -40,7 +40,7 @@ impl Tape {
     pub(super) fn fail(&mut self, err: &io::Error) -> Option<String> {
         match self {
             Self::Kept(_) | Self::Dropped => *self = Self::Dropped,
-            Self::File(Recording { name, .. }) => {
+            Self::File(RecordingFile { name, .. }) => {
                 let failure = incomplete(name, err);
                 let message = failure.to_string();
                 *self = Self::Failed(failure);
@@ -52,15 +52,15 @@ impl Tape {
     }
 
     /// Whether the file that was asked for has everything.
-    pub(super) fn finish(self) -> Result<(), Failure> {
+    pub(super) fn finish(self) -> Result<(), ExitError> {
         match self {
-            Self::Failed(err) => Err(Failure::internal(err.into())),
+            Self::Failed(err) => Err(ExitError::internal(err.into())),
             Self::Kept(_) | Self::Dropped | Self::File(_) => Ok(()),
         }
     }
 }
 
-impl Write for Tape {
+impl Write for ChatRecording {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Kept(kept) if kept.len() + bytes.len() > KEPT_BYTES_MAX => *self = Self::Dropped,

@@ -23,7 +23,7 @@ pub(super) struct Screen {
     colored: bool,
     last_row: LastRow,
     /// What the server has begun and not ended: maybe a prompt of its own, maybe just slow.
-    unfinished: Unfinished,
+    unfinished: PartialRow,
 }
 
 /// What the last row of the screen is there for.
@@ -34,7 +34,7 @@ pub(super) enum LastRow {
     Plain,
 }
 
-enum Unfinished {
+enum PartialRow {
     Nothing,
     /// It has not been shown, in case that the rest comes at once.
     Fresh(String),
@@ -42,7 +42,7 @@ enum Unfinished {
     Shown(String),
 }
 
-impl Unfinished {
+impl PartialRow {
     fn take(&mut self) -> String {
         match std::mem::replace(self, Self::Nothing) {
             Self::Nothing => String::new(),
@@ -55,7 +55,7 @@ impl Screen {
     pub(super) fn new(last_row: LastRow) -> Self {
         let output = io::stdout();
         let colored = is_colored(&output);
-        Self { output, colored, last_row, unfinished: Unfinished::Nothing }
+        Self { output, colored, last_row, unfinished: PartialRow::Nothing }
     }
 
     /// The editor, where there is one.
@@ -68,7 +68,7 @@ impl Screen {
 
     /// Whether something has come that is shown only if nothing follows.
     pub(super) fn has_fresh(&self) -> bool {
-        matches!(self.unfinished, Unfinished::Fresh(_))
+        matches!(self.unfinished, PartialRow::Fresh(_))
     }
 
     /// Shows what the server has begun, as nothing has followed. It stands where the prompt would.
@@ -78,7 +78,7 @@ impl Screen {
         if text.width() > self.columns() / 2 {
             self.output.write_all(format!("{ERASE}{text}\n").as_bytes())?;
         } else {
-            self.unfinished = Unfinished::Shown(text);
+            self.unfinished = PartialRow::Shown(text);
         }
         self.draw()
     }
@@ -90,8 +90,8 @@ impl Screen {
             let row = format!("{ERASE}{}{}\n", self.prompt(), escape::one_line(line));
             self.output.write_all(row.as_bytes())?;
         }
-        if matches!(self.unfinished, Unfinished::Shown(_)) {
-            self.unfinished = Unfinished::Nothing;
+        if matches!(self.unfinished, PartialRow::Shown(_)) {
+            self.unfinished = PartialRow::Nothing;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Screen {
             let text = self.unfinished.take();
             self.output.write_all(format!("{ERASE}{text}").as_bytes())?;
             if !text.is_empty() {
-                self.unfinished = Unfinished::Shown(text);
+                self.unfinished = PartialRow::Shown(text);
             }
             self.last_row = LastRow::Plain;
         }
@@ -146,14 +146,14 @@ impl Screen {
 
     fn prompt_text(&self) -> &str {
         match &self.unfinished {
-            Unfinished::Shown(text) => text,
+            PartialRow::Shown(text) => text,
             _ => PROMPT,
         }
     }
 
     fn prompt(&self) -> String {
         match &self.unfinished {
-            Unfinished::Shown(text) => text.clone(),
+            PartialRow::Shown(text) => text.clone(),
             _ if self.colored => format!("{PROMPT_STYLE}{PROMPT}{PROMPT_STYLE:#}"),
             _ => PROMPT.to_owned(),
         }
@@ -170,8 +170,8 @@ impl Screen {
     fn clear_last_row(&mut self) -> io::Result<()> {
         match (&self.last_row, &self.unfinished) {
             (LastRow::Edited { .. }, _) => self.output.write_all(ERASE.as_bytes()),
-            (LastRow::Plain, Unfinished::Shown(_)) => {
-                self.unfinished = Unfinished::Nothing;
+            (LastRow::Plain, PartialRow::Shown(_)) => {
+                self.unfinished = PartialRow::Nothing;
                 self.output.write_all(b"\n")
             }
             (LastRow::Plain, _) => Ok(()),
@@ -189,14 +189,14 @@ impl Screen {
             self.output.write_all(format!("{ERASE}{pending}\n").as_bytes())?;
         } else if !pending.is_empty() {
             // A tab would move by more columns than are counted.
-            self.unfinished = Unfinished::Fresh(pending.replace('\t', " "));
+            self.unfinished = PartialRow::Fresh(pending.replace('\t', " "));
         }
         Ok(())
     }
 
     fn write_plain(&mut self, text: &str) -> io::Result<()> {
         self.output.write_all(text.as_bytes())?;
-        self.unfinished = if text.ends_with('\n') { Unfinished::Nothing } else { Unfinished::Shown(text.to_owned()) };
+        self.unfinished = if text.ends_with('\n') { PartialRow::Nothing } else { PartialRow::Shown(text.to_owned()) };
         Ok(())
     }
 }

@@ -13,9 +13,9 @@ use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
 use greeter_client::{Address, ConnectionOptions, Eol};
 
-use crate::cli::args::{NAME, Run, TIME_MAX};
+use crate::cli::args::{NAME, RunArgs, TIME_MAX};
 use crate::cli::color;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 use crate::cli::file::{Identity, replace};
 
 /// Where machines run the tests, an expectation that is changed to what came proves nothing.
@@ -31,7 +31,11 @@ pub(crate) fn check(force: bool) -> Result<(), Exit> {
 
 /// What a person types, before the name of a script, to bless it as it was run: against the same server, with the same lines
 /// and values. None where that cannot be shown as it is. What the environment says, it will say again.
-pub(crate) fn command(arguments: &Run, connect: Option<&Address>, connection: &ConnectionOptions) -> Option<String> {
+pub(crate) fn command(
+    arguments: &RunArgs,
+    connect: Option<&Address>,
+    connection: &ConnectionOptions,
+) -> Option<String> {
     let time = |duration: Duration| humantime::format_duration(duration).to_string();
     let mut words = vec![NAME.to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
@@ -77,7 +81,7 @@ impl<'a> Blessed<'a> {
     }
 
     /// Changes the files, and tells what is different. One that fails does not keep the others from being changed.
-    pub(crate) fn write(&self) -> Result<(), Failure> {
+    pub(crate) fn write(&self) -> Result<(), ExitError> {
         let (mut changed, mut failed) = (0, 0);
         let mut files: Vec<_> = self.0.values().collect();
         files.sort_by(|one, other| one.keys().cmp(other.keys()));
@@ -101,7 +105,7 @@ impl<'a> Blessed<'a> {
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Failure::unreadable(anyhow::anyhow!("{failed} of {} files left as they are", changed + failed))),
+            _ => Err(ExitError::unreadable(anyhow::anyhow!("{failed} of {} files left as they are", changed + failed))),
         }
     }
 }

@@ -8,9 +8,9 @@ use greeter_client::talk::{self, Diagnostic, ScriptError};
 
 use crate::cli::args::NAME;
 use crate::cli::color;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 
-pub(crate) fn run(paths: &[String]) -> Result<(), Failure> {
+pub(crate) fn run(paths: &[String]) -> Result<(), ExitError> {
     if paths.is_empty() {
         return Err(Exit::usage(NAME, "check needs a file or a folder").into());
     }
@@ -39,10 +39,10 @@ pub(crate) fn run(paths: &[String]) -> Result<(), Failure> {
     let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
     if errors > 0 {
         let message = format!("{} in {}{warnings}", count(errors, "error"), count(scripts, "script"));
-        return Err(Failure::unreadable(anyhow::Error::msg(message)));
+        return Err(ExitError::unreadable(anyhow::Error::msg(message)));
     }
     let summary = format!("{}, {}: no error{warnings}", count(scripts, "script"), count(steps, "step"));
-    writeln!(io::stdout(), "{summary}").or_else(Failure::unless_reader_gone)
+    writeln!(io::stdout(), "{summary}").or_else(ExitError::unless_reader_gone)
 }
 
 pub(crate) fn tell<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) {

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind};
 
-use crate::cli::args::{Arguments, Shell};
+use crate::cli::args::{Args, Shell};
 use crate::cli::color::Color;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 
 /// Tells the scripts that the name of a file is to be completed, which shells do themselves.
 const FILES: &str = "<files>";
@@ -38,10 +38,10 @@ impl Shell {
 }
 
 /// Prints the shell's script; or, where there are words, what the last of them may become.
-pub(crate) fn run(shell: Shell, words: &[String]) -> Result<(), Failure> {
+pub(crate) fn run(shell: Shell, words: &[String]) -> Result<(), ExitError> {
     let text = match words.split_last() {
         None => shell.script().to_owned(),
-        Some((current, before)) => match choice(&Arguments::get_args_info(), before, current) {
+        Some((current, before)) => match choice(&Args::get_args_info(), before, current) {
             Choice::Files => format!("{FILES}\n"),
             Choice::Of(candidates) => {
                 let fitting = candidates.iter().filter(|(word, _)| word.starts_with(strip_equals(current)));
@@ -49,7 +49,7 @@ pub(crate) fn run(shell: Shell, words: &[String]) -> Result<(), Failure> {
             }
         },
     };
-    io::stdout().write_all(text.as_bytes()).or_else(Failure::unless_reader_gone)
+    io::stdout().write_all(text.as_bytes()).or_else(ExitError::unless_reader_gone)
 }
 
 /// What a word may be.

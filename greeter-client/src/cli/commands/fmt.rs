@@ -10,15 +10,15 @@ use greeter_client::{escape, talk};
 
 use super::check;
 use crate::cli::color;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 use crate::cli::file::replace;
-use crate::cli::input::Input;
+use crate::cli::input::Stdin;
 
 /// What stands for stdin, whose normal form goes to stdout.
 const STDIN: &str = "-";
 
 /// What became of a file.
-enum Outcome {
+enum FileState {
     /// It is in the normal form.
     Normal,
     /// It was, or is, in another one.
@@ -27,7 +27,7 @@ enum Outcome {
     Bad,
 }
 
-pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), Failure> {
+pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), ExitError> {
     let files = match paths {
         [] => vec![Ok(PathBuf::from(STDIN))],
         paths => talk::find_all(paths),
@@ -39,13 +39,13 @@ pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), Failure> {
             Ok(file) => format_file(file, check_only),
             Err(err) => {
                 check::tell_error(err);
-                Outcome::Bad
+                FileState::Bad
             }
         };
         match outcome {
-            Outcome::Normal => {}
-            Outcome::Bad => bad += 1,
-            Outcome::Differs => {
+            FileState::Normal => {}
+            FileState::Bad => bad += 1,
+            FileState::Differs => {
                 differ += 1;
                 if let (true, Ok(file)) = (check_only, file) {
                     let file = file.as_os_str().as_encoded_bytes();
@@ -55,43 +55,43 @@ pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), Failure> {
         }
     }
     match (bad, differ) {
-        (0, 1..) if check_only => Err(Failure::unmet(anyhow::Error::msg(format!(
+        (0, 1..) if check_only => Err(ExitError::unmet(anyhow::Error::msg(format!(
             "{differ} of {} not in the normal form: greeter-client fmt changes that",
             files.len()
         )))),
         (0, _) => Ok(()),
-        _ => Err(Failure::unreadable(anyhow::Error::msg(format!("{bad} of {} left as they are", files.len())))),
+        _ => Err(ExitError::unreadable(anyhow::Error::msg(format!("{bad} of {} left as they are", files.len())))),
     }
 }
 
-fn format_stdin(check_only: bool) -> Result<Outcome, Failure> {
+fn format_stdin(check_only: bool) -> Result<FileState, ExitError> {
     let mut text = Vec::new();
-    let input = Input::default().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    let input = Stdin::default().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
     if let Err(err) = input.and_then(|_| refuse_large(&text)) {
-        return Err(Failure::unreadable(anyhow::Error::new(err).context("cannot read stdin")));
+        return Err(ExitError::unreadable(anyhow::Error::new(err).context("cannot read stdin")));
     }
-    let Some(normal) = normal_form("stdin", &text) else { return Ok(Outcome::Bad) };
+    let Some(normal) = normal_form("stdin", &text) else { return Ok(FileState::Bad) };
     if !check_only {
         let mut stdout = io::stdout();
         let written = stdout.write_all(&normal).and_then(|()| stdout.flush());
-        written.or_else(Failure::unless_reader_gone)?;
+        written.or_else(ExitError::unless_reader_gone)?;
     }
-    Ok(if normal == text { Outcome::Normal } else { Outcome::Differs })
+    Ok(if normal == text { FileState::Normal } else { FileState::Differs })
 }
 
 /// A file that fails is told, and does not keep the others from being formatted.
-fn format_file(path: &Path, check_only: bool) -> Outcome {
+fn format_file(path: &Path, check_only: bool) -> FileState {
     let name = path.display().to_string();
     let formatted = read(path).context("cannot read").and_then(|text| match normal_form(&name, &text) {
-        None => Ok(Outcome::Bad),
-        Some(normal) if normal == text => Ok(Outcome::Normal),
-        Some(_) if check_only => Ok(Outcome::Differs),
-        Some(normal) => replace(path, &normal).context("cannot write").map(|()| Outcome::Differs),
+        None => Ok(FileState::Bad),
+        Some(normal) if normal == text => Ok(FileState::Normal),
+        Some(_) if check_only => Ok(FileState::Differs),
+        Some(normal) => replace(path, &normal).context("cannot write").map(|()| FileState::Differs),
     });
     formatted.unwrap_or_else(|err| {
         let text = format!("{name}: {err:#}");
         color::tell_error(escape::one_line(text.as_bytes()));
-        Outcome::Bad
+        FileState::Bad
     })
 }
 

@@ -7,7 +7,7 @@ use greeter_args::Exit;
 use greeter_client::{Connection, ConnectionError, Eol, escape};
 
 use crate::cli::args::NAME;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 use crate::cli::output::Output;
 
 /// Refuses what cannot be sent, before there is a connection.
@@ -24,7 +24,7 @@ pub(crate) fn check(names: &[String]) -> Result<(), Exit> {
     }
 }
 
-pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<(), Failure> {
+pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<(), ExitError> {
     let mut output = Output::stdout(eol);
     let mut printed = Ok(());
     let mut replies = 0;
@@ -34,13 +34,13 @@ pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<
         if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     if let Err(err) = printed.and_then(|()| output.finish()) {
-        return Failure::unless_reader_gone(err);
+        return ExitError::unless_reader_gone(err);
     }
     let unanswered = names.len().saturating_sub(replies);
     match done {
         Ok(_) if unanswered == 0 => Ok(()),
         Ok(_) => Err(ConnectionError::Closed.into()),
-        Err(err) => Err(Failure::from(err)),
+        Err(err) => Err(ExitError::from(err)),
     }
     .map_err(|failure| match unanswered {
         0 => failure.context("after the last reply".into()),

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context;
 use greeter_args::Exit;
 use greeter_client::escape::one_line;
-use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Progress, Report, Running, Verdict};
+use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, Running, Verdict};
 use greeter_client::talk::Template;
 use greeter_client::{Address, ConnectionOptions};
 
 use super::scripts::{load as load_scripts, variables};
-use crate::cli::args::{Load as Arguments, NAME};
-use crate::cli::exit::Failure;
+use crate::cli::args::{LoadArgs as Arguments, NAME};
+use crate::cli::exit::ExitError;
 
 /// How often the line that shows how far it is changes.
 const REFRESH: Duration = Duration::from_millis(200);
@@ -27,7 +27,7 @@ const OWN_FILES: u64 = 32;
 /// The largest file of lines: it is held in memory, and what is expected for it, too.
 const LINES_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-pub(crate) fn run(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<(), Failure> {
+pub(crate) fn run(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<(), ExitError> {
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
@@ -35,23 +35,24 @@ pub(crate) fn run(arguments: Arguments, address: Address, connection: &Connectio
     let load = load_of(arguments, address, connection)?;
     make_room(load.connections)?;
     // What cannot be written is better known before than after.
-    let outputs: Vec<Output> = outputs.into_iter().filter_map(Output::open).collect::<Result<_, Failure>>()?;
+    let outputs: Vec<ReportFile> =
+        outputs.into_iter().filter_map(ReportFile::open).collect::<Result<_, ExitError>>()?;
     let is_interrupted = catch_interrupts()?;
     let mut running = load::start(load).map_err(with_remedy)?;
     watch(&mut running, &is_interrupted);
     let report = running.finish()?;
     let verdicts: Vec<(Assertion, Verdict)> =
         asserted.into_iter().map(|assertion| (assertion.clone(), assertion.check(&report))).collect();
-    print(&report, &verdicts).or_else(Failure::unless_reader_gone)?;
+    print(&report, &verdicts).or_else(ExitError::unless_reader_gone)?;
     for output in outputs {
         output.write(&report)?;
     }
-    judge(&report, is_closed, &verdicts)
+    classify(&report, is_closed, &verdicts)
 }
 
 // What to do.
 
-fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<Load, Failure> {
+fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<Load, ExitError> {
     let variables = variables(&arguments.define)?;
     let Arguments { line, lines, script, expect, pipeline, threads, .. } = arguments;
     let mut load = match (line.is_empty(), lines, script) {
@@ -87,7 +88,7 @@ fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOption
 }
 
 /// The lines of a file. As in a script, a CR before the LF is not part of them.
-fn lines_of(path: &Path) -> Result<Vec<Template>, Failure> {
+fn lines_of(path: &Path) -> Result<Vec<Template>, ExitError> {
     let read = || -> anyhow::Result<Vec<u8>> {
         let bytes = fs::metadata(path)?.len();
         anyhow::ensure!(bytes <= LINES_BYTES_MAX, "it has more than {} MiB", LINES_BYTES_MAX / 1024 / 1024);
@@ -95,7 +96,7 @@ fn lines_of(path: &Path) -> Result<Vec<Template>, Failure> {
     };
     let text = read()
         .with_context(|| format!("cannot read {}", one_line(path.as_os_str().as_encoded_bytes())))
-        .map_err(Failure::unreadable)?;
+        .map_err(ExitError::unreadable)?;
     let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
     if lines.last() == Some(&&b""[..]) {
         lines.pop();
@@ -105,30 +106,30 @@ fn lines_of(path: &Path) -> Result<Vec<Template>, Failure> {
 
 /// Makes sure that there can be as many connections, or says why not.
 #[cfg(unix)]
-fn make_room(connections: usize) -> Result<(), Failure> {
+fn make_room(connections: usize) -> Result<(), ExitError> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let needed = connections as u64 + OWN_FILES;
     match limit.maximum {
-        Some(maximum) if maximum < needed => Err(Failure::connection(anyhow::anyhow!(
+        Some(maximum) if maximum < needed => Err(ExitError::connection(anyhow::anyhow!(
             "{connections} connections need {needed} open files, and this process may have {maximum}: raise the limit \
              (ulimit -Hn), or ask for fewer"
         ))),
         _ if limit.current.is_none_or(|current| current >= needed) => Ok(()),
         _ => setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
             .context("cannot raise the limit of open files")
-            .map_err(Failure::internal),
+            .map_err(ExitError::internal),
     }
 }
 
 #[cfg(not(unix))]
-fn make_room(_connections: usize) -> Result<(), Failure> {
+fn make_room(_connections: usize) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn with_remedy(error: LoadError) -> Failure {
+fn with_remedy(error: LoadError) -> ExitError {
     match error {
-        LoadError::Remote(_) => Failure::unreadable(anyhow::anyhow!("{error}: --anywhere allows it")),
+        LoadError::Remote(_) => ExitError::unreadable(anyhow::anyhow!("{error}: --anywhere allows it")),
         error => error.into(),
     }
 }
@@ -136,7 +137,7 @@ fn with_remedy(error: LoadError) -> Failure {
 // While it runs.
 
 /// From now on Ctrl-C is noted; a second one ends the process. Not in the background, where shells let it be ignored.
-fn catch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
+fn catch_interrupts() -> Result<Arc<AtomicBool>, ExitError> {
     use signal_hook::{consts::SIGINT, flag};
     let is_interrupted = Arc::new(AtomicBool::new(false));
     #[cfg(unix)]
@@ -146,7 +147,7 @@ fn catch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
     flag::register_conditional_default(SIGINT, Arc::clone(&is_interrupted))
         .and_then(|_| flag::register(SIGINT, Arc::clone(&is_interrupted)))
         .context("cannot catch signals")
-        .map_err(Failure::internal)?;
+        .map_err(ExitError::internal)?;
     Ok(is_interrupted)
 }
 
@@ -165,8 +166,8 @@ fn watch(running: &mut Running, is_interrupted: &AtomicBool) {
     }
 }
 
-fn status(progress: &Progress) -> String {
-    let Progress { elapsed, per_second, errors, p99, .. } = progress;
+fn status(progress: &LoadProgress) -> String {
+    let LoadProgress { elapsed, per_second, errors, p99, .. } = progress;
     let p99 = p99.map_or_else(|| "warming up".to_owned(), |p99| format!("p99 {p99}"));
     format!("{:.1} s  {per_second:.0}/s  {p99}  {errors} errors", elapsed.as_secs_f64())
 }
@@ -188,44 +189,46 @@ fn print(report: &Report, verdicts: &[(Assertion, Verdict)]) -> io::Result<()> {
     stdout.flush()
 }
 
-fn judge(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)]) -> Result<(), Failure> {
+fn classify(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)]) -> Result<(), ExitError> {
     if report.is_stopped() {
-        return Err(Failure::interrupted(anyhow::anyhow!("interrupted")));
+        return Err(ExitError::interrupted(anyhow::anyhow!("interrupted")));
     }
     let unmet = verdicts.iter().filter(|(_, verdict)| !verdict.holds).count();
     if unmet > 0 {
-        return Err(Failure::unmet(anyhow::anyhow!("{unmet} of {} assertions do not hold", verdicts.len())));
+        return Err(ExitError::unmet(anyhow::anyhow!("{unmet} of {} assertions do not hold", verdicts.len())));
     }
     let is_bounded = verdicts.iter().any(|(assertion, _)| assertion.is_about_errors());
     match (report.errors(), report.connections_lost()) {
         (0, _) => Ok(()),
-        (errors, _) if !is_bounded => Err(Failure::unmet(anyhow::anyhow!("there were errors: {errors}"))),
+        (errors, _) if !is_bounded => Err(ExitError::unmet(anyhow::anyhow!("there were errors: {errors}"))),
         // A bound for errors bounds nothing where nothing is due any more, as on a connection that a closed loop has lost.
-        (_, lost @ 1..) if is_closed => Err(Failure::unmet(anyhow::anyhow!("connections lost before the end: {lost}"))),
+        (_, lost @ 1..) if is_closed => {
+            Err(ExitError::unmet(anyhow::anyhow!("connections lost before the end: {lost}")))
+        }
         _ => Ok(()),
     }
 }
 
 /// A file for the report in one form.
-struct Output {
+struct ReportFile {
     path: PathBuf,
     file: File,
     render: fn(&Report) -> String,
 }
 
-impl Output {
-    fn open((path, render): (Option<PathBuf>, fn(&Report) -> String)) -> Option<Result<Self, Failure>> {
+impl ReportFile {
+    fn open((path, render): (Option<PathBuf>, fn(&Report) -> String)) -> Option<Result<Self, ExitError>> {
         let path = path?;
         let file = File::create(&path)
             .with_context(|| format!("cannot write {}", one_line(path.as_os_str().as_encoded_bytes())));
-        Some(file.map(|file| Self { path, file, render }).map_err(Failure::unreadable))
+        Some(file.map(|file| Self { path, file, render }).map_err(ExitError::unreadable))
     }
 
-    fn write(mut self, report: &Report) -> Result<(), Failure> {
+    fn write(mut self, report: &Report) -> Result<(), ExitError> {
         let text = (self.render)(report) + "\n";
         let written = self.file.write_all(text.as_bytes());
         written
             .with_context(|| format!("cannot write {}", one_line(self.path.as_os_str().as_encoded_bytes())))
-            .map_err(Failure::internal)
+            .map_err(ExitError::internal)
     }
 }

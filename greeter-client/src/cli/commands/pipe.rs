@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use greeter_client::{Connection, Eol, PipeEnd, PipeError, Piped, Traffic};
 
-use crate::cli::exit::Failure;
-use crate::cli::input::Input;
+use crate::cli::exit::ExitError;
+use crate::cli::input::Stdin;
 use crate::cli::output::Output;
 
 /// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it ends with the process.
@@ -13,22 +13,22 @@ pub(crate) fn run(
     connection: Connection,
     eol: Eol,
     watch: impl FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
-) -> Result<(), Failure> {
+) -> Result<(), ExitError> {
     let mut output = Output::stdout(eol);
-    let piped = connection.pipe_watched(Input::default(), &mut output, watch);
+    let piped = connection.pipe_watched(Stdin::default(), &mut output, watch);
     if let (Output::Terminal(terminal), Err(PipeError::PartialLine { .. })) = (&mut output, &piped) {
         // The message about it must not look like the rest of the line.
         let _ = terminal.write(b"\n");
     }
     let finished = output.finish();
-    judge(piped).and_then(|()| finished.or_else(Failure::unless_reader_gone))
+    classify(piped).and_then(|()| finished.or_else(ExitError::unless_reader_gone))
 }
 
 /// What a pipe's outcome means for the command.
-fn judge(piped: Result<Piped, PipeError>) -> Result<(), Failure> {
+fn classify(piped: Result<Piped, PipeError>) -> Result<(), ExitError> {
     match piped {
         Ok(Piped { end: PipeEnd::Server { bytes_unsent }, .. }) if bytes_unsent > 0 => {
-            Err(Failure::unsent(bytes_unsent))
+            Err(ExitError::unsent(bytes_unsent))
         }
         Ok(piped) => {
             if piped.input_cut {
@@ -37,7 +37,7 @@ fn judge(piped: Result<Piped, PipeError>) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Err(PipeError::Output(err)) => Failure::unless_reader_gone(err),
+        Err(PipeError::Output(err)) => ExitError::unless_reader_gone(err),
         Err(err) => Err(err.into()),
     }
 }

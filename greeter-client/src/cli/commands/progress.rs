@@ -16,7 +16,7 @@ const ERASE: &str = "\r\x1b[K";
 const WITHOUT_WRAP: (&str, &str) = ("\x1b[?7l", "\x1b[?7h");
 
 /// A line on stderr, if that is a terminal. Whoever prints erases it before.
-pub(crate) struct Progress {
+pub(crate) struct RunProgress {
     is_shown: bool,
     scripts: usize,
     ended: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Progress {
     running: BTreeMap<usize, (Instant, String)>,
 }
 
-impl Progress {
+impl RunProgress {
     pub(crate) fn new(scripts: usize) -> Self {
         Self { is_shown: io::stderr().is_terminal(), scripts, ended: 0, failed: 0, running: BTreeMap::new() }
     }

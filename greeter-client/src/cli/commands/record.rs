@@ -3,11 +3,15 @@
 use greeter_client::{Connection, Eol, Recorder};
 
 use super::pipe;
-use crate::cli::exit::Failure;
-use crate::cli::recording_file::{Recording, incomplete};
+use crate::cli::exit::ExitError;
+use crate::cli::recording_file::{RecordingFile, incomplete};
 
 /// A pipe, and what passes it is written down.
-pub(crate) fn run(connection: Connection, eol: Eol, Recording { name, file }: Recording) -> Result<(), Failure> {
+pub(crate) fn run(
+    connection: Connection,
+    eol: Eol,
+    RecordingFile { name, file }: RecordingFile,
+) -> Result<(), ExitError> {
     let mut recorder = Recorder::new(file);
     pipe::run(connection, eol, move |traffic| recorder.record(traffic).map_err(|err| incomplete(&name, &err)))
 }

@@ -17,28 +17,28 @@ use greeter_client::{Address, ConnectionOptions};
 
 use super::bless;
 use super::bless::Blessed;
-use super::progress::{Progress, TICK};
+use super::progress::{RunProgress, TICK};
 use super::scripts::{load, variables};
-use crate::cli::args::{Connect, NAME, Run};
+use crate::cli::args::{ConnectArg, NAME, RunArgs};
 use crate::cli::color;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 
 /// How long a server of our own may take until it listens, if nothing else is said.
 const START: Duration = Duration::from_secs(10);
 
 /// What happens to a script, by its number.
-enum Event {
+enum RunEvent {
     Started(usize),
-    Ended(usize, Done),
+    Ended(usize, FinishedRun),
 }
 
 /// How one script ended.
-struct Done {
+struct FinishedRun {
     blessing: Blessing,
     took: Duration,
 }
 
-pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOptions) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &ConnectionOptions) -> Result<(), ExitError> {
     if arguments.bless {
         bless::check(arguments.force)?;
     } else if arguments.force {
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOpti
         true => run::bless(script, &options, server),
         false => run::run(script, &options, server).into(),
     };
-    let ending = Ending::default();
+    let ending = SignalHandling::default();
     if command.is_some() {
         ending.catch_signals()?;
     }
@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOpti
     };
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();
-    let told = run_all(&scripts, arguments.jobs, run_one, |script, Done { blessing, took }| {
+    let told = run_all(&scripts, arguments.jobs, run_one, |script, FinishedRun { blessing, took }| {
         reporter.add(&FinishedScript { script, outcome: &blessing.outcome, took })?;
         if arguments.bless {
             blessed.add(script.source(), blessing);
@@ -88,22 +88,22 @@ pub(crate) fn run(arguments: &Run, connect: Connect, connection: &ConnectionOpti
     let tally = *reporter.counts();
     let told = told.and_then(|()| reporter.finish().map(drop));
     blessed.write()?;
-    told.or_else(Failure::unless_reader_gone)?;
+    told.or_else(ExitError::unless_reader_gone)?;
     verdict(&tally)
 }
 
 /// What is ended with this process, if a signal does that: the servers are in groups of their own, which signals for ours do
 /// not reach, and whoever waits for their outputs would wait for ever.
 #[derive(Clone, Default)]
-struct Ending {
+struct SignalHandling {
     servers: Arc<ServerProcesses>,
     has_begun: Arc<AtomicBool>,
 }
 
-impl Ending {
+impl SignalHandling {
     /// From now on, signals that end this process end its servers first.
     #[cfg(unix)]
-    fn catch_signals(&self) -> Result<(), Failure> {
+    fn catch_signals(&self) -> Result<(), ExitError> {
         use anyhow::Context;
         use signal_hook::{iterator::Signals, low_level};
         let Self { servers, has_begun } = self.clone();
@@ -119,11 +119,11 @@ impl Ending {
             };
             thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
         };
-        catch().context("cannot catch signals").map_err(Failure::internal)
+        catch().context("cannot catch signals").map_err(ExitError::internal)
     }
 
     #[cfg(not(unix))]
-    fn catch_signals(&self) -> Result<(), Failure> {
+    fn catch_signals(&self) -> Result<(), ExitError> {
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Ending {
     }
 }
 
-fn run_options(arguments: &Run, address: Address, connection: &ConnectionOptions) -> Result<RunOptions, Exit> {
+fn run_options(arguments: &RunArgs, address: Address, connection: &ConnectionOptions) -> Result<RunOptions, Exit> {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);
@@ -152,17 +152,17 @@ fn run_all<'a>(
     scripts: &'a [Script],
     jobs: usize,
     run_one: impl Fn(&Script) -> Blessing + Sync,
-    report: impl FnMut(&'a Script, Done) -> io::Result<()>,
+    report: impl FnMut(&'a Script, FinishedRun) -> io::Result<()>,
 ) -> io::Result<()> {
     let next = AtomicUsize::new(0);
     let (sender, events) = mpsc::channel();
-    let work = |sender: &Sender<Event>| {
+    let work = |sender: &Sender<RunEvent>| {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let script = scripts.get(number)?;
-        sender.send(Event::Started(number)).ok()?;
+        sender.send(RunEvent::Started(number)).ok()?;
         let start = Instant::now();
         let blessing = run_one(script);
-        sender.send(Event::Ended(number, Done { blessing, took: start.elapsed() })).ok()
+        sender.send(RunEvent::Ended(number, FinishedRun { blessing, took: start.elapsed() })).ok()
     };
     thread::scope(|scope| {
         for _ in 0..jobs.min(scripts.len()) {
@@ -181,16 +181,16 @@ fn run_all<'a>(
 /// Tells of each script when all before it have been told of, and meanwhile shows the progress.
 fn tell_all<'a>(
     scripts: &'a [Script],
-    events: &Receiver<Event>,
-    mut report: impl FnMut(&'a Script, Done) -> io::Result<()>,
+    events: &Receiver<RunEvent>,
+    mut report: impl FnMut(&'a Script, FinishedRun) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut progress = Progress::new(scripts.len());
+    let mut progress = RunProgress::new(scripts.len());
     let mut early = BTreeMap::new();
     let mut told = 0;
     loop {
         match events.recv_timeout(TICK) {
-            Ok(Event::Started(number)) => progress.start(number, scripts[number].name()),
-            Ok(Event::Ended(number, done)) => {
+            Ok(RunEvent::Started(number)) => progress.start(number, scripts[number].name()),
+            Ok(RunEvent::Ended(number, done)) => {
                 progress.end(number, matches!(done.blessing.outcome, Outcome::Failed(_)));
                 early.insert(number, done);
                 progress.erase();
@@ -208,13 +208,13 @@ fn tell_all<'a>(
     Ok(())
 }
 
-fn verdict(tally: &ScriptCounts) -> Result<(), Failure> {
+fn verdict(tally: &ScriptCounts) -> Result<(), ExitError> {
     let &ScriptCounts { failed, unconnected, .. } = tally;
     let error = || anyhow::anyhow!("{} of {} scripts failed", failed + unconnected, tally.scripts());
     match (failed, unconnected) {
         (0, 0) => Ok(()),
-        (0, _) => Err(Failure::connection(error())),
-        _ => Err(Failure::unmet(error())),
+        (0, _) => Err(ExitError::connection(error())),
+        _ => Err(ExitError::unmet(error())),
     }
 }
 

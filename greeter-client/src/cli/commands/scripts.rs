@@ -7,13 +7,13 @@ use greeter_client::talk::{self, Script, Variables};
 
 use super::check;
 use crate::cli::args::NAME;
-use crate::cli::exit::Failure;
+use crate::cli::exit::ExitError;
 
 /// What variables of the environment start with that are variables of scripts.
 const VARIABLE: &str = "TALK_";
 
 /// All scripts, or an end before anything is run.
-pub(crate) fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
+pub(crate) fn load(paths: &[String]) -> Result<Vec<Script>, ExitError> {
     let mut scripts = Vec::new();
     let mut bad = 0;
     for script in talk::load_all(paths) {
@@ -30,7 +30,7 @@ pub(crate) fn load(paths: &[String]) -> Result<Vec<Script>, Failure> {
     }
     match bad {
         0 => Ok(scripts),
-        _ => Err(Failure::unreadable(anyhow::anyhow!("nothing was run: scripts with errors: {bad}"))),
+        _ => Err(ExitError::unreadable(anyhow::anyhow!("nothing was run: scripts with errors: {bad}"))),
     }
 }
 

@@ -5,9 +5,9 @@
 
 use memchr::{memchr, memchr_iter};
 
-use crate::load::exchange::{Heard, LINE_BYTES_MAX};
-use crate::load::line_block::Tape;
-use crate::load::workload::{Cycle, Replies};
+use crate::load::exchange::{LINE_BYTES_MAX, Received};
+use crate::load::line_block::LineBlock;
+use crate::load::workload::{ExpectedReplies, Workload};
 use crate::net::{Eol, LineTooLong};
 
 /// Where one connection is in what it must hear.
@@ -40,22 +40,24 @@ impl Checker {
     /// Takes `bytes`, of which the first `due` lines are replies.
     pub(crate) fn take(
         &mut self,
-        cycle: &Cycle,
+        workload: &Workload,
         eol: Eol,
         mut bytes: &[u8],
         mut due: usize,
-        mut hear: impl FnMut(Heard<'_>),
+        mut on_received: impl FnMut(Received<'_>),
     ) -> Result<(), LineTooLong> {
         while !bytes.is_empty() {
-            let right = match &cycle.replies {
-                Replies::Exact(tape) if self.begun.is_empty() => self.take_expected(tape, &mut bytes, due),
-                Replies::Any => self.take_any(&cycle.requests, &mut bytes, due),
+            let right = match &workload.replies {
+                ExpectedReplies::Exact(line_block) if self.begun.is_empty() => {
+                    self.take_expected(line_block, &mut bytes, due)
+                }
+                ExpectedReplies::Any => self.take_any(&workload.requests, &mut bytes, due),
                 _ => 0,
             };
             if right > 0 {
-                hear(Heard::Right(right));
+                on_received(Received::Match(right));
                 due -= right;
-            } else if !self.take_one(cycle, eol, &mut bytes, &mut due, &mut hear)? {
+            } else if !self.take_one(workload, eol, &mut bytes, &mut due, &mut on_received)? {
                 break;
             }
         }
@@ -63,24 +65,24 @@ impl Checker {
     }
 
     /// Takes what is as expected, and tells how many lines have ended in it.
-    fn take_expected(&mut self, tape: &Tape, bytes: &mut &[u8], due: usize) -> usize {
+    fn take_expected(&mut self, line_block: &LineBlock, bytes: &mut &[u8], due: usize) -> usize {
         let mut right = 0;
         while right < due && !bytes.is_empty() {
             // To the end of the tape, or to that of what is due.
-            let lines = (due - right).min(tape.lines() - self.line);
-            let start = tape.start(self.line) + self.matched;
-            let expected = &tape.bytes()[start..tape.range(self.line + lines - 1).end];
+            let lines = (due - right).min(line_block.lines() - self.line);
+            let start = line_block.start(self.line) + self.matched;
+            let expected = &line_block.bytes()[start..line_block.range(self.line + lines - 1).end];
             let length = expected.len().min(bytes.len());
             let same = if expected[..length] == bytes[..length] {
                 length
             } else {
                 expected.iter().zip(*bytes).take_while(|(expected, byte)| expected == byte).count()
             };
-            let ended = tape.ended(self.line, start + same);
+            let ended = line_block.ended(self.line, start + same);
             right += ended;
             self.line += ended;
-            self.matched = start + same - tape.start(self.line);
-            if self.line == tape.lines() {
+            self.matched = start + same - line_block.start(self.line);
+            if self.line == line_block.lines() {
                 (self.line, self.matched) = (0, 0);
             }
             *bytes = &bytes[same..];
@@ -92,7 +94,7 @@ impl Checker {
     }
 
     /// Takes whole lines, whatever they are. What of a line is not whole is not kept.
-    fn take_any(&mut self, requests: &Tape, bytes: &mut &[u8], due: usize) -> usize {
+    fn take_any(&mut self, requests: &LineBlock, bytes: &mut &[u8], due: usize) -> usize {
         let mut right = 0;
         let mut end = 0;
         for lf in memchr_iter(b'\n', bytes).take(due) {
@@ -110,20 +112,20 @@ impl Checker {
     /// Takes one line as a whole; false if its end has not come yet.
     fn take_one(
         &mut self,
-        cycle: &Cycle,
+        workload: &Workload,
         eol: Eol,
         bytes: &mut &[u8],
         due: &mut usize,
-        hear: &mut impl FnMut(Heard<'_>),
+        on_received: &mut impl FnMut(Received<'_>),
     ) -> Result<bool, LineTooLong> {
         if bytes.is_empty() {
             return Ok(false);
         }
-        if let Replies::Exact(tape) = &cycle.replies
+        if let ExpectedReplies::Exact(line_block) = &workload.replies
             && self.matched > 0
         {
-            let start = tape.start(self.line);
-            self.begun.extend_from_slice(&tape.bytes()[start..start + self.matched]);
+            let start = line_block.start(self.line);
+            self.begun.extend_from_slice(&line_block.bytes()[start..start + self.matched]);
             self.matched = 0;
         }
         let Some(lf) = memchr(b'\n', bytes) else {
@@ -139,19 +141,21 @@ impl Checker {
         let whole = if begun.is_empty() { piece } else { &[&begun, piece].concat() };
         let line = eol.strip(whole);
         if *due == 0 {
-            hear(Heard::Unasked(line));
+            on_received(Received::Unsolicited(line));
             return Ok(true);
         }
-        let is_right = match &cycle.replies {
-            Replies::Exact(tape) => eol.strip(&tape.bytes()[tape.range(self.line)]) == line,
-            Replies::Patterns(patterns) => patterns[self.line].matches(line, &Default::default(), None).is_some(),
-            Replies::Any => true,
+        let is_right = match &workload.replies {
+            ExpectedReplies::Exact(line_block) => eol.strip(&line_block.bytes()[line_block.range(self.line)]) == line,
+            ExpectedReplies::Patterns(patterns) => {
+                patterns[self.line].matches(line, &Default::default(), None).is_some()
+            }
+            ExpectedReplies::Any => true,
         };
-        let request = cycle.requests.range(self.line);
-        let to = eol.strip(&cycle.requests.bytes()[request]);
-        hear(if is_right { Heard::Right(1) } else { Heard::Wrong { came: line, to } });
+        let request = workload.requests.range(self.line);
+        let to = eol.strip(&workload.requests.bytes()[request]);
+        on_received(if is_right { Received::Match(1) } else { Received::Mismatch { came: line, to } });
         *due -= 1;
-        self.line = cycle.requests.advance(self.line, 1);
+        self.line = workload.requests.advance(self.line, 1);
         Ok(true)
     }
 }
@@ -162,29 +166,35 @@ mod tests {
 
     use super::*;
     use crate::load::config::Lines;
-    use crate::load::workload::Cycles;
+    use crate::load::workload::Workloads;
     use crate::talk::Variables;
 
     /// What is heard, as text: right replies one by one.
-    fn heard(expect: &str, lines: &[&str], eol: Eol, pieces: &[&[u8]], due: usize) -> Result<Vec<String>, LineTooLong> {
+    fn received(
+        expect: &str,
+        lines: &[&str],
+        eol: Eol,
+        pieces: &[&[u8]],
+        due: usize,
+    ) -> Result<Vec<String>, LineTooLong> {
         let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
         lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
         let variables = Variables::default();
-        let cycle = Cycles::new(&lines, &variables, eol, 4).unwrap().of(1).unwrap();
+        let workload = Workloads::new(&lines, &variables, eol, 4).unwrap().of(1).unwrap();
         let mut checker = Checker::new(0);
         let (mut all, mut left) = (Vec::new(), due);
         for piece in pieces {
             let before = left;
-            checker.take(&cycle, eol, piece, before, |heard| match heard {
-                Heard::Right(count) => {
+            checker.take(&workload, eol, piece, before, |received| match received {
+                Received::Match(count) => {
                     left -= count;
                     all.extend((0..count).map(|_| "right".to_owned()));
                 }
-                Heard::Wrong { came, to } => {
+                Received::Mismatch { came, to } => {
                     left -= 1;
                     all.push(format!("{} to {}", came.escape_ascii(), to.escape_ascii()));
                 }
-                Heard::Unasked(line) => all.push(format!("{} unasked", line.escape_ascii())),
+                Received::Unsolicited(line) => all.push(format!("{} unasked", line.escape_ascii())),
             })?;
         }
         Ok(all)
@@ -192,7 +202,11 @@ mod tests {
 
     #[track_caller]
     fn check(expect: &str, came: &str, due: usize, all: &[&str]) {
-        assert_eq!(heard(expect, &["a", "bcd"], Eol::Lf, &[came.as_bytes()], due).unwrap(), all, "{expect} {came:?}");
+        assert_eq!(
+            received(expect, &["a", "bcd"], Eol::Lf, &[came.as_bytes()], due).unwrap(),
+            all,
+            "{expect} {came:?}"
+        );
     }
 
     #[test]
@@ -212,8 +226,8 @@ mod tests {
     #[test]
     fn a_line_has_a_limit() {
         let piece = vec![b'x'; LINE_BYTES_MAX];
-        assert_eq!(heard("{{line}}", &["a"], Eol::Lf, &[&piece, b"\n"], 1).unwrap().len(), 1);
-        assert_eq!(heard("{{line}}", &["a"], Eol::Lf, &[&piece, b"xx"], 1), Err(LineTooLong));
+        assert_eq!(received("{{line}}", &["a"], Eol::Lf, &[&piece, b"\n"], 1).unwrap().len(), 1);
+        assert_eq!(received("{{line}}", &["a"], Eol::Lf, &[&piece, b"xx"], 1), Err(LineTooLong));
     }
 
     proptest! {
@@ -244,7 +258,7 @@ mod tests {
             cuts.sort_unstable();
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
             for expect in ["<{{line}}>", "<{{line}}{{:>}}"] {
-                prop_assert_eq!(&heard(expect, &lines, eol, &pieces, due).unwrap(), &all);
+                prop_assert_eq!(&received(expect, &lines, eol, &pieces, due).unwrap(), &all);
             }
         }
     }

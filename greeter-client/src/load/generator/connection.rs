@@ -5,17 +5,17 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::checker::Checker;
-use super::socket::Socket;
-use crate::load::exchange::{Batch, Heard, Loss};
+use super::socket::LoadSocket;
+use crate::load::exchange::{Batch, ConnectionLoss, Received};
 use crate::load::measure::clock::Clock;
-use crate::load::workload::Cycle;
+use crate::load::workload::Workload;
 use crate::net::Eol;
 
 /// A line server's connection under load. Times are in nanoseconds since the start.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    socket: Socket,
-    cycle: Arc<Cycle>,
+pub(crate) struct LoadConnection {
+    socket: LoadSocket,
+    workload: Arc<Workload>,
     checker: Checker,
     /// Where the next byte to write stands in the tape of requests.
     at: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Connection {
 
 /// What a read has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum ReadProgress {
     /// There is nothing more.
     Drained,
     /// There was nothing more, unless it was the end.
@@ -39,16 +39,16 @@ pub(crate) enum Progress {
     More,
 }
 
-impl Connection {
+impl LoadConnection {
     /// Starts with the `line`th line of its cycle, so that not all say the same at the same time.
-    pub(crate) fn new(socket: Socket, cycle: Arc<Cycle>, line: usize) -> Self {
-        let line = cycle.requests.advance(line, 0);
-        let at = cycle.requests.start(line);
+    pub(crate) fn new(socket: LoadSocket, workload: Arc<Workload>, line: usize) -> Self {
+        let line = workload.requests.advance(line, 0);
+        let at = workload.requests.start(line);
         let checker = Checker::new(line);
-        Self { socket, cycle, checker, at, unwritten: 0, line, in_flight: VecDeque::new(), in_flight_lines: 0 }
+        Self { socket, workload, checker, at, unwritten: 0, line, in_flight: VecDeque::new(), in_flight_lines: 0 }
     }
 
-    pub(crate) fn socket(&mut self) -> &mut Socket {
+    pub(crate) fn socket(&mut self) -> &mut LoadSocket {
         &mut self.socket
     }
 
@@ -73,13 +73,13 @@ impl Connection {
 
     /// The line to which the next reply belongs, as it was sent, without its ending.
     pub(crate) fn awaited(&self, eol: Eol) -> &[u8] {
-        let requests = &self.cycle.requests;
+        let requests = &self.workload.requests;
         eol.strip(&requests.bytes()[requests.range(self.checker.line())])
     }
 
     /// Sends as many of the next lines as the batch has.
-    pub(crate) fn send(&mut self, batch: Batch) -> Result<(), Loss> {
-        let requests = &self.cycle.requests;
+    pub(crate) fn send(&mut self, batch: Batch) -> Result<(), ConnectionLoss> {
+        let requests = &self.workload.requests;
         self.unwritten += requests.length(self.line, batch.lines);
         self.line = requests.advance(self.line, batch.lines);
         self.in_flight.push_back(batch);
@@ -88,57 +88,57 @@ impl Connection {
     }
 
     /// Hands the system as much as it takes.
-    pub(crate) fn write(&mut self) -> Result<(), Loss> {
+    pub(crate) fn write(&mut self) -> Result<(), ConnectionLoss> {
         while self.unwritten > 0 {
-            let pieces = self.cycle.requests.pieces(self.at, self.unwritten);
+            let pieces = self.workload.requests.pieces(self.at, self.unwritten);
             match self.socket.write(&pieces) {
                 Ok(count) => {
                     self.unwritten -= count;
-                    self.at = (self.at + count) % self.cycle.requests.bytes().len();
+                    self.at = (self.at + count) % self.workload.requests.bytes().len();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Loss::Lost(error)),
+                Err(error) => return Err(ConnectionLoss::Lost(error)),
             }
         }
         Ok(())
     }
 
-    /// Reads once, checks what has come, and tells `hear` of it: with the lines that were answered, and when.
+    /// Reads once, checks what has come, and tells `on_received` of it: with the lines that were answered, and when.
     pub(crate) fn read(
         &mut self,
         space: &mut [u8],
         eol: Eol,
         clock: Clock,
-        mut hear: impl FnMut(Heard<'_>, Batch, u64),
-    ) -> Result<Progress, Loss> {
+        mut on_received: impl FnMut(Received<'_>, Batch, u64),
+    ) -> Result<ReadProgress, ConnectionLoss> {
         let count = match self.socket.read(space) {
-            Ok(0) if self.checker.is_within_line() => return Err(Loss::Cut),
-            Ok(0) => return Err(Loss::Closed),
+            Ok(0) if self.checker.is_within_line() => return Err(ConnectionLoss::PartialLine),
+            Ok(0) => return Err(ConnectionLoss::Closed),
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Progress::Drained),
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Progress::More),
-            Err(error) => return Err(Loss::Lost(error)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(ReadProgress::Drained),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(ReadProgress::More),
+            Err(error) => return Err(ConnectionLoss::Lost(error)),
         };
         let now = clock.now();
-        let Self { checker, cycle, in_flight, in_flight_lines, .. } = self;
-        let taken = checker.take(cycle, eol, &space[..count], *in_flight_lines, |heard| match heard {
-            Heard::Right(mut lines) => {
+        let Self { checker, workload, in_flight, in_flight_lines, .. } = self;
+        let taken = checker.take(workload, eol, &space[..count], *in_flight_lines, |received| match received {
+            Received::Match(mut lines) => {
                 while lines > 0 {
                     let batch = answered(in_flight, lines);
                     lines -= batch.lines;
                     *in_flight_lines -= batch.lines;
-                    hear(Heard::Right(batch.lines), batch, now);
+                    on_received(Received::Match(batch.lines), batch, now);
                 }
             }
-            Heard::Wrong { .. } => {
+            Received::Mismatch { .. } => {
                 *in_flight_lines -= 1;
-                hear(heard, answered(in_flight, 1), now);
+                on_received(received, answered(in_flight, 1), now);
             }
-            Heard::Unasked(_) => hear(heard, Batch { first: 0, lines: 0, sent: now }, now),
+            Received::Unsolicited(_) => on_received(received, Batch { first: 0, lines: 0, sent: now }, now),
         });
-        taken.map_err(|_| Loss::TooLong)?;
-        Ok(if count < space.len() { Progress::Short } else { Progress::More })
+        taken.map_err(|_| ConnectionLoss::LineTooLong)?;
+        Ok(if count < space.len() { ReadProgress::Short } else { ReadProgress::More })
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
-use crate::load::measure::clock::{Clock, Meter, Whose};
-use crate::load::measure::thread_recorder::{Ended, LATE, Message, Mishap, Recorder, TICK};
-use crate::load::schedule::{Pace, Plan};
+use crate::load::measure::clock::{Clock, CpuMeter, CpuScope};
+use crate::load::measure::thread_recorder::{LATE, LoadErrorKind, RecorderMessage, TICK, ThreadRecorder, ThreadResult};
+use crate::load::schedule::{Pace, Schedule};
 use crate::net::escape::one_line;
 use crate::run::{Outcome, RunOptions, run};
 use crate::talk::Script;
@@ -21,35 +21,35 @@ use crate::talk::Script;
 const NAP: Duration = Duration::from_millis(20);
 
 /// Scripts under load.
-pub(crate) struct Scripts {
-    pub(crate) plan: Plan,
+pub(crate) struct ScriptGenerator {
+    pub(crate) schedule: Schedule,
     pub(crate) scripts: Vec<Script>,
     pub(crate) options: RunOptions,
     pub(crate) clock: Clock,
     pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) messages: Sender<Message>,
+    pub(crate) messages: Sender<RecorderMessage>,
 }
 
 /// What all threads share.
-struct Stage<'a> {
-    scripts: &'a Scripts,
-    recorder: Mutex<Recorder>,
+struct SharedRuns<'a> {
+    scripts: &'a ScriptGenerator,
+    recorder: Mutex<ThreadRecorder>,
     /// How many runs have begun.
     begun: AtomicU64,
     /// How many threads have ended before the plan did.
-    missing: AtomicU64,
+    lost_early: AtomicU64,
 }
 
-impl Scripts {
+impl ScriptGenerator {
     /// Runs them until the plan ends, or until it is told to stop and those under way have ended.
     pub(crate) fn run(self) {
-        let Plan { pace, warmup, connections, end, .. } = self.plan;
-        let recorder = Recorder::new(0, self.messages.clone(), warmup, pace != Pace::Closed);
-        let stage = Stage {
+        let Schedule { pace, warmup, connections, end, .. } = self.schedule;
+        let recorder = ThreadRecorder::new(0, self.messages.clone(), warmup, pace != Pace::Closed);
+        let stage = SharedRuns {
             scripts: &self,
             recorder: Mutex::new(recorder),
             begun: AtomicU64::new(0),
-            missing: AtomicU64::new(0),
+            lost_early: AtomicU64::new(0),
         };
         let mut meter = None;
         let started = thread::scope(|scope| {
@@ -63,7 +63,7 @@ impl Scripts {
             while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
                 let now = self.clock.now();
                 if now >= warmup && meter.is_none() {
-                    meter = Some(Meter::start(Whose::Process, now));
+                    meter = Some(CpuMeter::start(CpuScope::Process, now));
                 }
                 stage.recorder().turn(now);
                 thread::park_timeout(TICK);
@@ -72,24 +72,25 @@ impl Scripts {
         });
         let now = self.clock.now();
         let begun = stage.begun.load(Ordering::Relaxed);
-        let missing = stage.missing.load(Ordering::Relaxed);
+        let lost_early = stage.lost_early.load(Ordering::Relaxed);
         let mut recorder = stage.recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self.plan.due_by(now).saturating_sub(begun);
-        let mut ended = Ended { at: now, waiting, missing, used: meter.and_then(|meter| meter.read(now)) };
+        let waiting = self.schedule.due_by(now).saturating_sub(begun);
+        let mut ended = ThreadResult { at: now, waiting, lost_early, used: meter.and_then(|meter| meter.read(now)) };
         if !self.stop.load(Ordering::Relaxed) && now >= end {
             ended.waiting = 0;
-            recorder.never(waiting);
-            recorder.mishap(Mishap::Unsent, waiting, || format!("{waiting} runs were due that nobody was free for"));
+            recorder.unanswered(waiting);
+            recorder
+                .error(LoadErrorKind::Unsent, waiting, || format!("{waiting} runs were due that nobody was free for"));
         }
         match started {
             Ok(()) => recorder.finish(ended),
-            Err(error) => drop(self.messages.send(Message::Ended(Err(error)))),
+            Err(error) => drop(self.messages.send(RecorderMessage::Ended(Err(error)))),
         }
     }
 }
 
-impl Stage<'_> {
-    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+impl SharedRuns<'_> {
+    fn recorder(&self) -> MutexGuard<'_, ThreadRecorder> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,16 +101,16 @@ impl Stage<'_> {
         let mut options = self.scripts.options.clone();
         options.variables.set_slot(slot);
         let mut free = 0;
-        while let Some((number, planned)) = self.next() {
+        while let Some((number, intended)) = self.next() {
             let sent = clock.now();
-            self.begin(planned, sent, free);
+            self.begin(intended, sent, free);
             let script = &self.scripts.scripts[number as usize % self.scripts.scripts.len()];
             let outcome = run(script, &options, None);
             free = clock.now();
             let is_unconnected = matches!(&outcome, Outcome::Failed(failure) if failure.error.is_connecting());
-            self.end(script, outcome, planned, sent, free);
-            if is_unconnected && planned.is_none() {
-                self.missing.fetch_add(u64::from(free < self.scripts.plan.end), Ordering::Relaxed);
+            self.end(script, outcome, intended, sent, free);
+            if is_unconnected && intended.is_none() {
+                self.lost_early.fetch_add(u64::from(free < self.scripts.schedule.end), Ordering::Relaxed);
                 return;
             }
         }
@@ -117,22 +118,22 @@ impl Stage<'_> {
 
     /// Waits until another run is due, and tells which one and since when; none at the end.
     fn next(&self) -> Option<(u64, Option<u64>)> {
-        let Scripts { plan, clock, stop, .. } = self.scripts;
+        let ScriptGenerator { schedule, clock, stop, .. } = self.scripts;
         let is_over = |end: u64| stop.load(Ordering::Relaxed) || clock.now() >= end;
-        let Pace::Open(rate) = plan.pace else {
-            return (!is_over(plan.end)).then(|| (self.begun.fetch_add(1, Ordering::Relaxed), None));
+        let Pace::Open(rate) = schedule.pace else {
+            return (!is_over(schedule.end)).then(|| (self.begun.fetch_add(1, Ordering::Relaxed), None));
         };
         // Runs that are due may begin late, but not for ever.
-        if is_over(plan.end.saturating_add(plan.patience)) {
+        if is_over(schedule.end.saturating_add(schedule.reply_timeout)) {
             return None;
         }
-        let due = |begun: u64| (rate.planned(begun) < plan.end).then_some(begun + 1);
+        let due = |begun: u64| (rate.intended(begun) < schedule.end).then_some(begun + 1);
         let number = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).ok()?;
-        let planned = rate.planned(number);
+        let intended = rate.intended(number);
         loop {
-            let left = planned.saturating_sub(clock.now());
+            let left = intended.saturating_sub(clock.now());
             if left == 0 {
-                return Some((number, Some(planned)));
+                return Some((number, Some(intended)));
             }
             if stop.load(Ordering::Relaxed) {
                 return None;
@@ -141,8 +142,8 @@ impl Stage<'_> {
         }
     }
 
-    fn begin(&self, planned: Option<u64>, sent: u64, free: u64) {
-        let by = planned.map_or(0, |planned| sent.saturating_sub(planned.max(free)));
+    fn begin(&self, intended: Option<u64>, sent: u64, free: u64) {
+        let by = intended.map_or(0, |intended| sent.saturating_sub(intended.max(free)));
         let mut recorder = self.recorder();
         recorder.sent(1);
         if by > LATE.as_nanos() as u64 {
@@ -150,32 +151,32 @@ impl Stage<'_> {
         }
     }
 
-    fn end(&self, script: &Script, outcome: Outcome, planned: Option<u64>, sent: u64, now: u64) {
-        let Plan { warmup, end, .. } = self.scripts.plan;
-        let is_measured = planned.unwrap_or(sent) >= warmup;
+    fn end(&self, script: &Script, outcome: Outcome, intended: Option<u64>, sent: u64, now: u64) {
+        let Schedule { warmup, end, .. } = self.scripts.schedule;
+        let is_measured = intended.unwrap_or(sent) >= warmup;
         let mut recorder = self.recorder();
-        let (mishap, why) = match outcome {
+        let (kind, why) = match outcome {
             Outcome::Passed => {
                 if now >= warmup {
-                    recorder.heard(1, now < end);
+                    recorder.replied(1, now < end);
                 }
                 if is_measured {
                     recorder.answered(now - sent, 1);
-                    recorder.responded(now - planned.unwrap_or(sent));
+                    recorder.responded(now - intended.unwrap_or(sent));
                 }
                 return recorder.turn(now);
             }
             Outcome::Skipped(reason) => (
-                Mishap::Wrong,
+                LoadErrorKind::Mismatch,
                 format!("{} was skipped: {}", one_line(script.name().as_bytes()), one_line(reason.as_bytes())),
             ),
             Outcome::Failed(failure) => (
-                if failure.error.is_connecting() { Mishap::Unconnected } else { Mishap::Wrong },
+                if failure.error.is_connecting() { LoadErrorKind::Unconnected } else { LoadErrorKind::Mismatch },
                 format!("{}\n{failure}", one_line(script.name().as_bytes())),
             ),
         };
-        recorder.never(u64::from(is_measured));
-        recorder.mishap(mishap, 1, || why);
+        recorder.unanswered(u64::from(is_measured));
+        recorder.error(kind, 1, || why);
         recorder.turn(now);
     }
 }

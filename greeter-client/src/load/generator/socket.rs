@@ -19,13 +19,13 @@ const CONNECTING_MAX: usize = 32;
 
 /// A connected socket that never blocks.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub(crate) enum LoadSocket {
     Tcp(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(mio::net::UnixStream),
 }
 
-impl Socket {
+impl LoadSocket {
     fn new(stream: Stream) -> io::Result<Self> {
         Ok(match stream {
             Stream::Tcp(stream) => {
@@ -75,7 +75,7 @@ impl Socket {
 /// # Errors
 ///
 /// There is no server, or it is not on this machine and `is_anywhere` is false.
-pub(crate) fn first(
+pub(crate) fn connect_first(
     target: &Address,
     timeout: Option<Duration>,
     is_anywhere: bool,
@@ -106,12 +106,12 @@ fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
 /// # Errors
 ///
 /// [`LoadError::TooFew`], as soon as one cannot be had.
-pub(crate) fn all(
+pub(crate) fn connect_all(
     first: Stream,
     address: &Address,
     timeout: Option<Duration>,
     count: usize,
-) -> Result<Vec<Socket>, LoadError> {
+) -> Result<Vec<LoadSocket>, LoadError> {
     let begun = AtomicUsize::new(1);
     let has_failed = AtomicBool::new(false);
     let up = Mutex::new(vec![first]);
@@ -137,7 +137,7 @@ pub(crate) fn all(
     let up = up.into_inner().unwrap_or_else(PoisonError::into_inner);
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(source) => Err(LoadError::TooFew { up: up.len(), asked: count, source }),
-        None => up.into_iter().map(|stream| Socket::new(stream).map_err(LoadError::Poll)).collect(),
+        None => up.into_iter().map(|stream| LoadSocket::new(stream).map_err(LoadError::Poll)).collect(),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 
 /// Processor time, and the time in which it was used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
+pub(crate) struct CpuUsage {
     pub(crate) processor: Duration,
     pub(crate) elapsed: Duration,
     /// The shortest time that is part of it: that of one thread.
@@ -32,44 +32,44 @@ pub(crate) struct Used {
 
 /// Whose processor time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whose {
+pub(crate) enum CpuScope {
     Thread,
     Process,
 }
 
 /// Measures processor time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Meter {
-    whose: Whose,
+pub(crate) struct CpuMeter {
+    whose: CpuScope,
     since: u64,
     used: Option<Duration>,
 }
 
-impl Meter {
-    pub(crate) fn start(whose: Whose, now: u64) -> Self {
+impl CpuMeter {
+    pub(crate) fn start(whose: CpuScope, now: u64) -> Self {
         Self { whose, since: now, used: processor_time(whose) }
     }
 
     /// What was used since the start, where the system tells.
-    pub(crate) fn read(self, now: u64) -> Option<Used> {
+    pub(crate) fn read(self, now: u64) -> Option<CpuUsage> {
         let processor = processor_time(self.whose)?.saturating_sub(self.used?);
         let elapsed = Duration::from_nanos(now.saturating_sub(self.since));
-        Some(Used { processor, elapsed, shortest: elapsed })
+        Some(CpuUsage { processor, elapsed, shortest: elapsed })
     }
 }
 
 /// The processor time used so far, where the system tells.
 #[cfg(unix)]
-pub(crate) fn processor_time(whose: Whose) -> Option<Duration> {
+pub(crate) fn processor_time(whose: CpuScope) -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
     let clock = match whose {
-        Whose::Thread => ClockId::ThreadCPUTime,
-        Whose::Process => ClockId::ProcessCPUTime,
+        CpuScope::Thread => ClockId::ThreadCPUTime,
+        CpuScope::Process => ClockId::ProcessCPUTime,
     };
     Duration::try_from(clock_gettime(clock)).ok()
 }
 
 #[cfg(not(unix))]
-pub(crate) fn processor_time(_whose: Whose) -> Option<Duration> {
+pub(crate) fn processor_time(_whose: CpuScope) -> Option<Duration> {
     None
 }

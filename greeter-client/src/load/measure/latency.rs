@@ -17,7 +17,7 @@ pub enum Time {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::After(time) => f.pad(&Duration3(*time).to_string()),
+            Self::After(time) => f.pad(&ShortDuration(*time).to_string()),
             Self::Never => f.pad("never"),
         }
     }
@@ -25,9 +25,9 @@ impl fmt::Display for Time {
 
 /// A duration with three digits and its unit.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Duration3(pub(crate) Duration);
+pub(crate) struct ShortDuration(pub(crate) Duration);
 
-impl fmt::Display for Duration3 {
+impl fmt::Display for ShortDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanoseconds = self.0.as_nanos() as f64;
         let (value, unit) = match nanoseconds {
@@ -50,18 +50,18 @@ impl fmt::Display for Duration3 {
 #[derive(Clone, Copy, Debug)]
 pub struct Latency<'a> {
     histogram: &'a Histogram<u64>,
-    never: u64,
+    unanswered: u64,
 }
 
 impl<'a> Latency<'a> {
-    pub(crate) const fn new(histogram: &'a Histogram<u64>, never: u64) -> Self {
-        Self { histogram, never }
+    pub(crate) const fn new(histogram: &'a Histogram<u64>, unanswered: u64) -> Self {
+        Self { histogram, unanswered }
     }
 
     /// How many lines were measured, those without a right reply among them.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        self.histogram.len() + self.never
+        self.histogram.len() + self.unanswered
     }
 
     /// The time that the fraction `quantile` of all lines did not exceed: 0.5 is the median, 1.0 the longest time. [`None`]
@@ -116,7 +116,7 @@ mod tests {
             (5_000_000_000, "5.00 s"),
             (3_600_000_000_000, "3600 s"),
         ] {
-            assert_eq!(Duration3(Duration::from_nanos(nanoseconds)).to_string(), text);
+            assert_eq!(ShortDuration(Duration::from_nanos(nanoseconds)).to_string(), text);
         }
     }
 
@@ -125,16 +125,16 @@ mod tests {
         #[test]
         fn a_quantile_is_that_of_the_sorted_times(
             mut times in prop::collection::vec(prop_oneof![1..5_000_u64, 1..=3_600_000_000_000_u64], 0..200),
-            never in 0..20_usize,
+            unanswered in 0..20_usize,
             quantile in prop_oneof![0.0..=1.0, Just(0.0), Just(0.5), Just(0.99), Just(1.0)],
         ) {
             let mut recorded = histogram();
             times.iter().for_each(|&time| recorded.saturating_record(time));
-            let latency = Latency::new(&recorded, never as u64);
+            let latency = Latency::new(&recorded, unanswered as u64);
             times.sort_unstable();
-            let rank = (f64::ceil((quantile - 1e-12) * (times.len() + never) as f64) as usize).max(1);
+            let rank = (f64::ceil((quantile - 1e-12) * (times.len() + unanswered) as f64) as usize).max(1);
             match latency.quantile(quantile) {
-                None => prop_assert_eq!(times.len() + never, 0),
+                None => prop_assert_eq!(times.len() + unanswered, 0),
                 Some(Time::Never) => prop_assert!(rank > times.len()),
                 Some(Time::After(time)) => {
                     let (time, exact) = (time.as_nanos() as f64, times[rank - 1] as f64);

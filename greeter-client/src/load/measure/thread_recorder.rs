@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::clock::Used;
+use super::clock::CpuUsage;
 
 /// How often a thread hands over what it has seen.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -26,9 +26,9 @@ pub(crate) fn histogram() -> Histogram<u64> {
 
 /// Why something counts as an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mishap {
-    Wrong,
-    Unasked,
+pub(crate) enum LoadErrorKind {
+    Mismatch,
+    Unsolicited,
     Unanswered,
     Unsent,
     /// A session of a script found nobody to connect to.
@@ -36,40 +36,40 @@ pub(crate) enum Mishap {
     Lost,
 }
 
-impl Mishap {
+impl LoadErrorKind {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Wrong, Self::Unasked, Self::Unanswered, Self::Unsent, Self::Unconnected, Self::Lost];
+        [Self::Mismatch, Self::Unsolicited, Self::Unanswered, Self::Unsent, Self::Unconnected, Self::Lost];
 }
 
 /// Counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct Counts {
     /// Lines that were sent, warm-up included.
     pub(crate) sent: u64,
     /// Right replies that came after the warm-up.
-    pub(crate) heard: u64,
+    pub(crate) replies: u64,
     /// Those of them that came before the end.
     pub(crate) in_time: u64,
     /// Right replies to lines that were due after the warm-up.
     pub(crate) right: u64,
     /// Lines that were due after the warm-up, and had no right reply.
-    pub(crate) never: u64,
-    /// What went wrong, warm-up included, in the order of [`Mishap::ALL`].
-    pub(crate) mishaps: [u64; Mishap::ALL.len()],
+    pub(crate) unanswered: u64,
+    /// What went wrong, warm-up included, in the order of [`LoadErrorKind::ALL`].
+    pub(crate) errors_by_kind: [u64; LoadErrorKind::ALL.len()],
     /// Lines that were sent later than they could have been.
     pub(crate) late: u64,
     /// By how much at most, in nanoseconds.
     pub(crate) late_max: u64,
 }
 
-impl Tally {
+impl Counts {
     pub(crate) fn add(&mut self, other: &Self) {
         self.sent += other.sent;
-        self.heard += other.heard;
+        self.replies += other.replies;
         self.in_time += other.in_time;
         self.right += other.right;
-        self.never += other.never;
-        for (sum, count) in self.mishaps.iter_mut().zip(other.mishaps) {
+        self.unanswered += other.unanswered;
+        for (sum, count) in self.errors_by_kind.iter_mut().zip(other.errors_by_kind) {
             *sum += count;
         }
         self.late += other.late;
@@ -77,7 +77,7 @@ impl Tally {
     }
 
     pub(crate) fn errors(&self) -> u64 {
-        self.mishaps.iter().sum()
+        self.errors_by_kind.iter().sum()
     }
 }
 
@@ -86,7 +86,7 @@ impl Tally {
 pub(crate) struct Tick {
     /// Which one, counted from the end of the warm-up; what was seen before belongs to the first.
     pub(crate) number: u64,
-    pub(crate) tally: Tally,
+    pub(crate) counts: Counts,
     /// From when a line was due to its reply. None in a closed loop, where a line is due when it is sent.
     pub(crate) response: Option<Histogram<u64>>,
     /// From when a line was sent to its reply.
@@ -95,70 +95,70 @@ pub(crate) struct Tick {
 
 /// What a thread says to whoever collects.
 #[derive(Debug)]
-pub(crate) enum Message {
+pub(crate) enum RecorderMessage {
     /// A tick is over.
     Tick { thread: usize, tick: Box<Tick> },
     /// The first of its kind on this thread.
-    Example(Mishap, String),
+    Example(LoadErrorKind, String),
     /// There is nothing more to come from a thread.
-    Ended(io::Result<Ended>),
+    Ended(io::Result<ThreadResult>),
 }
 
 /// What a thread tells at its end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ThreadResult {
     /// When it ended, in nanoseconds since the start.
     pub(crate) at: u64,
     /// Lines that were due or in flight when it was told to stop.
     pub(crate) waiting: u64,
     /// Connections that were lost when they could still have sent something.
-    pub(crate) missing: u64,
+    pub(crate) lost_early: u64,
     /// Processor time that it has used since the end of the warm-up, and how long that was.
-    pub(crate) used: Option<Used>,
+    pub(crate) used: Option<CpuUsage>,
 }
 
 /// Collects what one thread sees.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct ThreadRecorder {
     thread: usize,
-    messages: Sender<Message>,
+    messages: Sender<RecorderMessage>,
     warmup: u64,
     tick: Tick,
-    is_told: [bool; Mishap::ALL.len()],
+    is_told: [bool; LoadErrorKind::ALL.len()],
 }
 
-impl Recorder {
+impl ThreadRecorder {
     /// `warmup` is in nanoseconds.
-    pub(crate) fn new(thread: usize, messages: Sender<Message>, warmup: u64, is_open: bool) -> Self {
+    pub(crate) fn new(thread: usize, messages: Sender<RecorderMessage>, warmup: u64, is_open: bool) -> Self {
         Self { thread, messages, warmup, tick: Self::fresh(0, is_open), is_told: Default::default() }
     }
 
     fn fresh(number: u64, is_open: bool) -> Tick {
         let response = is_open.then(histogram);
-        Tick { number, tally: Tally::default(), response, service: histogram() }
+        Tick { number, counts: Counts::default(), response, service: histogram() }
     }
 
     pub(crate) fn sent(&mut self, lines: usize) {
-        self.tick.tally.sent += lines as u64;
+        self.tick.counts.sent += lines as u64;
     }
 
     /// A line left so long after it could have.
     pub(crate) fn late(&mut self, lines: u64, by: u64) {
-        self.tick.tally.late += lines;
-        self.tick.tally.late_max = self.tick.tally.late_max.max(by);
+        self.tick.counts.late += lines;
+        self.tick.counts.late_max = self.tick.counts.late_max.max(by);
     }
 
     /// So many right replies have come.
-    pub(crate) fn heard(&mut self, lines: usize, is_in_time: bool) {
-        self.tick.tally.heard += lines as u64;
+    pub(crate) fn replied(&mut self, lines: usize, is_in_time: bool) {
+        self.tick.counts.replies += lines as u64;
         if is_in_time {
-            self.tick.tally.in_time += lines as u64;
+            self.tick.counts.in_time += lines as u64;
         }
     }
 
     /// So many lines that are measured were sent `service` nanoseconds ago and are answered. In a closed loop that is all there is to say.
     pub(crate) fn answered(&mut self, service: u64, lines: usize) {
-        self.tick.tally.right += lines as u64;
+        self.tick.counts.right += lines as u64;
         self.tick.service.saturating_record_n(service.max(1), lines as u64);
     }
 
@@ -170,19 +170,19 @@ impl Recorder {
     }
 
     /// So many lines, due after the warm-up, will have no right reply.
-    pub(crate) fn never(&mut self, lines: u64) {
-        self.tick.tally.never += lines;
+    pub(crate) fn unanswered(&mut self, lines: u64) {
+        self.tick.counts.unanswered += lines;
     }
 
-    pub(crate) fn mishap(&mut self, mishap: Mishap, count: u64, example: impl FnOnce() -> String) {
+    pub(crate) fn error(&mut self, kind: LoadErrorKind, count: u64, example: impl FnOnce() -> String) {
         if count == 0 {
             return;
         }
-        let kind = mishap as usize;
-        self.tick.tally.mishaps[kind] += count;
-        if !std::mem::replace(&mut self.is_told[kind], true) {
+        let index = kind as usize;
+        self.tick.counts.errors_by_kind[index] += count;
+        if !std::mem::replace(&mut self.is_told[index], true) {
             // Whoever has stopped listening wants no report.
-            let _ = self.messages.send(Message::Example(mishap, example()));
+            let _ = self.messages.send(RecorderMessage::Example(kind, example()));
         }
     }
 
@@ -195,14 +195,14 @@ impl Recorder {
     }
 
     /// Hands over what is left, and says that this was all.
-    pub(crate) fn finish(mut self, ended: Ended) {
+    pub(crate) fn finish(mut self, ended: ThreadResult) {
         self.hand_over(u64::MAX);
-        let _ = self.messages.send(Message::Ended(Ok(ended)));
+        let _ = self.messages.send(RecorderMessage::Ended(Ok(ended)));
     }
 
     fn hand_over(&mut self, next: u64) {
         let fresh = Self::fresh(next, self.tick.response.is_some());
         let tick = Box::new(std::mem::replace(&mut self.tick, fresh));
-        let _ = self.messages.send(Message::Tick { thread: self.thread, tick });
+        let _ = self.messages.send(RecorderMessage::Tick { thread: self.thread, tick });
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Report;
 use super::chart::{Axis, Chart, Point, Series, Style, add};
 use super::text::{Headline, QUANTILES, grouped};
-use crate::load::measure::aggregator::{Bin, Times};
-use crate::load::measure::latency::{Duration3, Latency, Time};
-use crate::load::measure::thread_recorder::Mishap;
+use crate::load::measure::aggregator::{Bin, BinTimes};
+use crate::load::measure::latency::{Latency, ShortDuration, Time};
+use crate::load::measure::thread_recorder::LoadErrorKind;
 use crate::net::escape::xml_text;
 
 /// Colours that can be told apart by everybody and on both backgrounds.
@@ -58,18 +58,20 @@ fn render(report: &Report) -> String {
 
 fn figures(report: &Report, page: &mut String) {
     let units = report.units();
-    let (right, errors) = (grouped(report.tally.heard), grouped(report.errors()));
+    let (right, errors) = (grouped(report.counts.replies), grouped(report.errors()));
     let per_second = report.per_second();
     add(page, format_args!("<p>{right} {units} right, {per_second:.0} in a second; {errors} errors.</p>\n"));
     add(page, format_args!("<p class=\"note\">Replies: {}.</p>\n", xml_text(&report.checked())));
     if let Some(cost) = report.cost() {
         let busy = report.busy().map(|busy| format!("busy {:.0} % of the time, ", busy * 100.0)).unwrap_or_default();
-        let (cost, unit) = (Duration3(cost), units.trim_end_matches('s'));
+        let (cost, unit) = (ShortDuration(cost), units.trim_end_matches('s'));
         add(page, format_args!("<p class=\"note\">Generator: {busy}{cost} of processor time a {unit}.</p>\n"));
     }
-    for (mishap, count) in Mishap::ALL.into_iter().zip(report.tally.mishaps).filter(|(_, count)| *count > 0) {
-        add(page, format_args!("<p>{} {}</p>\n", grouped(count), mishap.words()));
-        if let Some(example) = &report.examples[mishap as usize] {
+    for (kind, count) in
+        LoadErrorKind::ALL.into_iter().zip(report.counts.errors_by_kind).filter(|(_, count)| *count > 0)
+    {
+        add(page, format_args!("<p>{} {}</p>\n", grouped(count), kind.label()));
+        if let Some(example) = &report.examples[kind as usize] {
             add(page, format_args!("<pre>first: {}</pre>\n", xml_text(example)));
         }
     }
@@ -120,13 +122,13 @@ fn percentiles(report: &Report, page: &mut String) {
         "<p class=\"note\">So many of all lines took no longer; each step to the right is ten times as rare.</p>\n",
     );
     page.push_str(&Chart { x, y, series }.render("time by percentile"));
-    let never = report.tally.never;
-    if never > 0 {
-        let (never, units) = (grouped(never), report.units());
+    let unanswered = report.counts.unanswered;
+    if unanswered > 0 {
+        let (unanswered, units) = (grouped(unanswered), report.units());
         add(
             page,
             format_args!(
-                "<p class=\"note\">{never} {units} had no right reply: they lie beyond the curve's end.</p>\n"
+                "<p class=\"note\">{unanswered} {units} had no right reply: they lie beyond the curve's end.</p>\n"
             ),
         );
     }
@@ -165,7 +167,7 @@ fn over_time(report: &Report, page: &mut String) {
     let Some(Bin { start, length, .. }) = bins.last() else { return };
     let end = (*start + *length).as_secs_f64();
     let x = || Axis::linear("seconds since the end of the warm-up", end, |value| format!("{value}")).up_to(end);
-    let line = |name, colour, pick: fn(&Times) -> Duration| Series {
+    let line = |name, colour, pick: fn(&BinTimes) -> Duration| Series {
         name,
         style: Style::Line(colour),
         points: bins.iter().map(|bin| point_of(bin, bin.times.as_ref().map(pick))).collect(),
@@ -206,7 +208,7 @@ fn over_time(report: &Report, page: &mut String) {
 
 fn point_of(bin: &Bin, time: Option<Duration>) -> Point {
     let x = (bin.start + bin.length / 2).as_secs_f64();
-    let shown = time.map(|time| Duration3(time).to_string()).unwrap_or_default();
+    let shown = time.map(|time| ShortDuration(time).to_string()).unwrap_or_default();
     Point { x, y: time.map(logarithm), words: format!("{shown} at {x:.1} s") }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::text::QUANTILES;
-use super::{End, Report};
+use super::{LoadEnd, Report};
 use crate::load::measure::aggregator::Bin;
 use crate::load::measure::latency::{Latency, Time};
-use crate::load::measure::thread_recorder::Mishap;
+use crate::load::measure::thread_recorder::LoadErrorKind;
 use crate::net::escape::json_string;
 
 impl Report {
@@ -19,7 +19,7 @@ impl Report {
 
 fn render(report: &Report) -> String {
     let load = &report.load;
-    let mut object = Object::new();
+    let mut object = JsonObject::new();
     object.text("target", &load.target.to_string());
     object.text("loop", if report.rate().is_some() { "open" } else { "closed" });
     object.raw("rate_per_second", &or_null(report.rate().map(|rate| rate.per_second())));
@@ -29,16 +29,16 @@ fn render(report: &Report) -> String {
     object.raw("pipeline", &load.pipeline.to_string());
     object.raw("warmup_ns", &load.warmup.as_nanos().to_string());
     object.raw("measured_ns", &report.measured.as_nanos().to_string());
-    object.raw("complete", if report.end == End::Complete { "true" } else { "false" });
+    object.raw("complete", if report.end == LoadEnd::Complete { "true" } else { "false" });
     object.raw("sent", &report.sent().to_string());
-    object.raw("right", &report.tally.heard.to_string());
+    object.raw("right", &report.counts.replies.to_string());
     object.raw("right_per_second", &report.per_second().to_string());
     object.raw("errors", &errors(report));
     object.raw("examples", &examples(report));
     object.raw("response", &report.rate().map_or_else(|| "null".to_owned(), |_| latency(report.latency())));
     object.raw("service", &latency(report.service()));
     object.raw("late", &report.late().to_string());
-    object.raw("late_max_ns", &report.tally.late_max.to_string());
+    object.raw("late_max_ns", &report.counts.late_max.to_string());
     object.raw("generator_busy", &or_null(report.busy()));
     object.raw("generator_ns_per_reply", &or_null(report.cost().map(|cost| cost.as_nanos())));
     object.raw("warnings", &array(report.warnings().iter().map(|warning| json_string(warning))));
@@ -47,26 +47,26 @@ fn render(report: &Report) -> String {
 }
 
 fn errors(report: &Report) -> String {
-    let mut object = Object::new();
+    let mut object = JsonObject::new();
     object.raw("total", &report.errors().to_string());
-    for (mishap, count) in Mishap::ALL.into_iter().zip(report.tally.mishaps) {
-        object.raw(mishap.key(), &count.to_string());
+    for (kind, count) in LoadErrorKind::ALL.into_iter().zip(report.counts.errors_by_kind) {
+        object.raw(kind.key(), &count.to_string());
     }
     object.end()
 }
 
 fn examples(report: &Report) -> String {
-    let mut object = Object::new();
-    for (mishap, example) in Mishap::ALL.into_iter().zip(&report.examples) {
+    let mut object = JsonObject::new();
+    for (kind, example) in LoadErrorKind::ALL.into_iter().zip(&report.examples) {
         if let Some(example) = example {
-            object.text(mishap.key(), example);
+            object.text(kind.key(), example);
         }
     }
     object.end()
 }
 
 fn latency(latency: Latency<'_>) -> String {
-    let mut object = Object::new();
+    let mut object = JsonObject::new();
     object.raw("lines", &latency.lines().to_string());
     for (name, quantile) in QUANTILES {
         let nanoseconds = match latency.quantile(quantile) {
@@ -79,7 +79,7 @@ fn latency(latency: Latency<'_>) -> String {
 }
 
 fn bin(bin: &Bin) -> String {
-    let mut object = Object::new();
+    let mut object = JsonObject::new();
     let time = |time: Option<Duration>| or_null(time.map(|time| time.as_nanos()));
     object.raw("start_ns", &bin.start.as_nanos().to_string());
     object.raw("length_ns", &bin.length.as_nanos().to_string());
@@ -91,11 +91,11 @@ fn bin(bin: &Bin) -> String {
     object.end()
 }
 
-impl Mishap {
+impl LoadErrorKind {
     const fn key(self) -> &'static str {
         match self {
-            Self::Wrong => "wrong",
-            Self::Unasked => "unasked",
+            Self::Mismatch => "wrong",
+            Self::Unsolicited => "unasked",
             Self::Unanswered => "unanswered",
             Self::Unsent => "unsent",
             Self::Unconnected => "unconnected",
@@ -105,9 +105,9 @@ impl Mishap {
 }
 
 /// An object in the making.
-struct Object(String);
+struct JsonObject(String);
 
-impl Object {
+impl JsonObject {
     fn new() -> Self {
         Self("{".to_owned())
     }

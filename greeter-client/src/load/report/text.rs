@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Report;
 use crate::load::config::Work;
-use crate::load::measure::latency::{Duration3, Latency};
-use crate::load::measure::thread_recorder::Mishap;
+use crate::load::measure::latency::{Latency, ShortDuration};
+use crate::load::measure::thread_recorder::LoadErrorKind;
 
 /// The percentiles that are shown.
 pub(crate) const QUANTILES: [(&str, f64); 6] =
@@ -21,7 +21,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", Headline(self))?;
         let (errors, units) = (self.errors(), self.units());
-        writeln!(f, "\n  {:<11}{} right, {:.0}/s", units, grouped(self.tally.heard), self.per_second())?;
+        writeln!(f, "\n  {:<11}{} right, {:.0}/s", units, grouped(self.counts.replies), self.per_second())?;
         writeln!(f, "  {:<11}{}", "replies", self.checked())?;
         write!(f, "  {:<11}{}", "errors", grouped(errors))?;
         let percent = self.error_rate() * 100.0;
@@ -31,9 +31,11 @@ impl fmt::Display for Report {
             failed => write!(f, ", of which {} are {units} ({percent:.2} % of all {units})", grouped(failed))?,
         }
         writeln!(f)?;
-        for (mishap, count) in Mishap::ALL.into_iter().zip(self.tally.mishaps).filter(|(_, count)| *count > 0) {
-            writeln!(f, "    {} {}", grouped(count), mishap.words())?;
-            if let Some(example) = &self.examples[mishap as usize] {
+        for (kind, count) in
+            LoadErrorKind::ALL.into_iter().zip(self.counts.errors_by_kind).filter(|(_, count)| *count > 0)
+        {
+            writeln!(f, "    {} {}", grouped(count), kind.label())?;
+            if let Some(example) = &self.examples[kind as usize] {
                 writeln!(f, "      first: {}", example.replace('\n', "\n        "))?;
             }
         }
@@ -60,7 +62,7 @@ impl Report {
             }
             writeln!(f)?;
         }
-        if let Some(histogram) = OneLine::of(latency) {
+        if let Some(histogram) = HistogramLine::of(latency) {
             writeln!(f, "\n  {histogram}")?;
         }
         Ok(())
@@ -69,7 +71,7 @@ impl Report {
     fn generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = self.units().trim_end_matches('s');
         let busy = self.busy().map(|busy| format!("busy {:.0} % of the time", busy * 100.0));
-        let cost = self.cost().map(|cost| format!("{} of processor time for each {unit}", Duration3(cost)));
+        let cost = self.cost().map(|cost| format!("{} of processor time for each {unit}", ShortDuration(cost)));
         let late = self.rate().map(|_| format!("{} of {} late", grouped(self.late()), grouped(self.sent())));
         let known: Vec<String> = busy.into_iter().chain(cost).chain(late).collect();
         let known = if known.is_empty() { "not measured".to_owned() } else { known.join(", ") };
@@ -109,12 +111,12 @@ impl fmt::Display for Headline<'_> {
     }
 }
 
-impl Mishap {
+impl LoadErrorKind {
     /// What so many are.
-    pub(crate) const fn words(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
-            Self::Wrong => "wrong",
-            Self::Unasked => "unasked for",
+            Self::Mismatch => "wrong",
+            Self::Unsolicited => "unasked for",
             Self::Unanswered => "unanswered",
             Self::Unsent => "due and never sent",
             Self::Unconnected => "could not connect",
@@ -146,13 +148,13 @@ pub(crate) const fn plural(number: usize) -> &'static str {
 
 /// A histogram in one line: from the shortest to the longest time, each column as much longer than the one before by the same
 /// factor.
-struct OneLine {
+struct HistogramLine {
     columns: [u64; COLUMNS],
     from: Duration,
     to: Duration,
 }
 
-impl OneLine {
+impl HistogramLine {
     fn of(latency: Latency<'_>) -> Option<Self> {
         let (mut from, mut to) = (u64::MAX, 0);
         for (value, _) in latency.steps() {
@@ -171,16 +173,16 @@ impl OneLine {
     }
 }
 
-impl fmt::Display for OneLine {
+impl fmt::Display for HistogramLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let most = self.columns.iter().copied().max().unwrap_or_default().max(1);
-        write!(f, "{} ", Duration3(self.from))?;
+        write!(f, "{} ", ShortDuration(self.from))?;
         for count in self.columns {
             // What there is, however little, can be seen.
             let height = (count * (BARS.len() as u64 - 1)).div_ceil(most);
             write!(f, "{}", BARS[usize::try_from(height).unwrap_or_default()])?;
         }
-        write!(f, " {}", Duration3(self.to))
+        write!(f, " {}", ShortDuration(self.to))
     }
 }
 
@@ -202,7 +204,7 @@ mod tests {
         times.record_n(1_000, 80).unwrap();
         times.record_n(33_000, 40).unwrap();
         times.record_n(1_000_000, 1).unwrap();
-        let line = OneLine::of(Latency::new(&times, 3)).unwrap().to_string();
+        let line = HistogramLine::of(Latency::new(&times, 3)).unwrap().to_string();
         let blank = " ".repeat(29);
         assert_eq!(line, format!("1.00 µs █{blank}▄{}▁ 1.00 ms", " ".repeat(COLUMNS - 32)));
     }
