@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::{Address, ConnectError, ConnectionError, Deadline, Eol, LineBuffer, LineTooLong, Stream};
+use crate::net::{ConnectError, ConnectionError, Deadline, Eol, LineOverflow, ReplyBuffer, ServerAddress, Stream};
 
 pub use pipe::{PipeEnd, PipeError, Piped};
 pub use pipeline::Pipelined;
@@ -50,7 +50,7 @@ impl Default for ConnectionOptions {
 /// ```
 /// # use std::io::{BufRead, BufReader, Write};
 /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-/// # let address = greeter_client::Address::from(listener.local_addr()?);
+/// # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
 /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
 /// #     let (mut stream, _) = listener.accept()?;
 /// #     for name in BufReader::new(stream.try_clone()?).lines() {
@@ -82,7 +82,7 @@ impl Connection {
     /// # Errors
     ///
     /// The name cannot be resolved, nobody accepts, or it takes longer than 5 s.
-    pub fn connect(address: &Address) -> Result<Self, ConnectError> {
+    pub fn connect(address: &ServerAddress) -> Result<Self, ConnectError> {
         Self::connect_with(address, &ConnectionOptions::default())
     }
 
@@ -91,7 +91,7 @@ impl Connection {
     /// # Errors
     ///
     /// The name cannot be resolved, nobody accepts, or it takes longer than [`ConnectionOptions::timeout`].
-    pub fn connect_with(address: &Address, options: &ConnectionOptions) -> Result<Self, ConnectError> {
+    pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
         let stream = Arc::new(Stream::connect(address, options.timeout)?);
         Ok(Self {
             sender: Sender {
@@ -103,7 +103,7 @@ impl Connection {
             receiver: Receiver {
                 stream,
                 timeout: options.timeout,
-                lines: LineBuffer::new(options.eol, options.max_line_bytes),
+                lines: ReplyBuffer::new(options.eol, options.max_line_bytes),
                 limit: options.max_line_bytes,
             },
         })
@@ -243,7 +243,7 @@ pub(crate) fn append_line(wire: &mut Vec<u8>, line: &[u8], eol: Eol) -> Result<(
 pub struct Receiver {
     pub(crate) stream: Arc<Stream>,
     pub(crate) timeout: Option<Duration>,
-    lines: LineBuffer,
+    lines: ReplyBuffer,
     limit: usize,
 }
 
@@ -294,7 +294,7 @@ impl Receiver {
             match self.lines.take_line() {
                 Ok(Some(line)) => return Ok(Some(self.lines.line(line))),
                 Ok(None) => {}
-                Err(LineTooLong) => return Err(ConnectionError::LineTooLong { limit: self.limit }),
+                Err(LineOverflow) => return Err(ConnectionError::LineTooLong { limit: self.limit }),
             }
             match self.stream.read(self.lines.space(), deadline)? {
                 0 => break,

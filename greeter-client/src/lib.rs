@@ -1,9 +1,9 @@
 //! A client for any server that speaks in lines: one line out, one line back.
 //!
 //! ```no_run
-//! use greeter_client::{Address, Connection};
+//! use greeter_client::{ServerAddress, Connection};
 //!
-//! let address: Address = "127.0.0.1:8080".parse()?;
+//! let address: ServerAddress = "127.0.0.1:8080".parse()?;
 //! let mut connection = Connection::connect(&address)?;
 //! assert_eq!(connection.ask("Bob")?, b"Hello, Bob");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -39,7 +39,7 @@
 //!
 //! # Layout
 //!
-//! In the order a line travels: [`Address`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
+//! In the order a line travels: [`ServerAddress`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
 //! `stream` (the socket) → `lines` (bytes become lines again); `pipeline` and `pipe` are the two ways to keep many in
 //! flight; [`escape`] is for what will be shown on a terminal. On top of `stream` and `lines` stands [`session`], and on top of
 //! that and of [`talk`] stand [`run`](mod@run) and [`Recorder`].
@@ -56,7 +56,7 @@ pub mod session;
 pub mod talk;
 
 pub use connection::{Connection, ConnectionOptions, PipeEnd, PipeError, Piped, Pipelined, Receiver, Sender, Traffic};
-pub use net::{Address, AddressError, ConnectError, ConnectionError, Eol, EolError, escape};
+pub use net::{ConnectError, ConnectionError, Eol, EolError, ServerAddress, ServerAddressError, escape};
 pub use record::Recorder;
 pub use run::report;
 pub use session::{Session, SessionError};

@@ -4,7 +4,7 @@
 //! ```
 //! # use std::io::{BufRead, BufReader, Write};
 //! # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-//! # let address = greeter_client::Address::from(listener.local_addr()?);
+//! # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
 //! # let greet = |stream: std::net::TcpStream| -> std::io::Result<()> {
 //! #     for name in BufReader::new(stream.try_clone()?).lines() {
 //! #         (&stream).write_all(format!("Hello, {}\n", name?).as_bytes())?;
@@ -66,7 +66,7 @@ mod running;
 mod schedule;
 mod workload;
 
-pub use config::{Lines, Load, Work};
+pub use config::{Lines, Load, LoadContent};
 pub use error::LoadError;
 pub use measure::latency::{Latency, Time};
 pub use report::Report;

@@ -8,11 +8,11 @@ pub mod escape;
 mod framing;
 mod stream;
 
-pub use address::{Address, AddressError};
+pub use address::{ServerAddress, ServerAddressError};
 pub use error::{ConnectError, ConnectionError};
 pub use framing::{Eol, EolError};
 pub use stream::StreamEnd;
 
 pub(crate) use deadline::Deadline;
-pub(crate) use framing::{LineBuffer, LineTooLong};
+pub(crate) use framing::{LineOverflow, ReplyBuffer};
 pub(crate) use stream::Stream;

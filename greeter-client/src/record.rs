@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::connection::Traffic;
 use crate::net::{Eol, StreamEnd};
-use crate::talk::{SCRIPT_BYTES_MAX, STEPS_MAX, quote, spell_line};
+use crate::talk::{MAX_SCRIPT_BYTES, MAX_STEPS, quote, spell_line};
 
 /// How much of a line that has not ended is held back. What is longer is written in pieces of this size: even where each
 /// byte takes four characters, a piece is far from the longest line of a script.
@@ -75,7 +75,7 @@ impl<W: Write> Recorder<W> {
     /// # Errors
     ///
     /// Those of the output, and [`FileTooLarge`](io::ErrorKind::FileTooLarge) where the script would pass
-    /// [`SCRIPT_BYTES_MAX`] or [`STEPS_MAX`]. What was written until then is a script, which lacks its end.
+    /// [`MAX_SCRIPT_BYTES`] or [`MAX_STEPS`]. What was written until then is a script, which lacks its end.
     pub fn record(&mut self, traffic: Traffic<'_>) -> io::Result<()> {
         let mut text = String::new();
         match traffic {
@@ -166,7 +166,7 @@ impl<W: Write> Recorder<W> {
     fn write(&mut self, text: &str) -> io::Result<()> {
         self.steps += text.matches('\n').count();
         self.bytes += text.len();
-        if self.steps > STEPS_MAX || self.bytes > SCRIPT_BYTES_MAX {
+        if self.steps > MAX_STEPS || self.bytes > MAX_SCRIPT_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the recording is longer than a script may be"));
         }
         self.output.write_all(text.as_bytes())
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_recording_is_no_longer_than_a_script_may_be() {
         let mut recorder = Recorder::new(io::sink());
-        let lines = b"\n".repeat(STEPS_MAX);
+        let lines = b"\n".repeat(MAX_STEPS);
         recorder.record(Traffic::Sent(&lines)).unwrap();
         let error = recorder.record(Traffic::Sent(b"\n")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);

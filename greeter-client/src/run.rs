@@ -1,12 +1,12 @@
 //! Runs a script: walks its steps over a [`Session`](crate::Session), and tells in an [`Outcome`] how that went.
 //!
 //! ```no_run
-//! use greeter_client::Address;
+//! use greeter_client::ServerAddress;
 //! use greeter_client::run::{Outcome, RunOptions, run};
 //! use greeter_client::talk::Script;
 //!
 //! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
-//! let address: Address = "127.0.0.1:8080".parse()?;
+//! let address: ServerAddress = "127.0.0.1:8080".parse()?;
 //! match run(&script, &RunOptions::to(address), None) {
 //!     Outcome::Failed(failure) => eprintln!("{failure}"),
 //!     Outcome::Skipped(reason) => eprintln!("skipped: {reason}"),

@@ -4,7 +4,7 @@
 //! ```
 //! # use std::io::{BufRead, BufReader, Write};
 //! # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-//! # let address = greeter_client::Address::from(listener.local_addr()?);
+//! # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
 //! # let greet = |stream: std::net::TcpStream| -> std::io::Result<()> {
 //! #     for name in BufReader::new(stream.try_clone()?).lines() {
 //! #         (&stream).write_all(format!("Hello, {}\n", name?).as_bytes())?;
@@ -84,7 +84,7 @@ pub use handle::ConnectionHandle;
 
 pub use crate::net::StreamEnd;
 
-use crate::net::{Address, Deadline, Eol};
+use crate::net::{Deadline, Eol, ServerAddress};
 use connection::SessionConnection;
 use expectation::Expectation;
 use group::{Group, Selection};
@@ -113,7 +113,7 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// Connections are opened to `target`, an [`Address`] for instance; the rest is default.
+    /// Connections are opened to `target`, an [`ServerAddress`] for instance; the rest is default.
     #[must_use]
     pub fn to(target: impl Into<Target>) -> Self {
         Self { target: Some(target.into()), ..Self::default() }
@@ -126,13 +126,13 @@ impl Default for SessionOptions {
     }
 }
 
-/// Where and how to connect. An [`Address`] is one, with the defaults for the rest.
+/// Where and how to connect. An [`ServerAddress`] is one, with the defaults for the rest.
 ///
 /// ```
 /// use std::time::Duration;
-/// use greeter_client::{Address, session::Target};
+/// use greeter_client::{ServerAddress, session::Target};
 ///
-/// let mut target = Target::from("127.0.0.1:8080".parse::<Address>()?);
+/// let mut target = Target::from("127.0.0.1:8080".parse::<ServerAddress>()?);
 /// target.from = Some("127.0.0.2".parse()?);
 /// target.wait = Duration::from_secs(5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -141,7 +141,7 @@ impl Default for SessionOptions {
 #[non_exhaustive]
 pub struct Target {
     /// Where to.
-    pub address: Address,
+    pub address: ServerAddress,
     /// The address of this machine to connect from; a Unix socket has none. Default: as the system likes.
     pub from: Option<IpAddr>,
     /// How long one attempt may take. Default: 5 s.
@@ -151,8 +151,8 @@ pub struct Target {
     pub wait: Duration,
 }
 
-impl From<Address> for Target {
-    fn from(address: Address) -> Self {
+impl From<ServerAddress> for Target {
+    fn from(address: ServerAddress) -> Self {
         Self { address, from: None, timeout: Duration::from_secs(5), wait: Duration::ZERO }
     }
 }

@@ -37,16 +37,16 @@
 //!
 //! | what | at most |
 //! |---|---|
-//! | a file | [`SCRIPT_BYTES_MAX`] |
-//! | a line of it | [`LINE_BYTES_MAX`] |
-//! | the raw form with its repetition, `<bytes` | [`RAW_BYTES_MAX`] |
-//! | a crowd | [`CROWD_MAX`] |
+//! | a file | [`MAX_SCRIPT_BYTES`] |
+//! | a line of it | [`MAX_LINE_BYTES`] |
+//! | the raw form with its repetition, `<bytes` | [`MAX_RAW_BYTES`] |
+//! | a crowd | [`MAX_CROWD`] |
 //! | a duration | a day |
 //! | placeholders in a line | 64 |
 //! | a placeholder's regex, compiled | 256 KiB |
-//! | includes | [`INCLUDES_DEEP_MAX`] deep, [`INCLUDES_MAX`] in all |
-//! | steps with what is included | [`STEPS_MAX`] |
-//! | problems that are told | [`PROBLEMS_MAX`] |
+//! | includes | [`MAX_INCLUDE_DEPTH`] deep, [`MAX_INCLUDES`] in all |
+//! | steps with what is included | [`MAX_STEPS`] |
+//! | problems that are told | [`MAX_DIAGNOSTICS`] |
 //!
 //! # Layout
 //!
@@ -78,8 +78,8 @@ pub use format::{format, spell_line};
 pub(crate) use lexer::parse_duration;
 pub use lexer::quote;
 pub use limits::{
-    CROWD_MAX, INCLUDES_DEEP_MAX, INCLUDES_MAX, LINE_BYTES_MAX, PROBLEMS_MAX, RAW_BYTES_MAX, SCRIPT_BYTES_MAX,
-    STEPS_MAX,
+    MAX_CROWD, MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_LINE_BYTES, MAX_RAW_BYTES, MAX_SCRIPT_BYTES,
+    MAX_STEPS,
 };
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};

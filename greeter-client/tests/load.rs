@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Report, Time};
 use greeter_client::talk::{Script, Template};
 
@@ -20,7 +20,7 @@ const MS: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that has `session` with each of its clients, as long as the test runs.
-fn serve_all(session: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Address {
+fn serve_all(session: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> ServerAddress {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();
     let session = Arc::new(session);
@@ -36,7 +36,7 @@ fn serve_all(session: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 
 }
 
 /// Answers each line, counted from 0 on each connection, with some bytes.
-fn answering(reply: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> Address {
+fn answering(reply: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> ServerAddress {
     serve_all(move |stream| {
         let mut input = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
@@ -51,12 +51,12 @@ fn answering(reply: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> A
     })
 }
 
-fn greeter() -> Address {
+fn greeter() -> ServerAddress {
     answering(|_, name| format!("Hello, {name}\n"))
 }
 
 /// A short load of `lines`, of which each is to be greeted.
-fn load_of(target: Address, lines: &[&str]) -> Load {
+fn load_of(target: ServerAddress, lines: &[&str]) -> Load {
     let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
     lines.expect = Some("Hello, {{line}}".parse().unwrap());
     let mut load = Load::lines(target, lines);
@@ -65,7 +65,7 @@ fn load_of(target: Address, lines: &[&str]) -> Load {
 }
 
 fn expecting(mut load: Load, expect: &str) -> Load {
-    let load::Work::Lines(lines) = &mut load.work else { panic!("not a load of lines") };
+    let load::LoadContent::Lines(lines) = &mut load.content else { panic!("not a load of lines") };
     lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
     load
 }
@@ -168,7 +168,7 @@ fn a_unix_socket_can_be_loaded() {
             thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
         }
     });
-    let report = run(expecting(load_of(Address::unix(&path), &["Bob"]), "{{line}}"));
+    let report = run(expecting(load_of(ServerAddress::unix(&path), &["Bob"]), "{{line}}"));
     std::fs::remove_file(&path).unwrap();
     holds(&report, &["errors=0", "rate>0/s"]);
 }
@@ -272,7 +272,7 @@ fn a_server_that_closes_loses_a_connection_and_what_was_asked_on_it() {
 }
 
 /// A server that answers one line on each connection, and closes.
-fn dying() -> Address {
+fn dying() -> ServerAddress {
     serve_all(|mut stream| {
         BufReader::new(stream.try_clone()?).lines().next();
         stream.write_all(b"Hello, Bob\n")
@@ -369,7 +369,7 @@ fn fewer_connections_than_asked_for_are_no_load() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_sent() {
-    let nowhere: Address = "127.0.0.1:9".parse().unwrap();
+    let nowhere: ServerAddress = "127.0.0.1:9".parse().unwrap();
     let load = || load_of(nowhere.clone(), &["Bob"]);
     let with = |change: fn(&mut Load)| {
         let mut load = load();

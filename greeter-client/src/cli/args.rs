@@ -8,9 +8,9 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 use greeter_args::Exit;
 use greeter_client::load::{Assertion, Rate};
-use greeter_client::report::Format;
+use greeter_client::report::ReportFormat;
 use greeter_client::talk::{Pattern, Template};
-use greeter_client::{Address, ConnectionOptions, Eol};
+use greeter_client::{ConnectionOptions, Eol, ServerAddress};
 
 use super::color::Color;
 
@@ -20,7 +20,7 @@ const CONNECT_VARIABLE: &str = "GREETER_CONNECT";
 const CONNECT_DEFAULT: &str = "127.0.0.1:8080";
 
 /// How long a script may take, if nothing else is said.
-pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
+pub(super) const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// What the process was asked to do.
 pub(super) struct Setup {
@@ -46,15 +46,15 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
 
 /// Where to connect to, as far as the arguments say so. The environment is asked by those who connect: what it says is no
 /// concern of the others.
-pub(super) struct ConnectArg(Option<Address>);
+pub(super) struct ConnectArg(Option<ServerAddress>);
 
 impl ConnectArg {
     /// What the arguments say.
-    pub(super) const fn given(&self) -> Option<&Address> {
+    pub(super) const fn given(&self) -> Option<&ServerAddress> {
         self.0.as_ref()
     }
 
-    pub(super) fn address(self) -> Result<Address, Exit> {
+    pub(super) fn address(self) -> Result<ServerAddress, Exit> {
         if let Some(address) = self.0 {
             return Ok(address);
         }
@@ -120,7 +120,7 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
 pub(super) struct Args {
     /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
-    connect: Option<Address>,
+    connect: Option<ServerAddress>,
 
     /// how long connecting may take, and with greet each reply, and the end after as many as there are names; none for ever
     /// (default: 5s)
@@ -289,12 +289,12 @@ pub(super) struct RunArgs {
     pub(super) wait: Duration,
 
     /// how long a script may take (default: 60s)
-    #[argh(option, default = "TIME_MAX", arg_name = "duration", from_str_fn(duration))]
+    #[argh(option, default = "MAX_TIME", arg_name = "duration", from_str_fn(duration))]
     pub(super) max_time: Duration,
 
     /// text, tap, junit or json, on stdout (default: text)
-    #[argh(option, default = "Format::Text", arg_name = "format")]
-    pub(super) report: Format,
+    #[argh(option, default = "ReportFormat::Text", arg_name = "format")]
+    pub(super) report: ReportFormat,
 
     /// changes scripts so that they say what came; tells on stderr what it changed. Not where CI=true
     #[argh(switch)]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use greeter_client::escape::Terminal;
 use greeter_client::session::StreamEnd;
-use greeter_client::{Address, Connection, ConnectionError, Eol, Recorder, Sender, Traffic};
+use greeter_client::{Connection, ConnectionError, Eol, Recorder, Sender, ServerAddress, Traffic};
 
 use super::exit::ExitError;
 use super::input::CUT;
@@ -50,7 +50,7 @@ enum ChatEnd {
 
 pub(super) fn run(
     connection: Connection,
-    address: &Address,
+    address: &ServerAddress,
     eol: Eol,
     recording: ChatRecording,
 ) -> Result<(), ExitError> {

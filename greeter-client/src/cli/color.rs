@@ -11,7 +11,7 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use greeter_client::escape;
-use greeter_client::report::Format;
+use greeter_client::report::ReportFormat;
 use greeter_client::talk::{Diagnostic, Severity};
 
 const BAD: Style = AnsiColor::Red.on_default();
@@ -56,10 +56,10 @@ pub(super) fn is_colored(stream: &impl RawStream) -> bool {
 }
 
 /// Where a report of `run` goes: stdout, and what is for people is coloured on its way.
-pub(super) fn report(format: Format) -> Box<dyn Write> {
+pub(super) fn report(format: ReportFormat) -> Box<dyn Write> {
     let stdout = io::stdout();
     match format {
-        Format::Text if is_colored(&stdout) => Box::new(Painter(AutoStream::always(stdout))),
+        ReportFormat::Text if is_colored(&stdout) => Box::new(Painter(AutoStream::always(stdout))),
         _ => Box::new(stdout),
     }
 }

@@ -76,7 +76,7 @@ fn discard(temporary: &Path) {
 
 /// A new file in the same folder, so that it can take the other's place.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    const ATTEMPTS_MAX: u32 = 100;
+    const MAX_ATTEMPTS: u32 = 100;
     let mut attempt = 0;
     loop {
         let mut name = std::ffi::OsString::from(".");
@@ -84,7 +84,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
         name.push(format!(".{}-{attempt}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);
         match system::create_private(&temporary) {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX => attempt += 1,
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists && attempt < MAX_ATTEMPTS => attempt += 1,
             file => return file.map(|file| (temporary, file)),
         }
     }

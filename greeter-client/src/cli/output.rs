@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal, Stdout, Write};
 use greeter_client::Eol;
 use greeter_client::escape::Terminal;
 
-pub(super) enum Output {
+pub(super) enum CommandOutput {
     Terminal(Terminal<Stdout>),
     Plain(Stdout),
 }
 
-impl Output {
+impl CommandOutput {
     pub(super) fn stdout(eol: Eol) -> Self {
         let stdout = io::stdout();
         if stdout.is_terminal() { Self::Terminal(Terminal::new(stdout, eol)) } else { Self::Plain(stdout) }
@@ -25,7 +25,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for CommandOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Terminal(terminal) => terminal.write(bytes),

@@ -92,7 +92,7 @@ impl Connection {
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// # let address = greeter_client::Address::from(listener.local_addr()?);
+    /// # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
     /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
     /// #     let (mut stream, _) = listener.accept()?;
     /// #     for name in BufReader::new(stream.try_clone()?).lines() {
@@ -127,7 +127,7 @@ impl Connection {
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// # let address = greeter_client::Address::from(listener.local_addr()?);
+    /// # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
     /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
     /// #     let (mut stream, _) = listener.accept()?;
     /// #     let names: Vec<_> = BufReader::new(stream.try_clone()?).lines().collect();

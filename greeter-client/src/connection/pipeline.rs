@@ -18,7 +18,7 @@ use crate::net::{ConnectionError, Deadline, Eol, Stream};
 
 /// How many bytes of lines may wait for the write that is under way: enough for one large write, little enough that a
 /// stream of any length costs nothing.
-const WAITING_BYTES_MAX: usize = 64 * 1024;
+const MAX_WAITING_BYTES: usize = 64 * 1024;
 
 /// From here on, a callback does not just take its time: it waits, as for a reader of its own that is slow. Below, it is part of
 /// what reading a line costs, and counts, or a server that speaks without end and fast would be read without end.
@@ -60,7 +60,7 @@ impl Connection {
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
     /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// # let address = greeter_client::Address::from(listener.local_addr()?);
+    /// # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
     /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
     /// #     let (mut stream, _) = listener.accept()?;
     /// #     for name in BufReader::new(stream.try_clone()?).lines() {
@@ -164,7 +164,7 @@ struct SendQueue {
 }
 
 struct QueueState {
-    /// Whole lines that no write has taken yet: at most [`WAITING_BYTES_MAX`] and one line.
+    /// Whole lines that no write has taken yet: at most [`MAX_WAITING_BYTES`] and one line.
     wire: Vec<u8>,
     /// Lines that were ever put into `wire`.
     lines: u64,
@@ -240,7 +240,7 @@ impl SendQueue {
     fn take_batch(&self, batch: &mut Vec<u8>) -> bool {
         // One huge line must not cost its size for as long as the stream goes on.
         batch.clear();
-        batch.shrink_to(2 * WAITING_BYTES_MAX);
+        batch.shrink_to(2 * MAX_WAITING_BYTES);
         let queue = self.lock();
         let waited = self.changed.wait_while(queue, |queue| queue.wire.is_empty() && queue.state == SendPhase::Open);
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
@@ -289,7 +289,7 @@ impl SendQueue {
 
 impl QueueState {
     fn is_full(&self) -> bool {
-        self.wire.len() >= WAITING_BYTES_MAX
+        self.wire.len() >= MAX_WAITING_BYTES
     }
 
     /// Whether the server has something to say: a line, or after the last of ours its end.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::schedule::Rate;
-use crate::net::{Address, Eol};
+use crate::net::{Eol, ServerAddress};
 use crate::talk::{Pattern, Script, Template, Variables};
 
 /// A load: where to, what, how much and for how long.
@@ -11,11 +11,11 @@ use crate::talk::{Pattern, Script, Template, Variables};
 #[non_exhaustive]
 pub struct Load {
     /// Where the server listens.
-    pub target: Address,
+    pub target: ServerAddress,
     /// Whether the server may be on another machine: nobody should load one by mistake. Default: no.
     pub anywhere: bool,
     /// What is sent.
-    pub work: Work,
+    pub content: LoadContent,
     /// The variables that have values in lines, expectations and scripts. Default: none.
     pub variables: Variables,
     /// How lines end. Default: LF.
@@ -40,7 +40,7 @@ pub struct Load {
 /// What is sent, again and again.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Work {
+pub enum LoadContent {
     /// Lines, each of which has one line as its reply.
     Lines(Lines),
     /// Scripts, one after the other; each has its own connections, and is one unit of load. Outside a crowd, `{{#}}` is the
@@ -70,21 +70,21 @@ impl Lines {
 impl Load {
     /// Sends lines to `target`; the rest is default.
     #[must_use]
-    pub fn lines(target: Address, lines: Lines) -> Self {
-        Self::new(target, Work::Lines(lines))
+    pub fn lines(target: ServerAddress, lines: Lines) -> Self {
+        Self::new(target, LoadContent::Lines(lines))
     }
 
     /// Runs scripts against `target`; the rest is default.
     #[must_use]
-    pub fn scripts(target: Address, scripts: Vec<Script>) -> Self {
-        Self::new(target, Work::Scripts(scripts))
+    pub fn scripts(target: ServerAddress, scripts: Vec<Script>) -> Self {
+        Self::new(target, LoadContent::Scripts(scripts))
     }
 
-    fn new(target: Address, work: Work) -> Self {
+    fn new(target: ServerAddress, content: LoadContent) -> Self {
         Self {
             target,
             anywhere: false,
-            work,
+            content,
             variables: Variables::default(),
             eol: Eol::Lf,
             connections: 50,

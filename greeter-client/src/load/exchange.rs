@@ -3,7 +3,7 @@
 use std::io;
 
 /// The longest line that is received, in bytes: as much as a connection may make us hold.
-pub(crate) const LINE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 /// What was heard.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum ConnectionLoss {
     Closed,
     #[error("the server closed the connection in the middle of a line")]
     PartialLine,
-    #[error("the server sent a line longer than {} bytes", LINE_BYTES_MAX)]
+    #[error("the server sent a line longer than {} bytes", MAX_LINE_BYTES)]
     LineTooLong,
     #[error("no reply in time")]
     ReplyTimeout,

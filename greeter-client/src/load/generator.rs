@@ -20,7 +20,7 @@ use crate::load::measure::thread_recorder::{TICK, ThreadResult};
 use crate::load::schedule::Pace;
 use crate::net::Eol;
 use connection::{LoadConnection, ReadProgress};
-use timer::Timer;
+use timer::SendTimer;
 
 const TIMER: Token = Token(usize::MAX);
 
@@ -28,10 +28,10 @@ const TIMER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 64 * 1024;
 
 /// How often one connection is read before others have their turn.
-const READS_MAX: usize = 16;
+const MAX_READS: usize = 16;
 
 /// How many connections one poll may report.
-const EVENTS_MAX: usize = 1024;
+const MAX_EVENTS: usize = 1024;
 
 /// A connection, or what is left of it.
 struct ConnectionSlot {
@@ -72,7 +72,7 @@ pub(super) struct Generator {
     eol: Eol,
     status: Arc<SharedStatus>,
     poll: Poll,
-    timer: Timer,
+    timer: SendTimer,
     accounting: Accounting,
     slots: Vec<ConnectionSlot>,
     /// How many of the thread's lines have been looked at when they became due.
@@ -96,7 +96,7 @@ impl Generator {
         connections: Vec<LoadConnection>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let timer = Timer::new(poll.registry(), TIMER)?;
+        let timer = SendTimer::new(poll.registry(), TIMER)?;
         let mut slots = Vec::with_capacity(connections.len());
         for (index, mut connection) in connections.into_iter().enumerate() {
             connection.socket().register(poll.registry(), Token(index))?;
@@ -126,7 +126,7 @@ impl Generator {
     ///
     /// Those of the poll and the timer. Of a server's faults the ledger tells.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut events = Events::with_capacity(MAX_EVENTS);
         let mut space = vec![0; READ_BYTES];
         let mut now = self.clock.now();
         let mut tick = 0;
@@ -241,7 +241,7 @@ impl Generator {
         let mut outcome = connection.write().map(|()| ReadProgress::More);
         let mut reads = 0;
         let mut now = None;
-        while reads < READS_MAX && matches!(outcome, Ok(ReadProgress::More)) {
+        while reads < MAX_READS && matches!(outcome, Ok(ReadProgress::More)) {
             reads += 1;
             outcome = connection.read(space, *eol, *clock, |received, batch, at| {
                 accounting.received(*number, &received, batch, at);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::config::{Lines, Load, Work};
+use super::config::{Lines, Load, LoadContent};
 use super::schedule::Rate;
 use crate::load::measure::aggregator::{Aggregator, Bin};
 use crate::load::measure::clock::CpuUsage;
@@ -20,7 +20,7 @@ use crate::load::measure::latency::{Latency, ShortDuration};
 use crate::load::measure::thread_recorder::{Counts, LoadErrorKind, TICK};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
-const BUSY_MIN: Duration = TICK;
+const MIN_BUSY: Duration = TICK;
 
 /// What came of a load. Displayed, it is a text of some lines.
 #[derive(Debug)]
@@ -134,8 +134,8 @@ impl Report {
     /// says more about how a load begins than about how it goes.
     #[must_use]
     pub fn busy(&self) -> Option<f64> {
-        let is_lines = matches!(self.load.work, Work::Lines(_));
-        let used = self.used.filter(|used| is_lines && used.shortest >= BUSY_MIN)?;
+        let is_lines = matches!(self.load.content, LoadContent::Lines(_));
+        let used = self.used.filter(|used| is_lines && used.shortest >= MIN_BUSY)?;
         Some((used.processor.as_secs_f64() / used.elapsed.as_secs_f64()).min(1.0))
     }
 
@@ -170,9 +170,9 @@ impl Report {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let units = self.units();
-        let Counts { sent, late, late_max, .. } = self.counts;
+        let Counts { sent, late, max_late, .. } = self.counts;
         if self.is_late() {
-            let most = ShortDuration(Duration::from_nanos(late_max));
+            let most = ShortDuration(Duration::from_nanos(max_late));
             warnings.push(format!(
                 "the generator was late: {late} of {sent} {units} left over 1 ms after they could have, at worst {most}; \
                  the response times hold that against the server"
@@ -230,21 +230,23 @@ impl Report {
 
     /// What is counted.
     pub(super) const fn units(&self) -> &'static str {
-        match self.load.work {
-            Work::Lines(_) => "lines",
-            Work::Scripts(_) => "scripts",
+        match self.load.content {
+            LoadContent::Lines(_) => "lines",
+            LoadContent::Scripts(_) => "scripts",
         }
     }
 
     /// How replies were judged.
     pub(super) fn checked(&self) -> String {
-        match &self.load.work {
-            Work::Lines(Lines { expect: Some(expect), .. }) => {
+        match &self.load.content {
+            LoadContent::Lines(Lines { expect: Some(expect), .. }) => {
                 let text = expect.expected(&self.load.variables, None);
                 format!("each compared with '{}'", crate::net::escape::one_line(&text))
             }
-            Work::Lines(Lines { expect: None, .. }) => "counted, not compared: there is no expectation".to_owned(),
-            Work::Scripts(_) => "each compared with what its script expects".to_owned(),
+            LoadContent::Lines(Lines { expect: None, .. }) => {
+                "counted, not compared: there is no expectation".to_owned()
+            }
+            LoadContent::Scripts(_) => "each compared with what its script expects".to_owned(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::config::{Lines, Load, Work};
+use super::config::{Lines, Load, LoadContent};
 use super::error::LoadError;
 use super::generator::{Generator, SharedStatus};
 use super::report::Report;
@@ -21,22 +21,22 @@ use crate::load::measure::aggregator::Aggregator;
 use crate::load::measure::clock::{Clock, nanoseconds};
 use crate::load::measure::latency::Time;
 use crate::load::measure::thread_recorder::{RecorderMessage, ThreadRecorder, ThreadResult};
-use crate::net::{Address, Stream};
+use crate::net::{ServerAddress, Stream};
 use crate::run::RunOptions;
 use crate::session::Target;
 use crate::talk::{Action, Destination, Script};
 
 /// The most connections: as many as an address has ports.
-const CONNECTIONS_MAX: usize = 65_535;
+const MAX_CONNECTIONS: usize = 65_535;
 
 /// The most lines in flight on a connection: their bytes fit into any socket's buffer, or they are very long.
-const PIPELINE_MAX: usize = 100_000;
+const MAX_PIPELINE: usize = 100_000;
 
 /// How long a load that was told to stop is waited for: a script may be in the middle of something.
 const STOPPING: Duration = Duration::from_secs(1);
 
 /// How long one script may take.
-const SCRIPT_TIME_MAX: Duration = Duration::from_secs(60);
+const MAX_SCRIPT_TIME: Duration = Duration::from_secs(60);
 
 /// Opens all connections and starts a load.
 ///
@@ -60,14 +60,14 @@ pub fn start(load: Load) -> Result<Running, LoadError> {
     let (sender, messages) = mpsc::channel();
     let schedule = schedule(&load)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let (clock, threads) = match &load.work {
-        Work::Lines(lines) => {
+    let (clock, threads) = match &load.content {
+        LoadContent::Lines(lines) => {
             let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline)?;
             let (first, address) = socket::connect_first(&load.target, load.timeout, load.anywhere)?;
             let threads = LoadThreads { schedule, stop: &stop, sender: &sender };
             (threads.start(&load, first, &address, lines, &workloads)?, load.threads)
         }
-        Work::Scripts(scripts) => {
+        LoadContent::Scripts(scripts) => {
             check_scripts(scripts, load.anywhere)?;
             // It is closed at once: a server that greets whoever connects may find that odd, but it is there.
             drop(socket::connect_first(&load.target, load.timeout, load.anywhere)?);
@@ -80,8 +80,8 @@ pub fn start(load: Load) -> Result<Running, LoadError> {
 
 fn schedule(load: &Load) -> Result<Schedule, LoadError> {
     let ranges = [
-        ("connections", load.connections, CONNECTIONS_MAX),
-        ("pipeline", load.pipeline, PIPELINE_MAX),
+        ("connections", load.connections, MAX_CONNECTIONS),
+        ("pipeline", load.pipeline, MAX_PIPELINE),
         ("threads", load.threads, load.connections),
     ];
     for (what, value, max) in ranges {
@@ -117,7 +117,7 @@ impl LoadThreads<'_> {
         &self,
         load: &Load,
         first: Stream,
-        address: &Address,
+        address: &ServerAddress,
         lines: &Lines,
         workloads: &Workloads<'_>,
     ) -> Result<Clock, LoadError> {
@@ -158,11 +158,11 @@ fn start_scripts(
     messages: Sender<RecorderMessage>,
 ) -> Result<Clock, LoadError> {
     let mut target = Target::from(load.target.clone());
-    let timeout = load.timeout.unwrap_or(SCRIPT_TIME_MAX);
+    let timeout = load.timeout.unwrap_or(MAX_SCRIPT_TIME);
     target.timeout = timeout;
     let mut options = RunOptions::to(target);
     options.timeout = timeout;
-    options.max_time = SCRIPT_TIME_MAX;
+    options.max_time = MAX_SCRIPT_TIME;
     options.eol = load.eol;
     options.variables = load.variables.clone();
     let clock = Clock::start();

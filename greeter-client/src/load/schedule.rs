@@ -15,13 +15,13 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// From 1 to [`COUNT_MAX`].
+    /// From 1 to [`MAX_COUNT`].
     count: u64,
     unit: RateUnit,
 }
 
 /// One for each nanosecond: the clock tells no more apart.
-const COUNT_MAX: u64 = 1_000_000_000;
+const MAX_COUNT: u64 = 1_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RateUnit {
@@ -92,7 +92,7 @@ impl FromStr for Rate {
         // `u64::from_str` would accept a plus sign.
         let digits = Some(count).filter(|count| count.bytes().all(|byte| byte.is_ascii_digit())).ok_or(RateError)?;
         match digits.parse() {
-            Ok(count @ 1..=COUNT_MAX) => Ok(Self { count, unit }),
+            Ok(count @ 1..=MAX_COUNT) => Ok(Self { count, unit }),
             _ => Err(RateError),
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn rates() -> impl Strategy<Value = Rate> {
-        let count = prop_oneof![1..=20_u64, 1..=COUNT_MAX, Just(COUNT_MAX), Just(999_999_937)];
+        let count = prop_oneof![1..=20_u64, 1..=MAX_COUNT, Just(MAX_COUNT), Just(999_999_937)];
         (count, prop::sample::select(RateUnit::ALL.to_vec())).prop_map(|(count, unit)| Rate { count, unit })
     }
 

@@ -13,7 +13,7 @@ const LINE: &str = "line";
 
 /// How large the tape of one connection may be made by repeating its lines, so that a whole pipeline leaves in one piece:
 /// four pages, of which thousands of connections can have their own.
-const REPEATED_BYTES_MAX: usize = 16 * 1024;
+const MAX_REPEATED_BYTES: usize = 16 * 1024;
 
 /// What one connection says over and over, and what it must hear.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl WorkloadBuilder<'_> {
         let patterns = self.lines.expect.as_ref().map(|expect| self.patterns(expect, &lines, member));
         let patterns = patterns.transpose()?;
         let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
-        let times = self.pipeline.div_ceil(lines.len()).min(REPEATED_BYTES_MAX / bytes).max(1);
+        let times = self.pipeline.div_ceil(lines.len()).min(MAX_REPEATED_BYTES / bytes).max(1);
         let ending = self.eol.bytes();
         let replies = match patterns {
             None => ExpectedReplies::Any,

@@ -1,4 +1,4 @@
-//! Turns `HOST:PORT` or `unix:PATH` into an [`Address`] that can be connected to. It resolves no names.
+//! Turns `HOST:PORT` or `unix:PATH` into an [`ServerAddress`] that can be connected to. It resolves no names.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,19 +11,19 @@ use std::str::FromStr;
 /// An IPv6 address stands in brackets. A name is resolved when a connection is made, not here.
 ///
 /// ```
-/// use greeter_client::Address;
+/// use greeter_client::ServerAddress;
 ///
 /// for text in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
-///     assert_eq!(text.parse::<Address>()?.to_string(), text);
+///     assert_eq!(text.parse::<ServerAddress>()?.to_string(), text);
 /// }
 /// assert_eq!(
-///     "localhost".parse::<Address>().map_err(|err| err.to_string()),
+///     "localhost".parse::<ServerAddress>().map_err(|err| err.to_string()),
 ///     Err("'localhost' names no port: write HOST:PORT, as in localhost:8080".into()),
 /// );
-/// # Ok::<(), greeter_client::AddressError>(())
+/// # Ok::<(), greeter_client::ServerAddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Address(pub(crate) AddressKind);
+pub struct ServerAddress(pub(crate) AddressKind);
 
 /// The kinds of address. A host is not empty and holds no brackets; a port is not 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,14 +36,14 @@ pub(crate) enum AddressKind {
     Unix(PathBuf),
 }
 
-impl Address {
+impl ServerAddress {
     /// The Unix socket at `path`.
     ///
     /// ```
-    /// use greeter_client::Address;
+    /// use greeter_client::ServerAddress;
     ///
-    /// assert_eq!(Address::unix("/run/greeter.sock"), "unix:/run/greeter.sock".parse()?);
-    /// # Ok::<(), greeter_client::AddressError>(())
+    /// assert_eq!(ServerAddress::unix("/run/greeter.sock"), "unix:/run/greeter.sock".parse()?);
+    /// # Ok::<(), greeter_client::ServerAddressError>(())
     /// ```
     #[cfg(unix)]
     #[must_use]
@@ -53,7 +53,7 @@ impl Address {
 }
 
 #[cfg(feature = "load")]
-impl Address {
+impl ServerAddress {
     /// Whether it is certain, before any name is resolved, that this is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         match &self.0 {
@@ -67,7 +67,7 @@ impl Address {
 }
 
 /// The address that a listener in the same program told. Connecting to port 0 fails.
-impl From<SocketAddr> for Address {
+impl From<SocketAddr> for ServerAddress {
     fn from(address: SocketAddr) -> Self {
         // Printed and cut, because the zone of a link-local address must not be lost.
         let text = address.to_string();
@@ -77,10 +77,10 @@ impl From<SocketAddr> for Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = AddressError;
+impl FromStr for ServerAddress {
+    type Err = ServerAddressError;
 
-    fn from_str(text: &str) -> Result<Self, AddressError> {
+    fn from_str(text: &str) -> Result<Self, ServerAddressError> {
         match text.strip_prefix("unix:") {
             Some(path) => parse_unix(path),
             None => parse_tcp(text),
@@ -89,41 +89,41 @@ impl FromStr for Address {
 }
 
 #[cfg(unix)]
-fn parse_unix(path: &str) -> Result<Address, AddressError> {
+fn parse_unix(path: &str) -> Result<ServerAddress, ServerAddressError> {
     match path {
-        "" => Err(AddressError::NoPath),
-        path => Ok(Address(AddressKind::Unix(path.into()))),
+        "" => Err(ServerAddressError::NoPath),
+        path => Ok(ServerAddress(AddressKind::Unix(path.into()))),
     }
 }
 
 #[cfg(not(unix))]
-fn parse_unix(_path: &str) -> Result<Address, AddressError> {
-    Err(AddressError::NoUnixSockets)
+fn parse_unix(_path: &str) -> Result<ServerAddress, ServerAddressError> {
+    Err(ServerAddressError::NoUnixSockets)
 }
 
-fn parse_tcp(text: &str) -> Result<Address, AddressError> {
+fn parse_tcp(text: &str) -> Result<ServerAddress, ServerAddressError> {
     let owned = || text.escape_debug().to_string();
     if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
-        return Err(AddressError::NoBrackets(owned()));
+        return Err(ServerAddressError::NoBrackets(owned()));
     }
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| AddressError::NoPort(owned()))?;
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| ServerAddressError::NoPort(owned()))?;
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|host| host.contains(':'));
     let host = in_brackets.unwrap_or(host);
     if host.is_empty() || host.contains(|c: char| "[]/".contains(c) || c.is_whitespace() || c.is_control()) {
-        return Err(AddressError::BadHost(owned()));
+        return Err(ServerAddressError::BadHost(owned()));
     }
     if host.contains(':') && in_brackets.is_none() {
-        return Err(AddressError::NoBrackets(owned()));
+        return Err(ServerAddressError::NoBrackets(owned()));
     }
     // `u16::from_str` would accept a plus sign.
     let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     match port.and_then(|port| port.parse().ok()) {
-        Some(port) if port != 0 => Ok(Address(AddressKind::Tcp { host: host.to_owned(), port })),
-        _ => Err(AddressError::BadPort(owned())),
+        Some(port) if port != 0 => Ok(ServerAddress(AddressKind::Tcp { host: host.to_owned(), port })),
+        _ => Err(ServerAddressError::BadPort(owned())),
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             AddressKind::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -134,10 +134,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a text is no [`Address`]; its message says what would be right.
+/// Why a text is no [`ServerAddress`]; its message says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum AddressError {
+pub enum ServerAddressError {
     /// There is no port.
     #[error("'{0}' names no port: write HOST:PORT, as in localhost:8080")]
     NoPort(String),
@@ -164,12 +164,12 @@ mod tests {
 
     #[track_caller]
     fn round_trips(text: &str) {
-        assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<ServerAddress>().unwrap().to_string(), text);
     }
 
     #[track_caller]
-    fn refused(text: &str, err: fn(String) -> AddressError) {
-        assert_eq!(text.parse::<Address>(), Err(err(text.escape_debug().to_string())));
+    fn refused(text: &str, err: fn(String) -> ServerAddressError) {
+        assert_eq!(text.parse::<ServerAddress>(), Err(err(text.escape_debug().to_string())));
     }
 
     #[test]
@@ -186,26 +186,26 @@ mod tests {
     #[test]
     fn a_bad_address_is_refused_with_its_reason() {
         for text in ["", "localhost", "127.0.0.1", "8080"] {
-            refused(text, AddressError::NoPort);
+            refused(text, ServerAddressError::NoPort);
         }
         for text in ["h:", "h:0", "h:65536", "h:-1", "h:+1", "h:1x", "h: 1", "[::1]:", "h:\u{1b}"] {
-            refused(text, AddressError::BadPort);
+            refused(text, ServerAddressError::BadPort);
         }
         for text in [":8080", "a b:1", "a\n:1", "[]:1", "[a]:1", "[::1", "http://h:1"] {
-            refused(text, AddressError::BadHost);
+            refused(text, ServerAddressError::BadHost);
         }
         for text in ["::1", "::1:8080", "fe80::1%eth0:80"] {
-            refused(text, AddressError::NoBrackets);
+            refused(text, ServerAddressError::NoBrackets);
         }
         #[cfg(unix)]
-        assert_eq!("unix:".parse::<Address>(), Err(AddressError::NoPath));
+        assert_eq!("unix:".parse::<ServerAddress>(), Err(ServerAddressError::NoPath));
     }
 
     #[test]
     fn a_listeners_address_is_an_address() {
         for text in ["127.0.0.1:8080", "[::1]:8080", "[fe80::1%3]:8080"] {
             let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(Address::from(address), text.parse().unwrap());
+            assert_eq!(ServerAddress::from(address), text.parse().unwrap());
         }
     }
 }

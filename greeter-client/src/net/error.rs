@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::address::Address;
+use super::address::ServerAddress;
 use super::escape::one_line;
 
 /// Why there is no connection.
@@ -14,7 +14,7 @@ pub enum ConnectError {
     #[error("cannot find {}", one_line(address.to_string().as_bytes()))]
     Resolve {
         /// Where to.
-        address: Address,
+        address: ServerAddress,
         /// What the resolver said.
         source: io::Error,
     },
@@ -22,7 +22,7 @@ pub enum ConnectError {
     #[error("cannot connect to {}", one_line(address.to_string().as_bytes()))]
     Connect {
         /// Where to.
-        address: Address,
+        address: ServerAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -30,7 +30,7 @@ pub enum ConnectError {
     #[error("cannot connect to {} within {timeout:?}", one_line(address.to_string().as_bytes()))]
     TimedOut {
         /// Where to.
-        address: Address,
+        address: ServerAddress,
         /// How long it was tried.
         timeout: Duration,
     },

@@ -64,10 +64,10 @@ pub struct EolError;
 
 /// A line is longer than it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LineTooLong;
+pub(crate) struct LineOverflow;
 
 /// The smallest buffer. Most replies of a line server fit, and a load test has thousands of these.
-const BYTES_MIN: usize = 4 * 1024;
+const MIN_BYTES: usize = 4 * 1024;
 /// Up to here the buffer grows when reads fill it; beyond, only a line that long makes it grow.
 const BYTES_FOR_SPEED: usize = 64 * 1024;
 
@@ -75,7 +75,7 @@ const BYTES_FOR_SPEED: usize = 64 * 1024;
 ///
 /// Every byte is searched once and moved a bounded number of times, however the bytes arrive.
 #[derive(Debug)]
-pub(crate) struct LineBuffer {
+pub(crate) struct ReplyBuffer {
     bytes: Vec<u8>,
     /// `bytes[unread]` has been received and not been taken; what is before and behind is free.
     unread: Range<usize>,
@@ -86,22 +86,22 @@ pub(crate) struct LineBuffer {
     max_line_bytes: usize,
 }
 
-impl LineBuffer {
+impl ReplyBuffer {
     pub(crate) fn new(eol: Eol, max_line_bytes: usize) -> Self {
         Self { bytes: Vec::new(), unread: 0..0, searched: 0, eol, max_line_bytes }
     }
 
     /// Takes the next whole line, without its ending: where it lies, until the next call of [`space`](Self::space).
-    pub(crate) fn take_line(&mut self) -> Result<Option<Range<usize>>, LineTooLong> {
+    pub(crate) fn take_line(&mut self) -> Result<Option<Range<usize>>, LineOverflow> {
         let unsearched = &self.bytes[self.searched..self.unread.end];
         let Some(offset) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.unread.end;
-            return if self.eol.line_bytes(self.unread()) > self.max_line_bytes { Err(LineTooLong) } else { Ok(None) };
+            return if self.eol.line_bytes(self.unread()) > self.max_line_bytes { Err(LineOverflow) } else { Ok(None) };
         };
         let lf = self.searched + offset;
         let line = self.unread.start..self.unread.start + self.eol.line_bytes(&self.bytes[self.unread.start..lf]);
         if line.len() > self.max_line_bytes {
-            return Err(LineTooLong);
+            return Err(LineOverflow);
         }
         self.unread.start = lf + 1;
         self.searched = lf + 1;
@@ -143,14 +143,14 @@ impl LineBuffer {
     pub(crate) fn filled(&mut self, count: usize) {
         self.unread.end += count;
         let full = self.unread.end == self.bytes.len();
-        if full && self.bytes.len() < BYTES_FOR_SPEED.min(self.bytes_max()) {
+        if full && self.bytes.len() < BYTES_FOR_SPEED.min(self.max_bytes()) {
             self.grow();
         }
     }
 
     /// Moves what is unread to the front only where that frees half of the buffer, so that a byte is moved rarely.
     fn make_space(&mut self) {
-        if self.unread.start > self.bytes.len() / 2 || self.bytes.len() >= self.bytes_max() {
+        if self.unread.start > self.bytes.len() / 2 || self.bytes.len() >= self.max_bytes() {
             self.bytes.copy_within(self.unread.clone(), 0);
             self.searched -= self.unread.start;
             self.unread = 0..self.unread.len();
@@ -160,12 +160,12 @@ impl LineBuffer {
     }
 
     fn grow(&mut self) {
-        let bytes = (self.bytes.len() * 2).max(BYTES_MIN).min(self.bytes_max());
+        let bytes = (self.bytes.len() * 2).max(MIN_BYTES).min(self.max_bytes());
         self.bytes.resize(bytes, 0);
     }
 
     /// The longest line and its ending.
-    fn bytes_max(&self) -> usize {
+    fn max_bytes(&self) -> usize {
         self.max_line_bytes.saturating_add(2)
     }
 }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(eol: Eol, max: usize, input: &[u8], lines: &[&[u8]], rest: Result<&[u8], LineTooLong>) {
+    fn check(eol: Eol, max: usize, input: &[u8], lines: &[&[u8]], rest: Result<&[u8], LineOverflow>) {
         let expected = (lines.iter().map(|line| line.to_vec()).collect(), rest.map(<[u8]>::to_vec));
         for first in 0..=input.len() {
             for second in first..=input.len() {
@@ -219,19 +219,19 @@ mod tests {
     #[test]
     fn the_limit_counts_the_line_without_its_ending() {
         check(Eol::Lf, 3, b"abc\nabc", &[b"abc"], Ok(b"abc"));
-        check(Eol::Lf, 3, b"a\nabcd", &[b"a"], Err(LineTooLong));
-        check(Eol::Lf, 3, b"a\nabcd\n", &[b"a"], Err(LineTooLong));
-        check(Eol::Lf, 3, b"abc\r\n", &[], Err(LineTooLong));
+        check(Eol::Lf, 3, b"a\nabcd", &[b"a"], Err(LineOverflow));
+        check(Eol::Lf, 3, b"a\nabcd\n", &[b"a"], Err(LineOverflow));
+        check(Eol::Lf, 3, b"abc\r\n", &[], Err(LineOverflow));
         check(Eol::CrLf, 3, b"abc\r\nabc\nabc\r", &[b"abc", b"abc"], Ok(b"abc\r"));
-        check(Eol::CrLf, 3, b"abcd\r\n", &[], Err(LineTooLong));
-        check(Eol::CrLf, 3, b"abc\r\r\n", &[], Err(LineTooLong));
-        check(Eol::Lf, 0, b"\n\nx", &[b"", b""], Err(LineTooLong));
+        check(Eol::CrLf, 3, b"abcd\r\n", &[], Err(LineOverflow));
+        check(Eol::CrLf, 3, b"abc\r\r\n", &[], Err(LineOverflow));
+        check(Eol::Lf, 0, b"\n\nx", &[b"", b""], Err(LineOverflow));
         check(Eol::Lf, usize::MAX, b"abc\n", &[b"abc"], Ok(b""));
     }
 
     #[test]
     fn the_buffer_is_never_larger_than_the_longest_line() {
-        let mut buffer = LineBuffer::new(Eol::CrLf, 100_000);
+        let mut buffer = ReplyBuffer::new(Eol::CrLf, 100_000);
         while buffer.take_line() == Ok(None) {
             let space = buffer.space();
             space.fill(b'x');

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::address::{Address, AddressKind};
+use super::address::{AddressKind, ServerAddress};
 use super::deadline::Deadline;
 use super::error::{ConnectError, ConnectionError};
 
@@ -25,14 +25,14 @@ pub(crate) enum Stream {
 
 impl Stream {
     /// Connects within `timeout`, resolving included; a host with several addresses shares it among them.
-    pub(crate) fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, ConnectError> {
+    pub(crate) fn connect(address: &ServerAddress, timeout: Option<Duration>) -> Result<Self, ConnectError> {
         Self::connect_from(None, address, timeout)
     }
 
     /// Connects from an address of this machine, or from the one that the system chooses.
     pub(crate) fn connect_from(
         source: Option<IpAddr>,
-        address: &Address,
+        address: &ServerAddress,
         timeout: Option<Duration>,
     ) -> Result<Self, ConnectError> {
         let connecting = Connecting { address, source, timeout, start: Instant::now() };
@@ -204,7 +204,7 @@ fn is_timeout(err: &io::Error) -> bool {
 
 /// An attempt to connect, and when it began.
 struct Connecting<'a> {
-    address: &'a Address,
+    address: &'a ServerAddress,
     source: Option<IpAddr>,
     timeout: Option<Duration>,
     start: Instant,

@@ -45,12 +45,12 @@ impl From<Outcome> for Blessing {
 /// Runs `script` as [`run`](super::run()) does, and says how to change it so that it says what happened.
 ///
 /// ```no_run
-/// use greeter_client::Address;
+/// use greeter_client::ServerAddress;
 /// use greeter_client::run::{Outcome, RunOptions, bless};
 /// use greeter_client::talk::Script;
 ///
 /// let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Rob\n")?;
-/// let address: Address = "127.0.0.1:8080".parse()?;
+/// let address: ServerAddress = "127.0.0.1:8080".parse()?;
 /// let blessing = bless(&script, &RunOptions::to(address), None);
 /// if let Outcome::Passed = blessing.outcome {
 ///     assert_eq!(blessing.edits.apply(script.source()), b"# One name, one greeting.\n> Bob\n< Hello, Bob\n");

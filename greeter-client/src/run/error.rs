@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::process::ServerError;
-use crate::net::{AddressError, StreamEnd};
+use crate::net::{ServerAddressError, StreamEnd};
 use crate::session::{Actual, Expected, SessionError};
 use crate::talk::{CountError, Diagnostics, Unbound};
 
@@ -23,7 +23,7 @@ pub enum StepError {
     Count(#[from] CountError),
     /// What a variable says is no address.
     #[error("cannot connect there")]
-    Address(#[from] AddressError),
+    Address(#[from] ServerAddressError),
     /// The server of the run's own cannot be reached.
     #[error(transparent)]
     ServerProcess(#[from] ServerError),

@@ -26,7 +26,7 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Connections go to `target`, an [`Address`](crate::Address) for instance; the rest is default.
+    /// Connections go to `target`, an [`ServerAddress`](crate::ServerAddress) for instance; the rest is default.
     #[must_use]
     pub fn to(target: impl Into<Target>) -> Self {
         Self { target: Some(target.into()), ..Self::default() }

@@ -15,7 +15,7 @@ pub use error::{ServerError, ServerExit};
 pub use output::LastLines;
 
 use super::port::Port;
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::talk::Signal;
 use group::{END_TIMEOUT, GRACE, LOOK, ProcessGroup};
 use output::ReadyLine;
@@ -31,7 +31,7 @@ const LOOK_RARELY: Duration = Duration::from_millis(50);
 pub struct ServerProcess {
     process: Arc<Mutex<ProcessGroup>>,
     program: String,
-    address: Address,
+    address: ServerAddress,
     /// The one that we chose for it.
     port: Option<Port>,
 }
@@ -264,7 +264,7 @@ impl ServerProcess {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &ServerAddress {
         &self.address
     }
 

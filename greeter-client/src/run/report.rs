@@ -2,12 +2,12 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use greeter_client::report::{FinishedScript, Format, Reporter};
+//! use greeter_client::report::{FinishedScript, ReportFormat, Reporter};
 //! use greeter_client::run::Outcome;
 //! use greeter_client::talk::Script;
 //!
 //! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
-//! let mut reporter = Reporter::new(Format::Tap, Vec::new(), 1);
+//! let mut reporter = Reporter::new(ReportFormat::Tap, Vec::new(), 1);
 //! reporter.add(&FinishedScript { script: &script, outcome: &Outcome::Passed, took: Duration::from_millis(6) })?;
 //! assert_eq!(reporter.counts().passed, 1);
 //! let report = reporter.finish()?;
@@ -34,7 +34,7 @@ pub use result::{FinishedScript, ScriptCounts};
 /// How it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Format {
+pub enum ReportFormat {
     /// For people: a line for each script, a report for each that failed, and how many there were.
     #[default]
     Text,
@@ -46,29 +46,29 @@ pub enum Format {
     Json,
 }
 
-impl FromStr for Format {
-    type Err = FormatError;
+impl FromStr for ReportFormat {
+    type Err = ReportFormatError;
 
-    fn from_str(text: &str) -> Result<Self, FormatError> {
+    fn from_str(text: &str) -> Result<Self, ReportFormatError> {
         match text {
             "text" => Ok(Self::Text),
             "tap" => Ok(Self::Tap),
             "junit" => Ok(Self::Junit),
             "json" => Ok(Self::Json),
-            _ => Err(FormatError),
+            _ => Err(ReportFormatError),
         }
     }
 }
 
-/// A word that is no [`Format`].
+/// A word that is no [`ReportFormat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write text, tap, junit or json")]
-pub struct FormatError;
+pub struct ReportFormatError;
 
 /// Writes a report while scripts end, in the order in which it is told of them.
 #[derive(Debug)]
 pub struct Reporter<W> {
-    format: Format,
+    format: ReportFormat,
     output: W,
     counts: ScriptCounts,
     since: Instant,
@@ -78,8 +78,8 @@ pub struct Reporter<W> {
 
 impl<W: Write> Reporter<W> {
     /// A report on so many scripts, which is still empty.
-    pub fn new(format: Format, output: W, scripts: usize) -> Self {
-        let held = if format == Format::Tap { tap::head(scripts) } else { String::new() };
+    pub fn new(format: ReportFormat, output: W, scripts: usize) -> Self {
+        let held = if format == ReportFormat::Tap { tap::head(scripts) } else { String::new() };
         Self { format, output, counts: ScriptCounts::default(), since: Instant::now(), held }
     }
 
@@ -91,12 +91,12 @@ impl<W: Write> Reporter<W> {
     pub fn add(&mut self, ended: &FinishedScript<'_>) -> io::Result<()> {
         self.counts.add(ended.outcome);
         self.held += &match self.format {
-            Format::Text => text::script(ended),
-            Format::Tap => tap::script(self.counts.scripts(), ended),
-            Format::Json => json::script(ended),
-            Format::Junit => junit::script(ended),
+            ReportFormat::Text => text::script(ended),
+            ReportFormat::Tap => tap::script(self.counts.scripts(), ended),
+            ReportFormat::Json => json::script(ended),
+            ReportFormat::Junit => junit::script(ended),
         };
-        if self.format != Format::Junit {
+        if self.format != ReportFormat::Junit {
             self.output.write_all(std::mem::take(&mut self.held).as_bytes())?;
             self.output.flush()?;
         }
@@ -116,10 +116,10 @@ impl<W: Write> Reporter<W> {
     pub fn finish(mut self) -> io::Result<W> {
         let took = self.since.elapsed();
         let text = match self.format {
-            Format::Text => text::end(&self.counts),
-            Format::Tap => String::new(),
-            Format::Json => json::end(&self.counts, took),
-            Format::Junit => junit::document(&self.counts, took, &self.held),
+            ReportFormat::Text => text::end(&self.counts),
+            ReportFormat::Tap => String::new(),
+            ReportFormat::Json => json::end(&self.counts, took),
+            ReportFormat::Junit => junit::document(&self.counts, took, &self.held),
         };
         self.output.write_all(text.as_bytes())?;
         self.output.flush()?;

@@ -8,7 +8,7 @@ use super::options::RunOptions;
 use super::outcome::{Failure, Outcome};
 use super::own_server::{OwnServer, check_survival};
 use super::process::ServerProcess;
-use crate::net::Address;
+use crate::net::ServerAddress;
 use crate::session::{Expected, Session, SessionError, SessionOptions, Target};
 use crate::talk::{
     Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Script, Step, Variables,
@@ -206,7 +206,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn address(&self, to: &Destination) -> Result<Address, StepError> {
+    fn address(&self, to: &Destination) -> Result<ServerAddress, StepError> {
         match to {
             Destination::Address(address) => Ok(address.clone()),
             Destination::Template(template) => {

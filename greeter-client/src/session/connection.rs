@@ -12,10 +12,10 @@ use super::error::{Expected, Mismatch, Observed, SessionError};
 use super::event::Event;
 use super::socket_io::SocketIo;
 use super::transcript::{RecentEntries, SessionLog};
-use crate::net::{Address, ConnectError, Deadline, Stream};
+use crate::net::{ConnectError, Deadline, ServerAddress, Stream};
 
 /// How much adjacent sends gather before they are sent without a flush.
-const GATHERED_BYTES_MAX: usize = 1024 * 1024;
+const MAX_GATHERED_BYTES: usize = 1024 * 1024;
 /// How much a report shows of what is buffered.
 const BUFFERED_BYTES_SHOWN: usize = 1024;
 /// How long after a refusal the next attempt is made.
@@ -128,7 +128,7 @@ impl SessionConnection {
         };
         self.gathered.extend_from_slice(bytes);
         self.record(log, event);
-        if self.gathered.len() >= GATHERED_BYTES_MAX {
+        if self.gathered.len() >= MAX_GATHERED_BYTES {
             self.flush(&Deadline::after(Some(timeout)));
         }
         Ok(())
@@ -259,7 +259,7 @@ fn connect(target: &Target) -> Result<Stream, ConnectError> {
 }
 
 /// Who knocks at a port that nobody has yet may be given that port to knock from, and so talk to himself.
-fn refuse_self(stream: Stream, address: &Address) -> Result<Stream, ConnectError> {
+fn refuse_self(stream: Stream, address: &ServerAddress) -> Result<Stream, ConnectError> {
     match stream {
         Stream::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
             Err(ConnectError::Connect { address: address.clone(), source: io::ErrorKind::ConnectionRefused.into() })

@@ -9,7 +9,7 @@ use crate::net::escape::one_line;
 use crate::net::{ConnectError, StreamEnd};
 
 /// How many bytes of an unmet expectation its message shows; its fields have them all.
-const SHOWN_BYTES_MAX: usize = 200;
+const MAX_SHOWN_BYTES: usize = 200;
 
 /// Why a session cannot go on as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -207,8 +207,8 @@ struct QuotedStart<'a>(&'a [u8]);
 
 impl fmt::Display for QuotedStart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.get(..SHOWN_BYTES_MAX) {
-            Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
+        match self.0.get(..MAX_SHOWN_BYTES) {
+            Some(start) if self.0.len() > MAX_SHOWN_BYTES => {
                 write!(f, "\"{}\"… ({} bytes)", one_line(start), self.0.len())
             }
             _ => write!(f, "\"{}\"", one_line(self.0)),

@@ -12,7 +12,7 @@ use super::socket_io::SendErrors;
 use crate::net::{Deadline, Eol, StreamEnd};
 
 /// How many lines of a connection are looked at together: a reply that differs in more of them is looked at in parts.
-const LINES_MAX: usize = 100;
+const MAX_LINES: usize = 100;
 
 /// What is unread on all the connections of one name.
 #[derive(Debug)]
@@ -48,10 +48,10 @@ pub(crate) struct Peek {
 }
 
 impl Session {
-    /// Flushes, then waits until nothing has come on any connection for so long, but no longer than `time_max`.
-    pub(crate) fn wait_until_quiet(&mut self, quiet: Duration, time_max: Duration) {
+    /// Flushes, then waits until nothing has come on any connection for so long, but no longer than `max_time`.
+    pub(crate) fn wait_until_quiet(&mut self, quiet: Duration, max_time: Duration) {
         self.flush();
-        let until = Deadline::after(Some(time_max));
+        let until = Deadline::after(Some(max_time));
         let mut before = self.arrived();
         while before.iter().any(|(_, ended)| !ended) && until.remaining().is_ok() {
             thread::sleep(quiet);
@@ -175,13 +175,13 @@ impl SessionConnection {
         let unread = state.received.unread();
         let mut lines = Vec::new();
         let mut start = 0;
-        while lines.len() < LINES_MAX
+        while lines.len() < MAX_LINES
             && let Some(lf) = memchr::memchr(b'\n', &unread[start..])
         {
             lines.push(strip(eol, &unread[start..=start + lf]).to_vec());
             start += lf + 1;
         }
-        let rest = if lines.len() < LINES_MAX { unread[start..].to_vec() } else { Vec::new() };
+        let rest = if lines.len() < MAX_LINES { unread[start..].to_vec() } else { Vec::new() };
         Some(Peek { member: self.member, lines, rest, end: state.end, is_half_closed: self.is_half_closed() })
     }
 }

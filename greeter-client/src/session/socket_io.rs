@@ -20,7 +20,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// For loops whose buffers are on the heap.
 const STACK_BYTES: usize = 128 * 1024;
 /// How much may wait for a peer that does not read before a further send waits, too.
-const UNSENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
 /// How long a send may take on the caller's own thread, where its error is seen at once.
 const SEND_AT_ONCE: Duration = Duration::from_millis(5);
 /// How soon the writing thread notices that it is not needed any more.
@@ -237,7 +237,7 @@ impl SocketIo {
     /// Puts `bytes` behind what another thread is sending. `false`: there is none. After an error, they are dropped.
     fn send_behind(&self, bytes: &[u8], deadline: &Deadline) -> bool {
         let settled = |state: &mut IoState| {
-            let full = state.to_write.queue.len() >= UNSENT_BYTES_MAX && state.send_error.is_none();
+            let full = state.to_write.queue.len() >= MAX_UNSENT_BYTES && state.send_error.is_none();
             (!full).then_some(())
         };
         let in_time = self.wait(deadline, SendErrors::Fatal, settled).is_some();

@@ -8,9 +8,9 @@ use std::time::Instant;
 use super::event::{Entry, Event};
 
 /// How many entries a connection remembers: what a person takes in at a glance.
-const ENTRIES_MAX: usize = 8;
+const MAX_ENTRIES: usize = 8;
 /// How many bytes of each.
-const ENTRY_BYTES_MAX: usize = 1024;
+const MAX_ENTRY_BYTES: usize = 1024;
 
 /// Is told everything.
 pub(super) type Observer = Box<dyn FnMut(&Entry) + Send>;
@@ -51,10 +51,10 @@ pub(super) struct RecentEntries(VecDeque<Entry>);
 impl RecentEntries {
     fn push(&mut self, mut entry: Entry) {
         if let Some(bytes) = entry.event.bytes_mut() {
-            bytes.truncate(ENTRY_BYTES_MAX);
-            bytes.shrink_to(ENTRY_BYTES_MAX);
+            bytes.truncate(MAX_ENTRY_BYTES);
+            bytes.shrink_to(MAX_ENTRY_BYTES);
         }
-        if self.0.len() == ENTRIES_MAX {
+        if self.0.len() == MAX_ENTRIES {
             self.0.pop_front();
         }
         self.0.push_back(entry);

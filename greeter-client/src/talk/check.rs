@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::diagnostic::LineDiagnostic;
-use super::limits::PROBLEMS_MAX;
+use super::limits::MAX_DIAGNOSTICS;
 use super::script::{Action, Connect, ConnectionName, Incoming, Outgoing, Step};
 use super::source::Source;
 use super::variables::Name;
@@ -16,7 +16,7 @@ pub(super) fn check<'a>(steps: &'a [Step], sources: &'a [Arc<Source>]) -> Vec<(&
         StepChecker { sources, connections: HashMap::new(), within: None, skips: BTreeMap::new(), diagnostics: vec![] };
     let mut abandoned = None;
     for step in steps {
-        if flow.diagnostics.len() > PROBLEMS_MAX {
+        if flow.diagnostics.len() > MAX_DIAGNOSTICS {
             break;
         }
         if let Some(abandon) = abandoned {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::diagnostic::LineDiagnostic;
 use super::lexer::{Word, count};
-use super::limits::RAW_BYTES_MAX;
+use super::limits::MAX_RAW_BYTES;
 use super::pattern::Template;
 use super::variables::{Name, Unbound, Variables};
 
@@ -23,7 +23,7 @@ use super::variables::{Name, Unbound, Variables};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// So many: from 1 to [`RAW_BYTES_MAX`].
+    /// So many: from 1 to [`MAX_RAW_BYTES`].
     Bytes(usize),
     /// As many as the variable says.
     Variable(Name),
@@ -38,7 +38,7 @@ pub enum CountError {
     Unbound(#[from] Unbound),
     /// Its value is no number, or too large a one.
     #[error(
-        "{{{{{name}}}}} is \"{}\", which is no number of bytes: digits alone, and at most {RAW_BYTES_MAX}",
+        "{{{{{name}}}}} is \"{}\", which is no number of bytes: digits alone, and at most {MAX_RAW_BYTES}",
         crate::net::escape::one_line(value)
     )]
     NoNumber {
@@ -54,7 +54,7 @@ impl Count {
     ///
     /// # Errors
     ///
-    /// If the variable has no value, or one that is not made of digits alone, or more than [`RAW_BYTES_MAX`].
+    /// If the variable has no value, or one that is not made of digits alone, or more than [`MAX_RAW_BYTES`].
     pub fn bytes(&self, variables: &Variables) -> Result<usize, CountError> {
         const SHOWN_BYTES: usize = 40;
         let name = match self {
@@ -63,7 +63,7 @@ impl Count {
         };
         let value = variables.value(name.as_str()).ok_or_else(|| Unbound::Variable(name.clone()))?;
         let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits.and_then(|digits| digits.parse().ok()).filter(|&number| number <= RAW_BYTES_MAX);
+        let number = digits.and_then(|digits| digits.parse().ok()).filter(|&number| number <= MAX_RAW_BYTES);
         number.ok_or_else(|| CountError::NoNumber {
             name: name.clone(),
             value: value[..value.len().min(SHOWN_BYTES)].to_vec(),
@@ -73,7 +73,7 @@ impl Count {
     pub(super) fn parse(word: &Word<'_>) -> Result<Self, LineDiagnostic> {
         // In quotes, braces are braces.
         if !matches!(word.text, Cow::Borrowed(text) if text.starts_with("{{")) {
-            return count(word, "the number of bytes", RAW_BYTES_MAX).map(Self::Bytes);
+            return count(word, "the number of bytes", MAX_RAW_BYTES).map(Self::Bytes);
         }
         let template = Template::parse(word.text.as_bytes()).map_err(|diagnostic| diagnostic.shifted(word.at.start))?;
         template.variable().cloned().map(Self::Variable).ok_or_else(|| {

@@ -9,7 +9,7 @@ use super::diagnostic::LineDiagnostic;
 use super::source::{blanks, is_blank};
 
 /// The longest duration that a script may ask for: beyond it, a unit was mistaken.
-const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A word of a control line.
 #[derive(Clone, Debug)]
@@ -194,7 +194,7 @@ pub(super) fn duration(word: &Word<'_>) -> Result<Duration, LineDiagnostic> {
         nanos = nanos.checked_add(digit * digit_nanos).ok_or_else(too_long)?;
     }
     let duration = Duration::from_nanos(nanos);
-    if duration > DURATION_MAX { Err(too_long()) } else { Ok(duration) }
+    if duration > MAX_DURATION { Err(too_long()) } else { Ok(duration) }
 }
 
 /// The one way in which fmt writes a duration: whole seconds, or else milliseconds, or else microseconds.
@@ -210,8 +210,8 @@ pub(super) fn duration_text(duration: Duration) -> String {
 
 /// Text of a script in a message: harmless and short.
 pub(super) fn shown(text: &str) -> String {
-    const CHARACTERS_MAX: usize = 40;
-    let mut start: String = text.chars().take(CHARACTERS_MAX).collect();
+    const MAX_CHARACTERS: usize = 40;
+    let mut start: String = text.chars().take(MAX_CHARACTERS).collect();
     if start.len() < text.len() {
         start.push('…');
     }
@@ -220,16 +220,16 @@ pub(super) fn shown(text: &str) -> String {
 
 /// Which of `words` was probably meant by `text`.
 pub(super) fn meant<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
-    const LENGTH_MAX: usize = 16;
-    if text.len() > LENGTH_MAX {
+    const MAX_LENGTH: usize = 16;
+    if text.len() > MAX_LENGTH {
         return None;
     }
     let text = text.to_lowercase();
     let distances = words.iter().map(|&word| (distance(text.as_bytes(), word.to_lowercase().as_bytes()), word));
     let (distance, word) = distances.min_by_key(|&(distance, _)| distance)?;
     // Two mistakes in a short word leave too little of it.
-    let distance_max = if word.len() < 5 && distance == 2 && text.len() <= word.len() { 1 } else { word.len() / 2 };
-    (distance <= distance_max.min(2)).then_some(word)
+    let max_distance = if word.len() < 5 && distance == 2 && text.len() <= word.len() { 1 } else { word.len() / 2 };
+    (distance <= max_distance.min(2)).then_some(word)
 }
 
 /// How many insertions, deletions, substitutions and swaps of neighbours lie between two words.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::check;
 use super::diagnostic::{Diagnostic, Diagnostics, LineDiagnostic, Severity};
-use super::limits::{INCLUDES_DEEP_MAX, INCLUDES_MAX, PROBLEMS_MAX, SCRIPT_BYTES_MAX, STEPS_MAX};
+use super::limits::{MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_SCRIPT_BYTES, MAX_STEPS};
 use super::pattern::PatternCache;
 use super::script::{Action, Incoming, Outgoing, Script, Step};
 use super::source::{Source, blanks, is_blank, trim_end};
@@ -67,9 +67,9 @@ impl Script {
 pub(super) fn read_source(path: &Path) -> io::Result<Source> {
     let mut text = Vec::new();
     // One byte more than may be, so that too much is noticed and an endless file ends.
-    File::open(path)?.take(SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-    if text.len() > SCRIPT_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {SCRIPT_BYTES_MAX} bytes")));
+    File::open(path)?.take(MAX_SCRIPT_BYTES as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > MAX_SCRIPT_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {MAX_SCRIPT_BYTES} bytes")));
     }
     Ok(Source::new(path.display().to_string().into(), Some(path.to_owned()), text.into()))
 }
@@ -94,7 +94,7 @@ pub(super) fn build_script(name: String, source: Source) -> Result<Script, Diagn
     // A file that is included twice has its faults once.
     diagnostics.dedup();
     if diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error) {
-        diagnostics.truncate(PROBLEMS_MAX);
+        diagnostics.truncate(MAX_DIAGNOSTICS);
         return Err(Diagnostics(diagnostics));
     }
     Ok(Script { name, sources, steps, warnings: diagnostics })
@@ -151,9 +151,9 @@ impl ScriptBuilder {
         self.chain.push(index);
         let source = u32::try_from(index).expect("there are fewer sources than steps");
         for entry in self.entries[index].clone().iter() {
-            if self.steps.len() >= STEPS_MAX {
+            if self.steps.len() >= MAX_STEPS {
                 let diagnostic =
-                    LineDiagnostic::new(0..0, format!("with what it includes, a script can have {STEPS_MAX} steps"));
+                    LineDiagnostic::new(0..0, format!("with what it includes, a script can have {MAX_STEPS} steps"));
                 self.report(index, entry.line, diagnostic);
                 break;
             }
@@ -167,7 +167,7 @@ impl ScriptBuilder {
                     Err(diagnostic) => self.report(index, entry.line, diagnostic),
                 },
             }
-            if self.diagnostics.len() > PROBLEMS_MAX {
+            if self.diagnostics.len() > MAX_DIAGNOSTICS {
                 break;
             }
         }
@@ -195,13 +195,13 @@ impl ScriptBuilder {
             let start = self.chain.iter().position(|&index| index == known).unwrap_or(0);
             return Err(diagnostic(format!("this includes itself: {}", self.chain_text(&self.chain[start..], known))));
         }
-        if self.chain.len() > INCLUDES_DEEP_MAX {
-            let message = format!("includes are more than {INCLUDES_DEEP_MAX} deep");
+        if self.chain.len() > MAX_INCLUDE_DEPTH {
+            let message = format!("includes are more than {MAX_INCLUDE_DEPTH} deep");
             return Err(diagnostic(message).help(self.chain_text(&self.chain, from)));
         }
         self.includes += 1;
-        if self.includes > INCLUDES_MAX {
-            return Err(diagnostic(format!("a script can include at most {INCLUDES_MAX} times, in all its files")));
+        if self.includes > MAX_INCLUDES {
+            return Err(diagnostic(format!("a script can include at most {MAX_INCLUDES} times, in all its files")));
         }
         if let Some(known) = known {
             return Ok(known);
@@ -270,7 +270,7 @@ fn parse_lines(source: &Source, cache: &mut PatternCache) -> ParsedLines {
             Err(diagnostic) => {
                 lines.diagnostics.push(located(Severity::Error, line, diagnostic));
                 title.ends();
-                if lines.diagnostics.len() > PROBLEMS_MAX {
+                if lines.diagnostics.len() > MAX_DIAGNOSTICS {
                     break;
                 }
                 continue;

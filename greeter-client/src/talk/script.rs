@@ -11,7 +11,7 @@ use super::diagnostic::Diagnostic;
 use super::pattern::{Pattern, Template};
 use super::source::Source;
 use super::variables::Name;
-use crate::net::{Address, Eol};
+use crate::net::{Eol, ServerAddress};
 
 /// A script that can run: parsed, with what it includes, and checked for what is wrong in every run.
 ///
@@ -215,7 +215,7 @@ pub enum Incoming {
     Bytes(Count),
 }
 
-/// Bytes, so many times. The product is at most [`RAW_BYTES_MAX`](super::RAW_BYTES_MAX).
+/// Bytes, so many times. The product is at most [`MAX_RAW_BYTES`](super::MAX_RAW_BYTES).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     pub(super) bytes: Box<[u8]>,
@@ -264,7 +264,7 @@ pub struct Connect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// An address that the script knows.
-    Address(Address),
+    Address(ServerAddress),
     /// `to {{replica}}`: a variable's value is the address, or a part of it.
     Template(Template),
 }

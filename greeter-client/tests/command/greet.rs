@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 use crate::kit::{bare_greeter_client, greeter, greeter_client, read_all, read_line, run, serve};
 
 /// A server that answers whatever it is sent first with `bytes`, and closes.
-fn says(bytes: &'static [u8]) -> Address {
+fn says(bytes: &'static [u8]) -> ServerAddress {
     serve(move |mut stream: TcpStream| {
         read_line(&stream);
         stream.write_all(bytes).unwrap();

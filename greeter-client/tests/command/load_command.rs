@@ -5,17 +5,17 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 use crate::kit::{self, Folder, Outcome, bare_greeter_client, greeter_client, run, start};
 
 /// Greets everybody, as long as the test runs.
-fn greeter() -> Address {
+fn greeter() -> ServerAddress {
     kit::greeter_for(usize::MAX)
 }
 
 /// A short load, and `arguments`.
-fn load(address: &Address, arguments: &[&str]) -> Command {
+fn load(address: &ServerAddress, arguments: &[&str]) -> Command {
     let short = ["load", "--connections=3", "--warmup=0s", "--duration=100ms"];
     greeter_client(address, &[&short[..], arguments].concat())
 }
@@ -205,7 +205,7 @@ fn a_usage_error_names_what_is_at_fault() {
 
 #[test]
 fn nobody_to_connect_to_is_told_at_once() {
-    let refusing: Address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().into();
+    let refusing: ServerAddress = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().into();
     let outcome = run(&mut load(&refusing, &BOB));
     assert_eq!((outcome.code, stdout(&outcome)), (Some(3), String::new()));
     assert!(outcome.stderr.starts_with(&format!("error: cannot connect to {refusing}: ")), "{outcome:?}");

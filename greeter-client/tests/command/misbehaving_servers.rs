@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 use regex::Regex;
 use socket2::{Domain, Socket, Type};
 
@@ -19,7 +19,7 @@ use crate::kit::{
 };
 
 /// A server, for as long as the value lives.
-type Server = (Address, Box<dyn Any>);
+type Server = (ServerAddress, Box<dyn Any>);
 
 struct Case {
     server: fn() -> Server,
@@ -318,7 +318,7 @@ fn the_pipe_tells_it() {
 #[track_caller]
 fn check(server: &str, case: &Case, command: &[&str], (code, stdout, stderr): (i32, &str, &str)) {
     /// The program itself, 4 MiB that are read ahead, and what grows or is shown of them.
-    const MEMORY_KIB_MAX: u64 = 32 * 1024;
+    const MAX_MEMORY_KIB: u64 = 32 * 1024;
     /// How much later than at its timeout a command may end on a machine that does much else. By itself it takes
     /// milliseconds.
     const SLACK: Duration = Duration::from_secs(10);
@@ -343,13 +343,13 @@ fn check(server: &str, case: &Case, command: &[&str], (code, stdout, stderr): (i
     let expected = Outcome { code: Some(code), stdout: stdout.into(), stderr: stderr.into() };
     assert_eq!(seen, expected, "{} with a server that {server}", command[0]);
     assert!(took < humantime::parse_duration(case.timeout).unwrap() + SLACK, "{server}: {took:?}");
-    assert!(memory_kib < MEMORY_KIB_MAX, "{server}: {memory_kib} KiB");
+    assert!(memory_kib < MAX_MEMORY_KIB, "{server}: {memory_kib} KiB");
 }
 
 /// What a server of the run's own says may have no end of a line in it.
 #[test]
 fn what_a_server_prints_costs_no_memory() {
-    const MEMORY_KIB_MAX: u64 = 32 * 1024;
+    const MAX_MEMORY_KIB: u64 = 32 * 1024;
     let server = serve(|stream| answer_once(&stream, "Hello, Bob\n"));
     let folder = Folder::new("prints", &[("a.talk", "> Bob\n< Hello, Bob\nabandon\n")]);
     let much = "head -c 200000000 /dev/zero";
@@ -358,7 +358,7 @@ fn what_a_server_prints_costs_no_memory() {
     let running = start(run.current_dir(&folder.0).stderr(Stdio::null()));
     let (outcome, memory_kib) = watched(running);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(memory_kib < MEMORY_KIB_MAX, "{memory_kib} KiB");
+    assert!(memory_kib < MAX_MEMORY_KIB, "{memory_kib} KiB");
 }
 
 /// How the process ends, and the most memory that it was ever seen to occupy.

@@ -6,12 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 use crate::kit::{self, Folder, Outcome, greeter_client, read_line, reset, run, run_with, serve};
 
 /// A server that does the same with everybody who comes.
-fn server(session: impl Fn(TcpStream) + Clone + Send + 'static) -> Address {
+fn server(session: impl Fn(TcpStream) + Clone + Send + 'static) -> ServerAddress {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();
     thread::spawn(move || {
@@ -23,16 +23,16 @@ fn server(session: impl Fn(TcpStream) + Clone + Send + 'static) -> Address {
     address
 }
 
-fn greeter() -> Address {
+fn greeter() -> ServerAddress {
     server(|stream| kit::answer(stream, |line| [b"Hello, ", line].concat()))
 }
 
-fn record(folder: &Folder, address: &Address, input: &'static [u8]) -> Outcome {
+fn record(folder: &Folder, address: &ServerAddress, input: &'static [u8]) -> Outcome {
     run_with(greeter_client(address, &["record", "new.talk"]).current_dir(&folder.0), input)
 }
 
 #[track_caller]
-fn plays_back(folder: &Folder, address: &Address) {
+fn plays_back(folder: &Folder, address: &ServerAddress) {
     let outcome = run(greeter_client(address, &["run", "new.talk"]).current_dir(&folder.0));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
 }
@@ -123,7 +123,7 @@ fn a_reset_and_a_cut_line_are_written_down() {
     plays_back(&folder, &address);
 }
 
-fn server_that_cuts() -> Address {
+fn server_that_cuts() -> ServerAddress {
     server(|mut stream| {
         read_line(&stream);
         stream.write_all(b"Hello, B").unwrap();

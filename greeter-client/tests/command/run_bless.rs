@@ -6,17 +6,17 @@ use std::io;
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 use crate::kit::{self, Folder, Outcome, Says, bare_greeter_client, puppet, run};
 
-fn server() -> Address {
+fn server() -> ServerAddress {
     let says = |line: &str| (line.to_owned(), Says::lines(&[&format!("Hello, {line}")]));
     puppet(BTreeMap::from([says("Bob"), says("Ann")]))
 }
 
 /// Runs with these arguments where the environment says `CI` or nothing.
-fn run_in(folder: &Folder, address: &Address, ci: Option<&str>, arguments: &[&str]) -> Outcome {
+fn run_in(folder: &Folder, address: &ServerAddress, ci: Option<&str>, arguments: &[&str]) -> Outcome {
     let mut command = bare_greeter_client(&["--connect", &address.to_string(), "run"]);
     command.args(arguments).current_dir(&folder.0).env_remove("CI");
     if let Some(ci) = ci {

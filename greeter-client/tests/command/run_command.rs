@@ -5,14 +5,14 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 use crate::kit::{
     Folder, Outcome, PATIENCE, Server, answer, bare_greeter_client, greeter, read_line, run, serve, start, stay_silent,
 };
 
 /// What a script against this server comes to, with times and addresses taken out of the report.
-fn run_script(address: &Address, script: &str, arguments: &[&str]) -> Outcome {
+fn run_script(address: &ServerAddress, script: &str, arguments: &[&str]) -> Outcome {
     let folder = Folder::new(&format!("run-{}", address.to_string().replace([':', '.'], "-")), &[("a.talk", script)]);
     let connect = ["--connect", &address.to_string(), "--timeout", "300ms", "run", "a.talk"];
     let outcome = run(bare_greeter_client(&connect).args(arguments).current_dir(&folder.0));

@@ -9,20 +9,20 @@ use std::sync::mpsc;
 use std::time::Instant;
 use std::{fs, io};
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kit::terminal::{Person, sit_down};
 use crate::kit::{self, Folder, PATIENCE, greeter, greeter_client, read_all, read_line, serve, stay_silent};
 
 /// The command for a terminal that can do everything, with no history and no colours.
-fn command(address: &Address, arguments: &[&str]) -> Command {
+fn command(address: &ServerAddress, arguments: &[&str]) -> Command {
     let mut command = greeter_client(address, arguments);
     command.env("TERM", "xterm").env("NO_COLOR", "1").env("XDG_STATE_HOME", "/dev/null/no-folder");
     command
 }
 
-fn hello(address: &Address) -> String {
+fn hello(address: &ServerAddress) -> String {
     format!("connected to {address}; Ctrl-D ends, :help tells more")
 }
 

@@ -9,12 +9,12 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 use super::PATIENCE;
 
 /// The command, set up to talk to `address`.
-pub(crate) fn greeter_client(address: &Address, arguments: &[&str]) -> Command {
+pub(crate) fn greeter_client(address: &ServerAddress, arguments: &[&str]) -> Command {
     let mut command = bare_greeter_client(&["--connect", &address.to_string()]);
     command.args(arguments);
     command

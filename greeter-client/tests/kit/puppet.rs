@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 /// What is said to a line: bytes as they are; `close` ends it.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Says {
 
 /// Starts a server for as long as the test runs. The empty line is what it says when somebody connects, and `eof` what it
 /// says to the client's end. `{n}` in a reply is the number in the line.
-pub(crate) fn puppet(table: BTreeMap<String, Says>) -> Address {
+pub(crate) fn puppet(table: BTreeMap<String, Says>) -> ServerAddress {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();
     let table = Arc::new(table);

@@ -6,14 +6,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 
 /// No test waits for longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server for one connection, on a port of its own.
 pub(crate) struct Server<T> {
-    pub(crate) address: Address,
+    pub(crate) address: ServerAddress,
     outcome: Receiver<T>,
 }
 

@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 use greeter_client::run::{Outcome, RunOptions, bless, run};
 use greeter_client::talk::{Edits, Script};
 
 use crate::kit::{Says, puppet};
 
-fn options(address: &Address) -> RunOptions {
+fn options(address: &ServerAddress) -> RunOptions {
     let mut options = RunOptions::to(address.clone());
     options.timeout = Duration::from_millis(800);
     options
 }
 
-fn server(table: &[(&str, &[&str])]) -> Address {
+fn server(table: &[(&str, &[&str])]) -> ServerAddress {
     puppet(table.iter().map(|(line, says)| ((*line).to_owned(), Says::lines(says))).collect())
 }
 
-fn blessed(address: &Address, text: &[u8]) -> Result<(Edits, Vec<u8>), String> {
+fn blessed(address: &ServerAddress, text: &[u8]) -> Result<(Edits, Vec<u8>), String> {
     let script = Script::parse("a.talk", text).map_err(|problems| problems.to_string())?;
     let blessing = bless(&script, &options(address), None);
     match blessing.outcome {
@@ -32,7 +32,7 @@ fn blessed(address: &Address, text: &[u8]) -> Result<(Edits, Vec<u8>), String> {
     }
 }
 
-fn passes(address: &Address, text: &[u8]) -> Result<(), String> {
+fn passes(address: &ServerAddress, text: &[u8]) -> Result<(), String> {
     let script = Script::parse("a.talk", text).map_err(|problems| problems.to_string())?;
     match run(&script, &options(address), None) {
         Outcome::Passed => Ok(()),
@@ -42,7 +42,7 @@ fn passes(address: &Address, text: &[u8]) -> Result<(), String> {
 
 /// `before` becomes `after`, which passes and is not changed again.
 #[track_caller]
-fn becomes(address: &Address, before: &str, after: &str) {
+fn becomes(address: &ServerAddress, before: &str, after: &str) {
     let (_, text) = blessed(address, before.as_bytes()).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(String::from_utf8_lossy(&text), after);
     passes(address, &text).unwrap_or_else(|report| panic!("{report}"));
@@ -51,7 +51,7 @@ fn becomes(address: &Address, before: &str, after: &str) {
 }
 
 #[track_caller]
-fn fails(address: &Address, script: &str, report: &str) {
+fn fails(address: &ServerAddress, script: &str, report: &str) {
     let failure = blessed(address, script.as_bytes()).expect_err("nothing can be blessed here");
     assert!(failure.contains(report) && !failure.contains("accept it with"), "{failure}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use greeter_client::Address;
+use greeter_client::ServerAddress;
 use greeter_client::run::{Outcome, RunOptions, bless, run};
 use greeter_client::talk::Script;
 use proptest::prelude::*;
@@ -84,7 +84,7 @@ fn script(turns: &[Turn], written: impl Fn(&Reply) -> Written) -> String {
     text + &owed
 }
 
-fn server(turns: &[Turn]) -> Address {
+fn server(turns: &[Turn]) -> ServerAddress {
     let says = |(number, turn): (usize, &Turn)| {
         let lines: String = (0..turn.replies.len()).map(|index| format!("r{number}-{index}\n")).collect();
         (format!("{} t{number}", turn.who).trim_start().to_owned(), Says { bytes: lines.into(), ..Says::default() })

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use greeter_client::{Address, ConnectError, Connection, ConnectionOptions};
+use greeter_client::{ConnectError, Connection, ConnectionOptions, ServerAddress};
 
 use crate::kit::greeter;
 
 /// An address where nobody listens.
-fn vacant() -> Address {
+fn vacant() -> ServerAddress {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().into()
 }
 
@@ -17,7 +17,7 @@ fn vacant() -> Address {
 fn every_address_of_a_name_is_tried() {
     let server = greeter();
     // On many machines this name means ::1 first, where this server is not.
-    let address: Address = server.address.to_string().replace("127.0.0.1", "localhost").parse().unwrap();
+    let address: ServerAddress = server.address.to_string().replace("127.0.0.1", "localhost").parse().unwrap();
     assert_eq!(Connection::connect(&address).unwrap().ask("Bob").unwrap(), b"Hello, Bob");
 }
 
@@ -85,7 +85,7 @@ mod unix {
             BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
             stream.write_all(format!("Hello, {line}").as_bytes()).unwrap();
         });
-        let mut connection = Connection::connect(&Address::unix(&path.0)).unwrap();
+        let mut connection = Connection::connect(&ServerAddress::unix(&path.0)).unwrap();
         assert_eq!(connection.ask("Bob").unwrap(), b"Hello, Bob");
         assert!(matches!(connection.receive(), Ok(None)));
     }
@@ -93,7 +93,7 @@ mod unix {
     #[test]
     fn a_missing_unix_socket_is_an_error_with_its_path() {
         let path = Path::new("missing");
-        let err = Connection::connect(&Address::unix(&path.0)).unwrap_err();
+        let err = Connection::connect(&ServerAddress::unix(&path.0)).unwrap_err();
         assert_eq!(err.to_string(), format!("cannot connect to unix:{}", path.0.display()));
     }
 }

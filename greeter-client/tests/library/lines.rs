@@ -4,11 +4,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use greeter_client::{Address, Connection, ConnectionError, ConnectionOptions, Eol};
+use greeter_client::{Connection, ConnectionError, ConnectionOptions, Eol, ServerAddress};
 
 use crate::kit::{self, greeter, read_all, read_line, serve};
 
-fn with_eol(address: &Address, eol: Eol) -> Connection {
+fn with_eol(address: &ServerAddress, eol: Eol) -> Connection {
     let mut options = ConnectionOptions::default();
     options.eol = eol;
     Connection::connect_with(address, &options).unwrap()

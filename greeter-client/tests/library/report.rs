@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greeter_client::report::{FinishedScript, Format, Reporter};
+use greeter_client::report::{FinishedScript, ReportFormat, Reporter};
 use greeter_client::run::{Failure, Outcome, RunOptions, run};
 use greeter_client::talk::Script;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn script(name: &str) -> Script {
     Script::parse(name, "> Bob\n").unwrap()
 }
 
-fn report(format: Format, ended: &[(&str, Outcome)]) -> String {
+fn report(format: ReportFormat, ended: &[(&str, Outcome)]) -> String {
     let mut reporter = Reporter::new(format, Vec::new(), ended.len());
     for (name, outcome) in ended {
         reporter.add(&FinishedScript { script: &script(name), outcome, took: TOOK }).unwrap();
@@ -49,7 +49,7 @@ fn in_xml(text: &str) -> String {
 #[test]
 fn json_has_an_object_for_each_script_and_one_for_all() {
     let skipped = Outcome::Skipped("tls cannot be spoken yet".into());
-    let report = report(Format::Json, &[("a.talk", Outcome::Passed), ("b.talk", skipped)]);
+    let report = report(ReportFormat::Json, &[("a.talk", Outcome::Passed), ("b.talk", skipped)]);
     let lines: Vec<&str> = report.lines().collect();
     assert_eq!(
         lines[..2],
@@ -70,13 +70,13 @@ fn json_and_junit_hold_the_report_of_a_failure() {
     let failure = failure();
     let (place, message, text) = (failure.place.clone(), failure.error.to_string(), failure.to_string());
     let ended = [("a.talk", Outcome::Failed(failure))];
-    let object = &objects(&report(Format::Json, &ended))[0];
+    let object = &objects(&report(ReportFormat::Json, &ended))[0];
     let found = &object["failure"];
     assert_eq!((&object["status"], &found["place"]), (&"failed".into(), &Value::from(place)));
     assert_eq!((&found["message"], &found["report"]), (&Value::from(&*message), &Value::from(&*text)));
     assert_eq!(found["connecting"], false);
 
-    let report = report(Format::Junit, &ended);
+    let report = report(ReportFormat::Junit, &ended);
     let document = roxmltree::Document::parse(&report).unwrap();
     let suite = document.root_element().first_element_child().unwrap();
     assert_eq!(
@@ -91,7 +91,8 @@ fn json_and_junit_hold_the_report_of_a_failure() {
 fn tap_numbers_its_points_and_explains_them() {
     let skipped = Outcome::Skipped("no # here".into());
     let failed = Outcome::Failed(failure());
-    let report = report(Format::Tap, &[("a #1.talk", Outcome::Passed), ("b\n.talk", skipped), ("c.talk", failed)]);
+    let report =
+        report(ReportFormat::Tap, &[("a #1.talk", Outcome::Passed), ("b\n.talk", skipped), ("c.talk", failed)]);
     let expected = "\
 TAP version 14
 1..3
@@ -132,7 +133,7 @@ fn a_script_called_anything_is_told_harmlessly_in_every_format() {
         failed @ Outcome::Failed(_) => failed,
         outcome => panic!("{outcome:?}"),
     };
-    for format in [Format::Text, Format::Tap, Format::Json, Format::Junit] {
+    for format in [ReportFormat::Text, ReportFormat::Tap, ReportFormat::Json, ReportFormat::Junit] {
         let report = report(format, &[(name, failed()), (name, Outcome::Skipped(name.into()))]);
         assert!(!report.contains(acts), "{report:?}");
         assert!(!report.contains("\nok.talk"), "{report}");
@@ -141,13 +142,13 @@ fn a_script_called_anything_is_told_harmlessly_in_every_format() {
     let told = failure.to_string();
     assert!(told.starts_with(&format!("  {shown}:2  ")), "{told}");
     assert!(
-        report(Format::Text, &[(name, Outcome::Skipped(name.into()))])
+        report(ReportFormat::Text, &[(name, Outcome::Skipped(name.into()))])
             .starts_with(&format!("skip {shown}  ({shown})\n"))
     );
-    let json = report(Format::Json, &[(name, failed())]);
+    let json = report(ReportFormat::Json, &[(name, failed())]);
     assert_eq!(objects(&json)[0]["script"], name);
     assert_eq!(objects(&json)[0]["failure"]["place"], format!("{name}:2"));
-    let junit = report(Format::Junit, &[(name, failed())]);
+    let junit = report(ReportFormat::Junit, &[(name, failed())]);
     let document = roxmltree::Document::parse(&junit).unwrap();
     let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
     assert_eq!(case.attribute("name").unwrap(), in_xml(name));
@@ -160,7 +161,7 @@ fn a_socket_called_anything_is_told_harmlessly() {
     let name = format!("greeter-{}-\x1b[2J\nok.sock", std::process::id());
     let path = std::env::temp_dir().join(name);
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let address = greeter_client::Address::unix(&path);
+    let address = greeter_client::ServerAddress::unix(&path);
     let serving = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         std::io::Read::read_exact(&mut stream, &mut [0; 4]).unwrap();
@@ -189,8 +190,8 @@ fn a_server_that_cannot_be_had_is_an_error_and_no_failure() {
         "  a.talk  at its start\n    cannot start /nonexistent/server: No such file or directory (os error 2)"
     );
     let ended = [("a.talk", Outcome::Failed(Box::new(failure)))];
-    assert!(report(Format::Junit, &ended).contains(r#"failures="0" errors="1""#));
-    assert!(report(Format::Json, &ended).contains(r#""connecting":true"#));
+    assert!(report(ReportFormat::Junit, &ended).contains(r#"failures="0" errors="1""#));
+    assert!(report(ReportFormat::Json, &ended).contains(r#""connecting":true"#));
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -202,11 +203,11 @@ proptest! {
     #[test]
     fn any_text_comes_back_out_of_json_and_junit(name in text(), reason in text()) {
         let ended = [(&*name, Outcome::Skipped(reason.clone()))];
-        let json = report(Format::Json, &ended);
+        let json = report(ReportFormat::Json, &ended);
         let object = &objects(&json)[0];
         prop_assert_eq!((&object["script"], &object["reason"]), (&Value::from(&*name), &Value::from(&*reason)));
 
-        let junit = report(Format::Junit, &ended);
+        let junit = report(ReportFormat::Junit, &ended);
         let document = roxmltree::Document::parse(&junit).unwrap();
         let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
         let skipped = case.first_element_child().unwrap();

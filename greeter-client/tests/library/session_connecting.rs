@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_client::session::{DEFAULT, Event, SessionOptions, Target};
-use greeter_client::{Address, ConnectError, Session, SessionError};
+use greeter_client::{ConnectError, ServerAddress, Session, SessionError};
 
 use crate::kit::{self, greeter, serve, stay_silent};
 
 /// An address at which nobody listens.
-fn nobody() -> Address {
+fn nobody() -> ServerAddress {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().into()
 }
@@ -127,7 +127,7 @@ fn a_unix_socket_is_a_connection_like_any_other() {
     let directory = std::env::temp_dir().join(format!("greeter-session-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join("socket");
-    let mut target = Target::from(Address::unix(&path));
+    let mut target = Target::from(ServerAddress::unix(&path));
     target.wait = kit::PATIENCE;
     let server = thread::spawn(move || {
         let listener = UnixListener::bind(path).unwrap();

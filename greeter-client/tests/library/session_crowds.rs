@@ -7,14 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_client::session::{Actual, Mismatch, SessionOptions, StreamEnd, Target};
-use greeter_client::{Address, Session, SessionError};
+use greeter_client::{ServerAddress, Session, SessionError};
 
 use crate::kit::{self, answer, read_line, stay_silent};
 
 /// Starts a server that does `session` with each client until the test ends, and opens a crowd `c` of `size` to it.
 fn crowd(size: usize, session: impl Fn(TcpStream) + Send + Sync + 'static) -> Session {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::from(Address::from(listener.local_addr().unwrap()));
+    let target = Target::from(ServerAddress::from(listener.local_addr().unwrap()));
     let session = Arc::new(session);
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -162,7 +162,7 @@ fn three_hundred_are_no_trouble() {
 #[test]
 fn a_crowd_that_cannot_come_whole_names_the_one_that_could_not() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::from(Address::from(listener.local_addr().unwrap()));
+    let target = Target::from(ServerAddress::from(listener.local_addr().unwrap()));
     drop(listener);
     let mut session = Session::default();
     let error = session.open_crowd("c", 3, &target).unwrap_err();

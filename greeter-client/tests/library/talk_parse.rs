@@ -163,7 +163,7 @@ fn every_line_of_the_source_can_be_replaced_alone() {
 #[test]
 fn a_script_that_is_wrong_all_over_is_told_so_within_bounds() {
     let diagnostics = Script::parse("x.talk", "nonsense\n".repeat(100_000)).unwrap_err();
-    assert_eq!(diagnostics.errors(), greeter_client::talk::PROBLEMS_MAX);
+    assert_eq!(diagnostics.errors(), greeter_client::talk::MAX_DIAGNOSTICS);
 }
 
 /// Were what was parsed looked at again for each step, this would take minutes.

@@ -1,13 +1,13 @@
 //! What holds for the lines of any bytes, however they are cut: a test and a fuzzer ask for it.
 
-use crate::net::framing::{Eol, LineBuffer, LineTooLong};
+use crate::net::framing::{Eol, LineOverflow, ReplyBuffer};
 
 /// All lines, and then what is left, or that a line was too long.
-pub(crate) type Fed = (Vec<Vec<u8>>, Result<Vec<u8>, LineTooLong>);
+pub(crate) type Fed = (Vec<Vec<u8>>, Result<Vec<u8>, LineOverflow>);
 
 /// What a buffer makes of `pieces`.
 pub(crate) fn feed<'a>(eol: Eol, max: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Fed {
-    let mut buffer = LineBuffer::new(eol, max);
+    let mut buffer = ReplyBuffer::new(eol, max);
     let mut lines = Vec::new();
     for mut piece in pieces {
         while !piece.is_empty() {
@@ -20,7 +20,7 @@ pub(crate) fn feed<'a>(eol: Eol, max: usize, pieces: impl IntoIterator<Item = &'
                 match buffer.take_line() {
                     Ok(Some(line)) => lines.push(buffer.line(line).to_vec()),
                     Ok(None) => break,
-                    Err(LineTooLong) => return (lines, Err(LineTooLong)),
+                    Err(LineOverflow) => return (lines, Err(LineOverflow)),
                 }
             }
         }
@@ -39,7 +39,7 @@ fn split(eol: Eol, max: usize, input: &[u8]) -> Fed {
     let short = lines.iter().take_while(|line| text(line).len() <= max);
     let taken: Vec<Vec<u8>> = short.map(|line| text(line)).collect();
     let is_too_long = taken.len() < lines.len() || text(rest).len() > max;
-    (taken, if is_too_long { Err(LineTooLong) } else { Ok(rest.to_vec()) })
+    (taken, if is_too_long { Err(LineOverflow) } else { Ok(rest.to_vec()) })
 }
 
 /// The buffer does what the naive split does. The first byte says how lines end and how long they may be, the next two

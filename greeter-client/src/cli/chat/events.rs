@@ -12,7 +12,7 @@ use greeter_client::{ConnectionError, Receiver};
 use crate::cli::input::Stdin;
 
 /// How many reports may wait: a server that floods must not fill the memory.
-const REPORTS_MAX: usize = 16;
+const MAX_REPORTS: usize = 16;
 
 /// What happened.
 pub(super) enum ChatEvent {
@@ -75,7 +75,7 @@ impl PendingSignals {
 /// Starts them. They end with the process, since nothing else ends their waiting. `give_back` makes the terminal work as it
 /// did, should that be left to us.
 pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'static) -> io::Result<ChatEvents> {
-    let (sender, events) = mpsc::sync_channel(REPORTS_MAX);
+    let (sender, events) = mpsc::sync_channel(MAX_REPORTS);
     let signals = Arc::new(PendingSignals::default());
     #[cfg(unix)]
     watch::signals(sender.clone(), Arc::clone(&signals), give_back)?;

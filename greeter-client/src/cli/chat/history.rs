@@ -9,9 +9,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// How many lines are remembered: more than anybody goes back through.
-const LINES_MAX: usize = 1000;
+const MAX_LINES: usize = 1000;
 /// How much of the file is read, and how large it may get before it is shortened, in bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -35,14 +35,14 @@ impl History {
         }
         let mut file = private_file().read(true).create(true).open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(FILE_BYTES_MAX)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(MAX_FILE_BYTES)))?;
         let mut text = Vec::new();
-        (&file).take(FILE_BYTES_MAX).read_to_end(&mut text)?;
+        (&file).take(MAX_FILE_BYTES).read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-        let lines = lines[lines.len().saturating_sub(LINES_MAX)..].iter().map(|&line| line.to_owned()).collect();
+        let lines = lines[lines.len().saturating_sub(MAX_LINES)..].iter().map(|&line| line.to_owned()).collect();
         let history = Self { lines, file: Some(file), ..Self::default() };
-        if length > FILE_BYTES_MAX { history.shorten(path) } else { Ok(history) }
+        if length > MAX_FILE_BYTES { history.shorten(path) } else { Ok(history) }
     }
 
     /// Keeps only the lines that are remembered. Who writes to the old file at the same time loses a line or two.
@@ -150,7 +150,7 @@ mod tests {
         let mut history = History::open(&path).unwrap();
         history.add("new");
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), LINES_MAX + 1);
+        assert_eq!(text.lines().count(), MAX_LINES + 1);
         assert!(text.ends_with("x\nlast\nnew\n"));
         fs::remove_dir_all(path.ancestors().nth(2).unwrap()).unwrap();
     }

@@ -32,7 +32,7 @@ pub(super) enum KeyPress {
 }
 
 /// The longest sequence that is looked at, in bytes. No key has one so long.
-const SEQUENCE_BYTES_MAX: usize = 16;
+const MAX_SEQUENCE_BYTES: usize = 16;
 
 /// Takes bytes one by one, and gives a key with the last byte of it.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ impl KeyDecoder {
                 if (0x40..=0x7e).contains(&byte) {
                     return sequence(&bytes);
                 }
-                if bytes.len() < SEQUENCE_BYTES_MAX {
+                if bytes.len() < MAX_SEQUENCE_BYTES {
                     self.begun = PartialKey::Sequence(bytes);
                 }
                 None
@@ -213,7 +213,7 @@ mod tests {
             &[KeyPress::Up, KeyPress::Down, KeyPress::Delete, KeyPress::WordLeft],
         );
         check(b"\x1bb\x1b\x1bf\x1bx!", &[KeyPress::WordLeft, KeyPress::WordRight, KeyPress::Char('!')]);
-        let endless = [b"\x1b[", &b"1".repeat(SEQUENCE_BYTES_MAX)[..], b"a"].concat();
+        let endless = [b"\x1b[", &b"1".repeat(MAX_SEQUENCE_BYTES)[..], b"a"].concat();
         check(&endless, &[KeyPress::Char('a')]);
     }
 

@@ -6,7 +6,7 @@ use crate::cli::exit::ExitError;
 use crate::cli::recording_file::{RecordingFile, incomplete};
 
 /// How much is kept in case that it is asked for, in bytes.
-const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const MAX_KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 pub(crate) enum ChatRecording {
     /// Everything since the start, and nobody has asked for it yet.
@@ -63,7 +63,7 @@ impl ChatRecording {
 impl Write for ChatRecording {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Kept(kept) if kept.len() + bytes.len() > KEPT_BYTES_MAX => *self = Self::Dropped,
+            Self::Kept(kept) if kept.len() + bytes.len() > MAX_KEPT_BYTES => *self = Self::Dropped,
             Self::Kept(kept) => kept.extend_from_slice(bytes),
             Self::File(recording) => return recording.file.write(bytes),
             Self::Dropped | Self::Failed(_) => {}

@@ -15,7 +15,7 @@ const PROMPT_STYLE: Style = AnsiColor::Cyan.on_default().bold();
 /// To the start of the row, and clear it.
 const ERASE: &str = "\r\x1b[K";
 /// What is longer than this without an end is no prompt, and is shown in pieces.
-const UNFINISHED_BYTES_MAX: usize = 4096;
+const MAX_UNFINISHED_BYTES: usize = 4096;
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) struct Screen {
@@ -185,7 +185,7 @@ impl Screen {
             self.output.write_all(format!("{ERASE}{}", &pending[..=end]).as_bytes())?;
             pending.drain(..=end);
         }
-        if pending.len() > UNFINISHED_BYTES_MAX {
+        if pending.len() > MAX_UNFINISHED_BYTES {
             self.output.write_all(format!("{ERASE}{pending}\n").as_bytes())?;
         } else if !pending.is_empty() {
             // A tab would move by more columns than are counted.

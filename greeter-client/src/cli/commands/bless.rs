@@ -11,9 +11,9 @@ use greeter_args::Exit;
 use greeter_client::escape::one_line;
 use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
-use greeter_client::{Address, ConnectionOptions, Eol};
+use greeter_client::{ConnectionOptions, Eol, ServerAddress};
 
-use crate::cli::args::{NAME, RunArgs, TIME_MAX};
+use crate::cli::args::{MAX_TIME, NAME, RunArgs};
 use crate::cli::color;
 use crate::cli::exit::ExitError;
 use crate::cli::file::{Identity, replace};
@@ -33,7 +33,7 @@ pub(crate) fn check(force: bool) -> Result<(), Exit> {
 /// and values. None where that cannot be shown as it is. What the environment says, it will say again.
 pub(crate) fn command(
     arguments: &RunArgs,
-    connect: Option<&Address>,
+    connect: Option<&ServerAddress>,
     connection: &ConnectionOptions,
 ) -> Option<String> {
     let time = |duration: Duration| humantime::format_duration(duration).to_string();
@@ -56,7 +56,7 @@ pub(crate) fn command(
     if !arguments.wait.is_zero() {
         option("--wait", time(arguments.wait));
     }
-    if arguments.max_time != TIME_MAX {
+    if arguments.max_time != MAX_TIME {
         option("--max-time", time(arguments.max_time));
     }
     for definition in &arguments.define {

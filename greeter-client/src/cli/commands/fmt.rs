@@ -66,7 +66,7 @@ pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), ExitError> {
 
 fn format_stdin(check_only: bool) -> Result<FileState, ExitError> {
     let mut text = Vec::new();
-    let input = Stdin::default().take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text);
+    let input = Stdin::default().take(talk::MAX_SCRIPT_BYTES as u64 + 1).read_to_end(&mut text);
     if let Err(err) = input.and_then(|_| refuse_large(&text)) {
         return Err(ExitError::unreadable(anyhow::Error::new(err).context("cannot read stdin")));
     }
@@ -97,12 +97,12 @@ fn format_file(path: &Path, check_only: bool) -> FileState {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    File::open(path)?.take(talk::SCRIPT_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    File::open(path)?.take(talk::MAX_SCRIPT_BYTES as u64 + 1).read_to_end(&mut text)?;
     refuse_large(&text).map(|()| text)
 }
 
 fn refuse_large(text: &[u8]) -> io::Result<()> {
-    if text.len() > talk::SCRIPT_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+    if text.len() > talk::MAX_SCRIPT_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
 }
 
 fn normal_form(name: &str, text: &[u8]) -> Option<Vec<u8>> {

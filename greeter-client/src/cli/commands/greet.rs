@@ -8,7 +8,7 @@ use greeter_client::{Connection, ConnectionError, Eol, escape};
 
 use crate::cli::args::NAME;
 use crate::cli::exit::ExitError;
-use crate::cli::output::Output;
+use crate::cli::output::CommandOutput;
 
 /// Refuses what cannot be sent, before there is a connection.
 pub(crate) fn check(names: &[String]) -> Result<(), Exit> {
@@ -25,7 +25,7 @@ pub(crate) fn check(names: &[String]) -> Result<(), Exit> {
 }
 
 pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<(), ExitError> {
-    let mut output = Output::stdout(eol);
+    let mut output = CommandOutput::stdout(eol);
     let mut printed = Ok(());
     let mut replies = 0;
     let done = connection.pipeline(names, |reply| {
@@ -48,7 +48,7 @@ pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<
     })
 }
 
-fn print_line(output: &mut Output, line: &[u8]) -> io::Result<()> {
+fn print_line(output: &mut CommandOutput, line: &[u8]) -> io::Result<()> {
     output.write_all(line)?;
     output.write_all(b"\n")?;
     // A person watches, or a program waits.

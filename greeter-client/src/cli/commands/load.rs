@@ -12,7 +12,7 @@ use greeter_args::Exit;
 use greeter_client::escape::one_line;
 use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, Running, Verdict};
 use greeter_client::talk::Template;
-use greeter_client::{Address, ConnectionOptions};
+use greeter_client::{ConnectionOptions, ServerAddress};
 
 use super::scripts::{load as load_scripts, variables};
 use crate::cli::args::{LoadArgs as Arguments, NAME};
@@ -25,9 +25,13 @@ const REFRESH: Duration = Duration::from_millis(200);
 const OWN_FILES: u64 = 32;
 
 /// The largest file of lines: it is held in memory, and what is expected for it, too.
-const LINES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const MAX_LINES_BYTES: u64 = 64 * 1024 * 1024;
 
-pub(crate) fn run(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<(), ExitError> {
+pub(crate) fn run(
+    arguments: Arguments,
+    address: ServerAddress,
+    connection: &ConnectionOptions,
+) -> Result<(), ExitError> {
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
@@ -52,7 +56,7 @@ pub(crate) fn run(arguments: Arguments, address: Address, connection: &Connectio
 
 // What to do.
 
-fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOptions) -> Result<Load, ExitError> {
+fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
     let variables = variables(&arguments.define)?;
     let Arguments { line, lines, script, expect, pipeline, threads, .. } = arguments;
     let mut load = match (line.is_empty(), lines, script) {
@@ -71,7 +75,7 @@ fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOption
         (true, None, None) => return Err(Exit::usage(NAME, "load needs --line, --lines or --script").into()),
         _ => return Err(Exit::usage(NAME, "only one of --line, --lines and --script can be given").into()),
     };
-    if let load::Work::Lines(lines) = &mut load.work {
+    if let load::LoadContent::Lines(lines) = &mut load.content {
         lines.expect = expect;
     }
     load.anywhere = arguments.anywhere;
@@ -91,7 +95,7 @@ fn load_of(arguments: Arguments, address: Address, connection: &ConnectionOption
 fn lines_of(path: &Path) -> Result<Vec<Template>, ExitError> {
     let read = || -> anyhow::Result<Vec<u8>> {
         let bytes = fs::metadata(path)?.len();
-        anyhow::ensure!(bytes <= LINES_BYTES_MAX, "it has more than {} MiB", LINES_BYTES_MAX / 1024 / 1024);
+        anyhow::ensure!(bytes <= MAX_LINES_BYTES, "it has more than {} MiB", MAX_LINES_BYTES / 1024 / 1024);
         Ok(fs::read(path)?)
     };
     let text = read()

@@ -6,7 +6,7 @@ use greeter_client::{Connection, Eol, PipeEnd, PipeError, Piped, Traffic};
 
 use crate::cli::exit::ExitError;
 use crate::cli::input::Stdin;
-use crate::cli::output::Output;
+use crate::cli::output::CommandOutput;
 
 /// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it ends with the process.
 pub(crate) fn run(
@@ -14,9 +14,9 @@ pub(crate) fn run(
     eol: Eol,
     watch: impl FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
 ) -> Result<(), ExitError> {
-    let mut output = Output::stdout(eol);
+    let mut output = CommandOutput::stdout(eol);
     let piped = connection.pipe_watched(Stdin::default(), &mut output, watch);
-    if let (Output::Terminal(terminal), Err(PipeError::PartialLine { .. })) = (&mut output, &piped) {
+    if let (CommandOutput::Terminal(terminal), Err(PipeError::PartialLine { .. })) = (&mut output, &piped) {
         // The message about it must not look like the rest of the line.
         let _ = terminal.write(b"\n");
     }

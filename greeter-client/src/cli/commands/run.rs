@@ -13,7 +13,7 @@ use greeter_client::report::{FinishedScript, Reporter, ScriptCounts};
 use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, ServerProcess, ServerProcesses};
 use greeter_client::session::Target;
 use greeter_client::talk::Script;
-use greeter_client::{Address, ConnectionOptions};
+use greeter_client::{ConnectionOptions, ServerAddress};
 
 use super::bless;
 use super::bless::Blessed;
@@ -135,7 +135,11 @@ impl SignalHandling {
     }
 }
 
-fn run_options(arguments: &RunArgs, address: Address, connection: &ConnectionOptions) -> Result<RunOptions, Exit> {
+fn run_options(
+    arguments: &RunArgs,
+    address: ServerAddress,
+    connection: &ConnectionOptions,
+) -> Result<RunOptions, Exit> {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);

@@ -5,10 +5,10 @@
 
 use memchr::{memchr, memchr_iter};
 
-use crate::load::exchange::{LINE_BYTES_MAX, Received};
+use crate::load::exchange::{MAX_LINE_BYTES, Received};
 use crate::load::line_block::LineBlock;
 use crate::load::workload::{ExpectedReplies, Workload};
-use crate::net::{Eol, LineTooLong};
+use crate::net::{Eol, LineOverflow};
 
 /// Where one connection is in what it must hear.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Checker {
         mut bytes: &[u8],
         mut due: usize,
         mut on_received: impl FnMut(Received<'_>),
-    ) -> Result<(), LineTooLong> {
+    ) -> Result<(), LineOverflow> {
         while !bytes.is_empty() {
             let right = match &workload.replies {
                 ExpectedReplies::Exact(line_block) if self.begun.is_empty() => {
@@ -117,7 +117,7 @@ impl Checker {
         bytes: &mut &[u8],
         due: &mut usize,
         on_received: &mut impl FnMut(Received<'_>),
-    ) -> Result<bool, LineTooLong> {
+    ) -> Result<bool, LineOverflow> {
         if bytes.is_empty() {
             return Ok(false);
         }
@@ -129,8 +129,8 @@ impl Checker {
             self.matched = 0;
         }
         let Some(lf) = memchr(b'\n', bytes) else {
-            if self.begun.len() + bytes.len() > LINE_BYTES_MAX {
-                return Err(LineTooLong);
+            if self.begun.len() + bytes.len() > MAX_LINE_BYTES {
+                return Err(LineOverflow);
             }
             self.begun.extend_from_slice(bytes);
             return Ok(false);
@@ -176,7 +176,7 @@ mod tests {
         eol: Eol,
         pieces: &[&[u8]],
         due: usize,
-    ) -> Result<Vec<String>, LineTooLong> {
+    ) -> Result<Vec<String>, LineOverflow> {
         let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
         lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
         let variables = Variables::default();
@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn a_line_has_a_limit() {
-        let piece = vec![b'x'; LINE_BYTES_MAX];
+        let piece = vec![b'x'; MAX_LINE_BYTES];
         assert_eq!(received("{{line}}", &["a"], Eol::Lf, &[&piece, b"\n"], 1).unwrap().len(), 1);
-        assert_eq!(received("{{line}}", &["a"], Eol::Lf, &[&piece, b"xx"], 1), Err(LineTooLong));
+        assert_eq!(received("{{line}}", &["a"], Eol::Lf, &[&piece, b"xx"], 1), Err(LineOverflow));
     }
 
     proptest! {

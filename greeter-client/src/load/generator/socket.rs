@@ -11,11 +11,11 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use crate::load::error::LoadError;
-use crate::net::{Address, ConnectError, Stream};
+use crate::net::{ConnectError, ServerAddress, Stream};
 
 /// How many connects are under way at a time: fewer than any listener's queue holds, and enough to not wait for each
 /// round trip in turn.
-const CONNECTING_MAX: usize = 32;
+const MAX_CONNECTING: usize = 32;
 
 /// A connected socket that never blocks.
 #[derive(Debug)]
@@ -76,10 +76,10 @@ impl LoadSocket {
 ///
 /// There is no server, or it is not on this machine and `is_anywhere` is false.
 pub(crate) fn connect_first(
-    target: &Address,
+    target: &ServerAddress,
     timeout: Option<Duration>,
     is_anywhere: bool,
-) -> Result<(Stream, Address), LoadError> {
+) -> Result<(Stream, ServerAddress), LoadError> {
     let stream = Stream::connect(target, timeout)?;
     let peer = match &stream {
         Stream::Tcp(tcp) => {
@@ -108,7 +108,7 @@ fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
 /// [`LoadError::TooFew`], as soon as one cannot be had.
 pub(crate) fn connect_all(
     first: Stream,
-    address: &Address,
+    address: &ServerAddress,
     timeout: Option<Duration>,
     count: usize,
 ) -> Result<Vec<LoadSocket>, LoadError> {
@@ -128,7 +128,7 @@ pub(crate) fn connect_all(
         }
     };
     thread::scope(|scope| {
-        for _ in 0..CONNECTING_MAX.min(count - 1) {
+        for _ in 0..MAX_CONNECTING.min(count - 1) {
             // Where there is no thread, there are others, or this one.
             let _ = thread::Builder::new().spawn_scoped(scope, connect);
         }

@@ -1,7 +1,7 @@
 //! Wakes a poll in time for the next send. Where the system has timers that are descriptors, to some microseconds; elsewhere
 //! the last millisecond is spent polling, because a poll's own timeout is rounded up to one.
 
-pub(super) use system::Timer;
+pub(super) use system::SendTimer;
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -15,13 +15,13 @@ mod system {
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
     };
 
-    pub(in super::super) struct Timer {
+    pub(in super::super) struct SendTimer {
         fd: OwnedFd,
         /// When it rings.
         armed: u64,
     }
 
-    impl Timer {
+    impl SendTimer {
         pub(in super::super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
             let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
             // Each ring is an edge of its own: nobody has to read it.
@@ -52,9 +52,9 @@ mod system {
 
     use mio::{Registry, Token};
 
-    pub(in super::super) struct Timer;
+    pub(in super::super) struct SendTimer;
 
-    impl Timer {
+    impl SendTimer {
         pub(in super::super) fn new(_registry: &Registry, _token: Token) -> io::Result<Self> {
             Ok(Self)
         }

@@ -180,7 +180,7 @@ mod tests {
         const MS: u64 = 1_000_000;
         // One connection, one line each millisecond: the first of these is due at 10 ms.
         let schedule = Schedule { end: u64::MAX, ..schedule(1, 1) };
-        for (lines, sent, free, late, late_max) in [
+        for (lines, sent, free, late, max_late) in [
             (1, 10 * MS, 0, 0, 0),
             (1, 11 * MS, 0, 0, 0),
             (1, 11 * MS + 1, 0, 1, MS + 1),
@@ -194,8 +194,8 @@ mod tests {
             accounting.sent(0, Batch { first: 10, lines, sent }, free);
             let counts = told(accounting, &messages);
             assert_eq!(
-                (counts.late, counts.late_max, counts.sent),
-                (late, late_max, lines as u64),
+                (counts.late, counts.max_late, counts.sent),
+                (late, max_late, lines as u64),
                 "{lines} at {sent}"
             );
         }

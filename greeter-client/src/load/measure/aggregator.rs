@@ -7,10 +7,10 @@ use hdrhistogram::Histogram;
 
 use super::clock::CpuUsage;
 use super::latency::Latency;
-use super::thread_recorder::{Counts, LoadErrorKind, RecorderMessage, TICK, ThreadResult, Tick, histogram};
+use super::thread_recorder::{Counts, LoadErrorKind, RecorderMessage, TICK, ThreadResult, TickRecord, histogram};
 
 /// How many points a chart over time has at most.
-const BINS_MAX: u64 = 100;
+const MAX_BINS: u64 = 100;
 
 /// What was seen in one stretch of time.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct Aggregator {
 impl Aggregator {
     pub(crate) fn new(threads: usize, duration: Duration, is_open: bool) -> Self {
         let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
-        let bin_ticks = u64::try_from(ticks).unwrap_or(u64::MAX).div_ceil(BINS_MAX).max(1);
+        let bin_ticks = u64::try_from(ticks).unwrap_or(u64::MAX).div_ceil(MAX_BINS).max(1);
         Self {
             bin_ticks,
             ticks: vec![0; threads],
@@ -84,7 +84,7 @@ impl Aggregator {
         self.ended.len() == self.ticks.len()
     }
 
-    fn take_tick(&mut self, thread: usize, tick: &Tick) {
+    fn take_tick(&mut self, thread: usize, tick: &TickRecord) {
         self.counts.add(&tick.counts);
         add(&mut self.service, &tick.service);
         if let (Some(sum), Some(response)) = (&mut self.response, &tick.response) {
@@ -132,7 +132,7 @@ impl Aggregator {
     pub(crate) fn finish(&mut self, measured: Duration) -> (Option<Histogram<u64>>, Histogram<u64>) {
         self.close_bins(u64::MAX);
         let covered = |bins: &[Bin]| bins.last().map_or(Duration::ZERO, |bin| bin.start + bin.length);
-        while covered(&self.bins) < measured && (self.bins.len() as u64) < BINS_MAX {
+        while covered(&self.bins) < measured && (self.bins.len() as u64) < MAX_BINS {
             self.close_bin(&Counts::default(), &histogram());
         }
         (self.response.take(), std::mem::replace(&mut self.service, histogram()))

@@ -15,13 +15,13 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 pub(crate) const LATE: Duration = Duration::from_millis(1);
 
 /// The longest time that is told apart, in nanoseconds: an hour.
-const TIME_MAX: u64 = 3_600_000_000_000;
+const MAX_TIME: u64 = 3_600_000_000_000;
 
 /// Three digits: a bucket is at most a thousandth of its value wide.
 const DIGITS: u8 = 3;
 
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, TIME_MAX, DIGITS).expect("these bounds are in order")
+    Histogram::new_with_bounds(1, MAX_TIME, DIGITS).expect("these bounds are in order")
 }
 
 /// Why something counts as an error.
@@ -59,7 +59,7 @@ pub(crate) struct Counts {
     /// Lines that were sent later than they could have been.
     pub(crate) late: u64,
     /// By how much at most, in nanoseconds.
-    pub(crate) late_max: u64,
+    pub(crate) max_late: u64,
 }
 
 impl Counts {
@@ -73,7 +73,7 @@ impl Counts {
             *sum += count;
         }
         self.late += other.late;
-        self.late_max = self.late_max.max(other.late_max);
+        self.max_late = self.max_late.max(other.max_late);
     }
 
     pub(crate) fn errors(&self) -> u64 {
@@ -83,7 +83,7 @@ impl Counts {
 
 /// What was seen in one tick.
 #[derive(Debug)]
-pub(crate) struct Tick {
+pub(crate) struct TickRecord {
     /// Which one, counted from the end of the warm-up; what was seen before belongs to the first.
     pub(crate) number: u64,
     pub(crate) counts: Counts,
@@ -97,7 +97,7 @@ pub(crate) struct Tick {
 #[derive(Debug)]
 pub(crate) enum RecorderMessage {
     /// A tick is over.
-    Tick { thread: usize, tick: Box<Tick> },
+    Tick { thread: usize, tick: Box<TickRecord> },
     /// The first of its kind on this thread.
     Example(LoadErrorKind, String),
     /// There is nothing more to come from a thread.
@@ -123,7 +123,7 @@ pub(crate) struct ThreadRecorder {
     thread: usize,
     messages: Sender<RecorderMessage>,
     warmup: u64,
-    tick: Tick,
+    tick: TickRecord,
     is_told: [bool; LoadErrorKind::ALL.len()],
 }
 
@@ -133,9 +133,9 @@ impl ThreadRecorder {
         Self { thread, messages, warmup, tick: Self::fresh(0, is_open), is_told: Default::default() }
     }
 
-    fn fresh(number: u64, is_open: bool) -> Tick {
+    fn fresh(number: u64, is_open: bool) -> TickRecord {
         let response = is_open.then(histogram);
-        Tick { number, counts: Counts::default(), response, service: histogram() }
+        TickRecord { number, counts: Counts::default(), response, service: histogram() }
     }
 
     pub(crate) fn sent(&mut self, lines: usize) {
@@ -145,7 +145,7 @@ impl ThreadRecorder {
     /// A line left so long after it could have.
     pub(crate) fn late(&mut self, lines: u64, by: u64) {
         self.tick.counts.late += lines;
-        self.tick.counts.late_max = self.tick.counts.late_max.max(by);
+        self.tick.counts.max_late = self.tick.counts.max_late.max(by);
     }
 
     /// So many right replies have come.

@@ -27,13 +27,13 @@ use crate::load::measure::latency::{Latency, Time};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assertion {
     text: String,
-    bound: Bound,
+    bound: AssertionBound,
     comparison: Comparison,
 }
 
 /// What is compared with what.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Bound {
+enum AssertionBound {
     Time { is_service: bool, quantile: f64, limit: Duration },
     Errors { limit: u64 },
     ErrorRate { limit: f64 },
@@ -80,7 +80,7 @@ impl Assertion {
     pub fn check(&self, report: &Report) -> Verdict {
         let comparison = self.comparison;
         match self.bound {
-            Bound::Time { is_service, quantile, limit } => {
+            AssertionBound::Time { is_service, quantile, limit } => {
                 let latency: Latency<'_> = if is_service { report.service() } else { report.latency() };
                 let time = latency.quantile(quantile);
                 Verdict {
@@ -88,15 +88,15 @@ impl Assertion {
                     measured: time.map_or_else(|| "nothing was measured".to_owned(), |time| time.to_string()),
                 }
             }
-            Bound::Errors { limit } => {
+            AssertionBound::Errors { limit } => {
                 let errors = report.errors();
                 Verdict { holds: comparison.holds(errors, limit), measured: errors.to_string() }
             }
-            Bound::ErrorRate { limit } => {
+            AssertionBound::ErrorRate { limit } => {
                 let percent = report.error_rate() * 100.0;
                 Verdict { holds: comparison.holds(percent, limit), measured: format!("{percent:.3}%") }
             }
-            Bound::Rate { limit } => {
+            AssertionBound::Rate { limit } => {
                 let rate = report.per_second();
                 Verdict { holds: comparison.holds(rate, limit), measured: format!("{rate:.1}/s") }
             }
@@ -106,7 +106,7 @@ impl Assertion {
     /// Whether it says how many errors there may be.
     #[must_use]
     pub const fn is_about_errors(&self) -> bool {
-        matches!(self.bound, Bound::Errors { .. } | Bound::ErrorRate { .. })
+        matches!(self.bound, AssertionBound::Errors { .. } | AssertionBound::ErrorRate { .. })
     }
 }
 
@@ -121,18 +121,18 @@ impl FromStr for Assertion {
         let (metric, value) = (metric.trim(), rest[sign.len()..].trim());
         let bound = match metric {
             "errors" => match value.strip_suffix('%') {
-                Some(percent) => Bound::ErrorRate { limit: number(percent).ok_or(AssertionError::Errors)? },
-                None => Bound::Errors { limit: value.parse().map_err(|_| AssertionError::Errors)? },
+                Some(percent) => AssertionBound::ErrorRate { limit: number(percent).ok_or(AssertionError::Errors)? },
+                None => AssertionBound::Errors { limit: value.parse().map_err(|_| AssertionError::Errors)? },
             },
             "rate" => {
                 let rate = value.strip_suffix("/s").and_then(number).ok_or(AssertionError::Rate)?;
-                Bound::Rate { limit: rate }
+                AssertionBound::Rate { limit: rate }
             }
             _ => {
                 let service = metric.strip_prefix("service ").map(str::trim);
                 let quantile = quantile(service.unwrap_or(metric)).ok_or(AssertionError::Metric)?;
                 let limit = crate::talk::parse_duration(value).ok_or(AssertionError::Time)?;
-                Bound::Time { is_service: service.is_some(), quantile, limit }
+                AssertionBound::Time { is_service: service.is_some(), quantile, limit }
             }
         };
         Ok(Self { text: text.trim().to_owned(), bound, comparison })
@@ -188,16 +188,16 @@ mod tests {
 
     #[test]
     fn what_can_be_written_is_parsed() {
-        let time = |is_service, quantile, limit| Bound::Time { is_service, quantile, limit };
+        let time = |is_service, quantile, limit| AssertionBound::Time { is_service, quantile, limit };
         let ms = Duration::from_millis;
         for (text, bound, comparison) in [
             ("p99<5ms", time(false, 0.99, ms(5)), Comparison::Less),
             ("p50 <= 1s", time(false, 0.5, ms(1000)), Comparison::AtMost),
             ("max>200us", time(false, 1.0, Duration::from_micros(200)), Comparison::More),
             ("service p99.9<5ms", time(true, 99.9 / 100.0, ms(5)), Comparison::Less),
-            ("errors=0", Bound::Errors { limit: 0 }, Comparison::Equal),
-            ("errors<0.5%", Bound::ErrorRate { limit: 0.5 }, Comparison::Less),
-            ("rate>=4900/s", Bound::Rate { limit: 4900.0 }, Comparison::AtLeast),
+            ("errors=0", AssertionBound::Errors { limit: 0 }, Comparison::Equal),
+            ("errors<0.5%", AssertionBound::ErrorRate { limit: 0.5 }, Comparison::Less),
+            ("rate>=4900/s", AssertionBound::Rate { limit: 4900.0 }, Comparison::AtLeast),
         ] {
             let assertion: Assertion = text.parse().unwrap();
             assert_eq!((assertion.bound, assertion.comparison), (bound, comparison), "{text}");

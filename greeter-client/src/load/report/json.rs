@@ -38,7 +38,7 @@ fn render(report: &Report) -> String {
     object.raw("response", &report.rate().map_or_else(|| "null".to_owned(), |_| latency(report.latency())));
     object.raw("service", &latency(report.service()));
     object.raw("late", &report.late().to_string());
-    object.raw("late_max_ns", &report.counts.late_max.to_string());
+    object.raw("late_max_ns", &report.counts.max_late.to_string());
     object.raw("generator_busy", &or_null(report.busy()));
     object.raw("generator_ns_per_reply", &or_null(report.cost().map(|cost| cost.as_nanos())));
     object.raw("warnings", &array(report.warnings().iter().map(|warning| json_string(warning))));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Report;
-use crate::load::config::Work;
+use crate::load::config::LoadContent;
 use crate::load::measure::latency::{Latency, ShortDuration};
 use crate::load::measure::thread_recorder::LoadErrorKind;
 
@@ -94,15 +94,15 @@ impl fmt::Display for Headline<'_> {
             Some(rate) => write!(f, "open loop, {rate}: ")?,
             None => write!(f, "closed loop: ")?,
         }
-        match &load.work {
-            Work::Lines(_) => {
+        match &load.content {
+            LoadContent::Lines(_) => {
                 write!(f, "{} connection{} to {}", load.connections, plural(load.connections), load.target)?;
                 match load.pipeline {
                     1 => write!(f, ", 1 line at a time on each")?,
                     lines => write!(f, ", up to {lines} lines at a time on each")?,
                 }
             }
-            Work::Scripts(_) => {
+            LoadContent::Scripts(_) => {
                 write!(f, "up to {} session{} with {}", load.connections, plural(load.connections), load.target)?;
                 write!(f, " at a time")?;
             }

@@ -19,7 +19,7 @@ use crate::talk::{Action, ConnectionName, Edits, Incoming, Script, Step};
 pub const QUIET: Duration = Duration::from_millis(150);
 
 /// How many lines that `<*` skips are remembered.
-pub(super) const SKIPPED_MAX: usize = 10_000;
+pub(super) const MAX_SKIPPED: usize = 10_000;
 
 /// A script that is being blessed.
 pub(super) struct Blesser<'a> {
@@ -55,7 +55,7 @@ impl<'a> Blesser<'a> {
         run.session.observe(move |entry| {
             let mut heard = hears.lock().unwrap_or_else(PoisonError::into_inner);
             if let Event::ReceivedLine(line) = &entry.event
-                && heard.len() < SKIPPED_MAX
+                && heard.len() < MAX_SKIPPED
             {
                 heard.push(line.clone());
             }

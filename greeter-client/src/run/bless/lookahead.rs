@@ -4,7 +4,7 @@ use crate::session::Peek;
 use crate::talk::{Action, Connect, ConnectionName, Incoming, Pattern, Step, Variables};
 
 /// How many expectations are looked ahead at.
-const AHEAD_MAX: usize = 100;
+const MAX_AHEAD: usize = 100;
 
 /// A connection, as the steps of a script may mean it.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &ConnectionName) -> Vec<&'a 
             Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Sleep(_) => {}
             _ => break,
         }
-        if patterns.len() == AHEAD_MAX {
+        if patterns.len() == MAX_AHEAD {
             break;
         }
     }

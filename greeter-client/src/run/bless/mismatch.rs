@@ -1,7 +1,7 @@
 //! Expectations that may not be met, and what takes their place then.
 
 use super::align::{Move, first_move};
-use super::blesser::{Activity, Blesser, QUIET, SKIPPED_MAX};
+use super::blesser::{Activity, Blesser, MAX_SKIPPED, QUIET};
 use super::{lookahead, spell};
 use crate::net::StreamEnd;
 use crate::run::error::StepError;
@@ -202,7 +202,7 @@ impl Blesser<'_> {
         let heard = std::mem::take(&mut *self.lock_heard());
         let is_crowd = self.run.session.size(&from.to_string()) > 1;
         match (heard.split_last(), &mismatch.actual) {
-            _ if is_timed || is_crowd || heard.len() == SKIPPED_MAX => Err(SessionError::Mismatch(mismatch).into()),
+            _ if is_timed || is_crowd || heard.len() == MAX_SKIPPED => Err(SessionError::Mismatch(mismatch).into()),
             (None, Actual::Nothing) => {
                 let is_skip =
                     |step: &Step| *step.action() == Action::Expect { from: from.clone(), what: Incoming::Skip };

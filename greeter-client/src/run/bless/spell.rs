@@ -7,7 +7,7 @@ use crate::session::GroupPeek;
 use crate::talk::{Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, quote, spell_line};
 
 /// Shorter values stand in a line by accident.
-const VALUE_CHARACTERS_MIN: usize = 3;
+const MIN_VALUE_CHARACTERS: usize = 3;
 
 /// Writes lines down: with the variables of one script, as they are bound at one step.
 pub(super) struct Speller<'a> {
@@ -47,7 +47,7 @@ impl Speller<'_> {
         let bound = self.variables.iter().filter(|(name, _)| self.names.contains(name.as_str()));
         let mut values: Vec<(&str, &str)> = bound
             .filter_map(|(name, value)| Some((std::str::from_utf8(value).ok()?, name.as_str())))
-            .filter(|(value, _)| value.chars().count() >= VALUE_CHARACTERS_MIN)
+            .filter(|(value, _)| value.chars().count() >= MIN_VALUE_CHARACTERS)
             .collect();
         values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         let mut named = String::new();

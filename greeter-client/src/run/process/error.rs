@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::output::LastLines;
-use crate::net::AddressError;
+use crate::net::ServerAddressError;
 
 /// How a server has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum ServerError {
         /// The program.
         program: String,
         /// What is wrong with what it said.
-        source: AddressError,
+        source: ServerAddressError,
     },
     /// There is no port for it, or the system does not tell who listens.
     #[error("no port can be chosen for the server")]

@@ -15,14 +15,14 @@ use crate::net::escape::one_line;
 const READY: &[u8] = b"listening on ";
 
 /// The longest line in which it can say so. No address is longer.
-const READY_BYTES_MAX: usize = 4096;
+const MAX_READY_BYTES: usize = 4096;
 
 /// How many of its last lines are told, and how many bytes of each.
-const LINES_MAX: usize = 10;
-const LINE_BYTES_MAX: usize = 200;
+const MAX_LINES: usize = 10;
+const MAX_LINE_BYTES: usize = 200;
 
 /// How many bytes are remembered: enough for so many lines.
-const TAIL_BYTES: usize = LINES_MAX * 1024;
+const TAIL_BYTES: usize = MAX_LINES * 1024;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -40,7 +40,7 @@ impl LastLines {
         let text = tail.strip_suffix(b"\n").unwrap_or(tail);
         // Of the first one, the start may be missing.
         let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').skip(usize::from(is_cut)).collect();
-        let lines = if text.is_empty() { &[] } else { &lines[lines.len().saturating_sub(LINES_MAX)..] };
+        let lines = if text.is_empty() { &[] } else { &lines[lines.len().saturating_sub(MAX_LINES)..] };
         Self(lines.iter().map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()).collect())
     }
 }
@@ -49,8 +49,8 @@ impl fmt::Display for LastLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, line) in self.0.iter().enumerate() {
             let before = if number > 0 { "\n" } else { "" };
-            let (shown, more) = match line.get(..LINE_BYTES_MAX) {
-                Some(start) if line.len() > LINE_BYTES_MAX => (start, "…"),
+            let (shown, more) = match line.get(..MAX_LINE_BYTES) {
+                Some(start) if line.len() > MAX_LINE_BYTES => (start, "…"),
                 _ => (&line[..], ""),
             };
             write!(f, "{before}{}{more}", one_line(shown))?;
@@ -190,7 +190,7 @@ impl ReadyLine {
     }
 
     fn begin(&mut self, bytes: &[u8]) {
-        self.is_too_long |= self.begun.len() + bytes.len() > READY_BYTES_MAX;
+        self.is_too_long |= self.begun.len() + bytes.len() > MAX_READY_BYTES;
         if self.is_too_long {
             self.begun = Vec::new();
         } else {
@@ -207,7 +207,7 @@ mod tests {
         let mut line = ReadyLine::default();
         pieces.iter().find_map(|piece| {
             let found = line.take(piece);
-            assert!(line.begun.capacity() <= 2 * READY_BYTES_MAX);
+            assert!(line.begun.capacity() <= 2 * MAX_READY_BYTES);
             found
         })
     }
@@ -252,6 +252,6 @@ mod tests {
         remembers(&many.as_bytes().chunks(7).collect::<Vec<_>>(), &last.join("\n"));
         // Of what never ends there is the last, and of what is long the first.
         remembers(&[&[b'x'; 3 * TAIL_BYTES], b"\nend"], "end");
-        remembers(&[&[b'x'; 1000]], &format!("{}…", "x".repeat(LINE_BYTES_MAX)));
+        remembers(&[&[b'x'; 1000]], &format!("{}…", "x".repeat(MAX_LINE_BYTES)));
     }
 }

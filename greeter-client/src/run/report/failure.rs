@@ -15,7 +15,7 @@ use crate::session::{Actual, Entry, Event, Expected, Mismatch, SessionError};
 const TRANSCRIPT_LINES: usize = 4;
 
 /// How many bytes of a line, or of what is unread, a report shows.
-const SHOWN_BYTES_MAX: usize = 200;
+const MAX_SHOWN_BYTES: usize = 200;
 
 impl Failure {
     /// How the server has ended, and what it said last on stderr.
@@ -60,7 +60,7 @@ impl Failure {
             write!(f, "\n      then the time was over, after {:.1?}", mismatch.waited)?;
         }
         if mismatch.buffered_bytes > 0 {
-            let shown = &mismatch.buffered[..mismatch.buffered.len().min(SHOWN_BYTES_MAX)];
+            let shown = &mismatch.buffered[..mismatch.buffered.len().min(MAX_SHOWN_BYTES)];
             let more = if shown.len() < mismatch.buffered_bytes { "…" } else { "" };
             write!(f, "\n      and {} more bytes: {}{more}", mismatch.buffered_bytes, ShownBytes(shown))?;
         }
@@ -214,7 +214,7 @@ fn first_difference(mismatch: &Mismatch) -> Option<usize> {
         return None;
     }
     let same = expected.iter().zip(actual).take_while(|(one, other)| one == other).count();
-    (same < SHOWN_BYTES_MAX).then(|| 2 + one_line(&actual[..same]).to_string().chars().count())
+    (same < MAX_SHOWN_BYTES).then(|| 2 + one_line(&actual[..same]).to_string().chars().count())
 }
 
 /// Whether a placeholder without a value is left in what was expected.
@@ -244,8 +244,8 @@ struct ShownLine<'a>(&'a [u8]);
 
 impl fmt::Display for ShownLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.get(..SHOWN_BYTES_MAX) {
-            Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
+        match self.0.get(..MAX_SHOWN_BYTES) {
+            Some(start) if self.0.len() > MAX_SHOWN_BYTES => {
                 write!(f, " {}… ({} bytes)", one_line(start), self.0.len())
             }
             _ if self.0.is_empty() => Ok(()),
@@ -259,8 +259,8 @@ struct ShownBytes<'a>(&'a [u8]);
 
 impl fmt::Display for ShownBytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.get(..SHOWN_BYTES_MAX) {
-            Some(start) if self.0.len() > SHOWN_BYTES_MAX => {
+        match self.0.get(..MAX_SHOWN_BYTES) {
+            Some(start) if self.0.len() > MAX_SHOWN_BYTES => {
                 write!(f, "\"{}\"… ({} bytes)", start.escape_ascii(), self.0.len())
             }
             _ => write!(f, "\"{}\"", self.0.escape_ascii()),

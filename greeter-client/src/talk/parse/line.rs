@@ -9,7 +9,7 @@ use crate::talk::count::Count;
 use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer;
 use crate::talk::lexer::{Word, count, duration, meant, shown};
-use crate::talk::limits::{CROWD_MAX, LINE_BYTES_MAX, RAW_BYTES_MAX};
+use crate::talk::limits::{MAX_CROWD, MAX_LINE_BYTES, MAX_RAW_BYTES};
 use crate::talk::pattern::{Pattern, PatternCache, Template};
 use crate::talk::script::{
     Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Signal,
@@ -37,9 +37,9 @@ const CONNECT_WORDS: &[&str] = &["to", "from", "tls", "proxy"];
 
 /// Parses one line, without its ending.
 pub(crate) fn parse<'a>(line: &'a [u8], cache: &mut PatternCache) -> Result<Statement<'a>, LineDiagnostic> {
-    if line.len() > LINE_BYTES_MAX {
+    if line.len() > MAX_LINE_BYTES {
         let diagnostic =
-            LineDiagnostic::new(0..0, format!("a line of a script can have at most {LINE_BYTES_MAX} bytes"));
+            LineDiagnostic::new(0..0, format!("a line of a script can have at most {MAX_LINE_BYTES} bytes"));
         return Err(diagnostic.help("what repeats can be written in the raw form: >\"A\" x 70000"));
     }
     let start = blanks(line);
@@ -97,7 +97,7 @@ fn variable_name(word: &Word<'_>) -> Result<Name, LineDiagnostic> {
 }
 
 fn crowd_count(word: &Word<'_>, what: &str) -> Result<NonZeroU32, LineDiagnostic> {
-    let number = count(word, what, CROWD_MAX)?;
+    let number = count(word, what, MAX_CROWD)?;
     Ok(u32::try_from(number).ok().and_then(NonZeroU32::new).expect("a count is from 1 to its maximum"))
 }
 
@@ -188,9 +188,9 @@ fn parse_raw(line: &[u8], start: usize) -> Result<Raw, LineDiagnostic> {
             if digits.is_empty() {
                 return Err(LineDiagnostic::new(at, "no number follows x").help("a repetition is written x 3"));
             }
-            let times_max = (RAW_BYTES_MAX / bytes.len()).max(1);
+            let max_times = (MAX_RAW_BYTES / bytes.len()).max(1);
             let word = Word { at: at.start + skipped..at.end, text: digits };
-            count(&word, "the repetition", times_max)?
+            count(&word, "the repetition", max_times)?
         }
         _ => {
             let diagnostic = LineDiagnostic::new(at, "only a repetition can follow the closing quote");
@@ -453,7 +453,7 @@ fn parse_destination(word: &Word<'_>) -> Result<Destination, LineDiagnostic> {
         let template = Template::parse(word.text.as_bytes()).map_err(|diagnostic| diagnostic.shifted(word.at.start))?;
         return Ok(Destination::Template(template));
     }
-    word.text.parse().map(Destination::Address).map_err(|err: crate::net::AddressError| {
+    word.text.parse().map(Destination::Address).map_err(|err: crate::net::ServerAddressError| {
         let message = err.to_string();
         match message.split_once(": ") {
             Some((message, help)) => LineDiagnostic::new(word.at.clone(), message).help(help),

@@ -14,9 +14,9 @@ use crate::talk::lexer::shown;
 use crate::talk::variables::{Name, NameError, Unbound, Variables, is_name, is_name_byte};
 
 /// The most placeholders in a line. A regex of so many parts is still compiled in no time.
-const PLACEHOLDERS_MAX: usize = 64;
+const MAX_PLACEHOLDERS: usize = 64;
 /// The most memory that one placeholder's regex may take, compiled: some thousand characters to match.
-const REGEX_BYTES_MAX: usize = 256 * 1024;
+const MAX_REGEX_BYTES: usize = 256 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -101,8 +101,8 @@ pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Par
         let (part, length) =
             parse_placeholder(&text[start..], regexes).map_err(|diagnostic| diagnostic.shifted(start))?;
         placeholders += 1;
-        if placeholders > PLACEHOLDERS_MAX {
-            let message = format!("a line can have at most {PLACEHOLDERS_MAX} placeholders");
+        if placeholders > MAX_PLACEHOLDERS {
+            let message = format!("a line can have at most {MAX_PLACEHOLDERS} placeholders");
             return Err(LineDiagnostic::new(start..start + length, message));
         }
         if start > literal {
@@ -216,7 +216,7 @@ fn check_regex(text: &[u8], regexes: &mut Regexes) -> Result<CheckedRegex, LineD
 /// The regex crate's words without its drawing.
 fn in_one_line(err: &regex::Error) -> String {
     match err {
-        regex::Error::CompiledTooBig(_) => format!("compiled, it is larger than {} KiB", REGEX_BYTES_MAX / 1024),
+        regex::Error::CompiledTooBig(_) => format!("compiled, it is larger than {} KiB", MAX_REGEX_BYTES / 1024),
         err => {
             let text = err.to_string();
             let last = text.lines().last().unwrap_or_default();
@@ -228,6 +228,6 @@ fn in_one_line(err: &regex::Error) -> String {
 /// Regexes on bytes: `.` is any byte, `\d`, `\w` and `\s` are ASCII.
 pub(crate) fn builder(text: &str) -> RegexBuilder {
     let mut builder = RegexBuilder::new(text);
-    builder.unicode(false).dot_matches_new_line(true).size_limit(REGEX_BYTES_MAX);
+    builder.unicode(false).dot_matches_new_line(true).size_limit(MAX_REGEX_BYTES);
     builder
 }
