@@ -74,7 +74,6 @@ mod socket_io;
 mod transcript;
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -200,7 +199,7 @@ impl Session {
     /// [`Connect`](SessionError::Connect), [`AlreadyOpen`](SessionError::AlreadyOpen),
     /// [`BadName`](SessionError::BadName).
     pub fn open(&mut self, name: &str, target: &Target) -> Result<(), SessionError> {
-        self.open_group(name, target, 0..=0).map(|_| ())
+        self.open_group(name, target, None).map(|_| ())
     }
 
     /// Opens a crowd of `size` connections: `name.1` and so on. If one cannot be opened, none is.
@@ -209,7 +208,7 @@ impl Session {
     ///
     /// Those of [`open`](Self::open).
     pub fn open_crowd(&mut self, name: &str, size: usize, target: &Target) -> Result<(), SessionError> {
-        self.open_group(name, target, 1..=size).map(|_| ())
+        self.open_group(name, target, Some(size)).map(|_| ())
     }
 
     /// How many connections answer to `name`: the size of a crowd, 1, or 0 if there is none yet.
@@ -300,22 +299,16 @@ impl Session {
             (Some(selection), _) => Ok(selection),
             (None, Some(target)) if !name.contains('.') => {
                 let target = target.clone();
-                self.open_group(name, &target, 0..=0)
+                self.open_group(name, &target, None)
             }
             (None, _) => Err(SessionError::UnknownConnection(name.into())),
         }
     }
 
-    /// Opens a connection for each of `numbers`; the number 0 stands for one that is in no crowd.
-    fn open_group(
-        &mut self,
-        name: &str,
-        target: &Target,
-        numbers: RangeInclusive<usize>,
-    ) -> Result<Selection, SessionError> {
+    /// Opens a connection, or a crowd of this size.
+    fn open_group(&mut self, name: &str, target: &Target, crowd: Option<usize>) -> Result<Selection, SessionError> {
         self.flush();
-        let is_crowd = *numbers.start() > 0;
-        if name.contains('.') || numbers.is_empty() {
+        if name.contains('.') || crowd == Some(0) {
             return Err(SessionError::BadName(name.into()));
         }
         let known = self.groups.iter().position(|group| group.name == name);
@@ -328,12 +321,13 @@ impl Session {
             return Err(error);
         }
         let mut members = Vec::new();
-        for member in numbers {
-            let name = if is_crowd { format!("{name}.{member}") } else { name.into() };
+        for number in 1..=crowd.unwrap_or(1) {
+            let member = crowd.map(|_| number);
+            let name = member.map_or_else(|| name.to_owned(), |number| format!("{name}.{number}"));
             members.push(SessionConnection::open(&name, member, target, self.options.max_unread_bytes, &mut self.log)?);
         }
         let all = 0..members.len();
-        let group = Group { name: name.into(), members, is_crowd };
+        let group = Group { name: name.into(), members };
         let index = known.unwrap_or(self.groups.len());
         match self.groups.get_mut(index) {
             Some(closed) => *closed = group,

@@ -129,7 +129,7 @@ impl<'a> Runner<'a> {
         let handle = self.session.on(&name);
         match what {
             Outgoing::Line(template) => {
-                let line = |member| template.expand(&self.variables, in_crowd(member)).unwrap_or_default();
+                let line = |member| template.expand(&self.variables, member).unwrap_or_default();
                 Ok(handle.send_each(line)?)
             }
             Outgoing::Raw(raw) => Ok(handle.send_bytes(raw.to_vec())?),
@@ -149,7 +149,7 @@ impl<'a> Runner<'a> {
         let outcome = match what {
             Incoming::Line(pattern) => {
                 let variables = &mut self.variables;
-                handle.expect_line(|member, line| match pattern.matches(line, variables, in_crowd(member)) {
+                handle.expect_line(|member, line| match pattern.matches(line, variables, member) {
                     Some(bindings) => {
                         variables.bind(bindings);
                         true
@@ -176,7 +176,7 @@ impl<'a> Runner<'a> {
             return StepError::MaxTime(self.max_time);
         }
         if let Incoming::Line(pattern) = what {
-            mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, in_crowd(mismatch.member))));
+            mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, mismatch.member)));
         }
         SessionError::Mismatch(mismatch).into()
     }
@@ -258,11 +258,6 @@ impl<'a> Runner<'a> {
             Capability::Tls | Capability::Proxy => false,
         }
     }
-}
-
-/// A session counts the members of a crowd from 1, and calls everyone else 0.
-fn in_crowd(member: usize) -> Option<usize> {
-    (member > 0).then_some(member)
 }
 
 fn lacking(capability: Capability) -> String {

@@ -25,8 +25,8 @@ const RETRY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct SessionConnection {
     name: Arc<str>,
-    /// The number within the crowd, from 1; 0 outside of crowds.
-    pub(super) member: usize,
+    /// The number within the crowd, from 1; none outside of crowds.
+    pub(super) member: Option<usize>,
     local: String,
     peer: String,
     phase: ConnectionPhase,
@@ -52,7 +52,7 @@ enum ConnectionPhase {
 impl SessionConnection {
     pub(super) fn open(
         name: &str,
-        member: usize,
+        member: Option<usize>,
         target: &Target,
         max_unread_bytes: usize,
         log: &mut SessionLog,

@@ -67,8 +67,8 @@ pub enum SessionError {
 pub struct Mismatch {
     /// The connection's name; `c.17` is a member of the crowd `c`.
     pub connection: String,
-    /// The connection's number within its crowd, from 1; 0 outside of crowds.
-    pub member: usize,
+    /// The connection's number within its crowd, from 1; `None` outside of crowds.
+    pub member: Option<usize>,
     /// Our address.
     pub local: String,
     /// The server's address.

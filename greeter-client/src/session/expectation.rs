@@ -41,7 +41,7 @@ impl<'a> Expectation<'a> {
     }
 
     /// The connection's number within its crowd.
-    pub(super) fn member(&self) -> usize {
+    pub(super) fn member(&self) -> Option<usize> {
         self.connection.member
     }
 

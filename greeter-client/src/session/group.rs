@@ -10,7 +10,12 @@ pub(super) struct Group {
     pub(super) name: String,
     /// One, unless it is a crowd. Never none.
     pub(super) members: Vec<SessionConnection>,
-    pub(super) is_crowd: bool,
+}
+
+impl Group {
+    pub(super) fn is_crowd(&self) -> bool {
+        self.members.iter().any(|connection| connection.member.is_some())
+    }
 }
 
 /// Some connections of one group.
@@ -27,7 +32,7 @@ pub(super) fn find(groups: &[Group], name: &str) -> Option<Selection> {
         return Some(Selection { group, members: 0..groups[group].members.len() });
     }
     let (crowd, number) = name.rsplit_once('.')?;
-    let group = index(crowd).filter(|&group| groups[group].is_crowd)?;
+    let group = index(crowd).filter(|&group| groups[group].is_crowd())?;
     // `usize::from_str` would accept a plus sign and zeros in front.
     let number = number.parse::<usize>().ok().filter(|parsed| parsed.to_string() == number)?;
     (1..=groups[group].members.len()).contains(&number).then(|| Selection { group, members: number - 1..number })

@@ -64,12 +64,12 @@ impl<'a> ConnectionHandle<'a> {
     }
 
     /// Sends each member of a crowd the line that `line` tells for its number, which counts from 1. A connection that
-    /// is in no crowd has the number 0.
+    /// is in no crowd has none.
     ///
     /// # Errors
     ///
     /// Those of [`send`](Self::send).
-    pub fn send_each<L: AsRef<[u8]>>(self, mut line: impl FnMut(usize) -> L) -> Result<(), SessionError> {
+    pub fn send_each<L: AsRef<[u8]>>(self, mut line: impl FnMut(Option<usize>) -> L) -> Result<(), SessionError> {
         let eol = self.session.options.eol;
         self.gather(|member, wire| {
             let line = line(member);
@@ -136,18 +136,19 @@ impl<'a> ConnectionHandle<'a> {
     }
 
     /// The next line, without its ending, must please `judge`. To a member of a crowd it is given with its number,
-    /// which counts from 1; outside of crowds the number is 0.
+    /// which counts from 1; outside of crowds there is none.
     ///
     /// ```no_run
     /// # let mut session = greeter_client::Session::default();
-    /// session.on("c").expect_line(|member, line| line == format!("Hello, guest {member}").as_bytes())?;
+    /// let expected = |member: Option<usize>| format!("Hello, guest {}", member.unwrap_or_default());
+    /// session.on("c").expect_line(|member, line| line == expected(member).as_bytes())?;
     /// # Ok::<(), greeter_client::SessionError>(())
     /// ```
     ///
     /// # Errors
     ///
     /// Those of [`expect`](Self::expect).
-    pub fn expect_line(self, mut judge: impl FnMut(usize, &[u8]) -> bool) -> Result<(), SessionError> {
+    pub fn expect_line(self, mut judge: impl FnMut(Option<usize>, &[u8]) -> bool) -> Result<(), SessionError> {
         self.each(&Expected::Line(None), |expectation| {
             let member = expectation.member();
             expectation.line(|line| judge(member, line))
@@ -221,7 +222,7 @@ impl<'a> ConnectionHandle<'a> {
     /// Lets each connection of the speaker say something with the next flush.
     fn gather(
         self,
-        mut say: impl FnMut(usize, &mut Vec<u8>) -> Result<Event, SessionError>,
+        mut say: impl FnMut(Option<usize>, &mut Vec<u8>) -> Result<Event, SessionError>,
     ) -> Result<(), SessionError> {
         let selection = self.session.select(self.name)?;
         self.session.turn_to(&selection);

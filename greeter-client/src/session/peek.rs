@@ -8,6 +8,7 @@ use super::connection::SessionConnection;
 use super::error::SessionError;
 use super::event::Event;
 use super::expectation::strip;
+use super::group::Group;
 use super::socket_io::SendErrors;
 use crate::net::{Deadline, Eol, StreamEnd};
 
@@ -36,8 +37,8 @@ impl GroupPeek {
 /// What is unread on one connection.
 #[derive(Debug)]
 pub(crate) struct Peek {
-    /// The number within the crowd, from 1; 0 outside of crowds.
-    pub(crate) member: usize,
+    /// The number within the crowd, from 1; none outside of crowds.
+    pub(crate) member: Option<usize>,
     /// The first whole lines, without their endings.
     pub(crate) lines: Vec<Vec<u8>>,
     /// What stands behind the last line; none if there are more lines than are looked at.
@@ -80,23 +81,23 @@ impl Session {
     pub(crate) fn peek_group(&mut self, name: &str) -> Result<GroupPeek, SessionError> {
         let selection = self.select(name)?;
         let eol = self.options.eol;
-        let is_crowd = self.groups[selection.group].is_crowd;
+        let is_crowd = self.groups[selection.group].is_crowd();
         let members = self.members(&selection).0.iter().filter_map(|connection| connection.peek(eol)).collect();
         Ok(GroupPeek { name: name.to_owned(), is_crowd, size: selection.members.len(), members })
     }
 
     /// What is unread on all connections that the end of the session asks for.
     pub(crate) fn peek(&self) -> Vec<GroupPeek> {
-        let group = |group: &super::Group| {
+        let group = |group: &Group| {
             let open = group.members.iter().filter(|connection| connection.is_unfinished());
             let members = open.filter_map(|connection| connection.peek(self.options.eol)).collect();
-            GroupPeek { name: group.name.clone(), is_crowd: group.is_crowd, size: group.members.len(), members }
+            GroupPeek { name: group.name.clone(), is_crowd: group.is_crowd(), size: group.members.len(), members }
         };
         self.groups.iter().map(group).collect()
     }
 
     /// Consumes so many lines of the connection `name`, or of its member with this number.
-    pub(crate) fn take_lines(&mut self, name: &str, member: usize, count: usize) -> Result<(), SessionError> {
+    pub(crate) fn take_lines(&mut self, name: &str, member: Option<usize>, count: usize) -> Result<(), SessionError> {
         self.take(
             name,
             member,
@@ -109,14 +110,14 @@ impl Session {
     }
 
     /// Consumes all that is unread of the connection `name`, which is no whole line.
-    pub(crate) fn take_rest(&mut self, name: &str, member: usize) -> Result<(), SessionError> {
+    pub(crate) fn take_rest(&mut self, name: &str, member: Option<usize>) -> Result<(), SessionError> {
         self.take(name, member, |connection| Ok(connection.socket_io()?.lock().received.unread().to_vec()), 1)
     }
 
     fn take(
         &mut self,
         name: &str,
-        member: usize,
+        member: Option<usize>,
         front: impl Fn(&SessionConnection) -> Result<Vec<u8>, SessionError>,
         times: usize,
     ) -> Result<(), SessionError> {

@@ -95,7 +95,7 @@ fn a_failure_names_the_connection_and_both_addresses() {
     let peer = server.address.to_string();
     let mut session = to(&server);
     let mismatch = mismatch(session.on("bob").expect("yes"));
-    assert_eq!((mismatch.connection.as_str(), mismatch.member), ("bob", 0));
+    assert_eq!((mismatch.connection.as_str(), mismatch.member), ("bob", None));
     assert_eq!(mismatch.peer, peer);
     assert!(mismatch.local.starts_with("127.0.0.1:") && mismatch.local != peer, "{}", mismatch.local);
 }
@@ -108,7 +108,7 @@ fn a_judge_sees_the_line_without_its_ending() {
         .on("")
         .expect_line(|member, line| {
             seen = line.to_vec();
-            member == 0 && line.starts_with(b"id=")
+            member.is_none() && line.starts_with(b"id=")
         })
         .unwrap();
     assert_eq!(seen, b"id=17");

@@ -137,12 +137,12 @@ impl<'a> Blesser<'a> {
 
     /// Writes down what has come that nobody will ask for.
     fn write_unsolicited(&mut self, index: usize) -> Result<(), StepError> {
-        for unread in self.run.session.peek() {
+        for group_peek in self.run.session.peek() {
             let steps = &self.script.steps()[index..];
-            let counts: Vec<usize> = unread
+            let counts: Vec<usize> = group_peek
                 .members
                 .iter()
-                .map(|link| match (ScriptConnection { name: &unread.name, member: link.member }) {
+                .map(|peek| match (ScriptConnection { name: &group_peek.name, member: peek.member }) {
                     peer if self
                         .run
                         .skipping
@@ -151,10 +151,10 @@ impl<'a> Blesser<'a> {
                     {
                         0
                     }
-                    peer => peer.unsolicited(link, steps, &self.run.variables),
+                    peer => peer.unsolicited(peek, steps, &self.run.variables),
                 })
                 .collect();
-            let lines = self.take_counted(&unread, &counts)?;
+            let lines = self.take_counted(&group_peek, &counts)?;
             self.insert(index, lines)?;
         }
         Ok(())
@@ -172,15 +172,17 @@ impl<'a> Blesser<'a> {
         let half_closed: BTreeSet<String> =
             self.run.session.peek().into_iter().filter(is_half_closed).map(|group| group.name).collect();
         self.run.session.half_close_all(self.run.at_most(self.run.session.options().timeout));
-        for unread in self.run.session.peek().into_iter().filter(GroupPeek::is_whole) {
-            let counts: Vec<usize> = unread.members.iter().map(|link| link.lines.len()).collect();
-            let mut lines = self.take_counted(&unread, &counts)?;
-            for link in self.run.session.peek_group(&unread.name)?.members.iter().filter(|link| !link.rest.is_empty()) {
-                lines.push(spell::raw(&called(&unread, link.member), &link.rest));
-                self.run.session.take_rest(&unread.name, link.member)?;
+        for group_peek in self.run.session.peek().into_iter().filter(GroupPeek::is_whole) {
+            let counts: Vec<usize> = group_peek.members.iter().map(|peek| peek.lines.len()).collect();
+            let mut lines = self.take_counted(&group_peek, &counts)?;
+            for peek in
+                self.run.session.peek_group(&group_peek.name)?.members.iter().filter(|peek| !peek.rest.is_empty())
+            {
+                lines.push(spell::raw(&called(&group_peek, peek.member), &peek.rest));
+                self.run.session.take_rest(&group_peek.name, peek.member)?;
             }
-            if !lines.is_empty() && !half_closed.contains(&unread.name) {
-                lines.insert(0, format!("{}>eof", unread.name));
+            if !lines.is_empty() && !half_closed.contains(&group_peek.name) {
+                lines.insert(0, format!("{}>eof", group_peek.name));
             }
             self.insert(end, lines)?;
         }
@@ -213,7 +215,7 @@ impl<'a> Blesser<'a> {
 }
 
 fn is_half_closed(group: &GroupPeek) -> bool {
-    group.members.iter().any(|link| link.is_half_closed)
+    group.members.iter().any(|peek| peek.is_half_closed)
 }
 
 pub(super) fn failed(failure: Failure) -> Outcome {

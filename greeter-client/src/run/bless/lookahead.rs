@@ -11,8 +11,8 @@ const MAX_AHEAD: usize = 100;
 pub(super) struct ScriptConnection<'a> {
     /// Its name, or that of its crowd; empty for the one without a name.
     pub(super) name: &'a str,
-    /// The number within the crowd; 0 outside of crowds.
-    pub(super) member: usize,
+    /// The number within the crowd; none outside of crowds.
+    pub(super) member: Option<usize>,
 }
 
 /// What a step is to a connection.
@@ -28,7 +28,9 @@ impl ScriptConnection<'_> {
         match connection_name {
             ConnectionName::Main => self.name.is_empty(),
             ConnectionName::Named(name) => name.as_str() == self.name,
-            ConnectionName::Member(name, member) => name.as_str() == self.name && member.get() as usize == self.member,
+            ConnectionName::Member(name, member) => {
+                name.as_str() == self.name && Some(member.get() as usize) == self.member
+            }
         }
     }
 
@@ -48,33 +50,32 @@ impl ScriptConnection<'_> {
 
     /// How many of the lines that are unread nobody will ask for: not the next expectation of the connection, after what
     /// is still said before it. Where an expectation comes before anything is said, it is for that to judge.
-    pub(super) fn unsolicited(self, unread: &Peek, steps: &[Step], variables: &Variables) -> usize {
+    pub(super) fn unsolicited(self, peek: &Peek, steps: &[Step], variables: &Variables) -> usize {
         let mut is_first = true;
         for turn in steps.iter().filter_map(|step| self.role_of(step)) {
             match turn {
                 StepRole::Forgets => return 0,
                 StepRole::Expects(_) if is_first => return 0,
-                StepRole::Expects(what) => return unsolicited_before(what, unread, variables),
+                StepRole::Expects(what) => return unsolicited_before(what, peek, variables),
                 StepRole::Sends => is_first = false,
             }
         }
-        unread.lines.len()
+        peek.lines.len()
     }
 }
 
 /// How many lines stand before what an expectation can be met by.
-pub(super) fn unsolicited_before(what: &Incoming, unread: &Peek, variables: &Variables) -> usize {
-    let count = unread.lines.len();
-    let member = (unread.member > 0).then_some(unread.member);
+pub(super) fn unsolicited_before(what: &Incoming, peek: &Peek, variables: &Variables) -> usize {
+    let count = peek.lines.len();
     match what {
         Incoming::Line(pattern) => {
-            let is_met = |line: &Vec<u8>| pattern.matches(line, variables, member).is_some();
-            unread.lines.iter().position(is_met).unwrap_or(count)
+            let is_met = |line: &Vec<u8>| pattern.matches(line, variables, peek.member).is_some();
+            peek.lines.iter().position(is_met).unwrap_or(count)
         }
         // What begins like the bytes may go on like them. That a line may have ended with CR LF makes no difference here.
         Incoming::Raw(raw) => {
             let first = raw.unit().split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-            unread.lines.iter().position(|line| line.starts_with(first) || first.starts_with(line)).unwrap_or(count)
+            peek.lines.iter().position(|line| line.starts_with(first) || first.starts_with(line)).unwrap_or(count)
         }
         Incoming::Eof | Incoming::Reset | Incoming::Closed => count,
         Incoming::Skip | Incoming::Nothing(_) | Incoming::Bytes(_) => 0,

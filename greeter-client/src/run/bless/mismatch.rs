@@ -24,39 +24,39 @@ impl Blesser<'_> {
             Activity::Silent => QUIET,
             _ => self.run.at_most(self.run.within.unwrap_or(self.run.session.options().timeout)),
         };
-        let unread = self.run.session.await_lines(&name, timeout)?;
-        if self.are_met(&[pattern], &unread, 0, 0) {
+        let group_peek = self.run.session.await_lines(&name, timeout)?;
+        if self.are_met(&[pattern], &group_peek, 0, 0) {
             return self.run.step(step);
         }
         self.run.check_time()?;
-        let is_late = unread.members.iter().any(|link| link.lines.is_empty() && link.end.is_none());
+        let is_late = group_peek.members.iter().any(|peek| peek.lines.is_empty() && peek.end.is_none());
         if is_late && self.run.within.is_some() {
             return self.run.step(step);
         }
         self.settle();
-        let unread = self.run.session.peek_group(&name)?;
-        let lines = unread.members.iter().map(|link| link.lines.len());
+        let group_peek = self.run.session.peek_group(&name)?;
+        let lines = group_peek.members.iter().map(|peek| peek.lines.len());
         let (rows, most) = (lines.clone().min().unwrap_or(0), lines.max().unwrap_or(0));
         if rows == 0 && most == 0 {
-            return self.replace_by_what_is_no_line(index, step, from, &unread);
+            return self.replace_by_what_is_no_line(index, step, from, &group_peek);
         }
         let patterns = lookahead::patterns(&self.script.steps()[index..], from);
         let next = match rows {
             0 => Move::Replace,
-            _ => first_move(rows, patterns.len(), |row, expected| self.are_met(&patterns, &unread, row, expected)),
+            _ => first_move(rows, patterns.len(), |row, expected| self.are_met(&patterns, &group_peek, row, expected)),
         };
         match next {
             Move::Delete if self.run.within.is_some() => self.run.step(step),
             Move::Delete => Ok(self.delete(index)),
             Move::Replace => {
-                let lines = self.spell(&unread, 0);
-                self.take_line(&unread)?;
+                let lines = self.spell(&group_peek, 0);
+                self.take_line(&group_peek)?;
                 self.replace(index, lines)
             }
             Move::InsertBefore(count) => {
-                let lines: Vec<String> = (0..count).flat_map(|row| self.spell(&unread, row)).collect();
+                let lines: Vec<String> = (0..count).flat_map(|row| self.spell(&group_peek, row)).collect();
                 for _ in 0..count {
-                    self.take_line(&unread)?;
+                    self.take_line(&group_peek)?;
                 }
                 self.insert(index, lines)?;
                 self.run.step(step)
@@ -70,10 +70,10 @@ impl Blesser<'_> {
         index: usize,
         step: &Step,
         from: &ConnectionName,
-        unread: &GroupPeek,
+        group_peek: &GroupPeek,
     ) -> Result<AfterStep, StepError> {
-        let Some(first) = unread.members.first() else { return self.run.step(step) };
-        let is_same = unread.members.iter().all(|link| link.end == first.end && link.rest == first.rest);
+        let Some(first) = group_peek.members.first() else { return self.run.step(step) };
+        let is_same = group_peek.members.iter().all(|peek| peek.end == first.end && peek.rest == first.rest);
         match (&first.rest[..], first.end) {
             _ if !is_same => self.run.step(step),
             // The time is over, and it was not a time of its own.
@@ -83,9 +83,9 @@ impl Blesser<'_> {
             }
             ([], Some(end)) => self.replace_by_end(index, step, from, end),
             (rest, Some(_)) => {
-                let line = spell::raw(&unread.name, rest);
-                for link in &unread.members {
-                    self.run.session.take_rest(lookahead::group(from), link.member)?;
+                let line = spell::raw(&group_peek.name, rest);
+                for peek in &group_peek.members {
+                    self.run.session.take_rest(lookahead::group(from), peek.member)?;
                 }
                 self.replace(index, vec![line])
             }
@@ -135,13 +135,13 @@ impl Blesser<'_> {
             outcome => return outcome,
         };
         self.settle();
-        let unread = self.run.session.peek_group(&from.to_string())?;
+        let group_peek = self.run.session.peek_group(&from.to_string())?;
         // Of a crowd, some have had their bytes already.
-        let [link] = &unread.members[..] else { return Err(error) };
-        match lookahead::unsolicited_before(what, link, &self.run.variables) {
-            count if count == 0 || count == link.lines.len() && !begins_like(what, &link.rest) => Err(error),
+        let [peek] = &group_peek.members[..] else { return Err(error) };
+        match lookahead::unsolicited_before(what, peek, &self.run.variables) {
+            count if count == 0 || count == peek.lines.len() && !begins_like(what, &peek.rest) => Err(error),
             count => {
-                let lines = self.take_counted(&unread, &[count])?;
+                let lines = self.take_counted(&group_peek, &[count])?;
                 self.insert(index, lines)?;
                 self.run.within = within;
                 self.run.step(step)
@@ -165,9 +165,9 @@ impl Blesser<'_> {
             match (&mismatch.actual, mismatch.end) {
                 (Actual::Line(_), _) => {
                     self.settle();
-                    let unread = self.run.session.peek_group(&from.to_string())?;
-                    let counts: Vec<usize> = unread.members.iter().map(|link| link.lines.len()).collect();
-                    let lines = self.take_counted(&unread, &counts)?;
+                    let group_peek = self.run.session.peek_group(&from.to_string())?;
+                    let counts: Vec<usize> = group_peek.members.iter().map(|peek| peek.lines.len()).collect();
+                    let lines = self.take_counted(&group_peek, &counts)?;
                     self.insert(index, lines)?;
                 }
                 (Actual::PartialLine(rest), Some(_)) => {
@@ -225,14 +225,13 @@ impl Blesser<'_> {
     }
 
     /// Whether a pattern is met by one row of lines: the line of that number on each connection.
-    fn are_met(&self, patterns: &[&Pattern], unread: &GroupPeek, row: usize, pattern: usize) -> bool {
+    fn are_met(&self, patterns: &[&Pattern], group_peek: &GroupPeek, row: usize, pattern: usize) -> bool {
         let mut variables = None;
-        !unread.members.is_empty()
-            && unread.members.iter().all(|link| {
-                let Some(line) = link.lines.get(row) else { return false };
+        !group_peek.members.is_empty()
+            && group_peek.members.iter().all(|peek| {
+                let Some(line) = peek.lines.get(row) else { return false };
                 let bound = variables.as_ref().unwrap_or(&self.run.variables);
-                let member = (link.member > 0).then_some(link.member);
-                let Some(bindings) = patterns[pattern].matches(line, bound, member) else { return false };
+                let Some(bindings) = patterns[pattern].matches(line, bound, peek.member) else { return false };
                 if bindings.iter().len() > 0 {
                     variables.get_or_insert_with(|| self.run.variables.clone()).bind(bindings);
                 }

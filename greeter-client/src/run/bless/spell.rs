@@ -19,7 +19,7 @@ pub(super) struct Speller<'a> {
 
 impl Speller<'_> {
     /// A line of a connection that is in no crowd, or of one member. `speaker` is what stands before the `<`.
-    pub(super) fn line(&self, speaker: &str, line: &[u8], member: usize) -> String {
+    pub(super) fn line(&self, speaker: &str, line: &[u8], member: Option<usize>) -> String {
         let start = format!("{speaker}<");
         let literal = spell_line(&start, line, self.eol);
         let Some(text) = literal[start.len()..].strip_prefix(' ') else { return literal };
@@ -28,8 +28,8 @@ impl Speller<'_> {
     }
 
     /// A line of each member of the crowd: in one line, if one says it of all, or else in a line for each.
-    pub(super) fn row(&self, crowd: &str, row: &[(usize, Vec<u8>)], is_of_all: bool) -> Vec<String> {
-        let each = || row.iter().map(|(member, line)| self.line(&format!("{crowd}.{member}"), line, *member)).collect();
+    pub(super) fn row(&self, crowd: &str, row: &[(Option<usize>, Vec<u8>)], is_of_all: bool) -> Vec<String> {
+        let each = || row.iter().map(|(member, line)| self.line(&member_name(crowd, *member), line, *member)).collect();
         let Some((member, line)) = row.last().filter(|_| is_of_all) else { return each() };
         let start = format!("{crowd}<");
         let literal = spell_line(&start, line, self.eol);
@@ -68,17 +68,19 @@ impl Speller<'_> {
     }
 
     /// Whether the text, as an expectation, is met by each of the lines.
-    fn is_pattern_of<'l>(&self, text: &str, lines: impl IntoIterator<Item = (usize, &'l [u8])>) -> bool {
+    fn is_pattern_of<'l>(&self, text: &str, lines: impl IntoIterator<Item = (Option<usize>, &'l [u8])>) -> bool {
         let Ok(pattern) = text.parse::<Pattern>() else { return false };
-        let member = |member: usize| (member > 0).then_some(member);
-        lines.into_iter().all(|(number, line)| pattern.matches(line, self.variables, member(number)).is_some())
+        lines.into_iter().all(|(member, line)| pattern.matches(line, self.variables, member).is_some())
     }
 }
 
 /// How a script calls one connection.
-pub(super) fn called(unread: &GroupPeek, member: usize) -> String {
-    let name = group_of(&unread.name);
-    if member > 0 { format!("{name}.{member}") } else { name.to_owned() }
+pub(super) fn called(group_peek: &GroupPeek, member: Option<usize>) -> String {
+    member_name(group_of(&group_peek.name), member)
+}
+
+fn member_name(group: &str, member: Option<usize>) -> String {
+    member.map_or_else(|| group.to_owned(), |member| format!("{group}.{member}"))
 }
 
 /// The name without a member's number.
@@ -101,8 +103,8 @@ pub(super) fn end(speaker: &str, end: StreamEnd) -> Option<String> {
 }
 
 /// The text with `{{#}}` for each number that is the member's.
-fn with_number(text: &str, member: usize) -> String {
-    let number = member.to_string();
+fn with_number(text: &str, member: Option<usize>) -> String {
+    let Some(number) = member.map(|member| member.to_string()) else { return text.to_owned() };
     let mut numbered = String::new();
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {

@@ -14,32 +14,32 @@ impl Blesser<'_> {
     }
 
     /// The lines of this number, one of each connection that has so many.
-    pub(super) fn spell(&self, unread: &GroupPeek, row: usize) -> Vec<String> {
-        let lines: Vec<(usize, Vec<u8>)> =
-            unread.members.iter().filter_map(|link| Some((link.member, link.lines.get(row)?.clone()))).collect();
+    pub(super) fn spell(&self, group_peek: &GroupPeek, row: usize) -> Vec<String> {
+        let lines: Vec<(Option<usize>, Vec<u8>)> =
+            group_peek.members.iter().filter_map(|peek| Some((peek.member, peek.lines.get(row)?.clone()))).collect();
         match &lines[..] {
-            [(member, line)] if !unread.is_crowd => vec![self.speller().line(&unread.name, line, *member)],
-            _ => self.speller().row(&unread.name, &lines, lines.len() == unread.size),
+            [(member, line)] if !group_peek.is_crowd => vec![self.speller().line(&group_peek.name, line, *member)],
+            _ => self.speller().row(&group_peek.name, &lines, lines.len() == group_peek.size),
         }
     }
 
     /// Consumes and spells so many lines of each connection: first those that all of them have.
-    pub(super) fn take_counted(&mut self, unread: &GroupPeek, counts: &[usize]) -> Result<Vec<String>, StepError> {
+    pub(super) fn take_counted(&mut self, group_peek: &GroupPeek, counts: &[usize]) -> Result<Vec<String>, StepError> {
         let common = counts.iter().copied().min().unwrap_or(0);
-        let mut lines: Vec<String> = (0..common).flat_map(|row| self.spell(unread, row)).collect();
-        for (link, &count) in unread.members.iter().zip(counts) {
-            let rest = &link.lines[common..count];
-            let name = called(unread, link.member);
-            lines.extend(rest.iter().map(|line| self.speller().line(&name, line, link.member)));
-            self.run.session.take_lines(group_of(&unread.name), link.member, count)?;
+        let mut lines: Vec<String> = (0..common).flat_map(|row| self.spell(group_peek, row)).collect();
+        for (peek, &count) in group_peek.members.iter().zip(counts) {
+            let rest = &peek.lines[common..count];
+            let name = called(group_peek, peek.member);
+            lines.extend(rest.iter().map(|line| self.speller().line(&name, line, peek.member)));
+            self.run.session.take_lines(group_of(&group_peek.name), peek.member, count)?;
         }
         Ok(lines)
     }
 
     /// Consumes the first line of each connection that has one.
-    pub(super) fn take_line(&mut self, unread: &GroupPeek) -> Result<(), StepError> {
-        for link in unread.members.iter().filter(|link| !link.lines.is_empty()) {
-            self.run.session.take_lines(group_of(&unread.name), link.member, 1)?;
+    pub(super) fn take_line(&mut self, group_peek: &GroupPeek) -> Result<(), StepError> {
+        for peek in group_peek.members.iter().filter(|peek| !peek.lines.is_empty()) {
+            self.run.session.take_lines(group_of(&group_peek.name), peek.member, 1)?;
         }
         Ok(())
     }
