@@ -13,6 +13,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::framing::Eol;
 
@@ -25,6 +26,18 @@ use super::framing::Eol;
 #[must_use]
 pub fn one_line(bytes: &[u8]) -> OneLine<'_> {
     OneLine(bytes)
+}
+
+/// Escapes a path as [`one_line`] does, whatever its name is made of.
+///
+/// ```
+/// use std::path::Path;
+///
+/// assert_eq!(greeter_client::escape::path(Path::new("a\nb.talk")).to_string(), r"a\nb.talk");
+/// ```
+#[must_use]
+pub fn path(path: &Path) -> OneLine<'_> {
+    one_line(path.as_os_str().as_encoded_bytes())
 }
 
 /// Displays bytes as harmless text; see [`one_line`].

@@ -14,6 +14,7 @@ use super::limits::{MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_SCRIPT
 use super::pattern::PatternCache;
 use super::script::{Action, Incoming, Outgoing, Script, Step};
 use super::source::{Source, blanks, is_blank, trim_end};
+use crate::net::escape;
 use line::Statement;
 
 /// Why there is no script.
@@ -21,7 +22,7 @@ use line::Statement;
 #[non_exhaustive]
 pub enum ScriptError {
     /// A file or a folder cannot be read.
-    #[error("cannot read {}", crate::net::escape::one_line(path.as_os_str().as_encoded_bytes()))]
+    #[error("cannot read {}", escape::path(path))]
     Read {
         /// Which one.
         path: PathBuf,
@@ -29,7 +30,7 @@ pub enum ScriptError {
         source: io::Error,
     },
     /// A folder or a Markdown file that was asked for holds no script.
-    #[error("{} holds no script", crate::net::escape::one_line(path.as_os_str().as_encoded_bytes()))]
+    #[error("{} holds no script", escape::path(path))]
     NoScript {
         /// Which one.
         path: PathBuf,
@@ -181,12 +182,7 @@ impl ScriptBuilder {
             return Err(diagnostic("a script that is no file can include nothing".into()));
         };
         let path = file.parent().unwrap_or(Path::new("")).join(path);
-        let cannot = |err: &io::Error| {
-            diagnostic(format!(
-                "cannot read {}: {err}",
-                crate::net::escape::one_line(path.as_os_str().as_encoded_bytes())
-            ))
-        };
+        let cannot = |err: &io::Error| diagnostic(format!("cannot read {}: {err}", escape::path(&path)));
         // However a file is written, it is the same file.
         let canonical = path.canonicalize().map_err(|err| cannot(&err))?;
         let root = self.sources[self.chain[0]].path.as_ref().and_then(|root| root.canonicalize().ok());
@@ -214,7 +210,7 @@ impl ScriptBuilder {
 
     fn chain_text(&self, chain: &[usize], last: usize) -> String {
         let names = chain.iter().chain([&last]).map(|&index| &*self.sources[index].name);
-        names.map(|name| crate::net::escape::one_line(name.as_bytes()).to_string()).collect::<Vec<_>>().join(" -> ")
+        names.map(|name| escape::one_line(name.as_bytes()).to_string()).collect::<Vec<_>>().join(" -> ")
     }
 
     fn report(&mut self, source: usize, line: u32, diagnostic: LineDiagnostic) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use greeter_args::Exit;
-use greeter_client::escape::one_line;
+use greeter_client::escape::{self, one_line};
 use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
 use greeter_client::{ConnectionOptions, Eol, ServerAddress};
@@ -89,7 +89,7 @@ impl<'a> Blessed<'a> {
             let Some((path, (source, edits))) = names.iter().find(|(_, (_, edits))| !edits.is_empty()) else {
                 continue;
             };
-            let name = one_line(path.as_os_str().as_encoded_bytes()).to_string();
+            let name = escape::path(path).to_string();
             let (removed, added) = edits.counts();
             let text = match agree(names).and_then(|()| change(path, source, edits)) {
                 Ok(()) => {
@@ -117,7 +117,7 @@ fn agree(names: &BTreeMap<PathBuf, (&Source, Edits)>) -> io::Result<()> {
     match all.find(|(_, (_, edits))| edits != first) {
         None => Ok(()),
         Some((other, _)) => {
-            let other = one_line(other.as_os_str().as_encoded_bytes());
+            let other = escape::path(other);
             Err(io::Error::other(format!("it was also run as {other}, and not the same came: run it once")))
         }
     }

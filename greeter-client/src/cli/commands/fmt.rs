@@ -48,8 +48,7 @@ pub(crate) fn run(paths: &[String], check_only: bool) -> Result<(), ExitError> {
             FileState::Differs => {
                 differ += 1;
                 if let (true, Ok(file)) = (check_only, file) {
-                    let file = file.as_os_str().as_encoded_bytes();
-                    let _ = writeln!(io::stderr(), "{}: not in the normal form", escape::one_line(file));
+                    let _ = writeln!(io::stderr(), "{}: not in the normal form", escape::path(file));
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use greeter_args::Exit;
-use greeter_client::escape::one_line;
+use greeter_client::escape;
 use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, Running, Verdict};
 use greeter_client::talk::Template;
 use greeter_client::{ConnectionOptions, ServerAddress};
@@ -98,9 +98,7 @@ fn lines_of(path: &Path) -> Result<Vec<Template>, ExitError> {
         anyhow::ensure!(bytes <= MAX_LINES_BYTES, "it has more than {} MiB", MAX_LINES_BYTES / 1024 / 1024);
         Ok(fs::read(path)?)
     };
-    let text = read()
-        .with_context(|| format!("cannot read {}", one_line(path.as_os_str().as_encoded_bytes())))
-        .map_err(ExitError::unreadable)?;
+    let text = read().with_context(|| format!("cannot read {}", escape::path(path))).map_err(ExitError::unreadable)?;
     let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
     if lines.last() == Some(&&b""[..]) {
         lines.pop();
@@ -223,16 +221,13 @@ struct ReportFile {
 impl ReportFile {
     fn open((path, render): (Option<PathBuf>, fn(&Report) -> String)) -> Option<Result<Self, ExitError>> {
         let path = path?;
-        let file = File::create(&path)
-            .with_context(|| format!("cannot write {}", one_line(path.as_os_str().as_encoded_bytes())));
+        let file = File::create(&path).with_context(|| format!("cannot write {}", escape::path(&path)));
         Some(file.map(|file| Self { path, file, render }).map_err(ExitError::unreadable))
     }
 
     fn write(mut self, report: &Report) -> Result<(), ExitError> {
         let text = (self.render)(report) + "\n";
         let written = self.file.write_all(text.as_bytes());
-        written
-            .with_context(|| format!("cannot write {}", one_line(self.path.as_os_str().as_encoded_bytes())))
-            .map_err(ExitError::internal)
+        written.with_context(|| format!("cannot write {}", escape::path(&self.path))).map_err(ExitError::internal)
     }
 }

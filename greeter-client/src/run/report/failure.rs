@@ -123,7 +123,7 @@ impl fmt::Display for RawReport<'_> {
 
 /// A path as a shell reads it.
 fn shell_word(path: &Path) -> String {
-    let text = one_line(path.as_os_str().as_encoded_bytes()).to_string();
+    let text = escape::path(path).to_string();
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ',' | '@' | ':');
     if text.chars().all(is_plain) && !text.starts_with('-') {
         text
