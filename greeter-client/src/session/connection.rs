@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Target;
 use super::error::{Expected, Mismatch, Observed, SessionError};
 use super::event::Event;
+use super::options::Target;
 use super::socket_io::SocketIo;
 use super::transcript::{RecentEntries, SessionLog};
 use crate::net::{ConnectError, Deadline, ServerAddress, Stream};
