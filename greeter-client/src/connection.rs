@@ -1,4 +1,8 @@
-//! A connection to a line server: lines out, lines in, each with its deadline and its limit.
+//! Turns lines into bytes on a connection and back, each with its timeout and its limit. It must not
+//! know names or scripts: there is one connection and one caller.
+//!
+//! `pipeline` and `pipe` are two ways to keep many lines in flight; `traffic` is what a pipe tells
+//! whoever watches.
 
 mod endings;
 mod pipe;

@@ -37,12 +37,21 @@
 //!
 //! With the feature `load`, the module of that name loads a server, and tells how it bore it.
 //!
-//! # Layout
+//! # Reading order
 //!
-//! In the order a line travels: [`ServerAddress`] → `connection` ([`Connection`], its parts [`Sender`] and [`Receiver`]) →
-//! `stream` (the socket) → `lines` (bytes become lines again); `pipeline` and `pipe` are the two ways to keep many in
-//! flight; [`escape`] is for what will be shown on a terminal. On top of `stream` and `lines` stands [`session`], and on top of
-//! that and of [`talk`] stand [`run`](mod@run) and [`Recorder`].
+//! Rooms, from the ground up; each imports only from those before it:
+//!
+//! 1. `net`: a [`ServerAddress`] becomes a connected socket, and its bytes become lines, until a
+//!    deadline; [`escape`] makes them safe to show.
+//! 2. `connection`: [`Connection`], its halves [`Sender`] and [`Receiver`], the pipeline and the pipe.
+//! 3. [`session`]: several named connections, and exactly what must come back.
+//! 4. [`talk`]: the language of scripts. It knows no session.
+//! 5. [`run`](mod@run): walks the steps of a script over a session; blesses and [reports](report).
+//! 6. `record`: a conversation becomes a script.
+//! 7. [`load`](self#load): schedule, generator, measure, report.
+//!
+//! The command, `greeter-client`, stands on top of the library in `cli`: arguments, exit codes and
+//! output, then a file for each of the `commands`, and `chat`, the prompt.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,6 @@
-//! Loads a line server and tells what came of it: how fast replies came, from when lines were due and from when they were
-//! sent; how many were wrong; and whether it was the server or the generator that was slow.
+//! Turns a [`Load`] into a [`Report`]: how fast replies came, from when lines were due and from when
+//! they were sent; how many were wrong; and whether it was the server or the generator that was slow.
+//! It must not know the command line: nothing is printed here.
 //!
 //! ```
 //! # use std::io::{BufRead, BufReader, Write};
@@ -33,7 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Nothing is printed here: a [`Report`] has the figures, is displayed as text, and makes JSON and a page of HTML.
+//! A [`Report`] has the figures, is displayed as text, and makes JSON and a page of HTML.
 //!
 //! # What it promises
 //!
@@ -50,10 +51,12 @@
 //!
 //! # Layout
 //!
-//! In the order of a line: `rate` (when it is due) → `accounting` (on which connection, and what became of it) → `workload` and `line_block`
-//! (its bytes) → `generator` (a thread and its poll, with `timer`) → `connection` and `socket` → `checker` (its reply) → `recorder`
-//! (histograms of one thread) → `aggregator` (of all) → `latency` and [`Report`], with `text`, `json`, `html` and [`Assertion`]. `script`
-//! stands in for all from `workload` to `checker` where the unit of load is a script.
+//! Rooms and files, each importing only from those before it: `schedule` (when a line is due),
+//! `config`, `error`, `line_block` and `workload` (what each connection sends and must receive),
+//! `exchange` (what passes on it), `measure` (counts, with no I/O: `clock`, `thread_recorder`,
+//! `accounting`, `latency`, `aggregator`), `generator` (sends and reads: `checker`, `socket`,
+//! `connection`, `timer`; `script` where the unit of load is a script), `report` (shows: the data, then
+//! `text`, `json`, `html` with `chart`, and `assertion`), `running` (starts all that).
 
 mod config;
 mod error;

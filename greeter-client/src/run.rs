@@ -1,4 +1,5 @@
-//! Runs a script: walks its steps over a [`Session`](crate::Session), and tells in an [`Outcome`] how that went.
+//! Turns a script into an [`Outcome`]: walks its steps over a [`Session`](crate::Session). It must not
+//! know a command line or a terminal: nothing is printed here.
 //!
 //! ```no_run
 //! use greeter_client::ServerAddress;
@@ -15,7 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Nothing is printed here. A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
+//! A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
 
 mod bless;
 mod error;

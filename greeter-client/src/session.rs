@@ -1,5 +1,6 @@
-//! Turns a transcript, told step by step, into a conversation with a server: named connections, what we say on them,
-//! and exactly what must come back.
+//! Turns a transcript, told step by step, into a conversation with a server: named connections, what
+//! we say on them, and exactly what must come back. It must not know the language of scripts: what a
+//! line has to match, its caller says.
 //!
 //! ```
 //! # use std::io::{BufRead, BufReader, Write};
@@ -58,9 +59,10 @@
 //!
 //! # Layout
 //!
-//! In the order of a conversation: [`Session`] (names and turns) → `speaker` (what can be said and expected) → `connection`
-//! (one connection) → `wire` (its socket and threads) → `received` (what has come) → `expectation` (what should have) →
-//! `failure`; `transcript` remembers, and `unread` looks without consuming.
+//! Files, each importing only from those before it: `event` (what happened), `error` (what should
+//! have), `options`, `receive_buffer` (what has come), `socket_io` (a socket and its threads),
+//! `transcript`, `connection` (one of them), `expectation`, `group` (those of one name), then
+//! [`Session`] itself, `handle` (its steps on a connection) and `peek` (a look that consumes nothing).
 
 mod connection;
 mod error;

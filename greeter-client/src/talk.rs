@@ -1,4 +1,7 @@
-//! The `.talk` language: a session with a line server, written down as people write it down unasked.
+//! Turns the text of `.talk` scripts into steps, and steps into text again. It must not know sessions:
+//! it opens no connection, and prints nothing.
+//!
+//! The language is a session with a line server, written down as people write it down unasked.
 //!
 //! ```
 //! use greeter_client::talk::Script;
@@ -8,7 +11,7 @@
 //! # Ok::<(), greeter_client::talk::Diagnostics>(())
 //! ```
 //!
-//! This module parses, checks and formats; it opens no connection, and prints nothing. `>` is what we send and `<` what
+//! `>` is what we send and `<` what
 //! comes back; **after one space everything is literal, and without it stands a word of the language**. `#` starts a
 //! comment, a name before `>` or `<` is a connection's, and any other line starts with a control word.
 //!
@@ -50,10 +53,11 @@
 //!
 //! # Layout
 //!
-//! In the order a script travels: `collect` (paths become files) → `markdown` (files become scripts) → `parse` (texts
-//! become steps) → `statement` (one line) → `words`, `count`, `placeholder` and `pattern` (its parts) → `flow` (all lines together)
-//! → `script` (what a runner walks, with its `variables`). `diagnostic` is what all of them may find, and `format` writes
-//! a script anew, `edit` some of its lines.
+//! Files, each importing only from those before it: `limits`, `source` (a text and its lines),
+//! `variables`, `diagnostic`, `lexer` (words, quotes, numbers), `pattern` (what a line may hold, with
+//! `placeholder`), `count`, `script` (the tree), `check` (what only all steps together show), `parse`
+//! (texts become scripts, with `line`), `discover` (paths become files, and with `markdown` files
+//! become scripts), `format` and `edit`.
 
 mod check;
 mod count;

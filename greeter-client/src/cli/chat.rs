@@ -1,7 +1,8 @@
-//! The prompt: what is typed goes out line by line, and what comes back is shown above the prompt.
+//! Turns keys into lines for the server, and what comes back into rows above the prompt. It must not
+//! know the other commands.
 //!
-//! The keyboard, the connection and signals have a thread each, and report what happens. Everything else is done here,
-//! one report after the other, so that the screen, the recording and what the server is sent agree about the order.
+//! The keyboard, the connection and signals have a thread each, and tell what happens. Everything else is done here,
+//! one event after the other, so that the screen, the recording and what the server is sent agree about the order.
 
 mod command;
 mod editor;

@@ -1,4 +1,5 @@
-//! One thread's share of the load: sends what is due, reads what comes, and does nothing else in between.
+//! Turns a schedule into lines on sockets, and what comes from them into what has happened: the share
+//! of one thread, which does nothing else in between. It must not know how anything is shown.
 
 pub(super) mod checker;
 pub(super) mod connection;

@@ -1,4 +1,5 @@
-//! What came of a load, as figures. How they are shown is the business of `text`, `json` and `html`.
+//! Turns counts and histograms into figures, and in `text`, `json` and `html` into something to read.
+//! It must not know how lines are sent.
 
 pub(super) mod assertion;
 /// How the charts are drawn, for the benchmark too.

@@ -1,5 +1,5 @@
-//! Blesses a script: runs it, and where what comes is not what was expected, works out how the script would say what
-//! came.
+//! Turns a script and what really comes into edits, after which the script says what came: runs it, and
+//! works that out where what comes is not what was expected. It must not write files.
 //!
 //! It walks the same steps with the same runner, and looks before each expectation of a line whether that will be met.
 //! What is met stays as it is written. What is not is replaced, inserted or deleted ([`Edits`]), and the run goes on.

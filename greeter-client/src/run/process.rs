@@ -1,4 +1,5 @@
-//! A server of the run's own: started for one script, and ended with it.
+//! Turns a command into a server that listens, and ends it with all that it has started. It must not
+//! know the steps of a script, but for the signals that they may send.
 
 mod error;
 mod group;

@@ -1,4 +1,5 @@
-//! Tells how scripts went: to people, or to programs in a format that they know.
+//! Turns the outcomes of scripts into a report: for people, or for programs in a format that they know.
+//! It must not know how scripts are run.
 //!
 //! ```
 //! use std::time::Duration;

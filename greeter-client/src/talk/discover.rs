@@ -1,4 +1,5 @@
-//! Finds the scripts that a command line means by its paths.
+//! Turns paths into the scripts that a command line means by them. It must not know what a line of a
+//! script says.
 
 pub(super) mod markdown;
 

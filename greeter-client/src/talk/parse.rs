@@ -1,4 +1,5 @@
-//! Turns texts into scripts: line by line, then the files that are included, then what only all lines together show.
+//! Turns texts into scripts: line by line, then the files that are included, then what only all
+//! lines together show. It must not know where files come from but for those that a script includes.
 
 pub(super) mod line;
 

@@ -1,4 +1,5 @@
-//! Lines with placeholders: [`Template`]s make lines, [`Pattern`]s recognise them. No I/O, no clock.
+//! Turns templates into lines, and lines into what a pattern binds. It must not know scripts: no
+//! I/O, no clock.
 //!
 //! How a line is matched: what a pattern holds besides its placeholders, and the values of the variables that are bound
 //! by then, are literals. If no regex is left between them, each free placeholder takes as little as it can, from left
