@@ -1,5 +1,5 @@
-//! Turns a command line into one of the library's conversations, and its outcome into an exit code. It
-//! must not know how anything goes over the network: that is the library's.
+//! Turns a command line into one of the library's conversations, and its outcome into an exit code.
+//! It must not know how anything goes over the network: that is the library's.
 //!
 //! stdout is data, stderr is talk about it.
 

@@ -1,5 +1,5 @@
-//! Turns lines into bytes on a connection and back, each with its timeout and its limit. It must not
-//! know names or scripts: there is one connection and one caller.
+//! Turns lines into bytes on a connection and back, each with its timeout and its limit. It must
+//! not know names or scripts: there is one connection and one caller.
 //!
 //! `pipeline` and `pipe` are two ways to keep many lines in flight; `traffic` is what a pipe tells
 //! whoever watches.
@@ -19,7 +19,7 @@ pub use pipe::{PipeEnd, PipeError, Piped};
 pub use pipeline::Pipelined;
 pub use traffic::Traffic;
 
-/// How a connection behaves.
+/// Options of a connection.
 ///
 /// ```
 /// use greeter_client::{Eol, ConnectionOptions};
@@ -30,14 +30,15 @@ pub use traffic::Traffic;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionOptions {
-    /// How long connecting may take, sending one line, and waiting for one reply; `None`: for ever. It is a total for
-    /// each of these: bytes that dribble in do not prolong it. Default: 5 s, because nobody watches a program for
-    /// longer without doubting it.
+    /// How long connecting, sending one line, and waiting for one reply may each take; `None`
+    /// disables it. It is a total: bytes that arrive meanwhile do not extend it. The default is
+    /// 5 s, because nobody watches a program for longer without doubting it.
     pub timeout: Option<Duration>,
-    /// How lines end. Default: LF.
+    /// How lines end. The default is LF.
     pub eol: Eol,
-    /// The longest line that is accepted, in bytes, without its ending; memory for what is received stays below it and
-    /// 64 KiB, whichever is more. Default: 1 MiB, which no line meant for people reaches.
+    /// The longest line that is accepted, in bytes, without its ending. The receive buffer stays
+    /// below it and 64 KiB, whichever is more. The default is 1 MiB, which no line meant for people
+    /// reaches.
     pub max_line_bytes: usize,
 }
 
@@ -49,7 +50,8 @@ impl Default for ConnectionOptions {
 
 /// A connection to a line server.
 ///
-/// Dropping it closes it. A server that writes first, with a banner, is read with [`receive`](Self::receive).
+/// Dropping it closes it. A server that writes first, with a banner, is read with
+/// [`receive`](Self::receive).
 ///
 /// ```
 /// # use std::io::{BufRead, BufReader, Write};
@@ -81,7 +83,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects with the default [`ConnectionOptions`]. A name's addresses are tried one after the other.
+    /// Connects with the default [`ConnectionOptions`]. Tries the addresses of a name one after the
+    /// other.
     ///
     /// # Errors
     ///
@@ -94,7 +97,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, nobody accepts, or it takes longer than [`ConnectionOptions::timeout`].
+    /// The name cannot be resolved, nobody accepts, or it takes longer than
+    /// [`ConnectionOptions::timeout`].
     pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
         let stream = Arc::new(Stream::connect(address, options.timeout)?);
         Ok(Self {
@@ -113,21 +117,22 @@ impl Connection {
         })
     }
 
-    /// Sends one line and waits for one. The whole of it must be done within [`ConnectionOptions::timeout`].
+    /// Sends one line and waits for one line. [`ConnectionOptions::timeout`] is for both together.
     ///
-    /// A server that answers twice leaves its second line to the next call: read with [`receive`](Self::receive) what
-    /// is more than one line.
+    /// A server that answers twice leaves its second line to the next call: read with
+    /// [`receive`](Self::receive) what is more than one line.
     ///
     /// # Errors
     ///
-    /// Any [`ConnectionError`]; [`Closed`](ConnectionError::Closed) where the connection ended in place of the reply.
+    /// Any [`ConnectionError`]; [`Closed`](ConnectionError::Closed) where the connection ended in
+    /// place of the reply.
     pub fn ask(&mut self, line: impl AsRef<[u8]>) -> Result<&[u8], ConnectionError> {
         let deadline = Deadline::after(self.sender.timeout);
         self.sender.send_by(line.as_ref(), &deadline)?;
         self.receiver.receive_by(&deadline)?.ok_or(ConnectionError::Closed)
     }
 
-    /// Sends one line: [`Sender::send`].
+    /// Sends one line, as [`Sender::send`] does.
     ///
     /// # Errors
     ///
@@ -136,7 +141,7 @@ impl Connection {
         self.sender.send(line)
     }
 
-    /// Waits for the next line, without its ending: [`Receiver::receive`].
+    /// Waits for the next line and returns it without its ending, as [`Receiver::receive`] does.
     ///
     /// # Errors
     ///
@@ -145,19 +150,20 @@ impl Connection {
         self.receiver.receive()
     }
 
-    /// What has come and has not been received as a line: [`Receiver::unread`].
+    /// Returns what has come and has not been received as a line, as [`Receiver::unread`] does.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         self.receiver.unread()
     }
 
-    /// Says that nothing more will be sent, and leaves the other direction open: a half-close. To
+    /// Half-closes: the server sees the end of the stream, and can still send. A
     /// [`send`](Self::send) after it fails with [`ConnectionError::Lost`].
     pub fn finish_sending(&mut self) {
         self.sender.half_close();
     }
 
-    /// The two directions, for two threads. The connection closes when both are dropped.
+    /// Splits the connection into its two directions, for two threads. It closes when both are
+    /// dropped.
     ///
     /// ```no_run
     /// # let address = "127.0.0.1:8080".parse()?;
@@ -182,7 +188,7 @@ impl Connection {
     }
 }
 
-/// The direction in which lines go out; see [`Connection::split`].
+/// The sending half of a connection; see [`Connection::split`].
 #[derive(Debug)]
 pub struct Sender {
     pub(crate) stream: Arc<Stream>,
@@ -193,26 +199,28 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Adds the ending to `line` and sends both.
+    /// Sends `line` and its ending.
     ///
     /// # Errors
     ///
     /// * [`LfInLine`](ConnectionError::LfInLine), and nothing was sent;
     /// * [`Lost`](ConnectionError::Lost);
-    /// * [`TimedOut`](ConnectionError::TimedOut): the server does not read, and part of the line may have been sent. To
-    ///   keep more lines in flight than it reads at once, use [`Connection::pipeline`].
+    /// * [`TimedOut`](ConnectionError::TimedOut): the server does not read, and part of the line
+    ///   may have been sent. To keep more lines in flight than it reads at once, use
+    ///   [`Connection::pipeline`].
     pub fn send(&mut self, line: impl AsRef<[u8]>) -> Result<(), ConnectionError> {
         let deadline = Deadline::after(self.timeout);
         self.send_by(line.as_ref(), &deadline)
     }
 
-    /// Says that nothing more will be sent: the half-close.
+    /// Half-closes: the server sees the end of the stream, and can still send.
     pub fn finish(self) {
         self.half_close();
     }
 
-    /// Resets the connection: both sides may lose what is on its way, and who waits in [`Receiver::receive`] is told of
-    /// the end. The reset leaves once the [`Receiver`] is dropped, too. A Unix socket knows none, and is just closed.
+    /// Resets the connection. Both sides may lose what is on its way, and a [`Receiver::receive`]
+    /// that waits returns. The reset is sent once the [`Receiver`] is dropped, too. A Unix socket
+    /// has no reset, and is closed.
     pub fn reset(self) {
         self.stream.abort();
     }
@@ -242,7 +250,7 @@ pub(crate) fn append_line(wire: &mut Vec<u8>, line: &[u8], eol: Eol) -> Result<(
     Ok(())
 }
 
-/// The direction in which lines come in; see [`Connection::split`].
+/// The receiving half of a connection; see [`Connection::split`].
 #[derive(Debug)]
 pub struct Receiver {
     pub(crate) stream: Arc<Stream>,
@@ -252,14 +260,16 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Waits for the next line, without its ending. `None`: the server has closed, after a whole line or none at all.
+    /// Waits for the next line and returns it without its ending. Returns `None` if the server has
+    /// closed after a whole line, or before any.
     ///
     /// # Errors
     ///
-    /// * [`TimedOut`](ConnectionError::TimedOut): no whole line within [`ConnectionOptions::timeout`]. What has come of it is
-    ///   kept, and another call may wait for the rest;
-    /// * [`PartialLine`](ConnectionError::PartialLine): the server closed in the middle of a line. It is never given out as a whole
-    ///   one;
+    /// * [`TimedOut`](ConnectionError::TimedOut): no whole line within
+    ///   [`ConnectionOptions::timeout`]. What has come of it is kept, and another call may wait for
+    ///   the rest;
+    /// * [`PartialLine`](ConnectionError::PartialLine): the server closed in the middle of a line.
+    ///   It is never given out as a whole one;
     /// * [`LineTooLong`](ConnectionError::LineTooLong);
     /// * [`Lost`](ConnectionError::Lost).
     pub fn receive(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
@@ -267,14 +277,16 @@ impl Receiver {
         self.receive_by(&deadline)
     }
 
-    /// Waits for bytes, whole lines or not: for a server whose prompts end no line. `None`: the server has closed.
+    /// Waits for bytes, whole lines or not, and returns them: for a server whose prompts end no
+    /// line. Returns `None` if the server has closed.
     ///
-    /// What [`receive`](Self::receive) has left comes first, and what this gives out, that does not give out again.
+    /// What [`receive`](Self::receive) has left comes first, and what this gives out, that does not
+    /// give out again.
     ///
     /// # Errors
     ///
-    /// * [`TimedOut`](ConnectionError::TimedOut): nothing has come within [`ConnectionOptions::timeout`], and another call may wait
-    ///   on;
+    /// * [`TimedOut`](ConnectionError::TimedOut): nothing has come within
+    ///   [`ConnectionOptions::timeout`], and another call may wait on;
     /// * [`Lost`](ConnectionError::Lost).
     pub fn receive_bytes(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
         if self.lines.unread().is_empty() {
@@ -287,7 +299,7 @@ impl Receiver {
         }
     }
 
-    /// What has come and has not been received as a line: whole lines, or the start of one.
+    /// Returns what has come and has not been received as a line: whole lines, or the start of one.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         self.lines.unread()

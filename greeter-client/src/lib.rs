@@ -9,29 +9,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Everything blocks, on std's sockets; nothing prints, and nothing ends the process. What may wait has a deadline on
-//! the monotonic clock, and what may grow has a limit: see [`ConnectionOptions`].
+//! Everything blocks, on std's sockets; nothing prints, and nothing ends the process. What may wait
+//! has a deadline on the monotonic clock, and what may grow has a limit: see [`ConnectionOptions`].
 //!
 //! # Three ways to talk
 //!
-//! * [`Connection::ask`]: one line, then its reply. [`Connection::send`] and [`Connection::receive`] are its halves,
-//!   and [`Connection::split`] gives them to two threads.
+//! * [`Connection::ask`]: one line, then its reply. [`Connection::send`] and
+//!   [`Connection::receive`] are its halves, and [`Connection::split`] gives them to two threads.
 //! * [`Connection::pipeline`]: any number of lines go out while their replies come in.
-//! * [`Connection::pipe`]: bytes, not lines: all of an input goes out while everything that comes back goes to an
-//!   output.
+//! * [`Connection::pipe`]: bytes, not lines: all of an input goes out while everything that comes
+//!   back goes to an output.
 //!
 //! # Lines
 //!
-//! What is sent ends as [`ConnectionOptions::eol`] says. In what is received, LF ends a line, always. Whether a CR directly
-//! before it belongs to the ending depends on the same option: with [`Eol::Lf`] it is part of the line, so that a
-//! reply is never altered; with [`Eol::CrLf`] it is dropped, and a line that ends with LF alone is accepted as it is.
-//! A lone CR is an ordinary byte.
+//! What is sent ends as [`ConnectionOptions::eol`] says. In what is received, LF ends a line,
+//! always. Whether a CR directly before it belongs to the ending depends on the same option: with
+//! [`Eol::Lf`] it is part of the line, so that a reply is never altered; with [`Eol::CrLf`] it is
+//! dropped, and a line that ends with LF alone is accepted as it is. A lone CR is an ordinary byte.
 //!
 //! # Scripts
 //!
-//! A [`Session`] holds several named connections and expects exactly what should come; [`talk`] is the language in which that
-//! is written down as a transcript; [`run`](mod@run) runs such a script, with a server of its own if it likes. A [`Recorder`]
-//! writes one while a conversation goes on.
+//! A [`Session`] holds several named connections and expects exactly what should come; [`talk`] is
+//! the language in which that is written down as a transcript; [`run`](mod@run) runs such a script,
+//! with a server of its own if it likes. A [`Recorder`] writes one while a conversation goes on.
 //!
 //! # Load
 //!
@@ -43,7 +43,8 @@
 //!
 //! 1. `net`: a [`ServerAddress`] becomes a connected socket, and its bytes become lines, until a
 //!    deadline; [`escape`] makes them safe to show.
-//! 2. `connection`: [`Connection`], its halves [`Sender`] and [`Receiver`], the pipeline and the pipe.
+//! 2. `connection`: [`Connection`], its halves [`Sender`] and [`Receiver`], the pipeline and the
+//!    pipe.
 //! 3. [`session`]: several named connections, and exactly what must come back.
 //! 4. [`talk`]: the language of scripts. It knows no session.
 //! 5. [`run`](mod@run): walks the steps of a script over a session; blesses and [reports](report).

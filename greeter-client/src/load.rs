@@ -1,6 +1,6 @@
-//! Turns a [`Load`] into a [`Report`]: how fast replies came, from when lines were due and from when
-//! they were sent; how many were wrong; and whether it was the server or the generator that was slow.
-//! It must not know the command line: nothing is printed here.
+//! Turns a [`Load`] into a [`Report`]: how fast replies came, from when lines were due and from
+//! when they were sent; how many were wrong; and whether it was the server or the generator that
+//! was slow. It must not know the command line: nothing is printed here.
 //!
 //! ```
 //! # use std::io::{BufRead, BufReader, Write};
@@ -38,16 +38,18 @@
 //!
 //! # What it promises
 //!
-//! * *An open loop is open.* With a [rate](Load::rate), send k is due at k periods from the start, computed in integers, whatever
-//!   happens meanwhile. A line that cannot leave because replies are owed waits, and the time it waits is part of its
-//!   [response time](Report::latency); its [service time](Report::service) starts when it leaves. The gap between the two is what a
+//! * *An open loop is open.* With a [rate](Load::rate), send k is due at k periods from the start,
+//!   computed in integers, whatever happens meanwhile. A line that cannot leave because replies are
+//!   owed waits, and the time it waits is part of its [response time](Report::latency); its
+//!   [service time](Report::service) starts when it leaves. The gap between the two is what a
 //!   closed loop hides.
-//! * *Every reply is checked*, and none that is missing or wrong makes a percentile better: such a line counts as slower than any
-//!   other.
-//! * *All connections or nothing.* If one cannot be opened, nothing is sent; one that is lost on the way is an error, and what was
-//!   due on it, too.
-//! * *A generator that is late says so.* [`Report::late`] counts the lines that left more than a millisecond after they could have,
-//!   and [`Report::busy`] tells how near the generator itself was to its limit.
+//! * *Every reply is checked*, and none that is missing or wrong makes a percentile better: such a
+//!   line counts as slower than any other.
+//! * *All connections or nothing.* If one cannot be opened, nothing is sent; one that is lost on
+//!   the way is an error, and what was due on it, too.
+//! * *A generator that is late says so.* [`Report::late`] counts the lines that left more than a
+//!   millisecond after they could have, and [`Report::busy`] tells how near the generator itself
+//!   was to its limit.
 //!
 //! # Layout
 //!
@@ -55,8 +57,8 @@
 //! `config`, `error`, `line_block` and `workload` (what each connection sends and must receive),
 //! `exchange` (what passes on it), `measure` (counts, with no I/O: `clock`, `thread_recorder`,
 //! `accounting`, `latency`, `aggregator`), `generator` (sends and reads: `checker`, `socket`,
-//! `connection`, `timer`; `script` where the unit of load is a script), `report` (shows: the data, then
-//! `text`, `json`, `html` with `chart`, and `assertion`), `running` (starts all that).
+//! `connection`, `timer`; `script` where the unit of load is a script), `report` (shows: the data,
+//! then `text`, `json`, `html` with `chart`, and `assertion`), `running` (starts all that).
 
 mod config;
 mod error;

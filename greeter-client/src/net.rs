@@ -1,8 +1,8 @@
 //! Turns an address into a connected socket, and what comes from it into lines, until a deadline.
 //! It must not know what the lines mean: neither scripts nor sessions.
 //!
-//! Files, each importing only from those before it: `framing` (lines), `escape`, `address`, `error`,
-//! `deadline`, `stream` (the socket).
+//! Files, each importing only from those before it: `framing` (lines), `escape`, `address`,
+//! `error`, `deadline`, `stream` (the socket).
 
 pub(crate) mod address;
 mod deadline;

@@ -6,16 +6,19 @@ use crate::connection::Traffic;
 use crate::net::{Eol, StreamEnd};
 use crate::talk::{MAX_SCRIPT_BYTES, MAX_STEPS, quote, spell_line};
 
-/// How much of a line that has not ended is held back. What is longer is written in pieces of this size: even where each
-/// byte takes four characters, a piece is far from the longest line of a script.
+/// How much of a line that has not ended is held back. What is longer is written in pieces of this
+/// size: even where each byte takes four characters, a piece is far from the longest line of a
+/// script.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Writes a conversation down as a `.talk` script while it happens. The script [runs](mod@crate::run).
+/// A recorder that writes a conversation as a `.talk` script while it happens. The script
+/// [runs](mod@crate::run).
 ///
-/// Each line that was sent becomes `> …` and each that came `< …`, in the order in which they are recorded. What these
-/// forms cannot say becomes the raw form: control characters, bytes that are no UTF-8, `{{`, blanks at the end, and a line
-/// that had not ended when the other side went on. If the first whole line ends with CR LF, then `eol crlf` stands above
-/// it, and a line that ends otherwise than the first is raw.
+/// Each line that was sent becomes `> …` and each that came `< …`, in the order in which they are
+/// recorded. What these forms cannot say becomes the raw form: control characters, bytes that are
+/// no UTF-8, `{{`, blanks at the end, and a line that had not ended when the other side went on. If
+/// the first whole line ends with CR LF, then `eol crlf` stands above it, and a line that ends
+/// otherwise than the first is raw.
 ///
 /// ```
 /// use greeter_client::{Recorder, Traffic, session::StreamEnd};
@@ -63,19 +66,21 @@ impl Side {
 }
 
 impl<W: Write> Recorder<W> {
-    /// A recorder that has heard nothing yet, and writes to `output`.
+    /// Creates a recorder that writes to `output`.
     ///
-    /// What it writes is made of whole lines, each with what belongs to it in one write; nothing is flushed.
+    /// What it writes is made of whole lines, each with what belongs to it in one write; nothing is
+    /// flushed.
     pub fn new(output: W) -> Self {
         Self { output, eol: None, unfinished: None, steps: 0, bytes: 0 }
     }
 
-    /// Writes down what has just happened. The start of a line waits for its rest, or for something else to happen.
+    /// Records one event. The start of a line waits for its rest, or for another event.
     ///
     /// # Errors
     ///
-    /// Those of the output, and [`FileTooLarge`](io::ErrorKind::FileTooLarge) where the script would pass
-    /// [`MAX_SCRIPT_BYTES`] or [`MAX_STEPS`]. What was written until then is a script, which lacks its end.
+    /// Those of the output, and [`FileTooLarge`](io::ErrorKind::FileTooLarge) where the script
+    /// would pass [`MAX_SCRIPT_BYTES`] or [`MAX_STEPS`]. What was written until then is a script,
+    /// which lacks its end.
     pub fn record(&mut self, traffic: Traffic<'_>) -> io::Result<()> {
         let mut text = String::new();
         match traffic {
@@ -98,17 +103,18 @@ impl<W: Write> Recorder<W> {
         self.write(&text)
     }
 
-    /// Where the script is written to.
+    /// Returns the output.
     pub fn output(&self) -> &W {
         &self.output
     }
 
-    /// Where the script is written to; for those who keep a recording until they know what to do with it.
+    /// Returns the output, to be changed: for whoever keeps a recording until it is known what to
+    /// do with it.
     pub fn output_mut(&mut self) -> &mut W {
         &mut self.output
     }
 
-    /// Gives back where the script was written to. The start of a line that is still held back is left out.
+    /// Returns the output, and drops the start of a line that is still held back.
     pub fn into_output(self) -> W {
         self.output
     }

@@ -1,5 +1,5 @@
-//! Turns a script into an [`Outcome`]: walks its steps over a [`Session`](crate::Session). It must not
-//! know a command line or a terminal: nothing is printed here.
+//! Turns a script into an [`Outcome`]: walks its steps over a [`Session`](crate::Session). It must
+//! not know a command line or a terminal: nothing is printed here.
 //!
 //! ```no_run
 //! use greeter_client::ServerAddress;

@@ -1,6 +1,6 @@
-//! Turns a transcript, told step by step, into a conversation with a server: named connections, what
-//! we say on them, and exactly what must come back. It must not know the language of scripts: what a
-//! line has to match, its caller says.
+//! Turns a transcript, told step by step, into a conversation with a server: named connections,
+//! what we say on them, and exactly what must come back. It must not know the language of scripts:
+//! what a line has to match, its caller says.
 //!
 //! ```
 //! # use std::io::{BufRead, BufReader, Write};
@@ -38,31 +38,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! This is the engine under `.talk` scripts, and for Rust tests that need more than a script can say. It prints
-//! nothing, and what fails is a value: [`Mismatch`] has all that a report needs.
+//! This is the engine under `.talk` scripts, and for Rust tests that need more than a script can
+//! say. It prints nothing, and what fails is a value: [`Mismatch`] has all that a report needs.
 //!
 //! # What it promises
 //!
-//! * *Order.* Each call is a step, and steps happen in order. A send never waits for a reply. An expectation waits until
-//!   it is met, impossible or late, and never much longer than its deadline on the monotonic clock.
-//! * *Reading* goes on in the background, up to [`SessionOptions::max_unread_bytes`] on each connection; beyond, the
-//!   server feels that nobody reads. Expectations consume from the front of what has come. Nothing is searched, and
-//!   nothing is skipped unless [told](ConnectionHandle::skipping).
-//! * *Writing.* Adjacent sends on a connection, or on a crowd, leave in one write (each MiB of them, if they are huge).
-//!   Any other step flushes first. What the server does not take at once is sent in the background, so that nothing is
-//!   held up by a server that writes before it reads; only when 64 MiB wait on a connection does a flush wait, too.
-//! * *Errors of sending* are told by the connection's next step. An expectation may still be met by what came before;
-//!   that of a reset or an end forgives them; any other step fails, as does the end of the session.
-//! * *The end.* [`Session::finish`] half-closes what is open and demands the server's end, with nothing unread before it.
-//!   A server that has ended its side of the stream may still read; that it refuses what it is sent then is an error of
-//!   sending, told by `finish` or when the connection is opened again.
+//! * *Order.* Each call is a step, and steps happen in order. A send never waits for a reply. An
+//!   expectation waits until it is met, impossible or late, and never much longer than its deadline
+//!   on the monotonic clock.
+//! * *Reading* goes on in the background, up to [`SessionOptions::max_unread_bytes`] on each
+//!   connection; beyond, the server feels that nobody reads. Expectations consume from the front of
+//!   what has come. Nothing is searched, and nothing is skipped unless
+//!   [told](ConnectionHandle::skipping).
+//! * *Writing.* Adjacent sends on a connection, or on a crowd, leave in one write (each MiB of
+//!   them, if they are huge). Any other step flushes first. What the server does not take at once
+//!   is sent in the background, so that nothing is held up by a server that writes before it reads;
+//!   only when 64 MiB wait on a connection does a flush wait, too.
+//! * *Errors of sending* are told by the connection's next step. An expectation may still be met by
+//!   what came before; that of a reset or an end forgives them; any other step fails, as does the
+//!   end of the session.
+//! * *The end.* [`Session::finish`] half-closes what is open and demands the server's end, with
+//!   nothing unread before it. A server that has ended its side of the stream may still read; that
+//!   it refuses what it is sent then is an error of sending, told by `finish` or when the
+//!   connection is opened again.
 //!
 //! # Layout
 //!
 //! Files, each importing only from those before it: `event` (what happened), `error` (what should
 //! have), `options`, `receive_buffer` (what has come), `socket_io` (a socket and its threads),
 //! `transcript`, `connection` (one of them), `expectation`, `group` (those of one name), then
-//! [`Session`] itself, `handle` (its steps on a connection) and `peek` (a look that consumes nothing).
+//! [`Session`] itself, `handle` (its steps on a connection) and `peek` (a look that consumes
+//! nothing).
 
 mod connection;
 mod error;
@@ -94,10 +100,10 @@ pub(crate) use peek::{GroupPeek, Peek};
 use socket_io::REFUSAL;
 use transcript::SessionLog;
 
-/// The name of the connection that has none: what a script's plain `>` and `<` speak to.
+/// The name of the connection that has none: the one that a script's plain `>` and `<` mean.
 pub const DEFAULT: &str = "";
 
-/// A conversation on named connections; see [the module](self).
+/// A session on named connections; see [the module](self).
 ///
 /// Dropping it [abandons](Self::abandon) it.
 #[derive(Debug)]
@@ -105,35 +111,37 @@ pub struct Session {
     options: SessionOptions,
     /// In the order in which they were opened.
     groups: Vec<Group>,
-    /// Who has said something that has not been flushed. There is one at most: another's turn flushes.
+    /// Who has said something that has not been flushed. There is one at most: another's turn
+    /// flushes.
     turn: Option<Selection>,
     log: SessionLog,
 }
 
 impl Session {
-    /// A session without connections.
+    /// Creates a session without connections.
     #[must_use]
     pub fn new(options: SessionOptions) -> Self {
         Self { options, groups: Vec::new(), turn: None, log: SessionLog::new() }
     }
 
-    /// How the session behaves.
+    /// Returns the options.
     #[must_use]
     pub fn options(&self) -> &SessionOptions {
         &self.options
     }
 
-    /// Gives all further expectations another deadline.
+    /// Sets the timeout of the following expectations.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.options.timeout = timeout;
     }
 
-    /// Lets lines end otherwise from here on: those that are sent next, and those that are expected next.
+    /// Sets how lines end from here on: those that are sent next, and those that are expected next.
     pub fn set_eol(&mut self, eol: Eol) {
         self.options.eol = eol;
     }
 
-    /// Opens the connection `name`. One that has ended, or that we have closed, may be opened again.
+    /// Opens the connection `name`. One that has ended, or that we have closed, may be opened
+    /// again.
     ///
     /// # Errors
     ///
@@ -152,28 +160,30 @@ impl Session {
         self.open_group(name, target, Some(size)).map(|_| ())
     }
 
-    /// How many connections answer to `name`: the size of a crowd, 1, or 0 if there is none yet.
+    /// Returns how many connections `name` means: the size of a crowd, 1, or 0 if there is none
+    /// yet.
     #[must_use]
     pub fn size(&self, name: &str) -> usize {
         group::find(&self.groups, name).map_or(0, |selection| selection.members.len())
     }
 
-    /// Sends what has been said. Every step but a send does that first, by itself.
+    /// Sends what is waiting to be sent. Every step but a send does that first, by itself.
     ///
     /// What goes wrong is told by the next step of that connection, if the step does not expect it.
     pub fn flush(&mut self) {
         self.flush_by(&Deadline::after(Some(self.options.timeout)));
     }
 
-    /// Flushes, and waits.
+    /// Flushes, and waits for `duration`.
     pub fn sleep(&mut self, duration: Duration) {
         self.flush();
         thread::sleep(duration);
     }
 
-    /// Half-closes every connection that is still open and demands that the server closes it, with nothing unread
-    /// before. They all have one deadline. What has [ended](ConnectionHandle::expect_eof), or was closed or reset, is exempt; but
-    /// what was sent after such an end must not be refused.
+    /// Half-closes every connection that is still open and expects the server to close it, with
+    /// nothing unread before. They share one timeout. A connection that has
+    /// [ended](ConnectionHandle::expect_eof), or was closed or reset, is exempt; but what was sent
+    /// after such an end must not be refused.
     ///
     /// # Errors
     ///
@@ -182,7 +192,8 @@ impl Session {
         self.finish_all().into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// As [`finish`](Self::finish); tells all that was wrong, in the order in which the connections were opened.
+    /// Does what [`finish`](Self::finish) does, and returns all errors, in the order in which the
+    /// connections were opened.
     #[must_use]
     pub fn finish_all(mut self) -> Vec<SessionError> {
         let start = Instant::now();
@@ -203,13 +214,13 @@ impl Session {
         errors
     }
 
-    /// Ends the session without a look: closes every connection.
+    /// Closes every connection without a look at what has come.
     pub fn abandon(self) {
         drop(self);
     }
 
-    /// Tells `observer` everything that happens from here on, in its order, on the thread that uses the session, and
-    /// in full. It must not take long: the session waits for it.
+    /// Calls `observer` with every event from here on, in order, on the thread that uses the
+    /// session, and in full. It must not take long: the session waits for it.
     ///
     /// ```no_run
     /// # let mut session = greeter_client::Session::default();
@@ -225,7 +236,7 @@ impl Session {
         self.log.observer = Some(Box::new(observer));
     }
 
-    /// What happened last: up to 8 entries of each connection, in the order in which they were seen.
+    /// Returns the last events: up to 8 of each connection, in the order in which they were seen.
     #[must_use]
     pub fn transcript(&self) -> Vec<Entry> {
         let members = self.groups.iter().flat_map(|group| &group.members);

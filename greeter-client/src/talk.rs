@@ -1,5 +1,5 @@
-//! Turns the text of `.talk` scripts into steps, and steps into text again. It must not know sessions:
-//! it opens no connection, and prints nothing.
+//! Turns the text of `.talk` scripts into steps, and steps into text again. It must not know
+//! sessions: it opens no connection, and prints nothing.
 //!
 //! The language is a session with a line server, written down as people write it down unasked.
 //!
@@ -11,30 +11,32 @@
 //! # Ok::<(), greeter_client::talk::Diagnostics>(())
 //! ```
 //!
-//! `>` is what we send and `<` what
-//! comes back; **after one space everything is literal, and without it stands a word of the language**. `#` starts a
-//! comment, a name before `>` or `<` is a connection's, and any other line starts with a control word.
+//! `>` is what we send and `<` what comes back; **after one space everything is literal, and
+//! without it stands a word of the language**. `#` starts a comment, a name before `>` or `<` is a
+//! connection's, and any other line starts with a control word.
 //!
 //! # Lines of a script
 //!
-//! * A line ends with LF or with CR LF, and neither is part of what it says: a CR at the end of a line of data is
-//!   written in the raw form. That both occur in one file is worth a warning. The last line needs no ending; a CR at its
-//!   end is one.
+//! * A line ends with LF or with CR LF, and neither is part of what it says: a CR at the end of a
+//!   line of data is written in the raw form. That both occur in one file is worth a warning. The
+//!   last line needs no ending; a CR at its end is one.
 //! * Blanks at the start of a line mean nothing, so that a script can be indented.
 //! * A byte order mark at the start is skipped.
-//! * Comments and the text of data lines may be any bytes. Control words, regexes and names are UTF-8.
+//! * Comments and the text of data lines may be any bytes. Control words, regexes and names are
+//!   UTF-8.
 //! * Comment lines that follow each other are one comment.
 //!
 //! # Raw form
 //!
-//! `>"…"` and `<"…"` are exactly the bytes between the quotes; nothing is added, and braces are braces. The escapes are
-//! `\n`, `\r`, `\t`, `\0`, `\e`, `\a`, `\\`, `\"` and `\xNN`. `x 70000` behind it repeats them.
+//! `>"…"` and `<"…"` are exactly the bytes between the quotes; nothing is added, and braces are
+//! braces. The escapes are `\n`, `\r`, `\t`, `\0`, `\e`, `\a`, `\\`, `\"` and `\xNN`. `x 70000`
+//! behind it repeats them.
 //!
 //! # Placeholders
 //!
-//! See [`Pattern`] and [`Template`]. Regexes work on bytes: `.` is any byte, `\d`, `\w` and `\s` are ASCII, and there is
-//! no look-around. Of three or more opening braces, the last two open the placeholder: `{{{id}}}` is `{`, then
-//! `{{id}}`, then `}`.
+//! See [`Pattern`] and [`Template`]. Regexes work on bytes: `.` is any byte, `\d`, `\w` and `\s`
+//! are ASCII, and there is no look-around. Of three or more opening braces, the last two open the
+//! placeholder: `{{{id}}}` is `{`, then `{{id}}`, then `}`.
 //!
 //! # Limits
 //!
@@ -54,10 +56,10 @@
 //! # Layout
 //!
 //! Files, each importing only from those before it: `limits`, `source` (a text and its lines),
-//! `variables`, `diagnostic`, `lexer` (words, quotes, numbers), `pattern` (what a line may hold, with
-//! `placeholder`), `count`, `script` (the tree), `check` (what only all steps together show), `parse`
-//! (texts become scripts, with `line`), `discover` (paths become files, and with `markdown` files
-//! become scripts), `format` and `edit`.
+//! `variables`, `diagnostic`, `lexer` (words, quotes, numbers), `pattern` (what a line may hold,
+//! with `placeholder`), `count`, `script` (the tree), `check` (what only all steps together show),
+//! `parse` (texts become scripts, with `line`), `discover` (paths become files, and with `markdown`
+//! files become scripts), `format` and `edit`.
 
 mod check;
 mod count;

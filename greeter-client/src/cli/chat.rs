@@ -1,8 +1,9 @@
-//! Turns keys into lines for the server, and what comes back into rows above the prompt. It must not
-//! know the other commands.
+//! Turns keys into lines for the server, and what comes back into rows above the prompt. It must
+//! not know the other commands.
 //!
-//! The keyboard, the connection and signals have a thread each, and tell what happens. Everything else is done here,
-//! one event after the other, so that the screen, the recording and what the server is sent agree about the order.
+//! The keyboard, the connection and signals have a thread each, and tell what happens. Everything
+//! else is done here, one event after the other, so that the screen, the recording and what the
+//! server is sent agree about the order.
 
 mod command;
 mod editor;
@@ -58,7 +59,8 @@ pub(super) fn run(
     let (sender, receiver) = connection.split();
     let modes = editable();
     let original = modes.clone();
-    // Signals are watched first: from then on none ends the process before the terminal is as it was.
+    // Signals are watched first: from then on none ends the process before the terminal is as it
+    // was.
     let events = events::start(receiver, move || original.iter().for_each(raw::Modes::restore))
         .map_err(|err| ExitError::internal(err.into()))?;
     let (last_row, typing) = keyboard(modes);
@@ -301,7 +303,8 @@ impl Chat {
         self.screen().end_typing().map_err(ExitError::stdout)
     }
 
-    /// A recording that fails does not end the conversation: that is told now, and by the exit status.
+    /// A recording that fails does not end the conversation: that is told now, and by the exit
+    /// status.
     fn record(&mut self, traffic: Traffic<'_>) {
         if let Err(err) = self.recorder.record(traffic)
             && let Some(message) = self.recorder.output_mut().fail(&err)

@@ -1,7 +1,7 @@
 //! Colours for what people read: reports, problems, errors. Never for data.
 //!
-//! What is printed is the text as the library has it, and its lines are told apart by how they begin: the same text in
-//! black and white is what documents and tests show.
+//! What is printed is the text as the library has it, and its lines are told apart by how they
+//! begin: the same text in black and white is what documents and tests show.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Stdout, Write};
@@ -27,7 +27,8 @@ const PLAIN: Style = Style::new();
 pub(super) struct Color(ColorChoice);
 
 impl Color {
-    /// On a terminal that has colours, unless NO_COLOR says otherwise; CLICOLOR_FORCE asks for them everywhere.
+    /// On a terminal that has colours, unless NO_COLOR says otherwise; CLICOLOR_FORCE asks for them
+    /// everywhere.
     pub(super) const AUTO: Self = Self(ColorChoice::Auto);
     pub(super) const NAMES: [&'static str; 3] = ["auto", "always", "never"];
 

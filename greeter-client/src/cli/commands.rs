@@ -1,5 +1,5 @@
-//! Turns the arguments of one command into a call of the library, and its outcome into what is printed
-//! and an exit code: a file for each command. None of them may know the prompt.
+//! Turns the arguments of one command into a call of the library, and its outcome into what is
+//! printed and an exit code: a file for each command. None of them may know the prompt.
 
 mod bless;
 pub(super) mod check;

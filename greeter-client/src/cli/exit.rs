@@ -68,7 +68,8 @@ impl ExitError {
         Self::internal(anyhow::Error::new(err).context("cannot write to stdout"))
     }
 
-    /// What writing to stdout has come to: a reader that has gone away wants no more, which is not an error.
+    /// What writing to stdout has come to: a reader that has gone away wants no more, which is not
+    /// an error.
     pub(super) fn unless_reader_gone(err: io::Error) -> Result<(), Self> {
         match err.kind() {
             io::ErrorKind::BrokenPipe => Ok(()),

@@ -4,11 +4,13 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// Puts `text` into a file that stays what it is otherwise: its permissions, its owner and group, its other names, and
-/// whatever else the system keeps of it. One that may not be written is left alone.
+/// Puts `text` into a file that stays what it is otherwise: its permissions, its owner and group,
+/// its other names, and whatever else the system keeps of it. One that may not be written is left
+/// alone.
 ///
-/// It happens at once or not at all, where a new file can take the old one's place and lack nothing that this has. Where
-/// it cannot, the old one is written to; if that fails, what stood in it is put back.
+/// It happens at once or not at all, where a new file can take the old one's place and lack nothing
+/// that this has. Where it cannot, the old one is written to; if that fails, what stood in it is
+/// put back.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     // What a link points to is what is meant, not the link.
     let path = path.canonicalize()?;
@@ -24,7 +26,8 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A new file with `text`, which has everything that the old one has; none if there is no such file to be had.
+/// A new file with `text`, which has everything that the old one has; none if there is no such file
+/// to be had.
 fn replacement(path: &Path, old: &Metadata, old_file: &File, text: &[u8]) -> io::Result<Option<PathBuf>> {
     if system::is_more_than_a_file(old, old_file) {
         return Ok(None);
@@ -117,12 +120,14 @@ mod system {
 
     use super::Identity;
 
-    /// A new file that nobody else can read until it is given the mode of the one whose place it takes.
+    /// A new file that nobody else can read until it is given the mode of the one whose place it
+    /// takes.
     pub(super) fn create_private(path: &Path) -> io::Result<File> {
         File::options().write(true).create_new(true).mode(0o600).open(path)
     }
 
-    /// Whether a copy would lack something: another name for it, or attributes such as access lists.
+    /// Whether a copy would lack something: another name for it, or attributes such as access
+    /// lists.
     pub(super) fn is_more_than_a_file(metadata: &Metadata, file: &File) -> bool {
         metadata.nlink() > 1 || has_attributes(file)
     }

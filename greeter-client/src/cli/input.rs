@@ -1,7 +1,7 @@
 //! stdin, byte for byte; but a line that a terminal has cut is an error.
 //!
-//! A terminal that makes lines of what is typed has room for so much of one, drops what follows, and tells nobody. What is
-//! left of it is another line than the one that was typed.
+//! A terminal that makes lines of what is typed has room for so much of one, drops what follows,
+//! and tells nobody. What is left of it is another line than the one that was typed.
 
 use std::io::{self, BufRead, Read};
 
@@ -48,8 +48,8 @@ impl Read for Stdin {
     }
 }
 
-/// Whether this, which was read at once, fills the room that the terminal has: it gives a line at a time. One byte of the
-/// room is for the newline, and the lock's buffer is larger.
+/// Whether this, which was read at once, fills the room that the terminal has: it gives a line at a
+/// time. One byte of the room is for the newline, and the lock's buffer is larger.
 #[cfg(target_os = "linux")]
 fn is_cut(read: &[u8]) -> bool {
     use rustix::termios::{LocalModes, tcgetattr};

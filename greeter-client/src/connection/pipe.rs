@@ -1,6 +1,7 @@
 //! Turns a connection into a pipe: an input's bytes go out while what comes back goes to an output.
 //!
-//! It works on bytes, not on lines, so that a prompt without a newline is seen at once and nothing is ever held back.
+//! It works on bytes, not on lines, so that a prompt without a newline is seen at once and nothing
+//! is ever held back.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -16,25 +17,27 @@ use crate::net::{ConnectionError, Deadline, StreamEnd};
 /// How much is read at once from the input and from the connection.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How long after the server's end the input may take to show that it has more, or no more. One that is ready shows it
-/// far sooner; one that waits for a person or for another program delays the end by no more than this.
+/// How long after the server's end the input may take to show that it has more, or no more. One
+/// that is ready shows it far sooner; one that waits for a person or for another program delays the
+/// end by no more than this.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What a [pipe](Connection::pipe) has done.
+/// The result of a [pipe](Connection::pipe).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Piped {
     /// Bytes that were handed to the system, line endings as sent.
     pub bytes_sent: u64,
-    /// Bytes that came back.
+    /// Bytes that the server sent.
     pub bytes_received: u64,
-    /// The input's last line had no newline and was sent as it is: most servers do not answer it.
+    /// Whether the input's last line had no newline. It was sent as it is; most servers do not
+    /// answer it.
     pub input_cut: bool,
-    /// Who ended it.
+    /// Which side ended the pipe.
     pub end: PipeEnd,
 }
 
-/// How a [pipe](Connection::pipe) came to its end.
+/// The side that ended a [pipe](Connection::pipe).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PipeEnd {
@@ -47,14 +50,16 @@ pub enum PipeEnd {
     },
 }
 
-/// Why a [pipe](Connection::pipe) broke. Everything that had come back until then was written to the output.
+/// An error of a [pipe](Connection::pipe). Everything that the server had sent until then was
+/// written to the output.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipeError {
     /// The connection was reset, or the network failed.
     #[error("connection lost")]
     Lost(#[source] io::Error),
-    /// The server closed the connection in the middle of a line, which was written to the output as far as it came.
+    /// The server closed the connection in the middle of a line, which was written to the output as
+    /// far as it came.
     #[error("the server closed the connection in the middle of a line, {bytes} bytes into it")]
     PartialLine {
         /// How much of the line had come.
@@ -75,15 +80,17 @@ pub enum PipeError {
 }
 
 impl Connection {
-    /// Sends all that `input` holds while everything that comes back is written to `output`, each piece flushed as it
-    /// comes. At the input's end it half-closes, and reads on to the server's end.
+    /// Sends all of `input` while it writes everything that comes back to `output`, and flushes
+    /// each piece as it comes. At the end of the input it half-closes, and reads on until the
+    /// server closes.
     ///
-    /// Bytes pass as they are, in both directions, with one exception: where the connection's [`Eol`](crate::Eol)(crate::Eol) is
-    /// [`CrLf`](crate::Eol::CrLf), an LF of the input that has no CR before it gets one.
+    /// Bytes pass as they are, in both directions, with one exception: where the connection's
+    /// [`Eol`](crate::Eol)(crate::Eol) is [`CrLf`](crate::Eol::CrLf), an LF of the input that has
+    /// no CR before it gets one.
     ///
-    /// Memory stays constant. There is no timeout, because a pipe may rest for as long as both sides like. If the
-    /// server closes first, this returns at once (50 ms), even while `input` is waiting: a thread of its own reads
-    /// the input, and is left behind until that wait ends.
+    /// Memory stays constant. There is no timeout, because a pipe may rest for as long as both
+    /// sides like. If the server closes first, this returns at once (50 ms), even while `input` is
+    /// waiting: a thread of its own reads the input, and is left behind until that wait ends.
     ///
     /// # Errors
     ///
@@ -116,13 +123,14 @@ impl Connection {
         self.pipe_watched(input, output, |_| Ok(()))
     }
 
-    /// The same as [`pipe`](Self::pipe), and `watch` is told what passes: what is sent, before it is sent, and what has
-    /// come, before it is written to `output`; so nothing that came in reply is told before what it replies to. It is
-    /// called by one thread at a time, and what it waits for, the pipe waits for.
+    /// Does what [`pipe`](Self::pipe) does, and tells `watch` what passes: what is sent, before it
+    /// is sent, and what has come, before it is written to `output`. So no reply is told before the
+    /// line that it replies to. One thread at a time calls `watch`, and the pipe waits for it.
     ///
     /// # Errors
     ///
-    /// Those of [`pipe`](Self::pipe), and [`Watch`](PipeError::Watch): an error of `watch` ends the pipe.
+    /// Those of [`pipe`](Self::pipe), and [`Watch`](PipeError::Watch): an error of `watch` ends the
+    /// pipe.
     ///
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
@@ -179,7 +187,8 @@ impl Connection {
     }
 }
 
-/// Who is told what passes, by the thread that reads the input and by the one that reads the connection.
+/// Who is told what passes, by the thread that reads the input and by the one that reads the
+/// connection.
 struct TrafficWatch<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: FnMut(Traffic<'_>) -> io::Result<()>> TrafficWatch<T> {
@@ -240,12 +249,13 @@ impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> OutputSide<W, T> {
     }
 }
 
-/// The input's way out: written by the thread that reads the input, looked at when the server has closed.
+/// The input's way out: written by the thread that reads the input, looked at when the server has
+/// closed.
 #[derive(Default)]
 struct InputSide {
     progress: Mutex<PipeProgress>,
-    /// Rung after each write and each change of state: a server may answer and close before the thread that wrote has
-    /// run again.
+    /// Rung after each write and each change of state: a server may answer and close before the
+    /// thread that wrote has run again.
     changed: Condvar,
 }
 
@@ -336,7 +346,8 @@ impl InputSide {
         }
     }
 
-    /// What to tell now that the server has closed, and the connection been shut down: no write can wait any more.
+    /// What to tell now that the server has closed, and the connection been shut down: no write can
+    /// wait any more.
     fn account<W, T>(&self, incoming: &OutputSide<W, T>) -> Result<Piped, PipeError> {
         let is_open = |progress: &mut PipeProgress| matches!(progress.state, InputState::Open);
         let (progress, _) =

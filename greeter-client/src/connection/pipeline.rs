@@ -1,8 +1,9 @@
 //! Turns a stream of lines into a stream of replies, with as many in flight as TCP takes.
 //!
-//! Three threads, so that none ever waits for another's turn: one takes lines from the iterator, one writes them, and
-//! the caller's reads replies. Whatever gathers while a write is under way leaves with the next one, so that a fast
-//! iterator costs few system calls and a slow one no delay.
+//! Three threads, so that none ever waits for another's turn: one takes lines from the iterator,
+//! one writes them, and the caller's reads replies. Whatever gathers while a write is under way
+//! leaves with the next one, so that a fast iterator costs few system calls and a slow one no
+//! delay.
 
 use std::io;
 use std::mem;
@@ -16,15 +17,16 @@ use std::time::{Duration, Instant};
 use super::{Connection, Receiver, append_line};
 use crate::net::{ConnectionError, Deadline, Eol, Stream};
 
-/// How many bytes of lines may wait for the write that is under way: enough for one large write, little enough that a
-/// stream of any length costs nothing.
+/// How many bytes of lines may wait for the write that is under way: enough for one large write,
+/// little enough that a stream of any length costs nothing.
 const MAX_WAITING_BYTES: usize = 64 * 1024;
 
-/// From here on, a callback does not just take its time: it waits, as for a reader of its own that is slow. Below, it is part of
-/// what reading a line costs, and counts, or a server that speaks without end and fast would be read without end.
+/// From here on, a callback does not just take its time: it waits, as for a reader of its own that
+/// is slow. Below, it is part of what reading a line costs, and counts, or a server that speaks
+/// without end and fast would be read without end.
 const CALLBACK_WAITS: Duration = Duration::from_millis(10);
 
-/// What a [pipeline](Connection::pipeline) has done.
+/// The result of a [pipeline](Connection::pipeline).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pipelined {
@@ -32,30 +34,32 @@ pub struct Pipelined {
     pub lines: u64,
     /// Lines that came back, whether or not each answers one that was sent.
     pub replies: u64,
-    /// The iterator came to its end and every line of it was sent. Otherwise the server closed first, or the callback
-    /// broke off.
+    /// Whether the iterator came to its end and every line of it was sent. Otherwise the server
+    /// closed first, or the callback broke off.
     pub all_sent: bool,
 }
 
 impl Connection {
-    /// Sends all of `lines` while their replies come in, then half-closes and reads to the server's end. Each line that
-    /// comes back is given to `on_reply` without its ending, in the order received; it can break off.
+    /// Sends all of `lines` while their replies come in, then half-closes and reads until the
+    /// server closes. Calls `on_reply` with each line that comes back, without its ending, in the
+    /// order received; `on_reply` can break off.
     ///
-    /// Memory stays constant however many lines there are, and neither side can block the other for good: lines are
-    /// read while others wait to be written. The iterator runs on a thread of its own and may wait, even for what
-    /// `on_reply` tells it: no line is held back.
+    /// Memory stays constant however many lines there are, and neither side can block the other for
+    /// good: lines are read while others wait to be written. The iterator runs on a thread of its
+    /// own and may wait, even for what `on_reply` tells it: no line is held back.
     ///
-    /// The timeout is how long the server may take for the next line while it owes one, and for its end after the
-    /// last. It owes a line as long as fewer have come than were taken from the iterator. Once that has ended and as many have
-    /// come, it owes its end, and what it says instead does not prolong the wait: only what `on_reply` waits for does.
+    /// The timeout is how long the server may take for the next line while it owes one, and for its
+    /// end after the last. It owes a line as long as fewer have come than were taken from the
+    /// iterator. Once that has ended and as many have come, it owes its end, and what it says
+    /// instead does not prolong the wait: only what `on_reply` waits for does.
     ///
     /// A call returns only when `lines` does: one that waits for ever keeps it.
     ///
     /// # Errors
     ///
-    /// Any [`ConnectionError`] but [`Closed`](ConnectionError::Closed): a server that closes early is no error here,
-    /// the result tells. After [`LfInLine`](ConnectionError::LfInLine), the lines before that one have been sent and
-    /// answered.
+    /// Any [`ConnectionError`] but [`Closed`](ConnectionError::Closed): a server that closes early
+    /// is no error here, the result tells. After [`LfInLine`](ConnectionError::LfInLine), the lines
+    /// before that one have been sent and answered.
     ///
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
@@ -94,17 +98,19 @@ impl Connection {
         let lines = lines.into_iter();
         let outbox = SendQueue::new();
         thread::scope(|scope| {
-            // However this ends, a panic of `on_reply` included, the other two threads must not wait for a server that
-            // nobody reads any more.
+            // However this ends, a panic of `on_reply` included, the other two threads must not
+            // wait for a server that nobody reads any more.
             let hang_up = CloseOnDrop { outbox: &outbox, stream: &sender.stream };
             let taking = spawn(scope, "lines", || outbox.take_from(lines, sender.eol))?;
             let sending = spawn(scope, "send", || outbox.write_to(&sender.stream))?;
             let replies = receive_all(&mut receiver, &outbox, on_reply);
             drop(hang_up);
             let (taken, sent) = (join(taking), join(sending));
-            // What the server did explains what happened to the sending, which explains what became of the lines.
+            // What the server did explains what happened to the sending, which explains what became
+            // of the lines.
             let (replies, flow) = replies?;
-            // Whoever broke off has closed the connection; that the sending met with that is no news.
+            // Whoever broke off has closed the connection; that the sending met with that is no
+            // news.
             let written = if flow.is_break() { sent.unwrap_or(false) } else { sent? };
             let all_taken = taken?;
             let queue = outbox.lock();
@@ -127,7 +133,8 @@ fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Reads lines until the server's end, or until `on_reply` breaks off: tells how many there were, and which it was.
+/// Reads lines until the server's end, or until `on_reply` breaks off: tells how many there were,
+/// and which it was.
 fn receive_all(
     receiver: &mut Receiver,
     outbox: &SendQueue,
@@ -146,7 +153,8 @@ fn receive_all(
                 }
             }
             Ok(None) => break ControlFlow::Continue(()),
-            // Nothing was owed when the wait began, and what is owed now has not been owed for so long.
+            // Nothing was owed when the wait began, and what is owed now has not been owed for so
+            // long.
             Err(ConnectionError::TimedOut { .. }) if outbox.waiting_since() > waiting_since => {}
             Err(err) => return Err(err),
         }
@@ -154,12 +162,12 @@ fn receive_all(
     Ok((outbox.lock().replies, flow))
 }
 
-/// Lines on their way from the thread that takes them to the thread that writes them, and what the server owes for
-/// them.
+/// Lines on their way from the thread that takes them to the thread that writes them, and what the
+/// server owes for them.
 struct SendQueue {
     queue: Mutex<QueueState>,
-    /// Rung when `wire` is no longer empty, no longer full, or `state` has changed. One is enough: the two threads wait
-    /// for opposite things, so that never both of them wait.
+    /// Rung when `wire` is no longer empty, no longer full, or `state` has changed. One is enough:
+    /// the two threads wait for opposite things, so that never both of them wait.
     changed: Condvar,
 }
 
@@ -219,7 +227,8 @@ impl SendQueue {
 
     /// The work of the thread that writes. Says whether all that it took was written.
     fn write_to(&self, stream: &Stream) -> Result<bool, ConnectionError> {
-        // A server may take its time to read, as long as it answers: the wait for replies has the deadline.
+        // A server may take its time to read, as long as it answers: the wait for replies has the
+        // deadline.
         let never = Deadline::after(None);
         let mut batch = Vec::new();
         while self.take_batch(&mut batch) {
@@ -281,7 +290,8 @@ impl SendQueue {
         self.changed.notify_all();
     }
 
-    /// The queue is whole between any two statements, so that a thread that panicked has left nothing broken.
+    /// The queue is whole between any two statements, so that a thread that panicked has left
+    /// nothing broken.
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,7 @@
 
 use crate::net::StreamEnd;
 
-/// Something that happened on a connection, with the bytes as they were on the wire. They may be cut anywhere.
+/// One event on a connection, with the bytes as they were on the wire. They may be cut anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traffic<'a> {

@@ -6,34 +6,38 @@ use super::schedule::Rate;
 use crate::net::{Eol, ServerAddress};
 use crate::talk::{Pattern, Script, Template, Variables};
 
-/// A load: where to, what, how much and for how long.
+/// A load: its target, content, rate and duration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Load {
-    /// Where the server listens.
+    /// The address of the server.
     pub target: ServerAddress,
-    /// Whether the server may be on another machine: nobody should load one by mistake. Default: no.
+    /// Whether the server may be on another machine: nobody should load one by mistake. The default
+    /// is `false`.
     pub anywhere: bool,
     /// What is sent.
     pub content: LoadContent,
-    /// The variables that have values in lines, expectations and scripts. Default: none.
+    /// The variables that have values in lines, expectations and scripts. The default is none.
     pub variables: Variables,
-    /// How lines end. Default: LF.
+    /// How lines end. The default is LF.
     pub eol: Eol,
-    /// How many connections there are, or how many scripts run at a time. Default: 50.
+    /// The number of connections, or of scripts that run at a time, from 1 to 65535. The default is
+    /// 50.
     pub connections: usize,
-    /// How many threads share the connections; each script has one of its own. Default: 1.
+    /// The number of threads that share the connections, from 1 to that of the connections; each
+    /// script has a thread of its own. The default is 1.
     pub threads: usize,
-    /// How many lines a connection may have in flight. In a closed loop they leave in one piece. Default: 1.
+    /// The most lines in flight on a connection, from 1 to 100000. In a closed loop they leave in
+    /// one piece. The default is 1.
     pub pipeline: usize,
-    /// How often a line is sent, on all connections together; [`None`]: whenever the replies to those before have come.
-    /// Default: none.
+    /// How often a line is sent, on all connections together. [`None`], the default, is a closed
+    /// loop: a line is sent when the replies to those before have come.
     pub rate: Option<Rate>,
-    /// For how long lines are sent before they are measured. Default: 1 s.
+    /// How long lines are sent before they are measured. The default is 1 s.
     pub warmup: Duration,
-    /// For how long they are measured. Default: 10 s.
+    /// How long lines are measured. The default is 10 s.
     pub duration: Duration,
-    /// How long connecting may take, and each reply; [`None`]: for ever. Default: 5 s.
+    /// How long connecting, and each reply, may take; [`None`] disables it. The default is 5 s.
     pub timeout: Option<Duration>,
 }
 
@@ -43,24 +47,25 @@ pub struct Load {
 pub enum LoadContent {
     /// Lines, each of which has one line as its reply.
     Lines(Lines),
-    /// Scripts, one after the other; each has its own connections, and is one unit of load. Outside a crowd, `{{#}}` is the
-    /// number of the session among those that run at a time, from 1.
+    /// Scripts, one after the other; each has its own connections, and is one unit of load. Outside
+    /// a crowd, `{{#}}` is the number of the session among those that run at a time, from 1.
     Scripts(Vec<Script>),
 }
 
-/// Lines, and what must come back.
+/// Lines to send, and the replies that must come.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lines {
-    /// Each connection sends them in turn, over and over; the second connection begins with the second line, and so on.
-    /// `{{#}}` is the number of the connection, from 1.
+    /// The lines. Each connection sends them in turn, over and over; the second connection begins
+    /// with the second line, and so on. `{{#}}` is the number of the connection, from 1.
     pub lines: Vec<Template>,
-    /// What each reply must match; `{{line}}` is the line it replies to. [`None`]: any line is right.
+    /// The pattern that each reply must match; `{{line}}` is the line that it replies to. [`None`]:
+    /// any line is right.
     pub expect: Option<Pattern>,
 }
 
 impl Lines {
-    /// These lines, with any line as a reply.
+    /// Creates a list of lines, with any line as a reply.
     #[must_use]
     pub fn new(lines: impl IntoIterator<Item = Template>) -> Self {
         Self { lines: lines.into_iter().collect(), expect: None }
@@ -68,13 +73,13 @@ impl Lines {
 }
 
 impl Load {
-    /// Sends lines to `target`; the rest is default.
+    /// Creates a load of lines for `target`; the rest is default.
     #[must_use]
     pub fn lines(target: ServerAddress, lines: Lines) -> Self {
         Self::new(target, LoadContent::Lines(lines))
     }
 
-    /// Runs scripts against `target`; the rest is default.
+    /// Creates a load of scripts for `target`; the rest is default.
     #[must_use]
     pub fn scripts(target: ServerAddress, scripts: Vec<Script>) -> Self {
         Self::new(target, LoadContent::Scripts(scripts))

@@ -6,7 +6,8 @@ use crate::net::ConnectError;
 use crate::net::escape::one_line;
 use crate::talk::Unbound;
 
-/// Why there is no load, or no report.
+/// An error returned by [`load::start`](super::start) and
+/// [`Running::finish`](super::Running::finish).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -32,7 +33,8 @@ pub enum LoadError {
     /// A line holds an LF: it would be two, and get two replies.
     #[error("a line cannot hold a newline")]
     LfInLine,
-    /// The server may be on another machine, and [`Load::anywhere`](super::Load::anywhere) does not say that this is meant.
+    /// The server may be on another machine, and [`Load::anywhere`](super::Load::anywhere) does not
+    /// say that this is meant.
     #[error("{} is not known to be on this machine, and a load can put a server out of service", one_line(.0.as_bytes()))]
     Remote(String),
     /// There is no server.
@@ -57,7 +59,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether what was asked for makes no sense, so that nothing was tried.
+    /// Returns whether the options make no sense, so that nothing was tried.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         matches!(
@@ -71,7 +73,7 @@ impl LoadError {
         )
     }
 
-    /// Whether the server could not be reached, or not often enough.
+    /// Returns whether the server could not be reached, or not often enough.
     #[must_use]
     pub const fn is_connecting(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::TooFew { .. })

@@ -1,4 +1,5 @@
-//! What passes on one connection of a load, as values: lines that leave, replies that come, and how it is lost.
+//! What passes on one connection of a load, as values: lines that leave, replies that come, and how
+//! it is lost.
 
 use std::io;
 

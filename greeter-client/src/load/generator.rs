@@ -1,5 +1,5 @@
-//! Turns a schedule into lines on sockets, and what comes from them into what has happened: the share
-//! of one thread, which does nothing else in between. It must not know how anything is shown.
+//! Turns a schedule into lines on sockets, and what comes from them into what has happened: the
+//! share of one thread, which does nothing else in between. It must not know how anything is shown.
 
 pub(super) mod checker;
 pub(super) mod connection;
@@ -52,8 +52,8 @@ struct ConnectionSlot {
 pub(super) struct SharedStatus {
     /// Whether it was told to stop.
     pub(super) stop: Arc<AtomicBool>,
-    /// How many connections are left, on all threads together. A thread that has none left goes on as long as there are some:
-    /// lines become due on its own, too, and are never sent.
+    /// How many connections are left, on all threads together. A thread that has none left goes on
+    /// as long as there are some: lines become due on its own, too, and are never sent.
     pub(super) connections: AtomicUsize,
 }
 
@@ -220,7 +220,8 @@ impl Generator {
         let room = schedule.pipeline - connection.in_flight();
         let lines = usize::try_from(due).map_or(room, |due| due.min(room));
         slot.is_backlogged = connection.is_clogged() || lines as u64 != due;
-        // Where more is due than there is room for, room is made first: else ever smaller pieces would go back and forth.
+        // Where more is due than there is room for, room is made first: else ever smaller pieces
+        // would go back and forth.
         if lines == 0 || slot.is_backlogged && room < schedule.pipeline.div_ceil(2) {
             return;
         }
@@ -232,7 +233,8 @@ impl Generator {
         }
     }
 
-    /// Writes and reads what can be written and read on one connection, and sends what may be sent then.
+    /// Writes and reads what can be written and read on one connection, and sends what may be sent
+    /// then.
     fn on_ready(&mut self, index: usize, is_ending: bool, space: &mut [u8]) {
         let Self { slots, accounting, clock, eol, .. } = self;
         let ConnectionSlot { number, connection: Some(connection), is_backlogged, .. } = &mut slots[index] else {
@@ -293,7 +295,8 @@ impl Generator {
     fn close(mut self, now: u64) {
         let schedule = self.accounting.schedule;
         let is_stopped = self.status.is_stopped();
-        // Unless it was stopped, all that the plan has was due, however early the last connection was lost.
+        // Unless it was stopped, all that the plan has was due, however early the last connection
+        // was lost.
         let due = schedule.due_by(if is_stopped { now } else { u64::MAX });
         let mut waiting = 0;
         for ConnectionSlot { number, sent, connection, .. } in &self.slots {

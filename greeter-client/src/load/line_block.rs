@@ -3,8 +3,8 @@
 use std::io::IoSlice;
 use std::ops::Range;
 
-/// Lines that stand one behind the other, each with its ending; behind the last one comes the first one again. There
-/// is at least one.
+/// Lines that stand one behind the other, each with its ending; behind the last one comes the first
+/// one again. There is at least one.
 #[derive(Debug)]
 pub(super) struct LineBlock {
     bytes: Box<[u8]>,
@@ -67,7 +67,8 @@ impl LineBlock {
         [IoSlice::new(&self.bytes[at..at + first]), IoSlice::new(&self.bytes[..second])]
     }
 
-    /// How many lines, the first of which is `line`, end at or before byte `at`, without going around.
+    /// How many lines, the first of which is `line`, end at or before byte `at`, without going
+    /// around.
     pub(super) fn ended(&self, line: usize, at: usize) -> usize {
         let ends = &self.ends[line..];
         // Mostly it is none, one or all.

@@ -1,5 +1,5 @@
-//! Turns what the generator has seen into counts and percentiles. It must not know sockets, nor how a
-//! report looks, and does no I/O.
+//! Turns what the generator has seen into counts and percentiles. It must not know sockets, nor how
+//! a report looks, and does no I/O.
 
 pub(super) mod accounting;
 pub(super) mod aggregator;

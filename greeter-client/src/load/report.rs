@@ -1,5 +1,5 @@
-//! Turns counts and histograms into figures, and in `text`, `json` and `html` into something to read.
-//! It must not know how lines are sent.
+//! Turns counts and histograms into figures, and in `text`, `json` and `html` into something to
+//! read. It must not know how lines are sent.
 
 pub(super) mod assertion;
 /// How the charts are drawn, for the benchmark too.
@@ -20,10 +20,11 @@ use crate::load::measure::clock::CpuUsage;
 use crate::load::measure::latency::{Latency, ShortDuration};
 use crate::load::measure::thread_recorder::{Counts, LoadErrorKind, TICK};
 
-/// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and does nothing else.
+/// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and
+/// does nothing else.
 const MIN_BUSY: Duration = TICK;
 
-/// What came of a load. Displayed, it is a text of some lines.
+/// The results of a load. Displayed, it is a text of some lines.
 #[derive(Debug)]
 pub struct Report {
     pub(super) load: Load,
@@ -36,8 +37,8 @@ pub struct Report {
     pub(super) used: Option<CpuUsage>,
     /// How long it took in all.
     pub(super) elapsed: Duration,
-    /// For how long lines were measured: as long as was asked for, unless it was stopped. A server that is gone answers nothing
-    /// in the rest of the time, which must not make it look faster.
+    /// For how long lines were measured: as long as was asked for, unless it was stopped. A server
+    /// that is gone answers nothing in the rest of the time, which must not make it look faster.
     pub(super) measured: Duration,
     /// How many connections were lost when they could still have sent something.
     pub(super) lost_early: u64,
@@ -74,40 +75,43 @@ impl Report {
         Self { load, counts, response, service, bins, examples, used, elapsed: at, measured, lost_early, end }
     }
 
-    /// The times from when each line was due until its reply came; in a closed loop, where a line is due when it is sent, the
-    /// same as [`service`](Self::service).
+    /// Returns the response times: from when each line was due until its reply came. In a closed
+    /// loop, where a line is due when it is sent, they are the same as [`service`](Self::service).
     #[must_use]
     pub fn latency(&self) -> Latency<'_> {
         Latency::new(self.response.as_ref().unwrap_or(&self.service), self.counts.unanswered)
     }
 
-    /// The times from when each line was sent until its reply came. In an open loop, lines that had to wait until they could be
-    /// sent look better than they were.
+    /// Returns the service times: from when each line was sent until its reply came. In an open
+    /// loop, lines that had to wait until they could be sent look better than they were.
     #[must_use]
     pub fn service(&self) -> Latency<'_> {
         Latency::new(&self.service, self.counts.unanswered)
     }
 
-    /// Right replies in a second, of all the time that was asked for unless it was stopped.
+    /// Returns the right replies per second, of all the time that was asked for unless the load was
+    /// stopped.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         if self.measured.is_zero() { 0.0 } else { self.counts.in_time as f64 / self.measured.as_secs_f64() }
     }
 
-    /// How many lines were sent, the warm-up included.
+    /// Returns how many lines were sent, the warm-up included.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.counts.sent
     }
 
-    /// Everything that was wrong, the warm-up included: replies that were wrong, replies that did not come or that nobody had
-    /// asked for, lines that were due and could not be sent, sessions that could not connect, connections that were lost.
+    /// Returns the number of errors, the warm-up included: replies that did not match, that did not
+    /// come or that nobody had asked for, lines that were due and could not be sent, sessions that
+    /// could not connect, connections that were lost.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.counts.errors()
     }
 
-    /// Which part of all lines that were due had no right reply, the warm-up included, from 0 to 1.
+    /// Returns the fraction of all due lines that had no right reply, the warm-up included, from 0
+    /// to 1.
     #[must_use]
     pub fn error_rate(&self) -> f64 {
         let due = self.due();
@@ -123,16 +127,18 @@ impl Report {
             + count(LoadErrorKind::Unconnected)
     }
 
-    /// How many lines left more than a millisecond after they were due and could have been sent: then the generator, or the
-    /// machine it runs on, was too slow. Always 0 in a closed loop, which has no plan to fall behind.
+    /// Returns how many lines left more than 1 ms after they were due and could have been sent:
+    /// then the generator, or its machine, was too slow. It is always 0 in a closed loop, which has
+    /// no schedule to fall behind.
     #[must_use]
     pub fn late(&self) -> u64 {
         self.counts.late
     }
 
-    /// Which part of the time the generator's threads were at work, from 0 to 1, where the system tells: near 1, the times are
-    /// its own as much as the server's. [`None`] also where that time was shorter than a tenth of a second on any thread, which
-    /// says more about how a load begins than about how it goes.
+    /// Returns the fraction of the time in which the generator's threads were at work, from 0 to 1,
+    /// where the system tells. Near 1, the times are the generator's own as much as the server's.
+    /// Returns [`None`] also where that time was shorter than 100 ms on any thread, which says more
+    /// about how a load begins than about how it goes.
     #[must_use]
     pub fn busy(&self) -> Option<f64> {
         let is_lines = matches!(self.load.content, LoadContent::Lines(_));
@@ -140,7 +146,8 @@ impl Report {
         Some((used.processor.as_secs_f64() / used.elapsed.as_secs_f64()).min(1.0))
     }
 
-    /// The processor time that the generator used for each line or script, user and system, where the system tells.
+    /// Returns the processor time that the generator used for each line or script, user and system,
+    /// where the system tells.
     #[must_use]
     pub fn cost(&self) -> Option<Duration> {
         let replies = u32::try_from(self.counts.replies.max(1)).ok();
@@ -151,22 +158,23 @@ impl Report {
         }
     }
 
-    /// How many connections were lost before the end. In an open loop, whatever was due on them after that is among the
-    /// [errors](Self::errors). In a closed loop nothing was: a line is due when the replies to those before have come. So no
-    /// figure of a closed loop tells what was missed, and who judges one judges by this, too. Where scripts are run, it is how
-    /// many of those that ran at a time have ended in a closed loop because there was nobody to connect to.
+    /// Returns how many connections were lost before the end. In an open loop, whatever was due on
+    /// them after that is among the [errors](Self::errors). In a closed loop nothing was: a line is
+    /// due when the replies to those before have come. So no figure of a closed loop tells what was
+    /// missed, and whoever judges one judges by this, too. For scripts, it is how many of those
+    /// that ran at a time have ended in a closed loop because there was nobody to connect to.
     #[must_use]
     pub fn connections_lost(&self) -> u64 {
         self.lost_early
     }
 
-    /// Whether it was [stopped](super::Running::stop) before its end.
+    /// Returns whether the load was [stopped](super::Running::stop) before its end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(self.end, LoadEnd::Stopped { .. })
     }
 
-    /// What must be said before any of the figures is believed; empty if all is well.
+    /// Returns what must be said before any of the figures is believed; empty if all is well.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -29,7 +29,8 @@ use crate::talk::{Action, Destination, Script};
 /// The most connections: as many as an address has ports.
 const MAX_CONNECTIONS: usize = 65_535;
 
-/// The most lines in flight on a connection: their bytes fit into any socket's buffer, or they are very long.
+/// The most lines in flight on a connection: their bytes fit into any socket's buffer, or they are
+/// very long.
 const MAX_PIPELINE: usize = 100_000;
 
 /// How long a load that was told to stop is waited for: a script may be in the middle of something.
@@ -42,7 +43,8 @@ const MAX_SCRIPT_TIME: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 ///
-/// What is asked for makes no sense, the server is not there or not here, or not all connections could be opened.
+/// What is asked for makes no sense, the server is not there or not here, or not all connections
+/// could be opened.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -69,7 +71,8 @@ pub fn start(load: Load) -> Result<Running, LoadError> {
         }
         LoadContent::Scripts(scripts) => {
             check_scripts(scripts, load.anywhere)?;
-            // It is closed at once: a server that greets whoever connects may find that odd, but it is there.
+            // It is closed at once: a server that greets whoever connects may find that odd, but it
+            // is there.
             drop(socket::connect_first(&load.target, load.timeout, load.anywhere)?);
             (start_scripts(&load, scripts, schedule, &stop, sender)?, 1)
         }
@@ -196,23 +199,23 @@ fn check_scripts(scripts: &[Script], anywhere: bool) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// How far a load is.
+/// The progress of a load.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LoadProgress {
-    /// The time since its start, warm-up included.
+    /// The time since the start, warm-up included.
     pub elapsed: Duration,
     /// Right replies since the end of the warm-up.
     pub replies: u64,
-    /// Right replies in a second since this was last asked, warm-up excluded.
+    /// Right replies per second since the last call, warm-up excluded.
     pub per_second: f64,
-    /// Errors.
+    /// Errors so far.
     pub errors: u64,
     /// The 99th percentile of the times since the end of the warm-up, if there are any.
     pub p99: Option<Time>,
 }
 
-/// A load under way. Dropping it stops it.
+/// A running load. Dropping it stops it.
 #[derive(Debug)]
 pub struct Running {
     load: Load,
@@ -227,7 +230,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for the end, but not for longer than `at_most`; [`None`] at the end, else how far it is.
+    /// Waits for the end, at most for `at_most`. Returns [`None`] at the end, else the progress.
     pub fn wait(&mut self, at_most: Duration) -> Option<LoadProgress> {
         let start = Instant::now();
         while self.is_under_way() {
@@ -247,13 +250,13 @@ impl Running {
         None
     }
 
-    /// Lets it end now: what is in flight is not waited for, and is no error.
+    /// Stops the load. What is in flight is not waited for, and is no error.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.stopped.get_or_insert_with(Instant::now);
     }
 
-    /// Waits for the end, and tells what came of it all.
+    /// Waits for the end and returns the report.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// So many in so long: how often an open loop sends.
+/// A rate: how often an open loop sends.
 ///
 /// ```
 /// use greeter_client::load::Rate;
@@ -51,13 +51,14 @@ impl RateUnit {
 }
 
 impl Rate {
-    /// How many that is in a second.
+    /// Returns the rate per second.
     #[must_use]
     pub fn per_second(self) -> f64 {
         self.count as f64 * 1e9 / self.unit.nanoseconds() as f64
     }
 
-    /// When send `k`, counted from 0, is due: in nanoseconds from the start, rounded down once, and never summed up.
+    /// When send `k`, counted from 0, is due: in nanoseconds from the start, rounded down once, and
+    /// never summed up.
     pub(super) fn intended(self, k: u64) -> u64 {
         let unit = self.unit.nanoseconds();
         match k.checked_mul(unit) {
@@ -69,7 +70,8 @@ impl Rate {
         }
     }
 
-    /// How many sends are due by then, that moment included: those with a [planned](Self::intended) time up to it.
+    /// How many sends are due by then, that moment included: those with a [planned](Self::intended)
+    /// time up to it.
     pub(super) fn due_by(self, nanoseconds: u64) -> u64 {
         let unit = self.unit.nanoseconds();
         // floor(k·unit / count) <= t holds for just those k for which k·unit < (t + 1)·count.
@@ -157,8 +159,8 @@ impl Schedule {
         last.map_or(0, |last| self.due_on(number, self.due_by(last)))
     }
 
-    /// Of `due` lines in all, how many are due on the connections of one thread: those whose number is `thread` modulo the
-    /// number of threads.
+    /// Of `due` lines in all, how many are due on the connections of one thread: those whose number
+    /// is `thread` modulo the number of threads.
     pub(crate) fn due_of(&self, thread: u64, due: u64) -> u64 {
         let (rounds, rest) = (due / self.connections, due % self.connections);
         rounds * self.connections_of(thread) + rest.saturating_sub(thread).div_ceil(self.threads)
@@ -174,7 +176,7 @@ impl Schedule {
     }
 }
 
-/// A text that is no [`Rate`].
+/// An error of parsing a [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a rate such as 5000/s, 30/m or 1/h, with a number from 1 to 1000000000")]
 pub struct RateError;
@@ -191,7 +193,8 @@ mod tests {
     }
 
     proptest! {
-        /// The definition: k periods, rounded down; also where the product does not fit into 64 bits.
+        /// The definition: k periods, rounded down; also where the product does not fit into 64
+        /// bits.
         #[test]
         fn a_planned_time_is_exact(rate in rates(), k in prop_oneof![0..100_u64, 0..=1_u64 << 50]) {
             let intended = u128::from(rate.intended(k));

@@ -1,4 +1,5 @@
-//! Turns templates and a pattern into what a connection says over and over and what it must hear. No I/O.
+//! Turns templates and a pattern into what a connection says over and over and what it must hear.
+//! No I/O.
 
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use crate::talk::{Name, Pattern, Variables};
 /// What `{{line}}` in an expectation stands for.
 const LINE: &str = "line";
 
-/// How large the tape of one connection may be made by repeating its lines, so that a whole pipeline leaves in one piece:
-/// four pages, of which thousands of connections can have their own.
+/// How large the tape of one connection may be made by repeating its lines, so that a whole
+/// pipeline leaves in one piece: four pages, of which thousands of connections can have their own.
 const MAX_REPEATED_BYTES: usize = 16 * 1024;
 
 /// What one connection says over and over, and what it must hear.

@@ -1,4 +1,5 @@
-//! Turns `HOST:PORT` or `unix:PATH` into an [`ServerAddress`] that can be connected to. It resolves no names.
+//! Turns `HOST:PORT` or `unix:PATH` into an [`ServerAddress`] that can be connected to. It resolves
+//! no names.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where a server listens: `HOST:PORT`, or `unix:PATH` where the system has such sockets.
+/// The address of a server: `HOST:PORT`, or `unix:PATH` where the system has Unix sockets.
 ///
 /// An IPv6 address stands in brackets. A name is resolved when a connection is made, not here.
 ///
@@ -37,7 +38,7 @@ pub(crate) enum AddressKind {
 }
 
 impl ServerAddress {
-    /// The Unix socket at `path`.
+    /// Returns the address of the Unix socket at `path`.
     ///
     /// ```
     /// use greeter_client::ServerAddress;
@@ -134,7 +135,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// Why a text is no [`ServerAddress`]; its message says what would be right.
+/// An error of parsing a [`ServerAddress`]; its message says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerAddressError {

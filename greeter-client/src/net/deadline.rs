@@ -23,7 +23,8 @@ impl Deadline {
         Self { timeout, at: start.checked_add(timeout) }
     }
 
-    /// How long one may still wait; `None`: for ever. Never a zero, which means for ever to a socket.
+    /// How long one may still wait; `None`: for ever. Never a zero, which means for ever to a
+    /// socket.
     pub(crate) fn remaining(&self) -> Result<Option<Duration>, ConnectionError> {
         let Some(at) = self.at else { return Ok(None) };
         match at.saturating_duration_since(Instant::now()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::ServerAddress;
 use super::escape::one_line;
 
-/// Why there is no connection.
+/// An error of connecting to a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -18,7 +18,8 @@ pub enum ConnectError {
         /// What the resolver said.
         source: io::Error,
     },
-    /// Nothing accepted there: each address of the name was tried, and this is what the last one said.
+    /// Nothing accepted there: each address of the name was tried, and this is what the last one
+    /// said.
     #[error("cannot connect to {}", one_line(address.to_string().as_bytes()))]
     Connect {
         /// Where to.
@@ -36,7 +37,7 @@ pub enum ConnectError {
     },
 }
 
-/// Why a line could not be sent, or why its reply did not come.
+/// An error of a connected [`Connection`](crate::Connection).
 ///
 /// After any of them but [`LfInLine`](Self::LfInLine) and [`TimedOut`](Self::TimedOut) in a
 /// [`receive`](crate::Connection::receive) the connection is of no more use.
@@ -64,7 +65,8 @@ pub enum ConnectionError {
         /// How much of the line had come. [`Connection::unread`](crate::Connection::unread) has it.
         bytes: usize,
     },
-    /// The server sent a line longer than [`ConnectionOptions::max_line_bytes`](crate::ConnectionOptions::max_line_bytes).
+    /// The server sent a line longer than
+    /// [`ConnectionOptions::max_line_bytes`](crate::ConnectionOptions::max_line_bytes).
     #[error("the server sent a line longer than {limit} bytes")]
     LineTooLong {
         /// The longest line that is accepted, in bytes, without its ending.

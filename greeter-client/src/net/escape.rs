@@ -1,15 +1,16 @@
-//! Makes bytes from a server safe to show: on a terminal, they could move the cursor, rename the window, put text into
-//! the clipboard, or look like what they are not.
+//! Makes bytes from a server safe to show: on a terminal, they could move the cursor, rename the
+//! window, put text into the clipboard, or look like what they are not.
 //!
 //! Printable Unicode stays. What is escaped, in the notation that Rust and `.talk` scripts share:
 //!
 //! * C0 controls and DEL: `\e`, `\r`, `\a`, `\0`, else `\x08`;
-//! * C1 controls, of which some terminals understand U+009B as ESC `[`; what reverses or isolates the direction of
-//!   text, such as U+202E; other invisible characters that alter what is seen or copied: `\u{202e}`;
+//! * C1 controls, of which some terminals understand U+009B as ESC `[`; what reverses or isolates
+//!   the direction of text, such as U+202E; other invisible characters that alter what is seen or
+//!   copied: `\u{202e}`;
 //! * bytes that are not UTF-8: `\xff`.
 //!
-//! A backslash stays as it is: the text is for eyes, and not meant to be read back by a program. What is escaped once is
-//! not changed by being escaped again.
+//! A backslash stays as it is: the text is for eyes, and not meant to be read back by a program.
+//! What is escaped once is not changed by being escaped again.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ use std::path::Path;
 
 use super::framing::Eol;
 
-/// `bytes` as one line of harmless text, newlines and tabs escaped too: for messages.
+/// Escapes `bytes` as one line of harmless text, newlines and tabs too: for messages.
 ///
 /// ```
 /// let name = greeter_client::escape::one_line(b"B\xc3\xb6b \x1b[2J\xff\n");
@@ -40,7 +41,7 @@ pub fn path(path: &Path) -> OneLine<'_> {
     one_line(path.as_os_str().as_encoded_bytes())
 }
 
-/// Displays bytes as harmless text; see [`one_line`].
+/// Bytes that are displayed as one line of harmless text; see [`one_line`].
 #[derive(Clone, Copy, Debug)]
 pub struct OneLine<'a>(&'a [u8]);
 
@@ -60,8 +61,8 @@ impl fmt::Display for OneLine<'_> {
     }
 }
 
-/// `bytes` as harmless text of several lines, which newlines end and tabs shape: for what has been put together of messages.
-/// Whose bytes are to stay on one line is escaped with [`one_line`] before.
+/// Escapes `bytes` as harmless text of several lines, in which newlines and tabs stay: for what has
+/// been put together of messages. What must stay on one line is escaped with [`one_line`] before.
 ///
 /// ```
 /// let report = greeter_client::escape::text(b"FAIL\ta.talk\n  \x1b[2J\n");
@@ -72,7 +73,7 @@ pub fn text(bytes: &[u8]) -> Text<'_> {
     Text(bytes)
 }
 
-/// Displays bytes as harmless text; see [`text`].
+/// Bytes that are displayed as harmless text; see [`text`].
 #[derive(Clone, Copy, Debug)]
 pub struct Text<'a>(&'a [u8]);
 
@@ -91,11 +92,11 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// A writer that makes what passes safe for the terminal behind it. Newlines and tabs pass; with [`Eol::CrLf`], so
-/// does a CR directly before a newline.
+/// A writer that escapes what could act on the terminal behind it. Newlines and tabs pass; with
+/// [`Eol::CrLf`], so does a CR directly before a newline.
 ///
-/// What is written may be cut anywhere, in the middle of a character too: its start waits for the rest, and
-/// [`finish`](Self::finish) says that there is none.
+/// What is written may be cut anywhere, in the middle of a character too: its start waits for the
+/// rest, and [`finish`](Self::finish) says that there is none.
 ///
 /// ```
 /// use std::io::Write;
@@ -116,17 +117,17 @@ pub struct Terminal<W> {
 }
 
 impl<W: Write> Terminal<W> {
-    /// Escapes what goes to `output`.
+    /// Creates a writer that escapes what goes to `output`.
     pub fn new(output: W, eol: Eol) -> Self {
         Self { output, eol, begun: Vec::new() }
     }
 
-    /// Where the escaped text goes.
+    /// Returns the output.
     pub fn output_mut(&mut self) -> &mut W {
         &mut self.output
     }
 
-    /// Escapes what has begun and not been completed, flushes, and gives back the output.
+    /// Escapes what has begun and not been completed, flushes, and returns the output.
     ///
     /// # Errors
     ///
@@ -205,7 +206,8 @@ fn write_invalid(f: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
 }
 
-/// The text in quotes. What a terminal could act on, or eyes be deceived by, is escaped, too, which the format does not ask for.
+/// The text in quotes. What a terminal could act on, or eyes be deceived by, is escaped, too, which
+/// the format does not ask for.
 pub(crate) fn json_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -225,7 +227,8 @@ pub(crate) fn json_string(text: &str) -> String {
     quoted
 }
 
-/// What XML has no way to say is shown as the replacement character; what would deceive whoever looks at the file is named.
+/// What XML has no way to say is shown as the replacement character; what would deceive whoever
+/// looks at the file is named.
 pub(crate) fn xml_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -244,7 +247,8 @@ pub(crate) fn xml_text(text: &str) -> String {
     escaped
 }
 
-/// Characters that are not seen but change what is. Joiners (U+200C, U+200D) stay: some scripts and emoji need them.
+/// Characters that are not seen but change what is. Joiners (U+200C, U+200D) stay: some scripts and
+/// emoji need them.
 fn is_deceptive(c: char) -> bool {
     matches!(
         c,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-/// How a line ends on the wire; see [the crate's notes on lines](crate#lines).
+/// The ending of a line on the wire; see [the crate's notes on lines](crate#lines).
 ///
 /// ```
 /// use greeter_client::Eol;
@@ -15,12 +15,13 @@ pub enum Eol {
     /// LF. A CR before it is part of the line.
     #[default]
     Lf,
-    /// CR LF. In what is received, a CR directly before LF belongs to the ending, and may be missing.
+    /// CR LF. In what is received, a CR directly before LF belongs to the ending, and may be
+    /// missing.
     CrLf,
 }
 
 impl Eol {
-    /// The bytes that end a line which is sent.
+    /// Returns the bytes that end a line which is sent.
     #[must_use]
     pub fn bytes(self) -> &'static [u8] {
         match self {
@@ -57,7 +58,7 @@ impl FromStr for Eol {
     }
 }
 
-/// A text that names no [`Eol`].
+/// An error of parsing an [`Eol`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write lf or crlf")]
 pub struct EolError;
@@ -91,7 +92,8 @@ impl ReplyBuffer {
         Self { bytes: Vec::new(), unread: 0..0, searched: 0, eol, max_line_bytes }
     }
 
-    /// Takes the next whole line, without its ending: where it lies, until the next call of [`space`](Self::space).
+    /// Takes the next whole line, without its ending: where it lies, until the next call of
+    /// [`space`](Self::space).
     pub(crate) fn take_line(&mut self) -> Result<Option<Range<usize>>, LineOverflow> {
         let unsearched = &self.bytes[self.searched..self.unread.end];
         let Some(offset) = memchr::memchr(b'\n', unsearched) else {
@@ -108,7 +110,8 @@ impl ReplyBuffer {
         Ok(Some(line))
     }
 
-    /// Takes everything, line ends among it: where it lies, until the next call of [`space`](Self::space).
+    /// Takes everything, line ends among it: where it lies, until the next call of
+    /// [`space`](Self::space).
     pub(crate) fn take_all(&mut self) -> Range<usize> {
         let all = self.unread.clone();
         self.unread.start = self.unread.end;
@@ -126,8 +129,8 @@ impl ReplyBuffer {
         &self.bytes[self.unread.clone()]
     }
 
-    /// Free space of at least one byte, provided that [`take_line`](Self::take_line) has just found no line, or that
-    /// everything has been taken.
+    /// Free space of at least one byte, provided that [`take_line`](Self::take_line) has just found
+    /// no line, or that everything has been taken.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.unread.is_empty() {
             self.unread = 0..0;
@@ -148,7 +151,8 @@ impl ReplyBuffer {
         }
     }
 
-    /// Moves what is unread to the front only where that frees half of the buffer, so that a byte is moved rarely.
+    /// Moves what is unread to the front only where that frees half of the buffer, so that a byte
+    /// is moved rarely.
     fn make_space(&mut self) {
         if self.unread.start > self.bytes.len() / 2 || self.bytes.len() >= self.max_bytes() {
             self.bytes.copy_within(self.unread.clone(), 0);

@@ -1,4 +1,5 @@
-//! The socket, whatever its kind: connects, and moves bytes until a deadline. It knows nothing of lines.
+//! The socket, whatever its kind: connects, and moves bytes until a deadline. It knows nothing of
+//! lines.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -24,7 +25,8 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Connects within `timeout`, resolving included; a host with several addresses shares it among them.
+    /// Connects within `timeout`, resolving included; a host with several addresses shares it among
+    /// them.
     pub(crate) fn connect(address: &ServerAddress, timeout: Option<Duration>) -> Result<Self, ConnectError> {
         Self::connect_from(None, address, timeout)
     }
@@ -104,14 +106,15 @@ impl Stream {
         !matches!(error, Ok(None))
     }
 
-    /// Prepares a reset: it is sent when the socket is dropped, and a read that waits on another thread ends now. A Unix
-    /// socket knows none, and is just closed.
+    /// Prepares a reset: it is sent when the socket is dropped, and a read that waits on another
+    /// thread ends now. A Unix socket knows none, and is just closed.
     pub(crate) fn abort(&self) {
         if let Self::Tcp(stream) = self {
             // It fails only where the connection is lost already.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
-        // The other direction stays as it is: its shutdown would tell the peer of a clean end first.
+        // The other direction stays as it is: its shutdown would tell the peer of a clean end
+        // first.
         self.shutdown(Shutdown::Read);
     }
 
@@ -130,7 +133,8 @@ impl Stream {
         }
     }
 
-    /// Goes on where only a signal or the clock ended the wait: the deadline decides whether it is over.
+    /// Goes on where only a signal or the clock ended the wait: the deadline decides whether it is
+    /// over.
     fn retry(
         &self,
         mut call: impl FnMut() -> Result<io::Result<usize>, ConnectionError>,
@@ -174,13 +178,13 @@ pub enum StreamEnd {
 }
 
 impl StreamEnd {
-    /// What an error of the connection tells of its end.
+    /// Returns the end that an error of the connection stands for.
     #[must_use]
     pub fn from_error(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
-            // The peer had closed, and refused what we sent afterwards: Linux reports the refusal, once, to whoever
-            // asks first.
+            // The peer had closed, and refused what we sent afterwards: Linux reports the refusal,
+            // once, to whoever asks first.
             io::ErrorKind::BrokenPipe => Self::Eof,
             kind => Self::Lost(kind),
         }
@@ -197,7 +201,8 @@ impl fmt::Display for StreamEnd {
     }
 }
 
-/// Whether a socket's own timeout has passed. On Unix `TimedOut` is something else: the network gave up on the peer.
+/// Whether a socket's own timeout has passed. On Unix `TimedOut` is something else: the network
+/// gave up on the peer.
 fn is_timeout(err: &io::Error) -> bool {
     err.kind() == io::ErrorKind::WouldBlock || (cfg!(windows) && err.kind() == io::ErrorKind::TimedOut)
 }
@@ -228,7 +233,8 @@ impl Connecting<'_> {
                 (None, Some(time)) => TcpStream::connect_timeout(address, time),
                 (None, None) => TcpStream::connect(address),
             };
-            // Without this, a line that is sent while another is unacknowledged waits for up to 40 ms.
+            // Without this, a line that is sent while another is unacknowledged waits for up to
+            // 40 ms.
             match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
                 Ok(stream) => return Ok(stream),
                 Err(err) => failure = err,
@@ -251,7 +257,8 @@ impl Connecting<'_> {
         resolved.map_err(|source| ConnectError::Resolve { address: self.address.clone(), source })
     }
 
-    /// Does on another thread what knows no timeout. Where the time is up, the thread is left to itself.
+    /// Does on another thread what knows no timeout. Where the time is up, the thread is left to
+    /// itself.
     fn limited<T: Send + 'static>(
         &self,
         act: impl FnOnce() -> io::Result<T> + Send + 'static,

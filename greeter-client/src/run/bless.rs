@@ -1,13 +1,16 @@
-//! Turns a script and what really comes into edits, after which the script says what came: runs it, and
-//! works that out where what comes is not what was expected. It must not write files.
+//! Turns a script and what really comes into edits, after which the script says what came: runs it,
+//! and works that out where what comes is not what was expected. It must not write files.
 //!
-//! It walks the same steps with the same runner, and looks before each expectation of a line whether that will be met.
-//! What is met stays as it is written. What is not is replaced, inserted or deleted ([`Edits`]), and the run goes on.
+//! It walks the same steps with the same runner, and looks before each expectation of a line
+//! whether that will be met. What is met stays as it is written. What is not is replaced, inserted
+//! or deleted ([`Edits`]), and the run goes on.
 //!
-//! A line that nobody expects is one that has come by the time the script says or does the next thing, so that before
-//! that the run waits for [`QUIET`]. What is said never changes; nor do raw expectations, `<bytes`, `<nothing`, and what
-//! fails for being late behind `within`: where one of them is not met, the script fails, unless it is met behind lines
-//! that are inserted. So it does where a server of the run's own has [died](StepError::ServerDied), and where a step that is not met stands in an included file, which other scripts may share.
+//! A line that nobody expects is one that has come by the time the script says or does the next
+//! thing, so that before that the run waits for [`QUIET`]. What is said never changes; nor do raw
+//! expectations, `<bytes`, `<nothing`, and what fails for being late behind `within`: where one of
+//! them is not met, the script fails, unless it is met behind lines that are inserted. So it does
+//! where a server of the run's own has [died](StepError::ServerDied), and where a step that is not
+//! met stands in an included file, which other scripts may share.
 
 mod align;
 mod blesser;
@@ -25,13 +28,13 @@ use super::process::ServerProcess;
 use crate::talk::{Edits, Script};
 use blesser::{Blesser, failed};
 
-/// What blessing a script has come to.
+/// The result of blessing a script.
 #[derive(Debug)]
 #[must_use]
 pub struct Blessing {
     /// [`Passed`](Outcome::Passed): with the edits, the script says what happened.
     pub outcome: Outcome,
-    /// What is to be changed in [`Script::source`]; nothing unless it passed.
+    /// The changes to [`Script::source`]; empty unless it passed.
     pub edits: Edits,
 }
 
@@ -42,7 +45,8 @@ impl From<Outcome> for Blessing {
     }
 }
 
-/// Runs `script` as [`run`](super::run()) does, and says how to change it so that it says what happened.
+/// Runs `script` as [`run`](super::run()) does, and returns how to change it so that it says what
+/// happened.
 ///
 /// ```no_run
 /// use greeter_client::ServerAddress;

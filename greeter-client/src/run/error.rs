@@ -8,7 +8,7 @@ use crate::net::{ServerAddressError, StreamEnd};
 use crate::session::{Actual, Expected, SessionError};
 use crate::talk::{CountError, Diagnostics, Unbound};
 
-/// What happened that the script does not say.
+/// Why a step, or the end of a script, failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepError {
@@ -35,8 +35,8 @@ pub enum StepError {
         /// The status that came, or the signal.
         actual: String,
     },
-    /// The server ended by itself with another status than 0 or by a signal, and the script has neither sent it a signal nor
-    /// said that it `exits`.
+    /// The server ended by itself with another status than 0 or by a signal, and the script has
+    /// neither sent it a signal nor said that it `exits`.
     #[error("the server has ended by itself ({0}), and the script does not say so")]
     ServerDied(ExitStatus),
     /// The server did not end.
@@ -54,7 +54,8 @@ pub enum StepError {
     /// The run lacks something that the script uses.
     #[error("{0}; `require` lets a script be skipped where that is so")]
     Unsupported(String),
-    /// What is to be inserted belongs into a file that the script includes, and that others may share.
+    /// What is to be inserted belongs into a file that the script includes, and that others may
+    /// share.
     #[error("only what stands in the script itself is blessed, not what it includes; there was to be inserted: {0}")]
     InsertIntoIncluded(String),
     /// With what came, the script would be none.
@@ -66,7 +67,8 @@ pub enum StepError {
 }
 
 impl StepError {
-    /// Whether a connection, or a server of the run's own, could not be had in the first place: then the fault is hardly the script's.
+    /// Returns whether a connection, or the run's own server, could not be had in the first place:
+    /// then the script is hardly to blame.
     #[must_use]
     pub const fn is_connecting(&self) -> bool {
         match self {

@@ -6,27 +6,31 @@ use crate::net::Eol;
 use crate::session::Target;
 use crate::talk::Variables;
 
-/// How scripts are run.
+/// Options of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Where a connection goes that the script does not send elsewhere. Without it, only a [`ServerProcess`](super::ServerProcess) of the run's own tells.
+    /// The target of a connection that the script does not send elsewhere. Without it, only the
+    /// run's own [`ServerProcess`](super::ServerProcess) tells one. The default is none.
     pub target: Option<Target>,
-    /// How lines end until the script says otherwise. Default: LF.
+    /// How lines end until the script says otherwise. The default is LF.
     pub eol: Eol,
-    /// The deadline of each expectation until the script sets another. Default: 5 s.
+    /// The timeout of each expectation until the script sets another. The default is 5 s.
     pub timeout: Duration,
-    /// How long a whole script may take. Default: 60 s, so that a script which waits again and again ends, too.
+    /// How long a whole script may take. The default is 60 s, so that a script which waits again
+    /// and again ends, too.
     pub max_time: Duration,
-    /// The variables that are bound from the start.
+    /// The variables that are bound from the start. The default is none.
     pub variables: Variables,
-    /// What a person types, before the name of a script, to have it [blessed](super::bless()) in the same way as it was run, as a shell
-    /// reads it. Reports advise that where it helps. Default: none, and no advice.
+    /// What a person types, before the name of a script, to have it [blessed](super::bless()) in
+    /// the same way as it was run, as a shell reads it. Reports advise that where it helps. The
+    /// default is none, and no advice.
     pub bless_command: Option<String>,
 }
 
 impl RunOptions {
-    /// Connections go to `target`, an [`ServerAddress`](crate::ServerAddress) for instance; the rest is default.
+    /// Creates options whose connections go to `target`, a [`ServerAddress`](crate::ServerAddress)
+    /// for instance; the rest is default.
     #[must_use]
     pub fn to(target: impl Into<Target>) -> Self {
         Self { target: Some(target.into()), ..Self::default() }

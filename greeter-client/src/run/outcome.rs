@@ -11,23 +11,25 @@ use crate::net::escape::one_line;
 use crate::session::{Actual, Entry, SessionError};
 use crate::talk::{Action, Script};
 
-/// How long a server may take to end after it has ended a connection, so that the one explains the other.
+/// How long a server may take to end after it has ended a connection, so that the one explains the
+/// other.
 const DYING: Duration = Duration::from_millis(250);
 
-/// How a script went.
+/// The outcome of a script.
 #[derive(Debug)]
 #[must_use]
 pub enum Outcome {
     /// Everything was as the script says.
     Passed,
-    /// The run lacks something that the script [requires](crate::talk::Capability); the words say what.
+    /// The run lacks something that the script [requires](crate::talk::Capability); the words say
+    /// what.
     Skipped(String),
     /// Something was not.
     Failed(Box<Failure>),
 }
 
-/// A script that failed: where, and why. Displayed, it is a report of several lines, indented, without a last newline, and
-/// harmless on a terminal.
+/// A failed script: where it failed, and why. Displayed, it is a report of several lines, indented,
+/// without a last newline, and harmless on a terminal.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failure {
@@ -35,17 +37,17 @@ pub struct Failure {
     pub title: Option<String>,
     /// The file and the line, as in `hello.talk:3`; without the line, if it did not fail at a step.
     pub place: String,
-    /// How far it had come.
+    /// How far the script had come.
     pub at: FailurePoint,
-    /// What happened.
+    /// Why it failed.
     pub error: StepError,
-    /// How the server of the run's own has ended, if it has: that may be why.
+    /// How the run's own server has ended, if it has: that may be why.
     pub server: Option<ServerExit>,
-    /// What was said last before that, on any connection.
+    /// The last events before that, on any connection.
     pub transcript: Vec<Entry>,
     /// The file that [`bless`](super::bless()) can probably change so that it says what happened.
     pub blessable: Option<PathBuf>,
-    /// How a person does that, but for the file: [`RunOptions::bless_command`].
+    /// The command for that, without the file: [`RunOptions::bless_command`].
     pub bless_command: Option<String>,
 }
 
@@ -92,7 +94,8 @@ impl Failure {
         }
     }
 
-    /// The script could not begin, for there is no server of the run's own for it.
+    /// Creates the failure of a script that could not begin, because its own server could not be
+    /// started.
     #[must_use]
     pub fn without_server(script: &Script, error: ServerError) -> Self {
         Self {
@@ -107,13 +110,15 @@ impl Failure {
         }
     }
 
-    /// The script is over, and [its server's end](super::ServerProcess::end) was not as it should be.
+    /// Creates the failure of a script that is over, and whose [server's
+    /// end](super::ServerProcess::end) was not as it should be.
     #[must_use]
     pub fn at_servers_end(script: &Script, error: ServerError) -> Self {
         Self::at_the_end(script, error.into())
     }
 
-    /// Adds how the server has ended. Where an end has failed the script, the server may be about to.
+    /// Adds how the server has ended. Where an end has failed the script, the server may be about
+    /// to.
     pub(super) fn with_end_of(self, server: Option<OwnServer<'_>>) -> Self {
         let within = if self.error.is_about_an_end() { DYING } else { Duration::ZERO };
         let Some(own) = server else { return self };

@@ -7,8 +7,8 @@ use super::error::StepError;
 use super::process::{ServerError, ServerProcess};
 use crate::talk::Signal;
 
-/// How long a server may take to end after the last connection of a script that has passed: its process closes its
-/// connections a moment before others can see that it has ended.
+/// How long a server may take to end after the last connection of a script that has passed: its
+/// process closes its connections a moment before others can see that it has ended.
 const FALLING: Duration = Duration::from_millis(50);
 
 /// A server of the run's own.
@@ -35,7 +35,8 @@ impl OwnServer<'_> {
         }
     }
 
-    /// Whether an end with this status is one that the script has neither asked for nor been told of.
+    /// Whether an end with this status is one that the script has neither asked for nor been told
+    /// of.
     pub(super) fn has_died(&self, status: ExitStatus) -> bool {
         !self.is_end_asked && !status.success()
     }

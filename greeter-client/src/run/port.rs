@@ -1,11 +1,13 @@
 //! A port for a server that is told where to listen.
 //!
-//! Between the choice of a port and the server's use of it, somebody else may take it, and a script would pass against a
-//! stranger. That cannot be ruled out beforehand, so three things make it improbable and a fourth finds it:
+//! Between the choice of a port and the server's use of it, somebody else may take it, and a script
+//! would pass against a stranger. That cannot be ruled out beforehand, so three things make it
+//! improbable and a fourth finds it:
 //!
 //! * the port is none of those that the system gives to whoever does not care which;
 //! * nothing uses it at any address when it is chosen;
-//! * on Linux, no other run of ours has chosen it: a name that only one process can have stands for it;
+//! * on Linux, no other run of ours has chosen it: a name that only one process can have stands for
+//!   it;
 //! * when the server has ended, [nobody may listen](Port::has_listener) there any more.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -15,10 +17,12 @@ use std::ops::Range;
 
 use socket2::{Domain, Socket, Type};
 
-/// Below those that Linux, macOS and Windows give away by themselves, and above most that have an owner.
+/// Below those that Linux, macOS and Windows give away by themselves, and above most that have an
+/// owner.
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// A port that was free when it was chosen. No other run of ours chooses it as long as this value lives.
+/// A port that was free when it was chosen. No other run of ours chooses it as long as this value
+/// lives.
 #[derive(Debug)]
 pub(super) struct Port {
     number: u16,
@@ -53,8 +57,8 @@ impl Port {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.number).into()
     }
 
-    /// Whether somebody listens there. On Linux nobody is connected to for that: a server may serve just one client, or
-    /// count them.
+    /// Whether somebody listens there. On Linux nobody is connected to for that: a server may serve
+    /// just one client, or count them.
     pub(super) fn has_listener(&self) -> io::Result<bool> {
         #[cfg(target_os = "linux")]
         return listeners::has(self.number);
@@ -67,8 +71,8 @@ impl Port {
     }
 }
 
-/// Whether nothing uses the port, at any address. Connections that are long over count, too, since not every server
-/// disregards them.
+/// Whether nothing uses the port, at any address. Connections that are long over count, too, since
+/// not every server disregards them.
 fn is_unused(number: u16) -> bool {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
     socket.and_then(|socket| socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, number).into())).is_ok()
@@ -92,8 +96,9 @@ fn claim(_number: u16) -> Option<Claim> {
     Some(())
 }
 
-/// What the system tells of its sockets. Linux tells of those that listen first, as its documentation of proc_net_tcp has it;
-/// of the others there may be a hundred thousand, and they are left unread.
+/// What the system tells of its sockets. Linux tells of those that listen first, as its
+/// documentation of proc_net_tcp has it; of the others there may be a hundred thousand, and they
+/// are left unread.
 #[cfg(target_os = "linux")]
 mod listeners {
     use std::fs::File;

@@ -1,5 +1,5 @@
-//! Turns a command into a server that listens, and ends it with all that it has started. It must not
-//! know the steps of a script, but for the signals that they may send.
+//! Turns a command into a server that listens, and ends it with all that it has started. It must
+//! not know the steps of a script, but for the signals that they may send.
 
 mod error;
 mod group;
@@ -27,7 +27,8 @@ const PORT: &str = "{port}";
 /// How often to look whether a server listens that takes its time.
 const LOOK_RARELY: Duration = Duration::from_millis(50);
 
-/// A server as a process, with those that it starts. Dropped, they are asked to end, and after 2 s made to.
+/// A process of a server, with those that it starts. Dropping it asks them to end, and kills them
+/// after 2 s.
 #[derive(Debug)]
 pub struct ServerProcess {
     process: Arc<Mutex<ProcessGroup>>,
@@ -37,8 +38,8 @@ pub struct ServerProcess {
     port: Option<Port>,
 }
 
-/// All servers that a program has started and not ended: so that it can end them when it is told to end itself, whatever its
-/// threads are at.
+/// All servers that a program has started and not ended: a program that is told to end can end
+/// them, whatever its threads are doing.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -83,7 +84,8 @@ impl ServerProcesses {
         }
     }
 
-    /// Ends all of them, and those that are about to listen, as their drop does. From now on none is started.
+    /// Ends all servers, those that do not listen yet among them, as their drop does. None is
+    /// started afterwards.
     pub fn end_all(&self) {
         let known = std::mem::replace(&mut *lock(&self.0), Registry::Over);
         let Registry::Running(running) = known else { return };
@@ -118,7 +120,8 @@ impl ServerProcesses {
         let (sender, said) = mpsc::channel();
         let mut sender = Some(sender);
         let mut ready = ReadyLine::default();
-        // It goes on reading for as long as the server says something, which otherwise would find its pipe full.
+        // It goes on reading for as long as the server says something, which otherwise would find
+        // its pipe full.
         let take = move |bytes: &[u8]| {
             if let Some(address) = sender.as_ref().and_then(|_| ready.take(bytes))
                 && let Some(sender) = sender.take()
@@ -144,7 +147,8 @@ impl ServerProcesses {
         let deadline = Instant::now().checked_add(within);
         let mut pause = LOOK;
         loop {
-            // In this order: whoever listens when the program is seen to run did so before it could have ended.
+            // In this order: whoever listens when the program is seen to run did so before it could
+            // have ended.
             let listens = port.has_listener().map_err(ServerError::Port)?;
             if let Some(end) = end_of(&process, Duration::ZERO)? {
                 return Err(ServerError::Exited { program, port: Some(number), end });
@@ -163,7 +167,8 @@ impl ServerProcesses {
     }
 }
 
-/// Waits until a server has said where it listens, or has ended. That it has, its process tells: another may hold its stdout.
+/// Waits until a server has said where it listens, or has ended. That it has, its process tells:
+/// another may hold its stdout.
 fn wait_for_address(
     process: &Mutex<ProcessGroup>,
     program: &str,
@@ -221,24 +226,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ServerProcess {
-    /// Starts a program, with the arguments behind its name, and waits until it listens. What it prints on stderr is printed on
-    /// ours. It has a process group of its own, so that a signal for ours, such as that of Ctrl-C, does not reach it: a program
-    /// that can be told to end starts its servers with [`ServerProcesses`].
+    /// Starts a program, with the arguments behind its name, and waits until it listens. Its stderr
+    /// goes to ours. It has a process group of its own, so that a signal for ours, such as that of
+    /// Ctrl-C, does not reach it: a program that can be told to end starts its servers with
+    /// [`ServerProcesses`].
     ///
-    /// If `{port}` stands in an argument, a free port replaces it, and the program is to listen there on 127.0.0.1 or on all
-    /// addresses; [`end`](Self::end) tells whether it alone did. Otherwise it says `listening on ADDRESS` on stdout, in a line
-    /// of its own.
+    /// If `{port}` stands in an argument, a free port replaces it, and the program is to listen
+    /// there on 127.0.0.1 or on all addresses; [`end`](Self::end) tells whether it alone did.
+    /// Otherwise it says `listening on ADDRESS` on stdout, in a line of its own.
     ///
     /// # Errors
     ///
-    /// Any [`ServerError`] but [`PortInUse`](ServerError::PortInUse), [`LeftBehind`](ServerError::LeftBehind) and
-    /// [`Over`](ServerError::ShutDown). What was started is ended.
+    /// Any [`ServerError`] but [`PortInUse`](ServerError::PortInUse),
+    /// [`LeftBehind`](ServerError::LeftBehind) and [`Over`](ServerError::ShutDown). What was
+    /// started is ended.
     pub fn start(command: &[String], within: Duration) -> Result<Self, ServerError> {
         ServerProcesses::default().start(command, within)
     }
 
-    /// Ends it as its drop does, and makes sure that it was this server which was talked to, and no other on its port, and that
-    /// nothing of it is left.
+    /// Ends the server as its drop does, and checks that this server, and no other on its port, was
+    /// talked to, and that nothing of it is left.
     ///
     /// # Errors
     ///
@@ -263,13 +270,13 @@ impl ServerProcess {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens at.
     #[must_use]
     pub fn address(&self) -> &ServerAddress {
         &self.address
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the server.
     ///
     /// # Errors
     ///
@@ -278,7 +285,7 @@ impl ServerProcess {
         lock(&self.process).signal(signal).map_err(ServerError::Process)
     }
 
-    /// Waits for its end, but no longer than this; none if it still runs.
+    /// Waits for the exit, at most for `within`. Returns `None` if the server still runs.
     ///
     /// # Errors
     ///
@@ -287,7 +294,7 @@ impl ServerProcess {
         wait(&self.process, within).map_err(ServerError::Process)
     }
 
-    /// Waits for its end as [`wait`](Self::wait) does, and for what it says last on stderr.
+    /// Waits for the exit as [`wait`](Self::wait) does, and for the last lines on stderr.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Turns the outcomes of scripts into a report: for people, or for programs in a format that they know.
-//! It must not know how scripts are run.
+//! Turns the outcomes of scripts into a report: for people, or for programs in a format that they
+//! know. It must not know how scripts are run.
 //!
 //! ```
 //! use std::time::Duration;
@@ -16,8 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each format is a file of functions that turn [`FinishedScript`] scripts into text, and knows nothing of the others. Whatever a
-//! server said, and however a file or an address is called, it is harmless in it.
+//! Each format is a file of functions that turn [`FinishedScript`] scripts into text, and knows
+//! nothing of the others. Whatever a server said, and however a file or an address is called, it is
+//! harmless in it.
 
 mod failure;
 mod json;
@@ -32,7 +33,7 @@ use std::time::Instant;
 
 pub use result::{FinishedScript, ScriptCounts};
 
-/// How it is told.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReportFormat {
@@ -41,7 +42,8 @@ pub enum ReportFormat {
     Text,
     /// The Test Anything Protocol, version 14, with a YAML block for each script.
     Tap,
-    /// `JUnit` XML, as most CI servers read it. It is written at the end, for its head has the numbers.
+    /// `JUnit` XML, as most CI servers read it. It is written at the end, for its head has the
+    /// numbers.
     Junit,
     /// JSON Lines: an object in a line for each script, and one at the end.
     Json,
@@ -61,12 +63,12 @@ impl FromStr for ReportFormat {
     }
 }
 
-/// A word that is no [`ReportFormat`].
+/// An error of parsing a [`ReportFormat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write text, tap, junit or json")]
 pub struct ReportFormatError;
 
-/// Writes a report while scripts end, in the order in which it is told of them.
+/// A report that is written while scripts end, in the order in which they are added.
 #[derive(Debug)]
 pub struct Reporter<W> {
     format: ReportFormat,
@@ -78,13 +80,13 @@ pub struct Reporter<W> {
 }
 
 impl<W: Write> Reporter<W> {
-    /// A report on so many scripts, which is still empty.
+    /// Creates an empty report on so many scripts.
     pub fn new(format: ReportFormat, output: W, scripts: usize) -> Self {
         let held = if format == ReportFormat::Tap { tap::head(scripts) } else { String::new() };
         Self { format, output, counts: ScriptCounts::default(), since: Instant::now(), held }
     }
 
-    /// Tells of a script.
+    /// Adds a script that has ended.
     ///
     /// # Errors
     ///
@@ -104,12 +106,12 @@ impl<W: Write> Reporter<W> {
         Ok(())
     }
 
-    /// What has been told of until now.
+    /// Returns the counts so far.
     pub fn counts(&self) -> &ScriptCounts {
         &self.counts
     }
 
-    /// Ends the report, and gives back what it was written to.
+    /// Ends the report and returns its output.
     ///
     /// # Errors
     ///

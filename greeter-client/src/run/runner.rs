@@ -123,7 +123,8 @@ impl<'a> Runner<'a> {
     fn send(&mut self, to: &ConnectionName, what: &Outgoing) -> Result<(), StepError> {
         let name = to.to_string();
         if let Outgoing::Line(template) = what {
-            // Nothing is sent where a value is missing; which member asks makes no difference to that.
+            // Nothing is sent where a value is missing; which member asks makes no difference to
+            // that.
             template.expand(&self.variables, Some(1))?;
         }
         let handle = self.session.on(&name);
@@ -169,7 +170,8 @@ impl<'a> Runner<'a> {
         outcome.map_err(|error| self.classify(error, what))
     }
 
-    /// What an unmet expectation means: the line that a pattern stands for, or that the script as a whole has run out of time.
+    /// What an unmet expectation means: the line that a pattern stands for, or that the script as a
+    /// whole has run out of time.
     fn classify(&self, error: SessionError, what: &Incoming) -> StepError {
         let SessionError::Mismatch(mut mismatch) = error else { return error.into() };
         if mismatch.timed_out && self.is_over() {

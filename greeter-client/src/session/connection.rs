@@ -1,5 +1,5 @@
-//! One connection as its session sees it: what is to be sent with the next flush, how far it has come, and what it
-//! remembers.
+//! One connection as its session sees it: what is to be sent with the next flush, how far it has
+//! come, and what it remembers.
 
 use std::io;
 use std::mem;
@@ -163,7 +163,8 @@ impl SessionConnection {
         Ok(())
     }
 
-    /// The peer has ended the stream as expected: nobody asks for it again, nor for what it could not be sent.
+    /// The peer has ended the stream as expected: nobody asks for it again, nor for what it could
+    /// not be sent.
     pub(super) fn mark_ended(&mut self) {
         self.phase = match mem::replace(&mut self.phase, ConnectionPhase::Closed) {
             ConnectionPhase::Open(socket) | ConnectionPhase::HalfClosed(socket) => ConnectionPhase::Ended(socket),
@@ -258,7 +259,8 @@ fn connect(target: &Target) -> Result<Stream, ConnectError> {
     }
 }
 
-/// Who knocks at a port that nobody has yet may be given that port to knock from, and so talk to himself.
+/// Who knocks at a port that nobody has yet may be given that port to knock from, and so talk to
+/// himself.
 fn refuse_self(stream: Stream, address: &ServerAddress) -> Result<Stream, ConnectError> {
     match stream {
         Stream::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
@@ -268,7 +270,8 @@ fn refuse_self(stream: Stream, address: &ServerAddress) -> Result<Stream, Connec
     }
 }
 
-/// Whether a server that is just starting looks like this. A Unix socket is not there before it listens.
+/// Whether a server that is just starting looks like this. A Unix socket is not there before it
+/// listens.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }

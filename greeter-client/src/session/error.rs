@@ -11,7 +11,7 @@ use crate::net::{ConnectError, StreamEnd};
 /// How many bytes of an unmet expectation its message shows; its fields have them all.
 const MAX_SHOWN_BYTES: usize = 200;
 
-/// Why a session cannot go on as it was told.
+/// An error of a [`Session`](super::Session).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -27,7 +27,8 @@ pub enum SessionError {
         local: String,
         /// The server's address.
         peer: String,
-        /// What the system said; [`TimedOut`](io::ErrorKind::TimedOut) where the server did not read.
+        /// What the system said; [`TimedOut`](io::ErrorKind::TimedOut) where the server did not
+        /// read.
         source: io::Error,
     },
     /// A connection could not be opened.
@@ -61,7 +62,7 @@ pub enum SessionError {
     Thread(#[source] io::Error),
 }
 
-/// An expectation that was not met, where, and all that is known about it.
+/// An expectation that was not met, and all that is known about it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Mismatch {
@@ -77,14 +78,14 @@ pub struct Mismatch {
     pub expected: Expected,
     /// What came in its place. It has not been consumed.
     pub actual: Actual,
-    /// Behind what came, the peer had ended the stream.
+    /// How the peer ended the stream behind what came, if it did.
     pub end: Option<StreamEnd>,
-    /// The time was over, and nothing had come that rules the expectation out.
+    /// Whether the timeout passed before anything came that rules the expectation out.
     pub timed_out: bool,
     /// How long it was waited for.
     pub waited: Duration,
-    /// How many lines the expectation has [skipped](super::ConnectionHandle::skipping), which are the last of the
-    /// [`transcript`](Self::transcript).
+    /// How many lines the expectation has [skipped](super::ConnectionHandle::skipping), which are
+    /// the last of the [`transcript`](Self::transcript).
     pub skipped_lines: usize,
     /// What else has come and is unread, behind [`actual`](Self::actual): its first KiB.
     pub buffered: Vec<u8>,
@@ -92,9 +93,9 @@ pub struct Mismatch {
     pub buffered_bytes: usize,
     /// How many bytes the server has not taken yet.
     pub unsent_bytes: usize,
-    /// What had been sent before could not be delivered.
+    /// Why an earlier send was not delivered.
     pub send_error: Option<io::Error>,
-    /// What happened last on this connection.
+    /// The last events on this connection.
     pub transcript: Vec<Entry>,
 }
 
@@ -147,7 +148,8 @@ pub enum Actual {
     PartialLine(Vec<u8>),
     /// Where bytes were expected: those that came, at most as many as should have.
     Bytes(Vec<u8>),
-    /// A line that is longer than [`SessionOptions::max_unread_bytes`](super::SessionOptions::max_unread_bytes).
+    /// A line that is longer than
+    /// [`SessionOptions::max_unread_bytes`](super::SessionOptions::max_unread_bytes).
     LineTooLong {
         /// The limit.
         limit: usize,

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use crate::net::StreamEnd;
 
-/// One thing that happened on a connection.
+/// One event of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The position within the session: what was seen earlier has a smaller number.
+    /// The position within the session: earlier events have smaller numbers.
     pub number: u64,
-    /// How long after the session began.
+    /// The time since the session began.
     pub at: Duration,
     /// The connection's name; `c.17` is a member of the crowd `c`.
     pub connection: Arc<str>,
-    /// What happened. A remembered entry holds at most the first KiB of its bytes.
+    /// The event. A remembered entry holds at most the first KiB of its bytes.
     pub event: Event,
 }
 
-/// What happened.
+/// An event on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -1,5 +1,5 @@
-//! What a connection waits for: each expectation looks at the front of what has come until it is met, impossible or
-//! late, and consumes only what meets it.
+//! What a connection waits for: each expectation looks at the front of what has come until it is
+//! met, impossible or late, and consumes only what meets it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,7 +210,8 @@ impl<'a> Expectation<'a> {
         }
     }
 
-    /// Consumes a line in vain, unless the time is over: lines that never end to come are no reason to go on.
+    /// Consumes a line in vain, unless the time is over: lines that never end to come are no reason
+    /// to go on.
     fn skip(&mut self, line: &[u8], observed: Observed) -> Result<(), Observed> {
         if self.deadline.remaining().is_err() {
             return Err(observed.timed_out());
@@ -240,7 +241,8 @@ fn unfinished(unread: &[u8]) -> Observed {
     Observed::new(Actual::PartialLine(unread.to_vec()), unread.len())
 }
 
-/// The line without its ending. In lines that end with LF alone, a CR before it is part of the line.
+/// The line without its ending. In lines that end with LF alone, a CR before it is part of the
+/// line.
 pub(super) fn strip(eol: Eol, line: &[u8]) -> &[u8] {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     match eol {

@@ -11,12 +11,14 @@ use super::group::Selection;
 use super::transcript::SessionLog;
 use crate::net::{Deadline, StreamEnd};
 
-/// A connection, a crowd, or one member of a crowd, about to say or expect one thing: see [`Session::on`].
+/// A handle to a connection, a crowd, or one member of a crowd, for one step: see [`Session::on`].
 ///
-/// A connection that is not open yet is opened by its first use. What is said to a crowd is said to each member; what
-/// is expected is expected from each, in their order and within one common deadline, and the first that fails is told.
+/// A connection that is not open yet is opened by its first use. What is said to a crowd is said to
+/// each member; what is expected is expected from each, in their order and within one common
+/// deadline, and the first that fails is told.
 ///
-/// An expectation that fails has consumed nothing (but what it [skipped](Self::skipping)), so that one can look again.
+/// An expectation that fails has consumed nothing (but what it [skipped](Self::skipping)), so that
+/// one can look again.
 #[derive(Debug)]
 #[must_use = "it has neither said nor expected anything yet"]
 pub struct ConnectionHandle<'a> {
@@ -27,8 +29,9 @@ pub struct ConnectionHandle<'a> {
 }
 
 impl Session {
-    /// The connection or the crowd `name`, or the member `name.number` of a crowd; the numbers begin with 1.
-    /// [`DEFAULT`](super::DEFAULT) is the connection without a name.
+    /// Returns a handle to the connection or the crowd `name`, or to the member `name.number` of a
+    /// crowd; the numbers begin with 1. [`DEFAULT`](super::DEFAULT) is the connection without a
+    /// name.
     pub fn on<'a>(&'a mut self, name: &'a str) -> ConnectionHandle<'a> {
         ConnectionHandle::new(self, name)
     }
@@ -40,13 +43,15 @@ impl<'a> ConnectionHandle<'a> {
         Self { session, name, timeout, skipping: false }
     }
 
-    /// Gives what follows its own deadline, in place of [`SessionOptions::timeout`](super::SessionOptions::timeout).
+    /// Sets the timeout of the step, in place of
+    /// [`SessionOptions::timeout`](super::SessionOptions::timeout).
     pub fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Consumes every whole line that is not what the expectation demands, until one is, or until bytes or the end
-    /// are. It means nothing for [`take`](Self::take) and [`expect_nothing`](Self::expect_nothing).
+    /// Skips every whole line that is not what the expectation demands, until one is, or until
+    /// bytes or the end are. It means nothing for [`take`](Self::take) and
+    /// [`expect_nothing`](Self::expect_nothing).
     pub fn skipping(self) -> Self {
         Self { skipping: true, ..self }
     }
@@ -63,8 +68,8 @@ impl<'a> ConnectionHandle<'a> {
         self.send_each(|_| line)
     }
 
-    /// Sends each member of a crowd the line that `line` tells for its number, which counts from 1. A connection that
-    /// is in no crowd has none.
+    /// Sends each member of a crowd the line that `line` returns for its number, which counts from
+    /// 1. A connection that is in no crowd has none.
     ///
     /// # Errors
     ///
@@ -96,7 +101,7 @@ impl<'a> ConnectionHandle<'a> {
         })
     }
 
-    /// Says that nothing more will be sent. If the server has not read all yet, that is said after the last of it.
+    /// Half-closes the connection, after the last byte that the server has not taken yet.
     ///
     /// # Errors
     ///
@@ -105,7 +110,7 @@ impl<'a> ConnectionHandle<'a> {
         self.part(|connection, log, _| connection.half_close(log))
     }
 
-    /// Ends the connection with a reset; on a Unix socket, which knows none, by closing it. What the server has not
+    /// Resets the connection; a Unix socket has no reset, and is closed. What the server has not
     /// taken may be lost.
     ///
     /// # Errors
@@ -115,7 +120,8 @@ impl<'a> ConnectionHandle<'a> {
         self.part(|connection, log, _| connection.reset(log))
     }
 
-    /// Closes the connection without a look at what has come. It waits until all is sent, but not beyond the deadline.
+    /// Closes the connection without a look at what has come. Waits until all is sent, at most
+    /// until the timeout.
     ///
     /// # Errors
     ///
@@ -124,19 +130,20 @@ impl<'a> ConnectionHandle<'a> {
         self.part(|connection, log, deadline| connection.close(deadline, log))
     }
 
-    /// The next line must be exactly `line`.
+    /// Expects the next line to be exactly `line`.
     ///
     /// # Errors
     ///
-    /// [`Mismatch`](SessionError::Mismatch); or the connection cannot be opened, or we have closed it.
+    /// [`Mismatch`](SessionError::Mismatch); or the connection cannot be opened, or we have closed
+    /// it.
     pub fn expect(self, line: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let line = line.as_ref();
         let expected = Expected::Line(Some(line.to_vec()));
         self.each(&expected, |expectation| expectation.line(|actual| actual == line))
     }
 
-    /// The next line, without its ending, must please `judge`. To a member of a crowd it is given with its number,
-    /// which counts from 1; outside of crowds there is none.
+    /// Expects `judge` to accept the next line, which comes without its ending. For a member of a
+    /// crowd `judge` receives its number, which counts from 1; outside of crowds there is none.
     ///
     /// ```no_run
     /// # let mut session = greeter_client::Session::default();
@@ -155,7 +162,8 @@ impl<'a> ConnectionHandle<'a> {
         })
     }
 
-    /// The next bytes must be exactly these, whether or not they end a line: a prompt, for instance.
+    /// Expects the next bytes to be exactly these, whether or not they end a line: a prompt, for
+    /// instance.
     ///
     /// # Errors
     ///
@@ -165,7 +173,8 @@ impl<'a> ConnectionHandle<'a> {
         self.each(&Expected::Bytes(bytes.to_vec()), |expectation| expectation.bytes(bytes))
     }
 
-    /// Takes the next `count` bytes, whatever they are: those of all members of a crowd, one behind the other.
+    /// Takes the next `count` bytes, whatever they are: those of all members of a crowd, one behind
+    /// the other.
     ///
     /// # Errors
     ///
@@ -178,7 +187,8 @@ impl<'a> ConnectionHandle<'a> {
         Ok(taken)
     }
 
-    /// The server must close, and nothing may be unread before its end. That a send failed before is forgiven.
+    /// Expects the server to close, with nothing unread before its end. An earlier send that failed
+    /// is forgiven.
     ///
     /// # Errors
     ///
@@ -187,7 +197,8 @@ impl<'a> ConnectionHandle<'a> {
         self.each(&Expected::Eof, |expectation| expectation.end_forgiving(|end| end == StreamEnd::Eof))
     }
 
-    /// The server must reset the connection, and nothing may be unread before. That a send failed before is forgiven.
+    /// Expects the server to reset the connection, with nothing unread before. An earlier send that
+    /// failed is forgiven.
     ///
     /// # Errors
     ///
@@ -196,8 +207,8 @@ impl<'a> ConnectionHandle<'a> {
         self.each(&Expected::Reset, |expectation| expectation.end_forgiving(|end| end == StreamEnd::Reset))
     }
 
-    /// The server must close or reset the connection, and nothing may be unread before. That a send failed before is
-    /// forgiven.
+    /// Expects the server to close or reset the connection, with nothing unread before. An earlier
+    /// send that failed is forgiven.
     ///
     /// # Errors
     ///
@@ -208,7 +219,7 @@ impl<'a> ConnectionHandle<'a> {
         })
     }
 
-    /// For so long no byte may come, and no end.
+    /// Expects no byte and no end for `duration`.
     ///
     /// # Errors
     ///

@@ -5,25 +5,27 @@ use std::time::Duration;
 
 use crate::net::{Eol, ServerAddress};
 
-/// How a session behaves.
+/// Options of a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// Where a connection is opened to by its first use; `None`: each must be [opened](super::Session::open). Default: none,
-    /// because nobody can guess it.
+    /// The target of a connection that is opened by its first use; `None`: each must be
+    /// [opened](super::Session::open). The default is none, because nobody can guess it.
     pub target: Option<Target>,
-    /// The deadline of each expectation. Default: 5 s, because nobody watches a test for longer without doubting it.
+    /// The timeout of each expectation. The default is 5 s, because nobody watches a test for
+    /// longer without doubting it.
     pub timeout: Duration,
-    /// How lines end, in what is sent and in what is expected. Default: LF.
+    /// How lines end, in what is sent and in what is expected. The default is LF.
     pub eol: Eol,
-    /// How much is read ahead on a connection, in bytes, and the longest line. An expectation of more bytes than that
-    /// may have them. Default: 4 MiB, so that no usual pipeline ever makes the server wait, and a hundred servers gone
-    /// mad do not take the machine with them.
+    /// How much is read ahead on a connection, in bytes, and the longest line. An expectation of
+    /// more bytes than that may have them. The default is 4 MiB, so that no usual pipeline ever
+    /// makes the server wait, and a hundred servers gone mad do not take the machine with them.
     pub max_unread_bytes: usize,
 }
 
 impl SessionOptions {
-    /// Connections are opened to `target`, an [`ServerAddress`] for instance; the rest is default.
+    /// Creates options whose connections are opened to `target`, a [`ServerAddress`] for instance;
+    /// the rest is default.
     #[must_use]
     pub fn to(target: impl Into<Target>) -> Self {
         Self { target: Some(target.into()), ..Self::default() }
@@ -36,7 +38,7 @@ impl Default for SessionOptions {
     }
 }
 
-/// Where and how to connect. An [`ServerAddress`] is one, with the defaults for the rest.
+/// A target of connections. A [`ServerAddress`] is one, with the defaults for the rest.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,14 +52,16 @@ impl Default for SessionOptions {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Target {
-    /// Where to.
+    /// The address of the server.
     pub address: ServerAddress,
-    /// The address of this machine to connect from; a Unix socket has none. Default: as the system likes.
+    /// The address of this machine to connect from; a Unix socket has none. By default the system
+    /// chooses it.
     pub from: Option<IpAddr>,
-    /// How long one attempt may take. Default: 5 s.
+    /// How long one attempt may take. The default is 5 s.
     pub timeout: Duration,
-    /// For how long the attempt is repeated while the address refuses, or a Unix socket is not there: for a server
-    /// that is just starting. Default: 0, so that a server that does not run is noticed at once.
+    /// How long attempts are repeated while the address refuses, or a Unix socket is not there: for
+    /// a server that is just starting. The default is 0, so that a server that does not run is
+    /// noticed at once.
     pub wait: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! A look at what has come and has not been consumed, for whoever decides afterwards what should have: `--bless`.
+//! A look at what has come and has not been consumed, for whoever decides afterwards what should
+//! have: `--bless`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use super::group::Group;
 use super::socket_io::SendErrors;
 use crate::net::{Deadline, Eol, StreamEnd};
 
-/// How many lines of a connection are looked at together: a reply that differs in more of them is looked at in parts.
+/// How many lines of a connection are looked at together: a reply that differs in more of them is
+/// looked at in parts.
 const MAX_LINES: usize = 100;
 
 /// What is unread on all the connections of one name.
@@ -28,7 +30,8 @@ pub(crate) struct GroupPeek {
 }
 
 impl GroupPeek {
-    /// Whether all connections of the name were looked at, so that something can be said of them all.
+    /// Whether all connections of the name were looked at, so that something can be said of them
+    /// all.
     pub(crate) fn is_whole(&self) -> bool {
         self.members.len() == self.size
     }
@@ -49,7 +52,8 @@ pub(crate) struct Peek {
 }
 
 impl Session {
-    /// Flushes, then waits until nothing has come on any connection for so long, but no longer than `max_time`.
+    /// Flushes, then waits until nothing has come on any connection for so long, but no longer than
+    /// `max_time`.
     pub(crate) fn wait_until_quiet(&mut self, quiet: Duration, max_time: Duration) {
         self.flush();
         let until = Deadline::after(Some(max_time));
@@ -64,7 +68,8 @@ impl Session {
         }
     }
 
-    /// Flushes, and waits until each connection of `name` has a whole line or has ended; then says what is unread.
+    /// Flushes, and waits until each connection of `name` has a whole line or has ended; then says
+    /// what is unread.
     pub(crate) fn await_lines(&mut self, name: &str, timeout: Duration) -> Result<GroupPeek, SessionError> {
         let selection = self.select(name)?;
         let deadline = Deadline::from(Instant::now(), Some(timeout));
@@ -138,7 +143,8 @@ impl Session {
         Ok(())
     }
 
-    /// Half-closes every connection that is still open, and waits until all have ended, or for so long.
+    /// Half-closes every connection that is still open, and waits until all have ended, or for so
+    /// long.
     pub(crate) fn half_close_all(&mut self, timeout: Duration) {
         let deadline = Deadline::after(Some(timeout));
         self.flush_by(&deadline);

@@ -1,10 +1,11 @@
-//! What has been received and not been consumed: lines or bytes, from the front only. No socket, no clock, no limit of
-//! its own.
+//! What has been received and not been consumed: lines or bytes, from the front only. No socket, no
+//! clock, no limit of its own.
 
 /// Up to here an empty buffer keeps its memory.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// Every byte is searched once for an LF and moved a bounded number of times, however the bytes arrive.
+/// Every byte is searched once for an LF and moved a bounded number of times, however the bytes
+/// arrive.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,

@@ -1,9 +1,10 @@
-//! One socket between three threads: the caller's, which sends and expects; one that reads whatever comes, up to a
-//! limit; and, only while the peer does not read as fast as we send, one that writes.
+//! One socket between three threads: the caller's, which sends and expects; one that reads whatever
+//! comes, up to a limit; and, only while the peer does not read as fast as we send, one that
+//! writes.
 //!
-//! A reading thread per connection, and not one loop over all of them: its stack is [`STACK_BYTES`] of address space
-//! of which a few KiB are used, so that a crowd of hundreds costs little; blocking reads need no readiness, no timer
-//! and no dependency; and back-pressure is a thread that waits.
+//! A reading thread per connection, and not one loop over all of them: its stack is [`STACK_BYTES`]
+//! of address space of which a few KiB are used, so that a crowd of hundreds costs little; blocking
+//! reads need no readiness, no timer and no dependency; and back-pressure is a thread that waits.
 
 use std::io;
 use std::mem;
@@ -25,7 +26,8 @@ const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
 const SEND_AT_ONCE: Duration = Duration::from_millis(5);
 /// How soon the writing thread notices that it is not needed any more.
 const WRITE_SLICE: Duration = Duration::from_millis(50);
-/// How long after a send has failed what the peer said before may still be on its way through the reading thread.
+/// How long after a send has failed what the peer said before may still be on its way through the
+/// reading thread.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long after a send the peer's refusal may be on its way.
 pub(super) const REFUSAL: Duration = Duration::from_millis(250);
@@ -39,7 +41,8 @@ pub(super) struct SocketIo {
     state: Mutex<IoState>,
     /// Rung for the caller: something came, the stream ended, a send failed or all is sent.
     changed: Condvar,
-    /// Rung for the reading thread: something was consumed, more is demanded, or nobody listens any more.
+    /// Rung for the reading thread: something was consumed, more is demanded, or nobody listens any
+    /// more.
     room: Condvar,
     max_unread_bytes: usize,
 }
@@ -132,8 +135,9 @@ impl SocketIo {
         self.room.notify_one();
     }
 
-    /// Sends `bytes`: what the system takes is sent now and on this thread, and only the rest is left to another, whose
-    /// handle is returned. An error is left for who [looks](State::send_error).
+    /// Sends `bytes`: what the system takes is sent now and on this thread, and only the rest is
+    /// left to another, whose handle is returned. An error is left for who
+    /// [looks](State::send_error).
     pub(super) fn send(self: &Arc<Self>, mut bytes: &[u8], deadline: &Deadline) -> Option<JoinHandle<()>> {
         if self.send_behind(bytes, deadline) {
             return None;
@@ -166,8 +170,9 @@ impl SocketIo {
         self.wait(deadline, SendErrors::Ignored, |state| (state.to_write.unsent_bytes == 0).then_some(()));
     }
 
-    /// Whether the peer, which has ended the stream, refuses what it was sent after that. Its system tells so as soon as
-    /// bytes arrive for which nobody is there; of those that are read, or not yet, nothing is told.
+    /// Whether the peer, which has ended the stream, refuses what it was sent after that. Its
+    /// system tells so as soon as bytes arrive for which nobody is there; of those that are read,
+    /// or not yet, nothing is told.
     pub(super) fn is_refused(&self, deadline: &Deadline) -> bool {
         loop {
             if self.lock().send_error.is_some() || self.stream.has_failed() {
@@ -186,14 +191,15 @@ impl SocketIo {
         self.stream.shutdown(Shutdown::Both);
     }
 
-    /// As [`hang_up`](Self::hang_up), but the peer is told by a reset, once the threads have ended and the socket is
-    /// dropped.
+    /// As [`hang_up`](Self::hang_up), but the peer is told by a reset, once the threads have ended
+    /// and the socket is dropped.
     pub(super) fn abort(&self) {
         self.mark_closed();
         self.stream.abort();
     }
 
-    /// The state is whole between any two statements, so that a thread that panicked has left nothing broken.
+    /// The state is whole between any two statements, so that a thread that panicked has left
+    /// nothing broken.
     pub(super) fn lock(&self) -> MutexGuard<'_, IoState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,7 +240,8 @@ impl SocketIo {
         !state.closed
     }
 
-    /// Puts `bytes` behind what another thread is sending. `false`: there is none. After an error, they are dropped.
+    /// Puts `bytes` behind what another thread is sending. `false`: there is none. After an error,
+    /// they are dropped.
     fn send_behind(&self, bytes: &[u8], deadline: &Deadline) -> bool {
         let settled = |state: &mut IoState| {
             let full = state.to_write.queue.len() >= MAX_UNSENT_BYTES && state.send_error.is_none();
@@ -334,7 +341,8 @@ impl IoState {
         }
     }
 
-    /// A reset is reported once. Where the sending thread got the report, the reading one sees a mere end.
+    /// A reset is reported once. Where the sending thread got the report, the reading one sees a
+    /// mere end.
     fn tell_reset(&mut self) {
         let was_reset = |(_, error): &(Instant, io::Error)| StreamEnd::from_error(error) == StreamEnd::Reset;
         if self.end == Some(StreamEnd::Eof) && self.send_error.as_ref().is_some_and(was_reset) {
@@ -353,7 +361,8 @@ mod tests {
 
     use super::*;
 
-    /// How a peer seems to have ended the stream when a read saw a mere end and a send failed with `error`.
+    /// How a peer seems to have ended the stream when a read saw a mere end and a send failed with
+    /// `error`.
     fn end_beside(error: io::ErrorKind) -> Option<StreamEnd> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().into();
@@ -364,7 +373,8 @@ mod tests {
         socket_io.lock().end
     }
 
-    /// Linux tells of it once, to whoever asks first: which of the threads that is cannot be foreseen.
+    /// Linux tells of it once, to whoever asks first: which of the threads that is cannot be
+    /// foreseen.
     #[test]
     fn a_reset_that_only_the_sending_thread_was_told_of_is_a_reset() {
         assert_eq!(end_beside(io::ErrorKind::ConnectionReset), Some(StreamEnd::Reset));

@@ -1,4 +1,5 @@
-//! What only the steps together show: that a step cannot do what it says in any run, because of those before it.
+//! What only the steps together show: that a step cannot do what it says in any run, because of
+//! those before it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -148,7 +149,8 @@ impl<'a> StepChecker<'a> {
         }
     }
 
-    /// What has ended of a connection that is used now, which opens it; [`None`] if it cannot be used.
+    /// What has ended of a connection that is used now, which opens it; [`None`] if it cannot be
+    /// used.
     fn used(&mut self, step: &'a Step, connection_name: &'a ConnectionName) -> Option<EndedBy<'a>> {
         let name = name(connection_name);
         if !self.connections.contains_key(&name) && !matches!(connection_name, ConnectionName::Member(..)) {

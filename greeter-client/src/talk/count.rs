@@ -1,4 +1,5 @@
-//! How many bytes a step takes: a number, or the value of a variable that the server has told, as in counted replies.
+//! How many bytes a step takes: a number, or the value of a variable that the server has told, as
+//! in counted replies.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,7 +30,7 @@ pub enum Count {
     Variable(Name),
 }
 
-/// Why a [`Count`] is not known.
+/// An error of [`Count::bytes`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CountError {
@@ -50,11 +51,12 @@ pub enum CountError {
 }
 
 impl Count {
-    /// The number. That of a variable may be 0: so the server says that it sends nothing.
+    /// Returns the number. That of a variable may be 0: so the server says that it sends nothing.
     ///
     /// # Errors
     ///
-    /// If the variable has no value, or one that is not made of digits alone, or more than [`MAX_RAW_BYTES`].
+    /// If the variable has no value, or one that is not made of digits alone, or more than
+    /// [`MAX_RAW_BYTES`].
     pub fn bytes(&self, variables: &Variables) -> Result<usize, CountError> {
         const SHOWN_BYTES: usize = 40;
         let name = match self {

@@ -1,4 +1,5 @@
-//! What is wrong with a script, told so that it can be put right: where, what, and what to write instead.
+//! What is wrong with a script, told so that it can be put right: where, what, and what to write
+//! instead.
 
 use std::fmt::{self, Write};
 use std::ops::Range;
@@ -12,7 +13,7 @@ const EXCERPT_BYTES: usize = 120;
 /// How much of a line that is shown in part stands before the fault, in bytes.
 const EXCERPT_BYTES_BEFORE: usize = 60;
 
-/// Whether a script with this problem can run.
+/// The severity of a [`Diagnostic`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// It cannot.
@@ -30,10 +31,10 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing that is wrong with a script.
+/// One error or warning about a script.
 ///
-/// Displayed as compilers do: the place, the line with a caret under the fault, and the remedy. Without a newline at
-/// the end, and harmless on a terminal whatever the script holds.
+/// Displayed as compilers do: the place, the line with a caret under the fault, and the remedy.
+/// Without a newline at the end, and harmless on a terminal whatever the script holds.
 ///
 /// ```
 /// use greeter_client::talk::Script;
@@ -81,37 +82,37 @@ impl Diagnostic {
         }
     }
 
-    /// Whether the script can run nevertheless.
+    /// Returns whether the script can run nevertheless.
     #[must_use]
     pub fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// The file, as it was named when it was read.
+    /// Returns the name of the file, as it was when it was read.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The line in that file, from 1.
+    /// Returns the line in that file, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Where in the line, in characters, from 1. A byte that is no UTF-8 counts as one.
+    /// Returns the column, in characters, from 1. A byte that is no UTF-8 counts as one.
     #[must_use]
     pub fn column(&self) -> usize {
         self.column
     }
 
-    /// What is wrong: lower case, no full stop, one line.
+    /// Returns what is wrong: lower case, no full stop, one line.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do about it, where that is known.
+    /// Returns what to do about it, where that is known.
     #[must_use]
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
@@ -131,19 +132,19 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong with a script, in the order of its lines. At least one is an error.
+/// All errors and warnings about a script, in the order of its lines. At least one is an error.
 ///
 /// Displayed as its [`Diagnostic`]s, one below the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics(pub(super) Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// The problems, warnings among them.
+    /// Returns an iterator over the diagnostics, warnings among them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Diagnostic> {
         self.0.iter()
     }
 
-    /// How many of them are errors: at least one.
+    /// Returns how many of them are errors: at least one.
     #[must_use]
     pub fn errors(&self) -> usize {
         self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()

@@ -1,5 +1,5 @@
-//! Turns paths into the scripts that a command line means by them. It must not know what a line of a
-//! script says.
+//! Turns paths into the scripts that a command line means by them. It must not know what a line of
+//! a script says.
 
 pub(super) mod markdown;
 
@@ -12,20 +12,24 @@ use super::parse::{ScriptError, build_script, read_source};
 use super::script::Script;
 use super::source::Source;
 
-/// Every script at `paths`, each with what it includes, or what is wrong with it.
+/// Loads every script at `paths`, each with what it includes, or returns what is wrong with it.
 ///
 /// * A file is a script, whatever it is called; but
-/// * in a file called `*.md` or `*.markdown`, each fenced code block marked `talk` is one, by the rules of [CommonMark]: in
-///   a quote and in a list, too, but not in a comment, nor within other code;
-/// * in a folder, all files called `*.talk`, `*.md` and `*.markdown` are taken, and those of the folders in it. What has a
-///   name with a dot in front is left out, and links to folders are not followed.
+/// * in a file called `*.md` or `*.markdown`, each fenced code block marked `talk` is one, by the
+///   rules of [CommonMark]: in a quote and in a list, too, but not in a comment, nor within other
+///   code;
+/// * in a folder, all files called `*.talk`, `*.md` and `*.markdown` are taken, and those of the
+///   folders in it. What has a name with a dot in front is left out, and links to folders are not
+///   followed.
 ///
-/// Capitals make no difference in these endings. A Markdown file in UTF-16 that speaks of `talk` is an error.
+/// Capitals make no difference in these endings. A Markdown file in UTF-16 that speaks of `talk` is
+/// an error.
 ///
 /// [CommonMark]: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
 ///
-/// The order is that of `paths`; in a folder, that of the names, byte by byte. A file that is met twice is taken once.
-/// A path where there is no script at all is an error, but a Markdown file in a folder need not hold one.
+/// The order is that of `paths`; in a folder, that of the names, byte by byte. A file that is met
+/// twice is taken once. A path where there is no script at all is an error, but a Markdown file in
+/// a folder need not hold one.
 ///
 /// ```no_run
 /// for script in greeter_client::talk::load_all(["docs", "tests/sessions"]) {
@@ -39,8 +43,8 @@ pub fn load_all(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Resu
     collect(paths, load_file)
 }
 
-/// The files that [`load_all`] reads for `paths`, in its order, those of Markdown that hold no script among them. A path
-/// that leads to no file at all is an error.
+/// Returns the files that [`load_all`] reads for `paths`, in its order, those of Markdown that hold
+/// no script among them. A path that leads to no file at all is an error.
 pub fn find_all(paths: impl IntoIterator<Item = impl Into<PathBuf>>) -> Vec<Result<PathBuf, ScriptError>> {
     collect(paths, |file| vec![Ok(file.to_owned())])
 }

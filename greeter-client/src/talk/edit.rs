@@ -35,7 +35,7 @@ struct Edit {
 }
 
 impl Edits {
-    /// Puts `lines` in the place of a line, which counts from 1. Without any, that is deleted.
+    /// Replaces a line, which counts from 1, by `lines`. Without any, it is deleted.
     pub fn replace(&mut self, line: usize, lines: impl IntoIterator<Item = impl Into<String>>) {
         self.0.entry(line).or_default().instead = Some(lines.into_iter().map(Into::into).collect());
     }
@@ -50,26 +50,26 @@ impl Edits {
         self.0.entry(line).or_default().after.extend(lines.into_iter().map(Into::into));
     }
 
-    /// Whether nothing changes.
+    /// Returns whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many lines go and how many come.
+    /// Returns how many lines are removed and how many added.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let removed = self.0.values().filter(|edit| edit.instead.is_some()).count();
         (removed, self.0.values().flat_map(Edit::added).count())
     }
 
-    /// Takes over the edits of another script in the same file.
+    /// Adds the edits of another script in the same file.
     pub fn merge(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// The whole file as it is with these edits. New lines are indented and end as the lines do that they stand at, and in
-    /// Markdown they stand in the same quotes and lists.
+    /// Returns the whole file with these edits. New lines are indented and end as the lines do that
+    /// they stand at, and in Markdown they stand in the same quotes and lists.
     ///
     /// # Panics
     ///
@@ -88,8 +88,8 @@ impl Edits {
         text
     }
 
-    /// Shows what goes (`-`) and what comes (`+`), a line each, with the number of the line it happens at. It is harmless
-    /// on a terminal.
+    /// Returns a diff: what is removed (`-`) and what is added (`+`), a line each, with the number
+    /// of the line it happens at. It is harmless on a terminal.
     #[must_use]
     pub fn diff<'a>(&'a self, source: &'a Source) -> Diff<'a> {
         Diff { edits: self, source }
@@ -146,7 +146,8 @@ fn mark(source: &Source, line: usize) -> &[u8] {
     &source.text[..length]
 }
 
-/// What stands before the text of a line. One without a text does not show all that one in a block needs.
+/// What stands before the text of a line. One without a text does not show all that one in a block
+/// needs.
 fn indent(source: &Source, line: usize) -> &[u8] {
     let (margin, text) = (source.margin(line), source.line(line));
     match source.block_at(line) {
@@ -164,7 +165,7 @@ fn ending(source: &Source, line: usize) -> &'static [u8] {
     if source.text()[source.bytes_of(line)].ends_with(b"\r\n") { b"\r\n" } else { b"\n" }
 }
 
-/// Displays [`Edits`]; see [`Edits::diff`].
+/// A diff of [`Edits`]; see [`Edits::diff`].
 #[derive(Clone, Copy, Debug)]
 pub struct Diff<'a> {
     edits: &'a Edits,
@@ -192,7 +193,8 @@ impl fmt::Display for Diff<'_> {
 mod tests {
     use super::*;
 
-    /// Nobody who blesses writes such a line; if one did, the rest of the block would become part of the page.
+    /// Nobody who blesses writes such a line; if one did, the rest of the block would become part
+    /// of the page.
     #[test]
     fn a_line_that_would_end_the_block_is_refused() {
         let page = Source::new("page.md".into(), None, b"> ```talk\n> > a\n> < b\n> ```\n".as_slice().into());

@@ -14,32 +14,35 @@ use super::script::{Action, Connect, ConnectionName, Destination, Incoming, Outg
 use super::source::{Source, blanks, is_blank};
 use crate::net::Eol;
 
-/// `text` in the normal form; `name` is for messages. What is not UTF-8 or not a script at all is never changed into
-/// something else: what cannot be parsed, line for line, is refused.
+/// Returns `text` in the normal form; `name` is for messages. What is not UTF-8 or not a script at
+/// all is never changed into something else: what cannot be parsed, line for line, is an error.
 ///
-/// If `name` is a Markdown file's, as [`load_all`](super::load_all) has them, each fenced code block marked `talk` is brought
-/// into the normal form, indented as its fence is, and all else stays byte for byte.
+/// If `name` is a Markdown file's, as [`load_all`](super::load_all) has them, each fenced code
+/// block marked `talk` is brought into the normal form, indented as its fence is, and all else
+/// stays byte for byte.
 ///
 /// # The normal form
 ///
 /// * The text of a data line, behind `> ` or `< `, stays as it is, byte for byte.
 /// * No line is indented, and none but a data line ends with blanks.
 /// * Blank lines stand alone: none at the start, none at the end, and never two together.
-/// * One space stands between the words of a control line, and in `set name = value` on both sides of `=`.
+/// * One space stands between the words of a control line, and in `set name = value` on both sides
+///   of `=`.
 /// * A comment starts with `# `; what follows keeps its shape. `#!` and rows such as `####` stay.
-/// * A duration is in whole seconds, or else in milliseconds, or else in microseconds: `90s`, `1500ms`, `250us`.
+/// * A duration is in whole seconds, or else in milliseconds, or else in microseconds: `90s`,
+///   `1500ms`, `250us`.
 /// * `connect` names the crowd's size, `to`, `from`, `tls` and `proxy` in this order.
-/// * In double quotes, what an editor shows as it is stands for itself, and everything else has its shortest escape;
-///   a word or a value that needs no quotes has none. `x 1` is left out.
-/// * Every line ends as the first one does, the last one too; but data that ends with CR has CR LF behind it. There is
-///   no byte order mark.
+/// * In double quotes, what an editor shows as it is stands for itself, and everything else has its
+///   shortest escape; a word or a value that needs no quotes has none. `x 1` is left out.
+/// * Every line ends as the first one does, the last one too; but data that ends with CR has CR LF
+///   behind it. There is no byte order mark.
 ///
 /// The normal form of a normal form is the same, and both parse to the same steps.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with a line. What is wrong with lines together is no obstacle, and files that are included
-/// are not looked at.
+/// Everything that is wrong with a line. What is wrong with lines together is no obstacle, and
+/// files that are included are not looked at.
 ///
 /// ```
 /// let text = b"#One name.\n\n\n  timeout   1500ms\n> Bob\n<\"Hello\\x2c Bob\\x0a\" x 1";
@@ -113,8 +116,8 @@ fn format_lines(source: &Source) -> Vec<u8> {
     normal
 }
 
-/// CR LF where every line of the file ends in it. One line does not show what the file's ending is: the CR before its LF may
-/// be data, and the first line may be one that the normal form leaves out.
+/// CR LF where every line of the file ends in it. One line does not show what the file's ending is:
+/// the CR before its LF may be data, and the first line may be one that the normal form leaves out.
 fn common_ending(source: &Source) -> &'static str {
     let mut lines = source.text.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
     match lines.next() {
@@ -220,9 +223,9 @@ fn normal_value(value: &Template) -> String {
     }
 }
 
-/// How a script says that `line`, without its ending, is sent or received: `start` is what stands before the text, such
-/// as `bob<`. Where the plain form would not say it, or not visibly, it is the raw form with `eol`'s ending. For those
-/// who write scripts: a recorder, or `--bless`.
+/// Returns how a script says that `line`, without its ending, is sent or received: `start` is what
+/// stands before the text, such as `bob<`. Where the plain form would not say it, or not visibly,
+/// it is the raw form with `eol`'s ending. For those who write scripts: a recorder, or `--bless`.
 ///
 /// ```
 /// use greeter_client::{Eol, talk};

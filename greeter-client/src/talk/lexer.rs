@@ -1,4 +1,5 @@
-//! The small change of statements: words, quoted text, numbers, durations, and guesses at what a misspelt word meant.
+//! The small change of statements: words, quoted text, numbers, durations, and guesses at what a
+//! misspelt word meant.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -19,7 +20,8 @@ pub(super) struct Word<'a> {
     pub(super) text: Cow<'a, str>,
 }
 
-/// Splits `line`, from byte `start` on, into words at its blanks; a word in double quotes may hold them.
+/// Splits `line`, from byte `start` on, into words at its blanks; a word in double quotes may hold
+/// them.
 pub(super) fn split(line: &str, start: usize) -> Result<Vec<Word<'_>>, LineDiagnostic> {
     let bytes = line.as_bytes();
     let mut words = Vec::new();
@@ -46,7 +48,8 @@ pub(super) fn split(line: &str, start: usize) -> Result<Vec<Word<'_>>, LineDiagn
     Ok(words)
 }
 
-/// The bytes that the quoted text at the start of `text` stands for, and its length with both quotes.
+/// The bytes that the quoted text at the start of `text` stands for, and its length with both
+/// quotes.
 pub(super) fn unquote(text: &[u8]) -> Result<(Vec<u8>, usize), LineDiagnostic> {
     let mut bytes = Vec::new();
     let mut at = 1;
@@ -101,8 +104,8 @@ fn unescape(text: &[u8]) -> Result<(u8, usize), LineDiagnostic> {
     Ok((simple, 2))
 }
 
-/// `bytes` in double quotes, in the escapes of [the raw form](crate::talk#raw-form): what fmt writes, and what a
-/// recorder or `--bless` must write where a plain line would not do.
+/// Returns `bytes` in double quotes, in the escapes of [the raw form](crate::talk#raw-form): what
+/// fmt writes, and what a recorder or `--bless` must write where a plain line would not do.
 ///
 /// ```
 /// assert_eq!(greeter_client::talk::quote(b"caf\xc3\xa9 \xff\r\n\x1b"), r#""café \xff\r\n\e""#);
@@ -197,7 +200,8 @@ pub(super) fn duration(word: &Word<'_>) -> Result<Duration, LineDiagnostic> {
     if duration > MAX_DURATION { Err(too_long()) } else { Ok(duration) }
 }
 
-/// The one way in which fmt writes a duration: whole seconds, or else milliseconds, or else microseconds.
+/// The one way in which fmt writes a duration: whole seconds, or else milliseconds, or else
+/// microseconds.
 pub(super) fn duration_text(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     match nanos {

@@ -2,18 +2,21 @@
 
 /// The largest file that is read, in bytes: whatever is larger is no script.
 pub const MAX_SCRIPT_BYTES: usize = 64 * 1024 * 1024;
-/// The longest line of a script, in bytes without its ending. What is longer repeats itself: there is the raw form.
+/// The longest line of a script, in bytes without its ending. What is longer repeats itself: there
+/// is the raw form.
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
-/// The most bytes that one raw step sends or expects, repetition included, and that `<bytes` takes: enough to try every
-/// limit of a line server, and little enough to hold in memory.
+/// The most bytes that one raw step sends or expects, repetition included, and that `<bytes` takes:
+/// enough to try every limit of a line server, and little enough to hold in memory.
 pub const MAX_RAW_BYTES: usize = 64 * 1024 * 1024;
-/// The most members of a crowd: as many connections as a client can have from one address with room to spare.
+/// The most members of a crowd: as many connections as a client can have from one address with room
+/// to spare.
 pub const MAX_CROWD: usize = 10_000;
 /// How deep files may include each other: deeper is a mistake.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
-/// How often a script may include, in all its files together: files that include each other twice multiply.
+/// How often a script may include, in all its files together: files that include each other twice
+/// multiply.
 pub const MAX_INCLUDES: usize = 10_000;
 /// The most steps of a script, included ones among them.
 pub const MAX_STEPS: usize = 1_000_000;
-/// The most problems that are told of a script: whoever has so many is not writing one.
+/// The most diagnostics of a script: whoever has so many is not writing one.
 pub const MAX_DIAGNOSTICS: usize = 1_000;

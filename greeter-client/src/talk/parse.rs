@@ -1,5 +1,6 @@
 //! Turns texts into scripts: line by line, then the files that are included, then what only all
-//! lines together show. It must not know where files come from but for those that a script includes.
+//! lines together show. It must not know where files come from but for those that a script
+//! includes.
 
 pub(super) mod line;
 
@@ -18,7 +19,7 @@ use super::source::{Source, blanks, is_blank, trim_end};
 use crate::net::escape;
 use line::Statement;
 
-/// Why there is no script.
+/// An error of loading a script.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScriptError {
@@ -42,8 +43,8 @@ pub enum ScriptError {
 }
 
 impl Script {
-    /// Parses `text`, which is called `name` in messages. It can include nothing, for it has no folder, and nothing is
-    /// read.
+    /// Parses `text`, which is called `name` in messages. It can include nothing, for it has no
+    /// folder, and nothing is read.
     ///
     /// # Errors
     ///
@@ -56,8 +57,8 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse), and where the file cannot be read. An included file that cannot be read is a problem
-    /// of the line that includes it.
+    /// As [`parse`](Self::parse), and where the file cannot be read. An included file that cannot
+    /// be read is a problem of the line that includes it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ScriptError> {
         let path = path.as_ref();
         let source = read_source(path).map_err(|source| ScriptError::Read { path: path.to_owned(), source })?;

@@ -1,13 +1,15 @@
 //! Turns templates into lines, and lines into what a pattern binds. It must not know scripts: no
 //! I/O, no clock.
 //!
-//! How a line is matched: what a pattern holds besides its placeholders, and the values of the variables that are bound
-//! by then, are literals. If no regex is left between them, each free placeholder takes as little as it can, from left
-//! to right, and a search for the literals in turn decides. If one is left, all becomes one regex, compiled at the first
-//! match and again only when bound values change. Either way, time grows in step with the line, never faster.
+//! How a line is matched: what a pattern holds besides its placeholders, and the values of the
+//! variables that are bound by then, are literals. If no regex is left between them, each free
+//! placeholder takes as little as it can, from left to right, and a search for the literals in turn
+//! decides. If one is left, all becomes one regex, compiled at the first match and again only when
+//! bound values change. Either way, time grows in step with the line, never faster.
 //!
-//! A CR at the end of a line is hardly ever data: mostly the server ends its lines with CR LF, and nobody has said so. A
-//! placeholder without a regex does not take it, for a value with a CR at its end would fail far from its cause.
+//! A CR at the end of a line is hardly ever data: mostly the server ends its lines with CR LF, and
+//! nobody has said so. A placeholder without a regex does not take it, for a value with a CR at its
+//! end would fail far from its cause.
 
 mod placeholder;
 
@@ -25,7 +27,7 @@ use super::diagnostic::LineDiagnostic;
 use super::variables::{Bindings, Name, Unbound, Variables};
 use crate::talk::pattern::placeholder::{Part, Regexes, builder, parse_parts};
 
-/// What makes a line to send: text, `{{name}}` and `{{#}}`.
+/// A template of a line to send: text, `{{name}}` and `{{#}}`.
 ///
 /// ```
 /// use greeter_client::talk::{Template, Variables};
@@ -40,8 +42,8 @@ use crate::talk::pattern::placeholder::{Part, Regexes, builder, parse_parts};
 pub struct Template(Box<[Part]>);
 
 impl Template {
-    /// The line, without an ending. `member` is the connection's index within its crowd; without it, `{{#}}` is the
-    /// [slot](Variables::set_slot) of the session.
+    /// Returns the line, without an ending. `member` is the connection's number within its crowd;
+    /// without it, `{{#}}` is the [slot](Variables::set_slot) of the session.
     ///
     /// # Errors
     ///
@@ -57,7 +59,7 @@ impl Template {
         Ok(line)
     }
 
-    /// Whether `{{#}}` is in it, so that not all who send it send the same.
+    /// Returns whether `{{#}}` is in it, so that not all who send it send the same.
     #[must_use]
     pub fn needs_member(&self) -> bool {
         self.0.contains(&Part::Member)
@@ -68,7 +70,7 @@ impl Template {
         self.0.iter().filter_map(|part| part.name().map(|name| name.as_str()))
     }
 
-    /// The template of which the line is `text`, whatever it holds.
+    /// Creates the template whose line is `text`, whatever it holds.
     ///
     /// ```
     /// use greeter_client::talk::{Template, Variables};
@@ -126,10 +128,11 @@ impl FromStr for Template {
     }
 }
 
-/// What a received line is compared with: text and placeholders of every kind.
+/// A pattern that a received line is compared with: text and placeholders of every kind.
 ///
-/// It must match the whole line. Without placeholders that is a comparison of bytes. A CR at the end of the line is only
-/// matched by text, by a value or by a regex, not by `{{*}}` or a free `{{name}}`. Clones share what is compiled.
+/// It must match the whole line. Without placeholders that is a comparison of bytes. A CR at the
+/// end of the line is only matched by text, by a value or by a regex, not by `{{*}}` or a free
+/// `{{name}}`. Clones share what is compiled.
 ///
 /// ```
 /// use greeter_client::talk::{Pattern, Variables};
@@ -183,12 +186,14 @@ impl Matcher {
 }
 
 impl Pattern {
-    /// What `line`, which is without its ending, binds if it matches, and [`None`] if it does not. `member` is the
-    /// connection's index within its crowd; without it, `{{#}}` is the [slot](Variables::set_slot) of the session, and where
-    /// that is not known either, the pattern matches nothing.
+    /// Returns what `line`, which is without its ending, binds if it matches, and [`None`] if it
+    /// does not. `member` is the connection's number within its crowd; without it, `{{#}}` is the
+    /// [slot](Variables::set_slot) of the session, and where that is not known either, the pattern
+    /// matches nothing.
     ///
-    /// A name that stands in the pattern twice must have the same value in both places. Each placeholder takes the
-    /// shortest text that lets the line match, from left to right, before the two are compared.
+    /// A name that stands in the pattern twice must have the same value in both places. Each
+    /// placeholder takes the shortest text that lets the line match, from left to right, before the
+    /// two are compared.
     #[must_use]
     pub fn matches(&self, line: &[u8], variables: &Variables, member: Option<usize>) -> Option<Bindings> {
         let parts = match &self.0 {
@@ -207,7 +212,8 @@ impl Pattern {
         }
     }
 
-    /// The pattern as it was written, but with the values of what is bound: what a report shows as expected.
+    /// Returns the pattern as it was written, but with the values of what is bound: what a report
+    /// shows as expected.
     ///
     /// ```
     /// use greeter_client::talk::{Pattern, Variables};
@@ -230,7 +236,8 @@ impl Pattern {
         text
     }
 
-    /// The line that matches, if there is only one, whatever the variables are: the pattern has no placeholder.
+    /// Returns the line that matches, if there is only one, whatever the variables are: the pattern
+    /// has no placeholder.
     #[must_use]
     pub fn text(&self) -> Option<&[u8]> {
         match &self.0 {
@@ -239,7 +246,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `{{#}}` is in it, so that not everybody is answered the same.
+    /// Returns whether `{{#}}` is in it, so that not everybody is answered the same.
     #[must_use]
     pub fn needs_member(&self) -> bool {
         self.parts().contains(&Part::Member)
@@ -260,8 +267,8 @@ impl Pattern {
         Ok(Self(kind))
     }
 
-    /// The same with the values of what is bound as literals: for a pattern that is matched often with the same values. It
-    /// [is a text](Self::text) if nothing is free.
+    /// The same with the values of what is bound as literals: for a pattern that is matched often
+    /// with the same values. It [is a text](Self::text) if nothing is free.
     #[cfg(feature = "load")]
     pub(crate) fn bound(&self, variables: &Variables, member: Option<usize>) -> Self {
         let fixed = |part: &Part| part.fixed(variables, member).map(|text| Part::Text(text.into()));
@@ -303,19 +310,19 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
-/// Why a text is no [`Pattern`] or no [`Template`].
+/// An error of parsing a [`Pattern`] or a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct PatternError(LineDiagnostic);
 
 impl PatternError {
-    /// Which bytes of the text are at fault.
+    /// Returns which bytes of the text are wrong.
     #[must_use]
     pub fn at(&self) -> Range<usize> {
         self.0.at.clone()
     }
 
-    /// What to write instead, where that is known.
+    /// Returns what to write instead, where that is known.
     #[must_use]
     pub fn help(&self) -> Option<&str> {
         self.0.help.as_deref()
@@ -329,7 +336,8 @@ pub(super) struct PatternCache {
     regexes: Regexes,
 }
 
-/// Matches where each free part takes anything: literals are searched in turn, the last one at the end.
+/// Matches where each free part takes anything: literals are searched in turn, the last one at the
+/// end.
 fn match_simple(line: &[u8], parts: &[Part], fixed: &[Option<Cow<'_, [u8]>>]) -> Option<Bindings> {
     let mut free = fixed.iter().enumerate().filter(|(_, text)| text.is_none()).map(|(index, _)| index).peekable();
     let first = *free.peek().unwrap_or(&fixed.len());
@@ -415,7 +423,8 @@ impl RegexPattern {
             }
         }
         text.push_str(r"\z");
-        // Each part is within its limit, and a literal takes what it is long: the sum needs no limit of its own.
+        // Each part is within its limit, and a literal takes what it is long: the sum needs no
+        // limit of its own.
         builder(&text).size_limit(usize::MAX).build().expect("parts that compile alone compile side by side")
     }
 }

@@ -13,7 +13,8 @@ use super::source::Source;
 use super::variables::Name;
 use crate::net::{Eol, ServerAddress};
 
-/// A script that can run: parsed, with what it includes, and checked for what is wrong in every run.
+/// A script that can run: parsed, with what it includes, and checked for what is wrong in every
+/// run.
 ///
 /// ```
 /// use greeter_client::talk::{Action, Outgoing, Script};
@@ -35,26 +36,26 @@ pub struct Script {
 }
 
 impl Script {
-    /// What the script is called in reports: its file, and for a block of a Markdown file that and the line at which
-    /// it opens, as in `README.md:12`.
+    /// Returns the name of the script in reports: its file, and for a block of a Markdown file that
+    /// and the line at which it opens, as in `README.md:12`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What is done, in order; the steps of included files stand where they are included.
+    /// Returns the steps, in order; those of included files stand where they are included.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// The text it was parsed from, without those it includes.
+    /// Returns the text it was parsed from, without those it includes.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.sources[0]
     }
 
-    /// The text that `step`, a step of this script, stands in: its own or an included one.
+    /// Returns the text that `step`, a step of this script, stands in: its own or an included one.
     ///
     /// # Panics
     ///
@@ -64,20 +65,21 @@ impl Script {
         &self.sources[step.source as usize]
     }
 
-    /// Whether `step`, a step of this script, comes from a file that it includes.
+    /// Returns whether `step`, a step of this script, comes from a file that it includes.
     #[must_use]
     pub fn is_included(&self, step: &Step) -> bool {
         step.source != 0
     }
 
-    /// What probably does not say what its author meant, in the order of the lines.
+    /// Returns the warnings, in the order of the lines: what probably does not say what its author
+    /// meant.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 }
 
-/// One thing to do, and where it was written. A step is exactly one line.
+/// One step, and where it was written. A step is exactly one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Which of the script's sources.
@@ -89,20 +91,20 @@ pub struct Step {
 }
 
 impl Step {
-    /// The line in its source, from 1.
+    /// Returns the line in its source, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.line as usize
     }
 
-    /// The last comment before it: for an included step, that of its own file if there is one. The lines of a comment
-    /// are joined with blanks.
+    /// Returns the last comment before it: for an included step, that of its own file if there is
+    /// one. The lines of a comment are joined with blanks.
     #[must_use]
     pub fn title(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
-    /// What is to be done.
+    /// Returns what the step does.
     #[must_use]
     pub fn action(&self) -> &Action {
         &self.action
@@ -156,7 +158,7 @@ pub enum Action {
     Abandon,
 }
 
-/// A connection as a script names it.
+/// The name of a connection in a script.
 ///
 /// Displayed as it is written before `>` and `<`: nothing, `bob`, `c.7`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,7 +182,7 @@ impl fmt::Display for ConnectionName {
     }
 }
 
-/// What is sent.
+/// What a step sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// `> text`: a line; its ending comes from [`Action::Eol`].
@@ -193,15 +195,16 @@ pub enum Outgoing {
     Reset,
 }
 
-/// What is expected.
+/// What a step expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// `< text`: a line; how it ends comes from [`Action::Eol`].
     Line(Pattern),
     /// `<"raw" x 3`
     Raw(Raw),
-    /// `<*`: lines are skipped until the next expectation of this connection matches. There is one, and it is neither
-    /// [`Skip`](Self::Skip), [`Nothing`](Self::Nothing) nor [`Bytes`](Self::Bytes).
+    /// `<*`: lines are skipped until the next expectation of this connection matches. There is one,
+    /// and it is neither [`Skip`](Self::Skip), [`Nothing`](Self::Nothing) nor
+    /// [`Bytes`](Self::Bytes).
     Skip,
     /// `<eof`
     Eof,
@@ -215,7 +218,7 @@ pub enum Incoming {
     Bytes(Count),
 }
 
-/// Bytes, so many times. The product is at most [`MAX_RAW_BYTES`](super::MAX_RAW_BYTES).
+/// Repeated bytes. The product is at most [`MAX_RAW_BYTES`](super::MAX_RAW_BYTES).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     pub(super) bytes: Box<[u8]>,
@@ -223,19 +226,19 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// What is repeated.
+    /// Returns the bytes that are repeated.
     #[must_use]
     pub fn unit(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many times it comes: at least once.
+    /// Returns how many times they come: at least once.
     #[must_use]
     pub fn times(&self) -> usize {
         self.times as usize
     }
 
-    /// All of the bytes.
+    /// Returns all of the bytes.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         self.bytes.repeat(self.times())
@@ -246,9 +249,9 @@ impl Raw {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Connect {
-    /// What it is called; no crowd is without a name.
+    /// Its name; no crowd is without one.
     pub name: Option<Name>,
-    /// `x50`: a crowd of this size. It may be a crowd of one.
+    /// `x50`: the size of a crowd. It may be a crowd of one.
     pub crowd: Option<NonZeroU32>,
     /// `to ADDRESS`: instead of the run's own address.
     pub to: Option<Destination>,
@@ -260,7 +263,7 @@ pub struct Connect {
     pub proxy: Option<Proxy>,
 }
 
-/// Where a connection goes.
+/// The destination of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// An address that the script knows.
@@ -291,7 +294,7 @@ macro_rules! words {
         impl $name {
             pub(super) const WORDS: &[&str] = &[$($word),*];
 
-            /// The word for it in scripts.
+            /// Returns the word for it in scripts.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {

@@ -52,32 +52,33 @@ impl Source {
         &text[..self.block_at(line).map_or(0, |block| block.margin(line)).min(text.len())]
     }
 
-    /// What the text was called when it was read: with the line, this is its place in messages.
+    /// Returns the name of the text when it was read: with the line, this is its place in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The file it was read from.
+    /// Returns the file it was read from.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// All of the file, byte for byte: for a block of a Markdown file, the whole of that file.
+    /// Returns all of the file, byte for byte: for a block of a Markdown file, the whole of that
+    /// file.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Which lines of the file are the script, from 1.
+    /// Returns which lines of the file are the script, from 1.
     #[must_use]
     pub fn lines(&self) -> Range<usize> {
         self.lines.start + 1..self.lines.end + 1
     }
 
-    /// Where a line, counted from 1, lies in [`text`](Self::text), its ending included: what replaces these bytes
-    /// leaves all others as they were.
+    /// Returns where a line, counted from 1, lies in [`text`](Self::text), its ending included:
+    /// what replaces these bytes leaves all others as they were.
     ///
     /// # Panics
     ///
@@ -87,8 +88,9 @@ impl Source {
         self.starts[line - 1]..self.starts[line]
     }
 
-    /// A line, counted from 1, without its ending and without the byte order mark. A line of a block in Markdown is without
-    /// what makes it one of the quotes and lists around the block, too.
+    /// Returns a line, counted from 1, without its ending and without the byte order mark. A line
+    /// of a block in Markdown is without what makes it one of the quotes and lists around the
+    /// block, too.
     ///
     /// # Panics
     ///
@@ -120,7 +122,8 @@ pub(super) struct Block {
     pub(super) fence: usize,
     /// The lines between the fences, from 0.
     pub(super) lines: Range<usize>,
-    /// How many bytes of each of these lines belong to what the block stands in: a quote's `>`, a list's indentation.
+    /// How many bytes of each of these lines belong to what the block stands in: a quote's `>`, a
+    /// list's indentation.
     pub(super) margins: Vec<usize>,
     /// What a new line of it begins with.
     pub(super) prefix: Vec<u8>,
@@ -132,8 +135,8 @@ impl Block {
         self.margins[line - 1 - self.lines.start]
     }
 
-    /// What stands before the text of a new line, so that it is one of the block: for one without a text, as much as is
-    /// not blank at its end.
+    /// What stands before the text of a new line, so that it is one of the block: for one without a
+    /// text, as much as is not blank at its end.
     pub(super) fn prefix(&self, is_blank: bool) -> &[u8] {
         if is_blank { trim_end(&self.prefix) } else { &self.prefix }
     }

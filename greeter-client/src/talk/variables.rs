@@ -6,7 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The name of a variable or of a connection: ASCII letters, digits, `_` and `-`, the first one a letter or `_`.
+/// The name of a variable or of a connection: ASCII letters, digits, `_` and `-`, the first one a
+/// letter or `_`.
 ///
 /// ```
 /// use greeter_client::talk::Name;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The name itself.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -47,7 +48,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// A text that is no [`Name`].
+/// An error of parsing a [`Name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a name is made of letters, digits, _ and -, and starts with a letter or _")]
 pub struct NameError;
@@ -60,7 +61,8 @@ pub(super) fn is_name_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// The values of a session's variables: any bytes. And which of the sessions that run at a time it is, for `{{#}}`.
+/// The values of a session's variables, which are any bytes, and its slot among the sessions that
+/// run at a time, for `{{#}}`.
 ///
 /// ```
 /// use greeter_client::talk::Variables;
@@ -77,29 +79,29 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// Gives a variable its value, whether or not it had one.
+    /// Sets the value of a variable, whether or not it had one.
     pub fn set(&mut self, name: Name, value: impl Into<Vec<u8>>) {
         self.values.insert(name, value.into());
     }
 
-    /// The value of a variable, if it is bound.
+    /// Returns the value of a variable, if it is bound.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&[u8]> {
         self.values.get(name).map(Vec::as_slice)
     }
 
-    /// Takes over what a matching line has bound.
+    /// Binds what a matching line has bound.
     pub fn bind(&mut self, bindings: Bindings) {
         self.values.extend(bindings.0);
     }
 
-    /// All that are bound, in the order of their names.
+    /// Returns an iterator over all that are bound, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &[u8])> {
         self.values.iter().map(|(name, value)| (name, value.as_slice()))
     }
 
-    /// Says which of the sessions that run at a time this is: what `{{#}}` stands for outside a crowd. A
-    /// [run](crate::run::run()) of a script that nobody has told is the first.
+    /// Sets which of the sessions that run at a time this is: what `{{#}}` stands for outside a
+    /// crowd. A [run](crate::run::run()) without one is the first.
     ///
     /// ```
     /// use greeter_client::talk::{Template, Variables};
@@ -116,19 +118,20 @@ impl Variables {
         self.slot = Some(slot);
     }
 
-    /// Which of the sessions that run at a time this is, if somebody has [said](Self::set_slot) so.
+    /// Returns which of the sessions that run at a time this is, if that is [set](Self::set_slot).
     #[must_use]
     pub fn slot(&self) -> Option<usize> {
         self.slot
     }
 }
 
-/// What a matching line has bound: names that were free, in the order in which they stand in the pattern.
+/// What a matching line has bound: names that were free, in the order in which they stand in the
+/// pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bindings(Vec<(Name, Vec<u8>)>);
 
 impl Bindings {
-    /// The names and their values.
+    /// Returns an iterator over the names and their values.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &[u8])> {
         self.0.iter().map(|(name, value)| (name, value.as_slice()))
     }
@@ -145,14 +148,15 @@ impl Bindings {
     }
 }
 
-/// A placeholder needs the value of a variable that has none.
+/// A placeholder that has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unbound {
     /// `{{name}}`, and nothing has set or captured it.
     #[error("{{{{{0}}}}} has no value yet")]
     Variable(Name),
-    /// `{{#}}`, and the connection is in no crowd, nor is it known [which session](Variables::set_slot) this is.
+    /// `{{#}}`, and the connection is in no crowd, nor is it known [which
+    /// session](Variables::set_slot) this is.
     #[error("{{{{#}}}} has no value outside a crowd")]
     Member,
 }

@@ -18,7 +18,8 @@ const MAX_REPORTS: usize = 16;
 pub(super) enum ChatEvent {
     /// Keys, or lines where the terminal makes them.
     Typed(Vec<u8>),
-    /// A line was typed of which the terminal has cut the end; what of it has been reported is no line.
+    /// A line was typed of which the terminal has cut the end; what of it has been reported is no
+    /// line.
     LineCut {
         /// It has been ended on the screen, too.
         is_over: bool,
@@ -72,8 +73,8 @@ impl PendingSignals {
     }
 }
 
-/// Starts them. They end with the process, since nothing else ends their waiting. `give_back` makes the terminal work as it
-/// did, should that be left to us.
+/// Starts them. They end with the process, since nothing else ends their waiting. `give_back` makes
+/// the terminal work as it did, should that be left to us.
 pub(super) fn start(receiver: Receiver, give_back: impl Fn() + Send + Sync + 'static) -> io::Result<ChatEvents> {
     let (sender, events) = mpsc::sync_channel(MAX_REPORTS);
     let signals = Arc::new(PendingSignals::default());
@@ -132,11 +133,12 @@ mod watch {
     use super::{Arc, ChatEvent, Duration, Ordering, PendingSignals, SyncSender, io, thread};
     use crate::cli::signals::ending;
 
-    /// How long the conversation may take to end well. It takes milliseconds, unless the terminal takes no output.
+    /// How long the conversation may take to end well. It takes milliseconds, unless the terminal
+    /// takes no output.
     const ENDING: Duration = Duration::from_secs(1);
 
-    /// Tells of signals, and sees to it that those which end the process do: at the second one, or when the first has not been
-    /// enough. Nothing here waits for anybody.
+    /// Tells of signals, and sees to it that those which end the process do: at the second one, or
+    /// when the first has not been enough. Nothing here waits for anybody.
     pub(super) fn signals(
         events: SyncSender<Option<ChatEvent>>,
         told: Arc<PendingSignals>,

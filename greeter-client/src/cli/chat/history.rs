@@ -1,5 +1,5 @@
-//! The lines that were typed before, in this conversation and in others. What cannot be read or kept is no error: it is
-//! a convenience.
+//! The lines that were typed before, in this conversation and in others. What cannot be read or
+//! kept is no error: it is a convenience.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -45,7 +45,8 @@ impl History {
         if length > MAX_FILE_BYTES { history.shorten(path) } else { Ok(history) }
     }
 
-    /// Keeps only the lines that are remembered. Who writes to the old file at the same time loses a line or two.
+    /// Keeps only the lines that are remembered. Who writes to the old file at the same time loses
+    /// a line or two.
     fn shorten(mut self, path: &Path) -> io::Result<Self> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let mut file = private_file().create_new(true).open(&temporary)?;
@@ -106,7 +107,8 @@ fn private_folder() -> DirBuilder {
     folder
 }
 
-/// Where programs keep what they do not lose, and nobody misses: the XDG base directory specification.
+/// Where programs keep what they do not lose, and nobody misses: the XDG base directory
+/// specification.
 fn path() -> Option<PathBuf> {
     let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let state = state.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".local/state")))?;

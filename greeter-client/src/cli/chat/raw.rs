@@ -1,4 +1,5 @@
-//! A terminal that gives each key as it is pressed, and shows nothing by itself. It is given back as it was.
+//! A terminal that gives each key as it is pressed, and shows nothing by itself. It is given back
+//! as it was.
 
 #[cfg(not(unix))]
 pub(super) use elsewhere::{Modes, RawTerminal};
@@ -27,15 +28,17 @@ mod unix {
             Ok(Self(tcgetattr(io::stdin())?))
         }
 
-        /// Makes it work like this again. It never waits, not even for a terminal that takes no output.
+        /// Makes it work like this again. It never waits, not even for a terminal that takes no
+        /// output.
         pub(in super::super) fn restore(&self) {
             // A terminal that has gone needs no restoring.
             let _ = set(&self.0);
         }
     }
 
-    /// Sets the modes at once: to wait until all output is taken would be to wait for whoever has stopped it. Where the
-    /// terminal is somebody else's now, who brought us to the background, they stay: to change them would stop this process.
+    /// Sets the modes at once: to wait until all output is taken would be to wait for whoever has
+    /// stopped it. Where the terminal is somebody else's now, who brought us to the background,
+    /// they stay: to change them would stop this process.
     fn set(modes: &Termios) -> io::Result<()> {
         if tcgetpgrp(io::stdin()).is_ok_and(|group| group != getpgrp()) {
             return Ok(());
@@ -57,7 +60,8 @@ mod unix {
             Ok(terminal)
         }
 
-        /// Each key comes at once, those that would be signals too. Output is processed as before: LF goes to the start.
+        /// Each key comes at once, those that would be signals too. Output is processed as before:
+        /// LF goes to the start.
         pub(in super::super) fn enter(&self) -> io::Result<()> {
             let mut raw = self.original.0.clone();
             raw.input_modes -=
@@ -68,7 +72,8 @@ mod unix {
             set(&raw)
         }
 
-        /// What Ctrl-Z does elsewhere. SIGCONT comes when it is over, and then it is time to [`enter`](Self::enter) again.
+        /// What Ctrl-Z does elsewhere. SIGCONT comes when it is over, and then it is time to
+        /// [`enter`](Self::enter) again.
         pub(in super::super) fn suspend(&self) {
             self.original.restore();
             let _ = kill_current_process_group(Signal::TSTP);

@@ -1,4 +1,5 @@
-//! What the person sees: whole lines above, and on the last row what is being typed. Gets text that is already escaped.
+//! What the person sees: whole lines above, and on the last row what is being typed. Gets text that
+//! is already escaped.
 
 use std::io::{self, Stdout, Write};
 
@@ -83,8 +84,8 @@ impl Screen {
         self.draw()
     }
 
-    /// Leaves the line that was typed on the screen, and goes to the next row. Where the terminal makes the lines, it has
-    /// done so.
+    /// Leaves the line that was typed on the screen, and goes to the next row. Where the terminal
+    /// makes the lines, it has done so.
     pub(super) fn enter(&mut self, line: &[u8]) -> io::Result<()> {
         if self.edited().is_some() {
             let row = format!("{ERASE}{}{}\n", self.prompt(), escape::one_line(line));
@@ -166,7 +167,8 @@ impl Screen {
         }
     }
 
-    /// Makes the last row free. Where the terminal shows by itself what is typed, only the start of a line is in the way.
+    /// Makes the last row free. Where the terminal shows by itself what is typed, only the start of
+    /// a line is in the way.
     fn clear_last_row(&mut self) -> io::Result<()> {
         match (&self.last_row, &self.unfinished) {
             (LastRow::Edited { .. }, _) => self.output.write_all(ERASE.as_bytes()),

@@ -29,8 +29,9 @@ pub(crate) fn check(force: bool) -> Result<(), Exit> {
     }
 }
 
-/// What a person types, before the name of a script, to bless it as it was run: against the same server, with the same lines
-/// and values. None where that cannot be shown as it is. What the environment says, it will say again.
+/// What a person types, before the name of a script, to bless it as it was run: against the same
+/// server, with the same lines and values. None where that cannot be shown as it is. What the
+/// environment says, it will say again.
 pub(crate) fn command(
     arguments: &RunArgs,
     connect: Option<&ServerAddress>,
@@ -66,13 +67,14 @@ pub(crate) fn command(
     (one_line(command.as_bytes()).to_string() == command).then_some(command)
 }
 
-/// What is to be changed in the files, under each of the names by which they were run. A Markdown file may have several
-/// scripts.
+/// What is to be changed in the files, under each of the names by which they were run. A Markdown
+/// file may have several scripts.
 #[derive(Default)]
 pub(crate) struct Blessed<'a>(BTreeMap<Identity, BTreeMap<PathBuf, (&'a Source, Edits)>>);
 
 impl<'a> Blessed<'a> {
-    /// Takes what has come of a script. That nothing is to be changed says something, too, if it passed.
+    /// Takes what has come of a script. That nothing is to be changed says something, too, if it
+    /// passed.
     pub(crate) fn add(&mut self, source: &'a Source, Blessing { outcome, edits }: Blessing) {
         if let (Some(path), Outcome::Passed) = (source.path(), outcome) {
             let names = self.0.entry(Identity::of(path)).or_default();
@@ -80,7 +82,8 @@ impl<'a> Blessed<'a> {
         }
     }
 
-    /// Changes the files, and tells what is different. One that fails does not keep the others from being changed.
+    /// Changes the files, and tells what is different. One that fails does not keep the others from
+    /// being changed.
     pub(crate) fn write(&self) -> Result<(), ExitError> {
         let (mut changed, mut failed) = (0, 0);
         let mut files: Vec<_> = self.0.values().collect();

@@ -1,7 +1,8 @@
-//! `completions SHELL`: what makes a shell complete the words of this program; and, asked by that, which words may stand in
-//! place of the last one.
+//! `completions SHELL`: what makes a shell complete the words of this program; and, asked by that,
+//! which words may stand in place of the last one.
 //!
-//! The scripts know nothing: what there is to choose from is in the types that the arguments are parsed into.
+//! The scripts know nothing: what there is to choose from is in the types that the arguments are
+//! parsed into.
 
 use std::io::{self, Write};
 

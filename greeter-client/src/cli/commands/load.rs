@@ -138,7 +138,8 @@ fn with_remedy(error: LoadError) -> ExitError {
 
 // While it runs.
 
-/// From now on Ctrl-C is noted; a second one ends the process. Not in the background, where shells let it be ignored.
+/// From now on Ctrl-C is noted; a second one ends the process. Not in the background, where shells
+/// let it be ignored.
 fn catch_interrupts() -> Result<Arc<AtomicBool>, ExitError> {
     use signal_hook::{consts::SIGINT, flag};
     let is_interrupted = Arc::new(AtomicBool::new(false));
@@ -203,7 +204,8 @@ fn classify(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)])
     match (report.errors(), report.connections_lost()) {
         (0, _) => Ok(()),
         (errors, _) if !is_bounded => Err(ExitError::unmet(anyhow::anyhow!("there were errors: {errors}"))),
-        // A bound for errors bounds nothing where nothing is due any more, as on a connection that a closed loop has lost.
+        // A bound for errors bounds nothing where nothing is due any more, as on a connection that
+        // a closed loop has lost.
         (_, lost @ 1..) if is_closed => {
             Err(ExitError::unmet(anyhow::anyhow!("connections lost before the end: {lost}")))
         }

@@ -8,7 +8,8 @@ use crate::cli::exit::ExitError;
 use crate::cli::input::Stdin;
 use crate::cli::output::CommandOutput;
 
-/// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it ends with the process.
+/// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it
+/// ends with the process.
 pub(crate) fn run(
     connection: Connection,
     eol: Eol,

@@ -1,4 +1,5 @@
-//! The line that tells a person who waits how many scripts have ended, and which one is being waited for.
+//! The line that tells a person who waits how many scripts have ended, and which one is being
+//! waited for.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};

@@ -92,8 +92,8 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
     verdict(&tally)
 }
 
-/// What is ended with this process, if a signal does that: the servers are in groups of their own, which signals for ours do
-/// not reach, and whoever waits for their outputs would wait for ever.
+/// What is ended with this process, if a signal does that: the servers are in groups of their own,
+/// which signals for ours do not reach, and whoever waits for their outputs would wait for ever.
 #[derive(Clone, Default)]
 struct SignalHandling {
     servers: Arc<ServerProcesses>,
@@ -113,7 +113,8 @@ impl SignalHandling {
                 if let Some(signal) = signals.forever().next() {
                     has_begun.store(true, Ordering::SeqCst);
                     servers.end_all();
-                    // Not by way of the main thread, which may be waiting for whoever reads its report.
+                    // Not by way of the main thread, which may be waiting for whoever reads its
+                    // report.
                     low_level::exit(128 + signal);
                 }
             };
@@ -127,7 +128,8 @@ impl SignalHandling {
         Ok(())
     }
 
-    /// Keeps those back who have seen a server end only because this process does: nothing is to be told about that.
+    /// Keeps those back who have seen a server end only because this process does: nothing is to be
+    /// told about that.
     fn hold(&self) {
         while self.has_begun.load(Ordering::SeqCst) {
             thread::park();

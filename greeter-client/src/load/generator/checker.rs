@@ -1,7 +1,8 @@
 //! Compares what one connection receives with what it must. No I/O, no clock.
 //!
-//! Whole reads are compared with the tape at once: a line that is right costs its share of a `memcmp`. Lines are taken apart
-//! only where something differs, or where a reply is not known to the byte.
+//! Whole reads are compared with the tape at once: a line that is right costs its share of a
+//! `memcmp`. Lines are taken apart only where something differs, or where a reply is not known to
+//! the byte.
 
 use memchr::{memchr, memchr_iter};
 
@@ -17,7 +18,8 @@ pub(crate) struct Checker {
     line: usize,
     /// How much of it has come as expected.
     matched: usize,
-    /// What has come of a line that must be looked at as a whole. While there is some, nothing is `matched`.
+    /// What has come of a line that must be looked at as a whole. While there is some, nothing is
+    /// `matched`.
     begun: Vec<u8>,
 }
 
@@ -231,7 +233,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the replies are cut into pieces, the same is heard as when they are taken line by line.
+        /// However the replies are cut into pieces, the same is heard as when they are taken line
+        /// by line.
         #[test]
         fn pieces_make_no_difference(
             replies in prop::collection::vec("[ab<>\r]{0,4}", 0..40),

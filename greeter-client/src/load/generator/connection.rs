@@ -19,7 +19,8 @@ pub(crate) struct LoadConnection {
     checker: Checker,
     /// Where the next byte to write stands in the tape of requests.
     at: usize,
-    /// How many bytes from there belong to lines that are sent and that the system has not taken yet.
+    /// How many bytes from there belong to lines that are sent and that the system has not taken
+    /// yet.
     unwritten: usize,
     /// The line of the cycle that is sent next.
     line: usize,
@@ -104,7 +105,8 @@ impl LoadConnection {
         Ok(())
     }
 
-    /// Reads once, checks what has come, and tells `on_received` of it: with the lines that were answered, and when.
+    /// Reads once, checks what has come, and tells `on_received` of it: with the lines that were
+    /// answered, and when.
     pub(crate) fn read(
         &mut self,
         space: &mut [u8],

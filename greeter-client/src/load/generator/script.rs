@@ -1,8 +1,10 @@
-//! Scripts as the unit of load: each runs from its first connect to its last check, on a thread for each that runs at a time.
+//! Scripts as the unit of load: each runs from its first connect to its last check, on a thread for
+//! each that runs at a time.
 //!
-//! The threads are those of the runner that `greeter-client run` has, with all that it knows; a session costs a few hundred
-//! microseconds of processor time, most of it for the threads that read its connections. That is enough for what a script is
-//! about, which is what a whole session takes; lines are what a server is saturated with.
+//! The threads are those of the runner that `greeter-client run` has, with all that it knows; a
+//! session costs a few hundred microseconds of processor time, most of it for the threads that read
+//! its connections. That is enough for what a script is about, which is what a whole session takes;
+//! lines are what a server is saturated with.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -94,8 +96,9 @@ impl SharedRuns<'_> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one script after the other, as the `slot`th of those that run at a time. In a closed loop, no other follows one
-    /// that finds nobody to connect to: nothing says when it would be due, but that it is not at once.
+    /// Runs one script after the other, as the `slot`th of those that run at a time. In a closed
+    /// loop, no other follows one that finds nobody to connect to: nothing says when it would be
+    /// due, but that it is not at once.
     fn work(&self, slot: usize) {
         let clock = self.scripts.clock;
         let mut options = self.scripts.options.clone();

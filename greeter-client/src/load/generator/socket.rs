@@ -13,8 +13,8 @@ use mio::{Interest, Registry, Token};
 use crate::load::error::LoadError;
 use crate::net::{ConnectError, ServerAddress, Stream};
 
-/// How many connects are under way at a time: fewer than any listener's queue holds, and enough to not wait for each
-/// round trip in turn.
+/// How many connects are under way at a time: fewer than any listener's queue holds, and enough to
+/// not wait for each round trip in turn.
 const MAX_CONNECTING: usize = 32;
 
 /// A connected socket that never blocks.
@@ -70,7 +70,8 @@ impl LoadSocket {
     }
 }
 
-/// Opens one connection, to see that there is a server and where, and gives it back with the address that answered.
+/// Opens one connection, to see that there is a server and where, and gives it back with the
+/// address that answered.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
-//! Wakes a poll in time for the next send. Where the system has timers that are descriptors, to some microseconds; elsewhere
-//! the last millisecond is spent polling, because a poll's own timeout is rounded up to one.
+//! Wakes a poll in time for the next send. Where the system has timers that are descriptors, to
+//! some microseconds; elsewhere the last millisecond is spent polling, because a poll's own timeout
+//! is rounded up to one.
 
 pub(super) use system::SendTimer;
 

@@ -13,7 +13,8 @@ pub(crate) struct Accounting {
 }
 
 impl Accounting {
-    /// Connection `number` has sent these lines. They could have left at `free`, or when they were due.
+    /// Connection `number` has sent these lines. They could have left at `free`, or when they were
+    /// due.
     pub(crate) fn sent(&mut self, number: u64, batch: Batch, free: u64) {
         self.recorder.sent(batch.lines);
         let Some(intended) = self.schedule.intended(number, batch.first) else { return };

@@ -21,8 +21,8 @@ pub(crate) struct Bin {
     /// Right replies.
     pub(crate) replies: u64,
     pub(crate) errors: u64,
-    /// The times of what was answered in it: from when a line was due, in a closed loop from when it was sent. None where
-    /// nothing was.
+    /// The times of what was answered in it: from when a line was due, in a closed loop from when
+    /// it was sent. None where nothing was.
     pub(crate) times: Option<BinTimes>,
 }
 
@@ -127,8 +127,9 @@ impl Aggregator {
         Latency::new(self.response.as_ref().unwrap_or(&self.service), self.counts.unanswered)
     }
 
-    /// Nothing more comes: the times from when lines were due, in an open loop, and from when they were sent. The bins reach as
-    /// far as lines were measured, whether or not there was anybody left to see something.
+    /// Nothing more comes: the times from when lines were due, in an open loop, and from when they
+    /// were sent. The bins reach as far as lines were measured, whether or not there was anybody
+    /// left to see something.
     pub(crate) fn finish(&mut self, measured: Duration) -> (Option<Histogram<u64>>, Histogram<u64>) {
         self.close_bins(u64::MAX);
         let covered = |bins: &[Bin]| bins.last().map_or(Duration::ZERO, |bin| bin.start + bin.length);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How long it took until a reply came, or that none did. Never is later than any time.
+/// The time until a reply came, or none if it never did. `Never` is greater than any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Time {
     /// A right reply came after so long.
@@ -46,7 +46,7 @@ impl fmt::Display for ShortDuration {
     }
 }
 
-/// The times of all lines that were measured, to three digits.
+/// The times of all measured lines, to three digits.
 #[derive(Clone, Copy, Debug)]
 pub struct Latency<'a> {
     histogram: &'a Histogram<u64>,
@@ -58,14 +58,14 @@ impl<'a> Latency<'a> {
         Self { histogram, unanswered }
     }
 
-    /// How many lines were measured, those without a right reply among them.
+    /// Returns how many lines were measured, those without a right reply among them.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.histogram.len() + self.unanswered
     }
 
-    /// The time that the fraction `quantile` of all lines did not exceed: 0.5 is the median, 1.0 the longest time. [`None`]
-    /// if nothing was measured.
+    /// Returns the time that the fraction `quantile` of all lines did not exceed: 0.5 is the
+    /// median, 1.0 the longest time. Returns [`None`] if nothing was measured.
     ///
     /// # Panics
     ///
@@ -87,8 +87,8 @@ impl<'a> Latency<'a> {
         Some(Time::After(Duration::from_nanos(self.histogram.value_at_quantile(within))))
     }
 
-    /// The values that were recorded, in steps, each with its upper end in nanoseconds and with how many there were in it.
-    /// What never came is not among them.
+    /// The values that were recorded, in steps, each with its upper end in nanoseconds and with how
+    /// many there were in it. What never came is not among them.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()))
     }

@@ -11,7 +11,8 @@ use super::clock::CpuUsage;
 /// How often a thread hands over what it has seen.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// A send that leaves later than this after it could have is late: shorter delays are the system's timers.
+/// A send that leaves later than this after it could have is late: shorter delays are the system's
+/// timers.
 pub(crate) const LATE: Duration = Duration::from_millis(1);
 
 /// The longest time that is told apart, in nanoseconds: an hour.
@@ -87,7 +88,8 @@ pub(crate) struct TickRecord {
     /// Which one, counted from the end of the warm-up; what was seen before belongs to the first.
     pub(crate) number: u64,
     pub(crate) counts: Counts,
-    /// From when a line was due to its reply. None in a closed loop, where a line is due when it is sent.
+    /// From when a line was due to its reply. None in a closed loop, where a line is due when it is
+    /// sent.
     pub(crate) response: Option<Histogram<u64>>,
     /// From when a line was sent to its reply.
     pub(crate) service: Histogram<u64>,
@@ -156,7 +158,8 @@ impl ThreadRecorder {
         }
     }
 
-    /// So many lines that are measured were sent `service` nanoseconds ago and are answered. In a closed loop that is all there is to say.
+    /// So many lines that are measured were sent `service` nanoseconds ago and are answered. In a
+    /// closed loop that is all there is to say.
     pub(crate) fn answered(&mut self, service: u64, lines: usize) {
         self.tick.counts.right += lines as u64;
         self.tick.service.saturating_record_n(service.max(1), lines as u64);

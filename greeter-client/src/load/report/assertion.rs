@@ -65,17 +65,17 @@ impl Comparison {
     }
 }
 
-/// Whether an assertion holds, and what the report says in its place.
+/// Whether an [`Assertion`] holds, with the measured value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Whether it holds.
     pub holds: bool,
-    /// What was measured, for people.
+    /// The measured value, for people.
     pub measured: String,
 }
 
 impl Assertion {
-    /// Whether it holds of `report`. Of times that were not measured nothing holds.
+    /// Checks the assertion against `report`. Nothing holds of times that were not measured.
     #[must_use]
     pub fn check(&self, report: &Report) -> Verdict {
         let comparison = self.comparison;
@@ -103,7 +103,7 @@ impl Assertion {
         }
     }
 
-    /// Whether it says how many errors there may be.
+    /// Returns whether the assertion bounds the number of errors.
     #[must_use]
     pub const fn is_about_errors(&self) -> bool {
         matches!(self.bound, AssertionBound::Errors { .. } | AssertionBound::ErrorRate { .. })
@@ -161,7 +161,7 @@ impl fmt::Display for Assertion {
     }
 }
 
-/// Why a text is no [`Assertion`]; its message says what would be right.
+/// An error of parsing an [`Assertion`]; its message says what would be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AssertionError {

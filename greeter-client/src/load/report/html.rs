@@ -32,8 +32,8 @@ circle.c0,rect.c0{fill:var(--c0)}circle.c1,rect.c1{fill:var(--c1)}circle.c2,rect
 ";
 
 impl Report {
-    /// A page that needs nothing else, without a newline at its end: figures, the curve of percentiles, and how latency,
-    /// throughput and errors went over time.
+    /// Returns an HTML page that needs nothing else, without a newline at its end: figures, the
+    /// curve of percentiles, and latency, throughput and errors over time.
     #[must_use]
     pub fn to_html(&self) -> String {
         render(self)

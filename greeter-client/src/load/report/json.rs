@@ -10,7 +10,8 @@ use crate::load::measure::thread_recorder::LoadErrorKind;
 use crate::net::escape::json_string;
 
 impl Report {
-    /// One object in one line, without a newline at its end: all figures, times in nanoseconds, and [`None`] as null.
+    /// Returns one JSON object in one line, without a newline at its end: all figures, times in
+    /// nanoseconds, and [`None`] as null.
     #[must_use]
     pub fn to_json(&self) -> String {
         render(self)

@@ -146,8 +146,8 @@ pub(crate) const fn plural(number: usize) -> &'static str {
     if number == 1 { "" } else { "s" }
 }
 
-/// A histogram in one line: from the shortest to the longest time, each column as much longer than the one before by the same
-/// factor.
+/// A histogram in one line: from the shortest to the longest time, each column as much longer than
+/// the one before by the same factor.
 struct HistogramLine {
     columns: [u64; COLUMNS],
     from: Duration,

@@ -11,8 +11,8 @@ pub(super) enum Move {
     Delete,
 }
 
-/// Compares `lines` lines with `expectations` expectations so that as many as possible match in order, and says what follows
-/// for the first expectation. There is at least one of each.
+/// Compares `lines` lines with `expectations` expectations so that as many as possible match in
+/// order, and says what follows for the first expectation. There is at least one of each.
 pub(super) fn first_move(lines: usize, expectations: usize, mut matches: impl FnMut(usize, usize) -> bool) -> Move {
     let is_match: Vec<Vec<bool>> =
         (0..lines).map(|line| (0..expectations).map(|expected| matches(line, expected)).collect()).collect();

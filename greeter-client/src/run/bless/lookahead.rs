@@ -48,8 +48,9 @@ impl ScriptConnection<'_> {
         }
     }
 
-    /// How many of the lines that are unread nobody will ask for: not the next expectation of the connection, after what
-    /// is still said before it. Where an expectation comes before anything is said, it is for that to judge.
+    /// How many of the lines that are unread nobody will ask for: not the next expectation of the
+    /// connection, after what is still said before it. Where an expectation comes before anything
+    /// is said, it is for that to judge.
     pub(super) fn unsolicited(self, peek: &Peek, steps: &[Step], variables: &Variables) -> usize {
         let mut is_first = true;
         for turn in steps.iter().filter_map(|step| self.role_of(step)) {
@@ -72,7 +73,8 @@ pub(super) fn unsolicited_before(what: &Incoming, peek: &Peek, variables: &Varia
             let is_met = |line: &Vec<u8>| pattern.matches(line, variables, peek.member).is_some();
             peek.lines.iter().position(is_met).unwrap_or(count)
         }
-        // What begins like the bytes may go on like them. That a line may have ended with CR LF makes no difference here.
+        // What begins like the bytes may go on like them. That a line may have ended with CR LF
+        // makes no difference here.
         Incoming::Raw(raw) => {
             let first = raw.unit().split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
             peek.lines.iter().position(|line| line.starts_with(first) || first.starts_with(line)).unwrap_or(count)
@@ -82,8 +84,8 @@ pub(super) fn unsolicited_before(what: &Incoming, peek: &Peek, variables: &Varia
     }
 }
 
-/// The first of `steps` is an expectation of a line from `from`: its pattern and those that follow on the connection before
-/// anything else happens there.
+/// The first of `steps` is an expectation of a line from `from`: its pattern and those that follow
+/// on the connection before anything else happens there.
 pub(super) fn patterns<'a>(steps: &'a [Step], from: &ConnectionName) -> Vec<&'a Pattern> {
     let mut patterns = Vec::new();
     for step in steps {

@@ -10,7 +10,8 @@ use crate::session::{Actual, GroupPeek, SessionError};
 use crate::talk::{Action, ConnectionName, Incoming, Pattern, Step};
 
 impl Blesser<'_> {
-    /// Looks first, so that a crowd has not begun to answer when one of it turns out to say something else.
+    /// Looks first, so that a crowd has not begun to answer when one of it turns out to say
+    /// something else.
     pub(super) fn expect_line(
         &mut self,
         index: usize,
@@ -240,7 +241,8 @@ impl Blesser<'_> {
     }
 }
 
-/// Whether bytes that do not end a line are the start of those that are expected, or start with them.
+/// Whether bytes that do not end a line are the start of those that are expected, or start with
+/// them.
 fn begins_like(what: &Incoming, bytes: &[u8]) -> bool {
     let Incoming::Raw(raw) = what else { return false };
     !bytes.is_empty() && (raw.unit().starts_with(bytes) || bytes.starts_with(raw.unit()))

@@ -18,7 +18,8 @@ pub(super) struct Speller<'a> {
 }
 
 impl Speller<'_> {
-    /// A line of a connection that is in no crowd, or of one member. `speaker` is what stands before the `<`.
+    /// A line of a connection that is in no crowd, or of one member. `speaker` is what stands
+    /// before the `<`.
     pub(super) fn line(&self, speaker: &str, line: &[u8], member: Option<usize>) -> String {
         let start = format!("{speaker}<");
         let literal = spell_line(&start, line, self.eol);
@@ -27,7 +28,8 @@ impl Speller<'_> {
         if self.is_pattern_of(&named, [(member, line)]) { format!("{start} {named}") } else { literal }
     }
 
-    /// A line of each member of the crowd: in one line, if one says it of all, or else in a line for each.
+    /// A line of each member of the crowd: in one line, if one says it of all, or else in a line
+    /// for each.
     pub(super) fn row(&self, crowd: &str, row: &[(Option<usize>, Vec<u8>)], is_of_all: bool) -> Vec<String> {
         let each = || row.iter().map(|(member, line)| self.line(&member_name(crowd, *member), line, *member)).collect();
         let Some((member, line)) = row.last().filter(|_| is_of_all) else { return each() };

@@ -55,7 +55,8 @@ impl Blesser<'_> {
         AfterStep::Continue
     }
 
-    /// Inserts lines behind what was done before the step `index`, and before a deadline that is that step's.
+    /// Inserts lines behind what was done before the step `index`, and before a deadline that is
+    /// that step's.
     pub(super) fn insert(&mut self, mut index: usize, lines: Vec<String>) -> Result<(), StepError> {
         if lines.is_empty() {
             return Ok(());

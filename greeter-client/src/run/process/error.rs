@@ -8,17 +8,17 @@ use std::time::Duration;
 use super::output::LastLines;
 use crate::net::ServerAddressError;
 
-/// How a server has ended.
+/// The exit of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerExit {
-    /// Its exit status, or the signal.
+    /// The exit status, or the signal.
     pub status: ExitStatus,
-    /// What it said last on stderr.
+    /// The last lines on stderr.
     pub stderr: LastLines,
 }
 
-/// Why there is no server, or what went wrong with it.
+/// An error of a [`ServerProcess`](super::ServerProcess).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -95,8 +95,8 @@ pub enum ServerError {
         /// The port that was chosen for it.
         port: u16,
     },
-    /// After its end, a process that it has started still holds its stdout or stderr. It is in a group of its own, so that
-    /// nobody can end it who does not know it.
+    /// After its end, a process that it has started still holds its stdout or stderr. It is in a
+    /// group of its own, so that nobody can end it who does not know it.
     #[error("{program} has ended, and left a process behind that has gone to another process group")]
     LeftBehind {
         /// The program.
@@ -111,7 +111,7 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    /// What the server said last on stderr, where that may explain the error.
+    /// Returns the last lines that the server wrote to stderr, where they may explain the error.
     #[must_use]
     pub fn stderr(&self) -> Option<&LastLines> {
         match self {

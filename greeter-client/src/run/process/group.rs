@@ -15,7 +15,8 @@ pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether a process has ended: the system has no wait with a deadline.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
 
-/// How long what belongs together may take to arrive: that a process has ended, and what it said last.
+/// How long what belongs together may take to arrive: that a process has ended, and what it said
+/// last.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// A process that does not outlive its value.
@@ -59,7 +60,8 @@ impl ProcessGroup {
         self.stdout.start("server-stdout", pipe, take)
     }
 
-    /// How it ended, if it has. Even then its number is no other's, nor is that of its group, until [`end`](Self::end).
+    /// How it ended, if it has. Even then its number is no other's, nor is that of its group, until
+    /// [`end`](Self::end).
     #[cfg(unix)]
     pub(super) fn status(&mut self) -> io::Result<Option<ExitStatus>> {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
@@ -138,8 +140,8 @@ impl ProcessGroup {
         }
     }
 
-    /// Lets those end that it has started, and then makes them. As long as there are any, the group's number is no other's; and
-    /// nothing is done about it once there is none.
+    /// Lets those end that it has started, and then makes them. As long as there are any, the
+    /// group's number is no other's; and nothing is done about it once there is none.
     #[cfg(unix)]
     fn end_group(&self, deadline: Instant) {
         while rustix::process::test_kill_process_group(self.pid()).is_ok() {
@@ -169,7 +171,8 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// The same as [`Child::wait`] would tell: what a program has said itself above, and the signal that ended it below.
+/// The same as [`Child::wait`] would tell: what a program has said itself above, and the signal
+/// that ended it below.
 #[cfg(unix)]
 fn exit_status(status: &rustix::process::WaitIdStatus) -> ExitStatus {
     const DUMPED: i32 = 0x80;

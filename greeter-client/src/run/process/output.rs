@@ -1,5 +1,6 @@
-//! Reads what a server prints, whoever of its processes prints it, for as long as one of them may: hands it on as it comes, and
-//! remembers the last of it. However much that is, it costs no more memory than a line.
+//! Reads what a server prints, whoever of its processes prints it, for as long as one of them may:
+//! hands it on as it comes, and remembers the last of it. However much that is, it costs no more
+//! memory than a line.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,12 +27,13 @@ const TAIL_BYTES: usize = MAX_LINES * 1024;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// The last lines that a server has printed on stderr. Displayed, each stands in a line of its own, escaped.
+/// The last lines that a server has written to stderr. Displayed, each stands in a line of its own,
+/// escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastLines(Vec<Vec<u8>>);
 
 impl LastLines {
-    /// The lines, without their endings.
+    /// Returns an iterator over the lines, without their endings.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
     }
@@ -160,7 +162,8 @@ impl OutputReader {
     }
 }
 
-/// Prints on our own stderr what a server prints on its. Where that is closed, the server must not notice.
+/// Prints on our own stderr what a server prints on its. Where that is closed, the server must not
+/// notice.
 pub(super) fn pass_on(bytes: &[u8]) {
     let _ = io::stderr().write_all(bytes);
 }

@@ -105,7 +105,8 @@ impl Failure {
     }
 }
 
-/// What a message quotes may be called anything: the report as a whole is made harmless, so that no part of it can be forgotten.
+/// What a message quotes may be called anything: the report as a whole is made harmless, so that no
+/// part of it can be forgotten.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         escape::text(RawReport(self).to_string().as_bytes()).fmt(f)
@@ -202,8 +203,8 @@ fn ended(end: StreamEnd) -> String {
     }
 }
 
-/// Where the text that was expected and the one that came begin to differ, in columns from the `<`. Not where one of them is
-/// a pattern: what that would have taken, nobody knows.
+/// Where the text that was expected and the one that came begin to differ, in columns from the `<`.
+/// Not where one of them is a pattern: what that would have taken, nobody knows.
 fn first_difference(mismatch: &Mismatch) -> Option<usize> {
     let (expected, actual) = match (&mismatch.expected, &mismatch.actual) {
         (Expected::Line(Some(expected)), Actual::Line(actual)) => (expected, actual),

@@ -1,4 +1,5 @@
-//! JSON Lines. Written by hand, for the objects are few and flat; the tests read them with a library.
+//! JSON Lines. Written by hand, for the objects are few and flat; the tests read them with a
+//! library.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `JUnit` XML. Written by hand: what is hard about it is that XML has no way to say most control characters, and no
-//! library takes that off us.
+//! `JUnit` XML. Written by hand: what is hard about it is that XML has no way to say most control
+//! characters, and no library takes that off us.
 
 use std::time::Duration;
 

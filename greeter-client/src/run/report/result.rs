@@ -8,25 +8,25 @@ use crate::talk::Script;
 /// A script that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct FinishedScript<'a> {
-    /// Which.
+    /// The script.
     pub script: &'a Script,
-    /// How.
+    /// Its outcome.
     pub outcome: &'a Outcome,
-    /// How long it took, its server's start included.
+    /// How long it took, the start of its server included.
     pub took: Duration,
 }
 
-/// How many scripts ended in which way.
+/// The number of scripts by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScriptCounts {
-    /// Everything was as they say.
+    /// Scripts that passed.
     pub passed: usize,
-    /// The run lacks something that they require.
+    /// Scripts that require something that the run lacks.
     pub skipped: usize,
-    /// Something was not as they say.
+    /// Scripts that failed.
     pub failed: usize,
-    /// There was nobody to talk to.
+    /// Scripts that could not connect.
     pub unconnected: usize,
 }
 
@@ -41,7 +41,7 @@ impl ScriptCounts {
         } += 1;
     }
 
-    /// How many there were.
+    /// Returns the number of all scripts.
     #[must_use]
     pub const fn scripts(&self) -> usize {
         self.passed + self.skipped + self.failed + self.unconnected

@@ -17,7 +17,8 @@ pub(super) fn script(number: usize, ended: &FinishedScript<'_>) -> String {
     };
     let mut yaml = format!("duration_ms: {}\n", milliseconds(ended.took));
     if let Outcome::Failed(failure) = ended.outcome {
-        // A string of JSON is one of YAML, too; the report is for people to read, and as a block it stays readable.
+        // A string of JSON is one of YAML, too; the report is for people to read, and as a block it
+        // stays readable.
         let report: String = failure.to_string().lines().map(|line| format!("  {line}\n")).collect();
         yaml += &format!(
             "at: {}\nmessage: {}\nreport: |2\n{report}",

@@ -1,4 +1,5 @@
-//! Finds the scripts in a Markdown file: its fenced code blocks marked `talk`, as CommonMark has them.
+//! Finds the scripts in a Markdown file: its fenced code blocks marked `talk`, as CommonMark has
+//! them.
 
 use std::ops::Range;
 use std::path::Path;
@@ -59,8 +60,8 @@ fn unreadable(text: &[u8]) -> Option<LineDiagnostic> {
         .then(|| LineDiagnostic::new(0..1, "the lines of this file end with CR alone").help("save it with LF or CR LF"))
 }
 
-/// The text with every byte in its place, as far as a parser of Markdown needs it: what is no UTF-8 is data of scripts, and
-/// so is a CR that no LF follows, which ends no line of a script.
+/// The text with every byte in its place, as far as a parser of Markdown needs it: what is no UTF-8
+/// is data of scripts, and so is a CR that no LF follows, which ends no line of a script.
 fn as_text(text: &[u8]) -> String {
     let mut bytes = text.to_vec();
     let mut at = 0;

@@ -15,7 +15,8 @@ use crate::talk::variables::{Name, NameError, Unbound, Variables, is_name, is_na
 
 /// The most placeholders in a line. A regex of so many parts is still compiled in no time.
 const MAX_PLACEHOLDERS: usize = 64;
-/// The most memory that one placeholder's regex may take, compiled: some thousand characters to match.
+/// The most memory that one placeholder's regex may take, compiled: some thousand characters to
+/// match.
 const MAX_REGEX_BYTES: usize = 256 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,8 @@ pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Par
     let mut literal = 0;
     let mut placeholders = 0;
     while let Some(start) = memmem::find(&text[literal..], b"{{").map(|offset| literal + offset) {
-        // Of more than two braces, the last two open the placeholder, so that any text can stand before it.
+        // Of more than two braces, the last two open the placeholder, so that any text can stand
+        // before it.
         let start = start + text[start..].iter().take_while(|&&byte| byte == b'{').count() - 2;
         let (part, length) =
             parse_placeholder(&text[start..], regexes).map_err(|diagnostic| diagnostic.shifted(start))?;
