@@ -51,7 +51,7 @@
 //! | a placeholder's regex, compiled | 256 KiB |
 //! | includes | [`MAX_INCLUDE_DEPTH`] deep, [`MAX_INCLUDES`] in all |
 //! | steps with what is included | [`MAX_STEPS`] |
-//! | problems that are told | [`MAX_DIAGNOSTICS`] |
+//! | diagnostics | [`MAX_DIAGNOSTICS`] |
 //!
 //! # Layout
 //!

@@ -1,4 +1,4 @@
-//! Colours for what people read: reports, problems, errors. Never for data.
+//! Colours for what people read: reports, diagnostics, errors. Never for data.
 //!
 //! What is printed is the text as the library has it, and its lines are told apart by how they
 //! begin: the same text in black and white is what documents and tests show.
@@ -84,7 +84,7 @@ pub(super) fn tell_change(change: &str) {
     tell(change, |text| paint(in_change, text));
 }
 
-/// Prints a problem of a script on stderr. Where that is closed or full, the status still tells.
+/// Prints a diagnostic of a script on stderr. Where that is closed or full, the status still tells.
 pub(super) fn tell_diagnostic(diagnostic: &Diagnostic) {
     tell(&format!("{diagnostic}\n"), |text| paint_diagnostic(diagnostic.severity(), text));
 }

@@ -125,7 +125,7 @@ impl Generator {
     ///
     /// # Errors
     ///
-    /// Those of the poll and the timer. Of a server's faults the ledger tells.
+    /// Those of the poll and the timer. Of a server's errors the accounting tells.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(MAX_EVENTS);
         let mut space = vec![0; READ_BYTES];

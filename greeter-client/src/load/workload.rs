@@ -12,7 +12,7 @@ use crate::talk::{Name, Pattern, Variables};
 /// What `{{line}}` in an expectation stands for.
 const LINE: &str = "line";
 
-/// How large the tape of one connection may be made by repeating its lines, so that a whole
+/// How large the block of one connection may be made by repeating its lines, so that a whole
 /// pipeline leaves in one piece: four pages, of which thousands of connections can have their own.
 const MAX_REPEATED_BYTES: usize = 16 * 1024;
 

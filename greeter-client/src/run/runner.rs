@@ -170,7 +170,7 @@ impl<'a> Runner<'a> {
         outcome.map_err(|error| self.classify(error, what))
     }
 
-    /// What an unmet expectation means: the line that a pattern stands for, or that the script as a
+    /// What a mismatch means: the line that a pattern stands for, or that the script as a
     /// whole has run out of time.
     fn classify(&self, error: SessionError, what: &Incoming) -> StepError {
         let SessionError::Mismatch(mut mismatch) = error else { return error.into() };

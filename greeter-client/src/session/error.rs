@@ -8,7 +8,7 @@ use super::event::Entry;
 use crate::net::escape::one_line;
 use crate::net::{ConnectError, StreamEnd};
 
-/// How many bytes of an unmet expectation its message shows; its fields have them all.
+/// How many bytes of a mismatch its message shows; its fields have them all.
 const MAX_SHOWN_BYTES: usize = 200;
 
 /// An error of a [`Session`](super::Session).

@@ -230,7 +230,7 @@ impl<'a> ConnectionHandle<'a> {
         self.within(duration).each(&Expected::Nothing(duration), |expectation| expectation.nothing())
     }
 
-    /// Lets each connection of the speaker say something with the next flush.
+    /// Lets each connection of the handle say something with the next flush.
     fn gather(
         self,
         mut say: impl FnMut(Option<usize>, &mut Vec<u8>) -> Result<Event, SessionError>,
@@ -256,7 +256,7 @@ impl<'a> ConnectionHandle<'a> {
         Ok((selection, start, deadline))
     }
 
-    /// Flushes, and ends something on each connection of the speaker.
+    /// Flushes, and ends something on each connection of the handle.
     fn part(
         mut self,
         mut part: impl FnMut(&mut SessionConnection, &mut SessionLog, &Deadline) -> Result<(), SessionError>,
@@ -266,7 +266,7 @@ impl<'a> ConnectionHandle<'a> {
         members.iter_mut().try_for_each(|connection| part(connection, log, &deadline))
     }
 
-    /// Flushes, and waits for the same thing on each connection of the speaker.
+    /// Flushes, and waits for the same thing on each connection of the handle.
     fn each(
         mut self,
         expected: &Expected,

@@ -10,7 +10,7 @@ use crate::net::escape;
 
 /// Longer lines are shown in part: this many bytes of them.
 const EXCERPT_BYTES: usize = 120;
-/// How much of a line that is shown in part stands before the fault, in bytes.
+/// How much of a line that is shown in part stands before what is wrong, in bytes.
 const EXCERPT_BYTES_BEFORE: usize = 60;
 
 /// The severity of a [`Diagnostic`].
@@ -33,7 +33,7 @@ impl fmt::Display for Severity {
 
 /// One error or warning about a script.
 ///
-/// Displayed as compilers do: the place, the line with a caret under the fault, and the remedy.
+/// Displayed as compilers do: the place, the line with a caret under what is wrong, and the remedy.
 /// Without a newline at the end, and harmless on a terminal whatever the script holds.
 ///
 /// ```
@@ -56,7 +56,7 @@ pub struct Diagnostic {
     message: String,
     help: Option<String>,
     excerpt: String,
-    /// Which characters of `excerpt` are at fault.
+    /// Which characters of `excerpt` are wrong.
     caret: Range<usize>,
 }
 
@@ -165,7 +165,7 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// A problem of which only the line knows: not yet in a file.
+/// A diagnostic of which only the line knows: not yet in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LineDiagnostic {
     /// Which bytes of the line.
@@ -183,13 +183,13 @@ impl LineDiagnostic {
         Self { help: Some(help.into()), ..self }
     }
 
-    /// The same fault in a text of which what was read began at byte `offset`.
+    /// The same diagnostic in a text of which what was read began at byte `offset`.
     pub(super) fn shifted(self, offset: usize) -> Self {
         Self { at: self.at.start + offset..self.at.end + offset, ..self }
     }
 }
 
-/// Which bytes of `text` to show when byte `at` is at fault: no character is cut.
+/// Which bytes of `text` to show when byte `at` is wrong: no character is cut.
 fn excerpt_bytes(text: &[u8], at: usize) -> Range<usize> {
     if text.len() <= EXCERPT_BYTES {
         return 0..text.len();

@@ -58,7 +58,7 @@ impl Script {
     /// # Errors
     ///
     /// As [`parse`](Self::parse), and where the file cannot be read. An included file that cannot
-    /// be read is a problem of the line that includes it.
+    /// be read is an error of the line that includes it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ScriptError> {
         let path = path.as_ref();
         let source = read_source(path).map_err(|source| ScriptError::Read { path: path.to_owned(), source })?;
@@ -94,7 +94,7 @@ pub(super) fn build_script(name: String, source: Source) -> Result<Script, Diagn
         let file = sources.iter().position(|source| *source.name == *diagnostic.file());
         (file, diagnostic.line())
     });
-    // A file that is included twice has its faults once.
+    // A file that is included twice has its diagnostics once.
     diagnostics.dedup();
     if diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error) {
         diagnostics.truncate(MAX_DIAGNOSTICS);
@@ -103,7 +103,7 @@ pub(super) fn build_script(name: String, source: Source) -> Result<Script, Diagn
     Ok(Script { name, sources, steps, warnings: diagnostics })
 }
 
-/// The fault, at what stands on its line.
+/// The diagnostic, at what stands on its line.
 fn whole_line(line: &[u8], diagnostic: LineDiagnostic) -> LineDiagnostic {
     LineDiagnostic { at: blanks(line)..trim_end(line).len(), ..diagnostic }
 }

@@ -1,6 +1,6 @@
 //! Compares what one connection receives with what it must. No I/O, no clock.
 //!
-//! Whole reads are compared with the tape at once: a line that is right costs its share of a
+//! Whole reads are compared with the block at once: a line that is right costs its share of a
 //! `memcmp`. Lines are taken apart only where something differs, or where a reply is not known to
 //! the byte.
 
@@ -70,7 +70,7 @@ impl Checker {
     fn take_expected(&mut self, line_block: &LineBlock, bytes: &mut &[u8], due: usize) -> usize {
         let mut right = 0;
         while right < due && !bytes.is_empty() {
-            // To the end of the tape, or to that of what is due.
+            // To the end of the block, or to that of what is due.
             let lines = (due - right).min(line_block.lines() - self.line);
             let start = line_block.start(self.line) + self.matched;
             let expected = &line_block.bytes()[start..line_block.range(self.line + lines - 1).end];

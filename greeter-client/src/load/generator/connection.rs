@@ -17,7 +17,7 @@ pub(crate) struct LoadConnection {
     socket: LoadSocket,
     workload: Arc<Workload>,
     checker: Checker,
-    /// Where the next byte to write stands in the tape of requests.
+    /// Where the next byte to write stands in the block of requests.
     at: usize,
     /// How many bytes from there belong to lines that are sent and that the system has not taken
     /// yet.

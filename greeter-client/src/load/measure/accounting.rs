@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(schedule(3, 1).intended(2, 3), Some(11_000_000));
     }
 
-    /// What the ledger's recorder has told, all ticks together.
+    /// What the accounting's recorder has told, all ticks together.
     fn told(
         accounting: Accounting,
         messages: &std::sync::mpsc::Receiver<crate::load::measure::thread_recorder::RecorderMessage>,

@@ -18,10 +18,10 @@ pub(super) struct Speller<'a> {
 }
 
 impl Speller<'_> {
-    /// A line of a connection that is in no crowd, or of one member. `speaker` is what stands
+    /// A line of a connection that is in no crowd, or of one member. `name` is what stands
     /// before the `<`.
-    pub(super) fn line(&self, speaker: &str, line: &[u8], member: Option<usize>) -> String {
-        let start = format!("{speaker}<");
+    pub(super) fn line(&self, name: &str, line: &[u8], member: Option<usize>) -> String {
+        let start = format!("{name}<");
         let literal = spell_line(&start, line, self.eol);
         let Some(text) = literal[start.len()..].strip_prefix(' ') else { return literal };
         let named = self.with_names(text);
@@ -91,15 +91,15 @@ pub(super) fn group_of(name: &str) -> &str {
 }
 
 /// What came without the end of a line.
-pub(super) fn raw(speaker: &str, bytes: &[u8]) -> String {
-    format!("{speaker}<{}", quote(bytes))
+pub(super) fn raw(name: &str, bytes: &[u8]) -> String {
+    format!("{name}<{}", quote(bytes))
 }
 
 /// The peer's end; none for what a script cannot say.
-pub(super) fn end(speaker: &str, end: StreamEnd) -> Option<String> {
+pub(super) fn end(name: &str, end: StreamEnd) -> Option<String> {
     match end {
-        StreamEnd::Eof => Some(format!("{speaker}<eof")),
-        StreamEnd::Reset => Some(format!("{speaker}<reset")),
+        StreamEnd::Eof => Some(format!("{name}<eof")),
+        StreamEnd::Reset => Some(format!("{name}<reset")),
         StreamEnd::Lost(_) => None,
     }
 }

@@ -21,7 +21,7 @@ impl Failure {
     /// How the server has ended, and what it said last on stderr.
     fn report_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stderr: Option<&LastLines> = match (&self.server, &self.error) {
-            // How it ended is what the fault says.
+            // How it ended is what the error says.
             (Some(end), StepError::Exit { .. } | StepError::ServerDied(_)) => Some(&end.stderr),
             (Some(end), _) => {
                 write!(f, "\n      the server has ended ({})", end.status)?;

@@ -153,7 +153,7 @@ fn direction_words(line: &[u8], at: usize) -> Result<Vec<Word<'_>>, LineDiagnost
         let text = String::from_utf8_lossy(&line[at + 1..]);
         return Err(no_data(line, at, &Word { at: at + 1..line.len(), text }, &[]));
     };
-    // Quotes have no meaning here yet, and a fault in them is not what is wrong.
+    // Quotes have no meaning here yet, and an error in them is not what is wrong.
     lexer::split(text, at + 1).or_else(|_| Ok(vec![Word { at: at + 1..line.len(), text: text[at + 1..].into() }]))
 }
 
