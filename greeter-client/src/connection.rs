@@ -227,7 +227,9 @@ impl Sender {
 
     fn send_by(&mut self, line: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
         self.wire.clear();
-        append_line(&mut self.wire, line, self.eol)?;
+        if !self.eol.append_line(&mut self.wire, line) {
+            return Err(ConnectionError::LfInLine);
+        }
         self.stream.write_all(&self.wire, deadline)?;
         // One huge line must not cost its size for as long as the connection lives.
         self.wire.clear();
@@ -238,16 +240,6 @@ impl Sender {
     fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write);
     }
-}
-
-/// Appends what `line` is on the wire.
-pub(crate) fn append_line(wire: &mut Vec<u8>, line: &[u8], eol: Eol) -> Result<(), ConnectionError> {
-    if memchr::memchr(b'\n', line).is_some() {
-        return Err(ConnectionError::LfInLine);
-    }
-    wire.extend_from_slice(line);
-    wire.extend_from_slice(eol.bytes());
-    Ok(())
 }
 
 /// The receiving half of a connection; see [`Connection::split`].

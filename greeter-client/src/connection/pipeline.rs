@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Connection, Receiver, append_line};
+use super::{Connection, Receiver};
 use crate::net::{ConnectionError, Deadline, Eol, Stream};
 
 /// How many bytes of lines may wait for the write that is under way: enough for one large write,
@@ -216,7 +216,9 @@ impl SendQueue {
                 return Ok(false);
             }
             let was_empty = queue.wire.is_empty();
-            append_line(&mut queue.wire, line.as_ref(), eol)?;
+            if !eol.append_line(&mut queue.wire, line.as_ref()) {
+                return Err(ConnectionError::LfInLine);
+            }
             queue.owe(|queue| queue.lines += 1);
             if was_empty {
                 self.changed.notify_one();

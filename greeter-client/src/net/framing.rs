@@ -30,11 +30,21 @@ impl Eol {
         }
     }
 
-    /// The line in `text`, which ends with LF.
-    #[cfg(feature = "load")]
+    /// The line in `text`, which ends with LF. In lines that end with LF alone, a CR before it is part
+    /// of the line.
     pub(crate) fn strip(self, text: &[u8]) -> &[u8] {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         &text[..self.line_bytes(text)]
+    }
+
+    /// Appends what `line` is on the wire. `false`: it holds an LF, and would be two lines.
+    pub(crate) fn append_line(self, wire: &mut Vec<u8>, line: &[u8]) -> bool {
+        if memchr::memchr(b'\n', line).is_some() {
+            return false;
+        }
+        wire.extend_from_slice(line);
+        wire.extend_from_slice(self.bytes());
+        true
     }
 
     /// How many bytes of `text`, which stood before an LF, are the line itself.

@@ -49,7 +49,7 @@ impl<'a> Expectation<'a> {
     pub(super) fn line(&mut self, mut judge: impl FnMut(&[u8]) -> bool) -> Result<(), Observed> {
         loop {
             let line = self.next_line()?;
-            let text = strip(self.eol, &line);
+            let text = self.eol.strip(&line);
             let is_met = judge(text);
             if is_met {
                 self.take_line(&line);
@@ -196,7 +196,7 @@ impl<'a> Expectation<'a> {
         });
         let mut state = self.socket_io.lock();
         match state.received.line() {
-            Some(line) => Observed::new(Actual::Line(strip(self.eol, line).to_vec()), line.len()),
+            Some(line) => Observed::new(Actual::Line(self.eol.strip(line).to_vec()), line.len()),
             None => unfinished(state.received.unread()),
         }
     }
@@ -222,7 +222,7 @@ impl<'a> Expectation<'a> {
     }
 
     fn take_line(&mut self, line: &[u8]) {
-        self.take(line.len(), Event::ReceivedLine(strip(self.eol, line).to_vec()));
+        self.take(line.len(), Event::ReceivedLine(self.eol.strip(line).to_vec()));
     }
 
     fn take(&mut self, count: usize, event: Event) {
@@ -239,14 +239,4 @@ fn demand<T>(state: &mut IoState, count: usize) -> Option<T> {
 
 fn unfinished(unread: &[u8]) -> Observed {
     Observed::new(Actual::PartialLine(unread.to_vec()), unread.len())
-}
-
-/// The line without its ending. In lines that end with LF alone, a CR before it is part of the
-/// line.
-pub(super) fn strip(eol: Eol, line: &[u8]) -> &[u8] {
-    let text = line.strip_suffix(b"\n").unwrap_or(line);
-    match eol {
-        Eol::Lf => text,
-        Eol::CrLf => text.strip_suffix(b"\r").unwrap_or(text),
-    }
 }

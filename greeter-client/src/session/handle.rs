@@ -79,11 +79,9 @@ impl<'a> ConnectionHandle<'a> {
         self.gather(|member, wire| {
             let line = line(member);
             let line = line.as_ref();
-            if memchr::memchr(b'\n', line).is_some() {
+            if !eol.append_line(wire, line) {
                 return Err(SessionError::LfInLine);
             }
-            wire.extend_from_slice(line);
-            wire.extend_from_slice(eol.bytes());
             Ok(Event::SentLine(line.to_vec()))
         })
     }

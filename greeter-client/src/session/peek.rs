@@ -8,7 +8,6 @@ use super::Session;
 use super::connection::SessionConnection;
 use super::error::SessionError;
 use super::event::Event;
-use super::expectation::strip;
 use super::group::Group;
 use super::socket_io::SendErrors;
 use crate::net::{Deadline, Eol, StreamEnd};
@@ -134,7 +133,7 @@ impl Session {
                 let bytes = front(connection)?;
                 connection.socket_io()?.consume(bytes.len());
                 let event = match bytes.ends_with(b"\n") {
-                    true => Event::ReceivedLine(strip(eol, &bytes).to_vec()),
+                    true => Event::ReceivedLine(eol.strip(&bytes).to_vec()),
                     false => Event::ReceivedBytes(bytes),
                 };
                 connection.record(log, event);
@@ -185,7 +184,7 @@ impl SessionConnection {
         while lines.len() < MAX_LINES
             && let Some(lf) = memchr::memchr(b'\n', &unread[start..])
         {
-            lines.push(strip(eol, &unread[start..=start + lf]).to_vec());
+            lines.push(eol.strip(&unread[start..=start + lf]).to_vec());
             start += lf + 1;
         }
         let rest = if lines.len() < MAX_LINES { unread[start..].to_vec() } else { Vec::new() };
