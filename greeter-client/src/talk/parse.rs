@@ -2,7 +2,9 @@
 //! lines together show. It must not know where files come from but for those that a script
 //! includes.
 
+mod connect;
 pub(super) mod line;
+mod values;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -1,19 +1,17 @@
 //! Turns one line into what it says. It knows nothing of the lines around it.
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::ops::Range;
 
+use super::connect::parse_connect;
+use super::values::{alone, bare_name, crowd_count, only_value, some_time, unknown, variable_name};
 use crate::net::Eol;
 use crate::talk::count::Count;
 use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer;
 use crate::talk::lexer::{Word, count, duration, meant, shown};
-use crate::talk::limits::{MAX_CROWD, MAX_LINE_BYTES, MAX_RAW_BYTES};
+use crate::talk::limits::{MAX_LINE_BYTES, MAX_RAW_BYTES};
 use crate::talk::pattern::{Pattern, PatternCache, Template};
-use crate::talk::script::{
-    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Signal,
-};
+use crate::talk::script::{Action, Capability, ConnectionName, Incoming, Outgoing, Raw, Signal};
 use crate::talk::source::{blanks, is_blank, trim_end};
 use crate::talk::variables::{Name, NameError, is_name_byte};
 
@@ -31,9 +29,6 @@ pub(crate) enum Statement<'a> {
 const CONTROLS: &[&str] = &[
     "within", "timeout", "sleep", "eol", "connect", "set", "include", "require", "signal", "exits", "close", "abandon",
 ];
-
-/// Words that `connect` knows: no connection is called like that.
-const CONNECT_WORDS: &[&str] = &["to", "from", "tls", "proxy"];
 
 /// Parses one line, without its ending.
 pub(crate) fn parse<'a>(line: &'a [u8], cache: &mut PatternCache) -> Result<Statement<'a>, LineDiagnostic> {
@@ -80,25 +75,6 @@ fn parse_connection_name(line: &[u8], at: Range<usize>) -> Result<ConnectionName
     let Some(member) = member else { return Ok(ConnectionName::Named(name)) };
     let member = Word { at: at.end - member.len()..at.end, text: member.into() };
     crowd_count(&member, "the index of a member").map(|index| ConnectionName::Member(name, index))
-}
-
-fn bare_name(word: &Word<'_>) -> Result<Name, LineDiagnostic> {
-    if CONNECT_WORDS.contains(&&*word.text) {
-        let message = format!("no connection can be called '{}'", word.text);
-        return Err(LineDiagnostic::new(word.at.clone(), message).help("that is a word of connect"));
-    }
-    variable_name(word)
-}
-
-fn variable_name(word: &Word<'_>) -> Result<Name, LineDiagnostic> {
-    word.text.parse().map_err(|err: NameError| {
-        LineDiagnostic::new(word.at.clone(), format!("'{}' is no name", shown(&word.text))).help(err.to_string())
-    })
-}
-
-fn crowd_count(word: &Word<'_>, what: &str) -> Result<NonZeroU32, LineDiagnostic> {
-    let number = count(word, what, MAX_CROWD)?;
-    Ok(u32::try_from(number).ok().and_then(NonZeroU32::new).expect("a count is from 1 to its maximum"))
 }
 
 /// What follows `>` at byte `at`.
@@ -267,54 +243,6 @@ fn no_control(line: &[u8], first: Range<usize>) -> LineDiagnostic {
     }
 }
 
-/// The one value of a statement that is written like `example`.
-fn only_value<'a, 'b>(words: &'a [Word<'b>], example: &str) -> Result<&'a Word<'b>, LineDiagnostic> {
-    let keyword = &words[0];
-    match &words[1..] {
-        [value] => Ok(value),
-        [] => {
-            let diagnostic = LineDiagnostic::new(keyword.at.clone(), format!("'{}' needs a value", keyword.text));
-            Err(diagnostic.help(format!("as in '{example}'")))
-        }
-        [_, rest @ ..] => {
-            let at = rest[0].at.start..rest[rest.len() - 1].at.end;
-            let diagnostic = LineDiagnostic::new(at, format!("only one value can follow '{}'", keyword.text));
-            Err(match &*keyword.text {
-                _ if rest[0].text.starts_with('#') => diagnostic.help(OWN_LINE),
-                "include" => diagnostic.help("a path with blanks stands in double quotes"),
-                _ => diagnostic.help(format!("as in '{example}'")),
-            })
-        }
-    }
-}
-
-const OWN_LINE: &str = "a comment stands on a line of its own";
-
-fn alone(words: &[Word<'_>], statement: &str) -> Result<(), LineDiagnostic> {
-    let [_, rest @ ..] = words else { return Ok(()) };
-    let Some(first) = rest.first() else { return Ok(()) };
-    let diagnostic =
-        LineDiagnostic::new(first.at.start..rest[rest.len() - 1].at.end, format!("nothing can follow '{statement}'"));
-    Err(if first.text.starts_with('#') { diagnostic.help(OWN_LINE) } else { diagnostic })
-}
-
-fn unknown(word: &Word<'_>, known: &[&str]) -> LineDiagnostic {
-    let diagnostic = LineDiagnostic::new(word.at.clone(), format!("'{}' is not known here", shown(&word.text)));
-    match meant(&word.text, known) {
-        Some(meant) => diagnostic.help(format!("did you mean '{meant}'?")),
-        None => diagnostic.help(format!("known are {}", known.join(", "))),
-    }
-}
-
-/// A duration in which something can happen.
-fn some_time(word: &Word<'_>) -> Result<std::time::Duration, LineDiagnostic> {
-    let duration = duration(word)?;
-    if duration.is_zero() {
-        return Err(LineDiagnostic::new(word.at.clone(), "nothing can happen in no time").help("write 1ms or more"));
-    }
-    Ok(duration)
-}
-
 fn parse_eol(word: &Word<'_>) -> Result<Eol, LineDiagnostic> {
     word.text.parse().map_err(|_| unknown(word, &["lf", "crlf"]))
 }
@@ -387,94 +315,4 @@ fn parse_set(line: &str, start: usize) -> Result<Action, LineDiagnostic> {
         return Err(LineDiagnostic::new(value_start..end, "{{#}} has no value here: a variable is in no crowd"));
     }
     Ok(Action::Set { name, value })
-}
-
-/// The words after `connect`.
-fn parse_connect(words: &[Word<'_>]) -> Result<Connect, LineDiagnostic> {
-    let mut connect = Connect::default();
-    let mut words = words.iter().peekable();
-    if let Some(name) = words.next_if(|word| !CONNECT_WORDS.contains(&&*word.text) && !is_crowd(&word.text)) {
-        connect.name = Some(bare_name(name)?);
-    }
-    while let Some(word) = words.next() {
-        let again = match &*word.text {
-            "to" => connect.to.replace(parse_destination(value_of(word, words.next())?)?).is_some(),
-            "from" => connect.from.replace(parse_from(value_of(word, words.next())?)?).is_some(),
-            "tls" => std::mem::replace(&mut connect.tls, true),
-            "proxy" => {
-                let version = value_of(word, words.next())?;
-                connect.proxy.replace(parse_proxy(version, value_of(word, words.next())?)?).is_some()
-            }
-            text if is_crowd(text) => connect.crowd.replace(parse_crowd(word, connect.name.as_ref())?).is_some(),
-            "x" => {
-                return Err(LineDiagnostic::new(
-                    word.at.clone(),
-                    "the size of a crowd is written x50, without a blank",
-                ));
-            }
-            _ => return Err(unknown(word, CONNECT_WORDS)),
-        };
-        if again {
-            return Err(LineDiagnostic::new(word.at.clone(), format!("'{}' is there twice", shown(&word.text))));
-        }
-    }
-    Ok(connect)
-}
-
-/// Whether a word is the size of a crowd, right or wrong.
-fn is_crowd(word: &str) -> bool {
-    let size = word.strip_prefix('x').unwrap_or_default();
-    !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn parse_crowd(word: &Word<'_>, name: Option<&Name>) -> Result<NonZeroU32, LineDiagnostic> {
-    if name.is_none() {
-        return Err(LineDiagnostic::new(word.at.clone(), "a crowd needs a name").help("as in 'connect c x50'"));
-    }
-    let digits = Word { at: word.at.start + 1..word.at.end, text: word.text[1..].into() };
-    crowd_count(&digits, "the size of a crowd")
-}
-
-fn value_of<'a, 'b>(option: &Word<'_>, value: Option<&'a Word<'b>>) -> Result<&'a Word<'b>, LineDiagnostic> {
-    value.ok_or_else(|| {
-        let example = match &*option.text {
-            "to" => "to 127.0.0.1:8080 or to unix:run.sock",
-            "from" => "from 127.0.0.2",
-            _ => "proxy v2 192.0.2.1:5000",
-        };
-        LineDiagnostic::new(option.at.clone(), format!("'{}' needs a value", option.text))
-            .help(format!("as in '{example}'"))
-    })
-}
-
-fn parse_destination(word: &Word<'_>) -> Result<Destination, LineDiagnostic> {
-    // In quotes, braces are braces.
-    if matches!(word.text, std::borrow::Cow::Borrowed(_)) && word.text.contains("{{") {
-        let template = Template::parse(word.text.as_bytes()).map_err(|diagnostic| diagnostic.shifted(word.at.start))?;
-        return Ok(Destination::Template(template));
-    }
-    word.text.parse().map(Destination::Address).map_err(|err: crate::net::ServerAddressError| {
-        let message = err.to_string();
-        match message.split_once(": ") {
-            Some((message, help)) => LineDiagnostic::new(word.at.clone(), message).help(help),
-            None => LineDiagnostic::new(word.at.clone(), message),
-        }
-    })
-}
-
-fn parse_from(word: &Word<'_>) -> Result<IpAddr, LineDiagnostic> {
-    word.text.parse().map_err(|_| {
-        let diagnostic = LineDiagnostic::new(word.at.clone(), format!("'{}' is no IP address", shown(&word.text)));
-        diagnostic.help("our own address has no port and no brackets, as in 127.0.0.2 or ::1")
-    })
-}
-
-fn parse_proxy(version: &Word<'_>, client: &Word<'_>) -> Result<Proxy, LineDiagnostic> {
-    let known = ProxyVersion::from_word(&version.text).ok_or_else(|| unknown(version, ProxyVersion::WORDS))?;
-    let client = client.text.parse::<SocketAddr>().map_err(|_| {
-        let diagnostic =
-            LineDiagnostic::new(client.at.clone(), format!("'{}' is no IP address with a port", shown(&client.text)));
-        diagnostic.help("as in 'proxy v2 192.0.2.1:5000'")
-    })?;
-    Ok(Proxy { version: known, client })
 }
