@@ -78,5 +78,5 @@ pub use report::Report;
 pub use report::assertion::{Assertion, AssertionError, Verdict};
 #[doc(hidden)]
 pub use report::chart;
-pub use running::{LoadProgress, Running, start};
+pub use running::{LoadProgress, RunningLoad, start};
 pub use schedule::{Rate, RateError};

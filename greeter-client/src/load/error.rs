@@ -7,7 +7,7 @@ use crate::net::escape::one_line;
 use crate::talk::Unbound;
 
 /// An error returned by [`load::start`](super::start) and
-/// [`Running::finish`](super::Running::finish).
+/// [`RunningLoad::finish`](super::RunningLoad::finish).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {

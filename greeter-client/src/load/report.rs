@@ -168,7 +168,7 @@ impl Report {
         self.lost_early
     }
 
-    /// Returns whether the load was [stopped](super::Running::stop) before its end.
+    /// Returns whether the load was [stopped](super::RunningLoad::stop) before its end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         matches!(self.end, LoadEnd::Stopped { .. })

@@ -58,7 +58,7 @@ const MAX_SCRIPT_TIME: Duration = Duration::from_secs(60);
 /// println!("{}", running.finish()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn start(load: Load) -> Result<Running, LoadError> {
+pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
     let (sender, messages) = mpsc::channel();
     let schedule = schedule(&load)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -78,7 +78,7 @@ pub fn start(load: Load) -> Result<Running, LoadError> {
         }
     };
     let aggregator = Aggregator::new(threads, load.duration, schedule.pace != Pace::Closed);
-    Ok(Running { load, clock, stop, messages, aggregator, told: (Duration::ZERO, 0), stopped: None, failure: None })
+    Ok(RunningLoad { load, clock, stop, messages, aggregator, told: (Duration::ZERO, 0), stopped: None, failure: None })
 }
 
 fn schedule(load: &Load) -> Result<Schedule, LoadError> {
@@ -217,7 +217,7 @@ pub struct LoadProgress {
 
 /// A running load. Dropping it stops it.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningLoad {
     load: Load,
     clock: Clock,
     stop: Arc<AtomicBool>,
@@ -229,7 +229,7 @@ pub struct Running {
     failure: Option<io::Error>,
 }
 
-impl Running {
+impl RunningLoad {
     /// Waits for the end, at most for `at_most`. Returns [`None`] at the end, else the progress.
     pub fn wait(&mut self, at_most: Duration) -> Option<LoadProgress> {
         let start = Instant::now();
@@ -294,7 +294,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningLoad {
     fn drop(&mut self) {
         self.stop();
     }

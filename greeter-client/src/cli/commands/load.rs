@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use greeter_args::Exit;
 use greeter_client::escape;
-use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, Running, Verdict};
+use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, RunningLoad, Verdict};
 use greeter_client::talk::Template;
 use greeter_client::{ConnectionOptions, ServerAddress};
 
@@ -154,7 +154,7 @@ fn catch_interrupts() -> Result<Arc<AtomicBool>, ExitError> {
     Ok(is_interrupted)
 }
 
-fn watch(running: &mut Running, is_interrupted: &AtomicBool) {
+fn watch(running: &mut RunningLoad, is_interrupted: &AtomicBool) {
     let is_shown = io::stderr().is_terminal();
     while let Some(progress) = running.wait(REFRESH) {
         if is_shown {
