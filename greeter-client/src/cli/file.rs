@@ -118,7 +118,7 @@ mod system {
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
     use std::path::Path;
 
-    use super::Identity;
+    use crate::cli::file::Identity;
 
     /// A new file that nobody else can read until it is given the mode of the one whose place it
     /// takes.
@@ -173,7 +173,7 @@ mod system {
     use std::io;
     use std::path::Path;
 
-    use super::Identity;
+    use crate::cli::file::Identity;
 
     pub(super) fn create_private(path: &Path) -> io::Result<File> {
         File::create_new(path)

@@ -126,11 +126,18 @@ fn watch_server(mut receiver: Receiver, events: &SyncSender<Option<ChatEvent>>) 
 
 #[cfg(unix)]
 mod watch {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+    use std::sync::mpsc::SyncSender;
+    use std::thread;
+    use std::time::Duration;
+
     use signal_hook::consts::SIGCONT;
     use signal_hook::iterator;
     use signal_hook::low_level;
 
-    use super::{Arc, ChatEvent, Duration, Ordering, PendingSignals, SyncSender, io, thread};
+    use crate::cli::chat::events::{ChatEvent, PendingSignals};
     use crate::cli::signals::ending;
 
     /// How long the conversation may take to end well. It takes milliseconds, unless the terminal

@@ -21,16 +21,16 @@ mod unix {
 
     /// How the terminal of stdin works, for whoever gives it back.
     #[derive(Clone, Debug)]
-    pub(in super::super) struct Modes(Termios);
+    pub(crate) struct Modes(Termios);
 
     impl Modes {
-        pub(in super::super) fn current() -> io::Result<Self> {
+        pub(crate) fn current() -> io::Result<Self> {
             Ok(Self(tcgetattr(io::stdin())?))
         }
 
         /// Makes it work like this again. It never waits, not even for a terminal that takes no
         /// output.
-        pub(in super::super) fn restore(&self) {
+        pub(crate) fn restore(&self) {
             // A terminal that has gone needs no restoring.
             let _ = set(&self.0);
         }
@@ -48,13 +48,13 @@ mod unix {
 
     /// The terminal of stdin and stdout; dropping this restores it.
     #[derive(Debug)]
-    pub(in super::super) struct RawTerminal {
+    pub(crate) struct RawTerminal {
         original: Modes,
     }
 
     impl RawTerminal {
         /// Opens a terminal that works like this now.
-        pub(in super::super) fn open(original: Modes) -> io::Result<Self> {
+        pub(crate) fn open(original: Modes) -> io::Result<Self> {
             let terminal = Self { original };
             terminal.enter()?;
             Ok(terminal)
@@ -62,7 +62,7 @@ mod unix {
 
         /// Each key comes at once, those that would be signals too. Output is processed as before:
         /// LF goes to the start.
-        pub(in super::super) fn enter(&self) -> io::Result<()> {
+        pub(crate) fn enter(&self) -> io::Result<()> {
             let mut raw = self.original.0.clone();
             raw.input_modes -=
                 InputModes::BRKINT | InputModes::ICRNL | InputModes::INPCK | InputModes::ISTRIP | InputModes::IXON;
@@ -74,13 +74,13 @@ mod unix {
 
         /// What Ctrl-Z does elsewhere. SIGCONT comes when it is over, and then it is time to
         /// [`enter`](Self::enter) again.
-        pub(in super::super) fn suspend(&self) {
+        pub(crate) fn suspend(&self) {
             self.original.restore();
             let _ = kill_current_process_group(Signal::TSTP);
         }
 
         /// How many columns the terminal has now.
-        pub(in super::super) fn columns(&self) -> usize {
+        pub(crate) fn columns(&self) -> usize {
             match tcgetwinsize(io::stdout()) {
                 Ok(size) if size.ws_col > 0 => size.ws_col.into(),
                 _ => COLUMNS,
@@ -101,35 +101,35 @@ mod elsewhere {
     use std::io;
 
     #[derive(Clone, Debug)]
-    pub(in super::super) enum Modes {}
+    pub(crate) enum Modes {}
 
     impl Modes {
-        pub(in super::super) fn current() -> io::Result<Self> {
+        pub(crate) fn current() -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        pub(in super::super) fn restore(&self) {
+        pub(crate) fn restore(&self) {
             match *self {}
         }
     }
 
     #[derive(Debug)]
-    pub(in super::super) enum RawTerminal {}
+    pub(crate) enum RawTerminal {}
 
     impl RawTerminal {
-        pub(in super::super) fn open(original: Modes) -> io::Result<Self> {
+        pub(crate) fn open(original: Modes) -> io::Result<Self> {
             match original {}
         }
 
-        pub(in super::super) fn enter(&self) -> io::Result<()> {
+        pub(crate) fn enter(&self) -> io::Result<()> {
             match *self {}
         }
 
-        pub(in super::super) fn suspend(&self) {
+        pub(crate) fn suspend(&self) {
             match *self {}
         }
 
-        pub(in super::super) fn columns(&self) -> usize {
+        pub(crate) fn columns(&self) -> usize {
             match *self {}
         }
     }

@@ -16,14 +16,14 @@ mod system {
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
     };
 
-    pub(in super::super) struct SendTimer {
+    pub(crate) struct SendTimer {
         fd: OwnedFd,
         /// When it rings.
         armed: u64,
     }
 
     impl SendTimer {
-        pub(in super::super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+        pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
             let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
             // Each ring is an edge of its own: nobody has to read it.
             registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
@@ -31,7 +31,7 @@ mod system {
         }
 
         /// The timeout of a poll that must return at `at`; both in nanoseconds of the same clock.
-        pub(in super::super) fn arm(&mut self, now: u64, at: u64) -> io::Result<Option<Duration>> {
+        pub(crate) fn arm(&mut self, now: u64, at: u64) -> io::Result<Option<Duration>> {
             if at <= now {
                 return Ok(Some(Duration::ZERO));
             }
@@ -53,15 +53,15 @@ mod system {
 
     use mio::{Registry, Token};
 
-    pub(in super::super) struct SendTimer;
+    pub(crate) struct SendTimer;
 
     impl SendTimer {
-        pub(in super::super) fn new(_registry: &Registry, _token: Token) -> io::Result<Self> {
+        pub(crate) fn new(_registry: &Registry, _token: Token) -> io::Result<Self> {
             Ok(Self)
         }
 
         /// The timeout of a poll that must return at `at`; both in nanoseconds of the same clock.
-        pub(in super::super) fn arm(&mut self, now: u64, at: u64) -> io::Result<Option<Duration>> {
+        pub(crate) fn arm(&mut self, now: u64, at: u64) -> io::Result<Option<Duration>> {
             Ok(Some(Duration::from_millis(at.saturating_sub(now) / 1_000_000)))
         }
     }
