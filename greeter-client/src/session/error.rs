@@ -122,7 +122,7 @@ impl Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
-    /// The next line: exactly this one, or what only the judge knows.
+    /// The next line: exactly this one, or what only the closure knows.
     Line(Option<Vec<u8>>),
     /// Exactly these bytes.
     Bytes(Vec<u8>),

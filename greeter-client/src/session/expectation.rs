@@ -45,12 +45,12 @@ impl<'a> Expectation<'a> {
         self.connection.member
     }
 
-    /// A line that `judge` accepts. It judges on the caller's thread, while reading goes on.
-    pub(super) fn line(&mut self, mut judge: impl FnMut(&[u8]) -> bool) -> Result<(), Observed> {
+    /// A line that `accepts` accepts. It runs on the caller's thread, while reading goes on.
+    pub(super) fn line(&mut self, mut accepts: impl FnMut(&[u8]) -> bool) -> Result<(), Observed> {
         loop {
             let line = self.next_line()?;
             let text = self.eol.strip(&line);
-            let is_met = judge(text);
+            let is_met = accepts(text);
             if is_met {
                 self.take_line(&line);
                 return Ok(());

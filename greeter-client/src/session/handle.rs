@@ -140,8 +140,8 @@ impl<'a> ConnectionHandle<'a> {
         self.each(&expected, |expectation| expectation.line(|actual| actual == line))
     }
 
-    /// Expects `judge` to accept the next line, which comes without its ending. For a member of a
-    /// crowd `judge` receives its number, which counts from 1; outside of crowds there is none.
+    /// Expects `accepts` to accept the next line, which comes without its ending. For a member of a
+    /// crowd `accepts` receives its number, which counts from 1; outside of crowds there is none.
     ///
     /// ```no_run
     /// # let mut session = greeter_client::Session::default();
@@ -153,10 +153,10 @@ impl<'a> ConnectionHandle<'a> {
     /// # Errors
     ///
     /// Those of [`expect`](Self::expect).
-    pub fn expect_line(self, mut judge: impl FnMut(Option<usize>, &[u8]) -> bool) -> Result<(), SessionError> {
+    pub fn expect_line(self, mut accepts: impl FnMut(Option<usize>, &[u8]) -> bool) -> Result<(), SessionError> {
         self.each(&Expected::Line(None), |expectation| {
             let member = expectation.member();
-            expectation.line(|line| judge(member, line))
+            expectation.line(|line| accepts(member, line))
         })
     }
 
