@@ -1,4 +1,4 @@
-//! From options to a server that holds its addresses.
+//! Turns options into a server that holds its addresses. Must not start a thread or serve a client.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -14,7 +14,22 @@ use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::push::PushHandle;
 use crate::server::Server;
 
-/// What a server is to be, before it is one. [`Server::builder`] makes it, with a default for everything but the address.
+/// Configures a server.
+///
+/// [`Server::builder`] creates it, with a default for every option but the address.
+///
+/// ```
+/// use std::time::Duration;
+/// use greeter_server::{Server, WhenFull};
+///
+/// let server = Server::builder()
+///     .responder_fn(|name: &str| format!("Hello, {name}"))
+///     .max_connections(1_000)
+///     .when_full(WhenFull::Wait)
+///     .idle_timeout(Duration::from_secs(60))
+///     .bind("127.0.0.1:0")?;
+/// # Ok::<(), greeter_server::BuildError>(())
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Builder<R> {
@@ -25,19 +40,19 @@ pub struct Builder<R> {
     listen: Vec<Result<Vec<SocketAddr>, ConfigError>>,
 }
 
-/// Why there is no server.
+/// An error returned by [`Builder::build`] and [`Builder::bind`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Options that make no sense, all of them.
+    /// All invalid options.
     #[error("{}", join(.0))]
     Invalid(Vec<ConfigError>),
-    /// An address that cannot be listened on.
+    /// The system cannot listen on an address.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: Address,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -70,23 +85,34 @@ impl Builder<Greeter> {
 }
 
 impl<R: Responder> Builder<R> {
-    /// Who answers. By default, the [`Greeter`].
+    /// Sets the responder. The default is [`Greeter`].
+    ///
+    /// ```
+    /// use greeter_server::{Greeter, Server};
+    ///
+    /// let builder = Server::builder().responder(Greeter);
+    /// ```
     pub fn responder<R2: Responder>(self, responder: R2) -> Builder<R2> {
         Builder { responder, push: self.push, trigger: self.trigger, options: self.options, listen: self.listen }
     }
 
-    /// Who answers, and wants to say something message as well: gets what that takes when it is made.
+    /// Sets a responder that also pushes lines. `make` receives the [`PushHandle`].
     ///
     /// ```
     /// # use greeter_server::{BoxError, Line, Peer, PushHandle, Reply, Responder, Server};
-    /// /// Tells everyone what anyone says.
+    /// /// Pushes every line to all clients.
     /// struct Megaphone(PushHandle);
     ///
     /// impl Responder for Megaphone {
     /// #     type Session = ();
     /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
     ///     // …
-    ///     fn respond(&self, _: &mut (), line: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+    ///     fn respond(
+    ///         &self,
+    ///         _session: &mut (),
+    ///         line: Line<'_>,
+    ///         _reply: &mut Reply<'_>,
+    ///     ) -> Result<(), BoxError> {
     ///         Ok(self.0.broadcast(line.as_bytes())?)
     ///     }
     /// }
@@ -98,7 +124,8 @@ impl<R: Responder> Builder<R> {
         self.responder(responder)
     }
 
-    /// What has the server stop, for a responder or whoever else will not have the [handle](crate::ServerHandle).
+    /// Returns a trigger that stops the server, for a responder or for any other code that does not
+    /// have the [handle](crate::ServerHandle).
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -128,8 +155,8 @@ impl<R: Responder> Builder<R> {
         self.trigger.clone()
     }
 
-    /// Answers with a function, from the text or the bytes of a line to its reply line, or to a rejection; see
-    /// [`responder_fn`]:
+    /// Sets a function as the responder. It turns the text or the bytes of a line into a reply line
+    /// or a rejection; see [`responder_fn`].
     ///
     /// ```
     /// # use greeter_server::Server;
@@ -145,25 +172,32 @@ impl<R: Responder> Builder<R> {
         self.responder(responder_fn(function))
     }
 
-    /// How many workers answer, from 0 to 1024. By default, one for each processor.
+    /// Sets how many workers answer, from 1 to 1024. The default is one for each processor.
     ///
-    /// With 0 there is no pool: the threads that read and write answer too. That saves a way across threads for each batch
-    /// of lines, and suits a responder that needs microseconds. With a pool, a responder that takes its time keeps nobody
-    /// else from being read and written.
+    /// With workers, a responder that takes long does not keep other clients from being read and
+    /// written. [`in_place`](Self::in_place) answers without workers.
     ///
-    /// One for each processor suits a responder that computes. One that waits, for a database or another server, has a worker wait with it:
-    /// there it takes as many as there are lines a second, times the seconds that each waits, and some more, since lines do not come evenly.
-    /// For 2,000 lines a second that wait 20 ms each, that is 40, and 60 will do. A worker that waits costs a thread and what of its stack it
-    /// has touched. Lines for which they are too few wait in the queue, up to the [queue timeout](Self::queue_timeout).
+    /// One worker for each processor suits a responder that computes. One that waits, for a
+    /// database or another server, makes its worker wait too. It needs as many workers as there are
+    /// lines a second, times the seconds that each line waits, and some more, since lines do not
+    /// arrive evenly: for 2,000 lines a second that wait 20 ms each, that is 40, and 60 are enough.
+    /// A worker that waits costs a thread and the part of its stack that it has used. Lines for
+    /// which there are too few workers wait in the queue, up to the [queue
+    /// timeout](Self::queue_timeout).
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().workers(60);
+    /// ```
     pub const fn workers(mut self, workers: usize) -> Self {
         self.options.placement = Placement::Workers(workers);
         self
     }
 
-    /// Has the connection threads answer by themselves, in place of workers.
+    /// Answers on the connection threads, in place of workers.
     ///
     /// That saves a way across threads for each batch of lines, and suits a responder that needs
-    /// microseconds. One that takes its time keeps all clients of its thread waiting, and one that
+    /// microseconds. A responder that takes long delays all clients of its thread, and one that
     /// does not return is not noticed: there is no [reply timeout](Self::reply_timeout).
     ///
     /// ```
@@ -175,149 +209,297 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// How many threads read and write, from 1 to 1024. By default, one for every two processors, whoever answers.
+    /// Sets how many threads read and write, from 1 to 1024. The default is one for every two
+    /// processors, with workers or without.
     ///
-    /// On two processors, beside the load, a second one makes a greeting cost a quarter more where they answer in place, since each is woken
-    /// for fewer clients at a time, and more than that beside a pool. Where answering takes its time, have a [pool](Self::workers).
+    /// On two processors, beside the load, a second connection thread makes a greeting cost a
+    /// quarter more where connection threads answer in place, since each is woken for fewer clients
+    /// at a time, and more than that beside a pool. Where answering takes long, add
+    /// [workers](Self::workers) instead.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().connection_threads(2);
+    /// ```
     pub const fn connection_threads(mut self, threads: usize) -> Self {
         self.options.connection_threads = Some(threads);
         self
     }
 
-    /// How many clients are served at a time, from 1 to 10 million. By default 10,000; and never more than there are descriptors for
-    /// (RLIMIT_NOFILE) when the server starts, less a reserve, which is logged then.
+    /// Sets the maximum number of concurrent clients, from 1 to 10 million. The default is 10,000.
     ///
-    /// Exact, whatever happens: a client counts from when it is accepted until nothing of it is left.
+    /// When the server starts, it lowers the limit to the number of available file descriptors
+    /// (RLIMIT_NOFILE), less a reserve, and logs that. The limit is exact: a client counts from
+    /// when it is accepted until its connection is closed and its last job is back. At the limit,
+    /// [`when_full`](Self::when_full) applies.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_connections(1_000);
+    /// ```
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.options.limits.max_connections = connections;
         self
     }
 
-    /// How many clients are served at a time from one address, from 1 to 10 million; by default, 1,000. What is one too many is
-    /// [told so](greeter_core::Rejection::AddressLimit). `None` is as many as in all, such as behind a balancer, from whose address all
-    /// come. The addresses of an IPv6 /64 network count as one.
+    /// Sets the maximum number of concurrent clients from one address, from 1 to 10 million. The
+    /// default is 1,000.
+    ///
+    /// One client more receives [`Rejection::AddressLimit`](crate::Rejection::AddressLimit) and the
+    /// connection closes. The addresses of an IPv6 /64 network count as one. `None` disables the
+    /// limit, for example behind a load balancer, from whose address all clients come.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_connections_per_address(None);
+    /// ```
     pub fn max_connections_per_address(mut self, connections: impl Into<Option<usize>>) -> Self {
         self.options.limits.max_connections_per_address = connections.into();
         self
     }
 
-    /// What happens to a client that comes when all places are taken. By default, it is [rejected](WhenFull::Reject).
+    /// Sets the policy at the connection limit. The default is [`WhenFull::Reject`].
+    ///
+    /// ```
+    /// use greeter_server::{Server, WhenFull};
+    ///
+    /// let builder = Server::builder().when_full(WhenFull::Wait);
+    /// ```
     pub const fn when_full(mut self, when_full: WhenFull) -> Self {
         self.options.limits.when_full = when_full;
         self
     }
 
-    /// What becomes of a client when a line of it was rejected that the responder has not seen: it was too long, or everyone was busy. By
-    /// default, [its session goes on](WhenRejected::Continue).
+    /// Sets what follows when the server rejects a line that the responder has not seen, because it
+    /// was too long or no worker was free in time. The default is [`WhenRejected::Continue`]: the
+    /// session goes on.
+    ///
+    /// ```
+    /// use greeter_server::{Server, WhenRejected};
+    ///
+    /// let builder = Server::builder().when_rejected(WhenRejected::Close);
+    /// ```
     pub const fn when_rejected(mut self, when_rejected: WhenRejected) -> Self {
         self.options.limits.when_rejected = when_rejected;
         self
     }
 
-    /// The longest line that is taken, in bytes, without its ending; from 1 to 1 GiB. By default, 8 KiB. A longer one is
-    /// [rejected](greeter_core::Rejection::LineTooLong), and the session goes on at the next.
+    /// Sets the maximum length of a line in bytes, without its ending, from 1 to 1 GiB. The default
+    /// is 8 KiB.
+    ///
+    /// For a longer line, the client receives
+    /// [`Rejection::LineTooLong`](crate::Rejection::LineTooLong), and the session goes on with the
+    /// next line.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_line_bytes(1024);
+    /// ```
     pub const fn max_line_bytes(mut self, bytes: usize) -> Self {
         self.options.limits.max_line_bytes = bytes;
         self
     }
 
-    /// How many bytes of replies may wait for a client to take them, from 1 to 1 GiB. By default, 64 KiB. From there on the client is
-    /// not read and its lines are not answered until it has taken them; and a client that has more than so much left of what was
-    /// [pushed](crate::PushHandle) to it is cut off when the next piece comes. What is pushed to a client that is being answered waits for that
-    /// in the [room for buffers](Self::max_buffer_bytes).
+    /// Sets how many bytes of replies may wait for a client to receive them, from 1 to 1 GiB. The
+    /// default is 64 KiB.
     ///
-    /// It bounds neither a single reply nor a single piece that is pushed.
+    /// At the limit, the client is not read and its lines are not answered until it has received
+    /// enough. A client that still has more than this left of what was [pushed](crate::PushHandle)
+    /// to it is disconnected when the next message comes. What is pushed to a client while a worker
+    /// answers it counts against the [memory budget](Self::max_buffer_bytes) in the meantime.
+    ///
+    /// The limit bounds neither a single reply nor a single pushed message.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_unsent_bytes(16 * 1024);
+    /// ```
     pub const fn max_unsent_bytes(mut self, bytes: usize) -> Self {
         self.options.limits.max_unsent_bytes = bytes;
         self
     }
 
-    /// How many bytes the lines and replies of all clients may occupy together, at least what one client may occupy. By default,
-    /// 256 MiB, or that if it is more. Whoever would make it more is [sent away](greeter_core::Rejection::Overloaded). How much memory that makes in
-    /// all is told by [`Limits::max_memory_bytes`].
+    /// Sets the memory budget: how many bytes the lines and replies of all clients may occupy
+    /// together.
+    ///
+    /// The minimum is what one client may occupy. The default is 256 MiB, or that minimum if it is
+    /// more. A client that needs more than what is left receives
+    /// [`Rejection::Overloaded`](crate::Rejection::Overloaded) and the connection closes.
+    /// [`Limits::max_memory_bytes`] returns how much memory the server needs in all.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_buffer_bytes(64 * 1024 * 1024);
+    /// ```
     pub const fn max_buffer_bytes(mut self, bytes: usize) -> Self {
         self.options.max_buffer_bytes = Some(bytes);
         self
     }
 
-    /// How long a line may take from its first byte to its last; by default, 10 s. More bytes renew nothing. Then the client is
-    /// [told](greeter_core::Rejection::LineTimeout), and the connection closes. `None` waits for ever, here and in the other four
-    /// timeouts.
+    /// Sets how long a client may take to finish a line, from its first byte to its ending.
+    ///
+    /// Bytes of the same line do not extend it. When it passes, the client receives
+    /// [`Rejection::LineTimeout`](crate::Rejection::LineTimeout) and the connection closes. The
+    /// default is 10 seconds. `None` disables it; the minimum is 1 ms.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().line_timeout(Duration::from_secs(2));
+    /// let builder = Server::builder().line_timeout(None);
+    /// ```
     pub fn line_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.line = timeout.into();
         self
     }
 
-    /// How long a client may be silent while nothing is owed to it; by default, 5 minutes. Then it is
-    /// [told](greeter_core::Rejection::IdleTimeout), and the connection closes. What is said to it message renews nothing.
+    /// Sets how long a client may send nothing while no reply is owed to it.
     ///
-    /// A client that keeps its connection for the next request, as in a pool of connections, may find there what it was told in the
-    /// meantime, and take it for the answer. For those, a responder [ends in silence](greeter_core::Responder::reject).
+    /// When it passes, the client receives
+    /// [`Rejection::IdleTimeout`](crate::Rejection::IdleTimeout) and the connection closes. Lines
+    /// that are pushed to the client do not extend it. The default is 5 minutes. `None` disables
+    /// it; the minimum is 1 ms.
     ///
-    /// With `None`, a client whose machine or network is gone without a word is still noticed within 90 s, by TCP's own questions
-    /// (keepalive), which are asked after 60 s without a packet, three times, 10 s apart.
+    /// A client that keeps its connection for its next request, such as one with a connection pool,
+    /// may later read this rejection and take it for the reply. For such clients, a responder can
+    /// [write nothing](crate::Responder::reject).
+    ///
+    /// With `None`, the server still notices within 90 s that a client's machine or network is
+    /// gone: TCP keepalive sends its probes after 60 s without a packet, three times, 10 s apart.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().idle_timeout(Duration::from_secs(60));
+    /// ```
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.idle = timeout.into();
         self
     }
 
-    /// How long a client may take nothing of what it is owed; by default, 30 s. Then it is cut off.
+    /// Sets how long a client may receive nothing of what it is owed.
+    ///
+    /// When it passes, the client is disconnected. The default is 30 seconds. `None` disables it;
+    /// the minimum is 1 ms.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().write_timeout(Duration::from_secs(10));
+    /// ```
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.write = timeout.into();
         self
     }
 
-    /// How long the responder may take for the answer to one line; by default, 30 s. It is met to within 20 ms, and never early. Then the client is
-    /// [told](greeter_core::Rejection::ReplyTimeout), and the connection closes; another worker starts in the place of the one that is
-    /// stuck, up to four for each; and what the responder says when it comes back is heard by nobody. Replies that were
-    /// made within the last 20 ms before the line that is overdue are lost with it. A disconnect has the same time, and then
-    /// another worker goes on as well.
+    /// Sets how long the responder may take to answer one line.
     ///
-    /// It takes a pool: a responder that does not come back to a connection thread costs all clients of that thread.
+    /// When it passes, the client receives
+    /// [`Rejection::ReplyTimeout`](crate::Rejection::ReplyTimeout) and the connection closes. That
+    /// happens at most 20 ms late, and never early. Another worker replaces the one that is still
+    /// in the responder, up to four for each worker, and the server discards what the responder
+    /// writes when it returns. Replies that were written within the last 20 ms before the line that
+    /// timed out are lost with it. A call of [`disconnect`](crate::Responder::disconnect) has the
+    /// same time before its worker is replaced.
+    ///
+    /// The default is 30 seconds. `None` disables it; the minimum is 1 ms. It needs workers: a
+    /// responder that does not return to a connection thread costs all clients of that thread.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().reply_timeout(Duration::from_secs(5));
+    /// ```
     pub fn reply_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.reply = timeout.into();
         self
     }
 
-    /// How long lines may wait for a worker; by default, 5 s. Then each gets the reply that everyone is
-    /// [busy](greeter_core::Rejection::Busy), and the session goes on.
+    /// Sets how long a line may wait for a worker.
+    ///
+    /// When it passes, the reply to the line is [`Rejection::Busy`](crate::Rejection::Busy), and
+    /// the session goes on. The default is 5 seconds. `None` disables it; the minimum is 1 ms.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().queue_timeout(Duration::from_millis(500));
+    /// ```
     pub fn queue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.timeouts.queue = timeout.into();
         self
     }
 
-    /// How long a client has to close its end of the connection once it was sent ours; by default, 2 s. Until then what it sends is
-    /// read and thrown away, since a reset could destroy replies that are still on their way. Zero closes at once.
+    /// Sets how long a client may take to close its end of the connection after the server has
+    /// closed its own.
+    ///
+    /// Until then, the server reads and discards what the client sends, since a reset could destroy
+    /// replies that are still on their way. The default is 2 seconds. Zero closes the connection at
+    /// once.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().linger_timeout(Duration::ZERO);
+    /// ```
     pub const fn linger_timeout(mut self, timeout: Duration) -> Self {
         self.options.timeouts.linger = timeout;
         self
     }
 
-    /// One address to listen on; call it once for each. Port 0 takes any free port, and [`Server::local_addrs`] tells which.
+    /// Adds an address to listen on. Call it once for each address.
     ///
-    /// Of a name that has several addresses, the first is taken on which listening is possible. An IPv6 address, the
-    /// unspecified one included, does not stand for IPv4 as well.
+    /// Port 0 takes any free port; [`Server::local_addrs`] returns the real one. Of a name with
+    /// several addresses, the server takes the first on which the system can listen. An IPv6
+    /// address does not stand for IPv4 as well, not even the unspecified one.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let server = Server::builder().listen("127.0.0.1:0").listen("127.0.0.1:0").build()?;
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
     pub fn listen(mut self, address: impl ToSocketAddrs + std::fmt::Debug) -> Self {
         let resolved = address.to_socket_addrs().map(Vec::from_iter);
         self.listen.push(resolved.map_err(|reason| ConfigError::Address { address: format!("{address:?}"), reason }));
         self
     }
 
-    /// [Listens](Self::listen) on this address and [builds](Self::build).
+    /// [Listens](Self::listen) on this address and [builds](Self::build) the server.
     ///
     /// # Errors
     ///
     /// Those of [`build`](Self::build).
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let server = Server::builder().bind("127.0.0.1:0")?;
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
     pub fn bind(self, address: impl ToSocketAddrs + std::fmt::Debug) -> Result<Server<R>, BuildError> {
         self.listen(address).build()
     }
 
-    /// Takes hold of the addresses. Clients can connect from now on; they are served once the server runs.
+    /// Validates the options and listens on the addresses.
+    ///
+    /// From now on clients can connect; they are served once the server runs.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Invalid`] with everything that is wrong with the options, or [`BuildError::Listen`] with the first
-    /// address that cannot be had.
+    /// Returns [`BuildError::Invalid`] with all invalid options, or [`BuildError::Listen`] with the
+    /// first address on which the system cannot listen.
+    ///
+    /// ```
+    /// use greeter_server::{BuildError, Server};
+    ///
+    /// let error = Server::builder().max_line_bytes(0).build().expect_err("both are wrong");
+    /// assert!(matches!(error, BuildError::Invalid(errors) if errors.len() == 2));
+    /// ```
     pub fn build(self) -> Result<Server<R>, BuildError> {
         let mut errors = Vec::new();
         let config = self.options.validate(&self.responder).map_err(|invalid| errors.extend(invalid));
@@ -342,7 +524,8 @@ fn join(problems: &[ConfigError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Listens on the first of these addresses on which that is possible, and returns it with its real port.
+/// Listens on the first of these addresses on which that is possible, and returns it with its real
+/// port.
 fn listen(candidates: &[SocketAddr]) -> Result<(Address, TcpListener), BuildError> {
     let mut failed = None;
     for &address in candidates {

@@ -1,4 +1,5 @@
-//! What a server is asked to be, and the one validated configuration that comes of it.
+//! Turns options into the one validated configuration that all threads share. Must not touch the
+//! network.
 
 use std::io;
 use std::thread;
@@ -13,85 +14,86 @@ const MAX_THREADS: usize = 1 << THREAD_BITS;
 const MAX_CONNECTIONS: usize = 10_000_000;
 const GIB: usize = 1024 * 1024 * 1024;
 
-/// The shortest time that is worth measuring.
+/// The shortest timeout: the shortest time worth measuring.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// What was asked for; none where the default depends on the machine.
+/// Options before validation; `None` where the default depends on the machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) placement: Placement,
     pub(crate) connection_threads: Option<usize>,
-    /// But for the room for buffers.
+    /// All limits but the memory budget.
     pub(crate) limits: Limits,
     pub(crate) max_buffer_bytes: Option<usize>,
     pub(crate) timeouts: Timeouts,
 }
 
-/// Which threads answer, as asked for.
+/// Which threads answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Placement {
     WorkerPerProcessor,
     Workers(usize),
-    /// The connection threads themselves.
+    /// The connection threads.
     InPlace,
 }
 
 /// Validated configuration, shared by all threads of a server.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// How many workers there are. None: connection threads answer in place.
+    /// How many workers there are. 0: connection threads answer in place.
     pub(crate) workers: usize,
     pub(crate) connection_threads: usize,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
-    /// How many bytes are read at once. In simulated worlds, others than [`READ_BYTES`].
+    /// How many bytes are read at once: [`READ_BYTES`], but for simulated worlds.
     pub(crate) read_bytes: usize,
-    /// What concerns each connection by itself, and the rejections in the responder's words.
+    /// What the state machine of a connection needs, with the rejections in the responder's own
+    /// form.
     pub(crate) connection: ConnectionConfig,
 }
 
-/// One thing that is wrong with the options.
+/// One invalid option.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// There is nowhere to listen.
+    /// There is no address to listen on.
     #[error("no address to listen on")]
     NoAddress,
-    /// An address that is none, or a name that nobody knows.
+    /// An address that is none, or a name that cannot be resolved.
     #[error("cannot listen on {address}: {reason}")]
     Address {
-        /// What was given.
+        /// The address, as given.
         address: String,
-        /// What is wrong with it.
+        /// The resolver's error.
         reason: io::Error,
     },
     /// A number that is too small or too large.
     #[error("{option} is {value}, but must be {}", range(*.min, *.max))]
     OutOfRange {
-        /// The option, by the name of its method.
+        /// The option, by the name of its method on [`Builder`](crate::Builder).
         option: &'static str,
-        /// What was given.
+        /// The value, as given.
         value: usize,
-        /// The least it may be.
+        /// The minimum.
         min: usize,
-        /// The most it may be.
+        /// The maximum.
         max: usize,
     },
-    /// A timeout that would be over as soon as it began.
+    /// A timeout below the minimum.
     #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
     TooShort {
-        /// The option, by the name of its method.
+        /// The option, by the name of its method on [`Builder`](crate::Builder).
         option: &'static str,
-        /// What was given.
+        /// The value, as given.
         value: Duration,
-        /// The least it may be.
+        /// The minimum.
         min: Duration,
     },
 }
 
 impl Options {
-    /// Returns the configuration of a server with this responder, or everything that is wrong with
-    /// the options.
+    /// Validates the options of a server with this responder, and returns either its configuration
+    /// or all invalid options.
     pub(crate) fn validate<R: Responder>(self, responder: &R) -> Result<Config, Vec<ConfigError>> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let (workers, min_workers) = match self.placement {
@@ -127,7 +129,8 @@ impl Options {
 
 #[cfg(test)]
 impl Config {
-    /// One worker, no timeouts, and limits that nothing in a test comes near.
+    /// Returns a configuration with one worker, no timeouts, and limits that no test reaches by
+    /// chance.
     pub(crate) fn without_timeouts<R: Responder>(responder: &R) -> Self {
         let timeouts = Timeouts { line: None, idle: None, write: None, reply: None, queue: None, ..Timeouts::DEFAULT };
         let limits = Limits { max_line_bytes: 1000, max_unsent_bytes: 1 << 20, ..Limits::DEFAULT };
@@ -154,7 +157,7 @@ fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Optio
     (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
 }
 
-/// Which numbers are allowed, in words.
+/// Returns the allowed numbers in words.
 fn range(min: usize, max: usize) -> String {
     if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
 }

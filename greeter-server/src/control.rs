@@ -1,4 +1,5 @@
-//! What holds of a server whatever its sessions are: how it stands, and that it is to stop.
+//! Turns a request to stop into orders to every part of a server, and its counters into a report.
+//! Must not know the type of the sessions, or wait for a thread but in [`Control::finish`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,13 +15,14 @@ use crate::pool::worker_registry::{WorkerRegistry, WorkerState};
 use crate::stats::{Counters, CountsByReason, Stats, total};
 use crate::thread_mailboxes::ThreadMailboxes;
 
-/// How much longer than the deadline of a stop the responder may take to come back.
+/// How long after the deadline of a stop the responder may still return.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// As good as for ever, and still a time that the clock can tell: a year.
+/// A year: as good as for ever, and still an instant that the clock can represent.
 const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A running server, for those who ask how it stands or have it stop. Neither waits for a thread.
+/// A running server, as far as it can be asked for its state and be stopped. Neither waits for a
+/// thread.
 pub(crate) struct Control {
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) admission: Arc<Admission>,
@@ -29,15 +31,15 @@ pub(crate) struct Control {
     pub(crate) acceptor: Arc<dyn CloseListeners>,
     pub(crate) threads: Arc<dyn ThreadMailboxes>,
     stop: Mutex<Option<StopRequest>>,
-    /// Tells whoever waits for the threads until when to do so.
+    /// Sends the thread that waits for the others the deadline for that.
     patience: Sender<Instant>,
 }
 
-/// A stop that was asked for.
+/// A stop that was requested.
 #[derive(Clone, Copy, Debug)]
 struct StopRequest {
     asked: Instant,
-    /// What had been counted by then.
+    /// The counts at that time.
     before: Stats,
     deadline: Instant,
 }
@@ -46,28 +48,29 @@ struct StopRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// How long it took from when the stop was first asked for to the end of the last thread, and until those had gone who were rejected
-    /// at last.
+    /// Time from the first request to stop until the last thread ended and the sockets of clients
+    /// that were rejected last were closed.
     pub took: Duration,
-    /// Everything the server has counted in its life; no connection is left.
+    /// All counts since the server started. No connection is left.
     pub stats: Stats,
-    /// Lines that were answered while it drained.
+    /// Lines answered during the stop.
     pub replies: u64,
-    /// Lines that were lost while it drained.
+    /// Lines lost during the stop.
     pub discarded: u64,
-    /// The same, by the reason for which their connections ended.
+    /// The same, by the reason for which their connections closed.
     pub discarded_by: CountsByReason,
-    /// Connections that were not done by the deadline.
+    /// Connections that were not finished at the deadline.
     pub overran: u64,
-    /// Connections that were told by the stop that there is no room for them: the last clients that the system had connected, where the
-    /// server was full.
+    /// Clients rejected during the stop: the last that the system had connected, where the server
+    /// was full.
     pub rejected: u64,
-    /// Threads that were left behind since the responder did not come back.
+    /// Threads left behind because the responder did not return.
     pub threads_left: usize,
 }
 
 impl Control {
-    /// A server that nobody has asked to stop yet, and what tells whoever waits for its threads until when to do so.
+    /// Creates the control of a running server, and what receives the deadlines for waiting for its
+    /// threads.
     pub(crate) fn new(
         counters: Vec<Arc<Counters>>,
         admission: Arc<Admission>,
@@ -80,7 +83,7 @@ impl Control {
         (Arc::new(Self { counters, admission, memory, workers, acceptor, threads, stop, patience }), deadlines)
     }
 
-    /// What the server has counted so far, and how things stand.
+    /// Returns the counts since the server started, and its gauges.
     pub(crate) fn stats(&self) -> Stats {
         let workers_stuck =
             self.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::TimedOut(_))).count();
@@ -92,10 +95,11 @@ impl Control {
         }
     }
 
-    /// Has the server stop by then, or by an earlier deadline if it was told one.
+    /// Stops the server by this deadline, or by an earlier one that was requested before.
     pub(crate) fn stop(&self, deadline: Instant) {
         let to_tell = {
-            // Held until the last clients have come to the connection threads, so that no order to stop gets there before them.
+            // The lock is held until the last clients have been sent to the connection threads, so
+            // that no order to stop gets there before them.
             let mut stop = self.lock();
             match &mut *stop {
                 None => {
@@ -111,15 +115,16 @@ impl Control {
         };
         self.workers.close_at(deadline);
         self.threads.stop(deadline);
-        // Where nobody waits any more, nobody need know how long.
+        // It fails only when nothing waits for the threads any more.
         let _ = self.patience.send(deadline + GRACE);
         to_tell.iter().for_each(AcceptorEvent::log);
     }
 
-    /// The threads have ended. Waits for those who were rejected at last, and tells how all went.
+    /// Waits for the clients that were rejected last, after the threads have ended, and returns the
+    /// report.
     pub(crate) fn finish(&self, threads_left: usize) -> DrainReport {
         if self.lock().is_none() {
-            // For a error of ours, they have ended before anybody asked for it.
+            // The threads have ended before a stop was requested: an error of ours.
             self.stop(Instant::now());
         }
         let stop = || self.lock().expect("a stop was asked for, and is not taken back");
@@ -127,13 +132,13 @@ impl Control {
         self.report(stop(), threads_left)
     }
 
-    /// How things stand once a stop was asked for.
+    /// Returns the report so far, after a stop was requested.
     pub(crate) fn report_now(&self, threads_left: usize) -> DrainReport {
         let stop = self.lock().expect("a stop was asked for");
         self.report(stop, threads_left)
     }
 
-    /// What has happened since the stop was asked for.
+    /// Counts what has happened since the stop was requested.
     fn report(&self, StopRequest { asked, before, .. }: StopRequest, threads_left: usize) -> DrainReport {
         let stats = self.stats();
         DrainReport {
@@ -148,9 +153,9 @@ impl Control {
         }
     }
 
-    /// How many threads are held up by the responder.
+    /// Returns how many threads are in the responder.
     pub(crate) fn busy_with_responder(&self) -> usize {
-        // Where there is no pool, nobody can tell of a connection thread whether it is with the responder.
+        // Without a pool, it is not known whether a connection thread is in the responder.
         let has_pool = !self.workers.all().is_empty();
         if has_pool { self.workers.with_responder() } else { usize::MAX }
     }
@@ -161,19 +166,23 @@ impl Control {
     }
 }
 
-/// When so much time is over.
+/// Returns the instant after this time, at most a year from now.
 pub(crate) fn deadline_in(time: Duration) -> Instant {
     Instant::now() + time.min(FAR_AWAY)
 }
 
-/// Has a server stop, and waits for nothing: for a [`Responder`](crate::Responder) whose client asks for that, or whoever else does not have
-/// the [handle](crate::ServerHandle). It can be cloned, comes [from the builder](crate::Builder::shutdown_trigger) or the handle, and does no
-/// harm once the server is gone.
+/// Stops a server without waiting for it.
+///
+/// For a [`Responder`](crate::Responder) whose client asks for a stop, and for any other code that
+/// does not have the [handle](crate::ServerHandle). It comes [from the
+/// builder](crate::Builder::shutdown_trigger), which has an example, or from the
+/// [handle](crate::ServerHandle::shutdown_trigger). It can be cloned, and does nothing once the
+/// server is gone.
 #[derive(Clone)]
 pub struct ShutdownTrigger(Arc<Mutex<TriggerState>>);
 
 enum TriggerState {
-    /// The server has not started. It may have been told to stop all the same.
+    /// The server has not started. A stop may have been requested already.
     NotStarted {
         deadline: Option<Instant>,
     },
@@ -185,14 +194,28 @@ impl ShutdownTrigger {
         Self(Arc::new(Mutex::new(TriggerState::NotStarted { deadline: None })))
     }
 
-    /// Asks the server to stop `within` this time, and returns at once. What then happens is told at
-    /// [`ServerHandle::shutdown`](crate::ServerHandle::shutdown); [`ServerHandle::wait`](crate::ServerHandle::wait) and
-    /// [`Server::run`](crate::Server::run) return when it has happened, with a report.
+    /// Asks the server to stop `within` this time, and returns at once.
     ///
-    /// A line that is being answered has been received, and its client reads the reply before the end. Of a server that has not started
-    /// yet, clients that have connected meanwhile are still served when it does, as long as there is time. Asked several times, also by
-    /// `shutdown` or by dropping the handle, the server keeps to the earliest deadline, and the report tells what has happened since it
-    /// was first asked.
+    /// [`ServerHandle::shutdown`](crate::ServerHandle::shutdown) describes what happens then;
+    /// [`ServerHandle::wait`](crate::ServerHandle::wait) and [`Server::run`](crate::Server::run)
+    /// return a report when it has happened.
+    ///
+    /// A line that is being answered has been received, so its client receives the reply before the
+    /// end of the stream. If the server has not started yet, it still serves the clients that have
+    /// connected meanwhile, as long as there is time. If a stop is requested several times, also by
+    /// `shutdown` or by dropping the handle, the earliest deadline holds, and the report covers the
+    /// time since the first request.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let builder = greeter_server::Server::builder();
+    /// let trigger = builder.shutdown_trigger();
+    /// let server = builder.bind("127.0.0.1:0")?;
+    /// trigger.trigger(Duration::from_secs(10));
+    /// assert_eq!(server.run()?.threads_left, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn trigger(&self, within: Duration) {
         let within = deadline_in(within);
         let control = match &mut *self.state() {
@@ -207,7 +230,7 @@ impl ShutdownTrigger {
         }
     }
 
-    /// The server has what it takes to stop.
+    /// Connects the trigger to its server, which stops if that was requested already.
     pub(crate) fn connect(&self, control: &Arc<Control>) {
         let before = std::mem::replace(&mut *self.state(), TriggerState::Connected(Arc::downgrade(control)));
         if let TriggerState::NotStarted { deadline: Some(deadline) } = before {
@@ -244,7 +267,7 @@ mod tests {
     use greeter_core::client_id;
     use greeter_core::{ClientId, Peer};
 
-    /// What is told to the acceptor and to the connection threads.
+    /// What the acceptor and the connection threads were told, in order.
     #[derive(Default)]
     struct RecordedCalls(Mutex<Vec<RecordedCall>>);
 
@@ -386,7 +409,7 @@ mod tests {
         assert_eq!((control.busy_with_responder(), stats.workers_timed_out), (2, 1));
     }
 
-    /// The deadline that was told last, as one `within` which a server was to stop.
+    /// Asserts that the latest deadline is `within` this time from the request.
     #[track_caller]
     fn assert_told(noted: &RecordedCalls, within: Duration, asked: Instant) {
         let told = noted.told();

@@ -1,4 +1,5 @@
-//! A running server, for its host program.
+//! Turns the host program's questions and orders into answers and messages to the server's threads.
+//! Must not do the threads' work.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +19,16 @@ use crate::push::PushHandle;
 use crate::stats::Stats;
 use crate::threads::ThreadTracker;
 
-/// How long a list of connections waits for a thread that is busy with something else.
+/// How long [`ServerHandle::connections`] waits for a thread that is busy.
 const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A handle to a running server.
 ///
 /// It can be cloned: one for a thread that waits for signals, another for one that publishes
-/// metrics. Dropping the last one stops the server as [`shutdown`](Self::shutdown) without any time
-/// does: lines that are not answered by then are lost. That blocks until all threads have ended:
-/// some milliseconds as a rule, about half a second where a responder does not return, and never
-/// more than some ten seconds.
+/// metrics. Dropping the last one stops the server like [`shutdown`](Self::shutdown) with no time:
+/// lines that have no reply by then are lost. The drop blocks until all threads have ended: usually
+/// some milliseconds, about half a second where a responder does not return, and never more than
+/// some ten seconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,11 +55,11 @@ struct Running {
     threads: ThreadTracker,
     /// Until when to wait for the threads, once that is known.
     deadlines: Receiver<Instant>,
-    /// How the server ended, once its threads have ended or were left behind. Locked by the thread
-    /// that waits for them.
+    /// How the server ended, once its threads have ended or were left behind. The thread that waits
+    /// for them holds the lock.
     report: Mutex<Option<DrainReport>>,
-    /// A thread of the server itself has asked for the end. Dropping the handle there neither waits
-    /// for that thread nor hastens the end.
+    /// Whether a thread of the server itself has called [`ServerHandle::shutdown`]. Dropping the
+    /// handle there neither waits for that thread nor shortens the deadline.
     ends_by_itself: AtomicBool,
 }
 
@@ -97,43 +98,79 @@ impl ServerHandle {
     pub(crate) fn log_ready(&self) {
         let Running { addresses, config, .. } = &*self.0;
         let Config { workers, connection_threads, limits, .. } = &**config;
-        // The names of an event's fields stay, whatever their sources are called: programs read logs.
+        // The names of an event's fields stay, whatever their sources are called: programs read
+        // logs.
         let connections_max = limits.max_connections;
         let memory_bytes_max = limits.max_memory_bytes(*connection_threads, *workers);
         tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
     }
 
     /// Returns the address of the first listener, with its real port.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// let client = std::net::TcpStream::connect(server.local_addr())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn local_addr(&self) -> Address {
         self.0.addresses[0]
     }
 
-    /// Returns the addresses of all listeners with their real ports, in the order in which they were
-    /// asked for.
+    /// Returns the addresses of all listeners with their real ports, in the order of the calls of
+    /// [`listen`](crate::Builder::listen).
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let server = Server::builder().listen("127.0.0.1:0").bind("127.0.0.1:0")?.spawn()?;
+    /// assert_eq!(server.local_addrs().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn local_addrs(&self) -> &[Address] {
         &self.0.addresses
     }
 
-    /// Returns the limits that hold. The number of connections is that for which there are
-    /// descriptors.
+    /// Returns the limits in force. [`max_connections`](Limits::max_connections) may be lower than
+    /// what was asked for, where there are too few file descriptors.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let server = Server::builder().max_line_bytes(100).bind("127.0.0.1:0")?.spawn()?;
+    /// assert_eq!(server.limits().max_line_bytes, 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.0.config.limits
     }
 
-    /// Returns what the server has counted so far, and its gauges.
+    /// Returns the server's counts since it started, and its gauges.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// let stats = server.stats();
+    /// println!("{} clients, {} replies", stats.served, stats.replies);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.control.stats()
     }
 
-    /// Returns the connections, in no particular order: whose they are, what they are doing, and for
-    /// how long.
+    /// Returns the open connections, in no particular order: the client of each, its phase, and how
+    /// long it has been in that phase.
     ///
-    /// It asks every connection thread, and waits for each for a second at most. A thread that is in
-    /// the responder for longer than that has its connections left out.
+    /// It asks every connection thread and waits for all of them for one second at most. The
+    /// connections of a thread that is in the responder for longer are left out.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// for connection in server.connections() {
+    ///     println!("{}: {}", connection.peer.address, connection.phase);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let (sender, lists) = crossbeam_channel::unbounded();
@@ -144,7 +181,8 @@ impl ServerHandle {
         while let Ok(list) = lists.recv_deadline(deadline) {
             connections.extend(list);
         }
-        // A connection knows that its job is away. Whether a worker has taken it, the workers know.
+        // A connection knows that its job is in flight. Whether a worker has taken it, only the
+        // workers know.
         let calls: Vec<_> = self.0.control.workers.all().iter().filter_map(|worker| worker.state().call()).collect();
         for connection in &mut connections {
             let is_taken = calls.iter().any(|call| call.peer.id == connection.peer.id);
@@ -157,6 +195,14 @@ impl ServerHandle {
 
     /// Returns the workers: which client each answers, and for how long. Those that have timed out
     /// come first.
+    ///
+    /// ```
+    /// use greeter_server::WorkerInfo;
+    ///
+    /// let server = greeter_server::Server::builder().workers(2).bind("127.0.0.1:0")?.spawn()?;
+    /// assert!(server.workers().iter().all(|worker| matches!(worker, WorkerInfo::Idle)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
         let now = Instant::now();
@@ -166,54 +212,100 @@ impl ServerHandle {
         workers
     }
 
-    /// Closes a client's connection at once, for the reason [`Killed`](greeter_core::CloseReason::Killed).
-    /// What it is still owed is lost. Does nothing if the client has left.
+    /// Closes a client's connection at once, for the reason
+    /// [`Killed`](greeter_core::CloseReason::Killed).
+    ///
+    /// Replies that it has not received are lost. Does nothing if the client has left.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// for connection in server.connections() {
+    ///     server.kill(connection.peer.id);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kill(&self, client: ClientId) {
         self.0.control.threads.kill(client);
     }
 
-    /// Stops accepting clients until [`resume_accepting`](Self::resume_accepting). They can still
-    /// connect, as far as the system's backlog goes, and wait there.
+    /// Stops accepting clients until [`resume_accepting`](Self::resume_accepting).
+    ///
+    /// Clients can still connect, as far as the system's backlog goes, and wait there.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// server.pause_accepting();
+    /// server.resume_accepting();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pause_accepting(&self) {
         self.0.to_acceptor.send(AcceptorMessage::Pause);
     }
 
-    /// Accepts clients again.
+    /// Accepts clients again after [`pause_accepting`](Self::pause_accepting).
     pub fn resume_accepting(&self) {
         self.0.to_acceptor.send(AcceptorMessage::Resume);
     }
 
     /// Returns the handle that pushes lines to clients.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// server.push().broadcast("The server stops in five minutes.")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn push(&self) -> &PushHandle {
         &self.0.push
     }
 
-    /// Returns the trigger, which asks for a stop and does not wait for it.
+    /// Returns a trigger that stops the server and does not wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// let trigger = server.shutdown_trigger().clone();
+    /// std::thread::spawn(move || trigger.trigger(Duration::from_secs(10)));
+    /// server.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn shutdown_trigger(&self) -> &ShutdownTrigger {
         &self.0.trigger
     }
 
-    /// Stops the server, waits until its last thread has ended, and returns how that went.
+    /// Stops the server, waits until its last thread has ended, and returns a report.
     ///
-    /// Nobody is accepted any more; every complete line that has arrived is answered; clients read
-    /// their replies and then the end of the stream. What is not done `within` this time is cut off,
-    /// and the report says so. A responder that does not return cannot be ended: half a second after
-    /// the deadline, its thread is left behind.
+    /// The server accepts no more clients and answers every complete line that has arrived; clients
+    /// receive their replies and then the end of the stream. `within` this time, the rest is
+    /// disconnected, and the report counts it. A responder that does not return cannot be ended:
+    /// half a second after the deadline, its thread is left behind.
     ///
-    /// Called several times, the earliest deadline holds, and each call returns the same report.
+    /// If it is called several times, the earliest deadline holds, and each call returns the same
+    /// report.
     ///
-    /// A responder of this very server cannot wait for the thread that it is on: there, the call asks
-    /// for the stop and returns at once, and all threads that are still there count as left behind.
-    /// A responder better has a [trigger](Self::shutdown_trigger).
+    /// A responder of this server cannot wait for the thread that it runs on. There, the call asks
+    /// for the stop and returns at once, and all threads that are still running count as left
+    /// behind. A responder should use a [trigger](Self::shutdown_trigger) instead.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// let report = server.shutdown(Duration::from_secs(10));
+    /// assert_eq!((report.discarded, report.threads_left), (0, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown(&self, within: Duration) -> DrainReport {
         self.0.shutdown(within)
     }
 
-    /// Waits until somebody [triggers](ShutdownTrigger::trigger) a stop or [shuts down](Self::shutdown),
-    /// and then until the last thread has ended; returns how that went. On a thread of the server
-    /// itself, it never returns.
+    /// Waits until a [trigger](ShutdownTrigger::trigger) or [`shutdown`](Self::shutdown) stops the
+    /// server and its last thread has ended, and returns a report.
+    ///
+    /// On a thread of the server itself, it never returns.
+    /// [`shutdown_trigger`](Self::shutdown_trigger) has an example.
     pub fn wait(&self) -> DrainReport {
         self.0.join()
     }

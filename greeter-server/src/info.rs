@@ -1,20 +1,21 @@
-//! How one connection or one worker stands, for the host program.
+//! The state of one connection or one worker, for the host program.
 
 use std::time::Duration;
 
 use greeter_core::{Peer, Phase};
 
-/// One connection, as it was when it was asked for.
+/// The state of one connection at the time of
+/// [`ServerHandle::connections`](crate::ServerHandle::connections).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// The client, by its name on this server and its address.
+    /// The client's id and address.
     pub peer: Peer,
-    /// How long ago it was accepted.
+    /// Time since it was accepted.
     pub age: Duration,
-    /// What it is doing.
+    /// What the connection is doing.
     pub phase: Phase,
-    /// For how long it has been at that; in [`Phase::Writing`], since the client last took something.
+    /// Time in that phase; in [`Phase::Writing`], since the client last received something.
     pub in_phase: Duration,
     /// Complete lines received.
     pub lines: u64,
@@ -26,24 +27,25 @@ pub struct ConnectionInfo {
     pub bytes_held: usize,
 }
 
-/// One worker, as it was when it was asked for.
+/// The state of one worker at the time of [`ServerHandle::workers`](crate::ServerHandle::workers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerInfo {
-    /// Waiting for a job.
+    /// It waits for a job.
     Idle,
-    /// In the responder.
+    /// It is in the responder.
     Busy {
-        /// The client that it answers, or of whose end it tells the responder.
+        /// The client whose line it answers, or of whose end it notifies the responder.
         peer: Peer,
-        /// How long it has been in the responder.
+        /// Time in the responder.
         elapsed: Duration,
     },
-    /// Still in the responder, longer than the reply timeout. The client was told and is gone, or going.
+    /// It is still in the responder, longer than the reply timeout. The client's connection closes
+    /// or is closed.
     TimedOut {
         /// The client.
         peer: Peer,
-        /// How long it has been in the responder.
+        /// Time in the responder.
         elapsed: Duration,
     },
 }

@@ -1,34 +1,41 @@
-//! A plain function from one line to one reply, as a TCP service that can be left alone: on OS threads and channels, with no
-//! async runtime.
+//! Turns a plain function from one line to one reply into a TCP service that can be left alone, on
+//! OS threads and channels, without an async runtime.
 //!
 //! ```no_run
 //! use greeter_server::Server;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let server = Server::builder().responder_fn(|name: &str| format!("Hello, {name}")).bind("127.0.0.1:8080")?;
+//!     let server = Server::builder()
+//!         .responder_fn(|name: &str| format!("Hello, {name}"))
+//!         .bind("127.0.0.1:8080")?;
 //!     server.run()?;
 //!     Ok(())
 //! }
 //! ```
 //!
-//! What a responder may do beyond that (sessions, banners, several lines, raw bytes, closing) is told at [`Responder`]; what
-//! goes over the wire, and how a line flows through the threads, in the book (`docs`).
+//! What a responder can do beyond that (sessions, banners, several lines, raw bytes, closing) is
+//! described at [`Responder`]; what goes over the wire, and how a line flows through the threads,
+//! in the book (`docs`).
 //!
-//! The library prints nothing, handles no signals and has no globals. What happens it tells through `tracing`, and counts in
-//! [`Stats`]. In a program without a subscriber for `tracing`, nobody hears of it: what a responder failed at, too, is then only a number,
-//! [`Stats::responder_errors`].
+//! The library prints nothing, handles no signals and has no globals. It reports events through
+//! `tracing` and counts them in [`Stats`]. Without a subscriber for `tracing`, a program sees the
+//! responder's errors only as a number, [`Stats::responder_errors`].
 
 #![forbid(unsafe_code)]
 
-// Reading order: the files follow a request. The `acceptor` lets a client in and deals it to a `connection_thread`, which keeps it in one of
-// its `slots` and drives it as a `client`: a socket of the `system` on one side, the state machine on the other, the thread's
-// `scratch` memory in between. Its jobs go to the `pool`, and come back through the `mailbox`. Around that flow stand those who say no:
-// `admission` at the door and `rejected` beside it, `buffers` for memory, `alarms` for a client's time, the `watch` over the workers for
-// the responder's, by the `ticker`, and for the time of others on the machine, `yield_policy`. The `server` starts them all from what the
-// `builder` was told, and waits for them; `control` is how they are told to end.
+// Reading order: the files follow a request. The `builder` turns options into a `server`, which
+// starts the threads and returns a `handle`; `control` stops them. A `connection` thread owns the
+// sockets of its clients and the state machine of each; on the first of them, `accept` admits
+// clients or rejects them. Jobs go to the `pool` of workers and come back as messages. `push` sends
+// lines that no client has asked for. `thread_mailboxes` sends `messages` to connection threads
+// without knowing the type of the sessions. `admission` counts clients against the limits.
 //
-// All of it but the sockets runs in a made-up world too, in which everything goes wrong: the tests in `simulation`. What threads
-// share goes through `sync`, and is tried in every order by those in `models`.
+// Beneath all of these: `config` and `limits`, `mailbox`, `slots`, `memory`, `stats`, `info`,
+// `threads`, `ticker`, `system` (sockets and their readiness), and `sync` (what threads share).
+//
+// Everything but the sockets also runs in a simulated world, in which everything goes wrong: the
+// tests in `simulation`. The models in `models` try what threads share through `sync` in every
+// order.
 
 mod accept;
 mod admission;

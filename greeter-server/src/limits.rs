@@ -1,78 +1,91 @@
-//! What a server takes on, and how long it waits.
+//! The limits and timeouts of a server, and the memory that follows from them. Must not know how
+//! they are enforced.
 
 use std::time::Duration;
 
 use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 
-/// How much is read at once. A client that pipelines is read, answered and written in batches of this size, so this is how long
-/// the others wait for it, and how much each may have the server hold. Measured with 64 KiB: what a line costs differs by less than
-/// the noise (256 to 4,096 lines on 64 connections), a client beside eight greedy ones waits for 2.7 ms in place of 1.3 (in the pool,
-/// of 0.7), and 200 that read nothing cost a pool 37 MiB in place of 9.
+/// How many bytes are read at once. A client that pipelines is read, answered and written in
+/// batches of this size, so it decides how long other clients wait and how much memory each needs.
+/// Measured with 64 KiB: the cost of a line differs by less than the noise (256 to 4,096 lines on
+/// 64 connections), a client beside eight greedy ones waits 2.7 ms instead of 1.3 (0.7 with
+/// workers), and 200 clients that read nothing cost a pool 37 MiB instead of 9.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
-/// How much memory a thread keeps for replies that are yet to come, in bytes. Without, an allocator that gets back the buffers of all
-/// who pipeline gives their memory to the system, and has it cleared and mapped again, page by page, when they send the next lines.
+/// How many bytes of reply buffers a thread keeps for later replies. Without them, an allocator
+/// that gets back the buffers of all clients that pipeline returns their memory to the system,
+/// which clears and maps it again, page by page, when the next lines come.
 pub(crate) const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
-/// What is counted, in bytes. What a connection holds below that is not, so that small lines and replies, which are nearly all
-/// there are, cost no traffic between the processors; it is reckoned with in the sum that is published.
+/// The unit in which memory is counted, in bytes. What a connection holds below one unit is not
+/// counted, so that short lines and replies, which nearly all are, cost no traffic between
+/// processors. The published formula includes it.
 pub(crate) const CHARGE_UNIT: usize = 4096;
 
-/// How many workers may be stuck for each that works: for so many a replacement is started. A responder that hangs for every
-/// client would otherwise fill the process with threads.
+/// How many workers may be timed out for each one that works: up to this number, a replacement is
+/// started. Otherwise a responder that hangs for every client would fill the process with threads.
 pub(crate) const MAX_TIMED_OUT_PER_WORKER: usize = 4;
 
-/// How many bytes may be under way to the connection threads. They take them off as fast as they can copy, so that so much is
-/// under way means that they do not keep up.
+/// How many pushed bytes may be in flight to the connection threads. These copy them as fast as
+/// they can, so this many in flight means that they do not keep up.
 pub(crate) const MAX_PUSH_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
 
-/// What one connection costs in memory beside its lines and replies, in bytes; measured below 350, and rounded up.
+/// Memory for one connection without its lines and replies, in bytes: measured below 350, and
+/// rounded up.
 const CONNECTION_BYTES: usize = 512;
 
-/// What happens to a client that comes when there are as many as there may be.
+/// The policy at the [connection limit](crate::Builder::max_connections).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It is [told](greeter_core::Rejection::ConnectionLimit), and the connection closes.
+    /// The client receives
+    /// [`Rejection::ConnectionLimit`](greeter_core::Rejection::ConnectionLimit), and the connection
+    /// closes. This is the default.
     #[default]
     Reject,
-    /// It waits in the system's backlog until another has left, as if the network were slow.
+    /// The client waits in the system's backlog until another has left, as if the network were
+    /// slow.
     Wait,
 }
 
-/// How many bytes a server takes on, of each kind, and how many connections.
+/// The limits of a server.
+///
+/// [`ServerHandle::limits`](crate::ServerHandle::limits) returns those in force. The methods of
+/// [`Builder`](crate::Builder) with the same names describe each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Clients served at a time.
+    /// The maximum number of concurrent clients.
     pub max_connections: usize,
-    /// Clients served at a time from one address. None is no limit but that for all.
+    /// The maximum number of concurrent clients from one address. `None` means no limit of its own.
     pub max_connections_per_address: Option<usize>,
-    /// What happens to a client that is one too many.
+    /// The policy at the connection limit.
     pub when_full: WhenFull,
-    /// What happens to a client whose line is rejected before the responder has seen it.
+    /// What follows when the server rejects a line that the responder has not seen.
     pub when_rejected: WhenRejected,
-    /// The longest line that is taken, in bytes, without its ending.
+    /// The maximum length of a line in bytes, without its ending.
     pub max_line_bytes: usize,
-    /// How many bytes of replies are made before the client has taken those that were made before.
+    /// How many bytes of replies may wait for a client to receive them.
     pub max_unsent_bytes: usize,
-    /// How many bytes the lines and replies of all clients may occupy together.
+    /// The memory budget: how many bytes the lines and replies of all clients may occupy together.
     pub max_buffer_bytes: usize,
 }
 
-/// How long a server waits for what.
+/// The timeouts of a server, by the names of their options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
-    /// For a line to end that has begun. More bytes of it renew nothing.
+    /// How long a client may take to finish a line. Bytes of the same line do not extend it.
     pub(crate) line: Option<Duration>,
-    /// For a client to begin a line, when nothing is owed to it.
+    /// How long a client may send nothing while no reply is owed to it.
     pub(crate) idle: Option<Duration>,
-    /// For a client to take any of the replies it is owed.
+    /// How long a client may receive nothing of what it is owed.
     pub(crate) write: Option<Duration>,
-    /// For the responder to answer. In the pool only: without one, nobody is left to notice.
+    /// How long the responder may take to answer one line. Needs workers: in place, no other thread
+    /// would notice.
     pub(crate) reply: Option<Duration>,
-    /// For a worker to be free.
+    /// How long a line may wait for a worker.
     pub(crate) queue: Option<Duration>,
-    /// For a client to close its end of the connection once it was sent ours. Zero closes at once.
+    /// How long a client may take to close its end of the connection after ours. Zero closes at
+    /// once.
     pub(crate) linger: Duration,
 }
 
@@ -87,13 +100,14 @@ impl Limits {
         max_buffer_bytes: 256 * 1024 * 1024,
     };
 
-    /// How many bytes the lines and replies of one client may occupy: an unfinished line, in memory that grows by doubling, with a
-    /// read behind it; replies, in memory that does so too; and as much that was pushed meanwhile.
+    /// Returns how many bytes the lines and replies of one client may occupy: an unfinished line,
+    /// in memory that grows by doubling, with one read behind it; replies, in memory that also
+    /// doubles; and as much again that was pushed in the meantime.
     pub(crate) const fn bytes_per_client(&self) -> usize {
         self.bytes_per_job().saturating_add(self.max_unsent_bytes.saturating_mul(2))
     }
 
-    /// The same without what is pushed.
+    /// Returns the same without what is pushed.
     const fn bytes_per_job(&self) -> usize {
         let lines = self.max_line_bytes.saturating_mul(2).saturating_add(READ_BYTES);
         let replies = self.max_unsent_bytes.saturating_mul(2);
@@ -104,20 +118,30 @@ impl Limits {
         })
     }
 
-    /// How much memory a server occupies at the most, in bytes, beside what its responder and the sessions take, with so many threads
-    /// that read and so many workers:
+    /// Returns the maximum memory of a server in bytes, without that of its responder and sessions,
+    /// with this many connection threads and workers:
     ///
-    /// *connections × (512 + 4,096) + buffers + reading threads × (16 KiB + 1 MiB) + answering threads × job + 16 MiB*
+    /// *connections × (512 + 4,096) + buffers + connection threads × (16 KiB + 1 MiB) + answering
+    /// threads × job + 16 MiB*
     ///
-    /// 512 bytes are what a connection costs that holds nothing, and 4,096 what it may hold before that is counted. 16 KiB is one
-    /// read, and 1 MiB are buffers that replies were in and the next ones will be. A *job* is one read with the unfinished line before
-    /// it, and the replies of one turn: *16 KiB + 2 × line + 2 × unsent*, twice since that memory grows by doubling. The answering
-    /// threads are those that read where there are no workers; otherwise five times the workers, since four may be stuck for each that
-    /// works. 16 MiB may be under way that is [pushed](crate::PushHandle).
+    /// 512 bytes is what a connection costs that holds nothing, and 4,096 what it may hold before
+    /// that is counted. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
+    /// is one read with the unfinished line before it, and the replies of one turn: *16 KiB + 2 ×
+    /// line + 2 × unsent*, twice because that memory grows by doubling. The answering threads are
+    /// the connection threads where there are no workers; otherwise five times the workers, since
+    /// four may be timed out for each one that works. 16 MiB of [pushed](crate::PushHandle)
+    /// messages may be in flight.
     ///
-    /// Four things are not in it. What the responder keeps, first of all its [sessions](greeter_core::Responder::Session): one for each
-    /// connection, so as much as *connections × (the size of its type + what it owns)*, which only the responder can bound. A single
-    /// reply that is itself longer than the limit for unsent ones. The stacks of the threads. What the allocator keeps.
+    /// Four things are not included: what the responder keeps, above all its
+    /// [sessions](greeter_core::Responder::Session), which is *connections × (the size of its type
+    /// + what it owns)* and which only the responder can bound; a single reply that is longer than
+    /// the limit for unsent ones; the stacks of the threads; and what the allocator keeps.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().workers(2).bind("127.0.0.1:0")?.spawn()?;
+    /// println!("at most {} MiB", server.limits().max_memory_bytes(1, 2) >> 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn max_memory_bytes(&self, connection_threads: usize, workers: usize) -> usize {
         let answering = if workers == 0 { connection_threads } else { workers * (1 + MAX_TIMED_OUT_PER_WORKER) };

@@ -1,4 +1,5 @@
-//! Saying something to clients that have not asked.
+//! Turns a host program's or a responder's lines into messages to the connection threads. Must not
+//! wait for a client.
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
@@ -9,19 +10,40 @@ use greeter_core::{ClientId, LfInLine, PushMessage};
 use crate::messages::PushedMessage;
 use crate::thread_mailboxes::PushTarget;
 
-/// Says something to clients outside the replies that they asked for, to one or to all: a line, several that stay together, or
-/// bytes as they are. A [`Responder`](crate::Responder) gets it [from the builder](crate::Builder::responder_with), a host
+/// Pushes lines to clients outside the replies to their own lines, to one client or to all.
+///
+/// A line, several lines that stay together, or raw bytes. A [`Responder`](crate::Responder)
+/// receives it [from the builder](crate::Builder::responder_with), which has an example, a host
 /// program [from the handle](crate::ServerHandle::push).
 ///
-/// It never gets into the middle of a reply, nor of what else is pushed, and arrives in the order in which one thread said it.
-/// Lines end as that client's own do, or as long as it has sent none, as its banner does. What a responder says to the client
-/// whom it is answering comes behind the replies to all lines that are answered in the same run, with a pool and without. That
-/// holds for a reply that [closes](greeter_core::Reply::close) the connection, too: whoever is owed replies hears what is said
-/// until the end of the stream is sent. Whoever is sent away (idle, overloaded, timed out…) or was not let in does not.
+/// A pushed message never splits a reply or another message, and messages from one thread arrive in
+/// the order in which it sent them. Lines end as that client's own lines do; as long as it has sent
+/// none, as its banner does. What a responder pushes to the client that it is answering comes after
+/// the replies to all lines of the same turn, with workers and without. That includes a reply that
+/// [closes](greeter_core::Reply::close) the connection: a client that is owed replies receives what
+/// is pushed until the server closes its end. A client that was rejected or disconnected (idle,
+/// overloaded, timed out…) does not.
 ///
-/// Saying something is a message to the thread that has the client: it does not wait, and nobody is told whether the client was
-/// still there. A client that does not read what is pushed is cut off once [too much](crate::Builder::max_unsent_bytes) has
-/// piled up.
+/// Pushing sends a message to the client's connection thread. It does not block, and does not
+/// report whether the client was still connected. A client that does not read what is pushed is
+/// disconnected once [too much](crate::Builder::max_unsent_bytes) is waiting.
+///
+/// ```
+/// use greeter_server::Server;
+///
+/// let server = Server::builder().bind("127.0.0.1:0")?.spawn()?;
+/// let push = server.push();
+/// push.broadcast("to everyone")?;
+/// push.broadcast_lines(["two lines", "that stay together"])?;
+/// push.broadcast_raw(b"no line ending is added")?;
+/// for connection in server.connections() {
+///     let client = connection.peer.id;
+///     push.line(client, "to one client")?;
+///     push.lines(client, ["two lines", "that stay together"])?;
+///     push.raw(client, b"no line ending is added")?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct PushHandle(Arc<PushShared>);
 
@@ -30,18 +52,18 @@ struct PushShared {
     bytes_in_flight: Arc<AtomicUsize>,
 }
 
-/// Why nothing was said.
+/// An error returned by [`PushHandle`]. No client receives the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// What was to be one line holds an LF.
+    /// A line contains an LF.
     #[error("cannot push {0}")]
     NotALine(#[from] LfInLine),
     /// The server has not started yet.
     #[error("cannot push before the server has started")]
     NotStarted,
-    /// Too much is under way already, to connection threads that are busy with something else: 16 MiB, the piece at hand among it. One that
-    /// is smaller may be pushed again later.
+    /// Too many bytes are in flight to connection threads that are busy: 16 MiB, including this
+    /// message. Try again later.
     #[error("too much is being pushed")]
     TooMuch,
 }
@@ -51,58 +73,61 @@ impl PushHandle {
         Self(Arc::new(PushShared { target: OnceLock::new(), bytes_in_flight: Arc::default() }))
     }
 
-    /// Says one line, without its ending, to this client. To one that has left, nothing is said, and no more once the server has
-    /// stopped.
+    /// Pushes one line, given without its ending, to this client. Does nothing if the client has
+    /// left or the server has stopped.
     ///
     /// # Errors
     ///
-    /// [`PushError`]: then nobody was told.
+    /// Returns a [`PushError`], and the client does not receive the line.
     pub fn line(&self, to: ClientId, text: impl AsRef<[u8]>) -> Result<(), PushError> {
         self.send_to(to, PushMessage::line(text)?)
     }
 
-    /// Says several lines to this client, each without its ending, as one: nothing gets between them.
+    /// Pushes several lines, each given without its ending, to this client. They stay together.
     ///
     /// # Errors
     ///
-    /// [`PushError`]: then nobody was told.
+    /// Returns a [`PushError`], and the client receives none of the lines.
     pub fn lines(&self, to: ClientId, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
         self.send_to(to, PushMessage::lines(lines)?)
     }
 
-    /// Says bytes to this client as they are: nothing is added, nothing is checked, and nothing gets between them. The framing is the
-    /// caller's.
+    /// Pushes bytes to this client as they are. They stay together, and no line ending is added or
+    /// checked: the framing is the caller's part.
     ///
     /// # Errors
     ///
-    /// [`PushError`]: then nobody was told.
+    /// Returns a [`PushError`], and the client receives none of the bytes.
     pub fn raw(&self, to: ClientId, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
         self.send_to(to, PushMessage::raw(bytes))
     }
 
-    /// Says one [line](Self::line) to every client that is connected when its thread gets to know.
+    /// Pushes one line, like [`line`](Self::line), to every client that is connected when its
+    /// connection thread receives the message.
     ///
     /// # Errors
     ///
-    /// [`PushError`]: then nobody was told.
+    /// Returns a [`PushError`], and no client receives the line.
     pub fn broadcast(&self, text: impl AsRef<[u8]>) -> Result<(), PushError> {
         self.send_to_all(PushMessage::line(text)?)
     }
 
-    /// Says several [lines](Self::lines) as one to every client that is connected when its thread gets to know.
+    /// Pushes several lines, like [`lines`](Self::lines), to every client that is connected when
+    /// its connection thread receives the message.
     ///
     /// # Errors
     ///
-    /// [`PushError`]: then nobody was told.
+    /// Returns a [`PushError`], and no client receives the lines.
     pub fn broadcast_lines(&self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(), PushError> {
         self.send_to_all(PushMessage::lines(lines)?)
     }
 
-    /// Says [bytes as they are](Self::raw) to every client that is connected when its thread gets to know.
+    /// Pushes bytes, like [`raw`](Self::raw), to every client that is connected when its connection
+    /// thread receives the message.
     ///
     /// # Errors
     ///
-    /// [`PushError`]: then nobody was told.
+    /// Returns a [`PushError`], and no client receives the bytes.
     pub fn broadcast_raw(&self, bytes: impl AsRef<[u8]>) -> Result<(), PushError> {
         self.send_to_all(PushMessage::raw(bytes))
     }
@@ -120,7 +145,7 @@ impl PushHandle {
     }
 
     pub(crate) fn connect(&self, target: Arc<dyn PushTarget>) {
-        // A responder has one server, and this is called once by it.
+        // A handle belongs to one server, which calls this once.
         let _ = self.0.target.set(target);
     }
 
@@ -146,7 +171,7 @@ mod tests {
     use greeter_core::client_id;
     use std::sync::Mutex;
 
-    /// So many who hand on what is pushed, and all that they were given.
+    /// Records what is pushed, as this many threads.
     struct RecordedPushes {
         count: usize,
         said: Mutex<Vec<(Option<ClientId>, Arc<PushedMessage>)>>,
@@ -204,7 +229,7 @@ mod tests {
         assert_eq!(PushHandle::new().broadcast("early"), Err(PushError::NotStarted));
     }
 
-    /// A broadcast is one text, and a letter to each thread.
+    /// A broadcast is one text, and one message to each thread.
     #[test]
     fn up_to_16_mib_may_be_under_way_with_their_letters() {
         const MOST: usize = 16 << 20;

@@ -1,4 +1,5 @@
-//! A server that holds its addresses, and how its threads are wired once it starts.
+//! Turns a validated configuration and its listeners into running threads. Must not know what
+//! clients say.
 
 use std::io;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub struct Server<R> {
     push: PushHandle,
     trigger: ShutdownTrigger,
     config: Config,
-    /// Those of the listeners, in the same order.
+    /// The addresses of the listeners, in the same order.
     addresses: Vec<Address>,
     listeners: Vec<TcpListener>,
 }
@@ -48,15 +49,15 @@ pub struct Server<R> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The system cannot start a thread, or give it what it needs: memory, descriptors.
+    /// The system cannot start a thread, or lacks the memory or the descriptors for it.
     #[error("cannot start {thread}")]
     Thread {
-        /// Which thread it is, in words.
+        /// The thread, in words.
         thread: &'static str,
         /// The system's error.
         source: io::Error,
     },
-    /// The system cannot watch a listener.
+    /// The system cannot register a listener.
     #[error("cannot start the acceptor")]
     Acceptor {
         /// The system's error.
@@ -88,8 +89,8 @@ impl<R: Responder> Server<R> {
         self.addresses[0]
     }
 
-    /// Returns the addresses of all listeners with their real ports, in the order in which they were
-    /// asked for.
+    /// Returns the addresses of all listeners with their real ports, in the order of the calls of
+    /// [`listen`](crate::Builder::listen).
     ///
     /// ```
     /// let server = greeter_server::Server::builder().listen("127.0.0.1:0").bind("127.0.0.1:0")?;
@@ -101,8 +102,9 @@ impl<R: Responder> Server<R> {
         &self.addresses
     }
 
-    /// Serves until somebody [triggers](ShutdownTrigger::trigger) a stop, and returns how that went.
-    /// Without a trigger, that is as long as the process lives.
+    /// Serves until a [trigger](ShutdownTrigger::trigger) stops the server, and returns a report.
+    ///
+    /// Without a trigger, it serves as long as the process lives.
     ///
     /// # Errors
     ///
@@ -124,13 +126,15 @@ impl<R: Responder> Server<R> {
         Ok(self.spawn()?.wait())
     }
 
-    /// Serves on threads of its own, until the last handle is dropped, one of them is told to
-    /// [shut down](ServerHandle::shutdown), or somebody [triggers](ShutdownTrigger) that.
+    /// Serves on threads of its own.
+    ///
+    /// The server stops when [`shutdown`](ServerHandle::shutdown) is called, when a
+    /// [trigger](ShutdownTrigger) asks for it, or when the last handle is dropped.
     ///
     /// # Errors
     ///
-    /// [`StartError`] if the system has no thread, or whatever else it takes. What was started by
-    /// then is stopped.
+    /// Returns [`StartError`] if the system cannot start a thread or lacks what a thread needs.
+    /// Threads that have already started are stopped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -146,7 +150,8 @@ impl<R: Responder> Server<R> {
         let threads = config.connection_threads;
         let (mailboxes, inboxes) = mailboxes(threads).map_err(StartError::of("a connection thread"))?;
         let counters: Vec<Arc<Counters>> = (0..=threads).map(|_| Arc::default()).collect();
-        // The first connection thread keeps the acceptor, which is woken as that thread is.
+        // The first connection thread keeps the acceptor, so a message to the acceptor wakes that
+        // thread.
         let (to_acceptor, acceptor_inbox) = mailboxes[0].another();
         let admission = Arc::new(Admission::new(Arc::clone(&config), to_acceptor.clone()));
         let context = AcceptorContext {
@@ -165,7 +170,8 @@ impl<R: Responder> Server<R> {
         let (control, deadlines) = Control::new(counters, admission, Arc::clone(&memory), to_close, to_threads);
         self.trigger.connect(&control);
         let responder = Arc::new(self.responder);
-        // From here on, leaving early drops the handle, which stops what was started.
+        // From here on, an early return drops the handle, which stops the threads that have
+        // started.
         let handle = ServerHandle::new(
             self.addresses,
             Arc::clone(&config),
@@ -181,7 +187,7 @@ impl<R: Responder> Server<R> {
         Ok(handle)
     }
 
-    /// Lowers the limit of connections to what this process has descriptors for.
+    /// Lowers the connection limit to the number of available file descriptors.
     fn clamp_to_descriptors(&mut self) {
         let Config { connection_threads, workers, ref mut limits, .. } = self.config;
         let possible = connections_possible(self.listeners.len(), connection_threads + workers);
@@ -202,12 +208,12 @@ impl StartError {
 type Mailboxes<S> = Vec<Mailbox<ThreadMessage<S>>>;
 type Inboxes<S> = Vec<(Inbox<ThreadMessage<S>>, Poll)>;
 
-/// A mailbox for each connection thread, and the threads' own ends.
+/// Creates a mailbox for each connection thread, and the threads' own ends.
 fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
     (0..threads).map(|_| mailbox().map(|(mailbox, inbox, poll)| (mailbox, (inbox, poll)))).collect()
 }
 
-/// What the threads of a server are made of.
+/// What the threads of a server share.
 struct Wiring<'a, R: Responder> {
     handle: &'a ServerHandle,
     responder: Arc<R>,
@@ -217,8 +223,8 @@ struct Wiring<'a, R: Responder> {
 }
 
 impl<R: Responder> Wiring<'_, R> {
-    /// Starts all threads, from the end of the flow to its start, so that whoever begins finds the
-    /// next one there.
+    /// Starts all threads, from the end of the flow to its start, so that each finds the next one
+    /// running.
     fn start(self, inboxes: Inboxes<R::Session>) -> Result<(), StartError> {
         let (tasks, tasks_to_do) = channel();
         let (winder, clockwork) = ticker();
@@ -253,7 +259,7 @@ impl<R: Responder> Wiring<'_, R> {
             let counters = Arc::clone(&self.handle.control().counters[number]);
             let thread = ConnectionThread::new(number, executor(), poll, inbox, self.shared.clone(), counters);
             let acceptor = (number == 0).then(|| Arc::clone(&self.acceptor));
-            // A trigger finds the server as long as it lives, and keeps nothing of it.
+            // A trigger upgrades a weak reference, so the threads keep the server alive for it.
             let control = Arc::clone(self.handle.control());
             let life = move || {
                 thread.run(acceptor.as_deref());
@@ -288,7 +294,7 @@ impl<R: Responder> Wiring<'_, R> {
         self.start_ticker(clockwork, move |now| watchdog.check(now))
     }
 
-    /// Starts the ticker, and with it the watchdog over the workers, where there are any.
+    /// Starts the ticker, which also runs the watchdog where there are workers.
     fn start_ticker(
         &self,
         clockwork: Clockwork,

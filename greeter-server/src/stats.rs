@@ -1,4 +1,5 @@
-//! What the server counts.
+//! Turns the counters of all threads into one [`Stats`]. Must not cost a thread that counts more
+//! than an addition.
 
 use std::fmt;
 use std::ops::Index;
@@ -7,55 +8,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use greeter_core::{CloseReason, LineCounts};
 
-/// What a server has counted since it started, and how things stand.
+/// Counts of a server since it started, and its gauges.
 ///
-/// At rest, with no client connected, `lines = replies + discarded` and `accepted = closed`. The figures are read one by one while
-/// the server goes on, so in full flight they may be apart by what happened in between.
+/// At rest, with no client connected, `lines = replies + discarded` and `accepted = closed`. The
+/// values are read one by one while the server works, so under load they may differ by what
+/// happened in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections that were accepted, those among them that were only told that there is no room.
+    /// Connections accepted, including those rejected at once.
     pub accepted: u64,
-    /// Connections that were told at once that there is no room for them.
+    /// Connections rejected at once, at the connection limit or the address limit.
     pub rejected: u64,
-    /// Connections that were closed.
+    /// Connections closed.
     pub closed: u64,
-    /// The same, by the reason.
+    /// The same, by reason.
     pub closed_by: CountsByReason,
-    /// Failed calls of accept(2): connections that were gone before they were here, and lacks of descriptors or memory.
+    /// Failed calls of accept(2): connections that were gone before they were accepted, and a lack
+    /// of descriptors or memory.
     pub accept_errors: u64,
     /// Complete lines received.
     pub lines: u64,
     /// Lines whose replies were handed to the system.
     pub replies: u64,
-    /// Lines that got no reply, since their connection ended first.
+    /// Lines that got no reply, because their connection closed first.
     pub discarded: u64,
-    /// The same, by the reason for which the connection ended.
+    /// The same, by the reason for which the connection closed.
     pub discarded_by: CountsByReason,
-    /// Lines without an ending that clients left behind when they stopped sending or were sent away.
+    /// Lines without an ending: what a client had sent of a line when it stopped sending or was
+    /// disconnected.
     pub partial_lines: u64,
-    /// Lines whose reply was that everyone was [busy](greeter_core::Rejection::Busy), for as long as lines may wait. Where the whole client was
-    /// told so, since it was new or its session could not hear of its lines, that is the reason for which it was closed.
+    /// Lines whose reply was [`Rejection::Busy`](greeter_core::Rejection::Busy), after the queue
+    /// timeout. Where that closed the connection, because the client was new or its session could
+    /// not receive the rejection, it counts in [`closed_by`](Self::closed_by) instead.
     pub busy: u64,
-    /// Answers that the responder owed: it panicked, failed, or made a reply that breaks the framing.
+    /// Errors of the responder: it panicked, returned an error, or wrote a reply that breaks the
+    /// framing.
     pub responder_errors: u64,
-    /// How often something was [pushed](crate::PushHandle) to a client that was there: a line, several together, or bytes.
+    /// Messages [pushed](crate::PushHandle) to a client that was connected: a line, several
+    /// together, or bytes.
     pub pushed: u64,
-    /// Bytes received from clients that are served, those among them that were thrown away after our end of the stream.
+    /// Bytes received from clients that are served, including those discarded after the server
+    /// closed its end.
     pub bytes_received: u64,
     /// Bytes handed to the system.
     pub bytes_sent: u64,
 
-    /// How many clients are being served now.
+    /// Clients served now.
     pub served: u64,
-    /// How many bytes lines and replies occupy now, beyond what each connection may hold anyway.
+    /// Bytes that lines and replies occupy now, as counted against the memory budget.
     pub buffer_bytes: u64,
-    /// How many workers are stuck in the responder now, beyond the time it has for an answer.
+    /// Workers in the responder now for longer than the reply timeout.
     pub workers_timed_out: u64,
 }
 
 impl Stats {
-    /// Connections that are open.
+    /// Returns the number of open connections.
     #[must_use]
     pub const fn open(&self) -> u64 {
         self.accepted.saturating_sub(self.closed)
@@ -67,18 +75,18 @@ impl Stats {
 pub struct CountsByReason([u64; CloseReason::ALL.len()]);
 
 impl CountsByReason {
-    /// Those reasons whose count is not zero.
+    /// Returns the reasons whose count is not zero.
     pub fn iter(&self) -> impl Iterator<Item = (CloseReason, u64)> {
         CloseReason::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
     }
 
-    /// All of them together.
+    /// Returns the sum of all counts.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// What has been counted since `earlier`.
+    /// Returns what has been counted since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut counts = self.0;
         counts.iter_mut().zip(earlier.0).for_each(|(count, before)| *count -= before);
@@ -87,7 +95,7 @@ impl CountsByReason {
 }
 
 impl fmt::Debug for CountsByReason {
-    /// Those reasons whose count is not zero.
+    /// Shows the reasons whose count is not zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
@@ -101,8 +109,9 @@ impl Index<CloseReason> for CountsByReason {
     }
 }
 
-/// What one thread counts. Only that thread writes, so that counting is a plain addition to memory that it has to itself;
-/// anybody may read. A cache line (and its neighbour, which processors like to fetch with it) apart from all others.
+/// The counters of one thread. Only that thread writes them, so that counting is a plain addition
+/// to memory that it has to itself; any thread may read. A cache line (and its neighbour, which
+/// processors prefetch with it) apart from all others.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
@@ -122,7 +131,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Adds what happened on a connection that is ending for this reason, if it is.
+    /// Adds what has happened on a connection, and for which reason it closes, if it does.
     pub(crate) fn add(&self, account: &LineCounts, reason: Option<CloseReason>) {
         self.lines.add(account.lines.into());
         self.replies.add(account.replies.into());
@@ -136,7 +145,7 @@ impl Counters {
     }
 }
 
-/// A count with one writer.
+/// A counter with one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -150,7 +159,7 @@ impl Counter {
     }
 }
 
-/// Sums up over all threads.
+/// Sums the counters of all threads.
 pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
     let sum = |of: fn(&Counters) -> &Counter| threads.iter().map(|counters| of(counters).get()).sum();
     let by_reason = |of: fn(&Counters) -> &[Counter; CloseReason::ALL.len()]| {

@@ -1,4 +1,4 @@
-//! Trying a responder: [without a network](TestClient), and with one.
+//! Tools for testing a responder, [without a network](TestClient) and with one.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -15,13 +15,14 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! One that [says something message](PushHandle) is tried without a network, too, and the test says when that arrives:
+//! A responder that [pushes lines](PushHandle) can be tested without a network too. The test
+//! decides when they arrive:
 //!
 //! ```
 //! use greeter_server::testing::{self, TestClient};
 //! use greeter_server::{ClientId, BoxError, Line, Peer, PushHandle, Reply, Responder};
 //!
-//! /// Tells everyone what anyone says.
+//! /// Pushes every line to all clients.
 //! struct Megaphone(PushHandle);
 //!
 //! impl Responder for Megaphone {
@@ -46,16 +47,18 @@
 //! bob.expect("hello\n");
 //! ```
 //!
-//! With one, it is served by [`serve_with`]. Whoever wants other limits says so in [`ConnectionConfig`]:
+//! With a network, [`serve_with`] serves it. [`ConnectionConfig`] sets other limits:
 //!
 //! ```
 //! use std::time::Duration;
 //! use greeter_server::testing::{ConnectionConfig, ConnectionTimeouts, TestClient, peer};
 //! use greeter_server::Greeter;
 //!
-//! let deadlines = ConnectionTimeouts { idle: Some(Duration::from_secs(1)), ..ConnectionTimeouts::NONE };
+//! let idle = Some(Duration::from_secs(1));
+//! let timeouts = ConnectionTimeouts { idle, ..ConnectionTimeouts::NONE };
+//! let config = ConnectionConfig::new(10, timeouts, &Greeter);
 //! let peer = peer(7, ([192, 0, 2, 1], 4000));
-//! let mut client = TestClient::connect_as(peer, &Greeter, ConnectionConfig::new(10, deadlines, &Greeter));
+//! let mut client = TestClient::connect_as(peer, &Greeter, config);
 //! client.send("Bartholomew\n").expect("error: line longer than 10 bytes\n");
 //! client.wait(Duration::from_secs(1)).expect("error: idle for 1s\n");
 //! ```
@@ -75,33 +78,37 @@ use crate::push::PushHandle;
 use crate::server::Server;
 use crate::thread_mailboxes::PushTarget;
 
-/// A server with two workers on a free port of 127.0.0.1. Clients can connect when this returns; it stops when the handle is dropped.
+/// Serves on a free port of 127.0.0.1, with two workers.
+///
+/// Clients can connect when it returns. The server stops when the handle is dropped.
 ///
 /// # Panics
 ///
-/// When there is no such server to be had: no port, no descriptor or no thread.
+/// Panics if the system has no port, no descriptor or no thread left.
 pub fn serve<R: Responder>(responder: R) -> ServerHandle {
     serve_with(|_| responder)
 }
 
-/// The same with a responder that wants to say something message.
+/// Serves a responder that also pushes lines, like [`serve`].
 ///
 /// ```
 /// use greeter_server::{PushHandle, responder_fn, testing};
 ///
-/// let everyone = |push: PushHandle| responder_fn(move |line: &str| push.broadcast(line).map(|()| "said"));
-/// let server = testing::serve_with(everyone);
+/// let server = testing::serve_with(|push: PushHandle| {
+///     responder_fn(move |line: &str| push.broadcast(line).map(|()| "sent"))
+/// });
 /// ```
 ///
 /// # Panics
 ///
-/// When there is no such server to be had: no port, no descriptor or no thread.
+/// Panics if the system has no port, no descriptor or no thread left.
 pub fn serve_with<R: Responder>(make: impl FnOnce(PushHandle) -> R) -> ServerHandle {
     let server = Server::builder().responder_with(make).workers(2).connection_threads(1).bind("127.0.0.1:0");
     server.expect("there is a free port").spawn().expect("there are threads to be had")
 }
 
-/// A [`PushHandle`] for a responder that is tried without a network, and what comes of it.
+/// Returns a [`PushHandle`] for a responder that is tested without a network, and the messages that
+/// it pushes.
 #[must_use]
 pub fn push() -> (PushHandle, Pushed) {
     let (sender, letters) = crossbeam_channel::unbounded();
@@ -110,12 +117,13 @@ pub fn push() -> (PushHandle, Pushed) {
     (push, Pushed(letters))
 }
 
-/// What was pushed and has not arrived, until the test has it [delivered](Self::deliver). It takes [as much](crate::PushError::TooMuch) as is
-/// under way within a server at the most.
+/// Messages that were pushed and wait until the test [delivers](Self::deliver) them.
+///
+/// It holds as much as may be [in flight](crate::PushError::TooMuch) in a server.
 #[derive(Debug)]
 pub struct Pushed(Receiver<RecordedPush>);
 
-/// Takes what is pushed, for one client or for all.
+/// Records what is pushed, for one client or for all.
 struct PushRecorder(Sender<RecordedPush>);
 
 #[derive(Debug)]
@@ -125,11 +133,12 @@ enum RecordedPush {
 }
 
 impl Pushed {
-    /// Has all that was pushed arrive, in its order: at those of these clients for whom it is. What is for others arrives nowhere, as
-    /// with one who has left.
+    /// Delivers all pushed messages, in order, to those of these clients that they are for. A
+    /// message for any other client is dropped, as for one that has left.
     ///
-    /// In a server, what a responder says while it answers a client comes behind the replies of that run: so it does here, if it is
-    /// delivered before that client sends more.
+    /// In a server, what a responder pushes to a client while it answers that client comes after
+    /// the replies of the same turn. It does so here if it is delivered before the client sends
+    /// more.
     pub fn deliver<'c, 'r: 'c, R: Responder>(&self, clients: impl IntoIterator<Item = &'c mut TestClient<'r, R>>) {
         let mut clients: Vec<_> = clients.into_iter().collect();
         for letter in self.0.try_iter() {
@@ -150,7 +159,7 @@ impl PushTarget for PushRecorder {
     }
 
     fn push(&self, to: ClientId, news: PushedMessage) {
-        // Where the test has dropped the other end, nobody is there.
+        // It fails only if the test has dropped the other end.
         let _ = self.0.send(RecordedPush::To(to, news));
     }
 
@@ -167,7 +176,7 @@ mod tests {
     use crate::{BoxError, CloseReason, Line, Peer, Reply};
     use greeter_core::client_id;
 
-    /// Says something to oneself, to another, to all, or to oneself at the end.
+    /// Pushes to the client itself, to another, to all, or to the client itself before its end.
     struct Gossip(PushHandle);
 
     impl Responder for Gossip {
