@@ -1,6 +1,8 @@
-//! Who may come in: how many at a time, and how many from one address.
+//! Turns a client's address into a permit or a reason to reject: counts the clients that are
+//! served, in all and from each address.
 //!
-//! Knows nothing of sockets: what becomes of a client that may not is the [acceptor](crate::accept::acceptor)'s affair.
+//! Must not know sockets: what becomes of a rejected client is the
+//! [acceptor](crate::accept::acceptor)'s part.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,18 +14,19 @@ use crate::config::Config;
 use crate::limits::WhenFull;
 use crate::mailbox::Mailbox;
 
-/// What other threads tell the acceptor.
+/// A message to the acceptor.
 #[derive(Debug)]
 pub(crate) enum AcceptorMessage {
-    /// Accept nobody for now. Clients wait in the backlog.
+    /// Accept no client for now. Clients wait in the backlog.
     Pause,
     /// Accept again.
     Resume,
-    /// Somebody has left, so that another may come in.
+    /// A permit was released, and the acceptor had asked to know.
     PermitReleased,
 }
 
-/// The door. One for all threads of a server: the acceptor lets clients in by it, and each leaves by the same.
+/// Counts clients against the limits. One for all threads of a server: the acceptor takes permits
+/// from it, and each client's permit returns to it.
 #[derive(Debug)]
 pub(crate) struct Admission {
     config: Arc<Config>,
@@ -34,36 +37,36 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Occupancy {
     served: usize,
-    /// Empty where there is no limit for an address. Nobody stands in it with zero.
+    /// Empty where there is no address limit. It holds no address with a count of zero.
     by_address: HashMap<AddressKey, usize>,
-    /// The acceptor wants to know when somebody leaves.
+    /// Whether to send the acceptor a message when a permit is released.
     acceptor_waits: bool,
 }
 
-/// What the door says to a client.
+/// The answer to a new client.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// It is served.
+    /// The client is served.
     Admit(Permit),
-    /// It is told this, and goes.
+    /// The client is rejected for this reason.
     Reject(CloseReason),
 }
 
-/// A client's place. Whatever becomes of the client, dropping this makes room for another.
+/// The right of one client to be served. Dropping it releases it, whatever becomes of the client.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     counted_for: Option<AddressKey>,
 }
 
-/// What counts as one address: of IPv6 the /64 network, since whoever has one of its addresses usually has them all
-/// (RFC 6177, RFC 7421), and an IPv4 address written as IPv6 is what it is. IPv4 stands where IPv6 has multicast (RFC 4291, 2.7),
-/// from which nobody connects.
+/// What counts as one address. Of IPv6, that is the /64 network, since a host that has one of its
+/// addresses usually has them all (RFC 6177, RFC 7421). An IPv4 address written as IPv6 counts as
+/// IPv4. IPv4 takes the place of IPv6 multicast (RFC 4291, 2.7), from which no client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AddressKey(u64);
 
 impl AddressKey {
-    /// An address that is no client's alone has none.
+    /// Returns the key of an address; none where clients have no address of their own.
     pub(crate) fn of(address: Address) -> Option<Self> {
         let key = match address.ip()?.to_canonical() {
             IpAddr::V6(address) => {
@@ -81,8 +84,9 @@ impl Admission {
         Self { config, occupancy: Mutex::default(), acceptor }
     }
 
-    /// Whether another client may be accepted, if only to be told that there is no room. If not, the acceptor is told when it may. Whoever
-    /// is rejected keeps nobody out: that costs less than to find out.
+    /// Returns whether the acceptor may accept another client, if only to reject it. If not, it
+    /// receives [`AcceptorMessage::PermitReleased`] when it may. A client above the address limit
+    /// delays no other: rejecting it costs less than finding out.
     pub(crate) fn is_open(&self) -> bool {
         match self.config.limits.when_full {
             WhenFull::Reject => true,
@@ -95,7 +99,7 @@ impl Admission {
         }
     }
 
-    /// A client has come.
+    /// Returns a permit for a new client, or the reason to reject it.
     pub(crate) fn admit(self: &Arc<Self>, peer: Address) -> Decision {
         let mut occupancy = self.occupancy();
         if occupancy.served >= self.config.limits.max_connections {
@@ -113,12 +117,12 @@ impl Admission {
         Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
     }
 
-    /// How many clients are served.
+    /// Returns how many clients are served.
     pub(crate) fn served(&self) -> usize {
         self.occupancy().served
     }
 
-    /// Nothing that holds the lock can panic half-way, so there is nothing to mend.
+    /// No code that holds the lock can panic half-way, so a poisoned lock needs no repair.
     fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
         self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }

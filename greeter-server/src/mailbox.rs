@@ -1,4 +1,5 @@
-//! The one way into a thread that sleeps in `poll`: a channel and a wake-up in one.
+//! Turns messages from other threads into a wake-up of a thread that sleeps in `poll`: a channel
+//! and a waker in one. Must not know what the messages mean.
 
 use std::fmt;
 use std::io;
@@ -8,16 +9,17 @@ use mio::{Poll, Token, Waker};
 
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 
-/// The sending end. Sending never blocks: what is sent is bounded by how many connections there are.
+/// The sending end. Sending never blocks; the number of connections bounds how many messages there
+/// are.
 #[derive(Debug)]
 pub(crate) struct Mailbox<M> {
     sender: Sender<M>,
     bell: Arc<Notifier>,
-    /// Nobody reads what is sent any more.
+    /// Whether the inbox was dropped, so that no thread reads the messages any more.
     is_abandoned: Arc<AtomicBool>,
 }
 
-/// The thread's own end.
+/// The receiving end, which the thread owns.
 #[derive(Debug)]
 pub(crate) struct Inbox<M> {
     receiver: Receiver<M>,
@@ -27,18 +29,19 @@ pub(crate) struct Inbox<M> {
 
 /// Wakes the thread if it sleeps, once for any number of messages.
 ///
-/// No message is left lying: the thread says that it is going to sleep before it looks into the mailbox for the last time,
-/// and a sender puts its message in before it looks whether the thread sleeps. Whichever of the two is first, the other sees
-/// it, since a full fence stands between the two steps of each.
+/// No message is left behind: the thread says that it is going to sleep before it looks into the
+/// mailbox for the last time, and a sender puts its message in before it looks whether the thread
+/// sleeps. Whichever comes first, the other sees it, since each has a full fence between its two
+/// steps.
 struct Notifier {
     wake: Box<dyn Fn() -> io::Result<()> + Send + Sync>,
     is_asleep: AtomicBool,
 }
 
-/// The token of the event by which a wake-up shows. Whoever polls gives no socket this one.
+/// The token of a wake-up's event. No socket may have it.
 pub(crate) const MAIL: Token = Token(usize::MAX);
 
-/// Makes a mailbox for a thread, and what that thread polls.
+/// Creates a mailbox for a thread, and the `Poll` in which that thread sleeps.
 pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), MAIL)?;
@@ -46,7 +49,7 @@ pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
     Ok((mailbox, inbox, poll))
 }
 
-/// Makes a mailbox for a thread that is woken so.
+/// Creates a mailbox for a thread that `wake` wakes.
 pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> (Mailbox<M>, Inbox<M>) {
     with_bell(Arc::new(Notifier { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
 }
@@ -59,22 +62,23 @@ fn with_bell<M>(bell: Arc<Notifier>) -> (Mailbox<M>, Inbox<M>) {
 }
 
 impl<M> Mailbox<M> {
-    /// A second mailbox of the same thread, with the same bell. The thread sleeps when [both](Inbox::try_sleep) are empty.
+    /// Creates a second mailbox of the same thread, with the same notifier. The thread may sleep
+    /// when [both](Inbox::try_sleep) are empty.
     pub(crate) fn another<N>(&self) -> (Mailbox<N>, Inbox<N>) {
         with_bell(Arc::clone(&self.bell))
     }
 
-    /// Whether the thread still reads its mail.
+    /// Returns whether the thread still reads its messages.
     pub(crate) fn is_read(&self) -> bool {
         !self.is_abandoned.load(Ordering::Relaxed)
     }
 
-    /// Whether the thread sleeps, for all one can tell from outside.
+    /// Returns whether the thread sleeps, as far as another thread can tell.
     pub(crate) fn is_asleep(&self) -> bool {
         self.bell.is_asleep.load(Ordering::Relaxed)
     }
 
-    /// Sends a message. To a thread that has ended it goes nowhere.
+    /// Sends a message. If the thread has ended, the message is dropped.
     pub(crate) fn send(&self, message: M) {
         if self.sender.send(message).is_ok() {
             self.bell.notify();
@@ -89,7 +93,8 @@ impl<M> Clone for Mailbox<M> {
 }
 
 impl<M> Inbox<M> {
-    /// Says that the thread is going to sleep, if there is no mail. When this is true, a message from now on wakes it.
+    /// Announces that the thread is going to sleep, and returns whether it may: whether there is no
+    /// message. If it returns true, any later message wakes the thread.
     pub(crate) fn try_sleep(&self) -> bool {
         self.bell.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -100,17 +105,17 @@ impl<M> Inbox<M> {
         may_sleep
     }
 
-    /// Says that the thread is awake, so that nobody need wake it.
+    /// Announces that the thread is awake, so that no sender wakes it.
     pub(crate) fn woke_up(&self) {
         self.bell.is_asleep.store(false, Ordering::Relaxed);
     }
 
-    /// How many messages are here.
+    /// Returns the number of messages.
     pub(crate) fn len(&self) -> usize {
         self.receiver.len()
     }
 
-    /// The message that came first.
+    /// Takes the oldest message.
     pub(crate) fn next_message(&self) -> Option<M> {
         self.receiver.try_recv().ok()
     }
@@ -125,7 +130,8 @@ impl<M> Drop for Inbox<M> {
 impl Notifier {
     fn notify(&self) {
         fence(Ordering::SeqCst);
-        // The load spares the others the cache line while the thread is awake; the swap lets one of them ring.
+        // The load spares other senders the cache line while the thread is awake; the swap lets
+        // only one of them wake it.
         if self.is_asleep.load(Ordering::Relaxed)
             && self.is_asleep.swap(false, Ordering::Relaxed)
             && let Err(error) = (self.wake)()

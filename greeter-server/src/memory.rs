@@ -1,10 +1,11 @@
-//! How much memory all lines and replies of a server occupy together.
+//! Counts how much memory all lines and replies of a server occupy. Must not know what follows when
+//! there is too little.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::CHARGE_UNIT;
 
-/// The room for buffers that all connections of a server share.
+/// The memory budget that all connections of a server share.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     charged: AtomicUsize,
@@ -16,8 +17,8 @@ impl MemoryBudget {
         Self { charged: AtomicUsize::new(0), grains_max: bytes_max / CHARGE_UNIT }
     }
 
-    /// Counts that a connection holds so many bytes, where `counted` charged were counted before, and tells whether there is room for
-    /// that. Whoever holds less than before has room.
+    /// Charges a connection for this many bytes, in place of the `charged` units from before, and
+    /// returns whether the budget allows that. Less than before is always allowed.
     pub(crate) fn charge(&self, counted: &mut u32, bytes: usize) -> bool {
         let charged = u32::try_from(bytes / CHARGE_UNIT).unwrap_or(u32::MAX);
         if charged == *counted {
@@ -32,7 +33,7 @@ impl MemoryBudget {
         self.charged.fetch_add(more, Ordering::Relaxed) + more <= self.grains_max
     }
 
-    /// How many bytes are counted.
+    /// Returns how many bytes are charged.
     pub(crate) fn bytes(&self) -> usize {
         self.charged.load(Ordering::Relaxed) * CHARGE_UNIT
     }

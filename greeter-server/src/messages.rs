@@ -1,4 +1,4 @@
-//! What a connection thread is told by other threads.
+//! The messages to a connection thread. Must not know what sends them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,33 +12,35 @@ use crate::admission::Permit;
 use crate::info::ConnectionInfo;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
 
-/// What something costs that is under way to one thread, beside its text.
+/// The cost of a pushed message to one thread in bytes, beside its text.
 const MESSAGE_BYTES: usize = 64;
 
-/// What other threads tell a connection thread.
+/// A message to a connection thread.
 #[derive(Debug)]
 pub(crate) enum ThreadMessage<S, K = TcpStream> {
-    /// The acceptor has a new client, and this is its place.
+    /// The acceptor has a new client, with its permit.
     Accepted { socket: K, address: Address, permit: Permit },
-    /// A worker sends a job home, and so many charged of the server's room are counted for what it has grown by.
+    /// A worker returns an answered job. For its replies, it has charged this many units against
+    /// the memory budget.
     Answered { job: AnsweredJob<S>, charged: u32 },
-    /// The same, of a job that nobody was free to answer in time.
+    /// The same, for a job that waited for a worker for too long.
     Rejected { job: AnsweredJob<S>, charged: u32 },
-    /// This client's job is not waited for any more.
+    /// The reply timeout of this client's job has passed.
     ReplyTimedOut(ClientId),
-    /// Say this to this client, if it is still here.
+    /// Push this to the client, if it is still connected.
     Push { to: ClientId, news: PushedMessage },
-    /// Say this to every client.
+    /// Push this to every client.
     Broadcast { news: Arc<PushedMessage> },
-    /// Cut this client off, if it is still here.
+    /// Disconnect this client, if it is still connected.
     Kill(ClientId),
-    /// Send a list of the connections there.
+    /// Send a list of the thread's connections.
     List { answer: Sender<Vec<ConnectionInfo>> },
-    /// Serve to the end what has arrived, but no longer than this or what was said before, and then end.
+    /// Answer what has arrived, until this deadline or an earlier one, and then end.
     Stop { deadline: Instant },
 }
 
-/// Something on its way to one connection thread or to all, and the room that it takes until it has got there, or nowhere.
+/// A message on its way to one connection thread or to all, and the bytes in flight that it has
+/// reserved until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PushedMessage {
     message: PushMessage,
@@ -47,8 +49,8 @@ pub(crate) struct PushedMessage {
 }
 
 impl PushedMessage {
-    /// Reserves room for a message to so many threads, out of what may be in flight; none if there
-    /// is too little.
+    /// Reserves bytes in flight for a message to this many threads; returns none if too many are in
+    /// flight already.
     pub(crate) fn reserve(message: PushMessage, threads: usize, bytes_in_flight: &Arc<AtomicUsize>) -> Option<Self> {
         let bytes = message.len() + MESSAGE_BYTES * threads;
         let bytes_in_flight = Arc::clone(bytes_in_flight);

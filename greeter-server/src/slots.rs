@@ -1,23 +1,24 @@
-//! Where a connection thread keeps its clients: slots that are used again, under keys that are not.
+//! Keeps a connection thread's clients in slots that are reused, under keys that are not. Must not
+//! know what a client is.
 
 use greeter_core::{ClientId, client_id};
 
-/// Names one thing that was kept, for ever: a slot and which of the slot's tenants is meant. A key of a tenant that has left
-/// finds nothing, whoever has the slot now.
+/// Identifies one value for ever: a slot, and which of its values in succession. The key of a value
+/// that was removed finds nothing, even when the slot holds another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
     generation: u32,
 }
 
-/// How many bits of a client's name tell the slot; as many slots can a thread have.
+/// How many bits of a client's id identify the slot; a thread has at most that many slots.
 pub(crate) const SLOT_BITS: u32 = 22;
 
-/// How many bits of a client's name tell the thread; as many threads can there be.
+/// How many bits of a client's id identify the thread; a server has at most that many threads.
 pub(crate) const THREAD_BITS: u32 = 10;
 
 impl Key {
-    /// The name of the client that a thread keeps under this key.
+    /// Returns the id of the client that a thread keeps under this key.
     pub(crate) fn client_id(self, thread: usize) -> ClientId {
         client_id(u64::from(self.generation) << 32 | (thread as u64) << SLOT_BITS | u64::from(self.slot))
     }
@@ -31,23 +32,24 @@ impl From<ClientId> for Key {
     }
 }
 
-/// The thread that keeps a client of this name.
+/// Returns the number of the thread that keeps the client with this id.
 pub(crate) const fn thread_of(id: ClientId) -> usize {
     let id = id.as_u64();
     (id >> SLOT_BITS) as usize & ((1 << THREAD_BITS) - 1)
 }
 
-/// A vector with holes, which are filled first. Memory: as many slots as were ever in use at the same time.
+/// A vector with holes, which are filled first. It has as many slots as were ever in use at the
+/// same time.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,
-    /// The slots without a tenant, the one vacated last on top.
+    /// The empty slots, the one emptied last on top.
     vacant: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Slot<T> {
-    /// Goes up when a tenant leaves.
+    /// Incremented when a value is removed.
     generation: u32,
     tenant: Option<T>,
 }
@@ -61,7 +63,7 @@ impl<T> Slots<T> {
         self.slots.len() == self.vacant.len()
     }
 
-    /// The key that [`insert`](Self::insert) will give next.
+    /// Returns the key that [`insert`](Self::insert) will return next.
     pub(crate) fn next_key(&self) -> Key {
         let slot = self
             .vacant
@@ -71,7 +73,8 @@ impl<T> Slots<T> {
         Key { slot, generation: self.slots.get(slot as usize).map_or(0, |slot| slot.generation) }
     }
 
-    /// Whether another slot can be had. There is room for far more than a process can have descriptors.
+    /// Returns whether another value fits. There are far more slots than a process can have
+    /// descriptors.
     pub(crate) const fn has_room(&self) -> bool {
         !self.vacant.is_empty() || self.slots.len() < 1 << SLOT_BITS
     }
@@ -90,7 +93,7 @@ impl<T> Slots<T> {
         if slot.generation == key.generation { slot.tenant.as_mut() } else { None }
     }
 
-    /// The key of whoever has this slot now.
+    /// Returns the key of the value that is in this slot now.
     pub(crate) fn key_of(&self, slot: usize) -> Option<Key> {
         let Slot { generation, tenant } = self.slots.get(slot)?;
         tenant.as_ref()?;

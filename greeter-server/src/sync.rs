@@ -1,5 +1,6 @@
-//! What threads hand over to each other with, in one place, so that a model checker can stand in for it: with `--cfg loom`, the tests in
-//! `models` try every order in which threads can get at these.
+//! The primitives through which threads share state, in one place, so that a model checker can
+//! replace them: with `--cfg loom`, the tests in `models` try every order in which threads can use
+//! these.
 
 #[cfg(not(all(loom, test)))]
 pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded as channel};

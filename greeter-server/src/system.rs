@@ -1,6 +1,5 @@
-//! What the acceptor and a connection thread ask of the system: sockets, word of them, and the time.
-//!
-//! All else that they do, they do by themselves, and so they can be driven by a system that was made up for a test.
+//! What the acceptor and a connection thread need from the system: sockets, their readiness, and
+//! the time. A trait for each, so that a test can drive them with a system of its own.
 
 use greeter_core::Address;
 use std::io::{self, Read, Write};
@@ -11,7 +10,8 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Poll, Token};
 
-/// What a socket is watched for. Urgent data (RFC 6093) is of no interest for itself, but a read stops short where it stands.
+/// What a socket is registered for. Urgent data (RFC 6093) is of no interest for itself, but a read
+/// stops short where it begins.
 const INTEREST: Interest = {
     let both = Interest::READABLE.add(Interest::WRITABLE);
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -19,42 +19,43 @@ const INTEREST: Interest = {
     both
 };
 
-/// Where the sockets of a connection thread are.
+/// The system's readiness queue for the sockets of one connection thread.
 pub(crate) trait Poller {
     type Socket: Socket;
 
     fn now(&self) -> Instant;
 
-    /// Has a socket watched from now on. News of it comes under the number of its slot, and each piece of news once.
+    /// Registers a socket. Its events carry the number of its slot, and each is reported once.
     fn register(&self, socket: &mut Self::Socket, slot: u32) -> io::Result<()>;
 
-    /// There is to be no more news of this socket, which is about to be closed.
+    /// Deregisters a socket that is about to be closed.
     fn deregister(&self, socket: &mut Self::Socket);
 }
 
-/// Where clients connect, as the system has it.
+/// A listening socket.
 pub(crate) trait Listener {
     type Socket: Socket;
 
-    /// Takes the connection that has waited longest (accept(2)). Does not block.
+    /// Accepts the connection that has waited longest (accept(2)). Does not block.
     fn accept(&self) -> io::Result<(Self::Socket, Address)>;
 }
 
-/// One client's connection, as the system has it. Neither reading nor writing blocks.
+/// A client's socket. Neither reading nor writing blocks.
 pub(crate) trait Socket: Read + Write {
-    /// Sends our end of the stream.
+    /// Closes our end of the stream.
     fn shutdown_write(&self) -> io::Result<()>;
 
-    /// How much there is to read.
+    /// Returns how many bytes there are to read.
     fn bytes_arrived(&self) -> io::Result<usize>;
 }
 
-/// What the system has to say about a socket.
+/// What the system reports about a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The end of its input is on its way, which no other news will announce, or urgent data is, at which reads stop.
+    /// A read must be repeated until it would block: the end of the input is on its way, which no
+    /// other event will announce, or urgent data is, at which reads stop short.
     pub(crate) read_until_would_block: bool,
     pub(crate) is_broken: bool,
 }
@@ -71,8 +72,8 @@ impl Poller for Poll {
     }
 
     fn deregister(&self, socket: &mut TcpStream) {
-        // Closing is not enough where the host is about to start a program: its copy of the descriptor would keep the events
-        // coming, for whoever has the slot by then.
+        // Closing is not enough while the host program starts another program: the child's copy of
+        // the descriptor would keep the events coming, for the client that has the slot by then.
         let _ = self.registry().deregister(socket);
     }
 }
@@ -82,7 +83,8 @@ impl Listener for TcpListener {
 
     fn accept(&self) -> io::Result<(TcpStream, Address)> {
         let (socket, address) = Self::accept(self)?;
-        // Replies leave as they are made, in batches of our own. Where this fails the client is gone, as the next read shows.
+        // Replies leave as they are written, in batches of our own. If this fails the client is
+        // gone, as the next read shows.
         let _ = socket.set_nodelay(true);
         Ok((socket, address.into()))
     }
@@ -99,7 +101,7 @@ impl Socket for TcpStream {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// As far as a look at its start can tell.
+    /// Returns it as far as a peek can tell.
     #[cfg(not(unix))]
     fn bytes_arrived(&self) -> io::Result<usize> {
         self.peek(&mut vec![0; 64 * 1024])

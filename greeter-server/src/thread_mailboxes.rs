@@ -1,4 +1,5 @@
-//! What can be said to the connection threads by those who do not know the type of the sessions.
+//! Sends messages to the connection threads from code that does not know the type of the sessions.
+//! Must not wait for an answer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,21 +12,21 @@ use crate::mailbox::Mailbox;
 use crate::messages::{PushedMessage, ThreadMessage};
 use crate::slots::thread_of;
 
-/// Those who hand on what is pushed, each to its own clients.
+/// What takes pushed messages and passes them to its clients.
 pub(crate) trait PushTarget: Send + Sync {
-    /// How many they are.
+    /// Returns how many threads receive a broadcast.
     fn count(&self) -> usize;
     fn push(&self, to: ClientId, news: PushedMessage);
     fn broadcast(&self, news: &Arc<PushedMessage>);
 }
 
-/// The connection threads of one server.
+/// The mailboxes of a server's connection threads.
 pub(crate) trait ThreadMailboxes: PushTarget {
-    /// Whether none of them has anything to do.
+    /// Returns whether none of the threads has anything to do.
     fn are_asleep(&self) -> bool;
     fn stop(&self, deadline: Instant);
     fn kill(&self, client: ClientId);
-    /// Each thread sends its list, unless it is busy for ever.
+    /// Asks each thread for its list. A thread that does not return from the responder sends none.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
 }
 

@@ -1,4 +1,4 @@
-//! Threads that end together.
+//! Starts threads and joins all of them within a time. Must not know what they do.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,25 +8,26 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-/// How long threads that nothing holds up may take to end: they wait for nothing but a processor.
+/// How long after the deadline threads may take to end that are not in the responder: they wait
+/// only for a processor.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often is looked who is left, once it is late.
+/// How often [`ThreadTracker::join`] checks, after the deadline, which threads are left.
 const LOOK: Duration = Duration::from_millis(5);
 
 type Handles = Mutex<Vec<JoinHandle<()>>>;
 
-/// Some threads, and a way to wait for all of them that does not last for ever.
+/// The threads of one server, and a way to join them that does not block for ever.
 #[derive(Debug)]
 pub(crate) struct ThreadTracker {
     threads: Arc<Handles>,
-    /// Each thread holds a clone; nothing is ever sent. When the last one is dropped, all threads
-    /// are done. None once they are waited for.
+    /// Each thread holds a clone; no message is ever sent. When the last clone is dropped, all
+    /// threads have ended. `None` once they are joined.
     running: Mutex<Option<Sender<Infallible>>>,
     all_done: Receiver<Infallible>,
 }
 
-/// Starts threads that a [`ThreadTracker`] waits for, and for the spawner itself.
+/// Starts threads that a [`ThreadTracker`] joins. It waits for the spawner itself, too.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner {
     threads: Arc<Handles>,
@@ -65,11 +66,13 @@ impl ThreadTracker {
         Spawner { threads: Arc::clone(&self.threads), running }
     }
 
-    /// Waits until all threads have ended, and tells how many have not. Until when, is told by the earliest of `deadlines`; until there
-    /// is one, for ever. After that, those are not waited for that are held up: so many, as `held_up` tells. Others may be late since the machine
-    /// has other things to do, and end soon.
+    /// Waits until all threads have ended, and returns how many have not.
+    ///
+    /// It waits until the earliest of `deadlines`; as long as there is none, for ever. After that
+    /// it no longer waits for threads that are held up, of which there are `held_up()`. Others may
+    /// be late because the machine is busy, and end soon.
     pub(crate) fn join(&self, deadlines: &Receiver<Instant>, held_up: impl Fn() -> usize) -> usize {
-        // Our own clone is not to keep us waiting.
+        // Our own clone must not keep us waiting.
         drop(lock(&self.running).take());
         let mut earliest: Option<Instant> = None;
         let mut look = crossbeam_channel::never();
@@ -97,26 +100,26 @@ impl ThreadTracker {
         left.len()
     }
 
-    /// How many threads have not ended.
+    /// Returns how many threads have not ended.
     pub(crate) fn left(&self) -> usize {
         lock(&self.threads).iter().filter(|thread| !thread.is_finished()).count()
     }
 
-    /// Whether this thread is one of them.
+    /// Returns whether the current thread is one of them.
     pub(crate) fn is_current_thread_tracked(&self) -> bool {
         let this = thread::current().id();
         lock(&self.threads).iter().any(|thread| thread.thread().id() == this)
     }
 }
 
-/// Nothing that holds one of the locks panics half-way.
+/// No code that holds one of the locks panics half-way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
-        // The panic hook has told what there is to tell.
+        // The panic hook has already reported the panic.
         tracing::error!("A thread of the server has panicked, and with it went its clients.");
     }
 }
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// What tells these deadlines, and then no more.
+    /// Returns a receiver of these deadlines, and the sender that keeps it open.
     fn deadlines(deadlines: &[Instant]) -> (Sender<Instant>, Receiver<Instant>) {
         let (sender, receiver) = crossbeam_channel::unbounded();
         deadlines.iter().for_each(|&deadline| sender.send(deadline).unwrap());

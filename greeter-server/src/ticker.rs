@@ -1,8 +1,10 @@
-//! A number that goes up every ten milliseconds while anybody answers.
+//! A counter that goes up every ten milliseconds while any thread answers. Must not know what it is
+//! used for.
 //!
-//! To look at it costs next to nothing, so whoever answers lines looks after each, and ends a [turn](greeter_core::TurnBudget) when it has
-//! gone up. And it stands still while the process does, which the system's clock does not: a time is over for the
-//! [pool](crate::pool::worker) and the [watch](crate::pool::watchdog) when both say so.
+//! Reading it costs next to nothing, so a thread that answers lines reads it after each and ends a
+//! [turn](greeter_core::TurnBudget) when it has gone up. It also stands still while the process
+//! does, which the system's clock does not: for the [pool](crate::pool::worker) and the
+//! [watchdog](crate::pool::watchdog), a timeout has passed when both say so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,18 +12,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-/// How long a tick lasts. A reply that is made waits for so long at the most, and for the line at hand, before it leaves; and a reply
-/// timeout is met so exactly. A turn that it cuts short costs a microsecond or two.
+/// How long a tick lasts. A finished reply waits at most this long, and for the line being
+/// answered, before it is sent; and a reply timeout is this precise. A turn that a tick cuts short
+/// costs a microsecond or two.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// How much time may have passed for one look, however long it took: where the ticker itself was not let run for longer, nobody was.
+/// How much time counts for one step at most: if the ticker itself did not run for longer, no
+/// thread of the process did.
 const STEP_MAX: Duration = Duration::from_millis(250);
 
-/// In how many looks, which is one for each tick, nobody must have had anything to do before there are none.
+/// After how many ticks without work in progress the ticker falls asleep.
 const QUIET_LOOKS: u32 = 100;
 
-/// How often the ticker looks around while it does not tick. Whoever begins something wakes it, but for one in a million that looks just
-/// before it falls asleep.
+/// How often the ticker checks for work while it sleeps. A thread that starts work wakes it, except
+/// for one in a million that checks just before the ticker falls asleep.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A count of ticks.
@@ -36,16 +40,18 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// Whether so much time has passed until `now`, not counting what the process was not there for.
+    /// Returns whether this much time has passed until `now`, without the time in which the process
+    /// stood still.
     pub(crate) fn is_past(self, timeout: Duration, now: Self) -> bool {
         let ticks = now.tick.0.saturating_sub(self.tick.0);
-        // So many ticks are begun with a part of one and end with another.
+        // This many ticks begin with a part of one and end with a part of another.
         let at_most = TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1));
         at_most > timeout && now.time.saturating_duration_since(self.time) >= timeout
     }
 }
 
-/// What everybody looks at. It has a cache line (and its neighbour) to itself, which is written a hundred times a second.
+/// The counter that all threads read. It has a cache line (and its neighbour) to itself, which is
+/// written a hundred times a second.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Ticker {
@@ -56,7 +62,7 @@ pub(crate) struct Ticker {
 impl Ticker {
     #[inline]
     pub(crate) fn tick(&self) -> Tick {
-        // It orders nothing: who sees it late ends a turn late, by nanoseconds.
+        // It orders nothing: a thread that sees it late ends a turn late, by nanoseconds.
         Tick(self.ticks.load(Ordering::Relaxed))
     }
 
@@ -78,7 +84,7 @@ impl Ticker {
     }
 }
 
-/// What a thread holds that gives work to do: it keeps the ticker awake, and in life.
+/// Held by each thread that creates work. It keeps the ticker awake, and its thread alive.
 #[derive(Clone, Debug)]
 pub(crate) struct Winder {
     pub(crate) ticker: Arc<Ticker>,
@@ -86,13 +92,13 @@ pub(crate) struct Winder {
 }
 
 impl Winder {
-    /// For a ticker that goes on as a test says.
+    /// Creates one for a ticker that a test advances.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn of(ticker: Arc<Ticker>) -> Self {
         Self { ticker, bell: crossbeam_channel::bounded(0).0 }
     }
 
-    /// There is something to do, so that time matters.
+    /// Wakes the ticker: there is work, so time matters.
     #[inline]
     pub(crate) fn wind(&self) {
         if self.ticker.is_asleep.load(Ordering::Relaxed) {
@@ -103,24 +109,24 @@ impl Winder {
     #[cold]
     fn wake(&self) {
         if self.ticker.is_asleep.swap(false, Ordering::Relaxed) {
-            // It is full when another has rung just now.
+            // The channel is full if another thread has just woken it.
             let _ = self.bell.try_send(());
         }
     }
 }
 
-/// The ticker's own end: what its thread does.
+/// The ticker's own end, which its thread runs.
 #[derive(Debug)]
 pub(crate) struct Clockwork {
     ticker: Arc<Ticker>,
     bell: Receiver<()>,
     last: Instant,
-    /// What has passed of the tick that comes next.
+    /// The part of the next tick that has passed.
     begun: Duration,
     quiet_looks: u32,
 }
 
-/// A ticker that stands still as yet.
+/// Creates a ticker that stands still until its thread runs.
 pub(crate) fn ticker() -> (Winder, Clockwork) {
     let ticker = Arc::<Ticker>::default();
     let (bell, rung) = crossbeam_channel::bounded(1);
@@ -135,8 +141,8 @@ pub(crate) fn ticker() -> (Winder, Clockwork) {
 }
 
 impl Clockwork {
-    /// The thread's life, until every [`Winder`] is gone. After each tick there is `watch` to call, which tells whether anybody has
-    /// something to do.
+    /// Runs the thread, until every [`Winder`] is dropped. After each tick it calls `check`, which
+    /// returns whether any thread has work.
     pub(crate) fn run(mut self, mut watch: impl FnMut(Moment) -> bool) {
         loop {
             match self.bell.recv_deadline(self.last + TICK - self.begun) {
@@ -153,7 +159,7 @@ impl Clockwork {
         }
     }
 
-    /// Time has passed until now.
+    /// Counts the ticks from the last step until now.
     fn pass(&mut self, now: Instant) {
         self.begun += now.saturating_duration_since(self.last).min(STEP_MAX);
         self.last = now;
@@ -165,7 +171,7 @@ impl Clockwork {
         self.ticker.go_on_by(ticks);
     }
 
-    /// Does not tick until there is something to do. Tells whether anybody is left to do it.
+    /// Sleeps until there is work. Returns false if no [`Winder`] is left.
     fn sleep(&mut self, watch: &mut impl FnMut(Moment) -> bool) -> bool {
         self.ticker.is_asleep.store(true, Ordering::Relaxed);
         let is_left = loop {
