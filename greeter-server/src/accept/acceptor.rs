@@ -1,8 +1,10 @@
-//! The acceptor: lets clients in at all listeners, and deals them out to the connection threads.
+//! The acceptor: accepts clients at all listeners, rejects those above a limit, and distributes the
+//! others over the connection threads. Must not know what clients say.
 //!
-//! It has no thread of its own. Two would have to be woken for each client then, one to let it in and one to serve it, and a client that
-//! comes, asks once and goes cost 1.4 times as much (docs/speed.md). The first connection thread keeps the [`SharedAcceptor`], and whoever stops
-//! the server closes it.
+//! It has no thread of its own. Otherwise two threads would have to be woken for each client, one
+//! to accept it and one to serve it, and a client that comes, asks once and leaves would cost 1.4
+//! times as much (docs/speed.md). The first connection thread keeps the [`SharedAcceptor`], and the
+//! thread that stops the server closes it.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,34 +25,41 @@ use crate::slots::SLOT_BITS;
 use crate::stats::Counters;
 use crate::system::Listener;
 
-/// How long accepting rests when the system has no descriptors or no memory to spare. Nothing tells when it has again, so
-/// this is also how long a client waits then, at the most.
+/// How long the acceptor pauses when the system has no descriptors or no memory left. No event
+/// reports that it has some again, so this is also how long a client waits then, at most.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many clients of one listener are let in before the others have a turn, and before the mail is looked at.
+/// How many clients of one listener are accepted before the other listeners and the messages have
+/// their turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// The token of the first listener: beyond those of the thread's clients, which are the numbers of their slots.
+/// The token of the first listener: above those of the thread's clients, which are the numbers of
+/// their slots.
 const FIRST_TOKEN: usize = 1 << SLOT_BITS;
 
-/// How often is looked whether those have gone who were rejected last, when there is nothing else to wait for.
+/// How often [`CloseListeners::linger_rejected`] checks whether the clients that were rejected last
+/// have gone.
 const SWEEP_POLL: Duration = Duration::from_millis(5);
 
-/// Where clients come in, until it is closed.
+/// The acceptor, until it is closed.
 pub(crate) struct SharedAcceptor<S>(Mutex<Acceptor<S, TcpListener>>);
 
-/// What whoever stops the server does, whatever the sessions are.
+/// What the thread that stops the server needs from the acceptor, whatever the type of the
+/// sessions.
 pub(crate) trait CloseListeners: Send + Sync {
-    /// Lets in whom the system has connected already, and nobody after that; where there is no room for one, it is told so. At once,
-    /// though the thread that keeps the acceptor may be busy with a responder. What there is to tell of that is for the caller to tell, when
-    /// it holds no lock.
+    /// Accepts the clients that the system has connected already, rejects those for which there is
+    /// no room, and closes the listeners. It does so at once, though the thread that keeps the
+    /// acceptor may be in the responder. It returns events for the caller to log once it holds no
+    /// lock.
     fn close(&self) -> Vec<AcceptorEvent>;
 
-    /// Waits until those have gone who were rejected, but no longer than that, and not for anyone who has had its time.
+    /// Waits until the rejected clients have gone, until the deadline at most, and for none longer
+    /// than the linger timeout.
     fn linger_rejected(&self, deadline: &dyn Fn() -> Instant);
 }
 
-/// What people are to know. It is told when no lock is held any more, since whoever hears of it may have the server stop.
+/// An event to log. It is logged when no lock is held any more, since a subscriber may stop the
+/// server.
 #[derive(Debug)]
 pub(crate) enum AcceptorEvent {
     Rejected { address: Address, reason: CloseReason },
@@ -68,23 +77,24 @@ impl AcceptorEvent {
     }
 }
 
-/// Admits, rejects and deals out, with whatever a listener is here.
+/// Accepts, rejects and distributes clients, with any kind of listener.
 pub(crate) struct Acceptor<S, L: Listener> {
     inbox: Inbox<AcceptorMessage>,
-    /// None once the acceptor is closed. Then nobody comes in any more, and those who were rejected are still to go.
+    /// Empty once the acceptor is closed. Then it accepts no client any more, and those that were
+    /// rejected still have to go.
     listeners: Vec<RegisteredListener<L>>,
     threads: Vec<Mailbox<ThreadMessage<S, L::Socket>>>,
     admission: Arc<Admission>,
     config: Arc<Config>,
     rejected: RejectedSockets<L::Socket>,
     is_paused: bool,
-    /// Which thread the next client goes to.
+    /// The thread that gets the next client.
     next_thread: usize,
     events: Vec<AcceptorEvent>,
     counters: Arc<Counters>,
 }
 
-/// What an acceptor has in common with the rest of the server.
+/// What an acceptor shares with the rest of the server.
 pub(crate) struct AcceptorContext<S, K> {
     pub(crate) inbox: Inbox<AcceptorMessage>,
     pub(crate) threads: Vec<Mailbox<ThreadMessage<S, K>>>,
@@ -93,7 +103,7 @@ pub(crate) struct AcceptorContext<S, K> {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// A socket that clients connect to, and whether somebody may be waiting.
+/// A listening socket, and whether clients may be waiting.
 #[derive(Debug)]
 struct RegisteredListener<L> {
     socket: L,
@@ -102,16 +112,16 @@ struct RegisteredListener<L> {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Nobody is there; the system will tell.
+    /// No client waits; the system will report the next.
     WouldBlock,
-    /// There may be somebody.
+    /// A client may be waiting.
     Ready,
-    /// There is somebody, and the system cannot let them in until later.
+    /// A client waits, and the system lacks resources to accept it until later.
     Paused { until: Instant },
 }
 
 impl<S> SharedAcceptor<S> {
-    /// Has the listeners watched by the thread that will keep it.
+    /// Registers the listeners with the thread that will keep the acceptor.
     pub(crate) fn new(
         mut listeners: Vec<TcpListener>,
         registry: &Registry,
@@ -123,19 +133,20 @@ impl<S> SharedAcceptor<S> {
         Ok(Self(Mutex::new(Acceptor::new(listeners, context, MAX_REJECTED, Instant::now()))))
     }
 
-    /// What is to be done each time that the thread wakes up.
+    /// Does what there is to do each time the thread wakes up.
     pub(crate) fn round(&self, events: &Events) {
         let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
         let to_tell = self.acceptor().round(news, Instant::now);
         to_tell.iter().for_each(AcceptorEvent::log);
     }
 
-    /// How long nothing happens here unless the system or another thread says so. From now on, orders wake the thread.
+    /// Returns how long the thread may sleep without an event or a message. From now on, messages
+    /// wake it.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.acceptor().timeout(Instant::now)
     }
 
-    /// An acceptor that panics half-way has at worst not let somebody in.
+    /// An acceptor that panics half-way has, at worst, not accepted a client.
     fn acceptor(&self) -> MutexGuard<'_, Acceptor<S, TcpListener>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +166,7 @@ impl<S: Send> CloseListeners for SharedAcceptor<S> {
 }
 
 impl<S, L: Listener> Acceptor<S, L> {
-    /// Keeps at most so many clients that were rejected.
+    /// Creates an acceptor that keeps at most `max_rejected` rejected clients.
     pub(crate) fn new(
         listeners: Vec<L>,
         context: AcceptorContext<S, L::Socket>,
@@ -180,8 +191,8 @@ impl<S, L: Listener> Acceptor<S, L> {
         }
     }
 
-    /// Does what there is to do, with news of the listeners of these numbers, and gives what there is to tell of that. Where nobody comes,
-    /// it is nothing, not even a look at the clock.
+    /// Does what there is to do, with the numbers of the listeners that are ready, and returns the
+    /// events. If no client comes, it does nothing, and does not even read the clock.
     pub(crate) fn round(
         &mut self,
         ready: impl Iterator<Item = usize>,
@@ -208,13 +219,13 @@ impl<S, L: Listener> Acceptor<S, L> {
         std::mem::take(&mut self.events)
     }
 
-    /// Lets those go who were rejected and have had their time. Tells whether any are left.
+    /// Closes the rejected clients whose time is over. Returns whether any are left.
     pub(crate) fn sweep(&mut self, clock: impl Fn() -> Instant) -> bool {
         self.rejected.sweep(clock);
         self.rejected.next_sweep().is_some()
     }
 
-    /// Lets all of them go.
+    /// Closes all rejected clients.
     pub(crate) fn close_rejected(&mut self) {
         while self.rejected.close_oldest() {}
     }
@@ -236,7 +247,7 @@ impl<S, L: Listener> Acceptor<S, L> {
         next.map(|next| next.saturating_duration_since(clock()))
     }
 
-    /// Lets in one turn's share of those who wait at this listener, if there may be any.
+    /// Accepts one batch of the clients that wait at this listener, if there may be any.
     fn accept_batch(&mut self, index: usize, clock: impl Fn() -> Instant) {
         let state = self.listeners[index].state;
         if self.is_paused || matches!(state, State::WouldBlock) {
@@ -255,7 +266,7 @@ impl<S, L: Listener> Acceptor<S, L> {
                 Ok(()) => turn = Ok(()),
                 Err((AcceptErrorKind::WouldBlock, _)) => return self.listeners[index].state = State::WouldBlock,
                 Err((AcceptErrorKind::Connection, error)) => turn = turn.or(Err(error)),
-                // What is given back is there for the next try.
+                // The next try can use the descriptor that this frees.
                 Err((AcceptErrorKind::Descriptors, _)) if self.rejected.close_oldest() => {}
                 Err((AcceptErrorKind::Descriptors | AcceptErrorKind::Resources, error)) => {
                     return self.pause(index, error, now);
@@ -264,12 +275,12 @@ impl<S, L: Listener> Acceptor<S, L> {
         }
         match turn {
             Ok(()) => self.listeners[index].state = State::Ready,
-            // A whole turn of nothing but errors: whatever they mean, the next would be no better.
+            // A whole batch of nothing but errors: whatever they mean, the next would be no better.
             Err(error) => self.pause(index, error, now),
         }
     }
 
-    /// Lets in whoever has waited longest at this listener, or tells it that there is no room.
+    /// Accepts the client that has waited longest at this listener, and dispatches or rejects it.
     fn accept_one(&mut self, index: usize, now: Instant) -> Result<(), (AcceptErrorKind, io::Error)> {
         match self.listeners[index].socket.accept() {
             Ok((socket, address)) => {
@@ -285,7 +296,7 @@ impl<S, L: Listener> Acceptor<S, L> {
         }
     }
 
-    /// Leaves a listener alone for a while. Said once, however often it has to be done again at once.
+    /// Pauses a listener. However often that repeats at once, it is reported only the first time.
     fn pause(&mut self, index: usize, error: io::Error, now: Instant) {
         let state = State::Paused { until: now + PAUSE };
         if !matches!(std::mem::replace(&mut self.listeners[index].state, state), State::Paused { .. }) {
@@ -293,8 +304,10 @@ impl<S, L: Listener> Acceptor<S, L> {
         }
     }
 
-    /// Lets in whom the system has connected already, since closing the listener would reset them, and then closes it; nobody is left to wait
-    /// for room. Who comes meanwhile does not keep the server from stopping: it ends after two full backlogs. Gives what there is to tell.
+    /// Accepts the clients that the system has connected already, since closing the listener would
+    /// reset them, and then closes it; no client waits for room any more. Clients that come
+    /// meanwhile do not keep the server from stopping: it ends after two full backlogs. Returns the
+    /// events.
     pub(crate) fn close(&mut self, now: Instant) -> Vec<AcceptorEvent> {
         for index in 0..self.listeners.len() {
             let mut left = 2 * BACKLOG;
@@ -313,8 +326,8 @@ impl<S, L: Listener> Acceptor<S, L> {
         std::mem::take(&mut self.events)
     }
 
-    /// Deals a client to the next connection thread that is alive, if there is room for it. A thread ends only with the server, or by a
-    /// error of ours.
+    /// Sends a client to the next connection thread that is alive, or rejects it. A thread ends
+    /// only with the server, or through an error of ours.
     fn dispatch(&mut self, socket: L::Socket, address: Address, now: Instant) {
         let permit = match self.admission.admit(address) {
             Decision::Admit(permit) => permit,
@@ -336,18 +349,19 @@ impl<S, L: Listener> Acceptor<S, L> {
     }
 }
 
-/// Whose trouble a failed accept(2) is.
+/// What a failed accept(2) concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptErrorKind {
-    /// Nobody's: there is no one to accept.
+    /// Nothing: no client waits.
     WouldBlock,
-    /// The one client's, which is gone already. Linux passes errors of the new connection on here (accept(2), "Error
-    /// handling"); they say nothing about the listener.
+    /// One client, which is gone already. Linux reports errors of the new connection here
+    /// (accept(2), "Error handling"); they say nothing about the listener.
     Connection,
-    /// There are too few descriptors (EMFILE, ENFILE). The client keeps waiting in the backlog, and trying again at once would fail at
-    /// once, unless one is given back.
+    /// There are too few descriptors (EMFILE, ENFILE). The client stays in the backlog, and another
+    /// try would fail at once unless a descriptor is freed.
     Descriptors,
-    /// The system's: too little memory (ENOBUFS, ENOMEM), or something nobody has thought of. Trying again at once is of no use.
+    /// The system: too little memory (ENOBUFS, ENOMEM), or an unknown error. Another try at once is
+    /// no use.
     Resources,
 }
 
@@ -367,7 +381,7 @@ impl AcceptErrorKind {
         }
     }
 
-    /// What [`ErrorKind`] does not name.
+    /// Classifies an error that [`ErrorKind`] does not name.
     #[cfg(unix)]
     fn of_the_system(error: &io::Error) -> Self {
         use rustix::io::Errno;
@@ -401,7 +415,7 @@ mod tests {
         assert_eq!(AcceptErrorKind::of(&ErrorKind::WouldBlock.into()), AcceptErrorKind::WouldBlock);
     }
 
-    /// accept(2), "Error handling": what it takes for a failure of the one connection.
+    /// accept(2), "Error handling", lists the errors that concern one connection.
     #[cfg(target_os = "linux")]
     #[test]
     fn errors_of_one_connection_are_that_clients() {

@@ -1,17 +1,18 @@
-//! How many descriptors there are for clients.
+//! Turns the limit of open files into a number of clients. Must not open any.
 
 use crate::accept::rejected::MAX_REJECTED;
 
-/// Descriptors that a server leaves to the rest of the process: files, logs, whatever the responder opens.
+/// Descriptors left to the rest of the process: files, logs, what the responder opens.
 const FOR_OTHERS: usize = 64;
 
-/// What a thread of the server needs for itself: to poll, and to be woken.
+/// Descriptors of one thread of the server: to poll, and to be woken.
 const PER_THREAD: usize = 2;
 
-/// Those who were rejected, and one who is about to be.
+/// Descriptors for the clients that were rejected, and one that is about to be.
 const FOR_REFUSED: usize = MAX_REJECTED + 1;
 
-/// How many clients can be served with the descriptors that this process may have (RLIMIT_NOFILE in getrlimit(2)), less a reserve.
+/// Returns how many clients can be served with the descriptors that this process may have
+/// (RLIMIT_NOFILE in getrlimit(2)), less a reserve.
 pub(crate) fn connections_possible(listeners: usize, threads: usize) -> usize {
     let reserve = FOR_REFUSED + FOR_OTHERS + listeners + PER_THREAD * threads;
     limit().saturating_sub(reserve).max(1)

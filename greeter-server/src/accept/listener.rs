@@ -1,4 +1,4 @@
-//! Sockets that clients connect to.
+//! Turns addresses into listening sockets. Must not accept.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,13 +8,13 @@ use greeter_core::Address;
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// How many connections the system may make before they are accepted. It takes less where its own limit is lower
-/// (`net.core.somaxconn`).
+/// How many connections the system may make before they are accepted. It takes fewer where its own
+/// limit is lower (`net.core.somaxconn`).
 pub(crate) const BACKLOG: usize = 4096;
 
-/// When a client is asked whether it is still there, by TCP itself: after so long without a packet, so often, so long apart. Whoever has
-/// vanished without a word is gone after 90 s. What stands between the two may forget a silent connection after some minutes, and each
-/// question keeps it known.
+/// TCP keepalive for clients: the first probe after this long without a packet, then so many, so
+/// far apart. A client that has vanished is noticed after 90 s. Routers in between may forget a
+/// silent connection after some minutes, and each probe keeps it known.
 const KEEPALIVE: TcpKeepalive = {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd", windows))]
@@ -22,17 +22,17 @@ const KEEPALIVE: TcpKeepalive = {
     keepalive
 };
 
-/// Listens on an address of TCP, and returns it with its real port.
+/// Listens on a TCP address, and returns it with its real port.
 pub(crate) fn listen_on(address: SocketAddr) -> io::Result<(Address, TcpListener)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // On Unix this lets a server come back while old connections are still winding up. On Windows it would let somebody else
-    // take the address away.
+    // On Unix this lets a server start again while old connections are in TIME_WAIT. On Windows it
+    // would let another process take the address.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    // Whoever is accepted has it from the listener, at no further call.
+    // An accepted socket inherits it from the listener, without another call.
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).expect("the backlog is a small number"))?;

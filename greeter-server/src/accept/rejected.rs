@@ -1,8 +1,9 @@
-//! Clients that were rejected at the door, on their way out.
+//! Rejects clients and lets them linger until they have read why. Must not know the limits.
 //!
-//! Each is told why, sent the end of the stream, and read for a while, so that no reset overtakes the words. That costs others nothing:
-//! there are only so many places, no responder, thread or message has to do with it, and whoever is rejected when they are taken has
-//! the place of one that has had its time.
+//! Each receives its rejection and the end of the stream, and is then read for a while, so that no
+//! reset overtakes the text. That costs other clients nothing: the number of places is fixed, no
+//! responder, thread or message takes part, and when all places are taken, the next one closes the
+//! oldest.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -15,22 +16,27 @@ use crate::admission::AddressKey;
 use crate::stats::Counters;
 use crate::system::Socket;
 
-/// How many who were rejected are kept. Their descriptors are also the [acceptor](crate::accept::acceptor)'s reserve: where there are no others, the
-/// oldest of these is given back.
+/// How many rejected clients are kept. Their descriptors are also the
+/// [acceptor](crate::accept::acceptor)'s reserve: when there are no others, it closes the oldest of
+/// these.
 pub(crate) const MAX_REJECTED: usize = 63;
 
-/// Which part of the places one address may have while others want them.
+/// The part of the places that one address may have while others want them.
 const SHARE: usize = 4;
 
-/// How often those who are kept are read, which is also how long one is kept that has closed its end. 63 reads take some 20 µs.
+/// How often the rejected clients are read, which is also how long one that has closed its end is
+/// kept. 63 reads take some 20 µs.
 const SWEEP: Duration = Duration::from_millis(25);
 
-/// How much of what a client has sent is thrown away at once. Closing with more unread sends a reset, which on Linux leaves what was
-/// sent before it to be read (tried on loopback), and on other systems need not.
+/// How many bytes of a client are discarded at once. Closing with more unread sends a reset. On
+/// Linux, the client can still read what was sent before the reset (tried on loopback); on other
+/// systems, perhaps not.
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 
-/// Sockets that are told, shut down for writing and not closed: the oldest first. Nobody is kept for longer than it may linger, as far as
-/// whoever [sweeps](Self::sweep) gets round to it: the thread that keeps the acceptor, and at the end whoever waits for the server's.
+/// Sockets to which the rejection was written, shut down for writing and not closed: the oldest
+/// first. None is kept longer than the linger timeout, as far as the thread that
+/// [sweeps](Self::sweep) comes to it: the one that keeps the acceptor, and at the end the one that
+/// waits for the server's.
 #[derive(Debug)]
 pub(crate) struct RejectedSockets<K: Socket> {
     sockets: VecDeque<Lingering<K>>,
@@ -48,7 +54,7 @@ struct Lingering<K> {
     until: Instant,
 }
 
-/// Whether the client has done its part.
+/// Whether the client may still send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadOutcome {
     Open,
@@ -57,14 +63,16 @@ enum ReadOutcome {
 }
 
 impl<K: Socket> RejectedSockets<K> {
-    /// Places for so many, each for so long. What is closed is counted.
+    /// Creates `max_sockets` places, each for the linger timeout. Closed connections are counted.
     pub(crate) const fn new(most: usize, linger: Duration, now: Instant, counters: Arc<Counters>) -> Self {
         Self { sockets: VecDeque::new(), most, linger, next_sweep: now, counters }
     }
 
-    /// Tells a client why it is not served, and ends the stream. It stays for a while, in the place of another if need be.
+    /// Writes the rejection to a client and closes our end. The client lingers, in the place of
+    /// another if need be.
     pub(crate) fn reject(&mut self, mut socket: K, address: Address, reason: CloseReason, words: &[u8], now: Instant) {
-        // A new connection has room for some words. A client that has broken off already does not miss them.
+        // A new connection has room for a short text. A client that has broken off already does not
+        // miss it.
         let is_told = socket.write(words).is_ok_and(|bytes| bytes == words.len()) && socket.shutdown_write().is_ok();
         let address_key = AddressKey::of(address);
         if !is_told {
@@ -79,12 +87,12 @@ impl<K: Socket> RejectedSockets<K> {
         self.sockets.push_back(Lingering { socket, address_key, reason, until: now + self.linger });
     }
 
-    /// Closes the oldest, so that its descriptor is free, and tells whether there was one.
+    /// Closes the oldest socket, so that its descriptor is free, and returns whether there was one.
     pub(crate) fn close_oldest(&mut self) -> bool {
         self.sockets.pop_front().map(|oldest| self.close(oldest)).is_some()
     }
 
-    /// Lets those go that have closed their end, or have had their time.
+    /// Closes the clients that have closed their end, or whose time is over.
     pub(crate) fn sweep(&mut self, clock: impl FnOnce() -> Instant) {
         if self.sockets.is_empty() {
             return;
@@ -104,12 +112,12 @@ impl<K: Socket> RejectedSockets<K> {
         }
     }
 
-    /// When to [sweep](Self::sweep) next, if there is anybody.
+    /// Returns when to [sweep](Self::sweep) next, if any client is left.
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
         (!self.sockets.is_empty()).then_some(self.next_sweep)
     }
 
-    /// An address that has more than its share makes room itself. Otherwise it is whoever was there first.
+    /// An address that has more than its share makes room itself. Otherwise the oldest does.
     fn make_room(&mut self, address_key: Option<AddressKey>) {
         let share = self.most / SHARE;
         let has_more = self.sockets.iter().filter(|lingering| lingering.address_key == address_key).count() > share;
@@ -164,10 +172,10 @@ mod tests {
     const MOST: usize = 8;
     const LINGER: Duration = Duration::from_secs(2);
 
-    /// What has become of a client's socket, in words.
+    /// What has happened to a client's socket, in words.
     type Diary = Rc<RefCell<String>>;
 
-    /// What the system says to each read in turn. To others, that there is nothing.
+    /// The results of the reads, in order. After them, reads would block.
     type Reads = Vec<io::Result<usize>>;
 
     struct RecordedSocket {
