@@ -1,4 +1,5 @@
-//! One client of a connection thread: its socket, and what is known of it without asking the system.
+//! One client of a connection thread: moves bytes between its socket and the state machine of its
+//! connection. Must not know other clients.
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;
@@ -12,53 +13,56 @@ use crate::info::ConnectionInfo;
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
 
-/// Edge-triggered, a read that leaves room in the buffer has emptied the socket: what comes later is another edge (epoll(7),
-/// question 9; kqueue's `EV_CLEAR` is the same). On Windows the next edge comes only after a read that would have blocked.
+/// With edge-triggered events, a read that leaves room in the buffer has emptied the socket: what
+/// comes later is another edge (epoll(7), question 9; kqueue's `EV_CLEAR` is the same). On Windows
+/// the next edge comes only after a read that would have blocked.
 const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
 
 #[derive(Debug)]
 pub(crate) struct Client<S, K> {
     pub(crate) connection: Connection<S>,
-    /// Its place among those that are let in, until it is forgotten.
+    /// Counts the client as served until it is removed.
     _permit: Permit,
-    /// Gone before the connection is, when that still waits for its job.
+    /// `None` once it is closed, which may be before the connection has its job back.
     socket: Option<K>,
-    /// Whether a read may have something to give. Set by the system, cleared by a read.
+    /// Whether a read may return something. Set by the system, cleared by a read.
     readable: bool,
-    /// Whether a write may get something off. Set by the system, cleared by a write.
+    /// Whether a write may send something. Set by the system, cleared by a write.
     writable: bool,
-    /// A short read proves nothing about this socket any more: the end of its input is on its way, which no other edge will
-    /// announce, or urgent data is, at which reads stop.
+    /// A short read does not prove that this socket is empty: the end of its input is on its way,
+    /// which no other edge will announce, or urgent data is, at which reads stop short.
     is_to_be_emptied: bool,
-    /// Whether it stands in its thread's queue for a turn.
+    /// Whether it is in its thread's queue.
     pub(crate) is_queued: bool,
-    /// When its thread looks at it again, whatever happens.
+    /// When its timer expires, if it has one.
     pub(crate) timer: Option<Millis>,
     hearing: DeadlineCheck,
-    /// How much of the server's room for buffers is counted for it, in [charged](crate::memory::CHARGE_UNIT).
+    /// How many [units](crate::memory::CHARGE_UNIT) it is charged of the memory budget.
     pub(crate) charged: u32,
-    /// Lines received in its life.
+    /// Lines received since it was accepted.
     pub(crate) lines: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) accepted: Millis,
 }
 
-/// Whether a client is about to be judged by its deadline. Whatever had arrived by then counts as arrived, though the system may not have
-/// told of it, or the thread not have come to it: so it is read first, and only then the connection is asked.
+/// Whether a client's deadline is about to be checked. What had arrived by the deadline counts as
+/// arrived, though the system may not have reported it, or the thread not have come to it: so it is
+/// read first, and only then the connection checks the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DeadlineCheck {
-    /// It is not.
+    /// No check is due.
     None,
-    /// Its deadline has passed. It is judged in a turn of its own.
+    /// The deadline has passed. It is checked in a turn of its own.
     Due,
-    /// In this turn or one of the next, once so many bytes are read, or there are no more. What comes after them is not waited for, so that
-    /// nobody puts it off by sending on.
+    /// It is checked in this turn or a later one, once this many bytes are read or none are left.
+    /// Bytes that come after them are not waited for, so that no client delays the check by sending
+    /// on.
     AfterReading { bytes_left: usize },
 }
 
 impl<S, K: Socket> Client<S, K> {
-    /// A new client. Its first bytes are often here as soon as it is, so a read is worth trying.
+    /// Creates a new client. Its first bytes are often there at once, so a read is worth trying.
     pub(crate) const fn new(connection: Connection<S>, socket: K, permit: Permit, accepted: Millis) -> Self {
         Self {
             connection,
@@ -78,44 +82,46 @@ impl<S, K: Socket> Client<S, K> {
         }
     }
 
-    /// Has the system watch the socket.
+    /// Registers the socket.
     pub(crate) fn register(&mut self, system: &impl Poller<Socket = K>, slot: u32) -> io::Result<()> {
         self.socket.as_mut().map_or(Ok(()), |socket| system.register(socket, slot))
     }
 
-    /// Closes the socket, if that has not been done, and tells whether it was.
+    /// Closes the socket, and returns whether it was open.
     pub(crate) fn close(&mut self, system: &impl Poller<Socket = K>) -> bool {
         let Some(mut socket) = self.socket.take() else { return false };
         system.deregister(&mut socket);
         true
     }
 
-    /// The server stops. What has arrived may not all have been reported, so the socket itself is asked.
+    /// Stops the connection with the server. What has arrived may not all have been reported, so
+    /// the socket itself is asked.
     pub(crate) fn stop(&mut self) {
         let arrived = self.socket.as_ref().and_then(|socket| socket.bytes_arrived().ok()).unwrap_or(0);
         self.connection.stop(arrived);
         self.readable |= arrived > 0;
     }
 
-    /// Its deadline has passed, by the clock.
+    /// The timer has expired, and the deadline has passed.
     pub(crate) fn deadline_passed(&mut self) {
         if self.hearing == DeadlineCheck::None {
             self.hearing = DeadlineCheck::Due;
         }
     }
 
-    /// Whether its deadline has passed, and it was not judged yet.
+    /// Returns whether its deadline has passed and was not checked yet.
     pub(crate) fn has_deadline_check(&self) -> bool {
         self.hearing != DeadlineCheck::None
     }
 
-    /// Where it is about to be judged, asks the socket itself what there is to read, and has a read and a write tried.
+    /// If the deadline is due, asks the socket how much there is to read, and allows a read and a
+    /// write.
     pub(crate) fn begin_deadline_check(&mut self) {
         if self.hearing == DeadlineCheck::Due {
-            // How long it may take to close its end has nothing to do with what it sends.
+            // While it lingers, its deadline has nothing to do with what it sends.
             let hears = self.connection.phase() != Phase::Lingering;
             let socket = self.socket.as_ref().filter(|_| hears);
-            // One more, since the end of the input may stand behind them, and that is no byte.
+            // One more, since the end of the input may be behind them, and that is no byte.
             let bytes_left = socket.map_or(0, |socket| socket.bytes_arrived().unwrap_or(0) + 1);
             self.hearing = DeadlineCheck::AfterReading { bytes_left };
             self.readable = true;
@@ -123,7 +129,7 @@ impl<S, K: Socket> Client<S, K> {
         }
     }
 
-    /// Judges it by its deadline, if that is due and everything was read.
+    /// Checks its deadline, if that is due and everything was read.
     pub(crate) fn finish_deadline_check(&mut self, config: &ConnectionConfig, now: Instant) {
         if let DeadlineCheck::AfterReading { bytes_left } = self.hearing
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
@@ -133,19 +139,19 @@ impl<S, K: Socket> Client<S, K> {
         }
     }
 
-    /// Takes note of what the system says.
+    /// Notes what the system reports.
     pub(crate) const fn on_ready(&mut self, news: Readiness) {
         self.readable |= news.readable;
         self.writable |= news.writable;
         self.is_to_be_emptied |= news.read_until_would_block;
     }
 
-    /// Whether a write would get something off.
+    /// Returns whether a write may send something.
     fn can_write(&self) -> bool {
         self.writable && !self.connection.unsent().is_empty()
     }
 
-    /// Writes what is owed, as far as the socket takes it.
+    /// Writes unsent replies, as far as the socket accepts them.
     pub(crate) fn write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
         while self.can_write() {
             let Some(socket) = &mut self.socket else { return Ok(()) };
@@ -169,7 +175,7 @@ impl<S, K: Socket> Client<S, K> {
         Ok(())
     }
 
-    /// The same, though the system has not told that there is room.
+    /// Does the same, though the system has not reported that the socket is writable.
     pub(crate) fn try_write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
         self.writable = true;
         self.write(scratch, counters, now)
@@ -197,7 +203,7 @@ impl<S, K: Socket> Client<S, K> {
                 self.connection.received(&buffer[..bytes], now);
                 if let DeadlineCheck::AfterReading { bytes_left } = &mut self.hearing {
                     *bytes_left = bytes_left.saturating_sub(bytes);
-                    // The end may have come by now, and the system not have told of it yet.
+                    // The end may have come by now, and the system not have reported it yet.
                     self.readable = true;
                 }
             }
@@ -211,12 +217,12 @@ impl<S, K: Socket> Client<S, K> {
         Ok(())
     }
 
-    /// Sends our end of the stream.
+    /// Closes our end of the stream.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.socket.as_ref().map_or(Ok(()), Socket::shutdown_write)
     }
 
-    /// What there is to know about it.
+    /// Returns its state for the host program.
     pub(crate) fn info(&self, timers: &TimerTable, now: Instant) -> ConnectionInfo {
         ConnectionInfo {
             peer: self.connection.peer(),
@@ -230,7 +236,7 @@ impl<S, K: Socket> Client<S, K> {
         }
     }
 
-    /// Whether another turn would get anywhere without news from the system or a worker.
+    /// Returns whether another turn can do something without an event or a message.
     pub(crate) fn can_continue(&self) -> bool {
         self.connection.wants_answer() || (self.readable && self.connection.wants_input()) || self.can_write()
     }

@@ -1,8 +1,8 @@
-//! Memory that a connection thread uses again and again.
+//! Memory that a connection thread uses again and again. Must not grow with the number of clients.
 
 use crate::limits::{CHARGE_UNIT, SPARE_BYTES_MAX};
 
-/// What a thread reads into, and buffers that replies were in.
+/// The buffer into which a thread reads, and buffers of replies that were sent.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     pub(crate) read: Box<[u8]>,
@@ -16,8 +16,10 @@ impl Scratch {
         Self { read: vec![0; read_bytes].into_boxed_slice(), spares: Vec::new(), spare_bytes: 0 }
     }
 
-    /// A buffer for so many bytes. It may hold more, but counts for no more [charged](CHARGE_UNIT). Small ones come from the allocator, which
-    /// keeps such by itself. A spare one of another size makes way, so that what is kept is what is wanted.
+    /// Returns a buffer for this many bytes. It may hold more, but is not charged for more
+    /// [units](CHARGE_UNIT). Small ones come from the allocator, which keeps such buffers by
+    /// itself. A spare one of another size is dropped, so that those of the size in demand are
+    /// kept.
     pub(crate) fn buffer(&mut self, bytes: usize) -> Vec<u8> {
         if bytes < CHARGE_UNIT {
             return Vec::with_capacity(bytes);
@@ -27,7 +29,7 @@ impl Scratch {
         spare.filter(|spare| (bytes..=most).contains(&spare.capacity())).unwrap_or_else(|| Vec::with_capacity(most))
     }
 
-    /// Keeps a buffer for the next replies, if there is room for it.
+    /// Keeps a buffer for later replies, if there is room for it.
     pub(crate) fn keep(&mut self, buffer: Vec<u8>) {
         let bytes = buffer.capacity();
         if bytes >= CHARGE_UNIT && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
@@ -60,7 +62,7 @@ mod tests {
             assert_eq!(scratch.buffer(wanted * CHARGE_UNIT).capacity() / CHARGE_UNIT, wanted);
             assert_eq!((scratch.spares.len(), scratch.spare_bytes), (0, 0));
         }
-        // As many charged, and still too small.
+        // As many units, and still too small.
         scratch.keep(Vec::with_capacity(CHARGE_UNIT));
         assert!(scratch.buffer(CHARGE_UNIT + 1).capacity() > CHARGE_UNIT);
     }

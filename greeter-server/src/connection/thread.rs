@@ -1,8 +1,10 @@
-//! A connection thread: drives its clients by readiness, each from its first byte to its last.
+//! A connection thread: turns events and messages into turns of its clients. Must not know what a
+//! line means.
 //!
-//! A connection lives and dies here; no other thread touches its socket. News comes from the system (a socket is ready) and
-//! by mail (a new client, an answered job, a stop); either only puts clients into a queue. Turns are taken from that queue,
-//! one client after the other, and one turn is bounded: a read, a job, a write. Whoever could go on stands in line again.
+//! No other thread touches the socket of a connection. The system reports that sockets are ready,
+//! and messages bring new clients, answered jobs or a stop; either only puts clients into a queue.
+//! The thread drives the queued clients one after the other, and each turn is bounded: a read, a
+//! job, a write. A client that can continue goes to the end of the queue.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,33 +32,37 @@ use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
 
-/// How long turns are taken without a look at what else has happened. Much longer than a turn, so that looking costs little,
-/// and short against any deadline: an order to stop waits for so long at the most, and for one line.
+/// How long queued clients are driven before new events and messages are read. Much longer than a
+/// turn, so that reading them costs little, and short compared with any deadline: a stop waits at
+/// most this long, and for one line.
 const ROUND: Duration = Duration::from_millis(10);
 
-/// How many turns are taken without a look at the clock, unless somebody answers in one: then the time is known from that. A turn without is
-/// a read and a write at most, some 10 µs, and deadlines count in milliseconds.
+/// How many turns pass without reading the clock, unless one of them answers in place, which reads
+/// it. Any other turn is at most a read and a write, some 10 µs, and deadlines count in
+/// milliseconds.
 const TURNS_WITHOUT_A_LOOK: usize = 8;
 
-/// How many sockets one look at the system can report. Those beyond it are reported by the next.
+/// How many sockets one poll can report. The next poll reports the others.
 const EVENTS: usize = 1024;
 
 /// Whether the server stops.
 #[derive(Clone, Copy, Debug)]
 enum StopState {
     Running,
-    /// What has arrived is served until then.
+    /// What has arrived is answered until then.
     Draining {
         until: Instant,
     },
-    /// The time is over, and every connection was cut off.
+    /// The deadline has passed, and every connection was closed.
     Aborted,
 }
 
-/// Whether a client was answered on the spot.
+/// What happened to the lines of a client's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driven {
+    /// The responder answered them in place.
     Answered,
+    /// They went to the pool, or there were none.
     Dispatched,
 }
 
@@ -76,7 +82,7 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     counters: Arc<Counters>,
 
     clients: Slots<Client<R::Session, W::Socket>>,
-    /// Clients that can go on, in the order in which they became so. Each stands in it once.
+    /// Clients that can continue, in the order in which they became able to. Each is in it once.
     queue: VecDeque<Key>,
     timers: TimerTable,
     stopping: StopState,
@@ -84,7 +90,8 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
 }
 
 impl<R: Responder> ConnectionThread<R> {
-    /// The thread's life, until it is told to stop and its last client is gone. One of the threads keeps the acceptor.
+    /// Runs the thread, until a stop was requested and its last client is gone. One of the threads
+    /// keeps the acceptor.
     pub(crate) fn run(mut self, acceptor: Option<&SharedAcceptor<R::Session>>) {
         let mut events = Events::with_capacity(EVENTS);
         let mut yield_policy = YieldPolicy::new(self.system.now());
@@ -97,7 +104,8 @@ impl<R: Responder> ConnectionThread<R> {
             {
                 tracing::error!(%error, "Cannot wait for sockets.");
             }
-            // First of all, so that whom it lets in has a turn in this round. Its letter need not wake the thread that writes it.
+            // Before this thread's own round, so that clients accepted now have a turn in it. The
+            // messages that bring them need not wake the thread that sends them.
             self.inbox.woke_up();
             if let Some(acceptor) = acceptor {
                 acceptor.round(&events);
@@ -106,9 +114,10 @@ impl<R: Responder> ConnectionThread<R> {
         }
     }
 
-    /// Before it goes to sleep, gives way to workers that have more to do than each of them takes next. On the same processor, they get on
-    /// with it, and this thread is back for many answers; had it gone to sleep, it would be woken for the first and take the processor
-    /// from them again.
+    /// Before it sleeps, yields to workers that have more to do than the one task that each takes
+    /// next. On the same processor they get on with it, and this thread wakes up to many answers;
+    /// had it gone to sleep, the first answer would wake it, and it would take the processor from
+    /// the workers again.
     fn yield_to_workers(&self, yield_policy: &mut YieldPolicy) {
         if self.queue.is_empty() && self.inbox.len() == 0 && self.executor.has_backlog() {
             yield_policy.yield_to_workers();
@@ -117,7 +126,7 @@ impl<R: Responder> ConnectionThread<R> {
 }
 
 impl<R: Responder, W: Poller> ConnectionThread<R, W> {
-    /// Sets everything up that can fail, so that the thread itself need not.
+    /// Creates a thread's state. All that can fail happens here, and not in the thread itself.
     pub(crate) fn new(
         number: usize,
         executor: Executor<R>,
@@ -141,7 +150,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
-    /// How long to sleep unless there is news: not at all while clients stand in the queue. From now on, mail wakes the thread.
+    /// Returns how long to sleep without an event or a message: not at all while clients are
+    /// queued. From now on, messages wake the thread.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         if self.queue.is_empty() && self.inbox.try_sleep() {
             self.next_deadline().map(|deadline| deadline.saturating_duration_since(self.system.now()))
@@ -150,7 +160,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
-    /// What the thread does each time that it wakes up, with the news of its sockets.
+    /// Does what there is to do each time the thread wakes up, with the events of its sockets.
     pub(crate) fn round(&mut self, news: impl Iterator<Item = (usize, Readiness)>) {
         self.inbox.woke_up();
         for (slot, news) in news {
@@ -172,7 +182,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     fn drain_inbox(&mut self) {
-        // Only what is here now: what comes in meanwhile finds its turn after those who stand in the queue.
+        // Only the messages that are here now: those that come meanwhile wait until the queued
+        // clients have had a turn.
         let messages = self.inbox.len();
         if messages == 0 {
             return;
@@ -199,14 +210,14 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
             ThreadMessage::List { answer } => {
-                // Whoever asked may have given up waiting.
+                // The thread that asked may no longer be waiting.
                 let _ = answer.send(self.list());
             }
             ThreadMessage::Stop { deadline } => self.stop(deadline),
         }
     }
 
-    /// Stops by the earliest deadline that was told.
+    /// Stops by the earliest deadline that was requested.
     fn stop(&mut self, deadline: Instant) {
         match &mut self.stopping {
             StopState::Running => {
@@ -255,7 +266,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     fn push(&mut self, to: Key, message: &PushMessage, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
         let most = self.shared.config.limits.max_unsent_bytes;
-        // Whoever has too much of it before this comes is cut off, but not before a write was tried: there may have been no turn for one.
+        // A client with too much unsent from before is disconnected, but only after a write was
+        // tried: it may have had no turn for one.
         if client.connection.pushed_unsent() > most {
             match client.try_write(&mut self.scratch, &self.counters, now) {
                 Ok(()) if client.connection.pushed_unsent() <= most => {}
@@ -264,7 +276,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             }
         }
         let is_heard = client.connection.push(message, now);
-        // Now and not in its turn: what is for everybody is for each.
+        // Now and not in its turn: a broadcast adds to every client.
         enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.queue, client, to);
         self.counters.pushed.add(is_heard.into());
@@ -284,7 +296,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             .collect()
     }
 
-    /// Tells one client, which may have a turn then, and whether it is here.
+    /// Does something with one client and queues it. Returns whether it is here.
     fn with_client(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         tell(client);
@@ -298,7 +310,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
-    /// Sees to it that everybody whose time may be up has a turn, which [judges](Client::finish_deadline_check) it.
+    /// Queues every client whose deadline may have passed; its turn
+    /// [checks](Client::finish_deadline_check) that.
     fn expire_timers(&mut self) {
         let Some(deadline) = self.next_deadline() else { return };
         let now = self.system.now();
@@ -315,7 +328,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                         client.deadline_passed();
                         enqueue(&mut self.queue, client, key);
                     }
-                    // It was put off.
+                    // The deadline has moved to a later time.
                     Some(deadline) => self.timers.set(key.slot, &mut client.timer, deadline),
                     None => {}
                 }
@@ -337,7 +350,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         [self.timers.next_timeout(), drained].into_iter().flatten().min()
     }
 
-    /// Once they are cut off, connections whose jobs are still with a worker are left behind.
+    /// After the deadline of a stop, connections whose jobs are still in flight are left behind.
     pub(crate) fn is_done(&self) -> bool {
         match self.stopping {
             StopState::Running => false,
@@ -346,7 +359,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
-    /// Everyone who stands in the queue now has a turn, unless that takes too long: then news comes first.
+    /// Drives each queued client once. Returns early after [`ROUND`], so that new events are not
+    /// delayed.
     fn run_queue(&mut self) {
         if self.queue.is_empty() {
             return;
@@ -365,14 +379,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         self.executor.flush();
     }
 
-    /// The first in the queue has its turn. Gives the time as it was known last.
+    /// Drives the first client in the queue. Returns the latest known time.
     fn run_first(&mut self, now: Instant) -> Instant {
         let Some(key) = self.queue.pop_front() else { return now };
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_queued = false;
         let clock = || self.system.now();
         let served = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
-        // What a responder has pushed in this turn lies in this thread's own inbox. Whoever is at the end hears it first.
+        // What a responder has pushed in this turn is in this thread's own inbox. A client that
+        // closes receives it first.
         if let Ok((now, Driven::Answered)) = served
             && client.connection.close_action() != CloseAction::None
             && self.inbox.len() > 0
@@ -392,7 +407,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             enqueue(&mut self.queue, client, key);
         } else if let CloseAction::Close(reason) = client.connection.close_action() {
             self.close(key, reason);
-            // The responder may have had something to do about that.
+            // The responder may have been called, and taken time.
             return self.system.now();
         }
         if !client.has_deadline_check()
@@ -403,7 +418,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         now
     }
 
-    /// Closes the socket at once, and forgets the client as soon as its job is home.
+    /// Closes the socket at once, and removes the client once its job is back.
     fn close(&mut self, key: Key, reason: CloseReason) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.close(&self.system) {
@@ -412,7 +427,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             self.counters.closed[reason.index()].add(1);
             self.timers.stop(key.slot, &mut client.timer);
         }
-        // Whoever waits for its job may have had another turn, and been counted again.
+        // A connection that waits for its job may have had another turn, and been charged again.
         self.shared.memory.charge(&mut client.charged, 0);
         if client.connection.has_job()
             && let Some(client) = self.clients.remove(key)
@@ -423,8 +438,9 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 }
 
-/// One client's turn: what is owed goes out, the next lines come in, they are answered, and where that happens on the spot the
-/// replies go out. Gives the time as it was known last, and whether that has happened.
+/// Gives one client a turn: sends what is unsent, receives the next lines, and has them answered;
+/// where that happens in place, sends the replies. Returns the latest known time, and what happened
+/// to the lines.
 fn drive<R: Responder, K: Socket>(
     client: &mut Client<R::Session, K>,
     executor: &mut Executor<R>,
@@ -445,7 +461,7 @@ fn drive<R: Responder, K: Socket>(
     };
     job.set_reply_buffer(scratch.buffer(job.reply_capacity_hint()));
     let Some(mut job) = executor.answer(job, now, &clock) else { return Ok((now, Driven::Dispatched)) };
-    // Who knows how long that took.
+    // The responder may have taken any time.
     let now = clock();
     report_errors(&mut job, counters);
     client.connection.answered(job, now);
@@ -454,23 +470,23 @@ fn drive<R: Responder, K: Socket>(
     Ok((now, Driven::Answered))
 }
 
-/// Counts what has happened on a connection since this was done last.
+/// Counts what has happened on a connection since the last call.
 fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
     let account = client.connection.take_counts();
     client.lines += u64::from(account.lines);
     counters.add(&account, client.connection.reason());
 }
 
-/// Sends a client away that wants to hold more than there is room for.
+/// Disconnects a client that needs more memory than the budget has left.
 fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, shared: &Shared, now: Instant) {
     if !shared.memory.charge(&mut client.charged, client.connection.bytes_held()) {
         client.connection.close_with(CloseReason::Overloaded, &shared.config.connection, now);
-        // What it gives back by that is there for whoever is next.
+        // What this frees is there for the next client.
         shared.memory.charge(&mut client.charged, client.connection.bytes_held());
     }
 }
 
-/// Sends our end of the stream, when it is time for that.
+/// Closes our end of the stream, when it is time for that.
 fn shutdown_write<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
     if client.connection.close_action() == CloseAction::ShutdownWrite {
         client.shutdown_write()?;

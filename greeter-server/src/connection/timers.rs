@@ -1,4 +1,5 @@
-//! When to look at which client again, since a deadline of its may have passed.
+//! Turns the deadlines of a thread's clients into the time to look at each again. Must not know
+//! what the deadlines mean.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -6,23 +7,25 @@ use std::time::{Duration, Instant};
 
 use crate::slots::SLOT_BITS;
 
-/// The timers of a connection thread: one at most for each slot.
+/// The timers of a connection thread: at most one for each slot.
 ///
-/// A deadline moves with every request, nearly always to a later time, and is hardly ever reached. So an timer is set anew only
-/// when it would ring too late. One that rings too early finds that out by asking the connection, and is set again for then. That
-/// makes a request cost one comparison, whatever the number of clients.
+/// A deadline moves with every request, nearly always to a later time, and hardly ever passes. So a
+/// timer is set anew only if it would expire too late. One that expires too early is set again, for
+/// the deadline that the connection then has. That makes a request cost one comparison, whatever
+/// the number of clients.
 #[derive(Debug)]
 pub(crate) struct TimerTable {
     epoch: Instant,
     by_time: BTreeSet<Timer>,
 }
 
-/// When, and for which slot: the earlier, the smaller. One number instead of two halves what the set takes for each client. The
-/// time has 42 bits, which is 139 years.
+/// A time and a slot: the earlier, the smaller. One number instead of two halves the memory that
+/// the set needs for each client. The time has 42 bits, which is 139 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Timer(u64);
 
-/// A time in milliseconds, rounded up: an timer does not ring before its time. Eight bytes, in an `Option` too.
+/// A time in milliseconds, rounded up, so that a timer does not expire early. Eight bytes, in an
+/// `Option` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Millis(NonZeroU64);
 
@@ -31,7 +34,7 @@ impl TimerTable {
         Self { epoch, by_time: BTreeSet::new() }
     }
 
-    /// Sees to it that the timer of this slot rings at the deadline or before.
+    /// Makes the timer of this slot expire at the deadline or before.
     pub(crate) fn set(&mut self, slot: u32, timer: &mut Option<Millis>, deadline: Instant) {
         let due = self.millis(deadline);
         if timer.is_some_and(|timer| timer <= due) {
@@ -48,7 +51,7 @@ impl TimerTable {
         }
     }
 
-    /// A slot whose timer rings. It has none from now on.
+    /// Takes a slot whose timer has expired. It has none from now on.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<u32> {
         let timer = *self.by_time.first()?;
         if self.time(timer.due()) > now {
@@ -58,7 +61,7 @@ impl TimerTable {
         Some(timer.slot())
     }
 
-    /// When the first of them rings.
+    /// Returns when the first timer expires.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.by_time.first().map(|timer| self.time(timer.due()))
     }
@@ -76,7 +79,7 @@ impl TimerTable {
 }
 
 impl Millis {
-    /// What is later than this rings then, and finds out that it is too early.
+    /// A timer for a later time expires at this one, too early, and is set again.
     const MILLIS_MAX: u64 = (u64::MAX >> SLOT_BITS) - 1;
 }
 

@@ -1,13 +1,16 @@
-//! Letting others have the processor.
+//! Lets other threads have the processor, for a bounded part of the time. Must not know what they
+//! do.
 
 use std::thread;
 use std::time::Instant;
 
-/// How many times as long as it was away from the processor a thread then keeps to it. Others on it may be of our own house, and be
-/// through in microseconds; or of another, and stay for as long as the system lets them. To them goes one part in so many of the time.
+/// For how many times as long as its last yield took a thread then keeps the processor. Other
+/// threads on it may be our own workers, which are done in microseconds, or those of another
+/// process, which stay for as long as the system lets them. Those get one part in this many of the
+/// time.
 const KEEPING: u32 = 10;
 
-/// When a thread last gave way, and for how long that was.
+/// When a thread may yield again.
 #[derive(Debug)]
 pub(crate) struct YieldPolicy {
     not_before: Instant,
@@ -18,7 +21,8 @@ impl YieldPolicy {
         Self { not_before: now }
     }
 
-    /// Lets whoever else waits for this processor have it for a moment, unless that took long a short while ago.
+    /// Lets the other threads that wait for this processor run for a moment, unless that took long
+    /// a short while ago.
     pub(crate) fn yield_to_workers(&mut self) {
         self.yield_with(thread::yield_now, Instant::now);
     }
