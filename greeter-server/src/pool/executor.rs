@@ -1,4 +1,5 @@
-//! Where the jobs of a connection thread are answered: by the workers of a pool, or on the spot.
+//! Has the jobs of a connection thread answered: by the workers of a pool, or in place. Must not
+//! know how either does it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,34 +11,35 @@ use crate::pool::worker::{Task, answer, notify};
 use crate::sync::Sender;
 use crate::ticker::Winder;
 
-/// How many tasks are put into the channel together. A worker that sleeps is woken for the first of them and finds the others there;
-/// one by one, it would be through with each before the next has come, and go to sleep in between. Measured on two processors, medians of
-/// seven rounds: 3 % less for 64 connections that send 1 or 16 lines. Rounds differ by more; 4 and 64 cannot be told from 16.
+/// How many tasks are sent together. A worker that sleeps is woken for the first of them and finds
+/// the others there; one by one, it would finish each before the next has come, and go to sleep in
+/// between. Measured on two processors, medians of seven rounds: 3 % less for 64 connections that
+/// send 1 or 16 lines. Rounds differ by more; 4 and 64 cannot be told from 16.
 const TASKS_TOGETHER: usize = 16;
 
-/// Who answers the jobs of a connection thread.
+/// What answers the jobs of a connection thread.
 #[derive(Debug)]
 pub(crate) enum Executor<R: Responder> {
     /// The connection thread itself: the article's first program.
     InPlace { responder: Arc<R>, config: Arc<Config>, winder: Winder },
-    /// Whichever worker is free: the article's second. The channel has no bound of its own, and needs none: a connection has
-    /// one job, and what it leaves behind at its end is one disconnect. What goes there waits in the outbox, until there are enough or
-    /// all have had their turn.
+    /// The workers: the article's second. The channel is unbounded, and needs no bound: a
+    /// connection has one job, and leaves one disconnect behind at its end. Tasks wait in the
+    /// outbox until there are enough of them or every queued client has had its turn.
     Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, winder: Winder },
 }
 
 impl<R: Responder> Executor<R> {
-    /// Answers on the thread that asks.
+    /// Creates an executor that answers on the calling thread.
     pub(crate) const fn in_place(responder: Arc<R>, config: Arc<Config>, winder: Winder) -> Self {
         Self::InPlace { responder, config, winder }
     }
 
-    /// Has tasks done by whichever worker is free.
+    /// Creates an executor that sends tasks to the workers.
     pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, winder: Winder) -> Self {
         Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, winder }
     }
 
-    /// Whether more tasks wait than there are workers to take one.
+    /// Returns whether more tasks wait than there are workers to take one.
     pub(crate) fn has_backlog(&self) -> bool {
         match self {
             Self::InPlace { .. } => false,
@@ -45,7 +47,8 @@ impl<R: Responder> Executor<R> {
         }
     }
 
-    /// Has a job answered: now, or by a message to the connection thread.
+    /// Answers a job now and returns it, or sends it to the workers, whose answer comes as a
+    /// message to the connection thread.
     pub(crate) fn answer(
         &mut self,
         job: ClientJob<R::Session>,
@@ -82,7 +85,7 @@ impl<R: Responder> Executor<R> {
         }
     }
 
-    /// Sends what is in the outbox, since nothing more comes soon.
+    /// Sends what is in the outbox, since no more tasks come soon.
     pub(crate) fn flush(&mut self) {
         if let Self::Pool { tasks, outbox, winder, .. } = self
             && !outbox.is_empty()

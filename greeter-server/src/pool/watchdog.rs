@@ -1,4 +1,5 @@
-//! The watch over the workers: a responder that does not come back costs its own client, and nobody else.
+//! Watches over the workers, so that a responder that does not return costs only its own client.
+//! Must not call the responder.
 
 use std::io;
 use std::sync::Arc;
@@ -15,22 +16,25 @@ use crate::slots::thread_of;
 use crate::sync::Sender;
 use crate::ticker::Moment;
 
-/// How often the watchdog looks at the queue, and for places to fill: a fraction of the shortest timeout, but no less often than this.
+/// How often the watchdog checks the queue, and for missing workers: so many times per shortest
+/// timeout, and at least this often.
 const CHECKS_PER_TIMEOUT: u32 = 10;
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What is done at each [tick](crate::ticker), which is three things. It gives up on answers that are overdue: the client is told, and whoever
-/// is stuck in the responder is left there. It starts a worker in the place of each that is stuck, up to a number. And where
-/// nobody is left to take tasks, it rejects them.
+/// Does three things at each [tick](crate::ticker). It times out calls of the responder: the client
+/// receives a rejection, and the worker is left in the responder. It replaces each worker that has
+/// timed out, up to a limit. And where no worker is left to take tasks, it rejects them.
 pub(crate) struct Watchdog<R: Responder, F, K = TcpStream> {
     pool: Arc<Pool<R, K>>,
-    /// Has a worker start at a entry.
+    /// Starts a worker for an entry.
     spawn_worker: F,
-    /// The way back into the queue. It is dropped with the watchdog, so that it keeps no worker waiting.
+    /// For giving tasks back to the queue. It is dropped with the watchdog, so that it keeps no
+    /// worker waiting.
     tasks: Sender<Task<R::Session>>,
-    /// When replacements and the queue are looked at next, which takes longer than to look at the workers.
+    /// When the pool and the queue are checked next. That costs more than checking the workers'
+    /// calls.
     next_pool_check: Option<Instant>,
-    /// A task that was taken out of the queue to see how long it has waited, and has not waited too long.
+    /// A task taken out of the queue to see how long it has waited, which is not yet too long.
     held: Option<Task<R::Session>>,
 }
 
@@ -39,7 +43,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         Self { pool, spawn_worker, tasks, next_pool_check: None, held: None }
     }
 
-    /// Tells whether there is anything to look after.
+    /// Returns whether there is anything to watch.
     pub(crate) fn check(&mut self, now: Moment) -> bool {
         let gave_up = self.time_out_workers(now);
         if gave_up || self.next_pool_check.is_none_or(|next| next <= now.time) {
@@ -56,7 +60,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         shortest.map_or(MAX_CHECK_INTERVAL, |shortest| (shortest / CHECKS_PER_TIMEOUT).min(MAX_CHECK_INTERVAL))
     }
 
-    /// Tells whether there was such a one.
+    /// Returns whether any call timed out.
     fn time_out_workers(&self, now: Moment) -> bool {
         let Some(timeout) = self.pool.config.timeouts.reply else { return false };
         let mut gave_up = false;
@@ -83,8 +87,9 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         }
     }
 
-    /// Tasks that have waited too long are rejected by the worker that takes them. While all workers are stuck, none does. Then the
-    /// watch looks at the first in the queue, and holds it until its time is over or somebody is free again.
+    /// Normally, the worker that takes a task rejects it if it has waited too long. While no worker
+    /// is free, none does. Then the watchdog looks at the first task in the queue, and holds it
+    /// until its time is over or a worker is free again.
     fn check_queue(&mut self, now: Moment) {
         let health = self.health(now);
         let mut to_give_back = Vec::new();
@@ -136,14 +141,14 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     }
 }
 
-/// Who there is to take tasks.
+/// What the workers can do about the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PoolHealth {
-    /// At least one worker that is free or will be soon, for all one can tell.
+    /// At least one worker is free, or may be soon.
     Working,
-    /// Only workers that have been at one task for longer than a task may wait.
+    /// Every worker has been at one task for longer than a task may wait.
     Stalled,
-    /// Only workers that nobody waits for any more, and no more may be started.
+    /// Every worker has timed out, and no more may be started.
     Exhausted,
 }
 
@@ -162,7 +167,8 @@ mod tests {
 
     const WORKERS: usize = 2;
 
-    /// A pool whose workers do as the test says, with the mail of its two connection threads, in milliseconds since it began.
+    /// A pool whose workers do what the test says, with the inboxes of its two connection threads,
+    /// in milliseconds since it began.
     struct Scene {
         pool: Arc<Pool<Greeter, ()>>,
         tasks: Sender<Task<()>>,
@@ -214,7 +220,7 @@ mod tests {
             self.tasks.send(Task::Answer { job, sent: self.at(millis) }).unwrap();
         }
 
-        /// What has come for a thread's clients.
+        /// The messages to a thread, in words.
         fn mail(&self, thread: usize) -> Vec<String> {
             let in_words = |mail| match mail {
                 ThreadMessage::ReplyTimedOut(id) => format!("{id:?} is overdue"),
@@ -238,7 +244,7 @@ mod tests {
         assert_eq!(workers.len(), WORKERS);
         workers[0].begin(CallKind::Answer, client(1), scene.at(0));
         workers[1].begin(CallKind::Disconnect, client(0), scene.at(0));
-        // The line at hand may have begun at the first tick.
+        // The line being answered may have begun at the first tick.
         assert!(watchdog.check(scene.at(10)) && watchdog.check(scene.at(109)));
         assert_eq!((scene.mail(1), scene.pool.workers.all().len()), (vec![], 2));
         assert!(!watchdog.check(scene.at(110)), "nobody waits for any of them");

@@ -1,4 +1,5 @@
-//! Where jobs are answered: by the workers of a pool, or on the spot.
+//! Turns tasks into answered jobs: a worker of the pool, and the call of the responder that an
+//! executor makes in place. Must not know sockets.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,25 +18,26 @@ use crate::slots::thread_of;
 use crate::sync::Receiver;
 use crate::ticker::{Moment, Ticker};
 
-/// How long a job may keep a worker while others wait. Measured with replies that take 100 µs, two workers, eight clients that have 1,000
-/// lines under way each, and one that sends a line at a time: with 0.3, 1, 3 and 10 ms, that one waits for 1.4, 3.9, 11 and 35 ms, and 89, 97,
-/// 99 and 100 of a hundred lines are answered in the same time.
+/// How long a turn may keep a worker while other jobs wait. Measured with replies that take 100 µs,
+/// two workers, eight clients that have 1,000 lines in flight each, and one that sends a line at a
+/// time: with 0.3, 1, 3 and 10 ms, that one waits 1.4, 3.9, 11 and 35 ms, and 89, 97, 99 and 100 of
+/// a hundred lines are answered in the same time.
 const TURN: Duration = Duration::from_millis(1);
 
-/// What a connection thread wants done.
+/// Work for the pool.
 #[derive(Debug)]
 pub(crate) enum Task<S> {
-    /// Answer this job, which waits since then, and send it back to its connection thread.
+    /// Answer this job, which waits since `sent`, and return it to its connection thread.
     Answer { job: ClientJob<S>, sent: Moment },
-    /// Tell the responder that a client is gone.
+    /// Notify the responder that a client is gone.
     Disconnect(Disconnect<S>),
 }
 
-/// As what a job comes home.
+/// How a job returns to its connection thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobOutcome {
     Answered,
-    /// Nobody was free in time.
+    /// It waited for a worker for too long.
     Rejected,
 }
 
@@ -52,12 +54,12 @@ pub(crate) struct Pool<R: Responder, K = TcpStream> {
 }
 
 impl<R: Responder, K> Pool<R, K> {
-    /// A worker's life: tasks, until every connection thread is gone and no task is left, or until it comes back so late that
-    /// another works in its place.
+    /// Runs a worker: tasks, until every connection thread has ended and no task is left, or until
+    /// it returns from a call so late that another has replaced it.
     pub(crate) fn work(&self, entry: &Arc<WorkerEntry>) {
         for task in &self.tasks {
-            // What a responder does while it answers is contained where it happens. This is for what happens elsewhere, such as
-            // the drop of a session that nobody can take back.
+            // A panic of the responder is caught where it is called. This catches panics elsewhere,
+            // such as in the drop of a session whose connection is gone.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.run_task(task, entry)));
             if outcome.is_err() {
                 tracing::error!("A session has panicked at its end.");
@@ -82,7 +84,8 @@ impl<R: Responder, K> Pool<R, K> {
         }
     }
 
-    /// Does what is done with a task at once, which may be all of it. Where it is a job to be answered, that is left.
+    /// Does what a task needs before the responder answers, which may be all of it; otherwise
+    /// returns the job to answer.
     pub(crate) fn begin(
         &self,
         task: Task<R::Session>,
@@ -95,7 +98,8 @@ impl<R: Responder, K> Pool<R, K> {
             Task::Disconnect(disconnect) => return ControlFlow::Break(self.run_disconnect(disconnect, entry, now)),
         };
         if self.workers.are_closed(now.time) {
-            // A shutdown ran out of time. All that is left to do is to drop the session, which is the responder's.
+            // The deadline of a stop has passed. All that is left is to drop the session, which is
+            // the responder's code.
             entry.begin(CallKind::Disconnect, job.peer(), now);
             drop(job);
             return ControlFlow::Break(entry.finish());
@@ -111,8 +115,9 @@ impl<R: Responder, K> Pool<R, K> {
         ControlFlow::Continue(job)
     }
 
-    /// Sends an answer home, unless it comes too late or nobody is there. What the job has grown by is counted here, since many may
-    /// be on their way home before their connection thread looks at the first of them.
+    /// Sends an answered job to its connection thread, unless it is too late or the thread has
+    /// ended. What the job has grown by is charged here, since many jobs may be on their way before
+    /// their connection thread receives the first of them.
     pub(crate) fn finish(
         &self,
         mut home: JobOutcome,
@@ -149,14 +154,14 @@ impl<R: Responder, K> Pool<R, K> {
         outcome
     }
 
-    /// A responder that does not come back from this keeps no client waiting, but a worker.
+    /// A responder that does not return from this costs a worker, and keeps no client waiting.
     fn run_disconnect(&self, disconnect: Disconnect<R::Session>, entry: &WorkerEntry, now: Moment) -> CallOutcome {
         entry.begin(CallKind::Disconnect, disconnect.peer(), now);
         notify(&self.responder, disconnect);
         entry.finish()
     }
 
-    /// Whether a worker goes on after a task that came out so.
+    /// Returns whether a worker goes on after a task with this outcome.
     pub(crate) fn keeps_working(&self, entry: &WorkerEntry, outcome: CallOutcome) -> bool {
         outcome == CallOutcome::InTime || self.workers.is_still_needed(entry, self.config.workers)
     }
@@ -166,7 +171,7 @@ impl<R: Responder, K> Pool<R, K> {
     }
 }
 
-/// The time that a turn takes, and whether it has ticked since.
+/// The time since a turn began, and whether the ticker has ticked since.
 struct TickerClock<'a, C> {
     start: Moment,
     ticker: &'a Ticker,
@@ -184,7 +189,7 @@ impl<C: Fn() -> Instant> BudgetClock for TickerClock<'_, C> {
     }
 }
 
-/// Answers one turn of a job, which begins now.
+/// Answers one turn of a job, which begins at `start`.
 pub(crate) fn answer<R: Responder>(
     responder: &Arc<R>,
     job: ClientJob<R::Session>,
@@ -223,7 +228,7 @@ mod tests {
     use crate::ticker::{TICK, Winder, ticker};
     use greeter_core::{BoxError, Connection, Line, Peer, Rejection, Reply};
 
-    /// Answers with the line, so many times.
+    /// Answers with the line, repeated this many times.
     struct Repeat(usize);
 
     impl Responder for Repeat {
@@ -255,7 +260,7 @@ mod tests {
         (pool, inbox)
     }
 
-    /// A task of a client that has sent this.
+    /// Returns the task of a client that has sent these bytes.
     fn task<R: Responder>(pool: &Pool<R, ()>, bytes: &[u8]) -> Task<R::Session> {
         let now = Instant::now();
         let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
@@ -304,7 +309,7 @@ mod tests {
         assert_eq!(pool.memory.bytes(), 0);
     }
 
-    /// Closes the connection of whoever was rejected a line.
+    /// Counts its rejected lines, and closes the connection of a client without a session.
     struct Strict;
 
     impl Responder for Strict {
@@ -393,7 +398,7 @@ mod tests {
         assert!(inbox.next_message().is_none());
     }
 
-    /// Keeps who has left, and why.
+    /// Records the sessions that have ended, and why.
     #[derive(Default)]
     struct Guestbook(std::sync::Mutex<Vec<(u32, CloseReason)>>);
 

@@ -1,4 +1,5 @@
-//! What each worker is at, so that somebody can watch over them.
+//! Records what each worker is doing, for the watchdog and the host program. Must not start or end
+//! a worker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -10,8 +11,8 @@ use crate::info::WorkerInfo;
 use crate::sync::{Mutex, MutexGuard};
 use crate::ticker::Moment;
 
-/// A worker's place. The worker says there what it is at; the watchdog may give up on it. Both go through one lock, so a job is
-/// either answered in time or overdue, and never both.
+/// What one worker is doing. The worker sets its state; the watchdog may time its call out. Both go
+/// through one lock, so a job is either answered in time or timed out, and never both.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerEntry {
     state: Mutex<WorkerState>,
@@ -19,25 +20,26 @@ pub(crate) struct WorkerEntry {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum WorkerState {
-    /// Free, or at something that nobody waits for.
+    /// Free, or doing something that nothing waits for.
     #[default]
     Idle,
-    /// With the responder.
+    /// In the responder.
     Busy(Call),
-    /// With the responder still, but nobody waits for it any more.
+    /// In the responder for longer than the reply timeout. Nothing waits for its answer any more.
     TimedOut(Call),
     /// The worker has ended.
     Exited,
 }
 
-/// Which client a worker is with the responder for, what for, and since when.
+/// A call of the responder: for which client, what for, and since when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) peer: Peer,
     pub(crate) kind: CallKind,
     pub(crate) since: Moment,
-    /// A moment at which it was at the line that it is at still, for all one can tell from outside: the first tick that came after it had
-    /// begun. No other line begins [after that](greeter_core::BudgetClock::has_ticked).
+    /// A moment at which the worker was at the line that it is still at, as far as another thread
+    /// can tell: the first tick after the call began. No other line begins [after
+    /// that](greeter_core::BudgetClock::has_ticked).
     same_line_since: Option<Moment>,
 }
 
@@ -68,11 +70,11 @@ impl WorkerState {
     }
 }
 
-/// How an answer came.
+/// Whether an answer came in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallOutcome {
     InTime,
-    /// The client was told that it timed out.
+    /// The reply timeout has passed, and the client was rejected.
     TooLate,
 }
 
@@ -96,7 +98,8 @@ impl WorkerEntry {
         *self.lock()
     }
 
-    /// To be asked at each tick: gives up on a call when one line of it has lasted so long. From now on its answer comes too late.
+    /// Times out the call if one line of it has lasted longer than the timeout: from now on its
+    /// answer is too late. To be called at each tick.
     pub(crate) fn time_out(&self, timeout: Duration, now: Moment) -> Option<Call> {
         let mut state = self.lock();
         let WorkerState::Busy(call) = &mut *state else { return None };
@@ -113,18 +116,18 @@ impl WorkerEntry {
         Some(call)
     }
 
-    /// Nothing that holds the lock can panic.
+    /// No code that holds the lock can panic.
     fn lock(&self) -> MutexGuard<'_, WorkerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The places of all workers, those of former ones left out.
+/// The entries of all workers that have not ended.
 #[derive(Debug)]
 pub(crate) struct WorkerRegistry {
     entries: Mutex<Vec<Arc<WorkerEntry>>>,
     made: Instant,
-    /// When the time for a stop is over, in microseconds from when these were made.
+    /// When the workers stop answering, in microseconds since `made`.
     closing: AtomicU64,
 }
 
@@ -135,9 +138,11 @@ impl Default for WorkerRegistry {
 }
 
 impl WorkerRegistry {
-    /// Places for as many more as it takes to have so many at work, but no more in all than this.
+    /// Adds and returns the entries that are missing for `workers` to be running, with at most
+    /// `most` entries in all.
     pub(crate) fn top_up(&self, workers: usize, most: usize) -> Vec<Arc<WorkerEntry>> {
-        // Under the lock, so that one that comes back late is either counted here or finds its place taken.
+        // Under the lock, so that a worker that returns late is either counted here or finds itself
+        // replaced.
         let mut entries = self.lock();
         entries.retain(|entry| !matches!(entry.state(), WorkerState::Exited));
         let missing = workers.saturating_sub(running(&entries)).min(most.saturating_sub(entries.len()));
@@ -146,9 +151,11 @@ impl WorkerRegistry {
         new
     }
 
-    /// Whether a worker that has come back late goes on. It does unless there are as many others as there should be.
+    /// Returns whether a worker that has returned late goes on. It does, unless enough others are
+    /// running.
     pub(crate) fn is_still_needed(&self, late: &WorkerEntry, workers: usize) -> bool {
-        // Under the lock, so that of two that come back at the same time not both take the other for the one that stays.
+        // Under the lock, so that of two that return at the same time, not both take the other for
+        // the one that stays.
         let entries = self.lock();
         let is_needed = running(&entries) <= workers;
         if !is_needed {
@@ -157,8 +164,8 @@ impl WorkerRegistry {
         is_needed
     }
 
-    /// From then on, or from an earlier time that was told, nothing is answered any more, whenever the connection threads come to notice that
-    /// the time for a stop is over.
+    /// Stops answering at this deadline, or at an earlier one that was set before, whenever the
+    /// connection threads notice that the deadline has passed.
     pub(crate) fn close_at(&self, deadline: Instant) {
         self.closing.fetch_min(self.micros(deadline), Ordering::Relaxed);
     }
@@ -172,17 +179,17 @@ impl WorkerRegistry {
         u64::try_from(micros).unwrap_or(u64::MAX).min(u64::MAX - 1)
     }
 
-    /// Whether somebody waits for any of them.
+    /// Returns whether the answer of any worker is waited for.
     pub(crate) fn are_answering(&self) -> bool {
         self.lock().iter().any(|entry| matches!(entry.state(), WorkerState::Busy(_)))
     }
 
-    /// How many workers are with the responder.
+    /// Returns how many workers are in the responder.
     pub(crate) fn with_responder(&self) -> usize {
         self.lock().iter().filter(|entry| entry.state().call().is_some()).count()
     }
 
-    /// All of them.
+    /// Returns all entries.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerEntry>> {
         self.lock().clone()
     }
@@ -192,7 +199,7 @@ impl WorkerRegistry {
     }
 }
 
-/// How many of them are there for what comes.
+/// Returns how many of these are free or will be.
 fn running(entries: &[Arc<WorkerEntry>]) -> usize {
     entries.iter().filter(|entry| matches!(entry.state(), WorkerState::Idle | WorkerState::Busy(_))).count()
 }
@@ -246,7 +253,7 @@ mod tests {
         };
         let first = hang(workers.top_up(WORKERS, MOST));
         assert_eq!(first.len(), WORKERS);
-        // One is back before its place is filled, the other after that.
+        // One returns before it is replaced, the other after that.
         assert_eq!(first[0].finish(), CallOutcome::TooLate);
         let second = workers.top_up(WORKERS, MOST);
         assert_eq!(second.len(), 1);
@@ -254,7 +261,7 @@ mod tests {
         assert_eq!(first[1].finish(), CallOutcome::TooLate);
         assert!(!workers.is_still_needed(&first[1], WORKERS));
         assert!(workers.top_up(WORKERS, MOST).is_empty());
-        // However many hang, there are never more than that.
+        // However many hang, there are never more than this.
         hang(vec![Arc::clone(&first[0]), Arc::clone(&second[0])]);
         assert_eq!(hang(workers.top_up(WORKERS, MOST)).len(), 2);
         assert_eq!(hang(workers.top_up(WORKERS, MOST)).len(), 1);
