@@ -1,11 +1,12 @@
-//! What threads hand over to each other, in every order in which they can get at it:
+//! Models of what threads share, run in every order in which they can use it:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p greeter-server --no-default-features --lib models
+//! RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom \
+//!     -p greeter-server --no-default-features --lib models
 //! ```
 //!
-//! The code is the server's own; [`crate::sync`] puts [loom's](sync) locks and atomics under it. Where a thread would wait for ever,
-//! loom says so, and that is how a lost wake-up shows.
+//! The code is the server's own; [`crate::sync`] puts [loom's](sync) locks and atomics under it.
+//! Where a thread would wait for ever, loom reports it, and that is how a lost wake-up shows.
 
 use crate::admission::{AcceptorMessage, Admission, Decision};
 use crate::config::Config;
@@ -33,7 +34,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use sync::channel;
 
-/// What a sleeping thread is woken by: a call of it is not lost, whether it comes before the sleep or in it.
+/// Wakes a sleeping thread. A wake-up is not lost, whether it comes before the sleep or during it.
 #[derive(Default)]
 struct Alarm {
     rings: Mutex<bool>,
@@ -67,7 +68,8 @@ fn mailbox<M: 'static>() -> (Mailbox<M>, Inbox<M>, Arc<Alarm>) {
     (mailbox, inbox, alarm)
 }
 
-/// With so many switches between threads that nothing forces. Most errors take one or two.
+/// Runs a model with this many switches between threads that nothing forces. Most errors take one
+/// or two.
 fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -169,13 +171,13 @@ fn address() -> Address {
     ([192, 0, 2, 1], 4000).into()
 }
 
-/// The socket of a client that has sent one line. What is said to it is told to the model.
+/// The socket of a client that has sent one line. The model receives what is written to it.
 struct OneLine {
     request: VecDeque<u8>,
     replies: Arc<std::sync::Mutex<Vec<u8>>>,
 }
 
-/// Where time stands still.
+/// A poller in which time stands still.
 struct StillLife(Instant);
 
 impl Read for OneLine {
@@ -218,7 +220,7 @@ impl Poller for StillLife {
     fn deregister(&self, _: &mut OneLine) {}
 }
 
-/// A server of one connection thread, as far as threads have to do with it.
+/// A server with one connection thread, as far as threads share something.
 struct Scene {
     start: Instant,
     mailbox: Mailbox<ThreadMessage<(), OneLine>>,
@@ -248,7 +250,7 @@ impl Scene {
         Self { start: Instant::now(), mailbox, admission, shared, counters: Arc::default() }
     }
 
-    /// The letter by which a client comes, and what it will have read in the end.
+    /// Returns the message that brings a client, and what the client will have received in the end.
     fn client(&self, name: &str) -> (ThreadMessage<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
         let replies = Arc::default();
         let socket = OneLine { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
@@ -256,7 +258,7 @@ impl Scene {
         (ThreadMessage::Accepted { socket, address: address(), permit }, replies)
     }
 
-    /// A connection thread's life.
+    /// Runs a connection thread.
     fn run(&self, executor: Executor<Greeter>, inbox: Inbox<ThreadMessage<(), OneLine>>, alarm: &Alarm) {
         let (shared, counters) = (self.shared.clone(), Arc::clone(&self.counters));
         let mut thread = ConnectionThread::new(0, executor, StillLife(self.start), inbox, shared, counters);
@@ -291,7 +293,8 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
     });
 }
 
-/// Two clients, two workers, and a watch that gives up on whatever it finds, while the server stops.
+/// Two clients, two workers, and a watchdog that times out every call it finds, while the server
+/// stops.
 #[test]
 fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
     check(2, || {

@@ -1,12 +1,15 @@
-//! The server without sockets, threads and time: worlds that follow from a seed, in which whatever can go wrong does.
+//! Runs the server without sockets, threads and time: worlds that follow from a seed, in which
+//! everything goes wrong.
 //!
-//! The [acceptor](crate::accept::acceptor), the [connection thread](crate::connection::thread), the [pool](crate::pool::worker), the
-//! [watch](crate::watch), the [door](crate::admission) and the mailboxes between them are the real ones. What is made up is what they stand on: a
-//! [wire](wire) for each client, a [clock](clock), and chance in the place of a scheduler. A naive [oracle] sees every byte that the server
-//! reads and writes, and knows what it owes.
+//! The [acceptor](crate::accept::acceptor), the [connection thread](crate::connection::thread), the
+//! [pool](crate::pool::worker), the [watchdog](crate::pool::watchdog), the
+//! [admission](crate::admission) and the mailboxes between them are the real ones. Simulated is
+//! what is beneath them: a [wire](wire) for each client, a [clock](clock), and chance in place of a
+//! scheduler. A naive [oracle] sees every byte that the server reads and writes, and knows what the
+//! server owes.
 //!
-//! Of a world that breaks a promise, the seed is printed. `GREETER_SEED=… cargo test -p greeter-server --lib simulation` has it all happen
-//! again, and tells of each step. `GREETER_SEEDS` is how many worlds there are.
+//! If a world breaks a promise, its seed is printed. `GREETER_SEED=… cargo test -p greeter-server
+//! --lib simulation` runs it again and prints each step. `GREETER_SEEDS` sets the number of worlds.
 
 mod clock;
 mod listener;
@@ -25,7 +28,8 @@ use std::thread;
 
 use world::World;
 
-/// How many worlds there are on a desk: so many as take a few seconds. In CI there are many more.
+/// How many worlds a test runs without `GREETER_SEEDS`: as many as take a few seconds. CI runs many
+/// more.
 const SEEDS: u64 = 1_000;
 
 fn number_in(variable: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What stands under the server's own code where it is modelled.
+//! What replaces the primitives of `sync` in a model.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use loom::sync::atomic::AtomicUsize;
 pub(crate) use loom::sync::atomic::{Ordering, fence};
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
-/// An atomic whose stores are swaps. Loom (0.7) has only a partial order of what is written to one place: it lets a thread that knows of
-/// a plain store read the swap before it, which no machine does.
+/// An atomic whose stores are swaps. Loom (0.7) has only a partial order of what is written to one
+/// place: it lets a thread that knows of a plain store read the swap before it, which no machine
+/// does.
 #[derive(Debug)]
 pub(crate) struct AtomicBool(loom::sync::atomic::AtomicBool);
 
@@ -31,8 +32,8 @@ impl AtomicBool {
     }
 }
 
-/// As much of crossbeam's unbounded channel as is used here. How many messages there are is told by a number beside the queue, as it
-/// is there, so that looking at it orders nothing else.
+/// As much of crossbeam's unbounded channel as the server uses. The number of messages is stored
+/// beside the queue, as it is there, so that reading it orders nothing else.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let state = Mutex::new(State { messages: VecDeque::new(), senders: 1, is_received: true });
     let queue = Arc::new(Queue { state, has_changed: Condvar::new(), len: AtomicUsize::new(0) });
@@ -45,7 +46,7 @@ pub(crate) struct Sender<T>(Arc<Queue<T>>);
 #[derive(Debug)]
 pub(crate) struct Receiver<T>(Arc<Queue<T>>);
 
-/// There is no receiver any more.
+/// The receiver was dropped.
 #[derive(Debug)]
 pub(crate) struct Disconnected;
 

@@ -1,4 +1,4 @@
-//! Time that passes when it is told to.
+//! Time that passes only when the simulation advances it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::ticker::{Moment, TICK, Ticker};
 
-/// A clock, and a ticker that goes with it.
+/// A clock, and a ticker that agrees with it.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -15,11 +15,11 @@ pub(super) struct Clock {
     stops: Arc<Mutex<Stops>>,
 }
 
-/// What the process was not there for.
+/// The time in which the process stood still.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stops {
     lasted: Duration,
-    /// When it went on.
+    /// When it last continued.
     latest: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Clock {
         Self { start: Instant::now(), nanos: Arc::default(), ticker: Arc::default(), stops: Arc::default() }
     }
 
-    /// Another clock that shows the same time, until either goes on.
+    /// Returns another clock that shows the same time, until either advances.
     pub(super) fn copy(&self) -> Self {
         let stops = Arc::clone(&self.stops);
         let copy = Self { start: self.start, nanos: Arc::default(), ticker: Arc::default(), stops };
@@ -44,7 +44,7 @@ impl Clock {
         self.ticker.at(self.now())
     }
 
-    /// How long it has gone so far.
+    /// Returns the time since the start.
     pub(super) fn passed(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
@@ -53,7 +53,7 @@ impl Clock {
         self.set(self.now() + by);
     }
 
-    /// Goes on, or back, to this time.
+    /// Sets the clock to this time, which may be earlier.
     pub(super) fn set(&self, to: Instant) {
         let passed = to.saturating_duration_since(self.start);
         self.nanos.store(passed.as_nanos() as u64, Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl Clock {
         self.ticker.set((passed.saturating_sub(stood_still).as_nanos() / TICK.as_nanos()) as u64);
     }
 
-    /// The process goes on that has stood still for so long until now. A little of that counts.
+    /// The process continues after it stood still for this long. A little of that counts.
     pub(super) fn go_on_after(&self, stop: Duration) {
         {
             let stops = &mut *self.stops.lock().unwrap();
@@ -71,12 +71,13 @@ impl Clock {
         self.set(self.now());
     }
 
-    /// How long it has stood still in all.
+    /// Returns how long the process has stood still in all.
     pub(super) fn stood_still(&self) -> Duration {
         self.stops.lock().unwrap().lasted
     }
 
-    /// Whether a time has passed by so much, of which nothing counts in which nobody could do anything.
+    /// Returns whether the clock is `by` past a time, without the time in which the process could
+    /// do nothing.
     pub(super) fn is_past(&self, time: Instant, by: Duration) -> bool {
         let went_on = self.start + self.stops.lock().unwrap().latest;
         self.now() > time.max(went_on) + by

@@ -1,4 +1,4 @@
-//! Where clients wait to be accepted, as a kernel has them in line.
+//! The backlog in which clients wait to be accepted, as a kernel keeps it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -15,24 +15,24 @@ use greeter_core::Address;
 
 use crate::system::Listener;
 
-/// What the system may say in the place of a connection.
+/// Errors that accept(2) may return in place of a connection.
 const ERRORS: [Errno; 5] = [Errno::MFILE, Errno::NOMEM, Errno::CONNABORTED, Errno::PROTO, Errno::INTR];
 
-/// Clients from so many addresses come in turn.
+/// Clients come from this many addresses in turn.
 const ADDRESSES: u8 = 2;
 
-/// Who has connected and was not accepted yet, the one that has waited longest first.
+/// Clients that have connected and were not accepted yet, the one that has waited longest first.
 #[derive(Debug)]
 pub(super) struct Backlog {
     waiting: VecDeque<(Arc<Mutex<Wire>>, Instant)>,
-    /// Whether the system has something to tell.
+    /// Whether the system has an event to report.
     pub(super) has_news: bool,
     clock: Clock,
     random: Random,
     has_faults: bool,
 }
 
-/// The server's end of it.
+/// The server's end of the backlog.
 #[derive(Debug)]
 pub(super) struct VirtualListener(pub(super) Arc<Mutex<Backlog>>);
 
@@ -46,12 +46,12 @@ impl Backlog {
         self.has_news = true;
     }
 
-    /// Since when the first in line waits.
+    /// Returns since when the first client waits.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         self.waiting.front().map(|(_, since)| *since)
     }
 
-    /// The listener is closed.
+    /// The listener is closed: resets all clients that wait.
     pub(super) fn reset_all(&mut self) {
         self.waiting.drain(..).for_each(|(wire, _)| wire.lock().unwrap().reset());
     }

@@ -1,4 +1,5 @@
-//! What a client is owed: a naive model that sees what the server reads from a client and judges what it writes to it.
+//! What a client is owed: a naive model that sees what the server reads from a client, and checks
+//! what it writes to it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use greeter_core::{Address, WhenRejected};
 use super::responder::{Guests, PANICKED, REFUSED, SLOW, SORTS};
 use super::rules::Rules;
 
-/// A line, taken apart. What is not made of a verb and a token is just sent back.
+/// The parts of a line. A line without a verb and a token is echoed.
 pub(super) struct Words<'a> {
     pub(super) verb: &'a [u8],
     pub(super) token: &'a str,
@@ -25,7 +26,7 @@ impl<'a> Words<'a> {
         Self { verb, token, number }
     }
 
-    /// How long it takes to answer.
+    /// Returns how long the answer takes.
     pub(super) fn cost(&self) -> Duration {
         match self.verb {
             b"slow" => Duration::from_millis(3),
@@ -34,7 +35,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// The reply, and whether it is the last.
+    /// Returns the reply, and whether it is the last.
     fn reply(&self, line: &[u8], ending: &str) -> (Vec<u8>, bool) {
         let token = self.token;
         let reply = match (self.verb, self.number) {
@@ -51,12 +52,12 @@ impl<'a> Words<'a> {
     }
 }
 
-/// The number of the client that comes from here.
+/// Returns the number of the client with this address.
 pub(super) fn number_of(address: Address) -> u32 {
     u32::from(address.port().expect("clients come by TCP")) - 1000
 }
 
-/// The books of one client.
+/// Everything that was read from and written to one client.
 #[derive(Debug)]
 pub(super) struct Oracle {
     number: u32,
@@ -67,19 +68,19 @@ pub(super) struct Oracle {
     unfinished_since: Instant,
     /// Lines that the server has read and not answered.
     lines: VecDeque<Asked>,
-    /// How the latest line ended.
+    /// The ending of the latest line.
     ending: &'static str,
-    /// What is to be said first, if that is known.
+    /// The banner that is expected first.
     banner: Vec<u8>,
     is_greeted: bool,
     is_read: bool,
-    /// What the server has written that does not make a reply yet.
+    /// What the server has written that is not a whole reply yet.
     written: Vec<u8>,
     latest_push: u32,
-    /// When the server has last read something, and written something that was not pushed.
+    /// When the server last read something, and last wrote something that was not pushed.
     pub(super) latest_read: Instant,
     unread_since: Option<Instant>,
-    /// When the client has stopped sending.
+    /// When the client stopped sending.
     pub(super) finished: Option<Instant>,
     pub(super) latest_reply: Instant,
     pub(super) latest_write: Instant,
@@ -99,7 +100,7 @@ struct Asked {
     read: Instant,
 }
 
-/// Why nothing more may be said to a client.
+/// Why nothing more may be written to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     NotYet,
@@ -147,9 +148,9 @@ impl Oracle {
         }
     }
 
-    /// The server has read this.
+    /// The server has read these bytes.
     pub(super) fn read(&mut self, bytes: &[u8], now: Instant) {
-        // With the first lines, the server need not wait until it has greeted.
+        // With the first lines, the server need not wait until the banner is sent.
         let may_be_read = self.is_settled() || self.written.is_empty() && !self.is_read;
         assert!(may_be_read, "client {} is read while it is owed {:?}", self.number, self.owed());
         self.is_read = true;
@@ -182,7 +183,8 @@ impl Oracle {
         self.lines.push_back(Asked { reply, is_last, is_too_long, ending, read });
     }
 
-    /// The server writes this, which must be what the client is owed. What the client has sent since then is unread.
+    /// The server writes these bytes, which must be what the client is owed. What the client has
+    /// sent since `unread_since` is unread.
     pub(super) fn wrote(&mut self, bytes: &[u8], now: Instant, unread_since: Option<Instant>) {
         self.latest_write = now;
         self.unread_since = unread_since;
@@ -204,10 +206,12 @@ impl Oracle {
         }
     }
 
-    /// Takes one reply or one line off what was written, if it is there. Otherwise tells whether it may be the start of one.
+    /// Removes one reply or one line from what was written, if it is there. Otherwise returns
+    /// whether what is there may be the start of one.
     fn match_one(&mut self, now: Instant) -> bool {
         if self.end != End::NotYet {
-            // What was pushed before the end of the stream is heard behind the last reply, unless the client was sent away.
+            // What was pushed before the end of the stream comes after the last reply, unless the
+            // client was rejected.
             return self.end == End::Closed && (self.match_push() || self.may_become_push());
         }
         if !self.is_greeted && self.takes(&self.banner.clone()) {
@@ -230,7 +234,7 @@ impl Oracle {
             || self.may_become_push()
     }
 
-    /// Whether what was written may be the start of a line that is pushed.
+    /// Returns whether what was written may be the start of a pushed line.
     fn may_become_push(&self) -> bool {
         self.written.len() < 24 && !self.written.contains(&b'\n') && {
             let push = format!("push {}.", self.number);
@@ -238,7 +242,7 @@ impl Oracle {
         }
     }
 
-    /// Takes this off what was written, if it is all there.
+    /// Removes this from what was written, if all of it is there.
     fn takes(&mut self, text: &[u8]) -> bool {
         let is_there = self.written.starts_with(text);
         if is_there {
@@ -251,19 +255,21 @@ impl Oracle {
         if !self.is_greeted {
             return false;
         }
-        // Where the reply is to say nothing, there is nothing to see.
+        // A line whose reply is empty leaves nothing to see.
         let Some(next) = self.lines.iter().position(|asked| !asked.reply.is_empty()) else { return false };
         let asked = &self.lines[next];
         let (reply, is_last, read, ending) = (asked.reply.clone(), asked.is_last, asked.read, asked.ending);
         let is_too_long = asked.is_too_long;
         let is_answered = self.takes(&reply);
-        // Before the responder knows a client, it is rejected as a whole.
+        // Before the responder knows a client, a rejection is not for a line but closes the
+        // connection.
         let is_busy = !is_answered
             && self.rules.may_be_busy()
             && self.is_known()
             && self.takes(format!("error: busy{ending}").as_bytes());
         if is_busy {
-            // Where all workers are stuck and there can be no more, nobody is told to wait.
+            // Where all workers have timed out and no more may be started, lines are rejected
+            // without waiting.
             let may_wait = self.rules.reply.is_none();
             let queue = self.rules.queue.unwrap_or_default();
             let has_waited = now.saturating_duration_since(read) >= queue;
@@ -273,7 +279,7 @@ impl Oracle {
             if self.closes_when_refused() {
                 self.end = End::Closed;
             } else if self.busy > heard {
-                // Its session could not be told, so that there is no going on.
+                // Its session could not be told of the line, so it cannot go on.
                 self.end = End::Busy;
             }
         }
@@ -293,7 +299,7 @@ impl Oracle {
         is_answered || is_busy
     }
 
-    /// Pushed lines name whom they are for, and are numbered.
+    /// Pushed lines contain their client's number, and are numbered.
     fn match_push(&mut self) -> bool {
         let Some(end) = self.written.iter().position(|&byte| byte == b'\n') else { return false };
         let line = String::from_utf8_lossy(&self.written[..=end]).into_owned();
@@ -346,12 +352,12 @@ impl Oracle {
         true
     }
 
-    /// Whether anything had arrived by this time that is unread, or is the end.
+    /// Returns whether bytes or the end had arrived by this time that are unread.
     fn has_sent_by(&self, time: Instant) -> bool {
         [self.unread_since, self.finished].into_iter().flatten().any(|arrived| arrived <= time)
     }
 
-    /// What may be said at the end.
+    /// Returns what may be written at the end.
     fn ends(&self) -> Vec<(String, End)> {
         let Rules { deadlines, may_be_overloaded, .. } = self.rules;
         let mut ends = Vec::new();
@@ -378,12 +384,13 @@ impl Oracle {
         ends
     }
 
-    /// Whether a line was answered with nothing cannot be seen.
+    /// Returns the number of answered lines, counting those whose reply is empty, since their
+    /// answer cannot be seen.
     pub(super) fn lines_answered_at_most(&self) -> u64 {
         self.lines_answered + self.lines.iter().filter(|asked| asked.reply.is_empty()).count() as u64
     }
 
-    /// Whether so much was pushed that the client may be cut off for not reading it.
+    /// Returns whether so much was pushed that the client may be disconnected for not reading it.
     pub(super) fn may_be_overwhelmed(&self) -> bool {
         self.guests.lock().unwrap().guest(self.number).pushed_bytes > self.rules.max_unsent_bytes
     }
@@ -392,7 +399,8 @@ impl Oracle {
         self.rules.when_rejected == WhenRejected::Close
     }
 
-    /// Whether the client has heard all that was pushed to it by the reply that closed its connection, if one did.
+    /// Returns whether the client has received all that was pushed to it by the reply that closed
+    /// its connection, if one did.
     pub(super) fn has_heard_all(&self) -> bool {
         let pushed_last = self.guests.lock().unwrap().guest(self.number).pushed_last;
         self.end != End::Closed || self.written.is_empty() && self.latest_push >= pushed_last
@@ -402,7 +410,8 @@ impl Oracle {
         self.guests.lock().unwrap().guest(self.number).id.is_some()
     }
 
-    /// Whether everything that the server has read was answered, as far as there is anything to be seen.
+    /// Returns whether everything that the server has read was answered, as far as answers can be
+    /// seen.
     pub(super) fn is_settled(&self) -> bool {
         self.is_greeted && self.written.is_empty() && self.lines.iter().all(|asked| asked.reply.is_empty())
             || self.end != End::NotYet
@@ -416,7 +425,7 @@ impl Oracle {
         !self.lines.is_empty()
     }
 
-    /// What is owed, for a person to read.
+    /// Returns what is owed, in a readable form.
     fn owed(&self) -> Vec<String> {
         let banner = (!self.is_greeted).then(|| self.banner.escape_ascii().to_string());
         banner

@@ -1,4 +1,4 @@
-//! Chance that can be had again.
+//! Chance that can be repeated.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another sequence, for somebody else.
+    /// Returns another, independent sequence.
     pub(super) const fn split(&mut self) -> Self {
         Self(self.next())
     }

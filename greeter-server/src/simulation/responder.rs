@@ -11,33 +11,33 @@ use super::oracle;
 use crate::push::PushHandle;
 use crate::ticker::TICK;
 
-/// Whoever connects from a port of this remainder is rejected by the responder.
+/// The responder rejects clients whose port has this remainder.
 pub(super) const REFUSED: u32 = 7;
-/// Whoever connects from a port of this remainder makes the responder panic.
+/// The responder panics for clients whose port has this remainder.
 pub(super) const PANICKED: u32 = 11;
-/// Whoever connects from a port of this remainder is welcomed after a while.
+/// The responder delays the banner of clients whose port has this remainder.
 pub(super) const SLOW: u32 = 9;
 /// How many remainders there are.
 pub(super) const SORTS: u32 = 16;
 
-/// Answers lines such as `three 7.12`: what to do, and who asks it for the how-manieth time.
+/// Answers lines such as `three 7.12`: the verb, the client's number, and the number of its line.
 pub(super) struct Puppet {
-    /// Answering takes this clock's time.
+    /// The clock that answering advances.
     pub(super) clock: Clock,
     pub(super) push: PushHandle,
     pub(super) guests: Arc<Mutex<Guests>>,
     run: Mutex<Run>,
 }
 
-/// The lines that are answered one after the other, whose replies leave together.
+/// The lines of one turn, whose replies are sent together.
 #[derive(Debug, Default)]
 struct Run {
     first_reply: Option<Instant>,
-    /// How long that one has waited by now for a line that began after it.
+    /// How long the first reply waited before the latest line began.
     waited: Duration,
 }
 
-/// What the responder was told of whom, by the clients' numbers.
+/// What the responder knows of each client, by the clients' numbers.
 #[derive(Debug, Default)]
 pub(super) struct Guests(Vec<Guest>);
 
@@ -45,17 +45,17 @@ pub(super) struct Guests(Vec<Guest>);
 pub(super) struct Guest {
     pub(super) id: Option<ClientId>,
     pub(super) disconnect: Option<CloseReason>,
-    /// When the line began that is answered now, or was last.
+    /// When the latest line began.
     pub(super) line_began: Option<Instant>,
     /// When it was answered last.
     pub(super) answered: Option<Instant>,
-    /// How many lines its session was told of that were rejected.
+    /// How many rejected lines its session was told of.
     pub(super) too_long: u64,
     pub(super) busy: u64,
     pushes: u32,
-    /// The number of what was pushed by the reply that closed the connection.
+    /// The number of the push by the reply that closed the connection.
     pub(super) pushed_last: u32,
-    /// How much was pushed to it, its endings counted as one byte.
+    /// How many bytes were pushed to it, each ending counted as one.
     pub(super) pushed_bytes: usize,
 }
 
@@ -72,7 +72,7 @@ impl Guests {
         &self.0
     }
 
-    /// The text to push to a client: its number, and for the how-manieth time.
+    /// Returns the text of the next push to a client: the client's number, and that of the push.
     pub(super) fn next_push(&mut self, number: u32) -> String {
         let guest = self.guest(number);
         guest.pushes += 1;
@@ -190,7 +190,8 @@ impl Puppet {
         *self.run.lock().unwrap() = Run::default();
     }
 
-    /// No reply has waited longer than a tick for lines that began after it was made.
+    /// Checks that no reply has waited longer than a tick for lines that began after it was
+    /// written.
     pub(super) fn check_run(&self) {
         let Run { waited, .. } = *self.run.lock().unwrap();
         assert!(waited <= TICK, "a reply that is made waits for {waited:?}");

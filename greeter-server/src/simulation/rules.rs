@@ -1,4 +1,4 @@
-//! What holds in one world.
+//! The settings of one world.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,10 @@ pub(super) struct Rules {
     pub(super) deadlines: ConnectionTimeouts,
     pub(super) queue: Option<Duration>,
     pub(super) reply: Option<Duration>,
-    /// How often the watchdog looks around. A ticker may be late, where others have the processor.
+    /// How often the watchdog checks. A ticker may be late, where other processes have the
+    /// processor.
     pub(super) look_around: Duration,
-    /// Zero is none: the connection threads answer.
+    /// 0: the connection threads answer in place.
     pub(super) workers: usize,
     pub(super) threads: usize,
     pub(super) clients: usize,
@@ -38,13 +39,13 @@ pub(super) struct Rules {
     pub(super) has_full_house: bool,
     pub(super) waits_when_full: bool,
     pub(super) when_rejected: WhenRejected,
-    /// How many are kept that were rejected.
+    /// How many rejected clients are kept.
     pub(super) max_rejected: usize,
     /// Whether sockets break, and calls are interrupted.
     pub(super) has_faults: bool,
-    /// Whether the host program pushes lines and cuts clients off.
+    /// Whether the host program pushes lines and kills clients.
     pub(super) has_meddling_host: bool,
-    /// Whether the process stands still now and then, as by SIGSTOP.
+    /// Whether the process stands still now and then, as after SIGSTOP.
     pub(super) stands_still: bool,
     /// How long the server has for its stop.
     pub(super) drain: Duration,
@@ -91,12 +92,12 @@ impl Rules {
         }
     }
 
-    /// Whether a line may be rejected since nobody is free to answer it.
+    /// Returns whether a line may be rejected because no worker is free to answer it.
     pub(super) const fn may_be_busy(&self) -> bool {
         self.workers > 0 && (self.queue.is_some() || self.reply.is_some())
     }
 
-    /// The configuration of the server in this world, whose responder this is.
+    /// Returns the configuration of the server in this world, with this responder.
     pub(super) fn config(&self, responder: &Puppet) -> Config {
         let ConnectionTimeouts { line, idle, write, linger } = self.deadlines;
         let connection = ConnectionConfig::new(self.max_line_bytes as u32, self.deadlines, responder);
@@ -132,8 +133,8 @@ impl Rules {
         }
     }
 
-    /// How much later than its time something may happen, since threads have other things to do: where there is no pool, they
-    /// answer everybody's lines.
+    /// Returns how much later than its time something may happen, because threads are busy: without
+    /// workers, they answer every client's lines.
     pub(super) fn slack(&self) -> Duration {
         Duration::from_millis(300 + 10 * self.clients as u64)
     }

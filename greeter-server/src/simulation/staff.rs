@@ -1,4 +1,4 @@
-//! Those who answer: the workers of a pool, and the watchdog over them.
+//! The pool of a world: its workers, and the watchdog.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -22,14 +22,14 @@ use crate::ticker::Moment;
 
 type Recruit = Box<dyn FnMut(&Arc<WorkerEntry>) -> io::Result<()>>;
 
-/// The pool's own code, with its threads and its time taken out of it.
+/// The pool's own code, without its threads and its time.
 pub(super) struct Staff {
     pub(super) pool: Arc<Pool<Puppet, VirtualSocket>>,
     pub(super) workers: Rc<RefCell<Vec<Worker>>>,
     watch: Watchdog<Puppet, Recruit, VirtualSocket>,
     pub(super) next_look: Option<Instant>,
     look_around: Duration,
-    /// The time that answering takes.
+    /// The clock that answering advances.
     clock: Clock,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Worker {
     pub(super) work: Option<Work>,
 }
 
-/// What a worker has in hand.
+/// The task that a worker is doing.
 pub(super) struct Work {
     answered: AnsweredJob<u32>,
     bytes_before: usize,
@@ -71,7 +71,7 @@ impl Staff {
         Self { pool, workers, watch, next_look, look_around, clock }
     }
 
-    /// Whether this worker can do something now.
+    /// Returns whether this worker can do something now.
     pub(super) fn can_work(&self, worker: usize, now: Instant) -> bool {
         match &self.workers.borrow()[worker].work {
             Some(work) => work.until <= now,
@@ -79,7 +79,7 @@ impl Staff {
         }
     }
 
-    /// Takes a task, or brings one to its end. Tells whose job was begun or ended.
+    /// Takes a task, or finishes one. Returns the client whose job was begun or finished.
     pub(super) fn work(&self, worker: usize, now: Moment) -> Option<u32> {
         let (entry, work) = {
             let worker = &mut self.workers.borrow_mut()[worker];
@@ -89,7 +89,7 @@ impl Staff {
             let task = self.pool.tasks.try_recv().ok()?;
             let job = match self.pool.begin(task, &entry, now, || now.time) {
                 ControlFlow::Continue(job) => job,
-                // What is said to the responder takes no time here, and so is said in time.
+                // A notification of the responder takes no time here, and so is in time.
                 ControlFlow::Break(outcome) => {
                     assert!(self.pool.keeps_working(&entry, outcome));
                     return None;
@@ -97,7 +97,7 @@ impl Staff {
             };
             let number = number_of(job.peer().address);
             let bytes_before = job.bytes_held();
-            // What comes of it is known now, and told when the time has passed that it took.
+            // The outcome is known now, and delivered when the time has passed that it took.
             self.clock.set(now.time);
             let responder = &self.pool.responder;
             let max_unsent_bytes = self.pool.config.limits.max_unsent_bytes;
@@ -116,13 +116,13 @@ impl Staff {
         (!is_late).then_some(number)
     }
 
-    /// The watch looks around.
+    /// The watchdog checks.
     pub(super) fn look_around(&mut self, now: Moment) {
         self.watch.check(now);
         self.next_look = Some(now.time + self.look_around);
     }
 
-    /// Whose jobs are with workers that somebody waits for.
+    /// Returns the clients whose jobs are with workers that have not timed out.
     pub(super) fn answering(&self) -> Vec<u32> {
         let workers = self.workers.borrow();
         let assignments = workers.iter().filter_map(|worker| match worker.entry.state() {
@@ -132,14 +132,15 @@ impl Staff {
         assignments.collect()
     }
 
-    /// However many were stuck and have come back, no more are at work than there should be.
+    /// Checks that no more workers run than there should be, however many had timed out and have
+    /// returned.
     pub(super) fn check_number(&self) {
         let workers = self.workers.borrow();
         let running = workers.iter().filter(|worker| !matches!(worker.entry.state(), WorkerState::TimedOut(_))).count();
         assert!(running <= self.pool.config.workers, "{running} workers are at work");
     }
 
-    /// No worker has been at something for longer than it may.
+    /// Checks that no worker is in a call for longer than it may be.
     pub(super) fn check_patience(&self, now: Instant, slack: Duration) {
         let Some(timeout) = self.pool.config.timeouts.reply else { return };
         for worker in &*self.workers.borrow() {

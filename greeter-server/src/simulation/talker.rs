@@ -1,4 +1,4 @@
-//! A client: what it says, how, and how it ends.
+//! A client: what it sends, how, and how it ends.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ pub(super) struct Talker {
     speech: Speech,
     hearing: Hearing,
     disconnect: Disconnect,
-    /// When it does something again. A client that is done does nothing.
+    /// When it acts again. A client that is done does not act.
     pub(super) next: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ enum Speech {
     Halting,
     /// A byte now and then, faster than any deadline.
     Dribbling(Duration),
-    /// After so many bytes, nothing any more.
+    /// Nothing more after this many bytes.
     Silent(usize),
 }
 
@@ -40,14 +40,14 @@ enum Hearing {
     None,
 }
 
-/// What it does once it has said everything.
+/// What it does once it has sent everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disconnect {
     /// Stops sending, and reads to the end.
     Polite,
-    /// Waits for the server to end it.
+    /// Waits for the server to close.
     Waits,
-    /// Never ends, and sends on when the server has ended.
+    /// Never closes, and sends on when the server has closed.
     Rude,
     Resets,
 }
@@ -77,7 +77,7 @@ impl Talker {
         Self { wire, random, to_say, speech, hearing, disconnect, next: Some(now) }
     }
 
-    /// Does one thing or two, and tells when the next.
+    /// Does one or two things, and sets the time of the next.
     pub(super) fn act(&mut self, now: Instant) {
         let wire = Arc::clone(&self.wire);
         let wire = &mut *wire.lock().unwrap();
@@ -144,7 +144,7 @@ impl Talker {
     }
 }
 
-/// Lines, each with a token that nobody else has, and the start of one more.
+/// Lines, each with a token that is unique, and the start of one more.
 fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
     let lines = if random.one_in(20) { random.below(300) } else { random.below(12) };
     let favourite = verb(rules, random);
@@ -171,7 +171,7 @@ fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     match random.below(8) {
         0 if rules.workers > 0 && random.one_in(4) => "hang",
         0..3 => match random.pick(&SELDOM) {
-            // Whether a line was rejected that is answered with nothing cannot be told from outside.
+            // If a line whose reply is empty was rejected, that cannot be told from outside.
             "silent" if rules.may_be_busy() => "echo",
             verb => verb,
         },

@@ -1,4 +1,4 @@
-//! A connection between a client and the server, as two kernels have it between them.
+//! A connection between a client and the server, as two kernels keep it.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,7 +13,8 @@ use super::rules::Rules;
 
 use crate::system::{Poller, Readiness, Socket};
 
-/// Both ends of a connection. What is sent is at the other end at once; what matters is when somebody looks.
+/// Both ends of a connection. What is sent arrives at once; what matters is when the other end
+/// reads.
 #[derive(Debug)]
 pub(super) struct Wire {
     clock: Clock,
@@ -22,45 +23,46 @@ pub(super) struct Wire {
     pub(super) number: u32,
     pub(super) oracle: Oracle,
 
-    /// On its way to the server, which the client may fill up to a bound.
+    /// On its way to the server. The client may fill it up to a bound.
     inbound: VecDeque<u8>,
-    /// When the next of them came, and others that are not read, and how many came with each.
+    /// When the unread bytes came, and how many came each time.
     arrivals: VecDeque<(Instant, usize)>,
     inbound_max: usize,
-    /// When the client has stopped sending; and whether the server has read so.
+    /// When the client stopped sending; and whether the server has read the end.
     client_finished: Option<Instant>,
     server_knows: bool,
     /// On its way to the client.
     outbound: VecDeque<u8>,
     outbound_max: usize,
-    /// Since when the server's writes are rejected, and it waits to be told that there is room.
+    /// Since when the server's writes would block, and it waits for the socket to be writable.
     server_waits: Option<Instant>,
-    /// When the server was last told that there is room.
+    /// When the server was last told that the socket is writable.
     room_made: Instant,
-    /// Both directions are gone: the client has reset the connection, or something between the two has.
+    /// Both directions are gone: the client or the network has reset the connection.
     is_broken: bool,
     pub(super) server_end: ServerEnd,
 
-    /// Which thread has it under which number, once it is watched; and the news that this thread was not told.
+    /// The thread and the slot for which it is registered, and the readiness that was not reported
+    /// yet.
     pub(super) watched: Option<(usize, u32)>,
     news: Readiness,
-    /// A worker has the client's job.
+    /// Whether a worker has the client's job.
     pub(super) is_being_answered: bool,
-    /// The host program has cut the client off.
+    /// Whether the host program has killed the client.
     pub(super) is_killed: bool,
-    /// What arrived up to the order to stop, and how much was read in all.
+    /// How many bytes had arrived at the stop, and how many were read in all.
     owed_at_stop: Option<usize>,
     bytes_read: usize,
     bytes_read_before: usize,
     rounds_without_turn: usize,
-    /// When a stop runs out of time.
+    /// When the time for a stop is over.
     pub(super) cut_off: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerEnd {
     Open,
-    /// The server has sent the end of its stream.
+    /// The server has closed its end of the stream.
     Finished(Instant),
     Closed,
 }
@@ -69,7 +71,7 @@ pub(super) enum ServerEnd {
 #[derive(Debug)]
 pub(super) struct VirtualSocket(pub(super) Arc<Mutex<Wire>>);
 
-/// Where one connection thread has its sockets.
+/// The sockets of one connection thread.
 #[derive(Debug)]
 pub(super) struct VirtualSystem {
     pub(super) clock: Clock,
@@ -118,10 +120,11 @@ impl Wire {
         }
     }
 
-    /// Sends as much as there is room for, and tells how much that was.
+    /// Sends as much as fits, and returns how much that was.
     pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
         if self.is_broken || self.server_end == ServerEnd::Closed {
-            // Nobody is there; what was on its way to the client is lost with the reset that comes back.
+            // The other end is gone; what was on its way to the client is lost with the reset that
+            // comes back.
             self.outbound.clear();
             self.is_broken = true;
             return bytes.len();
@@ -179,13 +182,13 @@ impl Wire {
         (slot as usize, std::mem::take(&mut self.news))
     }
 
-    /// Says something that is not news.
+    /// Reports readiness that is not new.
     pub(super) fn wake_for_nothing(&mut self) {
         self.news.readable = true;
         self.news.writable |= self.server_waits.is_none();
     }
 
-    /// Nothing waits for longer than it may.
+    /// Checks that nothing waits for longer than it may.
     pub(super) fn check_waits(&self, guest: Guest) {
         let now = self.clock.now();
         let Rules { deadlines, .. } = self.rules;
@@ -199,7 +202,7 @@ impl Wire {
             ServerEnd::Finished(since) => {
                 return assert!(!is_late(since, deadlines.linger), "client {number} lingers for ever");
             }
-            // As long as the responder has not heard of a client, there is something to be done for it.
+            // Until the responder knows a client, there is work to do for it.
             ServerEnd::Open if self.is_being_answered || self.is_broken || guest.id.is_none() => return,
             ServerEnd::Open => {}
         }
@@ -212,7 +215,7 @@ impl Wire {
                 assert!(!is_unnoticed, "that client {number} has finished is not noticed");
             }
             let (wait, since) = match self.oracle.unfinished_since() {
-                // Since it began, or since the replies to those before it were sent.
+                // Since it began, or since the replies to the lines before it were sent.
                 Some(since) => (deadlines.line, since.max(latest_write).max(guest.answered.unwrap_or(since))),
                 None => (deadlines.idle, latest),
             };
@@ -221,7 +224,8 @@ impl Wire {
         }
     }
 
-    /// The connection thread has done a round. Whoever has sent something and is owed nothing has a turn before long.
+    /// The connection thread has done a round. A client that has sent something and is owed nothing
+    /// must have a turn before long.
     pub(super) fn note_round(&mut self, guest: Guest) {
         let is_served = self.server_end == ServerEnd::Open && !self.is_broken && guest.id.is_some();
         let is_told = !self.inbound.is_empty() && !self.news.readable && self.oracle.end == End::NotYet;
@@ -236,7 +240,7 @@ impl Wire {
         assert!(self.rounds_without_turn <= 2 * self.rules.clients + 8, "client {} has no turn", self.number);
     }
 
-    /// So many bytes are read.
+    /// This many bytes are read.
     fn note_read(&mut self, mut bytes: usize) {
         while let Some((_, arrived)) = self.arrivals.front_mut() {
             let part = bytes.min(*arrived);
@@ -249,7 +253,7 @@ impl Wire {
         }
     }
 
-    /// How many of so many bytes the system takes now.
+    /// Returns how many of these bytes the system accepts now.
     fn room_for(&mut self, bytes: usize) -> usize {
         let room = self.outbound_max.saturating_sub(self.outbound.len());
         if room == 0 {
@@ -268,7 +272,7 @@ impl Wire {
         if self.random.one_in(4) { self.random.within(1..most + 1) } else { most }
     }
 
-    /// Whoever was rejected does not stay for ever.
+    /// Checks that a rejected client does not stay for ever.
     pub(super) fn check_refused(&self) {
         if let (End::NoRoom, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
             let is_late = self.clock.is_past(since, self.rules.deadlines.linger + self.rules.slack());
@@ -276,7 +280,7 @@ impl Wire {
         }
     }
 
-    /// The server closes its end: is it time for that?
+    /// The server closes the socket: checks that it is time for that.
     fn check_close(&self) {
         let now = self.clock.now();
         let Rules { deadlines, .. } = self.rules;
@@ -301,7 +305,7 @@ impl Wire {
         );
     }
 
-    /// The server sends the end of its stream: is it time for that?
+    /// The server closes its end of the stream: checks that it is time for that.
     fn check_finish(&self) {
         assert!(self.oracle.is_settled() && !self.is_being_answered, "client {} is owed something", self.number);
         assert!(self.oracle.has_heard_all(), "client {} has not heard what was pushed to it", self.number);
@@ -336,7 +340,7 @@ impl Read for VirtualSocket {
             wire.server_knows |= wire.client_finished.is_some();
             return if wire.client_finished.is_some() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
-        // Where there is room in the buffer, a read empties the socket, as TCP does.
+        // If there is room in the buffer, a read empties the socket, as TCP does.
         let bytes = buffer.len().min(wire.inbound.len());
         wire.note_read(bytes);
         for (to, from) in buffer.iter_mut().zip(wire.inbound.drain(..bytes)) {
@@ -366,7 +370,7 @@ impl Write for VirtualSocket {
             return Err(ErrorKind::BrokenPipe.into());
         }
         let bytes = if wire.watched.is_none() {
-            // Nothing was sent on this connection before, so that there is room for some words.
+            // Nothing was sent on this connection before, so there is room for a short text.
             buffer.len()
         } else {
             match wire.room_for(buffer.len()) {
@@ -434,7 +438,7 @@ impl Poller for VirtualSystem {
 
 impl Drop for VirtualSocket {
     fn drop(&mut self) {
-        // Where a check has failed, the lock is poisoned, and nobody looks at this wire any more.
+        // If a check has failed, the lock is poisoned, and no one looks at this wire any more.
         let Ok(mut wire) = self.0.lock() else { return };
         wire.server_end = ServerEnd::Closed;
         wire.watched = None;

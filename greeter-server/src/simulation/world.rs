@@ -1,4 +1,4 @@
-//! A server and its clients in one thread, where chance decides who does something next.
+//! A server and its clients in one thread, where chance decides which of them acts next.
 
 mod checks;
 
@@ -52,24 +52,24 @@ pub(super) struct World {
     talkers: Vec<Talker>,
     next_client: Instant,
     stands_still: Option<StandsStill>,
-    /// When the server must have stopped, once it was told to.
+    /// When the server must have stopped, once a stop was requested.
     stop: Option<Instant>,
 }
 
 /// A connection thread, and when it has something to do.
 struct Thread {
-    /// None once it has ended.
+    /// `None` once it has ended.
     life: Option<ConnectionThread<Puppet, VirtualSystem>>,
     bell: Arc<AtomicBool>,
-    /// It sleeps until then at most. `None` is for as long as nobody wakes it.
+    /// It sleeps until then at most. `None`: until a message or an event wakes it.
     sleeps_until: Option<Instant>,
 }
 
-/// The process stands still.
+/// The time for which the process stands still.
 struct StandsStill {
     since: Instant,
     until: Instant,
-    /// What has happened meanwhile.
+    /// How much has happened meanwhile.
     steps: usize,
 }
 
@@ -80,7 +80,7 @@ struct Entrance {
     sleeps_until: Option<Instant>,
 }
 
-/// Who does something next.
+/// Which part of the world acts next.
 #[derive(Clone, Copy, Debug)]
 enum Actor {
     Thread(usize),
@@ -91,10 +91,11 @@ enum Actor {
     NewClient,
 }
 
-/// How many things may happen before the server is told to stop, and after that.
+/// How many steps there may be before the server is asked to stop. Up to a hundred times as many
+/// may follow.
 const STEPS_MAX: usize = 3000;
 
-/// How many things the clients do at the most while the process stands still.
+/// How many steps the clients make at most while the process stands still.
 const STEPS_STILL_MAX: usize = 300;
 
 impl World {
@@ -109,7 +110,7 @@ impl World {
         let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
         let memory = Arc::new(MemoryBudget::new(rules.max_buffer_bytes));
 
-        // Where workers answer, the time that takes is theirs. Otherwise it is everybody's.
+        // Where workers answer, only their own time passes. Otherwise it passes for all.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
         let responder = Arc::new(Puppet::new(answering.clone(), push.clone(), Arc::clone(&guests)));
         let config = Arc::new(rules.config(&responder));
@@ -174,8 +175,8 @@ impl World {
         }
     }
 
-    /// From the first client to the end of the server. Panics where a promise is broken. Gives a number that depends on all that
-    /// has happened.
+    /// Runs the world from the first client to the end of the server. Panics if a promise is
+    /// broken. Returns a number that depends on all that has happened.
     pub(super) fn run(mut self) -> u64 {
         self.tell(|world| format!("{:?}", world.rules));
         let steps = self.random.pick(&[50, 200, 1000, STEPS_MAX]);
@@ -194,7 +195,7 @@ impl World {
         panic!("the server does not end");
     }
 
-    /// Something happens, if anything is left to happen.
+    /// Makes one step, if anything is left to happen.
     fn step(&mut self) -> bool {
         self.stand_still_or_go_on();
         let actors = self.actors();
@@ -216,7 +217,8 @@ impl World {
         true
     }
 
-    /// Now and then the process does nothing for a while, and then all that should have happened is to be made up for.
+    /// Now and then the process does nothing for a while, and afterwards everything that is due
+    /// happens.
     fn stand_still_or_go_on(&mut self) {
         let now = self.clock.now();
         match &mut self.stands_still {
@@ -235,7 +237,7 @@ impl World {
         }
     }
 
-    /// Who could do something now.
+    /// Returns all that can act now.
     fn actors(&self) -> Vec<Actor> {
         let now = self.clock.now();
         let mut actors: Vec<Actor> = Vec::new();
@@ -271,7 +273,7 @@ impl World {
         actors
     }
 
-    /// When somebody can do something next, if nobody can now.
+    /// Returns when something can act next, if nothing can now.
     fn next_time(&self) -> Option<Instant> {
         let talkers = self.talkers.iter().filter_map(|talker| talker.next);
         let client = self.more_clients_come().then_some(self.next_client);
@@ -285,7 +287,7 @@ impl World {
         if let Some(staff) = &self.staff {
             times
                 .extend(staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.until)));
-            // The watch looks around for ever, and that alone is not something that happens.
+            // The watchdog checks for ever; that alone does not keep a world going.
             if !times.is_empty() || self.stop.is_some() {
                 times.extend(staff.next_look);
             }
@@ -333,7 +335,7 @@ impl World {
             if wire.watched.is_some_and(|(thread, _)| thread == number) && self.random.one_in(30) {
                 wire.wake_for_nothing();
             }
-            // Some of the news comes later.
+            // Some events are reported later.
             if wire.has_news_for(number) && !self.random.one_in(10) {
                 let at = self.random.below(news.len() + 1);
                 news.insert(at, wire.take_news());
@@ -370,7 +372,7 @@ impl World {
         self.next_client = now + Duration::from_micros(pause);
     }
 
-    /// The acceptor wakes up, lets clients in and sends others away, and sleeps again.
+    /// The acceptor wakes up, accepts and rejects clients, and sleeps again.
     fn run_acceptor(&mut self) {
         let Entrance { acceptor, bell, sleeps_until } = &mut self.acceptor;
         bell.store(false, Ordering::Relaxed);
@@ -380,7 +382,7 @@ impl World {
         *sleeps_until = acceptor.timeout(|| now).map(|timeout| now + timeout);
     }
 
-    /// The program that the server is part of says something, or cuts somebody off: whoever was here, now or before.
+    /// The host program pushes a line to a client, or kills it: one that is connected, or was.
     fn meddle(&mut self) {
         if self.wires.is_empty() {
             return;
@@ -396,7 +398,8 @@ impl World {
         }
     }
 
-    /// The server is told to stop: first the acceptor, which lets in whoever is there, and then the connection threads.
+    /// Stops the server: first the acceptor, which accepts the clients in the backlog, and then the
+    /// connection threads.
     fn stop(&mut self) {
         self.acceptor.acceptor.close(self.clock.now());
         self.acceptor.bell.store(true, Ordering::Relaxed);
@@ -423,7 +426,7 @@ impl World {
     }
 }
 
-/// A mailbox whose thread is awake once the bell says so.
+/// Returns a mailbox that sets a flag to wake its thread.
 fn mailbox<M>() -> (Arc<AtomicBool>, (Mailbox<M>, Inbox<M>)) {
     let bell = Arc::new(AtomicBool::new(false));
     let rung = Arc::clone(&bell);

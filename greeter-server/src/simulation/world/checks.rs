@@ -1,4 +1,4 @@
-//! What holds in a world at any time, and at its end.
+//! What must hold in a world at any time, and at its end.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl World {
         }
     }
 
-    /// Nobody waits who could be let in, or told.
+    /// Checks that no client waits that could be accepted or rejected.
     fn check_backlog(&self) {
         let backlog = self.backlog.lock().unwrap();
         let Some(since) = backlog.waits_since() else { return };
@@ -42,7 +42,7 @@ impl World {
             let is_full = self.admission.served() >= self.rules.max_connections;
             return assert!(is_full || is_told, "there is room, and nobody tells the acceptor");
         }
-        // Without descriptors or memory, accepting rests, and that may be now and again.
+        // Without descriptors or memory, the acceptor pauses, and that may happen now and again.
         let rests = Duration::from_secs(if self.rules.has_faults { 2 } else { 0 });
         assert!(!self.clock.is_past(since, self.rules.slack() + rests), "nobody lets the next in");
     }
@@ -58,18 +58,18 @@ impl World {
         }
     }
 
-    /// Nobody holds more than the published formula.
+    /// Checks that no client holds more than the published formula.
     pub(super) fn check_memory(&mut self, number: usize) {
         let Some(life) = &mut self.threads[number].life else { return };
         let rules = &self.rules;
         let longest_reply = 1000;
-        // What was pushed stands beside the replies.
+        // What was pushed comes on top of the replies.
         let unsent = 2 * rules.max_unsent_bytes + longest_reply;
         let most = rules.read_bytes + 2 * (rules.max_line_bytes + 2) + (2 * unsent).max(17 * rules.read_bytes);
         for info in life.list() {
             assert!(info.bytes_held <= most, "{info:?} is more than {most}");
         }
-        // Beyond the room that all share, there is what each thread has just been at.
+        // Above the budget that all share, there is what each thread is just working on.
         let threads = rules.threads + rules.workers * (1 + MAX_TIMED_OUT_PER_WORKER);
         let in_use = self.memory.bytes();
         let most = rules.max_buffer_bytes.saturating_add(threads * most);
@@ -78,7 +78,7 @@ impl World {
 
     pub(super) fn check_end(mut self) -> u64 {
         let ran_out_of_time = self.stop.is_some_and(|deadline| deadline <= self.clock.now());
-        // What was left behind comes to its end too.
+        // Workers that were left behind finish too.
         while let Some(staff) = &mut self.staff {
             let workers = staff.workers.borrow().len();
             let now = self.clock.now();
@@ -100,7 +100,8 @@ impl World {
         assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
         assert_eq!(stats.accepted, stats.closed, "{stats:?}");
         self.check_ends(&stats);
-        // Of those that are with a worker still when a stop runs out of time, nobody takes leave.
+        // When the deadline of a stop has passed, sessions that are with a worker get no
+        // `disconnect`.
         if !ran_out_of_time {
             self.check_farewells();
         }
@@ -116,7 +117,7 @@ impl World {
             .fold(self.clock.passed().as_nanos() as u64, |sum, part| sum.wrapping_mul(31).wrapping_add(*part))
     }
 
-    /// What the clients were told is what was counted.
+    /// Checks that what the clients received is what was counted.
     fn check_ends(&self, stats: &Stats) {
         let busy = self.guests.lock().unwrap().all().iter().map(|guest| guest.busy).sum();
         let (mut lines, mut answered) = (0, 0);
@@ -138,7 +139,7 @@ impl World {
         }
     }
 
-    /// Whoever was greeted is taken leave of.
+    /// Checks that every session that began has ended.
     fn check_farewells(&self) {
         let guests = self.guests.lock().unwrap();
         for (number, guest) in guests.all().iter().enumerate() {
