@@ -1,11 +1,11 @@
-//! The article's "something very expensive".
+//! The article's "something very expensive". Must not know what the other responder answers.
 
 use std::time::{Duration, Instant};
 
 use greeter_server::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
 
-/// A responder that keeps the processor busy before each reply of another: shows how a service
-/// feels when answering takes long, and whether it has enough workers.
+/// A responder that keeps the processor busy before each reply of another. It shows what a service
+/// is like when answering takes long, and whether it has enough workers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expensive<R> {
     responder: R,
@@ -13,7 +13,8 @@ pub(crate) struct Expensive<R> {
 }
 
 impl<R> Expensive<R> {
-    /// Creates a responder that answers as `responder` does, after `work` of busy time for every line.
+    /// Creates a responder that answers as `responder` does, after `work` of busy time for every
+    /// line.
     pub(crate) const fn new(responder: R, work: Duration) -> Self {
         Self { responder, work }
     }
@@ -27,7 +28,7 @@ impl<R: Responder> Responder for Expensive<R> {
     }
 
     fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-        // No work is not even worth a look at the clock, which costs as much as a greeting.
+        // Without work, it is not worth reading the clock, which costs as much as a greeting.
         if !self.work.is_zero() {
             keep_busy(self.work);
         }

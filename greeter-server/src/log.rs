@@ -1,11 +1,12 @@
-//! The log: events of the library and of this binary become lines on stderr, and nothing that happens to stderr happens to
-//! the server.
+//! Turns events of the library and of this binary into lines on stderr. Must never make the server
+//! wait for stderr.
 //!
-//! An event passes [`limit`], which counts what comes too often, becomes a [`line`], and waits in a bounded queue for
-//! [`writer`], the only thread that touches stderr. Whoever logs never waits. Every event is shown, or counted as
-//! `suppressed` or as `lost` in a line that says so.
+//! An event passes [`limit`], which counts what comes too often, becomes a [`line`], and waits in a
+//! bounded queue for [`writer`], the only thread that touches stderr. Every event is shown, or
+//! counted as `suppressed` or as `lost` in a line that says so.
 //!
-//! This stands in for a `tracing` subscriber from elsewhere, since what those do beyond it is spans, which are not used here.
+//! It replaces a `tracing` subscriber from another crate. What those do in addition is spans, which
+//! are not used here.
 
 mod limit;
 mod line;
@@ -28,7 +29,8 @@ use self::line::{Line, message};
 use self::writer::Queue;
 pub(crate) use self::writer::Writer;
 
-/// Starts the log of this process. What waits to be written when the [`Writer`] is dropped still is, within a second.
+/// Starts the log of this process. When the [`Writer`] is dropped, the queued lines are still
+/// written, within a second.
 pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Writer> {
     let is_colourful = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let format = if is_colourful { format.coloured() } else { format };
@@ -36,14 +38,14 @@ pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Writer> {
     let writer = Writer::start(&io::stderr(), format, Arc::clone(&limits))?;
     let log = Log { level, format, limits, queue: writer.queue() };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)?;
-    // Without a log, Rust's own way to report a panic is better than none.
+    // Without a log, Rust's own report of a panic is better than none.
     if level != LevelFilter::OFF {
         log_panics();
     }
     Ok(writer)
 }
 
-/// What events go through.
+/// The subscriber.
 struct Log {
     level: LevelFilter,
     format: Format,
@@ -74,7 +76,7 @@ impl Subscriber for Log {
         }
     }
 
-    // Spans are not enabled, so that none of these is called.
+    // Spans are not enabled, so none of these is called.
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
@@ -89,7 +91,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// Makes panics events, too: Rust's own report goes to stderr as it is, and waits there.
+/// Makes panics events too: Rust's own report would block on stderr.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
@@ -98,7 +100,7 @@ fn log_panics() {
         let thread = thread::current();
         let at = panic.location().map(tracing::field::display);
         tracing::error!(thread = %thread.name().unwrap_or("unnamed"), at, error = %text, "Panicked.");
-        // Taken when RUST_BACKTRACE asks for it.
+        // Captured only if RUST_BACKTRACE asks for it.
         let trace = Backtrace::capture();
         if trace.status() == BacktraceStatus::Captured {
             trace.to_string().lines().for_each(|line| tracing::error!("{line}"));

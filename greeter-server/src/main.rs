@@ -1,4 +1,5 @@
-//! The `greeter-server` binary: arguments, logging, signals, exit code. Everything else is the library's.
+//! The `greeter-server` binary: arguments, logging, signals, exit code. Everything else is in the
+//! library.
 
 #![forbid(unsafe_code)]
 
@@ -26,10 +27,10 @@ use self::signals::Signals;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
-/// Where the server listens if it is not told: on this machine only.
+/// The address if no `--listen` is given: this machine only.
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// The exit codes, as the help tells them.
+/// The exit codes, as the help lists them.
 const NOT_STARTED: u8 = 1;
 const USAGE: u8 = 2;
 const DISCARDED: u8 = 3;
@@ -172,7 +173,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A limit, or none where it was said to be off.
+/// A limit; none where the option is `off`.
 #[derive(Clone, Copy)]
 struct Bound<T>(Option<T>);
 
@@ -205,7 +206,7 @@ fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     builder.build().map_err(in_words_of_options)
 }
 
-/// Sets what was given, and leaves the library its default for what was not.
+/// Sets an option that was given, and leaves the library's default for one that was not.
 fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
     match value {
         Some(value) => set(builder, value),
@@ -213,7 +214,7 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
     }
 }
 
-/// Serves until a signal says otherwise.
+/// Serves until a signal asks for the end.
 fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<DrainReport> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     raise_descriptor_limit();
@@ -224,8 +225,8 @@ fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<
     Ok(handle.shutdown(drain))
 }
 
-/// Tells programs that started this one where to connect. People have the log. A program that does not read holds up the thread that
-/// waits for it, and nobody else.
+/// Writes the addresses to stdout, for programs that have started this one. People have the log. A
+/// program that does not read its pipe blocks only the thread that writes here.
 fn announce(addresses: Vec<Address>) -> io::Result<()> {
     let say = move || {
         let mut stdout = io::stdout().lock();
@@ -237,8 +238,8 @@ fn announce(addresses: Vec<Address>) -> io::Result<()> {
     thread::Builder::new().name("stdout".to_owned()).spawn(say).map(drop)
 }
 
-/// A connection needs a descriptor, and the usual limit of 1,024 is low only for the sake of select(2), which is not used
-/// here.
+/// Raises the limit of open files as far as allowed. A connection needs a descriptor, and the usual
+/// limit of 1,024 is low only because of select(2), which is not used here.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -246,10 +247,11 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// Returns the error in terms of the command line's options.
 fn in_words_of_options(error: BuildError) -> anyhow::Error {
     let BuildError::Invalid(problems) = error else { return error.into() };
     let in_words = problems.iter().map(|problem| match problem {
-        // Here, none is in place.
+        // For the binary, 0 workers is in place.
         ConfigError::OutOfRange { option: "workers", value, max, .. } => {
             format!("--workers is {value}, but must be from 0 to {max}")
         }

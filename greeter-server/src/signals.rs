@@ -1,4 +1,5 @@
-//! Signals: which of them end the server, and how. Each that ends a process by default is named here, or left to do what it does.
+//! Turns signals into the end of the server. Must not leave to chance any signal that ends a
+//! process by default: each is named here.
 
 use std::ffi::c_int;
 use std::fs;
@@ -11,28 +12,31 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
-/// Ask for the end. Whoever asks again cannot wait for it.
+/// Ask for the end. A second one ends the process at once.
 const REQUESTS: [c_int; 2] = [SIGINT, SIGTERM];
 
-/// Say that it is time to end, and may say so more than once without being in a hurry: a terminal that closes does by the kernel and by its
-/// shell, and whoever used up the processor's time is told every second. The clocks are those that a program may have set before it
-/// became this one.
+/// Ask for the end too, but may come more than once without urgency: a closing terminal sends
+/// SIGHUP by its kernel and by its shell, and a process that has used up its processor time is told
+/// every second. The timers may have been set by a program before it became this one.
 const HINTS: [c_int; 5] = [SIGHUP, SIGXCPU, SIGALRM, SIGVTALRM, SIGPROF];
 
-/// Are no reason to end. Programs are sent the first two that have something to open or to read anew, often by scripts that do not
-/// know them; and of a log that may grow no more, the log has its own account. Rust itself sees to SIGPIPE.
+/// Are no reason to end. Scripts send the first two to programs that can reopen or reload
+/// something, often without knowing this one; and for a log that may not grow any more, the log has
+/// its own count. Rust itself handles SIGPIPE.
 const NO_REASONS: [c_int; 3] = [SIGUSR1, SIGUSR2, SIGXFSZ];
 
-/// What the status of a shell is more than the signal that ended its command.
+/// The exit code of a process that a signal has ended is, in a shell, this much more than the
+/// signal.
 const ENDED_BY: c_int = 128;
 
-/// The signals that end the server, from when they are caught.
+/// The signals that end the server, once they are caught.
 pub(crate) struct Signals {
     arrivals: UnixStream,
 }
 
 impl Signals {
-    /// From now on, what asks for the end is only noted. A second request does what it does in every program.
+    /// Catches the signals: from now on, the first that asks for the end is only noted. A second
+    /// request does what it does in every program.
     pub(crate) fn catch() -> io::Result<Self> {
         let (arrivals, bell) = UnixStream::pair()?;
         let is_requested = Arc::new(AtomicBool::new(false));
@@ -47,20 +51,21 @@ impl Signals {
             low_level::pipe::register(signal, bell.try_clone()?)?;
         }
         for signal in NO_REASONS.into_iter().filter(heard) {
-            // Nobody looks at this flag.
+            // Nothing reads this flag.
             flag::register(signal, Arc::default())?;
         }
         Ok(Self { arrivals })
     }
 
-    /// Waits for the end to be asked for.
+    /// Waits until a signal asks for the end.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.arrivals.read_exact(&mut [0])
     }
 }
 
-/// A process dies of a signal, so that whoever waits for it knows. Only process 1, of the system or of a container, cannot: nothing is
-/// delivered to it that it has no handler for. What would tell a shell of the signal then tells everyone.
+/// Ends the process by the signal itself, so that its parent knows. Only process 1, of the system
+/// or of a container, cannot: the kernel delivers no signal to it without a handler. There, the
+/// exit code is the one that a shell would report.
 fn end_at_once_if(condition: &Arc<AtomicBool>, signal: c_int) -> io::Result<()> {
     let condition = Arc::clone(condition);
     match process::id() {
@@ -70,8 +75,9 @@ fn end_at_once_if(condition: &Arc<AtomicBool>, signal: c_int) -> io::Result<()> 
     Ok(())
 }
 
-/// The signals that were ignored when this process started, as `nohup` and shells without job control have it for what is not to be
-/// touched by a terminal. They stay ignored. (proc_pid_status(5), "SigIgn"; where there is no such file, none is known.)
+/// The signals that were ignored when this process started, as `nohup` and shells without job
+/// control arrange. They stay ignored. (proc_pid_status(5), "SigIgn"; where there is no such file,
+/// none are known.)
 struct InheritedDispositions {
     ignored: u64,
 }

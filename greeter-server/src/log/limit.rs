@@ -1,4 +1,4 @@
-//! How often one kind of event is shown: so often in a second, and then a number.
+//! Limits how often one kind of event is shown: up to a number in a second; the rest is counted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,19 +9,20 @@ use tracing::{Level, Metadata};
 
 use super::line::{Format, Line};
 
-/// How many events of one kind are shown in one [`PERIOD`]. More, nobody can read; and the three kinds that clients can
-/// cause at will, being let in or turned away and leaving, together stay below what journald takes from a service before it
-/// drops lines by itself, which is 333 a second.
+/// How many events of one kind are shown in one [`PERIOD`]. More cannot be read; and the three
+/// kinds that clients can cause at will, accepted, rejected and disconnected, together stay below
+/// 333 a second, above which journald drops lines of a service by itself.
 pub(super) const SHOWN_MAX: u32 = 100;
 
-/// A kind's time begins with an event of that kind.
+/// How long a period lasts. It begins with the first event of its kind.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The kinds of events that came within the last [`PERIOD`], and those that came in the one before and were too many.
+/// The kinds of events that came within the last [`PERIOD`], and those that came in the one before
+/// and exceeded the limit.
 #[derive(Debug, Default)]
 pub(super) struct Limits(Mutex<HashMap<Identifier, Kind>>);
 
-/// What the same statement in the source has to say.
+/// The events of one statement in the source.
 #[derive(Debug)]
 struct Kind {
     ends: Instant,
@@ -33,7 +34,7 @@ struct Kind {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Suppressed {
     pub(super) level: Level,
-    /// That of the first of their kind.
+    /// The message of the first of their kind.
     pub(super) message: String,
     pub(super) count: u64,
 }
@@ -43,7 +44,7 @@ pub(super) struct Suppressed {
 pub(super) enum Admission {
     /// It is shown, after the number of those before it that were not.
     Shown { before: Option<Suppressed> },
-    /// It has been counted.
+    /// It is only counted.
     Suppressed,
 }
 
@@ -71,31 +72,31 @@ impl Limits {
         Admission::Suppressed
     }
 
-    /// Forgets the kinds whose time has ended, and tells what was suppressed of them.
+    /// Removes the kinds whose period has ended, and returns what was suppressed of them.
     pub(super) fn end(&self, now: Instant) -> Vec<Suppressed> {
         let mut kinds = self.lock();
         let ended = kinds.extract_if(|_, kind| kind.ends <= now);
         ended.filter_map(|(_, kind)| kind.suppressed.if_any()).collect()
     }
 
-    /// Forgets all kinds, and tells what was suppressed of them.
+    /// Removes all kinds, and returns what was suppressed of them.
     pub(super) fn end_all(&self) -> Vec<Suppressed> {
         self.lock().drain().filter_map(|(_, kind)| kind.suppressed.if_any()).collect()
     }
 
-    /// When there may be something to tell.
+    /// Returns when the next period ends.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.lock().values().map(|kind| kind.ends).min()
     }
 
-    /// Nothing that could panic runs while it is locked.
+    /// No code that holds the lock can panic.
     fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Kind>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kind {
-    /// With its first event, which is shown.
+    /// Begins a period with its first event, which is shown.
     fn begin(level: Level, message: String, now: Instant) -> Self {
         Self { ends: now + PERIOD, shown: 1, suppressed: Suppressed { level, message, count: 0 } }
     }
@@ -106,7 +107,7 @@ impl Suppressed {
         (self.count > 0).then_some(self)
     }
 
-    /// As it stands in the log.
+    /// Returns the line for the log.
     pub(super) fn line(&self, format: Format) -> String {
         let mut line = Line::begin(format, self.level);
         line.text("message", format_args!("{}", self.message));
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(limits.end(late), []);
         assert_eq!(limits.next_end(), Some(start + PERIOD));
 
-        // An event in the next second tells, and is the first of that.
+        // An event in the next second reports it, and is the first of that second.
         assert_eq!(admit(&COMES, "first", start + PERIOD), Admission::Shown { before: Some(suppressed(7)) });
         for _ in 1..SHOWN_MAX {
             assert_eq!(admit(&COMES, "more", start + PERIOD), SHOWN);

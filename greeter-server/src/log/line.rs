@@ -1,4 +1,5 @@
-//! Turns an event into one line: of text, or of JSON. Whatever clients had a hand in, the line is printable and not long.
+//! Turns an event into one line of text or JSON. Whatever clients have sent, the line is printable
+//! and short.
 
 use std::fmt::{self, Write};
 use std::time::SystemTime;
@@ -6,17 +7,18 @@ use std::time::SystemTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-/// The longest line, its newline included. It is also short enough that a pipe takes it as a whole or not at all.
+/// The maximum length of a line, with its newline. It is also short enough for a pipe to take it as
+/// a whole or not at all.
 pub(super) const LINE_BYTES_MAX: usize = 512;
 
-/// What a line looks like.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people: `TIME LEVEL MESSAGE NAME=VALUE …`.
+    /// Text: `TIME LEVEL MESSAGE NAME=VALUE …`.
     Text,
-    /// For people at a terminal.
+    /// Text for a terminal.
     ColouredText,
-    /// For programs: an object of JSON.
+    /// A JSON object.
     Json,
 }
 
@@ -28,7 +30,7 @@ impl Format {
         }
     }
 
-    /// How a line ends whose rest did not find room.
+    /// Returns the end of a line that was cut.
     const fn cut(self) -> &'static str {
         match self {
             Self::Text | Self::ColouredText => "…\n",
@@ -36,7 +38,7 @@ impl Format {
         }
     }
 
-    /// How every other line ends.
+    /// Returns the end of every other line.
     const fn end(self) -> &'static str {
         match self {
             Self::Text | Self::ColouredText => "\n",
@@ -44,25 +46,26 @@ impl Format {
         }
     }
 
-    /// The room for pieces of a line: what ends it always fits behind them, and so does the quote that ends a string.
+    /// Returns how many bytes the fields may have: the end of the line always fits after them, and
+    /// so does the quote that ends a string.
     const fn room(self) -> usize {
         LINE_BYTES_MAX - self.cut().len() - "\"".len()
     }
 }
 
-/// A line in the making. What is written to it is escaped.
+/// A line under construction. What is written to it is escaped.
 #[derive(Debug)]
 pub(super) struct Line {
     format: Format,
     text: String,
-    /// Something did not find room; from then on, nothing does.
+    /// Whether something did not fit; from then on, nothing is added.
     is_cut: bool,
 }
 
 impl Line {
     pub(super) fn begin(format: Format, level: Level) -> Self {
         let mut line = Self { format, text: String::with_capacity(LINE_BYTES_MAX / 2), is_cut: false };
-        // A clock can be wrong, but nothing that is logged may panic.
+        // A clock can be wrong, but no event may panic.
         let time = humantime::format_rfc3339_micros(SystemTime::now().max(SystemTime::UNIX_EPOCH));
         let _ = match format {
             Format::Text => write!(line.text, "{time} {level:>5}"),
@@ -72,18 +75,18 @@ impl Line {
         line
     }
 
-    /// Adds a field whose value is text. The field `message` has no name where people read.
+    /// Adds a field whose value is text. In text, the field `message` is shown without its name.
     pub(super) fn text(&mut self, name: &str, value: fmt::Arguments<'_>) {
         let quote = if self.format == Format::Json { "\"" } else { "" };
         let start = self.start(name) + quote;
         if self.push(&start).is_ok() {
-            // An error says that there was no room for all of it, which shows.
+            // An error means that not all of it did fit, which shows.
             let _ = self.write_fmt(value);
             self.text.push_str(quote);
         }
     }
 
-    /// Adds a field whose value is a number or a truth.
+    /// Adds a field whose value is a number or a Boolean.
     pub(super) fn number(&mut self, name: &str, value: impl fmt::Display) {
         let piece = format!("{}{value}", self.start(name));
         let _ = self.push(&piece);
@@ -94,7 +97,7 @@ impl Line {
         self.text
     }
 
-    /// What stands before the value of a field.
+    /// Returns what comes before the value of a field.
     fn start(&self, name: &str) -> String {
         match (self.format, name) {
             (Format::Json, name) => format!(r#","{name}":"#),
@@ -134,13 +137,13 @@ impl Write for Line {
     }
 }
 
-/// Whether a character shows, as itself and where it stands. For Rust itself, quotes and backslashes also need escapes; here
-/// they are for eyes, as they are in what `greeter-client` shows.
+/// Returns whether a character is visible, as itself and where it is. Rust's own escapes include
+/// quotes and backslashes; here they are shown as they are, as `greeter-client` does.
 fn is_printable(c: char) -> bool {
     matches!(c, ' '..='~') || c.escape_debug().len() == 1
 }
 
-/// The codes of a terminal for a colour.
+/// Returns the terminal's code of a level's colour.
 fn colour(level: Level) -> &'static str {
     match level {
         Level::ERROR => "31",
@@ -151,7 +154,7 @@ fn colour(level: Level) -> &'static str {
     }
 }
 
-/// The fields of an event, as `tracing` hands them over.
+/// The fields of an event, as `tracing` passes them.
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.text(field.name(), format_args!("{value:?}"));
@@ -177,14 +180,14 @@ impl Visit for Line {
     }
 }
 
-/// The message of an event, as it is.
+/// Returns the message of an event, as it is.
 pub(super) fn message(event: &Event<'_>) -> String {
     struct Message(String);
 
     impl Visit for Message {
         fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
             if field.name() == "message" {
-                // What a value of somebody else cannot format is left out.
+                // A value that cannot be formatted is left out.
                 let _ = write!(self.0, "{value:?}");
             }
         }

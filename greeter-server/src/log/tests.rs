@@ -11,7 +11,7 @@ use tracing::subscriber::with_default;
 use super::line::LINE_BYTES_MAX;
 use super::*;
 
-/// A log into a pipe: its thread, what events go through, and the other end of the pipe.
+/// Returns a log that writes to a pipe: its thread, its subscriber, and the other end of the pipe.
 fn log(format: Format) -> (Writer, Log, PipeReader) {
     let (reader, output) = io::pipe().unwrap();
     let limits = Arc::new(Limits::default());
@@ -20,7 +20,7 @@ fn log(format: Format) -> (Writer, Log, PipeReader) {
     (writer, log, reader)
 }
 
-/// What a log holds after something has happened, without the times.
+/// Returns what is logged while `happen` runs, without the times.
 fn logged(format: Format, happen: impl FnOnce()) -> String {
     let (writer, log, reader) = log(format);
     with_default(log, happen);
@@ -36,13 +36,13 @@ fn text(mut reader: impl Read) -> String {
     text
 }
 
-/// The sum of a field over all lines.
+/// Returns the sum of a field over all lines.
 fn sum(lines: &str, field: &str) -> u64 {
     let numbers = lines.lines().filter_map(|line| line.split_once(field)?.1.split(' ').next());
     numbers.map(|number| number.parse::<u64>().unwrap()).sum()
 }
 
-/// A line with one field.
+/// Returns a line with one field.
 fn line(format: Format, value: &str) -> String {
     let mut line = Line::begin(format, Level::INFO);
     line.text("error", format_args!("{value}"));
@@ -87,7 +87,7 @@ fn what_is_unprintable_is_escaped() {
 
 #[test]
 fn no_character_passes_unprintable() {
-    // So many find room even when each is escaped.
+    // This many fit even if each is escaped.
     for chars in (char::MIN..=char::MAX).collect::<Vec<_>>().chunks(30) {
         let value: String = chars.iter().collect();
         for format in [Format::Text, Format::Json] {
@@ -132,7 +132,7 @@ fn fields_after_the_cut_are_left_out() {
     let happen = || tracing::info!(long = %"x".repeat(1_000_000), lines = 3, peer = %"me", "Hi.");
     assert!(logged(Format::Text, happen).ends_with("xx…\n"));
     assert!(logged(Format::Json, happen).ends_with("xx\",\"cut\":true}\n"));
-    // Wherever the room ends.
+    // Wherever the space ends.
     for bytes in 400..LINE_BYTES_MAX {
         let line = format!(
             "{{{}",
@@ -182,7 +182,7 @@ fn the_number_is_told_without_another_event() {
     assert_eq!(shown + suppressed, 150);
 }
 
-/// Sends so many lines that are their numbers.
+/// Sends this many lines, each with its number.
 fn count(queue: &Queue, lines: u64) {
     (0..lines).for_each(|n| queue.send(format!("{n}\n"), 1));
 }
@@ -206,7 +206,7 @@ fn a_pipe_that_nobody_reads_costs_lines_that_are_counted() {
     count(&queue, LINES);
     let (first, last) = ("0", "last");
     let reader = thread::spawn(move || text(reader));
-    // Once one has gone through, there is room for one that comes after what was lost.
+    // Once one has gone through, there is room for one that comes after those that were lost.
     wait_until_empty(&queue);
     queue.send(format!("{last}\n"), 1);
     drop(writer);
@@ -241,7 +241,7 @@ fn what_a_broken_pipe_did_not_take_is_told_when_it_is_whole_again() {
     drop((writer, output));
     let lines = text(reader);
     assert!(lines.contains("again\n"));
-    // The last of the hundred may be on its way still when the pipe becomes whole.
+    // The last of the hundred may still be on its way when the pipe is whole again.
     assert!((99..=100).contains(&sum(&lines, "lost=")), "{lines}");
     assert_eq!(lines.lines().filter(|line| !line.contains("lost=")).count() as u64 + sum(&lines, "lost="), 101);
 }

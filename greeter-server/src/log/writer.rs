@@ -1,5 +1,6 @@
-//! The thread that writes lines, and the queue before it. It may wait for stderr as long as it likes: nobody waits for it,
-//! but for the end of the program, which does so for [`FLUSH`].
+//! Writes lines to stderr on a thread of its own, with a queue before it. The thread may wait for
+//! stderr as long as it likes: nothing waits for it but the end of the program, and that for
+//! [`FLUSH`] at most.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -18,16 +19,18 @@ use tracing::Level;
 use super::limit::Limits;
 use super::line::{Format, Line};
 
-/// How many lines may wait: about 1 MiB, or ten seconds of clients that come and go faster than is shown.
+/// How many lines may wait: about 1 MiB, or ten seconds of clients that come and go faster than is
+/// shown.
 pub(super) const QUEUE_LINES: usize = 2048;
 
-/// How long the end of the program waits for what is still to be written.
+/// How long the end of the program waits for queued lines.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// How long the writer waits before it says again how much was lost.
+/// How long the writer waits before it reports lost events again.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The thread that writes. When this is dropped, it writes what waits and ends, if it can within [`FLUSH`].
+/// The thread that writes. Dropping it writes the queued lines and ends the thread, within
+/// [`FLUSH`].
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: Queue,
@@ -46,15 +49,16 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct QueuedLine {
     text: String,
-    /// How many events are lost when the line is.
+    /// How many events are lost with the line.
     events: u64,
-    /// How many were between this line and the one before it.
+    /// How many events were lost between this line and the one before it.
     lost_before: u64,
 }
 
 impl Writer {
-    /// Starts the thread that writes to `output`, not through Rust's own handle: that has a lock, which whoever waits for
-    /// the output holds meanwhile, and takes a closed one for one that is written to.
+    /// Starts the thread that writes to `output`. It does not use Rust's own handle: that has a
+    /// lock, which a thread that waits for the output holds meanwhile, and it treats a closed
+    /// output as one that was written to.
     pub(super) fn start(output: &impl AsFd, format: Format, limits: Arc<Limits>) -> io::Result<Self> {
         let output = File::from(output.as_fd().try_clone_to_owned()?);
         let (lines, queued) = bounded(QUEUE_LINES);
@@ -84,13 +88,13 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end = None;
-        // There is nothing to receive: that is how the end shows.
+        // Nothing is ever sent: the channel closes when the thread ends.
         let _ = self.ended.recv_timeout(FLUSH);
     }
 }
 
 impl Queue {
-    /// Has a line written that stands for so many events, or counts them as lost. Never waits.
+    /// Queues a line that stands for this many events, or counts them as lost. Never blocks.
     pub(super) fn send(&self, text: String, events: u64) {
         let lost_before = self.lost.swap(0, Ordering::Relaxed);
         if self.lines.try_send(QueuedLine { text, events, lost_before }).is_err() {
@@ -104,7 +108,7 @@ impl Queue {
     }
 }
 
-/// What the thread does.
+/// The state of the thread.
 struct Work {
     queued: Receiver<QueuedLine>,
     output: Output,
@@ -113,19 +117,20 @@ struct Work {
     loss: Loss,
 }
 
-/// What was lost and has not been told yet.
+/// Events that were lost and not reported yet.
 struct Loss {
-    /// Where those count who find the queue full.
+    /// Counts the events that found the queue full.
     full: Arc<AtomicU64>,
     events: u64,
-    /// When it may be told; none if it never was.
+    /// When they may be reported; none if they never were.
     next_notice: Option<Instant>,
 }
 
 impl Work {
     fn run(mut self, told_to_end: &Receiver<Infallible>) {
         loop {
-            // A number of what was suppressed comes after what was shown, so only when nothing waits.
+            // The number of suppressed events comes after those that were shown, so only when no
+            // line waits.
             let idle = self.next_tick().map_or_else(never, at);
             select_biased! {
                 recv(told_to_end) -> _ => break,
@@ -139,8 +144,8 @@ impl Work {
         self.finish();
     }
 
-    /// When there will be something to say even if nothing happens. A kind of event, or a loss, from which that follows is
-    /// there before the line is that wakes this thread.
+    /// Returns when there is something to write though no line comes. What leads to that, a kind of
+    /// event or a loss, is recorded before the line that wakes this thread.
     fn next_tick(&self) -> Option<Instant> {
         let notice = self.loss.is_any().then(|| self.loss.next_notice.unwrap_or_else(Instant::now));
         self.limits.next_end().into_iter().chain(notice).min()
@@ -160,7 +165,7 @@ impl Work {
         self.put(&line.text, line.events);
     }
 
-    /// All that is left, and then the account of the rest.
+    /// Writes all that is left, and then the counts of the rest.
     fn finish(mut self) {
         let queued = self.queued.clone();
         queued.try_iter().take(QUEUE_LINES).for_each(|line| self.write(&line));
@@ -177,7 +182,7 @@ impl Work {
         }
     }
 
-    /// Says how much was lost, if anything was and this is the time.
+    /// Reports how many events were lost, if any were and it is time.
     fn tell_loss(&mut self, now: Instant) {
         if self.loss.events == 0 || self.loss.next_notice.is_some_and(|at| now < at) {
             return;
@@ -200,7 +205,7 @@ impl Loss {
 /// A file, a pipe or a terminal that takes lines as a whole.
 struct Output {
     file: File,
-    /// It took the start of a line and not its end.
+    /// Whether it took the start of a line and not its end.
     is_torn: bool,
 }
 
@@ -221,7 +226,7 @@ impl Output {
                     bytes = &bytes[count..];
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Whoever started this program may have made it so that a full pipe returns.
+                // The program that started this one may have made the pipe non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait()?,
                 Err(error) => return Err(error),
             }
