@@ -1,12 +1,14 @@
 //! An agent for HAProxy: tells it, in one line, how much work to send here.
 //!
-//! It speaks first and then closes; no line is ever answered. What it says is the first line of a file, such as `up 75%`,
-//! `drain` or `maint` (HAProxy's manual has them all at "agent-check"), so `echo drain > agent.txt` takes a server out of
-//! service, and `rm agent.txt` puts it back.
+//! It sends first and then closes; it never answers a line. It sends the first line of a file, such
+//! as `up 75%`, `drain` or `maint` (HAProxy's manual lists them at "agent-check"), so `echo drain >
+//! agent.txt` takes a server out of service, and `rm agent.txt` puts it back.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example agent_check   # or with an address and a file behind: -- 127.0.0.1:7000 agent.txt
-//! nc 127.0.0.1 8080                                   # haproxy.cfg: server web … agent-check agent-port 8080
+//! # An address and a file are optional: -- 127.0.0.1:7000 agent.txt
+//! cargo run -p greeter-server --example agent_check
+//! # In haproxy.cfg: server web … agent-check agent-port 8080
+//! nc 127.0.0.1 8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -33,13 +35,13 @@ impl Responder for Agent {
 
     fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = fs::read_to_string(&self.file).unwrap_or_default();
-        // To a server that drains, "up" alone would not be enough.
+        // "up" alone would not be enough for a server that is draining.
         reply.line(text.lines().next().unwrap_or("ready up 100%"));
         reply.close();
         Ok(())
     }
 
-    /// What HAProxy sends (its `agent-send`) comes too late for an answer.
+    /// What HAProxy sends (its `agent-send`) comes after the reply that closes.
     fn respond(&self, _session: &mut (), _line: Line<'_>, _reply: &mut Reply<'_>) -> Result<(), BoxError> {
         Ok(())
     }

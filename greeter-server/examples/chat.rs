@@ -1,10 +1,13 @@
-//! A chat room: whoever connects says a name, and from then on everyone hears what anyone says.
+//! A chat room: each client gives a name, and from then on every client receives what any of them
+//! sends.
 //!
-//! It shows state that all clients share, and saying something to clients that have not asked.
+//! It shows state that all clients share, and lines that are pushed to clients that have not asked.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example chat    # or with an address behind: -- 127.0.0.1:7000
-//! telnet 127.0.0.1 8080                         # and again in other terminals; /quit leaves
+//! # An address is optional: -- 127.0.0.1:7000
+//! cargo run -p greeter-server --example chat
+//! # And again in other terminals; /quit leaves.
+//! telnet 127.0.0.1 8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -24,11 +27,12 @@ fn main() -> anyhow::Result<()> {
 
 struct Room {
     push: PushHandle,
-    /// Who is here. The lock is held while something is said, so that everyone hears the same in the same order.
+    /// The names of the clients in the room. The lock is held while lines are pushed, so that all
+    /// clients receive the same lines in the same order.
     names: Mutex<BTreeMap<ClientId, String>>,
 }
 
-/// One who has connected, and their name once they have said it.
+/// A client, and its name once it has given one.
 struct Guest {
     id: ClientId,
     name: Option<String>,
@@ -66,7 +70,8 @@ impl Responder for Room {
         let Some(name) = guest.name else { return };
         let mut names = self.names();
         names.remove(&guest.id);
-        // Those who do not hear of it, since too much is being said already, see it when they are not answered.
+        // If too much is being pushed already, the others are not told. They notice when they get
+        // no answer.
         let _ = self.tell_others(&names, guest.id, &format!("* {name} has left"));
     }
 }

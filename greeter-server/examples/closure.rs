@@ -1,8 +1,10 @@
-//! A function is all it takes: converts temperatures, and says in words what it cannot read.
+//! A function as a responder: converts temperatures, and rejects what it cannot read.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example closure    # or with an address behind: -- 127.0.0.1:7000
-//! nc 127.0.0.1 8080                                # say: 37 C
+//! # An address is optional: -- 127.0.0.1:7000
+//! cargo run -p greeter-server --example closure
+//! # Type: 37 C
+//! nc 127.0.0.1 8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -17,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `37 C` is `98.6 F`, and the other way round.
+/// Turns `37 C` into `98.6 F`, and the other way round.
 fn convert(line: &str) -> Result<String, Rejection> {
     let (degrees, scale) = line.split_once(' ').ok_or_else(|| Rejection::custom("say it like this: 37 C"))?;
     let degrees: f64 = degrees.parse().map_err(|_| Rejection::custom(format!("{degrees:?} is not a number")))?;

@@ -1,8 +1,10 @@
 //! A finger daemon (RFC 1288): one line in, many lines out, and the connection closes.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example finger     # or with an address behind; port 79 is the superuser's: -- 127.0.0.1:79
-//! whois -h 127.0.0.1 -p 8080 ann                   # speaks the same on any port; with port 79: finger -l ann@127.0.0.1
+//! # An address is optional; port 79 needs privileges: -- 127.0.0.1:79
+//! cargo run -p greeter-server --example finger
+//! # It speaks the same protocol on any port. With port 79: finger -l ann@127.0.0.1
+//! whois -h 127.0.0.1 -p 8080 ann
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -45,7 +47,8 @@ impl Responder for Finger {
             Some(login) => (login.trim(), true),
             None => (query.trim(), false),
         };
-        // The RFC's own words (3.2.1): who asks elsewhere through us would hide behind our address.
+        // The RFC's own words (3.2.1): a client that asks elsewhere through us would hide behind
+        // our address.
         if login.contains('@') {
             reply.line("Finger forwarding service denied");
             return Ok(());

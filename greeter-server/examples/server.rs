@@ -1,10 +1,12 @@
-//! The article's first program: whoever reads a name also greets it.
+//! The article's first program: the thread that reads a name also writes the greeting.
 //!
-//! No pool: the thread that reads a client's lines answers them.
+//! There are no workers: the connection thread answers its clients' lines.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example server     # or with an address behind: -- 127.0.0.1:7000
-//! nc 127.0.0.1 8080                                # say: Bob
+//! # An address is optional: -- 127.0.0.1:7000
+//! cargo run -p greeter-server --example server
+//! # Type: Bob
+//! nc 127.0.0.1 8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]

@@ -1,12 +1,14 @@
-//! The article's second program: something very expensive before each greeting, so that a worker greets and nobody else
-//! is kept from being read and written.
+//! The article's second program: something very expensive before each greeting, so a worker greets,
+//! and the other clients are still read and written.
 //!
-//! The article has one worker, and a second client waits until the first is greeted. Without `.workers(1)` there is a worker
-//! for each processor.
+//! The article has one worker, and a second client waits until the first is greeted. Without
+//! `.workers(1)` there is a worker for each processor.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example server2    # or with an address behind: -- 127.0.0.1:7000
-//! nc 127.0.0.1 8080                                # say: Bob
+//! # An address is optional: -- 127.0.0.1:7000
+//! cargo run -p greeter-server --example server2
+//! # Type: Bob
+//! nc 127.0.0.1 8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -27,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps the processor busy for a second, as the article has it.
+/// Keeps the processor busy for a second, as in the article.
 fn something_very_expensive() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(1) {

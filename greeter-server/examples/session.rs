@@ -1,10 +1,13 @@
-//! State for each client: a calculator where everybody has a stack of their own.
+//! State for each client: a calculator in which each client has its own stack.
 //!
-//! It also shows a banner, a reply that closes the connection, and a limit on what a client can make the server keep.
+//! It also shows a banner, a reply that closes the connection, and a limit on what a client can
+//! make the server keep.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example session    # or with an address behind: -- 127.0.0.1:7000
-//! nc 127.0.0.1 8080                                # say: 6 7, then: *, then: quit
+//! # An address is optional: -- 127.0.0.1:7000
+//! cargo run -p greeter-server --example session
+//! # Type: 6 7, then: *, then: quit
+//! nc 127.0.0.1 8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -45,7 +48,7 @@ impl Responder for Calculator {
     }
 }
 
-/// A number goes on top of the stack; an operator takes two from there and puts its result in their place.
+/// Pushes a number onto the stack, or replaces two of them by the result of an operator.
 fn calculate(stack: &mut Vec<i64>, word: &str) -> Result<(), &'static str> {
     let operator = match word {
         "+" => i64::checked_add,

@@ -1,10 +1,13 @@
 //! A lookup table for Postfix, in the protocol of tcp_table(5).
 //!
-//! It shows a responder with state that all clients share, and refusals in the words of its protocol.
+//! It shows a responder with state that all clients share, and rejections in its protocol's own
+//! form.
 //!
 //! ```sh
-//! cargo run -p greeter-server --example tcp_table  # or with an address behind: -- 127.0.0.1:7000
-//! postmap -q postmaster tcp:127.0.0.1:8080         # in main.cf: virtual_alias_maps = tcp:127.0.0.1:8080
+//! # An address is optional: -- 127.0.0.1:7000
+//! cargo run -p greeter-server --example tcp_table
+//! # In main.cf: virtual_alias_maps = tcp:127.0.0.1:8080
+//! postmap -q postmaster tcp:127.0.0.1:8080
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
@@ -51,7 +54,8 @@ impl Responder for Table {
     }
 }
 
-/// `all%20hands` is `all hands`. None where a `%` is not followed by two digits, or what comes out is not text.
+/// Decodes `all%20hands` to `all hands`. Returns none if a `%` is not followed by two digits, or if
+/// the result is not text.
 fn decode(parameter: &str) -> Option<String> {
     let mut bytes = parameter.bytes();
     let mut decoded = Vec::new();
@@ -62,7 +66,7 @@ fn decode(parameter: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
-/// `all hands` is `all%20hands`: everything but visible ASCII is encoded, and `%` itself.
+/// Encodes `all hands` as `all%20hands`: everything but visible ASCII, and `%` itself.
 fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         match byte {
