@@ -396,7 +396,7 @@ impl AcceptErrorKind {
 
     #[cfg(not(unix))]
     const fn of_the_system(_: &io::Error) -> Self {
-        Self::System
+        Self::Resources
     }
 }
 

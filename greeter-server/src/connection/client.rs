@@ -37,7 +37,7 @@ pub(crate) struct Client<S, K> {
     /// When its timer expires, if it has one.
     pub(crate) timer: Option<Millis>,
     hearing: DeadlineCheck,
-    /// How many [units](crate::memory::CHARGE_UNIT) it is charged of the memory budget.
+    /// How many [units](crate::limits::CHARGE_UNIT) it is charged of the memory budget.
     pub(crate) charged: u32,
     /// Lines received since it was accepted.
     pub(crate) lines: u64,
