@@ -10,7 +10,7 @@
 //! telnet 127.0.0.1 8080
 //! ```
 
-#![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
+#![expect(clippy::print_stdout, reason = "it prints where it listens")]
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,24 +33,24 @@ struct Room {
 }
 
 /// A client, and its name once it has given one.
-struct Guest {
+struct Member {
     id: ClientId,
     name: Option<String>,
 }
 
 impl Responder for Room {
-    type Session = Guest;
+    type Session = Member;
 
-    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Guest, BoxError> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Member, BoxError> {
         reply.line("what is your name?");
-        Ok(Guest { id: peer.id, name: None })
+        Ok(Member { id: peer.id, name: None })
     }
 
-    fn respond(&self, guest: &mut Guest, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn respond(&self, member: &mut Member, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = line.to_str()?;
-        match &guest.name {
+        match &member.name {
             _ if text == "/quit" => reply.close(),
-            Some(name) => self.tell_others(&self.names(), guest.id, &format!("{name}: {text}"))?,
+            Some(name) => self.tell_others(&self.names(), member.id, &format!("{name}: {text}"))?,
             None => {
                 let mut names = self.names();
                 if text.is_empty() || text.contains(char::is_control) || names.values().any(|name| name == text) {
@@ -58,28 +58,28 @@ impl Responder for Room {
                 }
                 let others: Vec<_> = names.values().map(String::as_str).collect();
                 reply.line(format_args!("welcome, {text}; here are: {}", others.join(", ")));
-                self.tell_others(&names, guest.id, &format!("* {text} is here"))?;
-                names.insert(guest.id, text.to_owned());
-                guest.name = Some(text.to_owned());
+                self.tell_others(&names, member.id, &format!("* {text} is here"))?;
+                names.insert(member.id, text.to_owned());
+                member.name = Some(text.to_owned());
             }
         }
         Ok(())
     }
 
-    fn disconnect(&self, guest: Guest, _reason: CloseReason) {
-        let Some(name) = guest.name else { return };
+    fn disconnect(&self, member: Member, _reason: CloseReason) {
+        let Some(name) = member.name else { return };
         let mut names = self.names();
-        names.remove(&guest.id);
+        names.remove(&member.id);
         // If too much is being pushed already, the others are not told. They notice when they get
         // no answer.
-        let _ = self.tell_others(&names, guest.id, &format!("* {name} has left"));
+        let _ = self.tell_others(&names, member.id, &format!("* {name} has left"));
     }
 }
 
 impl Room {
-    fn tell_others(&self, names: &BTreeMap<ClientId, String>, speaker: ClientId, text: &str) -> Result<(), BoxError> {
-        for &listener in names.keys().filter(|&&listener| listener != speaker) {
-            self.push.line(listener, text)?;
+    fn tell_others(&self, names: &BTreeMap<ClientId, String>, sender: ClientId, text: &str) -> Result<(), BoxError> {
+        for &receiver in names.keys().filter(|&&receiver| receiver != sender) {
+            self.push.line(receiver, text)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! whois -h 127.0.0.1 -p 8080 ann
 //! ```
 
-#![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
+#![expect(clippy::print_stdout, reason = "it prints where it listens")]
 
 use greeter_server::{BoxError, Line, LineEnding, Peer, Rejection, Reply, Responder, Server};
 
@@ -66,9 +66,9 @@ impl Responder for Finger {
         Ok(())
     }
 
-    fn reject(&self, _session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
+    fn reject(&self, _session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
         reply.end_lines_with(LineEnding::CrLf);
-        reply.line(format_args!("error: {refusal}"));
+        reply.line(format_args!("error: {rejection}"));
         reply.close();
     }
 }

@@ -11,7 +11,7 @@
 //! nc 127.0.0.1 8080
 //! ```
 
-#![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
+#![expect(clippy::print_stdout, reason = "it prints where it listens")]
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@
 //! postmap -q postmaster tcp:127.0.0.1:8080
 //! ```
 
-#![expect(clippy::print_stdout, reason = "whoever starts it wants to know where it listens")]
+#![expect(clippy::print_stdout, reason = "it prints where it listens")]
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -49,8 +49,8 @@ impl Responder for Table {
     }
 
     /// Postfix understands codes. After 400 it tries again later.
-    fn reject(&self, _session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
-        reply.line(format_args!("400 {}", encode(&refusal.to_string())));
+    fn reject(&self, _session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
+        reply.line(format_args!("400 {}", encode(&rejection.to_string())));
     }
 }
 

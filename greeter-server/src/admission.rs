@@ -107,11 +107,11 @@ impl Admission {
         }
         let counted_for = self.config.limits.max_connections_per_address.and_then(|_| AddressKey::of(peer));
         if let (Some(address), Some(max)) = (counted_for, self.config.limits.max_connections_per_address) {
-            let living_there = occupancy.by_address.entry(address).or_default();
-            if *living_there >= max {
+            let count = occupancy.by_address.entry(address).or_default();
+            if *count >= max {
                 return Decision::Reject(CloseReason::AddressLimit);
             }
-            *living_there += 1;
+            *count += 1;
         }
         occupancy.served += 1;
         Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
@@ -133,10 +133,10 @@ impl Drop for Permit {
         let mut occupancy = self.admission.occupancy();
         occupancy.served -= 1;
         if let Some(address) = self.counted_for
-            && let Some(living_there) = occupancy.by_address.get_mut(&address)
+            && let Some(count) = occupancy.by_address.get_mut(&address)
         {
-            *living_there -= 1;
-            if *living_there == 0 {
+            *count -= 1;
+            if *count == 0 {
                 occupancy.by_address.remove(&address);
             }
         }
@@ -162,7 +162,7 @@ mod tests {
         Arc::new(config)
     }
 
-    fn door(max_connections: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Admission> {
+    fn admission(max_connections: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Admission> {
         let (acceptor, _, _) = mailbox().unwrap();
         Arc::new(Admission::new(config(max_connections, per_address_max, when_full), acceptor))
     }
@@ -172,16 +172,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn welcome(door: &Arc<Admission>, address: &str) -> Permit {
-        match door.admit(from(address)) {
+    fn admit(admission: &Arc<Admission>, address: &str) -> Permit {
+        match admission.admit(from(address)) {
             Decision::Admit(permit) => permit,
             Decision::Reject(reason) => panic!("{reason}"),
         }
     }
 
     #[track_caller]
-    fn sorry(door: &Arc<Admission>, address: &str) -> CloseReason {
-        match door.admit(from(address)) {
+    fn reject(admission: &Arc<Admission>, address: &str) -> CloseReason {
+        match admission.admit(from(address)) {
             Decision::Reject(reason) => reason,
             Decision::Admit(_) => panic!("there was room"),
         }
@@ -189,51 +189,51 @@ mod tests {
 
     #[test]
     fn one_leaves_and_one_comes() {
-        let door = door(2, None, WhenFull::Reject);
-        let ann = welcome(&door, "192.0.2.1");
-        let _bob = welcome(&door, "192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ConnectionLimit);
+        let admission = admission(2, None, WhenFull::Reject);
+        let ann = admit(&admission, "192.0.2.1");
+        let _bob = admit(&admission, "192.0.2.1");
+        assert_eq!(reject(&admission, "192.0.2.1"), CloseReason::ConnectionLimit);
         drop(ann);
-        let _cid = welcome(&door, "192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::ConnectionLimit);
-        assert_eq!(door.served(), 2);
+        let _cid = admit(&admission, "192.0.2.1");
+        assert_eq!(reject(&admission, "192.0.2.1"), CloseReason::ConnectionLimit);
+        assert_eq!(admission.served(), 2);
     }
 
     #[test]
     fn an_address_has_its_share_and_others_have_theirs() {
-        let door = door(10, Some(1), WhenFull::Reject);
-        let ann = welcome(&door, "2001:db8::1");
-        assert_eq!(sorry(&door, "2001:db8::2"), CloseReason::AddressLimit);
-        let _bob = welcome(&door, "2001:db8:0:1::1");
-        let _cid = welcome(&door, "::ffff:192.0.2.1");
-        assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressLimit);
+        let admission = admission(10, Some(1), WhenFull::Reject);
+        let ann = admit(&admission, "2001:db8::1");
+        assert_eq!(reject(&admission, "2001:db8::2"), CloseReason::AddressLimit);
+        let _bob = admit(&admission, "2001:db8:0:1::1");
+        let _cid = admit(&admission, "::ffff:192.0.2.1");
+        assert_eq!(reject(&admission, "192.0.2.1"), CloseReason::AddressLimit);
         drop(ann);
-        drop(welcome(&door, "2001:db8::3"));
-        assert_eq!(door.occupancy().by_address.len(), 2);
+        drop(admit(&admission, "2001:db8::3"));
+        assert_eq!(admission.occupancy().by_address.len(), 2);
     }
 
     #[test]
     fn whoever_is_refused_keeps_nobody_out() {
-        let door = door(10, Some(1), WhenFull::Reject);
-        let _ann = welcome(&door, "192.0.2.1");
+        let admission = admission(10, Some(1), WhenFull::Reject);
+        let _ann = admit(&admission, "192.0.2.1");
         for _ in 0..10_000 {
-            assert_eq!(sorry(&door, "192.0.2.1"), CloseReason::AddressLimit);
-            assert!(door.is_open());
+            assert_eq!(reject(&admission, "192.0.2.1"), CloseReason::AddressLimit);
+            assert!(admission.is_open());
         }
-        welcome(&door, "192.0.2.2");
+        admit(&admission, "192.0.2.2");
     }
 
     #[test]
     fn whoever_waits_at_the_door_is_told_of_room() {
         let (acceptor, inbox, _poll) = mailbox().unwrap();
-        let door = Arc::new(Admission::new(config(1, None, WhenFull::Wait), acceptor));
-        assert!(door.is_open());
-        let ann = welcome(&door, "192.0.2.1");
-        assert!(!door.is_open());
+        let admission = Arc::new(Admission::new(config(1, None, WhenFull::Wait), acceptor));
+        assert!(admission.is_open());
+        let ann = admit(&admission, "192.0.2.1");
+        assert!(!admission.is_open());
         drop(ann);
         assert!(matches!(inbox.next_message(), Some(AcceptorMessage::PermitReleased)));
-        drop(welcome(&door, "192.0.2.1"));
-        assert!(inbox.next_message().is_none(), "nobody asked to be told again");
+        drop(admit(&admission, "192.0.2.1"));
+        assert!(inbox.next_message().is_none(), "the acceptor did not ask again");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Control {
     pub(crate) threads: Arc<dyn ThreadMailboxes>,
     stop: Mutex<Option<StopRequest>>,
     /// Sends the thread that waits for the others the deadline for that.
-    patience: Sender<Instant>,
+    join_deadlines: Sender<Instant>,
 }
 
 /// A stop that was requested.
@@ -78,26 +78,26 @@ impl Control {
         acceptor: Arc<dyn CloseListeners>,
         threads: Arc<dyn ThreadMailboxes>,
     ) -> (Arc<Self>, Receiver<Instant>) {
-        let (patience, deadlines) = crossbeam_channel::unbounded();
+        let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let (workers, stop) = (Arc::default(), Mutex::new(None));
-        (Arc::new(Self { counters, admission, memory, workers, acceptor, threads, stop, patience }), deadlines)
+        (Arc::new(Self { counters, admission, memory, workers, acceptor, threads, stop, join_deadlines }), deadlines)
     }
 
     /// Returns the counts since the server started, and its gauges.
     pub(crate) fn stats(&self) -> Stats {
-        let workers_stuck =
+        let workers_timed_out =
             self.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::TimedOut(_))).count();
         Stats {
             served: self.admission.served() as u64,
             buffer_bytes: self.memory.bytes() as u64,
-            workers_timed_out: workers_stuck as u64,
+            workers_timed_out: workers_timed_out as u64,
             ..total(&self.counters)
         }
     }
 
     /// Stops the server by this deadline, or by an earlier one that was requested before.
     pub(crate) fn stop(&self, deadline: Instant) {
-        let to_tell = {
+        let events = {
             // The lock is held until the last clients have been sent to the connection threads, so
             // that no order to stop gets there before them.
             let mut stop = self.lock();
@@ -116,8 +116,8 @@ impl Control {
         self.workers.close_at(deadline);
         self.threads.stop(deadline);
         // It fails only when nothing waits for the threads any more.
-        let _ = self.patience.send(deadline + GRACE);
-        to_tell.iter().for_each(AcceptorEvent::log);
+        let _ = self.join_deadlines.send(deadline + GRACE);
+        events.iter().for_each(AcceptorEvent::log);
     }
 
     /// Waits for the clients that were rejected last, after the threads have ended, and returns the
@@ -127,14 +127,14 @@ impl Control {
             // The threads have ended before a stop was requested: an error of ours.
             self.stop(Instant::now());
         }
-        let stop = || self.lock().expect("a stop was asked for, and is not taken back");
+        let stop = || self.lock().expect("a stop was requested, and stays so");
         self.acceptor.linger_rejected(&|| stop().deadline);
         self.report(stop(), threads_left)
     }
 
     /// Returns the report so far, after a stop was requested.
     pub(crate) fn report_now(&self, threads_left: usize) -> DrainReport {
-        let stop = self.lock().expect("a stop was asked for");
+        let stop = self.lock().expect("a stop was requested");
         self.report(stop, threads_left)
     }
 
@@ -275,27 +275,27 @@ mod tests {
     enum RecordedCall {
         Close,
         Stop(Instant),
-        SeeOff(Instant),
+        LingerRejected(Instant),
     }
 
     impl RecordedCalls {
-        fn note(&self, told: RecordedCall) {
-            self.0.lock().unwrap().push(told);
+        fn record(&self, call: RecordedCall) {
+            self.0.lock().unwrap().push(call);
         }
 
-        fn told(&self) -> Vec<RecordedCall> {
+        fn all(&self) -> Vec<RecordedCall> {
             self.0.lock().unwrap().clone()
         }
     }
 
     impl CloseListeners for RecordedCalls {
         fn close(&self) -> Vec<AcceptorEvent> {
-            self.note(RecordedCall::Close);
+            self.record(RecordedCall::Close);
             Vec::new()
         }
 
         fn linger_rejected(&self, deadline: &dyn Fn() -> Instant) {
-            self.note(RecordedCall::SeeOff(deadline()));
+            self.record(RecordedCall::LingerRejected(deadline()));
         }
     }
 
@@ -315,7 +315,7 @@ mod tests {
         }
 
         fn stop(&self, deadline: Instant) {
-            self.note(RecordedCall::Stop(deadline));
+            self.record(RecordedCall::Stop(deadline));
         }
 
         fn kill(&self, _: ClientId) {}
@@ -324,14 +324,14 @@ mod tests {
     }
 
     fn control() -> (Arc<Control>, Arc<RecordedCalls>, Receiver<Instant>) {
-        let noted = Arc::<RecordedCalls>::default();
+        let calls = Arc::<RecordedCalls>::default();
         let mut config = Config::without_timeouts(&Greeter);
         config.limits.max_connections = 1;
-        let door = Arc::new(Admission::new(Arc::new(config), mailbox().unwrap().0));
-        let (counters, buffers) = (vec![Arc::default(), Arc::default()], Arc::new(MemoryBudget::new(1 << 20)));
-        let (acceptor, mailboxes) = (Arc::clone(&noted) as _, Arc::clone(&noted) as _);
-        let (control, patient) = Control::new(counters, door, buffers, acceptor, mailboxes);
-        (control, noted, patient)
+        let admission = Arc::new(Admission::new(Arc::new(config), mailbox().unwrap().0));
+        let (counters, memory) = (vec![Arc::default(), Arc::default()], Arc::new(MemoryBudget::new(1 << 20)));
+        let (acceptor, mailboxes) = (Arc::clone(&calls) as _, Arc::clone(&calls) as _);
+        let (control, deadlines) = Control::new(counters, admission, memory, acceptor, mailboxes);
+        (control, calls, deadlines)
     }
 
     const fn seconds(seconds: u64) -> Duration {
@@ -340,27 +340,27 @@ mod tests {
 
     #[test]
     fn the_door_is_closed_once_and_the_earliest_deadline_holds() {
-        let (control, noted, patient) = control();
+        let (control, calls, deadlines) = control();
         let now = Instant::now();
         for after in [10, 20, 10, 5] {
             control.stop(now + seconds(after));
         }
         let (first, second) = (now + seconds(10), now + seconds(5));
-        assert_eq!(noted.told(), [RecordedCall::Close, RecordedCall::Stop(first), RecordedCall::Stop(second)]);
+        assert_eq!(calls.all(), [RecordedCall::Close, RecordedCall::Stop(first), RecordedCall::Stop(second)]);
         let half = Duration::from_millis(500);
-        assert_eq!(patient.try_iter().collect::<Vec<_>>(), [first + half, second + half]);
+        assert_eq!(deadlines.try_iter().collect::<Vec<_>>(), [first + half, second + half]);
         assert!(control.workers.are_closed(second) && !control.workers.are_closed(second - half));
         control.finish(0);
-        assert_eq!(noted.told().last(), Some(&RecordedCall::SeeOff(second)));
+        assert_eq!(calls.all().last(), Some(&RecordedCall::LingerRejected(second)));
     }
 
     #[test]
     fn threads_that_have_ended_unasked_are_a_stop_by_now() {
-        let (control, noted, _patient) = control();
+        let (control, calls, _deadlines) = control();
         control.finish(0);
-        let told = noted.told();
-        let [RecordedCall::Close, RecordedCall::Stop(deadline), RecordedCall::SeeOff(until)] = told[..] else {
-            panic!("{told:?}")
+        let all = calls.all();
+        let [RecordedCall::Close, RecordedCall::Stop(deadline), RecordedCall::LingerRejected(until)] = all[..] else {
+            panic!("{all:?}")
         };
         assert_eq!(deadline, until);
         assert!(deadline <= Instant::now());
@@ -368,11 +368,11 @@ mod tests {
 
     #[test]
     fn a_report_tells_what_has_happened_since_a_stop_was_asked_for_first() {
-        let (control, _noted, _patient) = control();
+        let (control, _calls, _deadlines) = control();
         let count = |thread: usize, replies: u64| {
             let counters = &control.counters[thread];
             counters.replies.add(replies);
-            counters.turned_away.add(2 * replies);
+            counters.rejected.add(2 * replies);
             counters.discarded[CloseReason::Lost.index()].add(replies + 1);
             for (index, counter) in counters.closed.iter().enumerate() {
                 counter.add(replies + index as u64);
@@ -394,13 +394,13 @@ mod tests {
 
     #[test]
     fn it_is_told_who_is_held_up_and_what_is_held() {
-        let (control, _noted, _patient) = control();
-        assert_eq!(control.busy_with_responder(), usize::MAX, "without a pool nobody can tell");
+        let (control, _calls, _deadlines) = control();
+        assert_eq!(control.busy_with_responder(), usize::MAX, "without a pool it is not known");
         let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
         let workers = control.workers.top_up(3, 3);
         assert_eq!(control.busy_with_responder(), 0);
         workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer, peer, ticker.now()));
-        ticker.go_on_by(1);
+        ticker.advance(1);
         assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
         assert!(control.memory.charge(&mut 0, 3 * CHARGE_UNIT));
         let _client = control.admission.admit(peer.address);
@@ -411,36 +411,36 @@ mod tests {
 
     /// Asserts that the latest deadline is `within` this time from the request.
     #[track_caller]
-    fn assert_told(noted: &RecordedCalls, within: Duration, asked: Instant) {
-        let told = noted.told();
-        let Some(RecordedCall::Stop(deadline)) = told.last() else { panic!("{told:?}") };
+    fn assert_stops_within(calls: &RecordedCalls, within: Duration, asked: Instant) {
+        let all = calls.all();
+        let Some(RecordedCall::Stop(deadline)) = all.last() else { panic!("{all:?}") };
         assert!((asked + within..=Instant::now() + within).contains(deadline));
     }
 
     #[test]
     fn a_server_that_was_told_to_stop_before_it_started_does_so_by_the_earliest_deadline() {
-        let (control, noted, _patient) = control();
+        let (control, calls, _deadlines) = control();
         let (trigger, asked) = (ShutdownTrigger::new(), Instant::now());
         [20, 10, 30].into_iter().for_each(|within| trigger.trigger(seconds(within)));
-        assert_eq!(noted.told(), []);
+        assert_eq!(calls.all(), []);
         trigger.connect(&control);
-        assert_told(&noted, seconds(10), asked);
+        assert_stops_within(&calls, seconds(10), asked);
         let asked = Instant::now();
         trigger.trigger(seconds(5));
-        assert_told(&noted, seconds(5), asked);
+        assert_stops_within(&calls, seconds(5), asked);
         drop(control);
         trigger.trigger(seconds(1));
-        assert_eq!(noted.told().len(), 3, "whoever is gone is told nothing");
+        assert_eq!(calls.all().len(), 3, "a server that is gone receives nothing");
     }
 
     #[test]
     fn to_stop_some_time_is_to_stop_within_a_year() {
-        let (control, noted, _patient) = control();
+        let (control, calls, _deadlines) = control();
         let (trigger, asked) = (ShutdownTrigger::new(), Instant::now());
         trigger.connect(&control);
-        assert_eq!(noted.told(), []);
+        assert_eq!(calls.all(), []);
         trigger.trigger(Duration::MAX);
-        assert_told(&noted, seconds(31_536_000), asked);
+        assert_stops_within(&calls, seconds(31_536_000), asked);
         assert_eq!(format!("{trigger:?}"), "ShutdownTrigger { .. }");
     }
 }

@@ -132,10 +132,10 @@ impl Limits {
     /// four may be timed out for each one that works. 16 MiB of [pushed](crate::PushHandle)
     /// messages may be in flight.
     ///
-    /// Four things are not included: what the responder keeps, above all its
-    /// [sessions](greeter_core::Responder::Session), which is *connections × (the size of its type
-    /// + what it owns)* and which only the responder can bound; a single reply that is longer than
-    /// the limit for unsent ones; the stacks of the threads; and what the allocator keeps.
+    /// Four things are not included. What the responder keeps, above all its
+    /// [sessions](greeter_core::Responder::Session), which only the responder can bound:
+    /// *connections × (the size of its type + what it owns)*. A single reply that is longer than
+    /// the limit for unsent ones. The stacks of the threads. What the allocator keeps.
     ///
     /// ```
     /// let server = greeter_server::Server::builder().workers(2).bind("127.0.0.1:0")?.spawn()?;

@@ -14,7 +14,7 @@ use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 #[derive(Debug)]
 pub(crate) struct Mailbox<M> {
     sender: Sender<M>,
-    bell: Arc<Notifier>,
+    notifier: Arc<Notifier>,
     /// Whether the inbox was dropped, so that no thread reads the messages any more.
     is_abandoned: Arc<AtomicBool>,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Mailbox<M> {
 #[derive(Debug)]
 pub(crate) struct Inbox<M> {
     receiver: Receiver<M>,
-    bell: Arc<Notifier>,
+    notifier: Arc<Notifier>,
     is_abandoned: Arc<AtomicBool>,
 }
 
@@ -39,33 +39,33 @@ struct Notifier {
 }
 
 /// The token of a wake-up's event. No socket may have it.
-pub(crate) const MAIL: Token = Token(usize::MAX);
+pub(crate) const WAKE_UP: Token = Token(usize::MAX);
 
 /// Creates a mailbox for a thread, and the `Poll` in which that thread sleeps.
 pub(crate) fn mailbox<M>() -> io::Result<(Mailbox<M>, Inbox<M>, Poll)> {
     let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), MAIL)?;
+    let waker = Waker::new(poll.registry(), WAKE_UP)?;
     let (mailbox, inbox) = mailbox_of(move || waker.wake());
     Ok((mailbox, inbox, poll))
 }
 
 /// Creates a mailbox for a thread that `wake` wakes.
 pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> (Mailbox<M>, Inbox<M>) {
-    with_bell(Arc::new(Notifier { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
+    with_notifier(Arc::new(Notifier { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
 }
 
-fn with_bell<M>(bell: Arc<Notifier>) -> (Mailbox<M>, Inbox<M>) {
+fn with_notifier<M>(notifier: Arc<Notifier>) -> (Mailbox<M>, Inbox<M>) {
     let (sender, receiver) = channel();
     let is_abandoned = Arc::new(AtomicBool::new(false));
-    let mailbox = Mailbox { sender, bell: Arc::clone(&bell), is_abandoned: Arc::clone(&is_abandoned) };
-    (mailbox, Inbox { receiver, bell, is_abandoned })
+    let mailbox = Mailbox { sender, notifier: Arc::clone(&notifier), is_abandoned: Arc::clone(&is_abandoned) };
+    (mailbox, Inbox { receiver, notifier, is_abandoned })
 }
 
 impl<M> Mailbox<M> {
     /// Creates a second mailbox of the same thread, with the same notifier. The thread may sleep
     /// when [both](Inbox::try_sleep) are empty.
     pub(crate) fn another<N>(&self) -> (Mailbox<N>, Inbox<N>) {
-        with_bell(Arc::clone(&self.bell))
+        with_notifier(Arc::clone(&self.notifier))
     }
 
     /// Returns whether the thread still reads its messages.
@@ -75,20 +75,24 @@ impl<M> Mailbox<M> {
 
     /// Returns whether the thread sleeps, as far as another thread can tell.
     pub(crate) fn is_asleep(&self) -> bool {
-        self.bell.is_asleep.load(Ordering::Relaxed)
+        self.notifier.is_asleep.load(Ordering::Relaxed)
     }
 
     /// Sends a message. If the thread has ended, the message is dropped.
     pub(crate) fn send(&self, message: M) {
         if self.sender.send(message).is_ok() {
-            self.bell.notify();
+            self.notifier.notify();
         }
     }
 }
 
 impl<M> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), bell: Arc::clone(&self.bell), is_abandoned: Arc::clone(&self.is_abandoned) }
+        Self {
+            sender: self.sender.clone(),
+            notifier: Arc::clone(&self.notifier),
+            is_abandoned: Arc::clone(&self.is_abandoned),
+        }
     }
 }
 
@@ -96,7 +100,7 @@ impl<M> Inbox<M> {
     /// Announces that the thread is going to sleep, and returns whether it may: whether there is no
     /// message. If it returns true, any later message wakes the thread.
     pub(crate) fn try_sleep(&self) -> bool {
-        self.bell.is_asleep.store(true, Ordering::Relaxed);
+        self.notifier.is_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let may_sleep = self.receiver.is_empty();
         if !may_sleep {
@@ -107,7 +111,7 @@ impl<M> Inbox<M> {
 
     /// Announces that the thread is awake, so that no sender wakes it.
     pub(crate) fn woke_up(&self) {
-        self.bell.is_asleep.store(false, Ordering::Relaxed);
+        self.notifier.is_asleep.store(false, Ordering::Relaxed);
     }
 
     /// Returns the number of messages.
@@ -143,6 +147,6 @@ impl Notifier {
 
 impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bell").field("is_asleep", &self.is_asleep).finish_non_exhaustive()
+        f.debug_struct("Notifier").field("is_asleep", &self.is_asleep).finish_non_exhaustive()
     }
 }

@@ -9,28 +9,28 @@ use crate::limits::CHARGE_UNIT;
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     charged: AtomicUsize,
-    grains_max: usize,
+    max_units: usize,
 }
 
 impl MemoryBudget {
-    pub(crate) const fn new(bytes_max: usize) -> Self {
-        Self { charged: AtomicUsize::new(0), grains_max: bytes_max / CHARGE_UNIT }
+    pub(crate) const fn new(max_bytes: usize) -> Self {
+        Self { charged: AtomicUsize::new(0), max_units: max_bytes / CHARGE_UNIT }
     }
 
     /// Charges a connection for this many bytes, in place of the `charged` units from before, and
     /// returns whether the budget allows that. Less than before is always allowed.
-    pub(crate) fn charge(&self, counted: &mut u32, bytes: usize) -> bool {
-        let charged = u32::try_from(bytes / CHARGE_UNIT).unwrap_or(u32::MAX);
-        if charged == *counted {
+    pub(crate) fn charge(&self, charged: &mut u32, bytes: usize) -> bool {
+        let units = u32::try_from(bytes / CHARGE_UNIT).unwrap_or(u32::MAX);
+        if units == *charged {
             return true;
         }
-        let before = std::mem::replace(counted, charged);
-        if charged < before {
-            self.charged.fetch_sub((before - charged) as usize, Ordering::Relaxed);
+        let before = std::mem::replace(charged, units);
+        if units < before {
+            self.charged.fetch_sub((before - units) as usize, Ordering::Relaxed);
             return true;
         }
-        let more = (charged - before) as usize;
-        self.charged.fetch_add(more, Ordering::Relaxed) + more <= self.grains_max
+        let more = (units - before) as usize;
+        self.charged.fetch_add(more, Ordering::Relaxed) + more <= self.max_units
     }
 
     /// Returns how many bytes are charged.
@@ -45,14 +45,14 @@ mod tests {
 
     #[test]
     fn who_wants_more_than_there_is_has_no_room_and_who_gives_back_makes_some() {
-        let buffers = MemoryBudget::new(10 * CHARGE_UNIT);
+        let memory = MemoryBudget::new(10 * CHARGE_UNIT);
         let (mut ann, mut bob) = (0, 0);
-        assert!(buffers.charge(&mut ann, 8 * CHARGE_UNIT));
-        assert!(buffers.charge(&mut bob, 2 * CHARGE_UNIT + 1));
-        assert!(!buffers.charge(&mut bob, 3 * CHARGE_UNIT));
-        assert!(buffers.charge(&mut ann, 7 * CHARGE_UNIT));
-        assert_eq!(buffers.bytes(), 10 * CHARGE_UNIT);
-        assert!(buffers.charge(&mut ann, 0) && buffers.charge(&mut bob, CHARGE_UNIT - 1));
-        assert_eq!(buffers.bytes(), 0);
+        assert!(memory.charge(&mut ann, 8 * CHARGE_UNIT));
+        assert!(memory.charge(&mut bob, 2 * CHARGE_UNIT + 1));
+        assert!(!memory.charge(&mut bob, 3 * CHARGE_UNIT));
+        assert!(memory.charge(&mut ann, 7 * CHARGE_UNIT));
+        assert_eq!(memory.bytes(), 10 * CHARGE_UNIT);
+        assert!(memory.charge(&mut ann, 0) && memory.charge(&mut bob, CHARGE_UNIT - 1));
+        assert_eq!(memory.bytes(), 0);
     }
 }

@@ -28,9 +28,9 @@ pub(crate) enum ThreadMessage<S, K = TcpStream> {
     /// The reply timeout of this client's job has passed.
     ReplyTimedOut(ClientId),
     /// Push this to the client, if it is still connected.
-    Push { to: ClientId, news: PushedMessage },
+    Push { to: ClientId, message: PushedMessage },
     /// Push this to every client.
-    Broadcast { news: Arc<PushedMessage> },
+    Broadcast { message: Arc<PushedMessage> },
     /// Disconnect this client, if it is still connected.
     Kill(ClientId),
     /// Send a list of the thread's connections.
@@ -59,7 +59,7 @@ impl PushedMessage {
         (before + bytes <= MAX_PUSH_BYTES_IN_FLIGHT).then_some(reserved)
     }
 
-    pub(crate) const fn message(&self) -> &PushMessage {
+    pub(crate) const fn content(&self) -> &PushMessage {
         &self.message
     }
 }

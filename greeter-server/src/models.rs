@@ -36,36 +36,36 @@ use sync::channel;
 
 /// Wakes a sleeping thread. A wake-up is not lost, whether it comes before the sleep or during it.
 #[derive(Default)]
-struct Alarm {
-    rings: Mutex<bool>,
-    rang: Condvar,
+struct WakeUp {
+    is_notified: Mutex<bool>,
+    notified: Condvar,
 }
 
-impl Alarm {
-    fn ring(&self) {
-        *self.rings.lock().unwrap() = true;
-        self.rang.notify_one();
+impl WakeUp {
+    fn notify(&self) {
+        *self.is_notified.lock().unwrap() = true;
+        self.notified.notify_one();
     }
 
     fn sleep(&self) {
-        let mut rings = self.rings.lock().unwrap();
-        while !*rings {
-            rings = self.rang.wait(rings).unwrap();
+        let mut is_notified = self.is_notified.lock().unwrap();
+        while !*is_notified {
+            is_notified = self.notified.wait(is_notified).unwrap();
         }
-        *rings = false;
+        *is_notified = false;
     }
 }
 
-fn mailbox<M: 'static>() -> (Mailbox<M>, Inbox<M>, Arc<Alarm>) {
-    let alarm = Arc::new(Alarm::default());
+fn mailbox<M: 'static>() -> (Mailbox<M>, Inbox<M>, Arc<WakeUp>) {
+    let wake_up = Arc::new(WakeUp::default());
     let (mailbox, inbox) = mailbox_of({
-        let alarm = Arc::clone(&alarm);
+        let wake_up = Arc::clone(&wake_up);
         move || {
-            alarm.ring();
+            wake_up.notify();
             Ok(())
         }
     });
-    (mailbox, inbox, alarm)
+    (mailbox, inbox, wake_up)
 }
 
 /// Runs a model with this many switches between threads that nothing forces. Most errors take one
@@ -79,7 +79,7 @@ fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 #[test]
 fn no_message_is_left_lying() {
     check(3, || {
-        let (mailbox, inbox, alarm) = mailbox();
+        let (mailbox, inbox, wake_up) = mailbox();
         let senders: Vec<_> = (0..2)
             .map(|number| {
                 let mailbox = mailbox.clone();
@@ -89,7 +89,7 @@ fn no_message_is_left_lying() {
         let mut received = 0;
         while received < 2 {
             if inbox.try_sleep() {
-                alarm.sleep();
+                wake_up.sleep();
             }
             inbox.woke_up();
             for _ in 0..inbox.len() {
@@ -103,14 +103,14 @@ fn no_message_is_left_lying() {
 #[test]
 fn either_mailbox_of_a_thread_wakes_it() {
     check(3, || {
-        let (mailbox, inbox, alarm) = mailbox();
+        let (mailbox, inbox, wake_up) = mailbox();
         let (other_mailbox, other_inbox) = mailbox.another();
         let sender = thread::spawn(move || mailbox.send(1));
         let other_sender = thread::spawn(move || other_mailbox.send("other"));
         let mut received = (None, None);
         while received != (Some(1), Some("other")) {
             if inbox.try_sleep() && other_inbox.try_sleep() {
-                alarm.sleep();
+                wake_up.sleep();
             }
             inbox.woke_up();
             received = (inbox.next_message().or(received.0), other_inbox.next_message().or(received.1));
@@ -123,7 +123,7 @@ fn either_mailbox_of_a_thread_wakes_it() {
 #[test]
 fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
     check(4, || {
-        let (mailbox, inbox, _alarm) = mailbox();
+        let (mailbox, inbox, _wake_up) = mailbox();
         let sender = thread::spawn(move || {
             if mailbox.is_read() {
                 mailbox.send(Arc::new(()));
@@ -145,13 +145,13 @@ fn an_answer_is_in_time_or_given_up_and_never_both() {
         let entry = Arc::new(WorkerEntry::default());
         let ticker = Ticker::default();
         let start = ticker.now();
-        ticker.go_on_by(1);
+        ticker.advance(1);
         let later = ticker.now();
-        let watch = {
+        let watchdog = {
             let entry = Arc::clone(&entry);
             thread::spawn(move || {
-                let give_up = || usize::from(entry.time_out(Duration::ZERO, later).is_some());
-                give_up() + give_up()
+                let time_out = || usize::from(entry.time_out(Duration::ZERO, later).is_some());
+                time_out() + time_out()
             })
         };
         let mut too_late = 0;
@@ -159,7 +159,7 @@ fn an_answer_is_in_time_or_given_up_and_never_both() {
             entry.begin(CallKind::Answer, peer(), start);
             too_late += usize::from(entry.finish() == CallOutcome::TooLate);
         }
-        assert_eq!(too_late, watch.join().unwrap());
+        assert_eq!(too_late, watchdog.join().unwrap());
     });
 }
 
@@ -178,7 +178,7 @@ struct OneLine {
 }
 
 /// A poller in which time stands still.
-struct StillLife(Instant);
+struct FrozenPoller(Instant);
 
 impl Read for OneLine {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -206,7 +206,7 @@ impl Socket for OneLine {
     }
 }
 
-impl Poller for StillLife {
+impl Poller for FrozenPoller {
     type Socket = OneLine;
 
     fn now(&self) -> Instant {
@@ -259,12 +259,12 @@ impl Scene {
     }
 
     /// Runs a connection thread.
-    fn run(&self, executor: Executor<Greeter>, inbox: Inbox<ThreadMessage<(), OneLine>>, alarm: &Alarm) {
+    fn run(&self, executor: Executor<Greeter>, inbox: Inbox<ThreadMessage<(), OneLine>>, wake_up: &WakeUp) {
         let (shared, counters) = (self.shared.clone(), Arc::clone(&self.counters));
-        let mut thread = ConnectionThread::new(0, executor, StillLife(self.start), inbox, shared, counters);
+        let mut thread = ConnectionThread::new(0, executor, FrozenPoller(self.start), inbox, shared, counters);
         while !thread.is_done() {
             if thread.timeout() != Some(Duration::ZERO) {
-                alarm.sleep();
+                wake_up.sleep();
             }
             thread.round(std::iter::empty::<(usize, Readiness)>());
         }
@@ -274,20 +274,20 @@ impl Scene {
 #[test]
 fn the_acceptors_last_client_is_served_before_the_thread_stops() {
     check(3, || {
-        let (mailbox, inbox, alarm) = mailbox();
+        let (mailbox, inbox, wake_up) = mailbox();
         let scene = Scene::new(0, mailbox.clone());
-        let (letter, replies) = scene.client("Bob");
+        let (message, replies) = scene.client("Bob");
         let deadline = scene.start + Duration::from_secs(1);
         let stopper = thread::spawn(move || {
             let acceptor = {
                 let mailbox = mailbox.clone();
-                thread::spawn(move || mailbox.send(letter))
+                thread::spawn(move || mailbox.send(message))
             };
             acceptor.join().unwrap();
             vec![mailbox].stop(deadline);
         });
         let executor = Executor::in_place(Arc::new(Greeter), Arc::clone(&scene.shared.config), ticker().0);
-        scene.run(executor, inbox, &alarm);
+        scene.run(executor, inbox, &wake_up);
         stopper.join().unwrap();
         assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
     });
@@ -298,13 +298,13 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
 #[test]
 fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
     check(2, || {
-        let (mailbox, inbox, alarm) = mailbox();
+        let (mailbox, inbox, wake_up) = mailbox();
         let scene = Scene::new(2, mailbox);
-        let (tasks, tasks_to_do) = channel();
+        let (tasks, task_receiver) = channel();
         let pool = Arc::new(Pool {
             responder: Arc::new(Greeter),
             config: Arc::clone(&scene.shared.config),
-            tasks: tasks_to_do,
+            tasks: task_receiver,
             mailboxes: vec![scene.mailbox.clone()],
             workers: Arc::default(),
             memory: Arc::clone(&scene.shared.memory),
@@ -319,22 +319,22 @@ fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
                 thread::spawn(move || pool.work(&entry))
             })
             .collect();
-        let nobody = |_: &Arc<WorkerEntry>| Err(ErrorKind::WouldBlock.into());
-        let mut watch = Watchdog::new(Arc::clone(&pool), nobody, tasks.clone());
-        let watch = thread::spawn(move || {
-            time.go_on_by(1);
-            watch.check(time.now());
+        let no_thread = |_: &Arc<WorkerEntry>| Err(ErrorKind::WouldBlock.into());
+        let mut watchdog = Watchdog::new(Arc::clone(&pool), no_thread, tasks.clone());
+        let watchdog = thread::spawn(move || {
+            time.advance(1);
+            watchdog.check(time.now());
         });
 
         let clients = ["Ann", "Bob"].map(|name| {
-            let (letter, replies) = scene.client(name);
-            scene.mailbox.send(letter);
+            let (message, replies) = scene.client(name);
+            scene.mailbox.send(message);
             (name, replies)
         });
         scene.mailbox.send(ThreadMessage::Stop { deadline: scene.start + Duration::from_secs(1) });
         let executor = Executor::pool(tasks, 1, ticker().0);
-        scene.run(executor, inbox, &alarm);
-        workers.into_iter().chain([watch]).for_each(|thread| thread.join().unwrap());
+        scene.run(executor, inbox, &wake_up);
+        workers.into_iter().chain([watchdog]).for_each(|thread| thread.join().unwrap());
 
         for (name, replies) in clients {
             let replies = String::from_utf8(replies.lock().unwrap().clone()).unwrap();

@@ -153,8 +153,8 @@ impl PushHandle {
         self.0.target.get().map(|target| &**target).ok_or(PushError::NotStarted)
     }
 
-    fn reserve(&self, message: PushMessage, target: usize) -> Result<PushedMessage, PushError> {
-        PushedMessage::reserve(message, target, &self.0.bytes_in_flight).ok_or(PushError::TooMuch)
+    fn reserve(&self, message: PushMessage, threads: usize) -> Result<PushedMessage, PushError> {
+        PushedMessage::reserve(message, threads, &self.0.bytes_in_flight).ok_or(PushError::TooMuch)
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
     /// Records what is pushed, as this many threads.
     struct RecordedPushes {
         count: usize,
-        said: Mutex<Vec<(Option<ClientId>, Arc<PushedMessage>)>>,
+        pushed: Mutex<Vec<(Option<ClientId>, Arc<PushedMessage>)>>,
     }
 
     impl PushTarget for RecordedPushes {
@@ -182,68 +182,69 @@ mod tests {
             self.count
         }
 
-        fn push(&self, to: ClientId, news: PushedMessage) {
-            self.said.lock().unwrap().push((Some(to), Arc::new(news)));
+        fn push(&self, to: ClientId, message: PushedMessage) {
+            self.pushed.lock().unwrap().push((Some(to), Arc::new(message)));
         }
 
-        fn broadcast(&self, news: &Arc<PushedMessage>) {
-            self.said.lock().unwrap().push((None, Arc::clone(news)));
+        fn broadcast(&self, message: &Arc<PushedMessage>) {
+            self.pushed.lock().unwrap().push((None, Arc::clone(message)));
         }
     }
 
     fn push(count: usize) -> (PushHandle, Arc<RecordedPushes>) {
-        let (push, noted) = (PushHandle::new(), Arc::new(RecordedPushes { count, said: Mutex::default() }));
-        push.connect(Arc::clone(&noted) as _);
-        (push, noted)
+        let (push, recorded) = (PushHandle::new(), Arc::new(RecordedPushes { count, pushed: Mutex::default() }));
+        push.connect(Arc::clone(&recorded) as _);
+        (push, recorded)
     }
 
     #[test]
     fn everything_is_said_to_whom_it_is_for_and_as_what_it_is() {
-        let (push, noted) = push(3);
-        let ann = client_id(7);
-        push.line(ann, "line").unwrap();
-        push.lines(ann, ["one", "two"]).unwrap();
-        push.raw(ann, "raw\n").unwrap();
+        let (push, recorded) = push(3);
+        let client = client_id(7);
+        push.line(client, "line").unwrap();
+        push.lines(client, ["one", "two"]).unwrap();
+        push.raw(client, "raw\n").unwrap();
         push.broadcast("line").unwrap();
         push.broadcast_lines(["one", "two"]).unwrap();
         push.broadcast_raw("raw\n").unwrap();
-        let said: Vec<_> = noted.said.lock().unwrap().iter().map(|(to, news)| (*to, news.message().clone())).collect();
+        let pushed: Vec<_> =
+            recorded.pushed.lock().unwrap().iter().map(|(to, message)| (*to, message.content().clone())).collect();
         let all = [
             PushMessage::line("line").unwrap(),
             PushMessage::lines(["one", "two"]).unwrap(),
             PushMessage::raw("raw\n"),
         ];
-        let expected = [Some(ann), None].into_iter().flat_map(|to| all.clone().map(|message| (to, message)));
-        assert_eq!(said, expected.collect::<Vec<_>>());
+        let expected = [Some(client), None].into_iter().flat_map(|to| all.clone().map(|message| (to, message)));
+        assert_eq!(pushed, expected.collect::<Vec<_>>());
     }
 
     #[test]
     fn what_holds_an_lf_is_no_line_and_before_the_start_there_is_nobody() {
-        let (push, noted) = push(3);
-        let ann = client_id(7);
+        let (push, recorded) = push(3);
+        let client = client_id(7);
         let no_line = Err(PushError::NotALine(LfInLine));
-        assert_eq!([push.line(ann, "\n"), push.broadcast("\n")], [no_line; 2]);
-        assert_eq!([push.lines(ann, ["one", "\n"]), push.broadcast_lines(["one", "\n"])], [no_line; 2]);
-        assert!(noted.said.lock().unwrap().is_empty());
-        assert_eq!(PushHandle::new().line(ann, "early"), Err(PushError::NotStarted));
+        assert_eq!([push.line(client, "\n"), push.broadcast("\n")], [no_line; 2]);
+        assert_eq!([push.lines(client, ["one", "\n"]), push.broadcast_lines(["one", "\n"])], [no_line; 2]);
+        assert!(recorded.pushed.lock().unwrap().is_empty());
+        assert_eq!(PushHandle::new().line(client, "early"), Err(PushError::NotStarted));
         assert_eq!(PushHandle::new().broadcast("early"), Err(PushError::NotStarted));
     }
 
     /// A broadcast is one text, and one message to each thread.
     #[test]
     fn up_to_16_mib_may_be_under_way_with_their_letters() {
-        const MOST: usize = 16 << 20;
-        let (push, noted) = push(1000);
-        let exactly = vec![b'x'; MOST - 64];
+        const MAX: usize = 16 << 20;
+        let (push, recorded) = push(1000);
+        let exactly = vec![b'x'; MAX - 64];
         assert_eq!(push.raw(client_id(7), &exactly), Ok(()));
         assert_eq!(push.raw(client_id(7), ""), Err(PushError::TooMuch));
         assert_eq!(
             format!("{push:?}"),
-            format!("Push {{ bytes_in_flight: {MOST}, .. }}"),
+            format!("Push {{ bytes_in_flight: {MAX}, .. }}"),
             "what is rejected takes no room"
         );
-        noted.said.lock().unwrap().clear();
+        recorded.pushed.lock().unwrap().clear();
         assert_eq!(push.broadcast_raw(&exactly), Err(PushError::TooMuch));
-        assert_eq!((0..1000).filter(|_| push.broadcast("").is_ok()).count(), MOST / 64_001);
+        assert_eq!((0..1000).filter(|_| push.broadcast("").is_ok()).count(), MAX / 64_001);
     }
 }

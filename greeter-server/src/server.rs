@@ -226,7 +226,7 @@ impl<R: Responder> Wiring<'_, R> {
     /// Starts all threads, from the end of the flow to its start, so that each finds the next one
     /// running.
     fn start(self, inboxes: Inboxes<R::Session>) -> Result<(), StartError> {
-        let (tasks, tasks_to_do) = channel();
+        let (tasks, task_receiver) = channel();
         let (winder, clockwork) = ticker();
         let config = Arc::clone(&self.shared.config);
         if config.workers == 0 {
@@ -235,7 +235,7 @@ impl<R: Responder> Wiring<'_, R> {
             let pool = Arc::new(Pool {
                 responder: Arc::clone(&self.responder),
                 config: Arc::clone(&config),
-                tasks: tasks_to_do,
+                tasks: task_receiver,
                 mailboxes: self.mailboxes.clone(),
                 workers: Arc::clone(&self.handle.control().workers),
                 memory: Arc::clone(&self.shared.memory),
@@ -261,11 +261,11 @@ impl<R: Responder> Wiring<'_, R> {
             let acceptor = (number == 0).then(|| Arc::clone(&self.acceptor));
             // A trigger upgrades a weak reference, so the threads keep the server alive for it.
             let control = Arc::clone(self.handle.control());
-            let life = move || {
+            let body = move || {
                 thread.run(acceptor.as_deref());
                 drop(control);
             };
-            let start = self.threads().spawn(format!("greeter-conn-{number}"), life);
+            let start = self.threads().spawn(format!("greeter-conn-{number}"), body);
             start.map_err(StartError::of("a connection thread"))?;
         }
         Ok(())
@@ -301,8 +301,8 @@ impl<R: Responder> Wiring<'_, R> {
         mut check: impl FnMut(Moment) -> bool + Send + 'static,
     ) -> Result<(), StartError> {
         let threads = Arc::clone(&self.handle.control().threads);
-        let life = move || clockwork.run(|now| check(now) || !threads.are_asleep());
-        self.threads().spawn("greeter-watch".to_owned(), life).map_err(StartError::of("the ticker"))
+        let body = move || clockwork.run(|now| check(now) || !threads.are_asleep());
+        self.threads().spawn("greeter-watch".to_owned(), body).map_err(StartError::of("the ticker"))
     }
 
     fn threads(&self) -> &ThreadTracker {

@@ -38,19 +38,19 @@ impl Signals {
     /// Catches the signals: from now on, the first that asks for the end is only noted. A second
     /// request does what it does in every program.
     pub(crate) fn catch() -> io::Result<Self> {
-        let (arrivals, bell) = UnixStream::pair()?;
+        let (arrivals, sender) = UnixStream::pair()?;
         let is_requested = Arc::new(AtomicBool::new(false));
         let inherited = InheritedDispositions::read();
-        let heard = |signal: &c_int| !inherited.ignores(*signal);
-        for signal in REQUESTS.into_iter().filter(heard) {
+        let is_not_ignored = |signal: &c_int| !inherited.ignores(*signal);
+        for signal in REQUESTS.into_iter().filter(is_not_ignored) {
             end_at_once_if(&is_requested, signal)?;
             flag::register(signal, Arc::clone(&is_requested))?;
-            low_level::pipe::register(signal, bell.try_clone()?)?;
+            low_level::pipe::register(signal, sender.try_clone()?)?;
         }
-        for signal in HINTS.into_iter().filter(heard) {
-            low_level::pipe::register(signal, bell.try_clone()?)?;
+        for signal in HINTS.into_iter().filter(is_not_ignored) {
+            low_level::pipe::register(signal, sender.try_clone()?)?;
         }
-        for signal in NO_REASONS.into_iter().filter(heard) {
+        for signal in NO_REASONS.into_iter().filter(is_not_ignored) {
             // Nothing reads this flag.
             flag::register(signal, Arc::default())?;
         }

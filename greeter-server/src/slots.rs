@@ -51,7 +51,7 @@ pub(crate) struct Slots<T> {
 struct Slot<T> {
     /// Incremented when a value is removed.
     generation: u32,
-    tenant: Option<T>,
+    value: Option<T>,
 }
 
 impl<T> Slots<T> {
@@ -69,7 +69,7 @@ impl<T> Slots<T> {
             .vacant
             .last()
             .copied()
-            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("there are not so many slots"));
+            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("there are fewer slots"));
         Key { slot, generation: self.slots.get(slot as usize).map_or(0, |slot| slot.generation) }
     }
 
@@ -79,24 +79,24 @@ impl<T> Slots<T> {
         !self.vacant.is_empty() || self.slots.len() < 1 << SLOT_BITS
     }
 
-    pub(crate) fn insert(&mut self, tenant: T) -> Key {
+    pub(crate) fn insert(&mut self, value: T) -> Key {
         let key = self.next_key();
         match self.vacant.pop() {
-            Some(slot) => self.slots[slot as usize].tenant = Some(tenant),
-            None => self.slots.push(Slot { generation: key.generation, tenant: Some(tenant) }),
+            Some(slot) => self.slots[slot as usize].value = Some(value),
+            None => self.slots.push(Slot { generation: key.generation, value: Some(value) }),
         }
         key
     }
 
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.slot as usize)?;
-        if slot.generation == key.generation { slot.tenant.as_mut() } else { None }
+        if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
     /// Returns the key of the value that is in this slot now.
     pub(crate) fn key_of(&self, slot: usize) -> Option<Key> {
-        let Slot { generation, tenant } = self.slots.get(slot)?;
-        tenant.as_ref()?;
+        let Slot { generation, value } = self.slots.get(slot)?;
+        value.as_ref()?;
         Some(Key { slot: u32::try_from(slot).ok()?, generation: *generation })
     }
 
@@ -105,7 +105,7 @@ impl<T> Slots<T> {
         let slot = &mut self.slots[key.slot as usize];
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(key.slot);
-        slot.tenant.take()
+        slot.value.take()
     }
 
     pub(crate) fn keys(&self) -> Vec<Key> {
@@ -161,13 +161,13 @@ mod tests {
     #[test]
     fn whoever_is_here_is_listed_and_there_is_room_for_as_many_as_names_can_tell_apart() {
         let mut slots = Slots::new();
-        let keys = [0, 1, 2].map(|tenant| slots.insert(tenant));
+        let keys = [0, 1, 2].map(|value| slots.insert(value));
         slots.remove(keys[1]);
         assert_eq!(slots.keys(), [keys[0], keys[2]]);
         assert!(!slots.is_empty());
 
         let mut slots = Slots::new();
-        slots.slots.resize_with((1 << 22) - 1, || Slot { generation: 0, tenant: Some(()) });
+        slots.slots.resize_with((1 << 22) - 1, || Slot { generation: 0, value: Some(()) });
         assert!(slots.has_room());
         let last = slots.insert(());
         assert!(!slots.has_room());

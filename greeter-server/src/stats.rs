@@ -120,11 +120,11 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) accepted: Counter,
-    pub(crate) turned_away: Counter,
+    pub(crate) rejected: Counter,
     pub(crate) accept_errors: Counter,
-    pub(crate) unfinished: Counter,
+    pub(crate) partial_lines: Counter,
     pub(crate) busy: Counter,
-    pub(crate) errors: Counter,
+    pub(crate) responder_errors: Counter,
     pub(crate) pushed: Counter,
     pub(crate) closed: [Counter; CloseReason::ALL.len()],
     pub(crate) discarded: [Counter; CloseReason::ALL.len()],
@@ -132,15 +132,15 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Adds what has happened on a connection, and for which reason it closes, if it does.
-    pub(crate) fn add(&self, account: &LineCounts, reason: Option<CloseReason>) {
-        self.lines.add(account.lines.into());
-        self.replies.add(account.replies.into());
-        if account.partial > 0 {
-            self.unfinished.add(account.partial.into());
+    pub(crate) fn add(&self, counts: &LineCounts, reason: Option<CloseReason>) {
+        self.lines.add(counts.lines.into());
+        self.replies.add(counts.replies.into());
+        if counts.partial > 0 {
+            self.partial_lines.add(counts.partial.into());
         }
-        if account.discarded > 0 {
-            let reason = reason.expect("nothing is discarded but at the end of a connection");
-            self.discarded[reason.index()].add(account.discarded.into());
+        if counts.discarded > 0 {
+            let reason = reason.expect("lines are discarded only at the end of a connection");
+            self.discarded[reason.index()].add(counts.discarded.into());
         }
     }
 }
@@ -172,15 +172,15 @@ pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
         closed: closed_by.total(),
         closed_by,
         accepted: sum(|counters| &counters.accepted),
-        rejected: sum(|counters| &counters.turned_away),
+        rejected: sum(|counters| &counters.rejected),
         accept_errors: sum(|counters| &counters.accept_errors),
         discarded: discarded_by.total(),
         discarded_by,
         busy: sum(|counters| &counters.busy),
         replies: sum(|counters| &counters.replies),
         lines: sum(|counters| &counters.lines),
-        partial_lines: sum(|counters| &counters.unfinished),
-        responder_errors: sum(|counters| &counters.errors),
+        partial_lines: sum(|counters| &counters.partial_lines),
+        responder_errors: sum(|counters| &counters.responder_errors),
         pushed: sum(|counters| &counters.pushed),
         bytes_received: sum(|counters| &counters.bytes_received),
         bytes_sent: sum(|counters| &counters.bytes_sent),

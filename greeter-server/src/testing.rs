@@ -111,10 +111,10 @@ pub fn serve_with<R: Responder>(make: impl FnOnce(PushHandle) -> R) -> ServerHan
 /// it pushes.
 #[must_use]
 pub fn push() -> (PushHandle, Pushed) {
-    let (sender, letters) = crossbeam_channel::unbounded();
+    let (sender, receiver) = crossbeam_channel::unbounded();
     let push = PushHandle::new();
     push.connect(Arc::new(PushRecorder(sender)));
-    (push, Pushed(letters))
+    (push, Pushed(receiver))
 }
 
 /// Messages that were pushed and wait until the test [delivers](Self::deliver) them.
@@ -141,12 +141,12 @@ impl Pushed {
     /// more.
     pub fn deliver<'c, 'r: 'c, R: Responder>(&self, clients: impl IntoIterator<Item = &'c mut TestClient<'r, R>>) {
         let mut clients: Vec<_> = clients.into_iter().collect();
-        for letter in self.0.try_iter() {
+        for push in self.0.try_iter() {
             for client in &mut clients {
-                match &letter {
-                    RecordedPush::To(id, news) if *id == client.id() => drop(client.push(news.message())),
+                match &push {
+                    RecordedPush::To(id, message) if *id == client.id() => drop(client.push(message.content())),
                     RecordedPush::To(..) => {}
-                    RecordedPush::ToAll(news) => drop(client.push(news.message())),
+                    RecordedPush::ToAll(message) => drop(client.push(message.content())),
                 }
             }
         }
@@ -158,13 +158,13 @@ impl PushTarget for PushRecorder {
         1
     }
 
-    fn push(&self, to: ClientId, news: PushedMessage) {
+    fn push(&self, to: ClientId, message: PushedMessage) {
         // It fails only if the test has dropped the other end.
-        let _ = self.0.send(RecordedPush::To(to, news));
+        let _ = self.0.send(RecordedPush::To(to, message));
     }
 
-    fn broadcast(&self, news: &Arc<PushedMessage>) {
-        let _ = self.0.send(RecordedPush::ToAll(Arc::clone(news)));
+    fn broadcast(&self, message: &Arc<PushedMessage>) {
+        let _ = self.0.send(RecordedPush::ToAll(Arc::clone(message)));
     }
 }
 

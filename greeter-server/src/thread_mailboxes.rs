@@ -16,8 +16,8 @@ use crate::slots::thread_of;
 pub(crate) trait PushTarget: Send + Sync {
     /// Returns how many threads receive a broadcast.
     fn count(&self) -> usize;
-    fn push(&self, to: ClientId, news: PushedMessage);
-    fn broadcast(&self, news: &Arc<PushedMessage>);
+    fn push(&self, to: ClientId, message: PushedMessage);
+    fn broadcast(&self, message: &Arc<PushedMessage>);
 }
 
 /// The mailboxes of a server's connection threads.
@@ -35,14 +35,14 @@ impl<S: Send + 'static, K: Send + 'static> PushTarget for Vec<Mailbox<ThreadMess
         self.len()
     }
 
-    fn push(&self, to: ClientId, news: PushedMessage) {
+    fn push(&self, to: ClientId, message: PushedMessage) {
         if let Some(mailbox) = self.get(thread_of(to)) {
-            mailbox.send(ThreadMessage::Push { to, news });
+            mailbox.send(ThreadMessage::Push { to, message });
         }
     }
 
-    fn broadcast(&self, news: &Arc<PushedMessage>) {
-        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Broadcast { news: Arc::clone(news) }));
+    fn broadcast(&self, message: &Arc<PushedMessage>) {
+        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Broadcast { message: Arc::clone(message) }));
     }
 }
 

@@ -10,10 +10,10 @@ use crossbeam_channel::{Receiver, Sender};
 
 /// How long after the deadline threads may take to end that are not in the responder: they wait
 /// only for a processor.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_LATENESS: Duration = Duration::from_secs(10);
 
 /// How often [`ThreadTracker::join`] checks, after the deadline, which threads are left.
-const LOOK: Duration = Duration::from_millis(5);
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 type Handles = Mutex<Vec<JoinHandle<()>>>;
 
@@ -36,10 +36,10 @@ pub(crate) struct Spawner {
 
 impl Spawner {
     /// Starts a thread. Linux shows the first 15 bytes of its name.
-    pub(crate) fn spawn(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(crate) fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let running = self.running.clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            life();
+            body();
             drop(running);
         })?;
         let mut threads = lock(&self.threads);
@@ -57,12 +57,12 @@ impl ThreadTracker {
     }
 
     /// Starts a thread. Linux shows the first 15 bytes of its name.
-    pub(crate) fn spawn(&self, name: String, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.spawner().spawn(name, life)
+    pub(crate) fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.spawner().spawn(name, body)
     }
 
     pub(crate) fn spawner(&self) -> Spawner {
-        let running = lock(&self.running).clone().expect("threads are started before they are waited for");
+        let running = lock(&self.running).clone().expect("threads are started before they are joined");
         Spawner { threads: Arc::clone(&self.threads), running }
     }
 
@@ -75,22 +75,22 @@ impl ThreadTracker {
         // Our own clone must not keep us waiting.
         drop(lock(&self.running).take());
         let mut earliest: Option<Instant> = None;
-        let mut look = crossbeam_channel::never();
+        let mut check = crossbeam_channel::never();
         let all_done = loop {
             crossbeam_channel::select! {
                 recv(self.all_done) -> _ => break true,
                 recv(deadlines) -> deadline => {
-                    let deadline = deadline.expect("whoever waits can be told until when");
+                    let deadline = deadline.expect("the control keeps the sender");
                     let deadline = earliest.map_or(deadline, |earliest| earliest.min(deadline));
                     earliest = Some(deadline);
-                    look = crossbeam_channel::at(deadline);
+                    check = crossbeam_channel::at(deadline);
                 }
-                recv(look) -> _ => {
-                    let is_enough = earliest.is_some_and(|earliest| Instant::now() >= earliest + PATIENCE);
+                recv(check) -> _ => {
+                    let is_enough = earliest.is_some_and(|earliest| Instant::now() >= earliest + MAX_LATENESS);
                     if self.left() <= held_up() || is_enough {
                         break false;
                     }
-                    look = crossbeam_channel::after(LOOK);
+                    check = crossbeam_channel::after(CHECK_INTERVAL);
                 }
             }
         };
@@ -145,7 +145,7 @@ mod tests {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now(), in_an_hour()]);
         let threads = ThreadTracker::new();
-        threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        threads.spawn("hung".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         assert_eq!(threads.join(&deadlines, || 1), 1);
         drop(release);
     }
@@ -156,7 +156,7 @@ mod tests {
         let (_sender, deadlines) = deadlines(&[Instant::now() + Duration::from_millis(50)]);
         let threads = ThreadTracker::new();
         threads.spawn("quick".to_owned(), || {}).unwrap();
-        threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        threads.spawn("hung".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         assert_eq!(threads.join(&deadlines, || 1), 1);
         drop(release);
     }
@@ -196,7 +196,7 @@ mod tests {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (sender, deadlines) = deadlines(&[in_an_hour()]);
         let threads = ThreadTracker::new();
-        threads.spawn("stuck".to_owned(), move || assert!(released.recv().is_err())).unwrap();
+        threads.spawn("hung".to_owned(), move || assert!(released.recv().is_err())).unwrap();
         let waiting = thread::spawn(move || threads.join(&deadlines, || 1));
         sender.send(Instant::now()).unwrap();
         assert_eq!(waiting.join().unwrap(), 1);

@@ -19,14 +19,14 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// How much time counts for one step at most: if the ticker itself did not run for longer, no
 /// thread of the process did.
-const STEP_MAX: Duration = Duration::from_millis(250);
+const MAX_STEP: Duration = Duration::from_millis(250);
 
 /// After how many ticks without work in progress the ticker falls asleep.
-const QUIET_LOOKS: u32 = 100;
+const IDLE_TICKS: u32 = 100;
 
 /// How often the ticker checks for work while it sleeps. A thread that starts work wakes it, except
 /// for one in a million that checks just before the ticker falls asleep.
-const LOOK: Duration = Duration::from_millis(250);
+const SLEEP_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A count of ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ impl Ticker {
         self.at(Instant::now())
     }
 
-    pub(crate) fn go_on_by(&self, ticks: u64) {
+    pub(crate) fn advance(&self, ticks: u64) {
         self.ticks.fetch_add(ticks, Ordering::Relaxed);
     }
 
@@ -88,14 +88,14 @@ impl Ticker {
 #[derive(Clone, Debug)]
 pub(crate) struct Winder {
     pub(crate) ticker: Arc<Ticker>,
-    bell: Sender<()>,
+    waker: Sender<()>,
 }
 
 impl Winder {
     /// Creates one for a ticker that a test advances.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn of(ticker: Arc<Ticker>) -> Self {
-        Self { ticker, bell: crossbeam_channel::bounded(0).0 }
+        Self { ticker, waker: crossbeam_channel::bounded(0).0 }
     }
 
     /// Wakes the ticker: there is work, so time matters.
@@ -110,7 +110,7 @@ impl Winder {
     fn wake(&self) {
         if self.ticker.is_asleep.swap(false, Ordering::Relaxed) {
             // The channel is full if another thread has just woken it.
-            let _ = self.bell.try_send(());
+            let _ = self.waker.try_send(());
         }
     }
 }
@@ -119,73 +119,73 @@ impl Winder {
 #[derive(Debug)]
 pub(crate) struct Clockwork {
     ticker: Arc<Ticker>,
-    bell: Receiver<()>,
+    wake_ups: Receiver<()>,
     last: Instant,
     /// The part of the next tick that has passed.
-    begun: Duration,
-    quiet_looks: u32,
+    begun_tick: Duration,
+    idle_ticks: u32,
 }
 
 /// Creates a ticker that stands still until its thread runs.
 pub(crate) fn ticker() -> (Winder, Clockwork) {
     let ticker = Arc::<Ticker>::default();
-    let (bell, rung) = crossbeam_channel::bounded(1);
+    let (waker, wake_ups) = crossbeam_channel::bounded(1);
     let clockwork = Clockwork {
         ticker: Arc::clone(&ticker),
-        bell: rung,
+        wake_ups,
         last: Instant::now(),
-        begun: Duration::ZERO,
-        quiet_looks: 0,
+        begun_tick: Duration::ZERO,
+        idle_ticks: 0,
     };
-    (Winder { ticker, bell }, clockwork)
+    (Winder { ticker, waker }, clockwork)
 }
 
 impl Clockwork {
     /// Runs the thread, until every [`Winder`] is dropped. After each tick it calls `check`, which
     /// returns whether any thread has work.
-    pub(crate) fn run(mut self, mut watch: impl FnMut(Moment) -> bool) {
+    pub(crate) fn run(mut self, mut check: impl FnMut(Moment) -> bool) {
         loop {
-            match self.bell.recv_deadline(self.last + TICK - self.begun) {
+            match self.wake_ups.recv_deadline(self.last + TICK - self.begun_tick) {
                 Err(RecvTimeoutError::Disconnected) => return,
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             }
             let now = Instant::now();
-            self.pass(now);
-            let is_busy = watch(self.ticker.at(now));
-            self.quiet_looks = if is_busy { 0 } else { self.quiet_looks + 1 };
-            if self.quiet_looks >= QUIET_LOOKS && !self.sleep(&mut watch) {
+            self.count_ticks(now);
+            let is_busy = check(self.ticker.at(now));
+            self.idle_ticks = if is_busy { 0 } else { self.idle_ticks + 1 };
+            if self.idle_ticks >= IDLE_TICKS && !self.sleep(&mut check) {
                 return;
             }
         }
     }
 
     /// Counts the ticks from the last step until now.
-    fn pass(&mut self, now: Instant) {
-        self.begun += now.saturating_duration_since(self.last).min(STEP_MAX);
+    fn count_ticks(&mut self, now: Instant) {
+        self.begun_tick += now.saturating_duration_since(self.last).min(MAX_STEP);
         self.last = now;
         let mut ticks = 0;
-        while self.begun >= TICK {
-            self.begun -= TICK;
+        while self.begun_tick >= TICK {
+            self.begun_tick -= TICK;
             ticks += 1;
         }
-        self.ticker.go_on_by(ticks);
+        self.ticker.advance(ticks);
     }
 
     /// Sleeps until there is work. Returns false if no [`Winder`] is left.
-    fn sleep(&mut self, watch: &mut impl FnMut(Moment) -> bool) -> bool {
+    fn sleep(&mut self, check: &mut impl FnMut(Moment) -> bool) -> bool {
         self.ticker.is_asleep.store(true, Ordering::Relaxed);
-        let is_left = loop {
-            match self.bell.recv_timeout(LOOK) {
+        let has_winder = loop {
+            match self.wake_ups.recv_timeout(SLEEP_CHECK_INTERVAL) {
                 Ok(()) => break true,
                 Err(RecvTimeoutError::Disconnected) => break false,
-                Err(RecvTimeoutError::Timeout) if watch(self.ticker.now()) => break true,
+                Err(RecvTimeoutError::Timeout) if check(self.ticker.now()) => break true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         };
         self.ticker.is_asleep.store(false, Ordering::Relaxed);
-        self.quiet_looks = 0;
+        self.idle_ticks = 0;
         self.last = Instant::now();
-        is_left
+        has_winder
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
         let is_past = |timeout: u64, now| moment(0, 100).is_past(MILLI * timeout as u32, now);
         assert!(is_past(30, moment(30, 103)));
         assert!(!is_past(30, moment(29, 103)), "never early by the clock");
-        assert!(is_past(8, moment(8, 100)), "a time shorter than a tick needs none");
+        assert!(is_past(8, moment(8, 100)), "a timeout shorter than a tick needs none");
         assert!(!is_past(20, moment(20, 101)), "of two ticks only one is sure to have passed");
         assert!(is_past(20, moment(20, 102)));
         assert!(!is_past(1000, moment(2500, 125)), "the process stood still");
@@ -214,7 +214,7 @@ mod tests {
         let (_winder, mut clockwork) = ticker();
         let start = clockwork.last;
         let mut ticks_at = |millis: u32| {
-            clockwork.pass(start + MILLI * millis);
+            clockwork.count_ticks(start + MILLI * millis);
             clockwork.ticker.tick().0
         };
         assert_eq!([ticks_at(9), ticks_at(10), ticks_at(25), ticks_at(34), ticks_at(40)], [0, 1, 2, 3, 4]);
@@ -224,29 +224,29 @@ mod tests {
     #[test]
     fn it_ticks_while_there_is_something_to_do_and_then_no_more() {
         let (winder, clockwork) = ticker();
-        let (said, heard) = crossbeam_channel::unbounded();
+        let (sender, receiver) = crossbeam_channel::unbounded();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut looks = 0;
+                let mut checks = 0;
                 clockwork.run(|_| {
-                    looks += 1;
-                    let _ = said.send(looks);
-                    looks < 3
+                    checks += 1;
+                    let _ = sender.send(checks);
+                    checks < 3
                 });
             });
             // Until it is asleep.
-            let patience = Duration::from_secs(20);
+            let timeout = Duration::from_secs(20);
             while !winder.ticker.is_asleep.load(Ordering::Relaxed) {
-                heard.recv_timeout(patience).expect("it looks around");
+                receiver.recv_timeout(timeout).expect("it checks");
             }
             let asleep_at = winder.ticker.tick();
-            assert!(asleep_at >= Tick(u64::from(QUIET_LOOKS)));
-            heard.try_iter().for_each(drop);
-            heard.recv_timeout(patience).expect("it looks around in its sleep");
+            assert!(asleep_at >= Tick(u64::from(IDLE_TICKS)));
+            receiver.try_iter().for_each(drop);
+            receiver.recv_timeout(timeout).expect("it checks while it sleeps");
             assert_eq!(winder.ticker.tick(), asleep_at);
             winder.wind();
             while winder.ticker.tick() == asleep_at {
-                heard.recv_timeout(patience).expect("it ticks");
+                receiver.recv_timeout(timeout).expect("it ticks");
             }
             drop(winder);
         });

@@ -135,9 +135,9 @@ impl<S> SharedAcceptor<S> {
 
     /// Does what there is to do each time the thread wakes up.
     pub(crate) fn round(&self, events: &Events) {
-        let news = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
-        let to_tell = self.acceptor().round(news, Instant::now);
-        to_tell.iter().for_each(AcceptorEvent::log);
+        let ready = events.iter().filter_map(|event| event.token().0.checked_sub(FIRST_TOKEN));
+        let to_log = self.acceptor().round(ready, Instant::now);
+        to_log.iter().for_each(AcceptorEvent::log);
     }
 
     /// Returns how long the thread may sleep without an event or a message. From now on, messages
@@ -205,8 +205,8 @@ impl<S, L: Listener> Acceptor<S, L> {
                 listener.state = State::Ready;
             }
         }
-        while let Some(order) = self.inbox.next_message() {
-            match order {
+        while let Some(message) = self.inbox.next_message() {
+            match message {
                 AcceptorMessage::Pause => self.is_paused = true,
                 AcceptorMessage::Resume => self.is_paused = false,
                 AcceptorMessage::PermitReleased => {}
@@ -257,15 +257,15 @@ impl<S, L: Listener> Acceptor<S, L> {
         if matches!(state, State::Paused { until } if now < until) {
             return;
         }
-        let mut turn = Err(io::Error::from(ErrorKind::WouldBlock));
+        let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
             if !self.admission.is_open() {
                 return self.listeners[index].state = State::Ready;
             }
             match self.accept_one(index, now) {
-                Ok(()) => turn = Ok(()),
+                Ok(()) => result = Ok(()),
                 Err((AcceptErrorKind::WouldBlock, _)) => return self.listeners[index].state = State::WouldBlock,
-                Err((AcceptErrorKind::Connection, error)) => turn = turn.or(Err(error)),
+                Err((AcceptErrorKind::Connection, error)) => result = result.or(Err(error)),
                 // The next try can use the descriptor that this frees.
                 Err((AcceptErrorKind::Descriptors, _)) if self.rejected.close_oldest() => {}
                 Err((AcceptErrorKind::Descriptors | AcceptErrorKind::Resources, error)) => {
@@ -273,7 +273,7 @@ impl<S, L: Listener> Acceptor<S, L> {
                 }
             }
         }
-        match turn {
+        match result {
             Ok(()) => self.listeners[index].state = State::Ready,
             // A whole batch of nothing but errors: whatever they mean, the next would be no better.
             Err(error) => self.pause(index, error, now),
@@ -289,9 +289,9 @@ impl<S, L: Listener> Acceptor<S, L> {
                 Ok(())
             }
             Err(error) => {
-                let trouble = AcceptErrorKind::of(&error);
-                self.counters.accept_errors.add(u64::from(trouble != AcceptErrorKind::WouldBlock));
-                Err((trouble, error))
+                let kind = AcceptErrorKind::of(&error);
+                self.counters.accept_errors.add(u64::from(kind != AcceptErrorKind::WouldBlock));
+                Err((kind, error))
             }
         }
     }
@@ -332,10 +332,10 @@ impl<S, L: Listener> Acceptor<S, L> {
         let permit = match self.admission.admit(address) {
             Decision::Admit(permit) => permit,
             Decision::Reject(reason) => {
-                self.counters.turned_away.add(1);
+                self.counters.rejected.add(1);
                 self.events.push(AcceptorEvent::Rejected { address, reason });
-                let words = self.config.connection.rejection_text(reason);
-                return self.rejected.reject(socket, address, reason, words, now);
+                let text = self.config.connection.rejection_text(reason);
+                return self.rejected.reject(socket, address, reason, text, now);
             }
         };
         for _ in 0..self.threads.len() {
@@ -377,13 +377,13 @@ impl AcceptErrorKind {
             | ErrorKind::HostUnreachable
             | ErrorKind::PermissionDenied
             | ErrorKind::TimedOut => Self::Connection,
-            _ => Self::of_the_system(error),
+            _ => Self::of_errno(error),
         }
     }
 
     /// Classifies an error that [`ErrorKind`] does not name.
     #[cfg(unix)]
-    fn of_the_system(error: &io::Error) -> Self {
+    fn of_errno(error: &io::Error) -> Self {
         use rustix::io::Errno;
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => Self::Descriptors,
@@ -395,7 +395,7 @@ impl AcceptErrorKind {
     }
 
     #[cfg(not(unix))]
-    const fn of_the_system(_: &io::Error) -> Self {
+    const fn of_errno(_: &io::Error) -> Self {
         Self::Resources
     }
 }
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn errors_of_one_connection_are_that_clients() {
         use rustix::io::Errno;
-        let of_one = [
+        let of_one_connection = [
             Errno::NETDOWN,
             Errno::PROTO,
             Errno::NOPROTOOPT,
@@ -433,7 +433,7 @@ mod tests {
             Errno::TIMEDOUT,
             Errno::PERM,
         ];
-        for errno in of_one {
+        for errno in of_one_connection {
             assert_eq!(AcceptErrorKind::of(&errno.into()), AcceptErrorKind::Connection, "{errno}");
         }
         for errno in [Errno::MFILE, Errno::NFILE] {

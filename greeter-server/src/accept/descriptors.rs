@@ -9,12 +9,12 @@ const FOR_OTHERS: usize = 64;
 const PER_THREAD: usize = 2;
 
 /// Descriptors for the clients that were rejected, and one that is about to be.
-const FOR_REFUSED: usize = MAX_REJECTED + 1;
+const FOR_REJECTED: usize = MAX_REJECTED + 1;
 
 /// Returns how many clients can be served with the descriptors that this process may have
 /// (RLIMIT_NOFILE in getrlimit(2)), less a reserve.
 pub(crate) fn connections_possible(listeners: usize, threads: usize) -> usize {
-    let reserve = FOR_REFUSED + FOR_OTHERS + listeners + PER_THREAD * threads;
+    let reserve = FOR_REJECTED + FOR_OTHERS + listeners + PER_THREAD * threads;
     limit().saturating_sub(reserve).max(1)
 }
 

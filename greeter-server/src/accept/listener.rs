@@ -35,7 +35,7 @@ pub(crate) fn listen_on(address: SocketAddr) -> io::Result<(Address, TcpListener
     // An accepted socket inherits it from the listener, without another call.
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(BACKLOG).expect("the backlog is a small number"))?;
+    socket.listen(i32::try_from(BACKLOG).expect("the backlog fits"))?;
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket.into());
     Ok((listener.local_addr()?.into(), listener))

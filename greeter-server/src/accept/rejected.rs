@@ -40,7 +40,7 @@ const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct RejectedSockets<K: Socket> {
     sockets: VecDeque<Lingering<K>>,
-    most: usize,
+    max_sockets: usize,
     linger: Duration,
     next_sweep: Instant,
     counters: Arc<Counters>,
@@ -64,24 +64,24 @@ enum ReadOutcome {
 
 impl<K: Socket> RejectedSockets<K> {
     /// Creates `max_sockets` places, each for the linger timeout. Closed connections are counted.
-    pub(crate) const fn new(most: usize, linger: Duration, now: Instant, counters: Arc<Counters>) -> Self {
-        Self { sockets: VecDeque::new(), most, linger, next_sweep: now, counters }
+    pub(crate) const fn new(max_sockets: usize, linger: Duration, now: Instant, counters: Arc<Counters>) -> Self {
+        Self { sockets: VecDeque::new(), max_sockets, linger, next_sweep: now, counters }
     }
 
     /// Writes the rejection to a client and closes our end. The client lingers, in the place of
     /// another if need be.
-    pub(crate) fn reject(&mut self, mut socket: K, address: Address, reason: CloseReason, words: &[u8], now: Instant) {
+    pub(crate) fn reject(&mut self, mut socket: K, address: Address, reason: CloseReason, text: &[u8], now: Instant) {
         // A new connection has room for a short text. A client that has broken off already does not
         // miss it.
-        let is_told = socket.write(words).is_ok_and(|bytes| bytes == words.len()) && socket.shutdown_write().is_ok();
+        let is_sent = socket.write(text).is_ok_and(|bytes| bytes == text.len()) && socket.shutdown_write().is_ok();
         let address_key = AddressKey::of(address);
-        if !is_told {
+        if !is_sent {
             return self.count(reason);
         }
         if self.sockets.is_empty() {
             self.next_sweep = now + SWEEP;
         }
-        if self.sockets.len() >= self.most {
+        if self.sockets.len() >= self.max_sockets {
             self.make_room(address_key);
         }
         self.sockets.push_back(Lingering { socket, address_key, reason, until: now + self.linger });
@@ -119,10 +119,10 @@ impl<K: Socket> RejectedSockets<K> {
 
     /// An address that has more than its share makes room itself. Otherwise the oldest does.
     fn make_room(&mut self, address_key: Option<AddressKey>) {
-        let share = self.most / SHARE;
+        let share = self.max_sockets / SHARE;
         let has_more = self.sockets.iter().filter(|lingering| lingering.address_key == address_key).count() > share;
-        let whose = |lingering: &Lingering<K>| !has_more || lingering.address_key == address_key;
-        let oldest = self.sockets.iter().position(whose);
+        let may_go = |lingering: &Lingering<K>| !has_more || lingering.address_key == address_key;
+        let oldest = self.sockets.iter().position(may_go);
         if let Some(oldest) = oldest.and_then(|oldest| self.sockets.remove(oldest)) {
             self.close(oldest);
         }
@@ -169,39 +169,39 @@ mod tests {
     use std::io::{self, Read, Write};
     use std::rc::Rc;
 
-    const MOST: usize = 8;
+    const MAX_SOCKETS: usize = 8;
     const LINGER: Duration = Duration::from_secs(2);
 
     /// What has happened to a client's socket, in words.
-    type Diary = Rc<RefCell<String>>;
+    type SocketLog = Rc<RefCell<String>>;
 
     /// The results of the reads, in order. After them, reads would block.
     type Reads = Vec<io::Result<usize>>;
 
     struct RecordedSocket {
-        diary: Diary,
+        log: SocketLog,
         reads: std::vec::IntoIter<io::Result<usize>>,
-        takes_words: bool,
-        can_finish: bool,
+        accepts_text: bool,
+        can_shut_down: bool,
     }
 
     impl RecordedSocket {
-        fn new(diary: &Diary, reads: Reads) -> Self {
-            Self { diary: Rc::clone(diary), reads: reads.into_iter(), takes_words: true, can_finish: true }
+        fn new(log: &SocketLog, reads: Reads) -> Self {
+            Self { log: Rc::clone(log), reads: reads.into_iter(), accepts_text: true, can_shut_down: true }
         }
     }
 
     impl Read for RecordedSocket {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            self.diary.borrow_mut().push_str(" read");
+            self.log.borrow_mut().push_str(" read");
             self.reads.next().unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))
         }
     }
 
     impl Write for RecordedSocket {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.diary.borrow_mut().push_str(std::str::from_utf8(bytes).expect("words are text"));
-            Ok(if self.takes_words { bytes.len() } else { bytes.len() - 1 })
+            self.log.borrow_mut().push_str(std::str::from_utf8(bytes).expect("a rejection is text"));
+            Ok(if self.accepts_text { bytes.len() } else { bytes.len() - 1 })
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -211,8 +211,8 @@ mod tests {
 
     impl Socket for RecordedSocket {
         fn shutdown_write(&self) -> io::Result<()> {
-            self.diary.borrow_mut().push_str(" end");
-            if self.can_finish { Ok(()) } else { Err(ErrorKind::NotConnected.into()) }
+            self.log.borrow_mut().push_str(" end");
+            if self.can_shut_down { Ok(()) } else { Err(ErrorKind::NotConnected.into()) }
         }
 
         fn bytes_arrived(&self) -> io::Result<usize> {
@@ -222,28 +222,33 @@ mod tests {
 
     impl Drop for RecordedSocket {
         fn drop(&mut self) {
-            self.diary.borrow_mut().push_str(" closed");
+            self.log.borrow_mut().push_str(" closed");
         }
     }
 
     fn rejected(now: Instant) -> (RejectedSockets<RecordedSocket>, Arc<Counters>) {
         let counters = Arc::<Counters>::default();
-        (RejectedSockets::new(MOST, LINGER, now, Arc::clone(&counters)), counters)
+        (RejectedSockets::new(MAX_SOCKETS, LINGER, now, Arc::clone(&counters)), counters)
     }
 
-    fn reject(rejected: &mut RejectedSockets<RecordedSocket>, host: u8, now: Instant) -> Diary {
-        refuse_who_sends(rejected, Reads::new(), host, now)
+    fn reject(rejected: &mut RejectedSockets<RecordedSocket>, host: u8, now: Instant) -> SocketLog {
+        reject_with_reads(rejected, Reads::new(), host, now)
     }
 
-    fn refuse_who_sends(rejected: &mut RejectedSockets<RecordedSocket>, reads: Reads, host: u8, now: Instant) -> Diary {
-        let diary = Diary::default();
+    fn reject_with_reads(
+        rejected: &mut RejectedSockets<RecordedSocket>,
+        reads: Reads,
+        host: u8,
+        now: Instant,
+    ) -> SocketLog {
+        let log = SocketLog::default();
         let address = ([192, 0, 2, host], 4000).into();
-        rejected.reject(RecordedSocket::new(&diary, reads), address, CloseReason::ConnectionLimit, b"full", now);
-        diary
+        rejected.reject(RecordedSocket::new(&log, reads), address, CloseReason::ConnectionLimit, b"full", now);
+        log
     }
 
-    fn is_closed(diary: &Diary) -> bool {
-        diary.borrow().ends_with("closed")
+    fn is_closed(log: &SocketLog) -> bool {
+        log.borrow().ends_with("closed")
     }
 
     #[test]
@@ -264,7 +269,7 @@ mod tests {
         let (first, second) = (reject(&mut rejected, 1, now), reject(&mut rejected, 1, now + SWEEP));
         rejected.sweep(|| now + LINGER);
         assert_eq!((is_closed(&first), is_closed(&second)), (true, false));
-        let next = rejected.next_sweep().expect("somebody is left");
+        let next = rejected.next_sweep().expect("one is left");
         assert_eq!(next, now + LINGER + SWEEP);
         rejected.sweep(|| next);
         assert!(is_closed(&second) && rejected.next_sweep().is_none());
@@ -274,24 +279,25 @@ mod tests {
     fn an_address_with_more_than_its_share_makes_room_for_its_own() {
         let now = Instant::now();
         let (mut rejected, _) = rejected(now);
-        let stranger = reject(&mut rejected, 2, now);
+        let other = reject(&mut rejected, 2, now);
         let crowd: Vec<_> = (0..100).map(|_| reject(&mut rejected, 1, now)).collect();
-        assert!(!is_closed(&stranger));
-        assert_eq!(crowd.iter().filter(|client| !is_closed(client)).count(), MOST - 1);
+        assert!(!is_closed(&other));
+        assert_eq!(crowd.iter().filter(|client| !is_closed(client)).count(), MAX_SOCKETS - 1);
         let another = reject(&mut rejected, 3, now);
-        assert!(is_closed(&stranger) && !is_closed(&another), "the oldest makes room for one that has little");
+        assert!(is_closed(&other) && !is_closed(&another), "the oldest makes room for an address with few");
     }
 
     #[test]
     fn who_cannot_be_told_does_not_stay() {
         let now = Instant::now();
         let (mut rejected, counters) = rejected(now);
-        for (takes_words, can_finish, said) in [(false, true, "full closed"), (true, false, "full end closed")] {
-            let diary = Diary::default();
-            let mut socket = RecordedSocket::new(&diary, Reads::new());
-            (socket.takes_words, socket.can_finish) = (takes_words, can_finish);
+        for (accepts_text, can_shut_down, expected) in [(false, true, "full closed"), (true, false, "full end closed")]
+        {
+            let log = SocketLog::default();
+            let mut socket = RecordedSocket::new(&log, Reads::new());
+            (socket.accepts_text, socket.can_shut_down) = (accepts_text, can_shut_down);
             rejected.reject(socket, ([192, 0, 2, 1], 4000).into(), CloseReason::AddressLimit, b"full", now);
-            assert_eq!(*diary.borrow(), said);
+            assert_eq!(*log.borrow(), expected);
         }
         assert_eq!(total(&[counters]).closed_by[CloseReason::AddressLimit], 2);
         assert_eq!(rejected.next_sweep(), None);
@@ -301,9 +307,9 @@ mod tests {
     fn whoever_has_closed_its_end_or_is_gone_goes_when_it_is_read_next_and_not_before() {
         let now = Instant::now();
         let (mut rejected, counters) = rejected(now);
-        let left = refuse_who_sends(&mut rejected, vec![Ok(10), Ok(0)], 1, now);
-        let broke_off = refuse_who_sends(&mut rejected, vec![Err(ErrorKind::ConnectionReset.into())], 1, now);
-        let stays = refuse_who_sends(&mut rejected, vec![Err(ErrorKind::Interrupted.into()), Ok(10)], 1, now);
+        let left = reject_with_reads(&mut rejected, vec![Ok(10), Ok(0)], 1, now);
+        let broke_off = reject_with_reads(&mut rejected, vec![Err(ErrorKind::ConnectionReset.into())], 1, now);
+        let stays = reject_with_reads(&mut rejected, vec![Err(ErrorKind::Interrupted.into()), Ok(10)], 1, now);
         assert_eq!(rejected.next_sweep(), Some(now + SWEEP));
         rejected.sweep(|| now + SWEEP - Duration::from_millis(1));
         assert_eq!(*stays.borrow(), "full end");
@@ -319,7 +325,7 @@ mod tests {
     fn of_a_client_that_sends_without_end_64_kib_are_thrown_away_at_once() {
         let now = Instant::now();
         let (mut rejected, _) = rejected(now);
-        let endless = refuse_who_sends(&mut rejected, (0..1000).map(|_| Ok(4096)).collect(), 1, now);
+        let endless = reject_with_reads(&mut rejected, (0..1000).map(|_| Ok(4096)).collect(), 1, now);
         rejected.sweep(|| now + SWEEP);
         assert_eq!(*endless.borrow(), format!("full end{}", " read".repeat(16)));
     }
@@ -328,10 +334,10 @@ mod tests {
     fn an_address_with_no_more_than_its_share_keeps_it() {
         let now = Instant::now();
         let (mut rejected, _) = rejected(now);
-        let strangers = [2, 3, 4, 5, 6, 7].map(|host| reject(&mut rejected, host, now));
+        let others = [2, 3, 4, 5, 6, 7].map(|host| reject(&mut rejected, host, now));
         let share = [1, 1].map(|host| reject(&mut rejected, host, now));
         let third = reject(&mut rejected, 1, now);
-        assert_eq!(strangers.each_ref().map(is_closed), [true, false, false, false, false, false]);
+        assert_eq!(others.each_ref().map(is_closed), [true, false, false, false, false, false]);
         assert!(![&share[0], &share[1], &third].into_iter().any(is_closed));
         reject(&mut rejected, 1, now);
         assert_eq!(

@@ -31,12 +31,12 @@ pub(crate) struct Client<S, K> {
     writable: bool,
     /// A short read does not prove that this socket is empty: the end of its input is on its way,
     /// which no other edge will announce, or urgent data is, at which reads stop short.
-    is_to_be_emptied: bool,
+    read_until_would_block: bool,
     /// Whether it is in its thread's queue.
     pub(crate) is_queued: bool,
     /// When its timer expires, if it has one.
     pub(crate) timer: Option<Millis>,
-    hearing: DeadlineCheck,
+    deadline_check: DeadlineCheck,
     /// How many [units](crate::limits::CHARGE_UNIT) it is charged of the memory budget.
     pub(crate) charged: u32,
     /// Lines received since it was accepted.
@@ -70,10 +70,10 @@ impl<S, K: Socket> Client<S, K> {
             socket: Some(socket),
             readable: true,
             writable: true,
-            is_to_be_emptied: false,
+            read_until_would_block: false,
             is_queued: false,
             timer: None,
-            hearing: DeadlineCheck::None,
+            deadline_check: DeadlineCheck::None,
             charged: 0,
             lines: 0,
             bytes_received: 0,
@@ -104,26 +104,26 @@ impl<S, K: Socket> Client<S, K> {
 
     /// The timer has expired, and the deadline has passed.
     pub(crate) fn deadline_passed(&mut self) {
-        if self.hearing == DeadlineCheck::None {
-            self.hearing = DeadlineCheck::Due;
+        if self.deadline_check == DeadlineCheck::None {
+            self.deadline_check = DeadlineCheck::Due;
         }
     }
 
     /// Returns whether its deadline has passed and was not checked yet.
     pub(crate) fn has_deadline_check(&self) -> bool {
-        self.hearing != DeadlineCheck::None
+        self.deadline_check != DeadlineCheck::None
     }
 
     /// If the deadline is due, asks the socket how much there is to read, and allows a read and a
     /// write.
     pub(crate) fn begin_deadline_check(&mut self) {
-        if self.hearing == DeadlineCheck::Due {
+        if self.deadline_check == DeadlineCheck::Due {
             // While it lingers, its deadline has nothing to do with what it sends.
-            let hears = self.connection.phase() != Phase::Lingering;
-            let socket = self.socket.as_ref().filter(|_| hears);
+            let depends_on_input = self.connection.phase() != Phase::Lingering;
+            let socket = self.socket.as_ref().filter(|_| depends_on_input);
             // One more, since the end of the input may be behind them, and that is no byte.
             let bytes_left = socket.map_or(0, |socket| socket.bytes_arrived().unwrap_or(0) + 1);
-            self.hearing = DeadlineCheck::AfterReading { bytes_left };
+            self.deadline_check = DeadlineCheck::AfterReading { bytes_left };
             self.readable = true;
             self.writable = true;
         }
@@ -131,19 +131,19 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Checks its deadline, if that is due and everything was read.
     pub(crate) fn finish_deadline_check(&mut self, config: &ConnectionConfig, now: Instant) {
-        if let DeadlineCheck::AfterReading { bytes_left } = self.hearing
+        if let DeadlineCheck::AfterReading { bytes_left } = self.deadline_check
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
         {
-            self.hearing = DeadlineCheck::None;
+            self.deadline_check = DeadlineCheck::None;
             self.connection.expired(now, config);
         }
     }
 
     /// Notes what the system reports.
-    pub(crate) const fn on_ready(&mut self, news: Readiness) {
-        self.readable |= news.readable;
-        self.writable |= news.writable;
-        self.is_to_be_emptied |= news.read_until_would_block;
+    pub(crate) const fn on_ready(&mut self, readiness: Readiness) {
+        self.readable |= readiness.readable;
+        self.writable |= readiness.writable;
+        self.read_until_would_block |= readiness.read_until_would_block;
     }
 
     /// Returns whether a write may send something.
@@ -197,11 +197,11 @@ impl<S, K: Socket> Client<S, K> {
                 self.connection.received_eof();
             }
             Ok(bytes) => {
-                self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.is_to_be_emptied;
+                self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.read_until_would_block;
                 counters.bytes_received.add(bytes as u64);
                 self.bytes_received += bytes as u64;
                 self.connection.received(&buffer[..bytes], now);
-                if let DeadlineCheck::AfterReading { bytes_left } = &mut self.hearing {
+                if let DeadlineCheck::AfterReading { bytes_left } = &mut self.deadline_check {
                     *bytes_left = bytes_left.saturating_sub(bytes);
                     // The end may have come by now, and the system not have reported it yet.
                     self.readable = true;

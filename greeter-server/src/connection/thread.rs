@@ -40,7 +40,7 @@ const ROUND: Duration = Duration::from_millis(10);
 /// How many turns pass without reading the clock, unless one of them answers in place, which reads
 /// it. Any other turn is at most a read and a write, some 10 µs, and deadlines count in
 /// milliseconds.
-const TURNS_WITHOUT_A_LOOK: usize = 8;
+const TURNS_PER_CLOCK_READ: usize = 8;
 
 /// How many sockets one poll can report. The next poll reports the others.
 const EVENTS: usize = 1024;
@@ -161,21 +161,21 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Does what there is to do each time the thread wakes up, with the events of its sockets.
-    pub(crate) fn round(&mut self, news: impl Iterator<Item = (usize, Readiness)>) {
+    pub(crate) fn round(&mut self, events: impl Iterator<Item = (usize, Readiness)>) {
         self.inbox.woke_up();
-        for (slot, news) in news {
-            self.on_ready(slot, news);
+        for (slot, readiness) in events {
+            self.on_ready(slot, readiness);
         }
         self.drain_inbox();
         self.expire_timers();
         self.run_queue();
     }
 
-    fn on_ready(&mut self, slot: usize, news: Readiness) {
+    fn on_ready(&mut self, slot: usize, readiness: Readiness) {
         let Some(key) = self.clients.key_of(slot) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
-        client.on_ready(news);
-        if news.is_broken {
+        client.on_ready(readiness);
+        if readiness.is_broken {
             client.connection.abort(CloseReason::Lost);
         }
         enqueue(&mut self.queue, client, key);
@@ -190,13 +190,13 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         let now = self.system.now();
         for _ in 0..messages {
-            let Some(mail) = self.inbox.next_message() else { return };
-            self.on_message(mail, now);
+            let Some(message) = self.inbox.next_message() else { return };
+            self.on_message(message, now);
         }
     }
 
-    fn on_message(&mut self, mail: ThreadMessage<R::Session, W::Socket>, now: Instant) {
-        match mail {
+    fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
+        match message {
             ThreadMessage::Accepted { socket, address, permit } => self.client_accepted(socket, address, permit, now),
             ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
             ThreadMessage::Rejected { job, charged } => {
@@ -204,8 +204,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 self.job_answered(job, charged, now);
             }
             ThreadMessage::ReplyTimedOut(id) => self.reply_timed_out(id, now),
-            ThreadMessage::Push { to, news } => self.push(Key::from(to), news.message(), now),
-            ThreadMessage::Broadcast { news } => self.broadcast(news.message(), now),
+            ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
+            ThreadMessage::Broadcast { message } => self.broadcast(message.content(), now),
             ThreadMessage::Kill(id) => {
                 self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
@@ -275,11 +275,11 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 Err(_) => client.connection.abort(CloseReason::Lost),
             }
         }
-        let is_heard = client.connection.push(message, now);
+        let is_pushed = client.connection.push(message, now);
         // Now and not in its turn: a broadcast adds to every client.
         enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.queue, client, to);
-        self.counters.pushed.add(is_heard.into());
+        self.counters.pushed.add(is_pushed.into());
     }
 
     fn broadcast(&mut self, message: &PushMessage, now: Instant) {
@@ -297,16 +297,16 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Does something with one client and queues it. Returns whether it is here.
-    fn with_client(&mut self, key: Key, tell: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
+    fn with_client(&mut self, key: Key, change: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
-        tell(client);
+        change(client);
         enqueue(&mut self.queue, client, key);
         true
     }
 
-    fn with_all_clients(&mut self, tell: impl Fn(&mut Client<R::Session, W::Socket>)) {
+    fn with_all_clients(&mut self, change: impl Fn(&mut Client<R::Session, W::Socket>)) {
         for key in self.clients.keys() {
-            self.with_client(key, &tell);
+            self.with_client(key, &change);
         }
     }
 
@@ -369,7 +369,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let end = now + ROUND;
         for turn in 1..=self.queue.len() {
             now = self.run_first(now);
-            if turn % TURNS_WITHOUT_A_LOOK == 0 {
+            if turn % TURNS_PER_CLOCK_READ == 0 {
                 now = self.system.now();
             }
             if now >= end {
@@ -385,10 +385,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_queued = false;
         let clock = || self.system.now();
-        let served = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
+        let driven = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
         // What a responder has pushed in this turn is in this thread's own inbox. A client that
         // closes receives it first.
-        if let Ok((now, Driven::Answered)) = served
+        if let Ok((now, Driven::Answered)) = driven
             && client.connection.close_action() != CloseAction::None
             && self.inbox.len() > 0
         {
@@ -396,8 +396,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             enqueue(&mut self.queue, client, key);
             return now;
         }
-        let served = served.and_then(|(now, _)| shutdown_write(client, now).map(|()| now));
-        let now = served.unwrap_or_else(|error| {
+        let driven = driven.and_then(|(now, _)| shutdown_write(client, now).map(|()| now));
+        let now = driven.unwrap_or_else(|error| {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
             now
@@ -472,9 +472,9 @@ fn drive<R: Responder, K: Socket>(
 
 /// Counts what has happened on a connection since the last call.
 fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
-    let account = client.connection.take_counts();
-    client.lines += u64::from(account.lines);
-    counters.add(&account, client.connection.reason());
+    let counts = client.connection.take_counts();
+    client.lines += u64::from(counts.lines);
+    counters.add(&counts, client.connection.reason());
 }
 
 /// Disconnects a client that needs more memory than the budget has left.
@@ -498,7 +498,7 @@ fn shutdown_write<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::
 fn report_errors<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
     let errors = job.take_errors();
     if let Some(error) = errors.first {
-        counters.errors.add(errors.count.into());
+        counters.responder_errors.add(errors.count.into());
         let peer = job.peer().address;
         tracing::error!(%peer, %error, count = errors.count, "Responder failed.");
     }

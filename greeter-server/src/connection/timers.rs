@@ -102,7 +102,7 @@ impl Timer {
 mod tests {
     use super::*;
 
-    fn rings(timers: &mut TimerTable, now: Instant) -> Vec<u32> {
+    fn expired(timers: &mut TimerTable, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| timers.pop_expired(now)).collect()
     }
 
@@ -115,8 +115,8 @@ mod tests {
             timers.set(slot, &mut None, at(micros));
         }
         assert_eq!(timers.next_timeout(), Some(at(2_000)));
-        assert_eq!(rings(&mut timers, at(1_999)), []);
-        assert_eq!(rings(&mut timers, at(5_000)), [1, 0, (1 << SLOT_BITS) - 1]);
+        assert_eq!(expired(&mut timers, at(1_999)), []);
+        assert_eq!(expired(&mut timers, at(5_000)), [1, 0, (1 << SLOT_BITS) - 1]);
         assert_eq!(timers.next_timeout(), None);
     }
 
@@ -128,7 +128,7 @@ mod tests {
         timers.set(1, &mut None, start + hundred_years);
         assert_eq!(timers.next_timeout(), Some(start + hundred_years));
         timers.set(2, &mut None, start + 10 * hundred_years);
-        assert_eq!(rings(&mut timers, start + 2 * hundred_years), [1, 2]);
+        assert_eq!(expired(&mut timers, start + 2 * hundred_years), [1, 2]);
     }
 
     #[test]

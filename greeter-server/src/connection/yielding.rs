@@ -8,7 +8,7 @@ use std::time::Instant;
 /// threads on it may be our own workers, which are done in microseconds, or those of another
 /// process, which stay for as long as the system lets them. Those get one part in this many of the
 /// time.
-const KEEPING: u32 = 10;
+const KEEP_FACTOR: u32 = 10;
 
 /// When a thread may yield again.
 #[derive(Debug)]
@@ -27,14 +27,14 @@ impl YieldPolicy {
         self.yield_with(thread::yield_now, Instant::now);
     }
 
-    fn yield_with(&mut self, give_way: impl FnOnce(), clock: impl Fn() -> Instant) {
+    fn yield_with(&mut self, yield_now: impl FnOnce(), clock: impl Fn() -> Instant) {
         let start = clock();
         if start < self.not_before {
             return;
         }
-        give_way();
+        yield_now();
         let end = clock();
-        self.not_before = end + (end - start) * KEEPING;
+        self.not_before = end + (end - start) * KEEP_FACTOR;
     }
 }
 
@@ -47,20 +47,20 @@ mod tests {
     #[test]
     fn whoever_stays_long_is_given_a_small_part_of_the_time() {
         let start = Instant::now();
-        for stay in [Duration::from_micros(1), Duration::from_millis(3)] {
-            let (clock, given) = (Cell::new(start), Cell::new(Duration::ZERO));
+        for away in [Duration::from_micros(1), Duration::from_millis(3)] {
+            let (clock, yielded) = (Cell::new(start), Cell::new(Duration::ZERO));
             let mut yield_policy = YieldPolicy::new(start);
             for _ in 0..100_000 {
-                let give_way = || {
-                    clock.set(clock.get() + stay);
-                    given.set(given.get() + stay);
+                let yield_now = || {
+                    clock.set(clock.get() + away);
+                    yielded.set(yielded.get() + away);
                 };
-                yield_policy.yield_with(give_way, || clock.get());
+                yield_policy.yield_with(yield_now, || clock.get());
                 clock.set(clock.get() + Duration::from_micros(2));
             }
             let passed = clock.get() - start;
-            assert!(given.get() >= stay * 2, "{given:?} of {passed:?}");
-            assert!(given.get() <= passed / KEEPING + stay, "{given:?} of {passed:?}");
+            assert!(yielded.get() >= away * 2, "{yielded:?} of {passed:?}");
+            assert!(yielded.get() <= passed / KEEP_FACTOR + away, "{yielded:?} of {passed:?}");
         }
     }
 }

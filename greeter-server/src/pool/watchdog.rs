@@ -45,8 +45,8 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
 
     /// Returns whether there is anything to watch.
     pub(crate) fn check(&mut self, now: Moment) -> bool {
-        let gave_up = self.time_out_workers(now);
-        if gave_up || self.next_pool_check.is_none_or(|next| next <= now.time) {
+        let has_timed_out = self.time_out_workers(now);
+        if has_timed_out || self.next_pool_check.is_none_or(|next| next <= now.time) {
             self.next_pool_check = Some(now.time + self.interval());
             self.start_replacements();
             self.check_queue(now);
@@ -63,10 +63,10 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     /// Returns whether any call timed out.
     fn time_out_workers(&self, now: Moment) -> bool {
         let Some(timeout) = self.pool.config.timeouts.reply else { return false };
-        let mut gave_up = false;
+        let mut has_timed_out = false;
         for entry in self.pool.workers.all() {
             if let Some(call) = entry.time_out(timeout, now) {
-                gave_up = true;
+                has_timed_out = true;
                 let id = call.peer.id;
                 tracing::error!(peer = %call.peer.address, ?timeout, "Responder does not come back.");
                 if call.kind == CallKind::Answer {
@@ -74,7 +74,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
                 }
             }
         }
-        gave_up
+        has_timed_out
     }
 
     fn start_replacements(&mut self) {
@@ -92,7 +92,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     /// until its time is over or a worker is free again.
     fn check_queue(&mut self, now: Moment) {
         let health = self.health(now);
-        let mut to_give_back = Vec::new();
+        let mut to_requeue = Vec::new();
         while let Some(task) = self.held.take().or_else(|| self.next_task(health)) {
             match task {
                 Task::Answer { job, sent }
@@ -109,10 +109,10 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
                     self.held = Some(task);
                     break;
                 }
-                Task::Answer { .. } | Task::Disconnect(_) => to_give_back.push(task),
+                Task::Answer { .. } | Task::Disconnect(_) => to_requeue.push(task),
             }
         }
-        for task in to_give_back {
+        for task in to_requeue {
             self.tasks.send(task).expect("the watchdog itself can receive");
         }
     }
@@ -125,12 +125,12 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
     }
 
     fn health(&self, now: Moment) -> PoolHealth {
-        let stuck_after = self.pool.config.timeouts.queue.unwrap_or(Duration::MAX);
+        let stalled_after = self.pool.config.timeouts.queue.unwrap_or(Duration::MAX);
         let mut health = PoolHealth::Exhausted;
         for worker in self.pool.workers.all() {
             match worker.state() {
                 WorkerState::Idle => return PoolHealth::Working,
-                WorkerState::Busy(Call { since, .. }) if !since.is_past(stuck_after, now) => {
+                WorkerState::Busy(Call { since, .. }) if !since.is_past(stalled_after, now) => {
                     return PoolHealth::Working;
                 }
                 WorkerState::Busy(_) => health = PoolHealth::Stalled,
@@ -181,7 +181,7 @@ mod tests {
     impl Scene {
         fn new(queue_timeout: Option<u64>, reply_timeout: Option<u64>) -> Self {
             let (mailboxes, inboxes) = (0..2).map(|_| mailbox_of(|| Ok(()))).unzip();
-            let (tasks, tasks_to_do) = channel();
+            let (tasks, task_receiver) = channel();
             let millis = |timeout: Option<u64>| timeout.map(Duration::from_millis);
             let mut config = Config::without_timeouts(&Greeter);
             config.workers = WORKERS;
@@ -189,7 +189,7 @@ mod tests {
             let pool = Pool {
                 config: Arc::new(config),
                 responder: Arc::new(Greeter),
-                tasks: tasks_to_do,
+                tasks: task_receiver,
                 mailboxes,
                 workers: Arc::default(),
                 memory: Arc::new(MemoryBudget::new(0)),
@@ -213,17 +213,17 @@ mod tests {
 
         fn queue(&self, text: &str, millis: u64) {
             let mut connection = Connection::new(client(0), &self.pool.config.connection, self.began);
-            let hello = connection.take_job(self.began).expect("the responder is to know of it");
-            connection.answered(hello.answer(&Greeter, TurnBudget::unlimited()), self.began);
+            let connect = connection.take_job(self.began).expect("the responder is told of a new client");
+            connection.answered(connect.answer(&Greeter, TurnBudget::unlimited()), self.began);
             connection.received(text.as_bytes(), self.began);
             let job = connection.take_job(self.began).expect("there is a line");
             self.tasks.send(Task::Answer { job, sent: self.at(millis) }).unwrap();
         }
 
         /// The messages to a thread, in words.
-        fn mail(&self, thread: usize) -> Vec<String> {
-            let in_words = |mail| match mail {
-                ThreadMessage::ReplyTimedOut(id) => format!("{id:?} is overdue"),
+        fn messages(&self, thread: usize) -> Vec<String> {
+            let in_words = |message| match message {
+                ThreadMessage::ReplyTimedOut(id) => format!("{id:?} has timed out"),
                 ThreadMessage::Rejected { job, charged: 0 } => String::from_utf8_lossy(job.replies()).into_owned(),
                 other => panic!("{other:?}"),
             };
@@ -246,10 +246,10 @@ mod tests {
         workers[1].begin(CallKind::Disconnect, client(0), scene.at(0));
         // The line being answered may have begun at the first tick.
         assert!(watchdog.check(scene.at(10)) && watchdog.check(scene.at(109)));
-        assert_eq!((scene.mail(1), scene.pool.workers.all().len()), (vec![], 2));
-        assert!(!watchdog.check(scene.at(110)), "nobody waits for any of them");
-        assert_eq!(scene.mail(0), [""; 0], "nobody waits for a disconnect");
-        assert_eq!(scene.mail(1), [format!("{:?} is overdue", client(1).id)]);
+        assert_eq!((scene.messages(1), scene.pool.workers.all().len()), (vec![], 2));
+        assert!(!watchdog.check(scene.at(110)), "every worker has timed out");
+        assert_eq!(scene.messages(0), [""; 0], "no client waits for a disconnect");
+        assert_eq!(scene.messages(1), [format!("{:?} has timed out", client(1).id)]);
         assert_eq!(scene.pool.workers.all().len(), 4);
     }
 
@@ -260,7 +260,7 @@ mod tests {
         watchdog.check(scene.at(0));
         scene.pool.workers.all()[0].begin(CallKind::Answer, client(1), scene.at(0));
         assert!((1..100).all(|seconds| watchdog.check(scene.at(seconds * 1000))));
-        assert_eq!((scene.mail(1), scene.pool.workers.all().len()), (vec![], WORKERS));
+        assert_eq!((scene.messages(1), scene.pool.workers.all().len()), (vec![], WORKERS));
     }
 
     #[test]
@@ -294,13 +294,13 @@ mod tests {
 
     #[test]
     fn the_queue_is_looked_at_ten_times_within_the_shorter_timeout_but_every_quarter_of_a_second() {
-        let interval = |queue, reply| house_interval(&Scene::new(queue, reply)).as_millis();
+        let interval = |queue, reply| interval_of(&Scene::new(queue, reply)).as_millis();
         assert_eq!(interval(Some(1000), Some(500)), 50);
         assert_eq!(interval(Some(500), Some(1000)), 50);
         assert_eq!([interval(None, Some(5000)), interval(Some(5000), None), interval(None, None)], [250; 3]);
     }
 
-    fn house_interval(scene: &Scene) -> Duration {
+    fn interval_of(scene: &Scene) -> Duration {
         scene.watchdog().interval()
     }
 
@@ -314,14 +314,14 @@ mod tests {
         scene.queue("Ann\nBob\r\n", 0);
         scene.queue("Cid\n", 50);
         assert!(watchdog.check(scene.at(90)));
-        assert_eq!((scene.mail(0), scene.pool.tasks.len()), (vec![], 2), "they may be free soon");
+        assert_eq!((scene.messages(0), scene.pool.tasks.len()), (vec![], 2), "a worker may be free soon");
         assert!(watchdog.check(scene.at(100)));
-        assert_eq!(scene.mail(0), ["error: busy\nerror: busy\r\n"]);
+        assert_eq!(scene.messages(0), ["error: busy\nerror: busy\r\n"]);
         assert_eq!(scene.pool.tasks.len(), 0, "the watchdog holds the other");
         assert!(watchdog.check(scene.at(140)));
-        assert_eq!(scene.mail(0), [""; 0]);
+        assert_eq!(scene.messages(0), [""; 0]);
         assert!(watchdog.check(scene.at(150)));
-        assert_eq!(scene.mail(0), ["error: busy\n"]);
+        assert_eq!(scene.messages(0), ["error: busy\n"]);
     }
 
     #[test]
@@ -335,8 +335,8 @@ mod tests {
         watchdog.check(scene.at(100));
         assert_eq!(scene.pool.tasks.len(), 0);
         assert!(workers.iter().all(|entry| entry.finish() == CallOutcome::InTime));
-        assert!(watchdog.check(scene.at(110)), "there is a task to do");
-        assert_eq!((scene.pool.tasks.len(), scene.mail(0)), (1, vec![]));
+        assert!(watchdog.check(scene.at(110)), "there is a task");
+        assert_eq!((scene.pool.tasks.len(), scene.messages(0)), (1, vec![]));
         assert!(scene.pool.tasks.recv().is_ok());
         assert!(!watchdog.check(scene.at(120)));
     }
@@ -348,6 +348,6 @@ mod tests {
         scene.threads.set(0);
         scene.queue("Ann\n", 0);
         assert!(!watchdog.check(scene.at(0)));
-        assert_eq!(scene.mail(0), ["error: busy\n"]);
+        assert_eq!(scene.messages(0), ["error: busy\n"]);
     }
 }

@@ -120,7 +120,7 @@ impl<R: Responder, K> Pool<R, K> {
     /// their connection thread receives the first of them.
     pub(crate) fn finish(
         &self,
-        mut home: JobOutcome,
+        mut job_outcome: JobOutcome,
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
         entry: &WorkerEntry,
@@ -131,15 +131,15 @@ impl<R: Responder, K> Pool<R, K> {
         match outcome {
             CallOutcome::InTime if mailbox.is_read() => {
                 let mut charged = 0;
-                let mut has_room = |job: &AnsweredJob<_>| {
+                let mut is_within_budget = |job: &AnsweredJob<_>| {
                     self.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
                 };
-                if !has_room(&answered) {
+                if !is_within_budget(&answered) {
                     answered = answered.close_with(CloseReason::Overloaded, &self.config.connection);
-                    home = JobOutcome::Answered;
-                    has_room(&answered);
+                    job_outcome = JobOutcome::Answered;
+                    is_within_budget(&answered);
                 }
-                mailbox.send(match home {
+                mailbox.send(match job_outcome {
                     JobOutcome::Answered => ThreadMessage::Answered { job: answered, charged },
                     JobOutcome::Rejected => ThreadMessage::Rejected { job: answered, charged },
                 });
@@ -244,9 +244,9 @@ mod tests {
         }
     }
 
-    type Letters<S> = Inbox<ThreadMessage<S, ()>>;
+    type TestInbox<S> = Inbox<ThreadMessage<S, ()>>;
 
-    fn pool<R: Responder>(responder: R, room: usize) -> (Pool<R, ()>, Letters<R::Session>) {
+    fn pool<R: Responder>(responder: R, max_bytes: usize) -> (Pool<R, ()>, TestInbox<R::Session>) {
         let (mailbox, inbox) = mailbox_of(|| Ok(()));
         let pool = Pool {
             config: Arc::new(Config::without_timeouts(&responder)),
@@ -254,7 +254,7 @@ mod tests {
             tasks: channel().1,
             mailboxes: vec![mailbox],
             workers: Arc::default(),
-            memory: Arc::new(MemoryBudget::new(room)),
+            memory: Arc::new(MemoryBudget::new(max_bytes)),
             ticker: Arc::default(),
         };
         (pool, inbox)
@@ -265,8 +265,8 @@ mod tests {
         let now = Instant::now();
         let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
         let mut connection = Connection::new(peer, &pool.config.connection, now);
-        let hello = connection.take_job(now).expect("the responder is to know of it");
-        connection.answered(hello.answer(&*pool.responder, TurnBudget::unlimited()), now);
+        let connect = connection.take_job(now).expect("the responder is told of a new client");
+        connection.answered(connect.answer(&*pool.responder, TurnBudget::unlimited()), now);
         connection.received(bytes, now);
         Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: pool.ticker.at(now) }
     }
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_backlog_is_more_than_each_worker_takes_next() {
         let (pool, _inbox) = pool(Repeat(1), 0);
-        let (tasks, tasks_to_do) = channel();
+        let (tasks, task_receiver) = channel();
         let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
         let mut backlogs = Vec::new();
         for _ in 0..3 {
@@ -283,7 +283,7 @@ mod tests {
             backlogs.push(executor.has_backlog());
         }
         assert_eq!(backlogs, [false, false, true]);
-        tasks_to_do.recv().expect("there are three");
+        task_receiver.recv().expect("there are three");
         assert!(!executor.has_backlog());
     }
 
@@ -292,7 +292,7 @@ mod tests {
         let (pool, inbox) = pool(Repeat(100), 1 << 20);
         let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
         assert_eq!(pool.run_task(task, &WorkerEntry::default()), CallOutcome::InTime);
-        let Some(ThreadMessage::Answered { job, charged }) = inbox.next_message() else { panic!("the job is home") };
+        let Some(ThreadMessage::Answered { job, charged }) = inbox.next_message() else { panic!("the job is back") };
         assert_eq!(job.replies().len(), 900 * 100 + 1);
         assert!(charged as usize * CHARGE_UNIT > job.replies().len() - 2 * CHARGE_UNIT);
         assert_eq!(pool.memory.bytes(), charged as usize * CHARGE_UNIT);
@@ -336,19 +336,19 @@ mod tests {
         let (mut pool, inbox) = pool(Strict, 1 << 20);
         Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
         let task = task(&pool, b"one\ntwo\n");
-        pool.ticker.go_on_by(1);
+        pool.ticker.advance(1);
         let later = pool.ticker.at(Instant::now() + TICK);
         let begun = pool.begin(task, &WorkerEntry::default(), later, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
-        let Some(ThreadMessage::Rejected { job, .. }) = inbox.next_message() else { panic!("the job is home") };
+        let Some(ThreadMessage::Rejected { job, .. }) = inbox.next_message() else { panic!("the job is back") };
         assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
     }
 
     #[test]
     fn little_replies_need_no_room() {
         let (pool, inbox) = pool(Repeat(2), CHARGE_UNIT);
-        let mut elsewhere = 0;
-        assert!(!pool.memory.charge(&mut elsewhere, 3 * CHARGE_UNIT));
+        let mut other = 0;
+        assert!(!pool.memory.charge(&mut other, 3 * CHARGE_UNIT));
         pool.run_task(task(&pool, b"Bob\n"), &WorkerEntry::default());
         let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else { panic!("it is answered") };
         assert_eq!(job.replies(), b"BobBob\n");
@@ -375,16 +375,16 @@ mod tests {
     #[test]
     fn tasks_are_sent_sixteen_at_a_time_or_when_nothing_more_comes_soon() {
         let (pool, _inbox) = pool(Repeat(1), 0);
-        let (tasks, tasks_to_do) = channel();
+        let (tasks, task_receiver) = channel();
         let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
         let mut sent = Vec::new();
         for _ in 0..17 {
             executor.put(task(&pool, b"Bob\n"));
-            sent.push(tasks_to_do.len());
+            sent.push(task_receiver.len());
         }
         assert_eq!(sent, [[0; 15].as_slice(), &[16, 16]].concat());
         executor.flush();
-        assert_eq!(tasks_to_do.len(), 17);
+        assert_eq!(task_receiver.len(), 17);
     }
 
     #[test]
@@ -400,9 +400,9 @@ mod tests {
 
     /// Records the sessions that have ended, and why.
     #[derive(Default)]
-    struct Guestbook(std::sync::Mutex<Vec<(u32, CloseReason)>>);
+    struct DisconnectLog(std::sync::Mutex<Vec<(u32, CloseReason)>>);
 
-    impl Responder for Guestbook {
+    impl Responder for DisconnectLog {
         type Session = u32;
 
         fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u32, BoxError> {
@@ -421,13 +421,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_too_late_goes_nowhere_and_its_session_takes_leave() {
-        let (pool, inbox) = pool(Guestbook::default(), 1 << 20);
+        let (pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
         let entry = WorkerEntry::default();
         let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
-        pool.ticker.go_on_by(1);
+        pool.ticker.advance(1);
         assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
         assert_eq!(pool.finish(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()), CallOutcome::TooLate);
@@ -441,23 +441,23 @@ mod tests {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let lines_answered = |step: Duration, ticks: u64| {
             let Task::Answer { job, sent } = task(&pool, &b"x\n".repeat(10)) else { panic!("a job") };
-            let looks = std::cell::Cell::new(0);
+            let readings = std::cell::Cell::new(0);
             let clock = || {
-                looks.set(looks.get() + 1);
-                pool.ticker.go_on_by(ticks);
-                sent.time + step * looks.get()
+                readings.set(readings.get() + 1);
+                pool.ticker.advance(ticks);
+                sent.time + step * readings.get()
             };
             answer(&pool.responder, job, 1 << 20, sent, &pool.ticker, clock).lines_answered()
         };
         assert_eq!(lines_answered(Duration::from_micros(300), 0), 4);
-        assert_eq!(lines_answered(Duration::from_micros(300), 1), 2, "the tick comes with the first look");
+        assert_eq!(lines_answered(Duration::from_micros(300), 1), 2, "the tick comes with the first reading");
     }
 
     #[test]
     fn whether_a_task_has_waited_too_long_is_for_the_queue_timeout_to_say() {
         let (mut pool, _inbox) = pool(Repeat(1), 0);
         let sent = pool.ticker.now();
-        pool.ticker.go_on_by(1);
+        pool.ticker.advance(1);
         let now = pool.ticker.at(sent.time + TICK);
         assert!(!pool.has_waited_too_long(sent, now), "there is none");
         Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
@@ -467,18 +467,18 @@ mod tests {
 
     #[test]
     fn a_worker_does_what_there_is_until_nobody_is_left_who_could_ask() {
-        let (mut pool, inbox) = pool(Guestbook::default(), 1 << 20);
-        let (tasks, tasks_to_do) = channel();
-        pool.tasks = tasks_to_do;
+        let (mut pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
+        let (tasks, task_receiver) = channel();
+        pool.tasks = task_receiver;
         let Task::Answer { job, .. } = task(&pool, b"x\n") else { panic!("a job") };
-        let left = job.answer(&*pool.responder, TurnBudget::unlimited()).into_disconnect(CloseReason::Lost);
+        let disconnect = job.answer(&*pool.responder, TurnBudget::unlimited()).into_disconnect(CloseReason::Lost);
         tasks.send(task(&pool, b"a\nb\n")).unwrap();
-        tasks.send(Task::Disconnect(left.expect("it is known"))).unwrap();
+        tasks.send(Task::Disconnect(disconnect.expect("the session has begun"))).unwrap();
         tasks.send(task(&pool, b"c\n")).unwrap();
         drop(tasks);
         let workers = pool.workers.top_up(1, 1);
         pool.work(&workers[0]);
-        let lines = std::iter::from_fn(|| inbox.next_message()).map(|mail| match mail {
+        let lines = std::iter::from_fn(|| inbox.next_message()).map(|message| match message {
             ThreadMessage::Answered { job, .. } => job.lines_answered(),
             other => panic!("{other:?}"),
         });
@@ -502,13 +502,13 @@ mod tests {
 
     #[test]
     fn without_a_pool_all_is_done_on_the_spot() {
-        let (pool, _inbox) = pool(Guestbook::default(), 0);
+        let (pool, _inbox) = pool(DisconnectLog::default(), 0);
         let winder = Winder::of(Arc::clone(&pool.ticker));
         let mut executor = Executor::in_place(Arc::clone(&pool.responder), Arc::clone(&pool.config), winder);
         let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
         let answered = executor.answer(job, sent.time, || sent.time).expect("it is answered");
         assert_eq!(answered.lines_answered(), 2);
-        executor.disconnect(answered.into_disconnect(CloseReason::Lost).expect("it is known"));
+        executor.disconnect(answered.into_disconnect(CloseReason::Lost).expect("the session has begun"));
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::Lost)]);
         assert!(!executor.has_backlog());
     }

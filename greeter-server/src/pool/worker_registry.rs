@@ -60,11 +60,11 @@ impl WorkerState {
     }
 
     pub(crate) fn info(self, now: Instant) -> Option<WorkerInfo> {
-        let long = |since: Moment| now.saturating_duration_since(since.time);
+        let elapsed = |since: Moment| now.saturating_duration_since(since.time);
         match self {
             Self::Idle => Some(WorkerInfo::Idle),
-            Self::Busy(Call { peer, since, .. }) => Some(WorkerInfo::Busy { peer, elapsed: long(since) }),
-            Self::TimedOut(Call { peer, since, .. }) => Some(WorkerInfo::TimedOut { peer, elapsed: long(since) }),
+            Self::Busy(Call { peer, since, .. }) => Some(WorkerInfo::Busy { peer, elapsed: elapsed(since) }),
+            Self::TimedOut(Call { peer, since, .. }) => Some(WorkerInfo::TimedOut { peer, elapsed: elapsed(since) }),
             Self::Exited => None,
         }
     }
@@ -126,26 +126,26 @@ impl WorkerEntry {
 #[derive(Debug)]
 pub(crate) struct WorkerRegistry {
     entries: Mutex<Vec<Arc<WorkerEntry>>>,
-    made: Instant,
-    /// When the workers stop answering, in microseconds since `made`.
-    closing: AtomicU64,
+    created: Instant,
+    /// When the workers stop answering, in microseconds since `created`.
+    closes_at_micros: AtomicU64,
 }
 
 impl Default for WorkerRegistry {
     fn default() -> Self {
-        Self { entries: Mutex::default(), made: Instant::now(), closing: AtomicU64::new(u64::MAX) }
+        Self { entries: Mutex::default(), created: Instant::now(), closes_at_micros: AtomicU64::new(u64::MAX) }
     }
 }
 
 impl WorkerRegistry {
     /// Adds and returns the entries that are missing for `workers` to be running, with at most
-    /// `most` entries in all.
-    pub(crate) fn top_up(&self, workers: usize, most: usize) -> Vec<Arc<WorkerEntry>> {
+    /// `max` entries in all.
+    pub(crate) fn top_up(&self, workers: usize, max: usize) -> Vec<Arc<WorkerEntry>> {
         // Under the lock, so that a worker that returns late is either counted here or finds itself
         // replaced.
         let mut entries = self.lock();
         entries.retain(|entry| !matches!(entry.state(), WorkerState::Exited));
-        let missing = workers.saturating_sub(running(&entries)).min(most.saturating_sub(entries.len()));
+        let missing = workers.saturating_sub(running(&entries)).min(max.saturating_sub(entries.len()));
         let new: Vec<_> = std::iter::repeat_with(Arc::<WorkerEntry>::default).take(missing).collect();
         entries.extend_from_slice(&new);
         new
@@ -167,15 +167,15 @@ impl WorkerRegistry {
     /// Stops answering at this deadline, or at an earlier one that was set before, whenever the
     /// connection threads notice that the deadline has passed.
     pub(crate) fn close_at(&self, deadline: Instant) {
-        self.closing.fetch_min(self.micros(deadline), Ordering::Relaxed);
+        self.closes_at_micros.fetch_min(self.micros(deadline), Ordering::Relaxed);
     }
 
     pub(crate) fn are_closed(&self, now: Instant) -> bool {
-        self.closing.load(Ordering::Relaxed) <= self.micros(now)
+        self.closes_at_micros.load(Ordering::Relaxed) <= self.micros(now)
     }
 
     fn micros(&self, time: Instant) -> u64 {
-        let micros = time.saturating_duration_since(self.made).as_micros();
+        let micros = time.saturating_duration_since(self.created).as_micros();
         u64::try_from(micros).unwrap_or(u64::MAX).min(u64::MAX - 1)
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let (time, ticker) = (Instant::now(), Ticker::default());
         let start = ticker.at(time);
         let after = |millis: u64| {
-            ticker.go_on_by(1);
+            ticker.advance(1);
             ticker.at(time + Duration::from_millis(millis))
         };
         let timeout = TICK * 2;
@@ -231,7 +231,7 @@ mod tests {
         entry.begin(CallKind::Answer, peer, ticker.at(time));
         assert!([60, 70].iter().all(|&millis| entry.time_out(timeout, after(millis)).is_none()));
         assert!(entry.time_out(timeout, after(80)).is_some());
-        assert!(entry.time_out(timeout, after(90)).is_none(), "it is given up once");
+        assert!(entry.time_out(timeout, after(90)).is_none(), "a call times out once");
         assert_eq!(entry.finish(), CallOutcome::TooLate);
         assert!(matches!(entry.state(), WorkerState::Idle));
     }
@@ -239,34 +239,34 @@ mod tests {
     #[test]
     fn whoever_comes_back_takes_the_place_or_finds_it_taken() {
         const WORKERS: usize = 2;
-        const MOST: usize = 5;
+        const MAX: usize = 5;
         let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let ticker = Ticker::default();
         let workers = WorkerRegistry::default();
         let hang = |new: Vec<Arc<WorkerEntry>>| {
             for entry in &new {
                 entry.begin(CallKind::Answer, peer, ticker.now());
-                ticker.go_on_by(1);
+                ticker.advance(1);
                 assert!(entry.time_out(Duration::ZERO, ticker.now()).is_some());
             }
             new
         };
-        let first = hang(workers.top_up(WORKERS, MOST));
+        let first = hang(workers.top_up(WORKERS, MAX));
         assert_eq!(first.len(), WORKERS);
         // One returns before it is replaced, the other after that.
         assert_eq!(first[0].finish(), CallOutcome::TooLate);
-        let second = workers.top_up(WORKERS, MOST);
+        let second = workers.top_up(WORKERS, MAX);
         assert_eq!(second.len(), 1);
         assert!(workers.is_still_needed(&first[0], WORKERS));
         assert_eq!(first[1].finish(), CallOutcome::TooLate);
         assert!(!workers.is_still_needed(&first[1], WORKERS));
-        assert!(workers.top_up(WORKERS, MOST).is_empty());
+        assert!(workers.top_up(WORKERS, MAX).is_empty());
         // However many hang, there are never more than this.
         hang(vec![Arc::clone(&first[0]), Arc::clone(&second[0])]);
-        assert_eq!(hang(workers.top_up(WORKERS, MOST)).len(), 2);
-        assert_eq!(hang(workers.top_up(WORKERS, MOST)).len(), 1);
-        assert!(workers.top_up(WORKERS, MOST).is_empty());
-        assert_eq!(workers.all().len(), MOST);
+        assert_eq!(hang(workers.top_up(WORKERS, MAX)).len(), 2);
+        assert_eq!(hang(workers.top_up(WORKERS, MAX)).len(), 1);
+        assert!(workers.top_up(WORKERS, MAX).is_empty());
+        assert_eq!(workers.all().len(), MAX);
     }
 
     #[test]
@@ -287,23 +287,23 @@ mod tests {
         let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let (time, ticker) = (Instant::now(), Ticker::default());
         let workers = WorkerRegistry::default();
-        let places = workers.top_up(4, 4);
+        let entries = workers.top_up(4, 4);
         let seen = || workers.all().iter().map(|entry| entry.state().info(time + TICK)).collect::<Vec<_>>();
         assert_eq!(seen(), [Some(WorkerInfo::Idle); 4]);
         assert!(!workers.are_answering());
-        for place in &places[1..3] {
-            place.begin(CallKind::Answer, peer, ticker.at(time));
+        for entry in &entries[1..3] {
+            entry.begin(CallKind::Answer, peer, ticker.at(time));
         }
-        ticker.go_on_by(1);
-        assert!(places[2].time_out(Duration::ZERO, ticker.at(time)).is_some());
-        places[3].leave();
-        let (answering, stuck) =
+        ticker.advance(1);
+        assert!(entries[2].time_out(Duration::ZERO, ticker.at(time)).is_some());
+        entries[3].leave();
+        let (busy, timed_out) =
             (WorkerInfo::Busy { peer, elapsed: TICK }, WorkerInfo::TimedOut { peer, elapsed: TICK });
-        assert_eq!(seen(), [Some(WorkerInfo::Idle), Some(answering), Some(stuck), None]);
+        assert_eq!(seen(), [Some(WorkerInfo::Idle), Some(busy), Some(timed_out), None]);
         assert!(workers.are_answering());
         assert_eq!(workers.with_responder(), 2);
-        places[1].finish();
-        assert!(!workers.are_answering(), "nobody waits for the other");
+        entries[1].finish();
+        assert!(!workers.are_answering(), "the other has timed out");
         assert_eq!(workers.with_responder(), 1);
     }
 }
