@@ -12,12 +12,12 @@ pub(super) struct Clock {
     start: Instant,
     nanos: Arc<AtomicU64>,
     pub(super) ticker: Arc<Ticker>,
-    stops: Arc<Mutex<Stops>>,
+    stops: Arc<Mutex<Suspensions>>,
 }
 
 /// The time in which the process stood still.
 #[derive(Clone, Copy, Debug, Default)]
-struct Stops {
+struct Suspensions {
     lasted: Duration,
     /// When it last continued.
     latest: Duration,
@@ -57,12 +57,12 @@ impl Clock {
     pub(super) fn set(&self, to: Instant) {
         let passed = to.saturating_duration_since(self.start);
         self.nanos.store(passed.as_nanos() as u64, Ordering::Relaxed);
-        let stood_still = self.stops.lock().unwrap().lasted;
-        self.ticker.set((passed.saturating_sub(stood_still).as_nanos() / TICK.as_nanos()) as u64);
+        let suspended = self.stops.lock().unwrap().lasted;
+        self.ticker.set((passed.saturating_sub(suspended).as_nanos() / TICK.as_nanos()) as u64);
     }
 
     /// The process continues after it stood still for this long. A little of that counts.
-    pub(super) fn go_on_after(&self, stop: Duration) {
+    pub(super) fn resume_after(&self, stop: Duration) {
         {
             let stops = &mut *self.stops.lock().unwrap();
             stops.lasted += stop.saturating_sub(Duration::from_millis(250));
@@ -72,14 +72,14 @@ impl Clock {
     }
 
     /// Returns how long the process has stood still in all.
-    pub(super) fn stood_still(&self) -> Duration {
+    pub(super) fn suspended(&self) -> Duration {
         self.stops.lock().unwrap().lasted
     }
 
     /// Returns whether the clock is `by` past a time, without the time in which the process could
     /// do nothing.
     pub(super) fn is_past(&self, time: Instant, by: Duration) -> bool {
-        let went_on = self.start + self.stops.lock().unwrap().latest;
-        self.now() > time.max(went_on) + by
+        let resumed = self.start + self.stops.lock().unwrap().latest;
+        self.now() > time.max(resumed) + by
     }
 }

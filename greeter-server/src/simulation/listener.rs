@@ -26,7 +26,7 @@ const ADDRESSES: u8 = 2;
 pub(super) struct Backlog {
     waiting: VecDeque<(Arc<Mutex<Wire>>, Instant)>,
     /// Whether the system has an event to report.
-    pub(super) has_news: bool,
+    pub(super) is_ready: bool,
     clock: Clock,
     random: Random,
     has_faults: bool,
@@ -38,12 +38,12 @@ pub(super) struct VirtualListener(pub(super) Arc<Mutex<Backlog>>);
 
 impl Backlog {
     pub(super) const fn new(clock: Clock, random: Random, has_faults: bool) -> Self {
-        Self { waiting: VecDeque::new(), has_news: false, clock, random, has_faults }
+        Self { waiting: VecDeque::new(), is_ready: false, clock, random, has_faults }
     }
 
     pub(super) fn connect(&mut self, wire: Arc<Mutex<Wire>>) {
         self.waiting.push_back((wire, self.clock.now()));
-        self.has_news = true;
+        self.is_ready = true;
     }
 
     /// Returns since when the first client waits.

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, WhenRejected};
 
-use super::responder::{Guests, PANICKED, REFUSED, SLOW, SORTS};
+use super::responder::{PANICKED, REJECTED, SLOW, SORTS, SessionLog};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
-pub(super) struct Words<'a> {
+pub(super) struct Command<'a> {
     pub(super) verb: &'a [u8],
     pub(super) token: &'a str,
     pub(super) number: Option<u32>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> Command<'a> {
     pub(super) fn of(line: &'a [u8]) -> Self {
-        let mut words = line.splitn(3, |&byte| byte == b' ');
-        let verb = words.next().unwrap_or_default();
-        let token = words.next().and_then(|token| std::str::from_utf8(token).ok()).unwrap_or_default();
+        let mut command = line.splitn(3, |&byte| byte == b' ');
+        let verb = command.next().unwrap_or_default();
+        let token = command.next().and_then(|token| std::str::from_utf8(token).ok()).unwrap_or_default();
         let number = token.split_once('.').and_then(|(number, _)| number.parse().ok());
         Self { verb, token, number }
     }
@@ -62,17 +62,17 @@ pub(super) fn number_of(address: Address) -> u32 {
 pub(super) struct Oracle {
     number: u32,
     rules: Rules,
-    guests: Arc<Mutex<Guests>>,
+    sessions: Arc<Mutex<SessionLog>>,
     /// The start of a line, and when it came.
     unfinished: Vec<u8>,
     unfinished_since: Instant,
     /// Lines that the server has read and not answered.
-    lines: VecDeque<Asked>,
+    lines: VecDeque<ExpectedReply>,
     /// The ending of the latest line.
     ending: &'static str,
     /// The banner that is expected first.
     banner: Vec<u8>,
-    is_greeted: bool,
+    has_banner: bool,
     is_read: bool,
     /// What the server has written that is not a whole reply yet.
     written: Vec<u8>,
@@ -84,7 +84,7 @@ pub(super) struct Oracle {
     pub(super) finished: Option<Instant>,
     pub(super) latest_reply: Instant,
     pub(super) latest_write: Instant,
-    pub(super) end: End,
+    pub(super) end: WireEnd,
     pub(super) lines_read: u64,
     lines_answered: u64,
     busy: u64,
@@ -92,7 +92,7 @@ pub(super) struct Oracle {
 }
 
 #[derive(Debug)]
-struct Asked {
+struct ExpectedReply {
     reply: Vec<u8>,
     is_last: bool,
     is_too_long: bool,
@@ -102,22 +102,22 @@ struct Asked {
 
 /// Why nothing more may be written to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum WireEnd {
     NotYet,
     /// The responder closed the connection.
     Closed,
-    Idle,
-    LineUnfinished,
-    TimedOut,
+    IdleTimeout,
+    LineTimeout,
+    ReplyTimeout,
     Overloaded,
-    NoRoom,
+    Rejected,
     Busy,
 }
 
 impl Oracle {
-    pub(super) fn new(number: u32, rules: Rules, guests: &Arc<Mutex<Guests>>, now: Instant) -> Self {
+    pub(super) fn new(number: u32, rules: Rules, sessions: &Arc<Mutex<SessionLog>>, now: Instant) -> Self {
         let banner = match number % SORTS {
-            REFUSED => format!("error: not you {number}\n"),
+            REJECTED => format!("error: not you {number}\n"),
             PANICKED => "error: internal error\n".to_owned(),
             sort if sort % 4 == 0 => format!("hello {number}\n"),
             _ => String::new(),
@@ -125,12 +125,12 @@ impl Oracle {
         Self {
             number,
             rules,
-            guests: Arc::clone(guests),
+            sessions: Arc::clone(sessions),
             unfinished: Vec::new(),
             unfinished_since: now,
             lines: VecDeque::new(),
             ending: "\n",
-            is_greeted: banner.is_empty(),
+            has_banner: banner.is_empty(),
             is_read: false,
             banner: banner.into_bytes(),
             written: Vec::new(),
@@ -140,7 +140,7 @@ impl Oracle {
             finished: None,
             latest_reply: now,
             latest_write: now,
-            end: End::NotYet,
+            end: WireEnd::NotYet,
             lines_read: 0,
             lines_answered: 0,
             busy: 0,
@@ -154,7 +154,7 @@ impl Oracle {
         let may_be_read = self.is_settled() || self.written.is_empty() && !self.is_read;
         assert!(may_be_read, "client {} is read while it is owed {:?}", self.number, self.owed());
         self.is_read = true;
-        assert_eq!(self.end, End::NotYet, "client {} is read after its end", self.number);
+        assert_eq!(self.end, WireEnd::NotYet, "client {} is read after its end", self.number);
         self.lines_answered += self.lines.len() as u64;
         self.lines.clear();
         self.latest_read = now;
@@ -165,22 +165,22 @@ impl Oracle {
             self.unfinished.push(byte);
             if byte == b'\n' {
                 let line = std::mem::take(&mut self.unfinished);
-                self.ask(&line[..line.len() - 1], now);
+                self.expect_reply(&line[..line.len() - 1], now);
             }
         }
     }
 
-    fn ask(&mut self, line: &[u8], read: Instant) {
+    fn expect_reply(&mut self, line: &[u8], read: Instant) {
         self.lines_read += 1;
         let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
         self.ending = ending;
         let max = self.rules.max_line_bytes;
         let is_too_long = text.len() > max;
         let (reply, is_last) = match is_too_long {
-            true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), self.closes_when_refused()),
-            false => Words::of(text).reply(text, ending),
+            true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), self.closes_when_rejected()),
+            false => Command::of(text).reply(text, ending),
         };
-        self.lines.push_back(Asked { reply, is_last, is_too_long, ending, read });
+        self.lines.push_back(ExpectedReply { reply, is_last, is_too_long, ending, read });
     }
 
     /// The server writes these bytes, which must be what the client is owed. What the client has
@@ -209,16 +209,16 @@ impl Oracle {
     /// Removes one reply or one line from what was written, if it is there. Otherwise returns
     /// whether what is there may be the start of one.
     fn match_one(&mut self, now: Instant) -> bool {
-        if self.end != End::NotYet {
+        if self.end != WireEnd::NotYet {
             // What was pushed before the end of the stream comes after the last reply, unless the
             // client was rejected.
-            return self.end == End::Closed && (self.match_push() || self.may_become_push());
+            return self.end == WireEnd::Closed && (self.match_push() || self.may_become_push());
         }
-        if !self.is_greeted && self.takes(&self.banner.clone()) {
+        if !self.has_banner && self.takes(&self.banner.clone()) {
             self.latest_reply = now;
-            self.is_greeted = true;
-            if let REFUSED | PANICKED = self.number % SORTS {
-                self.end = End::Closed;
+            self.has_banner = true;
+            if let REJECTED | PANICKED = self.number % SORTS {
+                self.end = WireEnd::Closed;
             }
             return true;
         }
@@ -226,8 +226,9 @@ impl Oracle {
             return true;
         }
         let may_become = |text: &[u8]| text.starts_with(&self.written);
-        let reply = self.lines.iter().find(|asked| !asked.reply.is_empty()).map(|asked| asked.reply.as_slice());
-        may_become(if self.is_greeted { reply.unwrap_or_default() } else { &self.banner })
+        let reply =
+            self.lines.iter().find(|expected| !expected.reply.is_empty()).map(|expected| expected.reply.as_slice());
+        may_become(if self.has_banner { reply.unwrap_or_default() } else { &self.banner })
             || may_become(b"error: busy\n")
             || may_become(b"error: busy\r\n")
             || self.ends().iter().any(|(text, _)| may_become(text.as_bytes()))
@@ -252,14 +253,14 @@ impl Oracle {
     }
 
     fn match_reply(&mut self, now: Instant) -> bool {
-        if !self.is_greeted {
+        if !self.has_banner {
             return false;
         }
         // A line whose reply is empty leaves nothing to see.
-        let Some(next) = self.lines.iter().position(|asked| !asked.reply.is_empty()) else { return false };
-        let asked = &self.lines[next];
-        let (reply, is_last, read, ending) = (asked.reply.clone(), asked.is_last, asked.read, asked.ending);
-        let is_too_long = asked.is_too_long;
+        let Some(next) = self.lines.iter().position(|expected| !expected.reply.is_empty()) else { return false };
+        let expected = &self.lines[next];
+        let (reply, is_last, read, ending) = (expected.reply.clone(), expected.is_last, expected.read, expected.ending);
+        let is_too_long = expected.is_too_long;
         let is_answered = self.takes(&reply);
         // Before the responder knows a client, a rejection is not for a line but closes the
         // connection.
@@ -275,18 +276,18 @@ impl Oracle {
             let has_waited = now.saturating_duration_since(read) >= queue;
             assert!(has_waited || !may_wait, "client {} did not wait in the queue for long enough", self.number);
             self.busy += 1;
-            let heard = self.guests.lock().unwrap().guest(self.number).busy;
-            if self.closes_when_refused() {
-                self.end = End::Closed;
-            } else if self.busy > heard {
+            let recorded = self.sessions.lock().unwrap().record(self.number).busy;
+            if self.closes_when_rejected() {
+                self.end = WireEnd::Closed;
+            } else if self.busy > recorded {
                 // Its session could not be told of the line, so it cannot go on.
-                self.end = End::Busy;
+                self.end = WireEnd::Busy;
             }
         }
         if is_answered && is_too_long {
             self.too_long += 1;
-            let heard = self.guests.lock().unwrap().guest(self.number).too_long;
-            assert!(self.too_long <= heard, "the session of client {} does not know of a line", self.number);
+            let recorded = self.sessions.lock().unwrap().record(self.number).too_long;
+            assert!(self.too_long <= recorded, "the session of client {} does not know of a line", self.number);
         }
         if is_answered || is_busy {
             self.lines.drain(..=next);
@@ -294,7 +295,7 @@ impl Oracle {
             self.latest_reply = now;
         }
         if is_answered && is_last {
-            self.end = End::Closed;
+            self.end = WireEnd::Closed;
         }
         is_answered || is_busy
     }
@@ -312,7 +313,7 @@ impl Oracle {
             return false;
         };
         let number: u32 = number.parse().expect("a push has a number");
-        assert!(number > self.latest_push, "what is pushed comes once, and in its order");
+        assert!(number > self.latest_push, "pushes come once, and in order");
         self.latest_push = number;
         self.written.drain(..=end);
         true
@@ -324,29 +325,29 @@ impl Oracle {
         let number = self.number;
         let since = |earlier: Instant| now.saturating_duration_since(earlier);
         match end {
-            End::Idle => {
+            WireEnd::IdleTimeout => {
                 assert!(self.is_settled() && self.unfinished.is_empty(), "client {number} has work in flight");
                 let latest = self.latest_read.max(self.latest_reply);
-                let idle = self.rules.deadlines.idle.expect("it is set");
+                let idle = self.rules.timeouts.idle.expect("it is set");
                 assert!(since(latest) >= idle, "client {number} was not idle");
                 assert!(!self.has_sent_by(latest + idle), "client {number} was not idle, it was not read");
             }
-            End::LineUnfinished => {
+            WireEnd::LineTimeout => {
                 assert!(self.is_settled() && !self.unfinished.is_empty(), "client {number} has begun no line");
-                let line = self.rules.deadlines.line.expect("it is set");
+                let line = self.rules.timeouts.line.expect("it is set");
                 assert!(since(self.unfinished_since) >= line, "client {number} had time left for its line");
                 let was_read = !self.has_sent_by(self.unfinished_since + line);
                 assert!(was_read, "client {number} may have finished its line, it was not read");
             }
-            End::TimedOut => {
-                let may_wait_for_its_welcome = !self.is_greeted || number % SORTS == SLOW;
-                assert!(!self.lines.is_empty() || may_wait_for_its_welcome, "client {number} waits for nothing");
+            WireEnd::ReplyTimeout => {
+                let may_wait_for_its_banner = !self.has_banner || number % SORTS == SLOW;
+                assert!(!self.lines.is_empty() || may_wait_for_its_banner, "client {number} waits for nothing");
                 let reply = self.rules.reply.expect("it is set");
-                let began = self.guests.lock().unwrap().guest(number).line_began.unwrap_or(self.latest_read);
+                let began = self.sessions.lock().unwrap().record(number).line_began.unwrap_or(self.latest_read);
                 let took = since(began);
                 assert!(took >= reply, "client {number} did not wait for so long: one line has taken {took:?}");
             }
-            End::NotYet | End::Closed | End::Overloaded | End::NoRoom | End::Busy => {}
+            WireEnd::NotYet | WireEnd::Closed | WireEnd::Overloaded | WireEnd::Rejected | WireEnd::Busy => {}
         }
         self.end = end;
         true
@@ -358,28 +359,28 @@ impl Oracle {
     }
 
     /// Returns what may be written at the end.
-    fn ends(&self) -> Vec<(String, End)> {
-        let Rules { deadlines, may_be_overloaded, .. } = self.rules;
+    fn ends(&self) -> Vec<(String, WireEnd)> {
+        let Rules { timeouts, may_be_overloaded, .. } = self.rules;
         let mut ends = Vec::new();
         let mut add = |text: String, end| ends.push((format!("error: {text}{}", self.ending), end));
-        if let Some(idle) = deadlines.idle {
-            add(format!("idle for {idle:?}"), End::Idle);
+        if let Some(idle) = timeouts.idle {
+            add(format!("idle for {idle:?}"), WireEnd::IdleTimeout);
         }
-        if let Some(line) = deadlines.line {
-            add(format!("line not finished within {line:?}"), End::LineUnfinished);
+        if let Some(line) = timeouts.line {
+            add(format!("line not finished within {line:?}"), WireEnd::LineTimeout);
         }
         if self.rules.reply.is_some() {
-            add("timed out".to_owned(), End::TimedOut);
+            add("timed out".to_owned(), WireEnd::ReplyTimeout);
         }
         if may_be_overloaded {
-            add("overloaded".to_owned(), End::Overloaded);
+            add("overloaded".to_owned(), WireEnd::Overloaded);
         }
-        if self.rules.has_full_house && self.lines_read == 0 {
-            add("too many connections".to_owned(), End::NoRoom);
-            add("too many connections from your address".to_owned(), End::NoRoom);
+        if self.rules.may_be_full && self.lines_read == 0 {
+            add("too many connections".to_owned(), WireEnd::Rejected);
+            add("too many connections from your address".to_owned(), WireEnd::Rejected);
         }
         if self.rules.may_be_busy() {
-            add("busy".to_owned(), End::Busy);
+            add("busy".to_owned(), WireEnd::Busy);
         }
         ends
     }
@@ -387,34 +388,34 @@ impl Oracle {
     /// Returns the number of answered lines, counting those whose reply is empty, since their
     /// answer cannot be seen.
     pub(super) fn lines_answered_at_most(&self) -> u64 {
-        self.lines_answered + self.lines.iter().filter(|asked| asked.reply.is_empty()).count() as u64
+        self.lines_answered + self.lines.iter().filter(|expected| expected.reply.is_empty()).count() as u64
     }
 
     /// Returns whether so much was pushed that the client may be disconnected for not reading it.
     pub(super) fn may_be_overwhelmed(&self) -> bool {
-        self.guests.lock().unwrap().guest(self.number).pushed_bytes > self.rules.max_unsent_bytes
+        self.sessions.lock().unwrap().record(self.number).pushed_bytes > self.rules.max_unsent_bytes
     }
 
-    fn closes_when_refused(&self) -> bool {
+    fn closes_when_rejected(&self) -> bool {
         self.rules.when_rejected == WhenRejected::Close
     }
 
     /// Returns whether the client has received all that was pushed to it by the reply that closed
     /// its connection, if one did.
-    pub(super) fn has_heard_all(&self) -> bool {
-        let pushed_last = self.guests.lock().unwrap().guest(self.number).pushed_last;
-        self.end != End::Closed || self.written.is_empty() && self.latest_push >= pushed_last
+    pub(super) fn has_received_all(&self) -> bool {
+        let pushed_last = self.sessions.lock().unwrap().record(self.number).pushed_last;
+        self.end != WireEnd::Closed || self.written.is_empty() && self.latest_push >= pushed_last
     }
 
     fn is_known(&self) -> bool {
-        self.guests.lock().unwrap().guest(self.number).id.is_some()
+        self.sessions.lock().unwrap().record(self.number).id.is_some()
     }
 
     /// Returns whether everything that the server has read was answered, as far as answers can be
     /// seen.
     pub(super) fn is_settled(&self) -> bool {
-        self.is_greeted && self.written.is_empty() && self.lines.iter().all(|asked| asked.reply.is_empty())
-            || self.end != End::NotYet
+        self.has_banner && self.written.is_empty() && self.lines.iter().all(|expected| expected.reply.is_empty())
+            || self.end != WireEnd::NotYet
     }
 
     pub(super) fn unfinished_since(&self) -> Option<Instant> {
@@ -427,10 +428,10 @@ impl Oracle {
 
     /// Returns what is owed, in a readable form.
     fn owed(&self) -> Vec<String> {
-        let banner = (!self.is_greeted).then(|| self.banner.escape_ascii().to_string());
+        let banner = (!self.has_banner).then(|| self.banner.escape_ascii().to_string());
         banner
             .into_iter()
-            .chain(self.lines.iter().map(|asked| asked.reply.escape_ascii().to_string()))
+            .chain(self.lines.iter().map(|expected| expected.reply.escape_ascii().to_string()))
             .take(3)
             .collect()
     }

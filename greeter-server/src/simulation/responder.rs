@@ -12,7 +12,7 @@ use crate::push::PushHandle;
 use crate::ticker::TICK;
 
 /// The responder rejects clients whose port has this remainder.
-pub(super) const REFUSED: u32 = 7;
+pub(super) const REJECTED: u32 = 7;
 /// The responder panics for clients whose port has this remainder.
 pub(super) const PANICKED: u32 = 11;
 /// The responder delays the banner of clients whose port has this remainder.
@@ -21,17 +21,17 @@ pub(super) const SLOW: u32 = 9;
 pub(super) const SORTS: u32 = 16;
 
 /// Answers lines such as `three 7.12`: the verb, the client's number, and the number of its line.
-pub(super) struct Puppet {
+pub(super) struct ScriptedResponder {
     /// The clock that answering advances.
     pub(super) clock: Clock,
     pub(super) push: PushHandle,
-    pub(super) guests: Arc<Mutex<Guests>>,
-    run: Mutex<Run>,
+    pub(super) sessions: Arc<Mutex<SessionLog>>,
+    turn: Mutex<Turn>,
 }
 
 /// The lines of one turn, whose replies are sent together.
 #[derive(Debug, Default)]
-struct Run {
+struct Turn {
     first_reply: Option<Instant>,
     /// How long the first reply waited before the latest line began.
     waited: Duration,
@@ -39,10 +39,10 @@ struct Run {
 
 /// What the responder knows of each client, by the clients' numbers.
 #[derive(Debug, Default)]
-pub(super) struct Guests(Vec<Guest>);
+pub(super) struct SessionLog(Vec<SessionRecord>);
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Guest {
+pub(super) struct SessionRecord {
     pub(super) id: Option<ClientId>,
     pub(super) disconnect: Option<CloseReason>,
     /// When the latest line began.
@@ -59,30 +59,30 @@ pub(super) struct Guest {
     pub(super) pushed_bytes: usize,
 }
 
-impl Guests {
-    pub(super) fn guest(&mut self, number: u32) -> &mut Guest {
+impl SessionLog {
+    pub(super) fn record(&mut self, number: u32) -> &mut SessionRecord {
         let index = number as usize;
         if self.0.len() <= index {
-            self.0.resize(index + 1, Guest::default());
+            self.0.resize(index + 1, SessionRecord::default());
         }
         &mut self.0[index]
     }
 
-    pub(super) fn all(&self) -> &[Guest] {
+    pub(super) fn all(&self) -> &[SessionRecord] {
         &self.0
     }
 
     /// Returns the text of the next push to a client: the client's number, and that of the push.
     pub(super) fn next_push(&mut self, number: u32) -> String {
-        let guest = self.guest(number);
-        guest.pushes += 1;
-        let push = format!("push {number}.{}", guest.pushes);
-        guest.pushed_bytes += push.len() + 1;
+        let record = self.record(number);
+        record.pushes += 1;
+        let push = format!("push {number}.{}", record.pushes);
+        record.pushed_bytes += push.len() + 1;
         push
     }
 }
 
-impl Responder for Puppet {
+impl Responder for ScriptedResponder {
     /// The client's number.
     type Session = u32;
 
@@ -93,65 +93,65 @@ impl Responder for Puppet {
             SLOW => Duration::from_millis(150),
             _ => Duration::from_micros(u64::from(number % 50)),
         });
-        self.run.lock().unwrap().first_reply.get_or_insert(self.clock.now());
+        self.turn.lock().unwrap().first_reply.get_or_insert(self.clock.now());
         match number % SORTS {
-            REFUSED => return Err(Rejection::custom(format!("not you {number}")).into()),
+            REJECTED => return Err(Rejection::custom(format!("not you {number}")).into()),
             PANICKED => panic_quietly(),
             sort if sort % 4 == 0 => reply.line(format_args!("hello {number}")),
             _ => {}
         }
-        let mut guests = self.guests.lock().unwrap();
-        let guest = guests.guest(number);
-        assert!(guest.id.replace(peer.id).is_none(), "a client connects once");
-        guest.answered = Some(self.clock.now());
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(number);
+        assert!(record.id.replace(peer.id).is_none(), "a client connects once");
+        record.answered = Some(self.clock.now());
         Ok(number)
     }
 
     fn respond(&self, session: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = line.as_bytes();
-        let words = oracle::Words::of(text);
+        let command = oracle::Command::of(text);
         self.begin_line(*session);
-        self.spend(words.cost());
-        self.run.lock().unwrap().first_reply.get_or_insert(self.clock.now());
-        self.guests.lock().unwrap().guest(*session).answered = Some(self.clock.now());
-        let Some(number) = words.number else {
+        self.spend(command.cost());
+        self.turn.lock().unwrap().first_reply.get_or_insert(self.clock.now());
+        self.sessions.lock().unwrap().record(*session).answered = Some(self.clock.now());
+        let Some(number) = command.number else {
             reply.line(text);
             return Ok(());
         };
-        assert_eq!(number, *session, "a client has a session of its own");
-        match words.verb {
+        assert_eq!(number, *session, "each client has its own session");
+        match command.verb {
             b"silent" => {}
-            b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", words.token))),
-            b"big" => reply.line(words.token.repeat(100)),
-            b"raw" => reply.raw(format!("{}\n\n\r\nend\n", words.token)),
+            b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", command.token))),
+            b"big" => reply.line(command.token.repeat(100)),
+            b"raw" => reply.raw(format!("{}\n\n\r\nend\n", command.token)),
             b"panic" => panic_quietly(),
             b"stumble" => {
                 reply.line("half a reply");
                 panic_quietly();
             }
             b"fail" => return Err("as the client wishes".into()),
-            b"reject" => return Err(Rejection::custom(format!("no {}", words.token)).into()),
+            b"reject" => return Err(Rejection::custom(format!("no {}", command.token)).into()),
             b"break" => reply.line("two\nlines"),
             b"quit" => {
-                reply.line(format_args!("bye {}", words.token));
+                reply.line(format_args!("bye {}", command.token));
                 reply.close();
             }
             b"part" => {
                 let (id, push) = {
-                    let mut guests = self.guests.lock().unwrap();
-                    let push = guests.next_push(number);
-                    let guest = guests.guest(number);
-                    guest.pushed_last = guest.pushes;
-                    (guest.id, push)
+                    let mut sessions = self.sessions.lock().unwrap();
+                    let push = sessions.next_push(number);
+                    let record = sessions.record(number);
+                    record.pushed_last = record.pushes;
+                    (record.id, push)
                 };
                 self.push.line(id.expect("the client is connected"), push)?;
-                reply.line(format_args!("bye {}", words.token));
+                reply.line(format_args!("bye {}", command.token));
                 reply.close();
             }
             b"shout" => {
                 let (id, push) = {
-                    let mut guests = self.guests.lock().unwrap();
-                    (guests.guest(number).id, guests.next_push(number))
+                    let mut sessions = self.sessions.lock().unwrap();
+                    (sessions.record(number).id, sessions.next_push(number))
                 };
                 self.push.line(id.expect("the client is connected"), push)?;
                 reply.line(text);
@@ -163,11 +163,11 @@ impl Responder for Puppet {
 
     fn reject(&self, session: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
         if let Some(number) = session {
-            let guest = *number;
-            let mut guests = self.guests.lock().unwrap();
+            let record = *number;
+            let mut sessions = self.sessions.lock().unwrap();
             match rejection {
-                Rejection::LineTooLong { .. } => guests.guest(guest).too_long += 1,
-                Rejection::Busy => guests.guest(guest).busy += 1,
+                Rejection::LineTooLong { .. } => sessions.record(record).too_long += 1,
+                Rejection::Busy => sessions.record(record).busy += 1,
                 _ => {}
             }
         }
@@ -175,34 +175,34 @@ impl Responder for Puppet {
     }
 
     fn disconnect(&self, session: u32, reason: CloseReason) {
-        let mut guests = self.guests.lock().unwrap();
-        let disconnect = guests.guest(session).disconnect.replace(reason);
-        assert!(disconnect.is_none(), "client {session} leaves once");
+        let mut sessions = self.sessions.lock().unwrap();
+        let disconnect = sessions.record(session).disconnect.replace(reason);
+        assert!(disconnect.is_none(), "client {session} disconnects once");
     }
 }
 
-impl Puppet {
-    pub(super) fn new(clock: Clock, push: PushHandle, guests: Arc<Mutex<Guests>>) -> Self {
-        Self { clock, push, guests, run: Mutex::default() }
+impl ScriptedResponder {
+    pub(super) fn new(clock: Clock, push: PushHandle, sessions: Arc<Mutex<SessionLog>>) -> Self {
+        Self { clock, push, sessions, turn: Mutex::default() }
     }
 
-    pub(super) fn begin_run(&self) {
-        *self.run.lock().unwrap() = Run::default();
+    pub(super) fn begin_turn(&self) {
+        *self.turn.lock().unwrap() = Turn::default();
     }
 
     /// Checks that no reply has waited longer than a tick for lines that began after it was
     /// written.
-    pub(super) fn check_run(&self) {
-        let Run { waited, .. } = *self.run.lock().unwrap();
-        assert!(waited <= TICK, "a reply that is made waits for {waited:?}");
+    pub(super) fn check_turn(&self) {
+        let Turn { waited, .. } = *self.turn.lock().unwrap();
+        assert!(waited <= TICK, "a reply waits for {waited:?}");
     }
 
     fn begin_line(&self, client: u32) {
         let now = self.clock.now();
-        self.guests.lock().unwrap().guest(client).line_began = Some(now);
-        let run = &mut *self.run.lock().unwrap();
-        if let Some(first) = run.first_reply {
-            run.waited = now.saturating_duration_since(first);
+        self.sessions.lock().unwrap().record(client).line_began = Some(now);
+        let turn = &mut *self.turn.lock().unwrap();
+        if let Some(first) = turn.first_reply {
+            turn.waited = now.saturating_duration_since(first);
         }
     }
 

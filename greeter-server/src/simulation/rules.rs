@@ -8,7 +8,7 @@ use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 
 use super::clock::Clock;
 use super::random::Random;
-use super::responder::Puppet;
+use super::responder::ScriptedResponder;
 
 use crate::config::Config;
 use crate::limits::{Limits, Timeouts, WhenFull};
@@ -24,19 +24,19 @@ pub(super) struct Rules {
     pub(super) max_unsent_bytes: usize,
     pub(super) max_buffer_bytes: usize,
     pub(super) may_be_overloaded: bool,
-    pub(super) deadlines: ConnectionTimeouts,
+    pub(super) timeouts: ConnectionTimeouts,
     pub(super) queue: Option<Duration>,
     pub(super) reply: Option<Duration>,
     /// How often the watchdog checks. A ticker may be late, where other processes have the
     /// processor.
-    pub(super) look_around: Duration,
+    pub(super) check_interval: Duration,
     /// 0: the connection threads answer in place.
     pub(super) workers: usize,
     pub(super) threads: usize,
     pub(super) clients: usize,
     pub(super) max_connections: usize,
     pub(super) per_address_max: Option<usize>,
-    pub(super) has_full_house: bool,
+    pub(super) may_be_full: bool,
     pub(super) waits_when_full: bool,
     pub(super) when_rejected: WhenRejected,
     /// How many rejected clients are kept.
@@ -44,9 +44,9 @@ pub(super) struct Rules {
     /// Whether sockets break, and calls are interrupted.
     pub(super) has_faults: bool,
     /// Whether the host program pushes lines and kills clients.
-    pub(super) has_meddling_host: bool,
+    pub(super) has_active_host: bool,
     /// Whether the process stands still now and then, as after SIGSTOP.
-    pub(super) stands_still: bool,
+    pub(super) may_be_suspended: bool,
     /// How long the server has for its stop.
     pub(super) drain: Duration,
 }
@@ -67,7 +67,7 @@ impl Rules {
             max_unsent_bytes: random.pick(&[1, 50, 300, 4000, 20_000]),
             max_buffer_bytes: if may_be_overloaded { 8192 } else { usize::MAX },
             may_be_overloaded,
-            deadlines: ConnectionTimeouts {
+            timeouts: ConnectionTimeouts {
                 idle: seconds(random, 1500..60_000),
                 line: seconds(random, 1500..20_000),
                 write: seconds(random, 1500..40_000),
@@ -75,19 +75,19 @@ impl Rules {
             },
             queue: seconds(random, 20..6_000),
             reply: seconds(random, 100..30_000).filter(|_| workers > 0),
-            look_around: Duration::from_millis(random.pick(&[10, 50, 250])),
+            check_interval: Duration::from_millis(random.pick(&[10, 50, 250])),
             workers,
             threads: if random.one_in(3) { 2 } else { 1 },
             clients,
             max_connections,
             per_address_max,
-            has_full_house: max_connections < 2 * clients || per_address_max.is_some(),
+            may_be_full: max_connections < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
             when_rejected: random.pick(&[WhenRejected::Continue, WhenRejected::Close]),
             max_rejected: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
-            has_meddling_host: random.one_in(3),
-            stands_still: random.one_in(3),
+            has_active_host: random.one_in(3),
+            may_be_suspended: random.one_in(3),
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
         }
     }
@@ -98,9 +98,9 @@ impl Rules {
     }
 
     /// Returns the configuration of the server in this world, with this responder.
-    pub(super) fn config(&self, responder: &Puppet) -> Config {
-        let ConnectionTimeouts { line, idle, write, linger } = self.deadlines;
-        let connection = ConnectionConfig::new(self.max_line_bytes as u32, self.deadlines, responder);
+    pub(super) fn config(&self, responder: &ScriptedResponder) -> Config {
+        let ConnectionTimeouts { line, idle, write, linger } = self.timeouts;
+        let connection = ConnectionConfig::new(self.max_line_bytes as u32, self.timeouts, responder);
         Config {
             workers: self.workers,
             connection_threads: self.threads,
@@ -121,11 +121,11 @@ impl Rules {
 
     pub(super) fn executor(
         &self,
-        responder: &Arc<Puppet>,
+        responder: &Arc<ScriptedResponder>,
         config: &Arc<Config>,
         tasks: &Sender<Task<u32>>,
         clock: &Clock,
-    ) -> Executor<Puppet> {
+    ) -> Executor<ScriptedResponder> {
         let winder = Winder::of(Arc::clone(&clock.ticker));
         match self.workers {
             0 => Executor::in_place(Arc::clone(responder), Arc::clone(config), winder),

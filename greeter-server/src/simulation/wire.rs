@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::oracle::{End, Oracle};
+use super::oracle::{Oracle, WireEnd};
 use super::random::Random;
-use super::responder::Guest;
+use super::responder::SessionRecord;
 use super::rules::Rules;
 
 use crate::system::{Poller, Readiness, Socket};
@@ -30,7 +30,7 @@ pub(super) struct Wire {
     inbound_max: usize,
     /// When the client stopped sending; and whether the server has read the end.
     client_finished: Option<Instant>,
-    server_knows: bool,
+    server_saw_eof: bool,
     /// On its way to the client.
     outbound: VecDeque<u8>,
     outbound_max: usize,
@@ -44,8 +44,8 @@ pub(super) struct Wire {
 
     /// The thread and the slot for which it is registered, and the readiness that was not reported
     /// yet.
-    pub(super) watched: Option<(usize, u32)>,
-    news: Readiness,
+    pub(super) registered: Option<(usize, u32)>,
+    readiness: Readiness,
     /// Whether a worker has the client's job.
     pub(super) is_being_answered: bool,
     /// Whether the host program has killed the client.
@@ -56,7 +56,7 @@ pub(super) struct Wire {
     bytes_read_before: usize,
     rounds_without_turn: usize,
     /// When the time for a stop is over.
-    pub(super) cut_off: Option<Instant>,
+    pub(super) stop_deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +80,11 @@ pub(super) struct VirtualSystem {
 
 /// What a client finds when it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Something,
-    NothingYet,
-    TheEnd,
-    AReset,
+pub(super) enum ReceiveOutcome {
+    Bytes,
+    WouldBlock,
+    Eof,
+    Reset,
 }
 
 /// What the client does.
@@ -99,22 +99,22 @@ impl Wire {
             arrivals: VecDeque::new(),
             inbound_max: random.pick(&[20, 500, 10_000]),
             client_finished: None,
-            server_knows: false,
+            server_saw_eof: false,
             outbound: VecDeque::new(),
             outbound_max,
             server_waits: None,
             room_made: clock.now(),
             is_broken: false,
             server_end: ServerEnd::Open,
-            watched: None,
-            news: Readiness::default(),
+            registered: None,
+            readiness: Readiness::default(),
             is_being_answered: false,
             is_killed: false,
             owed_at_stop: None,
             bytes_read: 0,
             bytes_read_before: 0,
             rounds_without_turn: 0,
-            cut_off: None,
+            stop_deadline: None,
             random,
             rules,
         }
@@ -134,90 +134,90 @@ impl Wire {
         if sent > 0 {
             self.arrivals.push_back((self.clock.now(), sent));
         }
-        self.news.readable |= sent > 0;
+        self.readiness.readable |= sent > 0;
         sent
     }
 
     pub(super) fn finish(&mut self) {
         self.client_finished.get_or_insert(self.clock.now());
         self.oracle.finished = self.client_finished;
-        self.news.readable = true;
-        self.news.read_until_would_block = true;
+        self.readiness.readable = true;
+        self.readiness.read_until_would_block = true;
     }
 
     pub(super) fn reset(&mut self) {
         self.is_broken = true;
         self.inbound.clear();
         self.outbound.clear();
-        self.news = Readiness { readable: true, writable: true, read_until_would_block: true, is_broken: true };
+        self.readiness = Readiness { readable: true, writable: true, read_until_would_block: true, is_broken: true };
     }
 
-    pub(super) fn receive(&mut self, bytes: usize) -> Found {
+    pub(super) fn receive(&mut self, bytes: usize) -> ReceiveOutcome {
         if self.is_broken {
-            return Found::AReset;
+            return ReceiveOutcome::Reset;
         }
         let taken = bytes.min(self.outbound.len());
         self.outbound.drain(..taken);
         if self.server_waits.is_some() && self.outbound.len() <= self.outbound_max * 2 / 3 {
             self.server_waits = None;
             self.room_made = self.clock.now();
-            self.news.writable = true;
+            self.readiness.writable = true;
         }
         match self.server_end {
-            _ if taken > 0 => Found::Something,
-            ServerEnd::Open => Found::NothingYet,
-            ServerEnd::Finished(_) | ServerEnd::Closed => Found::TheEnd,
+            _ if taken > 0 => ReceiveOutcome::Bytes,
+            ServerEnd::Open => ReceiveOutcome::WouldBlock,
+            ServerEnd::Finished(_) | ServerEnd::Closed => ReceiveOutcome::Eof,
         }
     }
 }
 
 /// What the world asks.
 impl Wire {
-    pub(super) fn has_news_for(&self, thread: usize) -> bool {
-        self.news != Readiness::default() && self.watched.is_some_and(|(number, _)| number == thread)
+    pub(super) fn has_readiness_for(&self, thread: usize) -> bool {
+        self.readiness != Readiness::default() && self.registered.is_some_and(|(number, _)| number == thread)
     }
 
-    pub(super) fn take_news(&mut self) -> (usize, Readiness) {
-        let (_, slot) = self.watched.expect("there is news only of sockets that are watched");
-        (slot as usize, std::mem::take(&mut self.news))
+    pub(super) fn take_readiness(&mut self) -> (usize, Readiness) {
+        let (_, slot) = self.registered.expect("only a registered socket has readiness to report");
+        (slot as usize, std::mem::take(&mut self.readiness))
     }
 
     /// Reports readiness that is not new.
     pub(super) fn wake_for_nothing(&mut self) {
-        self.news.readable = true;
-        self.news.writable |= self.server_waits.is_none();
+        self.readiness.readable = true;
+        self.readiness.writable |= self.server_waits.is_none();
     }
 
     /// Checks that nothing waits for longer than it may.
-    pub(super) fn check_waits(&self, guest: Guest) {
+    pub(super) fn check_waits(&self, record: SessionRecord) {
         let now = self.clock.now();
-        let Rules { deadlines, .. } = self.rules;
+        let Rules { timeouts, .. } = self.rules;
         let is_late = |since: Instant, wait| self.clock.is_past(since, wait + self.rules.slack());
         let Oracle { latest_read, latest_write, .. } = self.oracle;
         let latest_write = latest_write.max(self.room_made);
-        let latest = latest_read.max(latest_write).max(guest.answered.unwrap_or(latest_read));
+        let latest = latest_read.max(latest_write).max(record.answered.unwrap_or(latest_read));
         let number = self.number;
         match self.server_end {
             ServerEnd::Closed => return,
             ServerEnd::Finished(since) => {
-                return assert!(!is_late(since, deadlines.linger), "client {number} lingers for ever");
+                return assert!(!is_late(since, timeouts.linger), "client {number} lingers for ever");
             }
             // Until the responder knows a client, there is work to do for it.
-            ServerEnd::Open if self.is_being_answered || self.is_broken || guest.id.is_none() => return,
+            ServerEnd::Open if self.is_being_answered || self.is_broken || record.id.is_none() => return,
             ServerEnd::Open => {}
         }
         if let Some(since) = self.server_waits {
-            let is_over = deadlines.write.is_some_and(|write| is_late(since.max(latest), write));
+            let is_over = timeouts.write.is_some_and(|write| is_late(since.max(latest), write));
             assert!(!is_over, "client {number} reads nothing, for ever");
-        } else if self.oracle.end == End::NotYet && self.oracle.is_settled() && !self.oracle.has_lines() {
+        } else if self.oracle.end == WireEnd::NotYet && self.oracle.is_settled() && !self.oracle.has_lines() {
             if let Some(since) = self.client_finished {
-                let is_unnoticed = self.news == Readiness::default() && is_late(since.max(latest), Duration::ZERO);
-                assert!(!is_unnoticed, "that client {number} has finished is not noticed");
+                let is_unnoticed = self.readiness == Readiness::default() && is_late(since.max(latest), Duration::ZERO);
+                assert!(!is_unnoticed, "the end of client {number} is not noticed");
             }
             let (wait, since) = match self.oracle.unfinished_since() {
                 // Since it began, or since the replies to the lines before it were sent.
-                Some(since) => (deadlines.line, since.max(latest_write).max(guest.answered.unwrap_or(since))),
-                None => (deadlines.idle, latest),
+                Some(since) => (timeouts.line, since.max(latest_write).max(record.answered.unwrap_or(since))),
+                None => (timeouts.idle, latest),
             };
             let waited = now.saturating_duration_since(since);
             assert!(!wait.is_some_and(|wait| is_late(since, wait)), "client {number} does nothing, for {waited:?}");
@@ -226,13 +226,13 @@ impl Wire {
 
     /// The connection thread has done a round. A client that has sent something and is owed nothing
     /// must have a turn before long.
-    pub(super) fn note_round(&mut self, guest: Guest) {
-        let is_served = self.server_end == ServerEnd::Open && !self.is_broken && guest.id.is_some();
-        let is_told = !self.inbound.is_empty() && !self.news.readable && self.oracle.end == End::NotYet;
+    pub(super) fn note_round(&mut self, record: SessionRecord) {
+        let is_served = self.server_end == ServerEnd::Open && !self.is_broken && record.id.is_some();
+        let was_reported = !self.inbound.is_empty() && !self.readiness.readable && self.oracle.end == WireEnd::NotYet;
         let is_owed = self.is_being_answered || !self.oracle.is_settled() || self.oracle.has_lines();
-        let has_other_worries = is_owed || self.server_waits.is_some() || self.owed_at_stop.is_some();
+        let waits_for_more = is_owed || self.server_waits.is_some() || self.owed_at_stop.is_some();
         let has_progressed = std::mem::replace(&mut self.bytes_read_before, self.bytes_read) != self.bytes_read;
-        if !is_served || !is_told || has_other_worries || has_progressed {
+        if !is_served || !was_reported || waits_for_more || has_progressed {
             self.rounds_without_turn = 0;
             return;
         }
@@ -260,39 +260,41 @@ impl Wire {
             self.server_waits.get_or_insert(self.clock.now());
             return 0;
         }
-        let is_judged =
-            self.rules.deadlines.write.is_some_and(|write| self.oracle.latest_write + write <= self.clock.now());
-        if !is_judged && self.random.one_in(10) {
+        let deadline_is_due =
+            self.rules.timeouts.write.is_some_and(|write| self.oracle.latest_write + write <= self.clock.now());
+        if !deadline_is_due && self.random.one_in(10) {
             // No memory for now, and some a moment later.
-            self.news.writable = true;
+            self.readiness.writable = true;
             return 0;
         }
         self.server_waits = None;
-        let most = bytes.min(room);
-        if self.random.one_in(4) { self.random.within(1..most + 1) } else { most }
+        let max = bytes.min(room);
+        if self.random.one_in(4) { self.random.within(1..max + 1) } else { max }
     }
 
     /// Checks that a rejected client does not stay for ever.
-    pub(super) fn check_refused(&self) {
-        if let (End::NoRoom, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
-            let is_late = self.clock.is_past(since, self.rules.deadlines.linger + self.rules.slack());
-            assert!(!is_late, "client {} was rejected, and stays", self.number);
+    pub(super) fn check_rejected(&self) {
+        if let (WireEnd::Rejected, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
+            let is_late = self.clock.is_past(since, self.rules.timeouts.linger + self.rules.slack());
+            assert!(!is_late, "client {} was rejected, and lingers for ever", self.number);
         }
     }
 
     /// The server closes the socket: checks that it is time for that.
     fn check_close(&self) {
         let now = self.clock.now();
-        let Rules { deadlines, .. } = self.rules;
+        let Rules { timeouts, .. } = self.rules;
         let has_lingered = matches!(self.server_end, ServerEnd::Finished(since)
-            if now.saturating_duration_since(since) >= deadlines.linger);
+            if now.saturating_duration_since(since) >= timeouts.linger);
         let is_done = self.oracle.is_settled() && !self.is_being_answered;
-        let client_is_done = is_done && self.server_knows && self.inbound.is_empty();
+        let client_is_done = is_done && self.server_saw_eof && self.inbound.is_empty();
         let reads_nothing =
-            self.server_waits.is_some() && deadlines.write.is_some_and(|write| now >= self.oracle.latest_write + write);
+            self.server_waits.is_some() && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write + write);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
-        let is_excused =
-            self.is_broken || self.is_killed || is_over_a_limit || self.cut_off.is_some_and(|cut_off| cut_off <= now);
+        let is_excused = self.is_broken
+            || self.is_killed
+            || is_over_a_limit
+            || self.stop_deadline.is_some_and(|stop_deadline| stop_deadline <= now);
         assert!(
             has_lingered || client_is_done || reads_nothing || is_excused,
             "client {} is closed without a reason at its {:?}, settled: {}, answered: {}, knows: {}, unread: {}",
@@ -300,7 +302,7 @@ impl Wire {
             self.server_end,
             self.oracle.is_settled(),
             self.is_being_answered,
-            self.server_knows,
+            self.server_saw_eof,
             self.inbound.len(),
         );
     }
@@ -308,10 +310,10 @@ impl Wire {
     /// The server closes its end of the stream: checks that it is time for that.
     fn check_finish(&self) {
         assert!(self.oracle.is_settled() && !self.is_being_answered, "client {} is owed something", self.number);
-        assert!(self.oracle.has_heard_all(), "client {} has not heard what was pushed to it", self.number);
+        assert!(self.oracle.has_received_all(), "client {} has not received what was pushed to it", self.number);
         let was_all_read = self.owed_at_stop.is_some_and(|owed| self.bytes_read >= owed);
         assert!(
-            self.server_knows || self.oracle.end != End::NotYet || was_all_read,
+            self.server_saw_eof || self.oracle.end != WireEnd::NotYet || was_all_read,
             "client {} is sent the end without a reason",
             self.number
         );
@@ -337,7 +339,7 @@ impl Read for VirtualSocket {
             return Err(ErrorKind::ConnectionReset.into());
         }
         if wire.inbound.is_empty() {
-            wire.server_knows |= wire.client_finished.is_some();
+            wire.server_saw_eof |= wire.client_finished.is_some();
             return if wire.client_finished.is_some() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
         // If there is room in the buffer, a read empties the socket, as TCP does.
@@ -358,7 +360,7 @@ impl Read for VirtualSocket {
 impl Write for VirtualSocket {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let wire = &mut *self.wire();
-        assert_eq!(wire.server_end, ServerEnd::Open, "nothing is said after the end");
+        assert_eq!(wire.server_end, ServerEnd::Open, "nothing is written after the end");
         assert!(!wire.is_being_answered, "client {} is written to while it is answered", wire.number);
         if wire.rules.has_faults && wire.random.one_in(20) {
             return Err(ErrorKind::Interrupted.into());
@@ -369,7 +371,7 @@ impl Write for VirtualSocket {
         if wire.is_broken {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let bytes = if wire.watched.is_none() {
+        let bytes = if wire.registered.is_none() {
             // Nothing was sent on this connection before, so there is room for a short text.
             buffer.len()
         } else {
@@ -404,7 +406,7 @@ impl Socket for VirtualSocket {
 
     fn bytes_arrived(&self) -> io::Result<usize> {
         let wire = &mut *self.wire();
-        if wire.cut_off.is_some() {
+        if wire.stop_deadline.is_some() {
             wire.owed_at_stop.get_or_insert(wire.bytes_read + wire.inbound.len());
         }
         Ok(wire.inbound.len())
@@ -424,14 +426,14 @@ impl Poller for VirtualSystem {
             wire.is_broken = true;
             return Err(ErrorKind::OutOfMemory.into());
         }
-        wire.watched = Some((self.thread, slot));
-        wire.news.writable = true;
+        wire.registered = Some((self.thread, slot));
+        wire.readiness.writable = true;
         Ok(())
     }
 
     fn deregister(&self, socket: &mut VirtualSocket) {
         let wire = &mut *socket.wire();
-        wire.watched = None;
+        wire.registered = None;
         wire.check_close();
     }
 }
@@ -441,9 +443,13 @@ impl Drop for VirtualSocket {
         // If a check has failed, the lock is poisoned, and no one looks at this wire any more.
         let Ok(mut wire) = self.0.lock() else { return };
         wire.server_end = ServerEnd::Closed;
-        wire.watched = None;
-        let was_told = wire.oracle.end == End::NoRoom && !wire.is_broken;
-        assert!(!was_told || wire.inbound.is_empty(), "client {} is told why, and a reset takes it back", wire.number);
+        wire.registered = None;
+        let was_rejected = wire.oracle.end == WireEnd::Rejected && !wire.is_broken;
+        assert!(
+            !was_rejected || wire.inbound.is_empty(),
+            "client {} was rejected, and a reset takes that back",
+            wire.number
+        );
         if !wire.inbound.is_empty() {
             wire.outbound.clear();
             wire.is_broken = true;

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::client::SimulatedClient;
 use super::clock::Clock;
 use super::listener::{Backlog, VirtualListener};
 use super::oracle::Oracle;
+use super::pool::SimulatedPool;
 use super::random::Random;
-use super::responder::{Guests, Puppet};
+use super::responder::{ScriptedResponder, SessionLog};
 use super::rules::Rules;
-use super::staff::Staff;
-use super::talker::Talker;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
 
 use crate::accept::acceptor::{Acceptor, AcceptorContext};
@@ -27,46 +27,46 @@ use crate::push::PushHandle;
 use crate::stats::Counters;
 use crate::thread_mailboxes::ThreadMailboxes;
 
-type Letter = ThreadMessage<u32, VirtualSocket>;
+type Message = ThreadMessage<u32, VirtualSocket>;
 
 pub(super) struct World {
     seed: u64,
     random: Random,
     rules: Rules,
     clock: Clock,
-    is_told: bool,
+    is_traced: bool,
 
-    threads: Vec<Thread>,
-    mailboxes: Vec<Mailbox<Letter>>,
+    threads: Vec<SimulatedThread>,
+    mailboxes: Vec<Mailbox<Message>>,
     to_threads: Arc<dyn ThreadMailboxes>,
-    staff: Option<Staff>,
+    pool: Option<SimulatedPool>,
     counters: Vec<Arc<Counters>>,
     memory: Arc<MemoryBudget>,
     push: PushHandle,
-    guests: Arc<Mutex<Guests>>,
+    sessions: Arc<Mutex<SessionLog>>,
 
     admission: Arc<Admission>,
-    acceptor: Entrance,
+    acceptor: SimulatedAcceptor,
     backlog: Arc<Mutex<Backlog>>,
     wires: Vec<Arc<Mutex<Wire>>>,
-    talkers: Vec<Talker>,
+    clients: Vec<SimulatedClient>,
     next_client: Instant,
-    stands_still: Option<StandsStill>,
+    suspension: Option<Suspension>,
     /// When the server must have stopped, once a stop was requested.
     stop: Option<Instant>,
 }
 
 /// A connection thread, and when it has something to do.
-struct Thread {
+struct SimulatedThread {
     /// `None` once it has ended.
-    life: Option<ConnectionThread<Puppet, VirtualSystem>>,
-    bell: Arc<AtomicBool>,
+    state: Option<ConnectionThread<ScriptedResponder, VirtualSystem>>,
+    woken: Arc<AtomicBool>,
     /// It sleeps until then at most. `None`: until a message or an event wakes it.
     sleeps_until: Option<Instant>,
 }
 
 /// The time for which the process stands still.
-struct StandsStill {
+struct Suspension {
     since: Instant,
     until: Instant,
     /// How much has happened meanwhile.
@@ -74,9 +74,9 @@ struct StandsStill {
 }
 
 /// The acceptor, and when it has something to do.
-struct Entrance {
+struct SimulatedAcceptor {
     acceptor: Acceptor<u32, VirtualListener>,
-    bell: Arc<AtomicBool>,
+    woken: Arc<AtomicBool>,
     sleeps_until: Option<Instant>,
 }
 
@@ -85,9 +85,9 @@ struct Entrance {
 enum Actor {
     Thread(usize),
     Worker(usize),
-    Watch,
+    Watchdog,
     Acceptor,
-    Talker(usize),
+    Client(usize),
     NewClient,
 }
 
@@ -99,41 +99,42 @@ const STEPS_MAX: usize = 3000;
 const STEPS_STILL_MAX: usize = 300;
 
 impl World {
-    pub(super) fn new(seed: u64, is_told: bool) -> Self {
+    pub(super) fn new(seed: u64, is_traced: bool) -> Self {
         let mut random = Random::new(seed);
         let rules = Rules::random(&mut random);
         let clock = Clock::new();
-        let (push, guests) = (PushHandle::new(), Arc::default());
-        let (bells, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) = (0..rules.threads).map(|_| mailbox()).unzip();
+        let (push, sessions) = (PushHandle::new(), Arc::default());
+        let (wake_ups, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) =
+            (0..rules.threads).map(|_| mailbox()).unzip();
         let to_threads: Arc<dyn ThreadMailboxes> = Arc::new(mailboxes.clone());
         push.connect(Arc::<dyn ThreadMailboxes>::clone(&to_threads));
-        let (acceptor_bell, (orders, orders_to_follow)) = mailbox();
+        let (acceptor_woken, (to_acceptor, acceptor_inbox)) = mailbox();
         let memory = Arc::new(MemoryBudget::new(rules.max_buffer_bytes));
 
         // Where workers answer, only their own time passes. Otherwise it passes for all.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
-        let responder = Arc::new(Puppet::new(answering.clone(), push.clone(), Arc::clone(&guests)));
+        let responder = Arc::new(ScriptedResponder::new(answering.clone(), push.clone(), Arc::clone(&sessions)));
         let config = Arc::new(rules.config(&responder));
-        let (tasks, tasks_to_do) = crossbeam_channel::unbounded();
+        let (tasks, task_receiver) = crossbeam_channel::unbounded();
         let pool = Pool {
             responder: Arc::clone(&responder),
             config: Arc::clone(&config),
-            tasks: tasks_to_do,
+            tasks: task_receiver,
             mailboxes: mailboxes.clone(),
             workers: Arc::default(),
             memory: Arc::clone(&memory),
             ticker: Arc::clone(&clock.ticker),
         };
-        let mut luck = random.split();
-        let has_no_threads = move || rules.has_faults && luck.one_in(3);
-        let hire = || Staff::new(pool, tasks.clone(), answering, rules.look_around, has_no_threads);
-        let staff = (rules.workers > 0).then(hire);
+        let mut random_faults = random.split();
+        let fails_to_spawn = move || rules.has_faults && random_faults.one_in(3);
+        let simulated = || SimulatedPool::new(pool, tasks.clone(), answering, rules.check_interval, fails_to_spawn);
+        let pool = (rules.workers > 0).then(simulated);
         let shared = Shared { config: Arc::clone(&config), memory: Arc::clone(&memory) };
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
-        let admission = Arc::new(Admission::new(Arc::clone(&config), orders));
+        let admission = Arc::new(Admission::new(Arc::clone(&config), to_acceptor));
         let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), rules.has_faults)));
         let context = AcceptorContext {
-            inbox: orders_to_follow,
+            inbox: acceptor_inbox,
             threads: mailboxes.clone(),
             admission: Arc::clone(&admission),
             config: Arc::clone(&config),
@@ -141,34 +142,34 @@ impl World {
         };
         let acceptor =
             Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], context, rules.max_rejected, clock.now());
-        let acceptor = Entrance { acceptor, bell: acceptor_bell, sleeps_until: Some(clock.now()) };
-        let thread = |(number, (bell, inbox)): (usize, (Arc<AtomicBool>, Inbox<Letter>))| {
+        let acceptor = SimulatedAcceptor { acceptor, woken: acceptor_woken, sleeps_until: Some(clock.now()) };
+        let thread = |(number, (woken, inbox)): (usize, (Arc<AtomicBool>, Inbox<Message>))| {
             let executor = rules.executor(&responder, &config, &tasks, &clock);
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
-            let life = ConnectionThread::new(number, executor, system, inbox, shared.clone(), counters);
-            Thread { life: Some(life), bell, sleeps_until: Some(clock.now()) }
+            let state = ConnectionThread::new(number, executor, system, inbox, shared.clone(), counters);
+            SimulatedThread { state: Some(state), woken, sleeps_until: Some(clock.now()) }
         };
-        let threads = bells.into_iter().zip(inboxes).enumerate().map(thread).collect();
+        let threads = wake_ups.into_iter().zip(inboxes).enumerate().map(thread).collect();
         Self {
             seed,
             next_client: clock.now(),
             clock,
-            is_told,
+            is_traced,
             threads,
             mailboxes,
             to_threads,
-            staff,
+            pool,
             counters,
             memory,
             push,
-            guests,
+            sessions,
             admission,
             acceptor,
             backlog,
             wires: Vec::new(),
-            talkers: Vec::new(),
-            stands_still: None,
+            clients: Vec::new(),
+            suspension: None,
             stop: None,
             random,
             rules,
@@ -178,7 +179,7 @@ impl World {
     /// Runs the world from the first client to the end of the server. Panics if a promise is
     /// broken. Returns a number that depends on all that has happened.
     pub(super) fn run(mut self) -> u64 {
-        self.tell(|world| format!("{:?}", world.rules));
+        self.trace(|world| format!("{:?}", world.rules));
         let steps = self.random.pick(&[50, 200, 1000, STEPS_MAX]);
         for _ in 0..steps {
             if !self.step() {
@@ -187,7 +188,7 @@ impl World {
         }
         self.stop();
         for _ in 0..100 * STEPS_MAX {
-            if self.threads.iter().all(|thread| thread.life.is_none()) {
+            if self.threads.iter().all(|thread| thread.state.is_none()) {
                 return self.check_end();
             }
             self.step();
@@ -197,7 +198,7 @@ impl World {
 
     /// Makes one step, if anything is left to happen.
     fn step(&mut self) -> bool {
-        self.stand_still_or_go_on();
+        self.suspend_or_resume();
         let actors = self.actors();
         if actors.is_empty() {
             let Some(next) = self.next_time() else { return false };
@@ -205,13 +206,13 @@ impl World {
             return true;
         }
         let actor = self.random.pick(&actors);
-        self.tell(|world| format!("{:?} {actor:?}", world.clock.passed()));
+        self.trace(|world| format!("{:?} {actor:?}", world.clock.passed()));
         self.act(actor);
         self.clock.advance(Duration::from_nanos(self.random.below(50_000) as u64));
-        if self.rules.has_meddling_host && self.stands_still.is_none() && self.random.one_in(20) {
-            self.meddle();
+        if self.rules.has_active_host && self.suspension.is_none() && self.random.one_in(20) {
+            self.act_as_host();
         }
-        if self.stands_still.is_none() && self.random.one_in(4) {
+        if self.suspension.is_none() && self.random.one_in(4) {
             self.check();
         }
         true
@@ -219,19 +220,19 @@ impl World {
 
     /// Now and then the process does nothing for a while, and afterwards everything that is due
     /// happens.
-    fn stand_still_or_go_on(&mut self) {
+    fn suspend_or_resume(&mut self) {
         let now = self.clock.now();
-        match &mut self.stands_still {
-            Some(StandsStill { since, until, .. }) if *until <= now => {
-                self.clock.go_on_after(now - *since);
-                self.stands_still = None;
+        match &mut self.suspension {
+            Some(Suspension { since, until, .. }) if *until <= now => {
+                self.clock.resume_after(now - *since);
+                self.suspension = None;
             }
-            Some(StandsStill { steps: STEPS_STILL_MAX.., until, .. }) => self.clock.set(*until),
-            Some(StandsStill { steps, .. }) => *steps += 1,
-            None if self.rules.stands_still && self.random.one_in(300) => {
+            Some(Suspension { steps: STEPS_STILL_MAX.., until, .. }) => self.clock.set(*until),
+            Some(Suspension { steps, .. }) => *steps += 1,
+            None if self.rules.may_be_suspended && self.random.one_in(300) => {
                 let millis = self.random.pick(&[100, 1_000, 5_000, 70_000]);
                 let until = now + Duration::from_millis(millis);
-                self.stands_still = Some(StandsStill { since: now, until, steps: 0 });
+                self.suspension = Some(Suspension { since: now, until, steps: 0 });
             }
             None => {}
         }
@@ -241,32 +242,32 @@ impl World {
     fn actors(&self) -> Vec<Actor> {
         let now = self.clock.now();
         let mut actors: Vec<Actor> = Vec::new();
-        let is_due = |(_, talker): &(usize, &Talker)| talker.next.is_some_and(|next| next <= now);
-        actors.extend(self.talkers.iter().enumerate().filter(is_due).map(|(index, _)| Actor::Talker(index)));
+        let is_due = |(_, client): &(usize, &SimulatedClient)| client.next.is_some_and(|next| next <= now);
+        actors.extend(self.clients.iter().enumerate().filter(is_due).map(|(index, _)| Actor::Client(index)));
         if self.more_clients_come() && self.next_client <= now {
             actors.push(Actor::NewClient);
         }
-        if self.stands_still.is_some() {
+        if self.suspension.is_some() {
             return actors;
         }
         for (number, thread) in self.threads.iter().enumerate() {
-            if thread.life.is_some()
-                && (thread.bell.load(Ordering::Relaxed)
+            if thread.state.is_some()
+                && (thread.woken.load(Ordering::Relaxed)
                     || thread.sleeps_until.is_some_and(|until| until <= now)
-                    || self.wires.iter().any(|wire| wire.lock().unwrap().has_news_for(number)))
+                    || self.wires.iter().any(|wire| wire.lock().unwrap().has_readiness_for(number)))
             {
                 actors.push(Actor::Thread(number));
             }
         }
-        if let Some(staff) = &self.staff {
-            let workers = staff.workers.borrow().len();
-            actors.extend((0..workers).filter(|&worker| staff.can_work(worker, now)).map(Actor::Worker));
-            actors.extend(staff.next_look.filter(|&look| look <= now).map(|_| Actor::Watch));
+        if let Some(pool) = &self.pool {
+            let workers = pool.workers.borrow().len();
+            actors.extend((0..workers).filter(|&worker| pool.can_work(worker, now)).map(Actor::Worker));
+            actors.extend(pool.next_check.filter(|&check| check <= now).map(|_| Actor::Watchdog));
         }
-        let Entrance { bell, sleeps_until, .. } = &self.acceptor;
-        if bell.load(Ordering::Relaxed)
+        let SimulatedAcceptor { woken, sleeps_until, .. } = &self.acceptor;
+        if woken.load(Ordering::Relaxed)
             || sleeps_until.is_some_and(|until| until <= now)
-            || self.backlog.lock().unwrap().has_news
+            || self.backlog.lock().unwrap().is_ready
         {
             actors.push(Actor::Acceptor);
         }
@@ -275,21 +276,20 @@ impl World {
 
     /// Returns when something can act next, if nothing can now.
     fn next_time(&self) -> Option<Instant> {
-        let talkers = self.talkers.iter().filter_map(|talker| talker.next);
+        let clients = self.clients.iter().filter_map(|client| client.next);
         let client = self.more_clients_come().then_some(self.next_client);
-        if let Some(StandsStill { until, .. }) = self.stands_still {
-            return talkers.chain(client).chain([until]).min();
+        if let Some(Suspension { until, .. }) = self.suspension {
+            return clients.chain(client).chain([until]).min();
         }
-        let threads = self.threads.iter().filter(|thread| thread.life.is_some());
+        let threads = self.threads.iter().filter(|thread| thread.state.is_some());
         let acceptor = self.acceptor.sleeps_until;
         let threads = threads.filter_map(|thread| thread.sleeps_until);
-        let mut times: Vec<_> = threads.chain(talkers).chain(client).chain(acceptor).collect();
-        if let Some(staff) = &self.staff {
-            times
-                .extend(staff.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.until)));
+        let mut times: Vec<_> = threads.chain(clients).chain(client).chain(acceptor).collect();
+        if let Some(pool) = &self.pool {
+            times.extend(pool.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.until)));
             // The watchdog checks for ever; that alone does not keep a world going.
             if !times.is_empty() || self.stop.is_some() {
-                times.extend(staff.next_look);
+                times.extend(pool.next_check);
             }
         }
         times.into_iter().min()
@@ -304,97 +304,97 @@ impl World {
         match actor {
             Actor::Thread(number) => self.run_thread(number),
             Actor::Worker(worker) => {
-                let staff = self.staff.as_ref().expect("a worker belongs to a pool");
-                if let Some(client) = staff.work(worker, self.clock.moment()) {
+                let pool = self.pool.as_ref().expect("a worker belongs to a pool");
+                if let Some(client) = pool.work(worker, self.clock.moment()) {
                     self.note_answering(client);
                 }
             }
-            Actor::Watch => {
-                let staff = self.staff.as_mut().expect("the watchdog belongs to a pool");
-                let before = staff.answering();
-                staff.look_around(self.clock.moment());
+            Actor::Watchdog => {
+                let pool = self.pool.as_mut().expect("the watchdog belongs to a pool");
+                let before = pool.answering();
+                pool.check(self.clock.moment());
                 before.into_iter().for_each(|client| self.note_answering(client));
             }
             Actor::Acceptor => self.run_acceptor(),
-            Actor::Talker(index) => self.talkers[index].act(now),
+            Actor::Client(index) => self.clients[index].act(now),
             Actor::NewClient => self.connect(),
         }
     }
 
     /// Notes whether a worker has a client's job.
     fn note_answering(&self, client: u32) {
-        let staff = self.staff.as_ref().expect("whoever is answered has somebody to answer");
-        self.wires[client as usize].lock().unwrap().is_being_answered = staff.answering().contains(&client);
+        let pool = self.pool.as_ref().expect("a job in flight is with a pool");
+        self.wires[client as usize].lock().unwrap().is_being_answered = pool.answering().contains(&client);
     }
 
     /// A connection thread wakes up, does its round, and sleeps again.
     fn run_thread(&mut self, number: usize) {
-        let mut news = Vec::new();
+        let mut readiness = Vec::new();
         for wire in &self.wires {
             let mut wire = wire.lock().unwrap();
-            if wire.watched.is_some_and(|(thread, _)| thread == number) && self.random.one_in(30) {
+            if wire.registered.is_some_and(|(thread, _)| thread == number) && self.random.one_in(30) {
                 wire.wake_for_nothing();
             }
             // Some events are reported later.
-            if wire.has_news_for(number) && !self.random.one_in(10) {
-                let at = self.random.below(news.len() + 1);
-                news.insert(at, wire.take_news());
+            if wire.has_readiness_for(number) && !self.random.one_in(10) {
+                let at = self.random.below(readiness.len() + 1);
+                readiness.insert(at, wire.take_readiness());
             }
         }
         let thread = &mut self.threads[number];
-        thread.bell.store(false, Ordering::Relaxed);
-        let life = thread.life.as_mut().expect("a thread that runs has not ended");
-        life.round(news.into_iter());
-        if self.is_told {
-            life.list().iter().for_each(|info| println!("    {info:?}"));
+        thread.woken.store(false, Ordering::Relaxed);
+        let state = thread.state.as_mut().expect("a thread that runs has not ended");
+        state.round(readiness.into_iter());
+        if self.is_traced {
+            state.list().iter().for_each(|info| println!("    {info:?}"));
         }
         self.check_turns(number);
         self.check_memory(number);
         let thread = &mut self.threads[number];
-        if thread.life.as_ref().is_some_and(ConnectionThread::is_done) {
-            thread.life = None;
+        if thread.state.as_ref().is_some_and(ConnectionThread::is_done) {
+            thread.state = None;
             return;
         }
-        let timeout = thread.life.as_ref().and_then(ConnectionThread::timeout);
+        let timeout = thread.state.as_ref().and_then(ConnectionThread::timeout);
         thread.sleeps_until = timeout.map(|timeout| self.clock.now() + timeout);
     }
 
     fn connect(&mut self) {
         let now = self.clock.now();
         let number = u32::try_from(self.wires.len()).expect("there are few clients");
-        let oracle = Oracle::new(number, self.rules, &self.guests, now);
+        let oracle = Oracle::new(number, self.rules, &self.sessions, now);
         let wire = Wire::new(number, self.rules, oracle, &self.clock, self.random.split());
         let wire = Arc::new(Mutex::new(wire));
         self.backlog.lock().unwrap().connect(Arc::clone(&wire));
         self.wires.push(Arc::clone(&wire));
-        self.talkers.push(Talker::new(wire, number, &self.rules, &mut self.random, now));
+        self.clients.push(SimulatedClient::new(wire, number, &self.rules, &mut self.random, now));
         let pause = self.random.pick(&[0, 100, 10_000, 3_000_000]);
         self.next_client = now + Duration::from_micros(pause);
     }
 
     /// The acceptor wakes up, accepts and rejects clients, and sleeps again.
     fn run_acceptor(&mut self) {
-        let Entrance { acceptor, bell, sleeps_until } = &mut self.acceptor;
-        bell.store(false, Ordering::Relaxed);
-        let has_news = std::mem::take(&mut self.backlog.lock().unwrap().has_news);
+        let SimulatedAcceptor { acceptor, woken, sleeps_until } = &mut self.acceptor;
+        woken.store(false, Ordering::Relaxed);
+        let is_ready = std::mem::take(&mut self.backlog.lock().unwrap().is_ready);
         let now = self.clock.now();
-        acceptor.round(has_news.then_some(0).into_iter(), || now);
+        acceptor.round(is_ready.then_some(0).into_iter(), || now);
         *sleeps_until = acceptor.timeout(|| now).map(|timeout| now + timeout);
     }
 
     /// The host program pushes a line to a client, or kills it: one that is connected, or was.
-    fn meddle(&mut self) {
+    fn act_as_host(&mut self) {
         if self.wires.is_empty() {
             return;
         }
         let number = self.random.below(self.wires.len()) as u32;
-        let mut guests = self.guests.lock().unwrap();
-        let Some(id) = guests.guest(number).id else { return };
+        let mut sessions = self.sessions.lock().unwrap();
+        let Some(id) = sessions.record(number).id else { return };
         if self.random.one_in(10) {
             self.wires[number as usize].lock().unwrap().is_killed = true;
             self.to_threads.kill(id);
         } else {
-            self.push.line(id, guests.next_push(number)).expect("little is being pushed");
+            self.push.line(id, sessions.next_push(number)).expect("little is being pushed");
         }
     }
 
@@ -402,25 +402,25 @@ impl World {
     /// connection threads.
     fn stop(&mut self) {
         self.acceptor.acceptor.close(self.clock.now());
-        self.acceptor.bell.store(true, Ordering::Relaxed);
+        self.acceptor.woken.store(true, Ordering::Relaxed);
         let backlog = &mut *self.backlog.lock().unwrap();
-        assert!(self.rules.has_faults || backlog.waits_since().is_none(), "somebody is left in the backlog");
+        assert!(self.rules.has_faults || backlog.waits_since().is_none(), "a client is left in the backlog");
         backlog.reset_all();
-        self.tell(|_| "stop".to_owned());
-        if let Some(StandsStill { since, .. }) = self.stands_still.take() {
-            self.clock.go_on_after(self.clock.now() - since);
+        self.trace(|_| "stop".to_owned());
+        if let Some(Suspension { since, .. }) = self.suspension.take() {
+            self.clock.resume_after(self.clock.now() - since);
         }
         let deadline = self.clock.now() + self.rules.drain;
         self.stop = Some(deadline);
-        self.wires.iter().for_each(|wire| wire.lock().unwrap().cut_off = Some(deadline));
-        if let Some(staff) = &self.staff {
-            staff.pool.workers.close_at(deadline);
+        self.wires.iter().for_each(|wire| wire.lock().unwrap().stop_deadline = Some(deadline));
+        if let Some(pool) = &self.pool {
+            pool.real.workers.close_at(deadline);
         }
         self.to_threads.stop(deadline);
     }
 
-    fn tell(&self, what: impl FnOnce(&Self) -> String) {
-        if self.is_told {
+    fn trace(&self, what: impl FnOnce(&Self) -> String) {
+        if self.is_traced {
             println!("{}: {}", self.seed, what(self));
         }
     }
@@ -428,11 +428,11 @@ impl World {
 
 /// Returns a mailbox that sets a flag to wake its thread.
 fn mailbox<M>() -> (Arc<AtomicBool>, (Mailbox<M>, Inbox<M>)) {
-    let bell = Arc::new(AtomicBool::new(false));
-    let rung = Arc::clone(&bell);
+    let woken = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&woken);
     let wake = move || {
-        rung.store(true, Ordering::Relaxed);
+        flag.store(true, Ordering::Relaxed);
         Ok(())
     };
-    (bell, mailbox_of(wake))
+    (woken, mailbox_of(wake))
 }

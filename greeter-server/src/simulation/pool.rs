@@ -12,7 +12,7 @@ use greeter_core::AnsweredJob;
 
 use super::clock::Clock;
 use super::oracle::number_of;
-use super::responder::Puppet;
+use super::responder::ScriptedResponder;
 use super::wire::VirtualSocket;
 
 use crate::pool::watchdog::Watchdog;
@@ -20,62 +20,62 @@ use crate::pool::worker::{JobOutcome, Pool, Task, answer};
 use crate::pool::worker_registry::{WorkerEntry, WorkerState};
 use crate::ticker::Moment;
 
-type Recruit = Box<dyn FnMut(&Arc<WorkerEntry>) -> io::Result<()>>;
+type SpawnWorker = Box<dyn FnMut(&Arc<WorkerEntry>) -> io::Result<()>>;
 
 /// The pool's own code, without its threads and its time.
-pub(super) struct Staff {
-    pub(super) pool: Arc<Pool<Puppet, VirtualSocket>>,
-    pub(super) workers: Rc<RefCell<Vec<Worker>>>,
-    watch: Watchdog<Puppet, Recruit, VirtualSocket>,
-    pub(super) next_look: Option<Instant>,
-    look_around: Duration,
+pub(super) struct SimulatedPool {
+    pub(super) real: Arc<Pool<ScriptedResponder, VirtualSocket>>,
+    pub(super) workers: Rc<RefCell<Vec<SimulatedWorker>>>,
+    watchdog: Watchdog<ScriptedResponder, SpawnWorker, VirtualSocket>,
+    pub(super) next_check: Option<Instant>,
+    check_interval: Duration,
     /// The clock that answering advances.
     clock: Clock,
 }
 
-pub(super) struct Worker {
+pub(super) struct SimulatedWorker {
     pub(super) entry: Arc<WorkerEntry>,
-    pub(super) work: Option<Work>,
+    pub(super) work: Option<RunningTask>,
 }
 
 /// The task that a worker is doing.
-pub(super) struct Work {
+pub(super) struct RunningTask {
     answered: AnsweredJob<u32>,
     bytes_before: usize,
     pub(super) until: Instant,
 }
 
-impl Staff {
+impl SimulatedPool {
     pub(super) fn new(
-        pool: Pool<Puppet, VirtualSocket>,
+        pool: Pool<ScriptedResponder, VirtualSocket>,
         tasks: Sender<Task<u32>>,
         clock: Clock,
-        look_around: Duration,
-        mut has_no_threads: impl FnMut() -> bool + 'static,
+        check_interval: Duration,
+        mut fails_to_spawn: impl FnMut() -> bool + 'static,
     ) -> Self {
         let pool = Arc::new(pool);
-        let hire = |entry: &Arc<WorkerEntry>| Worker { entry: Arc::clone(entry), work: None };
+        let simulated = |entry: &Arc<WorkerEntry>| SimulatedWorker { entry: Arc::clone(entry), work: None };
         let workers = pool.workers.top_up(pool.config.workers, pool.config.workers);
-        let workers: Vec<Worker> = workers.iter().map(hire).collect();
+        let workers: Vec<SimulatedWorker> = workers.iter().map(simulated).collect();
         let workers = Rc::new(RefCell::new(workers));
-        let staff = Rc::clone(&workers);
-        let spawn_worker: Recruit = Box::new(move |entry| {
-            if has_no_threads() {
+        let spawned = Rc::clone(&workers);
+        let spawn_worker: SpawnWorker = Box::new(move |entry| {
+            if fails_to_spawn() {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            staff.borrow_mut().push(hire(entry));
+            spawned.borrow_mut().push(simulated(entry));
             Ok(())
         });
-        let watch = Watchdog::new(Arc::clone(&pool), spawn_worker, tasks);
-        let next_look = Some(clock.now() + look_around);
-        Self { pool, workers, watch, next_look, look_around, clock }
+        let watchdog = Watchdog::new(Arc::clone(&pool), spawn_worker, tasks);
+        let next_check = Some(clock.now() + check_interval);
+        Self { real: pool, workers, watchdog, next_check, check_interval, clock }
     }
 
     /// Returns whether this worker can do something now.
     pub(super) fn can_work(&self, worker: usize, now: Instant) -> bool {
         match &self.workers.borrow()[worker].work {
             Some(work) => work.until <= now,
-            None => !self.pool.tasks.is_empty(),
+            None => !self.real.tasks.is_empty(),
         }
     }
 
@@ -85,13 +85,13 @@ impl Staff {
             let worker = &mut self.workers.borrow_mut()[worker];
             (Arc::clone(&worker.entry), worker.work.take())
         };
-        let Some(Work { answered, bytes_before, .. }) = work else {
-            let task = self.pool.tasks.try_recv().ok()?;
-            let job = match self.pool.begin(task, &entry, now, || now.time) {
+        let Some(RunningTask { answered, bytes_before, .. }) = work else {
+            let task = self.real.tasks.try_recv().ok()?;
+            let job = match self.real.begin(task, &entry, now, || now.time) {
                 ControlFlow::Continue(job) => job,
                 // A notification of the responder takes no time here, and so is in time.
                 ControlFlow::Break(outcome) => {
-                    assert!(self.pool.keeps_working(&entry, outcome));
+                    assert!(self.real.keeps_working(&entry, outcome));
                     return None;
                 }
             };
@@ -99,54 +99,59 @@ impl Staff {
             let bytes_before = job.bytes_held();
             // The outcome is known now, and delivered when the time has passed that it took.
             self.clock.set(now.time);
-            let responder = &self.pool.responder;
-            let max_unsent_bytes = self.pool.config.limits.max_unsent_bytes;
-            responder.begin_run();
+            let responder = &self.real.responder;
+            let max_unsent_bytes = self.real.config.limits.max_unsent_bytes;
+            responder.begin_turn();
             let answered = answer(responder, job, max_unsent_bytes, now, &self.clock.ticker, || self.clock.now());
-            responder.check_run();
-            self.workers.borrow_mut()[worker].work = Some(Work { answered, bytes_before, until: self.clock.now() });
+            responder.check_turn();
+            self.workers.borrow_mut()[worker].work =
+                Some(RunningTask { answered, bytes_before, until: self.clock.now() });
             return Some(number);
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(entry.state(), WorkerState::TimedOut(_));
-        let outcome = self.pool.finish(JobOutcome::Answered, answered, bytes_before, &entry, || now);
-        if !self.pool.keeps_working(&entry, outcome) {
+        let outcome = self.real.finish(JobOutcome::Answered, answered, bytes_before, &entry, || now);
+        if !self.real.keeps_working(&entry, outcome) {
             self.workers.borrow_mut().remove(worker);
         }
         (!is_late).then_some(number)
     }
 
     /// The watchdog checks.
-    pub(super) fn look_around(&mut self, now: Moment) {
-        self.watch.check(now);
-        self.next_look = Some(now.time + self.look_around);
+    pub(super) fn check(&mut self, now: Moment) {
+        self.watchdog.check(now);
+        self.next_check = Some(now.time + self.check_interval);
     }
 
     /// Returns the clients whose jobs are with workers that have not timed out.
     pub(super) fn answering(&self) -> Vec<u32> {
         let workers = self.workers.borrow();
-        let assignments = workers.iter().filter_map(|worker| match worker.entry.state() {
+        let clients = workers.iter().filter_map(|worker| match worker.entry.state() {
             WorkerState::Busy(call) => Some(number_of(call.peer.address)),
             WorkerState::Idle | WorkerState::TimedOut(_) | WorkerState::Exited => None,
         });
-        assignments.collect()
+        clients.collect()
     }
 
     /// Checks that no more workers run than there should be, however many had timed out and have
     /// returned.
-    pub(super) fn check_number(&self) {
+    pub(super) fn check_worker_count(&self) {
         let workers = self.workers.borrow();
         let running = workers.iter().filter(|worker| !matches!(worker.entry.state(), WorkerState::TimedOut(_))).count();
-        assert!(running <= self.pool.config.workers, "{running} workers are at work");
+        assert!(running <= self.real.config.workers, "{running} workers are running");
     }
 
     /// Checks that no worker is in a call for longer than it may be.
-    pub(super) fn check_patience(&self, now: Instant, slack: Duration) {
-        let Some(timeout) = self.pool.config.timeouts.reply else { return };
+    pub(super) fn check_call_times(&self, now: Instant, slack: Duration) {
+        let Some(timeout) = self.real.config.timeouts.reply else { return };
         for worker in &*self.workers.borrow() {
             if let WorkerState::Busy(call) = worker.entry.state() {
                 let took = now.saturating_duration_since(call.since.time);
-                assert!(took <= timeout * 2 + slack + 2 * self.look_around, "nobody gives up on {:?}", call.peer);
+                assert!(
+                    took <= timeout * 2 + slack + 2 * self.check_interval,
+                    "the call for {:?} does not time out",
+                    call.peer
+                );
             }
         }
     }
