@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn one_leaves_and_one_comes() {
+    fn a_released_permit_admits_another_client() {
         let admission = admission(2, None, WhenFull::Reject);
         let ann = admit(&admission, "192.0.2.1");
         let _bob = admit(&admission, "192.0.2.1");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_share_and_others_have_theirs() {
+    fn each_address_has_its_own_limit() {
         let admission = admission(10, Some(1), WhenFull::Reject);
         let ann = admit(&admission, "2001:db8::1");
         assert_eq!(reject(&admission, "2001:db8::2"), CloseReason::AddressLimit);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_refused_keeps_nobody_out() {
+    fn rejected_clients_do_not_delay_others() {
         let admission = admission(10, Some(1), WhenFull::Reject);
         let _ann = admit(&admission, "192.0.2.1");
         for _ in 0..10_000 {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_at_the_door_is_told_of_room() {
+    fn the_acceptor_that_waits_is_told_of_a_released_permit() {
         let (acceptor, inbox, _poll) = mailbox().unwrap();
         let admission = Arc::new(Admission::new(config(1, None, WhenFull::Wait), acceptor));
         assert!(admission.is_open());
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_told_from_every_other_and_from_every_ipv4_address() {
+    fn each_ipv6_network_and_each_ipv4_address_has_its_own_key() {
         let network = |address: &str| AddressKey::of((address.parse::<IpAddr>().unwrap(), 1).into());
         let networks =
             ["1::", "0:1::", "0:0:1::", "0:0:0:1::", "::", "1:1::", "0:0:c000:201::", "192.0.2.1", "192.0.2.2"];

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_door_is_closed_once_and_the_earliest_deadline_holds() {
+    fn listeners_close_once_and_the_earliest_deadline_holds() {
         let (control, calls, deadlines) = control();
         let now = Instant::now();
         for after in [10, 20, 10, 5] {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_have_ended_unasked_are_a_stop_by_now() {
+    fn threads_that_end_before_a_stop_is_requested_count_as_a_stop() {
         let (control, calls, _deadlines) = control();
         control.finish(0);
         let all = calls.all();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_tells_what_has_happened_since_a_stop_was_asked_for_first() {
+    fn a_report_counts_from_the_first_request_to_stop() {
         let (control, _calls, _deadlines) = control();
         let count = |thread: usize, replies: u64| {
             let counters = &control.counters[thread];
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_who_is_held_up_and_what_is_held() {
+    fn stats_count_workers_in_the_responder_and_charged_memory() {
         let (control, _calls, _deadlines) = control();
         assert_eq!(control.busy_with_responder(), usize::MAX, "without a pool it is not known");
         let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_was_told_to_stop_before_it_started_does_so_by_the_earliest_deadline() {
+    fn a_stop_requested_before_the_start_has_the_earliest_deadline() {
         let (control, calls, _deadlines) = control();
         let (trigger, asked) = (ShutdownTrigger::new(), Instant::now());
         [20, 10, 30].into_iter().for_each(|within| trigger.trigger(seconds(within)));
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn to_stop_some_time_is_to_stop_within_a_year() {
+    fn a_stop_without_a_deadline_has_one_within_a_year() {
         let (control, calls, _deadlines) = control();
         let (trigger, asked) = (ShutdownTrigger::new(), Instant::now());
         trigger.connect(&control);

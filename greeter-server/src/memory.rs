@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_wants_more_than_there_is_has_no_room_and_who_gives_back_makes_some() {
+    fn a_charge_above_the_budget_fails_and_releasing_memory_makes_room() {
         let memory = MemoryBudget::new(10 * CHARGE_UNIT);
         let (mut ann, mut bob) = (0, 0);
         assert!(memory.charge(&mut ann, 8 * CHARGE_UNIT));

@@ -77,7 +77,7 @@ fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn no_message_is_left_lying() {
+fn no_message_is_left_behind() {
     check(3, || {
         let (mailbox, inbox, wake_up) = mailbox();
         let senders: Vec<_> = (0..2)
@@ -121,7 +121,7 @@ fn either_mailbox_of_a_thread_wakes_it() {
 }
 
 #[test]
-fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
+fn a_sender_survives_the_end_of_the_thread() {
     check(4, || {
         let (mailbox, inbox, _wake_up) = mailbox();
         let sender = thread::spawn(move || {
@@ -140,7 +140,7 @@ fn whoever_writes_to_a_thread_that_ends_comes_to_no_harm() {
 }
 
 #[test]
-fn an_answer_is_in_time_or_given_up_and_never_both() {
+fn a_worker_and_the_watchdog_agree_whether_an_answer_is_late() {
     check(4, || {
         let entry = Arc::new(WorkerEntry::default());
         let ticker = Ticker::default();
@@ -296,7 +296,7 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
 /// Two clients, two workers, and a watchdog that times out every call it finds, while the server
 /// stops.
 #[test]
-fn a_pool_that_is_watched_answers_everybody_once_and_ends() {
+fn a_watched_pool_answers_every_client_once_and_ends() {
     check(2, || {
         let (mailbox, inbox, wake_up) = mailbox();
         let scene = Scene::new(2, mailbox);

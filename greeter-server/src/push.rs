@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_said_to_whom_it_is_for_and_as_what_it_is() {
+    fn each_method_pushes_its_message_to_its_clients() {
         let (push, recorded) = push(3);
         let client = client_id(7);
         push.line(client, "line").unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_an_lf_is_no_line_and_before_the_start_there_is_nobody() {
+    fn a_line_with_an_lf_and_a_push_before_the_start_are_errors() {
         let (push, recorded) = push(3);
         let client = client_id(7);
         let no_line = Err(PushError::NotALine(LfInLine));
@@ -232,7 +232,7 @@ mod tests {
 
     /// A broadcast is one text, and one message to each thread.
     #[test]
-    fn up_to_16_mib_may_be_under_way_with_their_letters() {
+    fn at_most_16_mib_are_in_flight_with_their_messages() {
         const MAX: usize = 16 << 20;
         let (push, recorded) = push(1000);
         let exactly = vec![b'x'; MAX - 64];

@@ -11,14 +11,14 @@
 //! If a world breaks a promise, its seed is printed. `GREETER_SEED=… cargo test -p greeter-server
 //! --lib simulation` runs it again and prints each step. `GREETER_SEEDS` sets the number of worlds.
 
+mod client;
 mod clock;
 mod listener;
 mod oracle;
+mod pool;
 mod random;
 mod responder;
 mod rules;
-mod staff;
-mod talker;
 mod wire;
 mod world;
 
@@ -37,8 +37,8 @@ fn number_in(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
-fn run(seed: u64, is_told: bool) -> u64 {
-    catch_unwind(AssertUnwindSafe(|| World::new(seed, is_told).run())).unwrap_or_else(|panic| {
+fn run(seed: u64, is_traced: bool) -> u64 {
+    catch_unwind(AssertUnwindSafe(|| World::new(seed, is_traced).run())).unwrap_or_else(|panic| {
         eprintln!(
             "Seed {seed} has broken a promise. To see how:\n\
              GREETER_SEED={seed} cargo test -p greeter-server --lib simulation -- --nocapture"
@@ -72,7 +72,7 @@ fn no_world_breaks_a_promise() {
 }
 
 #[test]
-fn a_seed_has_the_same_happen_again() {
+fn a_seed_repeats_its_world() {
     for seed in 0..50 {
         assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
     }

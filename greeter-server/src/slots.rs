@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_the_tenant_the_thread_and_the_slot_in_their_own_bits() {
+    fn a_client_id_has_generation_thread_and_slot_in_separate_bits() {
         let key = Key { slot: 0x2a_bcde, generation: 0x1234_5678 };
         assert_eq!(key.client_id(0x155), client_id(0x1234_5678_556a_bcde));
         for (slot, generation, thread) in [(0x3f_ffff, 0, 0), (0, u32::MAX, 0), (0, 0, 0x3ff), (1, 2, 3)] {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_here_is_listed_and_there_is_room_for_as_many_as_names_can_tell_apart() {
+    fn keys_lists_all_values_and_there_are_as_many_slots_as_ids() {
         let mut slots = Slots::new();
         let keys = [0, 1, 2].map(|value| slots.insert(value));
         slots.remove(keys[1]);

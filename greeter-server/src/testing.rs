@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_arrives_at_whom_it_is_for_when_the_test_says_so() {
+    fn a_pushed_message_reaches_its_client_when_the_test_delivers_it() {
         let (push, pushed) = push();
         let gossip = Gossip(push);
         let [mut ann, mut bob] = [1, 2].map(|id| TestClient::connect_with_id(id, &gossip));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_as_a_reply_closes_arrives_without_a_network_and_with_one() {
+    fn a_push_before_a_closing_reply_arrives_without_a_network_and_with_one() {
         let (push, pushed) = push();
         let gossip = Gossip(push);
         let mut client = TestClient::connect(&gossip);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_too_much_here_as_well() {
+    fn pushes_are_limited_without_a_network_too() {
         let (push, pushed) = push();
         let text = "x".repeat(1 << 20);
         assert_eq!((0..20).filter(|_| push.broadcast(&text).is_ok()).count(), 15);

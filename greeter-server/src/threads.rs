@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_deadline_holds_whichever_is_told_last() {
+    fn join_waits_until_the_earliest_deadline() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now(), in_an_hour()]);
         let threads = ThreadTracker::new();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_held_up_is_left_behind() {
+    fn join_leaves_threads_that_are_held_up_after_the_deadline() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now() + Duration::from_millis(50)]);
         let threads = ThreadTracker::new();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_only_late_is_waited_for() {
+    fn join_waits_for_threads_that_are_only_late() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (_sender, deadlines) = deadlines(&[Instant::now()]);
         let threads = ThreadTracker::new();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crew_that_ends_is_not_waited_for_until_the_deadline() {
+    fn join_returns_before_the_deadline_once_all_threads_have_ended() {
         let (_sender, deadlines) = deadlines(&[in_an_hour()]);
         let threads = ThreadTracker::new();
         threads.spawn("quick".to_owned(), || {}).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crew_that_nobody_has_told_to_end_is_waited_for_all_the_same() {
+    fn join_waits_without_a_deadline() {
         let (_sender, deadlines) = deadlines(&[]);
         let threads = ThreadTracker::new();
         threads.spawn("quick".to_owned(), || {}).unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_is_told_later_is_kept() {
+    fn join_keeps_to_a_deadline_that_comes_later() {
         let (release, released) = crossbeam_channel::bounded::<Infallible>(0);
         let (sender, deadlines) = deadlines(&[in_an_hour()]);
         let threads = ThreadTracker::new();

@@ -196,7 +196,7 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_time_is_over_when_both_clocks_say_so() {
+    fn a_timeout_has_passed_when_both_clocks_say_so() {
         let start = Instant::now();
         let moment = |millis: u64, ticks: u64| Moment { time: start + MILLI * millis as u32, tick: Tick(ticks) };
         let is_past = |timeout: u64, now| moment(0, 100).is_past(MILLI * timeout as u32, now);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ticks_while_there_is_something_to_do_and_then_no_more() {
+    fn it_ticks_only_while_there_is_work() {
         let (winder, clockwork) = ticker();
         let (sender, receiver) = crossbeam_channel::unbounded();
         std::thread::scope(|scope| {

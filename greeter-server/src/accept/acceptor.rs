@@ -405,7 +405,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_systems_own_trouble_makes_the_acceptor_pause() {
+    fn only_a_lack_of_resources_pauses_the_acceptor() {
         for kind in [ErrorKind::ConnectionAborted, ErrorKind::Interrupted, ErrorKind::PermissionDenied] {
             assert_eq!(AcceptErrorKind::of(&kind.into()), AcceptErrorKind::Connection, "{kind}");
         }
@@ -418,7 +418,7 @@ mod tests {
     /// accept(2), "Error handling", lists the errors that concern one connection.
     #[cfg(target_os = "linux")]
     #[test]
-    fn errors_of_one_connection_are_that_clients() {
+    fn errors_of_one_connection_do_not_pause_the_acceptor() {
         use rustix::io::Errno;
         let of_one_connection = [
             Errno::NETDOWN,

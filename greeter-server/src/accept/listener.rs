@@ -47,7 +47,7 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
-    fn whoever_is_accepted_is_asked_by_tcp_whether_it_is_still_there() {
+    fn accepted_sockets_have_tcp_keepalive() {
         let (address, listener) = listen_on(([127, 0, 0, 1], 0).into()).unwrap();
         let listener = Socket::from(std::os::fd::OwnedFd::from(listener));
         listener.set_nonblocking(false).unwrap();

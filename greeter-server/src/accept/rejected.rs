@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_refused_is_told_and_read_before_it_is_closed() {
+    fn a_rejected_client_receives_the_text_and_is_read_before_it_is_closed() {
         let now = Instant::now();
         let (mut rejected, counters) = rejected(now);
         let client = reject(&mut rejected, 1, now);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_stays_for_longer_than_it_may_linger() {
+    fn a_rejected_client_is_closed_after_the_linger_timeout() {
         let now = Instant::now();
         let (mut rejected, _) = rejected(now);
         let (first, second) = (reject(&mut rejected, 1, now), reject(&mut rejected, 1, now + SWEEP));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_more_than_its_share_makes_room_for_its_own() {
+    fn an_address_with_more_than_its_share_makes_room_itself() {
         let now = Instant::now();
         let (mut rejected, _) = rejected(now);
         let other = reject(&mut rejected, 2, now);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_told_does_not_stay() {
+    fn a_client_that_cannot_receive_the_text_is_closed_at_once() {
         let now = Instant::now();
         let (mut rejected, counters) = rejected(now);
         for (accepts_text, can_shut_down, expected) in [(false, true, "full closed"), (true, false, "full end closed")]
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_closed_its_end_or_is_gone_goes_when_it_is_read_next_and_not_before() {
+    fn a_client_that_has_closed_or_reset_is_closed_at_the_next_sweep() {
         let now = Instant::now();
         let (mut rejected, counters) = rejected(now);
         let left = reject_with_reads(&mut rejected, vec![Ok(10), Ok(0)], 1, now);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_client_that_sends_without_end_64_kib_are_thrown_away_at_once() {
+    fn one_sweep_discards_at_most_64_kib_of_a_client() {
         let now = Instant::now();
         let (mut rejected, _) = rejected(now);
         let endless = reject_with_reads(&mut rejected, (0..1000).map(|_| Ok(4096)).collect(), 1, now);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_everyone_is_read_closed_and_counted() {
+    fn dropping_reads_closes_and_counts_every_client() {
         let now = Instant::now();
         let (mut rejected, counters) = rejected(now);
         let clients = [1, 2].map(|host| reject(&mut rejected, host, now));

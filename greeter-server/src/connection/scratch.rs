@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_that_was_kept_is_used_again_for_as_many_grains() {
+    fn a_kept_buffer_is_reused_for_the_same_number_of_units() {
         let mut scratch = Scratch::new(0);
         let buffer = scratch.buffer(2 * CHARGE_UNIT + 10);
         let (place, capacity) = (buffer.as_ptr(), buffer.capacity());
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_of_another_size_makes_way() {
+    fn a_buffer_of_another_size_is_dropped() {
         let mut scratch = Scratch::new(0);
         for (kept, wanted) in [(2, 3), (3, 2)] {
             scratch.keep(Vec::with_capacity(kept * CHARGE_UNIT));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_that() {
+    fn buffers_are_kept_up_to_a_limit() {
         let mut scratch = Scratch::new(0);
         scratch.keep(Vec::with_capacity(CHARGE_UNIT - 1));
         assert_eq!(scratch.spares.len(), 0, "an allocator does that better");

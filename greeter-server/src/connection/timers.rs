@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_ring_in_their_order_and_not_before_their_time() {
+    fn timers_expire_in_order_and_not_early() {
         let start = Instant::now();
         let mut timers = TimerTable::new(start);
         let at = |micros| start + Duration::from_micros(micros);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_alarm_is_late_enough() {
+    fn timers_reach_a_hundred_years() {
         let start = Instant::now();
         let mut timers = TimerTable::new(start);
         let hundred_years = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_moved_only_to_an_earlier_time() {
+    fn a_timer_moves_only_to_an_earlier_time() {
         let start = Instant::now();
         let mut timers = TimerTable::new(start);
         let after = |seconds| start + Duration::from_secs(seconds);

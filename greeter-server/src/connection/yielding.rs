@@ -45,7 +45,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn whoever_stays_long_is_given_a_small_part_of_the_time() {
+    fn threads_that_stay_long_get_a_small_part_of_the_time() {
         let start = Instant::now();
         for away in [Duration::from_micros(1), Duration::from_millis(3)] {
             let (clock, yielded) = (Cell::new(start), Cell::new(Duration::ZERO));

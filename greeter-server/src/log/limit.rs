@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_shown_so_often_in_each_second() {
+    fn each_kind_is_shown_a_hundred_times_a_second() {
         let (limits, start) = (Limits::default(), Instant::now());
         let admit = |statement, message: &str, now| limits.admit(&metadata(statement), message.to_owned(), now);
         assert_eq!(admit(&COMES, "first", start), SHOWN);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_tells_what_has_not_been_told() {
+    fn the_end_reports_what_was_suppressed() {
         let (limits, now) = (Limits::default(), Instant::now());
         (0..=SHOWN_MAX).for_each(|_| drop(limits.admit(&metadata(&COMES), "first".to_owned(), now)));
         assert_eq!(limits.end_all(), [suppressed(1)]);

@@ -57,7 +57,7 @@ fn happen() {
 }
 
 #[test]
-fn text_is_for_people() {
+fn text_has_time_level_message_and_fields() {
     let expected =
         " INFO Client \"left\". peer=127.0.0.1:7 lines=3 took=1s\nDEBUG error=no is_first=true name=\"Bob\" below=-1\n";
     assert_eq!(logged(Format::Text, happen), expected);
@@ -167,7 +167,7 @@ fn what_is_shown_and_what_is_suppressed_is_all() {
 }
 
 #[test]
-fn the_number_is_told_without_another_event() {
+fn the_number_of_suppressed_events_is_shown_without_another_event() {
     let (_writer, log, reader) = log(Format::Text);
     with_default(log, || (0..150).for_each(|_| tracing::info!("Too many.")));
     let (mut shown, mut suppressed) = (0, 0);
@@ -196,7 +196,7 @@ fn wait_until_empty(queue: &Queue) {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_costs_lines_that_are_counted() {
+fn lines_lost_to_a_pipe_that_is_not_read_are_counted() {
     const LINES: u64 = 50_000;
     let (reader, mut output) = io::pipe().unwrap();
     output.write_all(&[b'\n'; 64 * 1024]).unwrap();
@@ -220,7 +220,7 @@ fn a_pipe_that_nobody_reads_costs_lines_that_are_counted() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_a_pipe_that_nobody_reads() {
+fn the_end_does_not_wait_for_a_pipe_that_is_not_read() {
     let (_reader, mut output) = io::pipe().unwrap();
     output.write_all(&[b'\n'; 64 * 1024]).unwrap();
     let writer = Writer::start(&output, Format::Text, Arc::default()).unwrap();
@@ -229,7 +229,7 @@ fn the_end_does_not_wait_for_a_pipe_that_nobody_reads() {
 }
 
 #[test]
-fn what_a_broken_pipe_did_not_take_is_told_when_it_is_whole_again() {
+fn lines_lost_to_a_broken_pipe_are_reported_once_it_works_again() {
     let (reader, output) = io::pipe().unwrap();
     let writer = Writer::start(&output, Format::Text, Arc::default()).unwrap();
     drop(reader);
@@ -247,7 +247,7 @@ fn what_a_broken_pipe_did_not_take_is_told_when_it_is_whole_again() {
 }
 
 #[test]
-fn a_pipe_that_returns_when_it_is_full_is_waited_for() {
+fn a_full_non_blocking_pipe_is_waited_for() {
     let (reader, output) = io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&output, true).unwrap();
     let writer = Writer::start(&output, Format::Text, Arc::default()).unwrap();

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_answer_is_told_to_its_connection_thread_and_others_work_on() {
+    fn a_call_that_times_out_is_reported_to_its_connection_thread_and_replaced() {
         let scene = Scene::new(None, Some(100));
         let mut watchdog = scene.watchdog();
         assert!(!watchdog.check(scene.at(0)));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reply_timeout_nobody_is_given_up() {
+    fn without_a_reply_timeout_no_call_times_out() {
         let scene = Scene::new(None, None);
         let mut watchdog = scene.watchdog();
         watchdog.check(scene.at(0));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn four_are_started_in_the_place_of_each_and_no_more() {
+    fn at_most_four_workers_replace_each_one() {
         let scene = Scene::new(None, Some(10));
         let mut watchdog = scene.watchdog();
         for millis in (0..1000).step_by(10) {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_thread_is_to_be_had_the_place_stays_empty_and_is_looked_at_again() {
+    fn a_worker_that_cannot_start_is_tried_again() {
         let scene = Scene::new(None, Some(1000));
         let mut watchdog = scene.watchdog();
         scene.threads.set(1);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_looked_at_ten_times_within_the_shorter_timeout_but_every_quarter_of_a_second() {
+    fn the_queue_is_checked_ten_times_per_shortest_timeout_and_every_quarter_second() {
         let interval = |queue, reply| interval_of(&Scene::new(queue, reply)).as_millis();
         assert_eq!(interval(Some(1000), Some(500)), 50);
         assert_eq!(interval(Some(500), Some(1000)), 50);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn while_all_are_stuck_what_has_waited_too_long_is_refused_and_what_has_not_is_kept() {
+    fn a_stalled_pool_rejects_tasks_that_waited_too_long_and_keeps_the_others() {
         let scene = Scene::new(Some(100), None);
         let mut watchdog = scene.watchdog();
         watchdog.check(scene.at(0));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_watch_holds_goes_back_into_the_queue_when_somebody_is_free_again() {
+    fn a_held_task_returns_to_the_queue_when_a_worker_is_free() {
         let scene = Scene::new(Some(100), None);
         let mut watchdog = scene.watchdog();
         watchdog.check(scene.at(0));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_is_left_every_line_is_refused_at_once() {
+    fn an_exhausted_pool_rejects_every_line_at_once() {
         let scene = Scene::new(None, Some(10));
         let mut watchdog = scene.watchdog();
         scene.threads.set(0);

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_job_grows_by_is_counted_before_it_is_home() {
+    fn growth_of_a_job_is_charged_before_it_returns() {
         let (pool, inbox) = pool(Repeat(100), 1 << 20);
         let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
         assert_eq!(pool.run_task(task, &WorkerEntry::default()), CallOutcome::InTime);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_for_which_there_is_no_room_are_taken_back() {
+    fn replies_above_the_memory_budget_are_discarded() {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 2 * CHARGE_UNIT);
         assert_eq!(pool.run_task(task(&pool, b"Bob\r\n"), &WorkerEntry::default()), CallOutcome::InTime);
         let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else {
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_free_too_late_tells_the_session_of_each_line() {
+    fn a_task_that_waited_too_long_is_rejected_line_by_line() {
         let (mut pool, inbox) = pool(Strict, 1 << 20);
         Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
         let task = task(&pool, b"one\ntwo\n");
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn little_replies_need_no_room() {
+    fn short_replies_are_not_charged() {
         let (pool, inbox) = pool(Repeat(2), CHARGE_UNIT);
         let mut other = 0;
         assert!(!pool.memory.charge(&mut other, 3 * CHARGE_UNIT));
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_counted_for_a_job_that_nobody_takes_home() {
+    fn a_job_without_a_connection_thread_is_not_charged() {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 1 << 20);
         let task = task(&pool, b"Bob\n");
         let ControlFlow::Continue(job) = pool.begin(task, &WorkerEntry::default(), pool.ticker.now(), Instant::now)
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn once_a_stop_is_out_of_time_nothing_is_answered() {
+    fn after_the_deadline_of_a_stop_no_job_is_answered() {
         let (pool, inbox) = pool(Repeat(1), 1 << 20);
         let task = task(&pool, b"Bob\n");
         let now = pool.ticker.now();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_too_late_goes_nowhere_and_its_session_takes_leave() {
+    fn a_late_answer_is_dropped_and_its_session_ends() {
         let (pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
         let entry = WorkerEntry::default();
         let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_lasts_for_a_millisecond_or_until_the_next_tick() {
+    fn a_turn_lasts_for_a_millisecond_or_until_the_next_tick() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let lines_answered = |step: Duration, ticks: u64| {
             let Task::Answer { job, sent } = task(&pool, &b"x\n".repeat(10)) else { panic!("a job") };
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_a_task_has_waited_too_long_is_for_the_queue_timeout_to_say() {
+    fn a_task_waits_too_long_only_with_a_queue_timeout() {
         let (mut pool, _inbox) = pool(Repeat(1), 0);
         let sent = pool.ticker.now();
         pool.ticker.advance(1);
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_does_what_there_is_until_nobody_is_left_who_could_ask() {
+    fn a_worker_runs_all_tasks_and_ends_with_their_senders() {
         let (mut pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
         let (tasks, task_receiver) = channel();
         pool.tasks = task_receiver;
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_goes_on_unless_it_comes_late_and_finds_its_place_taken() {
+    fn a_worker_goes_on_unless_it_is_late_and_replaced() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let workers = pool.workers.top_up(1, 1);
         assert!(
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pool_all_is_done_on_the_spot() {
+    fn without_a_pool_tasks_run_in_place() {
         let (pool, _inbox) = pool(DisconnectLog::default(), 0);
         let winder = Winder::of(Arc::clone(&pool.ticker));
         let mut executor = Executor::in_place(Arc::clone(&pool.responder), Arc::clone(&pool.config), winder);

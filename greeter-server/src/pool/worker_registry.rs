@@ -211,7 +211,7 @@ mod tests {
     use greeter_core::client_id;
 
     #[test]
-    fn an_answer_is_in_time_or_too_late_and_never_both() {
+    fn a_call_is_answered_in_time_or_times_out_and_never_both() {
         let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let (time, ticker) = (Instant::now(), Ticker::default());
         let start = ticker.at(time);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_back_takes_the_place_or_finds_it_taken() {
+    fn a_late_worker_goes_on_unless_it_was_replaced() {
         const WORKERS: usize = 2;
         const MAX: usize = 5;
         let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_keeps_to_the_earliest_deadline_it_was_told() {
+    fn workers_stop_answering_at_the_earliest_deadline() {
         let workers = WorkerRegistry::default();
         let now = Instant::now();
         let seconds = |seconds| now + Duration::from_secs(seconds);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn each_worker_is_seen_at_what_it_is() {
+    fn each_worker_is_listed_with_its_state() {
         let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
         let (time, ticker) = (Instant::now(), Ticker::default());
         let workers = WorkerRegistry::default();
