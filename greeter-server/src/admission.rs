@@ -34,6 +34,7 @@ pub(crate) struct Admission {
     acceptor: Mailbox<AcceptorMessage>,
 }
 
+/// How many clients are served.
 #[derive(Debug, Default)]
 struct Occupancy {
     served: usize,

@@ -520,6 +520,7 @@ impl<R: Responder> Builder<R> {
     }
 }
 
+/// Joins all errors into one line.
 fn join(problems: &[ConfigError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

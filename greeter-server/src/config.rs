@@ -10,6 +10,7 @@ use greeter_core::{ConnectionConfig, Responder};
 use crate::limits::{Limits, READ_BYTES, Timeouts};
 use crate::slots::THREAD_BITS;
 
+/// The maximum number of connection threads, and of workers.
 const MAX_THREADS: usize = 1 << THREAD_BITS;
 const MAX_CONNECTIONS: usize = 10_000_000;
 const GIB: usize = 1024 * 1024 * 1024;
@@ -31,7 +32,9 @@ pub(crate) struct Options {
 /// Which threads answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Placement {
+    /// Workers, one for each processor.
     WorkerPerProcessor,
+    /// This many workers.
     Workers(usize),
     /// The connection threads.
     InPlace,
@@ -139,6 +142,7 @@ impl Config {
     }
 }
 
+/// Returns an error for each timeout below the minimum.
 fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
     let times = [
         ("line_timeout", timeouts.line),
@@ -153,6 +157,7 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
     })
 }
 
+/// Returns an error if the value of an option is not in its range.
 fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Option<ConfigError> {
     (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
 }

@@ -1,5 +1,5 @@
-//! Turns readiness of sockets into jobs, and answered jobs into bytes in sockets. Must not know who
-//! may come in, or who answers.
+//! Turns readiness of sockets into jobs, and answered jobs into bytes in sockets. Must not know
+//! which clients are admitted, or what answers.
 
 pub(crate) mod client;
 pub(crate) mod scratch;

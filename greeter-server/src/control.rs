@@ -181,11 +181,11 @@ pub(crate) fn deadline_in(time: Duration) -> Instant {
 #[derive(Clone)]
 pub struct ShutdownTrigger(Arc<Mutex<TriggerState>>);
 
+/// Whether a trigger has a server to stop.
 enum TriggerState {
     /// The server has not started. A stop may have been requested already.
-    NotStarted {
-        deadline: Option<Instant>,
-    },
+    NotStarted { deadline: Option<Instant> },
+    /// The server has started. It may have ended since.
     Connected(Weak<Control>),
 }
 

@@ -44,6 +44,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 #[must_use = "dropping the last handle stops the server"]
 pub struct ServerHandle(Arc<Running>);
 
+/// What all clones of a handle share.
 struct Running {
     addresses: Vec<Address>,
     config: Arc<Config>,
@@ -95,6 +96,7 @@ impl ServerHandle {
         &self.0.threads
     }
 
+    /// Logs that the server is ready, with its limits.
     pub(crate) fn log_ready(&self) {
         let Running { addresses, config, .. } = &*self.0;
         let Config { workers, connection_threads, limits, .. } = &**config;
@@ -312,6 +314,7 @@ impl ServerHandle {
 }
 
 impl Running {
+    /// Stops the server, and waits for its threads unless this is one of them.
     fn shutdown(&self, within: Duration) -> DrainReport {
         self.control.stop(deadline_in(within));
         if self.threads.is_current_thread_tracked() {
@@ -321,6 +324,8 @@ impl Running {
         self.join()
     }
 
+    /// Waits for the threads and logs the report, the first time it is called; then returns the
+    /// same report.
     fn join(&self) -> DrainReport {
         let mut known = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(report) = *known {

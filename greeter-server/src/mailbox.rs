@@ -54,6 +54,7 @@ pub(crate) fn mailbox_of<M>(wake: impl Fn() -> io::Result<()> + Send + Sync + 's
     with_notifier(Arc::new(Notifier { wake: Box::new(wake), is_asleep: AtomicBool::new(false) }))
 }
 
+/// Creates a mailbox whose messages wake the thread through this notifier.
 fn with_notifier<M>(notifier: Arc<Notifier>) -> (Mailbox<M>, Inbox<M>) {
     let (sender, receiver) = channel();
     let is_abandoned = Arc::new(AtomicBool::new(false));
@@ -132,6 +133,7 @@ impl<M> Drop for Inbox<M> {
 }
 
 impl Notifier {
+    /// Wakes the thread if it sleeps. To be called after a message was sent.
     fn notify(&self) {
         fence(Ordering::SeqCst);
         // The load spares other senders the cache line while the thread is awake; the swap lets

@@ -177,6 +177,7 @@ fn main() -> ExitCode {
 #[derive(Clone, Copy)]
 struct Bound<T>(Option<T>);
 
+/// Turns the command line's options into a server that holds its addresses.
 fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
     builder = given(builder, options.workers, |builder, workers| match workers {
@@ -266,6 +267,7 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
     anyhow::anyhow!(in_words.collect::<Vec<_>>().join("; "))
 }
 
+/// Writes the error to stderr, after the log, and returns the exit code.
 fn fail(log: &log::Writer, error: &anyhow::Error, code: u8) -> ExitCode {
     log.say(&format!("error: {error:#}"));
     ExitCode::from(code)

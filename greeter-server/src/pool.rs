@@ -1,5 +1,4 @@
-//! Turns jobs into answered jobs, on the threads that answer. Must not know sockets, or how clients
-//! are told apart from others.
+//! Turns jobs into answered jobs, on the threads that answer. Must not know sockets.
 
 pub(crate) mod executor;
 pub(crate) mod watchdog;

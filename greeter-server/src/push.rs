@@ -47,6 +47,7 @@ use crate::thread_mailboxes::PushTarget;
 #[derive(Clone)]
 pub struct PushHandle(Arc<PushShared>);
 
+/// What all clones of a handle share.
 struct PushShared {
     target: OnceLock<Arc<dyn PushTarget>>,
     bytes_in_flight: Arc<AtomicUsize>,
@@ -144,6 +145,7 @@ impl PushHandle {
         Ok(())
     }
 
+    /// Connects the handle to the connection threads of its server.
     pub(crate) fn connect(&self, target: Arc<dyn PushTarget>) {
         // A handle belongs to one server, which calls this once.
         let _ = self.0.target.set(target);
@@ -153,6 +155,7 @@ impl PushHandle {
         self.0.target.get().map(|target| &**target).ok_or(PushError::NotStarted)
     }
 
+    /// Reserves bytes in flight for a message to this many threads.
     fn reserve(&self, message: PushMessage, threads: usize) -> Result<PushedMessage, PushError> {
         PushedMessage::reserve(message, threads, &self.0.bytes_in_flight).ok_or(PushError::TooMuch)
     }

@@ -205,7 +205,9 @@ impl StartError {
     }
 }
 
+/// The sending ends of the connection threads' mailboxes.
 type Mailboxes<S> = Vec<Mailbox<ThreadMessage<S>>>;
+/// The receiving end of each, and the `Poll` in which its thread sleeps.
 type Inboxes<S> = Vec<(Inbox<ThreadMessage<S>>, Poll)>;
 
 /// Creates a mailbox for each connection thread, and the threads' own ends.
@@ -250,6 +252,7 @@ impl<R: Responder> Wiring<'_, R> {
         self.start_connection_threads(inboxes, executor)
     }
 
+    /// Starts the connection threads, the first with the acceptor.
     fn start_connection_threads(
         &self,
         inboxes: Inboxes<R::Session>,
@@ -271,6 +274,7 @@ impl<R: Responder> Wiring<'_, R> {
         Ok(())
     }
 
+    /// Starts the workers, and the watchdog with the ticker.
     fn start_pool(
         &self,
         pool: &Arc<Pool<R>>,

@@ -16,8 +16,9 @@ use signal_hook::{flag, low_level};
 const REQUESTS: [c_int; 2] = [SIGINT, SIGTERM];
 
 /// Ask for the end too, but may come more than once without urgency: a closing terminal sends
-/// SIGHUP by its kernel and by its shell, and a process that has used up its processor time is told
-/// every second. The timers may have been set by a program before it became this one.
+/// SIGHUP by its kernel and by its shell, and a process that has used up its processor time
+/// receives SIGXCPU every second. The timers may have been set by a program before it became this
+/// one.
 const HINTS: [c_int; 5] = [SIGHUP, SIGXCPU, SIGALRM, SIGVTALRM, SIGPROF];
 
 /// Are no reason to end. Scripts send the first two to programs that can reopen or reload

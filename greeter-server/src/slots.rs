@@ -47,6 +47,7 @@ pub(crate) struct Slots<T> {
     vacant: Vec<u32>,
 }
 
+/// A slot, and which of its values in succession it holds.
 #[derive(Debug)]
 struct Slot<T> {
     /// Incremented when a value is removed.
@@ -79,6 +80,7 @@ impl<T> Slots<T> {
         !self.vacant.is_empty() || self.slots.len() < 1 << SLOT_BITS
     }
 
+    /// Keeps a value and returns its key.
     pub(crate) fn insert(&mut self, value: T) -> Key {
         let key = self.next_key();
         match self.vacant.pop() {
@@ -100,6 +102,7 @@ impl<T> Slots<T> {
         Some(Key { slot: u32::try_from(slot).ok()?, generation: *generation })
     }
 
+    /// Removes the value with this key, if it is still here.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get_mut(key)?;
         let slot = &mut self.slots[key.slot as usize];

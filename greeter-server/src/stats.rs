@@ -150,6 +150,7 @@ impl Counters {
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    /// Adds to the count. Only the thread that owns the counter may call it.
     pub(crate) fn add(&self, more: u64) {
         self.0.store(self.get() + more, Ordering::Relaxed);
     }

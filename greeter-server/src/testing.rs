@@ -126,6 +126,7 @@ pub struct Pushed(Receiver<RecordedPush>);
 /// Records what is pushed, for one client or for all.
 struct PushRecorder(Sender<RecordedPush>);
 
+/// A message that was pushed.
 #[derive(Debug)]
 enum RecordedPush {
     To(ClientId, PushedMessage),

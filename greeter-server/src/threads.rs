@@ -15,6 +15,7 @@ const MAX_LATENESS: Duration = Duration::from_secs(10);
 /// How often [`ThreadTracker::join`] checks, after the deadline, which threads are left.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
+/// The handles of the threads that were not joined yet.
 type Handles = Mutex<Vec<JoinHandle<()>>>;
 
 /// The threads of one server, and a way to join them that does not block for ever.
@@ -117,6 +118,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Joins a thread, and logs if it has panicked.
 fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         // The panic hook has already reported the panic.

@@ -106,6 +106,7 @@ impl Winder {
         }
     }
 
+    /// Wakes the ticker, unless another thread does.
     #[cold]
     fn wake(&self) {
         if self.ticker.is_asleep.swap(false, Ordering::Relaxed) {

@@ -62,11 +62,14 @@ pub(crate) trait CloseListeners: Send + Sync {
 /// server.
 #[derive(Debug)]
 pub(crate) enum AcceptorEvent {
+    /// A client was rejected.
     Rejected { address: Address, reason: CloseReason },
+    /// A listener pauses.
     CannotAccept(io::Error),
 }
 
 impl AcceptorEvent {
+    /// Logs the event.
     pub(crate) fn log(&self) {
         match self {
             Self::Rejected { address, reason } => {
@@ -110,6 +113,7 @@ struct RegisteredListener<L> {
     state: State,
 }
 
+/// Whether accept(2) is worth a try.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// No client waits; the system will report the next.
@@ -230,6 +234,8 @@ impl<S, L: Listener> Acceptor<S, L> {
         while self.rejected.close_oldest() {}
     }
 
+    /// Returns how long the thread may sleep without an event or a message. From now on, messages
+    /// wake it.
     pub(crate) fn timeout(&self, clock: impl Fn() -> Instant) -> Option<Duration> {
         if !self.inbox.try_sleep() {
             return Some(Duration::ZERO);
@@ -366,6 +372,7 @@ enum AcceptErrorKind {
 }
 
 impl AcceptErrorKind {
+    /// Classifies an error of accept(2).
     fn of(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::WouldBlock => Self::WouldBlock,

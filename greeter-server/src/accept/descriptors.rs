@@ -18,6 +18,7 @@ pub(crate) fn connections_possible(listeners: usize, threads: usize) -> usize {
     limit().saturating_sub(reserve).max(1)
 }
 
+/// Returns the soft limit of this process.
 #[cfg(unix)]
 fn limit() -> usize {
     use rustix::process::{Resource, getrlimit};

@@ -46,6 +46,7 @@ pub(crate) struct RejectedSockets<K: Socket> {
     counters: Arc<Counters>,
 }
 
+/// A client that was rejected, and until when it may linger.
 #[derive(Debug)]
 struct Lingering<K> {
     socket: K,
@@ -57,6 +58,7 @@ struct Lingering<K> {
 /// Whether the client may still send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadOutcome {
+    /// It has not closed its end, as far as is known.
     Open,
     /// It has closed its end, or is gone.
     Closed,
@@ -128,6 +130,7 @@ impl<K: Socket> RejectedSockets<K> {
         }
     }
 
+    /// Closes a client after a last read, and counts it.
     fn close(&self, mut lingering: Lingering<K>) {
         lingering.discard_input();
         self.count(lingering.reason);
@@ -145,6 +148,7 @@ impl<K: Socket> Drop for RejectedSockets<K> {
 }
 
 impl<K: Socket> Lingering<K> {
+    /// Reads and discards what the client has sent, up to [`MAX_DISCARDED_BYTES`].
     fn discard_input(&mut self) -> ReadOutcome {
         let mut buffer = [0; 4096];
         for _ in 0..MAX_DISCARDED_BYTES / buffer.len() {

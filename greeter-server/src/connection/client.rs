@@ -18,6 +18,7 @@ use crate::system::{Poller, Readiness, Socket};
 /// the next edge comes only after a read that would have blocked.
 const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
 
+/// One client: its socket, the state machine of its connection, and what its thread knows of both.
 #[derive(Debug)]
 pub(crate) struct Client<S, K> {
     pub(crate) connection: Connection<S>,

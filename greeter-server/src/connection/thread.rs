@@ -73,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<MemoryBudget>,
 }
 
+/// The state of a connection thread.
 pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     number: usize,
     system: W,
@@ -171,6 +172,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         self.run_queue();
     }
 
+    /// Notes the readiness of the socket in this slot, and queues its client.
     fn on_ready(&mut self, slot: usize, readiness: Readiness) {
         let Some(key) = self.clients.key_of(slot) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
@@ -181,6 +183,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         enqueue(&mut self.queue, client, key);
     }
 
+    /// Handles the messages that are here.
     fn drain_inbox(&mut self) {
         // Only the messages that are here now: those that come meanwhile wait until the queued
         // clients have had a turn.
@@ -229,6 +232,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
+    /// Takes over a client that the acceptor has admitted.
     fn client_accepted(&mut self, socket: W::Socket, address: Address, permit: Permit, now: Instant) {
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
@@ -247,6 +251,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         self.clients.insert(client);
     }
 
+    /// Gives an answered job back to its connection, with what the worker has charged for it.
     fn job_answered(&mut self, mut job: AnsweredJob<R::Session>, charged: u32, now: Instant) {
         report_errors(&mut job, &self.counters);
         let is_here = self.with_client(Key::from(job.id()), |client| {
@@ -256,6 +261,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         assert!(is_here, "a connection waits for its job");
     }
 
+    /// Rejects the line whose reply timeout has passed; its job does not come back.
     fn reply_timed_out(&mut self, id: ClientId, now: Instant) {
         let config = Arc::clone(&self.shared.config);
         let is_here =
@@ -263,6 +269,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         assert!(is_here, "a connection waits for its job");
     }
 
+    /// Pushes a message to a client, if it is still connected.
     fn push(&mut self, to: Key, message: &PushMessage, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
         let most = self.shared.config.limits.max_unsent_bytes;
@@ -288,6 +295,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
+    /// Returns the state of all connections.
     pub(crate) fn list(&mut self) -> Vec<ConnectionInfo> {
         let now = self.system.now();
         let keys = self.clients.keys();
@@ -342,6 +350,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
+    /// Returns when a timer expires or the time for a stop is over.
     fn next_deadline(&self) -> Option<Instant> {
         let drained = match self.stopping {
             StopState::Draining { until } => Some(until),
@@ -495,6 +504,7 @@ fn shutdown_write<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::
     Ok(())
 }
 
+/// Counts the responder's errors in a job, and logs the first.
 fn report_errors<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
     let errors = job.take_errors();
     if let Some(error) = errors.first {
@@ -504,6 +514,7 @@ fn report_errors<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
     }
 }
 
+/// Puts a client at the end of the queue, if it is not in it.
 fn enqueue<S, K>(queue: &mut VecDeque<Key>, client: &mut Client<S, K>, key: Key) {
     if !client.is_queued {
         client.is_queued = true;

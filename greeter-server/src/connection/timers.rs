@@ -45,6 +45,7 @@ impl TimerTable {
         *timer = Some(due);
     }
 
+    /// Stops the timer of this slot.
     pub(crate) fn stop(&mut self, slot: u32, timer: &mut Option<Millis>) {
         if let Some(due) = timer.take() {
             self.by_time.remove(&Timer::new(due, slot));
@@ -66,6 +67,7 @@ impl TimerTable {
         self.by_time.first().map(|timer| self.time(timer.due()))
     }
 
+    /// Returns a time in milliseconds since the epoch of this table.
     pub(crate) fn millis(&self, time: Instant) -> Millis {
         let since = time.saturating_duration_since(self.epoch);
         let millis =
@@ -73,6 +75,7 @@ impl TimerTable {
         Millis(NonZeroU64::MIN.saturating_add(millis.min(Millis::MILLIS_MAX)))
     }
 
+    /// Returns the time that is this many milliseconds after the epoch.
     pub(crate) fn time(&self, millis: Millis) -> Instant {
         self.epoch + Duration::from_millis(millis.0.get() - 1)
     }

@@ -103,6 +103,7 @@ impl Kind {
 }
 
 impl Suppressed {
+    /// Returns none if nothing was suppressed.
     fn if_any(self) -> Option<Self> {
         (self.count > 0).then_some(self)
     }

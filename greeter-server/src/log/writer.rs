@@ -46,6 +46,7 @@ pub(super) struct Queue {
     lost: Arc<AtomicU64>,
 }
 
+/// A line that waits, and what is to be counted if it is lost.
 #[derive(Debug)]
 struct QueuedLine {
     text: String,
@@ -151,6 +152,7 @@ impl Work {
         self.limits.next_end().into_iter().chain(notice).min()
     }
 
+    /// Writes what is due though no line comes.
     fn tick(&mut self, now: Instant) {
         self.loss.events += self.loss.full.swap(0, Ordering::Relaxed);
         self.tell_loss(now);
@@ -176,6 +178,7 @@ impl Work {
         self.tick(Instant::now());
     }
 
+    /// Writes a line, or counts its events as lost.
     fn put(&mut self, line: &str, events: u64) {
         if self.output.write(line).is_err() {
             self.loss.events += events;
@@ -234,6 +237,7 @@ impl Output {
         Ok(())
     }
 
+    /// Waits until the output is writable.
     fn wait(&self) -> io::Result<()> {
         match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -69,6 +69,7 @@ impl<R: Responder> Executor<R> {
         }
     }
 
+    /// Has the responder notified that a client is gone: now, or by a worker.
     pub(crate) fn disconnect(&mut self, disconnect: Disconnect<R::Session>) {
         match self {
             Self::InPlace { responder, .. } => notify(responder, disconnect),
@@ -76,6 +77,7 @@ impl<R: Responder> Executor<R> {
         }
     }
 
+    /// Puts a task into the outbox, and sends the outbox once it is full.
     pub(super) fn put(&mut self, task: Task<R::Session>) {
         if let Self::Pool { outbox, .. } = self {
             outbox.push(task);

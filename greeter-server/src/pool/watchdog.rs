@@ -54,6 +54,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         self.held.is_some() || !self.pool.tasks.is_empty() || self.pool.workers.are_answering()
     }
 
+    /// Returns how often the pool and the queue are checked.
     fn interval(&self) -> Duration {
         let timeouts = self.pool.config.timeouts;
         let shortest = [timeouts.queue, timeouts.reply].into_iter().flatten().min();
@@ -77,6 +78,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         has_timed_out
     }
 
+    /// Starts the workers that are missing.
     fn start_replacements(&mut self) {
         let workers = self.pool.config.workers;
         for entry in self.pool.workers.top_up(workers, workers + workers * MAX_TIMED_OUT_PER_WORKER) {
@@ -117,6 +119,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         }
     }
 
+    /// Takes the first task of the queue, unless a worker will.
     fn next_task(&self, health: PoolHealth) -> Option<Task<R::Session>> {
         match health {
             PoolHealth::Working => None,
@@ -124,6 +127,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
         }
     }
 
+    /// Returns what the workers can do about the queue.
     fn health(&self, now: Moment) -> PoolHealth {
         let stalled_after = self.pool.config.timeouts.queue.unwrap_or(Duration::MAX);
         let mut health = PoolHealth::Exhausted;

@@ -71,6 +71,7 @@ impl<R: Responder, K> Pool<R, K> {
         entry.leave();
     }
 
+    /// Does one task, and returns whether it was in time.
     fn run_task(&self, task: Task<R::Session>, entry: &WorkerEntry) -> CallOutcome {
         let now = self.ticker.now();
         match self.begin(task, entry, now, Instant::now) {
@@ -166,6 +167,7 @@ impl<R: Responder, K> Pool<R, K> {
         outcome == CallOutcome::InTime || self.workers.is_still_needed(entry, self.config.workers)
     }
 
+    /// Returns whether the queue timeout of a task has passed.
     pub(crate) fn has_waited_too_long(&self, sent: Moment, now: Moment) -> bool {
         self.config.timeouts.queue.is_some_and(|timeout| sent.is_past(timeout, now))
     }
@@ -201,6 +203,7 @@ pub(crate) fn answer<R: Responder>(
     job.answer(&**responder, turn_budget(max_unsent_bytes, start, ticker, clock))
 }
 
+/// Returns the budget of a turn that begins at `start`.
 const fn turn_budget<C: Fn() -> Instant>(
     max_unsent_bytes: usize,
     start: Moment,
@@ -210,6 +213,7 @@ const fn turn_budget<C: Fn() -> Instant>(
     TurnBudget::new(TURN, max_unsent_bytes, TickerClock { start, ticker, clock })
 }
 
+/// Notifies the responder that a client is gone. An error is logged.
 pub(crate) fn notify<R: Responder>(responder: &Arc<R>, disconnect: Disconnect<R::Session>) {
     if let Err(error) = disconnect.notify(&**responder) {
         tracing::error!(error = %error, "Responder failed.");

@@ -18,6 +18,7 @@ pub(crate) struct WorkerEntry {
     state: Mutex<WorkerState>,
 }
 
+/// What a worker is doing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum WorkerState {
     /// Free, or doing something that nothing waits for.
@@ -43,6 +44,7 @@ pub(crate) struct Call {
     same_line_since: Option<Moment>,
 }
 
+/// What a call of the responder is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
     /// The connection waits for its job.
@@ -79,10 +81,12 @@ pub(crate) enum CallOutcome {
 }
 
 impl WorkerEntry {
+    /// The worker begins a call.
     pub(crate) fn begin(&self, kind: CallKind, peer: Peer, since: Moment) {
         *self.lock() = WorkerState::Busy(Call { peer, kind, since, same_line_since: None });
     }
 
+    /// The worker has returned from its call. Returns whether that was in time.
     pub(crate) fn finish(&self) -> CallOutcome {
         match std::mem::take(&mut *self.lock()) {
             WorkerState::TimedOut(_) => CallOutcome::TooLate,
@@ -90,6 +94,7 @@ impl WorkerEntry {
         }
     }
 
+    /// The worker ends.
     pub(crate) fn leave(&self) {
         *self.lock() = WorkerState::Exited;
     }
@@ -170,6 +175,7 @@ impl WorkerRegistry {
         self.closes_at_micros.fetch_min(self.micros(deadline), Ordering::Relaxed);
     }
 
+    /// Returns whether the workers have stopped answering.
     pub(crate) fn are_closed(&self, now: Instant) -> bool {
         self.closes_at_micros.load(Ordering::Relaxed) <= self.micros(now)
     }
