@@ -23,10 +23,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use self::limit::{Admission, Limits};
+use self::limit::{LimitOutcome, RateLimits};
 pub(crate) use self::line::Format;
-use self::line::{Line, message};
-use self::writer::Queue;
+use self::line::{LogLine, message};
+use self::writer::LogQueue;
 pub(crate) use self::writer::Writer;
 
 /// Starts the log of this process. When the [`Writer`] is dropped, the queued lines are still
@@ -34,9 +34,9 @@ pub(crate) use self::writer::Writer;
 pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Writer> {
     let is_colourful = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let format = if is_colourful { format.coloured() } else { format };
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(RateLimits::default());
     let writer = Writer::start(&io::stderr(), format, Arc::clone(&limits))?;
-    let log = Log { level, format, limits, queue: writer.queue() };
+    let log = LogSubscriber { level, format, limits, queue: writer.queue() };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)?;
     // Without a log, Rust's own report of a panic is better than none.
     if level != LevelFilter::OFF {
@@ -46,14 +46,14 @@ pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Writer> {
 }
 
 /// The subscriber.
-struct Log {
+struct LogSubscriber {
     level: LevelFilter,
     format: Format,
-    limits: Arc<Limits>,
-    queue: Queue,
+    limits: Arc<RateLimits>,
+    queue: LogQueue,
 }
 
-impl Subscriber for Log {
+impl Subscriber for LogSubscriber {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_event() && *metadata.level() <= self.level
     }
@@ -64,15 +64,15 @@ impl Subscriber for Log {
 
     fn event(&self, event: &Event<'_>) {
         match self.limits.admit(event.metadata(), message(event), Instant::now()) {
-            Admission::Shown { before } => {
+            LimitOutcome::Shown { before } => {
                 if let Some(suppressed) = before {
                     self.queue.send(suppressed.line(self.format), suppressed.count);
                 }
-                let mut line = Line::begin(self.format, *event.metadata().level());
+                let mut line = LogLine::begin(self.format, *event.metadata().level());
                 event.record(&mut line);
                 self.queue.send(line.finish(), 1);
             }
-            Admission::Suppressed => {}
+            LimitOutcome::Suppressed => {}
         }
     }
 

@@ -269,7 +269,7 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
 
 /// Writes the error to stderr, after the log, and returns the exit code.
 fn fail(log: &log::Writer, error: &anyhow::Error, code: u8) -> ExitCode {
-    log.say(&format!("error: {error:#}"));
+    log.write_line(&format!("error: {error:#}"));
     ExitCode::from(code)
 }
 

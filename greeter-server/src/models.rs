@@ -172,7 +172,7 @@ fn address() -> Address {
 }
 
 /// The socket of a client that has sent one line. The model receives what is written to it.
-struct OneLine {
+struct OneLineSocket {
     request: VecDeque<u8>,
     replies: Arc<std::sync::Mutex<Vec<u8>>>,
 }
@@ -180,13 +180,13 @@ struct OneLine {
 /// A poller in which time stands still.
 struct FrozenPoller(Instant);
 
-impl Read for OneLine {
+impl Read for OneLineSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.request.read(buffer)
     }
 }
 
-impl Write for OneLine {
+impl Write for OneLineSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.replies.lock().unwrap().write(bytes)
     }
@@ -196,7 +196,7 @@ impl Write for OneLine {
     }
 }
 
-impl Socket for OneLine {
+impl Socket for OneLineSocket {
     fn shutdown_write(&self) -> io::Result<()> {
         Ok(())
     }
@@ -207,30 +207,30 @@ impl Socket for OneLine {
 }
 
 impl Poller for FrozenPoller {
-    type Socket = OneLine;
+    type Socket = OneLineSocket;
 
     fn now(&self) -> Instant {
         self.0
     }
 
-    fn register(&self, _: &mut OneLine, _: u32) -> io::Result<()> {
+    fn register(&self, _: &mut OneLineSocket, _: u32) -> io::Result<()> {
         Ok(())
     }
 
-    fn deregister(&self, _: &mut OneLine) {}
+    fn deregister(&self, _: &mut OneLineSocket) {}
 }
 
 /// A server with one connection thread, as far as threads share something.
-struct Scene {
+struct ModelServer {
     start: Instant,
-    mailbox: Mailbox<ThreadMessage<(), OneLine>>,
+    mailbox: Mailbox<ThreadMessage<(), OneLineSocket>>,
     admission: Arc<Admission>,
     shared: Shared,
     counters: Arc<Counters>,
 }
 
-impl Scene {
-    fn new(workers: usize, mailbox: Mailbox<ThreadMessage<(), OneLine>>) -> Self {
+impl ModelServer {
+    fn new(workers: usize, mailbox: Mailbox<ThreadMessage<(), OneLineSocket>>) -> Self {
         let (acceptor, _) = mailbox_of::<AcceptorMessage>(|| Ok(()));
         let mut config = Config::without_timeouts(&Greeter);
         config.workers = workers;
@@ -251,15 +251,15 @@ impl Scene {
     }
 
     /// Returns the message that brings a client, and what the client will have received in the end.
-    fn client(&self, name: &str) -> (ThreadMessage<(), OneLine>, Arc<std::sync::Mutex<Vec<u8>>>) {
+    fn client(&self, name: &str) -> (ThreadMessage<(), OneLineSocket>, Arc<std::sync::Mutex<Vec<u8>>>) {
         let replies = Arc::default();
-        let socket = OneLine { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
+        let socket = OneLineSocket { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
         let Decision::Admit(permit) = self.admission.admit(address()) else { panic!("there is room") };
         (ThreadMessage::Accepted { socket, address: address(), permit }, replies)
     }
 
     /// Runs a connection thread.
-    fn run(&self, executor: Executor<Greeter>, inbox: Inbox<ThreadMessage<(), OneLine>>, wake_up: &WakeUp) {
+    fn run(&self, executor: Executor<Greeter>, inbox: Inbox<ThreadMessage<(), OneLineSocket>>, wake_up: &WakeUp) {
         let (shared, counters) = (self.shared.clone(), Arc::clone(&self.counters));
         let mut thread = ConnectionThread::new(0, executor, FrozenPoller(self.start), inbox, shared, counters);
         while !thread.is_done() {
@@ -275,9 +275,9 @@ impl Scene {
 fn the_acceptors_last_client_is_served_before_the_thread_stops() {
     check(3, || {
         let (mailbox, inbox, wake_up) = mailbox();
-        let scene = Scene::new(0, mailbox.clone());
-        let (message, replies) = scene.client("Bob");
-        let deadline = scene.start + Duration::from_secs(1);
+        let server = ModelServer::new(0, mailbox.clone());
+        let (message, replies) = server.client("Bob");
+        let deadline = server.start + Duration::from_secs(1);
         let stopper = thread::spawn(move || {
             let acceptor = {
                 let mailbox = mailbox.clone();
@@ -286,8 +286,8 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
             acceptor.join().unwrap();
             vec![mailbox].stop(deadline);
         });
-        let executor = Executor::in_place(Arc::new(Greeter), Arc::clone(&scene.shared.config), ticker().0);
-        scene.run(executor, inbox, &wake_up);
+        let executor = Executor::in_place(Arc::new(Greeter), Arc::clone(&server.shared.config), ticker().0);
+        server.run(executor, inbox, &wake_up);
         stopper.join().unwrap();
         assert_eq!(*replies.lock().unwrap(), b"Hello, Bob\n");
     });
@@ -299,15 +299,15 @@ fn the_acceptors_last_client_is_served_before_the_thread_stops() {
 fn a_watched_pool_answers_every_client_once_and_ends() {
     check(2, || {
         let (mailbox, inbox, wake_up) = mailbox();
-        let scene = Scene::new(2, mailbox);
+        let server = ModelServer::new(2, mailbox);
         let (tasks, task_receiver) = channel();
         let pool = Arc::new(Pool {
             responder: Arc::new(Greeter),
-            config: Arc::clone(&scene.shared.config),
+            config: Arc::clone(&server.shared.config),
             tasks: task_receiver,
-            mailboxes: vec![scene.mailbox.clone()],
+            mailboxes: vec![server.mailbox.clone()],
             workers: Arc::default(),
-            memory: Arc::clone(&scene.shared.memory),
+            memory: Arc::clone(&server.shared.memory),
             ticker: Arc::default(),
         });
         let workers = pool.workers.top_up(2, 2);
@@ -327,13 +327,13 @@ fn a_watched_pool_answers_every_client_once_and_ends() {
         });
 
         let clients = ["Ann", "Bob"].map(|name| {
-            let (message, replies) = scene.client(name);
-            scene.mailbox.send(message);
+            let (message, replies) = server.client(name);
+            server.mailbox.send(message);
             (name, replies)
         });
-        scene.mailbox.send(ThreadMessage::Stop { deadline: scene.start + Duration::from_secs(1) });
+        server.mailbox.send(ThreadMessage::Stop { deadline: server.start + Duration::from_secs(1) });
         let executor = Executor::pool(tasks, 1, ticker().0);
-        scene.run(executor, inbox, &wake_up);
+        server.run(executor, inbox, &wake_up);
         workers.into_iter().chain([watchdog]).for_each(|thread| thread.join().unwrap());
 
         for (name, replies) in clients {

@@ -64,7 +64,7 @@ pub enum PushError {
     #[error("cannot push before the server has started")]
     NotStarted,
     /// Too many bytes are in flight to connection threads that are busy: 16 MiB, including this
-    /// message. Try again later.
+    /// message. A smaller message can be pushed again later.
     #[error("too much is being pushed")]
     TooMuch,
 }

@@ -110,12 +110,12 @@ pub(crate) struct AcceptorContext<S, K> {
 #[derive(Debug)]
 struct RegisteredListener<L> {
     socket: L,
-    state: State,
+    state: ListenerState,
 }
 
 /// Whether accept(2) is worth a try.
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum ListenerState {
     /// No client waits; the system will report the next.
     WouldBlock,
     /// A client may be waiting.
@@ -179,7 +179,7 @@ impl<S, L: Listener> Acceptor<S, L> {
     ) -> Self {
         let AcceptorContext { inbox, threads, admission, config, counters } = context;
         let listeners =
-            listeners.into_iter().map(|socket| RegisteredListener { socket, state: State::Ready }).collect();
+            listeners.into_iter().map(|socket| RegisteredListener { socket, state: ListenerState::Ready }).collect();
         let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
         Self {
             inbox,
@@ -204,9 +204,9 @@ impl<S, L: Listener> Acceptor<S, L> {
     ) -> Vec<AcceptorEvent> {
         for index in ready {
             if let Some(listener) = self.listeners.get_mut(index)
-                && let State::WouldBlock = listener.state
+                && let ListenerState::WouldBlock = listener.state
             {
-                listener.state = State::Ready;
+                listener.state = ListenerState::Ready;
             }
         }
         while let Some(message) = self.inbox.next_message() {
@@ -244,9 +244,9 @@ impl<S, L: Listener> Acceptor<S, L> {
         if !self.is_paused && self.admission.is_open() {
             for listener in &self.listeners {
                 match listener.state {
-                    State::WouldBlock => {}
-                    State::Ready => return Some(Duration::ZERO),
-                    State::Paused { until } => next = Some(next.map_or(until, |next| next.min(until))),
+                    ListenerState::WouldBlock => {}
+                    ListenerState::Ready => return Some(Duration::ZERO),
+                    ListenerState::Paused { until } => next = Some(next.map_or(until, |next| next.min(until))),
                 }
             }
         }
@@ -256,21 +256,23 @@ impl<S, L: Listener> Acceptor<S, L> {
     /// Accepts one batch of the clients that wait at this listener, if there may be any.
     fn accept_batch(&mut self, index: usize, clock: impl Fn() -> Instant) {
         let state = self.listeners[index].state;
-        if self.is_paused || matches!(state, State::WouldBlock) {
+        if self.is_paused || matches!(state, ListenerState::WouldBlock) {
             return;
         }
         let now = clock();
-        if matches!(state, State::Paused { until } if now < until) {
+        if matches!(state, ListenerState::Paused { until } if now < until) {
             return;
         }
         let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
             if !self.admission.is_open() {
-                return self.listeners[index].state = State::Ready;
+                return self.listeners[index].state = ListenerState::Ready;
             }
             match self.accept_one(index, now) {
                 Ok(()) => result = Ok(()),
-                Err((AcceptErrorKind::WouldBlock, _)) => return self.listeners[index].state = State::WouldBlock,
+                Err((AcceptErrorKind::WouldBlock, _)) => {
+                    return self.listeners[index].state = ListenerState::WouldBlock;
+                }
                 Err((AcceptErrorKind::Connection, error)) => result = result.or(Err(error)),
                 // The next try can use the descriptor that this frees.
                 Err((AcceptErrorKind::Descriptors, _)) if self.rejected.close_oldest() => {}
@@ -280,7 +282,7 @@ impl<S, L: Listener> Acceptor<S, L> {
             }
         }
         match result {
-            Ok(()) => self.listeners[index].state = State::Ready,
+            Ok(()) => self.listeners[index].state = ListenerState::Ready,
             // A whole batch of nothing but errors: whatever they mean, the next would be no better.
             Err(error) => self.pause(index, error, now),
         }
@@ -304,8 +306,8 @@ impl<S, L: Listener> Acceptor<S, L> {
 
     /// Pauses a listener. However often that repeats at once, it is reported only the first time.
     fn pause(&mut self, index: usize, error: io::Error, now: Instant) {
-        let state = State::Paused { until: now + PAUSE };
-        if !matches!(std::mem::replace(&mut self.listeners[index].state, state), State::Paused { .. }) {
+        let state = ListenerState::Paused { until: now + PAUSE };
+        if !matches!(std::mem::replace(&mut self.listeners[index].state, state), ListenerState::Paused { .. }) {
             self.events.push(AcceptorEvent::CannotAccept(error));
         }
     }

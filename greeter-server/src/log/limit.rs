@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
 use tracing::{Level, Metadata};
 
-use super::line::{Format, Line};
+use super::line::{Format, LogLine};
 
 /// How many events of one kind are shown in one [`PERIOD`]. More cannot be read; and the three
 /// kinds that clients can cause at will, accepted, rejected and disconnected, together stay below
@@ -20,11 +20,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The kinds of events that came within the last [`PERIOD`], and those that came in the one before
 /// and exceeded the limit.
 #[derive(Debug, Default)]
-pub(super) struct Limits(Mutex<HashMap<Identifier, Kind>>);
+pub(super) struct RateLimits(Mutex<HashMap<Identifier, KindCount>>);
 
 /// The events of one statement in the source.
 #[derive(Debug)]
-struct Kind {
+struct KindCount {
     ends: Instant,
     shown: u32,
     suppressed: Suppressed,
@@ -41,35 +41,35 @@ pub(super) struct Suppressed {
 
 /// What becomes of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum LimitOutcome {
     /// It is shown, after the number of those before it that were not.
     Shown { before: Option<Suppressed> },
     /// It is only counted.
     Suppressed,
 }
 
-impl Limits {
+impl RateLimits {
     /// Decides about an event that happens now.
-    pub(super) fn admit(&self, metadata: &Metadata<'_>, message: String, now: Instant) -> Admission {
+    pub(super) fn admit(&self, metadata: &Metadata<'_>, message: String, now: Instant) -> LimitOutcome {
         let mut kinds = self.lock();
-        let begun = || Kind::begin(*metadata.level(), message, now);
+        let begun = || KindCount::begin(*metadata.level(), message, now);
         let kind = match kinds.get_mut(&metadata.callsite()) {
             Some(kind) if now < kind.ends => kind,
             Some(kind) => {
                 let ended = std::mem::replace(kind, begun());
-                return Admission::Shown { before: ended.suppressed.if_any() };
+                return LimitOutcome::Shown { before: ended.suppressed.if_any() };
             }
             None => {
                 kinds.insert(metadata.callsite(), begun());
-                return Admission::Shown { before: None };
+                return LimitOutcome::Shown { before: None };
             }
         };
         if kind.shown < SHOWN_MAX {
             kind.shown += 1;
-            return Admission::Shown { before: None };
+            return LimitOutcome::Shown { before: None };
         }
         kind.suppressed.count += 1;
-        Admission::Suppressed
+        LimitOutcome::Suppressed
     }
 
     /// Removes the kinds whose period has ended, and returns what was suppressed of them.
@@ -90,12 +90,12 @@ impl Limits {
     }
 
     /// No code that holds the lock can panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Kind>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, KindCount>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kind {
+impl KindCount {
     /// Begins a period with its first event, which is shown.
     fn begin(level: Level, message: String, now: Instant) -> Self {
         Self { ends: now + PERIOD, shown: 1, suppressed: Suppressed { level, message, count: 0 } }
@@ -110,7 +110,7 @@ impl Suppressed {
 
     /// Returns the line for the log.
     pub(super) fn line(&self, format: Format) -> String {
-        let mut line = Line::begin(format, self.level);
+        let mut line = LogLine::begin(format, self.level);
         line.text("message", format_args!("{}", self.message));
         line.number("suppressed", self.count);
         line.finish()
@@ -127,9 +127,9 @@ mod tests {
     use super::*;
 
     /// A statement that logs.
-    struct Statement(Level);
+    struct TestCallsite(Level);
 
-    impl Callsite for Statement {
+    impl Callsite for TestCallsite {
         fn set_interest(&self, _: Interest) {}
 
         fn metadata(&self) -> &Metadata<'_> {
@@ -137,14 +137,14 @@ mod tests {
         }
     }
 
-    fn metadata(statement: &'static Statement) -> Metadata<'static> {
+    fn metadata(statement: &'static TestCallsite) -> Metadata<'static> {
         let fields = FieldSet::new(&[], Identifier(statement));
         Metadata::new("event", "here", statement.0, None, None, None, fields, EventKind::EVENT)
     }
 
-    static COMES: Statement = Statement(Level::INFO);
-    static FAILS: Statement = Statement(Level::ERROR);
-    const SHOWN: Admission = Admission::Shown { before: None };
+    static COMES: TestCallsite = TestCallsite(Level::INFO);
+    static FAILS: TestCallsite = TestCallsite(Level::ERROR);
+    const SHOWN: LimitOutcome = LimitOutcome::Shown { before: None };
 
     fn suppressed(count: u64) -> Suppressed {
         Suppressed { level: Level::INFO, message: "first".to_owned(), count }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_shown_a_hundred_times_a_second() {
-        let (limits, start) = (Limits::default(), Instant::now());
+        let (limits, start) = (RateLimits::default(), Instant::now());
         let admit = |statement, message: &str, now| limits.admit(&metadata(statement), message.to_owned(), now);
         assert_eq!(admit(&COMES, "first", start), SHOWN);
         let late = start + PERIOD - Duration::from_nanos(1);
@@ -160,18 +160,18 @@ mod tests {
             assert_eq!(admit(&COMES, "more", late), SHOWN);
         }
         for _ in 0..7 {
-            assert_eq!(admit(&COMES, "too many", late), Admission::Suppressed);
+            assert_eq!(admit(&COMES, "too many", late), LimitOutcome::Suppressed);
         }
         assert_eq!(admit(&FAILS, "another kind", late), SHOWN);
         assert_eq!(limits.end(late), []);
         assert_eq!(limits.next_end(), Some(start + PERIOD));
 
         // An event in the next second reports it, and is the first of that second.
-        assert_eq!(admit(&COMES, "first", start + PERIOD), Admission::Shown { before: Some(suppressed(7)) });
+        assert_eq!(admit(&COMES, "first", start + PERIOD), LimitOutcome::Shown { before: Some(suppressed(7)) });
         for _ in 1..SHOWN_MAX {
             assert_eq!(admit(&COMES, "more", start + PERIOD), SHOWN);
         }
-        assert_eq!(admit(&COMES, "too many", start + PERIOD), Admission::Suppressed);
+        assert_eq!(admit(&COMES, "too many", start + PERIOD), LimitOutcome::Suppressed);
 
         // So does the end of that second, once.
         assert_eq!(limits.end(start + 2 * PERIOD), [suppressed(1)]);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_end_reports_what_was_suppressed() {
-        let (limits, now) = (Limits::default(), Instant::now());
+        let (limits, now) = (RateLimits::default(), Instant::now());
         (0..=SHOWN_MAX).for_each(|_| drop(limits.admit(&metadata(&COMES), "first".to_owned(), now)));
         assert_eq!(limits.end_all(), [suppressed(1)]);
     }

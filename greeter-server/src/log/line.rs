@@ -55,14 +55,14 @@ impl Format {
 
 /// A line under construction. What is written to it is escaped.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     format: Format,
     text: String,
     /// Whether something did not fit; from then on, nothing is added.
     is_cut: bool,
 }
 
-impl Line {
+impl LogLine {
     pub(super) fn begin(format: Format, level: Level) -> Self {
         let mut line = Self { format, text: String::with_capacity(LINE_BYTES_MAX / 2), is_cut: false };
         // A clock can be wrong, but no event may panic.
@@ -119,7 +119,7 @@ impl Line {
 }
 
 /// Escapes what is written.
-impl Write for Line {
+impl Write for LogLine {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| self.write_char(c))
     }
@@ -155,7 +155,7 @@ fn colour(level: Level) -> &'static str {
 }
 
 /// The fields of an event, as `tracing` passes them.
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.text(field.name(), format_args!("{value:?}"));
     }
@@ -182,9 +182,9 @@ impl Visit for Line {
 
 /// Returns the message of an event, as it is.
 pub(super) fn message(event: &Event<'_>) -> String {
-    struct Message(String);
+    struct MessageVisitor(String);
 
-    impl Visit for Message {
+    impl Visit for MessageVisitor {
         fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
             if field.name() == "message" {
                 // A value that cannot be formatted is left out.
@@ -193,7 +193,7 @@ pub(super) fn message(event: &Event<'_>) -> String {
         }
     }
 
-    let mut message = Message(String::new());
+    let mut message = MessageVisitor(String::new());
     event.record(&mut message);
     message.0
 }

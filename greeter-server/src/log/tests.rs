@@ -12,11 +12,11 @@ use super::line::LINE_BYTES_MAX;
 use super::*;
 
 /// Returns a log that writes to a pipe: its thread, its subscriber, and the other end of the pipe.
-fn log(format: Format) -> (Writer, Log, PipeReader) {
+fn log(format: Format) -> (Writer, LogSubscriber, PipeReader) {
     let (reader, output) = io::pipe().unwrap();
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(RateLimits::default());
     let writer = Writer::start(&output, format, Arc::clone(&limits)).unwrap();
-    let log = Log { level: LevelFilter::DEBUG, format, limits, queue: writer.queue() };
+    let log = LogSubscriber { level: LevelFilter::DEBUG, format, limits, queue: writer.queue() };
     (writer, log, reader)
 }
 
@@ -44,7 +44,7 @@ fn sum(lines: &str, field: &str) -> u64 {
 
 /// Returns a line with one field.
 fn line(format: Format, value: &str) -> String {
-    let mut line = Line::begin(format, Level::INFO);
+    let mut line = LogLine::begin(format, Level::INFO);
     line.text("error", format_args!("{value}"));
     line.finish()
 }
@@ -183,11 +183,11 @@ fn the_number_of_suppressed_events_is_shown_without_another_event() {
 }
 
 /// Sends this many lines, each with its number.
-fn count(queue: &Queue, lines: u64) {
+fn count(queue: &LogQueue, lines: u64) {
     (0..lines).for_each(|n| queue.send(format!("{n}\n"), 1));
 }
 
-fn wait_until_empty(queue: &Queue) {
+fn wait_until_empty(queue: &LogQueue) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !queue.is_empty() {
         assert!(Instant::now() < deadline, "the queue is not emptied");

@@ -16,8 +16,8 @@ use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::Level;
 
-use super::limit::Limits;
-use super::line::{Format, Line};
+use super::limit::RateLimits;
+use super::line::{Format, LogLine};
 
 /// How many lines may wait: about 1 MiB, or ten seconds of clients that come and go faster than is
 /// shown.
@@ -33,14 +33,14 @@ const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// [`FLUSH`].
 #[derive(Debug)]
 pub(crate) struct Writer {
-    queue: Queue,
+    queue: LogQueue,
     end: Option<Sender<Infallible>>,
     ended: Receiver<Infallible>,
 }
 
 /// The way to the writer.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
+pub(super) struct LogQueue {
     lines: Sender<QueuedLine>,
     /// How many events found the queue full since the last that did not.
     lost: Arc<AtomicU64>,
@@ -60,28 +60,28 @@ impl Writer {
     /// Starts the thread that writes to `output`. It does not use Rust's own handle: that has a
     /// lock, which a thread that waits for the output holds meanwhile, and it treats a closed
     /// output as one that was written to.
-    pub(super) fn start(output: &impl AsFd, format: Format, limits: Arc<Limits>) -> io::Result<Self> {
+    pub(super) fn start(output: &impl AsFd, format: Format, limits: Arc<RateLimits>) -> io::Result<Self> {
         let output = File::from(output.as_fd().try_clone_to_owned()?);
         let (lines, queued) = bounded(QUEUE_LINES);
-        let (end, told_to_end) = bounded(0);
+        let (end, end_requested) = bounded(0);
         let (is_running, ended) = bounded(0);
         let lost = Arc::new(AtomicU64::new(0));
-        let output = Output { file: output, is_torn: false };
-        let loss = Loss { full: Arc::clone(&lost), events: 0, next_notice: None };
-        let work = Work { queued, output, format, limits, loss };
+        let output = LogOutput { file: output, is_torn: false };
+        let loss = LostEvents { full: Arc::clone(&lost), events: 0, next_notice: None };
+        let work = WriterThread { queued, output, format, limits, loss };
         thread::Builder::new().name("log".to_owned()).spawn(move || {
-            work.run(&told_to_end);
+            work.run(&end_requested);
             drop::<Sender<Infallible>>(is_running);
         })?;
-        Ok(Self { queue: Queue { lines, lost }, end: Some(end), ended })
+        Ok(Self { queue: LogQueue { lines, lost }, end: Some(end), ended })
     }
 
     /// Writes a line that is no event, after all events so far.
-    pub(crate) fn say(&self, line: &str) {
+    pub(crate) fn write_line(&self, line: &str) {
         self.queue.send(format!("{line}\n"), 0);
     }
 
-    pub(super) fn queue(&self) -> Queue {
+    pub(super) fn queue(&self) -> LogQueue {
         self.queue.clone()
     }
 }
@@ -94,7 +94,7 @@ impl Drop for Writer {
     }
 }
 
-impl Queue {
+impl LogQueue {
     /// Queues a line that stands for this many events, or counts them as lost. Never blocks.
     pub(super) fn send(&self, text: String, events: u64) {
         let lost_before = self.lost.swap(0, Ordering::Relaxed);
@@ -110,16 +110,16 @@ impl Queue {
 }
 
 /// The state of the thread.
-struct Work {
+struct WriterThread {
     queued: Receiver<QueuedLine>,
-    output: Output,
+    output: LogOutput,
     format: Format,
-    limits: Arc<Limits>,
-    loss: Loss,
+    limits: Arc<RateLimits>,
+    loss: LostEvents,
 }
 
 /// Events that were lost and not reported yet.
-struct Loss {
+struct LostEvents {
     /// Counts the events that found the queue full.
     full: Arc<AtomicU64>,
     events: u64,
@@ -127,14 +127,14 @@ struct Loss {
     next_notice: Option<Instant>,
 }
 
-impl Work {
-    fn run(mut self, told_to_end: &Receiver<Infallible>) {
+impl WriterThread {
+    fn run(mut self, end_requested: &Receiver<Infallible>) {
         loop {
             // The number of suppressed events comes after those that were shown, so only when no
             // line waits.
             let idle = self.next_tick().map_or_else(never, at);
             select_biased! {
-                recv(told_to_end) -> _ => break,
+                recv(end_requested) -> _ => break,
                 recv(self.queued) -> line => match line {
                     Ok(line) => self.write(&line),
                     Err(_) => break,
@@ -155,7 +155,7 @@ impl Work {
     /// Writes what is due though no line comes.
     fn tick(&mut self, now: Instant) {
         self.loss.events += self.loss.full.swap(0, Ordering::Relaxed);
-        self.tell_loss(now);
+        self.report_loss(now);
         for suppressed in self.limits.end(now) {
             self.put(&suppressed.line(self.format), suppressed.count);
         }
@@ -163,7 +163,7 @@ impl Work {
 
     fn write(&mut self, line: &QueuedLine) {
         self.loss.events += line.lost_before;
-        self.tell_loss(Instant::now());
+        self.report_loss(Instant::now());
         self.put(&line.text, line.events);
     }
 
@@ -186,33 +186,33 @@ impl Work {
     }
 
     /// Reports how many events were lost, if any were and it is time.
-    fn tell_loss(&mut self, now: Instant) {
+    fn report_loss(&mut self, now: Instant) {
         if self.loss.events == 0 || self.loss.next_notice.is_some_and(|at| now < at) {
             return;
         }
         self.loss.next_notice = Some(now + NOTICE_INTERVAL);
         let events = mem::take(&mut self.loss.events);
-        let mut line = Line::begin(self.format, Level::WARN);
+        let mut line = LogLine::begin(self.format, Level::WARN);
         line.text("message", format_args!("Events are missing here, since stderr did not take them."));
         line.number("lost", events);
         self.put(&line.finish(), events);
     }
 }
 
-impl Loss {
+impl LostEvents {
     fn is_any(&self) -> bool {
         self.events > 0 || self.full.load(Ordering::Relaxed) > 0
     }
 }
 
 /// A file, a pipe or a terminal that takes lines as a whole.
-struct Output {
+struct LogOutput {
     file: File,
     /// Whether it took the start of a line and not its end.
     is_torn: bool,
 }
 
-impl Output {
+impl LogOutput {
     fn write(&mut self, line: &str) -> io::Result<()> {
         if self.is_torn {
             self.write_bytes(b"\n")?;

@@ -35,30 +35,30 @@ impl AtomicBool {
 /// As much of crossbeam's unbounded channel as the server uses. The number of messages is stored
 /// beside the queue, as it is there, so that reading it orders nothing else.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = Mutex::new(State { messages: VecDeque::new(), senders: 1, is_received: true });
-    let queue = Arc::new(Queue { state, has_changed: Condvar::new(), len: AtomicUsize::new(0) });
+    let state = Mutex::new(ChannelState { messages: VecDeque::new(), senders: 1, is_received: true });
+    let queue = Arc::new(ChannelQueue { state, has_changed: Condvar::new(), len: AtomicUsize::new(0) });
     (Sender(Arc::clone(&queue)), Receiver(queue))
 }
 
 #[derive(Debug)]
-pub(crate) struct Sender<T>(Arc<Queue<T>>);
+pub(crate) struct Sender<T>(Arc<ChannelQueue<T>>);
 
 #[derive(Debug)]
-pub(crate) struct Receiver<T>(Arc<Queue<T>>);
+pub(crate) struct Receiver<T>(Arc<ChannelQueue<T>>);
 
 /// The receiver was dropped.
 #[derive(Debug)]
 pub(crate) struct Disconnected;
 
 #[derive(Debug)]
-struct Queue<T> {
-    state: Mutex<State<T>>,
+struct ChannelQueue<T> {
+    state: Mutex<ChannelState<T>>,
     has_changed: Condvar,
     len: AtomicUsize,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct ChannelState<T> {
     messages: VecDeque<T>,
     senders: usize,
     is_received: bool,

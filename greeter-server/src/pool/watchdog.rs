@@ -173,7 +173,7 @@ mod tests {
 
     /// A pool whose workers do what the test says, with the inboxes of its two connection threads,
     /// in milliseconds since it began.
-    struct Scene {
+    struct TestPool {
         pool: Arc<Pool<Greeter, ()>>,
         tasks: Sender<Task<()>>,
         inboxes: Vec<Inbox<ThreadMessage<(), ()>>>,
@@ -182,7 +182,7 @@ mod tests {
         threads: Cell<usize>,
     }
 
-    impl Scene {
+    impl TestPool {
         fn new(queue_timeout: Option<u64>, reply_timeout: Option<u64>) -> Self {
             let (mailboxes, inboxes) = (0..2).map(|_| mailbox_of(|| Ok(()))).unzip();
             let (tasks, task_receiver) = channel();
@@ -241,117 +241,117 @@ mod tests {
 
     #[test]
     fn a_call_that_times_out_is_reported_to_its_connection_thread_and_replaced() {
-        let scene = Scene::new(None, Some(100));
-        let mut watchdog = scene.watchdog();
-        assert!(!watchdog.check(scene.at(0)));
-        let workers = scene.pool.workers.all();
+        let test = TestPool::new(None, Some(100));
+        let mut watchdog = test.watchdog();
+        assert!(!watchdog.check(test.at(0)));
+        let workers = test.pool.workers.all();
         assert_eq!(workers.len(), WORKERS);
-        workers[0].begin(CallKind::Answer, client(1), scene.at(0));
-        workers[1].begin(CallKind::Disconnect, client(0), scene.at(0));
+        workers[0].begin(CallKind::Answer, client(1), test.at(0));
+        workers[1].begin(CallKind::Disconnect, client(0), test.at(0));
         // The line being answered may have begun at the first tick.
-        assert!(watchdog.check(scene.at(10)) && watchdog.check(scene.at(109)));
-        assert_eq!((scene.messages(1), scene.pool.workers.all().len()), (vec![], 2));
-        assert!(!watchdog.check(scene.at(110)), "every worker has timed out");
-        assert_eq!(scene.messages(0), [""; 0], "no client waits for a disconnect");
-        assert_eq!(scene.messages(1), [format!("{:?} has timed out", client(1).id)]);
-        assert_eq!(scene.pool.workers.all().len(), 4);
+        assert!(watchdog.check(test.at(10)) && watchdog.check(test.at(109)));
+        assert_eq!((test.messages(1), test.pool.workers.all().len()), (vec![], 2));
+        assert!(!watchdog.check(test.at(110)), "every worker has timed out");
+        assert_eq!(test.messages(0), [""; 0], "no client waits for a disconnect");
+        assert_eq!(test.messages(1), [format!("{:?} has timed out", client(1).id)]);
+        assert_eq!(test.pool.workers.all().len(), 4);
     }
 
     #[test]
     fn without_a_reply_timeout_no_call_times_out() {
-        let scene = Scene::new(None, None);
-        let mut watchdog = scene.watchdog();
-        watchdog.check(scene.at(0));
-        scene.pool.workers.all()[0].begin(CallKind::Answer, client(1), scene.at(0));
-        assert!((1..100).all(|seconds| watchdog.check(scene.at(seconds * 1000))));
-        assert_eq!((scene.messages(1), scene.pool.workers.all().len()), (vec![], WORKERS));
+        let test = TestPool::new(None, None);
+        let mut watchdog = test.watchdog();
+        watchdog.check(test.at(0));
+        test.pool.workers.all()[0].begin(CallKind::Answer, client(1), test.at(0));
+        assert!((1..100).all(|seconds| watchdog.check(test.at(seconds * 1000))));
+        assert_eq!((test.messages(1), test.pool.workers.all().len()), (vec![], WORKERS));
     }
 
     #[test]
     fn at_most_four_workers_replace_each_one() {
-        let scene = Scene::new(None, Some(10));
-        let mut watchdog = scene.watchdog();
+        let test = TestPool::new(None, Some(10));
+        let mut watchdog = test.watchdog();
         for millis in (0..1000).step_by(10) {
-            watchdog.check(scene.at(millis));
-            for entry in scene.pool.workers.all() {
+            watchdog.check(test.at(millis));
+            for entry in test.pool.workers.all() {
                 if matches!(entry.state(), WorkerState::Idle) {
-                    entry.begin(CallKind::Answer, client(0), scene.at(millis));
+                    entry.begin(CallKind::Answer, client(0), test.at(millis));
                 }
             }
         }
-        assert_eq!(scene.pool.workers.all().len(), WORKERS + 4 * WORKERS);
+        assert_eq!(test.pool.workers.all().len(), WORKERS + 4 * WORKERS);
     }
 
     #[test]
     fn a_worker_that_cannot_start_is_tried_again() {
-        let scene = Scene::new(None, Some(1000));
-        let mut watchdog = scene.watchdog();
-        scene.threads.set(1);
+        let test = TestPool::new(None, Some(1000));
+        let mut watchdog = test.watchdog();
+        test.threads.set(1);
         let mut running = |millis| {
-            watchdog.check(scene.at(millis));
-            scene.pool.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::Idle)).count()
+            watchdog.check(test.at(millis));
+            test.pool.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::Idle)).count()
         };
         assert_eq!(running(0), 1);
-        scene.threads.set(1);
+        test.threads.set(1);
         assert_eq!([running(99), running(100)], [1, 2]);
     }
 
     #[test]
     fn the_queue_is_checked_ten_times_per_shortest_timeout_and_every_quarter_second() {
-        let interval = |queue, reply| interval_of(&Scene::new(queue, reply)).as_millis();
+        let interval = |queue, reply| interval_of(&TestPool::new(queue, reply)).as_millis();
         assert_eq!(interval(Some(1000), Some(500)), 50);
         assert_eq!(interval(Some(500), Some(1000)), 50);
         assert_eq!([interval(None, Some(5000)), interval(Some(5000), None), interval(None, None)], [250; 3]);
     }
 
-    fn interval_of(scene: &Scene) -> Duration {
-        scene.watchdog().interval()
+    fn interval_of(test: &TestPool) -> Duration {
+        test.watchdog().interval()
     }
 
     #[test]
     fn a_stalled_pool_rejects_tasks_that_waited_too_long_and_keeps_the_others() {
-        let scene = Scene::new(Some(100), None);
-        let mut watchdog = scene.watchdog();
-        watchdog.check(scene.at(0));
-        let workers = scene.pool.workers.all();
-        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), scene.at(0)));
-        scene.queue("Ann\nBob\r\n", 0);
-        scene.queue("Cid\n", 50);
-        assert!(watchdog.check(scene.at(90)));
-        assert_eq!((scene.messages(0), scene.pool.tasks.len()), (vec![], 2), "a worker may be free soon");
-        assert!(watchdog.check(scene.at(100)));
-        assert_eq!(scene.messages(0), ["error: busy\nerror: busy\r\n"]);
-        assert_eq!(scene.pool.tasks.len(), 0, "the watchdog holds the other");
-        assert!(watchdog.check(scene.at(140)));
-        assert_eq!(scene.messages(0), [""; 0]);
-        assert!(watchdog.check(scene.at(150)));
-        assert_eq!(scene.messages(0), ["error: busy\n"]);
+        let test = TestPool::new(Some(100), None);
+        let mut watchdog = test.watchdog();
+        watchdog.check(test.at(0));
+        let workers = test.pool.workers.all();
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), test.at(0)));
+        test.queue("Ann\nBob\r\n", 0);
+        test.queue("Cid\n", 50);
+        assert!(watchdog.check(test.at(90)));
+        assert_eq!((test.messages(0), test.pool.tasks.len()), (vec![], 2), "a worker may be free soon");
+        assert!(watchdog.check(test.at(100)));
+        assert_eq!(test.messages(0), ["error: busy\nerror: busy\r\n"]);
+        assert_eq!(test.pool.tasks.len(), 0, "the watchdog holds the other");
+        assert!(watchdog.check(test.at(140)));
+        assert_eq!(test.messages(0), [""; 0]);
+        assert!(watchdog.check(test.at(150)));
+        assert_eq!(test.messages(0), ["error: busy\n"]);
     }
 
     #[test]
     fn a_held_task_returns_to_the_queue_when_a_worker_is_free() {
-        let scene = Scene::new(Some(100), None);
-        let mut watchdog = scene.watchdog();
-        watchdog.check(scene.at(0));
-        let workers = scene.pool.workers.all();
-        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), scene.at(0)));
-        scene.queue("Ann\n", 90);
-        watchdog.check(scene.at(100));
-        assert_eq!(scene.pool.tasks.len(), 0);
+        let test = TestPool::new(Some(100), None);
+        let mut watchdog = test.watchdog();
+        watchdog.check(test.at(0));
+        let workers = test.pool.workers.all();
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer, client(1), test.at(0)));
+        test.queue("Ann\n", 90);
+        watchdog.check(test.at(100));
+        assert_eq!(test.pool.tasks.len(), 0);
         assert!(workers.iter().all(|entry| entry.finish() == CallOutcome::InTime));
-        assert!(watchdog.check(scene.at(110)), "there is a task");
-        assert_eq!((scene.pool.tasks.len(), scene.messages(0)), (1, vec![]));
-        assert!(scene.pool.tasks.recv().is_ok());
-        assert!(!watchdog.check(scene.at(120)));
+        assert!(watchdog.check(test.at(110)), "there is a task");
+        assert_eq!((test.pool.tasks.len(), test.messages(0)), (1, vec![]));
+        assert!(test.pool.tasks.recv().is_ok());
+        assert!(!watchdog.check(test.at(120)));
     }
 
     #[test]
     fn an_exhausted_pool_rejects_every_line_at_once() {
-        let scene = Scene::new(None, Some(10));
-        let mut watchdog = scene.watchdog();
-        scene.threads.set(0);
-        scene.queue("Ann\n", 0);
-        assert!(!watchdog.check(scene.at(0)));
-        assert_eq!(scene.messages(0), ["error: busy\n"]);
+        let test = TestPool::new(None, Some(10));
+        let mut watchdog = test.watchdog();
+        test.threads.set(0);
+        test.queue("Ann\n", 0);
+        assert!(!watchdog.check(test.at(0)));
+        assert_eq!(test.messages(0), ["error: busy\n"]);
     }
 }

@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(pool.memory.bytes(), 0);
     }
 
-    /// Counts its rejected lines, and closes the connection of a client without a session.
+    /// Counts the rejected lines of a session.
     struct Strict;
 
     impl Responder for Strict {

@@ -8,7 +8,7 @@ use crate::ticker::{Moment, TICK, Ticker};
 
 /// A clock, and a ticker that agrees with it.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(super) struct SimulatedClock {
     start: Instant,
     nanos: Arc<AtomicU64>,
     pub(super) ticker: Arc<Ticker>,
@@ -23,7 +23,7 @@ struct Suspensions {
     latest: Duration,
 }
 
-impl Clock {
+impl SimulatedClock {
     pub(super) fn new() -> Self {
         Self { start: Instant::now(), nanos: Arc::default(), ticker: Arc::default(), stops: Arc::default() }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::clock::Clock;
+use super::clock::SimulatedClock;
 use super::random::Random;
 use super::wire::{VirtualSocket, Wire};
 use greeter_core::Address;
@@ -27,7 +27,7 @@ pub(super) struct Backlog {
     waiting: VecDeque<(Arc<Mutex<Wire>>, Instant)>,
     /// Whether the system has an event to report.
     pub(super) is_ready: bool,
-    clock: Clock,
+    clock: SimulatedClock,
     random: Random,
     has_faults: bool,
 }
@@ -37,7 +37,7 @@ pub(super) struct Backlog {
 pub(super) struct VirtualListener(pub(super) Arc<Mutex<Backlog>>);
 
 impl Backlog {
-    pub(super) const fn new(clock: Clock, random: Random, has_faults: bool) -> Self {
+    pub(super) const fn new(clock: SimulatedClock, random: Random, has_faults: bool) -> Self {
         Self { waiting: VecDeque::new(), is_ready: false, clock, random, has_faults }
     }
 

@@ -11,13 +11,13 @@ use super::responder::{PANICKED, REJECTED, SLOW, SORTS, SessionLog};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
-pub(super) struct Command<'a> {
+pub(super) struct LineCommand<'a> {
     pub(super) verb: &'a [u8],
     pub(super) token: &'a str,
     pub(super) number: Option<u32>,
 }
 
-impl<'a> Command<'a> {
+impl<'a> LineCommand<'a> {
     pub(super) fn of(line: &'a [u8]) -> Self {
         let mut command = line.splitn(3, |&byte| byte == b' ');
         let verb = command.next().unwrap_or_default();
@@ -72,7 +72,7 @@ pub(super) struct Oracle {
     ending: &'static str,
     /// The banner that is expected first.
     banner: Vec<u8>,
-    has_banner: bool,
+    is_banner_sent: bool,
     is_read: bool,
     /// What the server has written that is not a whole reply yet.
     written: Vec<u8>,
@@ -130,7 +130,7 @@ impl Oracle {
             unfinished_since: now,
             lines: VecDeque::new(),
             ending: "\n",
-            has_banner: banner.is_empty(),
+            is_banner_sent: banner.is_empty(),
             is_read: false,
             banner: banner.into_bytes(),
             written: Vec::new(),
@@ -178,7 +178,7 @@ impl Oracle {
         let is_too_long = text.len() > max;
         let (reply, is_last) = match is_too_long {
             true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), self.closes_when_rejected()),
-            false => Command::of(text).reply(text, ending),
+            false => LineCommand::of(text).reply(text, ending),
         };
         self.lines.push_back(ExpectedReply { reply, is_last, is_too_long, ending, read });
     }
@@ -214,9 +214,9 @@ impl Oracle {
             // client was rejected.
             return self.end == WireEnd::Closed && (self.match_push() || self.may_become_push());
         }
-        if !self.has_banner && self.takes(&self.banner.clone()) {
+        if !self.is_banner_sent && self.takes(&self.banner.clone()) {
             self.latest_reply = now;
-            self.has_banner = true;
+            self.is_banner_sent = true;
             if let REJECTED | PANICKED = self.number % SORTS {
                 self.end = WireEnd::Closed;
             }
@@ -228,7 +228,7 @@ impl Oracle {
         let may_become = |text: &[u8]| text.starts_with(&self.written);
         let reply =
             self.lines.iter().find(|expected| !expected.reply.is_empty()).map(|expected| expected.reply.as_slice());
-        may_become(if self.has_banner { reply.unwrap_or_default() } else { &self.banner })
+        may_become(if self.is_banner_sent { reply.unwrap_or_default() } else { &self.banner })
             || may_become(b"error: busy\n")
             || may_become(b"error: busy\r\n")
             || self.ends().iter().any(|(text, _)| may_become(text.as_bytes()))
@@ -253,7 +253,7 @@ impl Oracle {
     }
 
     fn match_reply(&mut self, now: Instant) -> bool {
-        if !self.has_banner {
+        if !self.is_banner_sent {
             return false;
         }
         // A line whose reply is empty leaves nothing to see.
@@ -340,7 +340,7 @@ impl Oracle {
                 assert!(was_read, "client {number} may have finished its line, it was not read");
             }
             WireEnd::ReplyTimeout => {
-                let may_wait_for_its_banner = !self.has_banner || number % SORTS == SLOW;
+                let may_wait_for_its_banner = !self.is_banner_sent || number % SORTS == SLOW;
                 assert!(!self.lines.is_empty() || may_wait_for_its_banner, "client {number} waits for nothing");
                 let reply = self.rules.reply.expect("it is set");
                 let began = self.sessions.lock().unwrap().record(number).line_began.unwrap_or(self.latest_read);
@@ -414,7 +414,7 @@ impl Oracle {
     /// Returns whether everything that the server has read was answered, as far as answers can be
     /// seen.
     pub(super) fn is_settled(&self) -> bool {
-        self.has_banner && self.written.is_empty() && self.lines.iter().all(|expected| expected.reply.is_empty())
+        self.is_banner_sent && self.written.is_empty() && self.lines.iter().all(|expected| expected.reply.is_empty())
             || self.end != WireEnd::NotYet
     }
 
@@ -428,7 +428,7 @@ impl Oracle {
 
     /// Returns what is owed, in a readable form.
     fn owed(&self) -> Vec<String> {
-        let banner = (!self.has_banner).then(|| self.banner.escape_ascii().to_string());
+        let banner = (!self.is_banner_sent).then(|| self.banner.escape_ascii().to_string());
         banner
             .into_iter()
             .chain(self.lines.iter().map(|expected| expected.reply.escape_ascii().to_string()))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use greeter_core::AnsweredJob;
 
-use super::clock::Clock;
+use super::clock::SimulatedClock;
 use super::oracle::number_of;
 use super::responder::ScriptedResponder;
 use super::wire::VirtualSocket;
@@ -30,7 +30,7 @@ pub(super) struct SimulatedPool {
     pub(super) next_check: Option<Instant>,
     check_interval: Duration,
     /// The clock that answering advances.
-    clock: Clock,
+    clock: SimulatedClock,
 }
 
 pub(super) struct SimulatedWorker {
@@ -49,7 +49,7 @@ impl SimulatedPool {
     pub(super) fn new(
         pool: Pool<ScriptedResponder, VirtualSocket>,
         tasks: Sender<Task<u32>>,
-        clock: Clock,
+        clock: SimulatedClock,
         check_interval: Duration,
         mut fails_to_spawn: impl FnMut() -> bool + 'static,
     ) -> Self {

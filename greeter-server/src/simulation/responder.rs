@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{BoxError, ClientId, CloseReason, Line, Peer, Rejection, Reply, Responder};
 
-use super::clock::Clock;
+use super::clock::SimulatedClock;
 use super::oracle;
 
 use crate::push::PushHandle;
@@ -23,15 +23,15 @@ pub(super) const SORTS: u32 = 16;
 /// Answers lines such as `three 7.12`: the verb, the client's number, and the number of its line.
 pub(super) struct ScriptedResponder {
     /// The clock that answering advances.
-    pub(super) clock: Clock,
+    pub(super) clock: SimulatedClock,
     pub(super) push: PushHandle,
     pub(super) sessions: Arc<Mutex<SessionLog>>,
-    turn: Mutex<Turn>,
+    turn: Mutex<TurnTimes>,
 }
 
 /// The lines of one turn, whose replies are sent together.
 #[derive(Debug, Default)]
-struct Turn {
+struct TurnTimes {
     first_reply: Option<Instant>,
     /// How long the first reply waited before the latest line began.
     waited: Duration,
@@ -109,7 +109,7 @@ impl Responder for ScriptedResponder {
 
     fn respond(&self, session: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let text = line.as_bytes();
-        let command = oracle::Command::of(text);
+        let command = oracle::LineCommand::of(text);
         self.begin_line(*session);
         self.spend(command.cost());
         self.turn.lock().unwrap().first_reply.get_or_insert(self.clock.now());
@@ -182,18 +182,18 @@ impl Responder for ScriptedResponder {
 }
 
 impl ScriptedResponder {
-    pub(super) fn new(clock: Clock, push: PushHandle, sessions: Arc<Mutex<SessionLog>>) -> Self {
+    pub(super) fn new(clock: SimulatedClock, push: PushHandle, sessions: Arc<Mutex<SessionLog>>) -> Self {
         Self { clock, push, sessions, turn: Mutex::default() }
     }
 
     pub(super) fn begin_turn(&self) {
-        *self.turn.lock().unwrap() = Turn::default();
+        *self.turn.lock().unwrap() = TurnTimes::default();
     }
 
     /// Checks that no reply has waited longer than a tick for lines that began after it was
     /// written.
     pub(super) fn check_turn(&self) {
-        let Turn { waited, .. } = *self.turn.lock().unwrap();
+        let TurnTimes { waited, .. } = *self.turn.lock().unwrap();
         assert!(waited <= TICK, "a reply waits for {waited:?}");
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
 
-use super::clock::Clock;
+use super::clock::SimulatedClock;
 use super::random::Random;
 use super::responder::ScriptedResponder;
 
@@ -124,7 +124,7 @@ impl Rules {
         responder: &Arc<ScriptedResponder>,
         config: &Arc<Config>,
         tasks: &Sender<Task<u32>>,
-        clock: &Clock,
+        clock: &SimulatedClock,
     ) -> Executor<ScriptedResponder> {
         let winder = Winder::of(Arc::clone(&clock.ticker));
         match self.workers {

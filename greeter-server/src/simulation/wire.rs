@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::clock::Clock;
+use super::clock::SimulatedClock;
 use super::oracle::{Oracle, WireEnd};
 use super::random::Random;
 use super::responder::SessionRecord;
@@ -17,7 +17,7 @@ use crate::system::{Poller, Readiness, Socket};
 /// reads.
 #[derive(Debug)]
 pub(super) struct Wire {
-    clock: Clock,
+    clock: SimulatedClock,
     random: Random,
     rules: Rules,
     pub(super) number: u32,
@@ -74,7 +74,7 @@ pub(super) struct VirtualSocket(pub(super) Arc<Mutex<Wire>>);
 /// The sockets of one connection thread.
 #[derive(Debug)]
 pub(super) struct VirtualSystem {
-    pub(super) clock: Clock,
+    pub(super) clock: SimulatedClock,
     pub(super) thread: usize,
 }
 
@@ -89,7 +89,7 @@ pub(super) enum ReceiveOutcome {
 
 /// What the client does.
 impl Wire {
-    pub(super) fn new(number: u32, rules: Rules, oracle: Oracle, clock: &Clock, mut random: Random) -> Self {
+    pub(super) fn new(number: u32, rules: Rules, oracle: Oracle, clock: &SimulatedClock, mut random: Random) -> Self {
         let outbound_max = random.pick(&[1, 30, 500, 5000, 100_000]);
         Self {
             clock: clock.clone(),

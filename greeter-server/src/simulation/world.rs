@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::client::SimulatedClient;
-use super::clock::Clock;
+use super::clock::SimulatedClock;
 use super::listener::{Backlog, VirtualListener};
 use super::oracle::Oracle;
 use super::pool::SimulatedPool;
@@ -27,17 +27,17 @@ use crate::push::PushHandle;
 use crate::stats::Counters;
 use crate::thread_mailboxes::ThreadMailboxes;
 
-type Message = ThreadMessage<u32, VirtualSocket>;
+type SimulatedMessage = ThreadMessage<u32, VirtualSocket>;
 
 pub(super) struct World {
     seed: u64,
     random: Random,
     rules: Rules,
-    clock: Clock,
+    clock: SimulatedClock,
     is_traced: bool,
 
     threads: Vec<SimulatedThread>,
-    mailboxes: Vec<Mailbox<Message>>,
+    mailboxes: Vec<Mailbox<SimulatedMessage>>,
     to_threads: Arc<dyn ThreadMailboxes>,
     pool: Option<SimulatedPool>,
     counters: Vec<Arc<Counters>>,
@@ -102,7 +102,7 @@ impl World {
     pub(super) fn new(seed: u64, is_traced: bool) -> Self {
         let mut random = Random::new(seed);
         let rules = Rules::random(&mut random);
-        let clock = Clock::new();
+        let clock = SimulatedClock::new();
         let (push, sessions) = (PushHandle::new(), Arc::default());
         let (wake_ups, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) =
             (0..rules.threads).map(|_| mailbox()).unzip();
@@ -143,7 +143,7 @@ impl World {
         let acceptor =
             Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], context, rules.max_rejected, clock.now());
         let acceptor = SimulatedAcceptor { acceptor, woken: acceptor_woken, sleeps_until: Some(clock.now()) };
-        let thread = |(number, (woken, inbox)): (usize, (Arc<AtomicBool>, Inbox<Message>))| {
+        let thread = |(number, (woken, inbox)): (usize, (Arc<AtomicBool>, Inbox<SimulatedMessage>))| {
             let executor = rules.executor(&responder, &config, &tasks, &clock);
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
