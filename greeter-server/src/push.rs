@@ -12,9 +12,10 @@ use crate::thread_mailboxes::PushTarget;
 
 /// Pushes lines to clients outside the replies to their own lines, to one client or to all.
 ///
-/// A line, several lines that stay together, or raw bytes. A [`Responder`](crate::Responder)
-/// receives it [from the builder](crate::Builder::responder_with), which has an example, a host
-/// program [from the handle](crate::ServerHandle::push).
+/// It pushes a line, several lines that stay together, or raw bytes. A
+/// [`Responder`](crate::Responder) receives the handle
+/// [from the builder](crate::Builder::responder_with), which has an example, a host program
+/// [from its own handle](crate::ServerHandle::push).
 ///
 /// A pushed message never splits a reply or another message, and messages from one thread arrive in
 /// the order in which it sent them. Lines end as that client's own lines do; as long as it has sent

@@ -21,7 +21,7 @@ use crate::system::Socket;
 /// these.
 pub(crate) const MAX_REJECTED: usize = 63;
 
-/// The part of the places that one address may have while others want them.
+/// One address may have one in this many of the places while other addresses need them.
 const SHARE: usize = 4;
 
 /// How often the rejected clients are read, which is also how long one that has closed its end is

@@ -150,7 +150,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
 enum PoolHealth {
     /// At least one worker is free, or may be soon.
     Working,
-    /// Every worker has been at one task for longer than a task may wait.
+    /// Every worker has timed out, or has been at one task for longer than a task may wait.
     Stalled,
     /// Every worker has timed out, and no more may be started.
     Exhausted,
