@@ -1,4 +1,7 @@
-//! Calls into the responder that nothing comes out of but words: panics are caught.
+//! Turns a call that makes the responder word a rejection into bytes, also when the responder
+//! panics.
+//!
+//! No panic of a responder leaves this module, and it knows neither jobs nor connections.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +12,8 @@ use crate::rejection::Rejection;
 use crate::reply::{Checkpoint, Replies, Reply};
 use crate::responder::Responder;
 
-/// Adds a rejection in the responder's words, or says "internal error" where it cannot even do that.
+/// Adds a rejection in the responder's words, or `error: internal error` where the responder fails
+/// at it.
 pub(crate) fn reject<R>(
     responder: &R,
     session: Option<&mut R::Session>,
@@ -36,8 +40,8 @@ where
     outcome
 }
 
-/// The words in which a responder rejects, for when it is not at hand. One that fails at that has "internal error" said in its
-/// name.
+/// Returns the bytes of a rejection in the responder's words, for when the responder cannot be
+/// asked later. A responder that fails at it gives `error: internal error`.
 pub(crate) fn rejection_words<R>(responder: &R, rejection: &Rejection, ending: LineEnding) -> Box<[u8]>
 where
     R: Responder + ?Sized,
@@ -47,11 +51,12 @@ where
     replies.bytes.into_boxed_slice()
 }
 
-/// What somebody panicked with, if that is text.
+/// Returns the message of a panic, if it is text.
 pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned();
-    // What it panicked with may panic in its turn, when it is dropped. What it does that with is let be.
+    // Dropping the payload may panic as well. The payload of that second panic is leaked, since
+    // dropping it could panic again.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(panic);
     }

@@ -1,58 +1,66 @@
-//! Why connections end.
+//! Turns each way in which a connection ends into one value, to report and to count.
+//!
+//! It does not know what the client receives; [`config`](crate::ConnectionConfig) does.
 
-/// Why a connection ended.
+/// The reason why a connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The client stopped sending and got every reply it was owed.
+    /// The client stopped sending and received every reply that it was owed.
     #[error("the client stopped sending")]
     ClientClosed,
-    /// The responder [closed](crate::Reply::close) it.
+    /// The responder [closed](crate::Reply::close) the connection.
     #[error("the responder closed it")]
     ResponderClosed,
-    /// A line was rejected that the responder has not seen, and that was [to be the end](crate::WhenRejected::Close).
+    /// A line was rejected that the responder had not seen, on a server that
+    /// [closes](crate::WhenRejected::Close) then.
     #[error("a line was rejected")]
     LineRejected,
-    /// The program that the server is part of closed it. What was still owed is lost.
+    /// The program that the server is part of closed the connection. What the client was still owed
+    /// is lost.
     #[error("the host program closed it")]
     Killed,
-    /// The server is shutting down; every complete line was answered.
+    /// The server shut down, and every complete line was answered.
     #[error("the server is shutting down")]
     Shutdown,
-    /// The server was shutting down and its deadline passed: what was still owed is lost.
+    /// The server shut down and its deadline passed. What the client was still owed is lost.
     #[error("the server's deadline for shutting down has passed")]
     ShutdownDeadline,
-    /// The connection broke, by a reset or another error of the network: what was still owed is lost.
+    /// The connection broke, by a reset or another error of the network. What the client was still
+    /// owed is lost.
     #[error("the connection broke")]
     Lost,
-    /// The client was idle for too long: nothing was owed, and no line had begun.
+    /// The idle timeout expired: the client was owed nothing and had begun no line.
     #[error("the client was idle")]
     IdleTimeout,
-    /// The client began a line and did not finish it in time.
+    /// The line timeout expired: the client had begun a line and did not finish it.
     #[error("the client did not finish its line")]
     LineTimeout,
-    /// The client did not read what it was sent: what was still owed is lost.
+    /// The write timeout expired: the client did not read its replies. What it was still owed is
+    /// lost.
     #[error("the client did not read its replies")]
     WriteTimeout,
-    /// The responder did not come back with an answer in time. It is told so when it does.
+    /// The reply timeout expired: the responder did not answer in time. Once it does, its
+    /// [`disconnect`](crate::Responder::disconnect) receives this reason.
     #[error("the responder did not answer in time")]
     ReplyTimeout,
-    /// Nobody was free: to welcome the client, or to tell its session that lines were rejected.
+    /// No worker was free to connect the client, or to tell its session of rejected lines.
     #[error("everyone was busy")]
     Busy,
-    /// The server had no room for what this client made it hold.
+    /// The memory budget of the server had no room for what this client made it hold.
     #[error("the server had no room for its lines and replies")]
     Overloaded,
-    /// The server had as many clients as it takes. No responder is told of this one.
+    /// The server was at its connection limit. The responder does not learn of this client.
     #[error("the server was full")]
     ConnectionLimit,
-    /// The server had as many clients from that address as it takes. No responder is told of this one.
+    /// The server was at its limit of connections from this address. The responder does not learn
+    /// of this client.
     #[error("there were too many connections from its address")]
     AddressLimit,
 }
 
 impl CloseReason {
-    /// The place of this one among [all](Self::ALL).
+    /// Returns the position of this reason in [`ALL`](Self::ALL).
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize

@@ -1,41 +1,47 @@
-//! What goes wrong on the side of the responder.
+//! Turns whatever fails in a responder into values: a returned error, a panic, a broken reply.
+//!
+//! It decides nothing about them; what the client receives is decided where lines are answered.
 
 use std::error::Error;
 
 use crate::line::LfInLine;
 
-/// What keeps a responder from answering: any error. The client reads `error: internal error`, and the server's log has the error, where
-/// it has [a log](crate::Responder#failing); but where it is a [`Rejection`](crate::Rejection), the client reads that, and nobody is to blame.
+/// Any error that keeps a responder from answering.
+///
+/// If it is a [`Rejection`](crate::Rejection), the client receives that, and it does not count as
+/// an error. For any other error, the client receives `error: internal error`, and the server
+/// [logs](crate::Responder#errors-and-panics) what the error was.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What went wrong on the responder's side while a job was answered.
+/// The errors of a responder while it answered a job.
 #[derive(Debug, Default)]
 pub struct ResponderErrors {
-    /// How many there were: calls that panicked or failed, and replies that broke the framing.
+    /// How many there were: calls that panicked or returned an error, and replies that broke the
+    /// framing.
     pub count: u32,
     /// The first of them, for the log.
     pub first: Option<ResponderError>,
 }
 
 impl ResponderErrors {
-    /// Adds what went wrong after these.
+    /// Adds errors that came after these.
     pub(crate) fn add(&mut self, Self { count, first }: Self) {
         self.count += count;
         self.first = self.first.take().or(first);
     }
 }
 
-/// One failure of a responder.
+/// One error of a responder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponderError {
-    /// It panicked, saying this.
+    /// It panicked with this message.
     #[error("the responder panicked: {0}")]
     Panicked(String),
-    /// It returned an error, which says this, its causes included.
+    /// It returned an error with this text, in which its causes are included.
     #[error("the responder failed: {0}")]
     Failed(String),
-    /// Its reply was not what it takes to be one line.
+    /// A line of its reply held a line feed, so that the client would have read two lines.
     #[error("the responder's reply holds {0}")]
     BrokenReply(#[from] LfInLine),
 }

@@ -1,4 +1,6 @@
-//! The responder that greeter ships with.
+//! Turns a name into a greeting: the responder that greeter ships with.
+//!
+//! It keeps nothing for a client and accepts any bytes.
 
 use crate::error::BoxError;
 use crate::line::Line;
@@ -8,7 +10,16 @@ use crate::responder::Responder;
 
 const HELLO: Line<'_> = Line::literal("Hello, ");
 
-/// Greets everyone by name: `Bob` is answered `Hello, Bob`, whatever bytes the name is made of.
+/// A responder that greets by name: it answers `Bob` with `Hello, Bob`, whatever bytes the name
+/// consists of.
+///
+/// ```
+/// # extern crate greeter_core as greeter_server;
+/// use greeter_server::Greeter;
+/// use greeter_server::testing::TestClient;
+///
+/// TestClient::connect(&Greeter).send("Bob\r\nAnn\n").expect("Hello, Bob\r\nHello, Ann\n");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Greeter;
 

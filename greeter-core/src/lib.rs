@@ -1,12 +1,15 @@
 //! The protocol of a line server, without its I/O.
 //!
-//! Bytes go in, lines come out of them, a [`Responder`] answers each, and the replies go back as bytes: in order, whatever
-//! the network did to the bytes on their way. This crate opens no socket, starts no thread and reads no clock; a driver
-//! does that and tells the [`Connection`] what happened. `greeter-server` is one, a test with three lines is another:
+//! Bytes become lines, a [`Responder`] answers each line, and the replies become bytes again: in
+//! order, however the network cut the bytes. This crate opens no socket, starts no thread and reads
+//! no clock. A driver does that and tells the [`Connection`] what happened. `greeter-server` is a
+//! driver; this example is one for three lines:
 //!
 //! ```
 //! use std::time::Instant;
-//! use greeter_core::{Connection, ConnectionTimeouts, Greeter, Peer, TurnBudget, client_id, ConnectionConfig};
+//! use greeter_core::{
+//!     Connection, ConnectionConfig, ConnectionTimeouts, Greeter, Peer, TurnBudget, client_id,
+//! };
 //!
 //! let config = ConnectionConfig::new(8192, ConnectionTimeouts::NONE, &Greeter);
 //! let client = Peer::new(client_id(1), ([127, 0, 0, 1], 4000).into());
@@ -20,14 +23,16 @@
 //! assert_eq!(connection.unsent(), b"Hello, Bob\r\nHello, Ann\n");
 //! ```
 //!
-//! `greeter-server` has all of it that a responder is written and tried with under its own name. So in the examples here that are about
-//! responders, what is imported comes from there, and who has only this crate imports it from this one.
+//! `greeter-server` exports everything that a responder and its tests need. The examples here that
+//! are about responders import from there. With this crate alone, import the same names from
+//! `greeter_core`.
 //!
 //! # Reading order
 //!
-//! The files follow a request: [bytes become lines](Line), the lines of one read are a [`ClientJob`], a [`Responder`]
-//! answers its lines into a [`Reply`] for a [`TurnBudget`] of time, and the [`Connection`] holds it all together, on the [`ConnectionConfig`] that
-//! hold for every client.
+//! The files follow a request: [bytes become lines](Line), the complete lines of one read are a
+//! [`ClientJob`], and a [`Responder`] answers them into a [`Reply`], for one [`TurnBudget`] of
+//! time. The [`Connection`] holds it all together, with the [`ConnectionConfig`] that all clients
+//! share.
 
 #![forbid(unsafe_code)]
 

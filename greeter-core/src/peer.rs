@@ -1,21 +1,22 @@
-//! Clients: what they are called, and where they come from.
+//! Turns a number and a socket address into the [`Peer`] that a responder sees.
+//!
+//! It opens no connection and looks up no name.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-/// The name of one client of a server, from its first byte to its last. No two clients of a server
-/// have the same, however long it runs.
+/// The id of one client. No two clients of a server have the same, however long the server runs.
 ///
-/// A server makes it and hands it out, in [`Peer::id`]. It is displayed as a number.
+/// The server chooses it and passes it in [`Peer::id`]. It displays as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(u64);
 
-/// A client, as the responder is told of it.
+/// A client, as a responder sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// The client's name on this server.
+    /// The client's id on this server.
     pub id: ClientId,
     /// The address that the client connects from.
     pub address: Address,
@@ -23,24 +24,24 @@ pub struct Peer {
 
 /// The address of one end of a connection, or of a listener.
 ///
-/// It is displayed as the standard library displays addresses: `127.0.0.1:8080`, `[::1]:8080`.
+/// It displays as the standard library displays addresses: `127.0.0.1:8080`, `[::1]:8080`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Address {
-    /// An address of IPv4 or IPv6, and a port.
+    /// An IPv4 or IPv6 address, and a port.
     Inet(SocketAddr),
 }
 
-/// Returns the client's name that has this number on the driver's side.
+/// Creates the id that has this number.
 ///
-/// For drivers of a [`Connection`](crate::Connection), which see to it that none is given twice.
+/// It is for drivers of a [`Connection`](crate::Connection), which must not give a number twice.
 #[must_use]
 pub const fn client_id(number: u64) -> ClientId {
     ClientId(number)
 }
 
 impl ClientId {
-    /// Returns the number that it is displayed as.
+    /// Returns the number that the id displays as.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
@@ -62,7 +63,7 @@ impl Peer {
 }
 
 impl Address {
-    /// Returns the address of the internet, where it is one.
+    /// Returns the IPv4 or IPv6 address and the port, or `None` for an address of another kind.
     #[must_use]
     pub const fn as_inet(&self) -> Option<SocketAddr> {
         match self {
@@ -70,7 +71,7 @@ impl Address {
         }
     }
 
-    /// Returns the IP address, where it has one.
+    /// Returns the IP address, or `None` for an address that has none.
     #[must_use]
     pub const fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -78,7 +79,7 @@ impl Address {
         }
     }
 
-    /// Returns the port, where it has one.
+    /// Returns the port, or `None` for an address that has none.
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         match self {
@@ -107,7 +108,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// So that a [`TcpStream`](std::net::TcpStream) connects to it.
+/// Lets a [`TcpStream`](std::net::TcpStream) connect to the address.
 impl ToSocketAddrs for Address {
     type Iter = std::option::IntoIter<SocketAddr>;
 
@@ -122,12 +123,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_no_larger_than_that_of_a_socket() {
+    fn an_address_is_no_larger_than_a_socket_address() {
         assert_eq!(size_of::<Address>(), size_of::<SocketAddr>());
     }
 
     #[test]
-    fn an_address_is_displayed_as_that_of_a_socket() {
+    fn an_address_displays_as_a_socket_address_does() {
         for text in ["127.0.0.1:8080", "[::1]:8080"] {
             let address = Address::from(text.parse::<SocketAddr>().unwrap());
             assert_eq!((address.to_string().as_str(), format!("{address:?}").as_str()), (text, text));
