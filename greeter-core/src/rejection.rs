@@ -1,81 +1,110 @@
-//! What a server says when it will not answer a line.
+//! Turns the reason why a line or a client is not served into the words that the client receives.
+//!
+//! It rejects nothing by itself and knows no responder.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// Why a line is not answered. The client is told in one line, in the place where the reply would have stood.
+/// The reason why a line is not answered. The client receives it as one line, in the place of the
+/// reply.
 ///
-/// Displayed, it is the reason in words, lower case and without a full stop; what goes out by default is `error: ` and
-/// those words. A [`Responder`](crate::Responder) may [choose others](crate::Responder::reject).
+/// It displays as the reason in words, in lower case and without a full stop. By default, the
+/// client receives `error: ` and those words; a [`Responder`](crate::Responder) may [choose
+/// others](crate::Responder::reject).
 ///
-/// A rejection is the client's doing, not a failure: it is not logged and does not count as a error. A responder rejects by
-/// returning one as its error, which `?` does:
+/// A rejection is caused by the client, not by the server: it is not logged and does not count as
+/// an error. A responder rejects a line by returning one as its error, which `?` does:
 ///
 /// ```
 /// # extern crate greeter_core as greeter_server;
+/// # use greeter_server::testing::TestClient;
 /// # use greeter_server::{BoxError, Line, Peer, Rejection, Reply, Responder};
 /// # struct Doubler;
 /// # impl Responder for Doubler {
 /// #     type Session = ();
 /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
 /// fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-///     let number: i64 = line.to_str()?.parse().map_err(|_| Rejection::custom("that is no number"))?;
-///     reply.line(format_args!("{}", number * 2));
+///     let number = line.to_str()?.parse::<i64>();
+///     let number = number.map_err(|_| Rejection::custom("that is no number"))?;
+///     reply.line(number * 2);
 ///     Ok(())
 /// }
 /// # }
+/// # let mut client = TestClient::connect(&Doubler);
+/// # client.send("21\ntwo\n").expect("42\nerror: that is no number\n");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// The line, without its ending, is longer than the server takes. It never came to the responder. The session goes on
-    /// at the next line.
+    /// The line, without its ending, is longer than the server accepts. The responder does not see
+    /// it. The session continues with the next line.
     #[error("line longer than {max_line_bytes} bytes")]
     LineTooLong {
-        /// The longest line that is taken, in bytes, without its ending.
+        /// The length of the longest line that the server accepts, in bytes, without its ending.
         max_line_bytes: u32,
     },
-    /// The line is not valid UTF-8, and the responder takes only text.
+    /// The line is not valid UTF-8, and the responder accepts only text.
     #[error("line is not valid UTF-8")]
     NotUtf8,
-    /// The responder has reasons of its own, in these words. A line feed in them breaks the framing like any other.
+    /// The responder's own reason, in these words. A line feed in them breaks the framing, as in
+    /// any other reply.
     #[error("{0}")]
     Custom(Cow<'static, str>),
-    /// The responder failed or panicked, or its reply held a line feed within a line. What went wrong is the server's to
-    /// know, not the client's.
+    /// The responder returned an error or panicked, or a line of its reply held a line feed. The
+    /// details are for the server's log, not for the client.
     #[error("internal error")]
     InternalError,
-    /// Nobody was free to answer the line for longer than lines may wait. The session goes on.
+    /// No worker was free for longer than a line may wait. The session continues with the next
+    /// line.
     #[error("busy")]
     Busy,
-    /// The responder did not come back with an answer in time. It is not waited for any more, and the connection closes.
+    /// The reply timeout expired before the responder answered. The server does not wait for it any
+    /// longer, and the connection closes.
     #[error("timed out")]
     ReplyTimeout,
-    /// A line has begun and did not end within this time. The connection closes.
+    /// The line timeout expired: a line had begun and did not end in time. The connection closes.
     #[error("line not finished within {within:?}")]
     LineTimeout {
-        /// How long a line may take, from its first byte to its ending.
+        /// The line timeout: how long a line may take, from its first byte to its ending.
         within: Duration,
     },
-    /// The client owed nothing, was owed nothing, and said nothing for this time. The connection closes.
+    /// The idle timeout expired: the client was owed nothing and sent nothing. The connection
+    /// closes.
     #[error("idle for {within:?}")]
     IdleTimeout {
-        /// How long a client may be silent.
+        /// The idle timeout: how long a client may be silent.
         within: Duration,
     },
-    /// What this client makes the server hold is more than the server has room for, all clients together. The connection closes.
+    /// The memory budget, which all clients share, has no room for what this client makes the
+    /// server hold. The connection closes.
     #[error("overloaded")]
     Overloaded,
-    /// The server has as many clients as it takes. The connection closes before a responder hears of it.
+    /// The server is at its connection limit. The connection closes, and the responder does not
+    /// learn of it.
     #[error("too many connections")]
     ConnectionLimit,
-    /// The server has as many clients from this address as it takes. The connection closes before a responder hears of it.
+    /// The server is at its limit of connections from this address. The connection closes, and the
+    /// responder does not learn of it.
     #[error("too many connections from your address")]
     AddressLimit,
 }
 
 impl Rejection {
-    /// A rejection for this reason: in lower case, without a full stop.
+    /// Creates a rejection with a reason of the responder's own, in lower case and without a full
+    /// stop.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{Rejection, responder_fn};
+    ///
+    /// let oracle = responder_fn(|question: &str| match question.ends_with('?') {
+    ///     true => Ok("yes"),
+    ///     false => Err(Rejection::custom("that is no question")),
+    /// });
+    /// let mut client = TestClient::connect(&oracle);
+    /// client.send("Is it?\nIt is.\n").expect("yes\nerror: that is no question\n");
+    /// ```
     #[must_use]
     pub fn custom(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Custom(reason.into())

@@ -1,4 +1,6 @@
-//! What a responder says, put on the wire without breaking the framing.
+//! Turns what a responder writes into the bytes of a reply, and keeps the framing intact.
+//!
+//! It does not know when the bytes are sent, or whether the client takes them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,10 +14,10 @@ use private::AppendTo;
 
 /// The reply to one line, as the responder writes it: no lines, one, or many.
 ///
-/// Every line gets the ending that its request had. A line that holds an LF would be two lines to the client, so it is an
-/// error of the responder: everything it said to this request is taken back and the client reads one
-/// `error: internal error` line in its place. A lone CR is data. Whoever frames the bytes in another way says so with
-/// [`raw`](Self::raw).
+/// Every line gets the ending that its request had. A line that holds an LF would be two lines to
+/// the client, so it is an error of the responder: everything that it wrote for this request is
+/// discarded, and the client receives `error: internal error` in its place. A lone CR is data. A
+/// responder that frames its replies in another way writes them with [`raw`](Self::raw).
 #[derive(Debug)]
 pub struct Reply<'a> {
     replies: &'a mut Replies,
@@ -23,15 +25,15 @@ pub struct Reply<'a> {
     framing: Result<(), LfInLine>,
 }
 
-/// What has been said to a client and not been sent yet.
+/// The bytes that a client is to receive, not sent yet.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     pub(crate) bytes: Vec<u8>,
-    /// The connection is to be closed behind these bytes, for this reason.
+    /// The reason for which the connection closes behind these bytes, if it does.
     pub(crate) close_reason: Option<CloseReason>,
 }
 
-/// Where a job's replies stood before the line at hand, so that half a reply can be taken back.
+/// The state of the replies before the line in progress, so that half a reply can be discarded.
 pub(crate) struct Checkpoint {
     pub(crate) replies: usize,
     pub(crate) ending: LineEnding,
@@ -42,20 +44,43 @@ impl<'a> Reply<'a> {
         Self { replies, ending, framing: Ok(()) }
     }
 
-    /// Whether every line was one.
+    /// Returns an error if a line held an LF.
     pub(crate) const fn framing(&self) -> Result<(), LfInLine> {
         self.framing
     }
 
-    /// How its lines end by now.
+    /// Returns how the next line would end.
     pub(crate) const fn ending(&self) -> LineEnding {
         self.ending
     }
 
-    /// Says one line; the ending is added.
+    /// Writes one line and adds the ending.
     ///
-    /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), numbers and `char`s, `format_args!("Hello, {name}")`, and
-    /// [`Line`]s: one, or an array of them to be said as one line, which costs no search for LF.
+    /// Takes text (`"ok"`, a `String`), bytes (`b"ok"`, a `Vec<u8>`), numbers and `char`s,
+    /// `format_args!("Hello, {name}")`, and [`Line`]s: one, or an array of them that becomes one
+    /// line, which costs no search for LF.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, Peer, Reply, Responder};
+    /// # struct Lengths;
+    /// # impl Responder for Lengths {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// fn respond(
+    ///     &self,
+    ///     _: &mut (),
+    ///     line: Line<'_>,
+    ///     reply: &mut Reply<'_>,
+    /// ) -> Result<(), BoxError> {
+    ///     reply.line([Line::literal("you sent "), line]);
+    ///     reply.line(format_args!("{} bytes", line.as_bytes().len()));
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # TestClient::connect(&Lengths).send("Bob\r\n").expect("you sent Bob\r\n3 bytes\r\n");
+    /// ```
     pub fn line(&mut self, text: impl LineText) {
         if let Err(error) = text.append_to(&mut self.replies.bytes) {
             self.framing = Err(error);
@@ -66,26 +91,107 @@ impl<'a> Reply<'a> {
         self.replies.bytes.push(b'\n');
     }
 
-    /// Says bytes as they are: nothing is added, nothing is checked. The framing is the caller's.
+    /// Writes bytes as they are: adds no ending and checks nothing. The framing is the responder's
+    /// own.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, Peer, Reply, Responder};
+    /// # struct Bulk;
+    /// # impl Responder for Bulk {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// /// Answers with the length of the line, and then the line: a "bulk string" of Redis.
+    /// fn respond(
+    ///     &self,
+    ///     _: &mut (),
+    ///     line: Line<'_>,
+    ///     reply: &mut Reply<'_>,
+    /// ) -> Result<(), BoxError> {
+    ///     reply.raw(format!("${}\r\n", line.as_bytes().len()));
+    ///     reply.raw(line.as_bytes());
+    ///     reply.raw("\r\n");
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # TestClient::connect(&Bulk).send("Bob\n").expect("$3\r\nBob\r\n");
+    /// ```
     pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
         self.replies.bytes.extend_from_slice(bytes.as_ref());
     }
 
-    /// Ends the lines of this reply that are still to come with `ending`, whatever the request had: for protocols that ask
-    /// for CR LF (RFC 1288, RFC 3912), and for a banner, which has no request. What else a client is told before it has sent a line ends
-    /// as its banner does: what is pushed to it, and rejections.
+    /// Ends the lines of this reply that are still to come with `ending`, whatever the request had.
+    ///
+    /// That is for protocols that ask for CR LF (RFC 1288, RFC 3912), and for a banner, which has
+    /// no request. Whatever else a client receives before it has sent a line, pushes and
+    /// rejections, ends as its banner does.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, LineEnding, Peer, Reply, Responder};
+    /// # struct Finger;
+    /// # impl Responder for Finger {
+    /// #     type Session = ();
+    /// fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    ///     reply.end_lines_with(LineEnding::CrLf);
+    ///     reply.line("ready");
+    ///     Ok(())
+    /// }
+    /// #     fn respond(
+    /// #         &self,
+    /// #         _: &mut (),
+    /// #         line: Line<'_>,
+    /// #         reply: &mut Reply<'_>,
+    /// #     ) -> Result<(), BoxError> {
+    /// #         Ok(reply.line(line))
+    /// #     }
+    /// # }
+    /// # TestClient::connect(&Finger).expect("ready\r\n").send("Bob\n").expect("Bob\n");
+    /// ```
     pub const fn end_lines_with(&mut self, ending: LineEnding) {
         self.ending = ending;
     }
 
-    /// Closes the connection once this reply has been delivered. Lines that the client sent behind this one are not answered. It
-    /// stays said, even if the responder fails afterwards and what else it said is taken back.
+    /// Closes the connection once the client has received this reply.
+    ///
+    /// Lines that the client sent behind this one are not answered. The connection closes even if
+    /// the responder fails afterwards and the rest of what it wrote is discarded.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, CloseReason, Line, Peer, Reply, Responder};
+    /// # struct Polite;
+    /// # impl Responder for Polite {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// fn respond(
+    ///     &self,
+    ///     _: &mut (),
+    ///     line: Line<'_>,
+    ///     reply: &mut Reply<'_>,
+    /// ) -> Result<(), BoxError> {
+    ///     match line.as_bytes() {
+    ///         b"quit" => {
+    ///             reply.line("bye");
+    ///             reply.close();
+    ///         }
+    ///         _ => reply.line(line),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # let mut client = TestClient::connect(&Polite);
+    /// # client.send("a\nquit\nb\n").expect("a\nbye\n").expect_end(CloseReason::ResponderClosed);
+    /// ```
     pub const fn close(&mut self) {
         self.replies.close_reason = Some(CloseReason::ResponderClosed);
     }
 }
 
-/// What [`Reply::line`] takes: text, bytes, numbers, a `char`, `format_args!`, and [`Line`]s.
+/// The argument of [`Reply::line`]: text, bytes, numbers, a `char`, `format_args!`, and [`Line`]s.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be said as a line",
     label = "not the text of a line",
@@ -96,11 +202,12 @@ pub trait LineText: private::AppendTo {}
 #[diagnostic::do_not_recommend]
 impl<T: private::AppendTo> LineText for T {}
 
-/// What a function given to [`responder_fn`](crate::responder_fn) may return.
+/// The result that a function for [`responder_fn`](crate::responder_fn) may return.
 ///
 /// * The text of a line: all that [`Reply::line`] takes, but owned or `'static`.
 /// * `()`, for no reply; and an `Option`, whose `None` is no reply.
-/// * A `Result` of these, whose error is a [`Rejection`](crate::Rejection), told to the client in its own words, or any other.
+/// * A `Result` of these. Its error is a [`Rejection`](crate::Rejection), which the client receives
+///   in its own words, or any other.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a reply",
     label = "not a reply",
@@ -119,17 +226,18 @@ impl<T: IntoReply> IntoReply for Option<T> {}
 
 impl<T: IntoReply, E: Into<BoxError>> IntoReply for Result<T, E> {}
 
-/// How it is done: nobody else is to have a hand in what is sent.
+/// Keeps the methods out of reach of other crates, so that only this module decides what is sent.
 mod private {
     use super::{BoxError, IntoReply, LfInLine, Reply};
 
     pub trait AppendTo {
-        /// Adds the text to `bytes`, without an ending. When it holds an LF, what was added is for the caller to withdraw.
+        /// Adds the text to `bytes`, without an ending. If it holds an LF, the caller discards what
+        /// was added.
         fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine>;
     }
 
     pub trait ReplyTo {
-        /// Says it, or tells what keeps it from being said.
+        /// Writes it as a reply, or returns the error that it is.
         fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), BoxError>;
     }
 
@@ -148,7 +256,7 @@ mod private {
 
     impl<T: IntoReply> ReplyTo for Option<T> {
         fn reply_to(self, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-            self.map_or(Ok(()), |said| said.reply_to(reply))
+            self.map_or(Ok(()), |some| some.reply_to(reply))
         }
     }
 
@@ -223,10 +331,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(say: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLine>) {
+    fn check(write: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLine>) {
         let mut replies = Replies::default();
         let mut reply = Reply::new(&mut replies, LineEnding::Lf);
-        say(&mut reply);
+        write(&mut reply);
         assert_eq!(reply.framing(), framing);
         if framing.is_ok() {
             assert_eq!(String::from_utf8(replies.bytes).unwrap(), expected);
@@ -261,7 +369,7 @@ mod tests {
         check(
             |reply| {
                 reply.line("\n");
-                reply.line("a good one does not mend it");
+                reply.line("a valid line does not repair it");
             },
             "",
             Err(LfInLine),
