@@ -1,4 +1,7 @@
-//! The one trait to implement: from a line to a reply.
+//! Turns a line into a reply: the one trait that a service implements.
+//!
+//! A responder sees lines and sessions; it does not know how the bytes came or where the reply
+//! goes.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -10,43 +13,50 @@ use crate::peer::Peer;
 use crate::rejection::Rejection;
 use crate::reply::{IntoReply, Reply};
 
-/// What a server says to its clients.
+/// The service of a server: what it answers to its clients.
 ///
 /// # The life of a client
 ///
-/// 1. [`connect`](Self::connect), once, as soon as the client is connected and, where there is a pool, a worker is free. What
-///    it writes is a banner.
-/// 2. [`respond`](Self::respond), once for every complete line, in the order they were sent, one at a time.
-///    [`reject`](Self::reject) stands in for it where a line cannot be answered.
-/// 3. [`disconnect`](Self::disconnect), once, when the connection is gone and the last reply was made.
+/// 1. [`connect`](Self::connect), once, as soon as the client is connected and, where there is a
+///    pool, a worker is free. What it writes is the banner.
+/// 2. [`respond`](Self::respond), once for every complete line, one at a time, in the order in
+///    which the client sent them. [`reject`](Self::reject) stands in for it where a line cannot be
+///    answered.
+/// 3. [`disconnect`](Self::disconnect), once, when the connection is closed and the last reply was
+///    made.
 ///
 /// # Threads
 ///
-/// One responder serves all clients, from several threads at once (`&self`, [`Sync`]); what belongs to one client lives in
-/// its [`Session`](Self::Session), which is lent to one call at a time and needs no lock. All calls come from the threads that
-/// answer: the workers of the pool, or the connection threads where there is no pool. In the pool, taking long costs a
-/// worker; without one, it costs every client of that thread. How many workers a responder wants that waits for others is told at
-/// `workers` of the server's `Builder`.
+/// One responder serves all clients, from several threads at once (`&self`, [`Sync`]). What belongs
+/// to one client lives in its [`Session`](Self::Session), which is lent to one call at a time and
+/// needs no lock. All calls come from the threads that answer: the workers of the pool, or the
+/// connection threads where there is no pool. In a pool, a slow call keeps one worker busy; without
+/// a pool, it delays every client of that thread. `workers` of the server's `Builder` says how many
+/// workers suit a responder that waits for other programs.
 ///
-/// Replies are sent as they are made, but not always one by one: those made within a millisecond or so leave together. In a server, none
-/// waits for longer than 10 ms and the line at hand.
+/// Replies are sent as they are made, but not always one by one: those made within about a
+/// millisecond leave together. In a server, no reply waits for longer than 10 ms and the line in
+/// progress.
 ///
-/// # Failing
+/// # Errors and panics
 ///
-/// An `Err` or a panic costs that client one `error: internal error` line, in the place of the reply, and nothing else: what was
-/// already said to this line is taken back, the session stays as the panic left it, and the next line is answered. An `Err`
-/// that holds a [`Rejection`] is told to the client in its own words. Where it is `connect` that fails, there is no session to
-/// go on with, and the connection closes. Panics can only be contained where they unwind: with `panic = "abort"` they end
+/// An `Err` or a panic costs that client one line, `error: internal error`, in the place of the
+/// reply, and nothing else: what the call wrote is discarded, the session stays as the panic left
+/// it, and the next line is answered. If the `Err` holds a [`Rejection`], the client receives the
+/// rejection's words instead. If `connect` fails, there is no session to continue with, and the
+/// connection closes. A panic is contained only where it unwinds: with `panic = "abort"` it ends
 /// the process.
 ///
-/// What the error was is told in an event of `tracing`. Whether anybody hears that is for the program to say: where it has no subscriber
-/// (the crate `tracing-subscriber` has one to begin with), an `Err` leaves no trace but a number, `errors` in the server's `Stats`. Of a
-/// panic, Rust's own report on stderr remains.
+/// The server reports each error as an event of `tracing`. The program decides whether anything
+/// receives it: without a subscriber (the crate `tracing-subscriber` has one to begin with), an
+/// `Err` leaves no trace but a number, the responder errors in the server's `Stats`. Of a panic,
+/// Rust's own report on stderr remains.
 ///
 /// # Example
 ///
 /// ```
 /// # extern crate greeter_core as greeter_server;
+/// use greeter_server::testing::TestClient;
 /// use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 ///
 /// /// Answers each line with the number of lines that this client has sent.
@@ -59,12 +69,19 @@ use crate::reply::{IntoReply, Reply};
 ///         Ok(0)
 ///     }
 ///
-///     fn respond(&self, lines: &mut u64, _line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+///     fn respond(
+///         &self,
+///         lines: &mut u64,
+///         _line: Line<'_>,
+///         reply: &mut Reply<'_>,
+///     ) -> Result<(), BoxError> {
 ///         *lines += 1;
-///         reply.line(format_args!("{lines}"));
+///         reply.line(*lines);
 ///         Ok(())
 ///     }
 /// }
+///
+/// TestClient::connect(&Counter).send("a\nb\n").expect("1\n2\n");
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a responder",
@@ -72,45 +89,56 @@ use crate::reply::{IntoReply, Reply};
     note = "a function from a line to a reply becomes one by `responder_fn(|line: &str| …)`; a type of your own implements `Responder`"
 )]
 pub trait Responder: Send + Sync + 'static {
-    /// What is kept for each client. Where it is `()`, the trait can be used as `dyn Responder<Session = ()>`.
+    /// The state of one client. Where it is `()`, the trait can be used as
+    /// `dyn Responder<Session = ()>`.
     ///
-    /// There are as many as there are connections, and what they hold is in no limit of the server's: a session that grows with what its
-    /// client sends has a bound of its own.
+    /// There is one session for each connection, and no limit of the server counts what it holds:
+    /// if a session grows with what its client sends, the responder must bound it.
     type Session: Send + 'static;
 
-    /// A client is here: makes its session and may say a banner.
+    /// Creates the session of a client that has connected.
     ///
-    /// A banner's lines end with LF unless the reply is [told otherwise](Reply::end_lines_with); and so does whatever else the client is
-    /// told before it has sent a line.
+    /// What this writes is the banner. Its lines end with LF unless the reply [says
+    /// otherwise](Reply::end_lines_with). Everything else that the client receives before it has
+    /// sent a line ends in the same way.
     ///
     /// # Errors
     ///
-    /// Whatever keeps this client from being served, such as a [`Rejection`]. It is told, and the connection closes.
+    /// Returns any error to reject the client. It receives the [`Rejection`], or
+    /// `error: internal error` for any other error, and the connection closes.
     fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Self::Session, BoxError>;
 
-    /// Answers one line, which comes without its ending. Writing nothing is an answer too: the client gets no reply.
+    /// Answers one line.
+    ///
+    /// The line comes without its ending. Writing nothing sends no reply.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the responder from answering.
+    /// Discards what this call wrote. The client receives the [`Rejection`], or
+    /// `error: internal error` for any other error, which is logged. The session continues with the
+    /// next line.
     fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError>;
 
-    /// Says that a line is not answered and why; by default `error: ` and the reason. Should this panic or break the framing, the
-    /// client reads `error: internal error`. In a protocol of one line for each connection, this is to
-    /// [close](Reply::close).
+    /// Words a rejection. The default is `error: ` and the reason.
     ///
-    /// A line that was too long or came when everyone was busy never comes to [`respond`](Self::respond), so this is where a `session`
-    /// hears of it: one that collects lines can note here that it has missed one, and reject what it would have done with them. (Or such
-    /// a line is the end of the connection, wherever it comes: [`WhenRejected`](crate::WhenRejected). That is the way where the line that ends a
-    /// collection may be the one that is rejected: what it said, nobody is told.)
+    /// If this panics or breaks the framing, the client receives `error: internal error`. In a
+    /// protocol of one line for each connection, this must [close](Reply::close) the connection.
     ///
-    /// There is no session where the responder does not know the client: [`connect`](Self::connect) failed, or everyone was busy when it
-    /// came. And there is none for the rejections that end a connection: these are asked for once, when the server starts, and said
-    /// in these words from then on. The session hears of those in [`disconnect`](Self::disconnect).
+    /// A line that is too long, or that waits too long for a worker, never reaches
+    /// [`respond`](Self::respond): this is where the `session` learns of it. A session that
+    /// collects lines can note here that one is missing, and reject what it would have done with
+    /// them. If the rejected line may be the one that ends the collection, nobody can tell what it
+    /// said; then let the server close the connection, by [`WhenRejected`](crate::WhenRejected).
     ///
-    /// Where there are no words, the connection ends in silence. That is best for [`Rejection::IdleTimeout`] in a protocol whose clients keep a
-    /// connection for their next request: what was said meanwhile stands there first, and such a client takes it for the answer; that
-    /// the connection has ended it takes for what it is, and comes again.
+    /// There is no session where the responder does not know the client: [`connect`](Self::connect)
+    /// failed, or no worker was free when it came. There is none either for the rejections that end
+    /// a connection. The server asks for the words of these once, when it starts, and uses them
+    /// from then on; the session learns of the end in [`disconnect`](Self::disconnect).
+    ///
+    /// If this writes nothing, the connection ends in silence. That is best for
+    /// [`Rejection::IdleTimeout`] in a protocol whose clients keep a connection for their next
+    /// request: such a client would take the rejection for the answer to that request. An end
+    /// without words it takes for what it is, and connects again.
     ///
     /// ```
     /// # extern crate greeter_core as greeter_server;
@@ -121,7 +149,14 @@ pub trait Responder: Send + Sync + 'static {
     /// # impl Responder for Echo {
     /// #     type Session = ();
     /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
-    /// #     fn respond(&self, _: &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> { Ok(reply.line(line)) }
+    /// #     fn respond(
+    /// #         &self,
+    /// #         _: &mut (),
+    /// #         line: Line<'_>,
+    /// #         reply: &mut Reply<'_>,
+    /// #     ) -> Result<(), BoxError> {
+    /// #         Ok(reply.line(line))
+    /// #     }
     /// fn reject(&self, _: Option<&mut ()>, rejection: Rejection, reply: &mut Reply<'_>) {
     ///     match rejection {
     ///         Rejection::IdleTimeout { .. } => {}
@@ -138,10 +173,14 @@ pub trait Responder: Send + Sync + 'static {
         reply.line(format_args!("error: {rejection}"));
     }
 
-    /// The client is gone, and so is its connection. By default, the session is dropped. A client that does not close its own end when the
-    /// server has closed its is gone once it has [lingered](crate::ConnectionTimeouts::linger), some seconds later.
+    /// Ends the session of a client whose connection is closed. The default drops the session.
     ///
-    /// Where a shutdown ran out of time, sessions of lines that were still with a worker are dropped without this call.
+    /// If the client does not close its own end of the stream after the server has closed its end,
+    /// this is called when the [linger timeout](crate::ConnectionTimeouts::linger) expires, some
+    /// seconds later.
+    ///
+    /// If a shutdown ran out of time, the sessions of lines that were still with a worker are
+    /// dropped without this call.
     #[expect(unused_variables, reason = "their names are for the reader")]
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {}
 }
@@ -171,7 +210,8 @@ macro_rules! responder_behind_a_pointer {
 }
 responder_behind_a_pointer!(Arc, Box);
 
-/// A responder of one function, from the text or the bytes of a line to its reply line, to none, or to a rejection.
+/// Creates a responder from one function, from a line to its reply line, to no reply, or to a
+/// rejection.
 ///
 /// ```
 /// # extern crate greeter_core as greeter_server;
@@ -186,12 +226,15 @@ responder_behind_a_pointer!(Arc, Box);
 /// let of_some = responder_fn(|line: &str| (line != "quiet").then(|| line.len()));
 /// ```
 ///
-/// It says which it takes, `|line: &str|` or `|line: &[u8]|`; a function of text never sees a line that is not valid UTF-8, whose
-/// client is rejected in words. What it may return is told at [`IntoReply`].
+/// The function says which it takes, `|line: &str|` or `|line: &[u8]|`. A function of text never
+/// sees a line that is not valid UTF-8; the client receives [`Rejection::NotUtf8`]. [`IntoReply`]
+/// lists what the function may return.
 ///
-/// What it returns is its own, or `'static`, and not a part of the line. Of `|line: &str| line.trim()` the compiler says that a "lifetime may
-/// not live long enough", and of a function with a name that "one type is more general than the other"; `line.trim().to_owned()` will do.
-/// A [`Responder`] of your own can say a part of the line without a copy of it.
+/// It returns a value that is owned or `'static`, not a part of the line. Of
+/// `|line: &str| line.trim()` the compiler says that a "lifetime may not live long enough", and of
+/// a named function that "one type is more general than the other"; return
+/// `line.trim().to_owned()`. A [`Responder`] of your own can send a part of the line without a
+/// copy.
 pub const fn responder_fn<F, T, R>(function: F) -> ResponderFn<F, T>
 where
     F: Fn(&T) -> R + Send + Sync + 'static,
@@ -201,7 +244,7 @@ where
     ResponderFn { function, of: PhantomData }
 }
 
-/// The responder that [`responder_fn`] makes.
+/// The responder that [`responder_fn`] creates.
 #[derive(Debug)]
 pub struct ResponderFn<F, T: ?Sized> {
     function: F,
@@ -225,17 +268,17 @@ where
     }
 }
 
-/// What the function of [`responder_fn`] may take: `str` or `[u8]`.
+/// The argument that a function for [`responder_fn`] may take: `str` or `[u8]`.
 #[diagnostic::on_unimplemented(
     message = "a line cannot be taken as `{Self}`",
     note = "a function that answers takes `&str` or `&[u8]`; say which: `|line: &str| …`"
 )]
 pub trait FromLine {
-    /// The line as this type.
+    /// Returns the line as this type.
     ///
     /// # Errors
     ///
-    /// The rejection that the client reads when the line cannot be one.
+    /// Returns the rejection that the client receives when the line is not of this type.
     fn from_line(line: Line<'_>) -> Result<&Self, Rejection>;
 }
 
