@@ -1,24 +1,32 @@
-//! How long a client may keep the one who answers to itself.
+//! Turns a length of time and a number of bytes into the end of a turn: how long one client may
+//! keep the thread that answers it.
+//!
+//! It reads no clock of its own; the caller lends one.
 
 use std::time::Duration;
 
-/// How many lines are answered without a look at the clock, while lines are cheap.
+/// The number of lines that are answered without reading the clock, while lines are cheap.
 ///
-/// A look costs as much as greeting two to four names. One for every 16 lines is 5 % of the processor time of a deep pipeline, as a profile
-/// shows; one for every 64, a bit more than 1 %. What a client can gain by sending cheap lines before dear ones is bounded by the
+/// One reading costs as much as greeting two to four names. One for every 16 lines is 5 % of the
+/// processor time of a deep pipeline, as a profile shows; one for every 64, a bit more than 1 %.
+/// What a client can gain by sending cheap lines before expensive ones is bounded by the
 /// [tick](BudgetClock::has_ticked).
 const STRIDE: u32 = 64;
 
-/// Which part of a budget so many lines may take and be cheap. By no more than that do lines overrun it that go on as they began.
+/// The part of a budget, one in so many, that a stride of lines may take and still count as cheap.
+/// Lines that continue as they began overrun the budget by no more than that.
 const CHEAP: u32 = 8;
 
-/// What a [`TurnBudget`] is told the time by. Any function that tells how long ago the budget began is one, without a tick.
+/// The clock of a [`TurnBudget`]. Any function that returns how long ago the budget began is one,
+/// without a tick.
 pub trait BudgetClock {
-    /// How long ago the budget began.
+    /// Returns how long ago the budget began.
     fn elapsed(&mut self) -> Duration;
 
-    /// Whether a tick has come since the budget began. This is asked after every line, so it is to cost next to nothing: a look at a
-    /// number that somebody else raises every few milliseconds.
+    /// Returns whether a tick has come since the budget began. The default is that none ever comes.
+    ///
+    /// This is called after every line, so it must cost next to nothing: a look at a number that
+    /// another thread raises every few milliseconds.
     fn has_ticked(&self) -> bool {
         false
     }
@@ -30,12 +38,16 @@ impl<F: FnMut() -> Duration> BudgetClock for F {
     }
 }
 
-/// One turn's share: a job is answered until its budget is used up, by time or by bytes of replies, and the rest of it
-/// then queues behind everyone else's. At least one line is answered in every budget.
+/// The budget of one turn, in time and in bytes of replies.
 ///
-/// The clock is the caller's. It is asked after the first line, and if that proves cheap, after a stride of many; and after each line, from
-/// when they prove dear until one proves cheap. So that dear lines behind cheap ones do not go unnoticed for a stride, the budget is over as
-/// well when the clock has [ticked](BudgetClock::has_ticked): no line begins later than that.
+/// A job is answered until its budget is exhausted; the rest of it then queues behind the other
+/// clients. At least one line is answered in every turn.
+///
+/// The clock is the caller's. It is read after the first line and, if that proves cheap, again
+/// after a stride of 64 lines; from when lines prove expensive, it is read after each, until one
+/// proves cheap. So that expensive lines behind cheap ones do not go unnoticed for a stride, the
+/// budget is exhausted as well when the clock has [ticked](BudgetClock::has_ticked): no line begins
+/// after that.
 #[derive(Debug)]
 pub struct TurnBudget<C> {
     clock: C,
@@ -47,18 +59,25 @@ pub struct TurnBudget<C> {
 }
 
 impl<C: BudgetClock> TurnBudget<C> {
-    /// A budget that is over after `length` of the time that `clock` tells, or once `reply_bytes` of replies are waiting to be
-    /// sent.
+    /// Creates a budget that is exhausted after `length` of the time that `clock` returns, or once
+    /// `reply_bytes` bytes of replies wait to be sent.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// # use greeter_core::TurnBudget;
+    /// let began = Instant::now();
+    /// let budget = TurnBudget::new(Duration::from_millis(1), 64 * 1024, || began.elapsed());
+    /// ```
     pub const fn new(length: Duration, reply_bytes: usize, clock: C) -> Self {
         Self { clock, length, reply_bytes, stride: 1, until_check: 1, last_check: Duration::ZERO }
     }
 
-    /// Whether no other line is to begin.
+    /// Returns whether a tick has come, so that no other line may begin.
     pub(crate) fn has_ticked(&self) -> bool {
         self.clock.has_ticked()
     }
 
-    /// Whether to stop, asked after every line.
+    /// Returns whether to stop. To be called after every line.
     #[inline]
     pub(crate) fn is_exhausted(&mut self, reply_bytes: usize) -> bool {
         if reply_bytes >= self.reply_bytes || self.has_ticked() {
@@ -68,7 +87,7 @@ impl<C: BudgetClock> TurnBudget<C> {
         self.until_check == 0 && self.check_clock()
     }
 
-    /// Looks at the clock, and decides when to do so next.
+    /// Reads the clock, and decides after how many lines to read it next.
     fn check_clock(&mut self) -> bool {
         let now = self.clock.elapsed();
         let took = now.saturating_sub(self.last_check);
@@ -81,7 +100,7 @@ impl<C: BudgetClock> TurnBudget<C> {
 }
 
 impl TurnBudget<fn() -> Duration> {
-    /// A budget without an end: all lines of a job are answered.
+    /// Creates a budget that is never exhausted: all lines of a job are answered.
     #[must_use]
     pub fn unlimited() -> Self {
         Self::new(Duration::MAX, usize::MAX, || Duration::ZERO)
@@ -93,11 +112,12 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// How many lines a budget of 1 ms gives when line `n` takes `cost(n)`, and how often it looked at the clock.
-    fn lines_in_a_slice(cost: impl Fn(u32) -> Duration) -> (u32, u32) {
-        let (clock, looks) = (Cell::new(Duration::ZERO), Cell::new(0));
+    /// Returns how many lines fit a budget of 1 ms when line `n` takes `cost(n)`, and how often the
+    /// clock was read.
+    fn lines_in_a_turn(cost: impl Fn(u32) -> Duration) -> (u32, u32) {
+        let (clock, reads) = (Cell::new(Duration::ZERO), Cell::new(0));
         let mut budget = TurnBudget::new(Duration::from_millis(1), usize::MAX, || {
-            looks.set(looks.get() + 1);
+            reads.set(reads.get() + 1);
             clock.get()
         });
         let mut lines = 0;
@@ -105,38 +125,38 @@ mod tests {
             clock.set(clock.get() + cost(lines));
             lines += 1;
             if budget.is_exhausted(0) {
-                return (lines, looks.get());
+                return (lines, reads.get());
             }
         }
     }
 
     #[test]
-    fn a_dear_line_fills_a_slice_by_itself() {
-        assert_eq!(lines_in_a_slice(|_| Duration::from_millis(1)), (1, 1));
-        assert_eq!(lines_in_a_slice(|_| Duration::from_secs(1)), (1, 1));
-        assert_eq!(lines_in_a_slice(|_| Duration::from_micros(400)), (3, 3));
+    fn an_expensive_line_exhausts_a_budget_by_itself() {
+        assert_eq!(lines_in_a_turn(|_| Duration::from_millis(1)), (1, 1));
+        assert_eq!(lines_in_a_turn(|_| Duration::from_secs(1)), (1, 1));
+        assert_eq!(lines_in_a_turn(|_| Duration::from_micros(400)), (3, 3));
     }
 
     #[test]
     fn cheap_lines_are_not_timed_one_by_one() {
-        let (lines, looks) = lines_in_a_slice(|_| Duration::from_nanos(100));
+        let (lines, reads) = lines_in_a_turn(|_| Duration::from_nanos(100));
         assert!((10_000..10_000 + STRIDE).contains(&lines), "{lines}");
-        assert!(looks < 350, "{looks}");
+        assert!(reads < 350, "{reads}");
     }
 
     #[test]
-    fn lines_that_go_on_as_they_began_overrun_by_an_eighth_at_most() {
+    fn lines_that_continue_as_they_began_overrun_by_an_eighth_at_most() {
         for nanoseconds in (100..20_000).step_by(50) {
             let line = Duration::from_nanos(nanoseconds);
-            let (lines, _) = lines_in_a_slice(|_| line);
+            let (lines, _) = lines_in_a_turn(|_| line);
             let took = line * lines;
             assert!(took <= Duration::from_micros(1125), "{lines} lines of {line:?}");
         }
     }
 
     #[test]
-    fn dear_lines_behind_cheap_ones_overrun_by_one_stride_at_most() {
-        let (lines, _) = lines_in_a_slice(|n| if n < 100 { Duration::ZERO } else { Duration::from_millis(1) });
+    fn expensive_lines_behind_cheap_ones_overrun_by_one_stride_at_most() {
+        let (lines, _) = lines_in_a_turn(|n| if n < 100 { Duration::ZERO } else { Duration::from_millis(1) });
         assert!(lines <= 100 + STRIDE, "{lines}");
     }
 
@@ -164,13 +184,13 @@ mod tests {
             clock.set(Duration::from_millis(5));
             if !budget.is_exhausted(0) {
                 clock.set(Duration::from_millis(10));
-                assert!(budget.is_exhausted(0), "{cheap} cheap ones");
+                assert!(budget.is_exhausted(0), "{cheap} cheap lines");
             }
         }
     }
 
     #[test]
-    fn a_slice_ends_with_its_bytes() {
+    fn a_budget_is_exhausted_by_bytes_of_replies() {
         let mut budget = TurnBudget::new(Duration::MAX, 100, || Duration::ZERO);
         assert!(!budget.is_exhausted(99));
         assert!(budget.is_exhausted(100));

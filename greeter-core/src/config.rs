@@ -1,5 +1,7 @@
-//! The config on which clients are served: how long a line may be, how long each wait may last, and what is said when it lasts
-//! longer.
+//! Turns limits, timeouts and the words of a responder into the configuration that all connections
+//! share.
+//!
+//! It keeps no state of any connection.
 
 use std::time::Duration;
 
@@ -9,44 +11,54 @@ use crate::line::LineEnding;
 use crate::rejection::Rejection;
 use crate::responder::Responder;
 
-/// What holds for every connection of a server.
+/// The configuration that every connection of a server shares.
+///
+/// ```
+/// # use greeter_core::{CloseReason, ConnectionConfig, ConnectionTimeouts, Greeter};
+/// let config = ConnectionConfig::new(8192, ConnectionTimeouts::DEFAULT, &Greeter);
+/// assert_eq!(config.rejection_text(CloseReason::IdleTimeout), b"error: idle for 300s\n");
+/// ```
 #[derive(Debug)]
 pub struct ConnectionConfig {
-    /// The longest line that is taken, in bytes, without its ending.
+    /// The length of the longest line that is accepted, in bytes, without its ending.
     pub(crate) max_line_bytes: u32,
     pub(crate) timeouts: ConnectionTimeouts,
     pub(crate) when_rejected: WhenRejected,
-    /// What is said to a client that is sent away, by the reason.
+    /// What a client receives when its connection closes, by the reason.
     rejections: [Option<RejectionText>; CloseReason::ALL.len()],
 }
 
-/// What becomes of a client of whom a line was rejected that the responder has not seen: it was [too long](Rejection::LineTooLong), or everyone
-/// was [busy](Rejection::Busy).
+/// What happens to a client after a line was rejected that the responder has not seen: the line was
+/// [too long](Rejection::LineTooLong), or no worker was free ([busy](Rejection::Busy)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenRejected {
-    /// The session goes on at the next line. It was told, by [`reject`](Responder::reject).
+    /// The session continues with the next line. It learns of the rejection by
+    /// [`reject`](Responder::reject).
     #[default]
     Continue,
-    /// The connection closes behind the rejection, and the lines that the client sent behind that one are not answered. For protocols
-    /// in which one line has no meaning without the one before.
+    /// The connection closes behind the rejection, and the lines that the client sent behind that
+    /// one are not answered. It is for protocols in which one line has no meaning without the one
+    /// before.
     Close,
 }
 
-/// How long a connection may stay in each [`Phase`](crate::Phase) of waiting for the client. `None` is for ever.
+/// How long a connection may stay in each [`Phase`](crate::Phase) of waiting for the client. `None`
+/// disables a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionTimeouts {
-    /// Nothing is owed and no line has begun.
+    /// The idle timeout: the client is owed nothing and has begun no line.
     pub idle: Option<Duration>,
-    /// A line has begun and has not ended. More bytes of it renew nothing.
+    /// The line timeout: a line has begun and has not ended. More bytes of it do not extend it.
     pub line: Option<Duration>,
-    /// Replies are to be sent, and the client takes none of them. Whatever it takes renews this.
+    /// The write timeout: replies are to be sent, and the client takes none of them. Each byte that
+    /// it takes starts it again.
     pub write: Option<Duration>,
-    /// Our end of the stream was sent, and the client has not closed its own. Zero closes at once, which can destroy replies
-    /// that the client has not read yet.
+    /// The linger timeout: the server's end of the stream was sent, and the client has not closed
+    /// its own. Zero closes at once, which can destroy replies that the client has not read yet.
     pub linger: Duration,
 }
 
-/// One rejection in both line endings.
+/// The text of one rejection, with both line endings.
 #[derive(Debug)]
 struct RejectionText {
     lf: Box<[u8]>,
@@ -54,20 +66,23 @@ struct RejectionText {
 }
 
 impl ConnectionConfig {
-    /// The longest line that a server can be told to take, in bytes: 1 GiB.
+    /// The largest limit for a line that a server can have, in bytes: 1 GiB.
     pub const MAX_LINE_BYTES: u32 = 1 << 30;
 
-    /// The most room that is made for replies before there are any, in bytes: 32 KiB.
+    /// The largest [buffer for replies](crate::ClientJob::reply_capacity_hint) that is asked for
+    /// before there are any, in bytes: 32 KiB.
     pub const MAX_REPLY_CAPACITY: usize = 32 * 1024;
 
-    /// These config, with rejections in the words of `responder`: its [`reject`](Responder::reject) is asked for each of them here,
-    /// once, so that whoever is sent away later is told even when no one is free to word it.
+    /// Creates a configuration with rejections in the words of `responder`.
+    ///
+    /// Its [`reject`](Responder::reject) is called here, once for each rejection that ends a
+    /// connection, so that a client receives one later even when no thread is free to word it.
     ///
     /// # Panics
     ///
-    /// When lines may be longer than [`MAX_LINE_BYTES`](Self::MAX_LINE_BYTES).
+    /// Panics if `max_line_bytes` is more than [`MAX_LINE_BYTES`](Self::MAX_LINE_BYTES).
     #[must_use]
-    pub fn new<R>(max_line_bytes: u32, deadlines: ConnectionTimeouts, responder: &R) -> Self
+    pub fn new<R>(max_line_bytes: u32, timeouts: ConnectionTimeouts, responder: &R) -> Self
     where
         R: Responder + ?Sized,
     {
@@ -77,26 +92,29 @@ impl ConnectionConfig {
                 [LineEnding::Lf, LineEnding::CrLf].map(|ending| rejection_words(responder, &rejection, ending));
             RejectionText { lf, crlf }
         };
-        let notices = CloseReason::ALL.map(|reason| reason.rejection(&deadlines).map(word));
-        Self { max_line_bytes, timeouts: deadlines, when_rejected: WhenRejected::default(), rejections: notices }
+        let rejections = CloseReason::ALL.map(|reason| reason.rejection(&timeouts).map(word));
+        Self { max_line_bytes, timeouts, when_rejected: WhenRejected::default(), rejections }
     }
 
-    /// What becomes of a client when a line of it was rejected. By default, its session goes on.
+    /// Sets what happens to a client after a line was rejected. The default is
+    /// [`WhenRejected::Continue`].
     #[must_use]
     pub const fn when_rejected(mut self, when_rejected: WhenRejected) -> Self {
         self.when_rejected = when_rejected;
         self
     }
 
-    /// What a client reads that is rejected before it has said anything, for this reason. Nothing, where there is nothing to say.
+    /// Returns what a client receives that is rejected for this reason before it has sent anything.
+    /// It is empty if the client receives nothing.
     #[must_use]
     pub fn rejection_text(&self, reason: CloseReason) -> &[u8] {
         self.rejection_text_with(reason, LineEnding::Lf)
     }
 
-    /// What is said to a client that is sent away for this reason. Nothing, where it could not read that.
+    /// Returns what a client receives when its connection closes for this reason. It is empty if
+    /// the client receives nothing.
     pub(crate) fn rejection_text_with(&self, reason: CloseReason, ending: LineEnding) -> &[u8] {
-        self.rejections[reason.index()].as_ref().map_or(&[], |notice| notice.ending(ending))
+        self.rejections[reason.index()].as_ref().map_or(&[], |text| text.ending(ending))
     }
 }
 
@@ -110,8 +128,8 @@ impl RejectionText {
 }
 
 impl ConnectionTimeouts {
-    /// What suits a server on an untrusted network: five minutes of silence, ten seconds for a line, thirty for a client to take
-    /// what it is owed, two for it to close its end.
+    /// The timeouts for a server on an untrusted network: idle 5 minutes, line 10 seconds, write 30
+    /// seconds, linger 2 seconds.
     pub const DEFAULT: Self = Self {
         idle: Some(Duration::from_secs(5 * 60)),
         line: Some(Duration::from_secs(10)),
@@ -119,19 +137,19 @@ impl ConnectionTimeouts {
         linger: Duration::from_secs(2),
     };
 
-    /// None but for lingering, which takes two seconds at most.
+    /// No timeouts, but for linger, which is 2 seconds.
     pub const NONE: Self = Self { idle: None, line: None, write: None, linger: Duration::from_secs(2) };
 }
 
 impl CloseReason {
-    /// How a client is told, if it is.
-    const fn rejection(self, deadlines: &ConnectionTimeouts) -> Option<Rejection> {
+    /// Returns the rejection that the client receives, if it receives one.
+    const fn rejection(self, timeouts: &ConnectionTimeouts) -> Option<Rejection> {
         match self {
-            Self::IdleTimeout => match deadlines.idle {
+            Self::IdleTimeout => match timeouts.idle {
                 Some(within) => Some(Rejection::IdleTimeout { within }),
                 None => None,
             },
-            Self::LineTimeout => match deadlines.line {
+            Self::LineTimeout => match timeouts.line {
                 Some(within) => Some(Rejection::LineTimeout { within }),
                 None => None,
             },
@@ -158,19 +176,19 @@ mod tests {
     use crate::Greeter;
 
     #[test]
-    fn a_line_of_1_gib_is_the_longest_that_can_be_taken() {
+    fn a_line_limit_of_1_gib_is_the_largest() {
         let config = ConnectionConfig::new(1_073_741_824, ConnectionTimeouts::NONE, &Greeter);
         assert_eq!((config.max_line_bytes, ConnectionConfig::MAX_LINE_BYTES), (1_073_741_824, 1_073_741_824));
     }
 
     #[test]
     #[should_panic(expected = "a line of 1073741825 bytes cannot be held")]
-    fn no_longer_line_can_be_taken() {
+    fn a_line_limit_above_1_gib_panics() {
         let _ = ConnectionConfig::new(1_073_741_825, ConnectionTimeouts::NONE, &Greeter);
     }
 
     #[test]
-    fn without_being_told_a_client_may_be_silent_for_five_minutes() {
+    fn the_default_idle_timeout_is_five_minutes() {
         assert_eq!(ConnectionTimeouts::DEFAULT.idle, Some(Duration::from_secs(300)));
         let config = ConnectionConfig::new(10, ConnectionTimeouts::DEFAULT, &Greeter);
         assert_eq!(config.rejection_text(CloseReason::IdleTimeout), b"error: idle for 300s\n");

@@ -1,4 +1,6 @@
-//! What is said to a client that has not asked.
+//! Turns lines or bytes that a client has not asked for into one message to push.
+//!
+//! It does not know who receives the message, or when.
 
 use std::fmt;
 
@@ -6,38 +8,55 @@ use crate::line::{LfInLine, Line};
 
 const LF: u8 = b'\n';
 
-/// Something to say to a client that has not asked: lines, or bytes as they are. It is said in one piece, and nothing gets between its
-/// parts.
+/// A message for clients that have not asked: lines, or bytes as they are.
+///
+/// A client receives it in one piece, with nothing between its parts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PushMessage {
     bytes: Box<[u8]>,
     framing: Framing,
 }
 
-/// What bytes are to be taken for.
+/// How the bytes of a message are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// Lines, each with an LF behind it. On the wire they end as the client's own lines do.
+    /// As lines, each with an LF behind it. On the wire they end as the client's own lines do.
     Lines,
-    /// Nothing that is ours to know.
+    /// In a way that only the responder knows.
     Raw,
 }
 
 impl PushMessage {
-    /// One line, given without its ending.
+    /// Creates a message of one line, given without its ending.
+    ///
+    /// ```
+    /// # use greeter_core::{LfInLine, PushMessage};
+    /// let message = PushMessage::line("it rains")?;
+    /// assert_eq!(message.len(), 9);
+    /// assert_eq!(PushMessage::line("two\nlines"), Err(LfInLine));
+    /// # Ok::<(), LfInLine>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`LfInLine`] when it would be more than one.
+    /// Returns [`LfInLine`] if the text holds an LF.
     pub fn line(text: impl AsRef<[u8]>) -> Result<Self, LfInLine> {
         Self::lines([text])
     }
 
-    /// Lines, each given without its ending. They may be none: then nothing is said.
+    /// Creates a message of lines, each given without its ending. With no lines, there is nothing
+    /// to send.
+    ///
+    /// ```
+    /// # use greeter_core::{LfInLine, PushMessage};
+    /// let message = PushMessage::lines(["it rains", "it pours"])?;
+    /// assert_eq!(message.len(), 18);
+    /// # Ok::<(), LfInLine>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`LfInLine`] when one of them would be more than one.
+    /// Returns [`LfInLine`] if one of the texts holds an LF.
     pub fn lines(lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Self, LfInLine> {
         let mut bytes = Vec::new();
         for line in lines {
@@ -49,18 +68,24 @@ impl PushMessage {
         Ok(Self { bytes: bytes.into(), framing: Framing::Lines })
     }
 
-    /// Bytes as they are.
+    /// Creates a message of bytes that are sent as they are.
+    ///
+    /// ```
+    /// # use greeter_core::PushMessage;
+    /// let bulk = PushMessage::raw("$8\r\nit rains\r\n");
+    /// assert!(!bulk.is_empty());
+    /// ```
     pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self { bytes: bytes.as_ref().into(), framing: Framing::Raw }
     }
 
-    /// How many bytes it is, each line ending counted as one.
+    /// Returns the length in bytes, each line ending counted as one.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is nothing to say.
+    /// Returns whether there is nothing to send.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -76,7 +101,7 @@ impl PushMessage {
 }
 
 impl fmt::Debug for PushMessage {
-    /// Quoted and escaped: safe to print wherever it came from.
+    /// Writes the message quoted and escaped, so that it is safe to print wherever it came from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} \"{}\"", self.framing, self.bytes.escape_ascii())
     }
@@ -87,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_length_counts_each_ending_as_one_and_it_can_be_shown() {
+    fn a_message_counts_each_ending_as_one_byte_and_is_escaped_for_debug() {
         let lines = PushMessage::lines(["one", "", "three\r"]).unwrap();
         assert_eq!((lines.len(), lines.is_empty()), (12, false));
         assert_eq!(format!("{lines:?}"), r#"Lines "one\n\nthree\r\n""#);
