@@ -1,4 +1,7 @@
-//! What one client asked, on its way to whoever answers and back.
+//! Turns the lines of one client into replies: the job that travels to the thread that answers, and
+//! back.
+//!
+//! It holds no socket and reads no clock.
 
 use std::any::TypeId;
 use std::ops::ControlFlow;
@@ -15,39 +18,42 @@ use crate::rejection::Rejection;
 use crate::reply::{Checkpoint, Replies, Reply};
 use crate::responder::Responder;
 
-/// How much longer than its line a reply is taken to be, with its ending.
+/// How many bytes longer than its line a reply is assumed to be, both with their endings.
 const REPLY_BYTES_MORE: usize = 16;
 
-/// The complete lines that one client has sent, with everything that answering them needs: who asked, the client's session,
-/// and the buffer that the replies go into. It holds no socket.
+/// The complete lines that one client has sent, with everything that is needed to answer them: the
+/// client, its session, and the buffer for the replies. It holds no socket.
 ///
-/// A connection has one job and no more. While the job is away the connection is not read, so replies are in order without
-/// sequence numbers, the session is nobody else's without a lock, and there are never more jobs than connections.
+/// A connection has exactly one job. While the job is in flight, the connection is not read. So
+/// replies are in order without sequence numbers, the session needs no lock, and there are never
+/// more jobs than connections.
 ///
-/// A job is answered by value: what comes back is an [`AnsweredJob`], and a job that was not answered cannot come home.
+/// A job is answered by value: the result is an [`AnsweredJob`], and only that can be given back to
+/// the connection.
 #[derive(Debug)]
 pub struct ClientJob<S> {
     pub(crate) peer: Peer,
-    /// None until the responder was told of the client.
+    /// None until the responder has connected the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
-    /// How the client ends its lines, or its banner as long as it has sent none. What it is told message ends so too.
+    /// How the client ended its latest line; before its first line, how its banner ends. Pushes and
+    /// rejections end so too.
     pub(crate) latest_ending: LineEnding,
-    /// What is to become of the client when a line is rejected that the responder has not seen.
+    /// What happens to the client after a line was rejected that the responder has not seen.
     when_rejected: WhenRejected,
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
-    /// Rare, and so in a box.
+    /// Boxed, since errors are rare and jobs are many.
     errors: Option<Box<ResponderErrors>>,
 }
 
-/// Why a line has no answer of the responder's.
+/// The reason why the responder gave no reply to a line.
 #[derive(Debug)]
 enum Unanswered {
-    /// It never came to the responder.
+    /// The line is too long, and the responder has not seen it.
     TooLong,
-    /// The responder rejects it.
+    /// The responder rejected it.
     Rejected(Rejection),
     /// The responder failed.
     ResponderError(ResponderError),
@@ -67,25 +73,25 @@ impl<S> ClientJob<S> {
         }
     }
 
-    /// Whose job this is.
+    /// Returns the client's id.
     #[must_use]
     pub const fn id(&self) -> ClientId {
         self.peer.id
     }
 
-    /// Whose job this is, and where they are.
+    /// Returns the client.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// How many lines wait for an answer.
+    /// Returns how many lines wait for an answer.
     #[must_use]
     pub const fn lines(&self) -> u32 {
         self.lines.lines()
     }
 
-    /// Takes in what the client has sent and tells how many lines that completed.
+    /// Adds bytes that the client has sent, and returns how many lines they completed.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> u32 {
         let lines = self.lines.push(bytes);
         if lines > 0 {
@@ -94,29 +100,37 @@ impl<S> ClientJob<S> {
         lines
     }
 
-    /// How many bytes the replies will come to, by a guess: replies are taken to be a little longer than their lines. No more than
-    /// [a bound](ConnectionConfig::MAX_REPLY_CAPACITY).
+    /// Returns an estimate of how many bytes the replies need: each is assumed to be a little
+    /// longer than its line. It is at most
+    /// [`MAX_REPLY_CAPACITY`](ConnectionConfig::MAX_REPLY_CAPACITY).
     #[must_use]
     pub fn reply_capacity_hint(&self) -> usize {
         let guess = self.lines.bytes_waiting() + REPLY_BYTES_MORE * self.lines() as usize;
         guess.min(ConnectionConfig::MAX_REPLY_CAPACITY)
     }
 
-    /// Has the replies written into this buffer, whatever it holds now. Where it has the [room that is wanted](Self::reply_capacity_hint), whoever
-    /// answers need not allocate; once the replies are sent, [the buffer comes back](crate::Connection::wrote). A job that is given
-    /// none has its replies in memory that grows as they do.
+    /// Sets the buffer that the replies are written into, and clears it.
+    ///
+    /// A buffer with the [estimated capacity](Self::reply_capacity_hint) spares the thread that
+    /// answers an allocation. Once the replies are sent,
+    /// [`Connection::wrote`](crate::Connection::wrote) returns the buffer. The default is a buffer
+    /// that grows with the replies.
     pub fn set_reply_buffer(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.replies.bytes = buffer;
     }
 
-    /// How much memory its lines and replies occupy, in bytes, the room for the next replies among it.
+    /// Returns how much memory the lines and replies occupy, in bytes. That includes the estimated
+    /// capacity for the next replies.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.lines.bytes_held() + self.replies.bytes.capacity().max(self.reply_capacity_hint())
     }
 
-    /// Answers lines until there are none left or the budget is over. A responder that panics or fails costs one line.
+    /// Answers lines until none are left or the budget is exhausted.
+    ///
+    /// A responder that panics or returns an error costs one line, which is answered
+    /// `error: internal error`; the job continues with the next.
     #[must_use]
     pub fn answer<R, C>(mut self, responder: &R, mut budget: TurnBudget<C>) -> AnsweredJob<S>
     where
@@ -125,8 +139,8 @@ impl<S> ClientJob<S> {
     {
         let mut checkpoint = Checkpoint { replies: 0, ending: LineEnding::default() };
         let lines = self.lines();
-        // Unwinding is caught around the run and not around each line, which so costs nothing. All that a panic leaves half
-        // done is one reply, and that is taken back.
+        // Panics are caught around the run and not around each line, which then costs nothing. All
+        // that a panic leaves half done is one reply, and that is rolled back.
         while let Err(panic) =
             catch_unwind(AssertUnwindSafe(|| self.answer_lines(responder, &mut budget, &mut checkpoint)))
         {
@@ -143,9 +157,11 @@ impl<S> ClientJob<S> {
         AnsweredJob(self)
     }
 
-    /// Has no line answered: the responder [rejects](Responder::reject) each in its place since everyone is [busy](Rejection::Busy), and its
-    /// session so knows of them. Goes on until there are none left or the budget is over. A client that the responder has not heard of yet
-    /// is rejected as a whole.
+    /// Rejects lines as [busy](Rejection::Busy) until none are left or the budget is exhausted.
+    ///
+    /// The responder's [`reject`](Responder::reject) is called for each, so the session learns of
+    /// them. A client that the responder has not connected yet receives one rejection, and the
+    /// connection closes.
     #[must_use]
     pub fn reject_all<R, C>(
         mut self,
@@ -172,15 +188,17 @@ impl<S> ClientJob<S> {
         AnsweredJob(self)
     }
 
-    /// Has no line answered, and nobody is left who could ask the responder for its words: what it [said beforehand](ConnectionConfig::new) stands in
-    /// for them. A session that is more than `()` would not know of those lines, so that its connection ends.
+    /// Rejects all lines as busy, when no thread is left that could call the responder: the client
+    /// receives the [prepared words](ConnectionConfig::new).
+    ///
+    /// A session that is more than `()` would miss these lines, so its connection closes.
     #[must_use]
     pub fn reject_without_responder(mut self, config: &ConnectionConfig) -> AnsweredJob<S>
     where
         S: 'static,
     {
-        let misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        if !misses_nothing {
+        let session_misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
+        if !session_misses_nothing {
             return self.close_with(CloseReason::Busy, config);
         }
         while self.replies.close_reason.is_none()
@@ -193,32 +211,34 @@ impl<S> ClientJob<S> {
         AnsweredJob(self)
     }
 
-    /// Tells the client why, in words that were said beforehand, and has that be the end.
+    /// Sends the client the prepared rejection for this reason, and closes.
     fn close_with(mut self, reason: CloseReason, config: &ConnectionConfig) -> AnsweredJob<S> {
         self.replies.bytes.extend_from_slice(config.rejection_text_with(reason, self.latest_ending));
         self.replies.close_reason = Some(reason);
         AnsweredJob(self)
     }
 
-    /// Takes a line out, whatever it says, and tells how it ended.
+    /// Takes a line out, whatever it says, and returns how it ended.
     fn next_ending(&mut self) -> Option<LineEnding> {
         self.lines.run().next().map(|line| line.ending)
     }
 
-    /// A line was rejected that the responder has not seen.
+    /// Closes the connection, if configured so, after a line was rejected that the responder has
+    /// not seen.
     fn rejected_unseen(&mut self) {
         if self.when_rejected == WhenRejected::Close {
             self.replies.close_reason = Some(CloseReason::LineRejected);
         }
     }
 
-    /// What is to be said when it is over, if the responder knows the client.
+    /// Returns the call to make when the connection is closed, if the responder knows the client.
     pub(crate) fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
         let peer = self.peer;
         self.session.map(|session| Disconnect { peer, session, reason })
     }
 
-    /// Straight on, until the job or the budget is used up.
+    /// Connects the client, if that is due, and answers lines until none are left or the budget is
+    /// exhausted. A panic passes through.
     fn answer_lines<R, C>(&mut self, responder: &R, budget: &mut TurnBudget<C>, checkpoint: &mut Checkpoint)
     where
         R: Responder<Session = S> + ?Sized,
@@ -226,7 +246,7 @@ impl<S> ClientJob<S> {
     {
         if self.session.is_none() && self.replies.close_reason.is_none() {
             self.connect(responder, checkpoint);
-            // That took what it took. A line that begins after a tick is for the next budget, here as elsewhere.
+            // This may have taken long. No line begins after a tick, here as elsewhere.
             if budget.has_ticked() {
                 return;
             }
@@ -239,7 +259,8 @@ impl<S> ClientJob<S> {
         }
     }
 
-    /// The run: line after line, as long as each is answered. What keeps one from being answered is for the caller.
+    /// Answers line after line, as long as the responder answers each. The caller handles a line
+    /// that it does not answer.
     fn answer_run<R, C>(
         &mut self,
         responder: &R,
@@ -262,7 +283,7 @@ impl<S> ClientJob<S> {
             let mut reply = Reply::new(&mut self.replies, line.ending);
             match (responder.respond(session, text, &mut reply), reply.framing()) {
                 (Ok(()), Ok(())) => {}
-                (Err(failure), _) => return ControlFlow::Break(unanswered(failure)),
+                (Err(error), _) => return ControlFlow::Break(unanswered(error)),
                 (_, Err(broken)) => return ControlFlow::Break(Unanswered::ResponderError(broken.into())),
             }
             if self.replies.close_reason.is_some() || run.lines() == 0 || budget.is_exhausted(self.replies.bytes.len())
@@ -273,11 +294,13 @@ impl<S> ClientJob<S> {
         ControlFlow::Continue(())
     }
 
-    /// Whether no more lines are answered now: there is none, the client is to go, or the budget is used up.
+    /// Returns whether no more lines are answered now: none are left, the connection closes, or the
+    /// budget is exhausted.
     fn is_over<C: BudgetClock>(&self, budget: &mut TurnBudget<C>) -> bool {
         self.lines() == 0 || self.replies.close_reason.is_some() || budget.is_exhausted(self.replies.bytes.len())
     }
 
+    /// Has the responder create the session and write the banner.
     fn connect<R>(&mut self, responder: &R, checkpoint: &mut Checkpoint)
     where
         R: Responder<Session = S> + ?Sized,
@@ -292,12 +315,13 @@ impl<S> ClientJob<S> {
         }
         match (outcome, framing) {
             (Ok(session), Ok(())) => self.session = Some(session),
-            (Err(failure), _) => self.roll_back(responder, checkpoint, unanswered(failure)),
+            (Err(error), _) => self.roll_back(responder, checkpoint, unanswered(error)),
             (_, Err(broken)) => self.roll_back(responder, checkpoint, Unanswered::ResponderError(broken.into())),
         }
     }
 
-    /// Puts a rejection in the place of whatever was said since the checkpoint: the responder's own, or an internal error.
+    /// Replaces what was written since the checkpoint with a rejection: the responder's own, or an
+    /// internal error.
     #[cold]
     fn roll_back<R>(&mut self, responder: &R, checkpoint: &Checkpoint, why: Unanswered)
     where
@@ -315,13 +339,14 @@ impl<S> ClientJob<S> {
                 self.reject(responder, Rejection::InternalError, checkpoint);
             }
         }
-        // Without a session there is no going on.
+        // A client without a session cannot be served.
         if self.session.is_none() {
             self.replies.close_reason = Some(CloseReason::ResponderClosed);
         }
     }
 
-    /// Refuses in the responder's words, or in ours where it cannot even do that.
+    /// Replaces what was written since the checkpoint with this rejection, and records an error if
+    /// the responder fails at wording it.
     #[cold]
     fn reject<R>(&mut self, responder: &R, rejection: Rejection, checkpoint: &Checkpoint)
     where
@@ -333,6 +358,7 @@ impl<S> ClientJob<S> {
         }
     }
 
+    /// Counts an error and keeps the first.
     fn record_error(&mut self, error: ResponderError) {
         let errors = self.errors.get_or_insert_default();
         errors.count += 1;
@@ -340,15 +366,15 @@ impl<S> ClientJob<S> {
     }
 }
 
-/// The rejection that the responder returned, if that is what it did. What else it returned becomes text here, where a panic of
-/// its own code is contained.
+/// Returns the rejection that the responder returned as its error, if it is one. Any other error
+/// becomes text here, where a panic of its `Display` is caught.
 #[cold]
-fn unanswered(failure: BoxError) -> Unanswered {
-    match failure.downcast() {
+fn unanswered(error: BoxError) -> Unanswered {
+    match error.downcast() {
         Ok(rejection) => Unanswered::Rejected(*rejection),
-        Err(failure) => {
-            let mut text = failure.to_string();
-            let mut cause = failure.source();
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
             while let Some(error) = cause {
                 text += &format!(": {error}");
                 cause = error.source();
@@ -358,43 +384,48 @@ fn unanswered(failure: BoxError) -> Unanswered {
     }
 }
 
-/// A job that has had its turn: the replies to the lines that were answered and, if the budget was over first, the lines that
-/// were not. [`Connection::answered`](crate::Connection::answered) takes it.
+/// A job after its turn: the replies to the lines that were answered and, if the budget was
+/// exhausted first, the lines that were not.
+///
+/// [`Connection::answered`](crate::Connection::answered) takes it.
 #[derive(Debug)]
 pub struct AnsweredJob<S>(pub(crate) ClientJob<S>);
 
 impl<S> AnsweredJob<S> {
-    /// Whose job this is.
+    /// Returns the client's id.
     #[must_use]
     pub const fn id(&self) -> ClientId {
         self.0.id()
     }
 
-    /// Whose job this is, and where they are.
+    /// Returns the client.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.0.peer
     }
 
-    /// How many lines were answered.
+    /// Returns how many lines were answered.
     #[must_use]
     pub const fn lines_answered(&self) -> u32 {
         self.0.answered
     }
 
-    /// The replies, as they go out.
+    /// Returns the replies, as they are sent.
     #[must_use]
     pub fn replies(&self) -> &[u8] {
         &self.0.replies.bytes
     }
 
-    /// How much memory its lines and replies occupy, in bytes.
+    /// Returns how much memory the lines and replies occupy, in bytes.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.0.bytes_held()
     }
 
-    /// Takes all replies back, for which there is no room, and has the client told so in their place; that is its end.
+    /// Replaces all replies with the rejection for this reason, and closes the connection behind
+    /// it.
+    ///
+    /// It is for replies that the memory budget has no room for.
     #[must_use]
     pub fn close_with(mut self, reason: CloseReason, config: &ConnectionConfig) -> Self {
         self.0.replies.bytes = config.rejection_text_with(reason, self.0.latest_ending).to_vec();
@@ -402,19 +433,20 @@ impl<S> AnsweredJob<S> {
         self
     }
 
-    /// What went wrong since this was asked last.
+    /// Returns the errors of the responder since the last call.
     pub fn take_errors(&mut self) -> ResponderErrors {
         self.0.errors.take().map(|errors| *errors).unwrap_or_default()
     }
 
-    /// What is left of a job that nobody waits for any more: if the responder knows the client, a disconnect. The replies go nowhere.
+    /// Returns the call to make for a job that no connection waits for any more, if the responder
+    /// knows the client. The replies are lost.
     #[must_use]
     pub fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
         self.0.into_disconnect(reason)
     }
 }
 
-/// The last thing that a responder hears of a client.
+/// The last call that a responder receives for a client.
 #[derive(Debug)]
 pub struct Disconnect<S> {
     peer: Peer,
@@ -423,7 +455,7 @@ pub struct Disconnect<S> {
 }
 
 impl<S> Disconnect<S> {
-    /// Who is gone.
+    /// Returns the client that is gone.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         self.peer
@@ -433,7 +465,7 @@ impl<S> Disconnect<S> {
     ///
     /// # Errors
     ///
-    /// [`ResponderError::Panicked`] when that panicked.
+    /// Returns [`ResponderError::Panicked`] if the call panicked.
     pub fn notify<R>(self, responder: &R) -> Result<(), ResponderError>
     where
         R: Responder<Session = S> + ?Sized,

@@ -1,7 +1,8 @@
-//! Bytes into lines.
+//! Turns bytes into lines.
 //!
-//! A [`LineBuffer`] takes bytes as the network cut them and gives them back as [`Line`]s. It never looks at what a line
-//! says, and where the cuts were leaves no trace: the same bytes give the same lines for every fragmentation.
+//! A [`LineBuffer`] takes bytes as the network cut them and returns them as [`Line`]s. It never
+//! looks at what a line says, and where the cuts were leaves no trace: the same bytes give the same
+//! lines for every fragmentation.
 
 use std::fmt;
 
@@ -13,14 +14,15 @@ use crate::rejection::Rejection;
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
 
-/// How many bytes one look for LFs takes in: as many as a word has bits. A line with no LF in a whole block is long. With 16 bytes, lines
-/// of up to 40 bytes, no two of one length, take a fifth longer, since no processor can guess in which of them a line ends.
+/// The number of bytes in which one step searches for LFs: as many as a word has bits. A line with
+/// no LF in a whole block is long. With 16 bytes, lines of up to 40 bytes, no two of one length,
+/// take a fifth longer, since no processor can guess in which block a line ends.
 const BLOCK: usize = u64::BITS as usize;
 
-/// How many bytes are compared at once. Every x86-64 and every AArch64 can do that.
+/// The number of bytes that are compared at once. Every x86-64 and every AArch64 can do that.
 const REGISTER: usize = 16;
 
-/// How a line ends on the wire. A reply ends as its request did.
+/// The ending of a line on the wire. A reply ends as its request did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineEnding {
     /// A single LF, as `nc` sends.
@@ -31,7 +33,12 @@ pub enum LineEnding {
 }
 
 impl LineEnding {
-    /// The bytes on the wire.
+    /// Returns the bytes on the wire.
+    ///
+    /// ```
+    /// # use greeter_core::LineEnding;
+    /// assert_eq!(LineEnding::CrLf.as_bytes(), b"\r\n");
+    /// ```
     #[must_use]
     pub const fn as_bytes(self) -> &'static [u8] {
         match self {
@@ -43,31 +50,43 @@ impl LineEnding {
 
 /// The text of one line, without its ending: any bytes but LF.
 ///
-/// That it holds no LF is what the type is for: a reply put together from `Line`s cannot break the framing, so nobody has
-/// to look again. It may well hold NUL, a lone CR or broken UTF-8.
+/// The type guarantees that there is no LF: a reply put together from `Line`s cannot break the
+/// framing, so nothing has to search it again. It may well hold NUL, a lone CR or invalid UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Line<'a>(&'a [u8]);
 
 impl<'a> Line<'a> {
-    /// The line that these bytes make.
+    /// Creates a line of these bytes.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::{LfInLine, Line};
+    ///
+    /// assert_eq!(Line::new(b"Bob\r")?.as_bytes(), b"Bob\r");
+    /// assert_eq!(Line::new(b"Bob\nAnn"), Err(LfInLine));
+    /// # Ok::<(), LfInLine>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`LfInLine`] when they would make more than one.
+    /// Returns [`LfInLine`] if the bytes hold an LF.
     pub fn new(text: &'a [u8]) -> Result<Self, LfInLine> {
         if memchr(LF, text).is_some() { Err(LfInLine) } else { Ok(Self(text)) }
     }
 
-    /// A line known when the program is written, checked when it is compiled:
+    /// Creates a line from text that is known when the program is compiled.
     ///
     /// ```
-    /// # use greeter_core::Line;
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Line;
+    ///
     /// const HELLO: Line<'_> = Line::literal("Hello, ");
+    /// assert_eq!(HELLO.as_bytes(), b"Hello, ");
     /// ```
     ///
     /// # Panics
     ///
-    /// When the text holds an LF; in a `const` that is a compile error.
+    /// Panics if the text holds an LF. In a `const`, that is a compile error.
     #[must_use]
     pub const fn literal(text: &'a str) -> Self {
         let bytes = text.as_bytes();
@@ -79,57 +98,79 @@ impl<'a> Line<'a> {
         Self(bytes)
     }
 
-    /// The bytes of the line.
+    /// Returns the bytes of the line.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::responder_fn;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let length = responder_fn(|line: &[u8]| line.len());
+    /// TestClient::connect(&length).send(b"\xFF\x00\r\n").expect("2\r\n");
+    /// ```
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// The line as text.
+    /// Returns the line as text.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::{LfInLine, Line, Rejection};
+    ///
+    /// let [name, broken] = [Line::new("Zoë".as_bytes())?, Line::new(b"Zo\xEB")?];
+    /// assert_eq!(name.to_str(), Ok("Zoë"));
+    /// assert_eq!(broken.to_str(), Err(Rejection::NotUtf8));
+    /// # Ok::<(), LfInLine>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Rejection::NotUtf8`] when it is none; a responder passes that on with `?`, and the client reads it.
+    /// Returns [`Rejection::NotUtf8`] if the line is not valid UTF-8. A responder passes that on
+    /// with `?`, and the client receives it.
     pub fn to_str(self) -> Result<&'a str, Rejection> {
         std::str::from_utf8(self.0).map_err(|_| Rejection::NotUtf8)
     }
 }
 
 impl fmt::Debug for Line<'_> {
-    /// Quoted and escaped: safe to print wherever the line came from.
+    /// Writes the line quoted and escaped, so that it is safe to print wherever it came from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 
-/// What was to be one line holds an LF.
+/// The error of a text that was to be one line and holds an LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line feed inside a line")]
 pub struct LfInLine;
 
-/// A line over the limit: its text was thrown away.
+/// The error of a line over the limit, whose text was discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LineTooLong;
 
-/// One complete line as it came in.
+/// One complete line, as it was received.
 pub(crate) struct ReceivedLine<'a> {
     pub(crate) text: Result<Line<'a>, LineTooLong>,
     pub(crate) ending: LineEnding,
 }
 
-/// The bytes that one client has sent and nobody has answered: whole lines first, at most one unfinished line behind them.
+/// The bytes that one client has sent and that are not answered: whole lines first, at most one
+/// unfinished line behind them.
 ///
-/// Memory: what it was given in complete lines, plus at most the limit and two bytes for the unfinished one. A line's
-/// ending does not count against the limit. Every connection has one for all its life, which is mostly idle, so it counts in 32
-/// bits.
+/// It holds the complete lines that it was given, plus at most the limit and two bytes for the
+/// unfinished line. A line's ending does not count against the limit. Every connection has a buffer
+/// for all its life, which is mostly idle; so that it is small, it counts in 32 bits.
 #[derive(Debug)]
 pub(crate) struct LineBuffer {
     bytes: Vec<u8>,
-    /// `bytes[..taken]` were given out as lines. Never more than `complete`.
+    /// `bytes[..taken]` were returned as lines. Never more than `complete`.
     taken: u32,
-    /// `bytes[taken..complete]` are whole lines, `bytes[complete..]` is the unfinished one, which holds no LF.
+    /// `bytes[taken..complete]` are whole lines, `bytes[complete..]` is the unfinished one, which
+    /// holds no LF.
     complete: u32,
-    /// How many lines stand in `bytes[taken..complete]`.
+    /// The number of lines in `bytes[taken..complete]`.
     lines: u32,
     max_line_bytes: u32,
 }
@@ -139,40 +180,42 @@ impl LineBuffer {
         Self { bytes: Vec::new(), taken: 0, complete: 0, lines: 0, max_line_bytes }
     }
 
-    /// How many complete lines are waiting.
+    /// Returns how many complete lines wait.
     pub(crate) const fn lines(&self) -> u32 {
         self.lines
     }
 
-    /// How many bytes those lines are, with their endings.
+    /// Returns how many bytes the complete lines are, with their endings.
     pub(crate) const fn bytes_waiting(&self) -> usize {
         (self.complete - self.taken) as usize
     }
 
-    /// Whether the last bytes received were part of a line that has not ended.
+    /// Returns whether the last bytes received are part of a line that has not ended.
     pub(crate) const fn has_unfinished_line(&self) -> bool {
         (self.complete as usize) < self.bytes.len()
     }
 
+    /// Returns the limit for a line, in bytes, without its ending.
     pub(crate) const fn max_line_bytes(&self) -> u32 {
         self.max_line_bytes
     }
 
-    /// How the latest complete line ended, while there is one.
+    /// Returns how the latest complete line ended, while the buffer holds one.
     pub(crate) fn latest_ending(&self) -> LineEnding {
         if self.bytes[..self.complete as usize].ends_with(b"\r\n") { LineEnding::CrLf } else { LineEnding::Lf }
     }
 
-    /// How much memory it holds, in bytes.
+    /// Returns how much memory the buffer holds, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Takes in the next bytes and tells how many lines they completed. Looks at the new bytes only.
+    /// Adds the next bytes and returns how many lines they completed. Searches the new bytes only.
     ///
     /// # Panics
     ///
-    /// When it would hold 4 GiB. No read is so long, and no [limit](crate::ConnectionConfig::MAX_LINE_BYTES).
+    /// Panics if the buffer would hold 4 GiB. No read is so long, and no
+    /// [limit](crate::ConnectionConfig::MAX_LINE_BYTES) is so large.
     pub(crate) fn push(&mut self, input: &[u8]) -> u32 {
         let Some(last) = memrchr(LF, input) else {
             self.push_unfinished(input);
@@ -180,7 +223,7 @@ impl LineBuffer {
         };
         let (whole, rest) = input.split_at(last + 1);
         let added = memchr_iter(LF, whole).count();
-        // Exactly, since these lines will have been answered before others are taken in.
+        // Exactly, since these lines are answered before others are received.
         self.bytes.reserve_exact(input.len());
         self.bytes.extend_from_slice(whole);
         self.complete = u32::try_from(self.bytes.len()).expect("a buffer holds fewer than 2^32 bytes");
@@ -190,9 +233,10 @@ impl LineBuffer {
         added
     }
 
-    /// Adds to the unfinished line. Of one that is already too long, its start and its latest byte are kept: the start is
-    /// more than any line may have, and the latest byte tells whether an LF that follows ends it with a CR. So the verdict
-    /// falls where the line ends, by the one rule in [`Run`], however the line was cut.
+    /// Adds to the unfinished line. Of a line that is already too long, the buffer keeps the start
+    /// and the latest byte: the start is more than any line may have, and the latest byte tells
+    /// whether an LF that follows ends it with a CR. So the decision is made where the line ends,
+    /// by the one rule in [`Run`], however the line was cut.
     fn push_unfinished(&mut self, input: &[u8]) {
         let Some(&latest) = input.last() else { return };
         let kept_max = self.max_line_bytes as usize + 2;
@@ -206,7 +250,8 @@ impl LineBuffer {
         }
     }
 
-    /// The complete lines. Those that were given out are taken when the run ends, were it by a panic.
+    /// Returns an iterator over the complete lines. The lines that it has returned are taken when
+    /// it is dropped, also by a panic.
     pub(crate) fn run(&mut self) -> Run<'_> {
         let bytes = &self.bytes[..self.complete as usize];
         let start = self.taken as usize;
@@ -220,13 +265,13 @@ impl LineBuffer {
         }
     }
 
-    /// Throws the complete lines away and tells how many there were.
+    /// Discards the complete lines and returns how many there were.
     pub(crate) fn discard_lines(&mut self) -> u32 {
         self.taken = self.complete;
         std::mem::take(&mut self.lines)
     }
 
-    /// Throws everything away, and tells how many complete lines that were.
+    /// Discards everything and returns how many complete lines there were.
     pub(crate) fn discard_all(&mut self) -> u32 {
         self.bytes = Vec::new();
         self.taken = 0;
@@ -234,7 +279,8 @@ impl LineBuffer {
         std::mem::take(&mut self.lines)
     }
 
-    /// Gives back the memory of the lines that were taken: once none is left, only an unfinished line holds any.
+    /// Releases the memory of the lines that were taken. Once none is left, only an unfinished line
+    /// holds memory.
     pub(crate) fn release_taken(&mut self) {
         if self.lines == 0 {
             self.compact();
@@ -249,21 +295,21 @@ impl LineBuffer {
     }
 }
 
-/// Complete lines, one after the other.
+/// An iterator over complete lines.
 pub(crate) struct Run<'a> {
     bytes: &'a [u8],
     /// Where the next line begins.
     start: usize,
-    /// How many lines there are still.
+    /// How many lines are left.
     lines: u32,
     max_line_bytes: usize,
     ends: LineEnds<'a>,
-    /// Where the buffer keeps the first two.
+    /// The fields of the buffer that `start` and `lines` are written back to.
     taken_from: (&'a mut u32, &'a mut u32),
 }
 
 impl Run<'_> {
-    /// How many there are still.
+    /// Returns how many lines are left.
     pub(crate) const fn lines(&self) -> u32 {
         self.lines
     }
@@ -288,58 +334,59 @@ impl<'a> Iterator for Run<'a> {
 }
 
 impl Drop for Run<'_> {
-    #[expect(clippy::cast_possible_truncation, reason = "it is not behind `complete`")]
+    #[expect(clippy::cast_possible_truncation, reason = "it is at most `complete`")]
     fn drop(&mut self) {
         *self.taken_from.0 = self.start as u32;
         *self.taken_from.1 = self.lines;
     }
 }
 
-/// Where lines end: the places of the LFs in some bytes.
+/// An iterator over the places of the LFs in some bytes.
 ///
-/// Most lines are short, so the bytes are looked at in blocks: what was found in one serves for all lines that end there. A search that
-/// is made for long texts has to be set out on anew for each line; it goes on where a line turns out to be long.
+/// Most lines are short, so the bytes are searched in blocks: one search serves for all lines that
+/// end in the block. `memchr` is made for long texts and must set out anew for each line; it takes
+/// over where a line turns out to be long.
 struct LineEnds<'a> {
     bytes: &'a [u8],
-    /// How many of them have been looked at.
-    looked_at: usize,
-    /// Where the block begins that was looked at last.
+    /// How many of the bytes have been searched.
+    searched: usize,
+    /// Where the latest block begins.
     block_at: usize,
-    /// The LFs in it that have not been told of: a bit for each byte, the first is the lowest.
+    /// The LFs in it that were not returned yet: a bit for each byte, the first is the lowest.
     found: u64,
 }
 
 impl<'a> LineEnds<'a> {
     const fn new(bytes: &'a [u8], start: usize) -> Self {
-        Self { bytes, looked_at: start, block_at: start, found: 0 }
+        Self { bytes, searched: start, block_at: start, found: 0 }
     }
 
-    /// Goes on to the next LF, or tells that there is none.
+    /// Finds the next LFs. Returns `None` if there are none.
     #[inline]
     fn scan_block(&mut self) -> Option<()> {
-        let rest = &self.bytes[self.looked_at..];
+        let rest = &self.bytes[self.searched..];
         let Some(block) = rest.first_chunk() else { return self.scan_tail(rest) };
-        self.block_at = self.looked_at;
-        self.looked_at += BLOCK;
+        self.block_at = self.searched;
+        self.searched += BLOCK;
         self.found = line_feeds_in(block);
         if self.found == 0 { self.scan_long() } else { Some(()) }
     }
 
-    /// Looks at what is less than a block.
+    /// Searches what is less than a block.
     fn scan_tail(&mut self, rest: &[u8]) -> Option<()> {
         let mut block = [0; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
-        self.block_at = self.looked_at;
-        self.looked_at = self.bytes.len();
+        self.block_at = self.searched;
+        self.searched = self.bytes.len();
         self.found = line_feeds_in(&block);
         (self.found != 0).then_some(())
     }
 
-    /// The line is long. What is found ends a block of its own.
+    /// Searches a long line. The LF found ends a block of its own.
     #[cold]
     fn scan_long(&mut self) -> Option<()> {
-        self.block_at = self.looked_at + memchr(LF, &self.bytes[self.looked_at..])?;
-        self.looked_at = self.block_at + 1;
+        self.block_at = self.searched + memchr(LF, &self.bytes[self.searched..])?;
+        self.searched = self.block_at + 1;
         self.found = 1;
         Some(())
     }
@@ -359,7 +406,7 @@ impl Iterator for LineEnds<'_> {
     }
 }
 
-/// A bit for each byte that is an LF. The first byte is the lowest.
+/// Returns a bit for each byte that is an LF. The first byte is the lowest bit.
 #[inline]
 fn line_feeds_in(block: &[u8; BLOCK]) -> u64 {
     let (parts, _) = block.as_chunks::<REGISTER>();
@@ -442,7 +489,7 @@ mod tests {
         }
     }
 
-    /// Were the bytes that are there already searched again with each that comes, this would take minutes.
+    /// If each byte made the buffer search all earlier bytes again, this would take minutes.
     #[test]
     fn a_mebibyte_that_comes_byte_by_byte_is_one_line() {
         let mut buffer = LineBuffer::new(1 << 20);
@@ -455,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_buffer_holds_memory_for_the_unfinished_line_only() {
+    fn a_buffer_whose_lines_were_taken_holds_memory_for_the_unfinished_line_only() {
         let mut buffer = LineBuffer::new(8192);
         buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat());
         assert_eq!(buffer.run().count(), 10_000);
