@@ -1,25 +1,43 @@
-//! One connection, as a state machine without I/O.
+//! Turns what happens on one connection into what to do next: a state machine without I/O.
 //!
-//! A driver owns the socket and the clock. It tells the [`Connection`] what happened, asks it what to do, and does that:
+//! It touches no socket, starts no thread and reads no clock. A driver owns these. It tells the
+//! [`Connection`] what happened, asks it what to do, and does that:
 //!
-//! | what happened | the driver says | what to do | the driver asks |
+//! | what happened | the driver calls | what to do | the driver asks |
 //! |---|---|---|---|
-//! | bytes arrived | [`received`](Connection::received) | read | [`wants_input`](Connection::wants_input) |
-//! | end of input | [`received_eof`](Connection::received_eof) | have a job answered | [`take_job`](Connection::take_job) |
-//! | a job was answered | [`answered`](Connection::answered) | write | [`unsent`](Connection::unsent) |
-//! | bytes were taken | [`wrote`](Connection::wrote) | end it | [`ending`](Connection::close_action) |
-//! | the socket failed | [`abort`](Connection::abort) | wake up at | [`deadline`](Connection::deadline) |
-//! | a deadline passed | [`expired`](Connection::expired) | tell people | [`phase`](Connection::phase) |
-//! | the answer is overdue | [`reply_timed_out`](Connection::reply_timed_out) | | |
-//! | something to say message | [`push`](Connection::push) | | |
-//! | the server stops | [`stop`](Connection::stop) | | |
+//! | bytes arrived | [`received`] | read | [`wants_input`] |
+//! | end of input | [`received_eof`] | have a job answered | [`take_job`] |
+//! | a job was answered | [`answered`] | write | [`unsent`] |
+//! | the socket took bytes | [`wrote`] | close | [`close_action`] |
+//! | the socket failed | [`abort`] | wake up at | [`deadline`] |
+//! | a timer expired | [`expired`] | report | [`phase`] |
+//! | the reply timed out | [`reply_timed_out`] | | |
+//! | a message is pushed | [`push`] | | |
+//! | the server stops | [`stop`] | | |
 //!
-//! The machine reads, answers and writes one after the other, never two at a time: it takes no input while there are lines
-//! to answer or replies to send. That is all the back-pressure there is, and it bounds what a client can make the server
-//! hold: one read, one unfinished line, and the replies of one budget.
+//! The connection reads, answers and writes one after the other, never two at a time: it takes no
+//! input while there are lines to answer or replies to send. That is all the back-pressure there
+//! is, and it bounds what a client can make the server hold: one read, one unfinished line, and the
+//! replies of one turn.
 //!
-//! It reads no clock: an event is told when it happened. What the machine keeps of that is one moment, since when it has been in
-//! its present [`Phase`]; all deadlines come from it.
+//! Each event comes with the time at which it happened. Of these the connection keeps one instant,
+//! when its present [`Phase`] began; all deadlines come from it.
+//!
+//! [`received`]: Connection::received
+//! [`wants_input`]: Connection::wants_input
+//! [`received_eof`]: Connection::received_eof
+//! [`take_job`]: Connection::take_job
+//! [`answered`]: Connection::answered
+//! [`unsent`]: Connection::unsent
+//! [`wrote`]: Connection::wrote
+//! [`close_action`]: Connection::close_action
+//! [`abort`]: Connection::abort
+//! [`deadline`]: Connection::deadline
+//! [`expired`]: Connection::expired
+//! [`phase`]: Connection::phase
+//! [`reply_timed_out`]: Connection::reply_timed_out
+//! [`push`]: Connection::push
+//! [`stop`]: Connection::stop
 
 use std::fmt;
 use std::time::Instant;
@@ -31,58 +49,64 @@ use crate::line::LineEnding;
 use crate::peer::Peer;
 use crate::push::{Framing, PushMessage};
 
-/// The conversation with one client.
+/// The protocol state of one client.
 #[derive(Debug)]
 pub struct Connection<S> {
     job_slot: JobSlot<S>,
-    /// How much of the job's replies the socket has taken. Zero while the job is away.
+    /// How much of the job's replies the socket has taken. Zero while the job is in flight.
     written: usize,
     state: State,
-    /// When the present phase began; in [`Phase::Writing`], when the client last took something.
+    /// When the present phase began; in [`Phase::Writing`], when the client last took a byte.
     since: Instant,
-    /// What is being said message, if anything.
+    /// What was pushed and is not fully sent, if anything.
     pending_push: Option<Box<PendingPush>>,
     counts: LineCounts,
 }
 
-/// Where the connection's only job is.
+/// The place of the only job of the connection.
 #[derive(Debug)]
 enum JobSlot<S> {
     /// Here, with the lines to answer and the replies to send.
     Held(ClientJob<S>),
-    /// With whoever answers it. So many lines went with it, in so much memory.
+    /// With the thread that answers it. What was known of it when it left: so many lines, in so
+    /// much memory.
     InFlight { peer: Peer, lines: u32, latest_ending: LineEnding, has_unfinished_line: bool, bytes: usize },
 }
 
-/// What is said outside the replies, until it has been written.
+/// What was pushed to the client, until it has been sent.
 #[derive(Debug, Default)]
 struct PendingPush {
-    /// What waits for the job to come home, so that it does not get into the middle of a reply, and ends as is known then.
+    /// What waits until the job is held again, so that it does not get into the middle of a reply.
+    /// Its line endings are known only then.
     waiting: Vec<(Framing, Vec<u8>)>,
-    /// How many bytes have been said since the client had taken everything.
+    /// How many bytes were pushed since the client had last taken everything.
     unsent_bytes: usize,
-    /// What [`Connection::since`] is again once all is written: to talk to a client is no sign of life of it.
+    /// What [`Connection::since`] becomes again once everything is sent: a push is no sign of life
+    /// of the client.
     interrupted: Option<Instant>,
 }
 
+/// The stages of a connection. It moves forward only, by [`Connection::transition`].
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Lines come in, replies go out.
     Open,
-    /// The server stops. What had arrived by then is still taken, and answered: so many bytes.
+    /// The server stops. What had arrived by then, so many bytes, is still received and answered.
     Stopping { bytes_left: u32 },
-    /// Nothing more is taken in. What is owed is answered and sent, then it is over. A peer that has stopped sending has
-    /// nothing on the way that a close could meet.
+    /// Nothing more is received. What is owed is answered and sent, then the connection ends. If
+    /// the client has stopped sending (`received_eof`), no bytes of it are on the way that could
+    /// meet a closed socket.
     Ending { reason: CloseReason, received_eof: bool },
-    /// Everything was sent, and our end of the stream after it. Closing now, with input unread, would send a reset, and that
-    /// destroys what the peer has not read yet (RFC 9293, 3.10.4; RFC 1122, 4.2.2.13). So input is read and thrown away.
+    /// Everything was sent, and the server's end of the stream after it. Closing now, with input
+    /// unread, would send a reset, and that destroys what the client has not read yet (RFC 9293,
+    /// 3.10.4; RFC 1122, 4.2.2.13). So input is read and discarded.
     Lingering { reason: CloseReason },
-    /// The socket is to be closed, or is.
+    /// The socket is to be closed, or is closed.
     Over { reason: CloseReason },
 }
 
 impl State {
-    /// Whether a connection in this state may go on to that one. It never goes back:
+    /// Returns whether a connection in this state may change to that one. It never goes back:
     ///
     /// | from | to |
     /// |---|---|
@@ -103,23 +127,23 @@ impl State {
     }
 }
 
-/// What a connection is doing, which is mostly waiting.
+/// What a connection is doing, which is mostly waiting. It displays as one word, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Waiting for the client to begin a line. Nothing is owed.
+    /// Waiting for the client to begin a line. The client is owed nothing.
     Idle,
     /// Waiting for the client to finish the line that it has begun.
     Reading,
-    /// Waiting for somebody to answer.
+    /// Waiting for a thread that answers.
     Queued,
-    /// Being answered, for all that the connection knows.
+    /// Being answered, as far as the connection knows: the job is in flight.
     Answering,
     /// Waiting for the client to take its replies.
     Writing,
-    /// Waiting for the client to close its end of the stream, since ours was sent.
+    /// Waiting for the client to close its end of the stream, after the server's end was sent.
     Lingering,
-    /// Over.
+    /// Closed, or to be closed at once.
     Over,
 }
 
@@ -137,42 +161,42 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What a driver is to do about the end of a connection.
+/// What a driver does to close a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseAction {
     /// Nothing yet.
     None,
     /// Shut the socket down for writing, then call [`Connection::write_shut_down`].
     ShutdownWrite,
-    /// Close the socket. Once the job [is home](Connection::has_job), the connection can be
-    /// [dissolved](Connection::into_disconnect).
+    /// Close the socket. Once the connection [has its job](Connection::has_job), call
+    /// [`Connection::into_disconnect`].
     Close(CloseReason),
 }
 
-/// What has happened on a connection, in numbers, since it was asked last.
+/// The lines of a connection, in numbers, since they were last taken.
 ///
 /// Over the life of a connection, `lines = replies + discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineCounts {
-    /// Complete lines that came in.
+    /// Complete lines that were received.
     pub lines: u32,
-    /// Lines whose replies were taken whole by the socket, silent ones included.
+    /// Lines whose replies the socket took whole, lines without a reply included.
     pub replies: u32,
-    /// Lines that were never answered, or whose replies the socket did not take. Replies go out in batches; a batch that was
-    /// cut short counts as discarded as a whole.
+    /// Lines that were never answered, or whose replies the socket did not take. Replies are sent
+    /// in batches; a batch that was cut short counts as discarded as a whole.
     pub discarded: u32,
-    /// Unfinished lines that the client left behind when it stopped sending or was sent away.
+    /// Unfinished lines that the client left behind when it stopped sending, or when the server
+    /// closed the connection with a rejection.
     pub partial: u32,
 }
 
-/// From the first byte to the last.
+/// Receiving, answering and sending.
 impl<S> Connection<S> {
-    /// A client has connected.
+    /// Creates the state of a client that has just connected.
     #[must_use]
     pub const fn new(peer: Peer, config: &ConnectionConfig, now: Instant) -> Self {
-        let work = JobSlot::Held(ClientJob::new(peer, config));
         Self {
-            job_slot: work,
+            job_slot: JobSlot::Held(ClientJob::new(peer, config)),
             written: 0,
             state: State::Open,
             since: now,
@@ -181,8 +205,10 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Whether to read. Of what is read, [`received`](Self::received) wants to know; a read that had nothing to give is to
-    /// be told [`read_would_block`](Self::read_would_block).
+    /// Returns whether to read from the socket.
+    ///
+    /// The driver passes what it reads to [`received`](Self::received). If there is nothing to
+    /// read, it calls [`read_would_block`](Self::read_would_block).
     #[must_use]
     pub fn wants_input(&self) -> bool {
         match self.state {
@@ -194,11 +220,11 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Bytes arrived.
+    /// Takes bytes that arrived.
     ///
     /// # Panics
     ///
-    /// When the connection did not [want input](Self::wants_input).
+    /// Panics if the connection did not [want input](Self::wants_input).
     pub fn received(&mut self, bytes: &[u8], now: Instant) {
         if let State::Lingering { .. } = self.state {
             return;
@@ -207,7 +233,8 @@ impl<S> Connection<S> {
         let line_had_begun = self.job().lines.has_unfinished_line();
         let lines = self.job().receive(bytes);
         self.counts.lines += lines;
-        // More of a line that had begun renews nothing: a byte a minute would keep the connection for ever.
+        // More bytes of a line do not extend its timeout: a byte a minute would keep the connection
+        // for ever.
         if lines > 0 || !line_had_begun {
             self.since = now;
         }
@@ -216,14 +243,14 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The socket has nothing more to read for now.
+    /// Notes that the socket has nothing more to read for now.
     pub fn read_would_block(&mut self) {
         if let State::Stopping { .. } = self.state {
             self.transition(State::Ending { reason: CloseReason::Shutdown, received_eof: false });
         }
     }
 
-    /// The peer has stopped sending. It is still owed its replies.
+    /// Notes that the client has stopped sending. It is still owed its replies.
     pub fn received_eof(&mut self) {
         match self.state {
             State::Open | State::Stopping { .. } => {
@@ -235,38 +262,39 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Whether there is something to answer: a new client, or complete lines. Nothing is answered while replies are unsent.
+    /// Returns whether there is something to answer: a new client, or complete lines. Nothing is
+    /// answered while replies are unsent.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
         let is_live = matches!(self.state, State::Open | State::Stopping { .. } | State::Ending { .. });
         is_live && matches!(&self.job_slot, JobSlot::Held(job) if job.is_due())
     }
 
-    /// The job, when it [wants an answer](Self::wants_answer).
+    /// Takes the job, if it [wants an answer](Self::wants_answer). It is then in flight.
     pub fn take_job(&mut self, now: Instant) -> Option<ClientJob<S>> {
         if !self.wants_answer() {
             return None;
         }
         self.since = now;
         let job = self.job();
-        let away = JobSlot::InFlight {
+        let in_flight = JobSlot::InFlight {
             peer: job.peer,
             lines: job.lines(),
             latest_ending: job.latest_ending,
             has_unfinished_line: job.lines.has_unfinished_line(),
             bytes: job.bytes_held(),
         };
-        match std::mem::replace(&mut self.job_slot, away) {
+        match std::mem::replace(&mut self.job_slot, in_flight) {
             JobSlot::Held(job) => Some(job),
             JobSlot::InFlight { .. } => None,
         }
     }
 
-    /// The job comes home. Of a connection that is over, the replies go nowhere.
+    /// Takes the answered job back. If the connection is over, its replies are discarded.
     ///
     /// # Panics
     ///
-    /// When it never left.
+    /// Panics if the job is not in flight.
     pub fn answered(&mut self, answered: AnsweredJob<S>, now: Instant) {
         assert!(!self.has_job(), "a connection has one job");
         let AnsweredJob(mut job) = answered;
@@ -275,7 +303,7 @@ impl<S> Connection<S> {
         } else if let Some(reason) = job.replies.close_reason {
             self.counts.discarded += job.lines.discard_lines();
             if !ends_behind_replies(reason) {
-                // What there is to send tells why, and is no reply.
+                // What is sent is a rejection that says why, not a reply.
                 self.counts.discarded += std::mem::take(&mut job.answered);
             }
             self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
@@ -284,11 +312,11 @@ impl<S> Connection<S> {
         self.job_slot = JobSlot::Held(job);
         self.append_waiting_push();
         self.since = now;
-        // Where there is nothing to send, the lines count as answered now.
+        // If there is nothing to send, the lines count as answered now.
         self.finish_writing();
     }
 
-    /// The replies that are still to be sent.
+    /// Returns the replies that are still to be sent.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         match &self.job_slot {
@@ -297,11 +325,12 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The socket took so many bytes of what is [unsent](Self::unsent). If that was all, the buffer it was in is given back.
+    /// Notes that the socket took so many bytes of what is [unsent](Self::unsent). If that was all
+    /// of it, returns the buffer that it was in.
     ///
     /// # Panics
     ///
-    /// When there were not so many.
+    /// Panics if fewer bytes were unsent.
     pub fn wrote(&mut self, bytes: usize, now: Instant) -> Option<Vec<u8>> {
         assert!(bytes <= self.unsent().len(), "the socket takes what it is given");
         self.written += bytes;
@@ -311,7 +340,8 @@ impl<S> Connection<S> {
         self.finish_writing()
     }
 
-    /// Counts the replies once the socket has taken all of them, and gives back the buffer they were in.
+    /// Counts the replies once the socket has taken all of them, and returns the buffer that they
+    /// were in.
     fn finish_writing(&mut self) -> Option<Vec<u8>> {
         match &mut self.job_slot {
             JobSlot::Held(job) if self.written == job.replies.bytes.len() => {
@@ -326,12 +356,14 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The socket takes nothing for now. What is held until it does is held in no more than twice the memory that it needs.
+    /// Notes that the socket takes nothing for now. Until it does, the connection holds at most
+    /// twice the memory that the rest needs.
     pub fn write_would_block(&mut self) {
         if let JobSlot::Held(job) = &mut self.job_slot {
             let replies = &mut job.replies.bytes;
-            // What is left is moved when it is the smaller part, so that each byte is moved once in all. A client that takes a
-            // long reply in small bites would have it moved at each of them.
+            // What is left is moved when it is the smaller part, so that each byte is moved once in
+            // all. Otherwise a client that takes a long reply in small pieces would have it moved
+            // for each of them.
             if self.written >= replies.len() / 2 {
                 *replies = replies.split_off(std::mem::take(&mut self.written));
             }
@@ -340,14 +372,18 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Says something message: at once, or behind the banner or the replies that are being made. Its lines end as the client's own do,
-    /// and until it has sent one, as its banner did.
+    /// Pushes a message: at once, or behind the banner or the replies that are being made. Returns
+    /// whether the client is to receive it.
     ///
-    /// Whoever is owed replies hears it, also where the connection ends behind them, until our end of the stream is sent; whoever was
-    /// not let in or is sent away does not.
+    /// Its lines end as the client's own do; until the client has sent a line, they end as its
+    /// banner did.
     ///
-    /// Tells whether anybody hears it. How much is [left to be taken](Self::pushed_unsent) before that, and whether that is too much, is
-    /// the driver's to judge.
+    /// A client that is owed replies receives the message until the server's end of the stream is
+    /// sent, even if the connection ends behind those replies. A client that the responder did not
+    /// accept, or whose connection closes with a rejection, does not.
+    ///
+    /// The driver checks [how much is unsent](Self::pushed_unsent) before, and decides whether that
+    /// is too much.
     pub fn push(&mut self, message: &PushMessage, now: Instant) -> bool {
         if message.is_empty() || !self.accepts_push() {
             return false;
@@ -363,54 +399,57 @@ impl<S> Connection<S> {
                 }
                 job.append(framing, bytes);
             }
-            // A client is told nothing before its banner.
+            // A client receives nothing before its banner.
             JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes),
         }
         true
     }
 
-    /// How many bytes that were [pushed](Self::push) the client could have taken and has not, at the most: of what it is sent, it may have
-    /// taken some that stand before these. What waits for the banner or for replies that are being made, nobody could take yet.
+    /// Returns how many [pushed](Self::push) bytes the client could have taken and has not, at
+    /// most: it may have taken some of the bytes in front of them. What waits for the banner or for
+    /// replies that are being made does not count, since no client could take it yet.
     #[must_use]
     pub fn pushed_unsent(&self) -> usize {
         self.pending_push.as_ref().map_or(0, |push| push.unsent_bytes.min(self.unsent().len()))
     }
 
-    /// Says what waited for the job, which is home.
+    /// Appends what waited for the job, which is held now.
     fn append_waiting_push(&mut self) {
         let waiting = self.pending_push.as_mut().map(|push| std::mem::take(&mut push.waiting));
-        let hears = self.accepts_push();
-        if let (Some(waiting), JobSlot::Held(job), true) = (waiting, &mut self.job_slot, hears) {
+        let accepts = self.accepts_push();
+        if let (Some(waiting), JobSlot::Held(job), true) = (waiting, &mut self.job_slot, accepts) {
             waiting.iter().for_each(|(framing, bytes)| job.append(*framing, bytes));
         }
     }
 
-    /// Whether what is said message is heard.
+    /// Returns whether the client is to receive what is pushed.
     fn accepts_push(&self) -> bool {
         let is_owed_replies = match self.state {
             State::Open | State::Stopping { .. } => true,
             State::Ending { reason, .. } => ends_behind_replies(reason),
             State::Lingering { .. } | State::Over { .. } => false,
         };
-        let is_let_in = match &self.job_slot {
+        let is_accepted = match &self.job_slot {
             JobSlot::Held(job) => job.session.is_some() || job.replies.close_reason.is_none(),
             JobSlot::InFlight { .. } => true,
         };
-        is_owed_replies && is_let_in
+        is_owed_replies && is_accepted
     }
 }
 
-/// Towards the end.
+/// Closing.
 impl<S> Connection<S> {
-    /// The server stops: what has arrived is answered, and then it is over. `bytes` of it are still to be
-    /// [received](Self::received); what is sent later does not count, so nobody can keep the server from stopping.
+    /// Stops the connection: what has arrived is answered, then it ends.
+    ///
+    /// `bytes` of what has arrived are still to be [received](Self::received). What the client
+    /// sends later does not count, so no client can keep the server from stopping.
     pub fn stop(&mut self, bytes: usize) {
         if let State::Open = self.state {
             self.stop_after(u32::try_from(bytes).unwrap_or(u32::MAX));
         }
     }
 
-    /// Takes so many more bytes in, and then no more.
+    /// Receives so many more bytes, and then no more.
     fn stop_after(&mut self, bytes_left: u32) {
         self.transition(State::Stopping { bytes_left });
         if bytes_left == 0 {
@@ -418,8 +457,11 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Tells the client why, and ends. Lines that wait for an answer get none. There is no telling a client that is being
-    /// answered or has not taken its replies: that one is cut off.
+    /// Sends the client the rejection for this reason, and closes. Lines that wait for an answer
+    /// get none.
+    ///
+    /// A client whose job is in flight, or that has not taken its replies, cannot receive a
+    /// rejection: its connection is [aborted](Self::abort).
     pub fn close_with(&mut self, reason: CloseReason, config: &ConnectionConfig, now: Instant) {
         let received_eof = self.has_received_eof();
         match (&mut self.job_slot, self.state) {
@@ -437,19 +479,22 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The answer is overdue. The client is told, and that is the end; the job is not waited for. When it is answered after all,
-    /// whoever has it parts with [what is left of it](AnsweredJob::into_disconnect).
+    /// Notes that the reply timeout expired: the client receives a rejection, the connection
+    /// closes, and the job is not waited for.
+    ///
+    /// When the job is answered after all, the thread that has it calls
+    /// [`AnsweredJob::into_disconnect`].
     ///
     /// # Panics
     ///
-    /// When the job is home.
+    /// Panics if the job is not in flight.
     pub fn reply_timed_out(&mut self, config: &ConnectionConfig, now: Instant) {
         let JobSlot::InFlight { peer, lines, latest_ending, has_unfinished_line, .. } = self.job_slot else {
-            panic!("nobody waits for a job that is home")
+            panic!("a job that is held cannot time out")
         };
         self.counts.discarded += lines;
-        let is_sent_away = !self.has_received_eof() && !matches!(self.state, State::Over { .. });
-        self.counts.partial += u32::from(has_unfinished_line && is_sent_away);
+        let is_rejected = !self.has_received_eof() && !matches!(self.state, State::Over { .. });
+        self.counts.partial += u32::from(has_unfinished_line && is_rejected);
         self.pending_push = None;
         let mut job = ClientJob::new(peer, config);
         job.latest_ending = latest_ending;
@@ -457,7 +502,10 @@ impl<S> Connection<S> {
         self.close_with(CloseReason::ReplyTimeout, config, now);
     }
 
-    /// It is over at once. What is owed is lost. Where nothing is owed any more, the reason is the one it ended for.
+    /// Ends the connection at once. What the client is owed is lost.
+    ///
+    /// If the client is owed nothing any more, the reason stays the one that the connection was
+    /// ending for.
     pub fn abort(&mut self, reason: CloseReason) {
         let reason = match self.state {
             State::Open | State::Stopping { .. } | State::Ending { .. } => reason,
@@ -473,7 +521,8 @@ impl<S> Connection<S> {
         };
     }
 
-    /// What to do about the end. The driver asks when it has nothing else to do for the connection.
+    /// Returns what to do to close the connection. The driver asks when it has nothing else to do
+    /// for it.
     #[must_use]
     pub fn close_action(&self) -> CloseAction {
         let is_settled = matches!(&self.job_slot, JobSlot::Held(job) if job.replies.bytes.is_empty() && !job.is_due());
@@ -485,7 +534,7 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Our end of the stream was sent.
+    /// Notes that the server's end of the stream was sent.
     pub fn write_shut_down(&mut self, now: Instant) {
         if let State::Ending { reason, .. } = self.state {
             self.transition(State::Lingering { reason });
@@ -493,49 +542,51 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Whether the job is here, so that the connection can be dissolved.
+    /// Returns whether the job is held, and not in flight.
     #[must_use]
     pub const fn has_job(&self) -> bool {
         matches!(self.job_slot, JobSlot::Held(_))
     }
 
-    /// Ends the connection's life. If the responder knows the client, there is a disconnect to say.
+    /// Consumes the connection, and returns the call to make if the responder knows the client.
     ///
     /// # Panics
     ///
-    /// When the job is not [home](Self::has_job), or it is not [time to close](CloseAction::Close).
+    /// Panics if the connection does not [have its job](Self::has_job), or it is not [time to
+    /// close](CloseAction::Close).
     pub fn into_disconnect(self) -> Option<Disconnect<S>> {
         let CloseAction::Close(reason) = self.close_action() else {
-            panic!("a connection that goes on is not dissolved")
+            panic!("a connection is disconnected when it is over")
         };
         match self.job_slot {
             JobSlot::Held(job) => job.into_disconnect(reason),
-            JobSlot::InFlight { .. } => panic!("a connection waits for its job"),
+            JobSlot::InFlight { .. } => panic!("a connection is disconnected when it has its job"),
         }
     }
 
-    /// The only place that changes the state.
+    /// Changes the state. No other place does.
     fn transition(&mut self, to: State) {
         assert!(self.state.leads_to(to), "a connection goes from {:?} to {to:?}", self.state);
         self.state = to;
     }
 
+    /// Returns whether the client stopped sending before the connection was over.
     const fn has_received_eof(&self) -> bool {
         matches!(self.state, State::Ending { received_eof: true, .. })
     }
 
-    /// The job of a connection that is known to have it.
+    /// Returns the job of a connection that is known to hold it.
     fn job(&mut self) -> &mut ClientJob<S> {
         match &mut self.job_slot {
             JobSlot::Held(job) => job,
-            JobSlot::InFlight { .. } => panic!("nothing is read while the job is away"),
+            JobSlot::InFlight { .. } => panic!("nothing is read while the job is in flight"),
         }
     }
 }
 
-/// In time.
+/// Time.
 impl<S> Connection<S> {
-    /// What it is waiting for.
+    /// Returns what the connection is waiting for.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match (&self.job_slot, self.state) {
@@ -549,18 +600,20 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Since when it has been in this phase; in [`Phase::Writing`], when the client last took something.
+    /// Returns when the phase began; in [`Phase::Writing`], when the client last took a byte.
     #[must_use]
     pub const fn since(&self) -> Instant {
         self.since
     }
 
-    /// When [`expired`](Self::expired) wants to be told. While the responder has the word there is no deadline here: how long that
-    /// may take is known to whoever has the job.
+    /// Returns when to call [`expired`](Self::expired), if nothing happens before.
+    ///
+    /// There is no deadline while the job is queued or in flight: how long that may take is for the
+    /// driver to decide.
     #[must_use]
     pub fn deadline(&self, config: &ConnectionConfig) -> Option<Instant> {
         let wait = match (self.phase(), self.state) {
-            // It is over as soon as the driver asks what to do about the end.
+            // It ends as soon as the driver asks for the close action.
             (Phase::Idle | Phase::Reading, State::Ending { .. }) => None,
             (Phase::Idle, _) => config.timeouts.idle,
             (Phase::Reading, _) => config.timeouts.line,
@@ -571,7 +624,7 @@ impl<S> Connection<S> {
         self.since.checked_add(wait?)
     }
 
-    /// It is now this late.
+    /// Takes the time. If the deadline has passed, closes the connection.
     pub fn expired(&mut self, now: Instant, config: &ConnectionConfig) {
         if self.deadline(config).is_none_or(|deadline| now < deadline) {
             return;
@@ -586,9 +639,9 @@ impl<S> Connection<S> {
     }
 }
 
-/// In names and numbers.
+/// State and counts.
 impl<S> Connection<S> {
-    /// Whose connection it is.
+    /// Returns the client.
     #[must_use]
     pub const fn peer(&self) -> Peer {
         match &self.job_slot {
@@ -597,13 +650,13 @@ impl<S> Connection<S> {
         }
     }
 
-    /// What there is to count since this was asked last.
+    /// Returns the counts since the last call.
     pub fn take_counts(&mut self) -> LineCounts {
         std::mem::take(&mut self.counts)
     }
 
-    /// How much memory lines and replies occupy, in bytes, the room for the next replies among it. Of a job that is away, what it
-    /// left with.
+    /// Returns how much memory lines and replies occupy, in bytes, the estimated capacity for the
+    /// next replies included. While the job is in flight, what it held when it left.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         let push = self.pending_push.as_ref().map_or(0, |push| push.bytes_held());
@@ -614,7 +667,7 @@ impl<S> Connection<S> {
         push + job
     }
 
-    /// Why it is ending, if it is.
+    /// Returns the reason for which the connection is ending, if it is.
     #[must_use]
     pub const fn reason(&self) -> Option<CloseReason> {
         match self.state {
@@ -625,7 +678,8 @@ impl<S> Connection<S> {
     }
 }
 
-/// Whether what is sent before an end for this reason is replies. Otherwise it tells why, and nothing else.
+/// Returns whether replies are sent before an end for this reason. For the other reasons, only a
+/// rejection is.
 const fn ends_behind_replies(reason: CloseReason) -> bool {
     matches!(
         reason,
@@ -634,7 +688,7 @@ const fn ends_behind_replies(reason: CloseReason) -> bool {
 }
 
 impl<S> ClientJob<S> {
-    /// Says something behind the replies.
+    /// Appends pushed bytes behind the replies.
     fn append(&mut self, framing: Framing, bytes: &[u8]) {
         let replies = &mut self.replies.bytes;
         match (framing, self.latest_ending) {
@@ -648,13 +702,13 @@ impl<S> ClientJob<S> {
         }
     }
 
-    /// Whether there is something to answer and nothing to send first.
+    /// Returns whether there is something to answer, and nothing to send first.
     fn is_due(&self) -> bool {
         let has_work = self.session.is_none() || self.lines() > 0;
         has_work && self.replies.close_reason.is_none() && self.replies.bytes.is_empty()
     }
 
-    /// Throws away what was asked and what was answered, and tells how many lines that were.
+    /// Discards lines and replies, and returns how many lines that were.
     fn discard(&mut self) -> u32 {
         self.replies.bytes = Vec::new();
         std::mem::take(&mut self.answered) + self.lines.discard_lines()
@@ -662,7 +716,7 @@ impl<S> ClientJob<S> {
 }
 
 impl PendingPush {
-    /// Keeps something until the job is home.
+    /// Keeps a message until the job is held again.
     fn wait(&mut self, framing: Framing, bytes: &[u8]) {
         match self.waiting.last_mut() {
             Some((latest, waiting)) if *latest == framing => waiting.extend_from_slice(bytes),
@@ -670,7 +724,7 @@ impl PendingPush {
         }
     }
 
-    /// How much memory that occupies, in bytes.
+    /// Returns how much memory the messages occupy, in bytes.
     fn bytes_held(&self) -> usize {
         let texts: usize = self.waiting.iter().map(|(_, bytes)| bytes.capacity()).sum();
         texts + self.waiting.capacity() * size_of::<(Framing, Vec<u8>)>()
