@@ -1,7 +1,8 @@
-//! Trying a [`Responder`] without a socket, a thread or a clock.
+//! Turns a [`Responder`] into a test: sends it bytes and compares its replies, without a socket, a
+//! thread or a clock.
 //!
-//! A [`TestClient`] goes through all that a real one does: framing, jobs, order, rejections, deadlines, the end. Only the network is
-//! missing, and time is the test's own.
+//! A [`TestClient`] passes through all that a real client does: framing, jobs, order, rejections,
+//! timeouts, the end. Only the network is missing, and the test decides what time it is.
 //!
 //! ```
 //! # extern crate greeter_core as greeter_server;
@@ -13,11 +14,12 @@
 //! let mut client = TestClient::connect(&doubler);
 //! client.send("ab\ncd\r\n").expect("abab\ncdcd\r\n");
 //! client.send(b"\xFF\n").expect("error: line is not valid UTF-8\n");
-//! client.send("unfinis").wait(Duration::from_secs(10)).expect("error: line not finished within 10s\n");
-//! client.expect_end(CloseReason::LineTimeout);
+//! client.send("unfinis").wait(Duration::from_secs(10));
+//! client.expect("error: line not finished within 10s\n").expect_end(CloseReason::LineTimeout);
 //!
 //! // Wherever TCP cuts the stream, the replies are the same.
-//! check_every_fragmentation(|| responder_fn(|word: &str| word.repeat(2)), "ab\r\n\ncd\n", "abab\r\n\ncdcd\n");
+//! let make = || responder_fn(|word: &str| word.repeat(2));
+//! check_every_fragmentation(make, "ab\r\n\ncd\n", "abab\r\n\ncdcd\n");
 //! ```
 
 use std::time::{Duration, Instant};
@@ -31,10 +33,11 @@ use crate::peer::{Address, ClientId, Peer, client_id};
 use crate::push::PushMessage;
 use crate::responder::Responder;
 
-const LINE_BYTES_MAX: u32 = 8 * 1024;
+const MAX_LINE_BYTES: u32 = 8 * 1024;
 
-/// The longest input that is cut in two places. Above that, only in one: the number of ways grows with the square.
-const CUT_TWICE_BYTES_MAX: usize = 64;
+/// The length of the longest input that is cut in two places. A longer one is cut in one: the
+/// number of ways grows with the square of the length.
+const MAX_BYTES_CUT_TWICE: usize = 64;
 
 /// A client of a responder, in one thread, with nothing between the two but the protocol.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ pub struct TestClient<'a, R: Responder> {
     peer: Peer,
     responder: &'a R,
     config: ConnectionConfig,
-    /// None once it is over.
+    /// None once it is closed.
     connection: Option<Connection<R::Session>>,
     closed: Option<CloseReason>,
     now: Instant,
@@ -51,20 +54,53 @@ pub struct TestClient<'a, R: Responder> {
 }
 
 impl<'a, R: Responder> TestClient<'a, R> {
-    /// A client from 127.0.0.1, port 1, with the name 0, on a server with [the usual deadlines](ConnectionTimeouts::DEFAULT) and lines of up
+    /// Connects a client from 127.0.0.1, port 1, with the id 0.
+    ///
+    /// The server has the [default timeouts](ConnectionTimeouts::DEFAULT) and accepts lines of up
     /// to 8 KiB.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Greeter;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// TestClient::connect(&Greeter).send("Bob\n").expect("Hello, Bob\n");
+    /// ```
     pub fn connect(responder: &'a R) -> Self {
         Self::connect_with_id(0, responder)
     }
 
-    /// The same with this name, and a port that follows from it: one of several clients whom the responder tells apart.
+    /// Connects a client with this id, and a port that depends on the id: one of several clients
+    /// that the responder tells apart.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Greeter;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let clients = [7, 8].map(|id| TestClient::connect_with_id(id, &Greeter));
+    /// assert_eq!(clients.map(|client| client.id().as_u64()), [7, 8]);
+    /// ```
     pub fn connect_with_id(id: u64, responder: &'a R) -> Self {
         let port = u16::try_from(1 + id % u64::from(u16::MAX)).expect("it is at most 65535");
         let peer = peer(id, ([127, 0, 0, 1], port));
-        Self::connect_as(peer, responder, ConnectionConfig::new(LINE_BYTES_MAX, ConnectionTimeouts::DEFAULT, responder))
+        Self::connect_as(peer, responder, ConnectionConfig::new(MAX_LINE_BYTES, ConnectionTimeouts::DEFAULT, responder))
     }
 
-    /// A client that is somebody else, or on other config.
+    /// Connects a client with its own address or configuration.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use greeter_core::testing::{TestClient, peer};
+    /// use greeter_core::{CloseReason, ConnectionConfig, ConnectionTimeouts, Greeter};
+    ///
+    /// let idle = Some(Duration::from_secs(1));
+    /// let timeouts = ConnectionTimeouts { idle, ..ConnectionTimeouts::NONE };
+    /// let config = ConnectionConfig::new(16, timeouts, &Greeter);
+    /// let mut client = TestClient::connect_as(peer(7, ([192, 0, 2, 1], 4000)), &Greeter, config);
+    /// client.wait(Duration::from_secs(1)).expect("error: idle for 1s\n");
+    /// client.expect_end(CloseReason::IdleTimeout);
+    /// ```
     pub fn connect_as(peer: Peer, responder: &'a R, config: ConnectionConfig) -> Self {
         let now = Instant::now();
         let connection = Some(Connection::new(peer, &config, now));
@@ -74,14 +110,27 @@ impl<'a, R: Responder> TestClient<'a, R> {
         client
     }
 
-    /// Its name on the server.
+    /// Returns the client's id.
     #[must_use]
     pub const fn id(&self) -> ClientId {
         self.peer.id
     }
 
-    /// Says something to it message. Nobody hears it who is gone or was sent away; but whoever a reply has just closed does, since the
-    /// end of the stream is sent when the test goes on.
+    /// Pushes a message to the client, which receives it as a [real client](Connection::push)
+    /// would.
+    ///
+    /// If a reply has just closed the connection, the client still receives the message: the end of
+    /// the stream is sent when the test does anything else.
+    ///
+    /// ```
+    /// use greeter_core::testing::TestClient;
+    /// use greeter_core::{Greeter, LfInLine, PushMessage};
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.send("Bob\r\n").expect("Hello, Bob\r\n");
+    /// client.push(&PushMessage::line("it rains")?).expect("it rains\r\n");
+    /// # Ok::<(), LfInLine>(())
+    /// ```
     pub fn push(&mut self, message: &PushMessage) -> &mut Self {
         if let Some(connection) = &mut self.connection {
             connection.push(message, self.now);
@@ -90,9 +139,19 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// Sends bytes, which arrive in one piece. What is sent after the end goes nowhere.
+    /// Sends bytes, which arrive in one piece. What is sent after the end of the connection is
+    /// lost.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Greeter;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.send("Bob\nAn").expect("Hello, Bob\n").send("n\n").expect("Hello, Ann\n");
+    /// ```
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.receive_eof();
+        self.send_server_eof();
         let now = self.now;
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
@@ -103,10 +162,23 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// Sends bytes that arrive in one piece while everyone is busy: each line is [rejected](Responder::reject) in its place, and its session
-    /// hears of it. A client that [`connect`](Self::connect) has not welcomed cannot be made so.
+    /// Sends bytes, which arrive in one piece while no worker is free: each line is
+    /// [rejected](Responder::reject) in its place, and the session learns of it.
+    ///
+    /// The banner was sent before, so this cannot show a client that finds no worker free when it
+    /// connects.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Greeter;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.send_while_busy("Bob\nAnn\n").expect("error: busy\nerror: busy\n");
+    /// client.send("Cid\n").expect("Hello, Cid\n");
+    /// ```
     pub fn send_while_busy(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.receive_eof();
+        self.send_server_eof();
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
         {
@@ -121,7 +193,15 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// The connection breaks, as by a reset. The responder hears of it by [`CloseReason::Lost`].
+    /// Breaks the connection, as a reset does. The responder receives [`CloseReason::Lost`].
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{CloseReason, Greeter};
+    ///
+    /// TestClient::connect(&Greeter).send("Bo").reset().expect_end(CloseReason::Lost);
+    /// ```
     pub fn reset(&mut self) -> &mut Self {
         if let Some(connection) = &mut self.connection {
             connection.abort(CloseReason::Lost);
@@ -130,7 +210,17 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// The server stops. What was sent is answered, and then the connection ends by [`CloseReason::Shutdown`].
+    /// Shuts the server down. What was sent is answered, then the connection ends with
+    /// [`CloseReason::Shutdown`].
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{CloseReason, Greeter};
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.send("Bob\n").shutdown().expect("Hello, Bob\n").expect_end(CloseReason::Shutdown);
+    /// ```
     pub fn shutdown(&mut self) -> &mut Self {
         if let Some(connection) = &mut self.connection {
             connection.stop(0);
@@ -139,9 +229,19 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// Stops sending (`shutdown(2)` with SHUT_WR). What was sent is still answered.
+    /// Stops sending (`shutdown(2)` with `SHUT_WR`): a half-close. What was sent is still answered.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{CloseReason, Greeter};
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.send("Bob\nAn").shutdown_write().expect("Hello, Bob\n");
+    /// client.expect_end(CloseReason::ClientClosed);
+    /// ```
     pub fn shutdown_write(&mut self) -> &mut Self {
-        self.receive_eof();
+        self.send_server_eof();
         if let Some(connection) = &mut self.connection {
             connection.received_eof();
         }
@@ -149,9 +249,20 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// Lets time go by.
+    /// Lets time pass, for the client and for the server.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use std::time::Duration;
+    /// use greeter_server::Greeter;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.wait(Duration::from_secs(299)).expect("");
+    /// client.wait(Duration::from_secs(1)).expect("error: idle for 300s\n");
+    /// ```
     pub fn wait(&mut self, time: Duration) -> &mut Self {
-        self.receive_eof();
+        self.send_server_eof();
         self.now += time;
         if let Some(connection) = &mut self.connection {
             connection.expired(self.now, &self.config);
@@ -160,40 +271,71 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self
     }
 
-    /// What has come since this was asked last.
+    /// Returns the bytes that the client has received since the last call.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Greeter;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let greeting = TestClient::connect(&Greeter).send("Bob\n").received();
+    /// assert!(greeting.ends_with(b"Bob\n"));
+    /// ```
     pub fn received(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.received)
     }
 
-    /// Exactly this has come since it was asked last.
+    /// Asserts that the client has received exactly these bytes since the last call. All examples
+    /// here show it.
     ///
     /// # Panics
     ///
-    /// When something else has.
+    /// Panics if it has received anything else, and shows both.
     #[track_caller]
     pub fn expect(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
         assert_same(&self.received(), expected.as_ref(), "");
         self
     }
 
-    /// The server has ended the connection for this reason, or now does as the client closes its own end; and nothing more has come.
+    /// Stops sending, and asserts that the connection has ended for this reason and that the client
+    /// has received nothing more.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{CloseReason, Greeter};
+    ///
+    /// TestClient::connect(&Greeter).expect_end(CloseReason::ClientClosed);
+    /// ```
     ///
     /// # Panics
     ///
-    /// When it is otherwise.
+    /// Panics if it is otherwise.
     #[track_caller]
     pub fn expect_end(&mut self, reason: CloseReason) {
         self.shutdown_write().expect("");
         assert_eq!(self.closed, Some(reason), "the connection ends for another reason");
     }
 
-    /// What went wrong on the responder's side since this was asked last: panics, errors, broken framing.
+    /// Returns the errors of the responder since the last call: panics, returned errors, broken
+    /// framing.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::responder_fn;
+    /// use greeter_server::testing::TestClient;
+    ///
+    /// let parse = responder_fn(|line: &str| line.parse::<i32>().map(|number| number + 1));
+    /// let mut client = TestClient::connect(&parse);
+    /// client.send("1\ntwo\n").expect("2\nerror: internal error\n");
+    /// assert_eq!(client.take_errors().count, 1);
+    /// ```
     pub fn take_errors(&mut self) -> ResponderErrors {
         std::mem::take(&mut self.errors)
     }
 
-    /// Has the server send the end of its stream, if it is time for that.
-    fn receive_eof(&mut self) {
+    /// Sends the end of the server's stream, if it is time for that.
+    fn send_server_eof(&mut self) {
         if let Some(connection) = &mut self.connection
             && connection.close_action() == CloseAction::ShutdownWrite
         {
@@ -201,7 +343,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
         }
     }
 
-    /// Does all that can be done without more from the client, which reads at once whatever it is sent.
+    /// Does all that can be done without more from the client, which at once reads whatever it is
+    /// sent.
     fn settle(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         loop {
@@ -214,7 +357,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 continue;
             }
             match connection.close_action() {
-                // The end of the stream is sent when the test goes on: until then, it may have something said message.
+                // The end of the stream is sent when the test does anything else: until then, the
+                // test can push.
                 CloseAction::None | CloseAction::ShutdownWrite => return self.connection = Some(connection),
                 CloseAction::Close(reason) => {
                     self.closed = Some(reason);
@@ -231,18 +375,36 @@ impl<'a, R: Responder> TestClient<'a, R> {
 }
 
 /// Creates the description of a client, for [`TestClient::connect_as`] and for tests that call a
-/// responder themselves.
+/// responder directly.
+///
+/// ```
+/// use greeter_core::testing::peer;
+///
+/// let client = peer(7, ([192, 0, 2, 1], 4000));
+/// assert_eq!(format!("{} {}", client.id, client.address), "7 192.0.2.1:4000");
+/// ```
 #[must_use]
 pub fn peer(id: u64, address: impl Into<Address>) -> Peer {
     Peer::new(client_id(id), address.into())
 }
 
-/// Sends `input` in one piece, byte by byte, and cut in every one place, and in every two where it is short; stops sending; and has
-/// seen exactly `expected` each time. Every time with a responder that `make` has just made.
+/// Asserts that the replies to `input` are `expected`, wherever the network cuts the input.
+///
+/// A new client sends the input in one piece, byte by byte, cut in every place, and, if it has at
+/// most 64 bytes, cut in every two places; then it stops sending. Each time, `make` creates a new
+/// responder.
+///
+/// ```
+/// # extern crate greeter_core as greeter_server;
+/// use greeter_server::Greeter;
+/// use greeter_server::testing::check_every_fragmentation;
+///
+/// check_every_fragmentation(|| Greeter, "Bob\r\nAnn\n", "Hello, Bob\r\nHello, Ann\n");
+/// ```
 ///
 /// # Panics
 ///
-/// When the replies differ, saying where the input was cut.
+/// Panics if the replies differ, and says where the input was cut.
 #[track_caller]
 pub fn check_every_fragmentation<R: Responder>(
     make: impl Fn() -> R,
@@ -261,14 +423,14 @@ pub fn check_every_fragmentation<R: Responder>(
     }
 }
 
-/// The ways in which an input is cut: the pieces, and how they came about.
+/// Returns the ways to cut an input: the pieces, and a description.
 fn fragmentations(input: &[u8]) -> impl Iterator<Item = (Vec<&[u8]>, String)> {
     let whole = (vec![input], "in one piece".to_owned());
     let bytes = (input.chunks(1).collect(), "sent byte by byte".to_owned());
     let cuts = (1..input.len()).flat_map(move |first| {
         let (head, tail) = input.split_at(first);
         let once = (vec![head, tail], format!("cut behind byte {first}"));
-        let second_ends = if input.len() > CUT_TWICE_BYTES_MAX { 0 } else { input.len() };
+        let second_ends = if input.len() > MAX_BYTES_CUT_TWICE { 0 } else { input.len() };
         let twice = (first + 1..second_ends).map(move |second| {
             let pieces = vec![head, &input[first..second], &input[second..]];
             (pieces, format!("cut behind bytes {first} and {second}"))
@@ -299,7 +461,7 @@ mod tests {
         TestClient::connect(&Greeter).send("Bob\n").expect("Hello, Ann\n");
     }
 
-    /// The input's ways of being cut, each as its pieces with a bar between them.
+    /// Returns the ways to cut an input, the pieces of each with a bar between them.
     fn cuts(input: &str) -> Vec<String> {
         let in_words =
             |(pieces, how): (Vec<&[u8]>, String)| format!("{}: {how}", String::from_utf8_lossy(&pieces.join(&b'|')));
@@ -329,10 +491,10 @@ mod tests {
         assert_eq!(cuts(&"x".repeat(65)).len(), 2 + 64);
     }
 
-    /// A responder is not told where the cuts were, but can find out: by a clock, or by what it shares with others. Here the test
-    /// tells it.
+    /// A responder does not learn where the cuts were, but could find out: by a clock, or by what
+    /// it shares with others. Here the test decides.
     #[test]
-    fn a_responder_that_is_wrong_for_one_way_of_cutting_is_found_whichever_way_that_is() {
+    fn a_responder_that_is_wrong_for_one_way_of_cutting_is_found_for_every_way() {
         let ways = fragmentations(b"ab\nc\n").map(|(_, how)| how);
         for (wrong, how) in ways.enumerate() {
             let runs = std::cell::Cell::new(0);
@@ -341,10 +503,11 @@ mod tests {
                 crate::responder_fn(move |_: &str| if is_wrong { "late" } else { "early" })
             };
             let check = || check_every_fragmentation(make, "ab\nc\n", "early\nearly\n");
-            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).expect_err("it is found");
-            let told = panic.downcast_ref::<String>().expect("it is told in words");
+            let panic =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).expect_err("the wrong reply is found");
+            let message = panic.downcast_ref::<String>().expect("the message is text");
             let (expected, received) = ("\"early\\nearly\\n\"", "\"late\\nlate\\n\"");
-            assert_eq!(*told, format!("{how}\nexpected: {expected}\nreceived: {received}"));
+            assert_eq!(*message, format!("{how}\nexpected: {expected}\nreceived: {received}"));
         }
     }
 
@@ -353,7 +516,7 @@ mod tests {
         check_every_fragmentation(|| Greeter, "Ann\r\n\nBob\nBa", "Hello, Ann\r\nHello, \nHello, Bob\n");
     }
 
-    /// Fails as it is told to.
+    /// Fails as the line says.
     struct Faulty;
 
     impl Responder for Faulty {
@@ -378,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_told_once_and_the_first_of_it_in_words() {
+    fn errors_are_returned_once_with_their_count_and_the_first_of_them() {
         let mut client = TestClient::connect(&Faulty);
         client.send("a\nfail\npanic\n").send("panic\n").send("b\n");
         let errors = client.take_errors();
@@ -390,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_happen_to_a_client_can_be_made_to_happen() {
+    fn a_test_can_be_busy_reset_and_shut_down() {
         TestClient::connect(&Greeter)
             .send_while_busy("Ann\nBob\r\n")
             .expect("error: busy\nerror: busy\r\n")
@@ -401,12 +564,12 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the connection ends for another reason")]
-    fn an_end_for_another_reason_is_not_taken_for_this_one() {
+    fn an_end_for_another_reason_fails_the_test() {
         TestClient::connect(&Greeter).expect_end(CloseReason::ResponderClosed);
     }
 
     #[test]
-    fn lines_of_8_kib_are_taken_and_no_longer_ones() {
+    fn lines_of_up_to_8_kib_are_accepted() {
         let line = "x".repeat(8192);
         let mut client = TestClient::connect(&Greeter);
         client.send(format!("{line}\n")).expect(format!("Hello, {line}\n"));
@@ -414,14 +577,14 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_by_as_the_test_says() {
+    fn time_passes_as_the_test_says() {
         let mut client = TestClient::connect(&Greeter);
         client.wait(Duration::from_secs(299)).expect("").send("Bob\n").expect("Hello, Bob\n");
         client.wait(Duration::from_secs(299)).expect("").wait(Duration::from_secs(1)).expect("error: idle for 300s\n");
         client.expect_end(CloseReason::IdleTimeout);
     }
 
-    /// Closes at once.
+    /// Sends a banner and closes.
     struct Status;
 
     impl Responder for Status {
@@ -439,18 +602,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_is_heard_until_the_test_goes_on_behind_a_close() {
-        let news = PushMessage::line("news").unwrap();
+    fn a_push_behind_a_close_is_received_until_the_test_goes_on() {
+        let message = PushMessage::line("news").unwrap();
         let mut client = TestClient::connect(&Status);
         assert_eq!(client.id().as_u64(), 0);
-        client.expect("up, 127.0.0.1:1\n").push(&news).expect("news\n");
-        client.send("too late\n").push(&news).expect("");
+        client.expect("up, 127.0.0.1:1\n").push(&message).expect("news\n");
+        client.send("too late\n").push(&message).expect("");
         client.expect_end(CloseReason::ResponderClosed);
-        client.push(&news).expect("");
+        client.push(&message).expect("");
     }
 
     #[test]
-    fn clients_with_names_of_their_own_have_ports_of_their_own() {
+    fn clients_with_ids_of_their_own_have_ports_of_their_own() {
         for (id, port) in [(0, 1), (7, 8), (65_534, 65_535), (65_535, 1), (u64::MAX, 1)] {
             let mut client = TestClient::connect_with_id(id, &Status);
             assert_eq!(client.id().as_u64(), id);
