@@ -1,44 +1,47 @@
-//! A responder that does as it is told by the first letter of a line, and what a client reads of that.
+//! Turns the first letter of a line into what a responder does, and into what the client should
+//! receive for it.
+//!
+//! It knows no connection.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Reply, Responder};
 
-/// What it does with a client that connects.
+/// What the responder does with a client that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Welcome {
+pub(super) enum OnConnect {
     Silent,
     Banner,
     CrLfBanner,
-    LastWord,
+    Close,
     Rejection,
-    BoxError,
+    Error,
     Panic,
     Broken,
 }
 
-impl Welcome {
+impl OnConnect {
     pub(super) const ALL: [Self; 8] = [
         Self::Silent,
         Self::Banner,
         Self::CrLfBanner,
-        Self::LastWord,
+        Self::Close,
         Self::Rejection,
-        Self::BoxError,
+        Self::Error,
         Self::Panic,
         Self::Broken,
     ];
 
-    /// Whether there is a session afterwards.
-    pub(super) const fn lets_in(self) -> bool {
+    /// Returns whether there is a session afterwards.
+    pub(super) const fn accepts(self) -> bool {
         match self {
-            Self::Silent | Self::Banner | Self::CrLfBanner | Self::LastWord => true,
-            Self::Rejection | Self::BoxError | Self::Panic | Self::Broken => false,
+            Self::Silent | Self::Banner | Self::CrLfBanner | Self::Close => true,
+            Self::Rejection | Self::Error | Self::Panic | Self::Broken => false,
         }
     }
 
-    /// How what is said before the client's first line ends.
+    /// Returns how the lines end that the client receives before it has sent one.
     pub(super) const fn ending(self) -> &'static str {
         match self {
             Self::CrLfBanner | Self::Rejection => "\r\n",
@@ -47,53 +50,54 @@ impl Welcome {
     }
 }
 
+/// A responder that does what the first letter of a line says.
 #[derive(Debug)]
-pub(super) struct Obedient {
-    pub(super) welcome: Welcome,
-    pub(super) disconnect: AtomicU32,
+pub(super) struct ScriptedResponder {
+    pub(super) on_connect: OnConnect,
+    pub(super) disconnects: AtomicU32,
 }
 
-/// The hook for panics, which a fuzzer takes for a find, is passed by.
+/// Panics past the hook, since a fuzzer takes a call of the hook for a find.
 fn panic() -> ! {
     resume_unwind(Box::new("as told"))
 }
 
-impl Responder for Obedient {
-    /// How often it was asked.
+impl Responder for ScriptedResponder {
+    /// How many lines the responder was asked to answer.
     type Session = u32;
 
     fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<u32, BoxError> {
-        match self.welcome {
-            Welcome::Silent => {}
-            Welcome::Banner => reply.line("hello"),
-            Welcome::CrLfBanner => {
+        match self.on_connect {
+            OnConnect::Silent => {}
+            OnConnect::Banner => reply.line("hello"),
+            OnConnect::CrLfBanner => {
                 reply.end_lines_with(LineEnding::CrLf);
                 reply.line("hello");
             }
-            Welcome::LastWord => {
+            OnConnect::Close => {
                 reply.line("closed today");
                 reply.close();
             }
-            Welcome::Rejection => {
+            OnConnect::Rejection => {
                 reply.end_lines_with(LineEnding::CrLf);
                 return Err(Rejection::custom("not you").into());
             }
-            Welcome::BoxError => return Err("as told".into()),
-            Welcome::Panic => {
+            OnConnect::Error => return Err("as told".into()),
+            OnConnect::Panic => {
                 reply.line("hel");
                 panic()
             }
-            Welcome::Broken => reply.line("hel\nlo"),
+            OnConnect::Broken => reply.line("hel\nlo"),
         }
         Ok(0)
     }
 
-    fn respond(&self, asked: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-        *asked += 1;
+    fn respond(&self, count: &mut u32, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        *count += 1;
         let text = line.as_bytes();
         match text.first() {
             Some(b's') => {}
-            Some(b't') => (1..=3).for_each(|part| reply.line(format_args!("{asked}.{part}"))),
+            Some(b't') => (1..=3).for_each(|part| reply.line(format_args!("{count}.{part}"))),
             Some(b'l') => reply.line(vec![b'x'; LONG]),
             Some(b'r') => reply.raw("raw\n\n\r\nend"),
             Some(b'n') => return Err(Rejection::custom("no").into()),
@@ -114,29 +118,29 @@ impl Responder for Obedient {
                 reply.close();
                 return Err("as told".into());
             }
-            _ => reply.line([format!("{asked} ").as_bytes(), text].concat()),
+            _ => reply.line([format!("{count} ").as_bytes(), text].concat()),
         }
         Ok(())
     }
 
     fn disconnect(&self, _: u32, _: CloseReason) {
-        self.disconnect.fetch_add(1, Ordering::Relaxed);
+        self.disconnects.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 const LONG: usize = 300;
 
-/// What is said in one turn.
+/// What a client should receive for one turn.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct ModelReplies {
     pub(super) bytes: Vec<u8>,
-    /// Whether it is the last that is said.
+    /// Whether the connection closes behind it.
     pub(super) closes: bool,
     /// How often the responder failed.
     pub(super) errors: u32,
 }
 
-impl Said {
+impl ModelReplies {
     pub(super) fn line(&mut self, text: impl AsRef<[u8]>, ending: &str) {
         self.bytes.extend_from_slice(text.as_ref());
         self.bytes.extend_from_slice(ending.as_bytes());
@@ -148,30 +152,30 @@ impl Said {
     }
 }
 
-/// What a client reads that connects.
-pub(super) fn welcome(welcome: Welcome, said: &mut Said) {
-    match welcome {
-        Welcome::Silent => {}
-        Welcome::Banner => said.line("hello", "\n"),
-        Welcome::CrLfBanner => said.line("hello", "\r\n"),
-        Welcome::LastWord => said.line("closed today", "\n"),
-        Welcome::Rejection => said.line("error: not you", "\r\n"),
-        Welcome::BoxError | Welcome::Panic | Welcome::Broken => said.error("\n"),
+/// Adds what a client receives that connects.
+pub(super) fn banner(on_connect: OnConnect, replies: &mut ModelReplies) {
+    match on_connect {
+        OnConnect::Silent => {}
+        OnConnect::Banner => replies.line("hello", "\n"),
+        OnConnect::CrLfBanner => replies.line("hello", "\r\n"),
+        OnConnect::Close => replies.line("closed today", "\n"),
+        OnConnect::Rejection => replies.line("error: not you", "\r\n"),
+        OnConnect::Error | OnConnect::Panic | OnConnect::Broken => replies.error("\n"),
     }
-    said.closes = !welcome.lets_in() || welcome == Welcome::LastWord;
+    replies.closes = !on_connect.accepts() || on_connect == OnConnect::Close;
 }
 
-/// What it reads for a line that is the responder's so many-th.
-pub(super) fn reply_to(asked: u32, text: &[u8], ending: &str, said: &mut Said) {
+/// Adds what a client receives for a line that is the `count`-th that the responder answers.
+pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, replies: &mut ModelReplies) {
     match text.first() {
         Some(b's') => {}
-        Some(b't') => said.bytes.extend(format!("{asked}.1{ending}{asked}.2{ending}{asked}.3{ending}").bytes()),
-        Some(b'l') => said.line("x".repeat(LONG), ending),
-        Some(b'r') => said.bytes.extend(b"raw\n\n\r\nend"),
-        Some(b'n') => said.line("error: no", ending),
-        Some(b'b' | b'f' | b'p' | b'c') => said.error(ending),
-        Some(b'q') => said.line("bye", ending),
-        _ => said.line([format!("{asked} ").as_bytes(), text].concat(), ending),
+        Some(b't') => replies.bytes.extend(format!("{count}.1{ending}{count}.2{ending}{count}.3{ending}").bytes()),
+        Some(b'l') => replies.line("x".repeat(LONG), ending),
+        Some(b'r') => replies.bytes.extend(b"raw\n\n\r\nend"),
+        Some(b'n') => replies.line("error: no", ending),
+        Some(b'b' | b'f' | b'p' | b'c') => replies.error(ending),
+        Some(b'q') => replies.line("bye", ending),
+        _ => replies.line([format!("{count} ").as_bytes(), text].concat(), ending),
     }
-    said.closes = matches!(text.first(), Some(b'q' | b'c'));
+    replies.closes = matches!(text.first(), Some(b'q' | b'c'));
 }
