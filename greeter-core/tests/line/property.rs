@@ -1,18 +1,20 @@
-//! What holds for the lines of any bytes, however they are cut: a test and a fuzzer ask for it.
+//! Turns bytes into lines in the plainest way, and checks that a buffer does the same however they
+//! are cut. A test and a fuzzer call it.
 
 use crate::line::{LineBuffer, LineEnding};
 
-/// What came out, in the words of a person: the text or `None` for "too long", and the ending.
+/// Lines as a test compares them: the text, or `None` for a line that is too long, and the ending.
 pub(crate) type Seen = Vec<(Option<Vec<u8>>, LineEnding)>;
 
-/// What a buffer makes of `pieces`. It never holds more than the limit and two bytes.
+/// Returns the lines that a buffer makes of `pieces`. Asserts that it never holds more than the
+/// limit and two bytes.
 pub(crate) fn lines_of<'a>(max_line_bytes: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
     let mut buffer = LineBuffer::new(max_line_bytes);
     let mut seen = Vec::new();
     for piece in pieces {
         let before = buffer.lines();
         assert_eq!(buffer.push(piece), buffer.lines() - before);
-        // Some lines in each run, as budgets are cut.
+        // Some lines in each run, as a budget cuts them.
         while buffer.lines() > 0 {
             let before = buffer.lines();
             let run = buffer.run().take(seen.len() % 5 + 1);
@@ -26,19 +28,19 @@ pub(crate) fn lines_of<'a>(max_line_bytes: u32, pieces: impl IntoIterator<Item =
     seen
 }
 
-/// The rules of the protocol, said naively.
+/// Returns the lines by the rules of the protocol, applied naively.
 pub(crate) fn model(max_line_bytes: u32, bytes: &[u8]) -> Seen {
     let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
     lines.pop();
-    let said = lines.into_iter().map(|line| match line.strip_suffix(b"\r") {
+    let lines = lines.into_iter().map(|line| match line.strip_suffix(b"\r") {
         Some(text) => (text, LineEnding::CrLf),
         None => (line, LineEnding::Lf),
     });
-    said.map(|(text, ending)| ((text.len() <= max_line_bytes as usize).then(|| text.to_vec()), ending)).collect()
+    lines.map(|(text, ending)| ((text.len() <= max_line_bytes as usize).then(|| text.to_vec()), ending)).collect()
 }
 
-/// The buffer does what the model does. The first byte is the longest line, the next two say in pieces of which lengths,
-/// in turn, the rest comes.
+/// Asserts that a buffer does what the model does. The first byte is the line limit; the next two
+/// are the lengths, in turn, of the pieces in which the rest arrives.
 #[track_caller]
 pub(crate) fn holds(input: &[u8]) {
     let [max, one, other, input @ ..] = input else { return };
