@@ -49,7 +49,7 @@ use crate::reply::{IntoReply, Reply};
 ///
 /// The server reports each error as an event of `tracing`. The program decides whether anything
 /// receives it: without a subscriber (the crate `tracing-subscriber` has one to begin with), an
-/// `Err` leaves no trace but a number, the responder errors in the server's `Stats`. Of a panic,
+/// `Err` leaves no trace but a number, `responder_errors` in the server's `Stats`. Of a panic,
 /// Rust's own report on stderr remains.
 ///
 /// # Example

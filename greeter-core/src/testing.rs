@@ -285,8 +285,10 @@ impl<'a, R: Responder> TestClient<'a, R> {
         std::mem::take(&mut self.received)
     }
 
-    /// Asserts that the client has received exactly these bytes since the last call. All examples
-    /// here show it.
+    /// Asserts that the client has received exactly these bytes since the last call.
+    ///
+    /// Nearly every example here shows it. It compares at once and waits for nothing: whatever the
+    /// responder sends is there when [`send`](Self::send) returns.
     ///
     /// # Panics
     ///
@@ -310,7 +312,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
     ///
     /// # Panics
     ///
-    /// Panics if it is otherwise.
+    /// Panics if the connection has not ended, has ended for another reason, or the client has
+    /// received anything more.
     #[track_caller]
     pub fn expect_end(&mut self, reason: CloseReason) {
         self.shutdown_write().expect("");
