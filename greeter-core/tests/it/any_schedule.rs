@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order, a client reads a prefix of what it is owed, and all of it unless something broke. A fuzzer starts
-//! from the same files.
+//! Checks that, whatever happens in whatever order, a client receives a prefix of what it is owed,
+//! and all of it unless something broke. A fuzzer starts from the same files.
 
 #[path = "../connection/property.rs"]
 mod property;

@@ -1,4 +1,5 @@
-//! Whoever gives a function that cannot answer is told by the compiler what to write, and not how this crate is made.
+//! Checks what the compiler says to a function that cannot answer: what to write, and nothing of
+//! how this crate is made.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Has the compiler check a program, and gives what it says to that.
+/// Compiles a program, and returns what the compiler says.
 fn compile(statement: &str) -> String {
     let library = library();
     let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
@@ -20,18 +21,18 @@ fn compile(statement: &str) -> String {
     let program = format!("use greeter_core::*; pub fn program() {{ {statement} }}");
     compiler.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
     let output = compiler.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.success(), !said.contains("error"), "{said}");
-    said
+    let diagnostics = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.success(), !diagnostics.contains("error"), "{diagnostics}");
+    diagnostics
 }
 
-/// Where cargo builds what has our own profile.
+/// Returns the folder in which cargo builds with the profile of this test.
 fn folder() -> PathBuf {
     let exe = env::current_exe().unwrap();
     exe.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).unwrap().to_owned()
 }
 
-/// This crate as the programs have it: built as whoever asks was built.
+/// Returns this crate as the programs import it, built with the profile of this test.
 fn library() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -54,14 +55,15 @@ fn library() -> &'static Path {
     })
 }
 
-/// What it says to this has all these words in it, and none about what is private.
+/// Asserts that the compiler rejects a program with all these words, and with none about what is
+/// private.
 #[track_caller]
 fn rejected(statement: &str, expected: &[&str]) {
-    let said = compile(statement);
+    let diagnostics = compile(statement);
     for words in expected {
-        assert!(said.contains(words), "{statement}: {words:?} is not said:\n{said}");
+        assert!(diagnostics.contains(words), "{statement}: {words:?} is missing:\n{diagnostics}");
     }
-    assert!(!said.contains("private::") && !said.contains("AppendTo"), "{statement}:\n{said}");
+    assert!(!diagnostics.contains("private::") && !diagnostics.contains("AppendTo"), "{statement}:\n{diagnostics}");
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn what_can_be_a_reply_compiles() {
 }
 
 #[test]
-fn what_cannot_be_a_reply_is_said_with_what_can() {
+fn what_cannot_be_a_reply_is_reported_with_what_can() {
     let can_be = ["the text of a line can", "`()` for no reply", "return `to_string()`"];
     let cases = [
         ("line == \"yes\"", "`bool` cannot be a reply"),
@@ -99,7 +101,7 @@ fn what_cannot_be_a_reply_is_said_with_what_can() {
 }
 
 #[test]
-fn what_cannot_be_the_error_of_a_reply_is_said_with_what_can() {
+fn what_cannot_be_the_error_of_a_reply_is_reported_with_what_can() {
     let can_be = "the error of a `Result` can be a `Rejection`";
     rejected(
         "let _ = responder_fn(|_: &str| Ok::<&str, u8>(\"\"));",
@@ -109,16 +111,16 @@ fn what_cannot_be_the_error_of_a_reply_is_said_with_what_can() {
 }
 
 #[test]
-fn what_is_not_the_text_of_a_line_is_said_with_what_is() {
-    let say = |text: &str| format!("fn say(reply: &mut Reply<'_>) {{ reply.line({text}); }}");
+fn what_is_not_the_text_of_a_line_is_reported_with_what_is() {
+    let program = |text: &str| format!("fn say(reply: &mut Reply<'_>) {{ reply.line({text}); }}");
     let what_is = ["text, bytes, numbers and `char` can", "write `format_args!(\"{}\", …)`"];
     for (text, what) in [("Some(1)", "`Option<{integer}>`"), ("true", "`bool`"), ("[\"a\", \"b\"]", "`[&str; 2]`")] {
-        rejected(&say(text), &[&[format!("{what} cannot be said as a line").as_str()], &what_is[..]].concat());
+        rejected(&program(text), &[&[format!("{what} cannot be said as a line").as_str()], &what_is[..]].concat());
     }
 }
 
 #[test]
-fn what_is_not_a_line_is_said_with_what_is() {
+fn what_is_not_a_line_is_reported_with_what_is() {
     rejected(
         "let _ = responder_fn(|line: &String| line.clone());",
         &["a line cannot be taken as `String`", "takes `&str` or `&[u8]`"],
@@ -128,7 +130,7 @@ fn what_is_not_a_line_is_said_with_what_is() {
         "let _ = responder_fn(|line: String| line);",
         &["consider adjusting the signature so it borrows", "&String"],
     );
-    // And these are quoted where the function is described.
+    // And these are quoted in the documentation of `responder_fn`.
     rejected("let _ = responder_fn(|line: &str| line.trim());", &["lifetime may not live long enough"]);
     rejected(
         "fn trim(line: &str) -> &str { line.trim() } let _ = responder_fn(trim);",
@@ -137,7 +139,7 @@ fn what_is_not_a_line_is_said_with_what_is() {
 }
 
 #[test]
-fn what_is_not_a_responder_is_said_with_what_is() {
+fn what_is_not_a_responder_is_reported_with_what_is() {
     let how = "by `responder_fn(|line: &str| …)`";
     rejected("struct Mine; let _ = testing::TestClient::connect(&Mine);", &["`Mine` is not a responder", how]);
     rejected("let _ = testing::TestClient::connect(&|line: &str| line.len());", &["is not a responder", how]);

@@ -1,4 +1,4 @@
-//! A driver with no socket and no clock: it plays a client's side of a connection and collects what comes back.
+//! Turns a client's bytes into what comes back: a driver with no socket and no clock.
 
 use std::time::Instant;
 
@@ -7,9 +7,9 @@ use greeter_core::{
     LineCounts, Peer, Rejection, Reply, Responder, TurnBudget, client_id,
 };
 
-pub(crate) const LINE_BYTES_MAX: u32 = 64;
+pub(crate) const MAX_LINE_BYTES: u32 = 64;
 
-/// What the test's responder says to each line, by its first word.
+/// A responder that answers each line by its first word.
 pub(crate) struct Script;
 
 impl Responder for Script {
@@ -57,17 +57,18 @@ pub(crate) fn peer() -> Peer {
     Peer::new(client_id(7), ([192, 0, 2, 1], 4000).into())
 }
 
-/// No deadline but that for lingering.
+/// A configuration with no timeout but linger.
 pub(crate) fn config() -> ConnectionConfig {
-    ConnectionConfig::new(LINE_BYTES_MAX, ConnectionTimeouts::NONE, &Greeter)
+    ConnectionConfig::new(MAX_LINE_BYTES, ConnectionTimeouts::NONE, &Greeter)
 }
 
-/// For what does not depend on time.
+/// The time, for what does not depend on it.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Drives a connection until there is nothing more to do, with a socket that takes everything. Gives what was written.
+/// Drives a connection until there is nothing more to do, with a socket that takes everything.
+/// Returns what was sent.
 pub(crate) fn drive<R: Responder>(connection: &mut Connection<R::Session>, responder: &R) -> Vec<u8> {
     let mut written = Vec::new();
     loop {
@@ -78,7 +79,7 @@ pub(crate) fn drive<R: Responder>(connection: &mut Connection<R::Session>, respo
     }
 }
 
-/// What a client reads that sends these pieces and then stops sending.
+/// Returns what a client receives that sends these pieces and then stops sending.
 pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut connection = connection();
     let mut written = drive(&mut connection, responder);
@@ -95,10 +96,10 @@ pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator
     written
 }
 
-/// What came in was answered or discarded.
+/// Asserts that each line that was received was answered or discarded.
 #[track_caller]
-pub(crate) fn assert_lawful(account: LineCounts) {
-    assert_eq!(account.lines, account.replies + account.discarded, "{account:?}");
+pub(crate) fn assert_lawful(counts: LineCounts) {
+    assert_eq!(counts.lines, counts.replies + counts.discarded, "{counts:?}");
 }
 
 #[track_caller]
@@ -112,7 +113,7 @@ pub(crate) fn check_script(input: &str, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&replies), expected);
 }
 
-/// Ends a connection as a driver would, and gives the disconnect.
+/// Closes a connection as a driver does, and returns the reason and the disconnect.
 pub(crate) fn end<S>(mut connection: Connection<S>) -> (CloseReason, Option<Disconnect<S>>) {
     if connection.close_action() == CloseAction::ShutdownWrite {
         connection.write_shut_down(now());

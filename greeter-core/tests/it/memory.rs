@@ -1,10 +1,10 @@
-//! What a connection is said to hold, in bytes. A server has a limit for the sum of it.
+//! Checks how much memory a connection reports, in bytes. A server limits the sum of these.
 
 use greeter_core::{ConnectionConfig, Greeter, PushMessage, TurnBudget};
 
 use crate::kit::{connection, drive, now};
 
-/// What a reply is taken to be longer than its line.
+/// How many bytes longer than its line a reply is assumed to be.
 const MORE: usize = 16;
 
 #[test]
@@ -15,12 +15,12 @@ fn lines_count_with_their_endings_and_with_room_for_their_replies() {
     connection.received(b"Ann\nBob\r\nunfinished", now());
     assert_eq!(connection.bytes_held(), 19 + (9 + 2 * MORE));
     let job = connection.take_job(now()).unwrap();
-    assert_eq!(connection.bytes_held(), 19 + (9 + 2 * MORE), "it is away with that");
+    assert_eq!(connection.bytes_held(), 19 + (9 + 2 * MORE), "the job is in flight with that");
     assert_eq!((job.lines(), job.reply_capacity_hint(), job.bytes_held()), (2, 9 + 2 * MORE, 19 + 9 + 2 * MORE));
 }
 
 #[test]
-fn of_lines_that_were_answered_only_the_others_count() {
+fn lines_that_were_answered_do_not_count() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(b"Ann\nBob\r\n", now());
@@ -33,7 +33,7 @@ fn of_lines_that_were_answered_only_the_others_count() {
 }
 
 #[test]
-fn replies_count_with_all_the_room_that_they_have() {
+fn replies_count_with_their_whole_capacity() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(b"Bob\n", now());
@@ -49,7 +49,7 @@ fn replies_count_with_all_the_room_that_they_have() {
 }
 
 #[test]
-fn no_more_room_than_32_kib_is_made_ahead() {
+fn at_most_32_kib_are_reserved_for_replies() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(&b"\n".repeat(10_000), now());
@@ -58,7 +58,7 @@ fn no_more_room_than_32_kib_is_made_ahead() {
 }
 
 #[test]
-fn what_waits_to_be_said_counts_and_once_it_is_said_it_is_replies() {
+fn a_push_that_waits_counts_and_then_counts_among_the_replies() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(b"Bob\n", now());
@@ -76,11 +76,11 @@ fn what_waits_to_be_said_counts_and_once_it_is_said_it_is_replies() {
     connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     let unsent = connection.unsent().len();
     assert_eq!(unsent, "Hello, Bob\n".len() + 2001);
-    assert!((unsent..=2 * unsent).contains(&connection.bytes_held()), "it is said, and waits no more");
+    assert!((unsent..=2 * unsent).contains(&connection.bytes_held()), "it is among the replies, and waits no longer");
 }
 
 #[test]
-fn many_short_lines_that_wait_are_held_as_one_text() {
+fn many_short_pushes_that_wait_are_held_as_one_text() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(b"Bob\n", now());
@@ -93,7 +93,7 @@ fn many_short_lines_that_wait_are_held_as_one_text() {
 }
 
 #[test]
-fn the_list_of_what_waits_counts_too() {
+fn the_list_of_waiting_pushes_counts_too() {
     let mut connection = connection();
     drive(&mut connection, &Greeter);
     connection.received(b"Bob\n", now());

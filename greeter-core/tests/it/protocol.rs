@@ -1,11 +1,12 @@
-//! What goes over the wire, byte for byte.
+//! Checks what goes over the wire, byte for byte.
 
 use greeter_core::Greeter;
 use proptest::prelude::*;
 
-use crate::kit::{LINE_BYTES_MAX, check, replies};
+use crate::kit::{MAX_LINE_BYTES, check, replies};
 
-/// The article's programs, in a few lines: whatever stands before an LF is greeted, CR and all.
+/// Returns what the article's programs reply: whatever stands in front of an LF is greeted, CR and
+/// all.
 fn model(input: &[u8]) -> Vec<u8> {
     let mut replies = Vec::new();
     for name in input.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
@@ -27,7 +28,7 @@ fn a_name_is_greeted_and_the_reply_ends_as_the_name_did() {
 fn any_byte_but_lf_may_stand_in_a_name() {
     check(b"a\rb\na\r\r\n", b"Hello, a\rb\nHello, a\r\r\n");
     for byte in (0..=u8::MAX).filter(|byte| *byte != b'\n') {
-        for length in [1, 3, LINE_BYTES_MAX as usize] {
+        for length in [1, 3, MAX_LINE_BYTES as usize] {
             let input = [vec![byte; length], b"\n".to_vec()].concat();
             check(&input, &model(&input));
         }
@@ -45,10 +46,10 @@ fn five_thousand_empty_lines_are_five_thousand_names() {
     check(&b"\n".repeat(5_000), &b"Hello, \n".repeat(5_000));
 }
 
-/// Every cut into two and into three, and byte by byte.
+/// Covers every cut into two and into three, and byte by byte.
 #[test]
 fn where_the_network_cuts_makes_no_difference() {
-    let long = "L".repeat(LINE_BYTES_MAX as usize);
+    let long = "L".repeat(MAX_LINE_BYTES as usize);
     let streams = [
         b"Bob\n\r\n\nAnn\r\na\rb\r\r\n\x00\xff\nlast\r\nwithout end, however long\r".to_vec(),
         format!("{long}\n{long}\r\n{long}x\n{long}x\r\n{long}{long}\r\n{long}\r\r\n.\n").into_bytes(),
@@ -66,8 +67,8 @@ fn where_the_network_cuts_makes_no_difference() {
 }
 
 #[test]
-fn a_line_over_the_limit_is_refused_once_and_the_session_goes_on() {
-    let limit = LINE_BYTES_MAX as usize;
+fn a_line_over_the_limit_is_rejected_once_and_the_session_continues() {
+    let limit = MAX_LINE_BYTES as usize;
     for ending in ["\n", "\r\n"] {
         for length in [limit - 1, limit, limit + 1, limit + 2, limit + 3, 3 * limit, 1000 * limit] {
             let name = "A".repeat(length);
@@ -87,7 +88,7 @@ fn a_line_over_the_limit_is_refused_once_and_the_session_goes_on() {
 
 proptest! {
     #[test]
-    fn within_the_limit_the_articles_programs_say_the_same(
+    fn within_the_limit_the_articles_programs_reply_the_same(
         lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..40),
         endings in proptest::collection::vec(prop_oneof![Just("\n"), Just("\r\n")], 40),
         unfinished in proptest::collection::vec(any::<u8>(), 0..60),
