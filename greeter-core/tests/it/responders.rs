@@ -1,4 +1,4 @@
-//! What a responder may do, and what its failures cost.
+//! Checks what a responder may do, and what its errors cost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn a_responder_that_closes_answers_nothing_behind_that() {
 }
 
 #[test]
-fn a_failure_costs_one_line_and_nothing_else() {
+fn an_error_costs_one_line_and_nothing_else() {
     check_script("a\npanic\nb\n", "you said a\nerror: internal error\nyou said b\n");
     check_script("fail\r\nb\n", "error: internal error\r\nyou said b\n");
     check_script("lf\nb\n", "error: internal error\nyou said b\n");
@@ -32,7 +32,7 @@ fn a_failure_costs_one_line_and_nothing_else() {
 }
 
 #[test]
-fn a_refusal_is_said_in_its_words_and_is_no_fault() {
+fn a_rejection_is_sent_in_its_words_and_is_no_error() {
     check_script(
         "a\nreject\r\n\u{ff}\nb\n",
         "you said a\nerror: as the client wishes\r\nyou said \u{ff}\nyou said b\n",
@@ -46,11 +46,11 @@ fn a_refusal_is_said_in_its_words_and_is_no_fault() {
 }
 
 #[test]
-fn who_fails_after_asking_to_close_still_closes() {
+fn a_responder_that_fails_after_close_still_closes() {
     check_script("quit-fail\nb\n", "error: internal error\n");
 }
 
-/// Lets in only those who come from its own network.
+/// Accepts only clients from its own network.
 struct Exclusive;
 
 impl Responder for Exclusive {
@@ -66,16 +66,16 @@ impl Responder for Exclusive {
     }
 
     fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
-        unreachable!("nobody came in")
+        unreachable!("no client is accepted")
     }
 }
 
 #[test]
-fn a_client_may_be_turned_away_at_the_door() {
+fn a_client_may_be_rejected_on_connect() {
     assert_eq!(replies(&Exclusive, [&b"Bob\n"[..]]), b"error: members only\n");
 }
 
-/// Cannot even reject without a mistake.
+/// Breaks the framing even in a rejection.
 struct Sloppy;
 
 impl Responder for Sloppy {
@@ -91,7 +91,7 @@ impl Responder for Sloppy {
 }
 
 #[test]
-fn a_refusal_that_breaks_the_framing_does_not_go_out() {
+fn a_rejection_that_breaks_the_framing_is_not_sent() {
     assert_eq!(replies(&Sloppy, [&b"a\nb\n"[..]]), b"error: internal error\nerror: internal error\n");
 }
 
@@ -101,7 +101,7 @@ fn the_session_outlives_a_panic() {
 }
 
 #[test]
-fn what_failed_is_reported_with_the_job() {
+fn errors_are_reported_with_the_job() {
     let mut connection = connection();
     connection.received(b"a\nfail\npanic\nlf\n", now());
     let job = connection.take_job(now()).unwrap();
@@ -112,32 +112,32 @@ fn what_failed_is_reported_with_the_job() {
     assert_eq!(answered.take_errors().count, 0);
 }
 
-/// What a responder may panic with: it panics in its turn when it is dropped.
-struct Grenade;
+/// The payload of a panic, which panics when it is dropped.
+struct PanicsOnDrop;
 
-impl Drop for Grenade {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         std::panic::panic_any("and again")
     }
 }
 
 #[test]
-fn a_panic_is_reported_in_its_words_if_it_has_any() {
+fn a_panic_is_reported_with_its_message_if_that_is_text() {
     let responder = responder_fn(|line: &str| -> () {
         match line {
             "literal" => panic!("as it stands"),
             "number" => std::panic::panic_any(7),
-            "grenade" => std::panic::panic_any(Grenade),
+            "payload" => std::panic::panic_any(PanicsOnDrop),
             line => panic!("{line} in words"),
         }
     });
-    for (line, said) in
-        [("literal", "as it stands"), ("text", "text in words"), ("number", "no message"), ("grenade", "no message")]
+    for (line, message) in
+        [("literal", "as it stands"), ("text", "text in words"), ("number", "no message"), ("payload", "no message")]
     {
         let mut client = TestClient::connect(&responder);
         client.send(line).send("\n").expect("error: internal error\n");
         let error = client.take_errors().first.unwrap();
-        assert_eq!(error.to_string(), format!("the responder panicked: {said}"));
+        assert_eq!(error.to_string(), format!("the responder panicked: {message}"));
     }
 }
 
@@ -162,15 +162,15 @@ impl Responder for Hopeless {
 }
 
 #[test]
-fn without_a_session_the_client_is_told_and_sent_away() {
+fn a_client_without_a_session_is_rejected_and_closed() {
     let replies = replies(&Hopeless, [&b"Bob\n"[..]]);
     assert_eq!(String::from_utf8(replies).unwrap(), "error: internal error\n");
 }
 
-/// Speaks as SMTP does.
-struct Mail;
+/// Replies as SMTP does.
+struct Smtp;
 
-impl Responder for Mail {
+impl Responder for Smtp {
     type Session = ();
 
     fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
@@ -193,16 +193,16 @@ impl Responder for Mail {
 }
 
 #[test]
-fn a_banner_comes_first_and_refusals_are_in_the_responders_words() {
+fn a_banner_comes_first_and_rejections_are_in_the_responders_words() {
     let input = format!("{}\r\nEHLO\r\n", "A".repeat(1000));
-    let replies = replies(&Mail, [input.as_bytes()]);
+    let replies = replies(&Smtp, [input.as_bytes()]);
     assert_eq!(String::from_utf8(replies).unwrap(), "220 here\r\n500 line too long\r\n250 ok\r\n");
 }
 
 #[test]
 fn the_banner_does_not_wait_for_a_line() {
     let mut connection = connection();
-    assert_eq!(drive(&mut connection, &Mail), b"220 here\r\n");
+    assert_eq!(drive(&mut connection, &Smtp), b"220 here\r\n");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_function_of_text_never_sees_what_is_not_text() {
 }
 
 #[test]
-fn a_function_may_refuse() {
+fn a_function_may_reject() {
     let responder = responder_fn(|line: &str| match line {
         "ping" => Ok("pong"),
         _ => Err(Rejection::custom("say ping")),
@@ -227,21 +227,21 @@ fn a_function_may_refuse() {
     assert_eq!(replies(&responder, [&b"7\n-7\n"[..]]), b"7\nerror: internal error\n");
 }
 
-/// An error that cannot even be shown.
+/// An error that panics when it is displayed.
 #[derive(Debug)]
-struct Unspeakable;
+struct PanicsOnDisplay;
 
-impl std::fmt::Display for Unspeakable {
+impl std::fmt::Display for PanicsOnDisplay {
     fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         panic!("there are no words")
     }
 }
 
-impl std::error::Error for Unspeakable {}
+impl std::error::Error for PanicsOnDisplay {}
 
 #[test]
-fn an_error_that_panics_when_shown_is_contained() {
-    let responder = responder_fn(|_: &str| Err::<&str, _>(Unspeakable));
+fn an_error_that_panics_when_displayed_is_contained() {
+    let responder = responder_fn(|_: &str| Err::<&str, _>(PanicsOnDisplay));
     assert_eq!(replies(&responder, [&b"a\nb\n"[..]]), b"error: internal error\nerror: internal error\n");
 }
 
@@ -268,14 +268,15 @@ fn a_function_may_answer_with_a_number_a_char_or_nothing() {
 
 #[test]
 fn a_responder_without_a_session_can_be_chosen_at_run_time() {
-    let responders: [Box<dyn Responder<Session = ()>>; 2] = [Box::new(Greeter), Box::new(Mail)];
-    let said = responders.map(|responder| replies(&responder, [&b"Bob\n"[..]]));
-    assert_eq!(said, [b"Hello, Bob\n".to_vec(), b"220 here\r\n250 ok\n".to_vec()]);
+    let responders: [Box<dyn Responder<Session = ()>>; 2] = [Box::new(Greeter), Box::new(Smtp)];
+    let received = responders.map(|responder| replies(&responder, [&b"Bob\n"[..]]));
+    assert_eq!(received, [b"Hello, Bob\n".to_vec(), b"220 here\r\n250 ok\n".to_vec()]);
     let shared: Arc<dyn Responder<Session = ()>> = Arc::new(Greeter);
     assert_eq!(replies(&shared, [&b"Bob\n"[..]]), b"Hello, Bob\n");
 }
 
-/// Takes mail as SMTP does (RFC 5321, 4.1.1.4): lines up to a lone dot, stored whole or not at all.
+/// Receives mail as SMTP does (RFC 5321, 4.1.1.4): lines up to a lone dot, stored whole or not at
+/// all.
 struct Mailer;
 
 #[derive(Default)]
@@ -291,20 +292,20 @@ impl Responder for Mailer {
         Ok(Draft::default())
     }
 
-    fn respond(&self, mail: &mut Draft, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn respond(&self, draft: &mut Draft, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         match line.to_str()? {
             "." => {
-                let Draft { lines, misses_a_line } = std::mem::take(mail);
+                let Draft { lines, misses_a_line } = std::mem::take(draft);
                 reply.line(if misses_a_line { "554 lost a line".to_owned() } else { format!("250 {lines:?}") });
             }
-            line => mail.lines.push(line.to_owned()),
+            line => draft.lines.push(line.to_owned()),
         }
         Ok(())
     }
 
-    fn reject(&self, mail: Option<&mut Draft>, rejection: Rejection, reply: &mut Reply<'_>) {
-        match mail {
-            Some(mail) => mail.misses_a_line = true,
+    fn reject(&self, draft: Option<&mut Draft>, rejection: Rejection, reply: &mut Reply<'_>) {
+        match draft {
+            Some(draft) => draft.misses_a_line = true,
             None => reply.line(format_args!("421 {rejection}")),
         }
     }
@@ -318,7 +319,7 @@ fn mailer(when_rejected: WhenRejected) -> (ConnectionConfig, Connection<Draft>) 
 }
 
 #[test]
-fn a_session_hears_of_each_line_that_was_too_long() {
+fn a_session_learns_of_each_line_that_is_too_long() {
     let (_, mut connection) = mailer(WhenRejected::Continue);
     connection.received(b"one\na line that is longer\ntwo\n.\nthree\n.\n", now());
     assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n250 [\"three\"]\n");
@@ -326,7 +327,7 @@ fn a_session_hears_of_each_line_that_was_too_long() {
 }
 
 #[test]
-fn a_session_hears_of_each_line_that_came_when_everyone_was_busy() {
+fn a_session_learns_of_each_line_that_is_rejected_as_busy() {
     let (config, mut connection) = mailer(WhenRejected::Continue);
     connection.received(b"one\ntwo\n", now());
     let job = connection.take_job(now()).unwrap();
@@ -338,20 +339,20 @@ fn a_session_hears_of_each_line_that_came_when_everyone_was_busy() {
 }
 
 #[test]
-fn where_nobody_can_tell_the_session_the_connection_ends() {
+fn a_session_that_cannot_learn_of_a_rejection_ends_the_connection() {
     let (config, mut connection) = mailer(WhenRejected::Continue);
     connection.received(b"one\r\ntwo\r\n", now());
     let job = connection.take_job(now()).unwrap();
     connection.answered(job.reject_without_responder(&config), now());
     assert_eq!(drive(&mut connection, &Mailer), b"421 busy\r\n");
     assert_eq!(connection.reason(), Some(CloseReason::Busy));
-    let account = connection.take_counts();
-    assert_lawful(account);
-    assert_eq!((account.lines, account.replies, account.discarded), (2, 0, 2));
+    let counts = connection.take_counts();
+    assert_lawful(counts);
+    assert_eq!((counts.lines, counts.replies, counts.discarded), (2, 0, 2));
 }
 
 #[test]
-fn a_session_that_is_nothing_misses_nothing() {
+fn a_session_of_unit_type_misses_nothing() {
     let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Greeter);
     let mut connection = Connection::new(peer(), &config, now());
     drive(&mut connection, &Greeter);
@@ -360,18 +361,18 @@ fn a_session_that_is_nothing_misses_nothing() {
     connection.answered(job.reject_without_responder(&config), now());
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\nerror: busy\r\n");
     assert_eq!(connection.reason(), None);
-    let account = connection.take_counts();
-    assert_eq!((account.lines, account.replies, account.discarded), (2, 2, 0));
+    let counts = connection.take_counts();
+    assert_eq!((counts.lines, counts.replies, counts.discarded), (2, 2, 0));
 }
 
 #[test]
-fn a_refused_line_may_be_the_end_and_what_was_answered_before_it_counts() {
+fn a_rejected_line_may_close_the_connection_and_earlier_replies_count() {
     let (config, mut connection) = mailer(WhenRejected::Close);
     connection.received(b"one\n.\na line that is longer\ntwo\n.\n", now());
     assert_eq!(drive(&mut connection, &Mailer), b"250 [\"one\"]\n");
     assert_eq!(connection.reason(), Some(CloseReason::LineRejected));
-    let account = connection.take_counts();
-    assert_eq!((account.lines, account.replies, account.discarded), (5, 3, 2));
+    let counts = connection.take_counts();
+    assert_eq!((counts.lines, counts.replies, counts.discarded), (5, 3, 2));
 
     let (_, mut connection) = mailer(WhenRejected::Close);
     connection.received(b"one\ntwo\n", now());
@@ -379,18 +380,18 @@ fn a_refused_line_may_be_the_end_and_what_was_answered_before_it_counts() {
     connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), now());
     drive(&mut connection, &Mailer);
     assert_eq!(connection.reason(), Some(CloseReason::LineRejected));
-    let account = connection.take_counts();
-    assert_eq!((account.lines, account.replies, account.discarded), (2, 1, 1));
+    let counts = connection.take_counts();
+    assert_eq!((counts.lines, counts.replies, counts.discarded), (2, 1, 1));
 }
 
 #[test]
-fn who_refuses_line_after_line_does_so_for_a_slice() {
+fn rejections_exhaust_a_budget_like_replies() {
     let (config, mut connection) = mailer(WhenRejected::Continue);
     connection.received(&b"x\n".repeat(100), now());
-    let mut looks = 0;
+    let mut reads = 0;
     let clock = move || {
-        looks += 1;
-        Duration::from_millis(looks)
+        reads += 1;
+        Duration::from_millis(reads)
     };
     let job = connection.take_job(now()).unwrap();
     let rejected = job.reject_all(&Mailer, &config, TurnBudget::new(Duration::from_millis(3), usize::MAX, clock));

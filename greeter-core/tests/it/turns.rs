@@ -1,4 +1,4 @@
-//! Whose turn it is: budgets, back-pressure, and one job for each connection.
+//! Checks turns: budgets, back-pressure, and one job for each connection.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use greeter_core::{Greeter, TurnBudget};
 use crate::kit::{Script, assert_lawful, connection, drive, now};
 
 #[test]
-fn a_job_that_outlasts_its_slice_comes_back_for_another() {
+fn a_job_that_exhausts_its_budget_comes_back_for_another_turn() {
     let mut connection = connection();
     connection.received(b"a\nb\nc\nd\ne\n", now());
     let clock = Cell::new(Duration::ZERO);
@@ -30,7 +30,7 @@ fn a_job_that_outlasts_its_slice_comes_back_for_another() {
 }
 
 #[test]
-fn replies_that_pile_up_end_a_slice() {
+fn replies_that_pile_up_exhaust_a_budget() {
     let mut connection = connection();
     connection.received(&b"\n".repeat(1000), now());
     let job = connection.take_job(now()).unwrap();
@@ -44,7 +44,7 @@ fn a_buffer_serves_for_the_replies_and_comes_back_once_they_are_sent() {
     connection.received(b"Bob\n", now());
     let mut job = connection.take_job(now()).unwrap();
     assert!(job.reply_capacity_hint() >= "Hello, Bob\n".len());
-    let buffer = [b"what was said to somebody else", &[b' '; 100][..]].concat();
+    let buffer = [b"replies to another client", &[b' '; 100][..]].concat();
     let place = buffer.as_ptr();
     job.set_reply_buffer(buffer);
     connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
@@ -55,7 +55,7 @@ fn a_buffer_serves_for_the_replies_and_comes_back_once_they_are_sent() {
 }
 
 #[test]
-fn a_connection_is_not_read_while_its_job_is_away() {
+fn a_connection_is_not_read_while_its_job_is_in_flight() {
     let mut connection = connection();
     assert!(connection.wants_input(), "the first bytes are often there as soon as the client is");
     connection.received(b"a\n", now());
@@ -86,7 +86,7 @@ fn a_socket_that_takes_a_byte_at_a_time_gets_the_same_bytes() {
 
 #[test]
 #[should_panic(expected = "input is taken only when it is wanted")]
-fn a_driver_that_reads_when_it_must_not_is_told() {
+fn a_driver_that_reads_when_it_must_not_panics() {
     let mut connection = connection();
     connection.received(b"a\n", now());
     let _job = connection.take_job(now());
@@ -95,7 +95,7 @@ fn a_driver_that_reads_when_it_must_not_is_told() {
 }
 
 #[test]
-fn lines_that_panic_use_up_a_slice_like_others() {
+fn lines_that_panic_exhaust_a_budget_like_others() {
     let mut connection = connection();
     connection.received(&b"panic\n".repeat(10), now());
     let clock = Cell::new(Duration::ZERO);
@@ -108,7 +108,8 @@ fn lines_that_panic_use_up_a_slice_like_others() {
     assert_eq!(connection.unsent(), b"error: internal error\n");
 }
 
-/// Moving a long reply at every bite would make it dear to be slow.
+/// If a long reply were moved for each piece that the client takes, slow clients would be
+/// expensive.
 #[test]
 fn what_is_left_of_a_reply_is_moved_only_when_it_is_the_smaller_part() {
     let mut connection = connection();
