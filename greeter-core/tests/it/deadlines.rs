@@ -1,4 +1,5 @@
-//! How long a client may keep a connection waiting, and what it is told. The test owns the clock.
+//! Checks how long a client may keep a connection waiting, and what it receives then. The test owns
+//! the clock.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ const LINE: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A connection, and the time it is.
+/// A connection, and the time.
 struct Scene<R: Responder> {
     responder: R,
     config: ConnectionConfig,
@@ -30,15 +31,15 @@ impl Scene<Greeter> {
 
 impl<R: Responder> Scene<R> {
     fn with(responder: R) -> Self {
-        let deadlines = ConnectionTimeouts { idle: Some(IDLE), line: Some(LINE), write: Some(WRITE), linger: LINGER };
-        let config = ConnectionConfig::new(64, deadlines, &responder);
+        let timeouts = ConnectionTimeouts { idle: Some(IDLE), line: Some(LINE), write: Some(WRITE), linger: LINGER };
+        let config = ConnectionConfig::new(64, timeouts, &responder);
         let now = Instant::now();
         let mut scene = Self { connection: Connection::new(peer(), &config, now), responder, config, now };
         scene.answer();
         scene
     }
 
-    /// Time goes by, and the driver wakes the connection when it asked for that.
+    /// Lets time pass, and wakes the connection if its deadline has come.
     fn wait(&mut self, time: Duration) {
         self.now += time;
         self.connection.expired(self.now, &self.config);
@@ -50,8 +51,8 @@ impl<R: Responder> Scene<R> {
         }
     }
 
-    /// Bytes arrive, are answered, and the replies are taken.
-    fn say(&mut self, bytes: &[u8]) -> String {
+    /// Sends bytes, has them answered, and takes the replies.
+    fn send(&mut self, bytes: &[u8]) -> String {
         self.connection.received(bytes, self.now);
         self.answer();
         self.read()
@@ -69,10 +70,10 @@ impl<R: Responder> Scene<R> {
         assert_eq!(self.connection.deadline(&self.config).map(|deadline| deadline - self.now), left);
     }
 
-    /// The client was told this and is sent off in order.
+    /// Asserts that the client receives this, and that its connection closes in order.
     #[track_caller]
-    fn assert_sent_away(mut self, told: &str, reason: CloseReason) {
-        assert_eq!(self.read(), told);
+    fn assert_rejected(mut self, expected: &str, reason: CloseReason) {
+        assert_eq!(self.read(), expected);
         assert_eq!(self.connection.close_action(), CloseAction::ShutdownWrite);
         self.connection.write_shut_down(self.now);
         self.assert_phase(Phase::Lingering, Some(LINGER));
@@ -83,56 +84,56 @@ impl<R: Responder> Scene<R> {
 }
 
 #[test]
-fn a_silent_client_is_idle_until_it_is_sent_away() {
+fn a_silent_client_is_closed_at_the_idle_timeout() {
     let mut scene = Scene::new();
     scene.assert_phase(Phase::Idle, Some(IDLE));
     scene.wait(IDLE - Duration::from_millis(1));
     scene.assert_phase(Phase::Idle, Some(Duration::from_millis(1)));
     scene.wait(Duration::from_millis(1));
-    scene.assert_sent_away("error: idle for 300s\n", CloseReason::IdleTimeout);
+    scene.assert_rejected("error: idle for 300s\n", CloseReason::IdleTimeout);
 }
 
 #[test]
-fn whoever_says_something_now_and_then_is_never_sent_away() {
+fn a_client_that_sends_now_and_then_stays_connected() {
     let mut scene = Scene::new();
     for _ in 0..10 {
         scene.wait(IDLE - Duration::from_secs(1));
-        assert_eq!(scene.say(b"Bob\n"), "Hello, Bob\n");
+        assert_eq!(scene.send(b"Bob\n"), "Hello, Bob\n");
         scene.assert_phase(Phase::Idle, Some(IDLE));
     }
 }
 
 #[test]
-fn more_of_an_unfinished_line_renews_nothing() {
+fn more_of_an_unfinished_line_does_not_extend_the_line_timeout() {
     let mut scene = Scene::new();
     scene.wait(Duration::from_secs(60));
     for byte in b"123456789" {
-        assert_eq!(scene.say(&[*byte]), "");
+        assert_eq!(scene.send(&[*byte]), "");
         scene.wait(Duration::from_secs(1));
     }
     scene.assert_phase(Phase::Reading, Some(Duration::from_secs(1)));
     scene.wait(Duration::from_secs(1));
-    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineTimeout);
+    scene.assert_rejected("error: line not finished within 10s\n", CloseReason::LineTimeout);
 }
 
 #[test]
-fn a_refusal_ends_as_the_clients_lines_do() {
+fn a_rejection_ends_as_the_clients_lines_do() {
     let mut scene = Scene::new();
-    scene.say(b"Bob\r\n");
-    scene.say(b"An");
+    scene.send(b"Bob\r\n");
+    scene.send(b"An");
     scene.wait(LINE);
-    scene.assert_sent_away("error: line not finished within 10s\r\n", CloseReason::LineTimeout);
+    scene.assert_rejected("error: line not finished within 10s\r\n", CloseReason::LineTimeout);
 }
 
 #[test]
 fn each_line_has_its_own_time() {
     let mut scene = Scene::new();
     for _ in 0..5 {
-        scene.say(b"a line, and the next be");
+        scene.send(b"a line, and the next be");
         scene.wait(LINE - Duration::from_secs(1));
-        assert!(!scene.say(b"gins\n").is_empty());
+        assert!(!scene.send(b"gins\n").is_empty());
     }
-    scene.say(b"one\nand a ha");
+    scene.send(b"one\nand a ha");
     scene.assert_phase(Phase::Reading, Some(LINE));
 }
 
@@ -140,16 +141,16 @@ fn each_line_has_its_own_time() {
 fn a_line_that_is_too_long_and_never_ends_has_no_more_time() {
     let mut scene = Scene::new();
     for _ in 0..9 {
-        scene.say(&[b'A'; 1000]);
+        scene.send(&[b'A'; 1000]);
         scene.wait(Duration::from_secs(1));
     }
     assert!(scene.connection.bytes_held() < 1000);
     scene.wait(Duration::from_secs(1));
-    scene.assert_sent_away("error: line not finished within 10s\n", CloseReason::LineTimeout);
+    scene.assert_rejected("error: line not finished within 10s\n", CloseReason::LineTimeout);
 }
 
 #[test]
-fn while_the_responder_has_the_word_the_client_has_all_the_time_in_the_world() {
+fn no_timeout_runs_while_the_job_is_in_flight() {
     let mut scene = Scene::new();
     scene.connection.received(b"Bob\nAn", scene.now);
     scene.assert_phase(Phase::Queued, None);
@@ -159,12 +160,12 @@ fn while_the_responder_has_the_word_the_client_has_all_the_time_in_the_world() {
     scene.connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), scene.now);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     scene.read();
-    // The client could not have gone on with its line sooner: nobody read.
+    // The client could not continue its line sooner: the server did not read.
     scene.assert_phase(Phase::Reading, Some(LINE));
 }
 
 #[test]
-fn whoever_takes_a_byte_now_and_then_is_not_cut_off_and_whoever_takes_none_is() {
+fn each_byte_that_the_client_takes_restarts_the_write_timeout() {
     let mut scene = Scene::new();
     scene.connection.received(b"Bob\n", scene.now);
     scene.answer();
@@ -180,7 +181,7 @@ fn whoever_takes_a_byte_now_and_then_is_not_cut_off_and_whoever_takes_none_is() 
 }
 
 #[test]
-fn an_overdue_answer_is_refused_and_comes_home_to_nobody() {
+fn a_reply_timeout_rejects_the_client_and_discards_the_late_answer() {
     let mut scene = Scene::with(Script);
     scene.connection.received(b"slow\r\nnext\r\nha", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
@@ -189,12 +190,12 @@ fn an_overdue_answer_is_refused_and_comes_home_to_nobody() {
     assert_eq!(scene.connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, partial: 1 });
 
     let late = job.answer(&Script, TurnBudget::unlimited()).into_disconnect(CloseReason::ReplyTimeout);
-    assert!(late.is_some(), "the session is parted with by whoever has it");
-    scene.assert_sent_away("error: timed out\r\n", CloseReason::ReplyTimeout);
+    assert!(late.is_some(), "the thread that has the session disconnects it");
+    scene.assert_rejected("error: timed out\r\n", CloseReason::ReplyTimeout);
 }
 
 #[test]
-fn of_a_client_that_left_an_overdue_answer_needs_no_more_words() {
+fn a_reply_timeout_of_a_connection_that_is_over_sends_nothing() {
     let mut scene = Scene::new();
     scene.connection.received(b"slow\n", scene.now);
     let _job = scene.connection.take_job(scene.now).unwrap();
@@ -203,11 +204,11 @@ fn of_a_client_that_left_an_overdue_answer_needs_no_more_words() {
     assert_eq!(scene.connection.unsent(), b"");
     assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::Lost));
     assert_lawful(scene.connection.take_counts());
-    assert!(scene.connection.into_disconnect().is_none(), "whoever has the job has the session");
+    assert!(scene.connection.into_disconnect().is_none(), "the session is with the job");
 }
 
 #[test]
-fn whoever_has_stopped_sending_is_not_idle() {
+fn a_client_that_has_stopped_sending_is_not_idle() {
     for begun in ["", "Bo"] {
         let mut scene = Scene::new();
         if !begun.is_empty() {
@@ -227,12 +228,12 @@ fn busy_is_a_reply_like_any_other() {
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.connection.answered(job.reject_all(&scene.responder, &scene.config, TurnBudget::unlimited()), scene.now);
     assert_eq!(scene.read(), "error: busy\r\nerror: busy\n");
-    assert_eq!(scene.say(b"c\n"), "Hello, c\n");
+    assert_eq!(scene.send(b"c\n"), "Hello, c\n");
     assert_lawful(scene.connection.take_counts());
 }
 
 #[test]
-fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
+fn a_client_that_connects_while_no_worker_is_free_is_rejected() {
     let config = ConnectionConfig::new(64, ConnectionTimeouts::NONE, &Greeter);
     let now = Instant::now();
     let mut connection = Connection::new(peer(), &config, now);
@@ -243,7 +244,7 @@ fn a_client_that_finds_everyone_busy_at_its_arrival_is_sent_off() {
 }
 
 #[test]
-fn whoever_is_refused_at_the_door_is_told_in_the_responders_words() {
+fn a_client_over_a_limit_is_rejected_in_the_responders_words() {
     let config = Scene::with(Script).config;
     assert_eq!(config.rejection_text(CloseReason::ConnectionLimit), b"error: too many connections\n");
     assert_eq!(config.rejection_text(CloseReason::AddressLimit), b"error: too many connections from your address\n");
@@ -251,7 +252,7 @@ fn whoever_is_refused_at_the_door_is_told_in_the_responders_words() {
 }
 
 #[test]
-fn a_client_with_unsent_replies_cannot_be_told_anything() {
+fn a_client_with_unsent_replies_receives_no_rejection() {
     let mut scene = Scene::new();
     scene.connection.received(b"Bob\n", scene.now);
     scene.answer();
@@ -260,7 +261,7 @@ fn a_client_with_unsent_replies_cannot_be_told_anything() {
     assert_lawful(scene.connection.take_counts());
 }
 
-/// Refuses in SMTP's way (RFC 5321, 4.2.1).
+/// Rejects in SMTP's way (RFC 5321, 4.2.1).
 struct Smtp;
 
 impl Responder for Smtp {
@@ -277,43 +278,43 @@ impl Responder for Smtp {
     fn reject(&self, _session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
         match rejection {
             Rejection::IdleTimeout { .. } => reply.line(format_args!("421 {rejection}")),
-            _ => panic!("only that was thought of"),
+            _ => panic!("no words for this one"),
         }
     }
 }
 
 #[test]
-fn refusals_are_in_the_responders_words_and_where_it_has_none_in_ours() {
+fn rejections_are_in_the_responders_words_or_else_an_internal_error() {
     let mut scene = Scene::with(Smtp);
     scene.wait(IDLE);
-    scene.assert_sent_away("421 idle for 300s\n", CloseReason::IdleTimeout);
+    scene.assert_rejected("421 idle for 300s\n", CloseReason::IdleTimeout);
 
     let mut scene = Scene::with(Smtp);
-    scene.say(b"unfin");
+    scene.send(b"unfin");
     scene.wait(LINE);
-    scene.assert_sent_away("error: internal error\n", CloseReason::LineTimeout);
+    scene.assert_rejected("error: internal error\n", CloseReason::LineTimeout);
 }
 
-fn news() -> PushMessage {
+fn message() -> PushMessage {
     PushMessage::line("news").expect("it holds no LF")
 }
 
 #[test]
-fn what_is_pushed_stands_between_replies_and_never_in_one() {
+fn a_push_stands_between_replies_and_never_in_one() {
     let mut scene = Scene::new();
-    assert!(scene.connection.push(&news(), scene.now));
+    assert!(scene.connection.push(&message(), scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 5);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     assert_eq!(scene.read(), "news\n");
 
     scene.connection.received(b"Bob\r\n", scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    assert!(scene.connection.push(&news(), scene.now));
+    assert!(scene.connection.push(&message(), scene.now));
     assert!(scene.connection.push(&PushMessage::line("").unwrap(), scene.now));
-    assert_eq!(scene.connection.pushed_unsent(), 0, "nobody can take it yet");
+    assert_eq!(scene.connection.pushed_unsent(), 0, "no client can take it yet");
     assert_eq!(scene.connection.unsent(), b"");
     scene.connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), scene.now);
-    assert!(scene.connection.push(&news(), scene.now));
+    assert!(scene.connection.push(&message(), scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 11);
     assert_eq!(scene.read(), "Hello, Bob\r\nnews\r\n\r\nnews\r\n");
     scene.assert_phase(Phase::Idle, Some(IDLE));
@@ -321,16 +322,16 @@ fn what_is_pushed_stands_between_replies_and_never_in_one() {
 }
 
 #[test]
-fn talking_to_a_client_is_no_sign_of_life_of_it() {
+fn a_push_does_not_extend_the_timeouts_of_a_client() {
     let mut scene = Scene::new();
     scene.wait(Duration::from_secs(200));
-    scene.connection.push(&news(), scene.now);
+    scene.connection.push(&message(), scene.now);
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Idle, Some(Duration::from_secs(100)));
 
-    scene.say(b"unfin");
+    scene.send(b"unfin");
     scene.wait(Duration::from_secs(6));
-    scene.connection.push(&news(), scene.now);
+    scene.connection.push(&message(), scene.now);
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Reading, Some(Duration::from_secs(4)));
 }

@@ -1,4 +1,4 @@
-//! How connections end, and that no line is unaccounted for.
+//! Checks how connections end, and that every line is accounted for.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     connection.write_shut_down(start);
     assert_eq!((connection.deadline(&config), connection.close_action()), (Some(until), CloseAction::None));
 
-    // What still comes is read, so that it cannot cause a reset, and is nobody's.
+    // What still arrives is read, so that it cannot cause a reset, and is discarded.
     assert!(connection.wants_input());
     connection.received(b"c\nd\n", now());
     assert!(connection.take_job(now()).is_none());
@@ -48,7 +48,7 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     assert_eq!(connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
 }
 
-/// Says one line to whoever connects.
+/// Sends one line to each client, and closes.
 struct Status;
 
 impl Responder for Status {
@@ -61,12 +61,12 @@ impl Responder for Status {
     }
 
     fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
-        unreachable!("the banner was the last word")
+        unreachable!("the banner closes the connection")
     }
 }
 
 #[test]
-fn nobody_lingers_for_a_client_that_has_stopped_sending() {
+fn a_client_that_has_stopped_sending_is_closed_without_lingering() {
     let mut connection = connection();
     connection.received_eof();
     assert_eq!(drive(&mut connection, &Status), b"up\n");
@@ -89,7 +89,7 @@ fn a_stop_answers_what_has_arrived_and_no_more() {
 }
 
 #[test]
-fn whoever_goes_on_sending_does_not_keep_a_stop_waiting() {
+fn a_client_that_continues_to_send_does_not_delay_a_stop() {
     let mut connection = greeted();
     connection.stop(6);
     for _ in 0..3 {
@@ -153,7 +153,7 @@ fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
 }
 
 #[test]
-fn an_answer_to_a_connection_that_is_over_goes_nowhere() {
+fn replies_for_a_connection_that_is_over_are_discarded() {
     let mut connection = greeted();
     connection.received(b"a\nb\n", now());
     let job = connection.take_job(now()).unwrap();
@@ -166,11 +166,11 @@ fn an_answer_to_a_connection_that_is_over_goes_nowhere() {
     assert_eq!(end(connection).0, CloseReason::Lost);
 }
 
-/// Notes down who leaves and why.
+/// Records each disconnect and its reason.
 #[derive(Default)]
-struct Doorman(Mutex<Vec<String>>);
+struct Disconnects(Mutex<Vec<String>>);
 
-impl Responder for Doorman {
+impl Responder for Disconnects {
     type Session = String;
 
     fn connect(&self, peer: &Peer, _: &mut Reply<'_>) -> Result<String, BoxError> {
@@ -181,23 +181,23 @@ impl Responder for Doorman {
         Ok(())
     }
 
-    fn disconnect(&self, who: String, reason: CloseReason) {
-        self.0.lock().expect("nobody panics here").push(format!("{who}: {reason}"));
+    fn disconnect(&self, address: String, reason: CloseReason) {
+        self.0.lock().expect("no holder of the lock panics").push(format!("{address}: {reason}"));
     }
 }
 
 #[test]
-fn the_responder_is_told_who_left_and_why() {
-    let doorman = Doorman::default();
+fn the_responder_receives_the_disconnect_and_its_reason() {
+    let responder = Disconnects::default();
     let mut connection = connection();
-    drive(&mut connection, &doorman);
+    drive(&mut connection, &responder);
     connection.received_eof();
-    end(connection).1.unwrap().notify(&doorman).unwrap();
-    assert_eq!(doorman.0.into_inner().unwrap(), ["192.0.2.1:4000: the client stopped sending"]);
+    end(connection).1.unwrap().notify(&responder).unwrap();
+    assert_eq!(responder.0.into_inner().unwrap(), ["192.0.2.1:4000: the client stopped sending"]);
 }
 
 #[test]
-fn who_was_never_announced_takes_no_leave() {
+fn a_client_that_was_never_connected_has_no_disconnect() {
     let mut connection = connection::<()>();
     connection.abort(CloseReason::Lost);
     assert!(end(connection).1.is_none());
