@@ -1,4 +1,5 @@
-//! What is said to a client message: when it is heard, where it stands, and how its lines end.
+//! Checks what a client receives that it has not asked for: when, in which place, and with which
+//! line endings.
 
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use greeter_core::{
 
 use crate::kit::{Script, connection, drive, end, now, peer};
 
-/// Says a banner whose lines end in CR LF, to whoever it lets in.
+/// Sends a banner whose lines end in CR LF, to the clients that it accepts.
 struct CrLfBanner {
-    lets_in: bool,
+    accepts: bool,
 }
 
 impl Responder for CrLfBanner {
@@ -20,7 +21,7 @@ impl Responder for CrLfBanner {
     fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.end_lines_with(LineEnding::CrLf);
         reply.line("ready");
-        if self.lets_in { Ok(()) } else { Err(Rejection::custom("not you").into()) }
+        if self.accepts { Ok(()) } else { Err(Rejection::custom("not you").into()) }
     }
 
     fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
@@ -29,14 +30,14 @@ impl Responder for CrLfBanner {
     }
 }
 
-const WELCOME: CrLfBanner = CrLfBanner { lets_in: true };
+const ACCEPTING: CrLfBanner = CrLfBanner { accepts: true };
 
 fn push<S>(connection: &mut Connection<S>, text: &str) -> bool {
     connection.push(&PushMessage::line(text).expect("it holds no LF"), now())
 }
 
 #[test]
-fn what_is_said_while_a_closing_reply_is_made_comes_behind_it() {
+fn a_push_during_a_closing_reply_follows_it() {
     let mut connection = connection();
     drive(&mut connection, &Script);
     connection.received(b"a\nquit\nb\n", now());
@@ -48,7 +49,7 @@ fn what_is_said_while_a_closing_reply_is_made_comes_behind_it() {
 }
 
 #[test]
-fn until_our_end_of_the_stream_is_sent_everyone_hears_who_is_owed_replies() {
+fn a_client_that_is_owed_replies_receives_pushes_until_the_end_of_the_stream() {
     let by_responder = |connection: &mut Connection<_>| connection.received(b"quit\n", now());
     let by_client = Connection::received_eof;
     let by_shutdown = |connection: &mut Connection<_>| connection.stop(0);
@@ -60,7 +61,7 @@ fn until_our_end_of_the_stream_is_sent_everyone_hears_who_is_owed_replies() {
         drive(&mut connection, &Script);
         assert_ne!(connection.close_action(), CloseAction::None);
         assert!(push(&mut connection, "news"));
-        assert_eq!(connection.close_action(), CloseAction::None, "what is said is sent first");
+        assert_eq!(connection.close_action(), CloseAction::None, "a push is sent first");
         assert_eq!(drive(&mut connection, &Script), b"news\n");
         if connection.close_action() == CloseAction::ShutdownWrite {
             connection.write_shut_down(now());
@@ -70,7 +71,7 @@ fn until_our_end_of_the_stream_is_sent_everyone_hears_who_is_owed_replies() {
 }
 
 #[test]
-fn a_line_that_is_refused_and_is_the_end_comes_behind_replies_as_well() {
+fn a_push_follows_a_rejected_line_that_closes_the_connection() {
     let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Greeter).when_rejected(WhenRejected::Close);
     let mut connection = Connection::new(peer(), &config, now());
     drive(&mut connection, &Greeter);
@@ -83,84 +84,84 @@ fn a_line_that_is_refused_and_is_the_end_comes_behind_replies_as_well() {
 }
 
 #[test]
-fn nobody_hears_who_is_sent_away_or_was_not_let_in() {
+fn a_rejected_client_receives_no_push() {
     let config = ConnectionConfig::new(64, ConnectionTimeouts::DEFAULT, &Greeter);
-    let mut sent_away = Connection::new(peer(), &config, now());
-    drive(&mut sent_away, &Greeter);
-    sent_away.close_with(CloseReason::Overloaded, &config, now());
-    assert!(!push(&mut sent_away, "news"));
+    let mut closed = Connection::new(peer(), &config, now());
+    drive(&mut closed, &Greeter);
+    closed.close_with(CloseReason::Overloaded, &config, now());
+    assert!(!push(&mut closed, "news"));
 
     let mut rejected = Connection::new(peer(), &config, now());
     let job = rejected.take_job(now()).unwrap();
     push(&mut rejected, "news");
-    rejected.answered(job.answer(&CrLfBanner { lets_in: false }, TurnBudget::unlimited()), now());
+    rejected.answered(job.answer(&CrLfBanner { accepts: false }, TurnBudget::unlimited()), now());
     assert!(!push(&mut rejected, "news"));
-    assert_eq!(drive(&mut rejected, &WELCOME), b"error: not you\r\n");
+    assert_eq!(drive(&mut rejected, &ACCEPTING), b"error: not you\r\n");
 }
 
 #[test]
-fn until_a_client_has_shown_how_its_lines_end_what_it_is_told_ends_as_the_banner() {
+fn before_its_first_line_a_client_receives_the_line_ending_of_the_banner() {
     let config = ConnectionConfig::new(64, ConnectionTimeouts::DEFAULT, &Greeter);
     let start = now();
     let mut connection = Connection::new(peer(), &config, start);
     push(&mut connection, "early");
     let job = connection.take_job(start).unwrap();
     push(&mut connection, "meanwhile");
-    connection.answered(job.answer(&WELCOME, TurnBudget::unlimited()), start);
-    assert_eq!(drive(&mut connection, &WELCOME), b"ready\r\nearly\r\nmeanwhile\r\n");
+    connection.answered(job.answer(&ACCEPTING, TurnBudget::unlimited()), start);
+    assert_eq!(drive(&mut connection, &ACCEPTING), b"ready\r\nearly\r\nmeanwhile\r\n");
     push(&mut connection, "later");
-    assert_eq!(drive(&mut connection, &WELCOME), b"later\r\n");
+    assert_eq!(drive(&mut connection, &ACCEPTING), b"later\r\n");
 
     connection.received(b"Bob\n", start);
     push(&mut connection, "news");
-    assert_eq!(drive(&mut connection, &WELCOME), b"news\nBob\n");
+    assert_eq!(drive(&mut connection, &ACCEPTING), b"news\nBob\n");
 
     let mut silent = Connection::new(peer(), &config, start);
-    drive(&mut silent, &WELCOME);
+    drive(&mut silent, &ACCEPTING);
     silent.expired(now() + Duration::from_secs(300), &config);
-    assert_eq!(drive(&mut silent, &WELCOME), b"error: idle for 300s\r\n");
+    assert_eq!(drive(&mut silent, &ACCEPTING), b"error: idle for 300s\r\n");
 }
 
 #[test]
-fn a_client_that_speaks_before_its_banner_has_shown_how_its_lines_end() {
+fn a_line_before_the_banner_sets_the_line_ending() {
     let mut connection = connection();
     connection.received(b"Bob\n", now());
     let job = connection.take_job(now()).unwrap();
     push(&mut connection, "news");
-    connection.answered(job.answer(&WELCOME, TurnBudget::unlimited()), now());
-    assert_eq!(drive(&mut connection, &WELCOME), b"ready\r\nBob\nnews\n");
+    connection.answered(job.answer(&ACCEPTING, TurnBudget::unlimited()), now());
+    assert_eq!(drive(&mut connection, &ACCEPTING), b"ready\r\nBob\nnews\n");
 }
 
 #[test]
-fn whoever_is_not_let_in_is_told_in_the_banners_line_ending() {
+fn a_client_that_is_not_accepted_receives_the_line_ending_of_the_banner() {
     let mut connection = connection();
-    assert_eq!(drive(&mut connection, &CrLfBanner { lets_in: false }), b"error: not you\r\n");
+    assert_eq!(drive(&mut connection, &CrLfBanner { accepts: false }), b"error: not you\r\n");
 }
 
 #[test]
-fn lines_said_together_stay_together_and_raw_bytes_stay_as_they_are() {
+fn lines_pushed_together_stay_together_and_raw_bytes_are_unchanged() {
     let mut connection = connection();
     drive(&mut connection, &Script);
     connection.received(b"a\r\n", now());
     let message =
         [PushMessage::lines(["one", "two"]).unwrap(), PushMessage::raw("$1\r\n\n\r\n"), PushMessage::line("").unwrap()];
-    let said = "one\r\ntwo\r\n$1\r\n\n\r\n\r\n";
+    let pushed = "one\r\ntwo\r\n$1\r\n\n\r\n\r\n";
 
     let job = connection.take_job(now()).unwrap();
     for message in &message {
         connection.push(message, now());
     }
     connection.answered(job.answer(&Script, TurnBudget::unlimited()), now());
-    assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), format!("you said a\r\n{said}"));
+    assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), format!("you said a\r\n{pushed}"));
 
     for message in &message {
         connection.push(message, now());
     }
-    assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), said);
+    assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), pushed);
 }
 
 #[test]
-fn to_say_nothing_is_not_to_say_an_empty_line() {
+fn an_empty_push_is_not_an_empty_line() {
     let mut connection = connection::<Vec<String>>();
     drive(&mut connection, &Script);
     assert!(!connection.push(&PushMessage::lines([""; 0]).unwrap(), now()));
