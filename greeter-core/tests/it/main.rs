@@ -16,9 +16,9 @@ mod endings;
 mod memory;
 /// What a client receives, byte for byte.
 mod protocol;
+/// Pushes: lines that the client has not asked for.
+mod pushes;
 /// What a responder may do, and what its errors cost.
 mod responders;
 /// Budgets, back-pressure, and one job for each connection.
 mod turns;
-/// Pushes: lines that the client has not asked for.
-mod unasked;
