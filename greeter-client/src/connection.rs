@@ -203,7 +203,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// * [`LfInLine`](ConnectionError::LfInLine), and nothing was sent;
+    /// * [`LfInLineError`](ConnectionError::LfInLineError), and nothing was sent;
     /// * [`Lost`](ConnectionError::Lost);
     /// * [`TimedOut`](ConnectionError::TimedOut): the server does not read, and part of the line
     ///   may have been sent. To keep more lines in flight than it reads at once, use
@@ -228,7 +228,7 @@ impl Sender {
     fn send_by(&mut self, line: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
         self.wire.clear();
         if !self.eol.append_line(&mut self.wire, line) {
-            return Err(ConnectionError::LfInLine);
+            return Err(ConnectionError::LfInLineError);
         }
         self.stream.write_all(&self.wire, deadline)?;
         // One huge line must not cost its size for as long as the connection lives.

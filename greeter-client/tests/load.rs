@@ -204,7 +204,8 @@ fn what_is_due_while_the_server_is_silent_is_never_forgotten() {
     (load.connections, load.timeout) = (2, Some(50 * MS));
     let report = run(load);
     let text = report.to_string();
-    // Two lines left, two connections were given up, and all others that were due by then could not be sent.
+    // Two lines left, two connections were given up, and all others that were due by then could not
+    // be sent.
     assert_eq!(report.sent(), 2);
     assert_eq!(report.latency().lines(), report.errors() - 2, "{text}");
     assert_eq!(report.latency().quantile(0.0), Some(Time::Never));
@@ -297,7 +298,8 @@ fn every_line_that_would_have_been_due_on_lost_connections_is_an_error() {
     }
 }
 
-/// Two connections on two threads, of which one is lost: its thread has nothing more to do, and its lines are due all the same.
+/// Two connections on two threads, of which one is lost: its thread has nothing more to do, and its
+/// lines are due all the same.
 #[test]
 fn what_a_thread_cannot_send_after_its_last_connection_is_due_until_the_load_is_stopped() {
     let first = std::sync::atomic::AtomicBool::new(true);
@@ -318,7 +320,8 @@ fn what_a_thread_cannot_send_after_its_last_connection_is_due_until_the_load_is_
     while running.wait(10 * MS).unwrap().replies < 100 {}
     running.stop();
     let report = running.finish().unwrap();
-    // As many as the other has sent, as far as they were due when it was stopped; not the 1,800,000 of an hour.
+    // As many as the other has sent, as far as they were due when it was stopped; not the 1,800,000
+    // of an hour.
     holds(&report, &["errors>=99", "errors<1000000"]);
 }
 

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use crate::line::LfInLine;
+use crate::line::LfInLineError;
 
 /// Any error that keeps a responder from answering.
 ///
@@ -43,5 +43,5 @@ pub enum ResponderError {
     Failed(String),
     /// A line of its reply held a line feed, so that the client would have read two lines.
     #[error("the responder's reply holds {0}")]
-    BrokenReply(#[from] LfInLine),
+    BrokenReply(#[from] LfInLineError),
 }

@@ -59,7 +59,7 @@ pub use connection::{CloseAction, Connection, LineCounts, Phase};
 pub use error::{BoxError, ResponderError, ResponderErrors};
 pub use greeter::Greeter;
 pub use job::{AnsweredJob, ClientJob, Disconnect};
-pub use line::{LfInLine, Line, LineEnding};
+pub use line::{LfInLineError, Line, LineEnding};
 pub use peer::{Address, ClientId, Peer, client_id};
 pub use push::PushMessage;
 pub use rejection::Rejection;

@@ -60,18 +60,18 @@ impl<'a> Line<'a> {
     ///
     /// ```
     /// # extern crate greeter_core as greeter_server;
-    /// use greeter_server::{LfInLine, Line};
+    /// use greeter_server::{LfInLineError, Line};
     ///
     /// assert_eq!(Line::new(b"Bob\r")?.as_bytes(), b"Bob\r");
-    /// assert_eq!(Line::new(b"Bob\nAnn"), Err(LfInLine));
-    /// # Ok::<(), LfInLine>(())
+    /// assert_eq!(Line::new(b"Bob\nAnn"), Err(LfInLineError));
+    /// # Ok::<(), LfInLineError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Returns [`LfInLine`] if the bytes hold an LF.
-    pub fn new(text: &'a [u8]) -> Result<Self, LfInLine> {
-        if memchr(LF, text).is_some() { Err(LfInLine) } else { Ok(Self(text)) }
+    /// Returns [`LfInLineError`] if the bytes hold an LF.
+    pub fn new(text: &'a [u8]) -> Result<Self, LfInLineError> {
+        if memchr(LF, text).is_some() { Err(LfInLineError) } else { Ok(Self(text)) }
     }
 
     /// Creates a line from text that is known when the program is compiled.
@@ -117,12 +117,12 @@ impl<'a> Line<'a> {
     ///
     /// ```
     /// # extern crate greeter_core as greeter_server;
-    /// use greeter_server::{LfInLine, Line, Rejection};
+    /// use greeter_server::{LfInLineError, Line, Rejection};
     ///
     /// let [name, broken] = [Line::new("Zoë".as_bytes())?, Line::new(b"Zo\xEB")?];
     /// assert_eq!(name.to_str(), Ok("Zoë"));
     /// assert_eq!(broken.to_str(), Err(Rejection::NotUtf8));
-    /// # Ok::<(), LfInLine>(())
+    /// # Ok::<(), LfInLineError>(())
     /// ```
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl fmt::Debug for Line<'_> {
 /// The error of a text that was to be one line and holds an LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line feed inside a line")]
-pub struct LfInLine;
+pub struct LfInLineError;
 
 /// The error of a line over the limit, whose text was discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

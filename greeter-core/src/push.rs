@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::line::{LfInLine, Line};
+use crate::line::{LfInLineError, Line};
 
 const LF: u8 = b'\n';
 
@@ -30,17 +30,17 @@ impl PushMessage {
     /// Creates a message of one line, given without its ending.
     ///
     /// ```
-    /// # use greeter_core::{LfInLine, PushMessage};
+    /// # use greeter_core::{LfInLineError, PushMessage};
     /// let message = PushMessage::line("it rains")?;
     /// assert_eq!(message.len(), 9);
-    /// assert_eq!(PushMessage::line("two\nlines"), Err(LfInLine));
-    /// # Ok::<(), LfInLine>(())
+    /// assert_eq!(PushMessage::line("two\nlines"), Err(LfInLineError));
+    /// # Ok::<(), LfInLineError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Returns [`LfInLine`] if the text holds an LF.
-    pub fn line(text: impl AsRef<[u8]>) -> Result<Self, LfInLine> {
+    /// Returns [`LfInLineError`] if the text holds an LF.
+    pub fn line(text: impl AsRef<[u8]>) -> Result<Self, LfInLineError> {
         Self::lines([text])
     }
 
@@ -48,16 +48,16 @@ impl PushMessage {
     /// to send.
     ///
     /// ```
-    /// # use greeter_core::{LfInLine, PushMessage};
+    /// # use greeter_core::{LfInLineError, PushMessage};
     /// let message = PushMessage::lines(["it rains", "it pours"])?;
     /// assert_eq!(message.len(), 18);
-    /// # Ok::<(), LfInLine>(())
+    /// # Ok::<(), LfInLineError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Returns [`LfInLine`] if one of the texts holds an LF.
-    pub fn lines(lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Self, LfInLine> {
+    /// Returns [`LfInLineError`] if one of the texts holds an LF.
+    pub fn lines(lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Self, LfInLineError> {
         let mut bytes = Vec::new();
         for line in lines {
             let line = Line::new(line.as_ref())?.as_bytes();

@@ -9,7 +9,7 @@ use memchr::memchr;
 
 use crate::close_reason::CloseReason;
 use crate::error::BoxError;
-use crate::line::{LfInLine, Line, LineEnding};
+use crate::line::{LfInLineError, Line, LineEnding};
 use private::AppendTo;
 
 /// The reply to one line, as the responder writes it: no lines, one, or many.
@@ -22,7 +22,7 @@ use private::AppendTo;
 pub struct Reply<'a> {
     replies: &'a mut Replies,
     ending: LineEnding,
-    framing: Result<(), LfInLine>,
+    framing: Result<(), LfInLineError>,
 }
 
 /// The bytes that a client is to receive, not sent yet.
@@ -45,7 +45,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Returns an error if a line held an LF.
-    pub(crate) const fn framing(&self) -> Result<(), LfInLine> {
+    pub(crate) const fn framing(&self) -> Result<(), LfInLineError> {
         self.framing
     }
 
@@ -228,12 +228,12 @@ impl<T: IntoReply, E: Into<BoxError>> IntoReply for Result<T, E> {}
 
 /// Keeps the methods out of reach of other crates, so that only this module decides what is sent.
 mod private {
-    use super::{BoxError, IntoReply, LfInLine, Reply};
+    use super::{BoxError, IntoReply, LfInLineError, Reply};
 
     pub trait AppendTo {
         /// Adds the text to `bytes`, without an ending. If it holds an LF, the caller discards what
         /// was added.
-        fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine>;
+        fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError>;
     }
 
     pub trait ReplyTo {
@@ -268,14 +268,14 @@ mod private {
 }
 
 impl AppendTo for Line<'_> {
-    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
         bytes.extend_from_slice(self.as_bytes());
         Ok(())
     }
 }
 
 impl<const N: usize> AppendTo for [Line<'_>; N] {
-    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
         for piece in &self {
             bytes.extend_from_slice(piece.as_bytes());
         }
@@ -284,23 +284,23 @@ impl<const N: usize> AppendTo for [Line<'_>; N] {
 }
 
 impl AppendTo for &[u8] {
-    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
         Line::new(self)?.append_to(bytes)
     }
 }
 
 impl AppendTo for fmt::Arguments<'_> {
-    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
         let start = bytes.len();
         std::io::Write::write_fmt(bytes, self).expect("memory takes every byte");
-        if memchr(b'\n', &bytes[start..]).is_some() { Err(LfInLine) } else { Ok(()) }
+        if memchr(b'\n', &bytes[start..]).is_some() { Err(LfInLineError) } else { Ok(()) }
     }
 }
 
 macro_rules! line_text_by_its_bytes {
     ($($text:ty: $as_bytes:ident),*) => {$(
         impl AppendTo for $text {
-            fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+            fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
                 self.$as_bytes().append_to(bytes)
             }
         }
@@ -312,7 +312,7 @@ line_text_by_its_bytes!(Vec<u8>: as_slice, &Vec<u8>: as_slice);
 macro_rules! line_text_by_its_display {
     ($($text:ty),*) => {$(
         impl AppendTo for $text {
-            fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+            fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
                 format_args!("{self}").append_to(bytes)
             }
         }
@@ -321,7 +321,7 @@ macro_rules! line_text_by_its_display {
 line_text_by_its_display!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, char);
 
 impl<const N: usize> AppendTo for &[u8; N] {
-    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLine> {
+    fn append_to(self, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
         self.as_slice().append_to(bytes)
     }
 }
@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(write: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLine>) {
+    fn check(write: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLineError>) {
         let mut replies = Replies::default();
         let mut reply = Reply::new(&mut replies, LineEnding::Lf);
         write(&mut reply);
@@ -362,17 +362,17 @@ mod tests {
 
     #[test]
     fn a_line_feed_inside_a_line_breaks_the_reply() {
-        check(|reply| reply.line("two\nlines"), "", Err(LfInLine));
-        check(|reply| reply.line(b"two\n"), "", Err(LfInLine));
-        check(|reply| reply.line('\n'), "", Err(LfInLine));
-        check(|reply| reply.line(format_args!("{}", "two\nlines")), "", Err(LfInLine));
+        check(|reply| reply.line("two\nlines"), "", Err(LfInLineError));
+        check(|reply| reply.line(b"two\n"), "", Err(LfInLineError));
+        check(|reply| reply.line('\n'), "", Err(LfInLineError));
+        check(|reply| reply.line(format_args!("{}", "two\nlines")), "", Err(LfInLineError));
         check(
             |reply| {
                 reply.line("\n");
                 reply.line("a valid line does not repair it");
             },
             "",
-            Err(LfInLine),
+            Err(LfInLineError),
         );
     }
 

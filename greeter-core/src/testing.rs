@@ -24,13 +24,17 @@
 
 use std::time::{Duration, Instant};
 
+#[doc(no_inline)]
+pub use crate::config::{ConnectionConfig, ConnectionTimeouts};
+#[doc(no_inline)]
+pub use crate::error::{ResponderError, ResponderErrors};
+#[doc(no_inline)]
+pub use crate::push::PushMessage;
+
 use crate::budget::TurnBudget;
 use crate::close_reason::CloseReason;
-use crate::config::{ConnectionConfig, ConnectionTimeouts};
 use crate::connection::{CloseAction, Connection};
-use crate::error::ResponderErrors;
 use crate::peer::{Address, ClientId, Peer, client_id};
-use crate::push::PushMessage;
 use crate::responder::Responder;
 
 const MAX_LINE_BYTES: u32 = 8 * 1024;
@@ -91,8 +95,9 @@ impl<'a, R: Responder> TestClient<'a, R> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use greeter_core::testing::{TestClient, peer};
-    /// use greeter_core::{CloseReason, ConnectionConfig, ConnectionTimeouts, Greeter};
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::{ConnectionConfig, ConnectionTimeouts, TestClient, peer};
+    /// use greeter_server::{CloseReason, Greeter};
     ///
     /// let idle = Some(Duration::from_secs(1));
     /// let timeouts = ConnectionTimeouts { idle, ..ConnectionTimeouts::NONE };
@@ -123,13 +128,14 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// the stream is sent when the test does anything else.
     ///
     /// ```
-    /// use greeter_core::testing::TestClient;
-    /// use greeter_core::{Greeter, LfInLine, PushMessage};
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::{PushMessage, TestClient};
+    /// use greeter_server::{Greeter, LfInLineError};
     ///
     /// let mut client = TestClient::connect(&Greeter);
     /// client.send("Bob\r\n").expect("Hello, Bob\r\n");
     /// client.push(&PushMessage::line("it rains")?).expect("it rains\r\n");
-    /// # Ok::<(), LfInLine>(())
+    /// # Ok::<(), LfInLineError>(())
     /// ```
     pub fn push(&mut self, message: &PushMessage) -> &mut Self {
         if let Some(connection) = &mut self.connection {
@@ -381,7 +387,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
 /// responder directly.
 ///
 /// ```
-/// use greeter_core::testing::peer;
+/// # extern crate greeter_core as greeter_server;
+/// use greeter_server::testing::peer;
 ///
 /// let client = peer(7, ([192, 0, 2, 1], 4000));
 /// assert_eq!(format!("{} {}", client.id, client.address), "7 192.0.2.1:4000");

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use greeter_core::{ClientId, LfInLine, PushMessage};
+use greeter_core::{ClientId, LfInLineError, PushMessage};
 
 use crate::messages::PushedMessage;
 use crate::thread_mailboxes::PushTarget;
@@ -60,7 +60,7 @@ struct PushShared {
 pub enum PushError {
     /// A line contains an LF.
     #[error("cannot push {0}")]
-    NotALine(#[from] LfInLine),
+    NotALine(#[from] LfInLineError),
     /// The server has not started yet.
     #[error("cannot push before the server has started")]
     NotStarted,
@@ -226,7 +226,7 @@ mod tests {
     fn a_line_with_an_lf_and_a_push_before_the_start_are_errors() {
         let (push, recorded) = push(3);
         let client = client_id(7);
-        let no_line = Err(PushError::NotALine(LfInLine));
+        let no_line = Err(PushError::NotALine(LfInLineError));
         assert_eq!([push.line(client, "\n"), push.broadcast("\n")], [no_line; 2]);
         assert_eq!([push.lines(client, ["one", "\n"]), push.broadcast_lines(["one", "\n"])], [no_line; 2]);
         assert!(recorded.pushed.lock().unwrap().is_empty());

@@ -1,4 +1,5 @@
-//! Every example does what it says: to a client that counts its bytes, and to the programs that other people wrote.
+//! Every example does what it says: to a client that counts its bytes, and to the programs that
+//! other people wrote.
 
 mod kit;
 
@@ -177,8 +178,8 @@ fn finger_tells_about_users() {
     check(&("b".repeat(8193) + "\r\n"), "error: line longer than 8192 bytes\r\n");
 }
 
-/// The program `finger` knows no port but 79; `whois` speaks the same on any: one line ends in CR LF, and what comes back until
-/// the end is shown.
+/// The program `finger` knows no port but 79; `whois` speaks the same on any: one line ends in CR
+/// LF, and what comes back until the end is shown.
 #[test]
 fn whois_reads_what_finger_says() {
     let Some(whois) = stranger("whois", "whois") else { return };

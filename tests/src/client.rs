@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use greeter_core::Address;
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// How long a test waits for what should come at once. Long, since machines are slow at times, and only ever waited out by
-/// a test that fails.
+/// How long a test waits for what should come at once. Long, since machines are slow at times, and
+/// only ever waited out by a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The address of the internet that a server under test listens on.
@@ -38,8 +38,8 @@ impl Client {
         Self::over(socket.into())
     }
 
-    /// Connects with buffers of about so many bytes for each direction. Far smaller ones, filled in both directions, can bring
-    /// Linux to a halt that lasts minutes.
+    /// Connects with buffers of about so many bytes for each direction. Far smaller ones, filled in
+    /// both directions, can bring Linux to a halt that lasts minutes.
     pub fn connect_with_buffers(address: impl Into<Address>, bytes: usize) -> Self {
         let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
@@ -95,7 +95,8 @@ impl Client {
         let _ = (&self.socket).write_all(bytes.as_ref());
     }
 
-    /// Sends as many of these bytes as the system takes until it has taken none for this long, and tells how many.
+    /// Sends as many of these bytes as the system takes until it has taken none for this long, and
+    /// tells how many.
     pub fn send_until_stuck(&mut self, bytes: &[u8], stuck_after: Duration) -> usize {
         self.socket.set_write_timeout(Some(stuck_after)).expect("a socket can be set up");
         let mut sent = 0;
@@ -109,7 +110,8 @@ impl Client {
         sent
     }
 
-    /// Sends these bytes, unless the server cuts the connection first. Tells how many it took, and how long it took none.
+    /// Sends these bytes, unless the server cuts the connection first. Tells how many it took, and
+    /// how long it took none.
     pub fn send_until_cut(&mut self, bytes: &[u8]) -> (usize, Duration) {
         let (mut sent, mut last) = (0, Instant::now());
         while sent < bytes.len() {
@@ -223,8 +225,9 @@ impl Client {
     }
 }
 
-/// What a call comes to that is made again when a signal, such as one to stop and go on, has interrupted it. On a socket that has a
-/// timeout, the system leaves that to the caller (signal(7)).
+/// What a call comes to that is made again when a signal, such as one to stop and go on, has
+/// interrupted it. On a socket that has a timeout, the system leaves that to the caller
+/// (signal(7)).
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

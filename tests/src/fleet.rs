@@ -1,4 +1,5 @@
-//! A crowd of clients that a seed describes, against a server that does as they say; and a model that knows what each is owed.
+//! A crowd of clients that a seed describes, against a server that does as they say; and a model
+//! that knows what each is owed.
 
 use greeter_core::Address;
 use std::io::{ErrorKind, Read, Write};
@@ -16,10 +17,12 @@ pub const LINE_BYTES_MAX: usize = 64;
 /// The longest reply that is asked for.
 const REPLY_BYTES_MAX: usize = 5_000;
 
-/// What lines begin with that the host pushes to a fleet. Behind it stand numbers, of which each is greater than those before it.
+/// What lines begin with that the host pushes to a fleet. Behind it stand numbers, of which each is
+/// greater than those before it.
 pub const PUSH: &str = "push ";
 
-/// How many lines a client sends at the most that goes away before it has read everything: so many fit into the buffers between.
+/// How many lines a client sends at the most that goes away before it has read everything: so many
+/// fit into the buffers between.
 const LINES_UNREAD_MAX: usize = 20;
 
 /// Numbers that look like chance and are the same for the same seed (SplitMix64).
@@ -92,9 +95,9 @@ struct Itinerary {
     random: FleetRandom,
 }
 
-/// Sends a crowd to the server, each client on threads of its own, and checks that everybody gets exactly the replies to its lines,
-/// and all of them where it leaves decently. The server is to have a [`Puppet`](crate::puppet::Puppet) and this
-/// [limit](LINE_BYTES_MAX).
+/// Sends a crowd to the server, each client on threads of its own, and checks that everybody gets
+/// exactly the replies to its lines, and all of them where it leaves decently. The server is to
+/// have a [`Puppet`](crate::puppet::Puppet) and this [limit](LINE_BYTES_MAX).
 ///
 /// # Panics
 ///
@@ -185,7 +188,8 @@ impl Itinerary {
                 thread::sleep(Duration::from_millis(1));
             }
         }
-        // Where the server has closed already, that has no effect. It may not have, since a `quit` can meet with "busy".
+        // Where the server has closed already, that has no effect. It may not have, since a `quit`
+        // can meet with "busy".
         let _ = socket.shutdown(Shutdown::Write);
     }
 
@@ -214,7 +218,8 @@ impl Itinerary {
         self.check(&received, false)
     }
 
-    /// What was received is what is owed, from the first byte on, and where it is the whole, up to the last.
+    /// What was received is what is owed, from the first byte on, and where it is the whole, up to
+    /// the last.
     fn check(&self, received: &[u8], is_whole: bool) -> FleetTally {
         if is_refused(received) {
             return FleetTally { refused: 1, ..FleetTally::default() };
@@ -275,8 +280,8 @@ impl Pushes {
     }
 }
 
-/// A client that came while everybody was busy is told once, with whatever ending, and that is all. It may also have got this far
-/// only.
+/// A client that came while everybody was busy is told once, with whatever ending, and that is all.
+/// It may also have got this far only.
 fn is_refused(received: &[u8]) -> bool {
     matches!(received, b"error: busy\n" | b"error: busy\r\n")
 }

@@ -20,8 +20,8 @@ pub use turn::{alone, beside_others};
 /// Both answers to where jobs are answered, by the number of workers.
 pub const PLACEMENTS: [usize; 2] = [0, 2];
 
-/// Has a test run in both placements: at the same time, for one that mostly waits; at full size, where
-/// it is measured, one after the other.
+/// Has a test run in both placements: at the same time, for one that mostly waits; at full size,
+/// where it is measured, one after the other.
 pub fn in_both_placements(test: impl Fn(usize) + Sync) {
     if size::is_full() {
         return PLACEMENTS.into_iter().for_each(test);
@@ -76,7 +76,8 @@ pub fn raise_descriptor_limit() {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("a soft limit may be raised");
 }
 
-/// Whether a program is not there; then whoever needs it says so and is done. In CI, where it was installed, that is an error.
+/// Whether a program is not there; then whoever needs it says so and is done. In CI, where it was
+/// installed, that is an error.
 ///
 /// # Panics
 ///

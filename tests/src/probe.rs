@@ -9,7 +9,8 @@ use crate::size::sized;
 /// How many lines one probe sends, one at a time.
 const LINES: usize = 300;
 
-/// How long the replies to a client that sends one line at a time took, all but the slowest hundredth.
+/// How long the replies to a client that sends one line at a time took, all but the slowest
+/// hundredth.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct ProbeLatency(pub Duration);
 
@@ -32,7 +33,8 @@ impl ProbeLatency {
     ///
     /// # Panics
     ///
-    /// When it is not. Machines that do something else meanwhile are given their due in the everyday size.
+    /// When it is not. Machines that do something else meanwhile are given their due in the
+    /// everyday size.
     #[track_caller]
     pub fn assert_like(self, idle: Self) {
         let (least, factor) = sized((Duration::from_secs(2), 10), (Duration::from_millis(5), 3));

@@ -27,9 +27,9 @@ pub fn greeter_client() -> &'static Path {
 
 /// Builds a binary of the workspace, in the profile of this process, and tells where it is.
 ///
-/// `cargo test --workspace` has built it already, but with more features of what it depends on, so that
-/// all that is built once more. Whoever knows that this is how the tests were started says so with
-/// `GREETER_PROGRAMS_BUILT=1`.
+/// `cargo test --workspace` has built it already, but with more features of what it depends on, so
+/// that all that is built once more. Whoever knows that this is how the tests were started says so
+/// with `GREETER_PROGRAMS_BUILT=1`.
 ///
 /// # Panics
 ///
@@ -58,13 +58,13 @@ pub fn build(package: &str, binary: &str) -> PathBuf {
 
 /// A server as a process. Ends with its value.
 #[derive(Debug)]
-pub struct ServerProcess {
+pub struct TestedServer {
     child: Child,
     addresses: Vec<SocketAddr>,
     log: Option<JoinHandle<String>>,
 }
 
-impl ServerProcess {
+impl TestedServer {
     /// Starts `greeter-server` on a free port, with these arguments besides.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_with(&[&["--listen", "127.0.0.1:0"], arguments].concat())
@@ -85,7 +85,8 @@ impl ServerProcess {
         Self::started(Self::await_listeners(child, None, 1))
     }
 
-    /// Starts `greeter-server` with just these arguments, which is to say there on which address it listens. Its log says it to us.
+    /// Starts `greeter-server` with just these arguments, which is to say there on which address it
+    /// listens. Its log says it to us.
     ///
     /// # Panics
     ///
@@ -123,8 +124,8 @@ impl ServerProcess {
         Self::started(Self::try_start(command, listeners))
     }
 
-    /// Starts a server that says of so many addresses that it listens there; or tells how it ended before that, and what it
-    /// logged.
+    /// Starts a server that says of so many addresses that it listens there; or tells how it ended
+    /// before that, and what it logged.
     ///
     /// # Errors
     ///
@@ -139,7 +140,8 @@ impl ServerProcess {
         Self::await_listeners(child, Some(log), listeners)
     }
 
-    /// Starts a server that listens there and says nothing about it; or tells how it ended before it did, and what it logged.
+    /// Starts a server that listens there and says nothing about it; or tells how it ended before
+    /// it did, and what it logged.
     ///
     /// # Errors
     ///
@@ -288,14 +290,15 @@ impl ServerProcess {
     /// The processor time it has used so far.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process lives");
-        // The name of the program may hold blanks; what follows its bracket does not. See proc_pid_stat(5).
+        // The name of the program may hold blanks; what follows its bracket does not. See
+        // proc_pid_stat(5).
         let fields: Vec<&str> = stat.rsplit(')').next().expect("there is a name").split_ascii_whitespace().collect();
         let ticks = |field: usize| fields[field].parse::<u64>().expect("ticks are a number");
         Duration::from_millis((ticks(11) + ticks(12)) * 1000 / rustix::param::clock_ticks_per_second())
     }
 }
 
-impl Drop for ServerProcess {
+impl Drop for TestedServer {
     fn drop(&mut self) {
         // It may have ended already; then there is nothing left to do.
         let _ = self.child.kill();
@@ -334,8 +337,8 @@ pub fn own_threads(name: &str) -> usize {
     names.filter(|its| its.starts_with(name)).count()
 }
 
-/// Waits for such threads of earlier tests to end, and tells how many go on all the same: those that a
-/// test has left behind that failed.
+/// Waits for such threads of earlier tests to end, and tells how many go on all the same: those
+/// that a test has left behind that failed.
 pub fn own_threads_left_behind(name: &str) -> usize {
     let until = Instant::now() + Duration::from_secs(10);
     while own_threads(name) > 0 && Instant::now() < until {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use greeter_server::{BoxError, CloseReason, Line, Peer, Reply, Responder};
 
-/// Obeys the first word of a line: `echo X`, `sleep MS X`, `hang X` (until [released](Self::release)), `panic`,
-/// `panic-locked`, `big N`, `nl`, `err`, `quit`.
+/// Obeys the first word of a line: `echo X`, `sleep MS X`, `hang X` (until
+/// [released](Self::release)), `panic`, `panic-locked`, `big N`, `nl`, `err`, `quit`.
 #[derive(Debug, Default)]
 pub struct Puppet {
     lock: Mutex<()>,

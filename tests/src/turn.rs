@@ -2,14 +2,14 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Held by one test alone, or by several that do not mind each other. A test that fails while it holds
-/// this breaks nothing for the others, so that a poisoned lock is as good as any.
+/// Held by one test alone, or by several that do not mind each other. A test that fails while it
+/// holds this breaks nothing for the others, so that a poisoned lock is as good as any.
 static TURN: RwLock<()> = RwLock::new(());
 
 /// Waits until no other test is at work, and keeps the others waiting as long as its value lives.
 ///
-/// For a test that measures what others beside it would change, or that leaves them no processor. It
-/// works within one binary; cargo runs the binaries one after another.
+/// For a test that measures what others beside it would change, or that leaves them no processor.
+/// It works within one binary; cargo runs the binaries one after another.
 #[must_use = "whoever lets go of it at once is not alone"]
 pub fn alone() -> RwLockWriteGuard<'static, ()> {
     TURN.write().unwrap_or_else(PoisonError::into_inner)

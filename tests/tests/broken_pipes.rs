@@ -1,4 +1,5 @@
-//! A host that leaves SIGPIPE to its default is not killed by clients that go away: the server never causes the signal.
+//! A host that leaves SIGPIPE to its default is not killed by clients that go away: the server
+//! never causes the signal.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use signal_hook::consts::SIGPIPE;
 
 const THREADS: usize = 4;
 
-/// Rust's own programs ignore SIGPIPE, so that this process, too, would not notice; here it is caught. One is
-/// enough to kill a host with the default.
+/// Rust's own programs ignore SIGPIPE, so that this process, too, would not notice; here it is
+/// caught. One is enough to kill a host with the default.
 #[test]
 fn who_resets_in_the_middle_of_a_reply_sends_the_host_no_signal() {
     let has_come = Arc::new(AtomicBool::new(false));
@@ -30,7 +31,8 @@ fn who_resets_in_the_middle_of_a_reply_sends_the_host_no_signal() {
                         let mut client = Client::connect(server.local_addr());
                         client.send("big 1000000\nbig 1000000\nbig 1000000\n");
                         client.bytes(1000);
-                        // To write after a reset is one error, and after an end and a reset another: that one is the signal.
+                        // To write after a reset is one error, and after an end and a reset
+                        // another: that one is the signal.
                         if number % 4 > 0 {
                             client.finish_sending();
                         }

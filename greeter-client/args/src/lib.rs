@@ -1,11 +1,12 @@
-//! Turns the words of a command line into the options of one of greeter's binaries, or into an [`Exit`] that says
-//! why there are none.
+//! Turns the words of a command line into the options of one of greeter's binaries, or into an
+//! [`Exit`] that says why there are none.
 //!
 //! [`argh`] does the parsing; this crate adds what it leaves out, the same for every binary:
 //!
 //! * `--name=value` means `--name value`;
 //! * `--version` and `-V` are known;
-//! * help goes to stdout and ends with 0; a usage error goes to stderr, ends with 2, and names what is at fault;
+//! * help goes to stdout and ends with 0; a usage error goes to stderr, ends with 2, and names what
+//!   is at fault;
 //! * an argument that is not UTF-8 is a usage error in words.
 //!
 //! It never ends the process and prints only when [`Exit::print`] is called.
@@ -38,8 +39,8 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 
-/// What makes a program show its help. A type that is parsed here should set `help_triggers` to the same two words:
-/// argh's own `help` would make a person of that name impossible to greet.
+/// What makes a program show its help. A type that is parsed here should set `help_triggers` to the
+/// same two words: argh's own `help` would make a person of that name impossible to greet.
 const HELP: [&str; 2] = ["-h", "--help"];
 const VERSION: [&str; 2] = ["-V", "--version"];
 
@@ -54,7 +55,8 @@ pub fn parse<T: FromArgs>(name: &str, version: &str) -> Result<T, Exit> {
 
 /// Parses `arguments`, which do not start with the program's name.
 ///
-/// What follows a call for help or for the version is not read, and after `--` nothing is split or looked at.
+/// What follows a call for help or for the version is not read, and after `--` nothing is split or
+/// looked at.
 ///
 /// # Errors
 ///
@@ -97,7 +99,8 @@ pub fn parse_from<T: FromArgs>(
         if VERSION.contains(&word.as_str()) {
             return Err(Exit::Asked(format!("{name} {version}\n")));
         }
-        // argh hands the word `help` down to a command that follows, where it would pass for an ordinary argument.
+        // argh hands the word `help` down to a command that follows, where it would pass for an
+        // ordinary argument.
         if HELP.contains(&word.as_str()) {
             words.push(word);
             break;
@@ -126,8 +129,9 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// A usage error found by the program itself, in the form of all others. `message` is lower case and has no full
-    /// stop; what could act on a terminal or deceive whoever reads it is escaped.
+    /// A usage error found by the program itself, in the form of all others. `message` is lower
+    /// case and has no full stop; what could act on a terminal or deceive whoever reads it is
+    /// escaped.
     ///
     /// ```
     /// let exit = greeter_args::Exit::usage("nobody", "--port must not be 0");
@@ -147,9 +151,9 @@ impl Exit {
         Self::Usage(text)
     }
 
-    /// Arranges the options of a help text under headings, in this order, and shortens its usage line,
-    /// which would name them all. What no group names stays under `Options:`, at the end. Text that is
-    /// no help stays as it is.
+    /// Arranges the options of a help text under headings, in this order, and shortens its usage
+    /// line, which would name them all. What no group names stays under `Options:`, at the end.
+    /// Text that is no help stays as it is.
     ///
     /// ```
     /// /// Repeats itself.
@@ -202,7 +206,8 @@ impl Exit {
 
     /// Prints the text where it belongs and gives the status to end with.
     ///
-    /// A reader that has gone away is not an error. Any other failure to print what was asked for is: the status is 1.
+    /// A reader that has gone away is not an error. Any other failure to print what was asked for
+    /// is: the status is 1.
     #[must_use = "the status is what the program should end with"]
     pub fn print(&self) -> ExitCode {
         let printed = match self {

@@ -58,8 +58,8 @@ impl Connection {
     /// # Errors
     ///
     /// Any [`ConnectionError`] but [`Closed`](ConnectionError::Closed): a server that closes early
-    /// is no error here, the result tells. After [`LfInLine`](ConnectionError::LfInLine), the lines
-    /// before that one have been sent and answered.
+    /// is no error here, the result tells. After [`LfInLineError`](ConnectionError::LfInLineError),
+    /// the lines before that one have been sent and answered.
     ///
     /// ```
     /// # use std::io::{BufRead, BufReader, Write};
@@ -217,7 +217,7 @@ impl SendQueue {
             }
             let was_empty = queue.wire.is_empty();
             if !eol.append_line(&mut queue.wire, line.as_ref()) {
-                return Err(ConnectionError::LfInLine);
+                return Err(ConnectionError::LfInLineError);
             }
             queue.owe(|queue| queue.lines += 1);
             if was_empty {

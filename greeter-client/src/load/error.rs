@@ -32,7 +32,7 @@ pub enum LoadError {
     Unbound(#[from] Unbound),
     /// A line holds an LF: it would be two, and get two replies.
     #[error("a line cannot hold a newline")]
-    LfInLine,
+    LfInLineError,
     /// The server may be on another machine, and [`Load::anywhere`](super::Load::anywhere) does not
     /// say that this is meant.
     #[error("{} is not known to be on this machine, and a load can put a server out of service", one_line(.0.as_bytes()))]
@@ -68,7 +68,7 @@ impl LoadError {
                 | Self::OutOfRange { .. }
                 | Self::NoTime
                 | Self::Unbound(_)
-                | Self::LfInLine
+                | Self::LfInLineError
                 | Self::Remote(_)
         )
     }

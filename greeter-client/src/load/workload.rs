@@ -86,7 +86,7 @@ impl WorkloadBuilder<'_> {
     fn workload(&self, member: usize) -> Result<Workload, LoadError> {
         let lines = self.lines.lines.iter().map(|line| {
             let line = line.expand(self.variables, Some(member))?;
-            if line.contains(&b'\n') { Err(LoadError::LfInLine) } else { Ok(line) }
+            if line.contains(&b'\n') { Err(LoadError::LfInLineError) } else { Ok(line) }
         });
         let lines = lines.collect::<Result<Vec<_>, LoadError>>()?;
         let patterns = self.lines.expect.as_ref().map(|expect| self.patterns(expect, &lines, member));
@@ -112,7 +112,7 @@ impl WorkloadBuilder<'_> {
             variables.set(name.clone(), line.as_slice());
             let pattern = expect.bound(&variables, Some(member));
             if pattern.text().is_some_and(|text| text.contains(&b'\n')) {
-                Err(LoadError::LfInLine)
+                Err(LoadError::LfInLineError)
             } else {
                 Ok(pattern)
             }

@@ -39,14 +39,14 @@ pub enum ConnectError {
 
 /// An error of a connected [`Connection`](crate::Connection).
 ///
-/// After any of them but [`LfInLine`](Self::LfInLine) and [`TimedOut`](Self::TimedOut) in a
-/// [`receive`](crate::Connection::receive) the connection is of no more use.
+/// After any of them but [`LfInLineError`](Self::LfInLineError) and [`TimedOut`](Self::TimedOut) in
+/// a [`receive`](crate::Connection::receive) the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The line holds an LF: it would be two lines, and get two replies. Nothing of it was sent.
     #[error("a line cannot hold a newline")]
-    LfInLine,
+    LfInLineError,
     /// The connection was reset, or the network failed.
     #[error("connection lost")]
     Lost(#[source] io::Error),

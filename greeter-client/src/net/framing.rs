@@ -30,8 +30,8 @@ impl Eol {
         }
     }
 
-    /// The line in `text`, which ends with LF. In lines that end with LF alone, a CR before it is part
-    /// of the line.
+    /// The line in `text`, which ends with LF. In lines that end with LF alone, a CR before it is
+    /// part of the line.
     pub(crate) fn strip(self, text: &[u8]) -> &[u8] {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         &text[..self.line_bytes(text)]

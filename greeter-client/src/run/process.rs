@@ -249,8 +249,8 @@ impl ServerProcess {
     ///
     /// # Errors
     ///
-    /// [`ServerError::PortInUse`]: what a script has found out is worth nothing; [`ServerError::LeftBehind`]; and
-    /// [`ServerError::Port`].
+    /// [`ServerError::PortInUse`]: what a script has found out is worth nothing;
+    /// [`ServerError::LeftBehind`]; and [`ServerError::Port`].
     pub fn end(self) -> Result<(), ServerError> {
         let mut process = lock(&self.process);
         process.end();

@@ -53,7 +53,7 @@ pub enum SessionError {
     HalfClosed(String),
     /// A line to be sent holds an LF: it would be two.
     #[error("a line cannot hold a newline")]
-    LfInLine,
+    LfInLineError,
     /// A crowd has at least one member; and its name, like that of a connection, holds no dot.
     #[error("there is no crowd of nobody, and no dot in a name: {0:?}")]
     BadName(String),

@@ -61,7 +61,7 @@ impl<'a> ConnectionHandle<'a> {
     /// # Errors
     ///
     /// * the connection cannot be opened, or we have closed or half-closed it;
-    /// * [`LfInLine`](SessionError::LfInLine);
+    /// * [`LfInLineError`](SessionError::LfInLineError);
     /// * [`Send`](SessionError::Send): an earlier send has failed.
     pub fn send(self, line: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let line = line.as_ref();
@@ -80,7 +80,7 @@ impl<'a> ConnectionHandle<'a> {
             let line = line(member);
             let line = line.as_ref();
             if !eol.append_line(wire, line) {
-                return Err(SessionError::LfInLine);
+                return Err(SessionError::LfInLineError);
             }
             Ok(Event::SentLine(line.to_vec()))
         })
@@ -90,7 +90,7 @@ impl<'a> ConnectionHandle<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send) but `LfInLine`.
+    /// Those of [`send`](Self::send) but `LfInLineError`.
     pub fn send_bytes(self, bytes: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let bytes = bytes.as_ref();
         self.gather(|_, wire| {

@@ -10,7 +10,8 @@ use crate::kit::{self, Folder, Outcome, bare_greeter_client, greeter, greeter_cl
 const FAILING: (&str, &str) = ("a.talk", "# A title.\n> Bob\n< Hello, Rob\n");
 const BAD: (&str, &str) = ("bad.talk", ">Bob\n");
 
-/// Runs the script that fails, with these arguments and this environment, and gives what went to stdout.
+/// Runs the script that fails, with these arguments and this environment, and gives what went to
+/// stdout.
 fn report(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let (folder, server) = (Folder::new("color", &[FAILING]), greeter());
     let mut command = greeter_client(&server.address, &[arguments, &["run", "a.talk"]].concat());

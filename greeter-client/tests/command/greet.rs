@@ -103,7 +103,8 @@ fn a_reply_that_is_cut_off_is_not_printed() {
     );
 }
 
-/// The server owes a line for a name, and then its end: what it says in place of that does not put it off.
+/// The server owes a line for a name, and then its end: what it says in place of that does not put
+/// it off.
 #[test]
 fn a_server_that_never_stops_speaking_is_left_at_the_timeout() {
     for banner in [&b""[..], b"welcome\n"] {

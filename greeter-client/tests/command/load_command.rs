@@ -78,7 +78,8 @@ fn assertions_decide() {
     assert_eq!(with(&["errors<=100%"], "--expect=Hello, Rob").code, Some(0));
 }
 
-/// Whatever errors an assertion allows: what would have been due on a lost connection, a closed loop does not know.
+/// Whatever errors an assertion allows: what would have been due on a lost connection, a closed
+/// loop does not know.
 #[test]
 fn a_closed_loop_that_loses_connections_fails() {
     for (loses, lost) in [(1, 1), (3, 3)] {

@@ -1,5 +1,5 @@
-//! What becomes of `run`, `greet` and the pipe with a server that does not keep to the rules: the exact words, the exit status,
-//! little memory, and an end soon after the timeout at the latest.
+//! What becomes of `run`, `greet` and the pipe with a server that does not keep to the rules: the
+//! exact words, the exit status, little memory, and an end soon after the timeout at the latest.
 #![cfg(target_os = "linux")]
 
 use std::any::Any;
@@ -319,8 +319,8 @@ fn the_pipe_tells_it() {
 fn check(server: &str, case: &Case, command: &[&str], (code, stdout, stderr): (i32, &str, &str)) {
     /// The program itself, 4 MiB that are read ahead, and what grows or is shown of them.
     const MAX_MEMORY_KIB: u64 = 32 * 1024;
-    /// How much later than at its timeout a command may end on a machine that does much else. By itself it takes
-    /// milliseconds.
+    /// How much later than at its timeout a command may end on a machine that does much else. By
+    /// itself it takes milliseconds.
     const SLACK: Duration = Duration::from_secs(10);
 
     let (address, alive) = (case.server)();

@@ -37,7 +37,8 @@ fn plays_back(folder: &Folder, address: &ServerAddress) {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{outcome:?}");
 }
 
-/// What was asked is asked, and what was answered is answered: in which order they crossed, nobody knows.
+/// What was asked is asked, and what was answered is answered: in which order they crossed, nobody
+/// knows.
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
@@ -136,7 +137,8 @@ fn server_that_cuts() -> ServerAddress {
 fn a_full_disk_ends_it_with_the_files_name() {
     let address = greeter();
     let folder = Folder::new("record-full", &[]);
-    // A limit on the size of files is a full disk for one process. That it comes as a signal, the shell can ignore.
+    // A limit on the size of files is a full disk for one process. That it comes as a signal, the
+    // shell can ignore.
     let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
     let mut command = std::process::Command::new("sh");
     let address = address.to_string();

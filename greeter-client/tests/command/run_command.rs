@@ -431,7 +431,8 @@ fn a_server_that_ends_under_a_script_is_told_with_its_status_and_its_last_words(
     assert!(report.contains(expected), "{report}");
 }
 
-/// It says its last line, ends like this, and only then are its connections closed. None if it goes on.
+/// It says its last line, ends like this, and only then are its connections closed. None if it goes
+/// on.
 #[cfg(target_os = "linux")]
 fn with_a_server_that_ends(folder: &Folder, end: Option<&str>, reply: &'static str, arguments: &[&str]) -> Outcome {
     let path = folder.0.clone();

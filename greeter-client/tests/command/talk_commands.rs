@@ -36,7 +36,8 @@ fn check_tells_every_error_of_every_file_and_ends_with_2() {
     );
 }
 
-/// What stderr says of one script, in short: `line:column: severity: message (help)`. Its last line is the command's own.
+/// What stderr says of one script, in short: `line:column: severity: message (help)`. Its last line
+/// is the command's own.
 fn told(stderr: &str) -> (String, &str) {
     let (diagnostics, last) = stderr.trim_end().rsplit_once('\n').unwrap();
     let mut told = String::new();

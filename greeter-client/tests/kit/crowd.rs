@@ -6,7 +6,8 @@ use std::thread;
 
 use greeter_client::ServerAddress;
 
-/// `Bob` → `Hello, Bob`, for so many clients, any number at a time. Whoever comes after them finds nobody.
+/// `Bob` → `Hello, Bob`, for so many clients, any number at a time. Whoever comes after them finds
+/// nobody.
 pub(crate) fn greeter_for(clients: usize) -> ServerAddress {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();

@@ -23,8 +23,9 @@ impl Says {
     }
 }
 
-/// Starts a server for as long as the test runs. The empty line is what it says when somebody connects, and `eof` what it
-/// says to the client's end. `{n}` in a reply is the number in the line.
+/// Starts a server for as long as the test runs. The empty line is what it says when somebody
+/// connects, and `eof` what it says to the client's end. `{n}` in a reply is the number in the
+/// line.
 pub(crate) fn puppet(table: BTreeMap<String, Says>) -> ServerAddress {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().into();

@@ -95,13 +95,15 @@ impl Person {
         &self.screen.colors
     }
 
-    /// Lets the terminal take no more output, as Ctrl-S does where that is not a key like any other.
+    /// Lets the terminal take no more output, as Ctrl-S does where that is not a key like any
+    /// other.
     pub(crate) fn stops_the_output(&self) {
         let line = File::options().read(true).write(true).open(&self.path).unwrap();
         tcflow(&line, Action::OOff).unwrap();
     }
 
-    /// Waits for the command to end like this, with the terminal as it was, whatever is on the screen.
+    /// Waits for the command to end like this, with the terminal as it was, whatever is on the
+    /// screen.
     #[track_caller]
     pub(crate) fn is_left(&mut self, code: i32) {
         // Held, so that it does not forget.
@@ -128,7 +130,8 @@ impl Person {
         }
     }
 
-    /// Waits for the command to end, with exactly these rows on the screen and the terminal as it was.
+    /// Waits for the command to end, with exactly these rows on the screen and the terminal as it
+    /// was.
     #[track_caller]
     pub(crate) fn leaves(mut self, code: i32, rows: &[&str]) {
         // Asked first: with the last who held it, the terminal forgets.
@@ -148,7 +151,8 @@ impl Drop for Person {
     }
 }
 
-/// Rows of characters, and a cursor. It knows what the command may use, and panics at anything else.
+/// Rows of characters, and a cursor. It knows what the command may use, and panics at anything
+/// else.
 #[derive(Default)]
 struct Screen {
     rows: Vec<Vec<char>>,

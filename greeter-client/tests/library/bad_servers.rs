@@ -16,7 +16,8 @@ fn impatient() -> ConnectionOptions {
     options
 }
 
-/// It timed out, and not when bytes stopped coming. How much later than it should is the affair of the machine, too.
+/// It timed out, and not when bytes stopped coming. How much later than it should is the affair of
+/// the machine, too.
 #[track_caller]
 fn timed_out<T: std::fmt::Debug>(since: Instant, outcome: &Result<T, ConnectionError>) {
     let took = since.elapsed();

@@ -62,8 +62,8 @@ fn a_cr_before_lf_is_data_with_lf_and_ending_with_crlf() {
 fn a_line_that_holds_a_newline_is_refused_and_nothing_of_it_is_sent() {
     let server = says(b"");
     let mut connection = Connection::connect(&server.address).unwrap();
-    assert!(matches!(connection.send("Ann\nBen"), Err(ConnectionError::LfInLine)));
-    assert!(matches!(connection.ask("\n"), Err(ConnectionError::LfInLine)));
+    assert!(matches!(connection.send("Ann\nBen"), Err(ConnectionError::LfInLineError)));
+    assert!(matches!(connection.ask("\n"), Err(ConnectionError::LfInLineError)));
     connection.send("Bob").unwrap();
     connection.finish_sending();
     assert_eq!(server.outcome(), b"Bob\n");

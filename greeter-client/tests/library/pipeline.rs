@@ -55,8 +55,8 @@ fn no_lines_are_no_replies_but_a_banner_is_read() {
     assert_eq!(replies, ["220 ready"]);
 }
 
-/// 32 MB each way are more than all buffers between the two take. The server reads only when it can write, so that a
-/// client that wrote first and read afterwards would wait for ever.
+/// 32 MB each way are more than all buffers between the two take. The server reads only when it can
+/// write, so that a client that wrote first and read afterwards would wait for ever.
 #[test]
 fn full_buffers_on_both_sides_do_not_stop_it() {
     let server = serve(|stream| answer(stream, <[u8]>::to_vec));
@@ -140,7 +140,8 @@ fn lines_that_nobody_has_asked_for_do_not_put_off_the_end_that_is_owed() {
     server.outcome();
 }
 
-/// The client waits from the start, but the server has had something to answer only since the line was sent.
+/// The client waits from the start, but the server has had something to answer only since the line
+/// was sent.
 #[test]
 fn the_time_counts_from_the_line_that_is_owed_a_reply() {
     let server = serve(|stream| stream);
@@ -248,7 +249,7 @@ fn lines_before_one_that_holds_a_newline_are_sent_and_answered() {
     let server = greeter();
     let mut replies = Vec::new();
     let err = connect(&server).pipeline(["Ann", "Ben", "C\nD", "Eve"], collect(&mut replies)).unwrap_err();
-    assert!(matches!(err, ConnectionError::LfInLine));
+    assert!(matches!(err, ConnectionError::LfInLineError));
     assert_eq!(replies, ["Hello, Ann", "Hello, Ben"]);
     server.outcome();
 }

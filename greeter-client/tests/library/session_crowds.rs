@@ -11,7 +11,8 @@ use greeter_client::{ServerAddress, Session, SessionError};
 
 use crate::kit::{self, answer, read_line, stay_silent};
 
-/// Starts a server that does `session` with each client until the test ends, and opens a crowd `c` of `size` to it.
+/// Starts a server that does `session` with each client until the test ends, and opens a crowd `c`
+/// of `size` to it.
 fn crowd(size: usize, session: impl Fn(TcpStream) + Send + Sync + 'static) -> Session {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = Target::from(ServerAddress::from(listener.local_addr().unwrap()));

@@ -68,14 +68,14 @@ fn a_line_gets_the_ending_chosen_and_holds_no_other() {
     session.on("").send("a").unwrap();
     session.set_eol(Eol::CrLf);
     session.on("").send("b").unwrap();
-    assert!(matches!(session.on("").send("c\nd"), Err(SessionError::LfInLine)));
+    assert!(matches!(session.on("").send("c\nd"), Err(SessionError::LfInLineError)));
     session.on("").send_bytes("e\nf").unwrap();
     session.finish().unwrap();
     assert_eq!(server.outcome(), b"a\nb\r\ne\nf");
 }
 
-/// The server reads only when it can write, and 20 MB each way are more than what is between the two, and more than
-/// is read ahead.
+/// The server reads only when it can write, and 20 MB each way are more than what is between the
+/// two, and more than is read ahead.
 #[test]
 fn a_pipeline_of_megabytes_does_not_stop() {
     let server = serve(|stream| answer(stream, <[u8]>::to_vec));
@@ -95,7 +95,8 @@ fn a_server_may_write_before_it_has_read_all() {
     let server = serve(|mut stream| {
         stream.read_exact(&mut [0; 1]).unwrap();
         stream.write_all(b"error: too long\n").unwrap();
-        // More than the client could hold in a socket's buffers: it is read while the rest waits to be sent.
+        // More than the client could hold in a socket's buffers: it is read while the rest waits to
+        // be sent.
         stream.write_all(&[b'x'; 8_000_000]).unwrap();
         stream.write_all(b"\n").unwrap();
         read_all(&stream).len()

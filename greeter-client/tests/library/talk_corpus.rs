@@ -1,4 +1,5 @@
-//! What holds for every text, tried on a corpus, on changed scripts and on noise. A fuzzer starts from the same files.
+//! What holds for every text, tried on a corpus, on changed scripts and on noise. A fuzzer starts
+//! from the same files.
 
 #[path = "../talk/property.rs"]
 mod property;

@@ -325,7 +325,8 @@ fn page() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Whatever a page is made of: its normal form has the same scripts, and is the normal form of itself.
+    /// Whatever a page is made of: its normal form has the same scripts, and is the normal form of
+    /// itself.
     #[test]
     fn a_page_in_the_normal_form_has_the_same_scripts(page in page()) {
         let Ok(normal) = talk::format("page.md", &page) else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! What the parser makes of scripts, good and bad: the exact words and places of everything it says.
+//! What the parser makes of scripts, good and bad: the exact words and places of everything it
+//! says.
 
 use greeter_client::talk::{Action, ConnectionName, Incoming, Outgoing, Script};
 
@@ -176,7 +177,8 @@ fn a_hundred_thousand_steps_are_parsed() {
     assert_eq!(script.steps().len(), 100_000);
 }
 
-/// Time in step with the length: were it in step with the square of it, a line of a megabyte would take hours.
+/// Time in step with the length: were it in step with the square of it, a line of a megabyte would
+/// take hours.
 #[test]
 fn a_line_of_a_megabyte_is_parsed() {
     for unit in ["{", "{{", "}", "\\", "[", "a", "{{a:", "{{:[", "\"", "> ", "."] {

@@ -64,7 +64,8 @@ fn a_free_name_takes_as_little_as_it_can() {
     refuses("ab{{*}}ba", "aba", &[]);
 }
 
-/// Where lines end with CR LF and nobody has said so, a greedy placeholder would hide it, and a capture would keep the CR.
+/// Where lines end with CR LF and nobody has said so, a greedy placeholder would hide it, and a
+/// capture would keep the CR.
 #[test]
 fn a_cr_at_the_end_of_a_line_is_taken_by_nothing_that_takes_anything() {
     for pattern in [

@@ -42,8 +42,8 @@ fn split(eol: Eol, max: usize, input: &[u8]) -> Fed {
     (taken, if is_too_long { Err(LineOverflow) } else { Ok(rest.to_vec()) })
 }
 
-/// The buffer does what the naive split does. The first byte says how lines end and how long they may be, the next two
-/// in pieces of which lengths, in turn, the rest comes.
+/// The buffer does what the naive split does. The first byte says how lines end and how long they
+/// may be, the next two in pieces of which lengths, in turn, the rest comes.
 #[track_caller]
 pub(crate) fn holds(input: &[u8]) {
     let [how, one, other, input @ ..] = input else { return };

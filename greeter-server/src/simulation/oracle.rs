@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, WhenRejected};
 
-use super::responder::{PANICKED, REJECTED, SLOW, SORTS, SessionLog};
+use super::responder::{PANICKED, REJECTED, SLOW, SORTS, SessionHistory};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
@@ -62,7 +62,7 @@ pub(super) fn number_of(address: Address) -> u32 {
 pub(super) struct Oracle {
     number: u32,
     rules: Rules,
-    sessions: Arc<Mutex<SessionLog>>,
+    sessions: Arc<Mutex<SessionHistory>>,
     /// The start of a line, and when it came.
     unfinished: Vec<u8>,
     unfinished_since: Instant,
@@ -115,7 +115,7 @@ pub(super) enum WireEnd {
 }
 
 impl Oracle {
-    pub(super) fn new(number: u32, rules: Rules, sessions: &Arc<Mutex<SessionLog>>, now: Instant) -> Self {
+    pub(super) fn new(number: u32, rules: Rules, sessions: &Arc<Mutex<SessionHistory>>, now: Instant) -> Self {
         let banner = match number % SORTS {
             REJECTED => format!("error: not you {number}\n"),
             PANICKED => "error: internal error\n".to_owned(),

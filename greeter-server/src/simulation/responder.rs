@@ -25,7 +25,7 @@ pub(super) struct ScriptedResponder {
     /// The clock that answering advances.
     pub(super) clock: SimulatedClock,
     pub(super) push: PushHandle,
-    pub(super) sessions: Arc<Mutex<SessionLog>>,
+    pub(super) sessions: Arc<Mutex<SessionHistory>>,
     turn: Mutex<TurnTimes>,
 }
 
@@ -39,7 +39,7 @@ struct TurnTimes {
 
 /// What the responder knows of each client, by the clients' numbers.
 #[derive(Debug, Default)]
-pub(super) struct SessionLog(Vec<SessionRecord>);
+pub(super) struct SessionHistory(Vec<SessionRecord>);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SessionRecord {
@@ -59,7 +59,7 @@ pub(super) struct SessionRecord {
     pub(super) pushed_bytes: usize,
 }
 
-impl SessionLog {
+impl SessionHistory {
     pub(super) fn record(&mut self, number: u32) -> &mut SessionRecord {
         let index = number as usize;
         if self.0.len() <= index {
@@ -182,7 +182,7 @@ impl Responder for ScriptedResponder {
 }
 
 impl ScriptedResponder {
-    pub(super) fn new(clock: SimulatedClock, push: PushHandle, sessions: Arc<Mutex<SessionLog>>) -> Self {
+    pub(super) fn new(clock: SimulatedClock, push: PushHandle, sessions: Arc<Mutex<SessionHistory>>) -> Self {
         Self { clock, push, sessions, turn: Mutex::default() }
     }
 

@@ -12,7 +12,7 @@ use super::listener::{Backlog, VirtualListener};
 use super::oracle::Oracle;
 use super::pool::SimulatedPool;
 use super::random::Random;
-use super::responder::{ScriptedResponder, SessionLog};
+use super::responder::{ScriptedResponder, SessionHistory};
 use super::rules::Rules;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
 
@@ -43,7 +43,7 @@ pub(super) struct World {
     counters: Vec<Arc<Counters>>,
     memory: Arc<MemoryBudget>,
     push: PushHandle,
-    sessions: Arc<Mutex<SessionLog>>,
+    sessions: Arc<Mutex<SessionHistory>>,
 
     admission: Arc<Admission>,
     acceptor: SimulatedAcceptor,

@@ -44,8 +44,9 @@ impl Example {
     }
 }
 
-/// Cargo puts examples beside the folder of the test programs. It builds them for a plain `cargo test`, but neither for a
-/// single test file nor with `--all-targets`; so what is found there may be none, or one of last week.
+/// Cargo puts examples beside the folder of the test programs. It builds them for a plain `cargo
+/// test`, but neither for a single test file nor with `--all-targets`; so what is found there may
+/// be none, or one of last week.
 #[track_caller]
 fn path_of_example(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
@@ -154,7 +155,8 @@ impl Drop for Process {
     }
 }
 
-/// Where a program is that others wrote, if it is installed. It need not be, except where CI shows that the examples work with it.
+/// Where a program is that others wrote, if it is installed. It need not be, except where CI shows
+/// that the examples work with it.
 #[track_caller]
 pub(crate) fn stranger(program: &str, debian_package: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH").unwrap_or_default();
@@ -171,7 +173,8 @@ pub(crate) fn stranger(program: &str, debian_package: &str) -> Option<PathBuf> {
     None
 }
 
-/// A folder that goes when its value does. The name is short, since that of a Unix socket inside must be.
+/// A folder that goes when its value does. The name is short, since that of a Unix socket inside
+/// must be.
 pub(crate) struct Folder {
     path: PathBuf,
 }

@@ -7,8 +7,9 @@ use std::net::TcpListener;
 
 use socket2::SockRef;
 
-/// How many clients may wait to be accepted: as many as with Go and with greeter. The standard library's 128 would have
-/// thousands that come at a time be forgotten and come again a second later, which is not what is measured.
+/// How many clients may wait to be accepted: as many as with Go and with greeter. The standard
+/// library's 128 would have thousands that come at a time be forgotten and come again a second
+/// later, which is not what is measured.
 const BACKLOG: i32 = 4096;
 
 /// Listens on a free port of 127.0.0.1, and says on which, as `greeter-server` does.

@@ -1,6 +1,7 @@
-//! The floor under every figure: greets as `greeter-server` does with the least that this can be done with. One thread, one
-//! bare `mio` loop, and nothing that makes a server one that can be left alone: no limit on lines, no back-pressure, no
-//! fairness, no counters, no shutdown. Only for comparison.
+//! The floor under every figure: greets as `greeter-server` does with the least that this can be
+//! done with. One thread, one bare `mio` loop, and nothing that makes a server one that can be left
+//! alone: no limit on lines, no back-pressure, no fairness, no counters, no shutdown. Only for
+//! comparison.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,8 @@ use socket2::SockRef;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// How many clients may wait to be accepted: as many as with greeter, so that thousands can come at a time.
+/// How many clients may wait to be accepted: as many as with greeter, so that thousands can come at
+/// a time.
 const BACKLOG: i32 = 4096;
 
 struct FloorClient {

@@ -1,5 +1,5 @@
-//! Greets like `greeter-server`, but each reply waits for a millisecond, as one does that needs a disk or another server: on as
-//! many workers as its argument says. Only for comparison.
+//! Greets like `greeter-server`, but each reply waits for a millisecond, as one does that needs a
+//! disk or another server: on as many workers as its argument says. Only for comparison.
 
 #![forbid(unsafe_code)]
 

@@ -6,7 +6,8 @@ use std::process::Command;
 use greeter_tests::missing_program;
 use greeter_tests::process::greeter_client;
 
-/// The words of a command, of which the last is to be completed, and what is offered for it. `<files>`: what the shell knows.
+/// The words of a command, of which the last is to be completed, and what is offered for it.
+/// `<files>`: what the shell knows.
 const COMPLETIONS: [(&[&str], &[&str]); 14] = [
     (&["comp"], &["completions"]),
     (&["r"], &["record", "run"]),

@@ -2,12 +2,14 @@
 //!
 //! It depends on the first word behind a block's fence:
 //!
-//! * `console`: a line that starts with `$ ` is typed, and those that follow are what it prints. `console status=1`: so the
-//!   last command ends; the others always succeed. A command that starts `greeter-server` stays for the rest of the
-//!   document. Port 8080 is any free port here, what `cargo run` would run is taken from where it has been built, and
-//!   times in reports are anybody's. Of the report of a load only the words are compared.
-//! * `talk`: a script, which passes against a server of its own. If a file's name follows, that file is there for the
-//!   commands.
+//! * `console`: a line that starts with `$ ` is typed, and those that follow are what it prints.
+//!   `console status=1`: so the
+//! last command ends; the others always succeed. A command that starts `greeter-server` stays for
+//! the rest of the document. Port 8080 is any free port here, what `cargo run` would run is taken
+//! from where it has been built, and times in reports are anybody's. Of the report of a load only
+//! the words are compared.
+//! * `talk`: a script, which passes against a server of its own. If a file's name follows, that
+//!   file is there for the commands.
 //! * `talk-other`: a script for a server that is not ours. It has no error and no warning.
 //!
 //! In a table, what stands under `write` can be parsed.
@@ -21,7 +23,7 @@ use std::time::Duration;
 use greeter_client::run::{Outcome, RunOptions, ServerProcess as OwnServer, run};
 use greeter_client::talk::{self, Script};
 use greeter_tests::missing_program;
-use greeter_tests::process::{ServerProcess, greeter_client, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_client, greeter_server};
 
 const PORT: u16 = 8080;
 
@@ -170,7 +172,8 @@ fn the_table_and_the_help_have_the_same_options_with_the_same_defaults() {
 
 // What is documented in the code.
 
-/// The lines of documentation in a file, with its place and number, without those of examples that are hidden.
+/// The lines of documentation in a file, with its place and number, without those of examples that
+/// are hidden.
 fn documentation(path: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(path).expect("a source is text");
     let lines = text.lines().zip(1..).filter_map(|(line, number)| {
@@ -187,7 +190,8 @@ fn sources(package: &str) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// Whoever writes a responder has `greeter_server` among the dependencies, which has all that it takes.
+/// Whoever writes a responder has `greeter_server` among the dependencies, which has all that it
+/// takes.
 #[test]
 fn examples_import_the_crate_that_their_readers_have() {
     for path in sources("greeter-core").into_iter().chain(sources("greeter-server")) {
@@ -221,7 +225,7 @@ fn check_typed(document: &str, blocks: &[Block<'_>]) {
     let typed: Vec<Typed> = marked(blocks, "console").flat_map(typed_in).collect();
     assert!(!typed.is_empty(), "{document} has nothing to type");
     let folder = folder_for(document, blocks);
-    let mut server = ServerProcess::start(&[]);
+    let mut server = TestedServer::start(&[]);
     for Typed { command, prints, status } in typed {
         if command.starts_with("cargo test") {
             // That is what is going on.
@@ -270,7 +274,7 @@ fn folder_for(document: &str, blocks: &[Block<'_>]) -> PathBuf {
     folder
 }
 
-fn start(arguments: &str, prints: &str) -> ServerProcess {
+fn start(arguments: &str, prints: &str) -> TestedServer {
     let arguments = arguments.replace(&format!(":{PORT}"), ":0");
     let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
     if !arguments.contains(&"--listen") {
@@ -278,7 +282,7 @@ fn start(arguments: &str, prints: &str) -> ServerProcess {
     }
     let mut command = Command::new(greeter_server());
     command.args(&arguments);
-    let server = ServerProcess::start_listeners(command, prints.lines().count());
+    let server = TestedServer::start_listeners(command, prints.lines().count());
     let announced: String = server
         .addresses()
         .iter()
@@ -288,7 +292,7 @@ fn start(arguments: &str, prints: &str) -> ServerProcess {
     server
 }
 
-fn type_in(command: &str, folder: &Path, server: &ServerProcess) -> Output {
+fn type_in(command: &str, folder: &Path, server: &TestedServer) -> Output {
     let port = server.address().port().to_string();
     let command =
         command.replace("cargo run --release -p greeter-client --", "greeter-client").replace(&PORT.to_string(), &port);
@@ -306,8 +310,8 @@ fn type_in(command: &str, folder: &Path, server: &ServerProcess) -> Output {
         .expect("there is a shell")
 }
 
-/// The text without what is different each time: ports, how long a script took, and whether the end was seen already
-/// behind a line.
+/// The text without what is different each time: ports, how long a script took, and whether the end
+/// was seen already behind a line.
 fn masked(text: &str) -> String {
     mask(&mask(text, "127.0.0.1:", ""), "  (", " ms)").replace(", then <eof\n", "\n")
 }

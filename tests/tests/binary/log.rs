@@ -1,4 +1,5 @@
-//! Whatever happens to stderr, the server serves and ends as it should, and the log says what it does not show.
+//! Whatever happens to stderr, the server serves and ends as it should, and the log says what it
+//! does not show.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::{ServerProcess, full_pipe, greeter_server};
+use greeter_tests::process::{TestedServer, full_pipe, greeter_server};
 use rustix::process::Signal;
 
 const ANYWHERE: [&str; 2] = ["--listen", "127.0.0.1:0"];
@@ -23,7 +24,7 @@ fn visit(address: SocketAddr, visits: usize) {
     });
 }
 
-fn serves_and_ends(mut server: ServerProcess) {
+fn serves_and_ends(mut server: TestedServer) {
     visit(server.address(), 40);
     server.signal(Signal::TERM);
     assert_eq!(server.wait(AT_MOST).0.code(), Some(0));
@@ -46,7 +47,7 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
     for workers in ["0", "2"] {
         let (_reader, log) = full_pipe();
         let arguments = [&ANYWHERE[..], &["--workers", workers, "--log", "debug"]].concat();
-        serves_and_ends(ServerProcess::start_logging_to(log, &arguments));
+        serves_and_ends(TestedServer::start_logging_to(log, &arguments));
     }
 }
 
@@ -62,25 +63,25 @@ fn a_log_that_nobody_reads_does_not_hold_up_an_error() {
 fn a_log_without_a_reader_stops_nothing() {
     let (reader, log) = io::pipe().unwrap();
     drop(reader);
-    serves_and_ends(ServerProcess::start_logging_to(log, &ANYWHERE));
+    serves_and_ends(TestedServer::start_logging_to(log, &ANYWHERE));
 }
 
 #[test]
 fn a_full_log_stops_nothing() {
     let log = File::options().write(true).open("/dev/full").unwrap();
-    serves_and_ends(ServerProcess::start_logging_to(log, &ANYWHERE));
+    serves_and_ends(TestedServer::start_logging_to(log, &ANYWHERE));
 }
 
 #[test]
 fn a_closed_log_stops_nothing() {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$0\" --listen 127.0.0.1:0 2>&-"]).arg(greeter_server());
-    serves_and_ends(ServerProcess::start_command(command));
+    serves_and_ends(TestedServer::start_command(command));
 }
 
 #[test]
 fn what_is_shown_and_what_is_suppressed_is_all_that_happened() {
-    let mut server = ServerProcess::start(&[]);
+    let mut server = TestedServer::start(&[]);
     visit(server.address(), 60);
     server.signal(Signal::TERM);
     let (status, log) = server.wait(AT_MOST);
@@ -99,12 +100,13 @@ fn after_a_full_disk_the_log_says_how_much_is_missing() {
     let path = folder.join("log");
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$0\" --listen 127.0.0.1:0 2>\"$1\""]).arg(greeter_server()).arg(&path);
-    let mut server = ServerProcess::start_command(command);
+    let mut server = TestedServer::start_command(command);
     let log = || fs::read_to_string(&path).unwrap();
     wait_until("the server is ready", || log().contains("Server is ready."));
     let visit = || assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
 
-    // A file that may not grow is as good as a full disk: the signal that says so as well (SIGXFSZ) ends nothing.
+    // A file that may not grow is as good as a full disk: the signal that says so as well (SIGXFSZ)
+    // ends nothing.
     let room = 1000;
     server.limit_file_bytes(Some(room));
     (0..30).for_each(|_| visit());
@@ -129,7 +131,7 @@ fn after_a_full_disk_the_log_says_how_much_is_missing() {
 
 #[test]
 fn a_log_for_programs_has_an_object_in_each_line() {
-    let mut server = ServerProcess::start(&["--log-format", "json"]);
+    let mut server = TestedServer::start(&["--log-format", "json"]);
     assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
     server.signal(Signal::TERM);
     let (_, log) = server.wait(AT_MOST);

@@ -9,6 +9,8 @@ mod documents;
 mod log;
 /// A thousand clients at a time.
 mod many_clients;
+/// The names of types, and the width of comments.
+mod names;
 /// What the server asks of the system when clients come: no names.
 mod no_names_looked_up;
 /// The server's options, and every value that they may not have.

@@ -1,10 +1,11 @@
-//! A thousand clients at the same time, and every one of them reads its own replies and nothing else.
+//! A thousand clients at the same time, and every one of them reads its own replies and nothing
+//! else.
 
 use std::sync::Barrier;
 use std::thread;
 
 use greeter_tests::client::Client;
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::{PLACEMENTS, raise_descriptor_limit};
 
 const CLIENTS: usize = 1000;
@@ -15,7 +16,7 @@ const THREADS: usize = 4;
 fn a_thousand_simultaneous_clients_read_exactly_their_own_replies() {
     raise_descriptor_limit();
     for workers in PLACEMENTS {
-        let server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
+        let server = TestedServer::start(&["--workers", &workers.to_string(), "--log", "warn"]);
         let all_connected = Barrier::new(THREADS);
         thread::scope(|scope| {
             for part in 0..THREADS {
@@ -31,7 +32,8 @@ fn a_thousand_simultaneous_clients_read_exactly_their_own_replies() {
     }
 }
 
-/// Sends every client's lines in bursts of 1, 2, 3 … lines, all clients' bursts before any reply is read.
+/// Sends every client's lines in bursts of 1, 2, 3 … lines, all clients' bursts before any reply is
+/// read.
 fn greet_everyone(clients: &mut [(usize, Client)]) {
     let mut sent = 0;
     for burst in 1.. {

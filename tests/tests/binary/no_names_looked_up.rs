@@ -1,4 +1,5 @@
-//! Nobody who connects, and nothing but a name on the command line, makes the server look up names or call anybody.
+//! Nobody who connects, and nothing but a name on the command line, makes the server look up names
+//! or call anybody.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use greeter_tests::client::Client;
 use greeter_tests::missing_program;
-use greeter_tests::process::{ServerProcess, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server};
 use rustix::process::Signal;
 
 /// What a look-up of names opens: see resolver(3), nsswitch.conf(5).
@@ -37,7 +38,7 @@ fn trace_of(address: &str) -> String {
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-e", "trace=socket,connect,open,openat,sendto,sendmsg,sendmmsg", "-o"]).arg(&file);
     command.arg(greeter_server()).args(["--listen", address]);
-    let mut server = ServerProcess::start_command(command);
+    let mut server = TestedServer::start_command(command);
     for number in 0..100 {
         let mut client = Client::connect(server.address());
         assert_eq!(client.ask(&format!("guest {number}")), format!("Hello, guest {number}\n"));

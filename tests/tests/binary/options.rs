@@ -1,10 +1,11 @@
-//! Every option means what the help says, or is refused at once and by its name; nothing that is said to the binary breaks it.
+//! Every option means what the help says, or is refused at once and by its name; nothing that is
+//! said to the binary breaks it.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::Client;
-use greeter_tests::process::{ServerProcess, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::size::sized;
 use rustix::process::Signal;
 
@@ -19,13 +20,13 @@ const TIMEOUTS: [&str; 5] =
 /// The longest times that can be written down: 2^64 - 1 seconds, and a little less in years.
 const FOR_EVER: [&str; 2] = ["18446744073709551615s", "584542046090years"];
 
-fn try_start(arguments: &[&str]) -> Result<ServerProcess, String> {
+fn try_start(arguments: &[&str]) -> Result<TestedServer, String> {
     let mut command = Command::new(greeter_server());
     if !arguments.iter().any(|argument| argument.starts_with("--listen")) {
         command.args(["--listen", "127.0.0.1:0"]);
     }
     let began = Instant::now();
-    ServerProcess::try_start(
+    TestedServer::try_start(
         {
             command.args(arguments);
             command
@@ -69,7 +70,7 @@ fn greets(arguments: &[&str]) {
 }
 
 #[track_caller]
-fn stop(mut server: ServerProcess) {
+fn stop(mut server: TestedServer) {
     server.signal(Signal::TERM);
     let (status, log) = server.wait(Duration::from_secs(20));
     assert_eq!(status.code(), Some(0), "{log}");
@@ -173,7 +174,8 @@ fn options_that_do_not_go_together_are_refused_or_do_what_each_says() {
     refused(&["--max-buffer-bytes", "1MiB", "--max-unsent-bytes", "1GiB"], "must be at least ");
     // Both are named, so that it takes one look to mend them.
     refused(&["--workers", "5000", "--line-timeout", "0s"], "--line-timeout is 0ns");
-    // More for one address than for all is no limit for an address; and without workers nobody watches over them.
+    // More for one address than for all is no limit for an address; and without workers nobody
+    // watches over them.
     greets(&["--max-connections", "1", "--max-connections-per-address", "1000"]);
     greets(&["--workers", "0", "--reply-timeout", "1ms", "--queue-timeout", "1ms"]);
     greets(&["--when-full", "wait", "--max-connections", "1"]);
@@ -188,8 +190,8 @@ fn addresses_that_cannot_be_had_are_named() {
             Err(said) => assert!(said.contains("cannot listen on ") && said.contains(address), "{said}"),
         }
     }
-    let taken = ServerProcess::start(&[]).address().to_string();
-    let server = ServerProcess::start_with(&["--listen", &taken]);
+    let taken = TestedServer::start(&[]).address().to_string();
+    let server = TestedServer::start_with(&["--listen", &taken]);
     refused_to_listen(&server.address().to_string());
 }
 

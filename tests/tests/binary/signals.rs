@@ -1,4 +1,5 @@
-//! What each signal does to the server that could end it, and that it is heard whatever else the server waits for.
+//! What each signal does to the server that could end it, and that it is heard whatever else the
+//! server waits for.
 
 use std::fs;
 use std::net::TcpStream;
@@ -7,7 +8,7 @@ use std::process::Command;
 
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::missing_program;
-use greeter_tests::process::{ServerProcess, full_pipe, greeter_server};
+use greeter_tests::process::{TestedServer, full_pipe, greeter_server};
 use greeter_tests::size::tell;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -24,7 +25,8 @@ const LINES: usize = 10;
 
 const SLOW: [&str; 4] = ["--workers", "1", "--work", "20ms"];
 
-/// Whether a server that we start hears this signal. It does not where we were started with it as ignored: by `nohup`, or by `&` in a script.
+/// Whether a server that we start hears this signal. It does not where we were started with it as
+/// ignored: by `nohup`, or by `&` in a script.
 fn is_heard(signal: &Signal) -> bool {
     let status = fs::read_to_string("/proc/self/status").expect("the system tells of our process");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("it tells what we ignore");
@@ -37,7 +39,7 @@ fn is_heard(signal: &Signal) -> bool {
 }
 
 /// A client with lines on their way, of which the first has been answered.
-fn client_in_the_middle(server: &ServerProcess) -> Client {
+fn client_in_the_middle(server: &TestedServer) -> Client {
     let mut client = Client::connect(server.address());
     client.send("Bob\n".repeat(LINES));
     assert_eq!(client.text(), "Hello, Bob\n");
@@ -45,7 +47,7 @@ fn client_in_the_middle(server: &ServerProcess) -> Client {
 }
 
 #[track_caller]
-fn answers_the_rest_and_ends_with_0(mut client: Client, mut server: ServerProcess) {
+fn answers_the_rest_and_ends_with_0(mut client: Client, mut server: TestedServer) {
     assert_eq!(client.rest(), b"Hello, Bob\n".repeat(LINES - 1));
     drop(client);
     let (status, log) = server.wait(PATIENCE);
@@ -54,7 +56,7 @@ fn answers_the_rest_and_ends_with_0(mut client: Client, mut server: ServerProces
     assert!(log.contains("discarded=0"), "{log}");
 }
 
-fn wait_until_it_stops(server: &ServerProcess) {
+fn wait_until_it_stops(server: &TestedServer) {
     wait_until("nobody is let in any more", || TcpStream::connect(server.address()).is_err());
 }
 
@@ -62,20 +64,21 @@ fn wait_until_it_stops(server: &ServerProcess) {
 fn a_signal_to_end_has_what_arrived_answered() {
     for signal in REQUESTS.into_iter().chain(HINTS).filter(is_heard) {
         println!("{signal:?}");
-        let server = ServerProcess::start(&SLOW);
+        let server = TestedServer::start(&SLOW);
         let client = client_in_the_middle(&server);
         server.signal(signal);
         answers_the_rest_and_ends_with_0(client, server);
     }
 }
 
-/// A terminal that closes says so twice, first by the kernel and then by the shell; time that is up is up every second anew.
+/// A terminal that closes says so twice, first by the kernel and then by the shell; time that is up
+/// is up every second anew.
 #[test]
 fn a_hint_to_end_may_come_again_and_a_request_behind_it_is_the_first() {
     for hint in HINTS.into_iter().filter(is_heard) {
         for second in [hint, Signal::TERM] {
             println!("{hint:?}, {second:?}");
-            let server = ServerProcess::start(&SLOW);
+            let server = TestedServer::start(&SLOW);
             let client = client_in_the_middle(&server);
             server.signal(hint);
             wait_until_it_stops(&server);
@@ -88,7 +91,7 @@ fn a_hint_to_end_may_come_again_and_a_request_behind_it_is_the_first() {
 #[test]
 fn a_second_request_ends_at_once() {
     for signal in REQUESTS.into_iter().filter(is_heard) {
-        let mut server = ServerProcess::start(&["--workers", "1", "--work", "60s"]);
+        let mut server = TestedServer::start(&["--workers", "1", "--work", "60s"]);
         let mut client = Client::connect(server.address());
         client.send("Bob\n");
         server.signal(Signal::TERM);
@@ -101,7 +104,7 @@ fn a_second_request_ends_at_once() {
 
 #[test]
 fn a_signal_that_is_no_reason_to_end_does_nothing() {
-    let server = ServerProcess::start(&SLOW);
+    let server = TestedServer::start(&SLOW);
     let client = client_in_the_middle(&server);
     for signal in NO_REASONS {
         server.signal(signal);
@@ -116,7 +119,7 @@ fn what_was_ignored_when_it_started_stays_ignored() {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP INT USR1; exec \"$@\"", "sh"]);
     command.arg(greeter_server()).args(["--listen", "127.0.0.1:0"]).args(SLOW);
-    let server = ServerProcess::start_command(command);
+    let server = TestedServer::start_command(command);
     let client = client_in_the_middle(&server);
     for signal in [Signal::INT, Signal::HUP, Signal::USR1, Signal::INT] {
         server.signal(signal);
@@ -135,7 +138,7 @@ fn quit_ends_at_once() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -c 0; exec \"$@\"", "sh"]);
     command.arg(greeter_server()).args(["--listen", "127.0.0.1:0"]);
-    let mut server = ServerProcess::start_command(command);
+    let mut server = TestedServer::start_command(command);
     server.signal(Signal::QUIT);
     let (status, log) = server.wait(PATIENCE);
     assert_eq!(status.signal(), Some(Signal::QUIT.as_raw()), "{status}, {log}");
@@ -144,14 +147,14 @@ fn quit_ends_at_once() {
 #[test]
 fn a_stdout_that_nobody_reads_keeps_no_signal_from_being_heard() {
     let (_reader, stdout) = full_pipe();
-    let server = ServerProcess::start_announcing_to(stdout, &[&["--listen", "127.0.0.1:0"], &SLOW[..]].concat());
+    let server = TestedServer::start_announcing_to(stdout, &[&["--listen", "127.0.0.1:0"], &SLOW[..]].concat());
     let client = client_in_the_middle(&server);
     server.signal(Signal::TERM);
     answers_the_rest_and_ends_with_0(client, server);
 }
 
-/// To process 1 of a container the system passes no signal that it has not asked for, its own included: there it cannot die of one, and
-/// ends with the status that a shell would tell.
+/// To process 1 of a container the system passes no signal that it has not asked for, its own
+/// included: there it cannot die of one, and ends with the status that a shell would tell.
 #[test]
 fn as_process_1_it_ends_with_the_status_that_a_shell_would_tell() {
     let Some(container) = container() else { return };
@@ -159,7 +162,7 @@ fn as_process_1_it_ends_with_the_status_that_a_shell_would_tell() {
         let mut command = Command::new("unshare");
         command.args(container).arg(greeter_server());
         command.args(["--listen", "127.0.0.1:0", "--workers", "1", "--work", "60s"]);
-        let mut server = ServerProcess::start_command(command);
+        let mut server = TestedServer::start_command(command);
         let process_1 = only_child(server.id());
         let mut client = Client::connect(server.address());
         client.send("Bob\n");
@@ -176,7 +179,7 @@ fn as_process_1_it_drains() {
     let Some(container) = container() else { return };
     let mut command = Command::new("unshare");
     command.args(container).arg(greeter_server()).args(["--listen", "127.0.0.1:0"]).args(SLOW);
-    let server = ServerProcess::start_command(command);
+    let server = TestedServer::start_command(command);
     let client = client_in_the_middle(&server);
     kill_process(only_child(server.id()), Signal::TERM).expect("it is our own");
     answers_the_rest_and_ends_with_0(client, server);

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use greeter_server::{BuildError, ConfigError, Server};
 use greeter_tests::client::Client;
-use greeter_tests::process::{ServerProcess, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::{builder, spawn};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn without_arguments_it_listens_on_loopback_only() {
 
 #[test]
 fn an_address_that_others_can_reach_is_warned_about_once() {
-    let mut server = ServerProcess::start_with(&["--listen", "0.0.0.0:0"]);
+    let mut server = TestedServer::start_with(&["--listen", "0.0.0.0:0"]);
     assert_ne!(server.address().port(), 0);
     server.signal(Signal::TERM);
     let (_, log) = server.wait(Duration::from_secs(10));
@@ -85,7 +85,7 @@ fn help_and_version_go_to_stdout() {
 
 #[test]
 fn the_log_says_what_the_articles_program_says() {
-    let mut server = ServerProcess::start(&[]);
+    let mut server = TestedServer::start(&[]);
     assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
     server.signal(Signal::TERM);
     let (status, log) = server.wait(Duration::from_secs(10));

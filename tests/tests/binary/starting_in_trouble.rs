@@ -1,4 +1,5 @@
-//! Whatever the system refuses while the server starts, it serves all the same or says what it could not do, and ends.
+//! Whatever the system refuses while the server starts, it serves all the same or says what it
+//! could not do, and ends.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::Client;
-use greeter_tests::process::{ServerProcess, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, missing_program};
 use rustix::process::Signal;
@@ -57,16 +58,18 @@ fn whichever_call_fails_it_serves_or_says_what_it_cannot_do() {
     }
 }
 
-/// Starts a server whose main thread is refused this call for this time; none if it does not make it so often.
+/// Starts a server whose main thread is refused this call for this time; none if it does not make
+/// it so often.
 fn start_without(workers: usize, call: &str, error: &str, time: usize) -> Option<Start> {
     let trace = trace_file(&format!("{workers}-{call}-{time}"));
     let mut command = Command::new("strace");
-    // The tracer stands aside: the process that we start becomes the server. Threads are not followed.
+    // The tracer stands aside: the process that we start becomes the server. Threads are not
+    // followed.
     command.args(["-D", "-o"]).arg(&trace).args(["-e", &format!("trace={call}")]);
     command.args(["-e", &format!("inject={call}:error={error}:when={time}")]);
     command.arg(greeter_server()).args(["--listen", "127.0.0.1:0", "--log", "warn", "--workers", &workers.to_string()]);
     let began = Instant::now();
-    let start = match ServerProcess::try_start(command, 1) {
+    let start = match TestedServer::try_start(command, 1) {
         Ok(mut server) => {
             assert_in_time(began);
             assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n", "{call} number {time}");

@@ -1,5 +1,6 @@
-//! Every expectation of the scripts that are shipped matters: dropped, altered or swapped with the next one of its
-//! connection, it makes the script fail. Those that cannot are [listed](SURVIVORS), each with the reason.
+//! Every expectation of the scripts that are shipped matters: dropped, altered or swapped with the
+//! next one of its connection, it makes the script fail. Those that cannot are [listed](SURVIVORS),
+//! each with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -31,7 +31,8 @@ const STRANGERS: &[Stranger] = &[
 
 fn ngircd(folder: &Path) -> Vec<String> {
     let file = folder.join("ngircd.conf");
-    // People who type are made to wait for what could be a flood. Nobody types here. The port comes as the last line.
+    // People who type are made to wait for what could be a flood. Nobody types here. The port comes
+    // as the last line.
     let text = "[Limits]\nMaxPenaltyTime = 0\n[Options]\nDNS = no\nIdent = no\nPAM = no\n\
          [Global]\nName = irc.example.net\nInfo = A place to test\nListen = 127.0.0.1\n\
          ServerUID = nobody\nServerGID = nogroup\n";
@@ -77,7 +78,8 @@ impl Stranger {
     pub(crate) fn run(&self, script: &Script, options: &RunOptions) -> Result<Outcome, String> {
         let folder = Folder::new();
         let log = folder.0.join("log");
-        // It becomes the program. One that is told its port only by a file has that in the file's last line.
+        // It becomes the program. One that is told its port only by a file has that in the file's
+        // last line.
         let wrapper = r#"cd "$0"; echo "Ports = {port}" >>ngircd.conf; exec "$@" >log 2>&1"#.to_owned();
         let command = [
             vec!["sh".to_owned(), "-c".to_owned(), wrapper, folder.0.display().to_string(), self.path()],

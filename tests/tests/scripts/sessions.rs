@@ -1,4 +1,5 @@
-//! The protocol as transcripts: each script of `sessions/` against the real binary, in both placements, as a test of its own.
+//! The protocol as transcripts: each script of `sessions/` against the real binary, in both
+//! placements, as a test of its own.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Servers that nobody here wrote: each script of `strangers/` against the real program, as a test of its own.
+//! Servers that nobody here wrote: each script of `strangers/` against the real program, as a test
+//! of its own.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Over a socket, the server says what the article's programs say: for any bytes, cut anywhere, in both placements.
+//! Over a socket, the server says what the article's programs say: for any bytes, cut anywhere, in
+//! both placements.
 
 use greeter_core::Address;
 use greeter_tests::books::at_rest;

@@ -46,8 +46,8 @@ fn of_forty_at_once_ten_are_served_and_thirty_are_told_round_after_round() {
     }
 }
 
-/// So many at once, who all stay until the last has heard what becomes of it. Tells how many were served, by their own account and
-/// by the server's.
+/// So many at once, who all stay until the last has heard what becomes of it. Tells how many were
+/// served, by their own account and by the server's.
 fn crowd(server: &ServerHandle, farewell: Disconnect) -> (usize, u64) {
     let everyone_knows = Barrier::new(THREADS);
     let part = || {
@@ -132,7 +132,8 @@ fn an_address_has_its_share_and_what_others_do_does_not_touch_it() {
     }
 }
 
-/// However many one address holds, and for as long as they like to linger, another has nothing to do with that.
+/// However many one address holds, and for as long as they like to linger, another has nothing to
+/// do with that.
 #[test]
 fn an_address_at_its_limit_keeps_nobody_else_out() {
     for workers in PLACEMENTS {
@@ -158,7 +159,8 @@ fn an_address_at_its_limit_keeps_nobody_else_out() {
     }
 }
 
-/// Those whom the system has connected when the server stops are served, as many as there is room for, and the others are told.
+/// Those whom the system has connected when the server stops are served, as many as there is room
+/// for, and the others are told.
 #[test]
 fn whoever_is_in_the_backlog_at_a_stop_is_served_or_told() {
     raise_descriptor_limit();

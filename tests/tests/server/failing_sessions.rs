@@ -1,4 +1,5 @@
-//! A responder may fail wherever it is called, and where nobody calls it: when what it left behind is dropped.
+//! A responder may fail wherever it is called, and where nobody calls it: when what it left behind
+//! is dropped.
 
 use std::panic::panic_any;
 use std::sync::Arc;
@@ -97,7 +98,8 @@ fn sessions_that_panic_at_their_end_do_not_disturb_a_stop_that_runs_out_of_time(
     }
 }
 
-/// Fails wherever it is asked to, by the number of the client: each third one as it comes, each as it goes.
+/// Fails wherever it is asked to, by the number of the client: each third one as it comes, each as
+/// it goes.
 #[derive(Default)]
 struct Hopeless {
     clients: AtomicU64,

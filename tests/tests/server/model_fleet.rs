@@ -1,4 +1,5 @@
-//! Crowds of clients that do everything clients can do get what a model says, whatever the server is set to.
+//! Crowds of clients that do everything clients can do get what a model says, whatever the server
+//! is set to.
 
 use std::time::{Duration, Instant};
 

@@ -154,7 +154,8 @@ fn nothing_is_pushed_before_the_banner() {
     for workers in PLACEMENTS {
         let gate = Arc::new(Gate::default());
         let server = spawn(answered_by(workers).connection_threads(1).responder(SlowBanner(Arc::clone(&gate))));
-        // They come in together. The first one keeps the only worker, or the connection thread itself; the others wait behind it.
+        // They come in together. The first one keeps the only worker, or the connection thread
+        // itself; the others wait behind it.
         server.pause_accepting();
         let mut clients: Vec<_> = (0..20).map(|_| Client::connect(server.local_addr())).collect();
         server.resume_accepting();

@@ -1,4 +1,5 @@
-//! What all clients make the server hold together is bounded: whoever would make it more is sent off in words.
+//! What all clients make the server hold together is bounded: whoever would make it more is sent
+//! off in words.
 
 use std::time::Duration;
 

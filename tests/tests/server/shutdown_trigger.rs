@@ -1,4 +1,5 @@
-//! A server is told to stop by whoever has the trigger, its own responder among them; whoever has the handle waits for it.
+//! A server is told to stop by whoever has the trigger, its own responder among them; whoever has
+//! the handle waits for it.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, mpsc};
@@ -148,9 +149,9 @@ impl tracing::Subscriber for Alarmed {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-/// Events reach whoever listens when the server holds none of its locks. The only test here that has a
-/// subscriber, for which there is one in a process: it hears of the others' clients as well, and does
-/// nothing about them.
+/// Events reach whoever listens when the server holds none of its locks. The only test here that
+/// has a subscriber, for which there is one in a process: it hears of the others' clients as well,
+/// and does nothing about them.
 #[test]
 fn whoever_hears_of_a_refusal_may_have_the_server_stop() {
     let builder = builder().max_connections(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::{PLACEMENTS, alone, answered_by, beside_others, spawn};
 
 const MIB: usize = 1024 * 1024;
@@ -16,7 +16,7 @@ const MIB: usize = 1024 * 1024;
 fn a_client_that_never_reads_is_not_read_either() {
     let _alone = alone();
     for workers in PLACEMENTS {
-        let server = ServerProcess::start(&["--workers", &workers.to_string()]);
+        let server = TestedServer::start(&["--workers", &workers.to_string()]);
         let mut probe = Client::connect(server.address());
         assert_eq!(probe.ask("before"), "Hello, before\n");
         let before = server.resident_bytes();

@@ -34,7 +34,8 @@ fn a_reply_of_64_mib_is_gone_once_it_was_read() {
             }
             assert_eq!(client.text(), "\n");
             assert_eq!(client.text(), format!("next {round}\n"));
-            // The allocator keeps some of it for the next time, but that is not as much as one reply.
+            // The allocator keeps some of it for the next time, but that is not as much as one
+            // reply.
             let more = resident_bytes().saturating_sub(before);
             assert!(more < BIG, "{more} bytes more than before");
             println!("{workers} workers, round {round}: {} KiB more than before", more / 1024);

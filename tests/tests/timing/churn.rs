@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::{Client, PATIENCE, wait_until};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, alone, raise_descriptor_limit};
 
@@ -17,8 +17,9 @@ fn twenty_thousand_rude_clients_leave_nothing_behind() {
     let _alone = alone();
     raise_descriptor_limit();
     for workers in PLACEMENTS {
-        let server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
-        // The first round brings what stays: slots and buffers for as many as were ever here at the same time.
+        let server = TestedServer::start(&["--workers", &workers.to_string(), "--log", "warn"]);
+        // The first round brings what stays: slots and buffers for as many as were ever here at the
+        // same time.
         let idle = server.descriptors();
         let is_idle = || half_closed_sockets(server.address().port()) == 0 && server.descriptors() <= idle;
         rude_clients(&server);
@@ -37,14 +38,14 @@ fn twenty_thousand_rude_clients_leave_nothing_behind() {
     }
 }
 
-fn rude_clients(server: &ServerProcess) {
+fn rude_clients(server: &TestedServer) {
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 for n in 0..CONNECTIONS / THREADS {
                     rude_client(server, n);
-                    // Who gets a reply has everyone before it accepted: so the crowd is never much larger than this, and neither
-                    // is what the server holds for it.
+                    // Who gets a reply has everyone before it accepted: so the crowd is never much
+                    // larger than this, and neither is what the server holds for it.
                     if n % 100 == 0 {
                         assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
                     }
@@ -54,7 +55,7 @@ fn rude_clients(server: &ServerProcess) {
     });
 }
 
-fn rude_client(server: &ServerProcess, kind: usize) {
+fn rude_client(server: &TestedServer, kind: usize) {
     let mut client = Client::connect(server.address());
     match kind % 4 {
         0 => drop(client),
@@ -68,8 +69,8 @@ fn rude_client(server: &ServerProcess, kind: usize) {
     }
 }
 
-/// Sockets of this port on which the other end has closed and ours has not, those that wait to be accepted among them: see
-/// proc_net_tcp(5).
+/// Sockets of this port on which the other end has closed and ours has not, those that wait to be
+/// accepted among them: see proc_net_tcp(5).
 fn half_closed_sockets(port: u16) -> usize {
     const CLOSE_WAIT: &str = "08";
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the system has a table of sockets");

@@ -1,4 +1,5 @@
-//! Who dawdles is told and sent off when its time is over; who is only waited for by others, or comes in time, never is.
+//! Who dawdles is told and sent off when its time is over; who is only waited for by others, or
+//! comes in time, never is.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,8 @@ impl Responder for Discreet {
     }
 }
 
-/// Who keeps a connection for the next request finds its end there, and nothing that could be taken for the answer.
+/// Who keeps a connection for the next request finds its end there, and nothing that could be taken
+/// for the answer.
 #[test]
 fn who_says_nothing_is_sent_off_in_silence_where_the_responder_has_no_words_for_it() {
     let _others = beside_others();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use greeter_server::{Responder, responder_fn};
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, is_full};
 use greeter_tests::{PLACEMENTS, answered_by, beside_others, builder, raise_descriptor_limit, spawn};
@@ -50,7 +50,8 @@ fn every_line_that_was_received_is_answered_before_the_end() {
     assert!(!is_full() || refused_after <= Duration::from_millis(100), "refused only after {refused_after:?}");
 }
 
-/// Keeps so many lines on their way, checks the replies, and tells how many there were before the end of the stream.
+/// Keeps so many lines on their way, checks the replies, and tells how many there were before the
+/// end of the stream.
 fn pipeline(mut client: Client, number: u64) -> u64 {
     client.send((0..DEPTH).map(|n| format!("sleep 20 {number}-{n}\n")).collect::<String>());
     for n in 0.. {
@@ -67,7 +68,7 @@ fn pipeline(mut client: Client, number: u64) -> u64 {
 fn sigterm_drains_and_exits_with_0() {
     let _others = beside_others();
     for workers in ["0", "2"] {
-        let mut server = ServerProcess::start(&["--work", "10ms", "--workers", workers]);
+        let mut server = TestedServer::start(&["--work", "10ms", "--workers", workers]);
         let mut idle = Client::connect(server.address());
         assert_eq!(idle.ask("Ann"), "Hello, Ann\n");
         let mut busy = Client::connect(server.address());
@@ -142,7 +143,7 @@ fn jobs_that_wait_for_a_worker_at_the_deadline_are_not_answered() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let _others = beside_others();
-    let mut server = ServerProcess::start(&["--work", "60s", "--workers", "1"]);
+    let mut server = TestedServer::start(&["--work", "60s", "--workers", "1"]);
     let mut client = Client::connect(server.address());
     client.send("Bob\n");
     wait_until("the worker is busy", || server.cpu_time() > Duration::from_millis(50));
@@ -157,7 +158,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn lines_left_unanswered_show_in_the_exit_code() {
     let _others = beside_others();
-    let mut server = ServerProcess::start(&["--work", "400ms", "--workers", "1", "--drain", "100ms"]);
+    let mut server = TestedServer::start(&["--work", "400ms", "--workers", "1", "--drain", "100ms"]);
     let mut client = Client::connect(server.address());
     client.send("Bob\n".repeat(10));
     assert_eq!(client.text(), "Hello, Bob\n");
@@ -261,7 +262,8 @@ fn lines_that_arrived_unnoticed_are_answered() {
     }
 }
 
-/// In place, a thread that answers notices the time only between two lines; what it finds then must still be put in order.
+/// In place, a thread that answers notices the time only between two lines; what it finds then must
+/// still be put in order.
 #[test]
 fn the_books_are_balanced_however_late_the_deadline_is_noticed() {
     let _others = beside_others();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use greeter_server::{CloseReason, ConnectionInfo, Phase};
 use greeter_tests::books::balanced;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::is_full;
 use greeter_tests::{PLACEMENTS, alone, answered_by, beside_others, builder, spawn};
@@ -26,7 +26,7 @@ struct End {
 }
 
 /// One signal, or a second one as soon as the first has been heard.
-fn stop(mut server: ServerProcess, signals: usize) -> End {
+fn stop(mut server: TestedServer, signals: usize) -> End {
     let start = Instant::now();
     server.signal(Signal::TERM);
     let mut last = start;
@@ -46,8 +46,8 @@ fn stop(mut server: ServerProcess, signals: usize) -> End {
     End { took, code: status.code(), log }
 }
 
-fn start(arguments: &[&str]) -> ServerProcess {
-    ServerProcess::start(&[&["--drain", "1s", "--workers", "1"], arguments].concat())
+fn start(arguments: &[&str]) -> TestedServer {
+    TestedServer::start(&[&["--drain", "1s", "--workers", "1"], arguments].concat())
 }
 
 #[test]
@@ -146,12 +146,14 @@ fn what_is_lost_is_told_by_reason() {
     puppet.release();
 }
 
-/// The stop comes in the middle of everything; a stuck responder comes back before the deadline, or after it.
+/// The stop comes in the middle of everything; a stuck responder comes back before the deadline, or
+/// after it.
 #[test]
 fn a_worker_that_comes_back_while_the_server_drains_ends_with_it() {
     let _alone = alone();
     let puppet = Arc::new(Puppet::default());
-    // Long beside the 20 ms of each other line, which a machine that has other things to do prolongs.
+    // Long beside the 20 ms of each other line, which a machine that has other things to do
+    // prolongs.
     let server = builder().workers(1).reply_timeout(Duration::from_secs(1)).responder(Arc::clone(&puppet));
     let server = spawn(server);
     let mut late = Client::connect(server.local_addr());

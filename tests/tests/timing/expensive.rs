@@ -1,6 +1,8 @@
-//! The article's second program: replies are expensive, and who waits for whom is a matter of the workers.
+//! The article's second program: replies are expensive, and who waits for whom is a matter of the
+//! workers.
 //!
-//! Times are compared with each other and with what the work itself takes, never with what a machine should be able to do.
+//! Times are compared with each other and with what the work itself takes, never with what a
+//! machine should be able to do.
 
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -8,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use greeter_server::{BoxError, Line, Peer, Reply, Responder};
 use greeter_tests::client::Client;
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::{alone, answered_by, beside_others, spawn};
 
 /// When each of two clients has its reply that ask at the same time.
 fn two_clients_at_once(workers: &str) -> [Duration; 2] {
-    let server = ServerProcess::start(&["--work", "1s", "--workers", workers]);
+    let server = TestedServer::start(&["--work", "1s", "--workers", workers]);
     let mut clients = [Client::connect(server.address()), Client::connect(server.address())];
     let start = Instant::now();
     for client in &mut clients {
@@ -65,7 +67,7 @@ fn as_many_lines_are_answered_at_once_as_there_are_workers() {
 fn a_client_that_pipelines_sees_each_reply_as_it_is_made() {
     let _alone = alone();
     for workers in ["0", "1"] {
-        let server = ServerProcess::start(&["--work", "300ms", "--workers", workers]);
+        let server = TestedServer::start(&["--work", "300ms", "--workers", workers]);
         let mut client = Client::connect(server.address());
         client.send("1\n2\n3\n4\n5\n");
         let arrivals: Vec<Instant> = (1..=5)
@@ -80,7 +82,8 @@ fn a_client_that_pipelines_sees_each_reply_as_it_is_made() {
     }
 }
 
-/// Who is answered in which order tells how long the polite one waits, whatever the machine is doing.
+/// Who is answered in which order tells how long the polite one waits, whatever the machine is
+/// doing.
 #[test]
 fn a_greedy_client_delays_a_polite_one_by_a_few_slices() {
     const POLITE_LINES: usize = 51;
@@ -105,7 +108,8 @@ fn a_greedy_client_delays_a_polite_one_by_a_few_slices() {
     }
 }
 
-/// Takes its time, more than a slice, and notes down for each line whether it was the polite client's.
+/// Takes its time, more than a slice, and notes down for each line whether it was the polite
+/// client's.
 struct Slow {
     order: Arc<Mutex<Vec<bool>>>,
 }

@@ -1,4 +1,5 @@
-//! A responder that panics, fails or replies nonsense costs its client one line, and nobody else anything.
+//! A responder that panics, fails or replies nonsense costs its client one line, and nobody else
+//! anything.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE};
-use greeter_tests::process::{ServerProcess, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, alone, answered_by, spawn};
@@ -32,13 +32,14 @@ fn fifty_lines_and_a_half_get_fifty_replies_and_the_end() {
     }
 }
 
-/// Whoever asks the system for readiness level by level is told of the half-close for ever, and spins.
+/// Whoever asks the system for readiness level by level is told of the half-close for ever, and
+/// spins.
 #[test]
 fn a_half_closed_client_costs_nothing_while_its_reply_is_made() {
     let _alone = alone();
     let mut command = Command::new(greeter_server());
     command.args(["--listen", "127.0.0.1:0", "--workers", "1", "--work", "2s", "--log", "warn"]);
-    let server = ServerProcess::start_command(command);
+    let server = TestedServer::start_command(command);
     let mut client = Client::connect(server.address());
     client.send("Bob\n");
     client.finish_sending();

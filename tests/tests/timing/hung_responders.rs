@@ -12,7 +12,8 @@ use greeter_tests::puppet::{Gate, Puppet};
 use greeter_tests::size::is_full;
 use greeter_tests::{alone, answered_by, builder, spawn};
 
-/// How many may be stuck for each worker before nobody takes their place any more: the four of the documentation, and itself.
+/// How many may be stuck for each worker before nobody takes their place any more: the four of the
+/// documentation, and itself.
 const STUCK_PER_WORKER: usize = 5;
 
 fn reply_timeout() -> Duration {
@@ -51,7 +52,8 @@ fn others() -> usize {
     own_threads_left_behind("greeter-work-")
 }
 
-/// None of these lines takes as long as a reply may, and together they take longer: whatever comes before them, each is answered.
+/// None of these lines takes as long as a reply may, and together they take longer: whatever comes
+/// before them, each is answered.
 #[test]
 fn the_timeout_is_for_one_reply_however_many_are_asked_for_at_once() {
     let _alone = alone();
@@ -189,7 +191,8 @@ fn when_nobody_is_left_all_are_told_so_until_somebody_comes_back() {
         wait_until("all are stuck", || server.stats().workers_timed_out as usize == STUCK_PER_WORKER * workers);
         assert_eq!(server.workers().len(), STUCK_PER_WORKER * workers);
 
-        // To a client that is known every line is refused in its place, with its own ending; one that is not is sent away.
+        // To a client that is known every line is refused in its place, with its own ending; one
+        // that is not is sent away.
         settled.send("echo a\r\necho b\n");
         assert_eq!(settled.text(), "error: busy\r\n");
         assert_eq!(settled.text(), "error: busy\n");
@@ -249,7 +252,8 @@ fn the_client_is_told_in_its_own_line_ending() {
     assert_eq!((stats.discarded, stats.partial_lines), (1, 1));
 }
 
-/// Whoever has come back late and finds the place taken leaves nothing behind, however often that happens.
+/// Whoever has come back late and finds the place taken leaves nothing behind, however often that
+/// happens.
 #[test]
 fn workers_that_come_and_go_leave_nothing_behind() {
     let _alone = alone();
@@ -303,8 +307,8 @@ impl Responder for NeverLetsGo {
 fn a_disconnect_that_hangs_costs_no_other_client() {
     let _alone = alone();
     let gate = Arc::new(Gate::default());
-    // The line of the other client waits in the queue until the only worker is replaced: it may wait for
-    // longer than the reply timeout. With the same time for both, either may pass first.
+    // The line of the other client waits in the queue until the only worker is replaced: it may
+    // wait for longer than the reply timeout. With the same time for both, either may pass first.
     let server = settings(1).queue_timeout(None).responder(NeverLetsGo(Arc::clone(&gate)));
     let server = spawn(server);
     let mut next = Client::connect(server.local_addr());

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, alone, raise_descriptor_limit};
 
@@ -24,7 +24,7 @@ fn idle_clients_cost_half_a_kibibyte_and_unfinished_lines_what_they_are_long() {
     let clients = sized(2_000, 9_000);
     for workers in PLACEMENTS {
         let arguments = ["--workers", &workers.to_string(), "--log", "warn", "--max-connections-per-address", "off"];
-        let server = ServerProcess::start(&arguments);
+        let server = TestedServer::start(&arguments);
         // What the first ones bring with them is not theirs alone.
         let first: Vec<_> = (0..100).map(|_| greeted(&server)).collect();
         let (descriptors, before) = (server.descriptors(), server.resident_bytes());
@@ -54,7 +54,7 @@ fn idle_clients_cost_half_a_kibibyte_and_unfinished_lines_what_they_are_long() {
     }
 }
 
-fn greeted(server: &ServerProcess) -> Client {
+fn greeted(server: &TestedServer) -> Client {
     let mut client = Client::connect(server.address());
     assert_eq!(client.ask("Bob"), "Hello, Bob\n");
     client

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::probe::{ProbeLatency, probe};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{beside_others, in_both_placements};
 use rustix::process::Signal;
@@ -20,9 +20,9 @@ fn write_timeout() -> Duration {
     Duration::from_secs(sized(3, 10))
 }
 
-fn start(workers: usize) -> ServerProcess {
+fn start(workers: usize) -> TestedServer {
     let timeout = format!("{:?}", write_timeout());
-    ServerProcess::start(&["--workers", &workers.to_string(), "--write-timeout", &timeout])
+    TestedServer::start(&["--workers", &workers.to_string(), "--write-timeout", &timeout])
 }
 
 /// Names whose greetings have a thousand bytes.
@@ -37,8 +37,9 @@ fn flood(mut client: Client, names: &[u8]) {
     assert!(waited <= write_timeout() + sized(Duration::from_secs(10), Duration::from_secs(2)), "{waited:?}");
 }
 
-/// What so many that flood cost the server: memory at its most, and what a probe has when all are stuck.
-fn cost(server: &ServerProcess, clients: usize, connect: impl Fn() -> Client) -> (u64, ProbeLatency) {
+/// What so many that flood cost the server: memory at its most, and what a probe has when all are
+/// stuck.
+fn cost(server: &TestedServer, clients: usize, connect: impl Fn() -> Client) -> (u64, ProbeLatency) {
     let names = names();
     let before = server.resident_bytes();
     thread::scope(|scope| {
@@ -58,8 +59,9 @@ fn cost(server: &ServerProcess, clients: usize, connect: impl Fn() -> Client) ->
     })
 }
 
-/// Stops the server, which has noted why it cut off whom it has cut off; not of each, where they are many.
-fn assert_reason(mut server: ServerProcess) {
+/// Stops the server, which has noted why it cut off whom it has cut off; not of each, where they
+/// are many.
+fn assert_reason(mut server: TestedServer) {
     probe(server.address());
     server.signal(Signal::TERM);
     let (status, log) = server.wait(Duration::from_secs(20));

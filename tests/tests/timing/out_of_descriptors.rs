@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::Client;
-use greeter_tests::process::{ServerProcess, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, alone, missing_program};
 use rustix::process::Signal;
@@ -16,8 +16,9 @@ use rustix::process::Signal;
 const ROOM: usize = 10;
 const CROWD: usize = 60;
 
-/// A crowd before a server that has just run out of descriptors: those who have found room are served, the others wait.
-fn crowd(server: &ServerProcess) -> Vec<Client> {
+/// A crowd before a server that has just run out of descriptors: those who have found room are
+/// served, the others wait.
+fn crowd(server: &TestedServer) -> Vec<Client> {
     server.limit_descriptors((server.descriptors() + ROOM) as u64);
     let mut crowd: Vec<_> = (0..CROWD).map(|_| Client::connect(server.address())).collect();
     for client in &mut crowd[..ROOM] {
@@ -30,7 +31,7 @@ fn crowd(server: &ServerProcess) -> Vec<Client> {
 fn clients_wait_in_the_backlog_until_there_are_descriptors_again() {
     let _alone = alone();
     for workers in PLACEMENTS {
-        let mut server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
+        let mut server = TestedServer::start(&["--workers", &workers.to_string(), "--log", "warn"]);
         let mut crowd = crowd(&server);
         // Ten go, ten more come in; and so on until all have been served.
         while !crowd.is_empty() {
@@ -51,7 +52,7 @@ fn a_server_without_descriptors_rests_while_it_serves_those_it_has() {
     let _alone = alone();
     let hold = sized(Duration::from_secs(1), Duration::from_secs(10));
     for workers in PLACEMENTS {
-        let mut server = ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn"]);
+        let mut server = TestedServer::start(&["--workers", &workers.to_string(), "--log", "warn"]);
         let mut served = Client::connect(server.address());
         assert_eq!(served.ask("before"), "Hello, before\n");
         let crowd = crowd(&server);
@@ -115,7 +116,7 @@ fn a_server_without_descriptors_asks_ten_times_a_second_whether_there_are_some()
             "--workers",
             &workers.to_string(),
         ]);
-        let server = ServerProcess::start_command(command);
+        let server = TestedServer::start_command(command);
         let _crowd = crowd(&server);
         let (began, before) = (Instant::now(), failed());
         thread::sleep(hold);

@@ -1,4 +1,5 @@
-//! More lines than can be answered are refused early and in words, in their places; and as many are answered as can be.
+//! More lines than can be answered are refused early and in words, in their places; and as many are
+//! answered as can be.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -9,7 +9,8 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::{beside_others, builder, spawn};
 
-/// Answers `big` with more than any socket takes, `quit` with the end, and `wait` once it is released.
+/// Answers `big` with more than any socket takes, `quit` with the end, and `wait` once it is
+/// released.
 struct Gate(Mutex<Receiver<()>>);
 
 impl Responder for Gate {
@@ -109,7 +110,8 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
     at_rest(&server);
 }
 
-/// Where the connection threads answer, one of them that does not come back cannot be asked; the others can.
+/// Where the connection threads answer, one of them that does not come back cannot be asked; the
+/// others can.
 #[test]
 fn a_thread_that_is_stuck_in_the_responder_does_not_hide_the_others() {
     let _others = beside_others();

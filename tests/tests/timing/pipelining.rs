@@ -66,7 +66,8 @@ fn ten_thousand_lines_in_segments() {
     }
 }
 
-/// Few workers, small buffers, and readers that cannot keep up: whoever waits for whom must not be a circle.
+/// Few workers, small buffers, and readers that cannot keep up: whoever waits for whom must not be
+/// a circle.
 #[test]
 fn slow_readers_with_small_buffers_and_one_worker_get_everything() {
     const LINES: usize = 5_000;

@@ -1,11 +1,12 @@
-//! What had arrived by a deadline counts as arrived, though nobody was there to look: the process stood still, or its thread was busy.
+//! What had arrived by a deadline counts as arrived, though nobody was there to look: the process
+//! stood still, or its thread was busy.
 
 use std::thread;
 use std::time::Duration;
 
 use greeter_server::CloseReason;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::sized;
 use greeter_tests::{alone, beside_others, builder, in_both_placements, raise_descriptor_limit, spawn};
@@ -22,7 +23,7 @@ fn crowd() -> usize {
     sized(100, 5000)
 }
 
-fn clients(server: &ServerProcess, count: usize) -> Vec<Client> {
+fn clients(server: &TestedServer, count: usize) -> Vec<Client> {
     raise_descriptor_limit();
     // All at once, since each is idle from then on.
     let mut clients: Vec<_> = (0..count).map(|_| Client::connect(server.address())).collect();
@@ -35,8 +36,8 @@ fn clients(server: &ServerProcess, count: usize) -> Vec<Client> {
     clients
 }
 
-fn start(arguments: &[&str]) -> ServerProcess {
-    ServerProcess::start(&[&["--linger", "10s", "--max-connections-per-address", "off"], arguments].concat())
+fn start(arguments: &[&str]) -> TestedServer {
+    TestedServer::start(&[&["--linger", "10s", "--max-connections-per-address", "off"], arguments].concat())
 }
 
 #[test]
@@ -114,8 +115,8 @@ fn who_has_read_in_time_is_no_client_that_does_not_read() {
 fn who_waits_in_the_queue_while_the_process_stands_still_does_not_wait() {
     let _alone = alone();
     let limits = ["--queue-timeout", "1s", "--reply-timeout", "1s"];
-    // The last waits for 0.4 s, and for the quarter of a second that counts of the time in which the
-    // process stands still.
+    // The last waits for 0.4 s, and for the quarter of a second that counts of the time in which
+    // the process stands still.
     let server = start(&[&["--workers", "1", "--work", "100ms"], &limits[..]].concat());
     let mut clients: Vec<_> = (0..5).map(|_| Client::connect(server.address())).collect();
     for client in &mut clients {

@@ -1,11 +1,12 @@
-//! A line that never ends costs no more than a line may be long, and whoever sends it is told when its time is over.
+//! A line that never ends costs no more than a line may be long, and whoever sends it is told when
+//! its time is over.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::Client;
 use greeter_tests::probe::probe;
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{beside_others, in_both_placements};
 
@@ -16,9 +17,9 @@ fn line_timeout() -> Duration {
     Duration::from_secs(sized(5, 10))
 }
 
-fn start(workers: usize) -> ServerProcess {
+fn start(workers: usize) -> TestedServer {
     let timeout = format!("{:?}", line_timeout());
-    ServerProcess::start(&["--workers", &workers.to_string(), "--log", "warn", "--line-timeout", &timeout])
+    TestedServer::start(&["--workers", &workers.to_string(), "--log", "warn", "--line-timeout", &timeout])
 }
 
 /// Waits until it is told that its time is over, which was not before that was so.

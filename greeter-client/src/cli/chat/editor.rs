@@ -1,10 +1,12 @@
-//! The line that is being typed. It knows no terminal: keys come in, and a view of the line goes out.
+//! The line that is being typed. It knows no terminal: keys come in, and a view of the line goes
+//! out.
 //!
-//! It is our own: rustyline 19 and reedline 0.52 were tried in its place, and neither would do. Both
-//! need Rust 1.95, and make one line of a paste of several. rustyline waits for keys in a call that
-//! nothing but SIGINT ends, loses most of what arrives together with a line, and ends on a byte that is
-//! no UTF-8. reedline looks ten times a second whether a reply has come, and asks the terminal where its
-//! cursor is before each line: for one that does not answer, it waits for seconds.
+//! It is our own: rustyline 19 and reedline 0.52 were tried in its place, and neither would do.
+//! Both need Rust 1.95, and make one line of a paste of several. rustyline waits for keys in a call
+//! that nothing but SIGINT ends, loses most of what arrives together with a line, and ends on a
+//! byte that is no UTF-8. reedline looks ten times a second whether a reply has come, and asks the
+//! terminal where its cursor is before each line: for one that does not answer, it waits for
+//! seconds.
 
 use greeter_client::escape;
 use unicode_width::UnicodeWidthStr;

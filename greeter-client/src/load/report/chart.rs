@@ -80,7 +80,8 @@ impl Chart<'_> {
         svg
     }
 
-    /// A file that needs nothing else. Title and legend stand above the plot, in the frame's free part.
+    /// A file that needs nothing else. Title and legend stand above the plot, in the frame's free
+    /// part.
     pub fn file(&self, title: &str, style: &str, frame: Frame) -> String {
         let Frame { width, height, left, .. } = frame;
         let size = format!(r#"viewBox="0 0 {width} {height}" width="{width}" height="{height}""#);

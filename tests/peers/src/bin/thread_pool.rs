@@ -1,5 +1,5 @@
-//! A thread for each client, and a pool of workers behind a crossbeam channel that answers one line per job: the article's second
-//! program, as it stands in Rust.
+//! A thread for each client, and a pool of workers behind a crossbeam channel that answers one line
+//! per job: the article's second program, as it stands in Rust.
 
 #![forbid(unsafe_code)]
 

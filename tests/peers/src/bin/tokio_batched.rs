@@ -1,4 +1,5 @@
-//! tokio with a task for each client, which answers all lines of a read in one write: what one writes when it is to be fast.
+//! tokio with a task for each client, which answers all lines of a read in one write: what one
+//! writes when it is to be fast.
 
 #![forbid(unsafe_code)]
 

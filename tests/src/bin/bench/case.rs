@@ -27,7 +27,8 @@ pub(crate) enum Case {
 pub(crate) enum Quantity {
     /// Right replies in a second; where the case is visits, visits.
     PerSecond,
-    /// Processor time of the server for each line, user and system; where the case is visits, for each visit.
+    /// Processor time of the server for each line, user and system; where the case is visits, for
+    /// each visit.
     Processor,
     P50,
     P99,
@@ -55,7 +56,7 @@ impl Quantity {
 
 /// Cases that belong together, and can be asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
+pub(crate) enum CaseGroup {
     Lines,
     Growth,
     Fairness,
@@ -64,7 +65,7 @@ pub(crate) enum Group {
     Expensive,
 }
 
-impl Group {
+impl CaseGroup {
     pub(crate) const ALL: [Self; 6] =
         [Self::Lines, Self::Growth, Self::Fairness, Self::Idle, Self::Visits, Self::Expensive];
 
@@ -80,7 +81,7 @@ impl Group {
     }
 }
 
-impl FromStr for Group {
+impl FromStr for CaseGroup {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -109,9 +110,9 @@ pub(crate) const WORKERS: [usize; 3] = [1, 2, 4];
 
 impl Case {
     /// All cases of these groups that need no more connections than that.
-    pub(crate) fn all(groups: &[Group], max_connections: usize, processors: usize) -> Vec<Self> {
+    pub(crate) fn all(groups: &[CaseGroup], max_connections: usize, processors: usize) -> Vec<Self> {
         let mut cases = Vec::new();
-        for group in Group::ALL.iter().filter(|group| groups.is_empty() || groups.contains(group)) {
+        for group in CaseGroup::ALL.iter().filter(|group| groups.is_empty() || groups.contains(group)) {
             for case in Self::of(*group, processors) {
                 if case.connections() <= max_connections && !cases.contains(&case) {
                     cases.push(case);
@@ -121,22 +122,22 @@ impl Case {
         cases
     }
 
-    fn of(group: Group, processors: usize) -> Vec<Self> {
+    fn of(group: CaseGroup, processors: usize) -> Vec<Self> {
         match group {
-            Group::Lines => {
+            CaseGroup::Lines => {
                 let row = |connections| DEPTHS.map(|depth| Self::Lines { connections, depth });
                 CONNECTIONS.into_iter().flat_map(row).collect()
             }
-            Group::Growth => {
+            CaseGroup::Growth => {
                 let connections = CONNECTIONS_GROWING.map(|connections| Self::Lines { connections, depth: 1 });
                 let depths = DEPTHS_GROWING.map(|depth| Self::Lines { connections: CONNECTIONS_OF_DEPTHS, depth });
                 [&connections[..], &depths].concat()
             }
             // Its fairness is in how much longer that one waits than when it is alone.
-            Group::Fairness => vec![Self::Lines { connections: 1, depth: 1 }, Self::Polite],
-            Group::Idle => vec![Self::Idle],
-            Group::Visits => vec![Self::Visits],
-            Group::Expensive => {
+            CaseGroup::Fairness => vec![Self::Lines { connections: 1, depth: 1 }, Self::Polite],
+            CaseGroup::Idle => vec![Self::Idle],
+            CaseGroup::Visits => vec![Self::Visits],
+            CaseGroup::Expensive => {
                 let waiting = WORKERS.map(|workers| Self::Waiting { workers });
                 let working = WORKERS.into_iter().filter(|&workers| workers <= processors);
                 waiting.into_iter().chain(working.map(|workers| Self::Working { workers })).collect()
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_needs_too_many_connections_is_left_out() {
-        let cases = Case::all(&[Group::Growth], 64, 2);
+        let cases = Case::all(&[CaseGroup::Growth], 64, 2);
         assert!(cases.contains(&Case::Lines { connections: 64, depth: 1_024 }));
         assert!(!cases.contains(&Case::Lines { connections: 256, depth: 1 }));
     }

@@ -28,7 +28,8 @@ const FRAME: Frame = Frame { width: 860.0, height: 446.0, left: 80.0, right: 36.
 /// How a number is written at an axis.
 pub(crate) type Show = fn(f64) -> String;
 
-/// A row for each server, with a mark for each of some series: what is typical, and a line from end to end.
+/// A row for each server, with a mark for each of some series: what is typical, and a line from end
+/// to end.
 pub(crate) struct Rows {
     pub(crate) title: String,
     pub(crate) axis: &'static str,

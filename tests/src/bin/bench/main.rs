@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use argh::FromArgs;
-use case::{Case, Group};
+use case::{Case, CaseGroup};
 use machine::Machine;
 use measure::{Size, measure};
 use page::Page;
@@ -69,7 +69,7 @@ struct Options {
 
     /// measure only these figures: lines, growth, fairness, idle, visits or expensive; may be given several times
     #[argh(option, arg_name = "name")]
-    figures: Vec<Group>,
+    figures: Vec<CaseGroup>,
 
     /// leave out what needs more connections (default: 15000, or as many as there may be open files)
     #[argh(option, arg_name = "n", default = "15_000")]

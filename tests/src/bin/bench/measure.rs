@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use greeter_client::Eol;
 use greeter_client::load::{self, Latency, Lines, Load, Report, Time};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 
 use crate::case::{Case, GREEDY, Quantity};
 use crate::server::Contestant;
@@ -39,7 +39,7 @@ const CONNECTIONS_EXPENSIVE: usize = 64;
 /// # Errors
 ///
 /// What cannot be had, and every reply that is wrong.
-pub(crate) fn measure(case: Case, server: Contestant, process: &ServerProcess, size: Size) -> Result<Measured> {
+pub(crate) fn measure(case: Case, server: Contestant, process: &TestedServer, size: Size) -> Result<Measured> {
     match case {
         Case::Lines { connections, depth } => lines(load(server, process, connections, depth)?, process, size),
         Case::Waiting { .. } | Case::Working { .. } => {
@@ -51,16 +51,18 @@ pub(crate) fn measure(case: Case, server: Contestant, process: &ServerProcess, s
     }
 }
 
-/// How long a reply may take: longer than any server that is not stuck needs for all that is in flight.
+/// How long a reply may take: longer than any server that is not stuck needs for all that is in
+/// flight.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many different lines a connection sends at least, so that a reply to another line is a wrong one.
+/// How many different lines a connection sends at least, so that a reply to another line is a wrong
+/// one.
 const LINES_MIN: usize = 4;
 
 /// How many at most: a connection keeps them, and what comes back, in memory.
 const LINES_MAX: usize = 1024;
 
-fn load(server: Contestant, process: &ServerProcess, connections: usize, depth: usize) -> Result<Load> {
+fn load(server: Contestant, process: &TestedServer, connections: usize, depth: usize) -> Result<Load> {
     let (lines, reply, eol) = match server {
         Contestant::Redis => (vec!["PING".parse()?], "+PONG", Eol::CrLf),
         _ => {
@@ -79,10 +81,11 @@ fn load(server: Contestant, process: &ServerProcess, connections: usize, depth: 
     Ok(load)
 }
 
-/// What each connection needs at least, so that all have their turn several times while they are measured.
+/// What each connection needs at least, so that all have their turn several times while they are
+/// measured.
 const DURATION_OF_CONNECTION: Duration = Duration::from_micros(200);
 
-fn lines(mut load: Load, process: &ServerProcess, size: Size) -> Result<Measured> {
+fn lines(mut load: Load, process: &TestedServer, size: Size) -> Result<Measured> {
     let turns = DURATION_OF_CONNECTION * u32::try_from(load.connections).context("there are too many connections")?;
     let size = Size { duration: size.duration.max(turns), ..size };
     load.warmup = size.warmup();
@@ -121,8 +124,9 @@ fn percentiles(latency: Latency<'_>) -> impl Iterator<Item = (Quantity, f64)> {
 /// How many lines each of the greedy ones has under way.
 const GREEDY_DEPTH: usize = 10_000;
 
-/// How long one client waits that sends a line at a time, while others send as much as the server takes.
-fn polite(server: Contestant, process: &ServerProcess, size: Size) -> Result<Measured> {
+/// How long one client waits that sends a line at a time, while others send as much as the server
+/// takes.
+fn polite(server: Contestant, process: &TestedServer, size: Size) -> Result<Measured> {
     let mut greedy = load(server, process, GREEDY, GREEDY_DEPTH)?;
     greedy.warmup = Duration::ZERO;
     greedy.duration = size.duration * 2 + PATIENCE;
@@ -140,11 +144,13 @@ fn polite(server: Contestant, process: &ServerProcess, size: Size) -> Result<Mea
     Ok(percentiles(polite.latency()).collect())
 }
 
-/// How many connections there are before those that are counted: what the first ones bring with them is not theirs alone.
+/// How many connections there are before those that are counted: what the first ones bring with
+/// them is not theirs alone.
 const FIRST: usize = 100;
 
-/// What the memory of the server grows by for each connection that was greeted once and then says nothing.
-fn idle(server: Contestant, process: &ServerProcess, connections: usize) -> Result<Measured> {
+/// What the memory of the server grows by for each connection that was greeted once and then says
+/// nothing.
+fn idle(server: Contestant, process: &TestedServer, connections: usize) -> Result<Measured> {
     let exchange = request_and_reply(server);
     let mut clients = Vec::with_capacity(FIRST + connections);
     let mut greet = |count: usize| -> Result<()> {

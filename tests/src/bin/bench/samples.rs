@@ -27,7 +27,8 @@ impl Samples {
         Typical::of(self.0.get(&key)?.values().copied().collect())
     }
 
-    /// What is typical of the ratios within each round: what changes from round to round befalls both.
+    /// What is typical of the ratios within each round: what changes from round to round befalls
+    /// both.
     pub(crate) fn ratio(&self, key: SampleKey, against: SampleKey) -> Option<Typical> {
         let (values, others) = (self.0.get(&key)?, self.0.get(&against)?);
         let ratios = values.iter().filter_map(|(round, value)| Some(value / others.get(round)?));

@@ -1,4 +1,5 @@
-//! The servers that are measured: greeter in its placements, the floor, and what others would write.
+//! The servers that are measured: greeter in its placements, the floor, and what others would
+//! write.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,7 +9,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use greeter_tests::process::{ServerProcess, build, greeter_server};
+use greeter_tests::process::{TestedServer, build, greeter_server};
 
 use crate::case::{Case, named};
 
@@ -99,7 +100,8 @@ impl Contestant {
         Self::OURS.contains(&self)
     }
 
-    /// Whether it is among those whose cost is looked at from one connection to thousands: ours, and the fastest of the others.
+    /// Whether it is among those whose cost is looked at from one connection to thousands: ours,
+    /// and the fastest of the others.
     pub(crate) fn is_watched_growing(self) -> bool {
         self.is_ours() || matches!(self, Self::BareLoop | Self::Go | Self::TokioBatched)
     }
@@ -157,7 +159,7 @@ impl Programs {
     }
 
     /// Starts a fresh one.
-    pub(crate) fn start(&self, server: Contestant, case: Case) -> Result<ServerProcess> {
+    pub(crate) fn start(&self, server: Contestant, case: Case) -> Result<TestedServer> {
         let mut command = Command::new(&self.paths[&server]);
         match (server, case) {
             (_, Case::Waiting { workers }) => {
@@ -171,7 +173,7 @@ impl Programs {
             _ if server.is_ours() => drop(command.args(OURS_ARGUMENTS).args(server.arguments())),
             _ => {}
         }
-        let started = ServerProcess::try_start(command, 1);
+        let started = TestedServer::try_start(command, 1);
         started.or_else(|(status, log)| bail!("{} has ended, {status}: {log}", server.name()))
     }
 }
@@ -242,7 +244,7 @@ fn finish(mut command: Command) -> Result<()> {
 }
 
 /// It does not say where it listens, so it is told.
-fn start_redis(mut command: Command) -> Result<ServerProcess> {
+fn start_redis(mut command: Command) -> Result<TestedServer> {
     let address = free_address().context("loopback has no free port")?;
     let port = address.port().to_string();
     command.args(["--bind", "127.0.0.1", "--port", &port, "--maxclients", "20000", "--loglevel", "warning"]);
@@ -250,7 +252,7 @@ fn start_redis(mut command: Command) -> Result<ServerProcess> {
     command.args(["--protected-mode", "no"]);
     // It keeps nothing, and has as many clients wait to be accepted as the others.
     command.args(["--save", "", "--appendonly", "no", "--tcp-backlog", "4096"]);
-    let started = ServerProcess::try_start_at(command, address);
+    let started = TestedServer::try_start_at(command, address);
     started.or_else(|(status, log)| bail!("redis-server has ended, {status}: {log}"))
 }
 

@@ -21,7 +21,8 @@ enum Against {
     Server(Contestant),
     /// A server in another case.
     ServerIn(Contestant, Case),
-    /// Those of the article: its first program for what answers in place, its second one for the pool.
+    /// Those of the article: its first program for what answers in place, its second one for the
+    /// pool.
     Article,
     /// The same server in another case.
     Itself(Case),
@@ -92,8 +93,8 @@ const fn target(what: &'static str, quantity: Quantity, case: Case, against: Aga
     SpeedTarget { what, quantity, case, against, in_place: None, pool: None }
 }
 
-/// Whether a target stands or falls with what this server does here, and rounds differ so much that a few do not decide it. Two threads in
-/// place are no default, so nothing is close for them.
+/// Whether a target stands or falls with what this server does here, and rounds differ so much that
+/// a few do not decide it. Two threads in place are no default, so nothing is close for them.
 pub(crate) fn is_close(case: Case, server: Contestant) -> bool {
     let is_noisy = matches!(case, Case::Lines { .. } | Case::Visits);
     is_noisy && TARGETS.iter().any(|target| target.compares().contains(&(case, server)))
@@ -141,7 +142,8 @@ impl SpeedTarget {
             Against::Server(other) => vec![(self.case, other)],
             Against::ServerIn(other, case) => vec![(case, other)],
             Against::Article => vec![(self.case, Contestant::Go), (self.case, Contestant::GoJobs)],
-            // Of what is compared with itself, the polite client and the idle one, a few rounds tell enough.
+            // Of what is compared with itself, the polite client and the idle one, a few rounds
+            // tell enough.
             Against::Itself(_) | Against::Bytes => vec![],
         };
         [&ours[..], &others].concat()

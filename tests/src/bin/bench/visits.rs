@@ -1,4 +1,5 @@
-//! Clients that come, are greeted once, and go: what a connection costs from its beginning to its end.
+//! Clients that come, are greeted once, and go: what a connection costs from its beginning to its
+//! end.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -6,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use greeter_tests::process::ServerProcess;
+use greeter_tests::process::TestedServer;
 use socket2::{Domain, Socket, Type};
 
 use crate::case::Quantity;
@@ -18,9 +19,10 @@ const VISITORS: usize = 64;
 /// How long a visitor waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The ports that visitors come from, on one address after the other. Left to itself, the system looks for a port that nobody has had
-/// for a while, and with tens of thousands of visits a second that soon takes a third of the load's time. Where a visitor came from is
-/// taken for a minute, so these are none of the ports among which `greeter-client run` looks for a free one.
+/// The ports that visitors come from, on one address after the other. Left to itself, the system
+/// looks for a port that nobody has had for a while, and with tens of thousands of visits a second
+/// that soon takes a third of the load's time. Where a visitor came from is taken for a minute, so
+/// these are none of the ports among which `greeter-client run` looks for a free one.
 const PORTS: std::ops::Range<u16> = 33_000..60_000;
 
 /// The first of the addresses. All of 127.0.0.0/8 is this host (RFC 6890).
@@ -66,7 +68,7 @@ impl<'a> Door<'a> {
 }
 
 /// Has visitors come and go from one thread, the one who has waited longest first.
-pub(crate) fn visit(exchange: &Exchange, process: &ServerProcess, size: Size) -> Result<Measured> {
+pub(crate) fn visit(exchange: &Exchange, process: &TestedServer, size: Size) -> Result<Measured> {
     let mut door = Door::new(process.address(), exchange);
     let mut visitors = (0..VISITORS).map(|_| door.enter()).collect::<Result<VecDeque<_>>>()?;
     let start = Instant::now();
