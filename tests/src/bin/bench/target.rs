@@ -100,7 +100,7 @@ pub(crate) fn is_close(case: Case, server: Contestant) -> bool {
     is_noisy && TARGETS.iter().any(|target| target.compares().contains(&(case, server)))
 }
 
-/// The targets, each with what came of it for each of [`Server::OURS`].
+/// The targets, each with what came of it for each of [`Contestant::OURS`].
 pub(crate) fn judged(samples: &Samples) -> Vec<(&'static str, [Judged; 3])> {
     TARGETS.iter().map(|target| (target.what, Contestant::OURS.map(|server| target.judge(server, samples)))).collect()
 }
