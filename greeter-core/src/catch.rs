@@ -1,7 +1,8 @@
 //! Turns a call that makes the responder word a rejection into bytes, also when the responder
 //! panics.
 //!
-//! No panic of a responder leaves this module, and it knows neither jobs nor connections.
+//! No panic of a responder leaves this module, and it knows neither jobs nor connections. Calls
+//! that answer lines are contained where jobs are answered.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

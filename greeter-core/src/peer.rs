@@ -6,7 +6,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-/// The id of one client. No two clients of a server have the same, however long the server runs.
+/// The id of one client. No two clients that are connected at the same time have the same, and an
+/// id is given again only after four billion other clients at the least.
 ///
 /// The server chooses it and passes it in [`Peer::id`]. It displays as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -79,7 +79,7 @@ impl PushMessage {
         Self { bytes: bytes.as_ref().into(), framing: Framing::Raw }
     }
 
-    /// Returns the length in bytes, each line ending counted as one.
+    /// Returns the length in bytes. The ending of a line counts as one, however it is sent.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.bytes.len()

@@ -1,12 +1,14 @@
-//! Turns the reason why a line or a client is not served into the words that the client receives.
+//! The reasons why a line or a client is not served, each with its words.
 //!
-//! It rejects nothing by itself and knows no responder.
+//! It rejects nothing by itself and knows no responder: the bytes that a client receives are made by
+//! [`catch`](crate::catch), and those that end connections are kept in the
+//! [`config`](crate::config).
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The reason why a line is not answered. The client receives it as one line, in the place of the
-/// reply.
+/// The reason why a line is not answered, or a client not served. The client receives it as one
+/// line, in the place of the reply.
 ///
 /// It displays as the reason in words, in lower case and without a full stop. By default, the
 /// client receives `error: ` and those words; a [`Responder`](crate::Responder) may [choose

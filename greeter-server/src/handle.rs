@@ -280,7 +280,7 @@ impl ServerHandle {
     /// Stops the server, waits until its last thread has ended, and returns a report.
     ///
     /// The server accepts no more clients and answers every complete line that has arrived; clients
-    /// receive their replies and then the end of the stream. `within` this time, the rest is
+    /// receive their replies and then the end of the stream. What is not done `within` this time is
     /// disconnected, and the report counts it. A responder that does not return cannot be ended:
     /// half a second after the deadline, its thread is left behind.
     ///

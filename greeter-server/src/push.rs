@@ -164,7 +164,7 @@ impl PushHandle {
 
 impl fmt::Debug for PushHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Push").field("bytes_in_flight", &self.0.bytes_in_flight).finish_non_exhaustive()
+        f.debug_struct("PushHandle").field("bytes_in_flight", &self.0.bytes_in_flight).finish_non_exhaustive()
     }
 }
 
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(push.raw(client_id(7), ""), Err(PushError::TooMuch));
         assert_eq!(
             format!("{push:?}"),
-            format!("Push {{ bytes_in_flight: {MAX}, .. }}"),
+            format!("PushHandle {{ bytes_in_flight: {MAX}, .. }}"),
             "what is rejected takes no room"
         );
         recorded.pushed.lock().unwrap().clear();

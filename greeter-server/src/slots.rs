@@ -3,18 +3,18 @@
 
 use greeter_core::{ClientId, client_id};
 
-/// Identifies one value for ever: a slot, and which of its values in succession. The key of a value
-/// that was removed finds nothing, even when the slot holds another.
+/// Identifies one value: a slot, and which of its values in succession, modulo 2³². The key of a
+/// value that was removed finds nothing, even when the slot holds another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
     generation: u32,
 }
 
-/// How many bits of a client's id identify the slot; a thread has at most that many slots.
+/// How many bits of a client's id identify the slot: a thread has at most 2²² slots.
 pub(crate) const SLOT_BITS: u32 = 22;
 
-/// How many bits of a client's id identify the thread; a server has at most that many threads.
+/// How many bits of a client's id identify the thread: a server has at most 2¹⁰ threads.
 pub(crate) const THREAD_BITS: u32 = 10;
 
 impl Key {

@@ -33,6 +33,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -173,8 +174,8 @@ impl Exit {
     /// assert_eq!(
     ///     help.text(),
     ///     "Usage: repeat [options]\n\nRepeats itself.\n\n\
-    ///      Repeating:\n  --times           how often\n\n\
-    ///      Sound:\n  --volume          how loud\n\n\
+    ///      Repeating:\n  --times <times>   how often\n\n\
+    ///      Sound:\n  --volume <volume> how loud\n\n\
     ///      Options:\n  -h, --help        display usage information\n  \
     ///      -V, --version     display the version\n\n"
     /// );
@@ -240,6 +241,15 @@ fn grouped(help: &str, groups: &[(&str, &[&str])]) -> Option<String> {
         }
     }
     let (usage, description) = head.split_once('\n')?;
+    // What the usage line says of an option, its value's name, goes to the option.
+    let values: HashMap<&str, &str> = usage
+        .split(['[', ']'])
+        .filter_map(|option| option.split_once(' '))
+        .filter(|(name, _)| name.starts_with("--"))
+        .collect();
+    for entry in &mut entries {
+        *entry = with_value(entry, &values);
+    }
     let (usage, _) = usage.split_once(" [")?;
     let mut text = format!("{usage} [options]\n{description}\n");
     for (heading, names) in groups {
@@ -253,6 +263,22 @@ fn grouped(help: &str, groups: &[(&str, &[&str])]) -> Option<String> {
     let version = "  -V, --version     display the version\n";
     text.push_str(&format!("Options:\n{}{version}\n{rest}", entries.concat()));
     Some(text)
+}
+
+/// Where the descriptions of options begin.
+const COLUMN: usize = 20;
+
+/// An option's entry with the name of its value behind the option's.
+fn with_value(entry: &str, values: &HashMap<&str, &str>) -> String {
+    let Some(name) = entry.split_whitespace().next() else { return entry.to_owned() };
+    let Some(value) = values.get(name) else { return entry.to_owned() };
+    let head = format!("  {name} {}", value.replace("...", ""));
+    let description = entry.trim_start().strip_prefix(name).unwrap_or_default().trim_start();
+    if head.len() < COLUMN {
+        format!("{head:COLUMN$}{description}")
+    } else {
+        format!("{head}\n{:COLUMN$}{description}", "")
+    }
 }
 
 /// argh's message as one line in the style of all others: lower case, no full stop.

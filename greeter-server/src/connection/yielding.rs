@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Instant;
 
-/// For how many times as long as its last yield took a thread then keeps the processor. Other
+/// After a yield, a thread keeps the processor for this many times as long as the yield took. Other
 /// threads on it may be our own workers, which are done in microseconds, or those of another
 /// process, which stay for as long as the system lets them. Those get one part in this many of the
 /// time.
