@@ -29,7 +29,7 @@ pub(crate) struct Control {
     pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) workers: Arc<WorkerRegistry>,
     pub(crate) acceptor: Arc<dyn CloseListeners>,
-    pub(crate) threads: Arc<dyn ThreadMailboxes>,
+    pub(crate) mailboxes: Arc<dyn ThreadMailboxes>,
     stop: Mutex<Option<StopRequest>>,
     /// Sends the thread that waits for the others the deadline for that.
     join_deadlines: Sender<Instant>,
@@ -80,7 +80,10 @@ impl Control {
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let (workers, stop) = (Arc::default(), Mutex::new(None));
-        (Arc::new(Self { counters, admission, memory, workers, acceptor, threads, stop, join_deadlines }), deadlines)
+        (
+            Arc::new(Self { counters, admission, memory, workers, acceptor, mailboxes: threads, stop, join_deadlines }),
+            deadlines,
+        )
     }
 
     /// Returns the counts since the server started, and its gauges.
@@ -113,8 +116,8 @@ impl Control {
                 Some(_) => return,
             }
         };
-        self.workers.close_at(deadline);
-        self.threads.stop(deadline);
+        self.workers.stop_answering_at(deadline);
+        self.mailboxes.stop(deadline);
         // It fails only when nothing waits for the threads any more.
         let _ = self.join_deadlines.send(deadline + GRACE);
         events.iter().for_each(AcceptorEvent::log);
@@ -154,10 +157,10 @@ impl Control {
     }
 
     /// Returns how many threads are in the responder.
-    pub(crate) fn busy_with_responder(&self) -> usize {
+    pub(crate) fn threads_in_responder(&self) -> usize {
         // Without a pool, it is not known whether a connection thread is in the responder.
         let has_pool = !self.workers.all().is_empty();
-        if has_pool { self.workers.with_responder() } else { usize::MAX }
+        if has_pool { self.workers.count_in_responder() } else { usize::MAX }
     }
 
     /// Nothing that holds the lock can panic.
@@ -258,7 +261,7 @@ mod tests {
     use crate::info::ConnectionInfo;
     use crate::limits::CHARGE_UNIT;
     use crate::mailbox::mailbox;
-    use crate::messages::PushedMessage;
+    use crate::messages::InFlightPush;
     use crate::pool::worker_registry::CallKind;
     use crate::thread_mailboxes::PushTarget;
     use crate::ticker::Ticker;
@@ -304,9 +307,9 @@ mod tests {
             0
         }
 
-        fn push(&self, _: ClientId, _: PushedMessage) {}
+        fn push(&self, _: ClientId, _: InFlightPush) {}
 
-        fn broadcast(&self, _: &Arc<PushedMessage>) {}
+        fn broadcast(&self, _: &Arc<InFlightPush>) {}
     }
 
     impl ThreadMailboxes for RecordedCalls {
@@ -349,7 +352,7 @@ mod tests {
         assert_eq!(calls.all(), [RecordedCall::Close, RecordedCall::Stop(first), RecordedCall::Stop(second)]);
         let half = Duration::from_millis(500);
         assert_eq!(deadlines.try_iter().collect::<Vec<_>>(), [first + half, second + half]);
-        assert!(control.workers.are_closed(second) && !control.workers.are_closed(second - half));
+        assert!(control.workers.has_stopped_answering(second) && !control.workers.has_stopped_answering(second - half));
         control.finish(0);
         assert_eq!(calls.all().last(), Some(&RecordedCall::LingerRejected(second)));
     }
@@ -395,10 +398,10 @@ mod tests {
     #[test]
     fn stats_count_workers_in_the_responder_and_charged_memory() {
         let (control, _calls, _deadlines) = control();
-        assert_eq!(control.busy_with_responder(), usize::MAX, "without a pool it is not known");
+        assert_eq!(control.threads_in_responder(), usize::MAX, "without a pool it is not known");
         let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
         let workers = control.workers.top_up(3, 3);
-        assert_eq!(control.busy_with_responder(), 0);
+        assert_eq!(control.threads_in_responder(), 0);
         workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer, peer, ticker.now()));
         ticker.advance(1);
         assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
@@ -406,7 +409,7 @@ mod tests {
         let _client = control.admission.admit(peer.address);
         let stats = control.stats();
         assert_eq!((stats.served, stats.buffer_bytes), (1, 3 * CHARGE_UNIT as u64));
-        assert_eq!((control.busy_with_responder(), stats.workers_timed_out), (2, 1));
+        assert_eq!((control.threads_in_responder(), stats.workers_timed_out), (2, 1));
     }
 
     /// Asserts that the latest deadline is `within` this time from the request.

@@ -176,7 +176,7 @@ impl ServerHandle {
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         let (sender, lists) = crossbeam_channel::unbounded();
-        self.0.control.threads.list(&sender);
+        self.0.control.mailboxes.list(&sender);
         drop(sender);
         let deadline = Instant::now() + LIST_TIMEOUT;
         let mut connections = Vec::new();
@@ -227,7 +227,7 @@ impl ServerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn kill(&self, client: ClientId) {
-        self.0.control.threads.kill(client);
+        self.0.control.mailboxes.kill(client);
     }
 
     /// Stops accepting clients until [`resume_accepting`](Self::resume_accepting).
@@ -331,7 +331,7 @@ impl Running {
         if let Some(report) = *known {
             return report;
         }
-        let threads_left = self.threads.join(&self.deadlines, || self.control.busy_with_responder());
+        let threads_left = self.threads.join(&self.deadlines, || self.control.threads_in_responder());
         let report = self.control.finish(threads_left);
         *known = Some(report);
         for (reason, lines) in report.discarded_by.iter() {

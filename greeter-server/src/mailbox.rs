@@ -70,7 +70,7 @@ impl<M> Mailbox<M> {
     }
 
     /// Returns whether the thread still reads its messages.
-    pub(crate) fn is_read(&self) -> bool {
+    pub(crate) fn has_receiver(&self) -> bool {
         !self.is_abandoned.load(Ordering::Relaxed)
     }
 

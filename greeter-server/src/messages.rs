@@ -28,9 +28,9 @@ pub(crate) enum ThreadMessage<S, K = TcpStream> {
     /// The reply timeout of this client's job has passed.
     ReplyTimedOut(ClientId),
     /// Push this to the client, if it is still connected.
-    Push { to: ClientId, message: PushedMessage },
+    Push { to: ClientId, message: InFlightPush },
     /// Push this to every client.
-    Broadcast { message: Arc<PushedMessage> },
+    Broadcast { message: Arc<InFlightPush> },
     /// Disconnect this client, if it is still connected.
     Kill(ClientId),
     /// Send a list of the thread's connections.
@@ -42,13 +42,13 @@ pub(crate) enum ThreadMessage<S, K = TcpStream> {
 /// A message on its way to one connection thread or to all, and the bytes in flight that it has
 /// reserved until it is dropped.
 #[derive(Debug)]
-pub(crate) struct PushedMessage {
+pub(crate) struct InFlightPush {
     message: PushMessage,
     bytes: usize,
     bytes_in_flight: Arc<AtomicUsize>,
 }
 
-impl PushedMessage {
+impl InFlightPush {
     /// Reserves bytes in flight for a message to this many threads; returns none if too many are in
     /// flight already.
     pub(crate) fn reserve(message: PushMessage, threads: usize, bytes_in_flight: &Arc<AtomicUsize>) -> Option<Self> {
@@ -64,7 +64,7 @@ impl PushedMessage {
     }
 }
 
-impl Drop for PushedMessage {
+impl Drop for InFlightPush {
     fn drop(&mut self) {
         self.bytes_in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
     }

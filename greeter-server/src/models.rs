@@ -125,7 +125,7 @@ fn a_sender_survives_the_end_of_the_thread() {
     check(4, || {
         let (mailbox, inbox, _wake_up) = mailbox();
         let sender = thread::spawn(move || {
-            if mailbox.is_read() {
+            if mailbox.has_receiver() {
                 mailbox.send(Arc::new(()));
             }
             mailbox.send(Arc::new(()));
@@ -135,7 +135,7 @@ fn a_sender_survives_the_end_of_the_thread() {
         inbox.woke_up();
         let _ = inbox.next_message();
         drop(inbox);
-        assert!(!sender.join().unwrap().is_read());
+        assert!(!sender.join().unwrap().has_receiver());
     });
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use greeter_core::{ClientId, LfInLineError, PushMessage};
 
-use crate::messages::PushedMessage;
+use crate::messages::InFlightPush;
 use crate::thread_mailboxes::PushTarget;
 
 /// Pushes lines to clients outside the replies to their own lines, to one client or to all.
@@ -157,8 +157,8 @@ impl PushHandle {
     }
 
     /// Reserves bytes in flight for a message to this many threads.
-    fn reserve(&self, message: PushMessage, threads: usize) -> Result<PushedMessage, PushError> {
-        PushedMessage::reserve(message, threads, &self.0.bytes_in_flight).ok_or(PushError::TooMuch)
+    fn reserve(&self, message: PushMessage, threads: usize) -> Result<InFlightPush, PushError> {
+        InFlightPush::reserve(message, threads, &self.0.bytes_in_flight).ok_or(PushError::TooMuch)
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     /// Records what is pushed, as this many threads.
     struct RecordedPushes {
         count: usize,
-        pushed: Mutex<Vec<(Option<ClientId>, Arc<PushedMessage>)>>,
+        pushed: Mutex<Vec<(Option<ClientId>, Arc<InFlightPush>)>>,
     }
 
     impl PushTarget for RecordedPushes {
@@ -186,11 +186,11 @@ mod tests {
             self.count
         }
 
-        fn push(&self, to: ClientId, message: PushedMessage) {
+        fn push(&self, to: ClientId, message: InFlightPush) {
             self.pushed.lock().unwrap().push((Some(to), Arc::new(message)));
         }
 
-        fn broadcast(&self, message: &Arc<PushedMessage>) {
+        fn broadcast(&self, message: &Arc<InFlightPush>) {
             self.pushed.lock().unwrap().push((None, Arc::clone(message)));
         }
     }

@@ -27,7 +27,7 @@ use crate::stats::Counters;
 use crate::sync::{Sender, channel};
 use crate::thread_mailboxes::ThreadMailboxes;
 use crate::threads::ThreadTracker;
-use crate::ticker::{Clockwork, Moment, Winder, ticker};
+use crate::ticker::{Moment, TickerThread, TickerWaker, ticker};
 
 /// A server that holds its addresses and does not serve yet.
 ///
@@ -229,10 +229,10 @@ impl<R: Responder> Wiring<'_, R> {
     /// running.
     fn start(self, inboxes: Inboxes<R::Session>) -> Result<(), StartError> {
         let (tasks, task_receiver) = channel();
-        let (winder, clockwork) = ticker();
+        let (ticker_waker, ticker_thread) = ticker();
         let config = Arc::clone(&self.shared.config);
         if config.workers == 0 {
-            self.start_ticker(clockwork, |_| false)?;
+            self.start_ticker(ticker_thread, |_| false)?;
         } else {
             let pool = Arc::new(Pool {
                 responder: Arc::clone(&self.responder),
@@ -241,13 +241,15 @@ impl<R: Responder> Wiring<'_, R> {
                 mailboxes: self.mailboxes.clone(),
                 workers: Arc::clone(&self.handle.control().workers),
                 memory: Arc::clone(&self.shared.memory),
-                ticker: Arc::clone(&winder.ticker),
+                ticker: Arc::clone(&ticker_waker.ticker),
             });
-            self.start_pool(&pool, &tasks, clockwork)?;
+            self.start_pool(&pool, &tasks, ticker_thread)?;
         }
         let executor = || match config.workers {
-            0 => Executor::in_place(Arc::clone(&self.responder), Arc::clone(&config), Winder::clone(&winder)),
-            workers => Executor::pool(tasks.clone(), workers, Winder::clone(&winder)),
+            0 => {
+                Executor::in_place(Arc::clone(&self.responder), Arc::clone(&config), TickerWaker::clone(&ticker_waker))
+            }
+            workers => Executor::pool(tasks.clone(), workers, TickerWaker::clone(&ticker_waker)),
         };
         self.start_connection_threads(inboxes, executor)
     }
@@ -279,7 +281,7 @@ impl<R: Responder> Wiring<'_, R> {
         &self,
         pool: &Arc<Pool<R>>,
         tasks: &Sender<Task<R::Session>>,
-        clockwork: Clockwork,
+        ticker_thread: TickerThread,
     ) -> Result<(), StartError> {
         let mut spawn_worker = {
             let (pool, spawner) = (Arc::clone(pool), self.threads().spawner());
@@ -295,17 +297,17 @@ impl<R: Responder> Wiring<'_, R> {
             spawn_worker(&entry).map_err(StartError::of("a worker"))?;
         }
         let mut watchdog = Watchdog::new(Arc::clone(pool), spawn_worker, tasks.clone());
-        self.start_ticker(clockwork, move |now| watchdog.check(now))
+        self.start_ticker(ticker_thread, move |now| watchdog.check(now))
     }
 
     /// Starts the ticker, which also runs the watchdog where there are workers.
     fn start_ticker(
         &self,
-        clockwork: Clockwork,
+        ticker_thread: TickerThread,
         mut check: impl FnMut(Moment) -> bool + Send + 'static,
     ) -> Result<(), StartError> {
-        let threads = Arc::clone(&self.handle.control().threads);
-        let body = move || clockwork.run(|now| check(now) || !threads.are_asleep());
+        let threads = Arc::clone(&self.handle.control().mailboxes);
+        let body = move || ticker_thread.run(|now| check(now) || !threads.are_asleep());
         self.threads().spawn("greeter-watch".to_owned(), body).map_err(StartError::of("the ticker"))
     }
 

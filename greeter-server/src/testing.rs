@@ -73,7 +73,7 @@ use crossbeam_channel::{Receiver, Sender};
 use greeter_core::{ClientId, Responder};
 
 use crate::handle::ServerHandle;
-use crate::messages::PushedMessage;
+use crate::messages::InFlightPush;
 use crate::push::PushHandle;
 use crate::server::Server;
 use crate::thread_mailboxes::PushTarget;
@@ -129,8 +129,8 @@ struct PushRecorder(Sender<RecordedPush>);
 /// A message that was pushed.
 #[derive(Debug)]
 enum RecordedPush {
-    To(ClientId, PushedMessage),
-    ToAll(Arc<PushedMessage>),
+    To(ClientId, InFlightPush),
+    ToAll(Arc<InFlightPush>),
 }
 
 impl Pushed {
@@ -159,12 +159,12 @@ impl PushTarget for PushRecorder {
         1
     }
 
-    fn push(&self, to: ClientId, message: PushedMessage) {
+    fn push(&self, to: ClientId, message: InFlightPush) {
         // It fails only if the test has dropped the other end.
         let _ = self.0.send(RecordedPush::To(to, message));
     }
 
-    fn broadcast(&self, message: &Arc<PushedMessage>) {
+    fn broadcast(&self, message: &Arc<InFlightPush>) {
         let _ = self.0.send(RecordedPush::ToAll(Arc::clone(message)));
     }
 }

@@ -9,15 +9,15 @@ use greeter_core::ClientId;
 
 use crate::info::ConnectionInfo;
 use crate::mailbox::Mailbox;
-use crate::messages::{PushedMessage, ThreadMessage};
+use crate::messages::{InFlightPush, ThreadMessage};
 use crate::slots::thread_of;
 
 /// What takes pushed messages and passes them to its clients.
 pub(crate) trait PushTarget: Send + Sync {
     /// Returns how many threads receive a broadcast.
     fn count(&self) -> usize;
-    fn push(&self, to: ClientId, message: PushedMessage);
-    fn broadcast(&self, message: &Arc<PushedMessage>);
+    fn push(&self, to: ClientId, message: InFlightPush);
+    fn broadcast(&self, message: &Arc<InFlightPush>);
 }
 
 /// The mailboxes of a server's connection threads.
@@ -35,13 +35,13 @@ impl<S: Send + 'static, K: Send + 'static> PushTarget for Vec<Mailbox<ThreadMess
         self.len()
     }
 
-    fn push(&self, to: ClientId, message: PushedMessage) {
+    fn push(&self, to: ClientId, message: InFlightPush) {
         if let Some(mailbox) = self.get(thread_of(to)) {
             mailbox.send(ThreadMessage::Push { to, message });
         }
     }
 
-    fn broadcast(&self, message: &Arc<PushedMessage>) {
+    fn broadcast(&self, message: &Arc<InFlightPush>) {
         self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Broadcast { message: Arc::clone(message) }));
     }
 }

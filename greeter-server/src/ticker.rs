@@ -86,12 +86,12 @@ impl Ticker {
 
 /// Held by each thread that creates work. It keeps the ticker awake, and its thread alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Winder {
+pub(crate) struct TickerWaker {
     pub(crate) ticker: Arc<Ticker>,
     waker: Sender<()>,
 }
 
-impl Winder {
+impl TickerWaker {
     /// Creates one for a ticker that a test advances.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn of(ticker: Arc<Ticker>) -> Self {
@@ -100,7 +100,7 @@ impl Winder {
 
     /// Wakes the ticker: there is work, so time matters.
     #[inline]
-    pub(crate) fn wind(&self) {
+    pub(crate) fn ensure_ticking(&self) {
         if self.ticker.is_asleep.load(Ordering::Relaxed) {
             self.wake();
         }
@@ -118,7 +118,7 @@ impl Winder {
 
 /// The ticker's own end, which its thread runs.
 #[derive(Debug)]
-pub(crate) struct Clockwork {
+pub(crate) struct TickerThread {
     ticker: Arc<Ticker>,
     wake_ups: Receiver<()>,
     last: Instant,
@@ -128,21 +128,21 @@ pub(crate) struct Clockwork {
 }
 
 /// Creates a ticker that stands still until its thread runs.
-pub(crate) fn ticker() -> (Winder, Clockwork) {
+pub(crate) fn ticker() -> (TickerWaker, TickerThread) {
     let ticker = Arc::<Ticker>::default();
     let (waker, wake_ups) = crossbeam_channel::bounded(1);
-    let clockwork = Clockwork {
+    let ticker_thread = TickerThread {
         ticker: Arc::clone(&ticker),
         wake_ups,
         last: Instant::now(),
         begun_tick: Duration::ZERO,
         idle_ticks: 0,
     };
-    (Winder { ticker, waker }, clockwork)
+    (TickerWaker { ticker, waker }, ticker_thread)
 }
 
-impl Clockwork {
-    /// Runs the thread, until every [`Winder`] is dropped. After each tick it calls `check`, which
+impl TickerThread {
+    /// Runs the thread, until every [`TickerWaker`] is dropped. After each tick it calls `check`, which
     /// returns whether any thread has work.
     pub(crate) fn run(mut self, mut check: impl FnMut(Moment) -> bool) {
         loop {
@@ -172,7 +172,7 @@ impl Clockwork {
         self.ticker.advance(ticks);
     }
 
-    /// Sleeps until there is work. Returns false if no [`Winder`] is left.
+    /// Sleeps until there is work. Returns false if no [`TickerWaker`] is left.
     fn sleep(&mut self, check: &mut impl FnMut(Moment) -> bool) -> bool {
         self.ticker.is_asleep.store(true, Ordering::Relaxed);
         let has_winder = loop {
@@ -212,11 +212,11 @@ mod tests {
 
     #[test]
     fn ticks_keep_up_with_time_but_not_with_time_that_the_process_missed() {
-        let (_winder, mut clockwork) = ticker();
-        let start = clockwork.last;
+        let (_winder, mut ticker_thread) = ticker();
+        let start = ticker_thread.last;
         let mut ticks_at = |millis: u32| {
-            clockwork.count_ticks(start + MILLI * millis);
-            clockwork.ticker.tick().0
+            ticker_thread.count_ticks(start + MILLI * millis);
+            ticker_thread.ticker.tick().0
         };
         assert_eq!([ticks_at(9), ticks_at(10), ticks_at(25), ticks_at(34), ticks_at(40)], [0, 1, 2, 3, 4]);
         assert_eq!(ticks_at(10_040), 4 + 25);
@@ -224,12 +224,12 @@ mod tests {
 
     #[test]
     fn it_ticks_only_while_there_is_work() {
-        let (winder, clockwork) = ticker();
+        let (ticker_waker, ticker_thread) = ticker();
         let (sender, receiver) = crossbeam_channel::unbounded();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut checks = 0;
-                clockwork.run(|_| {
+                ticker_thread.run(|_| {
                     checks += 1;
                     let _ = sender.send(checks);
                     checks < 3
@@ -237,19 +237,19 @@ mod tests {
             });
             // Until it is asleep.
             let timeout = Duration::from_secs(20);
-            while !winder.ticker.is_asleep.load(Ordering::Relaxed) {
+            while !ticker_waker.ticker.is_asleep.load(Ordering::Relaxed) {
                 receiver.recv_timeout(timeout).expect("it checks");
             }
-            let asleep_at = winder.ticker.tick();
+            let asleep_at = ticker_waker.ticker.tick();
             assert!(asleep_at >= Tick(u64::from(IDLE_TICKS)));
             receiver.try_iter().for_each(drop);
             receiver.recv_timeout(timeout).expect("it checks while it sleeps");
-            assert_eq!(winder.ticker.tick(), asleep_at);
-            winder.wind();
-            while winder.ticker.tick() == asleep_at {
+            assert_eq!(ticker_waker.ticker.tick(), asleep_at);
+            ticker_waker.ensure_ticking();
+            while ticker_waker.ticker.tick() == asleep_at {
                 receiver.recv_timeout(timeout).expect("it ticks");
             }
-            drop(winder);
+            drop(ticker_waker);
         });
     }
 }

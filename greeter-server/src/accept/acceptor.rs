@@ -349,7 +349,7 @@ impl<S, L: Listener> Acceptor<S, L> {
         for _ in 0..self.threads.len() {
             let thread = &self.threads[self.next_thread];
             self.next_thread = (self.next_thread + 1) % self.threads.len();
-            if thread.is_read() {
+            if thread.has_receiver() {
                 return thread.send(ThreadMessage::Accepted { socket, address, permit });
             }
         }

@@ -9,7 +9,7 @@ use greeter_core::{AnsweredJob, ClientJob, Disconnect, Responder};
 use crate::config::Config;
 use crate::pool::worker::{Task, answer, notify};
 use crate::sync::Sender;
-use crate::ticker::Winder;
+use crate::ticker::TickerWaker;
 
 /// How many tasks are sent together. A worker that sleeps is woken for the first of them and finds
 /// the others there; one by one, it would finish each before the next has come, and go to sleep in
@@ -21,22 +21,22 @@ const TASKS_TOGETHER: usize = 16;
 #[derive(Debug)]
 pub(crate) enum Executor<R: Responder> {
     /// The connection thread itself: the article's first program.
-    InPlace { responder: Arc<R>, config: Arc<Config>, winder: Winder },
+    InPlace { responder: Arc<R>, config: Arc<Config>, ticker_waker: TickerWaker },
     /// The workers: the article's second. The channel is unbounded, and needs no bound: a
     /// connection has one job, and leaves one disconnect behind at its end. Tasks wait in the
     /// outbox until there are enough of them or every queued client has had its turn.
-    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, winder: Winder },
+    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, ticker_waker: TickerWaker },
 }
 
 impl<R: Responder> Executor<R> {
     /// Creates an executor that answers on the calling thread.
-    pub(crate) const fn in_place(responder: Arc<R>, config: Arc<Config>, winder: Winder) -> Self {
-        Self::InPlace { responder, config, winder }
+    pub(crate) const fn in_place(responder: Arc<R>, config: Arc<Config>, ticker_waker: TickerWaker) -> Self {
+        Self::InPlace { responder, config, ticker_waker }
     }
 
     /// Creates an executor that sends tasks to the workers.
-    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, winder: Winder) -> Self {
-        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, winder }
+    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, ticker_waker: TickerWaker) -> Self {
+        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, ticker_waker }
     }
 
     /// Returns whether more tasks wait than there are workers to take one.
@@ -56,13 +56,13 @@ impl<R: Responder> Executor<R> {
         clock: impl Fn() -> Instant,
     ) -> Option<AnsweredJob<R::Session>> {
         match self {
-            Self::InPlace { responder, config, winder } => {
-                winder.wind();
-                let ticker = &winder.ticker;
+            Self::InPlace { responder, config, ticker_waker } => {
+                ticker_waker.ensure_ticking();
+                let ticker = &ticker_waker.ticker;
                 Some(answer(responder, job, config.limits.max_unsent_bytes, ticker.at(now), ticker, clock))
             }
-            Self::Pool { winder, .. } => {
-                let sent = winder.ticker.at(now);
+            Self::Pool { ticker_waker, .. } => {
+                let sent = ticker_waker.ticker.at(now);
                 self.put(Task::Answer { job, sent });
                 None
             }
@@ -89,10 +89,10 @@ impl<R: Responder> Executor<R> {
 
     /// Sends what is in the outbox, since no more tasks come soon.
     pub(crate) fn flush(&mut self) {
-        if let Self::Pool { tasks, outbox, winder, .. } = self
+        if let Self::Pool { tasks, outbox, ticker_waker, .. } = self
             && !outbox.is_empty()
         {
-            winder.wind();
+            ticker_waker.ensure_ticking();
             for task in outbox.drain(..) {
                 tasks.send(task).expect("the pool outlives the connection threads");
             }

@@ -98,7 +98,7 @@ impl<R: Responder, K> Pool<R, K> {
             Task::Answer { job, sent } => (job, sent),
             Task::Disconnect(disconnect) => return ControlFlow::Break(self.run_disconnect(disconnect, entry, now)),
         };
-        if self.workers.are_closed(now.time) {
+        if self.workers.has_stopped_answering(now.time) {
             // The deadline of a stop has passed. All that is left is to drop the session, which is
             // the responder's code.
             entry.begin(CallKind::Disconnect, job.peer(), now);
@@ -130,7 +130,7 @@ impl<R: Responder, K> Pool<R, K> {
         let outcome = entry.finish();
         let mailbox = &self.mailboxes[thread_of(answered.id())];
         match outcome {
-            CallOutcome::InTime if mailbox.is_read() => {
+            CallOutcome::InTime if mailbox.has_receiver() => {
                 let mut charged = 0;
                 let mut is_within_budget = |job: &AnsweredJob<_>| {
                     self.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
@@ -229,7 +229,7 @@ mod tests {
     use crate::pool::executor::Executor;
     use crate::slots::Slots;
     use crate::sync::channel;
-    use crate::ticker::{TICK, Winder, ticker};
+    use crate::ticker::{TICK, TickerWaker, ticker};
     use greeter_core::{BoxError, Connection, Line, Peer, Rejection, Reply};
 
     /// Answers with the line, repeated this many times.
@@ -396,7 +396,7 @@ mod tests {
         let (pool, inbox) = pool(Repeat(1), 1 << 20);
         let task = task(&pool, b"Bob\n");
         let now = pool.ticker.now();
-        pool.workers.close_at(now.time);
+        pool.workers.stop_answering_at(now.time);
         let begun = pool.begin(task, &WorkerEntry::default(), now, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
         assert!(inbox.next_message().is_none());
@@ -507,8 +507,8 @@ mod tests {
     #[test]
     fn without_a_pool_tasks_run_in_place() {
         let (pool, _inbox) = pool(DisconnectLog::default(), 0);
-        let winder = Winder::of(Arc::clone(&pool.ticker));
-        let mut executor = Executor::in_place(Arc::clone(&pool.responder), Arc::clone(&pool.config), winder);
+        let ticker_waker = TickerWaker::of(Arc::clone(&pool.ticker));
+        let mut executor = Executor::in_place(Arc::clone(&pool.responder), Arc::clone(&pool.config), ticker_waker);
         let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
         let answered = executor.answer(job, sent.time, || sent.time).expect("it is answered");
         assert_eq!(answered.lines_answered(), 2);

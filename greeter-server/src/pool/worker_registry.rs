@@ -171,12 +171,12 @@ impl WorkerRegistry {
 
     /// Stops answering at this deadline, or at an earlier one that was set before, whenever the
     /// connection threads notice that the deadline has passed.
-    pub(crate) fn close_at(&self, deadline: Instant) {
+    pub(crate) fn stop_answering_at(&self, deadline: Instant) {
         self.closes_at_micros.fetch_min(self.micros(deadline), Ordering::Relaxed);
     }
 
     /// Returns whether the workers have stopped answering.
-    pub(crate) fn are_closed(&self, now: Instant) -> bool {
+    pub(crate) fn has_stopped_answering(&self, now: Instant) -> bool {
         self.closes_at_micros.load(Ordering::Relaxed) <= self.micros(now)
     }
 
@@ -191,7 +191,7 @@ impl WorkerRegistry {
     }
 
     /// Returns how many workers are in the responder.
-    pub(crate) fn with_responder(&self) -> usize {
+    pub(crate) fn count_in_responder(&self) -> usize {
         self.lock().iter().filter(|entry| entry.state().call().is_some()).count()
     }
 
@@ -280,12 +280,12 @@ mod tests {
         let workers = WorkerRegistry::default();
         let now = Instant::now();
         let seconds = |seconds| now + Duration::from_secs(seconds);
-        assert!(!workers.are_closed(seconds(1 << 45)), "that is more microseconds than there are numbers");
-        workers.close_at(seconds(10));
-        workers.close_at(seconds(20));
-        assert_eq!([9, 10].map(|second| workers.are_closed(seconds(second))), [false, true]);
-        workers.close_at(seconds(5));
-        assert_eq!([4, 5].map(|second| workers.are_closed(seconds(second))), [false, true]);
+        assert!(!workers.has_stopped_answering(seconds(1 << 45)), "that is more microseconds than there are numbers");
+        workers.stop_answering_at(seconds(10));
+        workers.stop_answering_at(seconds(20));
+        assert_eq!([9, 10].map(|second| workers.has_stopped_answering(seconds(second))), [false, true]);
+        workers.stop_answering_at(seconds(5));
+        assert_eq!([4, 5].map(|second| workers.has_stopped_answering(seconds(second))), [false, true]);
     }
 
     #[test]
@@ -307,9 +307,9 @@ mod tests {
             (WorkerInfo::Busy { peer, elapsed: TICK }, WorkerInfo::TimedOut { peer, elapsed: TICK });
         assert_eq!(seen(), [Some(WorkerInfo::Idle), Some(busy), Some(timed_out), None]);
         assert!(workers.are_answering());
-        assert_eq!(workers.with_responder(), 2);
+        assert_eq!(workers.count_in_responder(), 2);
         entries[1].finish();
         assert!(!workers.are_answering(), "the other has timed out");
-        assert_eq!(workers.with_responder(), 1);
+        assert_eq!(workers.count_in_responder(), 1);
     }
 }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::pool::executor::Executor;
 use crate::pool::worker::Task;
-use crate::ticker::Winder;
+use crate::ticker::TickerWaker;
 
 /// The server's settings, and what the world may do to it.
 #[derive(Clone, Copy, Debug)]
@@ -126,10 +126,10 @@ impl Rules {
         tasks: &Sender<Task<u32>>,
         clock: &SimulatedClock,
     ) -> Executor<ScriptedResponder> {
-        let winder = Winder::of(Arc::clone(&clock.ticker));
+        let ticker_waker = TickerWaker::of(Arc::clone(&clock.ticker));
         match self.workers {
-            0 => Executor::in_place(Arc::clone(responder), Arc::clone(config), winder),
-            workers => Executor::pool(tasks.clone(), workers, winder),
+            0 => Executor::in_place(Arc::clone(responder), Arc::clone(config), ticker_waker),
+            workers => Executor::pool(tasks.clone(), workers, ticker_waker),
         }
     }
 

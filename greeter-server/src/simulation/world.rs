@@ -414,7 +414,7 @@ impl World {
         self.stop = Some(deadline);
         self.wires.iter().for_each(|wire| wire.lock().unwrap().stop_deadline = Some(deadline));
         if let Some(pool) = &self.pool {
-            pool.real.workers.close_at(deadline);
+            pool.real.workers.stop_answering_at(deadline);
         }
         self.to_threads.stop(deadline);
     }
