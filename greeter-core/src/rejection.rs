@@ -1,7 +1,7 @@
 //! The reasons why a line or a client is not served, each with its words.
 //!
-//! It rejects nothing by itself and knows no responder: the bytes that a client receives are made by
-//! [`catch`](crate::catch), and those that end connections are kept in the
+//! It rejects nothing by itself and knows no responder: the bytes that a client receives are made
+//! by [`catch`](crate::catch), and those that end connections are kept in the
 //! [`config`](crate::config).
 
 use std::borrow::Cow;

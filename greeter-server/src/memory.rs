@@ -18,8 +18,8 @@ impl MemoryBudget {
     }
 
     /// Charges a connection for this many bytes, in place of the `charged` units from before, and
-    /// returns whether the budget allows that. Less than before is always allowed. What is too much is
-    /// charged all the same, until the connection is charged for less.
+    /// returns whether the budget allows that. Less than before is always allowed. What is too much
+    /// is charged all the same, until the connection is charged for less.
     pub(crate) fn charge(&self, charged: &mut u32, bytes: usize) -> bool {
         let units = u32::try_from(bytes / CHARGE_UNIT).unwrap_or(u32::MAX);
         if units == *charged {

@@ -142,8 +142,8 @@ pub(crate) fn ticker() -> (TickerWaker, TickerThread) {
 }
 
 impl TickerThread {
-    /// Runs the thread, until every [`TickerWaker`] is dropped. After each tick it calls `check`, which
-    /// returns whether any thread has work.
+    /// Runs the thread, until every [`TickerWaker`] is dropped. After each tick it calls `check`,
+    /// which returns whether any thread has work.
     pub(crate) fn run(mut self, mut check: impl FnMut(Moment) -> bool) {
         loop {
             match self.wake_ups.recv_deadline(self.last + TICK - self.begun_tick) {

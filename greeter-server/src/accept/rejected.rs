@@ -34,8 +34,8 @@ const SWEEP: Duration = Duration::from_millis(25);
 const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 
 /// Sockets to which the rejection was written, shut down for writing and not closed: the oldest
-/// first. Each is closed at the first [sweep](Self::sweep) after its linger timeout. The thread that
-/// drives the acceptor sweeps; at the end of the server, the thread that waits for it does.
+/// first. Each is closed at the first [sweep](Self::sweep) after its linger timeout. The thread
+/// that drives the acceptor sweeps; at the end of the server, the thread that waits for it does.
 #[derive(Debug)]
 pub(crate) struct RejectedSockets<K: Socket> {
     sockets: VecDeque<Lingering<K>>,
