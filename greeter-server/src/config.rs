@@ -65,7 +65,7 @@ pub enum ConfigError {
     /// An address that is none, or a name that cannot be resolved.
     #[error("cannot listen on {address}: {reason}")]
     Address {
-        /// The address, as given.
+        /// The address as `Debug` shows it: of a text, with its quotes.
         address: String,
         /// The resolver's error.
         reason: io::Error,

@@ -51,7 +51,8 @@ pub struct DrainReport {
     /// Time from the first request to stop until the last thread ended and the sockets of clients
     /// that were rejected last were closed.
     pub took: Duration,
-    /// All counts since the server started. No connection is left.
+    /// All counts since the server started. No connection is left, unless a responder hangs on a
+    /// connection thread: the clients of that thread are in no count of closed ones.
     pub stats: Stats,
     /// Lines answered during the stop.
     pub replies: u64,
@@ -64,7 +65,8 @@ pub struct DrainReport {
     /// Clients rejected during the stop: the last that the system had connected, where the server
     /// was full.
     pub rejected: u64,
-    /// Threads left behind because the responder did not return.
+    /// Threads left behind because the responder did not return. Without a pool, the ticker's
+    /// thread is among them.
     pub threads_left: usize,
 }
 

@@ -28,7 +28,11 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 /// metrics. Dropping the last one stops the server like [`shutdown`](Self::shutdown) with no time:
 /// lines that have no reply by then are lost. The drop blocks until all threads have ended: usually
 /// some milliseconds, about half a second where a responder does not return, and never more than
-/// some ten seconds.
+/// some ten seconds. Dropped by a responder of the same server, it does not wait.
+///
+/// A clone on which a thread [waits](Self::wait) is a handle, too. And a responder that keeps one
+/// keeps its own server running until somebody stops it; it better keeps a
+/// [trigger](Self::shutdown_trigger).
 ///
 /// ```
 /// use std::time::Duration;
@@ -284,6 +288,8 @@ impl ServerHandle {
     /// disconnected, and the report counts it. A responder that does not return cannot be ended:
     /// half a second after the deadline, its thread is left behind.
     ///
+    /// Clients that do not close their end are waited for until the linger timeout.
+    ///
     /// If it is called several times, the earliest deadline holds, and each call returns the same
     /// report.
     ///
@@ -306,7 +312,8 @@ impl ServerHandle {
     /// Waits until a [trigger](ShutdownTrigger::trigger) or [`shutdown`](Self::shutdown) stops the
     /// server and its last thread has ended, and returns a report.
     ///
-    /// On a thread of the server itself, it never returns.
+    /// It waits for all threads of the server: a responder of this server that calls it waits for
+    /// itself, and returns only once it was left behind.
     /// [`shutdown_trigger`](Self::shutdown_trigger) has an example.
     pub fn wait(&self) -> DrainReport {
         self.0.join()
