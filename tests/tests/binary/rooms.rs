@@ -70,16 +70,7 @@ fn files_in(source: &Path, folder: &Path) -> BTreeSet<String> {
 impl Rooms {
     /// The place of a module in the list, if it has one.
     fn place(&self, module: &str) -> Option<usize> {
-        self.files.iter().position(|file| match file.strip_suffix('/') {
-            Some(folder) => module == folder || module.starts_with(file),
-            None => file == module,
-        })
-    }
-
-    /// The file that a path like `a::b::Type` leads to.
-    fn resolve(&self, path: &str, files: &BTreeSet<String>) -> Option<String> {
-        let parts: Vec<_> = path.split("::").collect();
-        (1..=parts.len()).rev().map(|length| parts[..length].join("/")).find(|module| files.contains(module))
+        self.files.iter().position(|listed| stands_for(listed, module))
     }
 }
 
@@ -162,13 +153,20 @@ fn the_map_has_each_file_and_no_other() {
         let files = files_in(&rooms.source, &rooms.source);
         let missing: Vec<_> = files.iter().filter(|file| rooms.place(file).is_none()).collect();
         assert_eq!(missing, [""; 0], "not on the map of {}", rooms.source.display());
-        let gone = |file: &&String| !files.iter().any(|present| rooms_match(file, present));
+        let gone = |file: &&String| !files.iter().any(|present| stands_for(file, present));
         let gone: Vec<_> = rooms.files.iter().filter(gone).collect();
         assert_eq!(gone, [""; 0], "on the map, but not in {}", rooms.source.display());
     }
 }
 
-fn rooms_match(listed: &str, present: &str) -> bool {
+/// The file that a path like `a::b::Type` leads to.
+fn resolve(path: &str, files: &BTreeSet<String>) -> Option<String> {
+    let parts: Vec<_> = path.split("::").collect();
+    (1..=parts.len()).rev().map(|length| parts[..length].join("/")).find(|module| files.contains(module))
+}
+
+/// Whether an entry of the list is this file, or the folder that it is in.
+fn stands_for(listed: &str, present: &str) -> bool {
     match listed.strip_suffix('/') {
         Some(folder) => present == folder || present.starts_with(listed),
         None => listed == present,
@@ -185,7 +183,7 @@ fn imports_run_down_the_map() {
             let file = if file.is_file() { file } else { rooms.source.join(module).join("mod.rs") };
             let from = rooms.place(module).expect("it is on the map");
             for import in imports(&code(&file), module) {
-                let Some(target) = rooms.resolve(&import, &files) else { continue };
+                let Some(target) = resolve(&import, &files) else { continue };
                 let to = rooms.place(&target).expect("it is on the map");
                 if to < from {
                     upward.push(format!("{}: {module} imports {target}", rooms.source.display()));
