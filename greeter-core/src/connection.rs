@@ -3,17 +3,26 @@
 //! It touches no socket, starts no thread and reads no clock. A driver owns these. It tells the
 //! [`Connection`] what happened, asks it what to do, and does that:
 //!
-//! | what happened | the driver calls | what to do | the driver asks |
-//! |---|---|---|---|
-//! | bytes arrived | [`received`] | read | [`wants_input`] |
-//! | end of input | [`received_eof`] | have a job answered | [`take_job`] |
-//! | a job was answered | [`answered`] | write | [`unsent`] |
-//! | the socket took bytes | [`wrote`] | close | [`close_action`] |
-//! | the socket failed | [`abort`] | wake up at | [`deadline`] |
-//! | a timer expired | [`expired`] | report | [`phase`] |
-//! | the reply timed out | [`reply_timed_out`] | | |
-//! | a message is pushed | [`push`] | | |
-//! | the server stops | [`stop`] | | |
+//! | what happened | the driver calls |
+//! |---|---|
+//! | bytes arrived | [`received`] |
+//! | end of input | [`received_eof`] |
+//! | a job was answered | [`answered`] |
+//! | the socket took bytes | [`wrote`] |
+//! | the socket failed | [`abort`] |
+//! | a timer expired | [`check_deadline`] |
+//! | the reply timed out | [`reply_timed_out`] |
+//! | a message is pushed | [`push`] |
+//! | the server stops | [`stop`] |
+//!
+//! | what to do | the driver asks |
+//! |---|---|
+//! | read | [`wants_input`] |
+//! | have a job answered | [`take_job`] |
+//! | write | [`unsent`] |
+//! | close | [`close_action`] |
+//! | wake up at | [`deadline`] |
+//! | report | [`phase`] |
 //!
 //! The connection reads, answers and writes one after the other, never two at a time: it takes no
 //! input while there are lines to answer or replies to send. That is all the back-pressure there
@@ -33,7 +42,7 @@
 //! [`close_action`]: Connection::close_action
 //! [`abort`]: Connection::abort
 //! [`deadline`]: Connection::deadline
-//! [`expired`]: Connection::expired
+//! [`check_deadline`]: Connection::check_deadline
 //! [`phase`]: Connection::phase
 //! [`reply_timed_out`]: Connection::reply_timed_out
 //! [`push`]: Connection::push
@@ -187,7 +196,7 @@ pub struct LineCounts {
     pub discarded: u32,
     /// Unfinished lines that the client left behind when it stopped sending, or when the server
     /// closed the connection with a rejection.
-    pub partial: u32,
+    pub unfinished: u32,
 }
 
 /// Receiving, answering and sending.
@@ -254,7 +263,7 @@ impl<S> Connection<S> {
     pub fn received_eof(&mut self) {
         match self.state {
             State::Open | State::Stopping { .. } => {
-                self.counts.partial += u32::from(self.job().lines.has_unfinished_line());
+                self.counts.unfinished += u32::from(self.job().lines.has_unfinished_line());
                 self.transition(State::Ending { reason: CloseReason::ClientClosed, received_eof: true });
             }
             State::Lingering { reason } => self.transition(State::Over { reason }),
@@ -468,7 +477,7 @@ impl<S> Connection<S> {
             (JobSlot::Held(job), State::Open | State::Stopping { .. } | State::Ending { .. })
                 if job.replies.bytes.is_empty() =>
             {
-                self.counts.partial += u32::from(!received_eof && job.lines.has_unfinished_line());
+                self.counts.unfinished += u32::from(!received_eof && job.lines.has_unfinished_line());
                 self.counts.discarded += job.lines.discard_all();
                 job.replies.bytes.extend_from_slice(config.rejection_text_with(reason, job.latest_ending));
                 job.replies.close_reason = Some(reason);
@@ -494,7 +503,7 @@ impl<S> Connection<S> {
         };
         self.counts.discarded += lines;
         let is_rejected = !self.has_received_eof() && !matches!(self.state, State::Over { .. });
-        self.counts.partial += u32::from(has_unfinished_line && is_rejected);
+        self.counts.unfinished += u32::from(has_unfinished_line && is_rejected);
         self.pending_push = None;
         let mut job = ClientJob::new(peer, config);
         job.latest_ending = latest_ending;
@@ -606,7 +615,7 @@ impl<S> Connection<S> {
         self.since
     }
 
-    /// Returns when to call [`expired`](Self::expired), if nothing happens before.
+    /// Returns when to call [`check_deadline`](Self::check_deadline), if nothing happens before.
     ///
     /// There is no deadline while the job is queued or in flight: how long that may take is for the
     /// driver to decide.
@@ -624,8 +633,8 @@ impl<S> Connection<S> {
         self.since.checked_add(wait?)
     }
 
-    /// Takes the time. If the deadline has passed, closes the connection.
-    pub fn expired(&mut self, now: Instant, config: &ConnectionConfig) {
+    /// Closes the connection if its deadline has passed.
+    pub fn check_deadline(&mut self, now: Instant, config: &ConnectionConfig) {
         if self.deadline(config).is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -733,6 +742,6 @@ impl PendingPush {
 
 impl LineCounts {
     const fn new() -> Self {
-        Self { lines: 0, replies: 0, discarded: 0, partial: 0 }
+        Self { lines: 0, replies: 0, discarded: 0, unfinished: 0 }
     }
 }

@@ -271,7 +271,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self.send_server_eof();
         self.now += time;
         if let Some(connection) = &mut self.connection {
-            connection.expired(self.now, &self.config);
+            connection.check_deadline(self.now, &self.config);
         }
         self.settle();
         self

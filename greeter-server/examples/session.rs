@@ -14,7 +14,7 @@
 
 use greeter_server::{BoxError, Line, Peer, Rejection, Reply, Responder, Server};
 
-const NUMBERS_MAX: usize = 100;
+const MAX_NUMBERS: usize = 100;
 
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
@@ -55,7 +55,7 @@ fn calculate(stack: &mut Vec<i64>, word: &str) -> Result<(), &'static str> {
         "-" => i64::checked_sub,
         "*" => i64::checked_mul,
         "/" => i64::checked_div,
-        _ if stack.len() == NUMBERS_MAX => return Err("too many numbers"),
+        _ if stack.len() == MAX_NUMBERS => return Err("too many numbers"),
         _ => {
             stack.push(word.parse().map_err(|_| "neither a number nor an operator")?);
             return Ok(());

@@ -198,7 +198,8 @@ impl<R: Responder> Builder<R> {
     ///
     /// That saves a way across threads for each batch of lines, and suits a responder that needs
     /// microseconds. A responder that takes long delays all clients of its thread, and one that
-    /// does not return is not noticed: there is no [reply timeout](Self::reply_timeout).
+    /// does not return is not noticed: there is no [reply timeout](Self::reply_timeout), and no
+    /// [queue timeout](Self::queue_timeout) either, since nothing queues for a worker.
     ///
     /// ```
     /// # use greeter_server::Server;

@@ -78,12 +78,12 @@ impl Control {
         admission: Arc<Admission>,
         memory: Arc<MemoryBudget>,
         acceptor: Arc<dyn CloseListeners>,
-        threads: Arc<dyn ThreadMailboxes>,
+        mailboxes: Arc<dyn ThreadMailboxes>,
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let (workers, stop) = (Arc::default(), Mutex::new(None));
         (
-            Arc::new(Self { counters, admission, memory, workers, acceptor, mailboxes: threads, stop, join_deadlines }),
+            Arc::new(Self { counters, admission, memory, workers, acceptor, mailboxes, stop, join_deadlines }),
             deadlines,
         )
     }

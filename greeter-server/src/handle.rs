@@ -168,7 +168,8 @@ impl ServerHandle {
     /// long it has been in that phase.
     ///
     /// It asks every connection thread and waits for all of them for one second at most. The
-    /// connections of a thread that is in the responder for longer are left out.
+    /// connections of a thread that is in the responder for longer are left out; so are those of
+    /// its own thread, if a responder [in place](crate::Builder::in_place) calls it.
     ///
     /// ```
     /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
@@ -182,11 +183,12 @@ impl ServerHandle {
         let (sender, lists) = crossbeam_channel::unbounded();
         self.0.control.mailboxes.list(&sender);
         drop(sender);
+        let Config { connection_threads, workers, .. } = *self.0.config;
+        let is_connection_thread = workers == 0 && self.0.threads.is_current_thread_tracked();
+        let others = connection_threads - usize::from(is_connection_thread);
         let deadline = Instant::now() + LIST_TIMEOUT;
-        let mut connections = Vec::new();
-        while let Ok(list) = lists.recv_deadline(deadline) {
-            connections.extend(list);
-        }
+        let lists = std::iter::from_fn(|| lists.recv_deadline(deadline).ok());
+        let mut connections: Vec<_> = lists.take(others).flatten().collect();
         // A connection knows that its job is in flight. Whether a worker has taken it, only the
         // workers know.
         let calls: Vec<_> = self.0.control.workers.all().iter().filter_map(|worker| worker.state().call()).collect();

@@ -15,7 +15,7 @@ pub(crate) const READ_BYTES: usize = 16 * 1024;
 /// How many bytes of reply buffers a thread keeps for later replies. Without them, an allocator
 /// that gets back the buffers of all clients that pipeline returns their memory to the system,
 /// which clears and maps it again, page by page, when the next lines come.
-pub(crate) const SPARE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const MAX_SPARE_BYTES: usize = 1024 * 1024;
 
 /// The unit in which memory is counted, in bytes. What a connection holds below one unit is not
 /// counted, so that short lines and replies, which nearly all are, cost no traffic between
@@ -147,7 +147,7 @@ impl Limits {
         let answering = if workers == 0 { connection_threads } else { workers * (1 + MAX_TIMED_OUT_PER_WORKER) };
         (self.max_connections.saturating_mul(CONNECTION_BYTES + CHARGE_UNIT))
             .saturating_add(self.max_buffer_bytes)
-            .saturating_add(connection_threads * (READ_BYTES + SPARE_BYTES_MAX))
+            .saturating_add(connection_threads * (READ_BYTES + MAX_SPARE_BYTES))
             .saturating_add(answering.saturating_mul(self.bytes_per_job()))
             .saturating_add(MAX_PUSH_BYTES_IN_FLIGHT)
     }

@@ -37,7 +37,7 @@ pub struct Stats {
     pub discarded_by: CountsByReason,
     /// Lines without an ending: what a client had sent of a line when it stopped sending or was
     /// disconnected.
-    pub partial_lines: u64,
+    pub unfinished_lines: u64,
     /// Lines whose reply was [`Rejection::Busy`](greeter_core::Rejection::Busy), after the queue
     /// timeout. Where that closed the connection, because the client was new or its session could
     /// not receive the rejection, it counts in [`closed_by`](Self::closed_by) instead.
@@ -122,7 +122,7 @@ pub(crate) struct Counters {
     pub(crate) accepted: Counter,
     pub(crate) rejected: Counter,
     pub(crate) accept_errors: Counter,
-    pub(crate) partial_lines: Counter,
+    pub(crate) unfinished_lines: Counter,
     pub(crate) busy: Counter,
     pub(crate) responder_errors: Counter,
     pub(crate) pushed: Counter,
@@ -135,8 +135,8 @@ impl Counters {
     pub(crate) fn add(&self, counts: &LineCounts, reason: Option<CloseReason>) {
         self.lines.add(counts.lines.into());
         self.replies.add(counts.replies.into());
-        if counts.partial > 0 {
-            self.partial_lines.add(counts.partial.into());
+        if counts.unfinished > 0 {
+            self.unfinished_lines.add(counts.unfinished.into());
         }
         if counts.discarded > 0 {
             let reason = reason.expect("lines are discarded only at the end of a connection");
@@ -180,7 +180,7 @@ pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
         busy: sum(|counters| &counters.busy),
         replies: sum(|counters| &counters.replies),
         lines: sum(|counters| &counters.lines),
-        partial_lines: sum(|counters| &counters.partial_lines),
+        unfinished_lines: sum(|counters| &counters.unfinished_lines),
         responder_errors: sum(|counters| &counters.responder_errors),
         pushed: sum(|counters| &counters.pushed),
         bytes_received: sum(|counters| &counters.bytes_received),

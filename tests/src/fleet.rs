@@ -12,10 +12,10 @@ use socket2::SockRef;
 use crate::client::{PATIENCE, uninterrupted};
 
 /// The longest line that the server of a fleet takes.
-pub const LINE_BYTES_MAX: usize = 64;
+pub const MAX_LINE_BYTES: usize = 64;
 
 /// The longest reply that is asked for.
-const REPLY_BYTES_MAX: usize = 5_000;
+const MAX_REPLY_BYTES: usize = 5_000;
 
 /// What lines begin with that the host pushes to a fleet. Behind it stand numbers, of which each is
 /// greater than those before it.
@@ -23,7 +23,7 @@ pub const PUSH: &str = "push ";
 
 /// How many lines a client sends at the most that goes away before it has read everything: so many
 /// fit into the buffers between.
-const LINES_UNREAD_MAX: usize = 20;
+const MAX_LINES_UNREAD: usize = 20;
 
 /// Numbers that look like chance and are the same for the same seed (SplitMix64).
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ struct Itinerary {
 
 /// Sends a crowd to the server, each client on threads of its own, and checks that everybody gets
 /// exactly the replies to its lines, and all of them where it leaves decently. The server is to
-/// have a [`Puppet`](crate::puppet::Puppet) and this [limit](LINE_BYTES_MAX).
+/// have a [`Puppet`](crate::puppet::Puppet) and this [limit](MAX_LINE_BYTES).
 ///
 /// # Panics
 ///
@@ -129,7 +129,7 @@ impl Itinerary {
             _ => Leaving::HalfClose,
         };
         let lines = match leaving {
-            Leaving::Reset | Leaving::Close => random.below(LINES_UNREAD_MAX),
+            Leaving::Reset | Leaving::Close => random.below(MAX_LINES_UNREAD),
             _ => lines,
         };
         let mut plan = Self {
@@ -296,9 +296,9 @@ fn line_and_reply(random: &mut FleetRandom, name: usize, number: usize) -> (Vec<
         3 => ("nl".to_owned(), "error: internal error".to_owned()),
         4 => (String::new(), "error: internal error".to_owned()),
         5 => return (b"echo \xff".to_vec(), b"error: line is not valid UTF-8".to_vec()),
-        6..10 => (format!("echo {}", "x".repeat(LINE_BYTES_MAX)), "error: line longer than 64 bytes".to_owned()),
+        6..10 => (format!("echo {}", "x".repeat(MAX_LINE_BYTES)), "error: line longer than 64 bytes".to_owned()),
         10..30 => {
-            let bytes = random.below(REPLY_BYTES_MAX);
+            let bytes = random.below(MAX_REPLY_BYTES);
             (format!("big {bytes}"), "x".repeat(bytes))
         }
         30..32 => (format!("sleep 1 {token}"), token),

@@ -130,7 +130,7 @@ impl Model {
     pub(super) fn received_eof(&mut self) {
         match self.state {
             State::Open | State::Stopping { .. } => {
-                self.counts.partial += u32::from(!self.unfinished.is_empty());
+                self.counts.unfinished += u32::from(!self.unfinished.is_empty());
                 self.state = State::Ending { reason: CloseReason::ClientClosed, received_eof: true };
             }
             State::Lingering(reason) => self.state = State::Over(reason),
@@ -308,7 +308,7 @@ impl Model {
         if !is_live || !self.has_job || !self.unsent.is_empty() {
             return self.abort(reason);
         }
-        self.counts.partial += u32::from(!self.unfinished.is_empty() && !self.has_received_eof());
+        self.counts.unfinished += u32::from(!self.unfinished.is_empty() && !self.has_received_eof());
         self.counts.discarded += self.discard_lines();
         self.unfinished.clear();
         let ConnectionTimeouts { idle, line, .. } = self.timeouts;
@@ -341,7 +341,7 @@ impl Model {
         self.unsent.clear();
     }
 
-    pub(super) fn expired(&mut self, now: Instant) {
+    pub(super) fn check_deadline(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }

@@ -209,8 +209,8 @@ impl Driver {
             Step::AnswerAfterTimeout => self.answer_after_timeout(program.number() as u32 % 16 + 1),
             Step::Wait => {
                 self.now += Duration::from_millis(100) * program.number() as u32;
-                connection.expired(self.now, &self.config);
-                model.expired(self.now);
+                connection.check_deadline(self.now, &self.config);
+                model.check_deadline(self.now);
             }
             Step::Abort => {
                 let reason = CloseReason::ALL[program.number() % CloseReason::ALL.len()];
@@ -358,7 +358,7 @@ impl Driver {
         self.counts.lines += counts.lines;
         self.counts.replies += counts.replies;
         self.counts.discarded += counts.discarded;
-        self.counts.partial += counts.partial;
+        self.counts.unfinished += counts.unfinished;
         assert_eq!(self.counts, model.counts, "{model:?}");
         let LineCounts { lines, replies, discarded, .. } = self.counts;
         assert_eq!(lines, replies + discarded + model.lines_in_hand());

@@ -42,7 +42,7 @@ impl<R: Responder> Scene<R> {
     /// Lets time pass, and wakes the connection if its deadline has come.
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.connection.expired(self.now, &self.config);
+        self.connection.check_deadline(self.now, &self.config);
     }
 
     fn answer(&mut self) {
@@ -177,7 +177,7 @@ fn each_byte_that_the_client_takes_restarts_the_write_timeout() {
     scene.connection.wrote(0, scene.now);
     scene.wait(WRITE);
     assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::WriteTimeout));
-    assert_eq!(scene.connection.take_counts(), LineCounts { lines: 1, replies: 0, discarded: 1, partial: 0 });
+    assert_eq!(scene.connection.take_counts(), LineCounts { lines: 1, replies: 0, discarded: 1, unfinished: 0 });
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_reply_timeout_rejects_the_client_and_discards_the_late_answer() {
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.now += Duration::from_secs(30);
     scene.connection.reply_timed_out(&scene.config, scene.now);
-    assert_eq!(scene.connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, partial: 1 });
+    assert_eq!(scene.connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, unfinished: 1 });
 
     let late = job.answer(&Script, TurnBudget::unlimited()).into_disconnect(CloseReason::ReplyTimeout);
     assert!(late.is_some(), "the thread that has the session disconnects it");

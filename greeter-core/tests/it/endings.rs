@@ -21,7 +21,7 @@ fn a_client_that_stops_sending_still_gets_its_replies() {
     connection.received(b"a\nb\nunfinished", now());
     drive(&mut connection, &Greeter);
     connection.received_eof();
-    assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 2, discarded: 0, partial: 1 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 2, discarded: 0, unfinished: 1 });
     assert_eq!(end(connection).0, CloseReason::ClientClosed);
 }
 
@@ -30,7 +30,7 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     let mut connection = connection();
     connection.received(b"quit\na\nb\n", now());
     assert_eq!(drive(&mut connection, &Script), b"bye\n");
-    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 1, discarded: 2, partial: 0 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 1, discarded: 2, unfinished: 0 });
     assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
     let (start, config) = (now(), config());
     let until = start + Duration::from_secs(2);
@@ -42,9 +42,9 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     connection.received(b"c\nd\n", now());
     assert!(connection.take_job(now()).is_none());
     assert_eq!(connection.take_counts(), LineCounts::default());
-    connection.expired(until - Duration::from_millis(1), &config);
+    connection.check_deadline(until - Duration::from_millis(1), &config);
     assert_eq!(connection.close_action(), CloseAction::None);
-    connection.expired(until, &config);
+    connection.check_deadline(until, &config);
     assert_eq!(connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
 }
 
@@ -138,7 +138,7 @@ fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
     let mut connection = greeted();
     connection.received(b"a\nb\nc\n", now());
     connection.abort(CloseReason::Lost);
-    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, partial: 0 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
     assert!(connection.take_job(now()).is_none() && !connection.wants_input());
 
     // Answered, and half sent.
@@ -148,7 +148,7 @@ fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
     connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     connection.wrote(12, now());
     connection.abort(CloseReason::Lost);
-    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, partial: 0 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
     assert_eq!(connection.unsent(), b"");
 }
 
@@ -158,7 +158,7 @@ fn replies_for_a_connection_that_is_over_are_discarded() {
     connection.received(b"a\nb\n", now());
     let job = connection.take_job(now()).unwrap();
     connection.abort(CloseReason::Lost);
-    assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, partial: 0 });
+    assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
     assert_eq!((connection.close_action(), connection.has_job()), (CloseAction::Close(CloseReason::Lost), false));
     connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
     assert_eq!(connection.unsent(), b"");

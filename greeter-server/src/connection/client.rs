@@ -33,8 +33,8 @@ pub(crate) struct Client<S, K> {
     /// A short read does not prove that this socket is empty: the end of its input is on its way,
     /// which no other edge will announce, or urgent data is, at which reads stop short.
     read_until_would_block: bool,
-    /// Whether it is in its thread's queue.
-    pub(crate) is_queued: bool,
+    /// Whether it is in its thread's run queue.
+    pub(crate) is_in_run_queue: bool,
     /// When its timer expires, if it has one.
     pub(crate) timer: Option<Millis>,
     deadline_check: DeadlineCheck,
@@ -72,7 +72,7 @@ impl<S, K: Socket> Client<S, K> {
             readable: true,
             writable: true,
             read_until_would_block: false,
-            is_queued: false,
+            is_in_run_queue: false,
             timer: None,
             deadline_check: DeadlineCheck::None,
             charged: 0,
@@ -103,8 +103,8 @@ impl<S, K: Socket> Client<S, K> {
         self.readable |= arrived > 0;
     }
 
-    /// The timer has expired, and the deadline has passed.
-    pub(crate) fn deadline_passed(&mut self) {
+    /// Requests a check of the deadline, since the timer has expired.
+    pub(crate) fn request_deadline_check(&mut self) {
         if self.deadline_check == DeadlineCheck::None {
             self.deadline_check = DeadlineCheck::Due;
         }
@@ -136,7 +136,7 @@ impl<S, K: Socket> Client<S, K> {
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
         {
             self.deadline_check = DeadlineCheck::None;
-            self.connection.expired(now, config);
+            self.connection.check_deadline(now, config);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Memory that a connection thread uses again and again. Must not grow with the number of clients.
 
-use crate::limits::{CHARGE_UNIT, SPARE_BYTES_MAX};
+use crate::limits::{CHARGE_UNIT, MAX_SPARE_BYTES};
 
 /// The buffer into which a thread reads, and buffers of replies that were sent.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Scratch {
     /// Keeps a buffer for later replies, if there is room for it.
     pub(crate) fn keep(&mut self, buffer: Vec<u8>) {
         let bytes = buffer.capacity();
-        if bytes >= CHARGE_UNIT && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
+        if bytes >= CHARGE_UNIT && self.spare_bytes + bytes <= MAX_SPARE_BYTES {
             self.spare_bytes += bytes;
             self.spares.push(buffer);
         }
@@ -75,7 +75,7 @@ mod tests {
         for _ in 0..1000 {
             scratch.keep(Vec::with_capacity(8 * CHARGE_UNIT));
         }
-        assert_eq!(scratch.spares.len(), SPARE_BYTES_MAX / (8 * CHARGE_UNIT));
+        assert_eq!(scratch.spares.len(), MAX_SPARE_BYTES / (8 * CHARGE_UNIT));
         while !scratch.spares.is_empty() {
             scratch.buffer(8 * CHARGE_UNIT);
         }

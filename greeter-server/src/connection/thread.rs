@@ -2,9 +2,9 @@
 //! line means.
 //!
 //! No other thread touches the socket of a connection. The system reports that sockets are ready,
-//! and messages bring new clients, answered jobs or a stop; either only puts clients into a queue.
-//! The thread drives the queued clients one after the other, and each turn is bounded: a read, a
-//! job, a write. A client that can continue goes to the end of the queue.
+//! and messages bring new clients, answered jobs or a stop; either only puts clients into the run
+//! queue. The thread drives the clients in it one after the other, and each turn is bounded: a
+//! read, a job, a write. A client that can continue goes to the end of the run queue.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,13 +26,13 @@ use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
 use crate::mailbox::Inbox;
 use crate::memory::MemoryBudget;
-use crate::messages::ThreadMessage;
+use crate::messages::{JobOutcome, ThreadMessage};
 use crate::pool::executor::Executor;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
 
-/// How long queued clients are driven before new events and messages are read. Much longer than a
+/// How long clients are driven before new events and messages are read. Much longer than a
 /// turn, so that reading them costs little, and short compared with any deadline: a stop waits at
 /// most this long, and for one line.
 const ROUND: Duration = Duration::from_millis(10);
@@ -84,7 +84,7 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
 
     clients: Slots<Client<R::Session, W::Socket>>,
     /// Clients that can continue, in the order in which they became able to. Each is in it once.
-    queue: VecDeque<Key>,
+    run_queue: VecDeque<Key>,
     timers: TimerTable,
     stopping: StopState,
     scratch: Scratch,
@@ -120,7 +120,7 @@ impl<R: Responder> ConnectionThread<R> {
     /// had it gone to sleep, the first answer would wake it, and it would take the processor from
     /// the workers again.
     fn yield_to_workers(&self, yield_policy: &mut YieldPolicy) {
-        if self.queue.is_empty() && self.inbox.len() == 0 && self.executor.has_backlog() {
+        if self.run_queue.is_empty() && self.inbox.len() == 0 && self.executor.has_backlog() {
             yield_policy.yield_to_workers();
         }
     }
@@ -144,17 +144,17 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             executor,
             counters,
             clients: Slots::new(),
-            queue: VecDeque::new(),
+            run_queue: VecDeque::new(),
             stopping: StopState::Running,
             scratch: Scratch::new(shared.config.read_bytes),
             shared,
         }
     }
 
-    /// Returns how long to sleep without an event or a message: not at all while clients are
-    /// queued. From now on, messages wake the thread.
+    /// Returns how long to sleep without an event or a message: not at all while clients can
+    /// continue. From now on, messages wake the thread.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        if self.queue.is_empty() && self.inbox.try_sleep() {
+        if self.run_queue.is_empty() && self.inbox.try_sleep() {
             self.next_deadline().map(|deadline| deadline.saturating_duration_since(self.system.now()))
         } else {
             Some(Duration::ZERO)
@@ -169,10 +169,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         self.drain_inbox();
         self.expire_timers();
-        self.run_queue();
+        self.drive_clients();
     }
 
-    /// Notes the readiness of the socket in this slot, and queues its client.
+    /// Notes the readiness of the socket in this slot, and that its client can continue.
     fn on_ready(&mut self, slot: usize, readiness: Readiness) {
         let Some(key) = self.clients.key_of(slot) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
@@ -180,13 +180,13 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         if readiness.is_broken {
             client.connection.abort(CloseReason::Lost);
         }
-        enqueue(&mut self.queue, client, key);
+        enqueue(&mut self.run_queue, client, key);
     }
 
     /// Handles the messages that are here.
     fn drain_inbox(&mut self) {
-        // Only the messages that are here now: those that come meanwhile wait until the queued
-        // clients have had a turn.
+        // Only the messages that are here now: those that come meanwhile wait until the clients
+        // in the run queue have had a turn.
         let messages = self.inbox.len();
         if messages == 0 {
             return;
@@ -201,11 +201,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match message {
             ThreadMessage::Accepted { socket, address, permit } => self.client_accepted(socket, address, permit, now),
-            ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
-            ThreadMessage::Rejected { job, charged } => {
-                self.counters.busy.add(job.lines_answered().into());
-                self.job_answered(job, charged, now);
-            }
+            ThreadMessage::Answered { job, outcome, charged } => self.job_answered(job, outcome, charged, now),
             ThreadMessage::ReplyTimedOut(id) => self.reply_timed_out(id, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
             ThreadMessage::Broadcast { message } => self.broadcast(message.content(), now),
@@ -247,12 +243,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
         tracing::info!(peer = %address, "Accepted connection.");
-        enqueue(&mut self.queue, &mut client, key);
+        enqueue(&mut self.run_queue, &mut client, key);
         self.clients.insert(client);
     }
 
     /// Gives an answered job back to its connection, with what the worker has charged for it.
-    fn job_answered(&mut self, mut job: AnsweredJob<R::Session>, charged: u32, now: Instant) {
+    fn job_answered(&mut self, mut job: AnsweredJob<R::Session>, outcome: JobOutcome, charged: u32, now: Instant) {
+        if outcome == JobOutcome::Busy {
+            self.counters.busy.add(job.lines_answered().into());
+        }
         report_errors(&mut job, &self.counters);
         let is_here = self.with_client(Key::from(job.id()), |client| {
             client.charged += charged;
@@ -285,7 +284,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let is_pushed = client.connection.push(message, now);
         // Now and not in its turn: a broadcast adds to every client.
         enforce_memory_budget(client, &self.shared, now);
-        enqueue(&mut self.queue, client, to);
+        enqueue(&mut self.run_queue, client, to);
         self.counters.pushed.add(is_pushed.into());
     }
 
@@ -308,7 +307,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     fn with_client(&mut self, key: Key, change: impl FnOnce(&mut Client<R::Session, W::Socket>)) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         change(client);
-        enqueue(&mut self.queue, client, key);
+        enqueue(&mut self.run_queue, client, key);
         true
     }
 
@@ -333,8 +332,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 client.timer = None;
                 match client.connection.deadline(&self.shared.config.connection) {
                     Some(deadline) if deadline <= now => {
-                        client.deadline_passed();
-                        enqueue(&mut self.queue, client, key);
+                        client.request_deadline_check();
+                        enqueue(&mut self.run_queue, client, key);
                     }
                     // The deadline has moved to a later time.
                     Some(deadline) => self.timers.set(key.slot, &mut client.timer, deadline),
@@ -364,19 +363,19 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         match self.stopping {
             StopState::Running => false,
             StopState::Draining { .. } => self.clients.is_empty(),
-            StopState::Aborted => self.queue.is_empty(),
+            StopState::Aborted => self.run_queue.is_empty(),
         }
     }
 
-    /// Drives each queued client once. Returns early after [`ROUND`], so that new events are not
+    /// Drives each client in the run queue once. Returns early after [`ROUND`], so that new events are not
     /// delayed.
-    fn run_queue(&mut self) {
-        if self.queue.is_empty() {
+    fn drive_clients(&mut self) {
+        if self.run_queue.is_empty() {
             return;
         }
         let mut now = self.system.now();
         let end = now + ROUND;
-        for turn in 1..=self.queue.len() {
+        for turn in 1..=self.run_queue.len() {
             now = self.run_first(now);
             if turn % TURNS_PER_CLOCK_READ == 0 {
                 now = self.system.now();
@@ -388,11 +387,11 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         self.executor.flush();
     }
 
-    /// Drives the first client in the queue. Returns the latest known time.
+    /// Drives the first client in the run queue. Returns the latest known time.
     fn run_first(&mut self, now: Instant) -> Instant {
-        let Some(key) = self.queue.pop_front() else { return now };
+        let Some(key) = self.run_queue.pop_front() else { return now };
         let Some(client) = self.clients.get_mut(key) else { return now };
-        client.is_queued = false;
+        client.is_in_run_queue = false;
         let clock = || self.system.now();
         let driven = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
         // What a responder has pushed in this turn is in this thread's own inbox. A client that
@@ -402,7 +401,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             && self.inbox.len() > 0
         {
             count_lines(client, &self.counters);
-            enqueue(&mut self.queue, client, key);
+            enqueue(&mut self.run_queue, client, key);
             return now;
         }
         let driven = driven.and_then(|(now, _)| shutdown_write(client, now).map(|()| now));
@@ -413,7 +412,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         });
         count_lines(client, &self.counters);
         if client.can_continue() {
-            enqueue(&mut self.queue, client, key);
+            enqueue(&mut self.run_queue, client, key);
         } else if let CloseAction::Close(reason) = client.connection.close_action() {
             self.close(key, reason);
             // The responder may have been called, and taken time.
@@ -514,10 +513,10 @@ fn report_errors<S>(job: &mut AnsweredJob<S>, counters: &Counters) {
     }
 }
 
-/// Puts a client at the end of the queue, if it is not in it.
-fn enqueue<S, K>(queue: &mut VecDeque<Key>, client: &mut Client<S, K>, key: Key) {
-    if !client.is_queued {
-        client.is_queued = true;
-        queue.push_back(key);
+/// Puts a client at the end of the run queue, if it is not in it.
+fn enqueue<S, K>(run_queue: &mut VecDeque<Key>, client: &mut Client<S, K>, key: Key) {
+    if !client.is_in_run_queue {
+        client.is_in_run_queue = true;
+        run_queue.push_back(key);
     }
 }

@@ -72,7 +72,7 @@ impl TimerTable {
         let since = time.saturating_duration_since(self.epoch);
         let millis =
             since.as_secs().saturating_mul(1000).saturating_add(since.subsec_nanos().div_ceil(1_000_000).into());
-        Millis(NonZeroU64::MIN.saturating_add(millis.min(Millis::MILLIS_MAX)))
+        Millis(NonZeroU64::MIN.saturating_add(millis.min(Millis::MAX_MILLIS)))
     }
 
     /// Returns the time that is this many milliseconds after the epoch.
@@ -83,7 +83,7 @@ impl TimerTable {
 
 impl Millis {
     /// A timer for a later time expires at this one, too early, and is set again.
-    const MILLIS_MAX: u64 = (u64::MAX >> SLOT_BITS) - 1;
+    const MAX_MILLIS: u64 = (u64::MAX >> SLOT_BITS) - 1;
 }
 
 impl Timer {

@@ -12,7 +12,7 @@ use super::line::{Format, LogLine};
 /// How many events of one kind are shown in one [`PERIOD`]. More cannot be read; and the three
 /// kinds that clients can cause at will, accepted, rejected and disconnected, together stay below
 /// 333 a second, above which journald drops lines of a service by itself.
-pub(super) const SHOWN_MAX: u32 = 100;
+pub(super) const MAX_SHOWN: u32 = 100;
 
 /// How long a period lasts. It begins with the first event of its kind.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ impl RateLimits {
                 return LimitOutcome::Shown { before: None };
             }
         };
-        if kind.shown < SHOWN_MAX {
+        if kind.shown < MAX_SHOWN {
             kind.shown += 1;
             return LimitOutcome::Shown { before: None };
         }
@@ -156,7 +156,7 @@ mod tests {
         let admit = |statement, message: &str, now| limits.admit(&metadata(statement), message.to_owned(), now);
         assert_eq!(admit(&COMES, "first", start), SHOWN);
         let late = start + PERIOD - Duration::from_nanos(1);
-        for _ in 1..SHOWN_MAX {
+        for _ in 1..MAX_SHOWN {
             assert_eq!(admit(&COMES, "more", late), SHOWN);
         }
         for _ in 0..7 {
@@ -168,7 +168,7 @@ mod tests {
 
         // An event in the next second reports it, and is the first of that second.
         assert_eq!(admit(&COMES, "first", start + PERIOD), LimitOutcome::Shown { before: Some(suppressed(7)) });
-        for _ in 1..SHOWN_MAX {
+        for _ in 1..MAX_SHOWN {
             assert_eq!(admit(&COMES, "more", start + PERIOD), SHOWN);
         }
         assert_eq!(admit(&COMES, "too many", start + PERIOD), LimitOutcome::Suppressed);
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_end_reports_what_was_suppressed() {
         let (limits, now) = (RateLimits::default(), Instant::now());
-        (0..=SHOWN_MAX).for_each(|_| drop(limits.admit(&metadata(&COMES), "first".to_owned(), now)));
+        (0..=MAX_SHOWN).for_each(|_| drop(limits.admit(&metadata(&COMES), "first".to_owned(), now)));
         assert_eq!(limits.end_all(), [suppressed(1)]);
     }
 }

@@ -9,7 +9,7 @@ use tracing::{Event, Level};
 
 /// The maximum length of a line, with its newline. It is also short enough for a pipe to take it as
 /// a whole or not at all.
-pub(super) const LINE_BYTES_MAX: usize = 512;
+pub(super) const MAX_LINE_BYTES: usize = 512;
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Format {
     /// Returns how many bytes the fields may have: the end of the line always fits after them, and
     /// so does the quote that ends a string.
     const fn room(self) -> usize {
-        LINE_BYTES_MAX - self.cut().len() - "\"".len()
+        MAX_LINE_BYTES - self.cut().len() - "\"".len()
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) struct LogLine {
 
 impl LogLine {
     pub(super) fn begin(format: Format, level: Level) -> Self {
-        let mut line = Self { format, text: String::with_capacity(LINE_BYTES_MAX / 2), is_cut: false };
+        let mut line = Self { format, text: String::with_capacity(MAX_LINE_BYTES / 2), is_cut: false };
         // A clock can be wrong, but no event may panic.
         let time = humantime::format_rfc3339_micros(SystemTime::now().max(SystemTime::UNIX_EPOCH));
         let _ = match format {

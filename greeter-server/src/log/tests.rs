@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracing::Level;
 use tracing::subscriber::with_default;
 
-use super::line::LINE_BYTES_MAX;
+use super::line::MAX_LINE_BYTES;
 use super::*;
 
 /// Returns a log that writes to a pipe: its thread, its subscriber, and the other end of the pipe.
@@ -103,11 +103,11 @@ fn no_character_passes_unprintable() {
 #[test]
 fn a_long_line_is_cut_and_says_so() {
     for piece in ["a", "\"", "\u{1b}", "é", "🎉", "\u{e0041}"] {
-        for count in 0..LINE_BYTES_MAX {
+        for count in 0..MAX_LINE_BYTES {
             let value = piece.repeat(count);
             let text = line(Format::Text, &value);
             let is_cut = text.ends_with("…\n");
-            assert!(text.len() <= LINE_BYTES_MAX);
+            assert!(text.len() <= MAX_LINE_BYTES);
             assert!(
                 is_cut
                     || text.ends_with(&format!(
@@ -115,10 +115,10 @@ fn a_long_line_is_cut_and_says_so() {
                         value.replace('\u{1b}', "\\u{1b}").replace('\u{e0041}', "\\u{e0041}")
                     ))
             );
-            assert!(!is_cut || text.len() > LINE_BYTES_MAX - 16, "{text}");
+            assert!(!is_cut || text.len() > MAX_LINE_BYTES - 16, "{text}");
 
             let json = line(Format::Json, &value);
-            assert!(json.len() <= LINE_BYTES_MAX);
+            assert!(json.len() <= MAX_LINE_BYTES);
             let parsed: Value = serde_json::from_str(&json).unwrap();
             let shown = parsed["error"].as_str().unwrap();
             assert!(value.starts_with(shown));
@@ -133,7 +133,7 @@ fn fields_after_the_cut_are_left_out() {
     assert!(logged(Format::Text, happen).ends_with("xx…\n"));
     assert!(logged(Format::Json, happen).ends_with("xx\",\"cut\":true}\n"));
     // Wherever the space ends.
-    for bytes in 400..LINE_BYTES_MAX {
+    for bytes in 400..MAX_LINE_BYTES {
         let line = format!(
             "{{{}",
             logged(Format::Json, || tracing::info!(long = %"x".repeat(bytes), lines = 3, peer = %"me", "Hi."))

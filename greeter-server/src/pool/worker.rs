@@ -12,7 +12,7 @@ use mio::net::TcpStream;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
 use crate::memory::MemoryBudget;
-use crate::messages::ThreadMessage;
+use crate::messages::{JobOutcome, ThreadMessage};
 use crate::pool::worker_registry::{CallKind, CallOutcome, WorkerEntry, WorkerRegistry};
 use crate::slots::thread_of;
 use crate::sync::Receiver;
@@ -31,14 +31,6 @@ pub(crate) enum Task<S> {
     Answer { job: ClientJob<S>, sent: Moment },
     /// Notify the responder that a client is gone.
     Disconnect(Disconnect<S>),
-}
-
-/// How a job returns to its connection thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JobOutcome {
-    Answered,
-    /// It waited for a worker for too long.
-    Rejected,
 }
 
 /// The pool: what its workers and [the watchdog](crate::pool::watchdog) over them share.
@@ -74,12 +66,12 @@ impl<R: Responder, K> Pool<R, K> {
     /// Does one task, and returns whether it was in time.
     fn run_task(&self, task: Task<R::Session>, entry: &WorkerEntry) -> CallOutcome {
         let now = self.ticker.now();
-        match self.begin(task, entry, now, Instant::now) {
+        match self.begin_task(task, entry, now, Instant::now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
                 let max_unsent_bytes = self.config.limits.max_unsent_bytes;
                 let answered = answer(&self.responder, job, max_unsent_bytes, now, &self.ticker, Instant::now);
-                self.finish(JobOutcome::Answered, answered, bytes_before, entry, || self.ticker.now())
+                self.return_job(JobOutcome::Answered, answered, bytes_before, entry, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -87,7 +79,7 @@ impl<R: Responder, K> Pool<R, K> {
 
     /// Does what a task needs before the responder answers, which may be all of it; otherwise
     /// returns the job to answer.
-    pub(crate) fn begin(
+    pub(crate) fn begin_task(
         &self,
         task: Task<R::Session>,
         entry: &WorkerEntry,
@@ -110,7 +102,7 @@ impl<R: Responder, K> Pool<R, K> {
             let bytes_before = job.bytes_held();
             let turn = turn_budget(self.config.limits.max_unsent_bytes, now, &self.ticker, &clock);
             let rejected = job.reject_all(&*self.responder, &self.config.connection, turn);
-            let outcome = self.finish(JobOutcome::Rejected, rejected, bytes_before, entry, || self.ticker.at(clock()));
+            let outcome = self.return_job(JobOutcome::Busy, rejected, bytes_before, entry, || self.ticker.at(clock()));
             return ControlFlow::Break(outcome);
         }
         ControlFlow::Continue(job)
@@ -119,7 +111,7 @@ impl<R: Responder, K> Pool<R, K> {
     /// Sends an answered job to its connection thread, unless it is too late or the thread has
     /// ended. What the job has grown by is charged here, since many jobs may be on their way before
     /// their connection thread receives the first of them.
-    pub(crate) fn finish(
+    pub(crate) fn return_job(
         &self,
         mut job_outcome: JobOutcome,
         mut answered: AnsweredJob<R::Session>,
@@ -140,10 +132,7 @@ impl<R: Responder, K> Pool<R, K> {
                     job_outcome = JobOutcome::Answered;
                     is_within_budget(&answered);
                 }
-                mailbox.send(match job_outcome {
-                    JobOutcome::Answered => ThreadMessage::Answered { job: answered, charged },
-                    JobOutcome::Rejected => ThreadMessage::Rejected { job: answered, charged },
-                });
+                mailbox.send(ThreadMessage::Answered { job: answered, outcome: job_outcome, charged });
             }
             CallOutcome::InTime => {}
             CallOutcome::TooLate => {
@@ -296,7 +285,9 @@ mod tests {
         let (pool, inbox) = pool(Repeat(100), 1 << 20);
         let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
         assert_eq!(pool.run_task(task, &WorkerEntry::default()), CallOutcome::InTime);
-        let Some(ThreadMessage::Answered { job, charged }) = inbox.next_message() else { panic!("the job is back") };
+        let Some(ThreadMessage::Answered { job, charged, .. }) = inbox.next_message() else {
+            panic!("the job is back")
+        };
         assert_eq!(job.replies().len(), 900 * 100 + 1);
         assert!(charged as usize * CHARGE_UNIT > job.replies().len() - 2 * CHARGE_UNIT);
         assert_eq!(pool.memory.bytes(), charged as usize * CHARGE_UNIT);
@@ -306,7 +297,7 @@ mod tests {
     fn replies_above_the_memory_budget_are_discarded() {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 2 * CHARGE_UNIT);
         assert_eq!(pool.run_task(task(&pool, b"Bob\r\n"), &WorkerEntry::default()), CallOutcome::InTime);
-        let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else {
+        let Some(ThreadMessage::Answered { job, charged: 0, .. }) = inbox.next_message() else {
             panic!("there is no room")
         };
         assert_eq!(job.replies(), b"error: overloaded\r\n");
@@ -342,9 +333,11 @@ mod tests {
         let task = task(&pool, b"one\ntwo\n");
         pool.ticker.advance(1);
         let later = pool.ticker.at(Instant::now() + TICK);
-        let begun = pool.begin(task, &WorkerEntry::default(), later, Instant::now);
+        let begun = pool.begin_task(task, &WorkerEntry::default(), later, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
-        let Some(ThreadMessage::Rejected { job, .. }) = inbox.next_message() else { panic!("the job is back") };
+        let Some(ThreadMessage::Answered { job, outcome: JobOutcome::Busy, .. }) = inbox.next_message() else {
+            panic!("the job is back")
+        };
         assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
     }
 
@@ -354,7 +347,9 @@ mod tests {
         let mut other = 0;
         assert!(!pool.memory.charge(&mut other, 3 * CHARGE_UNIT));
         pool.run_task(task(&pool, b"Bob\n"), &WorkerEntry::default());
-        let Some(ThreadMessage::Answered { job, charged: 0 }) = inbox.next_message() else { panic!("it is answered") };
+        let Some(ThreadMessage::Answered { job, charged: 0, .. }) = inbox.next_message() else {
+            panic!("it is answered")
+        };
         assert_eq!(job.replies(), b"BobBob\n");
     }
 
@@ -362,7 +357,8 @@ mod tests {
     fn a_job_without_a_connection_thread_is_not_charged() {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 1 << 20);
         let task = task(&pool, b"Bob\n");
-        let ControlFlow::Continue(job) = pool.begin(task, &WorkerEntry::default(), pool.ticker.now(), Instant::now)
+        let ControlFlow::Continue(job) =
+            pool.begin_task(task, &WorkerEntry::default(), pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
@@ -370,7 +366,7 @@ mod tests {
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
         assert_eq!(
-            pool.finish(JobOutcome::Answered, answered, before, &WorkerEntry::default(), || pool.ticker.now()),
+            pool.return_job(JobOutcome::Answered, answered, before, &WorkerEntry::default(), || pool.ticker.now()),
             CallOutcome::InTime
         );
         assert_eq!(pool.memory.bytes(), 0);
@@ -397,7 +393,7 @@ mod tests {
         let task = task(&pool, b"Bob\n");
         let now = pool.ticker.now();
         pool.workers.stop_answering_at(now.time);
-        let begun = pool.begin(task, &WorkerEntry::default(), now, Instant::now);
+        let begun = pool.begin_task(task, &WorkerEntry::default(), now, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
         assert!(inbox.next_message().is_none());
     }
@@ -427,14 +423,18 @@ mod tests {
     fn a_late_answer_is_dropped_and_its_session_ends() {
         let (pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
         let entry = WorkerEntry::default();
-        let ControlFlow::Continue(job) = pool.begin(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
+        let ControlFlow::Continue(job) =
+            pool.begin_task(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
         pool.ticker.advance(1);
         assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
         let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
-        assert_eq!(pool.finish(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()), CallOutcome::TooLate);
+        assert_eq!(
+            pool.return_job(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()),
+            CallOutcome::TooLate
+        );
         assert!(inbox.next_message().is_none());
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
         assert!(matches!(entry.state(), crate::pool::worker_registry::WorkerState::Idle));

@@ -15,8 +15,9 @@ use super::oracle::number_of;
 use super::responder::ScriptedResponder;
 use super::wire::VirtualSocket;
 
+use crate::messages::JobOutcome;
 use crate::pool::watchdog::Watchdog;
-use crate::pool::worker::{JobOutcome, Pool, Task, answer};
+use crate::pool::worker::{Pool, Task, answer};
 use crate::pool::worker_registry::{WorkerEntry, WorkerState};
 use crate::ticker::Moment;
 
@@ -87,7 +88,7 @@ impl SimulatedPool {
         };
         let Some(RunningTask { answered, bytes_before, .. }) = work else {
             let task = self.real.tasks.try_recv().ok()?;
-            let job = match self.real.begin(task, &entry, now, || now.time) {
+            let job = match self.real.begin_task(task, &entry, now, || now.time) {
                 ControlFlow::Continue(job) => job,
                 // A notification of the responder takes no time here, and so is in time.
                 ControlFlow::Break(outcome) => {
@@ -110,7 +111,7 @@ impl SimulatedPool {
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(entry.state(), WorkerState::TimedOut(_));
-        let outcome = self.real.finish(JobOutcome::Answered, answered, bytes_before, &entry, || now);
+        let outcome = self.real.return_job(JobOutcome::Answered, answered, bytes_before, &entry, || now);
         if !self.real.keeps_working(&entry, outcome) {
             self.workers.borrow_mut().remove(worker);
         }

@@ -93,10 +93,10 @@ enum Actor {
 
 /// How many steps there may be before the server is asked to stop. Up to a hundred times as many
 /// may follow.
-const STEPS_MAX: usize = 3000;
+const MAX_STEPS: usize = 3000;
 
 /// How many steps the clients make at most while the process stands still.
-const STEPS_STILL_MAX: usize = 300;
+const MAX_STEPS_STILL: usize = 300;
 
 impl World {
     pub(super) fn new(seed: u64, is_traced: bool) -> Self {
@@ -180,14 +180,14 @@ impl World {
     /// broken. Returns a number that depends on all that has happened.
     pub(super) fn run(mut self) -> u64 {
         self.trace(|world| format!("{:?}", world.rules));
-        let steps = self.random.pick(&[50, 200, 1000, STEPS_MAX]);
+        let steps = self.random.pick(&[50, 200, 1000, MAX_STEPS]);
         for _ in 0..steps {
             if !self.step() {
                 break;
             }
         }
         self.stop();
-        for _ in 0..100 * STEPS_MAX {
+        for _ in 0..100 * MAX_STEPS {
             if self.threads.iter().all(|thread| thread.state.is_none()) {
                 return self.check_end();
             }
@@ -227,7 +227,7 @@ impl World {
                 self.clock.resume_after(now - *since);
                 self.suspension = None;
             }
-            Some(Suspension { steps: STEPS_STILL_MAX.., until, .. }) => self.clock.set(*until),
+            Some(Suspension { steps: MAX_STEPS_STILL.., until, .. }) => self.clock.set(*until),
             Some(Suspension { steps, .. }) => *steps += 1,
             None if self.rules.may_be_suspended && self.random.one_in(300) => {
                 let millis = self.random.pick(&[100, 1_000, 5_000, 70_000]);

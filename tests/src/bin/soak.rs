@@ -16,7 +16,7 @@ use argh::FromArgs;
 use greeter_server::{Builder, CloseReason, Greeter, ServerHandle};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::fleet::{LINE_BYTES_MAX, PUSH, visit};
+use greeter_tests::fleet::{MAX_LINE_BYTES, PUSH, visit};
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::{builder, spawn};
 
@@ -28,7 +28,7 @@ const HANG: Duration = Duration::from_secs(3);
 
 /// In one round of so many it hangs, for up to this many clients at once.
 const HANGS_EVERY: u64 = 8;
-const HANGS_MAX: u64 = 3;
+const MAX_HANGS: u64 = 3;
 
 /// How often something is pushed. What is pushed to a client that waits for its reply waits, too, and is not to become too much.
 const PUSH_EVERY: Duration = Duration::from_millis(30);
@@ -93,7 +93,7 @@ fn main() {
     let mut told = Told::default();
     let mut round = || {
         visits(&in_place, seed, 0, &options, &mut told);
-        let hangs = if seed.is_multiple_of(HANGS_EVERY) { 1 + seed / HANGS_EVERY % HANGS_MAX } else { 0 };
+        let hangs = if seed.is_multiple_of(HANGS_EVERY) { 1 + seed / HANGS_EVERY % MAX_HANGS } else { 0 };
         visits(&pool, seed, hangs, &options, &mut told);
         seed += 1;
         format!("seed {seed}, {told:?}")
@@ -125,7 +125,7 @@ fn main() {
 }
 
 fn soaked() -> Builder<Greeter> {
-    builder().max_line_bytes(LINE_BYTES_MAX).max_unsent_bytes(4096).linger_timeout(Duration::from_millis(100))
+    builder().max_line_bytes(MAX_LINE_BYTES).max_unsent_bytes(4096).linger_timeout(Duration::from_millis(100))
 }
 
 /// One crowd, some for whom the responder hangs, and a host that talks to all of them. Afterwards nobody is left, and the figures add up.

@@ -123,9 +123,9 @@ impl Responder for Hopeless {
         Ok(())
     }
 
-    fn reject(&self, _session: Option<&mut Self::Session>, refusal: Rejection, reply: &mut Reply<'_>) {
-        reply.line("half a refusal");
-        panic!("as told, in refuse: {refusal}");
+    fn reject(&self, _session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
+        reply.line("half a rejection");
+        panic!("as told, in reject: {rejection}");
     }
 
     fn disconnect(&self, (): (), _: CloseReason) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use greeter_server::ServerHandle;
 use greeter_tests::books::at_rest;
-use greeter_tests::fleet::{FleetRandom, LINE_BYTES_MAX, visit};
+use greeter_tests::fleet::{FleetRandom, MAX_LINE_BYTES, visit};
 use greeter_tests::puppet::{Puppet, silence_panics};
 use greeter_tests::size::is_full;
 use greeter_tests::{answered_by, spawn};
@@ -29,7 +29,7 @@ fn server_of(seed: u64) -> ServerHandle {
     spawn(
         answered_by([0, 1, 2, 4][random.below(4)])
             .connection_threads(1 + random.below(2))
-            .max_line_bytes(LINE_BYTES_MAX)
+            .max_line_bytes(MAX_LINE_BYTES)
             .max_unsent_bytes([1, 100, 4096][random.below(3)])
             .queue_timeout(queue_timeout)
             .responder(Puppet::default()),

@@ -10,7 +10,7 @@ use greeter_tests::size::figure;
 use greeter_tests::{PLACEMENTS, answered_by, spawn};
 
 const KIB: usize = 1024;
-const LINE_BYTES_MAX: usize = 64 * KIB;
+const MAX_LINE_BYTES: usize = 64 * KIB;
 const ROOM: usize = 1024 * KIB;
 
 /// What each of the greedy makes the server hold: a line that it does not finish.
@@ -20,7 +20,7 @@ const GREEDY: usize = 40;
 #[test]
 fn whoever_wants_more_than_there_is_room_for_is_told_and_others_are_served() {
     for workers in PLACEMENTS {
-        let server = spawn(answered_by(workers).max_line_bytes(LINE_BYTES_MAX).max_buffer_bytes(ROOM));
+        let server = spawn(answered_by(workers).max_line_bytes(MAX_LINE_BYTES).max_buffer_bytes(ROOM));
         let mut polite = Client::connect(server.local_addr());
         let mut greedy: Vec<_> = (0..GREEDY).map(|_| greedy(&server)).collect();
         wait_until("each of the greedy is held or sent away", || holding(&server) + sent_away(&server) == GREEDY);

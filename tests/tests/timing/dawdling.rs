@@ -46,7 +46,7 @@ fn a_byte_now_and_then_does_not_keep_a_line_open() {
         assert_eq!(drip.line(), None);
         drop(drip);
         let stats = at_rest(&server);
-        assert_eq!((stats.closed_by[CloseReason::LineTimeout], stats.partial_lines), (1, 1));
+        assert_eq!((stats.closed_by[CloseReason::LineTimeout], stats.unfinished_lines), (1, 1));
     });
 }
 
@@ -80,10 +80,10 @@ impl Responder for Discreet {
         Ok(())
     }
 
-    fn reject(&self, _: Option<&mut ()>, refusal: Rejection, reply: &mut Reply<'_>) {
-        match refusal {
+    fn reject(&self, _: Option<&mut ()>, rejection: Rejection, reply: &mut Reply<'_>) {
+        match rejection {
             Rejection::IdleTimeout { .. } => {}
-            refusal => reply.line(format_args!("error: {refusal}")),
+            rejection => reply.line(format_args!("error: {rejection}")),
         }
     }
 }

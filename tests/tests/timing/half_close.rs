@@ -28,7 +28,7 @@ fn fifty_lines_and_a_half_get_fifty_replies_and_the_end() {
         assert!(last.elapsed() <= sized(PATIENCE, Duration::from_millis(100)), "{:?}", last.elapsed());
         drop(client);
         let stats = at_rest(&server);
-        assert_eq!((stats.lines, stats.replies, stats.discarded, stats.partial_lines), (50, 50, 0, 1));
+        assert_eq!((stats.lines, stats.replies, stats.discarded, stats.unfinished_lines), (50, 50, 0, 1));
     }
 }
 

@@ -249,7 +249,7 @@ fn the_client_is_told_in_its_own_line_ending() {
     puppet.release();
     drop(client);
     let stats = at_rest(&server);
-    assert_eq!((stats.discarded, stats.partial_lines), (1, 1));
+    assert_eq!((stats.discarded, stats.unfinished_lines), (1, 1));
 }
 
 /// Whoever has come back late and finds the place taken leaves nothing behind, however often that

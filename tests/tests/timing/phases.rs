@@ -1,6 +1,6 @@
 //! The list of connections says what each is doing, and for how long.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -127,4 +127,37 @@ fn a_thread_that_is_stuck_in_the_responder_does_not_hide_the_others() {
     release.send(()).expect("the responder waits");
     assert_eq!(stuck.text(), "at last\n");
     assert_eq!(server.connections().len(), 2);
+}
+
+/// Lists the connections, and says how many there are and whether that took as long as a thread is
+/// waited for.
+struct Census(OnceLock<ServerHandle>);
+
+impl Responder for Census {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        let began = Instant::now();
+        let seen = self.0.get().ok_or("the server has not started")?.connections().len();
+        reply.line(format_args!("{seen} {}", began.elapsed() >= Duration::from_secs(1)));
+        Ok(())
+    }
+}
+
+/// In place, a responder that asks for the list stands on one of the threads that are asked.
+#[test]
+fn a_responder_in_place_that_lists_connections_does_not_wait_for_its_own_thread() {
+    let _others = beside_others();
+    let census = Arc::new(Census(OnceLock::new()));
+    let server = spawn(builder().in_place().connection_threads(2).responder(Arc::clone(&census)));
+    assert!(census.0.set(server.clone()).is_ok());
+    let mut clients = [(); 2].map(|()| Client::connect(server.local_addr()));
+    assert_eq!(clients[0].ask("how many?"), "1 false\n");
+    assert_eq!(clients[1].ask("how many?"), "1 false\n");
+    // The handle that the responder keeps would keep the server.
+    server.shutdown(Duration::from_secs(10));
 }

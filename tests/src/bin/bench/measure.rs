@@ -57,17 +57,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many different lines a connection sends at least, so that a reply to another line is a wrong
 /// one.
-const LINES_MIN: usize = 4;
+const MIN_LINES: usize = 4;
 
 /// How many at most: a connection keeps them, and what comes back, in memory.
-const LINES_MAX: usize = 1024;
+const MAX_LINES: usize = 1024;
 
 fn load(server: Contestant, process: &TestedServer, connections: usize, depth: usize) -> Result<Load> {
     let (lines, reply, eol) = match server {
         Contestant::Redis => (vec!["PING".parse()?], "+PONG", Eol::CrLf),
         _ => {
             let line = |number| format!("guest {{{{#}}}}-{number}").parse();
-            let lines = (0..depth.clamp(LINES_MIN, LINES_MAX)).map(line).collect::<Result<Vec<_>, _>>()?;
+            let lines = (0..depth.clamp(MIN_LINES, MAX_LINES)).map(line).collect::<Result<Vec<_>, _>>()?;
             (lines, "Hello, {{line}}", Eol::Lf)
         }
     };
