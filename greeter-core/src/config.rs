@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::catch::rejection_words;
 use crate::close_reason::CloseReason;
-use crate::line::LineEnding;
+use crate::line::{BareLf, LineEnding, LineRules, WhenTooLong};
 use crate::rejection::Rejection;
 use crate::responder::Responder;
 
@@ -23,7 +23,7 @@ pub struct ConnectionConfig {
     /// The length of the longest line that is accepted, in bytes, without its ending.
     pub(crate) max_line_bytes: u32,
     pub(crate) timeouts: ConnectionTimeouts,
-    pub(crate) when_rejected: WhenRejected,
+    pub(crate) rules: ConnectionRules,
     /// What a client receives when its connection closes, by the reason.
     rejections: [Option<RejectionText>; CloseReason::ALL.len()],
 }
@@ -40,6 +40,24 @@ pub enum WhenRejected {
     /// one are not answered. It is for protocols in which one line has no meaning without the one
     /// before.
     Close,
+}
+
+/// What one connection needs to know of its configuration when no configuration is at hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ConnectionRules {
+    pub(crate) when_rejected: WhenRejected,
+    pub(crate) lines: LineRules,
+    /// How every line ends that is sent; `None` for the ending of the request.
+    pub(crate) line_ending: Option<LineEnding>,
+    pub(crate) telnet: bool,
+}
+
+impl ConnectionRules {
+    /// Returns how to end what is sent to a client whose own line ended so.
+    #[inline]
+    pub(crate) fn ending_for(&self, request: LineEnding) -> LineEnding {
+        self.line_ending.unwrap_or(request)
+    }
 }
 
 /// How long a connection may stay in each [`Phase`](crate::Phase) of waiting for the client. `None`
@@ -93,14 +111,48 @@ impl ConnectionConfig {
             RejectionText { lf, crlf }
         };
         let rejections = CloseReason::ALL.map(|reason| reason.rejection(&timeouts).map(word));
-        Self { max_line_bytes, timeouts, when_rejected: WhenRejected::default(), rejections }
+        Self { max_line_bytes, timeouts, rules: ConnectionRules::default(), rejections }
     }
 
     /// Sets what happens to a client after a line was rejected. The default is
     /// [`WhenRejected::Continue`].
     #[must_use]
     pub const fn when_rejected(mut self, when_rejected: WhenRejected) -> Self {
-        self.when_rejected = when_rejected;
+        self.rules.when_rejected = when_rejected;
+        self
+    }
+
+    /// Sets what happens to a line that is too long. The default is [`WhenTooLong::Reject`].
+    #[must_use]
+    pub const fn when_too_long(mut self, when_too_long: WhenTooLong) -> Self {
+        self.rules.lines.when_too_long = when_too_long;
+        self
+    }
+
+    /// Sets what happens to a line that ends with LF alone. The default is [`BareLf::Accept`].
+    #[must_use]
+    pub const fn bare_lf(mut self, bare_lf: BareLf) -> Self {
+        self.rules.lines.bare_lf = bare_lf;
+        self
+    }
+
+    /// Sets how every line ends that is sent: replies, banners, pushes and rejections. The default,
+    /// `None`, is to end each as the client's own line did, or as the banner did until there is
+    /// one. A reply may [say otherwise](crate::Reply::end_lines_with).
+    #[must_use]
+    pub const fn line_ending(mut self, ending: Option<LineEnding>) -> Self {
+        self.rules.line_ending = ending;
+        self
+    }
+
+    /// Sets whether clients speak telnet (RFC 854, RFC 855). The default is not to.
+    ///
+    /// Then commands are taken out of what a client sends before it is cut into lines, each option
+    /// that it offers or asks for is refused, `CR NUL` is a CR, and the byte 255 is sent and
+    /// received twice. In other protocols these bytes are data.
+    #[must_use]
+    pub const fn telnet(mut self, telnet: bool) -> Self {
+        self.rules.telnet = telnet;
         self
     }
 
@@ -108,7 +160,7 @@ impl ConnectionConfig {
     /// It is empty if the client receives nothing.
     #[must_use]
     pub fn rejection_text(&self, reason: CloseReason) -> &[u8] {
-        self.rejection_text_with(reason, LineEnding::Lf)
+        self.rejection_text_with(reason, self.rules.ending_for(LineEnding::default()))
     }
 
     /// Returns what a client receives when its connection closes for this reason. It is empty if

@@ -57,6 +57,7 @@ use crate::job::{AnsweredJob, ClientJob, Disconnect};
 use crate::line::LineEnding;
 use crate::peer::Peer;
 use crate::push::{Framing, PushMessage};
+use crate::telnet::{self, Decoded};
 
 /// The protocol state of one client.
 #[derive(Debug)]
@@ -239,16 +240,30 @@ impl<S> Connection<S> {
             return;
         }
         assert!(self.wants_input(), "input is taken only when it is wanted");
+        let job = self.job();
+        if job.rules.telnet {
+            let Decoded { data, answers } = job.telnet.decode(bytes);
+            self.received_data(&data, now);
+            if !answers.is_empty() && self.accepts_push() {
+                self.push_bytes(Framing::Wire, &answers, now);
+            }
+        } else {
+            self.received_data(bytes, now);
+        }
+        if let State::Stopping { bytes_left } = self.state {
+            self.stop_after(bytes_left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// Adds bytes to the lines.
+    fn received_data(&mut self, bytes: &[u8], now: Instant) {
         let line_had_begun = self.job().lines.has_unfinished_line();
         let lines = self.job().receive(bytes);
         self.counts.lines += lines;
         // More bytes of a line do not extend its timeout: a byte a minute would keep the connection
-        // for ever.
-        if lines > 0 || !line_had_begun {
+        // for ever. Neither do telnet's commands, of which nothing is left here.
+        if lines > 0 || !line_had_begun && !bytes.is_empty() {
             self.since = now;
-        }
-        if let State::Stopping { bytes_left } = self.state {
-            self.stop_after(bytes_left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         }
     }
 
@@ -316,6 +331,9 @@ impl<S> Connection<S> {
                 self.counts.discarded += std::mem::take(&mut job.answered);
             }
             self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
+        }
+        if job.rules.telnet {
+            telnet::escape(&mut job.replies.bytes, 0);
         }
         job.lines.release_taken();
         self.job_slot = JobSlot::Held(job);
@@ -397,7 +415,12 @@ impl<S> Connection<S> {
         if message.is_empty() || !self.accepts_push() {
             return false;
         }
-        let (framing, bytes) = (message.framing(), message.bytes());
+        self.push_bytes(message.framing(), message.bytes(), now);
+        true
+    }
+
+    /// Appends bytes that the client has not asked for, or keeps them until they can be.
+    fn push_bytes(&mut self, framing: Framing, bytes: &[u8], now: Instant) {
         let push = self.pending_push.get_or_insert_default();
         push.unsent_bytes += bytes.len();
         match &mut self.job_slot {
@@ -411,7 +434,6 @@ impl<S> Connection<S> {
             // A client receives nothing before its banner.
             JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes),
         }
-        true
     }
 
     /// Returns how many [pushed](Self::push) bytes the client could have taken and has not, at
@@ -700,14 +722,18 @@ impl<S> ClientJob<S> {
     /// Appends pushed bytes behind the replies.
     fn append(&mut self, framing: Framing, bytes: &[u8]) {
         let replies = &mut self.replies.bytes;
+        let start = replies.len();
         match (framing, self.latest_ending) {
-            (Framing::Raw, _) | (Framing::Lines, LineEnding::Lf) => replies.extend_from_slice(bytes),
+            (Framing::Raw | Framing::Wire, _) | (Framing::Lines, LineEnding::Lf) => replies.extend_from_slice(bytes),
             (Framing::Lines, LineEnding::CrLf) => {
                 for line in bytes.split_inclusive(|&byte| byte == b'\n') {
                     replies.extend_from_slice(&line[..line.len() - 1]);
                     replies.extend_from_slice(LineEnding::CrLf.as_bytes());
                 }
             }
+        }
+        if self.rules.telnet && framing != Framing::Wire {
+            telnet::escape(replies, start);
         }
     }
 

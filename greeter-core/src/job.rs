@@ -10,13 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::budget::{BudgetClock, TurnBudget};
 use crate::catch::{panic_message, reject};
 use crate::close_reason::CloseReason;
-use crate::config::{ConnectionConfig, WhenRejected};
+use crate::config::{ConnectionConfig, ConnectionRules, WhenRejected};
 use crate::error::{BoxError, ResponderError, ResponderErrors};
-use crate::line::{LineBuffer, LineEnding};
+use crate::line::{LineBuffer, LineEnding, Unseen};
 use crate::peer::{ClientId, Peer};
 use crate::rejection::Rejection;
 use crate::reply::{Checkpoint, Replies, Reply};
 use crate::responder::Responder;
+use crate::telnet::TelnetState;
 
 /// How many bytes longer than its line a reply is assumed to be, both with their endings.
 const REPLY_BYTES_MORE: usize = 16;
@@ -36,11 +37,11 @@ pub struct ClientJob<S> {
     /// None until the responder has connected the client.
     pub(crate) session: Option<S>,
     pub(crate) lines: LineBuffer,
-    /// How the client ended its latest line; before its first line, how its banner ends. Pushes and
-    /// rejections end so too.
+    /// How pushes and rejections end: as the latest reply does, or as the reply to the first line
+    /// that waits will; before there is a line, as the banner does.
     pub(crate) latest_ending: LineEnding,
-    /// What happens to the client after a line was rejected that the responder has not seen.
-    when_rejected: WhenRejected,
+    pub(crate) rules: ConnectionRules,
+    pub(crate) telnet: TelnetState,
     pub(crate) replies: Replies,
     /// How many lines `replies` answers.
     pub(crate) answered: u32,
@@ -51,8 +52,8 @@ pub struct ClientJob<S> {
 /// The reason why the responder gave no reply to a line.
 #[derive(Debug)]
 enum Unanswered {
-    /// The line is too long, and the responder has not seen it.
-    TooLong,
+    /// The responder has not seen it.
+    Unseen(Unseen),
     /// The responder rejected it.
     Rejected(Rejection),
     /// The responder failed.
@@ -65,8 +66,12 @@ impl<S> ClientJob<S> {
             peer,
             session: None,
             lines: LineBuffer::new(config.max_line_bytes),
-            latest_ending: LineEnding::Lf,
-            when_rejected: config.when_rejected,
+            latest_ending: match config.rules.line_ending {
+                Some(ending) => ending,
+                None => LineEnding::Lf,
+            },
+            rules: config.rules,
+            telnet: TelnetState::Data,
             replies: Replies { bytes: Vec::new(), close_reason: None },
             answered: 0,
             errors: None,
@@ -94,8 +99,8 @@ impl<S> ClientJob<S> {
     /// Adds bytes that the client has sent, and returns how many lines they completed.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> u32 {
         let lines = self.lines.push(bytes);
-        if lines > 0 {
-            self.latest_ending = self.lines.latest_ending();
+        if let Some(ending) = self.lines.first_ending() {
+            self.latest_ending = self.rules.ending_for(ending);
         }
         lines
     }
@@ -137,7 +142,7 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
         C: BudgetClock,
     {
-        let mut checkpoint = Checkpoint { replies: 0, ending: LineEnding::default() };
+        let mut checkpoint = Checkpoint { replies: 0, ending: self.latest_ending };
         let lines = self.lines();
         // Panics are caught around the run and not around each line, which then costs nothing. All
         // that a panic leaves half done is one reply, and that is rolled back.
@@ -153,7 +158,11 @@ impl<S> ClientJob<S> {
                 break;
             }
         }
-        self.answered += lines - self.lines();
+        let answered = lines - self.lines();
+        if answered > 0 {
+            self.latest_ending = checkpoint.ending;
+        }
+        self.answered += answered;
         AnsweredJob(self)
     }
 
@@ -218,15 +227,17 @@ impl<S> ClientJob<S> {
         AnsweredJob(self)
     }
 
-    /// Takes a line out, whatever it says, and returns how it ended.
+    /// Takes a line out, whatever it says, and returns how to end what is sent for it.
     fn next_ending(&mut self) -> Option<LineEnding> {
-        self.lines.run().next().map(|line| line.ending)
+        let line = self.lines.run(self.rules.lines).next()?;
+        self.latest_ending = self.rules.ending_for(line.ending);
+        Some(self.latest_ending)
     }
 
     /// Closes the connection, if configured so, after a line was rejected that the responder has
     /// not seen.
     fn rejected_unseen(&mut self) {
-        if self.when_rejected == WhenRejected::Close {
+        if self.rules.when_rejected == WhenRejected::Close {
             self.replies.close_reason = Some(CloseReason::LineRejected);
         }
     }
@@ -274,13 +285,14 @@ impl<S> ClientJob<S> {
         let (Some(session), None) = (&mut self.session, self.replies.close_reason) else {
             return ControlFlow::Continue(());
         };
-        let mut run = self.lines.run();
+        let mut run = self.lines.run(self.rules.lines);
         while let Some(line) = run.next() {
-            *checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending: line.ending };
-            let Ok(text) = line.text else {
-                return ControlFlow::Break(Unanswered::TooLong);
+            *checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending: self.rules.ending_for(line.ending) };
+            let text = match line.text {
+                Ok(text) => text,
+                Err(unseen) => return ControlFlow::Break(Unanswered::Unseen(unseen)),
             };
-            let mut reply = Reply::new(&mut self.replies, line.ending);
+            let mut reply = Reply::new(&mut self.replies, checkpoint.ending);
             match (responder.respond(session, text, &mut reply), reply.framing()) {
                 (Ok(()), Ok(())) => {}
                 (Err(error), _) => return ControlFlow::Break(unanswered(error)),
@@ -305,7 +317,8 @@ impl<S> ClientJob<S> {
     where
         R: Responder<Session = S> + ?Sized,
     {
-        *checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending: LineEnding::default() };
+        let ending = self.rules.ending_for(LineEnding::default());
+        *checkpoint = Checkpoint { replies: self.replies.bytes.len(), ending };
         let mut reply = Reply::new(&mut self.replies, checkpoint.ending);
         let outcome = responder.connect(&self.peer, &mut reply);
         let framing = reply.framing();
@@ -328,9 +341,12 @@ impl<S> ClientJob<S> {
         R: Responder<Session = S> + ?Sized,
     {
         match why {
-            Unanswered::TooLong => {
-                let max_line_bytes = self.lines.max_line_bytes();
-                self.reject(responder, Rejection::LineTooLong { max_line_bytes }, checkpoint);
+            Unanswered::Unseen(unseen) => {
+                let rejection = match unseen {
+                    Unseen::TooLong => Rejection::LineTooLong { max_line_bytes: self.lines.max_line_bytes() },
+                    Unseen::BareLf => Rejection::BareLf,
+                };
+                self.reject(responder, rejection, checkpoint);
                 self.rejected_unseen();
             }
             Unanswered::Rejected(rejection) => self.reject(responder, rejection, checkpoint),

@@ -50,6 +50,7 @@ mod push;
 mod rejection;
 mod reply;
 mod responder;
+mod telnet;
 pub mod testing;
 
 pub use budget::{BudgetClock, TurnBudget};
@@ -59,7 +60,7 @@ pub use connection::{CloseAction, Connection, LineCounts, Phase};
 pub use error::{BoxError, ResponderError, ResponderErrors};
 pub use greeter::Greeter;
 pub use job::{AnsweredJob, ClientJob, Disconnect};
-pub use line::{LfInLineError, Line, LineEnding};
+pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use peer::{Address, ClientId, Peer, client_id};
 pub use push::PushMessage;
 pub use rejection::Rejection;

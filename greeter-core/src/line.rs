@@ -5,6 +5,7 @@
 //! lines for every fragmentation.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use memchr::{memchr, memchr_iter, memrchr};
 use wide::{CmpEq, i8x16};
@@ -52,8 +53,14 @@ impl LineEnding {
 ///
 /// The type guarantees that there is no LF: a reply put together from `Line`s cannot break the
 /// framing, so nothing has to search it again. It may well hold NUL, a lone CR or invalid UTF-8.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Line<'a>(&'a [u8]);
+///
+/// Lines are equal if their texts are, however they ended.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    text: &'a [u8],
+    ending: Option<LineEnding>,
+    is_truncated: bool,
+}
 
 impl<'a> Line<'a> {
     /// Creates a line of these bytes.
@@ -71,7 +78,11 @@ impl<'a> Line<'a> {
     ///
     /// Returns [`LfInLineError`] if the bytes hold an LF.
     pub fn new(text: &'a [u8]) -> Result<Self, LfInLineError> {
-        if memchr(LF, text).is_some() { Err(LfInLineError) } else { Ok(Self(text)) }
+        if memchr(LF, text).is_some() { Err(LfInLineError) } else { Ok(Self::of(text)) }
+    }
+
+    const fn of(text: &'a [u8]) -> Self {
+        Self { text, ending: None, is_truncated: false }
     }
 
     /// Creates a line from text that is known when the program is compiled.
@@ -95,7 +106,7 @@ impl<'a> Line<'a> {
             assert!(bytes[index] != LF, "a line holds no LF");
             index += 1;
         }
-        Self(bytes)
+        Self::of(bytes)
     }
 
     /// Returns the bytes of the line.
@@ -110,7 +121,44 @@ impl<'a> Line<'a> {
     /// ```
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {
-        self.0
+        self.text
+    }
+
+    /// Returns how the line ended that a client has sent. A line that was made has no ending.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, LineEnding, Peer, Reply, Responder};
+    /// # struct Strict;
+    /// # impl Responder for Strict {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// fn respond(
+    ///     &self,
+    ///     _: &mut (),
+    ///     line: Line<'_>,
+    ///     reply: &mut Reply<'_>,
+    /// ) -> Result<(), BoxError> {
+    ///     match line.ending() {
+    ///         Some(LineEnding::CrLf) => reply.line(line),
+    ///         _ => reply.line("end your lines with CR LF, please"),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # let mut client = TestClient::connect(&Strict);
+    /// # client.send("a\r\nb\n").expect("a\r\nend your lines with CR LF, please\n");
+    /// ```
+    #[must_use]
+    pub const fn ending(self) -> Option<LineEnding> {
+        self.ending
+    }
+
+    /// Returns whether the client has sent more, which was [too long](WhenTooLong::Truncate).
+    #[must_use]
+    pub const fn is_truncated(self) -> bool {
+        self.is_truncated
     }
 
     /// Returns the line as text.
@@ -130,14 +178,28 @@ impl<'a> Line<'a> {
     /// Returns [`Rejection::NotUtf8`] if the line is not valid UTF-8. A responder passes that on
     /// with `?`, and the client receives it.
     pub fn to_str(self) -> Result<&'a str, Rejection> {
-        std::str::from_utf8(self.0).map_err(|_| Rejection::NotUtf8)
+        std::str::from_utf8(self.text).map_err(|_| Rejection::NotUtf8)
+    }
+}
+
+impl PartialEq for Line<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Line<'_> {}
+
+impl Hash for Line<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
 impl fmt::Debug for Line<'_> {
     /// Writes the line quoted and escaped, so that it is safe to print wherever it came from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(f, "\"{}\"", self.text.escape_ascii())
     }
 }
 
@@ -146,13 +208,47 @@ impl fmt::Debug for Line<'_> {
 #[error("a line feed inside a line")]
 pub struct LfInLineError;
 
-/// The error of a line over the limit, whose text was discarded.
+/// Why the responder does not see a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LineTooLong;
+pub(crate) enum Unseen {
+    TooLong,
+    BareLf,
+}
+
+/// What happens to a line that is longer than the [limit](Rejection::LineTooLong).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenTooLong {
+    /// The responder does not see it, and the client receives [`Rejection::LineTooLong`].
+    #[default]
+    Reject,
+    /// The responder receives the start of it: as many bytes as the limit, however the network cut
+    /// the line. [`Line::is_truncated`](Line::is_truncated) tells. It is for protocols in
+    /// which a part says more than nothing: syslog, chat.
+    Truncate,
+}
+
+/// What happens to a line that ends with LF alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BareLf {
+    /// It is a line like any other.
+    #[default]
+    Accept,
+    /// The responder does not see it, and the client receives [`Rejection::BareLf`]. It is for
+    /// protocols behind which another program must see the same lines, where `LF . CR LF` must not
+    /// be taken for the end of a message (RFC 5321, 2.3.8).
+    Reject,
+}
+
+/// Which lines the responder sees, and how much of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LineRules {
+    pub(crate) when_too_long: WhenTooLong,
+    pub(crate) bare_lf: BareLf,
+}
 
 /// One complete line, as it was received.
 pub(crate) struct ReceivedLine<'a> {
-    pub(crate) text: Result<Line<'a>, LineTooLong>,
+    pub(crate) text: Result<Line<'a>, Unseen>,
     pub(crate) ending: LineEnding,
 }
 
@@ -200,9 +296,11 @@ impl LineBuffer {
         self.max_line_bytes
     }
 
-    /// Returns how the latest complete line ended, while the buffer holds one.
-    pub(crate) fn latest_ending(&self) -> LineEnding {
-        if self.bytes[..self.complete as usize].ends_with(b"\r\n") { LineEnding::CrLf } else { LineEnding::Lf }
+    /// Returns how the first line ends that waits.
+    pub(crate) fn first_ending(&self) -> Option<LineEnding> {
+        let waiting = &self.bytes[self.taken as usize..self.complete as usize];
+        let line = &waiting[..memchr(LF, waiting)?];
+        Some(if line.last() == Some(&CR) { LineEnding::CrLf } else { LineEnding::Lf })
     }
 
     /// Returns how much memory the buffer holds, in bytes.
@@ -252,7 +350,8 @@ impl LineBuffer {
 
     /// Returns an iterator over the complete lines. The lines that it has returned are taken when
     /// it is dropped, also by a panic.
-    pub(crate) fn run(&mut self) -> Run<'_> {
+    #[inline]
+    pub(crate) fn run(&mut self, rules: LineRules) -> Run<'_> {
         let bytes = &self.bytes[..self.complete as usize];
         let start = self.taken as usize;
         Run {
@@ -260,6 +359,7 @@ impl LineBuffer {
             start,
             lines: self.lines,
             max_line_bytes: self.max_line_bytes as usize,
+            rules,
             ends: LineEnds::new(bytes, start),
             taken_from: (&mut self.taken, &mut self.lines),
         }
@@ -303,6 +403,7 @@ pub(crate) struct Run<'a> {
     /// How many lines are left.
     lines: u32,
     max_line_bytes: usize,
+    rules: LineRules,
     ends: LineEnds<'a>,
     /// The fields of the buffer that `start` and `lines` are written back to.
     taken_from: (&'a mut u32, &'a mut u32),
@@ -312,6 +413,19 @@ impl Run<'_> {
     /// Returns how many lines are left.
     pub(crate) const fn lines(&self) -> u32 {
         self.lines
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Returns what the responder sees of a line over the limit.
+    #[cold]
+    fn too_long(&self, text: &'a [u8], ending: LineEnding) -> Result<Line<'a>, Unseen> {
+        match self.rules.when_too_long {
+            WhenTooLong::Reject => Err(Unseen::TooLong),
+            WhenTooLong::Truncate => {
+                Ok(Line { text: &text[..self.max_line_bytes], ending: Some(ending), is_truncated: true })
+            }
+        }
     }
 }
 
@@ -328,7 +442,13 @@ impl<'a> Iterator for Run<'a> {
             Some((&CR, text)) => (text, LineEnding::CrLf),
             _ => (line, LineEnding::Lf),
         };
-        let text = if text.len() > self.max_line_bytes { Err(LineTooLong) } else { Ok(Line(text)) };
+        let text = if ending == LineEnding::Lf && self.rules.bare_lf == BareLf::Reject {
+            Err(Unseen::BareLf)
+        } else if text.len() <= self.max_line_bytes {
+            Ok(Line { text, ending: Some(ending), is_truncated: false })
+        } else {
+            self.too_long(text, ending)
+        };
         Some(ReceivedLine { text, ending })
     }
 }
@@ -422,7 +542,7 @@ mod property;
 
 #[cfg(test)]
 mod tests {
-    use super::property::{holds, lines_of, model};
+    use super::property::{Seen, holds, lines_of, model, rules};
     use super::*;
     use proptest::prelude::*;
 
@@ -438,16 +558,20 @@ mod tests {
 
     #[track_caller]
     fn check(bytes: &[u8], expected: &[(Option<&str>, LineEnding)]) {
-        let expected: Vec<_> =
-            expected.iter().map(|(text, ending)| (text.map(|text| text.as_bytes().to_vec()), *ending)).collect();
-        assert_eq!(model(LIMIT, bytes), expected);
+        let text = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec()).ok_or(Unseen::TooLong);
+        check_by(LineRules::default(), bytes, &expected.iter().map(|line| (text(line.0), line.1)).collect());
+    }
+
+    #[track_caller]
+    fn check_by(rules: LineRules, bytes: &[u8], expected: &Seen) {
+        assert_eq!(model(rules, LIMIT, bytes), *expected);
         for first in 0..=bytes.len() {
             for second in first..=bytes.len() {
                 let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
-                assert_eq!(lines_of(LIMIT, pieces), expected, "cut at {first} and {second}");
+                assert_eq!(lines_of(rules, LIMIT, pieces), *expected, "cut at {first} and {second}");
             }
         }
-        assert_eq!(lines_of(LIMIT, bytes.chunks(1)), expected, "byte by byte");
+        assert_eq!(lines_of(rules, LIMIT, bytes.chunks(1)), *expected, "byte by byte");
     }
 
     #[test]
@@ -469,6 +593,28 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_too_long_is_cut_at_the_limit_wherever_the_network_cut_it() {
+        use LineEnding::{CrLf, Lf};
+        let rules = LineRules { when_too_long: WhenTooLong::Truncate, ..LineRules::default() };
+        let text = |text: &str| Ok(text.as_bytes().to_vec());
+        let bytes = b"abcdefghijkl\r\nabcd\nabcd\rx\r\r\n\n";
+        check_by(rules, bytes, &vec![(text("abcd"), CrLf), (text("abcd"), Lf), (text("abcd"), CrLf), (text(""), Lf)]);
+        let mut buffer = LineBuffer::new(LIMIT);
+        buffer.push(b"abcde\nabcd\n");
+        let truncated = buffer.run(rules).map(|line| line.text.map(Line::is_truncated));
+        assert_eq!(truncated.collect::<Vec<_>>(), [Ok(true), Ok(false)]);
+    }
+
+    #[test]
+    fn a_line_without_a_cr_is_rejected_where_that_is_asked_for_whatever_its_length() {
+        use LineEnding::{CrLf, Lf};
+        let rules = LineRules { bare_lf: BareLf::Reject, ..rules(2) };
+        let bytes = b"ab\n.\r\nabcdefgh\n\r\n";
+        let bare = || (Err(Unseen::BareLf), Lf);
+        check_by(rules, bytes, &vec![bare(), (Ok(b".".to_vec()), CrLf), bare(), (Ok(vec![]), CrLf)]);
+    }
+
+    #[test]
     fn an_endless_line_holds_no_more_than_the_limit() {
         let mut buffer = LineBuffer::new(LIMIT);
         for _ in 0..1000 {
@@ -484,7 +630,8 @@ mod tests {
             for length in 0..3 * BLOCK {
                 let line = vec![b'x'; length];
                 let bytes = [&vec![b'y'; before], &b"\n"[..], &line, b"\n\n", &line, b"\n"].concat();
-                assert_eq!(lines_of(1000, [&bytes[..]]), model(1000, &bytes), "{length} behind {before}");
+                let rules = LineRules::default();
+                assert_eq!(lines_of(rules, 1000, [&bytes[..]]), model(rules, 1000, &bytes), "{length} behind {before}");
             }
         }
     }
@@ -497,7 +644,7 @@ mod tests {
             assert_eq!(buffer.push(b"A"), 0);
         }
         assert_eq!(buffer.push(b"\n"), 1);
-        let line = buffer.run().next().unwrap();
+        let line = buffer.run(LineRules::default()).next().unwrap();
         assert_eq!(line.text.unwrap().as_bytes().len(), 1 << 20);
     }
 
@@ -505,11 +652,11 @@ mod tests {
     fn a_buffer_whose_lines_were_taken_holds_memory_for_the_unfinished_line_only() {
         let mut buffer = LineBuffer::new(8192);
         buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat());
-        assert_eq!(buffer.run().count(), 10_000);
+        assert_eq!(buffer.run(LineRules::default()).count(), 10_000);
         buffer.release_taken();
         assert_eq!(buffer.bytes.capacity(), 3);
         buffer.push(b"\n");
-        assert!(buffer.run().next().is_some());
+        assert!(buffer.run(LineRules::default()).next().is_some());
         buffer.release_taken();
         assert_eq!(buffer.bytes.capacity(), 0);
     }
@@ -518,6 +665,7 @@ mod tests {
         #[test]
         fn any_bytes_cut_anywhere_are_split_as_the_model_says(
             bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'x'), any::<u8>()], 0..80),
+            number in 0..4_u8,
             cuts in proptest::collection::vec(0..80_usize, 0..8),
         ) {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
@@ -525,7 +673,8 @@ mod tests {
             cuts.sort_unstable();
             let mut start = 0;
             let pieces = cuts.into_iter().map(|cut| &bytes[std::mem::replace(&mut start, cut)..cut]);
-            prop_assert_eq!(lines_of(LIMIT, pieces), model(LIMIT, &bytes));
+            let rules = rules(number);
+            prop_assert_eq!(lines_of(rules, LIMIT, pieces), model(rules, LIMIT, &bytes));
         }
     }
 }

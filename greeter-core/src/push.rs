@@ -24,6 +24,8 @@ pub(crate) enum Framing {
     Lines,
     /// In a way that only the responder knows.
     Raw,
+    /// As they go on the wire: of no message, but of the answers to telnet's commands.
+    Wire,
 }
 
 impl PushMessage {

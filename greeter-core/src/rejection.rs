@@ -45,6 +45,10 @@ pub enum Rejection {
         /// The length of the longest line that the server accepts, in bytes, without its ending.
         max_line_bytes: u32,
     },
+    /// The line ends with LF alone, and the server accepts only lines that end with CR LF. The
+    /// responder does not see it. The session continues with the next line.
+    #[error("line does not end with CR LF")]
+    BareLf,
     /// The line is not valid UTF-8, and the responder accepts only text.
     #[error("line is not valid UTF-8")]
     NotUtf8,

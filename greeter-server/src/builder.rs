@@ -4,7 +4,10 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use greeter_core::{Address, FromLine, Greeter, IntoReply, Responder, ResponderFn, WhenRejected, responder_fn};
+use greeter_core::{
+    Address, BareLf, FromLine, Greeter, IntoReply, LineEnding, Responder, ResponderFn, WhenRejected, WhenTooLong,
+    responder_fn,
+};
 use mio::net::TcpListener;
 
 use crate::accept::listener::listen_on;
@@ -73,6 +76,10 @@ impl Builder<Greeter> {
             limits: Limits::DEFAULT,
             max_buffer_bytes: None,
             timeouts: Timeouts::DEFAULT,
+            line_ending: None,
+            bare_lf: BareLf::Accept,
+            when_too_long: WhenTooLong::Reject,
+            telnet: false,
         };
         Self {
             responder: Greeter,
@@ -285,12 +292,74 @@ impl<R: Responder> Builder<R> {
         self
     }
 
+    /// Sets how every line ends that is sent: replies, banners, pushes and rejections.
+    ///
+    /// By default, each ends as the client's own line did, so that `nc` and `telnet` both read what
+    /// they expect; until there is a line, as the banner did. Most protocols of RFCs ask for CR LF.
+    /// A reply may [say otherwise](crate::Reply::end_lines_with).
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use greeter_server::LineEnding;
+    ///
+    /// let builder = Server::builder().line_ending(LineEnding::CrLf);
+    /// ```
+    pub const fn line_ending(mut self, ending: LineEnding) -> Self {
+        self.options.line_ending = Some(ending);
+        self
+    }
+
+    /// Sets what happens to a line that ends with LF alone. The default is [`BareLf::Accept`].
+    ///
+    /// For each line that it rejects, the client receives
+    /// [`Rejection::BareLf`](crate::Rejection::BareLf).
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use greeter_server::BareLf;
+    ///
+    /// let builder = Server::builder().bare_lf(BareLf::Reject);
+    /// ```
+    pub const fn bare_lf(mut self, bare_lf: BareLf) -> Self {
+        self.options.bare_lf = bare_lf;
+        self
+    }
+
+    /// Sets whether clients speak telnet (RFC 854, RFC 855). The default is not to.
+    ///
+    /// Then commands are taken out of what a client sends before it is cut into lines, each option
+    /// that it offers or asks for is refused, `CR NUL` is a CR, and the byte 255 is sent and
+    /// received twice. In other protocols these bytes are data.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().telnet(true);
+    /// ```
+    pub const fn telnet(mut self, telnet: bool) -> Self {
+        self.options.telnet = telnet;
+        self
+    }
+
+    /// Sets what happens to a line that is longer than [the limit](Self::max_line_bytes). The
+    /// default is [`WhenTooLong::Reject`].
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use greeter_server::WhenTooLong;
+    ///
+    /// let builder = Server::builder().max_line_bytes(480).when_too_long(WhenTooLong::Truncate);
+    /// ```
+    pub const fn when_too_long(mut self, when_too_long: WhenTooLong) -> Self {
+        self.options.when_too_long = when_too_long;
+        self
+    }
+
     /// Sets the maximum length of a line in bytes, without its ending, from 1 to 1 GiB. The default
     /// is 8 KiB.
     ///
     /// For a longer line, the client receives
     /// [`Rejection::LineTooLong`](crate::Rejection::LineTooLong), and the session goes on with the
-    /// next line.
+    /// next line; or the responder receives [the start of it](Self::when_too_long).
     ///
     /// ```
     /// # use greeter_server::Server;

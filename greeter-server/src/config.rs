@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{ConnectionConfig, Responder};
+use greeter_core::{BareLf, ConnectionConfig, LineEnding, Responder, WhenTooLong};
 
 use crate::limits::{Limits, READ_BYTES, Timeouts};
 use crate::slots::THREAD_BITS;
@@ -27,6 +27,10 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) max_buffer_bytes: Option<usize>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) line_ending: Option<LineEnding>,
+    pub(crate) bare_lf: BareLf,
+    pub(crate) when_too_long: WhenTooLong,
+    pub(crate) telnet: bool,
 }
 
 /// Which threads answer.
@@ -122,7 +126,12 @@ impl Options {
         match u32::try_from(limits.max_line_bytes) {
             Ok(max_line_bytes) if errors.is_empty() => {
                 let connection = ConnectionConfig::new(max_line_bytes, timeouts.of_connections(), responder);
-                let connection = connection.when_rejected(limits.when_rejected);
+                let connection = connection
+                    .when_rejected(limits.when_rejected)
+                    .when_too_long(self.when_too_long)
+                    .bare_lf(self.bare_lf)
+                    .line_ending(self.line_ending)
+                    .telnet(self.telnet);
                 Ok(Config { workers, connection_threads, limits, timeouts, read_bytes: READ_BYTES, connection })
             }
             _ => Err(errors),

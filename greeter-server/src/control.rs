@@ -82,10 +82,7 @@ impl Control {
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let (workers, stop) = (Arc::default(), Mutex::new(None));
-        (
-            Arc::new(Self { counters, admission, memory, workers, acceptor, mailboxes, stop, join_deadlines }),
-            deadlines,
-        )
+        (Arc::new(Self { counters, admission, memory, workers, acceptor, mailboxes, stop, join_deadlines }), deadlines)
     }
 
     /// Returns the counts since the server started, and its gauges.

@@ -72,8 +72,8 @@ pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 pub use greeter_core::{
-    Address, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLineError, Line, LineEnding, LineText,
-    Peer, Phase, Rejection, Reply, Responder, ResponderFn, WhenRejected, responder_fn,
+    Address, BareLf, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLineError, Line, LineEnding,
+    LineText, Peer, Phase, Rejection, Reply, Responder, ResponderFn, WhenRejected, WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};

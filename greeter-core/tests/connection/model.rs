@@ -6,14 +6,31 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use greeter_core::{CloseAction, CloseReason, ConnectionTimeouts, LineCounts, Phase, Rejection};
+use greeter_core::{
+    BareLf, CloseAction, CloseReason, ConnectionTimeouts, LineCounts, LineEnding, Phase, Rejection, WhenRejected,
+    WhenTooLong,
+};
 
 use super::responder::{ModelReplies, OnConnect, banner, reply_to};
+
+/// What the configuration says of lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ModelRules {
+    pub(super) max_line_bytes: u32,
+    pub(super) when_rejected: WhenRejected,
+    pub(super) when_too_long: WhenTooLong,
+    pub(super) bare_lf: BareLf,
+    pub(super) line_ending: Option<LineEnding>,
+    pub(super) telnet: bool,
+}
 
 /// The expected state of one connection.
 #[derive(Debug)]
 pub(super) struct Model {
     max_line_bytes: usize,
+    rules: ModelRules,
+    /// All that a telnet client has sent.
+    telnet: Vec<u8>,
     timeouts: ConnectionTimeouts,
     on_connect: OnConnect,
 
@@ -25,7 +42,7 @@ pub(super) struct Model {
     session: Option<u32>,
     unfinished: Vec<u8>,
     lines: VecDeque<ModelLine>,
-    /// How the latest line ended.
+    /// How pushes and rejections end.
     ending: &'static str,
     pub(super) unsent: Vec<u8>,
     /// How many lines `unsent` answers.
@@ -61,6 +78,8 @@ enum State {
 pub(super) enum Message {
     Lines(Vec<String>),
     Raw(String),
+    /// Answers to telnet's commands.
+    Wire(Vec<u8>),
 }
 
 /// What was pushed and is not fully sent.
@@ -73,9 +92,11 @@ struct PendingPush {
 }
 
 impl Model {
-    pub(super) fn new(max_line_bytes: u32, timeouts: ConnectionTimeouts, on_connect: OnConnect, now: Instant) -> Self {
+    pub(super) fn new(rules: ModelRules, timeouts: ConnectionTimeouts, on_connect: OnConnect, now: Instant) -> Self {
         Self {
-            max_line_bytes: max_line_bytes as usize,
+            max_line_bytes: rules.max_line_bytes as usize,
+            rules,
+            telnet: Vec::new(),
             timeouts,
             on_connect,
             state: State::Open,
@@ -84,7 +105,7 @@ impl Model {
             session: None,
             unfinished: Vec::new(),
             lines: VecDeque::new(),
-            ending: "\n",
+            ending: rules.ending_for("\n"),
             unsent: Vec::new(),
             answered: 0,
             since: now,
@@ -99,25 +120,39 @@ impl Model {
         if let State::Lingering(_) = self.state {
             return;
         }
-        self.read_bytes = bytes.len();
-        let had_begun = !self.unfinished.is_empty();
-        self.unfinished.extend_from_slice(bytes);
-        let mut pieces: Vec<_> = self.unfinished.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
-        self.unfinished = pieces.pop().unwrap_or_default();
-        if !pieces.is_empty() || !had_begun {
-            self.since = now;
-        }
-        for message in pieces {
-            let (text, ending) = message.strip_suffix(b"\r").map_or((&*message, "\n"), |text| (text, "\r\n"));
-            self.lines.push_back(ModelLine { text: text.to_vec(), ending });
-            self.ending = ending;
-            self.counts.lines += 1;
+        if self.rules.telnet {
+            let (data_before, answers_before) = decode(&self.telnet);
+            self.telnet.extend_from_slice(bytes);
+            let (data, answers) = decode(&self.telnet);
+            self.received_data(&data[data_before.len()..], now);
+            self.push(Message::Wire(answers[answers_before.len()..].to_vec()), now);
+        } else {
+            self.received_data(bytes, now);
         }
         if let State::Stopping { bytes_left } = self.state {
             self.state = State::Stopping { bytes_left: bytes_left.saturating_sub(bytes.len()) };
             if bytes_left <= bytes.len() {
                 self.read_would_block();
             }
+        }
+    }
+
+    fn received_data(&mut self, bytes: &[u8], now: Instant) {
+        self.read_bytes = bytes.len();
+        let had_begun = !self.unfinished.is_empty();
+        self.unfinished.extend_from_slice(bytes);
+        let mut pieces: Vec<_> = self.unfinished.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+        self.unfinished = pieces.pop().unwrap_or_default();
+        if !pieces.is_empty() || !had_begun && !bytes.is_empty() {
+            self.since = now;
+        }
+        for message in pieces {
+            let (text, ending) = message.strip_suffix(b"\r").map_or((&*message, "\n"), |text| (text, "\r\n"));
+            self.lines.push_back(ModelLine { text: text.to_vec(), ending });
+            self.counts.lines += 1;
+        }
+        if let Some(first) = self.lines.front() {
+            self.ending = self.rules.ending_for(first.ending);
         }
     }
 
@@ -146,7 +181,8 @@ impl Model {
     /// Answers up to so many lines, until there are so many bytes of replies.
     pub(super) fn answered(&mut self, max_lines: u32, reply_bytes: usize, now: Instant) -> ModelReplies {
         let (answered, replies) = self.answer(max_lines, reply_bytes);
-        self.take_back(answered, &replies, CloseReason::ResponderClosed, now);
+        let reason = if replies.closes_rejected { CloseReason::LineRejected } else { CloseReason::ResponderClosed };
+        self.take_back(answered, &replies, reason, now);
         replies
     }
 
@@ -165,9 +201,10 @@ impl Model {
     fn answer(&mut self, max_lines: u32, reply_bytes: usize) -> (u32, ModelReplies) {
         let mut replies = ModelReplies::default();
         if self.session.is_none() {
-            banner(self.on_connect, &mut replies);
+            let ending = self.rules.ending_for("\n");
+            banner(self.on_connect, ending, &mut replies);
             if self.lines.is_empty() {
-                self.ending = self.on_connect.ending();
+                self.ending = self.on_connect.ending(ending);
             }
             self.session = self.on_connect.accepts().then_some(0);
         }
@@ -176,13 +213,24 @@ impl Model {
             && let Some(line) = self.lines.pop_front()
         {
             answered += 1;
-            if line.text.len() > self.max_line_bytes {
-                let max_line_bytes = self.max_line_bytes as u32;
-                replies.line(format!("error: {}", Rejection::LineTooLong { max_line_bytes }), line.ending);
+            let ending = self.rules.ending_for(line.ending);
+            self.ending = ending;
+            let is_too_long = line.text.len() > self.max_line_bytes;
+            let rejection = if line.ending == "\n" && self.rules.bare_lf == BareLf::Reject {
+                Some(Rejection::BareLf)
+            } else if is_too_long && self.rules.when_too_long == WhenTooLong::Reject {
+                Some(Rejection::LineTooLong { max_line_bytes: self.rules.max_line_bytes })
+            } else {
+                None
+            };
+            if let Some(rejection) = rejection {
+                replies.line(format!("error: {rejection}"), ending);
+                self.line_rejected(&mut replies);
             } else {
                 let session = self.session.as_mut().expect("a client that is not accepted is not answered");
                 *session += 1;
-                reply_to(*session, &line.text, line.ending, &mut replies);
+                let text = &line.text[..line.text.len().min(self.max_line_bytes)];
+                reply_to(*session, text, ending, &mut replies);
             }
             if answered >= max_lines || replies.bytes.len() >= reply_bytes {
                 break;
@@ -198,9 +246,25 @@ impl Model {
             replies.closes = true;
             return self.take_back(0, &replies, CloseReason::Busy, now);
         }
-        let lines = std::mem::take(&mut self.lines);
-        lines.iter().for_each(|line| replies.line("error: busy", line.ending));
-        self.take_back(lines.len() as u32, &replies, CloseReason::Busy, now);
+        let mut rejected = 0;
+        while !replies.closes
+            && let Some(line) = self.lines.pop_front()
+        {
+            rejected += 1;
+            self.ending = self.rules.ending_for(line.ending);
+            replies.line("error: busy", self.ending);
+            self.line_rejected(&mut replies);
+        }
+        self.take_back(rejected, &replies, CloseReason::LineRejected, now);
+    }
+
+    /// Closes the connection behind a rejection of a line that the responder has not seen, if the
+    /// configuration says so.
+    fn line_rejected(&self, replies: &mut ModelReplies) {
+        if self.rules.when_rejected == WhenRejected::Close {
+            replies.closes = true;
+            replies.closes_rejected = true;
+        }
     }
 
     fn take_back(&mut self, answered: u32, replies: &ModelReplies, reason: CloseReason, now: Instant) {
@@ -209,8 +273,9 @@ impl Model {
         if let State::Over(_) = self.state {
             return;
         }
-        self.unsent.extend_from_slice(&replies.bytes);
-        self.appended_bytes += replies.bytes.len();
+        let sent = self.rules.sent(&replies.bytes);
+        self.unsent.extend_from_slice(&sent);
+        self.appended_bytes += sent.len();
         self.answered = answered;
         let waiting = std::mem::take(&mut self.pending_push.waiting);
         if replies.closes {
@@ -269,7 +334,12 @@ impl Model {
         let is_rejected_or_over = match self.state {
             State::Open | State::Stopping { .. } => false,
             State::Ending { reason, .. } => {
-                let behind_replies = [CloseReason::ClientClosed, CloseReason::ResponderClosed, CloseReason::Shutdown];
+                let behind_replies = [
+                    CloseReason::ClientClosed,
+                    CloseReason::ResponderClosed,
+                    CloseReason::LineRejected,
+                    CloseReason::Shutdown,
+                ];
                 !behind_replies.contains(&reason)
             }
             State::Lingering(_) | State::Over(_) => true,
@@ -283,6 +353,10 @@ impl Model {
             Message::Raw(text) => {
                 self.unsent.extend_from_slice(text.as_bytes());
                 self.appended_bytes += text.len();
+            }
+            Message::Wire(bytes) => {
+                self.unsent.extend_from_slice(bytes);
+                self.appended_bytes += bytes.len();
             }
         }
     }
@@ -366,6 +440,70 @@ impl Model {
 
     const fn has_received_eof(&self) -> bool {
         matches!(self.state, State::Ending { received_eof: true, .. })
+    }
+}
+
+impl ModelRules {
+    /// Returns how to end what is sent for a line that ended so.
+    const fn ending_for(&self, request: &'static str) -> &'static str {
+        match self.line_ending {
+            None => request,
+            Some(LineEnding::Lf) => "\n",
+            Some(LineEnding::CrLf) => "\r\n",
+        }
+    }
+
+    /// Returns what goes on the wire for replies.
+    fn sent(&self, replies: &[u8]) -> Vec<u8> {
+        let once = |byte: &u8| if self.telnet && *byte == 255 { vec![255, 255] } else { vec![*byte] };
+        replies.iter().flat_map(once).collect()
+    }
+}
+
+/// Returns what all that a telnet client has sent stands for, and the answers to it.
+fn decode(mut stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut data, mut answers) = (Vec::new(), Vec::new());
+    loop {
+        stream = match stream {
+            [255, 250, rest @ ..] => match behind_subnegotiation(rest) {
+                Some(rest) => rest,
+                None => break,
+            },
+            [255, word @ 251..=254, option, rest @ ..] => {
+                match word {
+                    251 => answers.extend([255, 254, *option]),
+                    253 => answers.extend([255, 252, *option]),
+                    _ => {}
+                }
+                rest
+            }
+            [] | [255] | [255, 251..=254] => break,
+            [255, command, rest @ ..] => {
+                data.extend((*command == 255).then_some(255));
+                rest
+            }
+            [b'\r', 0, rest @ ..] => {
+                data.push(b'\r');
+                rest
+            }
+            [byte, rest @ ..] => {
+                data.push(*byte);
+                rest
+            }
+        }
+    }
+    (data, answers)
+}
+
+/// Returns what is behind IAC SE, if that has come.
+fn behind_subnegotiation(mut stream: &[u8]) -> Option<&[u8]> {
+    loop {
+        stream = match stream {
+            [255, 240, rest @ ..] => return Some(rest),
+            [255, _, rest @ ..] => rest,
+            [] | [255] => return None,
+            [_, rest @ ..] => rest,
+        }
     }
 }
 
@@ -477,6 +615,7 @@ impl Message {
         match self {
             Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
             Self::Raw(text) => text.len(),
+            Self::Wire(bytes) => bytes.len(),
         }
     }
 }

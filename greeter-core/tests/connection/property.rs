@@ -13,10 +13,10 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts, Peer, Phase,
-    PushMessage, TurnBudget, client_id,
+    BareLf, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts,
+    LineEnding, Peer, Phase, PushMessage, TurnBudget, WhenRejected, WhenTooLong, client_id,
 };
-use model::{Message, Model};
+use model::{Message, Model, ModelRules};
 use responder::{OnConnect, ScriptedResponder};
 
 /// What happens in a step, by its first byte. The bytes behind it say how much.
@@ -111,7 +111,7 @@ enum Awaited {
     No,
 }
 
-/// Asserts that the property holds for a program. Its first three bytes are the configuration.
+/// Asserts that the property holds for a program. Its first four bytes are the configuration.
 #[track_caller]
 pub(crate) fn holds(bytes: &[u8]) {
     let mut program = Program(bytes);
@@ -130,6 +130,15 @@ impl Driver {
     fn new(program: &mut Program<'_>) -> Self {
         let max_line_bytes = program.number() as u32 % 32;
         let (options, limit) = (program.number(), program.number());
+        let number = program.number();
+        let rules = ModelRules {
+            max_line_bytes,
+            when_rejected: if number & 1 == 0 { WhenRejected::Continue } else { WhenRejected::Close },
+            when_too_long: if number & 2 == 0 { WhenTooLong::Reject } else { WhenTooLong::Truncate },
+            bare_lf: if number & 4 == 0 { BareLf::Accept } else { BareLf::Reject },
+            line_ending: [None, None, Some(LineEnding::Lf), Some(LineEnding::CrLf)][number >> 3 & 3],
+            telnet: number & 32 != 0,
+        };
         let seconds = |bit: usize, seconds| (options & bit != 0).then(|| Duration::from_secs(seconds));
         let timeouts = ConnectionTimeouts {
             idle: seconds(1, 5),
@@ -139,9 +148,14 @@ impl Driver {
         };
         let on_connect = OnConnect::ALL[options >> 4 & 7];
         let responder = ScriptedResponder { on_connect, disconnects: AtomicU32::new(0) };
-        let config = ConnectionConfig::new(max_line_bytes, timeouts, &responder);
+        let config = ConnectionConfig::new(max_line_bytes, timeouts, &responder)
+            .when_rejected(rules.when_rejected)
+            .when_too_long(rules.when_too_long)
+            .bare_lf(rules.bare_lf)
+            .line_ending(rules.line_ending)
+            .telnet(rules.telnet);
         let now = Instant::now();
-        let mut model = Model::new(max_line_bytes, timeouts, on_connect, now);
+        let mut model = Model::new(rules, timeouts, on_connect, now);
         let mut connection = Connection::new(peer(), &config, now);
         if options & 128 != 0 {
             model.close_with(CloseReason::ConnectionLimit, now);

@@ -42,10 +42,10 @@ impl OnConnect {
     }
 
     /// Returns how the lines end that the client receives before it has sent one.
-    pub(super) const fn ending(self) -> &'static str {
+    pub(super) const fn ending(self, default: &'static str) -> &'static str {
         match self {
             Self::CrLfBanner | Self::Rejection => "\r\n",
-            _ => "\n",
+            _ => default,
         }
     }
 }
@@ -136,6 +136,8 @@ pub(super) struct ModelReplies {
     pub(super) bytes: Vec<u8>,
     /// Whether the connection closes behind it.
     pub(super) closes: bool,
+    /// Whether it closes because a line was rejected that the responder has not seen.
+    pub(super) closes_rejected: bool,
     /// How often the responder failed.
     pub(super) errors: u32,
 }
@@ -153,14 +155,14 @@ impl ModelReplies {
 }
 
 /// Adds what a client receives that connects.
-pub(super) fn banner(on_connect: OnConnect, replies: &mut ModelReplies) {
+pub(super) fn banner(on_connect: OnConnect, default: &'static str, replies: &mut ModelReplies) {
+    let ending = on_connect.ending(default);
     match on_connect {
         OnConnect::Silent => {}
-        OnConnect::Banner => replies.line("hello", "\n"),
-        OnConnect::CrLfBanner => replies.line("hello", "\r\n"),
-        OnConnect::Close => replies.line("closed today", "\n"),
-        OnConnect::Rejection => replies.line("error: not you", "\r\n"),
-        OnConnect::Error | OnConnect::Panic | OnConnect::Broken => replies.error("\n"),
+        OnConnect::Banner | OnConnect::CrLfBanner => replies.line("hello", ending),
+        OnConnect::Close => replies.line("closed today", ending),
+        OnConnect::Rejection => replies.line("error: not you", ending),
+        OnConnect::Error | OnConnect::Panic | OnConnect::Broken => replies.error(ending),
     }
     replies.closes = !on_connect.accepts() || on_connect == OnConnect::Close;
 }

@@ -12,6 +12,8 @@ mod compiler_messages;
 mod deadlines;
 /// How connections end, and what is counted then.
 mod endings;
+/// How lines end, in both directions, and telnet.
+mod line_endings;
 /// How much memory a connection reports.
 mod memory;
 /// What a client receives, byte for byte.

@@ -367,8 +367,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
-    /// Drives each client in the run queue once. Returns early after [`ROUND`], so that new events are not
-    /// delayed.
+    /// Drives each client in the run queue once. Returns early after [`ROUND`], so that new events
+    /// are not delayed.
     fn drive_clients(&mut self) {
         if self.run_queue.is_empty() {
             return;

@@ -68,7 +68,7 @@ pub(super) struct Oracle {
     unfinished_since: Instant,
     /// Lines that the server has read and not answered.
     lines: VecDeque<ExpectedReply>,
-    /// The ending of the latest line.
+    /// The ending of the latest line whose answer was seen.
     ending: &'static str,
     /// The banner that is expected first.
     banner: Vec<u8>,
@@ -116,10 +116,11 @@ pub(super) enum WireEnd {
 
 impl Oracle {
     pub(super) fn new(number: u32, rules: Rules, sessions: &Arc<Mutex<SessionHistory>>, now: Instant) -> Self {
+        let ending = rules.ending_for("\n");
         let banner = match number % SORTS {
-            REJECTED => format!("error: not you {number}\n"),
-            PANICKED => "error: internal error\n".to_owned(),
-            sort if sort % 4 == 0 => format!("hello {number}\n"),
+            REJECTED => format!("error: not you {number}{ending}"),
+            PANICKED => format!("error: internal error{ending}"),
+            sort if sort % 4 == 0 => format!("hello {number}{ending}"),
             _ => String::new(),
         };
         Self {
@@ -129,7 +130,7 @@ impl Oracle {
             unfinished: Vec::new(),
             unfinished_since: now,
             lines: VecDeque::new(),
-            ending: "\n",
+            ending,
             is_banner_sent: banner.is_empty(),
             is_read: false,
             banner: banner.into_bytes(),
@@ -156,7 +157,7 @@ impl Oracle {
         self.is_read = true;
         assert_eq!(self.end, WireEnd::NotYet, "client {} is read after its end", self.number);
         self.lines_answered += self.lines.len() as u64;
-        self.lines.clear();
+        self.ending = self.lines.drain(..).next_back().map_or(self.ending, |line| line.ending);
         self.latest_read = now;
         for &byte in bytes {
             if self.unfinished.is_empty() {
@@ -173,7 +174,7 @@ impl Oracle {
     fn expect_reply(&mut self, line: &[u8], read: Instant) {
         self.lines_read += 1;
         let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
-        self.ending = ending;
+        let ending = self.rules.ending_for(ending);
         let max = self.rules.max_line_bytes;
         let is_too_long = text.len() > max;
         let (reply, is_last) = match is_too_long {
@@ -291,6 +292,7 @@ impl Oracle {
         }
         if is_answered || is_busy {
             self.lines.drain(..=next);
+            self.ending = ending;
             self.lines_answered += next as u64 + 1;
             self.latest_reply = now;
         }
@@ -304,8 +306,9 @@ impl Oracle {
     fn match_push(&mut self) -> bool {
         let Some(end) = self.written.iter().position(|&byte| byte == b'\n') else { return false };
         let line = String::from_utf8_lossy(&self.written[..=end]).into_owned();
-        let Some(number) = line
-            .strip_suffix(self.ending)
+        let Some(number) = self
+            .endings()
+            .find_map(|ending| line.strip_suffix(ending).filter(|line| !line.ends_with('\r')))
             .and_then(|line| line.strip_prefix("push "))
             .and_then(|line| line.strip_prefix(&self.number.to_string()))
             .and_then(|line| line.strip_prefix('.'))
@@ -358,11 +361,21 @@ impl Oracle {
         [self.unread_since, self.finished].into_iter().flatten().any(|arrived| arrived <= time)
     }
 
+    /// Returns how what is pushed may end, and the last words: as the latest line does that was
+    /// answered, or as the first that waits. Of lines whose reply is empty, it cannot be seen
+    /// whether they wait.
+    fn endings(&self) -> impl Iterator<Item = &'static str> {
+        let silent = self.lines.iter().take_while(|line| line.reply.is_empty()).count();
+        let waiting = self.lines.iter().take(silent + 1).map(|line| line.ending);
+        std::iter::once(self.ending).chain(waiting)
+    }
+
     /// Returns what may be written at the end.
     fn ends(&self) -> Vec<(String, WireEnd)> {
         let Rules { timeouts, may_be_overloaded, .. } = self.rules;
         let mut ends = Vec::new();
-        let mut add = |text: String, end| ends.push((format!("error: {text}{}", self.ending), end));
+        let mut add =
+            |text: String, end| ends.extend(self.endings().map(|ending| (format!("error: {text}{ending}"), end)));
         if let Some(idle) = timeouts.idle {
             add(format!("idle for {idle:?}"), WireEnd::IdleTimeout);
         }

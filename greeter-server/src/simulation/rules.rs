@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
+use greeter_core::{ConnectionConfig, ConnectionTimeouts, LineEnding, WhenRejected};
 
 use super::clock::SimulatedClock;
 use super::random::Random;
@@ -39,6 +39,7 @@ pub(super) struct Rules {
     pub(super) may_be_full: bool,
     pub(super) waits_when_full: bool,
     pub(super) when_rejected: WhenRejected,
+    pub(super) line_ending: Option<LineEnding>,
     /// How many rejected clients are kept.
     pub(super) max_rejected: usize,
     /// Whether sockets break, and calls are interrupted.
@@ -84,6 +85,7 @@ impl Rules {
             may_be_full: max_connections < 2 * clients || per_address_max.is_some(),
             waits_when_full: random.one_in(2),
             when_rejected: random.pick(&[WhenRejected::Continue, WhenRejected::Close]),
+            line_ending: random.pick(&[None, None, Some(LineEnding::Lf), Some(LineEnding::CrLf)]),
             max_rejected: random.pick(&[1, 3, 63]),
             has_faults: random.one_in(3),
             has_active_host: random.one_in(3),
@@ -95,6 +97,15 @@ impl Rules {
     /// Returns whether a line may be rejected because no worker is free to answer it.
     pub(super) const fn may_be_busy(&self) -> bool {
         self.workers > 0 && (self.queue.is_some() || self.reply.is_some())
+    }
+
+    /// Returns how to end what is sent for a line that ended so.
+    pub(super) fn ending_for(&self, request: &'static str) -> &'static str {
+        match self.line_ending {
+            None => request,
+            Some(LineEnding::Lf) => "\n",
+            Some(LineEnding::CrLf) => "\r\n",
+        }
     }
 
     /// Returns the configuration of the server in this world, with this responder.
@@ -115,7 +126,7 @@ impl Rules {
             },
             timeouts: Timeouts { line, idle, write, reply: self.reply, queue: self.queue, linger },
             read_bytes: self.read_bytes,
-            connection: connection.when_rejected(self.when_rejected),
+            connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }
     }
 

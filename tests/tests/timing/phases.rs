@@ -1,7 +1,7 @@
 //! The list of connections says what each is doing, and for how long.
 
-use std::sync::{Arc, Mutex, OnceLock};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use greeter_server::{BoxError, ConnectionInfo, Line, Peer, Phase, Reply, Responder, ServerHandle, WorkerInfo};
