@@ -10,35 +10,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::error::ResponderError;
 use crate::line::LineEnding;
 use crate::rejection::Rejection;
-use crate::reply::{Checkpoint, Replies, Reply};
+use crate::reply::{Aside, Checkpoint, Reply};
 use crate::responder::Responder;
 
 /// Adds a rejection in the responder's words, or `error: internal error` where the responder fails
-/// at it.
+/// at it. Returns that error, and whether the responder closes the connection.
 pub(crate) fn reject<R>(
     responder: &R,
     session: Option<&mut R::Session>,
     rejection: Rejection,
-    replies: &mut Replies,
+    replies: &mut Vec<u8>,
     checkpoint: &Checkpoint,
-) -> Result<(), ResponderError>
+) -> (Option<ResponderError>, bool)
 where
     R: Responder + ?Sized,
 {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut reply = Reply::new(replies, checkpoint.ending);
-        responder.reject(session, rejection, &mut reply);
-        reply.framing()
-    }));
-    let outcome = match outcome {
-        Ok(framing) => framing.map_err(ResponderError::from),
-        Err(panic) => Err(ResponderError::Panicked(panic_message(panic))),
+    let mut aside = Aside::NO_BYTES;
+    let mut reply = Reply::new(replies, checkpoint.ending, &mut aside);
+    let outcome = catch_unwind(AssertUnwindSafe(|| responder.reject(session, rejection, &mut reply)));
+    let said = aside.finish();
+    let error = match (outcome, said.fault) {
+        (Ok(()), fault) => fault.map(ResponderError::from),
+        (Err(panic), _) => Some(ResponderError::Panicked(panic_message(panic))),
     };
-    if outcome.is_err() {
-        replies.bytes.truncate(checkpoint.replies);
-        Reply::new(replies, checkpoint.ending).line(format_args!("error: {}", Rejection::InternalError));
+    if error.is_some() {
+        replies.truncate(checkpoint.replies);
+        Reply::new(replies, checkpoint.ending, &mut aside).line(format_args!("error: {}", Rejection::InternalError));
     }
-    outcome
+    (error, said.closes)
 }
 
 /// Returns the bytes of a rejection in the responder's words, for when the responder cannot be
@@ -47,9 +46,9 @@ pub(crate) fn rejection_words<R>(responder: &R, rejection: &Rejection, ending: L
 where
     R: Responder + ?Sized,
 {
-    let mut replies = Replies::default();
+    let mut replies = Vec::new();
     let _ = reject(responder, None, rejection.clone(), &mut replies, &Checkpoint { replies: 0, ending });
-    replies.bytes.into_boxed_slice()
+    replies.into_boxed_slice()
 }
 
 /// Returns the message of a panic, if it is text.

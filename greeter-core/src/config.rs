@@ -42,7 +42,7 @@ pub enum WhenRejected {
     Close,
 }
 
-/// What one connection needs to know of its configuration when no configuration is at hand.
+/// The rules about what is received and sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ConnectionRules {
     pub(crate) when_rejected: WhenRejected,
@@ -50,6 +50,8 @@ pub(crate) struct ConnectionRules {
     /// How every line ends that is sent; `None` for the ending of the request.
     pub(crate) line_ending: Option<LineEnding>,
     pub(crate) telnet: bool,
+    /// How many counted bytes the responder reads at once; 0 if it takes none.
+    pub(crate) max_data_bytes: u32,
 }
 
 impl ConnectionRules {
@@ -57,6 +59,12 @@ impl ConnectionRules {
     #[inline]
     pub(crate) fn ending_for(&self, request: LineEnding) -> LineEnding {
         self.line_ending.unwrap_or(request)
+    }
+
+    /// Returns whether a connection closes behind a line that was rejected unseen. Where a line may
+    /// announce bytes, nobody knows what comes behind it.
+    pub(crate) fn closes_when_rejected(&self) -> bool {
+        self.when_rejected == WhenRejected::Close || self.max_data_bytes > 0
     }
 }
 
@@ -87,6 +95,10 @@ impl ConnectionConfig {
     /// The largest limit for a line that a server can have, in bytes: 1 GiB.
     pub const MAX_LINE_BYTES: u32 = 1 << 30;
 
+    /// The largest number of [counted bytes](Responder::max_data_bytes) that a responder can read
+    /// at once: 1 GiB.
+    pub const MAX_DATA_BYTES: u32 = 1 << 30;
+
     /// The largest [buffer for replies](crate::ClientJob::reply_capacity_hint) that is asked for
     /// before there are any, in bytes: 32 KiB.
     pub const MAX_REPLY_CAPACITY: usize = 32 * 1024;
@@ -98,20 +110,26 @@ impl ConnectionConfig {
     ///
     /// # Panics
     ///
-    /// Panics if `max_line_bytes` is more than [`MAX_LINE_BYTES`](Self::MAX_LINE_BYTES).
+    /// Panics if `max_line_bytes` is more than [`MAX_LINE_BYTES`](Self::MAX_LINE_BYTES), or the
+    /// responder's [`max_data_bytes`](Responder::max_data_bytes) more than
+    /// [`MAX_DATA_BYTES`](Self::MAX_DATA_BYTES).
     #[must_use]
     pub fn new<R>(max_line_bytes: u32, timeouts: ConnectionTimeouts, responder: &R) -> Self
     where
         R: Responder + ?Sized,
     {
         assert!(max_line_bytes <= Self::MAX_LINE_BYTES, "a line of {max_line_bytes} bytes cannot be held");
+        let data_bytes = responder.max_data_bytes();
+        let max_data_bytes = u32::try_from(data_bytes).ok().filter(|&bytes| bytes <= Self::MAX_DATA_BYTES);
+        let max_data_bytes = max_data_bytes.unwrap_or_else(|| panic!("{data_bytes} bytes cannot be held"));
+        let rules = ConnectionRules { max_data_bytes, ..ConnectionRules::default() };
         let word = |rejection: Rejection| {
             let [lf, crlf] =
                 [LineEnding::Lf, LineEnding::CrLf].map(|ending| rejection_words(responder, &rejection, ending));
             RejectionText { lf, crlf }
         };
         let rejections = CloseReason::ALL.map(|reason| reason.rejection(&timeouts).map(word));
-        Self { max_line_bytes, timeouts, rules: ConnectionRules::default(), rejections }
+        Self { max_line_bytes, timeouts, rules, rejections }
     }
 
     /// Sets what happens to a client after a line was rejected. The default is

@@ -80,7 +80,7 @@ enum JobSlot<S> {
     Held(ClientJob<S>),
     /// With the thread that answers it. What was known of it when it left: so many lines, in so
     /// much memory.
-    InFlight { peer: Peer, lines: u32, latest_ending: LineEnding, has_unfinished_line: bool, bytes: usize },
+    InFlight { peer: Peer, lines: u32, latest_ending: LineEnding, is_unfinished: bool, bytes: usize },
 }
 
 /// What was pushed to the client, until it has been sent.
@@ -185,24 +185,27 @@ pub enum CloseAction {
 
 /// The lines of a connection, in numbers, since they were last taken.
 ///
-/// Over the life of a connection, `lines = replies + discarded`.
+/// Over the life of a connection, `lines = replies + discarded`. A line counts once it is answered
+/// or discarded: before that, it may turn out to be part of [counted
+/// bytes](crate::Reply::read_bytes).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineCounts {
-    /// Complete lines that were received.
+    /// Complete lines that were answered or discarded.
     pub lines: u32,
     /// Lines whose replies the socket took whole, lines without a reply included.
     pub replies: u32,
     /// Lines that were never answered, or whose replies the socket did not take. Replies are sent
     /// in batches; a batch that was cut short counts as discarded as a whole.
     pub discarded: u32,
-    /// Unfinished lines that the client left behind when it stopped sending, or when the server
-    /// closed the connection with a rejection.
+    /// Unfinished lines and counted bytes that the client left behind when it stopped sending, or
+    /// when the server closed the connection with a rejection.
     pub unfinished: u32,
 }
 
 /// Receiving, answering and sending.
 impl<S> Connection<S> {
-    /// Creates the state of a client that has just connected.
+    /// Creates the state of a client that has just connected. All later calls take the same
+    /// configuration.
     #[must_use]
     pub const fn new(peer: Peer, config: &ConnectionConfig, now: Instant) -> Self {
         Self {
@@ -223,7 +226,7 @@ impl<S> Connection<S> {
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Open | State::Stopping { .. } => {
-                matches!(&self.job_slot, JobSlot::Held(job) if job.lines() == 0 && job.replies.bytes.is_empty())
+                matches!(&self.job_slot, JobSlot::Held(job) if !job.input.has_work() && job.replies.is_empty())
             }
             State::Lingering { .. } => true,
             State::Ending { .. } | State::Over { .. } => false,
@@ -235,34 +238,30 @@ impl<S> Connection<S> {
     /// # Panics
     ///
     /// Panics if the connection did not [want input](Self::wants_input).
-    pub fn received(&mut self, bytes: &[u8], now: Instant) {
+    pub fn received(&mut self, bytes: &[u8], config: &ConnectionConfig, now: Instant) {
         if let State::Lingering { .. } = self.state {
             return;
         }
         assert!(self.wants_input(), "input is taken only when it is wanted");
         let job = self.job();
-        if job.rules.telnet {
+        if config.rules.telnet {
             let Decoded { data, answers } = job.telnet.decode(bytes);
-            self.received_data(&data, now);
+            self.received_data(&data, config, now);
             if !answers.is_empty() && self.accepts_push() {
-                self.push_bytes(Framing::Wire, &answers, now);
+                self.push_bytes(Framing::Wire, &answers, config, now);
             }
         } else {
-            self.received_data(bytes, now);
+            self.received_data(bytes, config, now);
         }
         if let State::Stopping { bytes_left } = self.state {
             self.stop_after(bytes_left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         }
     }
 
-    /// Adds bytes to the lines.
-    fn received_data(&mut self, bytes: &[u8], now: Instant) {
-        let line_had_begun = self.job().lines.has_unfinished_line();
-        let lines = self.job().receive(bytes);
-        self.counts.lines += lines;
-        // More bytes of a line do not extend its timeout: a byte a minute would keep the connection
-        // for ever. Neither do telnet's commands, of which nothing is left here.
-        if lines > 0 || !line_had_begun && !bytes.is_empty() {
+    /// Adds bytes to the input. Of telnet's commands, nothing is left here, so they are no sign of
+    /// life.
+    fn received_data(&mut self, bytes: &[u8], config: &ConnectionConfig, now: Instant) {
+        if self.job().receive(bytes, config) {
             self.since = now;
         }
     }
@@ -278,7 +277,7 @@ impl<S> Connection<S> {
     pub fn received_eof(&mut self) {
         match self.state {
             State::Open | State::Stopping { .. } => {
-                self.counts.unfinished += u32::from(self.job().lines.has_unfinished_line());
+                self.counts.unfinished += u32::from(self.job().input.is_unfinished());
                 self.transition(State::Ending { reason: CloseReason::ClientClosed, received_eof: true });
             }
             State::Lingering { reason } => self.transition(State::Over { reason }),
@@ -305,7 +304,7 @@ impl<S> Connection<S> {
             peer: job.peer,
             lines: job.lines(),
             latest_ending: job.latest_ending,
-            has_unfinished_line: job.lines.has_unfinished_line(),
+            is_unfinished: job.input.is_unfinished(),
             bytes: job.bytes_held(),
         };
         match std::mem::replace(&mut self.job_slot, in_flight) {
@@ -319,25 +318,29 @@ impl<S> Connection<S> {
     /// # Panics
     ///
     /// Panics if the job is not in flight.
-    pub fn answered(&mut self, answered: AnsweredJob<S>, now: Instant) {
+    pub fn answered(&mut self, answered: AnsweredJob<S>, config: &ConnectionConfig, now: Instant) {
         assert!(!self.has_job(), "a connection has one job");
         let AnsweredJob(mut job) = answered;
         if let State::Over { .. } = self.state {
+            // These lines were counted when the connection was aborted.
             job.discard();
-        } else if let Some(reason) = job.replies.close_reason {
-            self.counts.discarded += job.lines.discard_lines();
-            if !ends_behind_replies(reason) {
-                // What is sent is a rejection that says why, not a reply.
-                self.counts.discarded += std::mem::take(&mut job.answered);
+        } else {
+            self.counts.lines += job.input.returned();
+            if let Some(reason) = job.close_reason {
+                self.counts.discard_unanswered(job.input.discard_lines());
+                if !ends_behind_replies(reason) {
+                    // What is sent is a rejection that says why, not a reply.
+                    self.counts.discarded += job.input.take_returned();
+                }
+                self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
             }
-            self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
         }
-        if job.rules.telnet {
-            telnet::escape(&mut job.replies.bytes, 0);
+        if config.rules.telnet {
+            telnet::escape(&mut job.replies, 0);
         }
-        job.lines.release_taken();
+        job.input.release_taken(config.max_line_bytes);
         self.job_slot = JobSlot::Held(job);
-        self.append_waiting_push();
+        self.append_waiting_push(config);
         self.since = now;
         // If there is nothing to send, the lines count as answered now.
         self.finish_writing();
@@ -347,7 +350,7 @@ impl<S> Connection<S> {
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
         match &self.job_slot {
-            JobSlot::Held(job) => &job.replies.bytes[self.written..],
+            JobSlot::Held(job) => &job.replies[self.written..],
             JobSlot::InFlight { .. } => &[],
         }
     }
@@ -371,13 +374,13 @@ impl<S> Connection<S> {
     /// were in.
     fn finish_writing(&mut self) -> Option<Vec<u8>> {
         match &mut self.job_slot {
-            JobSlot::Held(job) if self.written == job.replies.bytes.len() => {
+            JobSlot::Held(job) if self.written == job.replies.len() => {
                 self.written = 0;
-                self.counts.replies += std::mem::take(&mut job.answered);
+                self.counts.replies += job.input.take_returned();
                 if let Some(interrupted) = self.pending_push.take().and_then(|push| push.interrupted) {
                     self.since = interrupted;
                 }
-                Some(std::mem::take(&mut job.replies.bytes))
+                Some(std::mem::take(&mut job.replies))
             }
             JobSlot::Held(_) | JobSlot::InFlight { .. } => None,
         }
@@ -387,7 +390,7 @@ impl<S> Connection<S> {
     /// twice the memory that the rest needs.
     pub fn write_would_block(&mut self) {
         if let JobSlot::Held(job) = &mut self.job_slot {
-            let replies = &mut job.replies.bytes;
+            let replies = &mut job.replies;
             // What is left is moved when it is the smaller part, so that each byte is moved once in
             // all. Otherwise a client that takes a long reply in small pieces would have it moved
             // for each of them.
@@ -395,7 +398,7 @@ impl<S> Connection<S> {
                 *replies = replies.split_off(std::mem::take(&mut self.written));
             }
             replies.shrink_to_fit();
-            job.lines.compact();
+            job.input.compact();
         }
     }
 
@@ -411,25 +414,25 @@ impl<S> Connection<S> {
     ///
     /// The driver checks [how much is unsent](Self::pushed_unsent) before, and decides whether that
     /// is too much.
-    pub fn push(&mut self, message: &PushMessage, now: Instant) -> bool {
+    pub fn push(&mut self, message: &PushMessage, config: &ConnectionConfig, now: Instant) -> bool {
         if message.is_empty() || !self.accepts_push() {
             return false;
         }
-        self.push_bytes(message.framing(), message.bytes(), now);
+        self.push_bytes(message.framing(), message.bytes(), config, now);
         true
     }
 
     /// Appends bytes that the client has not asked for, or keeps them until they can be.
-    fn push_bytes(&mut self, framing: Framing, bytes: &[u8], now: Instant) {
+    fn push_bytes(&mut self, framing: Framing, bytes: &[u8], config: &ConnectionConfig, now: Instant) {
         let push = self.pending_push.get_or_insert_default();
         push.unsent_bytes += bytes.len();
         match &mut self.job_slot {
             JobSlot::Held(job) if job.session.is_some() => {
-                if job.replies.bytes.is_empty() {
+                if job.replies.is_empty() {
                     push.interrupted = Some(self.since);
                     self.since = now;
                 }
-                job.append(framing, bytes);
+                job.append(framing, bytes, config);
             }
             // A client receives nothing before its banner.
             JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes),
@@ -445,11 +448,11 @@ impl<S> Connection<S> {
     }
 
     /// Appends what waited for the job, which is held now.
-    fn append_waiting_push(&mut self) {
+    fn append_waiting_push(&mut self, config: &ConnectionConfig) {
         let waiting = self.pending_push.as_mut().map(|push| std::mem::take(&mut push.waiting));
         let accepts = self.accepts_push();
         if let (Some(waiting), JobSlot::Held(job), true) = (waiting, &mut self.job_slot, accepts) {
-            waiting.iter().for_each(|(framing, bytes)| job.append(*framing, bytes));
+            waiting.iter().for_each(|(framing, bytes)| job.append(*framing, bytes, config));
         }
     }
 
@@ -461,7 +464,7 @@ impl<S> Connection<S> {
             State::Lingering { .. } | State::Over { .. } => false,
         };
         let is_accepted = match &self.job_slot {
-            JobSlot::Held(job) => job.session.is_some() || job.replies.close_reason.is_none(),
+            JobSlot::Held(job) => job.session.is_some() || job.close_reason.is_none(),
             JobSlot::InFlight { .. } => true,
         };
         is_owed_replies && is_accepted
@@ -497,12 +500,12 @@ impl<S> Connection<S> {
         let received_eof = self.has_received_eof();
         match (&mut self.job_slot, self.state) {
             (JobSlot::Held(job), State::Open | State::Stopping { .. } | State::Ending { .. })
-                if job.replies.bytes.is_empty() =>
+                if job.replies.is_empty() =>
             {
-                self.counts.unfinished += u32::from(!received_eof && job.lines.has_unfinished_line());
-                self.counts.discarded += job.lines.discard_all();
-                job.replies.bytes.extend_from_slice(config.rejection_text_with(reason, job.latest_ending));
-                job.replies.close_reason = Some(reason);
+                self.counts.unfinished += u32::from(!received_eof && job.input.is_unfinished());
+                self.counts.discard_unanswered(job.input.discard_all());
+                job.replies.extend_from_slice(config.rejection_text_with(reason, job.latest_ending));
+                job.close_reason = Some(reason);
                 self.transition(State::Ending { reason, received_eof });
                 self.since = now;
             }
@@ -520,12 +523,12 @@ impl<S> Connection<S> {
     ///
     /// Panics if the job is not in flight.
     pub fn reply_timed_out(&mut self, config: &ConnectionConfig, now: Instant) {
-        let JobSlot::InFlight { peer, lines, latest_ending, has_unfinished_line, .. } = self.job_slot else {
+        let JobSlot::InFlight { peer, lines, latest_ending, is_unfinished, .. } = self.job_slot else {
             panic!("a job that is held cannot time out")
         };
-        self.counts.discarded += lines;
+        self.counts.discard_unanswered(lines);
         let is_rejected = !self.has_received_eof() && !matches!(self.state, State::Over { .. });
-        self.counts.unfinished += u32::from(has_unfinished_line && is_rejected);
+        self.counts.unfinished += u32::from(is_unfinished && is_rejected);
         self.pending_push = None;
         let mut job = ClientJob::new(peer, config);
         job.latest_ending = latest_ending;
@@ -546,17 +549,20 @@ impl<S> Connection<S> {
         self.transition(State::Over { reason });
         self.written = 0;
         self.pending_push = None;
-        self.counts.discarded += match &mut self.job_slot {
-            JobSlot::Held(job) => job.discard(),
-            JobSlot::InFlight { lines, .. } => std::mem::take(lines),
-        };
+        match &mut self.job_slot {
+            JobSlot::Held(job) => {
+                self.counts.discarded += job.input.take_returned();
+                self.counts.discard_unanswered(job.discard());
+            }
+            JobSlot::InFlight { lines, .. } => self.counts.discard_unanswered(std::mem::take(lines)),
+        }
     }
 
     /// Returns what to do to close the connection. The driver asks when it has nothing else to do
     /// for it.
     #[must_use]
     pub fn close_action(&self) -> CloseAction {
-        let is_settled = matches!(&self.job_slot, JobSlot::Held(job) if job.replies.bytes.is_empty() && !job.is_due());
+        let is_settled = matches!(&self.job_slot, JobSlot::Held(job) if job.replies.is_empty() && !job.is_due());
         match self.state {
             State::Ending { reason, received_eof: true } if is_settled => CloseAction::Close(reason),
             State::Ending { .. } if is_settled => CloseAction::ShutdownWrite,
@@ -624,9 +630,9 @@ impl<S> Connection<S> {
             (_, State::Over { .. }) => Phase::Over,
             (_, State::Lingering { .. }) => Phase::Lingering,
             (JobSlot::InFlight { .. }, _) => Phase::Answering,
-            (JobSlot::Held(job), _) if !job.replies.bytes.is_empty() => Phase::Writing,
+            (JobSlot::Held(job), _) if !job.replies.is_empty() => Phase::Writing,
             (JobSlot::Held(job), _) if job.is_due() => Phase::Queued,
-            (JobSlot::Held(job), _) if job.lines.has_unfinished_line() => Phase::Reading,
+            (JobSlot::Held(job), _) if job.input.is_unfinished() => Phase::Reading,
             (JobSlot::Held(_), _) => Phase::Idle,
         }
     }
@@ -698,6 +704,16 @@ impl<S> Connection<S> {
         push + job
     }
 
+    /// Returns how many complete lines have no answer yet, as far as is known: some may turn out to
+    /// be part of counted bytes.
+    #[must_use]
+    pub const fn lines_waiting(&self) -> u32 {
+        match &self.job_slot {
+            JobSlot::Held(job) => job.lines(),
+            JobSlot::InFlight { lines, .. } => *lines,
+        }
+    }
+
     /// Returns the reason for which the connection is ending, if it is.
     #[must_use]
     pub const fn reason(&self) -> Option<CloseReason> {
@@ -720,8 +736,8 @@ const fn ends_behind_replies(reason: CloseReason) -> bool {
 
 impl<S> ClientJob<S> {
     /// Appends pushed bytes behind the replies.
-    fn append(&mut self, framing: Framing, bytes: &[u8]) {
-        let replies = &mut self.replies.bytes;
+    fn append(&mut self, framing: Framing, bytes: &[u8], config: &ConnectionConfig) {
+        let replies = &mut self.replies;
         let start = replies.len();
         match (framing, self.latest_ending) {
             (Framing::Raw | Framing::Wire, _) | (Framing::Lines, LineEnding::Lf) => replies.extend_from_slice(bytes),
@@ -732,21 +748,22 @@ impl<S> ClientJob<S> {
                 }
             }
         }
-        if self.rules.telnet && framing != Framing::Wire {
+        if config.rules.telnet && framing != Framing::Wire {
             telnet::escape(replies, start);
         }
     }
 
     /// Returns whether there is something to answer, and nothing to send first.
     fn is_due(&self) -> bool {
-        let has_work = self.session.is_none() || self.lines() > 0;
-        has_work && self.replies.close_reason.is_none() && self.replies.bytes.is_empty()
+        let has_work = self.session.is_none() || self.input.has_work();
+        has_work && self.close_reason.is_none() && self.replies.is_empty()
     }
 
-    /// Discards lines and replies, and returns how many lines that were.
+    /// Discards lines and replies, and returns how many lines had no reply yet.
     fn discard(&mut self) -> u32 {
-        self.replies.bytes = Vec::new();
-        std::mem::take(&mut self.answered) + self.lines.discard_lines()
+        self.replies = Vec::new();
+        self.input.take_returned();
+        self.input.discard_lines()
     }
 }
 
@@ -769,5 +786,11 @@ impl PendingPush {
 impl LineCounts {
     const fn new() -> Self {
         Self { lines: 0, replies: 0, discarded: 0, unfinished: 0 }
+    }
+
+    /// Counts lines that nobody has answered.
+    const fn discard_unanswered(&mut self, lines: u32) {
+        self.lines += lines;
+        self.discarded += lines;
     }
 }

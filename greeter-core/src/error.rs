@@ -44,4 +44,7 @@ pub enum ResponderError {
     /// A line of its reply held a line feed, so that the client would have read two lines.
     #[error("the responder's reply holds {0}")]
     BrokenReply(#[from] LfInLineError),
+    /// It asked for something that it cannot have.
+    #[error("the responder {0}")]
+    Misuse(&'static str),
 }

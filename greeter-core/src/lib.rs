@@ -16,9 +16,9 @@
 //! let now = Instant::now();
 //! let mut connection = Connection::new(client, &config, now);
 //!
-//! connection.received(b"Bob\r\nAnn\nUnfini", now);
+//! connection.received(b"Bob\r\nAnn\nUnfini", &config, now);
 //! let job = connection.take_job(now).expect("there are lines to answer");
-//! connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now);
+//! connection.answered(job.answer(&Greeter, &config, TurnBudget::unlimited()), &config, now);
 //!
 //! assert_eq!(connection.unsent(), b"Hello, Bob\r\nHello, Ann\n");
 //! ```
@@ -43,6 +43,7 @@ mod config;
 mod connection;
 mod error;
 mod greeter;
+mod input;
 mod job;
 mod line;
 mod peer;
@@ -64,5 +65,5 @@ pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use peer::{Address, ClientId, Peer, client_id};
 pub use push::PushMessage;
 pub use rejection::Rejection;
-pub use reply::{IntoReply, LineText, Reply};
+pub use reply::{IntoReply, LineText, Reply, TooManyBytesError};
 pub use responder::{FromLine, Responder, ResponderFn, responder_fn};

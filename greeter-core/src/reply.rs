@@ -7,8 +7,8 @@ use std::fmt;
 
 use memchr::memchr;
 
-use crate::close_reason::CloseReason;
-use crate::error::BoxError;
+use crate::error::{BoxError, ResponderError};
+use crate::input::Counted;
 use crate::line::{LfInLineError, Line, LineEnding};
 use private::AppendTo;
 
@@ -20,17 +20,85 @@ use private::AppendTo;
 /// responder that frames its replies in another way writes them with [`raw`](Self::raw).
 #[derive(Debug)]
 pub struct Reply<'a> {
-    replies: &'a mut Replies,
+    replies: &'a mut Vec<u8>,
     ending: LineEnding,
-    framing: Result<(), LfInLineError>,
+    aside: &'a mut Aside,
 }
 
-/// The bytes that a client is to receive, not sent yet.
-#[derive(Debug, Default)]
-pub(crate) struct Replies {
-    pub(crate) bytes: Vec<u8>,
-    /// The reason for which the connection closes behind these bytes, if it does.
-    pub(crate) close_reason: Option<CloseReason>,
+/// What a responder does wrong in a call: the first that it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    LfInLine(LfInLineError),
+    Misuse(&'static str),
+}
+
+impl From<Fault> for ResponderError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::LfInLine(error) => Self::BrokenReply(error),
+            Fault::Misuse(what) => Self::Misuse(what),
+        }
+    }
+}
+
+/// What a call says beside its reply, which is nearly always nothing. It is not part of the reply,
+/// so that it stays said if the call panics.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// The most bytes that may be read; `None` where no bytes may follow.
+    max_data_bytes: Option<u32>,
+    /// Whether anything was said.
+    is_said: bool,
+    said: Said,
+}
+
+/// The parts of an [`Aside`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Said {
+    /// The counted bytes that were asked for. What a client sends as data must not be read as
+    /// lines, whatever comes of the call.
+    pub(crate) counted: Option<Counted>,
+    /// Whether to close the connection.
+    pub(crate) closes: bool,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Aside {
+    /// For a call behind which lines go on in any case.
+    pub(crate) const NO_BYTES: Self =
+        Self { max_data_bytes: None, is_said: false, said: Said { counted: None, closes: false, fault: None } };
+
+    pub(crate) const fn new(max_data_bytes: u32) -> Self {
+        Self { max_data_bytes: Some(max_data_bytes), ..Self::NO_BYTES }
+    }
+
+    /// Returns whether the call has said anything beside its reply.
+    #[inline]
+    pub(crate) const fn is_said(&self) -> bool {
+        self.is_said
+    }
+
+    /// Returns what was said, and is ready for the next call.
+    pub(crate) fn finish(&mut self) -> Said {
+        self.is_said = false;
+        std::mem::take(&mut self.said)
+    }
+
+    fn blame(&mut self, fault: Fault) {
+        self.is_said = true;
+        self.said.fault.get_or_insert(fault);
+    }
+}
+
+/// The error of a request for more bytes than [the responder
+/// takes](crate::Responder::max_data_bytes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes are more than the {max} that may be read at once")]
+pub struct TooManyBytesError {
+    /// How many bytes were asked for.
+    pub bytes: usize,
+    /// How many may be read at once.
+    pub max: usize,
 }
 
 /// The state of the replies before the line in progress, so that half a reply can be discarded.
@@ -40,13 +108,9 @@ pub(crate) struct Checkpoint {
 }
 
 impl<'a> Reply<'a> {
-    pub(crate) const fn new(replies: &'a mut Replies, ending: LineEnding) -> Self {
-        Self { replies, ending, framing: Ok(()) }
-    }
-
-    /// Returns an error if a line held an LF.
-    pub(crate) const fn framing(&self) -> Result<(), LfInLineError> {
-        self.framing
+    #[inline]
+    pub(crate) const fn new(replies: &'a mut Vec<u8>, ending: LineEnding, aside: &'a mut Aside) -> Self {
+        Self { replies, ending, aside }
     }
 
     /// Returns how the next line would end.
@@ -82,13 +146,13 @@ impl<'a> Reply<'a> {
     /// # TestClient::connect(&Lengths).send("Bob\r\n").expect("you sent Bob\r\n3 bytes\r\n");
     /// ```
     pub fn line(&mut self, text: impl LineText) {
-        if let Err(error) = text.append_to(&mut self.replies.bytes) {
-            self.framing = Err(error);
+        if let Err(error) = text.append_to(self.replies) {
+            self.aside.blame(Fault::LfInLine(error));
         }
         if self.ending == LineEnding::CrLf {
-            self.replies.bytes.push(b'\r');
+            self.replies.push(b'\r');
         }
-        self.replies.bytes.push(b'\n');
+        self.replies.push(b'\n');
     }
 
     /// Writes bytes as they are: adds no ending and checks nothing. The framing is the responder's
@@ -118,7 +182,7 @@ impl<'a> Reply<'a> {
     /// # TestClient::connect(&Bulk).send("Bob\n").expect("$3\r\nBob\r\n");
     /// ```
     pub fn raw(&mut self, bytes: impl AsRef<[u8]>) {
-        self.replies.bytes.extend_from_slice(bytes.as_ref());
+        self.replies.extend_from_slice(bytes.as_ref());
     }
 
     /// Ends the lines of this reply that are still to come with `ending`, whatever the request had.
@@ -154,6 +218,99 @@ impl<'a> Reply<'a> {
         self.ending = ending;
     }
 
+    /// Takes the next bytes of the client not for lines, but for so many counted bytes, which may
+    /// be any: the responder receives them in one piece, by [`bytes`](crate::Responder::bytes), and
+    /// lines go on behind them.
+    ///
+    /// What the client receives for the line, [`bytes`](crate::Responder::bytes) writes; what this
+    /// call writes is sent before that. A client that sends the bytes too slowly, fewer than 16 KiB
+    /// within the [line timeout](crate::ConnectionTimeouts::line), is treated as if it did not
+    /// finish a line.
+    ///
+    /// Whatever a client announced as data is never taken for lines. If the call then returns an
+    /// error or panics, the bytes are skipped.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, Peer, Rejection, Reply, Responder};
+    /// # struct Lengths;
+    /// # impl Responder for Lengths {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// fn max_data_bytes(&self) -> usize {
+    ///     1024
+    /// }
+    ///
+    /// fn respond(
+    ///     &self,
+    ///     _: &mut (),
+    ///     line: Line<'_>,
+    ///     reply: &mut Reply<'_>,
+    /// ) -> Result<(), BoxError> {
+    ///     let bytes = line.to_str()?.parse().map_err(|_| Rejection::custom("how many?"))?;
+    ///     if reply.read_bytes(bytes).is_err() {
+    ///         reply.line("too many");
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// fn bytes(&self, _: &mut (), bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    ///     reply.line(format_args!("{} of them are LFs", bytes.iter().filter(|&&b| b == b'\n').count()));
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # let mut client = TestClient::connect(&Lengths);
+    /// # client.send("3\n\n\nx0\n5000\n").expect("2 of them are LFs\n0 of them are LFs\ntoo many\n");
+    /// # client.send([b'\n'; 5000]).send("1\n\n").expect("1 of them are LFs\n");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TooManyBytesError`] if these are more than
+    /// [`max_data_bytes`](crate::Responder::max_data_bytes). They are then skipped, so that the
+    /// responder has nothing to do but to say so in its protocol's words.
+    ///
+    /// It is an error of the responder to ask twice in one call, or from
+    /// [`reject`](crate::Responder::reject).
+    pub fn read_bytes(&mut self, bytes: usize) -> Result<(), TooManyBytesError> {
+        let max = self.aside.max_data_bytes.unwrap_or(0);
+        match u32::try_from(bytes).ok().filter(|&bytes| bytes <= max) {
+            Some(bytes) => {
+                self.expect(Counted::Read(bytes));
+                Ok(())
+            }
+            None => {
+                self.expect(Counted::Skip(bytes as u64));
+                Err(TooManyBytesError { bytes, max: max as usize })
+            }
+        }
+    }
+
+    /// Skips the next bytes of the client, any number of any bytes: they are thrown away unread,
+    /// and lines go on behind them.
+    ///
+    /// It is an error of the responder to ask for bytes twice in one call, to do so from
+    /// [`reject`](crate::Responder::reject), and to skip bytes if it
+    /// [takes none](crate::Responder::max_data_bytes).
+    pub fn skip_bytes(&mut self, bytes: u64) {
+        if self.aside.max_data_bytes == Some(0) {
+            self.aside.blame(Fault::Misuse("skips bytes, but says in `max_data_bytes` that it takes none"));
+        }
+        self.expect(Counted::Skip(bytes));
+    }
+
+    fn expect(&mut self, counted: Counted) {
+        if self.aside.max_data_bytes.is_none() {
+            self.aside.blame(Fault::Misuse("asks for bytes where none can follow"));
+        } else if self.aside.said.counted.is_some() {
+            self.aside.blame(Fault::Misuse("asks for bytes twice in one call"));
+        } else {
+            self.aside.is_said = true;
+            self.aside.said.counted = Some(counted);
+        }
+    }
+
     /// Closes the connection once the client has received this reply.
     ///
     /// Lines that the client sent behind this one are not answered. The connection closes even if
@@ -187,7 +344,8 @@ impl<'a> Reply<'a> {
     /// # client.send("a\nquit\nb\n").expect("a\nbye\n").expect_end(CloseReason::ResponderClosed);
     /// ```
     pub const fn close(&mut self) {
-        self.replies.close_reason = Some(CloseReason::ResponderClosed);
+        self.aside.is_said = true;
+        self.aside.said.closes = true;
     }
 }
 
@@ -332,12 +490,13 @@ mod tests {
 
     #[track_caller]
     fn check(write: impl FnOnce(&mut Reply<'_>), expected: &str, framing: Result<(), LfInLineError>) {
-        let mut replies = Replies::default();
-        let mut reply = Reply::new(&mut replies, LineEnding::Lf);
-        write(&mut reply);
-        assert_eq!(reply.framing(), framing);
+        let mut replies = Vec::new();
+        let mut aside = Aside::NO_BYTES;
+        write(&mut Reply::new(&mut replies, LineEnding::Lf, &mut aside));
+        assert_eq!(aside.is_said(), framing.is_err());
+        assert_eq!(aside.finish().fault, framing.err().map(Fault::LfInLine));
         if framing.is_ok() {
-            assert_eq!(String::from_utf8(replies.bytes).unwrap(), expected);
+            assert_eq!(String::from_utf8(replies).unwrap(), expected);
         }
     }
 

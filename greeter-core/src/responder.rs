@@ -119,6 +119,33 @@ pub trait Responder: Send + Sync + 'static {
     /// next line.
     fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError>;
 
+    /// Answers counted bytes: those that a call has [asked for](Reply::read_bytes), all of them and
+    /// no more, however the network cut them.
+    ///
+    /// It may ask for more. `memcached.rs` and `redis.rs` among the examples show it. The default
+    /// is an error, for responders that ask for none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`respond`](Self::respond).
+    #[expect(unused_variables, reason = "their names are for the reader")]
+    fn bytes(&self, session: &mut Self::Session, bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        Err("a responder that reads bytes must say what to do with them".into())
+    }
+
+    /// Returns how many counted bytes may be [read at once](Reply::read_bytes), up to 1 GiB. The
+    /// default is 0: the responder reads lines only.
+    ///
+    /// The server asks once, when it starts. So many bytes may one client make the server hold, as
+    /// they come; the server's memory formula counts them if they are more than the longest line.
+    ///
+    /// Of a responder that takes bytes, a connection closes behind every rejection of a line that
+    /// the responder has not seen, as by [`WhenRejected::Close`](crate::WhenRejected::Close): the
+    /// line may have announced bytes, and these must not be taken for lines.
+    fn max_data_bytes(&self) -> usize {
+        0
+    }
+
     /// Words a rejection. The default is `error: ` and the reason.
     ///
     /// If this panics or breaks the framing, the client receives `error: internal error`. In a
@@ -196,6 +223,14 @@ macro_rules! responder_behind_a_pointer {
 
             fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
                 R::respond(self, session, line, reply)
+            }
+
+            fn bytes(&self, session: &mut Self::Session, bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+                R::bytes(self, session, bytes, reply)
+            }
+
+            fn max_data_bytes(&self) -> usize {
+                R::max_data_bytes(self)
             }
 
             fn reject(&self, session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {

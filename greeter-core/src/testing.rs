@@ -139,7 +139,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// ```
     pub fn push(&mut self, message: &PushMessage) -> &mut Self {
         if let Some(connection) = &mut self.connection {
-            connection.push(message, self.now);
+            connection.push(message, &self.config, self.now);
         }
         self.settle();
         self
@@ -162,7 +162,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
         {
-            connection.received(bytes.as_ref(), now);
+            connection.received(bytes.as_ref(), &self.config, now);
         }
         self.settle();
         self
@@ -188,11 +188,11 @@ impl<'a, R: Responder> TestClient<'a, R> {
         if let Some(connection) = &mut self.connection
             && connection.wants_input()
         {
-            connection.received(bytes.as_ref(), self.now);
+            connection.received(bytes.as_ref(), &self.config, self.now);
             if let Some(job) = connection.take_job(self.now) {
                 let mut rejected = job.reject_all(self.responder, &self.config, TurnBudget::unlimited());
                 self.errors.add(rejected.take_errors());
-                connection.answered(rejected, self.now);
+                connection.answered(rejected, &self.config, self.now);
             }
         }
         self.settle();
@@ -360,9 +360,9 @@ impl<'a, R: Responder> TestClient<'a, R> {
             self.received.extend_from_slice(connection.unsent());
             connection.wrote(connection.unsent().len(), self.now);
             if let Some(job) = connection.take_job(self.now) {
-                let mut answered = job.answer(self.responder, TurnBudget::unlimited());
+                let mut answered = job.answer(self.responder, &self.config, TurnBudget::unlimited());
                 self.errors.add(answered.take_errors());
-                connection.answered(answered, self.now);
+                connection.answered(answered, &self.config, self.now);
                 continue;
             }
             match connection.close_action() {

@@ -77,7 +77,8 @@ pub enum ConfigError {
     /// A number that is too small or too large.
     #[error("{option} is {value}, but must be {}", range(*.min, *.max))]
     OutOfRange {
-        /// The option, by the name of its method on [`Builder`](crate::Builder).
+        /// The option, by the name of its method on [`Builder`](crate::Builder), or on the
+        /// [`Responder`](crate::Responder).
         option: &'static str,
         /// The value, as given.
         value: usize,
@@ -110,6 +111,7 @@ impl Options {
         };
         let connection_threads = self.connection_threads.unwrap_or(processors.div_ceil(2));
         let Self { mut limits, timeouts, .. } = self;
+        limits.max_data_bytes = responder.max_data_bytes();
         let min_buffer_bytes = limits.bytes_per_client();
         limits.max_buffer_bytes = self.max_buffer_bytes.unwrap_or(limits.max_buffer_bytes.max(min_buffer_bytes));
         let per_address = limits.max_connections_per_address.unwrap_or(1);
@@ -119,6 +121,7 @@ impl Options {
             in_range("max_connections", limits.max_connections, 1, MAX_CONNECTIONS),
             in_range("max_connections_per_address", per_address, 1, MAX_CONNECTIONS),
             in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
+            in_range("max_data_bytes", limits.max_data_bytes, 0, ConnectionConfig::MAX_DATA_BYTES as usize),
             in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
             in_range("max_buffer_bytes", limits.max_buffer_bytes, min_buffer_bytes, usize::MAX),
         ];

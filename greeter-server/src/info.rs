@@ -17,7 +17,8 @@ pub struct ConnectionInfo {
     pub phase: Phase,
     /// Time in that phase; in [`Phase::Writing`], since the client last received something.
     pub in_phase: Duration,
-    /// Complete lines received.
+    /// Complete lines received. In front of counted bytes that are still to be read, some may turn
+    /// out to be part of these.
     pub lines: u64,
     /// Bytes received.
     pub bytes_received: u64,

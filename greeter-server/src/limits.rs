@@ -64,6 +64,9 @@ pub struct Limits {
     pub when_rejected: WhenRejected,
     /// The maximum length of a line in bytes, without its ending.
     pub max_line_bytes: usize,
+    /// How many counted bytes the [responder](greeter_core::Responder::max_data_bytes) reads at
+    /// once; 0 if it reads lines only.
+    pub max_data_bytes: usize,
     /// How many bytes of replies may wait for a client to receive them.
     pub max_unsent_bytes: usize,
     /// The memory budget: how many bytes the lines and replies of all clients may occupy together.
@@ -96,20 +99,22 @@ impl Limits {
         when_full: WhenFull::Reject,
         when_rejected: WhenRejected::Continue,
         max_line_bytes: 8 * 1024,
+        max_data_bytes: 0,
         max_unsent_bytes: 64 * 1024,
         max_buffer_bytes: 256 * 1024 * 1024,
     };
 
     /// Returns how many bytes the lines and replies of one client may occupy: an unfinished line,
-    /// in memory that grows by doubling, with one read behind it; replies, in memory that also
-    /// doubles; and as much again that was pushed in the meantime.
+    /// or counted bytes, in memory that grows by doubling, with one read behind it; replies, in
+    /// memory that also doubles; and as much again that was pushed in the meantime.
     pub(crate) const fn bytes_per_client(&self) -> usize {
         self.bytes_per_job().saturating_add(self.max_unsent_bytes.saturating_mul(2))
     }
 
     /// Returns the same without what is pushed.
     const fn bytes_per_job(&self) -> usize {
-        let lines = self.max_line_bytes.saturating_mul(2).saturating_add(READ_BYTES);
+        let longest = if self.max_line_bytes > self.max_data_bytes { self.max_line_bytes } else { self.max_data_bytes };
+        let lines = longest.saturating_mul(2).saturating_add(READ_BYTES);
         let replies = self.max_unsent_bytes.saturating_mul(2);
         lines.saturating_add(if replies < ConnectionConfig::MAX_REPLY_CAPACITY {
             ConnectionConfig::MAX_REPLY_CAPACITY
@@ -126,11 +131,11 @@ impl Limits {
     ///
     /// 512 bytes is what a connection costs that holds nothing, and 4,096 what it may hold before
     /// that is counted. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
-    /// is one read with the unfinished line before it, and the replies of one turn: *16 KiB + 2 ×
-    /// line + 2 × unsent*, twice because that memory grows by doubling. The answering threads are
-    /// the connection threads where there are no workers; otherwise five times the workers, since
-    /// four may be timed out for each one that works. 16 MiB of [pushed](crate::PushHandle)
-    /// messages may be in flight.
+    /// is one read with what is unfinished before it, and the replies of one turn: *16 KiB + 2 ×
+    /// max(line, data) + 2 × unsent*, twice because that memory grows by doubling. The answering
+    /// threads are the connection threads where there are no workers; otherwise five times the
+    /// workers, since four may be timed out for each one that works. 16 MiB of
+    /// [pushed](crate::PushHandle) messages may be in flight.
     ///
     /// Four things are not included. What the responder keeps, above all its
     /// [sessions](greeter_core::Responder::Session), which only the responder can bound:

@@ -27,7 +27,7 @@ pub struct Stats {
     /// Failed calls of accept(2): connections that were gone before they were accepted, and a lack
     /// of descriptors or memory.
     pub accept_errors: u64,
-    /// Complete lines received.
+    /// Complete lines that were answered or discarded.
     pub lines: u64,
     /// Lines whose replies were handed to the system.
     pub replies: u64,

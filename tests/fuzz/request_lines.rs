@@ -1,9 +1,11 @@
 //! Any bytes, cut anywhere, as lines that the server reads.
 #![no_main]
 
+#[path = "../../greeter-core/src/input.rs"]
+mod input;
 #[path = "../../greeter-core/src/line.rs"]
 mod line;
-#[path = "../../greeter-core/tests/line/property.rs"]
+#[path = "../../greeter-core/tests/input/property.rs"]
 mod property;
 #[path = "../../greeter-core/src/rejection.rs"]
 mod rejection;

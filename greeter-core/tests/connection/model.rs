@@ -3,7 +3,6 @@
 //!
 //! It shares no code with the connection that it is compared with.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use greeter_core::{
@@ -11,7 +10,7 @@ use greeter_core::{
     WhenTooLong,
 };
 
-use super::responder::{ModelReplies, OnConnect, banner, reply_to};
+use super::responder::{ModelReplies, OnConnect, banner, block_reply, reply_to};
 
 /// What the configuration says of lines.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +21,7 @@ pub(super) struct ModelRules {
     pub(super) bare_lf: BareLf,
     pub(super) line_ending: Option<LineEnding>,
     pub(super) telnet: bool,
+    pub(super) max_data_bytes: u32,
 }
 
 /// The expected state of one connection.
@@ -40,8 +40,9 @@ pub(super) struct Model {
     pub(super) has_job: bool,
     /// How often the responder was asked to answer this client, if it knows it.
     session: Option<u32>,
-    unfinished: Vec<u8>,
-    lines: VecDeque<ModelLine>,
+    /// What was received and neither answered nor discarded.
+    input: Vec<u8>,
+    expected: Expected,
     /// How pushes and rejections end.
     ending: &'static str,
     pub(super) unsent: Vec<u8>,
@@ -55,6 +56,14 @@ pub(super) struct Model {
     read_bytes: usize,
     /// How many bytes were appended to `unsent` since the client had last taken everything.
     appended_bytes: usize,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Lines,
+    Read(usize),
+    Skip(usize),
 }
 
 /// A line that was received.
@@ -103,8 +112,8 @@ impl Model {
             is_closing: false,
             has_job: true,
             session: None,
-            unfinished: Vec::new(),
-            lines: VecDeque::new(),
+            input: Vec::new(),
+            expected: Expected::Lines,
             ending: rules.ending_for("\n"),
             unsent: Vec::new(),
             answered: 0,
@@ -139,21 +148,88 @@ impl Model {
 
     fn received_data(&mut self, bytes: &[u8], now: Instant) {
         self.read_bytes = bytes.len();
-        let had_begun = !self.unfinished.is_empty();
-        self.unfinished.extend_from_slice(bytes);
-        let mut pieces: Vec<_> = self.unfinished.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
-        self.unfinished = pieces.pop().unwrap_or_default();
-        if !pieces.is_empty() || !had_begun && !bytes.is_empty() {
-            self.since = now;
+        if let Expected::Skip(left) = self.expected {
+            let skipped = left.min(bytes.len());
+            self.input.extend_from_slice(&bytes[skipped..]);
+            self.expected = if skipped == left { Expected::Lines } else { Expected::Skip(left - skipped) };
+            if skipped == left {
+                self.since = now;
+            }
+        } else {
+            let had_begun = self.is_unfinished();
+            self.input.extend_from_slice(bytes);
+            if self.has_work() || !had_begun && !bytes.is_empty() {
+                self.since = now;
+            }
         }
-        for message in pieces {
-            let (text, ending) = message.strip_suffix(b"\r").map_or((&*message, "\n"), |text| (text, "\r\n"));
-            self.lines.push_back(ModelLine { text: text.to_vec(), ending });
-            self.counts.lines += 1;
-        }
-        if let Some(first) = self.lines.front() {
+        if self.expected == Expected::Lines
+            && let Some(first) = self.first_line()
+        {
             self.ending = self.rules.ending_for(first.ending);
         }
+    }
+
+    /// Returns how many bytes are counted ones, if all of those are there.
+    fn block(&self) -> Option<usize> {
+        match self.expected {
+            Expected::Read(bytes) if self.input.len() >= bytes => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Returns the bytes that are taken for lines, as far as is known.
+    fn bytes_of_lines(&self) -> &[u8] {
+        match (self.expected, self.block()) {
+            (Expected::Lines, _) => &self.input,
+            (_, Some(block)) => &self.input[block..],
+            (_, None) => &[],
+        }
+    }
+
+    fn first_line(&self) -> Option<ModelLine> {
+        let bytes = self.bytes_of_lines();
+        let line = &bytes[..bytes.iter().position(|&byte| byte == b'\n')?];
+        let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
+        Some(ModelLine { text: text.to_vec(), ending })
+    }
+
+    fn take_line(&mut self) -> Option<ModelLine> {
+        let line = self.first_line()?;
+        self.input.drain(..line.text.len() + line.ending.len());
+        Some(line)
+    }
+
+    fn take_block(&mut self) -> Option<Vec<u8>> {
+        let block = self.block()?;
+        self.expected = Expected::Lines;
+        Some(self.input.drain(..block).collect())
+    }
+
+    /// Expects counted bytes, of which some may have come.
+    fn expect(&mut self, expected: Expected) {
+        self.expected = expected;
+        if let Expected::Skip(bytes) = expected {
+            let here = bytes.min(self.input.len());
+            self.input.drain(..here);
+            self.expected = if here == bytes { Expected::Lines } else { Expected::Skip(bytes - here) };
+        }
+    }
+
+    fn lines(&self) -> u32 {
+        self.bytes_of_lines().iter().filter(|&&byte| byte == b'\n').count() as u32
+    }
+
+    fn has_work(&self) -> bool {
+        self.lines() > 0 || self.block().is_some()
+    }
+
+    fn is_unfinished(&self) -> bool {
+        let is_partial = self.expected != Expected::Lines && self.block().is_none();
+        is_partial || !self.unfinished_line().is_empty()
+    }
+
+    fn unfinished_line(&self) -> &[u8] {
+        self.bytes_of_lines().rsplit(|&byte| byte == b'\n').next().unwrap_or_default()
     }
 
     pub(super) fn read_would_block(&mut self) {
@@ -165,7 +241,7 @@ impl Model {
     pub(super) fn received_eof(&mut self) {
         match self.state {
             State::Open | State::Stopping { .. } => {
-                self.counts.unfinished += u32::from(!self.unfinished.is_empty());
+                self.counts.unfinished += u32::from(self.is_unfinished());
                 self.state = State::Ending { reason: CloseReason::ClientClosed, received_eof: true };
             }
             State::Lingering(reason) => self.state = State::Over(reason),
@@ -190,6 +266,7 @@ impl Model {
     pub(super) fn overloaded(&mut self, max_lines: u32, reply_bytes: usize, now: Instant) {
         let (answered, _) = self.answer(max_lines, reply_bytes);
         if !matches!(self.state, State::Over(_)) {
+            self.counts.lines += answered;
             self.counts.discarded += answered;
         }
         let mut replies = ModelReplies::default();
@@ -198,45 +275,58 @@ impl Model {
         self.take_back(0, &replies, CloseReason::Overloaded, now);
     }
 
-    fn answer(&mut self, max_lines: u32, reply_bytes: usize) -> (u32, ModelReplies) {
+    fn answer(&mut self, max_steps: u32, reply_bytes: usize) -> (u32, ModelReplies) {
         let mut replies = ModelReplies::default();
         if self.session.is_none() {
             let ending = self.rules.ending_for("\n");
             banner(self.on_connect, ending, &mut replies);
-            if self.lines.is_empty() {
+            if self.lines() == 0 {
                 self.ending = self.on_connect.ending(ending);
             }
             self.session = self.on_connect.accepts().then_some(0);
         }
-        let mut answered = 0;
-        while !replies.closes
-            && let Some(line) = self.lines.pop_front()
-        {
-            answered += 1;
-            let ending = self.rules.ending_for(line.ending);
-            self.ending = ending;
-            let is_too_long = line.text.len() > self.max_line_bytes;
-            let rejection = if line.ending == "\n" && self.rules.bare_lf == BareLf::Reject {
-                Some(Rejection::BareLf)
-            } else if is_too_long && self.rules.when_too_long == WhenTooLong::Reject {
-                Some(Rejection::LineTooLong { max_line_bytes: self.rules.max_line_bytes })
-            } else {
-                None
-            };
-            if let Some(rejection) = rejection {
-                replies.line(format!("error: {rejection}"), ending);
-                self.line_rejected(&mut replies);
-            } else {
+        let (mut answered, mut steps) = (0, 0);
+        while !replies.closes {
+            if let Some(block) = self.take_block() {
                 let session = self.session.as_mut().expect("a client that is not accepted is not answered");
                 *session += 1;
-                let text = &line.text[..line.text.len().min(self.max_line_bytes)];
-                reply_to(*session, text, ending, &mut replies);
+                block_reply(*session, &block, self.ending, self.rules.max_data_bytes as usize, &mut replies);
+            } else if let Some(line) = self.take_line() {
+                answered += 1;
+                self.ending = self.rules.ending_for(line.ending);
+                self.answer_line(&line, &mut replies);
+            } else {
+                break;
             }
-            if answered >= max_lines || replies.bytes.len() >= reply_bytes {
+            if let Some(expected) = replies.expected.take() {
+                self.expect(expected);
+            }
+            steps += 1;
+            if steps >= max_steps || replies.bytes.len() >= reply_bytes {
                 break;
             }
         }
         (answered, replies)
+    }
+
+    fn answer_line(&mut self, line: &ModelLine, replies: &mut ModelReplies) {
+        let is_too_long = line.text.len() > self.max_line_bytes;
+        let rejection = if line.ending == "\n" && self.rules.bare_lf == BareLf::Reject {
+            Some(Rejection::BareLf)
+        } else if is_too_long && self.rules.when_too_long == WhenTooLong::Reject {
+            Some(Rejection::LineTooLong { max_line_bytes: self.rules.max_line_bytes })
+        } else {
+            None
+        };
+        if let Some(rejection) = rejection {
+            replies.line(format!("error: {rejection}"), self.ending);
+            self.line_rejected(replies);
+        } else {
+            let session = self.session.as_mut().expect("a client that is not accepted is not answered");
+            *session += 1;
+            let text = &line.text[..line.text.len().min(self.max_line_bytes)];
+            reply_to(*session, text, self.ending, self.rules.max_data_bytes as usize, replies);
+        }
     }
 
     pub(super) fn rejected(&mut self, now: Instant) {
@@ -247,8 +337,12 @@ impl Model {
             return self.take_back(0, &replies, CloseReason::Busy, now);
         }
         let mut rejected = 0;
+        if self.take_block().is_some() {
+            replies.line("error: busy", self.ending);
+            self.line_rejected(&mut replies);
+        }
         while !replies.closes
-            && let Some(line) = self.lines.pop_front()
+            && let Some(line) = self.take_line()
         {
             rejected += 1;
             self.ending = self.rules.ending_for(line.ending);
@@ -261,7 +355,7 @@ impl Model {
     /// Closes the connection behind a rejection of a line that the responder has not seen, if the
     /// configuration says so.
     fn line_rejected(&self, replies: &mut ModelReplies) {
-        if self.rules.when_rejected == WhenRejected::Close {
+        if self.rules.when_rejected == WhenRejected::Close || self.rules.max_data_bytes > 0 {
             replies.closes = true;
             replies.closes_rejected = true;
         }
@@ -277,9 +371,10 @@ impl Model {
         self.unsent.extend_from_slice(&sent);
         self.appended_bytes += sent.len();
         self.answered = answered;
+        self.counts.lines += answered;
         let waiting = std::mem::take(&mut self.pending_push.waiting);
         if replies.closes {
-            self.counts.discarded += self.discard_lines();
+            self.discard_lines();
             self.is_closing = true;
             self.state = State::Ending { reason, received_eof: self.has_received_eof() };
         }
@@ -382,9 +477,9 @@ impl Model {
         if !is_live || !self.has_job || !self.unsent.is_empty() {
             return self.abort(reason);
         }
-        self.counts.unfinished += u32::from(!self.unfinished.is_empty() && !self.has_received_eof());
-        self.counts.discarded += self.discard_lines();
-        self.unfinished.clear();
+        self.counts.unfinished += u32::from(self.is_unfinished() && !self.has_received_eof());
+        self.discard_lines();
+        self.input.clear();
         let ConnectionTimeouts { idle, line, .. } = self.timeouts;
         let rejection = match reason {
             CloseReason::IdleTimeout => Rejection::IdleTimeout { within: idle.expect("the idle timeout is set") },
@@ -411,7 +506,8 @@ impl Model {
             State::Open | State::Stopping { .. } | State::Ending { .. } => reason,
             State::Lingering(earlier) | State::Over(earlier) => earlier,
         });
-        self.counts.discarded += std::mem::take(&mut self.answered) + self.discard_lines();
+        self.counts.discarded += std::mem::take(&mut self.answered);
+        self.discard_lines();
         self.unsent.clear();
     }
 
@@ -434,8 +530,13 @@ impl Model {
         }
     }
 
-    fn discard_lines(&mut self) -> u32 {
-        std::mem::take(&mut self.lines).len() as u32
+    /// Discards all but an unfinished line.
+    fn discard_lines(&mut self) {
+        let lines = self.lines();
+        self.counts.lines += lines;
+        self.counts.discarded += lines;
+        self.input = self.unfinished_line().to_vec();
+        self.expected = Expected::Lines;
     }
 
     const fn has_received_eof(&self) -> bool {
@@ -511,7 +612,7 @@ fn behind_subnegotiation(mut stream: &[u8]) -> Option<&[u8]> {
 impl Model {
     pub(super) fn wants_input(&self) -> bool {
         match self.state {
-            State::Open | State::Stopping { .. } => self.has_job && self.lines.is_empty() && self.unsent.is_empty(),
+            State::Open | State::Stopping { .. } => self.has_job && !self.has_work() && self.unsent.is_empty(),
             State::Lingering(_) => true,
             State::Ending { .. } | State::Over(_) => false,
         }
@@ -519,7 +620,7 @@ impl Model {
 
     pub(super) fn wants_answer(&self) -> bool {
         let is_live = !matches!(self.state, State::Lingering(_) | State::Over(_));
-        let has_work = self.session.is_none() || !self.lines.is_empty();
+        let has_work = self.session.is_none() || self.has_work();
         is_live && self.has_job && has_work && !self.is_closing && self.unsent.is_empty()
     }
 
@@ -540,7 +641,7 @@ impl Model {
             _ if !self.has_job => Phase::Answering,
             _ if !self.unsent.is_empty() => Phase::Writing,
             _ if self.wants_answer() => Phase::Queued,
-            _ if !self.unfinished.is_empty() => Phase::Reading,
+            _ if self.is_unfinished() => Phase::Reading,
             _ => Phase::Idle,
         }
     }
@@ -572,7 +673,7 @@ impl Model {
 
     /// Returns how many lines are neither discarded nor replied to.
     pub(super) fn lines_in_hand(&self) -> u32 {
-        self.answered + self.lines.len() as u32
+        self.answered
     }
 
     /// Returns how much memory the connection may hold, in bytes. A buffer that has grown may have
@@ -590,15 +691,19 @@ impl Model {
 
     /// Returns the same for a client that takes nothing for now.
     pub(super) fn max_bytes_while_blocked(&self) -> usize {
-        let lines: usize = self.lines.iter().map(|line| line.text.len() + line.ending.len()).sum();
-        let replies = (2 * self.unsent.len()).max(lines + 16 * self.lines.len());
-        lines + self.unfinished_bytes_kept() + replies + 2 * self.bytes_waiting()
+        let lines = self.bytes_of_lines().len() - self.unfinished_line().len();
+        let replies = (2 * self.unsent.len()).max(lines + 16 * self.lines() as usize);
+        lines + self.block().unwrap_or(0) + self.unfinished_bytes_kept() + replies + 2 * self.bytes_waiting()
     }
 
-    /// Returns how many bytes of the unfinished line are kept. Of one that is too long, that is no
-    /// more than shows it.
+    /// Returns how many bytes are kept of what is unfinished. Of a line that is too long, and that
+    /// has no line before it, that is no more than shows it.
     fn unfinished_bytes_kept(&self) -> usize {
-        self.unfinished.len().min(self.max_line_bytes + 2)
+        match self.expected {
+            Expected::Lines if !self.has_work() => self.input.len().min(self.max_line_bytes + 2),
+            Expected::Lines => self.unfinished_line().len(),
+            _ => self.input.len(),
+        }
     }
 
     /// Returns how many bytes the waiting messages may hold, with the list that they are in.

@@ -138,6 +138,7 @@ impl Driver {
             bare_lf: if number & 4 == 0 { BareLf::Accept } else { BareLf::Reject },
             line_ending: [None, None, Some(LineEnding::Lf), Some(LineEnding::CrLf)][number >> 3 & 3],
             telnet: number & 32 != 0,
+            max_data_bytes: if number & 64 == 0 { 0 } else { 32 },
         };
         let seconds = |bit: usize, seconds| (options & bit != 0).then(|| Duration::from_secs(seconds));
         let timeouts = ConnectionTimeouts {
@@ -147,7 +148,8 @@ impl Driver {
             linger: seconds(8, 2).unwrap_or_default(),
         };
         let on_connect = OnConnect::ALL[options >> 4 & 7];
-        let responder = ScriptedResponder { on_connect, disconnects: AtomicU32::new(0) };
+        let responder =
+            ScriptedResponder { on_connect, max_data_bytes: rules.max_data_bytes, disconnects: AtomicU32::new(0) };
         let config = ConnectionConfig::new(max_line_bytes, timeouts, &responder)
             .when_rejected(rules.when_rejected)
             .when_too_long(rules.when_too_long)
@@ -185,7 +187,7 @@ impl Driver {
                 let length = program.number();
                 let bytes = program.bytes(length);
                 if connection.wants_input() && !bytes.is_empty() {
-                    connection.received(bytes, now);
+                    connection.received(bytes, &self.config, now);
                     model.received(bytes, now);
                 }
             }
@@ -255,7 +257,7 @@ impl Driver {
     fn answer(&mut self, lines: u32) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        let mut answered = job.answer(&self.responder, budget(lines, self.reply_bytes));
+        let mut answered = job.answer(&self.responder, &self.config, budget(lines, self.reply_bytes));
         let expected = self.model.answered(lines, self.reply_bytes, self.now);
         // Once the connection is over, the model has no lines any more, and no client reads the
         // replies.
@@ -264,23 +266,27 @@ impl Driver {
             assert_eq!(answered.take_errors().count, expected.errors);
         }
         self.is_known |= self.model.is_known();
-        connection.answered(answered, self.now);
+        connection.answered(answered, &self.config, self.now);
     }
 
     /// Answers so many lines, and has no room for their replies.
     fn overload(&mut self, lines: u32) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        let answered = job.answer(&self.responder, budget(lines, self.reply_bytes));
+        let answered = job.answer(&self.responder, &self.config, budget(lines, self.reply_bytes));
         self.model.overloaded(lines, self.reply_bytes, self.now);
         self.is_known |= self.model.is_known();
-        connection.answered(answered.close_with(CloseReason::Overloaded, &self.config), self.now);
+        connection.answered(answered.close_with(CloseReason::Overloaded, &self.config), &self.config, self.now);
     }
 
     fn reject(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         let Some((job, Awaited::Yes)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::Yes) else { return };
-        connection.answered(job.reject_all(&self.responder, &self.config, TurnBudget::unlimited()), self.now);
+        connection.answered(
+            job.reject_all(&self.responder, &self.config, TurnBudget::unlimited()),
+            &self.config,
+            self.now,
+        );
         self.model.rejected(self.now);
     }
 
@@ -310,7 +316,7 @@ impl Driver {
                 (PushMessage::lines(&lines).expect("it has no LF"), Message::Lines(lines))
             }
         };
-        assert_eq!(connection.push(&pushed, self.now), self.model.push(message, self.now));
+        assert_eq!(connection.push(&pushed, &self.config, self.now), self.model.push(message, self.now));
         assert_eq!(connection.pushed_unsent(), self.model.pushed_unsent());
     }
 
@@ -327,7 +333,7 @@ impl Driver {
     fn answer_after_timeout(&mut self, lines: u32) {
         let Some((job, Awaited::No)) = self.job.take_if(|(_, awaited)| *awaited == Awaited::No) else { return };
         self.is_known |= self.responder.on_connect.accepts();
-        let answered = job.answer(&self.responder, budget(lines, self.reply_bytes));
+        let answered = job.answer(&self.responder, &self.config, budget(lines, self.reply_bytes));
         let disconnect = answered.into_disconnect(CloseReason::ReplyTimeout);
         assert_eq!(disconnect.is_some(), self.is_known, "a client that the responder knows is disconnected");
         if let Some(disconnect) = disconnect {

@@ -6,6 +6,7 @@
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::model::Expected;
 use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Reply, Responder};
 
 /// What the responder does with a client that connects.
@@ -54,6 +55,7 @@ impl OnConnect {
 #[derive(Debug)]
 pub(super) struct ScriptedResponder {
     pub(super) on_connect: OnConnect,
+    pub(super) max_data_bytes: u32,
     pub(super) disconnects: AtomicU32,
 }
 
@@ -118,9 +120,52 @@ impl Responder for ScriptedResponder {
                 reply.close();
                 return Err("as told".into());
             }
+            Some(b'd') => read(text, reply),
+            Some(b'k') => {
+                reply.line("skipping");
+                reply.skip_bytes(number_in(text) as u64);
+            }
+            Some(b'e') => {
+                reply.line("half");
+                reply.read_bytes(number_in(text))?;
+                return Err("as told".into());
+            }
+            Some(b'g') => {
+                read(text, reply);
+                reply.skip_bytes(1);
+            }
+            Some(b'h') => {
+                read(text, reply);
+                panic()
+            }
+            Some(b'i') => {
+                read(text, reply);
+                reply.close();
+            }
             _ => reply.line([format!("{count} ").as_bytes(), text].concat()),
         }
         Ok(())
+    }
+
+    fn bytes(&self, count: &mut u32, bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        *count += 1;
+        match bytes.first() {
+            Some(b's') => {}
+            Some(b'd') => read(bytes, reply),
+            Some(b'f') => return Err("as told".into()),
+            Some(b'p') => panic(),
+            Some(b'q') => reply.close(),
+            Some(b'b') => reply.line(bytes),
+            _ => {
+                reply.line(format_args!("{count}:"));
+                reply.raw(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn max_data_bytes(&self) -> usize {
+        self.max_data_bytes as usize
     }
 
     fn disconnect(&self, _: u32, _: CloseReason) {
@@ -130,6 +175,17 @@ impl Responder for ScriptedResponder {
 
 const LONG: usize = 300;
 
+/// Returns how many bytes a line or a block asks for.
+fn number_in(text: &[u8]) -> usize {
+    text.get(1).map_or(0, |&byte| usize::from(byte) % 48)
+}
+
+fn read(text: &[u8], reply: &mut Reply<'_>) {
+    if reply.read_bytes(number_in(text)).is_err() {
+        reply.line("too many");
+    }
+}
+
 /// What a client should receive for one turn.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ModelReplies {
@@ -138,6 +194,8 @@ pub(super) struct ModelReplies {
     pub(super) closes: bool,
     /// Whether it closes because a line was rejected that the responder has not seen.
     pub(super) closes_rejected: bool,
+    /// The counted bytes that were asked for in the last call.
+    pub(super) expected: Option<Expected>,
     /// How often the responder failed.
     pub(super) errors: u32,
 }
@@ -146,6 +204,17 @@ impl ModelReplies {
     pub(super) fn line(&mut self, text: impl AsRef<[u8]>, ending: &str) {
         self.bytes.extend_from_slice(text.as_ref());
         self.bytes.extend_from_slice(ending.as_bytes());
+    }
+
+    /// What [`read`] does.
+    fn read(&mut self, text: &[u8], ending: &str, max: usize) {
+        let bytes = number_in(text);
+        if bytes > max {
+            self.line("too many", ending);
+            self.expected = Some(Expected::Skip(bytes));
+        } else {
+            self.expected = Some(Expected::Read(bytes));
+        }
     }
 
     fn error(&mut self, ending: &str) {
@@ -168,7 +237,7 @@ pub(super) fn banner(on_connect: OnConnect, default: &'static str, replies: &mut
 }
 
 /// Adds what a client receives for a line that is the `count`-th that the responder answers.
-pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, replies: &mut ModelReplies) {
+pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
     match text.first() {
         Some(b's') => {}
         Some(b't') => replies.bytes.extend(format!("{count}.1{ending}{count}.2{ending}{count}.3{ending}").bytes()),
@@ -177,7 +246,36 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, replies: &mut Mode
         Some(b'n') => replies.line("error: no", ending),
         Some(b'b' | b'f' | b'p' | b'c') => replies.error(ending),
         Some(b'q') => replies.line("bye", ending),
+        Some(b'd' | b'i') => replies.read(text, ending, max_data_bytes),
+        Some(b'k') => {
+            if max_data_bytes == 0 {
+                replies.error(ending);
+            } else {
+                replies.line("skipping", ending);
+            }
+            replies.expected = Some(Expected::Skip(number_in(text)));
+        }
+        Some(b'e' | b'g' | b'h') => {
+            replies.error(ending);
+            replies.expected = Some(Expected::Skip(number_in(text)));
+        }
         _ => replies.line([format!("{count} ").as_bytes(), text].concat(), ending),
     }
-    replies.closes = matches!(text.first(), Some(b'q' | b'c'));
+    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i'));
+}
+
+/// Adds what a client receives for counted bytes, the `count`-th call of the responder.
+pub(super) fn block_reply(count: u32, bytes: &[u8], ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
+    match bytes.first() {
+        Some(b's') => {}
+        Some(b'd') => replies.read(bytes, ending, max_data_bytes),
+        Some(b'f' | b'p') => replies.error(ending),
+        Some(b'q') => replies.closes = true,
+        Some(b'b') if bytes.contains(&b'\n') => replies.error(ending),
+        Some(b'b') => replies.line(bytes, ending),
+        _ => {
+            replies.line(format!("{count}:"), ending);
+            replies.bytes.extend_from_slice(bytes);
+        }
+    }
 }

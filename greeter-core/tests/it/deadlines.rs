@@ -47,13 +47,17 @@ impl<R: Responder> Scene<R> {
 
     fn answer(&mut self) {
         while let Some(job) = self.connection.take_job(self.now) {
-            self.connection.answered(job.answer(&self.responder, TurnBudget::unlimited()), self.now);
+            self.connection.answered(
+                job.answer(&self.responder, &self.config, TurnBudget::unlimited()),
+                &self.config,
+                self.now,
+            );
         }
     }
 
     /// Sends bytes, has them answered, and takes the replies.
     fn send(&mut self, bytes: &[u8]) -> String {
-        self.connection.received(bytes, self.now);
+        self.connection.received(bytes, &self.config, self.now);
         self.answer();
         self.read()
     }
@@ -152,12 +156,12 @@ fn a_line_that_is_too_long_and_never_ends_has_no_more_time() {
 #[test]
 fn no_timeout_runs_while_the_job_is_in_flight() {
     let mut scene = Scene::new();
-    scene.connection.received(b"Bob\nAn", scene.now);
+    scene.connection.received(b"Bob\nAn", &scene.config, scene.now);
     scene.assert_phase(Phase::Queued, None);
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.wait(2 * IDLE);
     scene.assert_phase(Phase::Answering, None);
-    scene.connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), scene.now);
+    scene.connection.answered(job.answer(&Greeter, &scene.config, TurnBudget::unlimited()), &scene.config, scene.now);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     scene.read();
     // The client could not continue its line sooner: the server did not read.
@@ -167,7 +171,7 @@ fn no_timeout_runs_while_the_job_is_in_flight() {
 #[test]
 fn each_byte_that_the_client_takes_restarts_the_write_timeout() {
     let mut scene = Scene::new();
-    scene.connection.received(b"Bob\n", scene.now);
+    scene.connection.received(b"Bob\n", &scene.config, scene.now);
     scene.answer();
     for _ in 0..5 {
         scene.wait(WRITE - Duration::from_secs(1));
@@ -183,13 +187,13 @@ fn each_byte_that_the_client_takes_restarts_the_write_timeout() {
 #[test]
 fn a_reply_timeout_rejects_the_client_and_discards_the_late_answer() {
     let mut scene = Scene::with(Script);
-    scene.connection.received(b"slow\r\nnext\r\nha", scene.now);
+    scene.connection.received(b"slow\r\nnext\r\nha", &scene.config, scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.now += Duration::from_secs(30);
     scene.connection.reply_timed_out(&scene.config, scene.now);
     assert_eq!(scene.connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, unfinished: 1 });
 
-    let late = job.answer(&Script, TurnBudget::unlimited()).into_disconnect(CloseReason::ReplyTimeout);
+    let late = job.answer(&Script, &scene.config, TurnBudget::unlimited()).into_disconnect(CloseReason::ReplyTimeout);
     assert!(late.is_some(), "the thread that has the session disconnects it");
     scene.assert_rejected("error: timed out\r\n", CloseReason::ReplyTimeout);
 }
@@ -197,7 +201,7 @@ fn a_reply_timeout_rejects_the_client_and_discards_the_late_answer() {
 #[test]
 fn a_reply_timeout_of_a_connection_that_is_over_sends_nothing() {
     let mut scene = Scene::new();
-    scene.connection.received(b"slow\n", scene.now);
+    scene.connection.received(b"slow\n", &scene.config, scene.now);
     let _job = scene.connection.take_job(scene.now).unwrap();
     scene.connection.abort(CloseReason::Lost);
     scene.connection.reply_timed_out(&scene.config, scene.now);
@@ -212,7 +216,7 @@ fn a_client_that_has_stopped_sending_is_not_idle() {
     for begun in ["", "Bo"] {
         let mut scene = Scene::new();
         if !begun.is_empty() {
-            scene.connection.received(begun.as_bytes(), scene.now);
+            scene.connection.received(begun.as_bytes(), &scene.config, scene.now);
         }
         scene.connection.received_eof();
         scene.wait(2 * IDLE);
@@ -224,9 +228,13 @@ fn a_client_that_has_stopped_sending_is_not_idle() {
 #[test]
 fn busy_is_a_reply_like_any_other() {
     let mut scene = Scene::new();
-    scene.connection.received(b"a\r\nb\n", scene.now);
+    scene.connection.received(b"a\r\nb\n", &scene.config, scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    scene.connection.answered(job.reject_all(&scene.responder, &scene.config, TurnBudget::unlimited()), scene.now);
+    scene.connection.answered(
+        job.reject_all(&scene.responder, &scene.config, TurnBudget::unlimited()),
+        &scene.config,
+        scene.now,
+    );
     assert_eq!(scene.read(), "error: busy\r\nerror: busy\n");
     assert_eq!(scene.send(b"c\n"), "Hello, c\n");
     assert_lawful(scene.connection.take_counts());
@@ -238,7 +246,7 @@ fn a_client_that_connects_while_no_worker_is_free_is_rejected() {
     let now = Instant::now();
     let mut connection = Connection::new(peer(), &config, now);
     let job = connection.take_job(now).unwrap();
-    connection.answered(job.reject_all(&Greeter, &config, TurnBudget::unlimited()), now);
+    connection.answered(job.reject_all(&Greeter, &config, TurnBudget::unlimited()), &config, now);
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\n");
     assert_eq!((connection.close_action(), connection.reason()), (CloseAction::ShutdownWrite, Some(CloseReason::Busy)));
 }
@@ -254,7 +262,7 @@ fn a_client_over_a_limit_is_rejected_in_the_responders_words() {
 #[test]
 fn a_client_with_unsent_replies_receives_no_rejection() {
     let mut scene = Scene::new();
-    scene.connection.received(b"Bob\n", scene.now);
+    scene.connection.received(b"Bob\n", &scene.config, scene.now);
     scene.answer();
     scene.connection.close_with(CloseReason::Overloaded, &scene.config, scene.now);
     assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::Overloaded));
@@ -302,19 +310,19 @@ fn message() -> PushMessage {
 #[test]
 fn a_push_stands_between_replies_and_never_in_one() {
     let mut scene = Scene::new();
-    assert!(scene.connection.push(&message(), scene.now));
+    assert!(scene.connection.push(&message(), &scene.config, scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 5);
     scene.assert_phase(Phase::Writing, Some(WRITE));
     assert_eq!(scene.read(), "news\n");
 
-    scene.connection.received(b"Bob\r\n", scene.now);
+    scene.connection.received(b"Bob\r\n", &scene.config, scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
-    assert!(scene.connection.push(&message(), scene.now));
-    assert!(scene.connection.push(&PushMessage::line("").unwrap(), scene.now));
+    assert!(scene.connection.push(&message(), &scene.config, scene.now));
+    assert!(scene.connection.push(&PushMessage::line("").unwrap(), &scene.config, scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 0, "no client can take it yet");
     assert_eq!(scene.connection.unsent(), b"");
-    scene.connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), scene.now);
-    assert!(scene.connection.push(&message(), scene.now));
+    scene.connection.answered(job.answer(&Greeter, &scene.config, TurnBudget::unlimited()), &scene.config, scene.now);
+    assert!(scene.connection.push(&message(), &scene.config, scene.now));
     assert_eq!(scene.connection.pushed_unsent(), 11);
     assert_eq!(scene.read(), "Hello, Bob\r\nnews\r\n\r\nnews\r\n");
     scene.assert_phase(Phase::Idle, Some(IDLE));
@@ -325,13 +333,13 @@ fn a_push_stands_between_replies_and_never_in_one() {
 fn a_push_does_not_extend_the_timeouts_of_a_client() {
     let mut scene = Scene::new();
     scene.wait(Duration::from_secs(200));
-    scene.connection.push(&message(), scene.now);
+    scene.connection.push(&message(), &scene.config, scene.now);
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Idle, Some(Duration::from_secs(100)));
 
     scene.send(b"unfin");
     scene.wait(Duration::from_secs(6));
-    scene.connection.push(&message(), scene.now);
+    scene.connection.push(&message(), &scene.config, scene.now);
     assert_eq!(scene.read(), "news\n");
     scene.assert_phase(Phase::Reading, Some(Duration::from_secs(4)));
 }

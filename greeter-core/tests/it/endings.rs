@@ -18,7 +18,7 @@ fn greeted() -> Connection<()> {
 #[test]
 fn a_client_that_stops_sending_still_gets_its_replies() {
     let mut connection = greeted();
-    connection.received(b"a\nb\nunfinished", now());
+    connection.received(b"a\nb\nunfinished", &config(), now());
     drive(&mut connection, &Greeter);
     connection.received_eof();
     assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 2, discarded: 0, unfinished: 1 });
@@ -28,7 +28,7 @@ fn a_client_that_stops_sending_still_gets_its_replies() {
 #[test]
 fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     let mut connection = connection();
-    connection.received(b"quit\na\nb\n", now());
+    connection.received(b"quit\na\nb\n", &config(), now());
     assert_eq!(drive(&mut connection, &Script), b"bye\n");
     assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 1, discarded: 2, unfinished: 0 });
     assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
@@ -39,7 +39,7 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
 
     // What still arrives is read, so that it cannot cause a reset, and is discarded.
     assert!(connection.wants_input());
-    connection.received(b"c\nd\n", now());
+    connection.received(b"c\nd\n", &config, now());
     assert!(connection.take_job(now()).is_none());
     assert_eq!(connection.take_counts(), LineCounts::default());
     connection.check_deadline(until - Duration::from_millis(1), &config);
@@ -78,9 +78,9 @@ fn a_stop_answers_what_has_arrived_and_no_more() {
     let mut connection = greeted();
     connection.stop(1000);
     assert!(connection.wants_input(), "what has arrived is read");
-    connection.received(b"a\nb\nunfin", now());
+    connection.received(b"a\nb\nunfin", &config(), now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\nHello, b\n");
-    connection.received(b"ished\n", now());
+    connection.received(b"ished\n", &config(), now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, unfinished\n");
     connection.read_would_block();
     assert!(!connection.wants_input());
@@ -93,7 +93,7 @@ fn a_client_that_continues_to_send_does_not_delay_a_stop() {
     let mut connection = greeted();
     connection.stop(6);
     for _ in 0..3 {
-        connection.received(b"a\n", now());
+        connection.received(b"a\n", &config(), now());
         assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
     }
     assert!(!connection.wants_input());
@@ -103,7 +103,7 @@ fn a_client_that_continues_to_send_does_not_delay_a_stop() {
 #[test]
 fn a_connection_that_is_done_keeps_its_reason() {
     let mut connection = connection();
-    connection.received(b"quit\n", now());
+    connection.received(b"quit\n", &config(), now());
     drive(&mut connection, &Script);
     connection.write_shut_down(Instant::now() + Duration::from_secs(2));
     connection.abort(CloseReason::Lost);
@@ -121,13 +121,13 @@ fn a_stop_ends_an_idle_connection() {
 #[test]
 fn a_stop_waits_for_the_job_and_then_reads_on() {
     let mut connection = greeted();
-    connection.received(b"a\n", now());
+    connection.received(b"a\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
     connection.stop(1000);
     assert_eq!((connection.wants_input(), connection.close_action()), (false, CloseAction::None));
-    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Greeter, &config(), TurnBudget::unlimited()), &config(), now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, a\n");
-    connection.received(b"b\n", now());
+    connection.received(b"b\n", &config(), now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, b\n");
     connection.read_would_block();
     assert_eq!(connection.close_action(), CloseAction::ShutdownWrite);
@@ -136,16 +136,16 @@ fn a_stop_waits_for_the_job_and_then_reads_on() {
 #[test]
 fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
     let mut connection = greeted();
-    connection.received(b"a\nb\nc\n", now());
+    connection.received(b"a\nb\nc\n", &config(), now());
     connection.abort(CloseReason::Lost);
     assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
     assert!(connection.take_job(now()).is_none() && !connection.wants_input());
 
     // Answered, and half sent.
     let mut connection = greeted();
-    connection.received(b"a\nb\nc\n", now());
+    connection.received(b"a\nb\nc\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Greeter, &config(), TurnBudget::unlimited()), &config(), now());
     connection.wrote(12, now());
     connection.abort(CloseReason::Lost);
     assert_eq!(connection.take_counts(), LineCounts { lines: 3, replies: 0, discarded: 3, unfinished: 0 });
@@ -155,12 +155,12 @@ fn what_a_broken_connection_was_owed_is_counted_as_discarded() {
 #[test]
 fn replies_for_a_connection_that_is_over_are_discarded() {
     let mut connection = greeted();
-    connection.received(b"a\nb\n", now());
+    connection.received(b"a\nb\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
     connection.abort(CloseReason::Lost);
     assert_eq!(connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, unfinished: 0 });
     assert_eq!((connection.close_action(), connection.has_job()), (CloseAction::Close(CloseReason::Lost), false));
-    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Greeter, &config(), TurnBudget::unlimited()), &config(), now());
     assert_eq!(connection.unsent(), b"");
     assert_eq!(connection.take_counts(), LineCounts::default());
     assert_eq!(end(connection).0, CloseReason::Lost);
@@ -208,6 +208,6 @@ fn a_client_that_stops_at_once_still_gets_its_banner() {
     let mut connection = connection();
     connection.received_eof();
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Greeter, &config(), TurnBudget::unlimited()), &config(), now());
     assert_eq!(end(connection).0, CloseReason::ClientClosed);
 }

@@ -70,12 +70,21 @@ pub(crate) fn now() -> Instant {
 /// Drives a connection until there is nothing more to do, with a socket that takes everything.
 /// Returns what was sent.
 pub(crate) fn drive<R: Responder>(connection: &mut Connection<R::Session>, responder: &R) -> Vec<u8> {
+    drive_by(&config(), connection, responder)
+}
+
+/// Does the same with a configuration of the test's own.
+pub(crate) fn drive_by<R: Responder>(
+    config: &ConnectionConfig,
+    connection: &mut Connection<R::Session>,
+    responder: &R,
+) -> Vec<u8> {
     let mut written = Vec::new();
     loop {
         written.extend_from_slice(connection.unsent());
         connection.wrote(connection.unsent().len(), now());
         let Some(job) = connection.take_job(now()) else { return written };
-        connection.answered(job.answer(responder, TurnBudget::unlimited()), now());
+        connection.answered(job.answer(responder, config, TurnBudget::unlimited()), config, now());
     }
 }
 
@@ -87,7 +96,7 @@ pub(crate) fn replies<'a, R: Responder>(responder: &R, pieces: impl IntoIterator
         if !connection.wants_input() {
             break;
         }
-        connection.received(piece, now());
+        connection.received(piece, &config(), now());
         written.extend(drive(&mut connection, responder));
     }
     connection.received_eof();

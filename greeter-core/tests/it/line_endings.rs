@@ -183,8 +183,8 @@ fn what_is_refused_before_the_banner_comes_behind_it() {
     let config = telnet();
     let now = std::time::Instant::now();
     let mut connection = greeter_core::Connection::new(peer(1, ([127, 0, 0, 1], 1)), &config, now);
-    connection.received(b"\xFF\xFD\x01Bob\n", now);
+    connection.received(b"\xFF\xFD\x01Bob\n", &config, now);
     let job = connection.take_job(now).expect("the client is to be connected");
-    connection.answered(job.answer(&Mirror, greeter_core::TurnBudget::unlimited()), now);
+    connection.answered(job.answer(&Mirror, &config, greeter_core::TurnBudget::unlimited()), &config, now);
     assert_eq!(connection.unsent(), b"hello\nlf 0 Bob\n\xFF\xFC\x01");
 }

@@ -8,6 +8,8 @@ mod kit;
 mod any_schedule;
 /// What the compiler says of code that cannot be right.
 mod compiler_messages;
+/// Bytes that are counted, and not cut into lines.
+mod counted_bytes;
 /// What depends on the time, which the test owns.
 mod deadlines;
 /// How connections end, and what is counted then.

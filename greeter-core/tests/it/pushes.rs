@@ -8,7 +8,7 @@ use greeter_core::{
     Peer, PushMessage, Rejection, Reply, Responder, TurnBudget, WhenRejected,
 };
 
-use crate::kit::{Script, connection, drive, end, now, peer};
+use crate::kit::{Script, config, connection, drive, end, now, peer};
 
 /// Sends a banner whose lines end in CR LF, to the clients that it accepts.
 struct CrLfBanner {
@@ -33,24 +33,24 @@ impl Responder for CrLfBanner {
 const ACCEPTING: CrLfBanner = CrLfBanner { accepts: true };
 
 fn push<S>(connection: &mut Connection<S>, text: &str) -> bool {
-    connection.push(&PushMessage::line(text).expect("it holds no LF"), now())
+    connection.push(&PushMessage::line(text).expect("it holds no LF"), &config(), now())
 }
 
 #[test]
 fn a_push_during_a_closing_reply_follows_it() {
     let mut connection = connection();
     drive(&mut connection, &Script);
-    connection.received(b"a\nquit\nb\n", now());
+    connection.received(b"a\nquit\nb\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
     assert!(push(&mut connection, "news"));
-    connection.answered(job.answer(&Script, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Script, &config(), TurnBudget::unlimited()), &config(), now());
     assert_eq!(drive(&mut connection, &Script), b"you said a\nbye\nnews\n");
     assert_eq!(end(connection).0, CloseReason::ResponderClosed);
 }
 
 #[test]
 fn a_client_that_is_owed_replies_receives_pushes_until_the_end_of_the_stream() {
-    let by_responder = |connection: &mut Connection<_>| connection.received(b"quit\n", now());
+    let by_responder = |connection: &mut Connection<_>| connection.received(b"quit\n", &config(), now());
     let by_client = Connection::received_eof;
     let by_shutdown = |connection: &mut Connection<_>| connection.stop(0);
     let ends: [&dyn Fn(&mut Connection<_>); 3] = [&by_responder, &by_client, &by_shutdown];
@@ -75,10 +75,10 @@ fn a_push_follows_a_rejected_line_that_closes_the_connection() {
     let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Greeter).when_rejected(WhenRejected::Close);
     let mut connection = Connection::new(peer(), &config, now());
     drive(&mut connection, &Greeter);
-    connection.received(b"Bob\nBartholomew\nAnn\n", now());
+    connection.received(b"Bob\nBartholomew\nAnn\n", &config, now());
     let job = connection.take_job(now()).unwrap();
     assert!(push(&mut connection, "news"));
-    connection.answered(job.answer(&Greeter, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Greeter, &config, TurnBudget::unlimited()), &config, now());
     assert_eq!(drive(&mut connection, &Greeter), b"Hello, Bob\nerror: line longer than 10 bytes\nnews\n");
     assert_eq!(end(connection).0, CloseReason::LineRejected);
 }
@@ -94,7 +94,7 @@ fn a_rejected_client_receives_no_push() {
     let mut rejected = Connection::new(peer(), &config, now());
     let job = rejected.take_job(now()).unwrap();
     push(&mut rejected, "news");
-    rejected.answered(job.answer(&CrLfBanner { accepts: false }, TurnBudget::unlimited()), now());
+    rejected.answered(job.answer(&CrLfBanner { accepts: false }, &config, TurnBudget::unlimited()), &config, now());
     assert!(!push(&mut rejected, "news"));
     assert_eq!(drive(&mut rejected, &ACCEPTING), b"error: not you\r\n");
 }
@@ -107,12 +107,12 @@ fn before_its_first_line_a_client_receives_the_line_ending_of_the_banner() {
     push(&mut connection, "early");
     let job = connection.take_job(start).unwrap();
     push(&mut connection, "meanwhile");
-    connection.answered(job.answer(&ACCEPTING, TurnBudget::unlimited()), start);
+    connection.answered(job.answer(&ACCEPTING, &config, TurnBudget::unlimited()), &config, start);
     assert_eq!(drive(&mut connection, &ACCEPTING), b"ready\r\nearly\r\nmeanwhile\r\n");
     push(&mut connection, "later");
     assert_eq!(drive(&mut connection, &ACCEPTING), b"later\r\n");
 
-    connection.received(b"Bob\n", start);
+    connection.received(b"Bob\n", &config, start);
     push(&mut connection, "news");
     assert_eq!(drive(&mut connection, &ACCEPTING), b"news\nBob\n");
 
@@ -125,10 +125,10 @@ fn before_its_first_line_a_client_receives_the_line_ending_of_the_banner() {
 #[test]
 fn a_line_before_the_banner_sets_the_line_ending() {
     let mut connection = connection();
-    connection.received(b"Bob\n", now());
+    connection.received(b"Bob\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
     push(&mut connection, "news");
-    connection.answered(job.answer(&ACCEPTING, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&ACCEPTING, &config(), TurnBudget::unlimited()), &config(), now());
     assert_eq!(drive(&mut connection, &ACCEPTING), b"ready\r\nBob\nnews\n");
 }
 
@@ -142,20 +142,20 @@ fn a_client_that_is_not_accepted_receives_the_line_ending_of_the_banner() {
 fn lines_pushed_together_stay_together_and_raw_bytes_are_unchanged() {
     let mut connection = connection();
     drive(&mut connection, &Script);
-    connection.received(b"a\r\n", now());
+    connection.received(b"a\r\n", &config(), now());
     let message =
         [PushMessage::lines(["one", "two"]).unwrap(), PushMessage::raw("$1\r\n\n\r\n"), PushMessage::line("").unwrap()];
     let pushed = "one\r\ntwo\r\n$1\r\n\n\r\n\r\n";
 
     let job = connection.take_job(now()).unwrap();
     for message in &message {
-        connection.push(message, now());
+        connection.push(message, &config(), now());
     }
-    connection.answered(job.answer(&Script, TurnBudget::unlimited()), now());
+    connection.answered(job.answer(&Script, &config(), TurnBudget::unlimited()), &config(), now());
     assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), format!("you said a\r\n{pushed}"));
 
     for message in &message {
-        connection.push(message, now());
+        connection.push(message, &config(), now());
     }
     assert_eq!(String::from_utf8_lossy(&drive(&mut connection, &Script)), pushed);
 }
@@ -164,8 +164,8 @@ fn lines_pushed_together_stay_together_and_raw_bytes_are_unchanged() {
 fn an_empty_push_is_not_an_empty_line() {
     let mut connection = connection::<Vec<String>>();
     drive(&mut connection, &Script);
-    assert!(!connection.push(&PushMessage::lines([""; 0]).unwrap(), now()));
-    assert!(!connection.push(&PushMessage::raw(""), now()));
+    assert!(!connection.push(&PushMessage::lines([""; 0]).unwrap(), &config(), now()));
+    assert!(!connection.push(&PushMessage::raw(""), &config(), now()));
     assert_eq!(drive(&mut connection, &Script), b"");
     assert!(PushMessage::lines(["one", "two\nthree"]).is_err());
 }

@@ -9,7 +9,7 @@ use greeter_core::{
     Rejection, Reply, Responder, TurnBudget, WhenRejected, responder_fn,
 };
 
-use crate::kit::{Script, assert_lawful, check_script, connection, drive, now, peer, replies};
+use crate::kit::{Script, assert_lawful, check_script, config, connection, drive, drive_by, now, peer, replies};
 
 #[test]
 fn a_reply_may_be_none_one_or_many_lines_or_raw() {
@@ -38,9 +38,9 @@ fn a_rejection_is_sent_in_its_words_and_is_no_error() {
         "you said a\nerror: as the client wishes\r\nyou said \u{ff}\nyou said b\n",
     );
     let mut connection = connection();
-    connection.received(b"reject\n\xff\n", now());
+    connection.received(b"reject\n\xff\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
-    let mut answered = job.answer(&Script, TurnBudget::unlimited());
+    let mut answered = job.answer(&Script, &config(), TurnBudget::unlimited());
     assert_eq!(answered.replies(), b"error: as the client wishes\nerror: line is not valid UTF-8\n");
     assert_eq!(answered.take_errors().count, 0);
 }
@@ -103,9 +103,9 @@ fn the_session_outlives_a_panic() {
 #[test]
 fn errors_are_reported_with_the_job() {
     let mut connection = connection();
-    connection.received(b"a\nfail\npanic\nlf\n", now());
+    connection.received(b"a\nfail\npanic\nlf\n", &config(), now());
     let job = connection.take_job(now()).unwrap();
-    let mut answered = job.answer(&Script, greeter_core::TurnBudget::unlimited());
+    let mut answered = job.answer(&Script, &config(), greeter_core::TurnBudget::unlimited());
     let errors = answered.take_errors();
     assert_eq!(errors.count, 3);
     assert_eq!(errors.first.unwrap().to_string(), "the responder failed: as the client wishes");
@@ -314,37 +314,37 @@ impl Responder for Mailer {
 fn mailer(when_rejected: WhenRejected) -> (ConnectionConfig, Connection<Draft>) {
     let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Mailer).when_rejected(when_rejected);
     let mut connection = Connection::new(peer(), &config, now());
-    assert_eq!(drive(&mut connection, &Mailer), b"");
+    assert_eq!(drive_by(&config, &mut connection, &Mailer), b"");
     (config, connection)
 }
 
 #[test]
 fn a_session_learns_of_each_line_that_is_too_long() {
-    let (_, mut connection) = mailer(WhenRejected::Continue);
-    connection.received(b"one\na line that is longer\ntwo\n.\nthree\n.\n", now());
-    assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n250 [\"three\"]\n");
+    let (config, mut connection) = mailer(WhenRejected::Continue);
+    connection.received(b"one\na line that is longer\ntwo\n.\nthree\n.\n", &config, now());
+    assert_eq!(drive_by(&config, &mut connection, &Mailer), b"554 lost a line\n250 [\"three\"]\n");
     assert_lawful(connection.take_counts());
 }
 
 #[test]
 fn a_session_learns_of_each_line_that_is_rejected_as_busy() {
     let (config, mut connection) = mailer(WhenRejected::Continue);
-    connection.received(b"one\ntwo\n", now());
+    connection.received(b"one\ntwo\n", &config, now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), now());
-    assert_eq!(drive(&mut connection, &Mailer), b"");
-    connection.received(b"three\n.\n", now());
-    assert_eq!(drive(&mut connection, &Mailer), b"554 lost a line\n");
+    connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), &config, now());
+    assert_eq!(drive_by(&config, &mut connection, &Mailer), b"");
+    connection.received(b"three\n.\n", &config, now());
+    assert_eq!(drive_by(&config, &mut connection, &Mailer), b"554 lost a line\n");
     assert_lawful(connection.take_counts());
 }
 
 #[test]
 fn a_session_that_cannot_learn_of_a_rejection_ends_the_connection() {
     let (config, mut connection) = mailer(WhenRejected::Continue);
-    connection.received(b"one\r\ntwo\r\n", now());
+    connection.received(b"one\r\ntwo\r\n", &config, now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.reject_without_responder(&config), now());
-    assert_eq!(drive(&mut connection, &Mailer), b"421 busy\r\n");
+    connection.answered(job.reject_without_responder(&config), &config, now());
+    assert_eq!(drive_by(&config, &mut connection, &Mailer), b"421 busy\r\n");
     assert_eq!(connection.reason(), Some(CloseReason::Busy));
     let counts = connection.take_counts();
     assert_lawful(counts);
@@ -356,9 +356,9 @@ fn a_session_of_unit_type_misses_nothing() {
     let config = ConnectionConfig::new(10, ConnectionTimeouts::NONE, &Greeter);
     let mut connection = Connection::new(peer(), &config, now());
     drive(&mut connection, &Greeter);
-    connection.received(b"Ann\nBob\r\n", now());
+    connection.received(b"Ann\nBob\r\n", &config, now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.reject_without_responder(&config), now());
+    connection.answered(job.reject_without_responder(&config), &config, now());
     assert_eq!(drive(&mut connection, &Greeter), b"error: busy\nerror: busy\r\n");
     assert_eq!(connection.reason(), None);
     let counts = connection.take_counts();
@@ -368,17 +368,17 @@ fn a_session_of_unit_type_misses_nothing() {
 #[test]
 fn a_rejected_line_may_close_the_connection_and_earlier_replies_count() {
     let (config, mut connection) = mailer(WhenRejected::Close);
-    connection.received(b"one\n.\na line that is longer\ntwo\n.\n", now());
-    assert_eq!(drive(&mut connection, &Mailer), b"250 [\"one\"]\n");
+    connection.received(b"one\n.\na line that is longer\ntwo\n.\n", &config, now());
+    assert_eq!(drive_by(&config, &mut connection, &Mailer), b"250 [\"one\"]\n");
     assert_eq!(connection.reason(), Some(CloseReason::LineRejected));
     let counts = connection.take_counts();
     assert_eq!((counts.lines, counts.replies, counts.discarded), (5, 3, 2));
 
-    let (_, mut connection) = mailer(WhenRejected::Close);
-    connection.received(b"one\ntwo\n", now());
+    let (config, mut connection) = mailer(WhenRejected::Close);
+    connection.received(b"one\ntwo\n", &config, now());
     let job = connection.take_job(now()).unwrap();
-    connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), now());
-    drive(&mut connection, &Mailer);
+    connection.answered(job.reject_all(&Mailer, &config, TurnBudget::unlimited()), &config, now());
+    drive_by(&config, &mut connection, &Mailer);
     assert_eq!(connection.reason(), Some(CloseReason::LineRejected));
     let counts = connection.take_counts();
     assert_eq!((counts.lines, counts.replies, counts.discarded), (2, 1, 1));
@@ -387,7 +387,7 @@ fn a_rejected_line_may_close_the_connection_and_earlier_replies_count() {
 #[test]
 fn rejections_exhaust_a_budget_like_replies() {
     let (config, mut connection) = mailer(WhenRejected::Continue);
-    connection.received(&b"x\n".repeat(100), now());
+    connection.received(&b"x\n".repeat(100), &config, now());
     let mut reads = 0;
     let clock = move || {
         reads += 1;

@@ -40,7 +40,7 @@ pub(crate) struct Client<S, K> {
     deadline_check: DeadlineCheck,
     /// How many [units](crate::limits::CHARGE_UNIT) it is charged of the memory budget.
     pub(crate) charged: u32,
-    /// Lines received since it was accepted.
+    /// Lines answered or discarded since it was accepted.
     pub(crate) lines: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
@@ -183,7 +183,13 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Reads once, if the connection wants input and there may be some.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], counters: &Counters, now: Instant) -> io::Result<()> {
+    pub(crate) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        config: &ConnectionConfig,
+        counters: &Counters,
+        now: Instant,
+    ) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         if !self.connection.wants_input() {
             return Ok(());
@@ -201,7 +207,7 @@ impl<S, K: Socket> Client<S, K> {
                 self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.read_until_would_block;
                 counters.bytes_received.add(bytes as u64);
                 self.bytes_received += bytes as u64;
-                self.connection.received(&buffer[..bytes], now);
+                self.connection.received(&buffer[..bytes], config, now);
                 if let DeadlineCheck::AfterReading { bytes_left } = &mut self.deadline_check {
                     *bytes_left = bytes_left.saturating_sub(bytes);
                     // The end may have come by now, and the system not have reported it yet.
@@ -230,7 +236,7 @@ impl<S, K: Socket> Client<S, K> {
             age: now.saturating_duration_since(timers.time(self.accepted)),
             phase: self.connection.phase(),
             in_phase: now.saturating_duration_since(self.connection.since()),
-            lines: self.lines,
+            lines: self.lines + u64::from(self.connection.lines_waiting()),
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
             bytes_held: self.connection.bytes_held(),

@@ -253,9 +253,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             self.counters.busy.add(job.lines_answered().into());
         }
         report_errors(&mut job, &self.counters);
+        let config = Arc::clone(&self.shared.config);
         let is_here = self.with_client(Key::from(job.id()), |client| {
             client.charged += charged;
-            client.connection.answered(job, now);
+            client.connection.answered(job, &config.connection, now);
         });
         assert!(is_here, "a connection waits for its job");
     }
@@ -281,7 +282,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 Err(_) => client.connection.abort(CloseReason::Lost),
             }
         }
-        let is_pushed = client.connection.push(message, now);
+        let is_pushed = client.connection.push(message, &self.shared.config.connection, now);
         // Now and not in its turn: a broadcast adds to every client.
         enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.run_queue, client, to);
@@ -460,7 +461,7 @@ fn drive<R: Responder, K: Socket>(
 ) -> io::Result<(Instant, Driven)> {
     client.begin_deadline_check();
     client.write(scratch, counters, now)?;
-    client.read(&mut scratch.read, counters, now)?;
+    client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);
     client.finish_deadline_check(&shared.config.connection, now);
     let Some(mut job) = client.connection.take_job(now) else {
@@ -472,7 +473,7 @@ fn drive<R: Responder, K: Socket>(
     // The responder may have taken any time.
     let now = clock();
     report_errors(&mut job, counters);
-    client.connection.answered(job, now);
+    client.connection.answered(job, &shared.config.connection, now);
     client.write(scratch, counters, now)?;
     enforce_memory_budget(client, shared, now);
     Ok((now, Driven::Answered))

@@ -59,7 +59,7 @@ impl<R: Responder> Executor<R> {
             Self::InPlace { responder, config, ticker_waker } => {
                 ticker_waker.ensure_ticking();
                 let ticker = &ticker_waker.ticker;
-                Some(answer(responder, job, config.limits.max_unsent_bytes, ticker.at(now), ticker, clock))
+                Some(answer(responder, config, job, ticker.at(now), ticker, clock))
             }
             Self::Pool { ticker_waker, .. } => {
                 let sent = ticker_waker.ticker.at(now);

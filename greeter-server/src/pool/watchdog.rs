@@ -219,8 +219,9 @@ mod tests {
         fn queue(&self, text: &str, millis: u64) {
             let mut connection = Connection::new(client(0), &self.pool.config.connection, self.began);
             let connect = connection.take_job(self.began).expect("the responder is told of a new client");
-            connection.answered(connect.answer(&Greeter, TurnBudget::unlimited()), self.began);
-            connection.received(text.as_bytes(), self.began);
+            let config = &self.pool.config.connection;
+            connection.answered(connect.answer(&Greeter, config, TurnBudget::unlimited()), config, self.began);
+            connection.received(text.as_bytes(), config, self.began);
             let job = connection.take_job(self.began).expect("there is a line");
             self.tasks.send(Task::Answer { job, sent: self.at(millis) }).unwrap();
         }

@@ -69,8 +69,7 @@ impl<R: Responder, K> Pool<R, K> {
         match self.begin_task(task, entry, now, Instant::now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
-                let max_unsent_bytes = self.config.limits.max_unsent_bytes;
-                let answered = answer(&self.responder, job, max_unsent_bytes, now, &self.ticker, Instant::now);
+                let answered = answer(&self.responder, &self.config, job, now, &self.ticker, Instant::now);
                 self.return_job(JobOutcome::Answered, answered, bytes_before, entry, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
@@ -183,13 +182,14 @@ impl<C: Fn() -> Instant> BudgetClock for TickerClock<'_, C> {
 /// Answers one turn of a job, which begins at `start`.
 pub(crate) fn answer<R: Responder>(
     responder: &Arc<R>,
+    config: &Config,
     job: ClientJob<R::Session>,
-    max_unsent_bytes: usize,
     start: Moment,
     ticker: &Ticker,
     clock: impl Fn() -> Instant,
 ) -> AnsweredJob<R::Session> {
-    job.answer(&**responder, turn_budget(max_unsent_bytes, start, ticker, clock))
+    let budget = turn_budget(config.limits.max_unsent_bytes, start, ticker, clock);
+    job.answer(&**responder, &config.connection, budget)
 }
 
 /// Returns the budget of a turn that begins at `start`.
@@ -259,8 +259,9 @@ mod tests {
         let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
         let mut connection = Connection::new(peer, &pool.config.connection, now);
         let connect = connection.take_job(now).expect("the responder is told of a new client");
-        connection.answered(connect.answer(&*pool.responder, TurnBudget::unlimited()), now);
-        connection.received(bytes, now);
+        let config = &pool.config.connection;
+        connection.answered(connect.answer(&*pool.responder, config, TurnBudget::unlimited()), config, now);
+        connection.received(bytes, config, now);
         Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: pool.ticker.at(now) }
     }
 
@@ -363,7 +364,7 @@ mod tests {
             panic!("a job")
         };
         let before = job.bytes_held();
-        let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
+        let answered = answer(&pool.responder, &pool.config, job, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
         assert_eq!(
             pool.return_job(JobOutcome::Answered, answered, before, &WorkerEntry::default(), || pool.ticker.now()),
@@ -430,7 +431,7 @@ mod tests {
         };
         pool.ticker.advance(1);
         assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
-        let answered = answer(&pool.responder, job, 1 << 20, pool.ticker.now(), &pool.ticker, Instant::now);
+        let answered = answer(&pool.responder, &pool.config, job, pool.ticker.now(), &pool.ticker, Instant::now);
         assert_eq!(
             pool.return_job(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()),
             CallOutcome::TooLate
@@ -451,7 +452,7 @@ mod tests {
                 pool.ticker.advance(ticks);
                 sent.time + step * readings.get()
             };
-            answer(&pool.responder, job, 1 << 20, sent, &pool.ticker, clock).lines_answered()
+            answer(&pool.responder, &pool.config, job, sent, &pool.ticker, clock).lines_answered()
         };
         assert_eq!(lines_answered(Duration::from_micros(300), 0), 4);
         assert_eq!(lines_answered(Duration::from_micros(300), 1), 2, "the tick comes with the first reading");
@@ -475,7 +476,9 @@ mod tests {
         let (tasks, task_receiver) = channel();
         pool.tasks = task_receiver;
         let Task::Answer { job, .. } = task(&pool, b"x\n") else { panic!("a job") };
-        let disconnect = job.answer(&*pool.responder, TurnBudget::unlimited()).into_disconnect(CloseReason::Lost);
+        let disconnect = job
+            .answer(&*pool.responder, &pool.config.connection, TurnBudget::unlimited())
+            .into_disconnect(CloseReason::Lost);
         tasks.send(task(&pool, b"a\nb\n")).unwrap();
         tasks.send(Task::Disconnect(disconnect.expect("the session has begun"))).unwrap();
         tasks.send(task(&pool, b"c\n")).unwrap();

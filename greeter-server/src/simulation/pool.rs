@@ -101,9 +101,8 @@ impl SimulatedPool {
             // The outcome is known now, and delivered when the time has passed that it took.
             self.clock.set(now.time);
             let responder = &self.real.responder;
-            let max_unsent_bytes = self.real.config.limits.max_unsent_bytes;
             responder.begin_turn();
-            let answered = answer(responder, job, max_unsent_bytes, now, &self.clock.ticker, || self.clock.now());
+            let answered = answer(responder, &self.real.config, job, now, &self.clock.ticker, || self.clock.now());
             responder.check_turn();
             self.workers.borrow_mut()[worker].work =
                 Some(RunningTask { answered, bytes_before, until: self.clock.now() });

@@ -121,6 +121,7 @@ impl Rules {
                 when_full: if self.waits_when_full { WhenFull::Wait } else { WhenFull::Reject },
                 when_rejected: self.when_rejected,
                 max_line_bytes: self.max_line_bytes,
+                max_data_bytes: 0,
                 max_unsent_bytes: self.max_unsent_bytes,
                 max_buffer_bytes: self.max_buffer_bytes,
             },

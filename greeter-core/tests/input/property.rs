@@ -1,7 +1,8 @@
 //! Turns bytes into lines in the plainest way, and checks that a buffer does the same however they
 //! are cut. A test and a fuzzer call it.
 
-use crate::line::{BareLf, LineBuffer, LineEnding, LineRules, Unseen, WhenTooLong};
+use crate::input::InputBuffer;
+use crate::line::{BareLf, LineEnding, LineRules, Unseen, WhenTooLong};
 
 /// Lines as a test compares them: the text, or why the responder does not see it, and the ending.
 pub(crate) type Seen = Vec<(Result<Vec<u8>, Unseen>, LineEnding)>;
@@ -9,16 +10,17 @@ pub(crate) type Seen = Vec<(Result<Vec<u8>, Unseen>, LineEnding)>;
 /// Returns the lines that a buffer makes of `pieces`. Asserts that it never holds more than the
 /// limit and two bytes.
 pub(crate) fn lines_of<'a>(rules: LineRules, max_line_bytes: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
-    let mut buffer = LineBuffer::new(max_line_bytes);
+    let mut buffer = InputBuffer::new();
     let mut seen = Vec::new();
     for piece in pieces {
-        let before = buffer.lines();
-        assert_eq!(buffer.push(piece), buffer.lines() - before);
+        let had_begun = buffer.is_unfinished();
+        let starts_anew = buffer.push(piece, max_line_bytes);
+        assert_eq!(starts_anew, buffer.lines() > 0 || !had_begun && !piece.is_empty());
         // Some lines in each run, as a budget cuts them.
         while buffer.lines() > 0 {
             let before = buffer.lines();
             let first = buffer.first_ending();
-            let run = buffer.run(rules).take(seen.len() % 5 + 1);
+            let run = buffer.run(max_line_bytes, rules).take(seen.len() % 5 + 1);
             let from = seen.len();
             seen.extend(run.map(|line| {
                 let text = line.text.inspect(|text| assert_eq!(text.ending(), Some(line.ending)));
@@ -27,8 +29,8 @@ pub(crate) fn lines_of<'a>(rules: LineRules, max_line_bytes: u32, pieces: impl I
             assert_eq!(first, seen.get(from).map(|(_, ending)| *ending));
             assert!(buffer.lines() < before);
         }
-        assert!(buffer.run(rules).next().is_none());
-        buffer.release_taken();
+        assert!(buffer.run(max_line_bytes, rules).next().is_none());
+        buffer.release_taken(max_line_bytes);
         assert!(buffer.bytes_held() <= max_line_bytes as usize + 2);
     }
     seen
