@@ -51,14 +51,18 @@ where
     replies.into_boxed_slice()
 }
 
+/// Drops what may be the responder's code, and whatever it panics with.
+pub(crate) fn drop_caught<T>(responders: T) {
+    // Dropping the payload of a panic may panic as well, so that is leaked.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(responders))) {
+        std::mem::forget(panic);
+    }
+}
+
 /// Returns the message of a panic, if it is text.
 pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned();
-    // Dropping the payload may panic as well. The payload of that second panic is leaked, since
-    // dropping it could panic again.
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(panic);
-    }
+    drop_caught(panic);
     text
 }

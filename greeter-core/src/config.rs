@@ -76,6 +76,10 @@ pub struct ConnectionTimeouts {
     pub idle: Option<Duration>,
     /// The line timeout: a line has begun and has not ended. More bytes of it do not extend it.
     pub line: Option<Duration>,
+    /// The reply timeout, as far as a connection knows it: an answer is to come
+    /// [later](crate::Reply::later), and does not. How long the responder may take to return from a
+    /// call is for the driver to decide.
+    pub reply: Option<Duration>,
     /// The write timeout: replies are to be sent, and the client takes none of them. Each byte that
     /// it takes starts it again.
     pub write: Option<Duration>,
@@ -198,17 +202,18 @@ impl RejectionText {
 }
 
 impl ConnectionTimeouts {
-    /// The timeouts for a server on an untrusted network: idle 5 minutes, line 10 seconds, write 30
-    /// seconds, linger 2 seconds.
+    /// The timeouts for a server on an untrusted network: idle 5 minutes, line 10 seconds, reply
+    /// and write 30 seconds, linger 2 seconds.
     pub const DEFAULT: Self = Self {
         idle: Some(Duration::from_secs(5 * 60)),
         line: Some(Duration::from_secs(10)),
+        reply: Some(Duration::from_secs(30)),
         write: Some(Duration::from_secs(30)),
         linger: Duration::from_secs(2),
     };
 
     /// No timeouts, but for linger, which is 2 seconds.
-    pub const NONE: Self = Self { idle: None, line: None, write: None, linger: Duration::from_secs(2) };
+    pub const NONE: Self = Self { idle: None, line: None, reply: None, write: None, linger: Duration::from_secs(2) };
 }
 
 impl CloseReason {

@@ -149,6 +149,8 @@ pub enum Phase {
     Queued,
     /// Being answered, as far as the connection knows: the job is in flight.
     Answering,
+    /// Waiting for an answer that the responder gives [later](crate::Reply::later).
+    Parked,
     /// Waiting for the client to take its replies.
     Writing,
     /// Waiting for the client to close its end of the stream, after the server's end was sent.
@@ -164,6 +166,7 @@ impl fmt::Display for Phase {
             Self::Reading => "reading",
             Self::Queued => "queued",
             Self::Answering => "answering",
+            Self::Parked => "parked",
             Self::Writing => "writing",
             Self::Lingering => "lingering",
             Self::Over => "over",
@@ -226,7 +229,7 @@ impl<S> Connection<S> {
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Open | State::Stopping { .. } => {
-                matches!(&self.job_slot, JobSlot::Held(job) if !job.input.has_work() && job.replies.is_empty())
+                matches!(&self.job_slot, JobSlot::Held(job) if job.wants_input())
             }
             State::Lingering { .. } => true,
             State::Ending { .. } | State::Over { .. } => false,
@@ -327,7 +330,7 @@ impl<S> Connection<S> {
         } else {
             self.counts.lines += job.input.returned();
             if let Some(reason) = job.close_reason {
-                self.counts.discard_unanswered(job.input.discard_lines());
+                self.counts.discard_unanswered(job.discard_lines());
                 if !ends_behind_replies(reason) {
                     // What is sent is a rejection that says why, not a reply.
                     self.counts.discarded += job.input.take_returned();
@@ -339,6 +342,7 @@ impl<S> Connection<S> {
             telnet::escape(&mut job.replies, 0);
         }
         job.input.release_taken(config.max_line_bytes);
+        job.begin_wait(now);
         self.job_slot = JobSlot::Held(job);
         self.append_waiting_push(config);
         self.since = now;
@@ -471,6 +475,56 @@ impl<S> Connection<S> {
     }
 }
 
+/// Answers that come later.
+impl<S> Connection<S> {
+    /// Has the driver told of the answer to a [parked](Phase::Parked) line: `call` returns what is
+    /// called then, once, from any thread. The driver then calls
+    /// [`late_answer`](Self::late_answer).
+    ///
+    /// Returns false if the answer is here, so that nobody will be told, or if no line is parked.
+    /// Where this was called for the line before, nothing is left to do.
+    pub fn on_late_answer(&mut self, call: impl FnOnce() -> Box<dyn FnOnce() + Send>) -> bool {
+        match &mut self.job_slot {
+            JobSlot::Held(job) => job.parked_mut().is_some_and(|parked| parked.await_answer(call)),
+            JobSlot::InFlight { .. } => false,
+        }
+    }
+
+    /// Takes the answer to a parked line, and returns whether it was here. If not, an answer that
+    /// the driver was told of came too late for its line.
+    pub fn late_answer(&mut self, config: &ConnectionConfig, now: Instant) -> bool {
+        let JobSlot::Held(job) = &mut self.job_slot else { return false };
+        let (returned, was_writing) = (job.input.returned(), !job.replies.is_empty());
+        if !job.take_late_answer(config) {
+            return false;
+        }
+        // Zero, if the answer is for a thread that answers.
+        self.counts.lines += job.input.returned() - returned;
+        if !was_writing {
+            self.since = now;
+        }
+        if let Some(push) = &mut self.pending_push {
+            push.interrupted = None;
+        }
+        if let Some(reason) = job.close_reason {
+            self.counts.discard_unanswered(job.discard_lines());
+            self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
+        }
+        self.finish_writing();
+        true
+    }
+
+    /// Returns whether a line is answered later, and its answer was not taken yet.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        matches!(&self.job_slot, JobSlot::Held(job) if job.parked().is_some())
+    }
+
+    fn is_late_answer_here(&self) -> bool {
+        matches!(&self.job_slot, JobSlot::Held(job) if job.parked().is_some_and(|parked| parked.answer.is_answered()))
+    }
+}
+
 /// Closing.
 impl<S> Connection<S> {
     /// Stops the connection: what has arrived is answered, then it ends.
@@ -503,7 +557,7 @@ impl<S> Connection<S> {
                 if job.replies.is_empty() =>
             {
                 self.counts.unfinished += u32::from(!received_eof && job.input.is_unfinished());
-                self.counts.discard_unanswered(job.input.discard_all());
+                self.counts.discard_unanswered(job.cancel_late_answer() + job.input.discard_all());
                 job.replies.extend_from_slice(config.rejection_text_with(reason, job.latest_ending));
                 job.close_reason = Some(reason);
                 self.transition(State::Ending { reason, received_eof });
@@ -562,7 +616,10 @@ impl<S> Connection<S> {
     /// for it.
     #[must_use]
     pub fn close_action(&self) -> CloseAction {
-        let is_settled = matches!(&self.job_slot, JobSlot::Held(job) if job.replies.is_empty() && !job.is_due());
+        let is_settled = matches!(
+            &self.job_slot,
+            JobSlot::Held(job) if job.replies.is_empty() && !job.is_due() && job.parked().is_none()
+        );
         match self.state {
             State::Ending { reason, received_eof: true } if is_settled => CloseAction::Close(reason),
             State::Ending { .. } if is_settled => CloseAction::ShutdownWrite,
@@ -631,6 +688,7 @@ impl<S> Connection<S> {
             (_, State::Lingering { .. }) => Phase::Lingering,
             (JobSlot::InFlight { .. }, _) => Phase::Answering,
             (JobSlot::Held(job), _) if !job.replies.is_empty() => Phase::Writing,
+            (JobSlot::Held(job), _) if job.parked().is_some() => Phase::Parked,
             (JobSlot::Held(job), _) if job.is_due() => Phase::Queued,
             (JobSlot::Held(job), _) if job.input.is_unfinished() => Phase::Reading,
             (JobSlot::Held(_), _) => Phase::Idle,
@@ -649,6 +707,7 @@ impl<S> Connection<S> {
     /// driver to decide.
     #[must_use]
     pub fn deadline(&self, config: &ConnectionConfig) -> Option<Instant> {
+        let parked = self.parked_until(config);
         let wait = match (self.phase(), self.state) {
             // It ends as soon as the driver asks for the close action.
             (Phase::Idle | Phase::Reading, State::Ending { .. }) => None,
@@ -656,14 +715,30 @@ impl<S> Connection<S> {
             (Phase::Reading, _) => config.timeouts.line,
             (Phase::Writing, _) => config.timeouts.write,
             (Phase::Lingering, _) => Some(config.timeouts.linger),
-            (Phase::Queued | Phase::Answering | Phase::Over, _) => None,
+            (Phase::Queued | Phase::Answering | Phase::Parked | Phase::Over, _) => None,
         };
-        self.since.checked_add(wait?)
+        let phase = wait.and_then(|wait| self.since.checked_add(wait));
+        parked.into_iter().chain(phase).min()
+    }
+
+    /// Returns until when an answer that comes later is waited for.
+    fn parked_until(&self, config: &ConnectionConfig) -> Option<Instant> {
+        match &self.job_slot {
+            JobSlot::Held(job) => job.parked()?.since?.checked_add(config.timeouts.reply?),
+            JobSlot::InFlight { .. } => None,
+        }
     }
 
     /// Closes the connection if its deadline has passed.
     pub fn check_deadline(&mut self, now: Instant, config: &ConnectionConfig) {
         if self.deadline(config).is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if self.parked_until(config).is_some_and(|until| until <= now) {
+            // An answer that is here has won; its message is on the way.
+            if !self.is_late_answer_here() {
+                self.close_with(CloseReason::ReplyTimeout, config, now);
+            }
             return;
         }
         match (self.phase(), self.state) {
@@ -707,7 +782,7 @@ impl<S> Connection<S> {
     /// Returns how many complete lines have no answer yet, as far as is known: some may turn out to
     /// be part of counted bytes.
     #[must_use]
-    pub const fn lines_waiting(&self) -> u32 {
+    pub fn lines_waiting(&self) -> u32 {
         match &self.job_slot {
             JobSlot::Held(job) => job.lines(),
             JobSlot::InFlight { lines, .. } => *lines,
@@ -755,7 +830,7 @@ impl<S> ClientJob<S> {
 
     /// Returns whether there is something to answer, and nothing to send first.
     fn is_due(&self) -> bool {
-        let has_work = self.session.is_none() || self.input.has_work();
+        let has_work = self.session.is_none() || self.has_work();
         has_work && self.close_reason.is_none() && self.replies.is_empty()
     }
 
@@ -763,7 +838,17 @@ impl<S> ClientJob<S> {
     fn discard(&mut self) -> u32 {
         self.replies = Vec::new();
         self.input.take_returned();
-        self.input.discard_lines()
+        self.discard_lines()
+    }
+
+    /// Discards lines, one that is answered later among them, and returns how many there were.
+    fn discard_lines(&mut self) -> u32 {
+        self.cancel_late_answer() + self.input.discard_lines()
+    }
+
+    /// Returns whether more input can be taken: there is nothing to answer, to wait for or to send.
+    fn wants_input(&self) -> bool {
+        !self.has_work() && self.parked().is_none() && self.replies.is_empty()
     }
 }
 

@@ -48,3 +48,19 @@ pub enum ResponderError {
     #[error("the responder {0}")]
     Misuse(&'static str),
 }
+
+/// What a responder does wrong in a call: the first that it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    LfInLine(LfInLineError),
+    Misuse(&'static str),
+}
+
+impl From<Fault> for ResponderError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::LfInLine(error) => Self::BrokenReply(error),
+            Fault::Misuse(what) => Self::Misuse(what),
+        }
+    }
+}

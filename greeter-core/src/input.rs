@@ -102,6 +102,16 @@ impl InputBuffer {
         std::mem::replace(&mut self.returned, 0)
     }
 
+    /// Takes the note of lines back that are not answered after all.
+    pub(crate) const fn take_back(&mut self, lines: u32) {
+        self.returned -= lines;
+    }
+
+    /// Notes that lines are answered that were taken back.
+    pub(crate) const fn return_again(&mut self, lines: u32) {
+        self.returned += lines;
+    }
+
     /// Returns how many lines were returned since that was last taken.
     pub(crate) const fn returned(&self) -> u32 {
         self.returned

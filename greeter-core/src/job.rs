@@ -5,22 +5,28 @@
 
 use std::any::TypeId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
+use crate::answer_cell::{AwaitedAnswer, LateAnswer, Wake};
 use crate::budget::{BudgetClock, TurnBudget};
-use crate::catch::{panic_message, reject};
+use crate::catch::{drop_caught, panic_message, reject};
 use crate::close_reason::CloseReason;
 use crate::config::ConnectionConfig;
-use crate::error::{BoxError, ResponderError, ResponderErrors};
+use crate::error::{BoxError, Fault, ResponderError, ResponderErrors};
 use crate::input::InputBuffer;
+use crate::later::ThenFn;
 use crate::line::{LineEnding, Unseen};
 use crate::peer::{ClientId, Peer};
 use crate::rejection::Rejection;
 use crate::reply::{Aside, Checkpoint, Reply, Said};
 use crate::responder::Responder;
-use crate::telnet::TelnetState;
+use crate::telnet::{self, TelnetState};
 
 /// How many bytes longer than its line a reply is assumed to be, both with their endings.
 const REPLY_BYTES_MORE: usize = 16;
+
+/// What [`Later::then`](crate::Later::then) does wrong if it names another type.
+const OTHER_SESSION: Fault = Fault::Misuse("answers later for a session of another type");
 
 /// The complete lines that one client has sent, with everything that is needed to answer them: the
 /// client, its session, and the buffer for the replies. It holds no socket.
@@ -45,8 +51,42 @@ pub struct ClientJob<S> {
     pub(crate) replies: Vec<u8>,
     /// The reason for which the connection closes behind these bytes, if it does.
     pub(crate) close_reason: Option<CloseReason>,
-    /// Boxed, since errors are rare and jobs are many.
-    errors: Option<Box<ResponderErrors>>,
+    /// Boxed, since few jobs have any of it, and jobs are many.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few jobs have.
+#[derive(Debug, Default)]
+struct Rare {
+    errors: ResponderErrors,
+    /// The line that the responder answers later, until its answer is here.
+    parked: Option<Parked>,
+    /// The same, when its answer is here and a thread that answers must deal with it.
+    resumed: Option<(Parked, LateAnswer)>,
+}
+
+/// A line, or counted bytes, that the responder answers later.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) answer: AwaitedAnswer,
+    /// How many lines wait for this answer: one, or none where the line of the counted bytes was
+    /// answered before.
+    pub(crate) lines: u32,
+    /// Whether the connection closes behind the answer.
+    closes: bool,
+    /// Since when the connection waits for the answer, once it does.
+    pub(crate) since: Option<Instant>,
+    /// Whether the connection is told of the answer.
+    is_awaited: bool,
+}
+
+impl Parked {
+    /// Has this called when the answer is here, unless it is already. Returns whether it will be,
+    /// or something else will.
+    pub(crate) fn await_answer(&mut self, call: impl FnOnce() -> Wake) -> bool {
+        self.is_awaited = self.is_awaited || self.answer.arm(call);
+        self.is_awaited
+    }
 }
 
 /// The reason why the responder gave no reply to a line.
@@ -73,7 +113,7 @@ impl<S> ClientJob<S> {
             telnet: TelnetState::Data,
             replies: Vec::new(),
             close_reason: None,
-            errors: None,
+            rare: None,
         }
     }
 
@@ -89,10 +129,15 @@ impl<S> ClientJob<S> {
         self.peer
     }
 
-    /// Returns how many lines wait for an answer.
+    /// Returns how many lines wait for an answer. One that is answered [later](Reply::later) is
+    /// among them.
     #[must_use]
-    pub const fn lines(&self) -> u32 {
-        self.input.lines()
+    pub fn lines(&self) -> u32 {
+        let late = match self.rare.as_deref() {
+            Some(Rare { parked: Some(parked), .. } | Rare { resumed: Some((parked, _)), .. }) => parked.lines,
+            _ => 0,
+        };
+        self.input.lines() + late
     }
 
     /// Adds bytes that the client has sent, and returns whether the line timeout starts anew.
@@ -131,7 +176,68 @@ impl<S> ClientJob<S> {
         self.input.bytes_held() + self.replies.capacity().max(self.reply_capacity_hint())
     }
 
-    /// Answers lines until none are left or the budget is exhausted.
+    /// Returns whether there is anything to answer, once the client is connected.
+    pub(crate) fn has_work(&self) -> bool {
+        match self.rare.as_deref() {
+            Some(Rare { parked: Some(_), .. }) => false,
+            Some(Rare { resumed: Some(_), .. }) => true,
+            _ => self.input.has_work(),
+        }
+    }
+
+    /// Returns the line that is answered later, if one is.
+    pub(crate) fn parked(&self) -> Option<&Parked> {
+        self.rare.as_ref()?.parked.as_ref()
+    }
+
+    pub(crate) fn parked_mut(&mut self) -> Option<&mut Parked> {
+        self.rare.as_mut()?.parked.as_mut()
+    }
+
+    /// Notes that the connection waits for a late answer from now on, if there is one to come.
+    pub(crate) fn begin_wait(&mut self, now: Instant) {
+        if let Some(parked) = self.parked_mut() {
+            parked.since = Some(now);
+        }
+    }
+
+    /// Takes the answer of the line that is answered later, if it is here. Bytes are the reply now;
+    /// anything else makes the job due again. Returns whether the answer was here.
+    pub(crate) fn take_late_answer(&mut self, config: &ConnectionConfig) -> bool {
+        let Some(rare) = &mut self.rare else { return false };
+        let Some(answer) = rare.parked.as_ref().and_then(|parked| parked.answer.take()) else { return false };
+        let Some(parked) = rare.parked.take() else { return false };
+        match answer {
+            LateAnswer::Bytes(bytes) => {
+                let start = self.replies.len();
+                self.replies.extend_from_slice(&bytes);
+                if config.rules.telnet {
+                    telnet::escape(&mut self.replies, start);
+                }
+                self.input.return_again(parked.lines);
+                self.close_reason = parked.closes.then_some(CloseReason::ResponderClosed);
+            }
+            answer => rare.resumed = Some((parked, answer)),
+        }
+        true
+    }
+
+    /// Ends the wait for a late answer, and returns how many lines waited for it.
+    pub(crate) fn cancel_late_answer(&mut self) -> u32 {
+        let Some(rare) = &mut self.rare else { return 0 };
+        if let Some(parked) = rare.parked.take() {
+            let lines = parked.lines;
+            // What has come meanwhile is dropped where the responder may be called.
+            if let Some(answer) = parked.answer.cancel() {
+                rare.resumed = Some((Parked { lines: 0, ..parked }, answer));
+            }
+            return lines;
+        }
+        rare.resumed.as_mut().map_or(0, |(parked, _)| std::mem::take(&mut parked.lines))
+    }
+
+    /// Answers lines until none are left or the budget is exhausted, or until one is answered
+    /// [later](Reply::later).
     ///
     /// A responder that panics or returns an error costs one line, which is answered
     /// `error: internal error`; the job continues with the next.
@@ -140,9 +246,10 @@ impl<S> ClientJob<S> {
     where
         R: Responder<Session = S> + ?Sized,
         C: BudgetClock,
+        S: 'static,
     {
         let checkpoint = Checkpoint { replies: 0, ending: self.latest_ending };
-        let mut call = PendingCall { checkpoint, aside: Aside::new(config.rules.max_data_bytes) };
+        let mut call = PendingCall { checkpoint, lines: 0, aside: Aside::new(config.rules.max_data_bytes) };
         let returned = self.input.returned();
         // Panics are caught around the run and not around each line, which then costs nothing. All
         // that a panic leaves half done is one reply, and that is rolled back.
@@ -182,6 +289,20 @@ impl<S> ClientJob<S> {
         if self.session.is_none() {
             return self.close_with(CloseReason::Busy, config);
         }
+        // An answer that nobody has time for is dropped, and its line is rejected as the others.
+        let resumed = self.rare.as_mut().and_then(|rare| rare.resumed.take());
+        if let Some((parked, answer)) = resumed {
+            drop_caught(answer);
+            let checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+            self.input.return_again(parked.lines);
+            self.reject(responder, Rejection::Busy, &checkpoint);
+            if parked.closes {
+                self.close_reason = Some(CloseReason::ResponderClosed);
+            }
+            if self.is_over(&mut budget) {
+                return AnsweredJob(self);
+            }
+        }
         // Counted bytes belong to a line that was answered; that nobody answers them is said once.
         let has_block = self.input.take_block().is_some();
         let mut next = has_block.then_some(self.latest_ending).or_else(|| self.next_ending(config));
@@ -207,7 +328,8 @@ impl<S> ClientJob<S> {
         S: 'static,
     {
         let session_misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        if !session_misses_nothing || config.rules.max_data_bytes > 0 {
+        let has_late_answer = self.rare.as_ref().is_some_and(|rare| rare.resumed.is_some());
+        if !session_misses_nothing || has_late_answer || config.rules.max_data_bytes > 0 {
             return self.close_with(CloseReason::Busy, config);
         }
         while self.close_reason.is_none()
@@ -244,7 +366,8 @@ impl<S> ClientJob<S> {
     /// Returns the call to make when the connection is closed, if the responder knows the client.
     pub(crate) fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
         let peer = self.peer;
-        self.session.map(|session| Disconnect { peer, session, reason })
+        let late_answer = self.rare.and_then(|rare| rare.resumed).map(|(_, answer)| answer);
+        self.session.map(|session| Disconnect { peer, session, reason, late_answer })
     }
 
     /// Connects the client, if that is due, and answers lines and counted bytes until none are left
@@ -258,6 +381,7 @@ impl<S> ClientJob<S> {
     ) where
         R: Responder<Session = S> + ?Sized,
         C: BudgetClock,
+        S: 'static,
     {
         if self.session.is_none() && self.close_reason.is_none() {
             self.connect(responder, config, call);
@@ -266,17 +390,20 @@ impl<S> ClientJob<S> {
                 return;
             }
         }
-        while self.input.has_work() && self.close_reason.is_none() {
-            let why = match self.answer_block(responder, call) {
-                Some(outcome) => self.finish_call(outcome.map_err(unanswered), call).err(),
-                None => match self.answer_lines(responder, config, budget, call) {
+        while self.has_work() && self.close_reason.is_none() {
+            let why = if let Some(outcome) = self.answer_late(call) {
+                self.finish_call(outcome, call).err()
+            } else if let Some(outcome) = self.answer_block(responder, call) {
+                self.finish_call(outcome.map_err(unanswered), call).err()
+            } else {
+                match self.answer_lines(responder, config, budget, call) {
                     Halt::Over => return,
                     Halt::Unseen(unseen) => Some(Unanswered::Unseen(unseen)),
                     Halt::Called(outcome) => {
                         self.latest_ending = call.checkpoint.ending;
                         self.finish_call(outcome.map_err(unanswered), call).err()
                     }
-                },
+                }
             };
             if let Some(why) = why {
                 self.roll_back(responder, config, call, why);
@@ -294,8 +421,42 @@ impl<S> ClientJob<S> {
     {
         let (Some(session), Some(bytes)) = (&mut self.session, self.input.take_block()) else { return None };
         call.checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+        call.lines = 0;
         let mut reply = Reply::new(&mut self.replies, self.latest_ending, &mut call.aside);
         Some(responder.bytes(session, bytes, &mut reply))
+    }
+
+    /// Deals with an answer that came later, if there is one.
+    fn answer_late(&mut self, call: &mut PendingCall) -> Option<Result<(), Unanswered>>
+    where
+        S: 'static,
+    {
+        let (parked, answer) = self.rare.as_mut()?.resumed.take()?;
+        call.checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+        call.lines = parked.lines;
+        self.input.return_again(parked.lines);
+        if parked.closes {
+            call.aside.close();
+        }
+        let session = self.session.as_mut()?;
+        Some(match answer {
+            LateAnswer::Bytes(bytes) => {
+                self.replies.extend_from_slice(&bytes);
+                Ok(())
+            }
+            LateAnswer::Rejection(rejection) => Err(Unanswered::Rejected(rejection)),
+            LateAnswer::Fault(fault) => Err(Unanswered::ResponderError(fault.into())),
+            LateAnswer::Then(then) => match then.downcast::<ThenFn<S>>() {
+                Ok(then) => {
+                    let mut reply = Reply::new(&mut self.replies, self.latest_ending, &mut call.aside);
+                    then(session, &mut reply).map_err(unanswered)
+                }
+                Err(other) => {
+                    drop_caught(other);
+                    Err(Unanswered::ResponderError(OTHER_SESSION.into()))
+                }
+            },
+        })
     }
 
     /// Has the responder answer line after line, as long as it just does that. The caller handles
@@ -326,6 +487,7 @@ impl<S> ClientJob<S> {
             let mut reply = Reply::new(&mut self.replies, ending, &mut call.aside);
             let outcome = responder.respond(session, text, &mut reply);
             if outcome.is_err() || call.aside.is_said() {
+                call.lines = 1;
                 return Halt::Called(outcome);
             }
             if run.lines() == 0 || budget.is_exhausted(self.replies.len()) {
@@ -339,7 +501,7 @@ impl<S> ClientJob<S> {
     /// reply; then what it has asked for is skipped.
     #[cold]
     fn finish_call<T>(&mut self, outcome: Result<T, Unanswered>, call: &mut PendingCall) -> Result<T, Unanswered> {
-        let Said { counted, closes, fault } = call.aside.finish();
+        let Said { counted, closes, fault, later } = call.aside.finish();
         let outcome = match (outcome, fault) {
             (Ok(_), Some(fault)) => Err(Unanswered::ResponderError(fault.into())),
             (outcome, _) => outcome,
@@ -347,16 +509,33 @@ impl<S> ClientJob<S> {
         if let Some(counted) = counted {
             self.input.expect(if outcome.is_ok() { counted } else { counted.skipped() });
         }
-        if closes {
+        match later {
+            Some(answer) if outcome.is_ok() => {
+                self.park(Parked { answer, lines: call.lines, closes, since: None, is_awaited: false })
+            }
+            Some(answer) => answer.cancel().into_iter().for_each(drop_caught),
+            None => {}
+        }
+        if closes && self.parked().is_none() {
             self.close_reason = Some(CloseReason::ResponderClosed);
         }
         outcome
     }
 
+    /// Parks a line, unless its answer is here.
+    fn park(&mut self, parked: Parked) {
+        self.input.take_back(parked.lines);
+        let rare = self.rare.get_or_insert_default();
+        match parked.answer.take() {
+            Some(answer) => rare.resumed = Some((parked, answer)),
+            None => rare.parked = Some(parked),
+        }
+    }
+
     /// Returns whether no more lines are answered now: none are left, the connection closes, or the
     /// budget is exhausted.
     fn is_over<C: BudgetClock>(&self, budget: &mut TurnBudget<C>) -> bool {
-        !self.input.has_work() || self.close_reason.is_some() || budget.is_exhausted(self.replies.len())
+        !self.has_work() || self.close_reason.is_some() || budget.is_exhausted(self.replies.len())
     }
 
     /// Has the responder create the session and write the banner.
@@ -366,12 +545,14 @@ impl<S> ClientJob<S> {
     {
         let ending = config.rules.ending_for(LineEnding::default());
         call.checkpoint = Checkpoint { replies: self.replies.len(), ending };
+        call.aside.set_connecting(true);
         let mut reply = Reply::new(&mut self.replies, ending, &mut call.aside);
         let outcome = responder.connect(&self.peer, &mut reply);
         call.checkpoint.ending = reply.ending();
         if self.lines() == 0 {
             self.latest_ending = call.checkpoint.ending;
         }
+        call.aside.set_connecting(false);
         match self.finish_call(outcome.map_err(unanswered), call) {
             Ok(session) => self.session = Some(session),
             Err(why) => self.roll_back(responder, config, call, why),
@@ -426,7 +607,7 @@ impl<S> ClientJob<S> {
 
     /// Counts an error and keeps the first.
     fn record_error(&mut self, error: ResponderError) {
-        let errors = self.errors.get_or_insert_default();
+        let errors = &mut self.rare.get_or_insert_default().errors;
         errors.count += 1;
         errors.first.get_or_insert(error);
     }
@@ -445,6 +626,8 @@ enum Halt {
 /// The call of the responder in progress: what is needed to undo it, should it fail or panic.
 struct PendingCall {
     checkpoint: Checkpoint,
+    /// How many lines are answered by it: one, or none where it is for counted bytes.
+    lines: u32,
     aside: Aside,
 }
 
@@ -517,7 +700,7 @@ impl<S> AnsweredJob<S> {
 
     /// Returns the errors of the responder since the last call.
     pub fn take_errors(&mut self) -> ResponderErrors {
-        self.0.errors.take().map(|errors| *errors).unwrap_or_default()
+        self.0.rare.as_mut().map(|rare| std::mem::take(&mut rare.errors)).unwrap_or_default()
     }
 
     /// Returns the call to make for a job that no connection waits for any more, if the responder
@@ -534,6 +717,9 @@ pub struct Disconnect<S> {
     peer: Peer,
     session: S,
     reason: CloseReason,
+    /// An answer that came when nobody wanted it any more. It may hold the responder's code, so it
+    /// is dropped where the responder is called.
+    late_answer: Option<LateAnswer>,
 }
 
 impl<S> Disconnect<S> {
@@ -552,6 +738,7 @@ impl<S> Disconnect<S> {
     where
         R: Responder<Session = S> + ?Sized,
     {
+        self.late_answer.into_iter().for_each(drop_caught);
         catch_unwind(AssertUnwindSafe(|| responder.disconnect(self.session, self.reason)))
             .map_err(|panic| ResponderError::Panicked(panic_message(panic)))
     }

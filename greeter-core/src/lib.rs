@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer_cell;
 mod budget;
 mod catch;
 mod close_reason;
@@ -45,12 +46,14 @@ mod error;
 mod greeter;
 mod input;
 mod job;
+mod later;
 mod line;
 mod peer;
 mod push;
 mod rejection;
 mod reply;
 mod responder;
+mod sync;
 mod telnet;
 pub mod testing;
 
@@ -61,6 +64,7 @@ pub use connection::{CloseAction, Connection, LineCounts, Phase};
 pub use error::{BoxError, ResponderError, ResponderErrors};
 pub use greeter::Greeter;
 pub use job::{AnsweredJob, ClientJob, Disconnect};
+pub use later::Later;
 pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use peer::{Address, ClientId, Peer, client_id};
 pub use push::PushMessage;

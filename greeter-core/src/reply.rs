@@ -7,7 +7,8 @@ use std::fmt;
 
 use memchr::memchr;
 
-use crate::error::{BoxError, ResponderError};
+use crate::answer_cell::AwaitedAnswer;
+use crate::error::{BoxError, Fault};
 use crate::input::Counted;
 use crate::line::{LfInLineError, Line, LineEnding};
 use private::AppendTo;
@@ -25,51 +26,48 @@ pub struct Reply<'a> {
     aside: &'a mut Aside,
 }
 
-/// What a responder does wrong in a call: the first that it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    LfInLine(LfInLineError),
-    Misuse(&'static str),
-}
-
-impl From<Fault> for ResponderError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::LfInLine(error) => Self::BrokenReply(error),
-            Fault::Misuse(what) => Self::Misuse(what),
-        }
-    }
-}
-
 /// What a call says beside its reply, which is nearly always nothing. It is not part of the reply,
 /// so that it stays said if the call panics.
 #[derive(Debug)]
 pub(crate) struct Aside {
     /// The most bytes that may be read; `None` where no bytes may follow.
     max_data_bytes: Option<u32>,
+    /// Whether there is no line to answer.
+    is_connecting: bool,
     /// Whether anything was said.
     is_said: bool,
     said: Said,
 }
 
 /// The parts of an [`Aside`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Said {
     /// The counted bytes that were asked for. What a client sends as data must not be read as
     /// lines, whatever comes of the call.
     pub(crate) counted: Option<Counted>,
     /// Whether to close the connection.
     pub(crate) closes: bool,
+    /// Where the answer will be, if it comes later.
+    pub(crate) later: Option<AwaitedAnswer>,
     pub(crate) fault: Option<Fault>,
 }
 
 impl Aside {
     /// For a call behind which lines go on in any case.
-    pub(crate) const NO_BYTES: Self =
-        Self { max_data_bytes: None, is_said: false, said: Said { counted: None, closes: false, fault: None } };
+    pub(crate) const NO_BYTES: Self = Self {
+        max_data_bytes: None,
+        is_connecting: false,
+        is_said: false,
+        said: Said { counted: None, closes: false, later: None, fault: None },
+    };
 
     pub(crate) const fn new(max_data_bytes: u32) -> Self {
         Self { max_data_bytes: Some(max_data_bytes), ..Self::NO_BYTES }
+    }
+
+    /// Notes whether the next call is for a new client, and not for a line.
+    pub(crate) const fn set_connecting(&mut self, is_connecting: bool) {
+        self.is_connecting = is_connecting;
     }
 
     /// Returns whether the call has said anything beside its reply.
@@ -82,6 +80,12 @@ impl Aside {
     pub(crate) fn finish(&mut self) -> Said {
         self.is_said = false;
         std::mem::take(&mut self.said)
+    }
+
+    /// Closes the connection, as [`Reply::close`] does.
+    pub(crate) const fn close(&mut self) {
+        self.is_said = true;
+        self.said.closes = true;
     }
 
     fn blame(&mut self, fault: Fault) {
@@ -146,13 +150,9 @@ impl<'a> Reply<'a> {
     /// # TestClient::connect(&Lengths).send("Bob\r\n").expect("you sent Bob\r\n3 bytes\r\n");
     /// ```
     pub fn line(&mut self, text: impl LineText) {
-        if let Err(error) = text.append_to(self.replies) {
+        if let Err(error) = append_line(text, self.ending, self.replies) {
             self.aside.blame(Fault::LfInLine(error));
         }
-        if self.ending == LineEnding::CrLf {
-            self.replies.push(b'\r');
-        }
-        self.replies.push(b'\n');
     }
 
     /// Writes bytes as they are: adds no ending and checks nothing. The framing is the responder's
@@ -305,9 +305,26 @@ impl<'a> Reply<'a> {
             self.aside.blame(Fault::Misuse("asks for bytes where none can follow"));
         } else if self.aside.said.counted.is_some() {
             self.aside.blame(Fault::Misuse("asks for bytes twice in one call"));
+        } else if self.aside.said.later.is_some() {
+            self.aside.blame(Fault::Misuse("asks for bytes and answers later in one call"));
+            self.aside.said.counted = Some(counted);
         } else {
             self.aside.is_said = true;
             self.aside.said.counted = Some(counted);
+        }
+    }
+
+    /// Has the answer come later.
+    pub(crate) fn answer_later(&mut self, answer: AwaitedAnswer) {
+        if self.aside.max_data_bytes.is_none() || self.aside.is_connecting {
+            self.aside.blame(Fault::Misuse("answers later where there is no line"));
+        } else if self.aside.said.later.is_some() {
+            self.aside.blame(Fault::Misuse("answers later twice in one call"));
+        } else if self.aside.said.counted.is_some() {
+            self.aside.blame(Fault::Misuse("asks for bytes and answers later in one call"));
+        } else {
+            self.aside.is_said = true;
+            self.aside.said.later = Some(answer);
         }
     }
 
@@ -344,9 +361,19 @@ impl<'a> Reply<'a> {
     /// # client.send("a\nquit\nb\n").expect("a\nbye\n").expect_end(CloseReason::ResponderClosed);
     /// ```
     pub const fn close(&mut self) {
-        self.aside.is_said = true;
-        self.aside.said.closes = true;
+        self.aside.close();
     }
+}
+
+/// Adds a line and its ending, and returns an error if it is two lines.
+#[inline]
+pub(crate) fn append_line(text: impl LineText, ending: LineEnding, bytes: &mut Vec<u8>) -> Result<(), LfInLineError> {
+    let framing = text.append_to(bytes);
+    if ending == LineEnding::CrLf {
+        bytes.push(b'\r');
+    }
+    bytes.push(b'\n');
+    framing
 }
 
 /// The argument of [`Reply::line`]: text, bytes, numbers, a `char`, `format_args!`, and [`Line`]s.

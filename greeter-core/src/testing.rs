@@ -53,6 +53,10 @@ pub struct TestClient<'a, R: Responder> {
     connection: Option<Connection<R::Session>>,
     closed: Option<CloseReason>,
     now: Instant,
+    /// What was sent while a line was answered later.
+    unread: Vec<u8>,
+    /// Whether the client has stopped sending, behind what is unread.
+    has_shut_down: bool,
     received: Vec<u8>,
     errors: ResponderErrors,
 }
@@ -109,8 +113,19 @@ impl<'a, R: Responder> TestClient<'a, R> {
     pub fn connect_as(peer: Peer, responder: &'a R, config: ConnectionConfig) -> Self {
         let now = Instant::now();
         let connection = Some(Connection::new(peer, &config, now));
-        let (received, errors) = (Vec::new(), ResponderErrors::default());
-        let mut client = Self { peer, responder, config, connection, closed: None, now, received, errors };
+        let (unread, received, errors) = (Vec::new(), Vec::new(), ResponderErrors::default());
+        let mut client = Self {
+            peer,
+            responder,
+            config,
+            connection,
+            closed: None,
+            now,
+            unread,
+            has_shut_down: false,
+            received,
+            errors,
+        };
         client.settle();
         client
     }
@@ -146,7 +161,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
     }
 
     /// Sends bytes, which arrive in one piece. What is sent after the end of the connection is
-    /// lost.
+    /// lost. While a line is answered [later](crate::Reply::later), the bytes are not read; they
+    /// arrive once the client has its answer.
     ///
     /// ```
     /// # extern crate greeter_core as greeter_server;
@@ -158,12 +174,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// ```
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.send_server_eof();
-        let now = self.now;
-        if let Some(connection) = &mut self.connection
-            && connection.wants_input()
-        {
-            connection.received(bytes.as_ref(), &self.config, now);
-        }
+        self.unread.extend_from_slice(bytes.as_ref());
         self.settle();
         self
     }
@@ -248,9 +259,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// ```
     pub fn shutdown_write(&mut self) -> &mut Self {
         self.send_server_eof();
-        if let Some(connection) = &mut self.connection {
-            connection.received_eof();
-        }
+        self.has_shut_down = true;
         self.settle();
         self
     }
@@ -288,6 +297,8 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// assert!(greeting.ends_with(b"Bob\n"));
     /// ```
     pub fn received(&mut self) -> Vec<u8> {
+        // An answer that comes later may have come.
+        self.settle();
         std::mem::take(&mut self.received)
     }
 
@@ -363,6 +374,16 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 let mut answered = job.answer(self.responder, &self.config, TurnBudget::unlimited());
                 self.errors.add(answered.take_errors());
                 connection.answered(answered, &self.config, self.now);
+                continue;
+            }
+            if connection.late_answer(&self.config, self.now) {
+                continue;
+            }
+            if self.has_shut_down && self.unread.is_empty() {
+                connection.received_eof();
+            }
+            if !self.unread.is_empty() && connection.wants_input() {
+                connection.received(&std::mem::take(&mut self.unread), &self.config, self.now);
                 continue;
             }
             match connection.close_action() {

@@ -205,8 +205,9 @@ impl<R: Responder> Builder<R> {
     ///
     /// That saves a way across threads for each batch of lines, and suits a responder that needs
     /// microseconds. A responder that takes long delays all clients of its thread, and one that
-    /// does not return is not noticed: there is no [reply timeout](Self::reply_timeout), and no
-    /// [queue timeout](Self::queue_timeout) either, since nothing queues for a worker.
+    /// does not return is not noticed: the [reply timeout](Self::reply_timeout) holds for answers
+    /// that come [later](crate::Reply::later) only, and there is no
+    /// [queue timeout](Self::queue_timeout), since nothing queues for a worker.
     ///
     /// ```
     /// # use greeter_server::Server;

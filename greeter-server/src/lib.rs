@@ -72,9 +72,9 @@ pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 pub use greeter_core::{
-    Address, BareLf, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, LfInLineError, Line, LineEnding,
-    LineText, Peer, Phase, Rejection, Reply, Responder, ResponderFn, TooManyBytesError, WhenRejected, WhenTooLong,
-    responder_fn,
+    Address, BareLf, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, Later, LfInLineError, Line,
+    LineEnding, LineText, Peer, Phase, Rejection, Reply, Responder, ResponderFn, TooManyBytesError, WhenRejected,
+    WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};

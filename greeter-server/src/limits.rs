@@ -82,8 +82,9 @@ pub(crate) struct Timeouts {
     pub(crate) idle: Option<Duration>,
     /// How long a client may receive nothing of what it is owed.
     pub(crate) write: Option<Duration>,
-    /// How long the responder may take to answer one line. Needs workers: in place, no other thread
-    /// would notice.
+    /// How long the responder may take to answer one line. That it does not return needs workers:
+    /// in place, no other thread would notice. An answer that comes later is waited for so long in
+    /// place, too.
     pub(crate) reply: Option<Duration>,
     /// How long a line may wait for a worker.
     pub(crate) queue: Option<Duration>,
@@ -163,12 +164,18 @@ impl Timeouts {
         line: ConnectionTimeouts::DEFAULT.line,
         idle: ConnectionTimeouts::DEFAULT.idle,
         write: ConnectionTimeouts::DEFAULT.write,
-        reply: Some(Duration::from_secs(30)),
+        reply: ConnectionTimeouts::DEFAULT.reply,
         queue: Some(Duration::from_secs(5)),
         linger: ConnectionTimeouts::DEFAULT.linger,
     };
 
     pub(crate) const fn of_connections(&self) -> ConnectionTimeouts {
-        ConnectionTimeouts { idle: self.idle, line: self.line, write: self.write, linger: self.linger }
+        ConnectionTimeouts {
+            idle: self.idle,
+            line: self.line,
+            reply: self.reply,
+            write: self.write,
+            linger: self.linger,
+        }
     }
 }

@@ -98,6 +98,11 @@ impl<M> Clone for Mailbox<M> {
 }
 
 impl<M> Inbox<M> {
+    /// Creates a second mailbox of the same thread, as [`Mailbox::another`] does.
+    pub(crate) fn another<N>(&self) -> (Mailbox<N>, Inbox<N>) {
+        with_notifier(Arc::clone(&self.notifier))
+    }
+
     /// Announces that the thread is going to sleep, and returns whether it may: whether there is no
     /// message. If it returns true, any later message wakes the thread.
     pub(crate) fn try_sleep(&self) -> bool {

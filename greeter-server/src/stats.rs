@@ -48,6 +48,8 @@ pub struct Stats {
     /// Messages [pushed](crate::PushHandle) to a client that was connected: a line, several
     /// together, or bytes.
     pub pushed: u64,
+    /// Answers that [came later](greeter_core::Later) than anybody waited for them.
+    pub late_answers: u64,
     /// Bytes received from clients that are served, including those discarded after the server
     /// closed its end.
     pub bytes_received: u64,
@@ -58,6 +60,8 @@ pub struct Stats {
     pub served: u64,
     /// Bytes that lines and replies occupy now, as counted against the memory budget.
     pub buffer_bytes: u64,
+    /// Lines that are answered [later](greeter_core::Reply::later), and not answered yet.
+    pub parked: u64,
     /// Workers in the responder now for longer than the reply timeout.
     pub workers_timed_out: u64,
 }
@@ -126,6 +130,10 @@ pub(crate) struct Counters {
     pub(crate) busy: Counter,
     pub(crate) responder_errors: Counter,
     pub(crate) pushed: Counter,
+    pub(crate) late_answers: Counter,
+    /// Lines that were parked, and that are so no more.
+    pub(crate) parked: Counter,
+    pub(crate) unparked: Counter,
     pub(crate) closed: [Counter; CloseReason::ALL.len()],
     pub(crate) discarded: [Counter; CloseReason::ALL.len()],
 }
@@ -162,14 +170,17 @@ impl Counter {
 
 /// Sums the counters of all threads.
 pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
-    let sum = |of: fn(&Counters) -> &Counter| threads.iter().map(|counters| of(counters).get()).sum();
+    let sum = |of: fn(&Counters) -> &Counter| threads.iter().map(|counters| of(counters).get()).sum::<u64>();
     let by_reason = |of: fn(&Counters) -> &[Counter; CloseReason::ALL.len()]| {
         CountsByReason(std::array::from_fn(|index| threads.iter().map(|counters| of(counters)[index].get()).sum()))
     };
     // What ends is read before what begins, so that nothing seems to have ended that never began.
     let closed_by = by_reason(|counters| &counters.closed);
     let discarded_by = by_reason(|counters| &counters.discarded);
+    let unparked: u64 = sum(|counters| &counters.unparked);
     Stats {
+        parked: sum(|counters| &counters.parked).saturating_sub(unparked),
+        late_answers: sum(|counters| &counters.late_answers),
         closed: closed_by.total(),
         closed_by,
         accepted: sum(|counters| &counters.accepted),

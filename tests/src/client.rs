@@ -5,6 +5,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use greeter_core::Address;
+use greeter_server::ServerHandle;
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long a test waits for what should come at once. Long, since machines are slow at times, and
@@ -249,4 +250,10 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Returns how many lines have come from the clients that are connected, answered or not.
+#[must_use]
+pub fn lines_received(server: &ServerHandle) -> u64 {
+    server.connections().iter().map(|connection| connection.lines).sum()
 }

@@ -144,6 +144,7 @@ impl Driver {
         let timeouts = ConnectionTimeouts {
             idle: seconds(1, 5),
             line: seconds(2, 3),
+            reply: None,
             write: seconds(4, 4),
             linger: seconds(8, 2).unwrap_or_default(),
         };

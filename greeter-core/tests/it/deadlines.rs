@@ -31,7 +31,8 @@ impl Scene<Greeter> {
 
 impl<R: Responder> Scene<R> {
     fn with(responder: R) -> Self {
-        let timeouts = ConnectionTimeouts { idle: Some(IDLE), line: Some(LINE), write: Some(WRITE), linger: LINGER };
+        let timeouts =
+            ConnectionTimeouts { idle: Some(IDLE), line: Some(LINE), reply: None, write: Some(WRITE), linger: LINGER };
         let config = ConnectionConfig::new(64, timeouts, &responder);
         let now = Instant::now();
         let mut scene = Self { connection: Connection::new(peer(), &config, now), responder, config, now };

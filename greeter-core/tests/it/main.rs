@@ -14,6 +14,8 @@ mod counted_bytes;
 mod deadlines;
 /// How connections end, and what is counted then.
 mod endings;
+/// Answers that come later.
+mod later;
 /// How lines end, in both directions, and telnet.
 mod line_endings;
 /// How much memory a connection reports.

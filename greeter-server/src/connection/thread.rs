@@ -24,7 +24,7 @@ use crate::connection::scratch::Scratch;
 use crate::connection::timers::TimerTable;
 use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
-use crate::mailbox::Inbox;
+use crate::mailbox::{Inbox, Mailbox};
 use crate::memory::MemoryBudget;
 use crate::messages::{JobOutcome, ThreadMessage};
 use crate::pool::executor::Executor;
@@ -78,6 +78,9 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     number: usize,
     system: W,
     inbox: Inbox<ThreadMessage<R::Session, W::Socket>>,
+    /// The clients whose answers have come later. A mailbox of its own, since its sending ends are
+    /// in the hands of the responder's threads: nothing of the server is kept alive by them.
+    late_answers: (Mailbox<ClientId>, Inbox<ClientId>),
     executor: Executor<R>,
     shared: Shared,
     counters: Arc<Counters>,
@@ -120,7 +123,8 @@ impl<R: Responder> ConnectionThread<R> {
     /// had it gone to sleep, the first answer would wake it, and it would take the processor from
     /// the workers again.
     fn yield_to_workers(&self, yield_policy: &mut YieldPolicy) {
-        if self.run_queue.is_empty() && self.inbox.len() == 0 && self.executor.has_backlog() {
+        let is_idle = self.run_queue.is_empty() && self.inbox.len() + self.late_answers.1.len() == 0;
+        if is_idle && self.executor.has_backlog() {
             yield_policy.yield_to_workers();
         }
     }
@@ -140,6 +144,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             number,
             timers: TimerTable::new(system.now()),
             system,
+            late_answers: inbox.another(),
             inbox,
             executor,
             counters,
@@ -154,7 +159,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     /// Returns how long to sleep without an event or a message: not at all while clients can
     /// continue. From now on, messages wake the thread.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        if self.run_queue.is_empty() && self.inbox.try_sleep() {
+        if self.run_queue.is_empty() && self.inbox.try_sleep() && self.late_answers.1.try_sleep() {
             self.next_deadline().map(|deadline| deadline.saturating_duration_since(self.system.now()))
         } else {
             Some(Duration::ZERO)
@@ -187,11 +192,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     fn drain_inbox(&mut self) {
         // Only the messages that are here now: those that come meanwhile wait until the clients
         // in the run queue have had a turn.
-        let messages = self.inbox.len();
-        if messages == 0 {
+        let (messages, late_answers) = (self.inbox.len(), self.late_answers.1.len());
+        if messages + late_answers == 0 {
             return;
         }
         let now = self.system.now();
+        for _ in 0..late_answers {
+            let Some(id) = self.late_answers.1.next_message() else { break };
+            self.late_answer(id, now);
+        }
         for _ in 0..messages {
             let Some(message) = self.inbox.next_message() else { return };
             self.on_message(message, now);
@@ -259,6 +268,19 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             client.connection.answered(job, &config.connection, now);
         });
         assert!(is_here, "a connection waits for its job");
+    }
+
+    /// Takes an answer that has come later, unless it is too late.
+    fn late_answer(&mut self, id: ClientId, now: Instant) {
+        let shared = self.shared.clone();
+        let mut is_taken = false;
+        self.with_client(Key::from(id), |client| {
+            is_taken = client.connection.late_answer(&shared.config.connection, now);
+            enforce_memory_budget(client, &shared, now);
+        });
+        if !is_taken {
+            self.counters.late_answers.add(1);
+        }
     }
 
     /// Rejects the line whose reply timeout has passed; its job does not come back.
@@ -411,6 +433,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             client.connection.abort(CloseReason::Lost);
             now
         });
+        await_late_answer(client, &self.late_answers.0, &self.shared, now);
         count_lines(client, &self.counters);
         if client.can_continue() {
             enqueue(&mut self.run_queue, client, key);
@@ -479,11 +502,30 @@ fn drive<R: Responder, K: Socket>(
     Ok((now, Driven::Answered))
 }
 
+/// If a line of the client is answered later, has this thread told of the answer, once.
+fn await_late_answer<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<ClientId>, shared: &Shared, now: Instant) {
+    if client.connection.is_parked() {
+        let id = client.connection.peer().id;
+        let is_awaited = client.connection.on_late_answer(|| {
+            let told = told.clone();
+            Box::new(move || told.send(id))
+        });
+        if !is_awaited && client.connection.late_answer(&shared.config.connection, now) {
+            enforce_memory_budget(client, shared, now);
+        }
+    }
+}
+
 /// Counts what has happened on a connection since the last call.
 fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
     let counts = client.connection.take_counts();
     client.lines += u64::from(counts.lines);
     counters.add(&counts, client.connection.reason());
+    let is_parked = client.connection.is_parked();
+    if is_parked != std::mem::replace(&mut client.is_counted_parked, is_parked) {
+        let counter = if is_parked { &counters.parked } else { &counters.unparked };
+        counter.add(1);
+    }
 }
 
 /// Disconnects a client that needs more memory than the budget has left.

@@ -71,6 +71,7 @@ impl Rules {
             timeouts: ConnectionTimeouts {
                 idle: seconds(random, 1500..60_000),
                 line: seconds(random, 1500..20_000),
+                reply: None,
                 write: seconds(random, 1500..40_000),
                 linger: Duration::from_millis(random.pick(&[1500, 2000])),
             },
@@ -110,7 +111,7 @@ impl Rules {
 
     /// Returns the configuration of the server in this world, with this responder.
     pub(super) fn config(&self, responder: &ScriptedResponder) -> Config {
-        let ConnectionTimeouts { line, idle, write, linger } = self.timeouts;
+        let ConnectionTimeouts { line, idle, write, linger, .. } = self.timeouts;
         let connection = ConnectionConfig::new(self.max_line_bytes as u32, self.timeouts, responder);
         Config {
             workers: self.workers,

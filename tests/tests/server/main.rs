@@ -10,6 +10,8 @@ mod connection_limits;
 mod failing_sessions;
 /// Clients that the host cuts off.
 mod killing;
+/// Answers that come later.
+mod later;
 /// Everything at once, by chance, beside a model.
 mod model_fleet;
 /// Lines that the host pushes.

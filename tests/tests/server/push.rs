@@ -9,7 +9,7 @@ use greeter_server::{
     BoxError, ClientId, CloseReason, Line, Peer, PushError, PushHandle, Reply, Responder, ServerHandle,
 };
 use greeter_tests::books::{at_rest, balanced};
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::client::{Client, lines_received, wait_until};
 use greeter_tests::puppet::{Gate, Puppet};
 use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
 
@@ -71,7 +71,7 @@ fn what_is_pushed_while_a_reply_is_made_comes_behind_it_in_the_clients_own_line_
     let mut client = Client::connect(server.local_addr());
     assert_eq!(client.ask("echo first\r"), "first\r\n");
     client.send("hang late\r\n");
-    wait_until("the line is being answered", || server.stats().lines == 2);
+    wait_until("the line is being answered", || lines_received(&server) == 2);
     let id = only_client(&server);
     for n in 0..3 {
         server.push().line(id, format!("pushed {n}")).expect("there is room");

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::client::{Client, lines_received, wait_until};
 use greeter_tests::{builder, spawn};
 
 #[test]
@@ -19,7 +19,7 @@ fn a_reset_is_noticed_while_the_reply_is_still_being_made() {
     }));
     let mut rude = Client::connect(server.local_addr());
     rude.send("wait\n");
-    wait_until("the line is being answered", || server.stats().lines == 1);
+    wait_until("the line is being answered", || lines_received(&server) == 1);
     rude.reset();
     wait_until("the connection is closed", || server.stats().open() == 0);
     assert_eq!(server.stats().discarded, 1);

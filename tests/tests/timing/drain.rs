@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_server::{Responder, responder_fn};
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::client::{Client, lines_received, wait_until};
 use greeter_tests::process::TestedServer;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, is_full};
@@ -118,7 +118,7 @@ fn a_responder_that_does_not_come_back_is_left_behind() {
     let server = spawn(builder().workers(1).responder(Puppet::default()));
     let mut client = Client::connect(server.local_addr());
     client.send("sleep 5000 late\n");
-    wait_until("the line is received", || server.stats().lines == 1);
+    wait_until("the line is received", || lines_received(&server) == 1);
     let report = server.shutdown(Duration::from_millis(100));
     assert_eq!((report.overran, report.discarded, report.threads_left), (1, 1, 1), "{report:?}");
 }
@@ -133,7 +133,7 @@ fn jobs_that_wait_for_a_worker_at_the_deadline_are_not_answered() {
     // Each is welcome before anybody keeps the worker busy, or it might wait for that for too long.
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("echo here"), "here\n"));
     clients.iter_mut().for_each(|client| client.send("sleep 50 late\n"));
-    wait_until("all lines are received", || server.stats().lines == 2 * CLIENTS);
+    wait_until("all lines are received", || lines_received(&server) == 2 * CLIENTS);
     let report = server.shutdown(Duration::from_millis(100));
     assert_eq!(report.threads_left, 0, "{report:?}");
     assert_eq!(report.stats.replies + report.stats.discarded, 2 * CLIENTS);

@@ -1,0 +1,171 @@
+//! Turns an answer that comes at any time, from any thread, into one that its connection takes:
+//! once, or not at all.
+//!
+//! It knows no connection. Who waits for the answer is told by a call that it left behind.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::PoisonError;
+
+use crate::error::Fault;
+use crate::rejection::Rejection;
+use crate::sync::{Arc, Mutex, MutexGuard};
+
+/// What came in the place of a reply.
+pub(crate) enum LateAnswer {
+    /// The reply, as it is sent.
+    Bytes(Vec<u8>),
+    Rejection(Rejection),
+    /// A [`ThenFn`](crate::later::ThenFn) for sessions of a type that only the responder knows.
+    Then(Box<dyn Any + Send>),
+    Fault(Fault),
+}
+
+impl fmt::Debug for LateAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes \"{}\"", bytes.escape_ascii()),
+            Self::Rejection(rejection) => write!(f, "{rejection:?}"),
+            Self::Then(_) => f.write_str("Then"),
+            Self::Fault(fault) => write!(f, "{fault:?}"),
+        }
+    }
+}
+
+/// The place where an answer and its connection meet.
+///
+/// An answer may come before the connection waits for it, and then lies here. Or the connection
+/// comes first, and leaves the call by which it is told.
+pub(crate) struct AnswerCell(Mutex<CellState>);
+
+/// What tells a connection that the answer is here.
+pub(crate) type Wake = Box<dyn FnOnce() + Send>;
+
+enum CellState {
+    /// Nobody has come.
+    Open,
+    /// The connection waits.
+    Armed(Wake),
+    /// The answer is here.
+    Answered(LateAnswer),
+    /// The answer was taken, or the connection does not want it any more; then it is told, if it
+    /// was waiting, of an answer that comes too late.
+    Closed(Option<Wake>),
+}
+
+impl AnswerCell {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(CellState::Open))
+    }
+
+    /// Returns whether an answer would be taken.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(*self.state(), CellState::Closed(_))
+    }
+
+    /// Puts the answer here. Called once.
+    pub(crate) fn answer(&self, answer: LateAnswer) {
+        let (wake, _too_late) = {
+            let mut state = self.state();
+            match std::mem::replace(&mut *state, CellState::Closed(None)) {
+                CellState::Open => {
+                    *state = CellState::Answered(answer);
+                    (None, None)
+                }
+                CellState::Armed(wake) => {
+                    *state = CellState::Answered(answer);
+                    (Some(wake), None)
+                }
+                // It is dropped when the lock is not held any more: that is the responder's code.
+                CellState::Closed(wake) => (wake, Some(answer)),
+                CellState::Answered(_) => unreachable!("there is one answer"),
+            }
+        };
+        if let Some(wake) = wake {
+            wake();
+        }
+    }
+
+    /// Leaves a call by which the connection is told of the answer, if there is none yet. Returns
+    /// false if the answer is here already; then nothing is called.
+    pub(crate) fn arm(&self, wake: impl FnOnce() -> Wake) -> bool {
+        let mut state = self.state();
+        let is_open = matches!(*state, CellState::Open);
+        if is_open {
+            *state = CellState::Armed(wake());
+        }
+        is_open
+    }
+
+    /// Returns whether the answer is here.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(*self.state(), CellState::Answered(_))
+    }
+
+    /// Takes the answer, if it is here.
+    pub(crate) fn take(&self) -> Option<LateAnswer> {
+        let mut state = self.state();
+        if !matches!(*state, CellState::Answered(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, CellState::Closed(None)) {
+            CellState::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// Ends the wait. Returns the answer if it has come and was not taken; only a thread that
+    /// answers may drop that, since it may hold the responder's code.
+    pub(crate) fn cancel(&self) -> Option<LateAnswer> {
+        let mut state = self.state();
+        match std::mem::replace(&mut *state, CellState::Closed(None)) {
+            CellState::Answered(answer) => Some(answer),
+            CellState::Armed(wake) | CellState::Closed(Some(wake)) => {
+                *state = CellState::Closed(Some(wake));
+                None
+            }
+            CellState::Open | CellState::Closed(None) => None,
+        }
+    }
+
+    /// No code that holds the lock can panic half-way.
+    fn state(&self) -> MutexGuard<'_, CellState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connection's end of a cell. Dropping it ends the wait, whatever becomes of the connection.
+#[derive(Debug)]
+pub(crate) struct AwaitedAnswer(Arc<AnswerCell>);
+
+impl AwaitedAnswer {
+    pub(crate) const fn new(cell: Arc<AnswerCell>) -> Self {
+        Self(cell)
+    }
+}
+
+impl Deref for AwaitedAnswer {
+    type Target = AnswerCell;
+
+    fn deref(&self) -> &AnswerCell {
+        &self.0
+    }
+}
+
+impl Drop for AwaitedAnswer {
+    fn drop(&mut self) {
+        drop(self.0.cancel());
+    }
+}
+
+impl fmt::Debug for AnswerCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self.state() {
+            CellState::Open => "open",
+            CellState::Armed(_) => "armed",
+            CellState::Answered(_) => "answered",
+            CellState::Closed(_) => "closed",
+        })
+    }
+}

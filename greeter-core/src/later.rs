@@ -1,0 +1,188 @@
+//! Turns a promise to answer a line into the answer: any thread may give it, at any time.
+//!
+//! It does not know when the answer is sent, or whether anybody still waits for it.
+
+use std::fmt;
+
+use crate::answer_cell::{AnswerCell, AwaitedAnswer, LateAnswer};
+use crate::error::{BoxError, Fault};
+use crate::line::LineEnding;
+use crate::rejection::Rejection;
+use crate::reply::{LineText, Reply, append_line};
+use crate::sync::Arc;
+
+/// The answer to one line, to be given later: [`Reply::later`] returns it.
+///
+/// Until it is given, the line is parked: the client waits, the lines behind it wait, and the
+/// thread that called the responder is free for other clients. It can be sent to any thread. It is
+/// consumed by the answer; if it is dropped without one, also by a panic, the client receives
+/// `error: internal error`, so that no client waits for nothing.
+///
+/// The line may end before its answer comes: the [reply timeout](crate::ConnectionTimeouts::reply)
+/// expires, the connection breaks or is closed, or the server stops. What comes after that goes
+/// nowhere. Whichever is first decides, and the other has no effect.
+///
+/// ```
+/// # extern crate greeter_core as greeter_server;
+/// use std::sync::Mutex;
+/// use std::sync::mpsc::{Receiver, Sender, channel};
+/// use greeter_server::testing::TestClient;
+/// use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder};
+///
+/// /// Has another thread look up what each line asks for.
+/// struct LookUp(Mutex<Sender<(String, Later)>>);
+///
+/// impl Responder for LookUp {
+///     type Session = ();
+///
+///     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+///         Ok(())
+///     }
+///
+///     fn respond(
+///         &self,
+///         _: &mut (),
+///         line: Line<'_>,
+///         reply: &mut Reply<'_>,
+///     ) -> Result<(), BoxError> {
+///         let question = line.to_str()?.to_owned();
+///         Ok(self.0.lock().expect("it does not panic").send((question, reply.later()))?)
+///     }
+/// }
+///
+/// let (questions, asked): (_, Receiver<(String, Later)>) = channel();
+/// let look_up = LookUp(Mutex::new(questions));
+/// let mut client = TestClient::connect(&look_up);
+/// client.send("Bob\nAnn\n").expect("");
+/// let (question, later) = asked.recv().expect("the line was sent");
+/// later.line(format_args!("{question} is in"));
+/// client.expect("Bob is in\n");
+/// drop(asked.recv());
+/// client.expect("error: internal error\n");
+/// ```
+#[must_use = "dropped without an answer, it is an internal error"]
+pub struct Later {
+    /// None once it was answered.
+    cell: Option<Arc<AnswerCell>>,
+    ending: LineEnding,
+}
+
+/// What a thread that answers is to do with the session, in the place of the line.
+pub(crate) type ThenFn<S> = Box<dyn FnOnce(&mut S, &mut Reply<'_>) -> Result<(), BoxError> + Send>;
+
+impl Reply<'_> {
+    /// Answers the line later, by the handle that this returns.
+    ///
+    /// What this call writes is sent at once, in front of the later answer. With
+    /// [`close`](Self::close), the connection closes behind that answer. If the call then returns
+    /// an error or panics, that is the answer, and the handle is of no use any more.
+    ///
+    /// It is an error of the responder to call this twice, or beside
+    /// [`read_bytes`](Self::read_bytes), in one call, and to call it in
+    /// [`connect`](crate::Responder::connect) or [`reject`](crate::Responder::reject).
+    ///
+    /// [`Later`] has an example.
+    pub fn later(&mut self) -> Later {
+        let cell = Arc::new(AnswerCell::new());
+        let later = Later { cell: Some(Arc::clone(&cell)), ending: self.ending() };
+        self.answer_later(AwaitedAnswer::new(cell));
+        later
+    }
+}
+
+impl Later {
+    /// Answers with one line, and adds the ending: that which the [reply](Reply::line) would have
+    /// had.
+    ///
+    /// If it holds an LF, the client receives `error: internal error`, as for a reply.
+    pub fn line(self, text: impl LineText) {
+        let mut bytes = Vec::new();
+        let framing = append_line(text, self.ending, &mut bytes);
+        self.answer(match framing {
+            Ok(()) => LateAnswer::Bytes(bytes),
+            Err(error) => LateAnswer::Fault(Fault::LfInLine(error)),
+        });
+    }
+
+    /// Answers with bytes as they are, also none: adds no ending and checks nothing.
+    pub fn raw(self, bytes: impl Into<Vec<u8>>) {
+        self.answer(LateAnswer::Bytes(bytes.into()));
+    }
+
+    /// Rejects the line, in the responder's [own words](crate::Responder::reject).
+    pub fn reject(self, rejection: Rejection) {
+        self.answer(LateAnswer::Rejection(rejection));
+    }
+
+    /// Has the answer made with the session, on a thread that answers: `then` is called as
+    /// [`respond`](crate::Responder::respond) would be, in the place of the line.
+    ///
+    /// `S` must be the responder's [`Session`](crate::Responder::Session); if it is not, the client
+    /// receives `error: internal error`.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use std::sync::Mutex;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder};
+    /// # struct Counter(Mutex<Option<Later>>);
+    /// # impl Responder for Counter {
+    /// #     type Session = u64;
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u64, BoxError> { Ok(41) }
+    /// #     fn respond(
+    /// #         &self,
+    /// #         _: &mut u64,
+    /// #         _: Line<'_>,
+    /// #         reply: &mut Reply<'_>,
+    /// #     ) -> Result<(), BoxError> {
+    /// #         *self.0.lock().unwrap() = Some(reply.later());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let counter = Counter(Mutex::new(None));
+    /// # let mut client = TestClient::connect(&counter);
+    /// # client.send("a\n");
+    /// # let later = counter.0.lock().unwrap().take().unwrap();
+    /// later.then(|count: &mut u64, reply| {
+    ///     *count += 1;
+    ///     reply.line(*count);
+    ///     Ok(())
+    /// });
+    /// # client.expect("42\n");
+    /// ```
+    pub fn then<S: 'static>(self, then: impl FnOnce(&mut S, &mut Reply<'_>) -> Result<(), BoxError> + Send + 'static) {
+        let then: ThenFn<S> = Box::new(then);
+        self.answer(LateAnswer::Then(Box::new(then)));
+    }
+
+    /// Returns whether the client still waits for the answer, so that the work for it is worth
+    /// going on with.
+    ///
+    /// A client that has only stopped sending waits.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| cell.is_open())
+    }
+
+    fn answer(mut self, answer: LateAnswer) {
+        if let Some(cell) = self.cell.take() {
+            cell.answer(answer);
+        }
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell.take()
+            && cell.is_open()
+        {
+            cell.answer(LateAnswer::Fault(Fault::Misuse("dropped a `Later` without an answer")));
+        }
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Later").field("is_wanted", &self.is_wanted()).finish_non_exhaustive()
+    }
+}
