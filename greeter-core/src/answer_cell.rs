@@ -169,3 +169,97 @@ impl fmt::Debug for AnswerCell {
         })
     }
 }
+
+/// The cell, in every order in which an answer and its connection can use it:
+///
+/// ```sh
+/// RUSTFLAGS="--cfg loom" cargo test --target-dir target/loom -p greeter-core --lib models
+/// ```
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::thread;
+
+    struct Scene {
+        cell: Arc<AnswerCell>,
+        /// How often the connection was told.
+        told: Arc<AtomicU32>,
+        answering: thread::JoinHandle<()>,
+    }
+
+    /// Has another thread answer, or drop what it could have answered with.
+    fn scene(drops: bool) -> Scene {
+        let cell = Arc::new(AnswerCell::new());
+        let answering = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || {
+                if !drops {
+                    cell.answer(LateAnswer::Bytes(b"late".to_vec()));
+                } else if cell.is_open() {
+                    cell.answer(LateAnswer::Fault(Fault::Misuse("dropped")));
+                }
+            }
+        });
+        Scene { cell, told: Arc::new(AtomicU32::new(0)), answering }
+    }
+
+    impl Scene {
+        fn arm(&self) -> bool {
+            let told = Arc::clone(&self.told);
+            self.cell.arm(|| {
+                Box::new(move || {
+                    told.fetch_add(1, Ordering::SeqCst);
+                })
+            })
+        }
+    }
+
+    #[test]
+    fn an_answer_is_taken_at_once_or_told_of_once() {
+        for drops in [false, true] {
+            loom::model(move || {
+                let scene = scene(drops);
+                let is_armed = scene.arm();
+                let taken = scene.cell.take().is_some();
+                assert!(is_armed || taken, "the answer is here, or the connection is told");
+                let Scene { cell, told, answering } = scene;
+                answering.join().unwrap();
+                assert_eq!(told.load(Ordering::SeqCst), u32::from(is_armed));
+                assert_eq!(cell.take().is_some(), !taken, "it is taken once");
+            });
+        }
+    }
+
+    /// A timeout, a reset, a kill and the end of the server are all the same to the cell.
+    #[test]
+    fn a_wait_that_ends_meets_the_answer_or_not() {
+        loom::model(|| {
+            let scene = scene(false);
+            let is_armed = scene.arm();
+            let met = scene.cell.cancel().is_some();
+            assert!(!scene.cell.is_open());
+            let Scene { cell, told, answering } = scene;
+            answering.join().unwrap();
+            assert!(cell.take().is_none(), "nobody takes it any more");
+            assert!(is_armed || met);
+            // Also of an answer that is too late, so that it can be counted.
+            assert_eq!(told.load(Ordering::SeqCst), u32::from(is_armed));
+        });
+    }
+
+    #[test]
+    fn a_timeout_and_a_lost_connection_end_a_wait_together() {
+        loom::model(|| {
+            let scene = scene(false);
+            scene.arm();
+            let awaited = AwaitedAnswer::new(Arc::clone(&scene.cell));
+            let dropping = thread::spawn(move || drop(awaited));
+            let met = scene.cell.cancel().is_some();
+            dropping.join().unwrap();
+            scene.answering.join().unwrap();
+            assert!(scene.cell.take().is_none() || !met);
+            assert!(!scene.cell.is_open());
+        });
+    }
+}

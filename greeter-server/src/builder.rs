@@ -476,8 +476,12 @@ impl<R: Responder> Builder<R> {
     /// timed out are lost with it. A call of [`disconnect`](crate::Responder::disconnect) has the
     /// same time before its worker is replaced.
     ///
-    /// The default is 30 seconds. `None` disables it; the minimum is 1 ms. It needs workers: a
-    /// responder that does not return to a connection thread costs all clients of that thread.
+    /// An answer that comes [later](crate::Reply::later) has the same time, from when its line is
+    /// parked.
+    ///
+    /// The default is 30 seconds. `None` disables it; the minimum is 1 ms. It needs workers, but for
+    /// answers that come later: a responder that does not return to a connection thread costs all
+    /// clients of that thread.
     ///
     /// ```
     /// # use greeter_server::Server;

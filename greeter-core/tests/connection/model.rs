@@ -10,7 +10,7 @@ use greeter_core::{
     WhenTooLong,
 };
 
-use super::responder::{ModelReplies, OnConnect, banner, block_reply, reply_to};
+use super::responder::{LateKind, ModelReplies, OnConnect, banner, block_reply, reply_to};
 
 /// What the configuration says of lines.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,9 @@ pub(super) struct Model {
     /// What was received and neither answered nor discarded.
     input: Vec<u8>,
     expected: Expected,
+    parked: Option<ModelParked>,
+    /// A parked line whose answer is here, for a thread that answers.
+    resumed: Option<(ModelParked, LateKind)>,
     /// How pushes and rejections end.
     ending: &'static str,
     pub(super) unsent: Vec<u8>,
@@ -64,6 +67,14 @@ pub(super) enum Expected {
     Lines,
     Read(usize),
     Skip(usize),
+}
+
+/// A line, or counted bytes, whose answer comes later.
+#[derive(Clone, Copy, Debug)]
+struct ModelParked {
+    lines: u32,
+    closes: bool,
+    since: Instant,
 }
 
 /// A line that was received.
@@ -114,6 +125,8 @@ impl Model {
             session: None,
             input: Vec::new(),
             expected: Expected::Lines,
+            parked: None,
+            resumed: None,
             ending: rules.ending_for("\n"),
             unsent: Vec::new(),
             answered: 0,
@@ -158,7 +171,7 @@ impl Model {
         } else {
             let had_begun = self.is_unfinished();
             self.input.extend_from_slice(bytes);
-            if self.has_work() || !had_begun && !bytes.is_empty() {
+            if self.has_input() || !had_begun && !bytes.is_empty() {
                 self.since = now;
             }
         }
@@ -215,11 +228,21 @@ impl Model {
         }
     }
 
+    /// Returns how many lines wait for an answer, one that comes later among them.
+    pub(super) fn lines_unanswered(&self) -> u32 {
+        let parked = self.parked.or(self.resumed.map(|(parked, _)| parked));
+        self.lines() + parked.map_or(0, |parked| parked.lines)
+    }
+
     fn lines(&self) -> u32 {
         self.bytes_of_lines().iter().filter(|&&byte| byte == b'\n').count() as u32
     }
 
     fn has_work(&self) -> bool {
+        self.parked.is_none() && (self.resumed.is_some() || self.has_input())
+    }
+
+    fn has_input(&self) -> bool {
         self.lines() > 0 || self.block().is_some()
     }
 
@@ -256,7 +279,7 @@ impl Model {
 
     /// Answers up to so many lines, until there are so many bytes of replies.
     pub(super) fn answered(&mut self, max_lines: u32, reply_bytes: usize, now: Instant) -> ModelReplies {
-        let (answered, replies) = self.answer(max_lines, reply_bytes);
+        let (answered, replies) = self.answer(max_lines, reply_bytes, now);
         let reason = if replies.closes_rejected { CloseReason::LineRejected } else { CloseReason::ResponderClosed };
         self.take_back(answered, &replies, reason, now);
         replies
@@ -264,7 +287,7 @@ impl Model {
 
     /// Answers lines, and discards the replies for which there is no room.
     pub(super) fn overloaded(&mut self, max_lines: u32, reply_bytes: usize, now: Instant) {
-        let (answered, _) = self.answer(max_lines, reply_bytes);
+        let (answered, _) = self.answer(max_lines, reply_bytes, now);
         if !matches!(self.state, State::Over(_)) {
             self.counts.lines += answered;
             self.counts.discarded += answered;
@@ -275,7 +298,7 @@ impl Model {
         self.take_back(0, &replies, CloseReason::Overloaded, now);
     }
 
-    fn answer(&mut self, max_steps: u32, reply_bytes: usize) -> (u32, ModelReplies) {
+    fn answer(&mut self, max_steps: u32, reply_bytes: usize, now: Instant) -> (u32, ModelReplies) {
         let mut replies = ModelReplies::default();
         if self.session.is_none() {
             let ending = self.rules.ending_for("\n");
@@ -287,12 +310,24 @@ impl Model {
         }
         let (mut answered, mut steps) = (0, 0);
         while !replies.closes {
-            if let Some(block) = self.take_block() {
+            let mut lines = 0;
+            if let Some((parked, kind)) = self.resumed.take() {
+                answered += parked.lines;
+                lines = parked.lines;
+                if let Some(bytes) = kind.bytes(self.ending) {
+                    replies.bytes.extend(bytes);
+                } else {
+                    let session = self.session.as_mut().expect("a client that is not accepted is not answered");
+                    kind.reply(session, self.ending, &mut replies);
+                }
+                replies.closes |= parked.closes;
+            } else if let Some(block) = self.take_block() {
                 let session = self.session.as_mut().expect("a client that is not accepted is not answered");
                 *session += 1;
                 block_reply(*session, &block, self.ending, self.rules.max_data_bytes as usize, &mut replies);
             } else if let Some(line) = self.take_line() {
                 answered += 1;
+                lines = 1;
                 self.ending = self.rules.ending_for(line.ending);
                 self.answer_line(&line, &mut replies);
             } else {
@@ -300,6 +335,17 @@ impl Model {
             }
             if let Some(expected) = replies.expected.take() {
                 self.expect(expected);
+            }
+            if std::mem::take(&mut replies.is_parked) {
+                answered -= lines;
+                let closes = std::mem::take(&mut replies.closes);
+                self.parked = Some(ModelParked { lines, closes, since: now });
+                break;
+            }
+            if std::mem::take(&mut replies.is_answered_at_once) {
+                answered -= lines;
+                let parked = ModelParked { lines, closes: false, since: now };
+                self.resumed = Some((parked, LateKind::AtOnce));
             }
             steps += 1;
             if steps >= max_steps || replies.bytes.len() >= reply_bytes {
@@ -337,6 +383,14 @@ impl Model {
             return self.take_back(0, &replies, CloseReason::Busy, now);
         }
         let mut rejected = 0;
+        if let Some((parked, _)) = self.resumed.take() {
+            rejected += parked.lines;
+            replies.line("error: busy", self.ending);
+            if parked.closes {
+                replies.closes = true;
+                return self.take_back(rejected, &replies, CloseReason::ResponderClosed, now);
+            }
+        }
         if self.take_block().is_some() {
             replies.line("error: busy", self.ending);
             self.line_rejected(&mut replies);
@@ -511,9 +565,40 @@ impl Model {
         self.unsent.clear();
     }
 
+    /// An answer comes later. Returns whether it was waited for.
+    pub(super) fn late_answer(&mut self, kind: LateKind, now: Instant) -> bool {
+        let Some(parked) = self.parked.take() else { return false };
+        if self.unsent.is_empty() {
+            self.since = now;
+        }
+        self.pending_push.interrupted = None;
+        if let Some(bytes) = kind.bytes(self.ending) {
+            let sent = self.rules.sent(&bytes);
+            self.unsent.extend_from_slice(&sent);
+            self.appended_bytes += sent.len();
+            self.answered += parked.lines;
+            self.counts.lines += parked.lines;
+            if parked.closes {
+                self.discard_lines();
+                self.is_closing = true;
+                let received_eof = self.has_received_eof();
+                self.state = State::Ending { reason: CloseReason::ResponderClosed, received_eof };
+            }
+        } else {
+            self.resumed = Some((parked, kind));
+        }
+        if self.unsent.is_empty() {
+            self.all_sent();
+        }
+        true
+    }
+
     pub(super) fn check_deadline(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
+        }
+        if self.parked_until().is_some_and(|until| until <= now) {
+            return self.close_with(CloseReason::ReplyTimeout, now);
         }
         match self.phase() {
             Phase::Idle => self.close_with(CloseReason::IdleTimeout, now),
@@ -532,7 +617,9 @@ impl Model {
 
     /// Discards all but an unfinished line.
     fn discard_lines(&mut self) {
-        let lines = self.lines();
+        let lines = self.lines_unanswered();
+        self.parked = None;
+        self.resumed = None;
         self.counts.lines += lines;
         self.counts.discarded += lines;
         self.input = self.unfinished_line().to_vec();
@@ -612,7 +699,9 @@ fn behind_subnegotiation(mut stream: &[u8]) -> Option<&[u8]> {
 impl Model {
     pub(super) fn wants_input(&self) -> bool {
         match self.state {
-            State::Open | State::Stopping { .. } => self.has_job && !self.has_work() && self.unsent.is_empty(),
+            State::Open | State::Stopping { .. } => {
+                self.has_job && !self.has_work() && self.parked.is_none() && self.unsent.is_empty()
+            }
             State::Lingering(_) => true,
             State::Ending { .. } | State::Over(_) => false,
         }
@@ -625,7 +714,7 @@ impl Model {
     }
 
     pub(super) fn close_action(&self) -> CloseAction {
-        let is_settled = self.has_job && self.unsent.is_empty() && !self.wants_answer();
+        let is_settled = self.has_job && self.unsent.is_empty() && !self.wants_answer() && self.parked.is_none();
         match self.state {
             State::Ending { reason, received_eof: true } if is_settled => CloseAction::Close(reason),
             State::Ending { .. } if is_settled => CloseAction::ShutdownWrite,
@@ -640,22 +729,27 @@ impl Model {
             State::Lingering(_) => Phase::Lingering,
             _ if !self.has_job => Phase::Answering,
             _ if !self.unsent.is_empty() => Phase::Writing,
+            _ if self.parked.is_some() => Phase::Parked,
             _ if self.wants_answer() => Phase::Queued,
             _ if self.is_unfinished() => Phase::Reading,
             _ => Phase::Idle,
         }
     }
 
+    fn parked_until(&self) -> Option<Instant> {
+        Some(self.parked?.since + self.timeouts.reply?)
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let wait = match self.phase() {
-            Phase::Idle | Phase::Reading if matches!(self.state, State::Ending { .. }) => return None,
-            Phase::Idle => self.timeouts.idle?,
-            Phase::Reading => self.timeouts.line?,
-            Phase::Writing => self.timeouts.write?,
-            Phase::Lingering => self.timeouts.linger,
-            _ => return None,
+            Phase::Idle | Phase::Reading if matches!(self.state, State::Ending { .. }) => None,
+            Phase::Idle => self.timeouts.idle,
+            Phase::Reading => self.timeouts.line,
+            Phase::Writing => self.timeouts.write,
+            Phase::Lingering => Some(self.timeouts.linger),
+            _ => None,
         };
-        Some(self.since + wait)
+        wait.map(|wait| self.since + wait).into_iter().chain(self.parked_until()).min()
     }
 
     pub(super) fn reason(&self) -> Option<CloseReason> {
@@ -664,6 +758,10 @@ impl Model {
             State::Stopping { .. } => Some(CloseReason::Shutdown),
             State::Ending { reason, .. } | State::Lingering(reason) | State::Over(reason) => Some(reason),
         }
+    }
+
+    pub(super) const fn is_parked(&self) -> bool {
+        self.parked.is_some()
     }
 
     /// Returns whether the responder knows the client.
@@ -692,7 +790,7 @@ impl Model {
     /// Returns the same for a client that takes nothing for now.
     pub(super) fn max_bytes_while_blocked(&self) -> usize {
         let lines = self.bytes_of_lines().len() - self.unfinished_line().len();
-        let replies = (2 * self.unsent.len()).max(lines + 16 * self.lines() as usize);
+        let replies = (2 * self.unsent.len()).max(lines + 16 * self.lines_unanswered() as usize);
         lines + self.block().unwrap_or(0) + self.unfinished_bytes_kept() + replies + 2 * self.bytes_waiting()
     }
 
@@ -700,7 +798,7 @@ impl Model {
     /// has no line before it, that is no more than shows it.
     fn unfinished_bytes_kept(&self) -> usize {
         match self.expected {
-            Expected::Lines if !self.has_work() => self.input.len().min(self.max_line_bytes + 2),
+            Expected::Lines if !self.has_input() => self.input.len().min(self.max_line_bytes + 2),
             Expected::Lines => self.unfinished_line().len(),
             _ => self.input.len(),
         }

@@ -9,6 +9,7 @@
 pub(crate) mod model;
 pub(crate) mod responder;
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use greeter_core::{
     LineEnding, Peer, Phase, PushMessage, TurnBudget, WhenRejected, WhenTooLong, client_id,
 };
 use model::{Message, Model, ModelRules};
-use responder::{OnConnect, ScriptedResponder};
+use responder::{LateKind, OnConnect, ScriptedResponder};
 
 /// What happens in a step, by its first byte. The bytes behind it say how much.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +39,11 @@ enum Step {
     Wait,
     Abort,
     Close,
+    LateAnswer,
 }
 
 impl Step {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Receive,
         Self::ReadWouldBlock,
         Self::ReceiveEof,
@@ -58,6 +60,7 @@ impl Step {
         Self::Wait,
         Self::Abort,
         Self::Close,
+        Self::LateAnswer,
     ];
 }
 
@@ -144,13 +147,17 @@ impl Driver {
         let timeouts = ConnectionTimeouts {
             idle: seconds(1, 5),
             line: seconds(2, 3),
-            reply: None,
+            reply: (number & 128 != 0).then(|| Duration::from_secs(6)),
             write: seconds(4, 4),
             linger: seconds(8, 2).unwrap_or_default(),
         };
         let on_connect = OnConnect::ALL[options >> 4 & 7];
-        let responder =
-            ScriptedResponder { on_connect, max_data_bytes: rules.max_data_bytes, disconnects: AtomicU32::new(0) };
+        let responder = ScriptedResponder {
+            on_connect,
+            max_data_bytes: rules.max_data_bytes,
+            promised: Mutex::default(),
+            disconnects: AtomicU32::new(0),
+        };
         let config = ConnectionConfig::new(max_line_bytes, timeouts, &responder)
             .when_rejected(rules.when_rejected)
             .when_too_long(rules.when_too_long)
@@ -235,6 +242,7 @@ impl Driver {
                 model.abort(reason);
             }
             Step::Close => self.end(),
+            Step::LateAnswer => self.answer_later(program.number()),
             Step::ReadWouldBlock | Step::ReceiveEof | Step::WriteWouldBlock => {}
         }
     }
@@ -342,6 +350,29 @@ impl Driver {
         }
     }
 
+    /// Keeps the oldest promise. Nobody may wait for it any more.
+    fn answer_later(&mut self, number: usize) {
+        let promised = self.responder.promised.get_mut().expect("nobody panics with it");
+        if promised.is_empty() {
+            return;
+        }
+        let later = promised.remove(0);
+        let is_parked = self.connection.as_ref().is_some_and(Connection::is_parked);
+        assert_eq!(is_parked, self.model.is_parked() && self.connection.is_some());
+        if is_parked && promised.is_empty() {
+            assert!(later.is_wanted());
+        }
+        let is_wanted = later.is_wanted();
+        let kind = LateKind::ALL[number % LateKind::ALL.len()];
+        kind.answer(later);
+        if let Some(connection) = &mut self.connection
+            && is_wanted
+        {
+            assert!(connection.late_answer(&self.config, self.now));
+            assert!(self.model.late_answer(kind, self.now));
+        }
+    }
+
     /// Does what the close action says.
     fn end(&mut self) {
         let Some(connection) = &mut self.connection else { return };
@@ -390,9 +421,15 @@ impl Driver {
     fn finish(mut self, max_lines: usize) {
         // For each line a job and its replies; then both ends of the stream, and the close.
         for _ in 0..max_lines + 4 {
-            for step in
-                [Step::TakeJob, Step::Answer, Step::AnswerAfterTimeout, Step::Write, Step::Close, Step::ReceiveEof]
-            {
+            for step in [
+                Step::TakeJob,
+                Step::Answer,
+                Step::AnswerAfterTimeout,
+                Step::LateAnswer,
+                Step::Write,
+                Step::Close,
+                Step::ReceiveEof,
+            ] {
                 self.run_step(step, &mut Program(&[255]));
                 self.check();
             }

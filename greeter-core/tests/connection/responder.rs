@@ -4,10 +4,11 @@
 //! It knows no connection.
 
 use std::panic::resume_unwind;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::model::Expected;
-use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Reply, Responder};
+use greeter_core::{BoxError, CloseReason, Later, Line, LineEnding, Peer, Rejection, Reply, Responder};
 
 /// What the responder does with a client that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ impl OnConnect {
 pub(super) struct ScriptedResponder {
     pub(super) on_connect: OnConnect,
     pub(super) max_data_bytes: u32,
+    /// The answers that are to come later, the oldest first.
+    pub(super) promised: Mutex<Vec<Later>>,
     pub(super) disconnects: AtomicU32,
 }
 
@@ -120,6 +123,16 @@ impl Responder for ScriptedResponder {
                 reply.close();
                 return Err("as told".into());
             }
+            Some(b'y') => self.promise(reply),
+            Some(b'Y') => {
+                self.promise(reply);
+                reply.close();
+            }
+            Some(b'z') => reply.later().line("at once"),
+            Some(b'Z') => {
+                self.promise(reply);
+                return Err("as told".into());
+            }
             Some(b'd') => read(text, reply),
             Some(b'k') => {
                 reply.line("skipping");
@@ -151,6 +164,7 @@ impl Responder for ScriptedResponder {
         *count += 1;
         match bytes.first() {
             Some(b's') => {}
+            Some(b'y') => self.promise(reply),
             Some(b'd') => read(bytes, reply),
             Some(b'f') => return Err("as told".into()),
             Some(b'p') => panic(),
@@ -170,6 +184,94 @@ impl Responder for ScriptedResponder {
 
     fn disconnect(&self, _: u32, _: CloseReason) {
         self.disconnects.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl ScriptedResponder {
+    fn promise(&self, reply: &mut Reply<'_>) {
+        self.promised.lock().expect("nobody panics with it").push(reply.later());
+    }
+}
+
+/// How an answer comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LateKind {
+    Line,
+    Raw,
+    Nothing,
+    Rejection,
+    Then,
+    ThenClose,
+    Failure,
+    TwoLines,
+    Dropped,
+    OtherSession,
+    /// Before the call has returned.
+    AtOnce,
+}
+
+impl LateKind {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Line,
+        Self::Raw,
+        Self::Nothing,
+        Self::Rejection,
+        Self::Then,
+        Self::ThenClose,
+        Self::Failure,
+        Self::TwoLines,
+        Self::Dropped,
+        Self::OtherSession,
+    ];
+
+    pub(super) fn answer(self, later: Later) {
+        match self {
+            Self::Line => later.line("late"),
+            Self::Raw => later.raw("l\na\r\nte"),
+            Self::Nothing => later.raw(""),
+            Self::Rejection => later.reject(Rejection::custom("late no")),
+            Self::Then => later.then(|count: &mut u32, reply| {
+                *count += 1;
+                reply.line(format_args!("{count} then"));
+                Ok(())
+            }),
+            Self::ThenClose => later.then(|_: &mut u32, reply| {
+                reply.close();
+                Ok(())
+            }),
+            Self::Failure => later.then(|_: &mut u32, reply| {
+                reply.line("half");
+                panic()
+            }),
+            Self::TwoLines => later.line("two\nlines"),
+            Self::Dropped => drop(later),
+            Self::OtherSession => later.then(|_: &mut String, _| Ok(())),
+            Self::AtOnce => later.line("at once"),
+        }
+    }
+
+    /// Returns what a connection sends by itself, without a thread that answers.
+    pub(super) fn bytes(self, ending: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Line => Some(format!("late{ending}").into_bytes()),
+            Self::Raw => Some(b"l\na\r\nte".to_vec()),
+            Self::Nothing => Some(Vec::new()),
+            Self::AtOnce => Some(format!("at once{ending}").into_bytes()),
+            _ => None,
+        }
+    }
+
+    /// Adds what a client should receive from a thread that answers.
+    pub(super) fn reply(self, count: &mut u32, ending: &str, replies: &mut ModelReplies) {
+        match self {
+            Self::Rejection => replies.line("error: late no", ending),
+            Self::Then => {
+                *count += 1;
+                replies.line(format!("{count} then"), ending);
+            }
+            Self::ThenClose => replies.closes = true,
+            _ => replies.error(ending),
+        }
     }
 }
 
@@ -196,6 +298,9 @@ pub(super) struct ModelReplies {
     pub(super) closes_rejected: bool,
     /// The counted bytes that were asked for in the last call.
     pub(super) expected: Option<Expected>,
+    /// Whether the answer to the last call comes later; or was there at once.
+    pub(super) is_parked: bool,
+    pub(super) is_answered_at_once: bool,
     /// How often the responder failed.
     pub(super) errors: u32,
 }
@@ -246,6 +351,9 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: us
         Some(b'n') => replies.line("error: no", ending),
         Some(b'b' | b'f' | b'p' | b'c') => replies.error(ending),
         Some(b'q') => replies.line("bye", ending),
+        Some(b'y' | b'Y') => replies.is_parked = true,
+        Some(b'z') => replies.is_answered_at_once = true,
+        Some(b'Z') => replies.error(ending),
         Some(b'd' | b'i') => replies.read(text, ending, max_data_bytes),
         Some(b'k') => {
             if max_data_bytes == 0 {
@@ -261,13 +369,14 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: us
         }
         _ => replies.line([format!("{count} ").as_bytes(), text].concat(), ending),
     }
-    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i'));
+    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i' | b'Y'));
 }
 
 /// Adds what a client receives for counted bytes, the `count`-th call of the responder.
 pub(super) fn block_reply(count: u32, bytes: &[u8], ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
     match bytes.first() {
         Some(b's') => {}
+        Some(b'y') => replies.is_parked = true,
         Some(b'd') => replies.read(bytes, ending, max_data_bytes),
         Some(b'f' | b'p') => replies.error(ending),
         Some(b'q') => replies.closes = true,
