@@ -167,7 +167,8 @@ fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
 
 fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     const FREQUENT: [&str; 4] = ["echo", "three", "big", "shout"];
-    const RARE: [&str; 10] = ["raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "slow", "silent"];
+    const RARE: [&str; 12] =
+        ["raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "slow", "silent", "later", "later"];
     match random.below(8) {
         0 if rules.workers > 0 && random.one_in(4) => "hang",
         0..3 => match random.pick(&RARE) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, WhenRejected};
 
-use super::responder::{PANICKED, REJECTED, SLOW, SORTS, SessionHistory};
+use super::responder::{LateKind, PANICKED, REJECTED, SLOW, SORTS, SessionHistory};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
@@ -40,6 +40,12 @@ impl<'a> LineCommand<'a> {
         let token = self.token;
         let reply = match (self.verb, self.number) {
             (b"silent", Some(_)) => String::new(),
+            (b"later", Some(_)) => match LateKind::of(token) {
+                LateKind::Line => format!("late {token}{ending}"),
+                LateKind::Then => format!("then {token}{ending}"),
+                LateKind::Rejection => format!("error: no {token}{ending}"),
+                LateKind::Dropped => format!("error: internal error{ending}"),
+            },
             (b"three", Some(_)) => format!("1 {token}{ending}2 {token}{ending}3 {token}{ending}"),
             (b"big", Some(_)) => format!("{}{ending}", token.repeat(100)),
             (b"raw", Some(_)) => format!("{token}\n\n\r\nend\n"),
@@ -345,9 +351,8 @@ impl Oracle {
             WireEnd::ReplyTimeout => {
                 let may_wait_for_its_banner = !self.is_banner_sent || number % SORTS == SLOW;
                 assert!(!self.lines.is_empty() || may_wait_for_its_banner, "client {number} waits for nothing");
-                let reply = self.rules.reply.expect("it is set");
-                let began = self.sessions.lock().unwrap().record(number).line_began.unwrap_or(self.latest_read);
-                let took = since(began);
+                let reply = self.rules.timeouts.reply.expect("it is set");
+                let took = since(self.line_began());
                 assert!(took >= reply, "client {number} did not wait for so long: one line has taken {took:?}");
             }
             WireEnd::NotYet | WireEnd::Closed | WireEnd::Overloaded | WireEnd::Rejected | WireEnd::Busy => {}
@@ -382,7 +387,7 @@ impl Oracle {
         if let Some(line) = timeouts.line {
             add(format!("line not finished within {line:?}"), WireEnd::LineTimeout);
         }
-        if self.rules.reply.is_some() {
+        if timeouts.reply.is_some() {
             add("timed out".to_owned(), WireEnd::ReplyTimeout);
         }
         if may_be_overloaded {
@@ -418,6 +423,11 @@ impl Oracle {
     pub(super) fn has_received_all(&self) -> bool {
         let pushed_last = self.sessions.lock().unwrap().record(self.number).pushed_last;
         self.end != WireEnd::Closed || self.written.is_empty() && self.latest_push >= pushed_last
+    }
+
+    /// Returns when the responder was given the latest line.
+    pub(super) fn line_began(&self) -> Instant {
+        self.sessions.lock().unwrap().record(self.number).line_began.unwrap_or(self.latest_read)
     }
 
     fn is_known(&self) -> bool {

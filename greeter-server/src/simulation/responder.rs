@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{BoxError, ClientId, CloseReason, Line, Peer, Rejection, Reply, Responder};
+use greeter_core::{BoxError, ClientId, CloseReason, Later, Line, Peer, Rejection, Reply, Responder};
 
 use super::clock::SimulatedClock;
 use super::oracle;
@@ -26,7 +26,55 @@ pub(super) struct ScriptedResponder {
     pub(super) clock: SimulatedClock,
     pub(super) push: PushHandle,
     pub(super) sessions: Arc<Mutex<SessionHistory>>,
+    /// The answers that are to come later.
+    pub(super) promises: Arc<Mutex<Vec<Promise>>>,
     turn: Mutex<TurnTimes>,
+}
+
+/// An answer that comes later.
+#[derive(Debug)]
+pub(super) struct Promise {
+    pub(super) later: Later,
+    token: String,
+    pub(super) asked: Instant,
+    /// When it is kept, if it ever is.
+    pub(super) due: Option<Instant>,
+}
+
+/// How an answer that comes later is given, by the number of its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LateKind {
+    Line,
+    Then,
+    Rejection,
+    Dropped,
+}
+
+impl LateKind {
+    pub(super) fn of(token: &str) -> Self {
+        [Self::Line, Self::Then, Self::Rejection, Self::Dropped][line_of(token) % 4]
+    }
+}
+
+/// Returns the number of the line with this token.
+fn line_of(token: &str) -> usize {
+    token.split_once('.').and_then(|(_, line)| line.parse().ok()).unwrap_or_default()
+}
+
+impl Promise {
+    /// Keeps it, or breaks it.
+    pub(super) fn keep(self) {
+        let Self { later, token, .. } = self;
+        match LateKind::of(&token) {
+            LateKind::Line => later.line(format_args!("late {token}")),
+            LateKind::Then => later.then(move |_: &mut u32, reply| {
+                reply.line(format_args!("then {token}"));
+                Ok(())
+            }),
+            LateKind::Rejection => later.reject(Rejection::custom(format!("no {token}"))),
+            LateKind::Dropped => drop(later),
+        }
+    }
 }
 
 /// The lines of one turn, whose replies are sent together.
@@ -121,6 +169,7 @@ impl Responder for ScriptedResponder {
         assert_eq!(number, *session, "each client has its own session");
         match command.verb {
             b"silent" => {}
+            b"later" => self.promise(command.token, reply),
             b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", command.token))),
             b"big" => reply.line(command.token.repeat(100)),
             b"raw" => reply.raw(format!("{}\n\n\r\nend\n", command.token)),
@@ -183,7 +232,20 @@ impl Responder for ScriptedResponder {
 
 impl ScriptedResponder {
     pub(super) fn new(clock: SimulatedClock, push: PushHandle, sessions: Arc<Mutex<SessionHistory>>) -> Self {
-        Self { clock, push, sessions, turn: Mutex::default() }
+        Self { clock, push, sessions, promises: Arc::default(), turn: Mutex::default() }
+    }
+
+    /// Answers later: at once, soon, or later than some timeouts.
+    fn promise(&self, token: &str, reply: &mut Reply<'_>) {
+        let asked = self.clock.now();
+        let delay = [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5];
+        let due = delay.map(|millis| asked + Duration::from_millis(millis));
+        let promise = Promise { later: reply.later(), token: token.to_owned(), asked, due };
+        if delay == Some(0) {
+            promise.keep();
+        } else {
+            self.promises.lock().unwrap().push(promise);
+        }
     }
 
     pub(super) fn begin_turn(&self) {

@@ -26,6 +26,7 @@ pub(super) struct Rules {
     pub(super) may_be_overloaded: bool,
     pub(super) timeouts: ConnectionTimeouts,
     pub(super) queue: Option<Duration>,
+    /// How long a worker may be in a call. A late answer has the same time in place, too.
     pub(super) reply: Option<Duration>,
     /// How often the watchdog checks. A ticker may be late, where other processes have the
     /// processor.
@@ -62,6 +63,7 @@ impl Rules {
         let per_address_max = random.one_in(6).then(|| random.within(1..4));
         let may_be_overloaded = random.one_in(6);
         let workers = random.below(4);
+        let reply = seconds(random, 100..30_000);
         Self {
             max_line_bytes: random.pick(&[12, 16, 40, 100]),
             read_bytes: random.pick(&[1, 7, 16, 64, 300, 5000]),
@@ -71,12 +73,12 @@ impl Rules {
             timeouts: ConnectionTimeouts {
                 idle: seconds(random, 1500..60_000),
                 line: seconds(random, 1500..20_000),
-                reply: None,
+                reply,
                 write: seconds(random, 1500..40_000),
                 linger: Duration::from_millis(random.pick(&[1500, 2000])),
             },
             queue: seconds(random, 20..6_000),
-            reply: seconds(random, 100..30_000).filter(|_| workers > 0),
+            reply: reply.filter(|_| workers > 0),
             check_interval: Duration::from_millis(random.pick(&[10, 50, 250])),
             workers,
             threads: if random.one_in(3) { 2 } else { 1 },

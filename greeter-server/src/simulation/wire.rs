@@ -290,13 +290,16 @@ impl Wire {
         let client_is_done = is_done && self.server_saw_eof && self.inbound.is_empty();
         let reads_nothing =
             self.server_waits.is_some() && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write + write);
+        // A client that has not taken the replies before it is not told that a late answer timed out.
+        let waits_for_late_answer =
+            self.server_waits.is_some() && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
         let is_excused = self.is_broken
             || self.is_killed
             || is_over_a_limit
             || self.stop_deadline.is_some_and(|stop_deadline| stop_deadline <= now);
         assert!(
-            has_lingered || client_is_done || reads_nothing || is_excused,
+            has_lingered || client_is_done || reads_nothing || waits_for_late_answer || is_excused,
             "client {} is closed without a reason at its {:?}, settled: {}, answered: {}, knows: {}, unread: {}",
             self.number,
             self.server_end,

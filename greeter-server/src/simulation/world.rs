@@ -12,7 +12,7 @@ use super::listener::{Backlog, VirtualListener};
 use super::oracle::Oracle;
 use super::pool::SimulatedPool;
 use super::random::Random;
-use super::responder::{ScriptedResponder, SessionHistory};
+use super::responder::{Promise, ScriptedResponder, SessionHistory};
 use super::rules::Rules;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
 
@@ -44,6 +44,7 @@ pub(super) struct World {
     memory: Arc<MemoryBudget>,
     push: PushHandle,
     sessions: Arc<Mutex<SessionHistory>>,
+    promises: Arc<Mutex<Vec<Promise>>>,
 
     admission: Arc<Admission>,
     acceptor: SimulatedAcceptor,
@@ -89,6 +90,8 @@ enum Actor {
     Acceptor,
     Client(usize),
     NewClient,
+    /// Whoever answers later.
+    Upstream,
 }
 
 /// How many steps there may be before the server is asked to stop. Up to a hundred times as many
@@ -164,6 +167,7 @@ impl World {
             memory,
             push,
             sessions,
+            promises: Arc::clone(&responder.promises),
             admission,
             acceptor,
             backlog,
@@ -264,6 +268,9 @@ impl World {
             actors.extend((0..workers).filter(|&worker| pool.can_work(worker, now)).map(Actor::Worker));
             actors.extend(pool.next_check.filter(|&check| check <= now).map(|_| Actor::Watchdog));
         }
+        if self.next_promise().is_some_and(|due| due <= now) {
+            actors.push(Actor::Upstream);
+        }
         let SimulatedAcceptor { woken, sleeps_until, .. } = &self.acceptor;
         if woken.load(Ordering::Relaxed)
             || sleeps_until.is_some_and(|until| until <= now)
@@ -284,7 +291,8 @@ impl World {
         let threads = self.threads.iter().filter(|thread| thread.state.is_some());
         let acceptor = self.acceptor.sleeps_until;
         let threads = threads.filter_map(|thread| thread.sleeps_until);
-        let mut times: Vec<_> = threads.chain(clients).chain(client).chain(acceptor).collect();
+        let promise = self.next_promise();
+        let mut times: Vec<_> = threads.chain(clients).chain(client).chain(acceptor).chain(promise).collect();
         if let Some(pool) = &self.pool {
             times.extend(pool.workers.borrow().iter().filter_map(|worker| worker.work.as_ref().map(|work| work.until)));
             // The watchdog checks for ever; that alone does not keep a world going.
@@ -293,6 +301,22 @@ impl World {
             }
         }
         times.into_iter().min()
+    }
+
+    /// Returns when the next answer that comes later is due.
+    fn next_promise(&self) -> Option<Instant> {
+        self.promises.lock().unwrap().iter().filter_map(|promise| promise.due).min()
+    }
+
+    /// Gives an answer that is due, whether anybody waits for it or not.
+    fn keep_promise(&self) {
+        let mut promises = self.promises.lock().unwrap();
+        let next = promises.iter().enumerate().filter(|(_, promise)| promise.due.is_some());
+        if let Some((index, _)) = next.min_by_key(|(_, promise)| promise.due) {
+            let promise = promises.swap_remove(index);
+            drop(promises);
+            promise.keep();
+        }
     }
 
     fn more_clients_come(&self) -> bool {
@@ -316,6 +340,7 @@ impl World {
                 before.into_iter().for_each(|client| self.note_answering(client));
             }
             Actor::Acceptor => self.run_acceptor(),
+            Actor::Upstream => self.keep_promise(),
             Actor::Client(index) => self.clients[index].act(now),
             Actor::NewClient => self.connect(),
         }

@@ -26,6 +26,12 @@ impl World {
                 wire.check_waits(*sessions.record(wire.number));
             }
         }
+        if let Some(reply) = self.rules.timeouts.reply {
+            for promise in &*self.promises.lock().unwrap() {
+                let is_late = self.clock.is_past(promise.asked, reply + self.rules.slack());
+                assert!(!is_late || !promise.later.is_wanted(), "a parked line does not time out: {promise:?}");
+            }
+        }
         if let Some(pool) = &self.pool {
             pool.check_call_times(now, self.rules.slack() + self.clock.suspended());
             pool.check_worker_count();
@@ -96,6 +102,9 @@ impl World {
         assert_eq!(stats.lines, stats.replies + stats.discarded, "{stats:?}");
         assert_eq!(stats.accepted, stats.closed, "{stats:?}");
         self.check_ends(&stats);
+        let promises = std::mem::take(&mut *self.promises.lock().unwrap());
+        assert!(promises.iter().all(|promise| !promise.later.is_wanted()), "nobody waits for {promises:?}");
+        assert_eq!(stats.parked, 0, "{stats:?}");
         // When the deadline of a stop has passed, sessions that are with a worker get no
         // `disconnect`.
         if !ran_out_of_time {
