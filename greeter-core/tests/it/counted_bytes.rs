@@ -64,6 +64,7 @@ impl Responder for Store {
     fn bytes(&self, lines: &mut u32, bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
         match bytes {
             b"more!" => reply.read_bytes(2)?,
+            b"much!" => reply.read_bytes(50_000)?,
             b"panic" => panic!("as told"),
             b"fail!" => return Err("as told".into()),
             _ => reply.line(format_args!("{lines}: {} bytes, \"{}\"", bytes.len(), bytes.escape_ascii())),
@@ -114,6 +115,16 @@ fn bytes_that_come_with_their_line_are_all_there() {
     let received = client.received();
     assert!(received.starts_with(b"line 1: a\n2: 50000 bytes, \"xxx"));
     assert!(received.ends_with(b"x\"\nline 3: b\n"));
+}
+
+/// What comes behind the bytes, in the same read, may be bytes again.
+#[test]
+fn bytes_that_come_with_the_bytes_before_them_are_all_there() {
+    let data = vec![b'x'; 50_000];
+    let mut client = TestClient::connect(&Store);
+    client.send("read 5\n").send([b"much!", &data[..], b"b\n"].concat());
+    let received = client.received();
+    assert!(received.starts_with(b"1: 50000 bytes") && received.ends_with(b"x\"\nline 2: b\n"));
 }
 
 #[test]
