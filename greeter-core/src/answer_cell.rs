@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::sync::PoisonError;
 
 use crate::error::Fault;
+use crate::line::LineEnding;
 use crate::rejection::Rejection;
 use crate::sync::{Arc, Mutex, MutexGuard};
 
@@ -137,11 +138,15 @@ impl AnswerCell {
 
 /// The connection's end of a cell. Dropping it ends the wait, whatever becomes of the connection.
 #[derive(Debug)]
-pub(crate) struct AwaitedAnswer(Arc<AnswerCell>);
+pub(crate) struct AwaitedAnswer {
+    cell: Arc<AnswerCell>,
+    /// How the lines end that the answer writes.
+    pub(crate) ending: LineEnding,
+}
 
 impl AwaitedAnswer {
-    pub(crate) const fn new(cell: Arc<AnswerCell>) -> Self {
-        Self(cell)
+    pub(crate) const fn new(cell: Arc<AnswerCell>, ending: LineEnding) -> Self {
+        Self { cell, ending }
     }
 }
 
@@ -149,13 +154,13 @@ impl Deref for AwaitedAnswer {
     type Target = AnswerCell;
 
     fn deref(&self) -> &AnswerCell {
-        &self.0
+        &self.cell
     }
 }
 
 impl Drop for AwaitedAnswer {
     fn drop(&mut self) {
-        drop(self.0.cancel());
+        drop(self.cell.cancel());
     }
 }
 
@@ -253,7 +258,7 @@ mod models {
         loom::model(|| {
             let scene = scene(false);
             scene.arm();
-            let awaited = AwaitedAnswer::new(Arc::clone(&scene.cell));
+            let awaited = AwaitedAnswer::new(Arc::clone(&scene.cell), LineEnding::Lf);
             let dropping = thread::spawn(move || drop(awaited));
             let met = scene.cell.cancel().is_some();
             dropping.join().unwrap();

@@ -448,7 +448,7 @@ impl<S> ClientJob<S> {
             LateAnswer::Fault(fault) => Err(Unanswered::ResponderError(fault.into())),
             LateAnswer::Then(then) => match then.downcast::<ThenFn<S>>() {
                 Ok(then) => {
-                    let mut reply = Reply::new(&mut self.replies, self.latest_ending, &mut call.aside);
+                    let mut reply = Reply::new(&mut self.replies, parked.answer.ending, &mut call.aside);
                     then(session, &mut reply).map_err(unanswered)
                 }
                 Err(other) => {
@@ -511,13 +511,14 @@ impl<S> ClientJob<S> {
         }
         match later {
             Some(answer) if outcome.is_ok() => {
-                self.park(Parked { answer, lines: call.lines, closes, since: None, is_awaited: false })
+                self.park(Parked { answer, lines: call.lines, closes, since: None, is_awaited: false });
             }
-            Some(answer) => answer.cancel().into_iter().for_each(drop_caught),
-            None => {}
-        }
-        if closes && self.parked().is_none() {
-            self.close_reason = Some(CloseReason::ResponderClosed);
+            later => {
+                later.and_then(|answer| answer.cancel()).into_iter().for_each(drop_caught);
+                if closes {
+                    self.close_reason = Some(CloseReason::ResponderClosed);
+                }
+            }
         }
         outcome
     }

@@ -24,13 +24,12 @@ use crate::sync::Arc;
 ///
 /// ```
 /// # extern crate greeter_core as greeter_server;
-/// use std::sync::Mutex;
 /// use std::sync::mpsc::{Receiver, Sender, channel};
 /// use greeter_server::testing::TestClient;
 /// use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder};
 ///
 /// /// Has another thread look up what each line asks for.
-/// struct LookUp(Mutex<Sender<(String, Later)>>);
+/// struct LookUp(Sender<(String, Later)>);
 ///
 /// impl Responder for LookUp {
 ///     type Session = ();
@@ -46,12 +45,12 @@ use crate::sync::Arc;
 ///         reply: &mut Reply<'_>,
 ///     ) -> Result<(), BoxError> {
 ///         let question = line.to_str()?.to_owned();
-///         Ok(self.0.lock().expect("it does not panic").send((question, reply.later()))?)
+///         Ok(self.0.send((question, reply.later()))?)
 ///     }
 /// }
 ///
 /// let (questions, asked): (_, Receiver<(String, Later)>) = channel();
-/// let look_up = LookUp(Mutex::new(questions));
+/// let look_up = LookUp(questions);
 /// let mut client = TestClient::connect(&look_up);
 /// client.send("Bob\nAnn\n").expect("");
 /// let (question, later) = asked.recv().expect("the line was sent");
@@ -85,7 +84,7 @@ impl Reply<'_> {
     pub fn later(&mut self) -> Later {
         let cell = Arc::new(AnswerCell::new());
         let later = Later { cell: Some(Arc::clone(&cell)), ending: self.ending() };
-        self.answer_later(AwaitedAnswer::new(cell));
+        self.answer_later(AwaitedAnswer::new(cell, self.ending()));
         later
     }
 }

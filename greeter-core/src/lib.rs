@@ -31,7 +31,7 @@
 //!
 //! The files follow a request: [bytes become lines](Line), the complete lines of one read are a
 //! [`ClientJob`], and a [`Responder`] answers them into a [`Reply`], for one [`TurnBudget`] of
-//! time. The [`Connection`] holds it all together, with the [`ConnectionConfig`] that all clients
+//! time, or [`Later`]. The [`Connection`] holds it all together, with the [`ConnectionConfig`] that all clients
 //! share.
 
 #![forbid(unsafe_code)]

@@ -151,8 +151,9 @@ pub trait Responder: Send + Sync + 'static {
     /// If this panics or breaks the framing, the client receives `error: internal error`. In a
     /// protocol of one line for each connection, this must [close](Reply::close) the connection.
     ///
-    /// A line that is too long, or that waits too long for a worker, never reaches
-    /// [`respond`](Self::respond): this is where the `session` learns of it. A session that
+    /// This is called for what [`respond`](Self::respond) itself returns, too. A line that is too
+    /// long, or that waits too long for a worker, never reaches it: this is where the `session`
+    /// learns of that. A session that
     /// collects lines can note here that one is missing, and reject what it would have done with
     /// them. If the rejected line may be the one that ends the collection, nobody can tell what it
     /// said; then let the server close the connection, by [`WhenRejected`](crate::WhenRejected).

@@ -9,8 +9,8 @@ use greeter_core::testing::{
     ConnectionConfig, ConnectionTimeouts, PushMessage, TestClient, check_every_fragmentation, peer,
 };
 use greeter_core::{
-    BoxError, CloseAction, CloseReason, Connection, Later, Line, LineCounts, Peer, Phase, Rejection, Reply, Responder,
-    ResponderError, TurnBudget,
+    BoxError, CloseAction, CloseReason, Connection, Later, Line, LineCounts, LineEnding, Peer, Phase, Rejection, Reply,
+    Responder, ResponderError, TurnBudget,
 };
 
 /// Answers `later` later, and all else at once.
@@ -52,6 +52,14 @@ impl Responder for Clerk {
             b"last" => {
                 self.promise(reply);
                 reply.close();
+            }
+            b"now and last" => {
+                reply.later().line("bye at once");
+                reply.close();
+            }
+            b"crlf" => {
+                reply.end_lines_with(LineEnding::CrLf);
+                self.promise(reply);
             }
             b"fail" => {
                 self.promise(reply);
@@ -107,6 +115,22 @@ fn the_lines_behind_wait_for_the_answer() {
 #[test]
 fn an_answer_that_is_there_when_the_call_returns_is_a_reply_like_any_other() {
     check_every_fragmentation(Clerk::default, "a\nnow\r\nnow\nb\n", "a\nat once\r\nat once\nb\n");
+}
+
+#[test]
+fn a_later_answer_ends_as_the_reply_would_have() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("crlf\ncrlf\nlater\r\n");
+    clerk.promised().line("one");
+    client.expect("one\r\n");
+    clerk.promised().then(|_: &mut u32, reply| {
+        reply.line("two");
+        Ok(())
+    });
+    client.expect("two\r\n");
+    clerk.promised().reject(Rejection::custom("three"));
+    client.expect("error: three\r\n");
 }
 
 #[test]
@@ -218,6 +242,8 @@ fn the_connection_closes_behind_the_later_answer() {
     client.send("last\nb\n").expect("");
     clerk.promised().line("bye");
     client.expect("bye\n").expect_end(CloseReason::ResponderClosed);
+    let mut client = TestClient::connect(&clerk);
+    client.send("now and last\nb\n").expect("bye at once\n").expect_end(CloseReason::ResponderClosed);
     let mut client = TestClient::connect(&clerk);
     client.send("last\nb\n").expect("");
     clerk.promised().reject(Rejection::custom("no"));
