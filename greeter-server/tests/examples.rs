@@ -3,10 +3,14 @@
 
 mod kit;
 
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{Example, Folder, Process, stranger};
+use kit::{Example, Folder, PATIENCE, Process, Upstream, stranger};
 
 #[test]
 fn server_greets_byte_for_byte() {
@@ -188,4 +192,184 @@ fn whois_reads_what_finger_says() {
     command.args(["-h", "127.0.0.1", "-p", &server.port().to_string(), "/W ann"]);
     let lines = ["ann      Ann Archer", "Monday: write it.", "Tuesday: prove it."];
     assert_eq!(Process::start(command).outcome(), (Some(0), lines.map(str::to_owned).to_vec()));
+}
+
+/// The look-up service in front of this server.
+fn lookup(upstream: &str) -> Example {
+    Example::start("lookup", &[Path::new(upstream)])
+}
+
+#[test]
+fn lookup_answers_each_of_many_clients_in_order() {
+    const CLIENTS: usize = 100;
+    const LINES: usize = 50;
+    let upstream = Example::start("closure", &[]);
+    let server = lookup(&format!("127.0.0.1:{}", upstream.port()));
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (client, number) in clients.iter_mut().zip(0..) {
+        let lines: String = (0..LINES).map(|line| format!("{} C\r\n", number * LINES + line)).collect();
+        client.send(lines);
+    }
+    for (client, number) in clients.iter_mut().zip(0..) {
+        let fahrenheit = |line| (number * LINES + line) as f64 * 1.8 + 32.0;
+        let answers: String = (0..LINES).map(|line| format!("{:.1} F\r\n", fahrenheit(line))).collect();
+        client.expect(answers);
+    }
+}
+
+#[test]
+fn lookup_sends_away_who_guesses() {
+    let upstream = Example::start("closure", &[]);
+    let server = lookup(&format!("127.0.0.1:{}", upstream.port()));
+    let (mut ann, mut bob) = (server.connect(), server.connect());
+    ann.send("warm\n".repeat(4)).expect("error: say it like this: 37 C\n".repeat(4));
+    bob.send("warm\n").expect("error: say it like this: 37 C\n");
+    ann.send("37 C\nwarm\n37 C\n").expect("98.6 F\nerror: say it like this: 37 C\n").expect_end();
+    bob.send(b"\xFF\n37 C\n").expect("error: line is not valid UTF-8\n98.6 F\n");
+}
+
+/// How many may wait: those whose questions the upstream has, and those behind them.
+const WAITING: usize = 8 + 100;
+
+#[test]
+fn lookup_has_so_many_wait_and_no_more() {
+    const BUSY: usize = 10;
+    let upstream = Upstream::start();
+    let server = lookup(&upstream.address());
+    let (sender, answers) = mpsc::channel();
+    for number in 0..WAITING + BUSY {
+        let (mut client, sender) = (server.connect(), sender.clone());
+        client.send(format!("{number}\n"));
+        thread::spawn(move || sender.send((number, client.line())));
+    }
+    let next = || answers.recv_timeout(PATIENCE).unwrap();
+    // The upstream says nothing yet.
+    for _ in 0..BUSY {
+        assert_eq!(next().1, "error: busy\n");
+    }
+    let mut upstream = upstream.accept();
+    for _ in 0..WAITING {
+        let key = upstream.line();
+        upstream.send(format!("re: {key}"));
+    }
+    for _ in 0..WAITING {
+        let (number, answer) = next();
+        assert_eq!(answer, format!("re: {number}\n"));
+    }
+}
+
+#[test]
+fn lookup_tells_who_was_asked_for_that_the_upstream_broke_and_connects_again() {
+    let listener = Upstream::start();
+    let server = lookup(&listener.address());
+    let mut first = server.connect();
+    first.send("first\n");
+    let mut upstream = listener.accept();
+    upstream.expect("first\n").send("here\r\n");
+    first.expect("here\n");
+    let mut asked: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut asked {
+        client.send("key\n");
+        upstream.expect("key\n");
+    }
+    // The upstream has as many as it may: this one is behind them, and need not know.
+    first.send("queued\n");
+    upstream.send("half an ans");
+    drop(upstream);
+    for client in &mut asked {
+        client.expect("error: the upstream has broken off\n");
+    }
+    let mut upstream = listener.accept();
+    upstream.expect("queued\n").send("there\n");
+    first.expect("there\n");
+    // Their sessions go on.
+    for client in &mut asked {
+        client.send("again\n");
+        upstream.expect("again\n").send("here\n");
+        client.expect("here\n");
+    }
+}
+
+#[test]
+fn lookup_leaves_an_upstream_that_says_more_than_it_was_asked() {
+    let listener = Upstream::start();
+    let server = lookup(&listener.address());
+    let mut client = server.connect();
+    client.send("one\n");
+    let mut upstream = listener.accept();
+    upstream.expect("one\n").send("1\nor more\nor less\n");
+    client.expect("1\n");
+    upstream.expect_end();
+    client.send("two\n");
+    listener.accept().expect("two\n").send("2\n");
+    client.expect("2\n");
+}
+
+#[test]
+fn lookup_says_that_there_is_no_upstream() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nobody listens at this end of a connection, and nobody else can.
+    let taken = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = lookup(&taken.local_addr().unwrap().to_string());
+    let mut client = server.connect();
+    for _ in 0..2 {
+        let answer = client.send("key\n").line();
+        assert!(answer.starts_with("error: no upstream: "), "{answer}");
+    }
+}
+
+#[test]
+fn lookup_answers_who_has_stopped_sending() {
+    let listener = Upstream::start();
+    let server = lookup(&listener.address());
+    let mut client = server.connect();
+    client.send("one\ntwo\nthr");
+    let mut upstream = listener.accept();
+    upstream.expect("one\n");
+    client.finish_sending();
+    upstream.send("1\n").expect("two\n").send("2\n");
+    client.expect("1\n2\n").expect_end();
+    // Nobody has asked for half a line.
+    server.connect().send("four\n");
+    upstream.expect("four\n");
+}
+
+/// It takes as long as the example's patience.
+#[test]
+fn lookup_asks_for_nobody_who_has_given_up() {
+    let listener = Upstream::start();
+    let server = lookup(&listener.address());
+    let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send("key\n");
+    }
+    let mut silent = listener.accept();
+    silent.expect("key\n".repeat(8));
+    let mut queued = server.connect();
+    queued.send("queued\n");
+    clients.push(queued);
+    for client in &mut clients {
+        client.expect("error: timed out\n").expect_end();
+    }
+    // The upstream has not said a word. The next one need not wait for it, nor for the queue.
+    let mut next = server.connect();
+    next.send("next\n");
+    listener.accept().expect("next\n").send("here\n");
+    next.expect("here\n");
+    silent.expect_end();
+}
+
+#[test]
+fn postfix_looks_up_through_lookup() {
+    let Some(postmap) = stranger("postmap", "postfix") else { return };
+    let (upstream, folder) = (Example::start("tcp_table", &[]), Folder::new("through"));
+    let server = lookup(&format!("127.0.0.1:{}", upstream.port()));
+    folder.write("main.cf", "compatibility_level = 3.6\n");
+    let look_up = |key| {
+        let mut command = Command::new(&postmap);
+        command.arg("-c").arg(folder.path()).args(["-q", key]).arg(format!("tcp:127.0.0.1:{}", server.port()));
+        Process::start(command).outcome()
+    };
+    assert_eq!(look_up("all hands"), (Some(0), vec!["ann, bob".to_owned()]));
+    assert_eq!(look_up("nobody"), (Some(1), vec![]));
 }

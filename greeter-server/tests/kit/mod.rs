@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -33,14 +33,38 @@ impl Example {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream }
+        Client::new(TcpStream::connect_timeout(&self.address, PATIENCE).unwrap())
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
+    }
+}
+
+/// A server that the test itself plays, for an example that is a client of it.
+pub(crate) struct Upstream {
+    address: SocketAddr,
+    accepted: Receiver<TcpStream>,
+}
+
+impl Upstream {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, accepted) = mpsc::channel();
+        // Ends with the tests, or with the first connection that nobody wants any more.
+        thread::spawn(move || listener.incoming().try_for_each(|stream| sender.send(stream.unwrap())));
+        Self { address, accepted }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The next connection: what comes over it is expected, and what it is answered is sent.
+    #[track_caller]
+    pub(crate) fn accept(&self) -> Client {
+        Client::new(self.accepted.recv_timeout(PATIENCE).expect("it connects"))
     }
 }
 
@@ -68,10 +92,34 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { stream }
+    }
+
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
+    }
+
+    /// Stops sending, and goes on reading.
+    pub(crate) fn finish_sending(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        self
+    }
+
+    /// The next line, with its ending. What is behind it is left for later.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        String::from_utf8(line).unwrap()
     }
 
     /// The next bytes are these.
