@@ -1,5 +1,5 @@
-//! A look-up service in front of a slow line server: each line is a key, and the answer is what that
-//! upstream says to it. Hundreds may wait for it, and no thread waits for any of them.
+//! A look-up service in front of a slow line server: each line is a key, and the answer is what
+//! that upstream says to it. A hundred clients may wait at a time, and keep no worker waiting.
 //!
 //! It shows answers that come later, from a thread that sends the questions of all clients down one
 //! connection without waiting for the answers in between; a bound on how many wait; and a session
