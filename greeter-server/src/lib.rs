@@ -14,8 +14,8 @@
 //! ```
 //!
 //! What a responder can do beyond that (sessions, banners, several lines, raw bytes, closing) is
-//! described at [`Responder`]; what goes over the wire, and how a line flows through the threads,
-//! in the book (`docs`).
+//! described at [`Responder`], and step by step in `docs/responders.md`; what goes over the wire,
+//! and how a line flows through the threads, in the book (`docs`).
 //!
 //! The library prints nothing, handles no signals and has no globals. It reports events through
 //! `tracing` and counts them in [`Stats`]. Without a subscriber for `tracing`, a program sees the

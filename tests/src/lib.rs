@@ -107,6 +107,8 @@ mod documents {
     struct ArgsReadme;
     #[doc = include_str!("../../docs/server.md")]
     struct Server;
+    #[doc = include_str!("../../docs/responders.md")]
+    struct Responders;
     #[doc = include_str!("../../docs/client.md")]
     struct Client;
     #[doc = include_str!("../../docs/protocol.md")]
