@@ -233,8 +233,11 @@ pub enum BareLf {
     #[default]
     Accept,
     /// The responder does not see it, and the client receives [`Rejection::BareLf`]. It is for
-    /// protocols behind which another program must see the same lines, where `LF . CR LF` must not
-    /// be taken for the end of a message (RFC 5321, 2.3.8).
+    /// protocols in which another program must see the same lines (RFC 5321, 2.3.8).
+    ///
+    /// The line behind it is one like any other. Where that may end something, as `.` ends a mail,
+    /// a client could still make `LF . CR LF` pass for the end: let the server [close the
+    /// connection](crate::WhenRejected::Close), or have the session remember what it has not seen.
     Reject,
 }
 

@@ -163,7 +163,8 @@ pub trait Responder: Send + Sync + 'static {
     /// a connection. The server asks for the words of these once, when it starts, and uses them
     /// from then on; the session learns of the end in [`disconnect`](Self::disconnect).
     ///
-    /// If this writes nothing, the connection ends in silence. That is best for
+    /// Where a rejection ends the connection and this writes nothing, it ends in silence; where the
+    /// session goes on, nothing is sent for that line. Silence is best for
     /// [`Rejection::IdleTimeout`] in a protocol whose clients keep a connection for their next
     /// request: such a client would take the rejection for the answer to that request. An end
     /// without words it takes for what it is, and connects again.

@@ -42,6 +42,8 @@ mod pausing;
 mod phases;
 /// Many lines on their way.
 mod pipelining;
+/// Answers that come later, from far away.
+mod slow_upstream;
 /// The smallest buffers there can be.
 mod smallest_buffers;
 /// A process or a thread that stands still beyond the deadlines.
