@@ -5,6 +5,7 @@ mod kit;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::fs;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -372,4 +373,173 @@ fn postfix_looks_up_through_lookup() {
     };
     assert_eq!(look_up("all hands"), (Some(0), vec!["ann, bob".to_owned()]));
     assert_eq!(look_up("nobody"), (Some(1), vec![]));
+/// What is stored in the folder, in the order of the names. There is nothing else in it, and no
+/// half a mail either.
+#[expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+fn mails_in(folder: &Folder) -> Vec<Vec<u8>> {
+    let mut paths: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.iter().all(|path| path.extension().is_some_and(|extension| extension == "eml")), "{paths:?}");
+    paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Dots where they mislead, bytes that are no text, a CR alone.
+const ODD_MAIL: &[u8] = b"Subject: odd\r\n\r\n.\r\n..\r\n.dot\r\n\xE9\xFF\0\r\nC\rR\r\n\r\n";
+const ODD_MAIL_STUFFED: &[u8] = b"Subject: odd\r\n\r\n..\r\n...\r\n..dot\r\n\xE9\xFF\0\r\nC\rR\r\n\r\n";
+
+#[test]
+fn smtp_sink_stores_a_mail_byte_for_byte_and_takes_commands_in_one_go() {
+    let folder = Folder::new("smtp");
+    let server = Example::start("smtp_sink", &[folder.path()]);
+    let mut client = server.connect();
+    client.expect("220 localhost takes every mail\r\n").send("EHLO there\r\n");
+    client.expect("250-localhost\r\n250-SIZE 1048576\r\n250-8BITMIME\r\n250 PIPELINING\r\n");
+    let commands = b"MAIL FROM:<> BODY=8BITMIME\r\nrcpt to:<ann@example.org>\r\nRCPT TO: <bob@example.org>\r\nDATA\r\n";
+    client.send([commands, ODD_MAIL_STUFFED, b".\r\nNOOP\r\n"].concat());
+    client.expect("250 ok\r\n250 ok\r\n250 ok\r\n354 end with a dot in a line of its own\r\n");
+    client.expect("250 mail 1 stored\r\n250 ok\r\n");
+    assert_eq!(mails_in(&folder), [ODD_MAIL]);
+    // An empty one is one as well.
+    client.send([commands.as_slice(), b".\r\nQUIT\r\nNOOP\r\n"].concat());
+    client.expect("250 ok\r\n250 ok\r\n250 ok\r\n354 end with a dot in a line of its own\r\n");
+    client.expect("250 mail 2 stored\r\n221 bye\r\n").expect_end();
+    assert_eq!(mails_in(&folder), [ODD_MAIL, b""]);
+}
+
+#[test]
+fn smtp_sink_wants_commands_in_their_order() {
+    let server = Example::start("smtp_sink", &[]);
+    let mut client = server.connect();
+    client.expect("220 localhost takes every mail\r\n");
+    let mut check = |command: &str, reply: &str| {
+        client.send(command.to_owned() + "\r\n").expect(reply);
+    };
+    check("HELO there", "250 ok\r\n");
+    for early in ["RCPT TO:<ann@example.org>", "DATA", "MAIL FROM:ann@example.org", "MAIL TO:<ann@example.org>", "MAIL"]
+    {
+        check(early, "503 not now, or not without an <address>\r\n");
+    }
+    check("MAIL FROM:<ann@example.org>", "250 ok\r\n");
+    check("DATA", "503 not now, or not without an <address>\r\n");
+    check("RCPT TO:<bob@example.org>", "250 ok\r\n");
+    check("VRFY bob", "252 every mail is taken\r\n");
+    check("RSET", "250 ok\r\n");
+    check("DATA", "503 not now, or not without an <address>\r\n");
+    check("EXPN all", "500 unknown command\r\n");
+    check("NO\u{F6}P", "500 unknown command\r\n");
+    check(&"A".repeat(1000), "500 line longer than 999 bytes\r\n");
+    check("NOOP\n", "500 line does not end with CR LF\r\n500 unknown command\r\n");
+    check("MAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.org>", "250 ok\r\n250 ok\r\n");
+    check("DATA\r\nhello\r\n.", "354 end with a dot in a line of its own\r\n250 mail 1 counted\r\n");
+}
+
+/// Sends this as a mail, and a good one behind it. Returns what came of both.
+#[track_caller]
+fn send_to_smtp_sink(folder: &str, text: impl AsRef<[u8]>, expected: &str) -> Vec<Vec<u8>> {
+    let folder = Folder::new(folder);
+    let server = Example::start("smtp_sink", &[folder.path()]);
+    let start = "MAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n";
+    let started = "250 ok\r\n250 ok\r\n354 end with a dot in a line of its own\r\n";
+    let mut client = server.connect();
+    client.expect("220 localhost takes every mail\r\n");
+    client.send([start.as_bytes(), text.as_ref(), b"\r\n.\r\n"].concat()).expect(started).expect(expected);
+    client.send(start.to_owned() + "good\r\n.\r\nQUIT\r\n").expect(started);
+    let stored = if expected.starts_with("250") { 2 } else { 1 };
+    client.expect(format!("250 mail {stored} stored\r\n221 bye\r\n")).expect_end();
+    mails_in(&folder)
+}
+
+#[test]
+fn smtp_sink_stores_nothing_extra_however_a_mail_pretends_to_end() {
+    let smuggled = "MAIL FROM:<eve@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\nevil";
+    for end in ["\n.\r\n", "\n.\n", "\r\n.\n", "\r\n\n.\r\n", "\n\n.\r\n", "\n..\r\n", "\0\n.\r\n"] {
+        let mails =
+            send_to_smtp_sink("smuggle", format!("text{end}{smuggled}"), "550 a line did not end with CR LF\r\n");
+        assert_eq!(mails, [b"good\r\n"], "{end:?}");
+    }
+    let text = "A".repeat(2000) + "\n.\r\n" + smuggled;
+    assert_eq!(send_to_smtp_sink("smuggle", text, "550 a line did not end with CR LF\r\n"), [b"good\r\n"]);
+    // These are lines like any other.
+    for end in ["\r.\r", "\r\n.\r", "\r\n.\r\r\n", "\r.\r\n"] {
+        let text = format!("text{end}{smuggled}");
+        let mails = send_to_smtp_sink("smuggle", &text, "250 mail 1 stored\r\n");
+        let text = text.replace("\n.", "\n") + "\r\n";
+        assert_eq!(mails, [text.as_bytes(), b"good\r\n"], "{end:?}");
+    }
+}
+
+#[test]
+fn smtp_sink_stores_all_of_a_mail_or_nothing() {
+    let send = |text: String, expected| send_to_smtp_sink("whole", text, expected);
+    let line = |length| "A".repeat(length) + "\r\n";
+    let too_long = "550 a line was too long\r\n";
+    assert_eq!(send("one\r\n".to_owned() + &line(1000) + "three", too_long), [b"good\r\n"]);
+    // So long that it never is in memory as a whole.
+    assert_eq!(send("one\r\n".to_owned() + &line(1_000_000) + "three", too_long), [b"good\r\n"]);
+    // A dot in its place ends the mail behind a line that was too long, too.
+    assert_eq!(send(line(1000).trim_end().to_owned(), too_long), [b"good\r\n"]);
+    let just_right = ["one\r\n", &line(998), ".", &line(998), "four"].concat();
+    let stored = ["one\r\n", &line(998), &line(998), "four\r\n"].concat();
+    assert_eq!(send(just_right, "250 mail 1 stored\r\n"), [stored.as_bytes(), b"good\r\n"]);
+    let mebibyte = line(958).repeat((1 << 20) / 960) + &line(254);
+    assert_eq!(mebibyte.len(), 1 << 20);
+    assert_eq!(send(mebibyte.trim_end().to_owned(), "250 mail 1 stored\r\n")[0], mebibyte.as_bytes());
+    assert_eq!(send("A".to_owned() + &mebibyte, "552 too much mail\r\n"), [b"good\r\n"]);
+}
+
+#[test]
+fn smtp_sink_tells_its_client_to_try_again_if_it_cannot_store() {
+    let folder = Folder::new("gone");
+    let server = Example::start("smtp_sink", &[&folder.path().join("missing")]);
+    let mut client = server.connect();
+    client.expect("220 localhost takes every mail\r\n");
+    client.send("MAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\nhello\r\n.\r\nQUIT\r\n");
+    client.expect("250 ok\r\n250 ok\r\n354 end with a dot in a line of its own\r\n");
+    client.expect("451 internal error\r\n221 bye\r\n").expect_end();
+}
+
+/// Runs a script of Python's and returns what it prints. It is given the port.
+#[track_caller]
+fn python(script: &str, server: &Example) -> Option<Vec<String>> {
+    let mut command = Command::new(stranger("python3", "python3")?);
+    command.args(["-c", script, &server.port().to_string()]);
+    let (code, lines) = Process::start(command).outcome();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    Some(lines)
+}
+
+#[test]
+fn python_sends_mail_to_smtp_sink() {
+    let folder = Folder::new("smtplib");
+    let server = Example::start("smtp_sink", &[folder.path()]);
+    let script = r#"
+import smtplib, sys
+with smtplib.SMTP("127.0.0.1", int(sys.argv[1]), timeout=20) as smtp:
+    mail = b"Subject: odd\r\n\r\n.\r\n..\r\n.dot\r\n\xE9\xFF\0\r\n\r\n"
+    smtp.sendmail("ann@example.org", ["bob@example.org", "cid@example.org"], mail, ["BODY=8BITMIME"])
+    print(sorted(smtp.esmtp_features), smtp.verify("bob"))
+    try:
+        smtp.sendmail("ann@example.org", "bob@example.org", b"A" * 998 + b"\r\n" + b"A" * 1000)
+    except smtplib.SMTPDataError as error:
+        print(error)
+    smtp.sendmail("ann@example.org", "bob@example.org", "Subject: two\n\nhello")
+"#;
+    let Some(said) = python(script, &server) else { return };
+    let features = "['8bitmime', 'pipelining', 'size'] (252, b'every mail is taken')";
+    assert_eq!(said, [features, "(550, b'a line was too long')"]);
+    let odd = b"Subject: odd\r\n\r\n.\r\n..\r\n.dot\r\n\xE9\xFF\0\r\n\r\n";
+    assert_eq!(mails_in(&folder), [odd.as_slice(), b"Subject: two\r\n\r\nhello\r\n"]);
+}
+
+#[test]
+fn swaks_sends_mail_to_smtp_sink() {
+    let folder = Folder::new("swaks");
+    let server = Example::start("smtp_sink", &[folder.path()]);
+    let Some(swaks) = stranger("swaks", "swaks") else { return };
+    let mut command = Command::new(swaks);
+    command.args(["--server", "127.0.0.1", "--port", &server.port().to_string(), "--timeout", "20s", "--pipeline"]);
+    command.args(["--silent", "2", "--helo", "there", "--from", "ann@example.org", "--to", "bob@example.org"]);
+    command.args(["--data", r"Subject: two\n\n.hello\n.."]);
+    assert_eq!(Process::start(command).outcome(), (Some(0), vec![]));
+    assert_eq!(mails_in(&folder), [b"Subject: two\r\n\r\n.hello\r\n..\r\n"]);
 }
