@@ -543,3 +543,122 @@ fn swaks_sends_mail_to_smtp_sink() {
     assert_eq!(Process::start(command).outcome(), (Some(0), vec![]));
     assert_eq!(mails_in(&folder), [b"Subject: two\r\n\r\n.hello\r\n..\r\n"]);
 }
+
+/// A folder with two mails, and something that is none.
+fn folder_with_mails(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("1-1-000001.eml", ODD_MAIL);
+    folder.write("1-1-000002.eml", "Subject: two\nTo: bob\n\none\n.\nthree");
+    folder.write("1-1-000003.draft", "Subject: th");
+    folder
+}
+
+#[test]
+fn pop3_shows_a_mailbox_and_deletes_at_quit() {
+    let folder = folder_with_mails("pop3");
+    let server = Example::start("pop3", &[folder.path()]);
+    let mut ann = server.connect();
+    ann.expect("+OK who are you?\r\n").send("STAT\r\nUSER ann\r\nPASS secret\r\nPASS secret\r\n");
+    ann.expect(
+        "-ERR no such command, or not now\r\n+OK and your password?\r\n+OK\r\n-ERR no such command, or not now\r\n",
+    );
+    let sizes = [ODD_MAIL.len(), "Subject: two..To: bob....one.....three..".len()];
+    ann.send("stat\r\n").expect(format!("+OK 2 {}\r\n", sizes[0] + sizes[1]));
+    ann.send("LIST\r\n").expect(format!("+OK\r\n1 {}\r\n2 {}\r\n.\r\n", sizes[0], sizes[1]));
+    ann.send("LIST 2\r\nUIDL 1\r\n").expect(format!("+OK 2 {}\r\n+OK 1 1-1-000001\r\n", sizes[1]));
+    ann.send("RETR 1\r\n").expect([b"+OK\r\n", ODD_MAIL_STUFFED, b".\r\n"].concat());
+    ann.send("RETR 2\r\n").expect("+OK\r\nSubject: two\r\nTo: bob\r\n\r\none\r\n..\r\nthree\r\n.\r\n");
+    ann.send("TOP 2 0\r\n").expect("+OK\r\nSubject: two\r\nTo: bob\r\n\r\n.\r\n");
+    ann.send("TOP 2 2\r\n").expect("+OK\r\nSubject: two\r\nTo: bob\r\n\r\none\r\n..\r\n.\r\n");
+    ann.send("TOP 2\r\nTOP 2 x\r\n").expect("-ERR how many lines?\r\n".repeat(2));
+    ann.send("RETR 0\r\nRETR 3\r\nRETR -1\r\nRETR\r\n").expect("-ERR no such mail\r\n".repeat(4));
+
+    // Each command is about what is left.
+    ann.send("DELE 1\r\nDELE 1\r\nRETR 1\r\nTOP 1 0\r\nLIST 1\r\n");
+    ann.expect("+OK\r\n").expect("-ERR no such mail\r\n".repeat(4));
+    ann.send("STAT\r\nUIDL\r\n").expect(format!("+OK 1 {}\r\n+OK\r\n2 1-1-000002\r\n.\r\n", sizes[1]));
+    ann.send("RSET\r\nNOOP\r\nUIDL\r\n").expect("+OK\r\n+OK\r\n+OK\r\n1 1-1-000001\r\n2 1-1-000002\r\n.\r\n");
+
+    // The mailbox has one reader, and an impostor has one guess.
+    let mut bob = server.connect();
+    bob.expect("+OK who are you?\r\n").send("USER ann\r\nPASS secret\r\n");
+    bob.expect("+OK and your password?\r\n-ERR [IN-USE] another client has the mailbox\r\n");
+    let mut eve = server.connect();
+    eve.expect("+OK who are you?\r\n").send("USER ann\r\nPASS guess\r\nPASS secret\r\n");
+    eve.expect("+OK and your password?\r\n-ERR wrong user or password\r\n").expect_end();
+
+    ann.send("DELE 2\r\n").expect("+OK\r\n");
+    assert!(folder.path().join("1-1-000002.eml").exists());
+    ann.send("QUIT\r\nNOOP\r\n").expect("+OK bye\r\n");
+    assert!(!folder.path().join("1-1-000002.eml").exists());
+    bob.send("PASS secret\r\nLIST\r\n").expect(format!("+OK\r\n+OK\r\n1 {}\r\n.\r\n", sizes[0]));
+    ann.expect_end();
+}
+
+#[test]
+fn python_fetches_from_pop3_and_deletes_nothing_unless_it_says_quit() {
+    let folder = folder_with_mails("poplib");
+    let server = Example::start("pop3", &[folder.path()]);
+    let script = r#"
+import poplib, sys
+def connect():
+    # The server notices that a client has gone when it reads the end of it.
+    while True:
+        pop = poplib.POP3("127.0.0.1", int(sys.argv[1]), timeout=20)
+        pop.user("ann")
+        try:
+            pop.pass_("secret")
+            return pop
+        except poplib.error_proto as error:
+            assert "IN-USE" in str(error), error
+            pop.close()
+pop = connect()
+print(sorted(pop.capa()), pop.stat(), pop.list()[1], pop.uidl()[1])
+print(pop.retr(1)[1])
+print(pop.top(2, 1)[1])
+pop.dele(1)
+print(pop.stat())
+pop.close()
+pop = connect()
+print(pop.stat())
+pop.dele(2)
+pop.quit()
+pop = connect()
+print(pop.uidl()[1])
+pop.quit()
+"#;
+    let Some(said) = python(script, &server) else { return };
+    assert_eq!(
+        said,
+        [
+            "['PIPELINING', 'TOP', 'UIDL', 'USER'] (2, 81) [b'1 41', b'2 40'] [b'1 1-1-000001', b'2 1-1-000002']",
+            r"[b'Subject: odd', b'', b'.', b'..', b'.dot', b'\xe9\xff\x00', b'C\rR', b'']",
+            "[b'Subject: two', b'To: bob', b'', b'one']",
+            "(1, 40)",
+            "(2, 81)",
+            "[b'1 1-1-000001']",
+        ]
+    );
+}
+
+#[test]
+fn curl_fetches_from_pop3_what_it_has_sent_to_smtp_sink() {
+    let folder = Folder::new("curl");
+    let (sink, mailbox) = (Example::start("smtp_sink", &[folder.path()]), Example::start("pop3", &[folder.path()]));
+    let Some(curl) = stranger("curl", "curl") else { return };
+    let files = Folder::new("files");
+    let (sent, fetched) = (files.write("sent", ODD_MAIL), files.path().join("fetched"));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&curl);
+        command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20"]).args(arguments);
+        Process::start(command).outcome()
+    };
+    let to = format!("smtp://127.0.0.1:{}", sink.port());
+    let addresses = ["--mail-from", "ann@example.org", "--mail-rcpt", "bob@example.org"];
+    let outcome = run(&[&addresses[..], &["--upload-file", sent.to_str().unwrap(), &to]].concat());
+    assert_eq!(outcome, (Some(0), vec![]));
+    let from = format!("pop3://127.0.0.1:{}/1", mailbox.port());
+    let outcome = run(&["--user", "ann:secret", "--output", fetched.to_str().unwrap(), &from]);
+    assert_eq!(outcome, (Some(0), vec![]));
+    assert_eq!(fs::read(fetched).unwrap(), ODD_MAIL);
+}
