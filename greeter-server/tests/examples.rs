@@ -3,9 +3,9 @@
 
 mod kit;
 
+use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::fs;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -373,6 +373,8 @@ fn postfix_looks_up_through_lookup() {
     };
     assert_eq!(look_up("all hands"), (Some(0), vec!["ann, bob".to_owned()]));
     assert_eq!(look_up("nobody"), (Some(1), vec![]));
+}
+
 /// What is stored in the folder, in the order of the names. There is nothing else in it, and no
 /// half a mail either.
 #[expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
@@ -661,4 +663,61 @@ fn curl_fetches_from_pop3_what_it_has_sent_to_smtp_sink() {
     let outcome = run(&["--user", "ann:secret", "--output", fetched.to_str().unwrap(), &from]);
     assert_eq!(outcome, (Some(0), vec![]));
     assert_eq!(fs::read(fetched).unwrap(), ODD_MAIL);
+}
+
+#[test]
+fn policy_decides_when_a_request_is_complete() {
+    let server = Example::start("policy", &[]);
+    let mut postfix = server.connect();
+    let request = |lines: &str| format!("request=smtpd_access_policy\n{lines}\n\n");
+    let mut check = |lines: &str, action: &str| {
+        postfix.send(request(lines)).expect(format!("action={action}\n\n"));
+    };
+    // That of Postfix's SMTPD_POLICY_README, in part.
+    check(
+        "protocol_state=RCPT\nprotocol_name=SMTP\nhelo_name=some.domain.tld\nqueue_id=8045F2AB23\n\
+         sender=foo@bar.tld\nrecipient=bar@foo.tld\nrecipient_count=0\nclient_address=1.2.3.4\nsasl_method=",
+        "DUNNO",
+    );
+    check("sender=eve@example.org\nhelo_name=there", "DEFER not today");
+    check("sender=Eve@example.org\nhelo_name=localhost", "REJECT that is not your name");
+    check("recipient=postmaster@example.org\nhelo_name=localhost", "OK");
+    // A request knows nothing of the one before it.
+    check("sender=eve@example.organic", "DUNNO");
+    postfix.send("request=other\nhelo_name=localhost\n\n").expect_end();
+    // It is not answered either, if a part of it is too long.
+    server.connect().send(request(&("sender=".to_owned() + &"a".repeat(8192)))).expect_end();
+}
+
+#[cfg(unix)]
+#[test]
+fn postfix_asks_policy() {
+    let Some(postconf) = stranger("postconf", "postfix") else { return };
+    let ask = |program: &Path, arguments: &str| {
+        let mut command = Command::new(program);
+        command.args(arguments.split(' '));
+        Process::start(command).outcome().1.concat()
+    };
+    let smtpd = ask(&postconf, "-dh daemon_directory") + "/smtpd";
+    let (server, folder) = (Example::start("policy", &[]), Folder::new("policy"));
+    // One that nobody has started asks for policies only if it runs as the owner of the mail. That
+    // is whoever runs this test, but it must not be root.
+    let user = ask(Path::new("id"), "-un");
+    let (owner, run_as_owner) = match user.as_str() {
+        "root" => ("postfix", "setpriv --reuid=postfix --regid=postfix --clear-groups"),
+        user => (user, ""),
+    };
+    let config = format!(
+        "compatibility_level = 3.6\nmail_owner = {owner}\nlocal_recipient_maps =\nsmtpd_delay_reject = no\n\
+         smtpd_helo_restrictions = check_policy_service inet:127.0.0.1:{port}\n",
+        port = server.port(),
+    );
+    folder.write("main.cf", config);
+    let mut command = Command::new("sh");
+    let talk = r"printf 'EHLO there\r\nEHLO localhost\r\nQUIT\r\n'";
+    command.args(["-c", &format!("{talk} | {run_as_owner} {smtpd} -S")]).env("MAIL_CONFIG", folder.path());
+    let (_, said) = Process::start(command).outcome();
+    let refused = "554 5.7.1 <localhost>: Helo command rejected: that is not your name";
+    assert!(said.iter().any(|line| line.starts_with("250-SIZE")), "{said:#?}");
+    assert!(said.iter().any(|line| line.trim_end() == refused), "{said:#?}");
 }
