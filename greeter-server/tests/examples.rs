@@ -6,12 +6,12 @@ mod kit;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kit::{Example, Folder, PATIENCE, Process, Upstream, stranger};
+use kit::{Example, Folder, PATIENCE, Process, Upstream, python_with, stranger};
 
 #[test]
 fn server_greets_byte_for_byte() {
@@ -129,7 +129,6 @@ fn agent_check_speaks_first_and_closes() {
 fn haproxy_follows_agent_check() {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
-    use std::process::Stdio;
 
     let Some(haproxy) = stranger("haproxy", "haproxy") else { return };
     let folder = Folder::new("haproxy");
@@ -720,4 +719,279 @@ fn postfix_asks_policy() {
     let refused = "554 5.7.1 <localhost>: Helo command rejected: that is not your name";
     assert!(said.iter().any(|line| line.starts_with("250-SIZE")), "{said:#?}");
     assert!(said.iter().any(|line| line.trim_end() == refused), "{said:#?}");
+}
+
+#[test]
+fn memcached_keeps_any_bytes() {
+    let server = Example::start("memcached", &[]);
+    let mut client = server.connect();
+    client.send("get k\r\nset k 7 0 8\r\na\r\n\0\nEND\r\nget k\r\n").expect("END\r\nSTORED\r\n");
+    client.expect("VALUE k 7 8\r\na\r\n\0\nEND\r\nEND\r\n");
+    client.send("set empty 4294967295 0 0\r\n\r\nget none k empty\r\n");
+    client.expect("STORED\r\nVALUE k 7 8\r\na\r\n\0\nEND\r\nVALUE empty 4294967295 0\r\n\r\nEND\r\n");
+    client.send("add k 0 0 1\r\nb\r\nreplace none 0 0 1\r\nb\r\nappend none 0 0 1\r\nb\r\nprepend none 0 0 1\r\nb\r\n");
+    client.expect("NOT_STORED\r\n".repeat(4));
+    client.send("replace k 1 0 2\r\n\r\n\r\nappend k 9 0 1\r\n>\r\nprepend k 9 0 1\r\n<\r\nget k\r\n");
+    client.expect("STORED\r\nSTORED\r\nSTORED\r\nVALUE k 1 4\r\n<\r\n>\r\nEND\r\n");
+    // Whoever has read an older version must not replace it.
+    client.send("set v 0 0 1\r\n1\r\ngets v\r\n").expect("STORED\r\nVALUE v 0 1 6\r\n1\r\nEND\r\n");
+    client.send("cas v 0 0 1 5\r\n2\r\ncas v 0 0 1 6\r\n3\r\ncas v 0 0 1 6\r\n4\r\ncas none 0 0 1 6\r\n5\r\nget v\r\n");
+    client.expect("EXISTS\r\nSTORED\r\nEXISTS\r\nNOT_FOUND\r\nVALUE v 0 1\r\n3\r\nEND\r\n");
+    client.send("incr v 18446744073709551615\r\ndecr v 3\r\nincr none 1\r\nincr v x\r\nincr k 1\r\n");
+    client.expect("2\r\n0\r\nNOT_FOUND\r\nCLIENT_ERROR invalid numeric delta argument\r\n");
+    client.expect("CLIENT_ERROR cannot increment or decrement non-numeric value\r\n");
+    client.send("touch v 1000\r\nget v\r\ntouch v -1\r\nget v\r\ntouch v 0\r\nset old 0 1 1\r\n1\r\ntouch old 2592001\r\nget old\r\n");
+    client.expect("TOUCHED\r\nVALUE v 0 1\r\n0\r\nEND\r\nTOUCHED\r\nEND\r\nNOT_FOUND\r\nSTORED\r\nTOUCHED\r\nEND\r\n");
+    client.send("delete v\r\ndelete k\r\ndelete k 0\r\nflush_all\r\nget empty\r\nverbosity 1\r\nstats\r\n");
+    client.expect("NOT_FOUND\r\nDELETED\r\nNOT_FOUND\r\nOK\r\nEND\r\nOK\r\nEND\r\n");
+    client.send(
+        "set q 0 0 1 noreply\r\n1\r\nadd q 0 0 1 noreply\r\n2\r\nincr q 4 noreply\r\ntouch q 0 noreply\r\nget q\r\n",
+    );
+    client.expect("VALUE q 0 1\r\n5\r\nEND\r\n");
+    client.send("delete q noreply\r\nflush_all noreply\r\nverbosity 0 noreply\r\nget noreply\r\n").expect("END\r\n");
+    client.send("version\r\n").expect(concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n"));
+    client.send("quit\r\nget k\r\n").expect_end();
+}
+
+/// What a client announced as a value is never taken for commands.
+#[test]
+fn memcached_says_what_is_wrong() {
+    let server = Example::start("memcached", &[]);
+    let mut client = server.connect();
+    client
+        .send("\r\nget\r\nGET k\r\ntouch k\r\nquit now\r\nversion noreply\r\nverbosity\r\n")
+        .expect("ERROR\r\n".repeat(7));
+    let long = "k".repeat(251);
+    let bad_format = "CLIENT_ERROR bad command line format\r\n";
+    client.send(format!("get {long}\r\nincr {long} 1\r\n")).expect(bad_format.repeat(2));
+    client.send(format!("set {long} 0 0 6\r\nquit\r\n\r\n")).expect(bad_format);
+    client
+        .send("set k x 0 6\r\nquit\r\n\r\nset k 0 x 6\r\nquit\r\n\r\ncas k 0 0 6\r\nquit\r\n\r\n")
+        .expect(bad_format.repeat(3));
+    client.send("set k 0 0 6 1\r\nquit\r\n\r\n").expect(bad_format);
+    client.send("set k 0 0 3\r\nabcdeget k\r\n").expect("CLIENT_ERROR bad data chunk\r\nEND\r\n");
+    let value = "quit\r\n".repeat(1 << 18);
+    let (value, too_long) = (&value[..1 << 20], &value[..(1 << 20) + 1]);
+    let too_large = "SERVER_ERROR object too large for cache\r\n";
+    client.send(format!("set k 0 0 1048577\r\n{too_long}\r\nget k\r\n")).expect(too_large.to_owned() + "END\r\n");
+    client.send(format!("set k 0 0 1048577 noreply\r\n{too_long}\r\nget k\r\n")).expect("END\r\n");
+    client.send(format!("set k 0 0 1048576\r\n{value}\r\nget k\r\n"));
+    client.expect(format!("STORED\r\nVALUE k 0 1048576\r\n{value}\r\nEND\r\n"));
+    client.send("append k 0 0 1\r\na\r\nprepend k 0 0 1\r\na\r\n").expect(too_large.repeat(2));
+    // More than 16 MiB in one reply are a miss.
+    let values = format!("VALUE k 0 1048576\r\n{value}\r\n").repeat(16);
+    client.send(format!("get{}\r\n", " k".repeat(1000))).expect(values + "END\r\n");
+    server.connect().send("set k 0 0\r\nflush_all\r\n").expect("ERROR\r\n").expect_end();
+    server.connect().send("set k 0 0 -1\r\nflush_all\r\n").expect("ERROR\r\n").expect_end();
+    let line = "set k 0 0 11".to_owned() + &" ".repeat(1 << 16) + "\r\nflush_all\r\n\r\n";
+    server.connect().send(line).expect("CLIENT_ERROR line too long\r\n").expect_end();
+    client.send("delete k\r\n").expect("DELETED\r\n");
+}
+
+#[test]
+fn memcached_begins_anew_when_it_is_full() {
+    let server = Example::start("memcached", &[]);
+    let mut client = server.connect();
+    let value = "v".repeat(1 << 20);
+    let set = |key: usize| format!("set {key} 0 0 1048576 noreply\r\n{value}\r\n");
+    // Storing the same again fills nothing.
+    (0..100).for_each(|_| _ = client.send(set(0)));
+    (0..63).for_each(|key| _ = client.send(set(key)));
+    client.send("touch 0 0\r\n").expect("TOUCHED\r\n");
+    client.send(set(63)).send("touch 0 0\r\ntouch 62 0\r\ntouch 63 0\r\n");
+    client.expect("NOT_FOUND\r\nNOT_FOUND\r\nTOUCHED\r\n");
+}
+
+/// Sends `input` cut in every two places, to be answered by `expected` and the end. The server has
+/// read a piece when it answers the `ping` that another client sends behind it.
+#[track_caller]
+fn check_every_two_cuts(example: &str, ping: [&str; 2], input: &[u8], expected: &[u8]) {
+    let server = Example::start(example, &[]);
+    let mut other = server.connect();
+    for first in 1..input.len() {
+        for second in first..input.len() {
+            let mut client = server.connect();
+            for piece in [&input[..first], &input[first..second], &input[second..]] {
+                client.send(piece);
+                other.send(ping[0]).expect(ping[1]);
+            }
+            client.expect(expected).expect_end();
+        }
+    }
+}
+
+#[test]
+fn memcached_is_the_same_wherever_the_network_cuts() {
+    let input = b"set k 0 0 7\r\n\r\n\n\r\r\n\0\r\nget k\r\nset k 0 x 1\r\n\n\r\nquit\r\n";
+    let expected = b"STORED\r\nVALUE k 0 7\r\n\r\n\n\r\r\n\0\r\nEND\r\nCLIENT_ERROR bad command line format\r\n";
+    check_every_two_cuts("memcached", ["get none\r\n", "END\r\n"], input, expected);
+}
+
+#[test]
+fn memccapable_finds_memcached_capable() {
+    let Some(memccapable) = stranger("memccapable", "libmemcached-tools") else { return };
+    let server = Example::start("memcached", &[]);
+    let mut command = Command::new(memccapable);
+    command.args(["-h", "127.0.0.1", "-p", &server.port().to_string(), "-a"]);
+    let (code, said) = Process::start(command).outcome();
+    assert_eq!(code, Some(0), "{said:#?}");
+    assert_eq!(
+        said.iter().filter(|line| line.starts_with("ascii ") && line.ends_with("[pass]")).count(),
+        27,
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn pymemcache_reads_what_it_wrote() {
+    let Some(mut python) = python_with("pymemcache==4.0.0") else { return };
+    let server = Example::start("memcached", &[]);
+    let script = r#"
+import sys
+from pymemcache.client.base import Client
+
+client = Client(("127.0.0.1", int(sys.argv[1])))
+values = {"bytes": bytes(range(256)), "lines": b"\r\nEND\r\n\0" * 1000, "long": b"\0\r\n\n" * (1 << 18), "empty": b""}
+assert client.set_many(values, noreply=False) == []
+assert client.get_many(values) == values
+assert client.set_many({"lines": b"\n"}) == [] and client.get("lines") == b"\n"
+value, version = client.gets("bytes")
+assert client.cas("bytes", b"1\r\n", version) is True and client.cas("bytes", b"2", version) is False
+assert client.append("bytes", b"\r", noreply=False) and client.get("bytes") == b"1\r\n\r"
+assert client.add("bytes", b"", noreply=False) is False and client.replace("none", b"", noreply=False) is False
+assert client.set("n", 41) and client.incr("n", 1) == 42 and client.decr("n", 50) == 0 and client.incr("none", 1) is None
+assert client.touch("n", 1000, noreply=False) and client.delete("n", noreply=False) and client.get("n") is None
+assert client.flush_all() and client.get_many(values) == {}
+client.quit()
+print("all is well")
+"#;
+    python.args(["-c", script, &server.port().to_string()]);
+    assert_eq!(Process::start(python).outcome(), (Some(0), vec!["all is well".to_owned()]));
+}
+
+#[test]
+fn redis_keeps_any_bytes() {
+    let server = Example::start("redis", &[]);
+    let mut client = server.connect();
+    client
+        .send("PING\r\nping hello\n\n   \r\n*1\r\n$4\r\nPiNg\r\n*0\r\n*-1\r\n")
+        .expect("+PONG\r\n$5\r\nhello\r\n+PONG\r\n");
+    client.send("*3\r\n$3\r\nSET\r\n$3\r\n\r\n\0\r\n$4\r\n*1\r\n\r\n").expect("+OK\r\n");
+    client.send("*2\r\n$3\r\nGET\r\n$3\r\n\r\n\0\r\nget none\r\n").expect("$4\r\n*1\r\n\r\n$-1\r\n");
+    client.send("*2\r\n$4\r\nECHO\r\n$0\r\n\r\necho $\r\n").expect("$0\r\n\r\n$1\r\n$\r\n");
+    client.send("set a 1\r\nset b 2\r\nset a 3\r\nget a\r\n").expect("+OK\r\n".repeat(3) + "$1\r\n3\r\n");
+    client.send("exists a b none a\r\ndel a none\r\ndel a\r\nexists a\r\n").expect(":3\r\n:1\r\n:0\r\n:0\r\n");
+    client
+        .send("incr n\r\nincrby n -9\r\nget n\r\nset n 9223372036854775807\r\n")
+        .expect(":1\r\n:-8\r\n$2\r\n-8\r\n+OK\r\n");
+    client.send("incr n\r\nset n x\r\nincr n\r\n").expect("-ERR increment or decrement would overflow\r\n+OK\r\n");
+    client.expect("-ERR value is not an integer or out of range\r\n");
+    client.send("select 0\r\nselect 1\r\n").expect("+OK\r\n-ERR DB index is out of range\r\n");
+    client.send("config get save\r\nclient setinfo lib-name x\r\ncommand docs\r\n");
+    client.expect("*2\r\n$4\r\nsave\r\n$0\r\n\r\n+OK\r\n*0\r\n");
+    client.send("hello 3\r\nset a\r\n*1\r\n$4\r\n\r\nA\n\r\n");
+    client.expect(
+        "-ERR unknown command 'HELLO', or not with 1 words\r\n-ERR unknown command 'SET', or not with 1 words\r\n",
+    );
+    client.expect("-ERR unknown command '\\r\\nA\\n', or not with 0 words\r\n");
+    client.send("quit\r\nping\r\n").expect("+OK\r\n").expect_end();
+}
+
+#[test]
+fn redis_ends_where_it_cannot_tell_where_the_next_command_begins() {
+    let server = Example::start("redis", &[]);
+    let check = |sent: &str, error: &str| server.connect().send(sent).expect(format!("-ERR {error}\r\n")).expect_end();
+    check("*x\r\nping\r\n", "Protocol error: invalid multibulk length");
+    check("*+1\r\n$4\r\nping\r\n", "Protocol error: invalid multibulk length");
+    check("*1\r\n$+4\r\nping\r\n", "Protocol error: invalid bulk length");
+    check("*1025\r\nping\r\n", "Protocol error: invalid multibulk length");
+    check("*1\r\nping\r\nping\r\n", "Protocol error: expected '$'");
+    check("*1\r\n$x\r\nping\r\n", "Protocol error: invalid bulk length");
+    check("*1\r\n$-1\r\nping\r\n", "Protocol error: invalid bulk length");
+    check("*1\r\n$1048577\r\nping\r\n", "Protocol error: invalid bulk length");
+    check("*1\r\n$18446744073709551615\r\nping\r\n", "Protocol error: invalid bulk length");
+    check("*2\r\n$4\r\nping\r\n$1048573\r\nping\r\n", "Protocol error: invalid bulk length");
+    check("*1\r\n$3\r\nping\r\nping\r\n", "Protocol error: a bulk string does not end where it said");
+    check(&("a".repeat(8193) + "\r\nping\r\n"), "line longer than 8192 bytes");
+}
+
+#[test]
+fn redis_refuses_what_it_has_no_room_for() {
+    let server = Example::start("redis", &[]);
+    let mut client = server.connect();
+    let value = "v".repeat((1 << 20) - 200);
+    let set = |key: usize| format!("*3\r\n$3\r\nSET\r\n$2\r\n{key}\r\n${}\r\n{value}\r\n", value.len());
+    // Storing the same again fills nothing.
+    (0..100).for_each(|_| _ = client.send(set(10)).expect("+OK\r\n"));
+    (10..73).for_each(|key| _ = client.send(set(key)).expect("+OK\r\n"));
+    let full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    client.send(set(73)).expect("+OK\r\n").send(set(74)).expect(full).send("exists 74\r\n").expect(":0\r\n");
+    client.send("del 10\r\n").expect(":1\r\n").send(set(74)).expect("+OK\r\n");
+}
+
+#[test]
+fn redis_is_the_same_wherever_the_network_cuts() {
+    let input = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\n\r\n\0\r\n\r\nget k\r\nquit\r\n";
+    check_every_two_cuts("redis", ["get none\r\n", "$-1\r\n"], input, b"+OK\r\n$5\r\n\r\n\0\r\n\r\n+OK\r\n");
+}
+
+#[test]
+fn redis_cli_reads_what_it_wrote() {
+    let Some(redis_cli) = stranger("redis-cli", "redis-tools") else { return };
+    let server = Example::start("redis", &[]);
+    let check = |words: &[&str], said: &str| {
+        let mut command = Command::new(&redis_cli);
+        command.args(["-p", &server.port().to_string(), "--no-raw", "--quoted-input"]).args(words);
+        command.stderr(Stdio::null());
+        assert_eq!(Process::start(command).outcome(), (Some(0), vec![said.to_owned()]), "{words:?}");
+    };
+    check(&["ping"], "PONG");
+    check(&["set", r#""k\r\n\x00""#, r#""\r\n$-1\r\n\x00\xff""#], "OK");
+    check(&["get", r#""k\r\n\x00""#], r#""\r\n$-1\r\n\x00\xff""#);
+    check(&["get", "none"], "(nil)");
+    check(&["incr", "n"], "(integer) 1");
+    // It asks for version 3 of the protocol, and goes on without.
+    check(&["-3", "exists", "n"], "(integer) 1");
+}
+
+#[test]
+fn redis_benchmark_finds_no_error() {
+    let Some(redis_benchmark) = stranger("redis-benchmark", "redis-tools") else { return };
+    let server = Example::start("redis", &[]);
+    let mut command = Command::new(redis_benchmark);
+    command.args(["-p", &server.port().to_string(), "--csv", "-P", "16", "-n", "20000", "-r", "100"]);
+    command.args(["-t", "ping_inline,ping_mbulk,set,get,incr"]);
+    let (code, said) = Process::start(command).outcome();
+    assert_eq!(code, Some(0), "{said:#?}");
+    let tests: Vec<_> = said.iter().skip(1).filter_map(|line| line.split('"').nth(1)).collect();
+    assert_eq!(tests, ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR"], "{said:#?}");
+}
+
+#[test]
+fn redis_py_reads_what_it_wrote() {
+    let Some(mut python) = python_with("redis==8.1.0") else { return };
+    let server = Example::start("redis", &[]);
+    let script = r#"
+import sys
+from redis import Redis, ResponseError
+
+client = Redis(port=int(sys.argv[1]), protocol=2)
+pairs = {bytes(range(256)): b"\r\n", b"\r\n\0": b"*1\r\n$4\r\nPING\r\n\0" * 10000, b"": b"", "long": b"\r\n\n\0" * 262100}
+for key, value in pairs.items():
+    assert client.set(key, value) and client.get(key) == value
+assert client.set("a", b"\r") and client.get("a") == b"\r" and client.get("none") is None
+assert client.incr("n") == 1 and client.incr("n", 41) == 42
+assert client.exists("a", "n", "none") == 2 and client.delete("a", "none") == 1 and client.echo(b"\0\r\n") == b"\0\r\n"
+pipeline = client.pipeline(transaction=False)
+for n in range(1000):
+    pipeline.set(n % 7, b"\r\n" * n).get(n % 7)
+assert pipeline.execute() == [reply for n in range(1000) for reply in (True, b"\r\n" * n)]
+try:
+    client.lpush("list", "a")
+except ResponseError as error:
+    print(error)
+"#;
+    python.args(["-c", script, &server.port().to_string()]);
+    let said = "unknown command 'LPUSH', or not with 2 words".to_owned();
+    assert_eq!(Process::start(python).outcome(), (Some(0), vec![said]));
 }

@@ -213,12 +213,41 @@ pub(crate) fn stranger(program: &str, debian_package: &str) -> Option<PathBuf> {
     if let Some(path) = folders.map(|folder| folder.join(program)).find(|path| path.is_file()) {
         return Some(path);
     }
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    let advice = format!("{test}: {program} is not installed (Debian has it in the package {debian_package})\n");
+    let advice = format!("{program} is not installed (Debian has it in the package {debian_package})");
     assert!(env::var("CI").as_deref() != Ok("true"), "{advice}");
-    // Not with a macro: the test harness hides what those print, unless the test fails.
-    io::stderr().write_all(format!("SKIPPED {advice}").as_bytes()).unwrap();
+    skip(&advice);
     None
+}
+
+/// A Python that can import a package of PyPI, `name==version`. It is installed once, beside what is
+/// built, and only where there is a network.
+#[track_caller]
+pub(crate) fn python_with(package: &str) -> Option<Command> {
+    let python = stranger("python3", "python3-pip")?;
+    let beside = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = beside.join(package);
+    if !folder.is_dir() {
+        let draft = beside.join(format!("{package}-{}", process::id()));
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "0"]);
+        let outcome = pip.arg("--target").arg(&draft).arg(package).output().unwrap();
+        if !outcome.status.success() {
+            let said = String::from_utf8_lossy(&outcome.stderr);
+            skip(&format!("pip cannot install {package}: {}", said.lines().last().unwrap_or_default()));
+            return None;
+        }
+        // Another run of the tests may have been faster.
+        fs::rename(draft, &folder).or_else(|error| folder.is_dir().then_some(()).ok_or(error)).unwrap();
+    }
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", folder);
+    Some(command)
+}
+
+fn skip(reason: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not with a macro: the test harness hides what those print, unless the test fails.
+    io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
 }
 
 /// A folder that goes when its value does. The name is short, since that of a Unix socket inside
