@@ -10,6 +10,7 @@ use crate::close_reason::CloseReason;
 use crate::line::{BareLf, LineEnding, LineRules, WhenTooLong};
 use crate::rejection::Rejection;
 use crate::responder::Responder;
+use crate::telnet;
 
 /// The configuration that every connection of a server shares.
 ///
@@ -109,8 +110,9 @@ impl ConnectionConfig {
 
     /// Creates a configuration with rejections in the words of `responder`.
     ///
-    /// Its [`reject`](Responder::reject) is called here, once for each rejection that ends a
-    /// connection, so that a client receives one later even when no thread is free to word it.
+    /// Its [`reject`](Responder::reject) is called here, for each rejection that ends a connection
+    /// and each line ending, so that a client receives one later even when no thread is free to
+    /// word it.
     ///
     /// # Panics
     ///
@@ -173,7 +175,12 @@ impl ConnectionConfig {
     /// that it offers or asks for is refused, `CR NUL` is a CR, and the byte 255 is sent and
     /// received twice. In other protocols these bytes are data.
     #[must_use]
-    pub const fn telnet(mut self, telnet: bool) -> Self {
+    pub fn telnet(mut self, telnet: bool) -> Self {
+        if telnet && !self.rules.telnet {
+            for text in self.rejections.iter_mut().flatten() {
+                text.escape_for_telnet();
+            }
+        }
         self.rules.telnet = telnet;
         self
     }
@@ -193,6 +200,14 @@ impl ConnectionConfig {
 }
 
 impl RejectionText {
+    fn escape_for_telnet(&mut self) {
+        for text in [&mut self.lf, &mut self.crlf] {
+            let mut bytes = std::mem::take(text).into_vec();
+            telnet::escape(&mut bytes, 0);
+            *text = bytes.into();
+        }
+    }
+
     fn ending(&self, ending: LineEnding) -> &[u8] {
         match ending {
             LineEnding::Lf => &self.lf,

@@ -12,6 +12,7 @@
 //! | the socket failed | [`abort`] |
 //! | a timer expired | [`check_deadline`] |
 //! | the reply timed out | [`reply_timed_out`] |
+//! | a late answer is here | [`late_answer_arrived`] |
 //! | a message is pushed | [`push`] |
 //! | the server stops | [`stop`] |
 //!
@@ -23,14 +24,16 @@
 //! | close | [`close_action`] |
 //! | wake up at | [`deadline`] |
 //! | report | [`phase`] |
+//! | be told of a late answer | [`watch_late_answer`] |
 //!
 //! The connection reads, answers and writes one after the other, never two at a time: it takes no
 //! input while there are lines to answer or replies to send. That is all the back-pressure there
 //! is, and it bounds what a client can make the server hold: one read, one unfinished line, and the
 //! replies of one turn.
 //!
-//! Each event comes with the time at which it happened. Of these the connection keeps one instant,
-//! when its present [`Phase`] began; all deadlines come from it.
+//! Each event comes with the time at which it happened. Of these the connection keeps the instant
+//! when its present [`Phase`] began, and while a line is answered later, when that began to be
+//! waited for; all deadlines come from these.
 //!
 //! [`received`]: Connection::received
 //! [`wants_input`]: Connection::wants_input
@@ -45,6 +48,8 @@
 //! [`check_deadline`]: Connection::check_deadline
 //! [`phase`]: Connection::phase
 //! [`reply_timed_out`]: Connection::reply_timed_out
+//! [`late_answer_arrived`]: Connection::late_answer_arrived
+//! [`watch_late_answer`]: Connection::watch_late_answer
 //! [`push`]: Connection::push
 //! [`stop`]: Connection::stop
 
@@ -330,6 +335,9 @@ impl<S> Connection<S> {
         } else {
             self.counts.lines += job.input.returned();
             if let Some(reason) = job.close_reason {
+                let is_rejected = !ends_behind_replies(reason) || reason == CloseReason::LineRejected;
+                self.counts.unfinished +=
+                    u32::from(is_rejected && !self.has_received_eof() && job.input.is_unfinished());
                 self.counts.discard_unanswered(job.discard_lines());
                 if !ends_behind_replies(reason) {
                     // What is sent is a rejection that says why, not a reply.
@@ -341,7 +349,7 @@ impl<S> Connection<S> {
         if config.rules.telnet {
             telnet::escape(&mut job.replies, 0);
         }
-        job.input.release_taken(config.max_line_bytes);
+        job.release_answered(config);
         job.begin_wait(now);
         self.job_slot = JobSlot::Held(job);
         self.append_waiting_push(config);
@@ -479,11 +487,11 @@ impl<S> Connection<S> {
 impl<S> Connection<S> {
     /// Has the driver told of the answer to a [parked](Phase::Parked) line: `call` returns what is
     /// called then, once, from any thread. The driver then calls
-    /// [`late_answer`](Self::late_answer).
+    /// [`late_answer_arrived`](Self::late_answer_arrived).
     ///
     /// Returns false if the answer is here, so that nobody will be told, or if no line is parked.
     /// Where this was called for the line before, nothing is left to do.
-    pub fn on_late_answer(&mut self, call: impl FnOnce() -> Box<dyn FnOnce() + Send>) -> bool {
+    pub fn watch_late_answer(&mut self, call: impl FnOnce() -> Box<dyn FnOnce() + Send>) -> bool {
         match &mut self.job_slot {
             JobSlot::Held(job) => job.parked_mut().is_some_and(|parked| parked.await_answer(call)),
             JobSlot::InFlight { .. } => false,
@@ -492,22 +500,23 @@ impl<S> Connection<S> {
 
     /// Takes the answer to a parked line, and returns whether it was here. If not, an answer that
     /// the driver was told of came too late for its line.
-    pub fn late_answer(&mut self, config: &ConnectionConfig, now: Instant) -> bool {
+    pub fn late_answer_arrived(&mut self, config: &ConnectionConfig, now: Instant) -> bool {
         let JobSlot::Held(job) = &mut self.job_slot else { return false };
-        let (returned, was_writing) = (job.input.returned(), !job.replies.is_empty());
-        if !job.take_late_answer(config) {
-            return false;
-        }
-        // Zero, if the answer is for a thread that answers.
-        self.counts.lines += job.input.returned() - returned;
+        let was_writing = !job.replies.is_empty();
+        let Some(lines) = job.take_late_answer(config) else { return false };
+        self.counts.lines += lines;
         if !was_writing {
             self.since = now;
         }
         if let Some(push) = &mut self.pending_push {
             push.interrupted = None;
         }
-        if let Some(reason) = job.close_reason {
+        let close_reason = job.close_reason;
+        if close_reason.is_some() {
             self.counts.discard_unanswered(job.discard_lines());
+        }
+        job.release_answered(config);
+        if let Some(reason) = close_reason {
             self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
         }
         self.finish_writing();
@@ -844,11 +853,6 @@ impl<S> ClientJob<S> {
     /// Discards lines, one that is answered later among them, and returns how many there were.
     fn discard_lines(&mut self) -> u32 {
         self.cancel_late_answer() + self.input.discard_lines()
-    }
-
-    /// Returns whether more input can be taken: there is nothing to answer, to wait for or to send.
-    fn wants_input(&self) -> bool {
-        !self.has_work() && self.parked().is_none() && self.replies.is_empty()
     }
 }
 

@@ -140,6 +140,11 @@ impl InputBuffer {
         }
     }
 
+    /// Returns whether nothing is here that was not returned.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.taken as usize == self.bytes.len()
+    }
+
     /// Returns how much memory the buffer holds, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.bytes.capacity()
@@ -148,15 +153,18 @@ impl InputBuffer {
     /// Adds the next bytes. Returns whether the line timeout starts anew: a line was completed or
     /// begun, or enough of the counted bytes have come.
     ///
+    /// With `keeps_tail`, a call is due that may ask for what has come as counted bytes, so that
+    /// even an unfinished line is kept whole.
+    ///
     /// # Panics
     ///
     /// Panics if the buffer would hold 4 GiB. No read is so long, and no
     /// [limit](crate::ConnectionConfig::MAX_LINE_BYTES) is so large.
-    pub(crate) fn push(&mut self, input: &[u8], max_line_bytes: u32) -> bool {
+    pub(crate) fn push(&mut self, input: &[u8], max_line_bytes: u32, keeps_tail: bool) -> bool {
         match self.expected.counted() {
             None => {
                 let had_begun = self.is_unfinished();
-                self.push_lines(input, max_line_bytes);
+                self.push_lines(input, max_line_bytes, keeps_tail);
                 // More bytes of a line do not extend its timeout: a byte a minute would keep the
                 // connection for ever.
                 self.lines > 0 || !had_begun && !input.is_empty()
@@ -165,7 +173,7 @@ impl InputBuffer {
                 let (skipped, rest) = input.split_at(input.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
                 let left_now = left - skipped.len() as u64;
                 self.expected = if left_now == 0 { NextInput::LINES } else { Counted::Skip(left_now).into() };
-                self.push_lines(rest, max_line_bytes);
+                self.push_lines(rest, max_line_bytes, keeps_tail);
                 left_now == 0 || left / BYTES_PER_TIMEOUT != left_now / BYTES_PER_TIMEOUT
             }
             Some(Counted::Read(bytes)) => {
@@ -177,7 +185,7 @@ impl InputBuffer {
                 let now = before + counted.len();
                 if now == bytes {
                     self.complete = self.len();
-                    self.push_lines(rest, max_line_bytes);
+                    self.push_lines(rest, max_line_bytes, keeps_tail);
                 }
                 now == bytes || before as u64 / BYTES_PER_TIMEOUT != now as u64 / BYTES_PER_TIMEOUT
             }
@@ -185,7 +193,7 @@ impl InputBuffer {
     }
 
     /// Adds bytes of lines. Searches the new bytes only.
-    fn push_lines(&mut self, input: &[u8], max_line_bytes: u32) {
+    fn push_lines(&mut self, input: &[u8], max_line_bytes: u32, keeps_tail: bool) {
         match memrchr(LF, input) {
             // What is behind the last LF is kept whole as long as a line waits: that may ask for it
             // as counted bytes.
@@ -196,7 +204,7 @@ impl InputBuffer {
                 self.bytes.extend_from_slice(input);
                 self.complete = self.len() - u32::try_from(input.len() - last - 1).expect("it is part of the buffer");
             }
-            None if self.has_work() => self.bytes.extend_from_slice(input),
+            None if keeps_tail || self.has_work() => self.bytes.extend_from_slice(input),
             None => self.push_unfinished(input, max_line_bytes),
         }
     }
@@ -411,7 +419,7 @@ mod tests {
         let bytes = b"abcdefghijkl\r\nabcd\nabcd\rx\r\r\n\n";
         check_by(rules, bytes, &vec![(text("abcd"), CrLf), (text("abcd"), Lf), (text("abcd"), CrLf), (text(""), Lf)]);
         let mut buffer = InputBuffer::new();
-        buffer.push(b"abcde\nabcd\n", LIMIT);
+        buffer.push(b"abcde\nabcd\n", LIMIT, false);
         let truncated = buffer.run(LIMIT, rules).map(|line| line.text.map(Line::is_truncated));
         assert_eq!(truncated.collect::<Vec<_>>(), [Ok(true), Ok(false)]);
     }
@@ -429,7 +437,7 @@ mod tests {
     fn an_endless_line_holds_no_more_than_the_limit() {
         let mut buffer = InputBuffer::new();
         for _ in 0..1000 {
-            buffer.push(&[b'A'; 1000], LIMIT);
+            buffer.push(&[b'A'; 1000], LIMIT, false);
         }
         assert!(buffer.is_unfinished());
         assert_eq!(buffer.bytes.len(), LIMIT as usize + 2);
@@ -452,9 +460,9 @@ mod tests {
     fn a_mebibyte_that_comes_byte_by_byte_is_one_line() {
         let mut buffer = InputBuffer::new();
         for _ in 0..1 << 20 {
-            buffer.push(b"A", 1 << 20);
+            buffer.push(b"A", 1 << 20, false);
         }
-        buffer.push(b"\n", 1 << 20);
+        buffer.push(b"\n", 1 << 20, false);
         assert_eq!(buffer.lines(), 1);
         let line = buffer.run(1 << 20, LineRules::default()).next().unwrap();
         assert_eq!(line.text.unwrap().as_bytes().len(), 1 << 20);
@@ -463,11 +471,11 @@ mod tests {
     #[test]
     fn a_buffer_whose_lines_were_taken_holds_memory_for_the_unfinished_line_only() {
         let mut buffer = InputBuffer::new();
-        buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat(), 8192);
+        buffer.push(&[b"Bob\n".repeat(10_000).as_slice(), b"Ann"].concat(), 8192, false);
         assert_eq!(buffer.run(8192, LineRules::default()).count(), 10_000);
         buffer.release_taken(8192);
         assert_eq!(buffer.bytes.capacity(), 3);
-        buffer.push(b"\n", 8192);
+        buffer.push(b"\n", 8192, false);
         assert!(buffer.run(8192, LineRules::default()).next().is_some());
         buffer.release_taken(8192);
         assert_eq!(buffer.bytes.capacity(), 0);

@@ -59,13 +59,22 @@ pub struct ClientJob<S> {
 #[derive(Debug, Default)]
 struct Rare {
     errors: ResponderErrors,
-    /// The line that the responder answers later, until its answer is here.
-    parked: Option<Parked>,
-    /// The same, when its answer is here and a thread that answers must deal with it.
-    resumed: Option<(Parked, LateAnswer)>,
+    late: Option<Late>,
 }
 
 /// A line, or counted bytes, that the responder answers later.
+#[derive(Debug)]
+enum Late {
+    /// The answer is to come.
+    Parked(Parked),
+    /// The answer is here, and a thread that answers must deal with it.
+    Answered { lines: u32, closes: bool, ending: LineEnding, answer: LateAnswer },
+    /// The answer has come when nobody wanted it any more. It may hold the responder's code, so it
+    /// is dropped where the responder is called.
+    Unwanted { _answer: LateAnswer },
+}
+
+/// What waits for an answer that comes later.
 #[derive(Debug)]
 pub(crate) struct Parked {
     pub(crate) answer: AwaitedAnswer,
@@ -133,16 +142,17 @@ impl<S> ClientJob<S> {
     /// among them.
     #[must_use]
     pub fn lines(&self) -> u32 {
-        let late = match self.rare.as_deref() {
-            Some(Rare { parked: Some(parked), .. } | Rare { resumed: Some((parked, _)), .. }) => parked.lines,
-            _ => 0,
+        let late = match self.late() {
+            Some(Late::Parked(Parked { lines, .. }) | Late::Answered { lines, .. }) => *lines,
+            Some(Late::Unwanted { .. }) | None => 0,
         };
         self.input.lines() + late
     }
 
     /// Adds bytes that the client has sent, and returns whether the line timeout starts anew.
     pub(crate) fn receive(&mut self, bytes: &[u8], config: &ConnectionConfig) -> bool {
-        let starts_anew = self.input.push(bytes, config.max_line_bytes);
+        let keeps_tail = self.session.is_none();
+        let starts_anew = self.input.push(bytes, config.max_line_bytes, keeps_tail);
         if let Some(ending) = self.input.first_ending() {
             self.latest_ending = config.rules.ending_for(ending);
         }
@@ -178,20 +188,45 @@ impl<S> ClientJob<S> {
 
     /// Returns whether there is anything to answer, once the client is connected.
     pub(crate) fn has_work(&self) -> bool {
-        match self.rare.as_deref() {
-            Some(Rare { parked: Some(_), .. }) => false,
-            Some(Rare { resumed: Some(_), .. }) => true,
-            _ => self.input.has_work(),
+        match self.late() {
+            Some(Late::Parked(_)) => false,
+            Some(Late::Answered { .. }) => true,
+            Some(Late::Unwanted { .. }) | None => self.input.has_work(),
         }
     }
 
-    /// Returns the line that is answered later, if one is.
+    /// Returns whether more input can be taken: there is nothing to answer, to wait for or to send.
+    /// Of a client that is not connected yet, one read is.
+    pub(crate) fn wants_input(&self) -> bool {
+        let is_new = self.session.is_none() && !self.input.is_empty();
+        !self.has_work() && !is_new && self.parked().is_none() && self.replies.is_empty()
+    }
+
+    fn late(&self) -> Option<&Late> {
+        self.rare.as_ref()?.late.as_ref()
+    }
+
+    /// Returns what is answered later, if anything is.
     pub(crate) fn parked(&self) -> Option<&Parked> {
-        self.rare.as_ref()?.parked.as_ref()
+        match self.late() {
+            Some(Late::Parked(parked)) => Some(parked),
+            _ => None,
+        }
     }
 
     pub(crate) fn parked_mut(&mut self) -> Option<&mut Parked> {
-        self.rare.as_mut()?.parked.as_mut()
+        match &mut self.rare.as_mut()?.late {
+            Some(Late::Parked(parked)) => Some(parked),
+            _ => None,
+        }
+    }
+
+    /// Releases the memory of what was answered. What is behind a line is kept whole as long as an
+    /// answer may still ask for it as counted bytes.
+    pub(crate) fn release_answered(&mut self, config: &ConnectionConfig) {
+        if !matches!(self.late(), Some(Late::Parked(_) | Late::Answered { .. })) {
+            self.input.release_taken(config.max_line_bytes);
+        }
     }
 
     /// Notes that the connection waits for a late answer from now on, if there is one to come.
@@ -201,39 +236,44 @@ impl<S> ClientJob<S> {
         }
     }
 
-    /// Takes the answer of the line that is answered later, if it is here. Bytes are the reply now;
-    /// anything else makes the job due again. Returns whether the answer was here.
-    pub(crate) fn take_late_answer(&mut self, config: &ConnectionConfig) -> bool {
-        let Some(rare) = &mut self.rare else { return false };
-        let Some(answer) = rare.parked.as_ref().and_then(|parked| parked.answer.take()) else { return false };
-        let Some(parked) = rare.parked.take() else { return false };
-        match answer {
-            LateAnswer::Bytes(bytes) => {
-                let start = self.replies.len();
-                self.replies.extend_from_slice(&bytes);
-                if config.rules.telnet {
-                    telnet::escape(&mut self.replies, start);
-                }
-                self.input.return_again(parked.lines);
-                self.close_reason = parked.closes.then_some(CloseReason::ResponderClosed);
+    /// Takes the answer of what is answered later, if it is here. Bytes are the reply now; anything
+    /// else makes the job due again. Returns how many lines have their reply, if the answer was
+    /// here.
+    pub(crate) fn take_late_answer(&mut self, config: &ConnectionConfig) -> Option<u32> {
+        let answer = self.parked()?.answer.take()?;
+        let rare = self.rare.as_mut()?;
+        let Some(Late::Parked(Parked { lines, closes, answer: awaited, .. })) = rare.late.take() else { return None };
+        if let LateAnswer::Bytes(bytes) = answer {
+            let start = self.replies.len();
+            self.replies.extend_from_slice(&bytes);
+            if config.rules.telnet {
+                telnet::escape(&mut self.replies, start);
             }
-            answer => rare.resumed = Some((parked, answer)),
+            self.input.return_again(lines);
+            self.close_reason = closes.then_some(CloseReason::ResponderClosed);
+            return Some(lines);
         }
-        true
+        rare.late = Some(Late::Answered { lines, closes, ending: awaited.ending, answer });
+        Some(0)
     }
 
     /// Ends the wait for a late answer, and returns how many lines waited for it.
     pub(crate) fn cancel_late_answer(&mut self) -> u32 {
         let Some(rare) = &mut self.rare else { return 0 };
-        if let Some(parked) = rare.parked.take() {
-            let lines = parked.lines;
-            // What has come meanwhile is dropped where the responder may be called.
-            if let Some(answer) = parked.answer.cancel() {
-                rare.resumed = Some((Parked { lines: 0, ..parked }, answer));
+        match rare.late.take() {
+            Some(Late::Parked(Parked { lines, answer, .. })) => {
+                rare.late = answer.cancel().map(|_answer| Late::Unwanted { _answer });
+                lines
             }
-            return lines;
+            Some(Late::Answered { lines, answer, .. }) => {
+                rare.late = Some(Late::Unwanted { _answer: answer });
+                lines
+            }
+            unwanted => {
+                rare.late = unwanted;
+                0
+            }
         }
-        rare.resumed.as_mut().map_or(0, |(parked, _)| std::mem::take(&mut parked.lines))
     }
 
     /// Answers lines until none are left or the budget is exhausted, or until one is answered
@@ -289,14 +329,24 @@ impl<S> ClientJob<S> {
         if self.session.is_none() {
             return self.close_with(CloseReason::Busy, config);
         }
-        // An answer that nobody has time for is dropped, and its line is rejected as the others.
-        let resumed = self.rare.as_mut().and_then(|rare| rare.resumed.take());
-        if let Some((parked, answer)) = resumed {
-            drop_caught(answer);
+        if let Some(Late::Answered { lines, closes, answer, .. }) = self.take_answered() {
             let checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
-            self.input.return_again(parked.lines);
-            self.reject(responder, Rejection::Busy, &checkpoint);
-            if parked.closes {
+            self.input.return_again(lines);
+            match answer {
+                LateAnswer::Bytes(bytes) => self.replies.extend_from_slice(&bytes),
+                LateAnswer::Rejection(rejection) => self.reject(responder, rejection, &checkpoint),
+                LateAnswer::Fault(fault) => {
+                    self.record_error(fault.into());
+                    self.reject(responder, Rejection::InternalError, &checkpoint);
+                }
+                // Nobody has time for it. It may have asked for bytes that come next.
+                LateAnswer::Then(then) => {
+                    drop_caught(then);
+                    self.reject(responder, Rejection::Busy, &checkpoint);
+                    self.rejected_unseen(config);
+                }
+            }
+            if closes {
                 self.close_reason = Some(CloseReason::ResponderClosed);
             }
             if self.is_over(&mut budget) {
@@ -328,7 +378,7 @@ impl<S> ClientJob<S> {
         S: 'static,
     {
         let session_misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        let has_late_answer = self.rare.as_ref().is_some_and(|rare| rare.resumed.is_some());
+        let has_late_answer = matches!(self.late(), Some(Late::Answered { .. }));
         if !session_misses_nothing || has_late_answer || config.rules.max_data_bytes > 0 {
             return self.close_with(CloseReason::Busy, config);
         }
@@ -366,8 +416,8 @@ impl<S> ClientJob<S> {
     /// Returns the call to make when the connection is closed, if the responder knows the client.
     pub(crate) fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
         let peer = self.peer;
-        let late_answer = self.rare.and_then(|rare| rare.resumed).map(|(_, answer)| answer);
-        self.session.map(|session| Disconnect { peer, session, reason, late_answer })
+        let late = self.rare.and_then(|rare| rare.late);
+        self.session.map(|session| Disconnect { peer, session, reason, late })
     }
 
     /// Connects the client, if that is due, and answers lines and counted bytes until none are left
@@ -426,16 +476,21 @@ impl<S> ClientJob<S> {
         Some(responder.bytes(session, bytes, &mut reply))
     }
 
+    /// Takes an answer that came later, if a thread that answers must deal with one.
+    fn take_answered(&mut self) -> Option<Late> {
+        self.rare.as_mut()?.late.take_if(|late| matches!(late, Late::Answered { .. }))
+    }
+
     /// Deals with an answer that came later, if there is one.
     fn answer_late(&mut self, call: &mut PendingCall) -> Option<Result<(), Unanswered>>
     where
         S: 'static,
     {
-        let (parked, answer) = self.rare.as_mut()?.resumed.take()?;
+        let Some(Late::Answered { lines, closes, ending, answer }) = self.take_answered() else { return None };
         call.checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
-        call.lines = parked.lines;
-        self.input.return_again(parked.lines);
-        if parked.closes {
+        call.lines = lines;
+        self.input.return_again(lines);
+        if closes {
             call.aside.close();
         }
         let session = self.session.as_mut()?;
@@ -448,7 +503,7 @@ impl<S> ClientJob<S> {
             LateAnswer::Fault(fault) => Err(Unanswered::ResponderError(fault.into())),
             LateAnswer::Then(then) => match then.downcast::<ThenFn<S>>() {
                 Ok(then) => {
-                    let mut reply = Reply::new(&mut self.replies, parked.answer.ending, &mut call.aside);
+                    let mut reply = Reply::new(&mut self.replies, ending, &mut call.aside);
                     then(session, &mut reply).map_err(unanswered)
                 }
                 Err(other) => {
@@ -525,12 +580,13 @@ impl<S> ClientJob<S> {
 
     /// Parks a line, unless its answer is here.
     fn park(&mut self, parked: Parked) {
-        self.input.take_back(parked.lines);
-        let rare = self.rare.get_or_insert_default();
-        match parked.answer.take() {
-            Some(answer) => rare.resumed = Some((parked, answer)),
-            None => rare.parked = Some(parked),
-        }
+        let Parked { lines, closes, .. } = parked;
+        self.input.take_back(lines);
+        let late = match parked.answer.take() {
+            Some(answer) => Late::Answered { lines, closes, ending: parked.answer.ending, answer },
+            None => Late::Parked(parked),
+        };
+        self.rare.get_or_insert_default().late = Some(late);
     }
 
     /// Returns whether no more lines are answered now: none are left, the connection closes, or the
@@ -718,9 +774,7 @@ pub struct Disconnect<S> {
     peer: Peer,
     session: S,
     reason: CloseReason,
-    /// An answer that came when nobody wanted it any more. It may hold the responder's code, so it
-    /// is dropped where the responder is called.
-    late_answer: Option<LateAnswer>,
+    late: Option<Late>,
 }
 
 impl<S> Disconnect<S> {
@@ -739,7 +793,7 @@ impl<S> Disconnect<S> {
     where
         R: Responder<Session = S> + ?Sized,
     {
-        self.late_answer.into_iter().for_each(drop_caught);
+        self.late.into_iter().for_each(drop_caught);
         catch_unwind(AssertUnwindSafe(|| responder.disconnect(self.session, self.reason)))
             .map_err(|panic| ResponderError::Panicked(panic_message(panic)))
     }

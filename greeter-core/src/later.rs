@@ -72,7 +72,8 @@ pub(crate) type ThenFn<S> = Box<dyn FnOnce(&mut S, &mut Reply<'_>) -> Result<(),
 impl Reply<'_> {
     /// Answers the line later, by the handle that this returns.
     ///
-    /// What this call writes is sent at once, in front of the later answer. With
+    /// What this call writes is sent at once, in front of the later answer; a push may come between
+    /// the two. With
     /// [`close`](Self::close), the connection closes behind that answer. If the call then returns
     /// an error or panics, that is the answer, and the handle is of no use any more.
     ///
@@ -115,6 +116,10 @@ impl Later {
 
     /// Has the answer made with the session, on a thread that answers: `then` is called as
     /// [`respond`](crate::Responder::respond) would be, in the place of the line.
+    ///
+    /// It is not called if the client is gone by then, or if no thread that answers is free for
+    /// longer than the queue timeout: the client is then told that the server is
+    /// [busy](Rejection::Busy).
     ///
     /// `S` must be the responder's [`Session`](crate::Responder::Session); if it is not, the client
     /// receives `error: internal error`.

@@ -39,7 +39,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Rejection {
     /// The line, without its ending, is longer than the server accepts. The responder does not see
-    /// it. The session continues with the next line.
+    /// it. The session continues with the next line, unless the server [closes the
+    /// connection](crate::WhenRejected).
     #[error("line longer than {max_line_bytes} bytes")]
     LineTooLong {
         /// The length of the longest line that the server accepts, in bytes, without its ending.

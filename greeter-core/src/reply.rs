@@ -223,9 +223,9 @@ impl<'a> Reply<'a> {
     /// lines go on behind them.
     ///
     /// What the client receives for the line, [`bytes`](crate::Responder::bytes) writes; what this
-    /// call writes is sent before that. A client that sends the bytes too slowly, fewer than 16 KiB
-    /// within the [line timeout](crate::ConnectionTimeouts::line), is treated as if it did not
-    /// finish a line.
+    /// call writes is sent before that, and a push may come between the two. A client that sends
+    /// the bytes too slowly, fewer than 16 KiB within the [line
+    /// timeout](crate::ConnectionTimeouts::line), is treated as if it did not finish a line.
     ///
     /// Whatever a client announced as data is never taken for lines. If the call then returns an
     /// error or panics, the bytes are skipped.

@@ -197,8 +197,10 @@ impl<'a, R: Responder> TestClient<'a, R> {
     pub fn send_while_busy(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.send_server_eof();
         if let Some(connection) = &mut self.connection
-            && connection.wants_input()
+            && !connection.wants_input()
         {
+            self.unread.extend_from_slice(bytes.as_ref());
+        } else if let Some(connection) = &mut self.connection {
             connection.received(bytes.as_ref(), &self.config, self.now);
             if let Some(job) = connection.take_job(self.now) {
                 let mut rejected = job.reject_all(self.responder, &self.config, TurnBudget::unlimited());
@@ -376,7 +378,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 connection.answered(answered, &self.config, self.now);
                 continue;
             }
-            if connection.late_answer(&self.config, self.now) {
+            if connection.late_answer_arrived(&self.config, self.now) {
                 continue;
             }
             if self.has_shut_down && self.unread.is_empty() {

@@ -479,9 +479,9 @@ impl<R: Responder> Builder<R> {
     /// An answer that comes [later](crate::Reply::later) has the same time, from when its line is
     /// parked.
     ///
-    /// The default is 30 seconds. `None` disables it; the minimum is 1 ms. It needs workers, but for
-    /// answers that come later: a responder that does not return to a connection thread costs all
-    /// clients of that thread.
+    /// The default is 30 seconds. `None` disables it; the minimum is 1 ms. It needs workers, but
+    /// for answers that come later: a responder that does not return to a connection thread costs
+    /// all clients of that thread.
     ///
     /// ```
     /// # use greeter_server::Server;

@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{BareLf, ConnectionConfig, LineEnding, Responder, WhenTooLong};
+use greeter_core::{BareLf, ConnectionConfig, LineEnding, Responder, WhenRejected, WhenTooLong};
 
 use crate::limits::{Limits, READ_BYTES, Timeouts};
 use crate::slots::THREAD_BITS;
@@ -112,6 +112,10 @@ impl Options {
         let connection_threads = self.connection_threads.unwrap_or(processors.div_ceil(2));
         let Self { mut limits, timeouts, .. } = self;
         limits.max_data_bytes = responder.max_data_bytes();
+        if limits.max_data_bytes > 0 {
+            // Behind a line that may have announced bytes, nobody knows what is a line.
+            limits.when_rejected = WhenRejected::Close;
+        }
         let min_buffer_bytes = limits.bytes_per_client();
         limits.max_buffer_bytes = self.max_buffer_bytes.unwrap_or(limits.max_buffer_bytes.max(min_buffer_bytes));
         let per_address = limits.max_connections_per_address.unwrap_or(1);

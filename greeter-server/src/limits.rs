@@ -138,7 +138,8 @@ impl Limits {
     /// workers, since four may be timed out for each one that works. 16 MiB of
     /// [pushed](crate::PushHandle) messages may be in flight.
     ///
-    /// Four things are not included. What the responder keeps, above all its
+    /// Five things are not included. Answers that come [later](greeter_core::Later) until their
+    /// connection takes them. What the responder keeps, above all its
     /// [sessions](greeter_core::Responder::Session), which only the responder can bound:
     /// *connections × (the size of its type + what it owns)*. A single reply that is longer than
     /// the limit for unsent ones. The stacks of the threads. What the allocator keeps.

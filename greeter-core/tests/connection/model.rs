@@ -318,7 +318,7 @@ impl Model {
                     replies.bytes.extend(bytes);
                 } else {
                     let session = self.session.as_mut().expect("a client that is not accepted is not answered");
-                    kind.reply(session, self.ending, &mut replies);
+                    kind.reply(session, self.ending, self.rules.max_data_bytes as usize, &mut replies);
                 }
                 replies.closes |= parked.closes;
             } else if let Some(block) = self.take_block() {
@@ -383,9 +383,16 @@ impl Model {
             return self.take_back(0, &replies, CloseReason::Busy, now);
         }
         let mut rejected = 0;
-        if let Some((parked, _)) = self.resumed.take() {
+        if let Some((parked, kind)) = self.resumed.take() {
             rejected += parked.lines;
-            replies.line("error: busy", self.ending);
+            if let Some(bytes) = kind.bytes(self.ending) {
+                replies.bytes.extend(bytes);
+            } else if kind.is_then() {
+                replies.line("error: busy", self.ending);
+                self.line_rejected(&mut replies);
+            } else {
+                kind.reply(&mut 0, self.ending, self.rules.max_data_bytes as usize, &mut replies);
+            }
             if parked.closes {
                 replies.closes = true;
                 return self.take_back(rejected, &replies, CloseReason::ResponderClosed, now);
@@ -428,6 +435,8 @@ impl Model {
         self.counts.lines += answered;
         let waiting = std::mem::take(&mut self.pending_push.waiting);
         if replies.closes {
+            let is_rejected = [CloseReason::Busy, CloseReason::Overloaded, CloseReason::LineRejected].contains(&reason);
+            self.counts.unfinished += u32::from(is_rejected && !self.has_received_eof() && self.is_unfinished());
             self.discard_lines();
             self.is_closing = true;
             self.state = State::Ending { reason, received_eof: self.has_received_eof() };
@@ -698,9 +707,10 @@ fn behind_subnegotiation(mut stream: &[u8]) -> Option<&[u8]> {
 /// What is visible from outside.
 impl Model {
     pub(super) fn wants_input(&self) -> bool {
+        let is_new = self.session.is_none() && !self.input.is_empty();
         match self.state {
             State::Open | State::Stopping { .. } => {
-                self.has_job && !self.has_work() && self.parked.is_none() && self.unsent.is_empty()
+                self.has_job && !self.has_work() && !is_new && self.parked.is_none() && self.unsent.is_empty()
             }
             State::Lingering(_) => true,
             State::Ending { .. } | State::Over(_) => false,
@@ -798,7 +808,11 @@ impl Model {
     /// has no line before it, that is no more than shows it.
     fn unfinished_bytes_kept(&self) -> usize {
         match self.expected {
-            Expected::Lines if !self.has_input() => self.input.len().min(self.max_line_bytes + 2),
+            Expected::Lines
+                if !self.has_input() && self.session.is_some() && self.parked.is_none() && self.resumed.is_none() =>
+            {
+                self.input.len().min(self.max_line_bytes + 2)
+            }
             Expected::Lines => self.unfinished_line().len(),
             _ => self.input.len(),
         }

@@ -368,7 +368,7 @@ impl Driver {
         if let Some(connection) = &mut self.connection
             && is_wanted
         {
-            assert!(connection.late_answer(&self.config, self.now));
+            assert!(connection.late_answer_arrived(&self.config, self.now));
             assert!(self.model.late_answer(kind, self.now));
         }
     }

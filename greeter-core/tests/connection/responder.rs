@@ -206,12 +206,14 @@ pub(super) enum LateKind {
     TwoLines,
     Dropped,
     OtherSession,
+    /// Made with the session, with counted bytes behind it.
+    ThenRead,
     /// Before the call has returned.
     AtOnce,
 }
 
 impl LateKind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Line,
         Self::Raw,
         Self::Nothing,
@@ -222,6 +224,7 @@ impl LateKind {
         Self::TwoLines,
         Self::Dropped,
         Self::OtherSession,
+        Self::ThenRead,
     ];
 
     pub(super) fn answer(self, later: Later) {
@@ -246,8 +249,17 @@ impl LateKind {
             Self::TwoLines => later.line("two\nlines"),
             Self::Dropped => drop(later),
             Self::OtherSession => later.then(|_: &mut String, _| Ok(())),
+            Self::ThenRead => later.then(|_: &mut u32, reply| {
+                read(b"d\x14", reply);
+                Ok(())
+            }),
             Self::AtOnce => later.line("at once"),
         }
+    }
+
+    /// Returns whether a thread that answers is to do it.
+    pub(super) const fn is_then(self) -> bool {
+        matches!(self, Self::Then | Self::ThenClose | Self::Failure | Self::OtherSession | Self::ThenRead)
     }
 
     /// Returns what a connection sends by itself, without a thread that answers.
@@ -262,7 +274,7 @@ impl LateKind {
     }
 
     /// Adds what a client should receive from a thread that answers.
-    pub(super) fn reply(self, count: &mut u32, ending: &str, replies: &mut ModelReplies) {
+    pub(super) fn reply(self, count: &mut u32, ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
         match self {
             Self::Rejection => replies.line("error: late no", ending),
             Self::Then => {
@@ -270,6 +282,7 @@ impl LateKind {
                 replies.line(format!("{count} then"), ending);
             }
             Self::ThenClose => replies.closes = true,
+            Self::ThenRead => replies.read(b"d\x14", ending, max_data_bytes),
             _ => replies.error(ending),
         }
     }

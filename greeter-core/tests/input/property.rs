@@ -14,7 +14,7 @@ pub(crate) fn lines_of<'a>(rules: LineRules, max_line_bytes: u32, pieces: impl I
     let mut seen = Vec::new();
     for piece in pieces {
         let had_begun = buffer.is_unfinished();
-        let starts_anew = buffer.push(piece, max_line_bytes);
+        let starts_anew = buffer.push(piece, max_line_bytes, false);
         assert_eq!(starts_anew, buffer.lines() > 0 || !had_begun && !piece.is_empty());
         // Some lines in each run, as a budget cuts them.
         while buffer.lines() > 0 {

@@ -330,3 +330,51 @@ impl Responder for Hello {
 fn a_client_may_begin_with_bytes() {
     check_every_fragmentation(|| Hello, b"\x05\na\n", "version \\x05\\n\na\n");
 }
+
+/// Reads what comes next before it says anything, with more bytes than a line may have.
+struct Greedy;
+
+impl Responder for Greedy {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(reply.read_bytes(50_000)?)
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        reply.line(line);
+        Ok(())
+    }
+
+    fn bytes(&self, (): &mut (), bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        reply.line(bytes.len());
+        Ok(())
+    }
+
+    fn max_data_bytes(&self) -> usize {
+        MAX
+    }
+}
+
+/// A connection thread reads before a worker has called `connect`.
+#[test]
+fn bytes_that_come_before_the_client_is_connected_are_all_there() {
+    let now = Instant::now();
+    let config = ConnectionConfig::new(100, ConnectionTimeouts::NONE, &Greedy);
+    let mut connection = Connection::new(peer(1, ([127, 0, 0, 1], 1)), &config, now);
+    connection.received(&[b'x'; 10_000], &config, now);
+    assert!(!connection.wants_input(), "one read is enough for now");
+    let mut sent = Vec::new();
+    for piece in [&[b'x'; 40_000][..], b"a\n"] {
+        while let Some(job) = connection.take_job(now) {
+            connection.answered(job.answer(&Greedy, &config, TurnBudget::unlimited()), &config, now);
+            sent.extend_from_slice(connection.unsent());
+            connection.wrote(connection.unsent().len(), now);
+        }
+        connection.received(piece, &config, now);
+    }
+    let job = connection.take_job(now).expect("there is a line");
+    connection.answered(job.answer(&Greedy, &config, TurnBudget::unlimited()), &config, now);
+    sent.extend_from_slice(connection.unsent());
+    assert_eq!(String::from_utf8_lossy(&sent), "50000\na\n");
+}

@@ -83,13 +83,17 @@ impl Responder for Clerk {
         Ok(())
     }
 
-    fn bytes(&self, _: &mut u32, _: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn bytes(&self, _: &mut u32, bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        if bytes.len() > 2 {
+            reply.line(bytes.len());
+            return Ok(());
+        }
         self.promise(reply);
         Ok(())
     }
 
     fn max_data_bytes(&self) -> usize {
-        2
+        50_000
     }
 
     fn reject(&self, _: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
@@ -235,6 +239,53 @@ fn counted_bytes_may_be_answered_later() {
     client.expect("stored\nb\n");
 }
 
+/// The line is parked when its data is here, and only the answer says how much that is.
+#[test]
+fn a_later_answer_may_ask_for_the_bytes_that_came_with_its_line() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send([&b"later\n"[..], &[b'x'; 50_000], b"b\n"].concat()).expect("");
+    clerk.promised().then(|_: &mut u32, reply| Ok(reply.read_bytes(50_000)?));
+    client.expect("50000\nb\n");
+    // What is no data is an unfinished line like any other.
+    client.send([&b"later\n"[..], &[b'x'; 50_000]].concat()).expect("");
+    clerk.promised().line("here");
+    client.expect("here\n").send("\nb\n").expect("error: line longer than 8192 bytes\n");
+}
+
+/// The answer would have asked for bytes, but nobody has had time for it.
+#[test]
+fn behind_an_answer_that_nobody_has_time_for_nothing_is_taken_for_lines() {
+    let mut scene = Scene::new("later\nevil\n");
+    scene.clerk.promised().then(|_: &mut u32, reply| Ok(reply.read_bytes(5)?));
+    assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+    let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
+    let rejected = job.reject_all(&scene.clerk, &scene.config, TurnBudget::unlimited());
+    scene.connection.answered(rejected, &scene.config, scene.now);
+    assert_eq!(scene.write(), b"error: busy\n");
+    scene.assert_counts(2, 1, 1);
+    assert_eq!(scene.connection.reason(), Some(CloseReason::LineRejected));
+}
+
+#[test]
+fn an_answer_that_takes_no_time_is_said_by_whoever_rejects() {
+    type Answer = fn(Later);
+    let answers: [(Answer, &str); 2] = [
+        (|later| later.reject(Rejection::custom("no")), "error: no\n"),
+        (|later| drop(later), "error: internal error\n"),
+    ];
+    for (answer, expected) in answers {
+        let mut scene = Scene::new("later\n");
+        answer(scene.clerk.promised());
+        assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+        let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
+        let rejected = job.reject_all(&scene.clerk, &scene.config, TurnBudget::unlimited());
+        scene.connection.answered(rejected, &scene.config, scene.now);
+        assert_eq!(String::from_utf8_lossy(&scene.write()), expected);
+        scene.assert_counts(1, 1, 0);
+    }
+}
+
 #[test]
 fn the_connection_closes_behind_the_later_answer() {
     let clerk = Clerk::default();
@@ -349,7 +400,7 @@ fn a_parked_line_is_waited_for_and_nothing_else_is_done() {
     assert_eq!(scene.connection.close_action(), CloseAction::None);
     scene.assert_counts(0, 0, 0);
     scene.clerk.promised().line("here");
-    assert!(scene.connection.late_answer(&scene.config, scene.now));
+    assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
     scene.assert_counts(1, 0, 0);
     assert_eq!(scene.write(), b"here\n");
     scene.assert_counts(0, 1, 0);
@@ -365,8 +416,8 @@ fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
         let mut scene = Scene::new("later\n");
         let (sender, told) = std::sync::mpsc::channel();
         let call = || -> Box<dyn FnOnce() + Send> { Box::new(move || sender.send(()).expect("the test waits")) };
-        assert!(scene.connection.on_late_answer(call));
-        assert!(scene.connection.on_late_answer(|| panic!("a call was left")));
+        assert!(scene.connection.watch_late_answer(call));
+        assert!(scene.connection.watch_late_answer(|| panic!("a call was left")));
         assert!(told.try_recv().is_err());
         if is_late {
             scene.connection.abort(CloseReason::Killed);
@@ -374,11 +425,11 @@ fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
         }
         scene.clerk.promised().line("here");
         told.try_recv().expect("the answer was given");
-        assert_eq!(scene.connection.late_answer(&scene.config, scene.now), !is_late);
+        assert_eq!(scene.connection.late_answer_arrived(&scene.config, scene.now), !is_late);
     }
     let mut scene = Scene::new("later\n");
     scene.clerk.promised().line("here");
-    assert!(!scene.connection.on_late_answer(|| panic!("the answer is here")));
+    assert!(!scene.connection.watch_late_answer(|| panic!("the answer is here")));
 }
 
 #[test]
@@ -390,7 +441,7 @@ fn each_end_counts_a_parked_line_once() {
         (
             |scene| {
                 scene.clerk.promised().then(|_: &mut u32, _| Ok(()));
-                assert!(scene.connection.late_answer(&scene.config, scene.now));
+                assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
                 let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
                 assert_eq!(job.lines(), 2);
                 scene.connection.reply_timed_out(&scene.config, scene.now);
@@ -424,7 +475,7 @@ fn an_answer_that_nobody_has_time_for_is_rejected_with_its_line() {
         drop(dropped);
         Ok(())
     });
-    assert!(scene.connection.late_answer(&scene.config, scene.now));
+    assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
     let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
     let rejected = job.reject_all(&scene.clerk, &scene.config, TurnBudget::unlimited());
     assert_eq!(drops.load(Ordering::Relaxed), 1);

@@ -134,6 +134,25 @@ fn the_commands_of_a_telnet_client_are_no_part_of_its_lines() {
     }
 }
 
+/// Says everything in one letter, in Latin-1.
+struct Latin;
+
+impl Responder for Latin {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn reject(&self, _: Option<&mut ()>, _: Rejection, reply: &mut Reply<'_>) {
+        reply.line(b"\xFF");
+    }
+}
+
 /// What a telnet client shows of what it was sent: no refusals, and each doubled 255 once.
 struct TelnetText<'a>(&'a [u8]);
 
@@ -163,6 +182,8 @@ fn the_byte_255_is_data_both_ways() {
     check(telnet, b"\xFF\xFF\n", b"hello\nlf 0 \xFF\xFF\n");
     let mut client = client(telnet());
     client.expect("hello\n").push(&PushMessage::raw(b"\xFF\xFD")).expect(b"\xFF\xFF\xFD");
+    let latin = ConnectionConfig::new(10, ConnectionTimeouts::DEFAULT, &Latin).telnet(true).telnet(true);
+    assert_eq!(latin.rejection_text(CloseReason::ConnectionLimit), b"\xFF\xFF\n");
     check(config, b"\xFF\xFF\n", b"hello\nlf 0 \xFF\xFF\n");
 }
 

@@ -272,15 +272,18 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     /// Takes an answer that has come later, unless it is too late.
     fn late_answer(&mut self, id: ClientId, now: Instant) {
-        let shared = self.shared.clone();
-        let mut is_taken = false;
-        self.with_client(Key::from(id), |client| {
-            is_taken = client.connection.late_answer(&shared.config.connection, now);
-            enforce_memory_budget(client, &shared, now);
-        });
-        if !is_taken {
-            self.counters.late_answers.add(1);
+        let key = Key::from(id);
+        let config = &self.shared.config.connection;
+        let Some(client) = self.clients.get_mut(key) else { return self.counters.late_answers.add(1) };
+        if !client.connection.late_answer_arrived(config, now) {
+            return self.counters.late_answers.add(1);
         }
+        // What the socket takes at once needs no room.
+        if client.try_write(&mut self.scratch, &self.counters, now).is_err() {
+            client.connection.abort(CloseReason::Lost);
+        }
+        enforce_memory_budget(client, &self.shared, now);
+        enqueue(&mut self.run_queue, client, key);
     }
 
     /// Rejects the line whose reply timeout has passed; its job does not come back.
@@ -427,13 +430,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             enqueue(&mut self.run_queue, client, key);
             return now;
         }
-        let driven = driven.and_then(|(now, _)| shutdown_write(client, now).map(|()| now));
+        let driven = driven.and_then(|(now, _)| {
+            await_late_answer(client, &self.late_answers.0, &self.shared, now);
+            shutdown_write(client, now).map(|()| now)
+        });
         let now = driven.unwrap_or_else(|error| {
             tracing::debug!(peer = %client.connection.peer().address, %error, "Connection broke.");
             client.connection.abort(CloseReason::Lost);
             now
         });
-        await_late_answer(client, &self.late_answers.0, &self.shared, now);
         count_lines(client, &self.counters);
         if client.can_continue() {
             enqueue(&mut self.run_queue, client, key);
@@ -506,11 +511,11 @@ fn drive<R: Responder, K: Socket>(
 fn await_late_answer<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<ClientId>, shared: &Shared, now: Instant) {
     if client.connection.is_parked() {
         let id = client.connection.peer().id;
-        let is_awaited = client.connection.on_late_answer(|| {
+        let is_awaited = client.connection.watch_late_answer(|| {
             let told = told.clone();
             Box::new(move || told.send(id))
         });
-        if !is_awaited && client.connection.late_answer(&shared.config.connection, now) {
+        if !is_awaited && client.connection.late_answer_arrived(&shared.config.connection, now) {
             enforce_memory_budget(client, shared, now);
         }
     }

@@ -290,7 +290,8 @@ impl Wire {
         let client_is_done = is_done && self.server_saw_eof && self.inbound.is_empty();
         let reads_nothing =
             self.server_waits.is_some() && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write + write);
-        // A client that has not taken the replies before it is not told that a late answer timed out.
+        // A client that has not taken the replies before it is not told that a late answer timed
+        // out.
         let waits_for_late_answer =
             self.server_waits.is_some() && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();

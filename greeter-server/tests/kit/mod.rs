@@ -219,8 +219,8 @@ pub(crate) fn stranger(program: &str, debian_package: &str) -> Option<PathBuf> {
     None
 }
 
-/// A Python that can import a package of PyPI, `name==version`. It is installed once, beside what is
-/// built, and only where there is a network.
+/// A Python that can import a package of PyPI, `name==version`. It is installed once, beside what
+/// is built, and only where there is a network.
 #[track_caller]
 pub(crate) fn python_with(package: &str) -> Option<Command> {
     let python = stranger("python3", "python3-pip")?;

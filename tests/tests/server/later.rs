@@ -28,6 +28,9 @@ impl Responder for Desk {
         let text = line.to_str()?;
         if text.starts_with("ask") {
             let question = (text.to_owned(), reply.later());
+            if text.ends_with("close") {
+                reply.close();
+            }
             self.0.lock().expect("nobody panics with it").send(question)?;
         } else {
             reply.line(line);
@@ -179,6 +182,23 @@ fn an_answer_that_nobody_waits_for_goes_nowhere() {
         assert_eq!((report.discarded, report.threads_left), (1, 0), "{report:?}");
         assert!(!later.is_wanted());
         later.then(|_: &mut u32, _| panic!("nobody is left to call it"));
+    }
+}
+
+/// An answer of no bytes leaves nothing to write, and the end of the stream is due at once.
+#[test]
+fn a_connection_ends_behind_an_empty_answer() {
+    for workers in PLACEMENTS {
+        let (server, asked) = desk(workers);
+        let silent = thread::spawn(move || asked.into_iter().for_each(|(_, later)| later.raw("")));
+        for _ in 0..300 {
+            let mut client = Client::connect(server.local_addr());
+            client.send("ask and close\n");
+            assert_eq!(client.rest(), b"");
+        }
+        at_rest(&server);
+        drop(server);
+        silent.join().expect("it does not panic");
     }
 }
 
