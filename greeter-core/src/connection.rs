@@ -739,7 +739,7 @@ impl<S> Connection<S> {
     }
 
     /// Closes the connection if its deadline has passed.
-    pub fn check_deadline(&mut self, now: Instant, config: &ConnectionConfig) {
+    pub fn check_deadline(&mut self, config: &ConnectionConfig, now: Instant) {
         if self.deadline(config).is_none_or(|deadline| now < deadline) {
             return;
         }

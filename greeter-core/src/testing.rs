@@ -282,7 +282,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
         self.send_server_eof();
         self.now += time;
         if let Some(connection) = &mut self.connection {
-            connection.check_deadline(self.now, &self.config);
+            connection.check_deadline(&self.config, self.now);
         }
         self.settle();
         self

@@ -233,7 +233,7 @@ impl Driver {
             Step::AnswerAfterTimeout => self.answer_after_timeout(program.number() as u32 % 16 + 1),
             Step::Wait => {
                 self.now += Duration::from_millis(100) * program.number() as u32;
-                connection.check_deadline(self.now, &self.config);
+                connection.check_deadline(&self.config, self.now);
                 model.check_deadline(self.now);
             }
             Step::Abort => {

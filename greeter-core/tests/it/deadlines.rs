@@ -43,7 +43,7 @@ impl<R: Responder> Scene<R> {
     /// Lets time pass, and wakes the connection if its deadline has come.
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.connection.check_deadline(self.now, &self.config);
+        self.connection.check_deadline(&self.config, self.now);
     }
 
     fn answer(&mut self) {

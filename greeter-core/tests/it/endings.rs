@@ -42,9 +42,9 @@ fn a_responder_that_closes_is_followed_by_a_lingering_read() {
     connection.received(b"c\nd\n", &config, now());
     assert!(connection.take_job(now()).is_none());
     assert_eq!(connection.take_counts(), LineCounts::default());
-    connection.check_deadline(until - Duration::from_millis(1), &config);
+    connection.check_deadline(&config, until - Duration::from_millis(1));
     assert_eq!(connection.close_action(), CloseAction::None);
-    connection.check_deadline(until, &config);
+    connection.check_deadline(&config, until);
     assert_eq!(connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
 }
 

@@ -118,7 +118,7 @@ fn before_its_first_line_a_client_receives_the_line_ending_of_the_banner() {
 
     let mut silent = Connection::new(peer(), &config, start);
     drive(&mut silent, &ACCEPTING);
-    silent.check_deadline(now() + Duration::from_secs(300), &config);
+    silent.check_deadline(&config, now() + Duration::from_secs(300));
     assert_eq!(drive(&mut silent, &ACCEPTING), b"error: idle for 300s\r\n");
 }
 

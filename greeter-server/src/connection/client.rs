@@ -139,7 +139,7 @@ impl<S, K: Socket> Client<S, K> {
             && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
         {
             self.deadline_check = DeadlineCheck::None;
-            self.connection.check_deadline(now, config);
+            self.connection.check_deadline(config, now);
         }
     }
 
