@@ -88,15 +88,23 @@ impl AnswerCell {
         }
     }
 
-    /// Leaves a call by which the connection is told of the answer, if there is none yet. Returns
-    /// false if the answer is here already; then nothing is called.
-    pub(crate) fn arm(&self, wake: impl FnOnce() -> Wake) -> bool {
+    /// Leaves a call by which the connection is told of the answer. Returns it if the answer is
+    /// here already.
+    pub(crate) fn arm(&self, wake: Wake) -> Option<Wake> {
         let mut state = self.state();
-        let is_open = matches!(*state, CellState::Open);
-        if is_open {
-            *state = CellState::Armed(wake());
+        if !matches!(*state, CellState::Open) {
+            return Some(wake);
         }
-        is_open
+        *state = CellState::Armed(wake);
+        None
+    }
+
+    /// Returns how many bytes the answer has, if it is here and is bytes.
+    pub(crate) fn len(&self) -> usize {
+        match &*self.state() {
+            CellState::Answered(LateAnswer::Bytes(bytes)) => bytes.len(),
+            _ => 0,
+        }
     }
 
     /// Returns whether the answer is here.
@@ -212,11 +220,10 @@ mod models {
     impl Scene {
         fn arm(&self) -> bool {
             let told = Arc::clone(&self.told);
-            self.cell.arm(|| {
-                Box::new(move || {
-                    told.fetch_add(1, Ordering::SeqCst);
-                })
-            })
+            let wake = self.cell.arm(Box::new(move || {
+                told.fetch_add(1, Ordering::SeqCst);
+            }));
+            wake.is_none()
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! It keeps no state of any connection.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::catch::rejection_words;
@@ -17,7 +18,7 @@ use crate::telnet;
 /// ```
 /// # use greeter_core::{CloseReason, ConnectionConfig, ConnectionTimeouts, Greeter};
 /// let config = ConnectionConfig::new(8192, ConnectionTimeouts::DEFAULT, &Greeter);
-/// assert_eq!(config.rejection_text(CloseReason::IdleTimeout), b"error: idle for 300s\n");
+/// assert_eq!(*config.rejection_text(CloseReason::IdleTimeout), *b"error: idle for 300s\n");
 /// ```
 #[derive(Debug)]
 pub struct ConnectionConfig {
@@ -173,14 +174,10 @@ impl ConnectionConfig {
     ///
     /// Then commands are taken out of what a client sends before it is cut into lines, each option
     /// that it offers or asks for is refused, `CR NUL` is a CR, and the byte 255 is sent and
-    /// received twice. In other protocols these bytes are data.
+    /// received twice. In other protocols these bytes are data. Counted bytes are counted, and the
+    /// ending of a line is judged, by what is left.
     #[must_use]
-    pub fn telnet(mut self, telnet: bool) -> Self {
-        if telnet && !self.rules.telnet {
-            for text in self.rejections.iter_mut().flatten() {
-                text.escape_for_telnet();
-            }
-        }
+    pub const fn telnet(mut self, telnet: bool) -> Self {
         self.rules.telnet = telnet;
         self
     }
@@ -188,26 +185,19 @@ impl ConnectionConfig {
     /// Returns what a client receives that is rejected for this reason before it has sent anything.
     /// It is empty if the client receives nothing.
     #[must_use]
-    pub fn rejection_text(&self, reason: CloseReason) -> &[u8] {
-        self.rejection_text_with(reason, self.rules.ending_for(LineEnding::default()))
+    pub fn rejection_text(&self, reason: CloseReason) -> Cow<'_, [u8]> {
+        let text = self.rejection_text_with(reason, self.rules.ending_for(LineEnding::default()));
+        if self.rules.telnet { Cow::Owned(telnet::escaped(text)) } else { Cow::Borrowed(text) }
     }
 
-    /// Returns what a client receives when its connection closes for this reason. It is empty if
-    /// the client receives nothing.
+    /// Returns what a client receives when its connection closes for this reason, before it is
+    /// escaped for telnet. It is empty if the client receives nothing.
     pub(crate) fn rejection_text_with(&self, reason: CloseReason, ending: LineEnding) -> &[u8] {
         self.rejections[reason.index()].as_ref().map_or(&[], |text| text.ending(ending))
     }
 }
 
 impl RejectionText {
-    fn escape_for_telnet(&mut self) {
-        for text in [&mut self.lf, &mut self.crlf] {
-            let mut bytes = std::mem::take(text).into_vec();
-            telnet::escape(&mut bytes, 0);
-            *text = bytes.into();
-        }
-    }
-
     fn ending(&self, ending: LineEnding) -> &[u8] {
         match ending {
             LineEnding::Lf => &self.lf,
@@ -281,7 +271,7 @@ mod tests {
     fn the_default_idle_timeout_is_five_minutes() {
         assert_eq!(ConnectionTimeouts::DEFAULT.idle, Some(Duration::from_secs(300)));
         let config = ConnectionConfig::new(10, ConnectionTimeouts::DEFAULT, &Greeter);
-        assert_eq!(config.rejection_text(CloseReason::IdleTimeout), b"error: idle for 300s\n");
+        assert_eq!(*config.rejection_text(CloseReason::IdleTimeout), *b"error: idle for 300s\n");
         assert_eq!(config.rejection_text_with(CloseReason::IdleTimeout, LineEnding::CrLf), b"error: idle for 300s\r\n");
     }
 }

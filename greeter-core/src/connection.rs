@@ -486,15 +486,24 @@ impl<S> Connection<S> {
 /// Answers that come later.
 impl<S> Connection<S> {
     /// Has the driver told of the answer to a [parked](Phase::Parked) line: `call` returns what is
-    /// called then, once, from any thread. The driver then calls
+    /// called then, once, from any thread, or at once if the answer is here. The driver then calls
     /// [`late_answer_arrived`](Self::late_answer_arrived).
     ///
-    /// Returns false if the answer is here, so that nobody will be told, or if no line is parked.
-    /// Where this was called for the line before, nothing is left to do.
-    pub fn watch_late_answer(&mut self, call: impl FnOnce() -> Box<dyn FnOnce() + Send>) -> bool {
-        match &mut self.job_slot {
-            JobSlot::Held(job) => job.parked_mut().is_some_and(|parked| parked.await_answer(call)),
-            JobSlot::InFlight { .. } => false,
+    /// Does nothing if no line is parked, or the driver is told already.
+    pub fn watch_late_answer(&mut self, call: impl FnOnce() -> Box<dyn FnOnce() + Send>) {
+        if let JobSlot::Held(job) = &mut self.job_slot
+            && let Some(parked) = job.parked_mut()
+        {
+            parked.await_answer(call);
+        }
+    }
+
+    /// Returns how many bytes the answer to a parked line has that is here, if it is bytes.
+    #[must_use]
+    pub fn late_answer_len(&self) -> usize {
+        match &self.job_slot {
+            JobSlot::Held(job) => job.parked().map_or(0, |parked| parked.answer.len()),
+            JobSlot::InFlight { .. } => 0,
         }
     }
 
@@ -567,7 +576,7 @@ impl<S> Connection<S> {
             {
                 self.counts.unfinished += u32::from(!received_eof && job.input.is_unfinished());
                 self.counts.discard_unanswered(job.cancel_late_answer() + job.input.discard_all());
-                job.replies.extend_from_slice(config.rejection_text_with(reason, job.latest_ending));
+                job.append(Framing::Raw, config.rejection_text_with(reason, job.latest_ending), config);
                 job.close_reason = Some(reason);
                 self.transition(State::Ending { reason, received_eof });
                 self.since = now;

@@ -59,6 +59,8 @@ pub struct ClientJob<S> {
 #[derive(Debug, Default)]
 struct Rare {
     errors: ResponderErrors,
+    /// How many lines were rejected as busy.
+    busy: u32,
     late: Option<Late>,
 }
 
@@ -90,11 +92,13 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// Has this called when the answer is here, unless it is already. Returns whether it will be,
-    /// or something else will.
-    pub(crate) fn await_answer(&mut self, call: impl FnOnce() -> Wake) -> bool {
-        self.is_awaited = self.is_awaited || self.answer.arm(call);
-        self.is_awaited
+    /// Has this called once, when the answer is here, which it may be already.
+    pub(crate) fn await_answer(&mut self, call: impl FnOnce() -> Wake) {
+        if !std::mem::replace(&mut self.is_awaited, true)
+            && let Some(call) = self.answer.arm(call())
+        {
+            call();
+        }
     }
 }
 
@@ -343,6 +347,7 @@ impl<S> ClientJob<S> {
                 LateAnswer::Then(then) => {
                     drop_caught(then);
                     self.reject(responder, Rejection::Busy, &checkpoint);
+                    self.note_busy(lines);
                     self.rejected_unseen(config);
                 }
             }
@@ -355,6 +360,7 @@ impl<S> ClientJob<S> {
         }
         // Counted bytes belong to a line that was answered; that nobody answers them is said once.
         let has_block = self.input.take_block().is_some();
+        let before = self.input.returned();
         let mut next = has_block.then_some(self.latest_ending).or_else(|| self.next_ending(config));
         while let Some(ending) = next {
             let checkpoint = Checkpoint { replies: self.replies.len(), ending };
@@ -365,6 +371,7 @@ impl<S> ClientJob<S> {
             }
             next = self.next_ending(config);
         }
+        self.note_busy(self.input.returned() - before);
         AnsweredJob(self)
     }
 
@@ -388,6 +395,7 @@ impl<S> ClientJob<S> {
             self.replies.extend_from_slice(config.rejection_text_with(CloseReason::Busy, ending));
             self.rejected_unseen(config);
         }
+        self.note_busy(self.input.returned());
         AnsweredJob(self)
     }
 
@@ -662,6 +670,12 @@ impl<S> ClientJob<S> {
         }
     }
 
+    fn note_busy(&mut self, lines: u32) {
+        if lines > 0 {
+            self.rare.get_or_insert_default().busy += lines;
+        }
+    }
+
     /// Counts an error and keeps the first.
     fn record_error(&mut self, error: ResponderError) {
         let errors = &mut self.rare.get_or_insert_default().errors;
@@ -752,7 +766,13 @@ impl<S> AnsweredJob<S> {
     pub fn close_with(mut self, reason: CloseReason, config: &ConnectionConfig) -> Self {
         self.0.replies = config.rejection_text_with(reason, self.0.latest_ending).to_vec();
         self.0.close_reason = Some(reason);
+        self.take_busy();
         self
+    }
+
+    /// Returns how many lines were rejected as [busy](Rejection::Busy) since the last call.
+    pub fn take_busy(&mut self) -> u32 {
+        self.0.rare.as_mut().map_or(0, |rare| std::mem::take(&mut rare.busy))
     }
 
     /// Returns the errors of the responder since the last call.

@@ -271,9 +271,10 @@ impl<'a> Reply<'a> {
     /// [`max_data_bytes`](crate::Responder::max_data_bytes). They are then skipped, so that the
     /// responder has nothing to do but to say so in its protocol's words.
     ///
-    /// It is an error of the responder to ask twice in one call, or from
-    /// [`reject`](crate::Responder::reject).
+    /// It is an error of the responder to ask twice in one call, from
+    /// [`reject`](crate::Responder::reject), or if it takes none.
     pub fn read_bytes(&mut self, bytes: usize) -> Result<(), TooManyBytesError> {
+        self.blame_if_it_takes_none();
         let max = self.aside.max_data_bytes.unwrap_or(0);
         match u32::try_from(bytes).ok().filter(|&bytes| bytes <= max) {
             Some(bytes) => {
@@ -294,10 +295,14 @@ impl<'a> Reply<'a> {
     /// [`reject`](crate::Responder::reject), and to skip bytes if it
     /// [takes none](crate::Responder::max_data_bytes).
     pub fn skip_bytes(&mut self, bytes: u64) {
-        if self.aside.max_data_bytes == Some(0) {
-            self.aside.blame(Fault::Misuse("skips bytes, but says in `max_data_bytes` that it takes none"));
-        }
+        self.blame_if_it_takes_none();
         self.expect(Counted::Skip(bytes));
+    }
+
+    fn blame_if_it_takes_none(&mut self) {
+        if self.aside.max_data_bytes == Some(0) {
+            self.aside.blame(Fault::Misuse("asks for bytes, but says in `max_data_bytes` that it takes none"));
+        }
     }
 
     fn expect(&mut self, counted: Counted) {

@@ -99,6 +99,13 @@ pub(crate) fn escape(bytes: &mut Vec<u8>, start: usize) {
     }
 }
 
+/// Returns the bytes with each byte 255 doubled.
+pub(crate) fn escaped(bytes: &[u8]) -> Vec<u8> {
+    let mut escaped = bytes.to_vec();
+    escape(&mut escaped, 0);
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ pub(crate) enum ThreadMessage<S, K = TcpStream> {
     Accepted { socket: K, address: Address, permit: Permit },
     /// A worker or the watchdog returns an answered job. For its replies, this many units were
     /// charged against the memory budget.
-    Answered { job: AnsweredJob<S>, outcome: JobOutcome, charged: u32 },
+    Answered { job: AnsweredJob<S>, charged: u32 },
     /// The reply timeout of this client's job has passed.
     ReplyTimedOut(ClientId),
     /// Push this to the client, if it is still connected.
@@ -35,15 +35,6 @@ pub(crate) enum ThreadMessage<S, K = TcpStream> {
     List { answer: Sender<Vec<ConnectionInfo>> },
     /// Answer what has arrived, until this deadline or an earlier one, and then end.
     Stop { deadline: Instant },
-}
-
-/// What the replies of an answered job are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JobOutcome {
-    /// What the responder answered, or the rejection of a client over a limit.
-    Answered,
-    /// Rejections, one for each line: the job waited for a worker for too long.
-    Busy,
 }
 
 /// A message on its way to one connection thread or to all, and the bytes in flight that it has

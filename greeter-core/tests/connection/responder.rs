@@ -327,7 +327,10 @@ impl ModelReplies {
     /// What [`read`] does.
     fn read(&mut self, text: &[u8], ending: &str, max: usize) {
         let bytes = number_in(text);
-        if bytes > max {
+        if max == 0 {
+            self.error(ending);
+            self.expected = Some(Expected::Skip(bytes));
+        } else if bytes > max {
             self.line("too many", ending);
             self.expected = Some(Expected::Skip(bytes));
         } else {

@@ -167,14 +167,15 @@ struct Forgetful;
 impl Responder for Forgetful {
     type Session = ();
 
-    fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-        Ok(reply.read_bytes(0)?)
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
     }
 
     fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         match line.as_bytes() {
             b"skip" => reply.skip_bytes(2),
             b"read" => reply.read_bytes(2)?,
+            b"read nothing" => reply.read_bytes(0)?,
             _ => reply.line(line),
         }
         Ok(())
@@ -184,9 +185,12 @@ impl Responder for Forgetful {
 #[test]
 fn a_responder_that_takes_no_bytes_gets_none() {
     let mut client = TestClient::connect(&Forgetful);
-    client.expect("error: internal error\n").send("skip\na\nb\n").expect("error: internal error\nb\n");
+    client.send("skip\na\nb\n").expect("error: internal error\nb\n");
     client.send("read\na\nb\n").expect("error: internal error\nb\n");
-    assert_eq!(client.take_errors().count, 3);
+    client.send("read nothing\nb\n").expect("error: internal error\nb\n");
+    let errors = client.take_errors();
+    let asks = "asks for bytes, but says in `max_data_bytes` that it takes none";
+    assert!(errors.count == 3 && errors.first == Some(ResponderError::Misuse(asks)), "{errors:?}");
 }
 
 #[test]

@@ -255,9 +255,9 @@ fn a_client_that_connects_while_no_worker_is_free_is_rejected() {
 #[test]
 fn a_client_over_a_limit_is_rejected_in_the_responders_words() {
     let config = Scene::with(Script).config;
-    assert_eq!(config.rejection_text(CloseReason::ConnectionLimit), b"error: too many connections\n");
-    assert_eq!(config.rejection_text(CloseReason::AddressLimit), b"error: too many connections from your address\n");
-    assert_eq!(config.rejection_text(CloseReason::Lost), b"");
+    assert_eq!(*config.rejection_text(CloseReason::ConnectionLimit), *b"error: too many connections\n");
+    assert_eq!(*config.rejection_text(CloseReason::AddressLimit), *b"error: too many connections from your address\n");
+    assert_eq!(*config.rejection_text(CloseReason::Lost), *b"");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn pushes_and_the_last_words_end_as_configured_from_the_start() {
         client.wait(Duration::from_secs(300)).expect("idle for 300s\r\n").expect_end(CloseReason::IdleTimeout);
     }
     let full = config().line_ending(Some(LineEnding::CrLf));
-    assert_eq!(full.rejection_text(CloseReason::ConnectionLimit), b"too many connections\r\n");
+    assert_eq!(*full.rejection_text(CloseReason::ConnectionLimit), *b"too many connections\r\n");
 }
 
 /// What behind a line may not be lines says nothing about how the client's lines end.
@@ -183,7 +183,7 @@ fn the_byte_255_is_data_both_ways() {
     let mut client = client(telnet());
     client.expect("hello\n").push(&PushMessage::raw(b"\xFF\xFD")).expect(b"\xFF\xFF\xFD");
     let latin = ConnectionConfig::new(10, ConnectionTimeouts::DEFAULT, &Latin).telnet(true).telnet(true);
-    assert_eq!(latin.rejection_text(CloseReason::ConnectionLimit), b"\xFF\xFF\n");
+    assert_eq!(*latin.rejection_text(CloseReason::ConnectionLimit), *b"\xFF\xFF\n");
     check(config, b"\xFF\xFF\n", b"hello\nlf 0 \xFF\xFF\n");
 }
 

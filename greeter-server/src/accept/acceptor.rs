@@ -343,7 +343,7 @@ impl<S, L: Listener> Acceptor<S, L> {
                 self.counters.rejected.add(1);
                 self.events.push(AcceptorEvent::Rejected { address, reason });
                 let text = self.config.connection.rejection_text(reason);
-                return self.rejected.reject(socket, address, reason, text, now);
+                return self.rejected.reject(socket, address, reason, &text, now);
             }
         };
         for _ in 0..self.threads.len() {

@@ -26,7 +26,7 @@ use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::memory::MemoryBudget;
-use crate::messages::{JobOutcome, ThreadMessage};
+use crate::messages::ThreadMessage;
 use crate::pool::executor::Executor;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
@@ -192,25 +192,28 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     fn drain_inbox(&mut self) {
         // Only the messages that are here now: those that come meanwhile wait until the clients
         // in the run queue have had a turn.
-        let (messages, late_answers) = (self.inbox.len(), self.late_answers.1.len());
+        let late_answers = self.late_answers.1.len();
+        let messages = self.inbox.len();
         if messages + late_answers == 0 {
             return;
         }
         let now = self.system.now();
+        for _ in 0..messages {
+            let Some(message) = self.inbox.next_message() else { break };
+            self.on_message(message, now);
+        }
+        // Behind the messages, which were counted later: a push comes before the answer that the
+        // same thread gave after it.
         for _ in 0..late_answers {
             let Some(id) = self.late_answers.1.next_message() else { break };
             self.late_answer(id, now);
-        }
-        for _ in 0..messages {
-            let Some(message) = self.inbox.next_message() else { return };
-            self.on_message(message, now);
         }
     }
 
     fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match message {
             ThreadMessage::Accepted { socket, address, permit } => self.client_accepted(socket, address, permit, now),
-            ThreadMessage::Answered { job, outcome, charged } => self.job_answered(job, outcome, charged, now),
+            ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
             ThreadMessage::ReplyTimedOut(id) => self.reply_timed_out(id, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
             ThreadMessage::Broadcast { message } => self.broadcast(message.content(), now),
@@ -257,10 +260,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Gives an answered job back to its connection, with what the worker has charged for it.
-    fn job_answered(&mut self, mut job: AnsweredJob<R::Session>, outcome: JobOutcome, charged: u32, now: Instant) {
-        if outcome == JobOutcome::Busy {
-            self.counters.busy.add(job.lines_answered().into());
-        }
+    fn job_answered(&mut self, mut job: AnsweredJob<R::Session>, charged: u32, now: Instant) {
+        self.counters.busy.add(job.take_busy().into());
         report_errors(&mut job, &self.counters);
         let config = Arc::clone(&self.shared.config);
         let is_here = self.with_client(Key::from(job.id()), |client| {
@@ -270,19 +271,18 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         assert!(is_here, "a connection waits for its job");
     }
 
-    /// Takes an answer that has come later, unless it is too late.
+    /// Takes an answer that has come later, unless it is too late, or there is no room for it.
     fn late_answer(&mut self, id: ClientId, now: Instant) {
         let key = Key::from(id);
         let config = &self.shared.config.connection;
         let Some(client) = self.clients.get_mut(key) else { return self.counters.late_answers.add(1) };
-        if !client.connection.late_answer_arrived(config, now) {
-            return self.counters.late_answers.add(1);
+        let bytes = client.connection.bytes_held() + client.connection.late_answer_len();
+        if !self.shared.memory.charge(&mut client.charged, bytes) {
+            client.connection.close_with(CloseReason::Overloaded, config, now);
+            self.shared.memory.charge(&mut client.charged, client.connection.bytes_held());
+        } else if !client.connection.late_answer_arrived(config, now) {
+            self.counters.late_answers.add(1);
         }
-        // What the socket takes at once needs no room.
-        if client.try_write(&mut self.scratch, &self.counters, now).is_err() {
-            client.connection.abort(CloseReason::Lost);
-        }
-        enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.run_queue, client, key);
     }
 
@@ -431,7 +431,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             return now;
         }
         let driven = driven.and_then(|(now, _)| {
-            await_late_answer(client, &self.late_answers.0, &self.shared, now);
+            await_late_answer(client, &self.late_answers.0);
             shutdown_write(client, now).map(|()| now)
         });
         let now = driven.unwrap_or_else(|error| {
@@ -507,18 +507,14 @@ fn drive<R: Responder, K: Socket>(
     Ok((now, Driven::Answered))
 }
 
-/// If a line of the client is answered later, has this thread told of the answer, once.
-fn await_late_answer<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<ClientId>, shared: &Shared, now: Instant) {
-    if client.connection.is_parked() {
-        let id = client.connection.peer().id;
-        let is_awaited = client.connection.watch_late_answer(|| {
-            let told = told.clone();
-            Box::new(move || told.send(id))
-        });
-        if !is_awaited && client.connection.late_answer_arrived(&shared.config.connection, now) {
-            enforce_memory_budget(client, shared, now);
-        }
-    }
+/// If a line of the client is answered later, has this thread told of the answer, once. An answer
+/// that is here is told of, too, so that it comes behind what was pushed before it.
+fn await_late_answer<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<ClientId>) {
+    let id = client.connection.peer().id;
+    client.connection.watch_late_answer(|| {
+        let told = told.clone();
+        Box::new(move || told.send(id))
+    });
 }
 
 /// Counts what has happened on a connection since the last call.

@@ -9,7 +9,7 @@ use greeter_core::Responder;
 use mio::net::TcpStream;
 
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
-use crate::messages::{JobOutcome, ThreadMessage};
+use crate::messages::ThreadMessage;
 use crate::pool::worker::{Pool, Task};
 use crate::pool::worker_registry::{Call, CallKind, WorkerEntry, WorkerState};
 use crate::slots::thread_of;
@@ -103,7 +103,6 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
                 {
                     let mailbox = &self.pool.mailboxes[thread_of(job.id())];
                     mailbox.send(ThreadMessage::Answered {
-                        outcome: JobOutcome::Busy,
                         job: job.reject_without_responder(&self.pool.config.connection),
                         charged: 0,
                     });
@@ -230,9 +229,7 @@ mod tests {
         fn messages(&self, thread: usize) -> Vec<String> {
             let in_words = |message| match message {
                 ThreadMessage::ReplyTimedOut(id) => format!("{id:?} has timed out"),
-                ThreadMessage::Answered { job, outcome: JobOutcome::Busy, charged: 0 } => {
-                    String::from_utf8_lossy(job.replies()).into_owned()
-                }
+                ThreadMessage::Answered { job, charged: 0 } => String::from_utf8_lossy(job.replies()).into_owned(),
                 other => panic!("{other:?}"),
             };
             std::iter::from_fn(|| self.inboxes[thread].next_message()).map(in_words).collect()

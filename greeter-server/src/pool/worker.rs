@@ -12,7 +12,7 @@ use mio::net::TcpStream;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
 use crate::memory::MemoryBudget;
-use crate::messages::{JobOutcome, ThreadMessage};
+use crate::messages::ThreadMessage;
 use crate::pool::worker_registry::{CallKind, CallOutcome, WorkerEntry, WorkerRegistry};
 use crate::slots::thread_of;
 use crate::sync::Receiver;
@@ -70,7 +70,7 @@ impl<R: Responder, K> Pool<R, K> {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
                 let answered = answer(&self.responder, &self.config, job, now, &self.ticker, Instant::now);
-                self.return_job(JobOutcome::Answered, answered, bytes_before, entry, || self.ticker.now())
+                self.return_job(answered, bytes_before, entry, || self.ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -101,7 +101,7 @@ impl<R: Responder, K> Pool<R, K> {
             let bytes_before = job.bytes_held();
             let turn = turn_budget(self.config.limits.max_unsent_bytes, now, &self.ticker, &clock);
             let rejected = job.reject_all(&*self.responder, &self.config.connection, turn);
-            let outcome = self.return_job(JobOutcome::Busy, rejected, bytes_before, entry, || self.ticker.at(clock()));
+            let outcome = self.return_job(rejected, bytes_before, entry, || self.ticker.at(clock()));
             return ControlFlow::Break(outcome);
         }
         ControlFlow::Continue(job)
@@ -112,7 +112,6 @@ impl<R: Responder, K> Pool<R, K> {
     /// their connection thread receives the first of them.
     pub(crate) fn return_job(
         &self,
-        mut job_outcome: JobOutcome,
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
         entry: &WorkerEntry,
@@ -128,10 +127,9 @@ impl<R: Responder, K> Pool<R, K> {
                 };
                 if !is_within_budget(&answered) {
                     answered = answered.close_with(CloseReason::Overloaded, &self.config.connection);
-                    job_outcome = JobOutcome::Answered;
                     is_within_budget(&answered);
                 }
-                mailbox.send(ThreadMessage::Answered { job: answered, outcome: job_outcome, charged });
+                mailbox.send(ThreadMessage::Answered { job: answered, charged });
             }
             CallOutcome::InTime => {}
             CallOutcome::TooLate => {
@@ -336,10 +334,9 @@ mod tests {
         let later = pool.ticker.at(Instant::now() + TICK);
         let begun = pool.begin_task(task, &WorkerEntry::default(), later, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
-        let Some(ThreadMessage::Answered { job, outcome: JobOutcome::Busy, .. }) = inbox.next_message() else {
-            panic!("the job is back")
-        };
+        let Some(ThreadMessage::Answered { mut job, .. }) = inbox.next_message() else { panic!("the job is back") };
         assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
+        assert_eq!(job.take_busy(), 2);
     }
 
     #[test]
@@ -367,7 +364,7 @@ mod tests {
         let answered = answer(&pool.responder, &pool.config, job, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
         assert_eq!(
-            pool.return_job(JobOutcome::Answered, answered, before, &WorkerEntry::default(), || pool.ticker.now()),
+            pool.return_job(answered, before, &WorkerEntry::default(), || pool.ticker.now()),
             CallOutcome::InTime
         );
         assert_eq!(pool.memory.bytes(), 0);
@@ -432,10 +429,7 @@ mod tests {
         pool.ticker.advance(1);
         assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
         let answered = answer(&pool.responder, &pool.config, job, pool.ticker.now(), &pool.ticker, Instant::now);
-        assert_eq!(
-            pool.return_job(JobOutcome::Answered, answered, 0, &entry, || pool.ticker.now()),
-            CallOutcome::TooLate
-        );
+        assert_eq!(pool.return_job(answered, 0, &entry, || pool.ticker.now()), CallOutcome::TooLate);
         assert!(inbox.next_message().is_none());
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
         assert!(matches!(entry.state(), crate::pool::worker_registry::WorkerState::Idle));

@@ -15,7 +15,6 @@ use super::oracle::number_of;
 use super::responder::ScriptedResponder;
 use super::wire::VirtualSocket;
 
-use crate::messages::JobOutcome;
 use crate::pool::watchdog::Watchdog;
 use crate::pool::worker::{Pool, Task, answer};
 use crate::pool::worker_registry::{WorkerEntry, WorkerState};
@@ -110,7 +109,7 @@ impl SimulatedPool {
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(entry.state(), WorkerState::TimedOut(_));
-        let outcome = self.real.return_job(JobOutcome::Answered, answered, bytes_before, &entry, || now);
+        let outcome = self.real.return_job(answered, bytes_before, &entry, || now);
         if !self.real.keeps_working(&entry, outcome) {
             self.workers.borrow_mut().remove(worker);
         }

@@ -202,6 +202,56 @@ fn a_connection_ends_behind_an_empty_answer() {
     }
 }
 
+/// A thread that pushes and then gives the last answer is heard. As long as the line is with a
+/// worker, the push waits behind its replies.
+#[test]
+fn what_was_pushed_before_the_last_answer_is_received() {
+    for workers in PLACEMENTS {
+        let (server, asked) = desk(workers);
+        let push = server.push().clone();
+        let clients = server.clone();
+        let answering = thread::spawn(move || {
+            for (_, later) in asked {
+                let id = clients.connections().first().map(|connection| connection.peer.id);
+                if let Some(id) = id {
+                    push.line(id, "news").expect("there is room");
+                }
+                later.line("answer");
+            }
+            clients.shutdown(Duration::from_secs(10));
+        });
+        for _ in 0..100 {
+            let mut client = Client::connect(server.local_addr());
+            client.send("ask and close\n");
+            let received = String::from_utf8_lossy(&client.rest()).into_owned();
+            assert!(received == "news\nanswer\n" || received == "answer\nnews\n", "{received}");
+            drop(client);
+            wait_until("it is gone", || server.connections().is_empty());
+        }
+        server.shutdown(Duration::from_secs(10));
+        drop(server);
+        drop(answering);
+    }
+}
+
+#[test]
+fn a_client_whose_answer_has_no_room_is_told() {
+    for workers in PLACEMENTS {
+        let (questions, asked) = channel();
+        let desk = Desk(Mutex::new(questions));
+        let server = spawn(answered_by(workers).max_buffer_bytes(1 << 20).responder(desk));
+        for _ in 0..20 {
+            let mut client = Client::connect(server.local_addr());
+            client.send("ask\r\n");
+            let (_, later) = asked.recv().expect("it is asked");
+            wait_until("the line is parked", || server.stats().parked == 1);
+            later.raw(vec![b'x'; 2_000_000]);
+            assert_eq!(String::from_utf8_lossy(&client.rest()), "error: overloaded\r\n");
+        }
+        at_rest(&server);
+    }
+}
+
 /// The handle outlives everything.
 #[test]
 fn an_answer_to_a_server_that_is_gone_goes_nowhere() {
