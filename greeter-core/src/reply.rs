@@ -88,6 +88,8 @@ impl Aside {
         self.said.closes = true;
     }
 
+    #[cold]
+    #[inline(never)]
     fn blame(&mut self, fault: Fault) {
         self.is_said = true;
         self.said.fault.get_or_insert(fault);

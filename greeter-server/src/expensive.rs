@@ -27,6 +27,7 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.connect(peer, reply)
     }
 
+    #[inline]
     fn respond(&self, session: &mut Self::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         // Without work, it is not worth reading the clock, which costs as much as a greeting.
         if !self.work.is_zero() {
@@ -44,6 +45,7 @@ impl<R: Responder> Responder for Expensive<R> {
     }
 }
 
+#[cold]
 fn keep_busy(work: Duration) {
     let start = Instant::now();
     while start.elapsed() < work {
