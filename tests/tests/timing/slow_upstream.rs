@@ -64,9 +64,15 @@ fn a_thousand_clients_wait_for_the_upstream_and_for_nothing_else() {
     let (questions, asked) = channel();
     let upstream = thread::spawn(move || upstream(&asked));
     let relays = [
-        ("later", spawn(builder().workers(WORKERS).max_connections_per_address(None).responder(Relay(questions)))),
+        (
+            "later",
+            connections,
+            spawn(builder().workers(WORKERS).max_connections_per_address(None).responder(Relay(questions))),
+        ),
         (
             "waiting in the responder",
+            // More would wait for longer than the load does.
+            20,
             spawn(
                 builder()
                     .workers(WORKERS)
@@ -76,7 +82,7 @@ fn a_thousand_clients_wait_for_the_upstream_and_for_nothing_else() {
             ),
         ),
     ];
-    for (how, server) in relays {
+    for (how, connections, server) in relays {
         let address: ServerAddress = server.local_addr().to_string().parse().expect("it is an address");
         let report = load(address, connections);
         figure(&format!("{connections} clients, {how}: lines in a second"), format!("{:.0}", report.per_second()));
