@@ -133,28 +133,7 @@ impl Responder for ScriptedResponder {
                 self.promise(reply);
                 return Err("as told".into());
             }
-            Some(b'd') => read(text, reply),
-            Some(b'k') => {
-                reply.line("skipping");
-                reply.skip_bytes(number_in(text) as u64);
-            }
-            Some(b'e') => {
-                reply.line("half");
-                reply.read_bytes(number_in(text))?;
-                return Err("as told".into());
-            }
-            Some(b'g') => {
-                read(text, reply);
-                reply.skip_bytes(1);
-            }
-            Some(b'h') => {
-                read(text, reply);
-                panic()
-            }
-            Some(b'i') => {
-                read(text, reply);
-                reply.close();
-            }
+            Some(b'd' | b'k' | b'e' | b'g' | b'h' | b'i') => return ask_for_bytes(text, reply),
             _ => reply.line([format!("{count} ").as_bytes(), text].concat()),
         }
         Ok(())
@@ -293,6 +272,36 @@ const LONG: usize = 300;
 /// Returns how many bytes a line or a block asks for.
 fn number_in(text: &[u8]) -> usize {
     text.get(1).map_or(0, |&byte| usize::from(byte) % 48)
+}
+
+/// Does what a line says that asks for counted bytes, or skips them.
+fn ask_for_bytes(text: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    match text.first() {
+        Some(b'd') => read(text, reply),
+        Some(b'k') => {
+            reply.line("skipping");
+            reply.skip_bytes(number_in(text) as u64);
+        }
+        Some(b'e') => {
+            reply.line("half");
+            reply.read_bytes(number_in(text))?;
+            return Err("as told".into());
+        }
+        Some(b'g') => {
+            read(text, reply);
+            reply.skip_bytes(1);
+        }
+        Some(b'h') => {
+            read(text, reply);
+            panic()
+        }
+        Some(b'i') => {
+            read(text, reply);
+            reply.close();
+        }
+        _ => unreachable!("it asks for no bytes"),
+    }
+    Ok(())
 }
 
 fn read(text: &[u8], reply: &mut Reply<'_>) {

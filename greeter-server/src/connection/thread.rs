@@ -79,7 +79,8 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     system: W,
     inbox: Inbox<ThreadMessage<R::Session, W::Socket>>,
     /// The clients whose answers have come later. A mailbox of its own, since its sending ends are
-    /// in the hands of the responder's threads: nothing of the server is kept alive by them.
+    /// in the hands of the responder's threads: of the server, they keep alive what wakes this
+    /// thread, and no more.
     late_answers: (Mailbox<ClientId>, Inbox<ClientId>),
     executor: Executor<R>,
     shared: Shared,
