@@ -73,6 +73,8 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
     writing.send("big\n");
     wait_for(Phase::Writing, &writing, &server);
     let mut answering = connect();
+    // Connecting is answering, too, and must be over.
+    assert_eq!(answering.ask("hello"), "hello\n");
     answering.send("wait\n");
     wait_for(Phase::Answering, &answering, &server);
     queued.send("hello\n");
