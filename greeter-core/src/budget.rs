@@ -17,6 +17,10 @@ const STRIDE: u32 = 64;
 /// Lines that continue as they began overrun the budget by no more than that.
 const CHEAP: u32 = 8;
 
+/// The part of a budget, one in so many, that a line takes if it is dear, so that handing it to
+/// another thread costs little beside it.
+const DEAR: u32 = 16;
+
 /// The clock of a [`TurnBudget`]. Any function that returns how long ago the budget began is one,
 /// without a tick.
 pub trait BudgetClock {
@@ -85,6 +89,15 @@ impl<C: BudgetClock> TurnBudget<C> {
         }
         self.until_check -= 1;
         self.until_check == 0 && self.check_clock()
+    }
+
+    /// Returns whether these lines, all that were answered so far, have been dear, as far as the
+    /// clock was read; or by the clock as it is `now`.
+    pub(crate) fn has_dear_lines(&mut self, lines: u32, now: bool) -> bool {
+        if now {
+            self.last_check = self.clock.elapsed();
+        }
+        lines > 0 && self.last_check >= (self.length / DEAR).saturating_mul(lines)
     }
 
     /// Reads the clock, and decides after how many lines to read it next.

@@ -20,6 +20,7 @@
 //! |---|---|
 //! | read | [`wants_input`] |
 //! | have a job answered | [`take_job`] |
+//! | have one more line answered beside others | [`take_part`] |
 //! | write | [`unsent`] |
 //! | close | [`close_action`] |
 //! | wake up at | [`deadline`] |
@@ -39,6 +40,7 @@
 //! [`wants_input`]: Connection::wants_input
 //! [`received_eof`]: Connection::received_eof
 //! [`take_job`]: Connection::take_job
+//! [`take_part`]: Connection::take_part
 //! [`answered`]: Connection::answered
 //! [`unsent`]: Connection::unsent
 //! [`wrote`]: Connection::wrote
@@ -58,8 +60,10 @@ use std::time::Instant;
 
 use crate::close_reason::CloseReason;
 use crate::config::ConnectionConfig;
-use crate::job::{AnsweredJob, ClientJob, Disconnect};
+use crate::job::{AnsweredJob, ClientJob, Disconnect, Parked};
 use crate::line::LineEnding;
+use crate::parallel::Parallel;
+use crate::parts::PartNumber;
 use crate::peer::Peer;
 use crate::push::{Framing, PushMessage};
 use crate::telnet::{self, Decoded};
@@ -302,12 +306,18 @@ impl<S> Connection<S> {
     }
 
     /// Takes the job, if it [wants an answer](Self::wants_answer). It is then in flight.
+    ///
+    /// While it has [parts](Self::take_part), the first of them may come in its place, to be
+    /// answered once more.
     pub fn take_job(&mut self, now: Instant) -> Option<ClientJob<S>> {
         if !self.wants_answer() {
             return None;
         }
         self.since = now;
         let job = self.job();
+        if let Some(part) = job.take_first_part_due() {
+            return Some(part);
+        }
         let in_flight = JobSlot::InFlight {
             peer: job.peer,
             lines: job.lines(),
@@ -321,41 +331,86 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Takes the answered job back. If the connection is over, its replies are discarded.
+    /// Returns whether a line may be answered beside those that are already.
+    #[must_use]
+    pub fn wants_part(&self, parallel: &Parallel<S>) -> bool {
+        let is_live = matches!(self.state, State::Open | State::Stopping { .. } | State::Ending { .. });
+        is_live && matches!(&self.job_slot, JobSlot::Held(job) if job.may_be_answered() && job.can_split(parallel))
+    }
+
+    /// Takes one line as a job of its own, a part of the connection's job, if that is
+    /// [wanted](Self::wants_part). Others may follow while it is in flight; whatever the order in
+    /// which they are [answered](Self::answered), the client receives the replies in the order of
+    /// the lines.
+    ///
+    /// A driver with idle threads asks for a part before it [takes the job](Self::take_job), which
+    /// is not there as long as any part is not answered.
+    pub fn take_part(&mut self, parallel: &Parallel<S>, now: Instant) -> Option<ClientJob<S>> {
+        if !self.wants_part(parallel) {
+            return None;
+        }
+        let job = self.job();
+        let is_first = !job.awaits_answer();
+        let part = job.split_line(parallel);
+        if is_first {
+            self.since = now;
+        }
+        part
+    }
+
+    /// Takes the answered job back, or a [part](Self::take_part) of it. If the connection is over,
+    /// its replies are discarded.
     ///
     /// # Panics
     ///
     /// Panics if the job is not in flight.
     pub fn answered(&mut self, answered: AnsweredJob<S>, config: &ConnectionConfig, now: Instant) {
-        assert!(!self.has_job(), "a connection has one job");
         let AnsweredJob(mut job) = answered;
+        if let Some(number) = job.part() {
+            return self.part_answered(number, job, config, now);
+        }
+        assert!(!self.has_job(), "a connection has one job");
         if let State::Over { .. } = self.state {
             // These lines were counted when the connection was aborted.
             job.discard();
         } else {
             self.counts.lines += job.input.returned();
-            if let Some(reason) = job.close_reason {
-                let is_rejected = !ends_behind_replies(reason) || reason == CloseReason::LineRejected;
-                self.counts.unfinished +=
-                    u32::from(is_rejected && !self.has_received_eof() && job.input.is_unfinished());
-                self.counts.discard_unanswered(job.discard_lines());
-                if !ends_behind_replies(reason) {
-                    // What is sent is a rejection that says why, not a reply.
-                    self.counts.discarded += job.input.take_returned();
-                }
-                self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
+            if job.close_reason.is_some_and(|reason| !ends_behind_replies(reason)) {
+                // What is sent is a rejection that says why, not a reply.
+                self.counts.discarded += job.input.take_returned();
             }
         }
         if config.rules.telnet {
             telnet::escape(&mut job.replies, 0);
         }
-        job.release_answered(config);
         job.begin_wait(now);
+        let close_reason = job.close_reason;
         self.job_slot = JobSlot::Held(job);
+        if let Some(reason) = close_reason {
+            self.close_behind(reason);
+        }
+        self.job().release_answered(config);
         self.append_waiting_push(config);
         self.since = now;
         // If there is nothing to send, the lines count as answered now.
         self.finish_writing();
+    }
+
+    /// Ends the connection behind the replies that are held, unless it is over. Lines that are not
+    /// answered are discarded.
+    fn close_behind(&mut self, reason: CloseReason) {
+        if let State::Over { .. } = self.state {
+            return;
+        }
+        let received_eof = self.has_received_eof();
+        let is_rejected = !ends_behind_replies(reason) || reason == CloseReason::LineRejected;
+        let job = self.job();
+        let unfinished = u32::from(is_rejected && !received_eof && job.input.is_unfinished());
+        job.close_reason = Some(reason);
+        let lines = job.discard_lines();
+        self.counts.unfinished += unfinished;
+        self.counts.discard_unanswered(lines);
+        self.transition(State::Ending { reason, received_eof });
     }
 
     /// Returns the replies that are still to be sent.
@@ -485,23 +540,24 @@ impl<S> Connection<S> {
 
 /// Answers that come later.
 impl<S> Connection<S> {
-    /// Has the driver told of the answer to a [parked](Phase::Parked) line: `call` returns what is
-    /// called then, once, from any thread, or at once if the answer is here. The driver then calls
-    /// [`late_answer_arrived`](Self::late_answer_arrived).
+    /// Has the driver told of the answer to each [parked](Phase::Parked) line: `call` returns what
+    /// is called then, once, from any thread, or at once if the answer is here. The driver then
+    /// calls [`late_answer_arrived`](Self::late_answer_arrived).
     ///
-    /// Does nothing if no line is parked, or the driver is told already.
-    pub fn watch_late_answer(&mut self, call: impl FnOnce() -> Box<dyn FnOnce() + Send>) {
-        if let JobSlot::Held(job) = &mut self.job_slot
-            && let Some(parked) = job.parked_mut()
-        {
-            parked.await_answer(call);
+    /// Does nothing if no line is parked of which the driver is not told already.
+    pub fn watch_late_answer(&mut self, call: impl Fn() -> Box<dyn FnOnce() + Send>) {
+        if let JobSlot::Held(job) = &mut self.job_slot {
+            job.await_answers(call);
         }
     }
 
-    /// Returns how many bytes the answer to a parked line has that is here, if it is bytes.
+    /// Returns how many bytes the next answer to a parked line has that is here, if it is bytes.
     #[must_use]
     pub fn late_answer_len(&self) -> usize {
         match &self.job_slot {
+            JobSlot::Held(job) if job.has_parts() => {
+                job.all_parked().find(|parked| parked.is_told_of()).map_or(0, |parked| parked.answer.len())
+            }
             JobSlot::Held(job) => job.parked().map_or(0, |parked| parked.answer.len()),
             JobSlot::InFlight { .. } => 0,
         }
@@ -511,6 +567,11 @@ impl<S> Connection<S> {
     /// the driver was told of came too late for its line.
     pub fn late_answer_arrived(&mut self, config: &ConnectionConfig, now: Instant) -> bool {
         let JobSlot::Held(job) = &mut self.job_slot else { return false };
+        if job.has_parts() {
+            let is_here = job.take_late_answer_of_part(config);
+            self.merge_parts(config, now);
+            return is_here;
+        }
         let was_writing = !job.replies.is_empty();
         let Some(lines) = job.take_late_answer(config) else { return false };
         self.counts.lines += lines;
@@ -520,14 +581,10 @@ impl<S> Connection<S> {
         if let Some(push) = &mut self.pending_push {
             push.interrupted = None;
         }
-        let close_reason = job.close_reason;
-        if close_reason.is_some() {
-            self.counts.discard_unanswered(job.discard_lines());
+        if let Some(reason) = job.close_reason {
+            self.close_behind(reason);
         }
-        job.release_answered(config);
-        if let Some(reason) = close_reason {
-            self.transition(State::Ending { reason, received_eof: self.has_received_eof() });
-        }
+        self.job().release_answered(config);
         self.finish_writing();
         true
     }
@@ -535,11 +592,67 @@ impl<S> Connection<S> {
     /// Returns whether a line is answered later, and its answer was not taken yet.
     #[must_use]
     pub fn is_parked(&self) -> bool {
-        matches!(&self.job_slot, JobSlot::Held(job) if job.parked().is_some())
+        matches!(&self.job_slot, JobSlot::Held(job) if job.all_parked().next().is_some())
+    }
+}
+
+/// Lines that are answered side by side.
+impl<S> Connection<S> {
+    /// Takes an answered part back.
+    fn part_answered(&mut self, number: PartNumber, mut part: ClientJob<S>, config: &ConnectionConfig, now: Instant) {
+        part.begin_wait(now);
+        self.job().put_part(number, part);
+        self.merge_parts(config, now);
     }
 
-    fn is_late_answer_here(&self) -> bool {
-        matches!(&self.job_slot, JobSlot::Held(job) if job.parked().is_some_and(|parked| parked.answer.is_answered()))
+    /// Makes the replies of the parts at the front its own, as far as they are here.
+    fn merge_parts(&mut self, config: &ConnectionConfig, now: Instant) {
+        let JobSlot::Held(job) = &mut self.job_slot else { return };
+        let was_writing = !job.replies.is_empty();
+        let mut merged = 0;
+        let mut close_reason = None;
+        while close_reason.is_none()
+            && let Some(mut part) = job.merge_first_part(config)
+        {
+            let lines = part.input.take_returned();
+            self.counts.lines += lines;
+            // A part that closes the connection may have left its line unanswered.
+            self.counts.discard_unanswered(part.discard_lines());
+            merged += 1;
+            close_reason = part.close_reason;
+            if close_reason.is_some_and(|reason| !ends_behind_replies(reason)) {
+                self.counts.discarded += lines;
+            } else {
+                job.input.return_again(lines);
+            }
+            job.let_go(part);
+        }
+        if merged > 0 || !was_writing && !job.replies.is_empty() {
+            if !was_writing {
+                self.since = now;
+            }
+            if let Some(push) = &mut self.pending_push {
+                push.interrupted = None;
+            }
+        }
+        if let Some(reason) = close_reason {
+            self.close_behind(reason);
+        }
+        self.job().release_answered(config);
+        self.finish_writing();
+        self.end_timed_out_part(config, now);
+    }
+
+    /// Closes the connection if the reply to the first line timed out, and those before it are
+    /// sent.
+    fn end_timed_out_part(&mut self, config: &ConnectionConfig, now: Instant) {
+        if self.is_first_part_timed_out() {
+            self.close_with(CloseReason::ReplyTimeout, config, now);
+        }
+    }
+
+    fn is_first_part_timed_out(&self) -> bool {
+        matches!(&self.job_slot, JobSlot::Held(job) if job.replies.is_empty() && job.has_first_part_timed_out())
     }
 }
 
@@ -575,7 +688,7 @@ impl<S> Connection<S> {
                 if job.replies.is_empty() =>
             {
                 self.counts.unfinished += u32::from(!received_eof && job.input.is_unfinished());
-                self.counts.discard_unanswered(job.cancel_late_answer() + job.input.discard_all());
+                self.counts.discard_unanswered(job.stop_waiting() + job.input.discard_all());
                 job.append(Framing::Raw, config.rejection_text_with(reason, job.latest_ending), config);
                 job.close_reason = Some(reason);
                 self.transition(State::Ending { reason, received_eof });
@@ -585,8 +698,9 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Notes that the reply timeout expired: the client receives a rejection, the connection
-    /// closes, and the job is not waited for.
+    /// Notes that the reply timeout expired of the job, or of a [part](ClientJob::part): the client
+    /// receives a rejection, the connection closes, and the job is not waited for. What is answered
+    /// of the lines before a part is sent first.
     ///
     /// When the job is answered after all, the thread that has it calls
     /// [`AnsweredJob::into_disconnect`].
@@ -594,7 +708,11 @@ impl<S> Connection<S> {
     /// # Panics
     ///
     /// Panics if the job is not in flight.
-    pub fn reply_timed_out(&mut self, config: &ConnectionConfig, now: Instant) {
+    pub fn reply_timed_out(&mut self, part: Option<PartNumber>, config: &ConnectionConfig, now: Instant) {
+        if let Some(number) = part {
+            self.job().parts_mut().expect("a job in flight is waited for").time_out(number);
+            return self.end_timed_out_part(config, now);
+        }
         let JobSlot::InFlight { peer, lines, latest_ending, is_unfinished, .. } = self.job_slot else {
             panic!("a job that is held cannot time out")
         };
@@ -636,7 +754,7 @@ impl<S> Connection<S> {
     pub fn close_action(&self) -> CloseAction {
         let is_settled = matches!(
             &self.job_slot,
-            JobSlot::Held(job) if job.replies.is_empty() && !job.is_due() && job.parked().is_none()
+            JobSlot::Held(job) if job.replies.is_empty() && !job.is_due() && !job.awaits_answer()
         );
         match self.state {
             State::Ending { reason, received_eof: true } if is_settled => CloseAction::Close(reason),
@@ -654,10 +772,10 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Returns whether the job is held, and not in flight.
+    /// Returns whether the job is held, and nothing of it in flight.
     #[must_use]
-    pub const fn has_job(&self) -> bool {
-        matches!(self.job_slot, JobSlot::Held(_))
+    pub fn has_job(&self) -> bool {
+        matches!(&self.job_slot, JobSlot::Held(job) if !job.has_parts_in_flight())
     }
 
     /// Consumes the connection, and returns the call to make if the responder knows the client.
@@ -706,7 +824,8 @@ impl<S> Connection<S> {
             (_, State::Lingering { .. }) => Phase::Lingering,
             (JobSlot::InFlight { .. }, _) => Phase::Answering,
             (JobSlot::Held(job), _) if !job.replies.is_empty() => Phase::Writing,
-            (JobSlot::Held(job), _) if job.parked().is_some() => Phase::Parked,
+            (JobSlot::Held(job), _) if job.is_first_parked() => Phase::Parked,
+            (JobSlot::Held(job), _) if job.has_parts() && !job.is_due() => Phase::Answering,
             (JobSlot::Held(job), _) if job.is_due() => Phase::Queued,
             (JobSlot::Held(job), _) if job.input.is_unfinished() => Phase::Reading,
             (JobSlot::Held(_), _) => Phase::Idle,
@@ -725,6 +844,9 @@ impl<S> Connection<S> {
     /// driver to decide.
     #[must_use]
     pub fn deadline(&self, config: &ConnectionConfig) -> Option<Instant> {
+        if self.is_first_part_timed_out() {
+            return Some(self.since);
+        }
         let parked = self.parked_until(config);
         let wait = match (self.phase(), self.state) {
             // It ends as soon as the driver asks for the close action.
@@ -739,10 +861,10 @@ impl<S> Connection<S> {
         parked.into_iter().chain(phase).min()
     }
 
-    /// Returns until when an answer that comes later is waited for.
+    /// Returns until when an answer that comes later is waited for: the first that times out.
     fn parked_until(&self, config: &ConnectionConfig) -> Option<Instant> {
         match &self.job_slot {
-            JobSlot::Held(job) => job.parked()?.since?.checked_add(config.timeouts.reply?),
+            JobSlot::Held(job) => job.all_parked().filter_map(|parked| parked.until(config)).min(),
             JobSlot::InFlight { .. } => None,
         }
     }
@@ -752,10 +874,21 @@ impl<S> Connection<S> {
         if self.deadline(config).is_none_or(|deadline| now < deadline) {
             return;
         }
-        if self.parked_until(config).is_some_and(|until| until <= now) {
+        if self.is_first_part_timed_out() {
+            return self.end_timed_out_part(config, now);
+        }
+        if self.parked_until(config).is_some_and(|until| until <= now)
+            && let JobSlot::Held(job) = &mut self.job_slot
+        {
             // An answer that is here has won; its message is on the way.
-            if !self.is_late_answer_here() {
+            let is_over = |parked: &Parked| {
+                !parked.answer.is_answered() && parked.until(config).is_some_and(|until| until <= now)
+            };
+            if job.parked().is_some_and(is_over) {
                 self.close_with(CloseReason::ReplyTimeout, config, now);
+            } else {
+                job.time_out_parked_parts(is_over);
+                self.end_timed_out_part(config, now);
             }
             return;
         }
@@ -848,8 +981,16 @@ impl<S> ClientJob<S> {
 
     /// Returns whether there is something to answer, and nothing to send first.
     fn is_due(&self) -> bool {
-        let has_work = self.session.is_none() || self.has_work();
-        has_work && self.close_reason.is_none() && self.replies.is_empty()
+        let has_work = match self.has_parts() {
+            true => self.is_first_part_due(),
+            false => self.session.is_none() || self.has_work(),
+        };
+        has_work && self.may_be_answered()
+    }
+
+    /// Returns whether nothing stands in the way of an answer.
+    fn may_be_answered(&self) -> bool {
+        self.close_reason.is_none() && self.replies.is_empty()
     }
 
     /// Discards lines and replies, and returns how many lines had no reply yet.
@@ -859,9 +1000,10 @@ impl<S> ClientJob<S> {
         self.discard_lines()
     }
 
-    /// Discards lines, one that is answered later among them, and returns how many there were.
+    /// Discards lines, those that are answered already by others among them, and returns how many
+    /// there were.
     fn discard_lines(&mut self) -> u32 {
-        self.cancel_late_answer() + self.input.discard_lines()
+        self.stop_waiting() + self.input.discard_lines()
     }
 }
 

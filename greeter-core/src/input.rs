@@ -3,7 +3,7 @@
 //! An [`InputBuffer`] never looks at what a line says, and where the cuts were leaves no trace: the
 //! same bytes give the same lines for every fragmentation.
 
-use memchr::{memchr_iter, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::line::{LF, LineEnding, LineRules, Run, ending_at};
 
@@ -244,6 +244,17 @@ impl InputBuffer {
         debug_assert_eq!(self.expected, NextInput::LINES, "counted bytes come before lines");
         let bytes = &self.bytes[..self.complete as usize];
         Run::new(bytes, max_line_bytes, rules, &mut self.taken, &mut self.lines, &mut self.returned)
+    }
+
+    /// Moves the first line into a buffer of its own.
+    pub(crate) fn split_line(&mut self) -> Option<Self> {
+        debug_assert_eq!(self.expected, NextInput::LINES, "counted bytes come before lines");
+        let waiting = &self.bytes[self.taken as usize..self.complete as usize];
+        let bytes = waiting[..=memchr(LF, waiting)?].to_vec();
+        let complete = u32::try_from(bytes.len()).expect("it is part of the buffer");
+        self.taken += complete;
+        self.lines -= 1;
+        Some(Self { complete, bytes, lines: 1, ..Self::new() })
     }
 
     /// Expects counted bytes in the place of lines. What has come already is taken for these, LFs

@@ -16,6 +16,7 @@ use crate::error::{BoxError, Fault, ResponderError, ResponderErrors};
 use crate::input::InputBuffer;
 use crate::later::ThenFn;
 use crate::line::{LineEnding, Unseen};
+use crate::parts::{PartNumber, Parts};
 use crate::peer::{ClientId, Peer};
 use crate::rejection::Rejection;
 use crate::reply::{Aside, Checkpoint, Reply, Said};
@@ -51,17 +52,38 @@ pub struct ClientJob<S> {
     pub(crate) replies: Vec<u8>,
     /// The reason for which the connection closes behind these bytes, if it does.
     pub(crate) close_reason: Option<CloseReason>,
+    /// Whether answering takes so long for each line that others may help.
+    pub(crate) is_dear: bool,
     /// Boxed, since few jobs have any of it, and jobs are many.
-    rare: Option<Box<Rare>>,
+    rare: Option<Box<Rare<S>>>,
 }
 
 /// What few jobs have.
-#[derive(Debug, Default)]
-struct Rare {
+#[derive(Debug)]
+struct Rare<S> {
     errors: ResponderErrors,
     /// How many lines were rejected as busy.
     busy: u32,
     late: Option<Late>,
+    /// Answers that have come when nobody wanted them any more. They may hold the responder's code,
+    /// so they are dropped where the responder is called.
+    unwanted: Vec<LateAnswer>,
+    /// Which part of a job this is, if it is one.
+    number: Option<PartNumber>,
+    parts: Parts<ClientJob<S>>,
+}
+
+impl<S> Default for Rare<S> {
+    fn default() -> Self {
+        Self {
+            errors: ResponderErrors::default(),
+            busy: 0,
+            late: None,
+            unwanted: Vec::new(),
+            number: None,
+            parts: Parts::default(),
+        }
+    }
 }
 
 /// A line, or counted bytes, that the responder answers later.
@@ -71,9 +93,6 @@ enum Late {
     Parked(Parked),
     /// The answer is here, and a thread that answers must deal with it.
     Answered { lines: u32, closes: bool, ending: LineEnding, answer: LateAnswer },
-    /// The answer has come when nobody wanted it any more. It may hold the responder's code, so it
-    /// is dropped where the responder is called.
-    Unwanted { _answer: LateAnswer },
 }
 
 /// What waits for an answer that comes later.
@@ -92,8 +111,18 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
+    /// Returns until when the answer is waited for.
+    pub(crate) fn until(&self, config: &ConnectionConfig) -> Option<Instant> {
+        self.since?.checked_add(config.timeouts.reply?)
+    }
+
+    /// Returns whether the connection is told of the answer, which is here.
+    pub(crate) fn is_told_of(&self) -> bool {
+        self.is_awaited && self.answer.is_answered()
+    }
+
     /// Has this called once, when the answer is here, which it may be already.
-    pub(crate) fn await_answer(&mut self, call: impl FnOnce() -> Wake) {
+    pub(crate) fn await_answer(&mut self, call: impl Fn() -> Wake) {
         if !std::mem::replace(&mut self.is_awaited, true)
             && let Some(call) = self.answer.arm(call())
         {
@@ -126,6 +155,7 @@ impl<S> ClientJob<S> {
             telnet: TelnetState::Data,
             replies: Vec::new(),
             close_reason: None,
+            is_dear: false,
             rare: None,
         }
     }
@@ -142,15 +172,21 @@ impl<S> ClientJob<S> {
         self.peer
     }
 
+    /// Returns which part of its connection's job this is, if it is one.
+    #[must_use]
+    pub fn part(&self) -> Option<PartNumber> {
+        self.rare.as_ref()?.number
+    }
+
     /// Returns how many lines wait for an answer. One that is answered [later](Reply::later) is
-    /// among them.
+    /// among them, and so are its [parts](crate::Connection::take_part).
     #[must_use]
     pub fn lines(&self) -> u32 {
         let late = match self.late() {
             Some(Late::Parked(Parked { lines, .. }) | Late::Answered { lines, .. }) => *lines,
-            Some(Late::Unwanted { .. }) | None => 0,
+            None => 0,
         };
-        self.input.lines() + late
+        self.input.lines() + late + self.parts().map_or(0, Parts::lines)
     }
 
     /// Adds bytes that the client has sent, and returns whether the line timeout starts anew.
@@ -187,7 +223,8 @@ impl<S> ClientJob<S> {
     /// capacity for the next replies.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        self.input.bytes_held() + self.replies.capacity().max(self.reply_capacity_hint())
+        let parts = self.parts().map_or(0, |parts| parts.bytes_held(Self::bytes_held));
+        self.input.bytes_held() + self.replies.capacity().max(self.reply_capacity_hint()) + parts
     }
 
     /// Returns whether there is anything to answer, once the client is connected.
@@ -195,15 +232,26 @@ impl<S> ClientJob<S> {
         match self.late() {
             Some(Late::Parked(_)) => false,
             Some(Late::Answered { .. }) => true,
-            Some(Late::Unwanted { .. }) | None => self.input.has_work(),
+            None => self.input.has_work(),
         }
+    }
+
+    /// Returns whether nothing more is answered: no line is left, or the connection closes behind
+    /// what is.
+    pub(crate) fn is_over(&self) -> bool {
+        self.close_reason.is_some() || self.parked().is_none() && !self.has_work()
     }
 
     /// Returns whether more input can be taken: there is nothing to answer, to wait for or to send.
     /// Of a client that is not connected yet, one read is.
     pub(crate) fn wants_input(&self) -> bool {
         let is_new = self.session.is_none() && !self.input.is_empty();
-        !self.has_work() && !is_new && self.parked().is_none() && self.replies.is_empty()
+        !self.has_work() && !is_new && !self.awaits_answer() && self.replies.is_empty()
+    }
+
+    /// Returns whether a line is answered later, or lines are answered side by side.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.parked().is_some() || self.has_parts()
     }
 
     fn late(&self) -> Option<&Late> {
@@ -222,6 +270,24 @@ impl<S> ClientJob<S> {
         match &mut self.rare.as_mut()?.late {
             Some(Late::Parked(parked)) => Some(parked),
             _ => None,
+        }
+    }
+
+    /// Returns what is answered later, its parts included, in the order of the lines.
+    pub(crate) fn all_parked(&self) -> impl Iterator<Item = &Parked> {
+        let parts = self.parts().into_iter().flat_map(Parts::held);
+        self.parked().into_iter().chain(parts.filter_map(Self::parked))
+    }
+
+    /// Has a call made for each answer to come that none is made for yet.
+    pub(crate) fn await_answers(&mut self, call: impl Fn() -> Wake) {
+        if let Some(parked) = self.parked_mut() {
+            parked.await_answer(&call);
+        }
+        for part in self.parts_mut().into_iter().flat_map(Parts::held_mut) {
+            if let Some(parked) = part.parked_mut() {
+                parked.await_answer(&call);
+            }
         }
     }
 
@@ -250,7 +316,8 @@ impl<S> ClientJob<S> {
         if let LateAnswer::Bytes(bytes) = answer {
             let start = self.replies.len();
             self.replies.extend_from_slice(&bytes);
-            if config.rules.telnet {
+            // What a part has to send is escaped when it is appended to the replies of its job.
+            if config.rules.telnet && self.part().is_none() {
                 telnet::escape(&mut self.replies, start);
             }
             self.input.return_again(lines);
@@ -266,18 +333,87 @@ impl<S> ClientJob<S> {
         let Some(rare) = &mut self.rare else { return 0 };
         match rare.late.take() {
             Some(Late::Parked(Parked { lines, answer, .. })) => {
-                rare.late = answer.cancel().map(|_answer| Late::Unwanted { _answer });
+                rare.unwanted.extend(answer.cancel());
                 lines
             }
             Some(Late::Answered { lines, answer, .. }) => {
-                rare.late = Some(Late::Unwanted { _answer: answer });
+                rare.unwanted.push(answer);
                 lines
             }
-            unwanted => {
-                rare.late = unwanted;
-                0
-            }
+            None => 0,
         }
+    }
+
+    /// Returns the answers that nobody wanted.
+    fn take_unwanted(&mut self) -> Vec<LateAnswer> {
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.unwanted)).unwrap_or_default()
+    }
+
+    /// Creates the next part of this job.
+    pub(crate) fn new_part(&mut self, session: S, input: InputBuffer) -> Self {
+        let number = Some(self.rare.get_or_insert_default().parts.next_number());
+        Self {
+            peer: self.peer,
+            session: Some(session),
+            input,
+            latest_ending: self.latest_ending,
+            telnet: TelnetState::Data,
+            replies: Vec::new(),
+            close_reason: None,
+            is_dear: false,
+            rare: Some(Box::new(Rare { number, ..Rare::default() })),
+        }
+    }
+
+    /// Makes what is answered later the next part.
+    pub(crate) fn split_parked(&mut self, session: S) -> Self {
+        let mut part = self.new_part(session, InputBuffer::new());
+        part.is_dear = true;
+        if let (Some(own), Some(of_part)) = (&mut self.rare, &mut part.rare) {
+            of_part.late = own.late.take();
+        }
+        part
+    }
+
+    /// Returns whether an answer that came later waits for a thread that answers.
+    pub(crate) fn has_late_answer(&self) -> bool {
+        matches!(self.late(), Some(Late::Answered { .. }))
+    }
+
+    pub(crate) fn parts(&self) -> Option<&Parts<Self>> {
+        self.rare.as_ref().map(|rare| &rare.parts)
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut Parts<Self>> {
+        self.rare.as_mut().map(|rare| &mut rare.parts)
+    }
+
+    /// Returns whether any line is a part whose reply was not taken.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.parts().is_some_and(|parts| !parts.is_empty())
+    }
+
+    /// Waits for no late answer and no part any more. Returns how many lines they were for.
+    pub(crate) fn stop_waiting(&mut self) -> u32 {
+        let late = self.cancel_late_answer();
+        let Some(parts) = self.parts_mut() else { return late };
+        let lines = parts.lines();
+        parts.abandon().into_iter().for_each(|part| self.let_go(part));
+        late + lines
+    }
+
+    /// Drops a part that nobody waits for, but not what its late answer has left.
+    pub(crate) fn let_go(&mut self, mut part: Self) {
+        part.cancel_late_answer();
+        let mut unwanted = part.take_unwanted();
+        if !unwanted.is_empty() {
+            self.rare.get_or_insert_default().unwanted.append(&mut unwanted);
+        }
+    }
+
+    /// Returns whether any part is with a thread that answers.
+    pub(crate) fn has_parts_in_flight(&self) -> bool {
+        self.parts().is_some_and(Parts::are_in_flight)
     }
 
     /// Answers lines until none are left or the budget is exhausted, or until one is answered
@@ -304,13 +440,16 @@ impl<S> ClientJob<S> {
             if let Err(why) = self.finish_call::<()>(Err(why), &mut call) {
                 self.roll_back(responder, config, &mut call, why);
             }
-            if self.is_over(&mut budget) {
+            if self.is_turn_over(&mut budget) {
                 break;
             }
         }
-        if self.input.returned() > returned {
+        let lines = self.input.returned() - returned;
+        if lines > 0 {
             self.latest_ending = call.checkpoint.ending;
         }
+        let is_part = self.part().is_some();
+        self.is_dear = self.parked().is_some() || budget.has_dear_lines(lines, is_part) || is_part && self.is_dear;
         AnsweredJob(self)
     }
 
@@ -354,7 +493,7 @@ impl<S> ClientJob<S> {
             if closes {
                 self.close_reason = Some(CloseReason::ResponderClosed);
             }
-            if self.is_over(&mut budget) {
+            if self.is_turn_over(&mut budget) {
                 return AnsweredJob(self);
             }
         }
@@ -366,7 +505,7 @@ impl<S> ClientJob<S> {
             let checkpoint = Checkpoint { replies: self.replies.len(), ending };
             self.reject(responder, Rejection::Busy, &checkpoint);
             self.rejected_unseen(config);
-            if self.is_over(&mut budget) {
+            if self.is_turn_over(&mut budget) {
                 break;
             }
             next = self.next_ending(config);
@@ -385,8 +524,7 @@ impl<S> ClientJob<S> {
         S: 'static,
     {
         let session_misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        let has_late_answer = matches!(self.late(), Some(Late::Answered { .. }));
-        if !session_misses_nothing || has_late_answer || config.rules.max_data_bytes > 0 {
+        if !session_misses_nothing || self.has_late_answer() || config.rules.max_data_bytes > 0 {
             return self.close_with(CloseReason::Busy, config);
         }
         while self.close_reason.is_none()
@@ -422,10 +560,14 @@ impl<S> ClientJob<S> {
     }
 
     /// Returns the call to make when the connection is closed, if the responder knows the client.
-    pub(crate) fn into_disconnect(self, reason: CloseReason) -> Option<Disconnect<S>> {
-        let peer = self.peer;
-        let late = self.rare.and_then(|rare| rare.late);
-        self.session.map(|session| Disconnect { peer, session, reason, late })
+    /// There is none for a part, whose session is only a clone.
+    pub(crate) fn into_disconnect(mut self, reason: CloseReason) -> Option<Disconnect<S>> {
+        if self.part().is_some() {
+            return None;
+        }
+        self.cancel_late_answer();
+        let unwanted = self.take_unwanted();
+        self.session.map(|session| Disconnect { peer: self.peer, session, reason, unwanted })
     }
 
     /// Connects the client, if that is due, and answers lines and counted bytes until none are left
@@ -466,7 +608,7 @@ impl<S> ClientJob<S> {
             if let Some(why) = why {
                 self.roll_back(responder, config, call, why);
             }
-            if self.is_over(budget) {
+            if self.is_turn_over(budget) {
                 return;
             }
         }
@@ -599,7 +741,7 @@ impl<S> ClientJob<S> {
 
     /// Returns whether no more lines are answered now: none are left, the connection closes, or the
     /// budget is exhausted.
-    fn is_over<C: BudgetClock>(&self, budget: &mut TurnBudget<C>) -> bool {
+    fn is_turn_over<C: BudgetClock>(&self, budget: &mut TurnBudget<C>) -> bool {
         !self.has_work() || self.close_reason.is_some() || budget.is_exhausted(self.replies.len())
     }
 
@@ -740,6 +882,12 @@ impl<S> AnsweredJob<S> {
         self.0.peer
     }
 
+    /// Returns which part of its connection's job this is, if it is one.
+    #[must_use]
+    pub fn part(&self) -> Option<PartNumber> {
+        self.0.part()
+    }
+
     /// Returns how many lines were answered.
     #[must_use]
     pub const fn lines_answered(&self) -> u32 {
@@ -794,7 +942,8 @@ pub struct Disconnect<S> {
     peer: Peer,
     session: S,
     reason: CloseReason,
-    late: Option<Late>,
+    /// Late answers that nobody wanted.
+    unwanted: Vec<LateAnswer>,
 }
 
 impl<S> Disconnect<S> {
@@ -813,7 +962,7 @@ impl<S> Disconnect<S> {
     where
         R: Responder<Session = S> + ?Sized,
     {
-        self.late.into_iter().for_each(drop_caught);
+        self.unwanted.into_iter().for_each(drop_caught);
         catch_unwind(AssertUnwindSafe(|| responder.disconnect(self.session, self.reason)))
             .map_err(|panic| ResponderError::Panicked(panic_message(panic)))
     }

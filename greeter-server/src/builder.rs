@@ -80,6 +80,7 @@ impl Builder<Greeter> {
             bare_lf: BareLf::Accept,
             when_too_long: WhenTooLong::Reject,
             telnet: false,
+            in_parallel: 1,
         };
         Self {
             responder: Greeter,
@@ -215,6 +216,43 @@ impl<R: Responder> Builder<R> {
     /// ```
     pub const fn in_place(mut self) -> Self {
         self.options.placement = Placement::InPlace;
+        self
+    }
+
+    /// Sets how many lines of one client may be answered side by side, from 1 to 1024. The default
+    /// is 1: one after the other.
+    ///
+    /// It is for clients that send many lines at once to a responder that takes long for each.
+    /// Replies are in the order of the lines all the same, and limits, timeouts and turns are as
+    /// ever. Workers that have nothing else to do take part: while other clients wait for a worker,
+    /// each client has one. Only lines that take more than about 60 µs, or are answered
+    /// [later](crate::Reply::later), are given out one by one, since that costs some microseconds
+    /// each.
+    ///
+    /// The responder must keep no sessions (`()`) and read lines only. It is called for lines of
+    /// one client in any order, at the same time. Behind a line that closes the connection or times
+    /// out, some may have been answered, though nobody receives that and they count as discarded.
+    /// One client can keep so many workers in calls that do not return.
+    ///
+    /// A number of about twice the workers keeps them busy while the first line in the order takes
+    /// longer than those behind it.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::builder()
+    ///     .responder_fn(|line: &str| {
+    ///         std::thread::sleep(Duration::from_millis(1));
+    ///         line.to_owned()
+    ///     })
+    ///     .workers(8)
+    ///     .in_parallel(16)
+    ///     .bind("127.0.0.1:0")?;
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
+    pub const fn in_parallel(mut self, lines: usize) -> Self {
+        self.options.in_parallel = lines;
         self
     }
 

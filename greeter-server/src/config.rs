@@ -1,11 +1,12 @@
 //! Turns options into the one validated configuration that all threads share. Must not touch the
 //! network.
 
+use std::any::{Any, TypeId};
 use std::io;
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{BareLf, ConnectionConfig, LineEnding, Responder, WhenRejected, WhenTooLong};
+use greeter_core::{BareLf, ConnectionConfig, LineEnding, Parallel, Responder, WhenRejected, WhenTooLong};
 
 use crate::limits::{Limits, READ_BYTES, Timeouts};
 use crate::slots::THREAD_BITS;
@@ -31,6 +32,7 @@ pub(crate) struct Options {
     pub(crate) bare_lf: BareLf,
     pub(crate) when_too_long: WhenTooLong,
     pub(crate) telnet: bool,
+    pub(crate) in_parallel: usize,
 }
 
 /// Which threads answer.
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) connection_threads: usize,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    /// How many lines of one client are answered side by side, by a responder without sessions.
+    pub(crate) in_parallel: usize,
     /// How many bytes are read at once: [`READ_BYTES`], but for simulated worlds.
     pub(crate) read_bytes: usize,
     /// What the state machine of a connection needs, with the rejections in the responder's own
@@ -87,6 +91,9 @@ pub enum ConfigError {
         /// The maximum.
         max: usize,
     },
+    /// Lines of one client cannot be answered [side by side](crate::Builder::in_parallel).
+    #[error("in_parallel needs a responder whose session is `()` and that reads lines only")]
+    NotInParallel,
     /// A timeout below the minimum.
     #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
     TooShort {
@@ -122,6 +129,7 @@ impl Options {
         let numbers = [
             in_range("workers", workers, min_workers, MAX_THREADS),
             in_range("connection_threads", connection_threads, 1, MAX_THREADS),
+            in_range("in_parallel", self.in_parallel, 1, MAX_THREADS),
             in_range("max_connections", limits.max_connections, 1, MAX_CONNECTIONS),
             in_range("max_connections_per_address", per_address, 1, MAX_CONNECTIONS),
             in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
@@ -129,7 +137,10 @@ impl Options {
             in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
             in_range("max_buffer_bytes", limits.max_buffer_bytes, min_buffer_bytes, usize::MAX),
         ];
-        let errors: Vec<_> = numbers.into_iter().flatten().chain(too_short(&timeouts)).collect();
+        let has_sessions = TypeId::of::<R::Session>() != TypeId::of::<()>();
+        let not_in_parallel = self.in_parallel > 1 && (has_sessions || limits.max_data_bytes > 0);
+        let not_in_parallel = not_in_parallel.then_some(ConfigError::NotInParallel);
+        let errors: Vec<_> = numbers.into_iter().flatten().chain(not_in_parallel).chain(too_short(&timeouts)).collect();
         match u32::try_from(limits.max_line_bytes) {
             Ok(max_line_bytes) if errors.is_empty() => {
                 let connection = ConnectionConfig::new(max_line_bytes, timeouts.of_connections(), responder);
@@ -139,10 +150,21 @@ impl Options {
                     .bare_lf(self.bare_lf)
                     .line_ending(self.line_ending)
                     .telnet(self.telnet);
-                Ok(Config { workers, connection_threads, limits, timeouts, read_bytes: READ_BYTES, connection })
+                let Self { in_parallel, .. } = self;
+                let read_bytes = READ_BYTES;
+                Ok(Config { workers, connection_threads, limits, timeouts, in_parallel, read_bytes, connection })
             }
             _ => Err(errors),
         }
+    }
+}
+
+impl Config {
+    /// Returns how lines of one client are answered side by side, if they are. Only a session of
+    /// `()` is the same for all of them.
+    pub(crate) fn parallel<S: 'static>(&self) -> Option<Parallel<S>> {
+        let parallel: Box<dyn Any> = Box::new(Parallel::<()>::new(self.in_parallel));
+        parallel.downcast().ok().filter(|_| self.in_parallel > 1).map(|parallel| *parallel)
     }
 }
 
@@ -154,7 +176,8 @@ impl Config {
         let timeouts = Timeouts { line: None, idle: None, write: None, reply: None, queue: None, ..Timeouts::DEFAULT };
         let limits = Limits { max_line_bytes: 1000, max_unsent_bytes: 1 << 20, ..Limits::DEFAULT };
         let connection = ConnectionConfig::new(1000, timeouts.of_connections(), responder);
-        Self { workers: 1, connection_threads: 1, limits, timeouts, read_bytes: READ_BYTES, connection }
+        let read_bytes = READ_BYTES;
+        Self { workers: 1, connection_threads: 1, limits, timeouts, in_parallel: 1, read_bytes, connection }
     }
 }
 

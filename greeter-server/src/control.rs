@@ -401,7 +401,7 @@ mod tests {
         let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
         let workers = control.workers.top_up(3, 3);
         assert_eq!(control.threads_in_responder(), 0);
-        workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer, peer, ticker.now()));
+        workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, peer, ticker.now()));
         ticker.advance(1);
         assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
         assert!(control.memory.charge(&mut 0, 3 * CHARGE_UNIT));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use greeter_core::{Address, AnsweredJob, ClientId, PushMessage};
+use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage};
 use mio::net::TcpStream;
 
 use crate::admission::Permit;
@@ -23,8 +23,8 @@ pub(crate) enum ThreadMessage<S, K = TcpStream> {
     /// A worker or the watchdog returns an answered job. For its replies, this many units were
     /// charged against the memory budget.
     Answered { job: AnsweredJob<S>, charged: u32 },
-    /// The reply timeout of this client's job has passed.
-    ReplyTimedOut(ClientId),
+    /// The reply timeout of this client's job has passed, or of a part of it.
+    ReplyTimedOut { client: ClientId, part: Option<PartNumber> },
     /// Push this to the client, if it is still connected.
     Push { to: ClientId, message: InFlightPush },
     /// Push this to every client.

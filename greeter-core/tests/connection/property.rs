@@ -334,7 +334,7 @@ impl Driver {
             return;
         };
         *awaited = Awaited::No;
-        connection.reply_timed_out(&self.config, self.now);
+        connection.reply_timed_out(None, &self.config, self.now);
         self.model.reply_timed_out(self.now);
     }
 

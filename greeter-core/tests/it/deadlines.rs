@@ -191,7 +191,7 @@ fn a_reply_timeout_rejects_the_client_and_discards_the_late_answer() {
     scene.connection.received(b"slow\r\nnext\r\nha", &scene.config, scene.now);
     let job = scene.connection.take_job(scene.now).unwrap();
     scene.now += Duration::from_secs(30);
-    scene.connection.reply_timed_out(&scene.config, scene.now);
+    scene.connection.reply_timed_out(None, &scene.config, scene.now);
     assert_eq!(scene.connection.take_counts(), LineCounts { lines: 2, replies: 0, discarded: 2, unfinished: 1 });
 
     let late = job.answer(&Script, &scene.config, TurnBudget::unlimited()).into_disconnect(CloseReason::ReplyTimeout);
@@ -205,7 +205,7 @@ fn a_reply_timeout_of_a_connection_that_is_over_sends_nothing() {
     scene.connection.received(b"slow\n", &scene.config, scene.now);
     let _job = scene.connection.take_job(scene.now).unwrap();
     scene.connection.abort(CloseReason::Lost);
-    scene.connection.reply_timed_out(&scene.config, scene.now);
+    scene.connection.reply_timed_out(None, &scene.config, scene.now);
     assert_eq!(scene.connection.unsent(), b"");
     assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::Lost));
     assert_lawful(scene.connection.take_counts());

@@ -415,7 +415,10 @@ fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
     for is_late in [false, true] {
         let mut scene = Scene::new("later\n");
         let (sender, told) = std::sync::mpsc::channel();
-        let call = || -> Box<dyn FnOnce() + Send> { Box::new(move || sender.send(()).expect("the test waits")) };
+        let call = || -> Box<dyn FnOnce() + Send> {
+            let sender = sender.clone();
+            Box::new(move || sender.send(()).expect("the test waits"))
+        };
         scene.connection.watch_late_answer(call);
         scene.connection.watch_late_answer(|| panic!("a call was left"));
         assert!(told.try_recv().is_err());
@@ -431,7 +434,10 @@ fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
     scene.clerk.promised().line("here");
     assert_eq!(scene.connection.late_answer_len(), 5);
     let (sender, told) = std::sync::mpsc::channel();
-    scene.connection.watch_late_answer(|| Box::new(move || sender.send(()).expect("the test waits")));
+    scene.connection.watch_late_answer(|| {
+        let sender = sender.clone();
+        Box::new(move || sender.send(()).expect("the test waits"))
+    });
     told.try_recv().expect("the answer is here");
 }
 
@@ -447,7 +453,7 @@ fn each_end_counts_a_parked_line_once() {
                 assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
                 let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
                 assert_eq!(job.lines(), 2);
-                scene.connection.reply_timed_out(&scene.config, scene.now);
+                scene.connection.reply_timed_out(None, &scene.config, scene.now);
                 drop(job);
             },
             2,

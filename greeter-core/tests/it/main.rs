@@ -20,6 +20,8 @@ mod later;
 mod line_endings;
 /// How much memory a connection reports.
 mod memory;
+/// Lines of one client that are answered side by side.
+mod parallel;
 /// What a client receives, byte for byte.
 mod protocol;
 /// Pushes: lines that the client has not asked for.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Peer, PushMessage, Responder,
+    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, PartNumber, Peer, PushMessage, Responder,
 };
 use mio::{Events, Poll};
 
@@ -215,7 +215,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         match message {
             ThreadMessage::Accepted { socket, address, permit } => self.client_accepted(socket, address, permit, now),
             ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
-            ThreadMessage::ReplyTimedOut(id) => self.reply_timed_out(id, now),
+            ThreadMessage::ReplyTimedOut { client, part } => self.reply_timed_out(client, part, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
             ThreadMessage::Broadcast { message } => self.broadcast(message.content(), now),
             ThreadMessage::Kill(id) => {
@@ -288,10 +288,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Rejects the line whose reply timeout has passed; its job does not come back.
-    fn reply_timed_out(&mut self, id: ClientId, now: Instant) {
+    fn reply_timed_out(&mut self, id: ClientId, part: Option<PartNumber>, now: Instant) {
         let config = Arc::clone(&self.shared.config);
         let is_here =
-            self.with_client(Key::from(id), |client| client.connection.reply_timed_out(&config.connection, now));
+            self.with_client(Key::from(id), |client| client.connection.reply_timed_out(part, &config.connection, now));
         assert!(is_here, "a connection waits for its job");
     }
 
@@ -441,7 +441,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             now
         });
         count_lines(client, &self.counters);
-        if client.can_continue() {
+        if client.can_continue(self.executor.parallel()) {
             enqueue(&mut self.run_queue, client, key);
         } else if let CloseAction::Close(reason) = client.connection.close_action() {
             self.close(key, reason);
@@ -493,7 +493,8 @@ fn drive<R: Responder, K: Socket>(
     client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);
     client.finish_deadline_check(&shared.config.connection, now);
-    let Some(mut job) = client.connection.take_job(now) else {
+    let part = executor.parallel().and_then(|parallel| client.connection.take_part(parallel, now));
+    let Some(mut job) = part.or_else(|| client.connection.take_job(now)) else {
         client.write(scratch, counters, now)?;
         return Ok((now, Driven::Dispatched));
     };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use greeter_core::{AnsweredJob, ClientJob, Disconnect, Responder};
+use greeter_core::{AnsweredJob, ClientJob, Disconnect, Parallel, Responder};
 
 use crate::config::Config;
 use crate::pool::worker::{Task, answer, notify};
@@ -21,30 +21,50 @@ const TASKS_TOGETHER: usize = 16;
 #[derive(Debug)]
 pub(crate) enum Executor<R: Responder> {
     /// The connection thread itself: the article's first program.
-    InPlace { responder: Arc<R>, config: Arc<Config>, ticker_waker: TickerWaker },
+    InPlace {
+        responder: Arc<R>,
+        config: Arc<Config>,
+        parallel: Option<Parallel<R::Session>>,
+        ticker_waker: TickerWaker,
+    },
     /// The workers: the article's second. The channel is unbounded, and needs no bound: a
     /// connection has one job, and leaves one disconnect behind at its end. Tasks wait in the
     /// outbox until there are enough of them or every queued client has had its turn.
-    Pool { tasks: Sender<Task<R::Session>>, outbox: Vec<Task<R::Session>>, workers: usize, ticker_waker: TickerWaker },
+    Pool {
+        tasks: Sender<Task<R::Session>>,
+        outbox: Vec<Task<R::Session>>,
+        workers: usize,
+        parallel: Option<Parallel<R::Session>>,
+        ticker_waker: TickerWaker,
+    },
 }
 
 impl<R: Responder> Executor<R> {
     /// Creates an executor that answers on the calling thread.
-    pub(crate) const fn in_place(responder: Arc<R>, config: Arc<Config>, ticker_waker: TickerWaker) -> Self {
-        Self::InPlace { responder, config, ticker_waker }
+    pub(crate) fn in_place(responder: Arc<R>, config: Arc<Config>, ticker_waker: TickerWaker) -> Self {
+        let parallel = config.parallel();
+        Self::InPlace { responder, config, parallel, ticker_waker }
     }
 
     /// Creates an executor that sends tasks to the workers.
-    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, workers: usize, ticker_waker: TickerWaker) -> Self {
-        Self::Pool { tasks, outbox: Vec::with_capacity(TASKS_TOGETHER), workers, ticker_waker }
+    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, config: &Config, ticker_waker: TickerWaker) -> Self {
+        let outbox = Vec::with_capacity(TASKS_TOGETHER);
+        Self::Pool { tasks, outbox, workers: config.workers, parallel: config.parallel(), ticker_waker }
     }
 
     /// Returns whether more tasks wait than there are workers to take one.
     pub(crate) fn has_backlog(&self) -> bool {
         match self {
             Self::InPlace { .. } => false,
-            Self::Pool { tasks, workers, .. } => tasks.len() > *workers,
+            Self::Pool { tasks, outbox, workers, .. } => tasks.len() + outbox.len() > *workers,
         }
+    }
+
+    /// Returns how lines of one client may be answered side by side now. While other clients wait,
+    /// they are not: what is idle may help, and nobody is kept waiting for it.
+    pub(crate) fn parallel(&self) -> Option<&Parallel<R::Session>> {
+        let (Self::InPlace { parallel, .. } | Self::Pool { parallel, .. }) = self;
+        parallel.as_ref().filter(|_| !self.has_backlog())
     }
 
     /// Answers a job now and returns it, or sends it to the workers, whose answer comes as a
@@ -56,7 +76,7 @@ impl<R: Responder> Executor<R> {
         clock: impl Fn() -> Instant,
     ) -> Option<AnsweredJob<R::Session>> {
         match self {
-            Self::InPlace { responder, config, ticker_waker } => {
+            Self::InPlace { responder, config, ticker_waker, .. } => {
                 ticker_waker.ensure_ticking();
                 let ticker = &ticker_waker.ticker;
                 Some(answer(responder, config, job, ticker.at(now), ticker, clock))

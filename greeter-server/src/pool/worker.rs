@@ -96,7 +96,7 @@ impl<R: Responder, K> Pool<R, K> {
             drop(job);
             return ControlFlow::Break(entry.finish());
         }
-        entry.begin(CallKind::Answer, job.peer(), now);
+        entry.begin(CallKind::Answer { part: job.part() }, job.peer(), now);
         if self.has_waited_too_long(sent, now) {
             let bytes_before = job.bytes_held();
             let turn = turn_budget(self.config.limits.max_unsent_bytes, now, &self.ticker, &clock);
@@ -267,7 +267,8 @@ mod tests {
     fn a_backlog_is_more_than_each_worker_takes_next() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, task_receiver) = channel();
-        let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut executor =
+            Executor::<Repeat>::pool(tasks, &Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) }, ticker().0);
         let mut backlogs = Vec::new();
         for _ in 0..3 {
             executor.put(task(&pool, b"Bob\n"));
@@ -374,7 +375,8 @@ mod tests {
     fn tasks_are_sent_sixteen_at_a_time_or_when_nothing_more_comes_soon() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, task_receiver) = channel();
-        let mut executor = Executor::<Repeat>::pool(tasks, 2, ticker().0);
+        let mut executor =
+            Executor::<Repeat>::pool(tasks, &Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) }, ticker().0);
         let mut sent = Vec::new();
         for _ in 0..17 {
             executor.put(task(&pool, b"Bob\n"));

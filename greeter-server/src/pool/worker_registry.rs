@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use greeter_core::Peer;
+use greeter_core::{PartNumber, Peer};
 
 use crate::info::WorkerInfo;
 use crate::sync::{Mutex, MutexGuard};
@@ -47,8 +47,8 @@ pub(crate) struct Call {
 /// What a call of the responder is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
-    /// The connection waits for its job.
-    Answer,
+    /// The connection waits for its job, or for a part of it.
+    Answer { part: Option<PartNumber> },
     /// The client is gone.
     Disconnect,
 }
@@ -216,6 +216,8 @@ mod tests {
     use crate::ticker::{TICK, Ticker};
     use greeter_core::client_id;
 
+    const ANSWER: CallKind = CallKind::Answer { part: None };
+
     #[test]
     fn a_call_is_answered_in_time_or_times_out_and_never_both() {
         let peer = Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into());
@@ -227,14 +229,14 @@ mod tests {
         };
         let timeout = TICK * 2;
         let entry = WorkerEntry::default();
-        entry.begin(CallKind::Answer, peer, start);
+        entry.begin(ANSWER, peer, start);
         assert!(entry.time_out(timeout, start).is_none(), "another line may begin until the next tick");
         assert!(entry.time_out(timeout, after(8)).is_none());
         assert!(entry.time_out(timeout, after(27)).is_none(), "that is 19 ms");
         assert_eq!(entry.finish(), CallOutcome::InTime);
         assert!(entry.time_out(timeout, after(50)).is_none());
 
-        entry.begin(CallKind::Answer, peer, ticker.at(time));
+        entry.begin(ANSWER, peer, ticker.at(time));
         assert!([60, 70].iter().all(|&millis| entry.time_out(timeout, after(millis)).is_none()));
         assert!(entry.time_out(timeout, after(80)).is_some());
         assert!(entry.time_out(timeout, after(90)).is_none(), "a call times out once");
@@ -251,7 +253,7 @@ mod tests {
         let workers = WorkerRegistry::default();
         let hang = |new: Vec<Arc<WorkerEntry>>| {
             for entry in &new {
-                entry.begin(CallKind::Answer, peer, ticker.now());
+                entry.begin(ANSWER, peer, ticker.now());
                 ticker.advance(1);
                 assert!(entry.time_out(Duration::ZERO, ticker.now()).is_some());
             }
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!(seen(), [Some(WorkerInfo::Idle); 4]);
         assert!(!workers.are_answering());
         for entry in &entries[1..3] {
-            entry.begin(CallKind::Answer, peer, ticker.at(time));
+            entry.begin(ANSWER, peer, ticker.at(time));
         }
         ticker.advance(1);
         assert!(entries[2].time_out(Duration::ZERO, ticker.at(time)).is_some());

@@ -169,7 +169,13 @@ fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     const FREQUENT: [&str; 4] = ["echo", "three", "big", "shout"];
     const RARE: [&str; 12] =
         ["raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "slow", "silent", "later", "later"];
+    const DEAR: [&str; 6] = ["slow", "slow", "later", "hang", "quit", "part"];
     match random.below(8) {
+        // Only dear lines are answered side by side.
+        0..4 if rules.in_parallel > 1 && rules.workers > 0 => match random.pick(&DEAR) {
+            "hang" | "quit" | "part" if !random.one_in(4) => "slow",
+            verb => verb,
+        },
         0 if rules.workers > 0 && random.one_in(4) => "hang",
         0..3 => match random.pick(&RARE) {
             // If a line whose reply is empty was rejected, that cannot be told from outside.

@@ -421,12 +421,20 @@ impl Oracle {
     /// Returns whether the client has received all that was pushed to it by the reply that closed
     /// its connection, if one did.
     pub(super) fn has_received_all(&self) -> bool {
+        // A line behind the one that closed may have pushed, too.
+        if self.rules.in_parallel > 1 {
+            return true;
+        }
         let pushed_last = self.sessions.lock().unwrap().record(self.number).pushed_last;
         self.end != WireEnd::Closed || self.written.is_empty() && self.latest_push >= pushed_last
     }
 
-    /// Returns when the responder was given the latest line.
+    /// Returns when the responder was given the latest line; where others are answered beside it,
+    /// when the first was read that is not answered.
     pub(super) fn line_began(&self) -> Instant {
+        if let (2.., Some(first)) = (self.rules.in_parallel, self.lines.front()) {
+            return first.read;
+        }
         self.sessions.lock().unwrap().record(self.number).line_began.unwrap_or(self.latest_read)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use greeter_core::{ConnectionConfig, ConnectionTimeouts, LineEnding, WhenRejected};
+use greeter_core::{ConnectionConfig, ConnectionTimeouts, LineEnding, Parallel, WhenRejected};
 
 use super::clock::SimulatedClock;
 use super::random::Random;
@@ -51,6 +51,8 @@ pub(super) struct Rules {
     pub(super) may_be_suspended: bool,
     /// How long the server has for its stop.
     pub(super) drain: Duration,
+    /// How many lines of one client are answered side by side.
+    pub(super) in_parallel: usize,
 }
 
 impl Rules {
@@ -94,6 +96,7 @@ impl Rules {
             has_active_host: random.one_in(3),
             may_be_suspended: random.one_in(3),
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
+            in_parallel: random.pick(&[1, 1, 2, 5]),
         }
     }
 
@@ -129,6 +132,7 @@ impl Rules {
                 max_buffer_bytes: self.max_buffer_bytes,
             },
             timeouts: Timeouts { line, idle, write, reply: self.reply, queue: self.queue, linger },
+            in_parallel: self.in_parallel,
             read_bytes: self.read_bytes,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }
@@ -142,10 +146,14 @@ impl Rules {
         clock: &SimulatedClock,
     ) -> Executor<ScriptedResponder> {
         let ticker_waker = TickerWaker::of(Arc::clone(&clock.ticker));
-        match self.workers {
+        let mut executor = match self.workers {
             0 => Executor::in_place(Arc::clone(responder), Arc::clone(config), ticker_waker),
-            workers => Executor::pool(tasks.clone(), workers, ticker_waker),
-        }
+            _ => Executor::pool(tasks.clone(), config, ticker_waker),
+        };
+        // A server does that for sessions of `()`. A number that nobody changes is as good.
+        let (Executor::InPlace { parallel, .. } | Executor::Pool { parallel, .. }) = &mut executor;
+        *parallel = (self.in_parallel > 1).then(|| Parallel::new(self.in_parallel));
+        executor
     }
 
     /// Returns how much later than its time something may happen, because threads are busy: without

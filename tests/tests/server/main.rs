@@ -14,6 +14,8 @@ mod killing;
 mod later;
 /// Everything at once, by chance, beside a model.
 mod model_fleet;
+/// Lines of one client that are answered side by side.
+mod parallel;
 /// Lines that the host pushes.
 mod push;
 /// Clients that reset their connections.

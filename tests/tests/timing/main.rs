@@ -30,6 +30,8 @@ mod hung_responders;
 mod memory;
 /// Clients that never read.
 mod never_readers;
+/// A client that sends many lines at once.
+mod one_client;
 /// A server without descriptors.
 mod out_of_descriptors;
 /// More lines than can be answered.

@@ -71,7 +71,10 @@ impl World {
         let longest_reply = 1000;
         // What was pushed comes on top of the replies.
         let unsent = 2 * rules.max_unsent_bytes + longest_reply;
-        let max = rules.read_bytes + 2 * (rules.max_line_bytes + 2) + (2 * unsent).max(17 * rules.read_bytes);
+        // Of each line that is answered beside others, there is a copy.
+        let part = 2 * (rules.max_line_bytes + 2) + 2 * longest_reply;
+        let parts = if rules.in_parallel > 1 { rules.in_parallel * part } else { 0 };
+        let max = parts + rules.read_bytes + 2 * (rules.max_line_bytes + 2) + (2 * unsent).max(17 * rules.read_bytes);
         for info in state.list() {
             assert!(info.bytes_held <= max, "{info:?} is more than {max}");
         }

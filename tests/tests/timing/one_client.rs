@@ -1,0 +1,44 @@
+//! One client that sends many lines at once to a responder that takes its time.
+
+use std::thread;
+use std::time::Duration;
+
+use greeter_client::ServerAddress;
+use greeter_client::load::{self, Lines, Load};
+use greeter_tests::books::at_rest;
+use greeter_tests::size::{figure, is_full};
+use greeter_tests::{alone, builder, spawn};
+
+/// Answers after a millisecond.
+fn take_your_time(line: &[u8]) -> Vec<u8> {
+    thread::sleep(Duration::from_millis(1));
+    line.to_vec()
+}
+
+fn per_second(workers: usize, in_parallel: usize) -> f64 {
+    let server = spawn(builder().workers(workers).in_parallel(in_parallel).responder_fn(take_your_time));
+    let address: ServerAddress = server.local_addr().to_string().parse().expect("it is an address");
+    let mut lines = Lines::new(["guest {{#}}".parse().expect("it is a template")]);
+    lines.expect = Some("{{line}}".parse().expect("it is a template"));
+    let mut load = Load::lines(address, lines);
+    load.connections = 1;
+    load.pipeline = 200;
+    load.warmup = Duration::from_millis(if is_full() { 1_000 } else { 50 });
+    load.duration = Duration::from_millis(if is_full() { 4_000 } else { 300 });
+    let report = load::start(load).expect("it connects").finish().expect("it ends");
+    assert_eq!(report.errors(), 0, "{report}");
+    at_rest(&server);
+    report.per_second()
+}
+
+#[test]
+fn one_client_has_all_workers_that_are_idle() {
+    let _alone = alone();
+    let one = per_second(1, 1);
+    figure("one client, replies of 1 ms, 1 worker: lines in a second", format!("{one:.0}"));
+    for in_parallel in [1, 8, 16] {
+        let eight = per_second(8, in_parallel);
+        let what = format!("8 workers, {in_parallel} in parallel: lines in a second, and of that with 1 worker");
+        figure(&what, format!("{eight:.0}, {:.2} times", eight / one));
+    }
+}
