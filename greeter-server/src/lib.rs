@@ -27,8 +27,9 @@
 // starts the threads and returns a `handle`; `control` stops them. A `connection` thread owns the
 // sockets of its clients and the state machine of each; on the first of them, `accept` admits
 // clients or rejects them. Jobs go to the `pool` of workers and come back as messages. `push` sends
-// lines that no client has asked for. `thread_mailboxes` sends `messages` to connection threads
-// without knowing the type of the sessions. `admission` counts clients against the limits.
+// lines that no client has asked for, and a `batcher` has the lines of many answered together.
+// `thread_mailboxes` sends `messages` to connection threads without knowing the type of the
+// sessions. `admission` counts clients against the limits.
 //
 // Beneath all of these: `config` and `limits`, `mailbox`, `slots`, `memory`, `stats`, `info`,
 // `threads`, `ticker`, `system` (sockets and their readiness), and `sync` (what threads share).
@@ -39,6 +40,7 @@
 
 mod accept;
 mod admission;
+mod batcher;
 mod builder;
 mod config;
 mod connection;
@@ -67,6 +69,7 @@ mod thread_mailboxes;
 mod threads;
 mod ticker;
 
+pub use batcher::{Asked, Batcher};
 pub use builder::{BuildError, Builder};
 pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};

@@ -9,6 +9,7 @@
 //! Where a thread would wait for ever, loom reports it, and that is how a lost wake-up shows.
 
 use crate::admission::{AcceptorMessage, Admission, Decision};
+use crate::batcher::Queue;
 use crate::config::Config;
 use crate::connection::thread::{ConnectionThread, Shared};
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
@@ -136,6 +137,31 @@ fn a_sender_survives_the_end_of_the_thread() {
         let _ = inbox.next_message();
         drop(inbox);
         assert!(!sender.join().unwrap().has_receiver());
+    });
+}
+
+#[test]
+fn a_thread_that_takes_batches_is_woken_for_each_question_and_for_the_end() {
+    check(3, || {
+        let queue = Arc::new(Queue::new());
+        let askers: Vec<_> = (0..2)
+            .map(|number| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || queue.push(number, |_| true))
+            })
+            .collect();
+        let mut taken = Vec::new();
+        while taken.len() < 2 {
+            taken.extend(queue.take(1).expect("it is open"));
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1]);
+        let closer = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.close()
+        });
+        assert_eq!(queue.take(1), None);
+        askers.into_iter().chain([closer]).for_each(|thread| thread.join().unwrap());
     });
 }
 

@@ -7,7 +7,9 @@ pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded as channel};
 #[cfg(not(all(loom, test)))]
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(all(loom, test)))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 #[cfg(all(loom, test))]
-pub(crate) use crate::models::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Receiver, Sender, channel, fence};
+pub(crate) use crate::models::sync::{
+    AtomicBool, Condvar, Mutex, MutexGuard, Ordering, Receiver, Sender, channel, fence,
+};

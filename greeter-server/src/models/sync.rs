@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use loom::sync::Condvar;
 use loom::sync::atomic::AtomicUsize;
 pub(crate) use loom::sync::atomic::{Ordering, fence};
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// An atomic whose stores are swaps. Loom (0.7) has only a partial order of what is written to one
 /// place: it lets a thread that knows of a plain store read the swap before it, which no machine

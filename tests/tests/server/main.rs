@@ -2,6 +2,8 @@
 //! beside each other, whatever the machine does meanwhile. What needs the clock, or the process for
 //! itself, is in `timing`.
 
+/// Lines that are answered together.
+mod batches;
 /// Which bytes a client reads.
 mod byte_for_byte;
 /// How many clients are let in, and what is said to the others.

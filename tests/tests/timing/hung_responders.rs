@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use greeter_server::{BoxError, Builder, CloseReason, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo};
+use greeter_server::{
+    Asked, Batcher, BoxError, Builder, CloseReason, Line, Peer, Reply, Responder, ServerHandle, WorkerInfo,
+};
 use greeter_tests::books::at_rest;
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::process::{own_threads, own_threads_left_behind};
 use greeter_tests::puppet::{Gate, Puppet};
 use greeter_tests::size::is_full;
-use greeter_tests::{alone, answered_by, builder, spawn};
+use greeter_tests::{PLACEMENTS, alone, answered_by, builder, spawn};
 
 /// How many may be stuck for each worker before nobody takes their place any more: the four of the
 /// documentation, and itself.
@@ -324,4 +327,66 @@ fn a_disconnect_that_hangs_costs_no_other_client() {
     assert_eq!(next.ask("here"), "noted\n");
     drop(next);
     assert_eq!(at_rest(&server).closed_by[CloseReason::ReplyTimeout], 0);
+}
+
+/// Has the lines that say `ask` answered in batches, and echoes the others.
+struct Asks(Batcher<()>);
+
+impl Responder for Asks {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        match line.as_bytes() {
+            b"ask" => self.0.ask((), reply),
+            _ => reply.line(line),
+        }
+        Ok(())
+    }
+}
+
+/// Nobody watches the function that answers batches. Whoever waits for it is told when the time is
+/// up, as for any answer that does not come.
+#[test]
+fn a_batch_that_hangs_costs_the_lines_that_wait_for_it() {
+    let _alone = alone();
+    for workers in PLACEMENTS {
+        let gate = Arc::new(Gate::default());
+        let (calls, called) = channel();
+        let batcher = Batcher::spawn(100, {
+            let gate = Arc::clone(&gate);
+            move |batch: Vec<Asked<()>>| {
+                // It fails only if the test is over.
+                let _ = calls.send(batch.len());
+                gate.pass();
+                batch.into_iter().for_each(|asked| asked.later.line("answered"));
+            }
+        });
+        let asks = Asks(batcher.expect("threads can be had"));
+        let server = spawn(answered_by(workers).reply_timeout(reply_timeout()).responder(asks));
+        let hang = |_| {
+            let mut client = Client::connect(server.local_addr());
+            client.send("echo before\nask\necho behind\n");
+            client
+        };
+        let mut hung = vec![hang(0)];
+        assert_eq!(called.recv_timeout(PATIENCE), Ok(1));
+        hung.extend((1..5).map(hang));
+        let mut others = Client::connect(server.local_addr());
+        for client in &mut hung {
+            assert_eq!(others.ask("echo"), "echo\n");
+            assert_eq!(String::from_utf8_lossy(&client.rest()), "echo before\nerror: timed out\n");
+        }
+        gate.open();
+        // The batch behind it is not of those that nobody waits for.
+        assert_eq!(others.ask("ask"), "answered\n");
+        assert_eq!(called.recv_timeout(PATIENCE), Ok(1));
+        wait_until("what came too late is counted", || server.stats().late_answers == 1);
+        drop((others, hung));
+        let stats = at_rest(&server);
+        assert_eq!((stats.closed_by[CloseReason::ReplyTimeout], stats.discarded), (5, 10));
+    }
 }
