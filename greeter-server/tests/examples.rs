@@ -995,3 +995,70 @@ except ResponseError as error:
     let said = "unknown command 'LPUSH', or not with 2 words".to_owned();
     assert_eq!(Process::start(python).outcome(), (Some(0), vec![said]));
 }
+
+/// The phone book in a file of this folder.
+fn phonebook(folder: &Folder) -> Example {
+    Example::start("phonebook", &[&folder.path().join("phonebook.db")])
+}
+
+#[test]
+fn phonebook_finds_what_was_written_down_also_after_a_restart() {
+    let folder = Folder::new("phonebook");
+    let server = phonebook(&folder);
+    let mut client = server.connect();
+    client.send("get Ann\nget Bob\r\n").expect("555-0100\nerror: no such name\r\n");
+    client.send("set Bob 555-0102\nget Bob\nset Bob 555-0103\nget Bob\n").expect("ok\n555-0102\nok\n555-0103\n");
+    client.send("set Ann '\"%?\\\nset '); 1\nget Ann\nget ');\nget A%\n");
+    client.expect("ok\nok\n'\"%?\\\n1\nerror: no such name\n");
+    client.send("\nget\nget Ann now\nset Ann\nset Ann 1 2\nput Ann 1\nGET Ann\n");
+    client.expect("error: say get NAME, or set NAME NUMBER\n".repeat(7));
+    client.send(b"get \xFF\nset \0 \0\nget \0\n").expect(b"error: line is not valid UTF-8\nok\n\0\n");
+    // Killed, and not asked to end.
+    drop(server);
+    phonebook(&folder).connect().send("get Bob\nget Zoe\n").expect("555-0103\n555-0199\n");
+}
+
+#[test]
+fn phonebook_answers_each_of_many_clients_what_it_asked() {
+    const CLIENTS: usize = 100;
+    const LINES: usize = 20;
+    let folder = Folder::new("phonebook-many");
+    let server = phonebook(&folder);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (client, number) in clients.iter_mut().zip(0..) {
+        let lines = |line| format!("set {number} {line}\nget {number}\nget nobody\nset {number}.{line} {number}\n");
+        client.send((0..LINES).map(lines).collect::<String>());
+    }
+    for client in &mut clients {
+        client.expect((0..LINES).map(|line| format!("ok\n{line}\nerror: no such name\nok\n")).collect::<String>());
+    }
+    for (client, number) in clients.iter_mut().zip(0..) {
+        client.send((0..LINES).map(|line| format!("get {}.{line}\n", CLIENTS - 1 - number)).collect::<String>());
+    }
+    for (client, number) in clients.iter_mut().zip(0..) {
+        client.expect(format!("{}\n", CLIENTS - 1 - number).repeat(LINES));
+    }
+}
+
+/// The other program is this test.
+#[test]
+fn phonebook_says_so_when_another_program_keeps_it_from_writing() {
+    let folder = Folder::new("phonebook-locked");
+    let server = phonebook(&folder);
+    let other = rusqlite::Connection::open(folder.path().join("phonebook.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; REPLACE INTO phonebook VALUES ('Ann', '1')").unwrap();
+    let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for (client, number) in clients.iter_mut().zip(0..) {
+        client.send(format!("set {number} 1\nget Ann\n"));
+    }
+    // Who only reads does not wait.
+    server.connect().send("get Ann\nget 0\n").expect("555-0100\nerror: no such name\n");
+    for client in &mut clients {
+        client.expect("error: not written down: database is locked\n555-0100\n");
+    }
+    other.execute_batch("COMMIT").unwrap();
+    for (client, number) in clients.iter_mut().zip(0..) {
+        client.send(format!("get Ann\nget {number}\nset {number} 2\nget {number}\n"));
+        client.expect("1\nerror: no such name\nok\n2\n");
+    }
+}
