@@ -26,8 +26,8 @@ const MIN_LOOK: usize = 64;
 ///
 /// Nobody waits for a batch to fill. The thread takes what is there as soon as it has answered the
 /// batch before: while there is little to do, each batch is of one line, and batches grow with the
-/// load. Each client has one line in a batch at most, since its next ones wait for the answer; or as
-/// many as are answered [side by side](crate::Builder::in_parallel).
+/// load. Each client has one line in a batch at most, since its next ones wait for the answer; with
+/// lines that are answered [side by side](crate::Builder::in_parallel), it has more.
 ///
 /// ```
 /// use std::io::{Read, Write};
