@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::PoisonError;
 
-use crate::error::Fault;
+use crate::error::ResponderError;
 use crate::line::LineEnding;
 use crate::rejection::Rejection;
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -20,7 +20,7 @@ pub(crate) enum LateAnswer {
     Rejection(Rejection),
     /// A [`ThenFn`](crate::later::ThenFn) for sessions of a type that only the responder knows.
     Then(Box<dyn Any + Send>),
-    Fault(Fault),
+    Error(ResponderError),
 }
 
 impl fmt::Debug for LateAnswer {
@@ -29,7 +29,7 @@ impl fmt::Debug for LateAnswer {
             Self::Bytes(bytes) => write!(f, "Bytes \"{}\"", bytes.escape_ascii()),
             Self::Rejection(rejection) => write!(f, "{rejection:?}"),
             Self::Then(_) => f.write_str("Then"),
-            Self::Fault(fault) => write!(f, "{fault:?}"),
+            Self::Error(error) => write!(f, "{error:?}"),
         }
     }
 }
@@ -210,7 +210,7 @@ mod models {
                 if !drops {
                     cell.answer(LateAnswer::Bytes(b"late".to_vec()));
                 } else if cell.is_open() {
-                    cell.answer(LateAnswer::Fault(Fault::Misuse("dropped")));
+                    cell.answer(LateAnswer::Error(ResponderError::Misuse("dropped")));
                 }
             }
         });

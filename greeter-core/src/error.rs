@@ -5,6 +5,7 @@
 use std::error::Error;
 
 use crate::line::LfInLineError;
+use crate::rejection::Rejection;
 
 /// Any error that keeps a responder from answering.
 ///
@@ -47,6 +48,23 @@ pub enum ResponderError {
     /// It asked for something that it cannot have.
     #[error("the responder {0}")]
     Misuse(&'static str),
+}
+
+/// Returns the rejection that an error is. Of any other error, what remains is its text, with those
+/// of its causes.
+#[cold]
+pub(crate) fn rejection_in(error: BoxError) -> Result<Rejection, ResponderError> {
+    let error = match error.downcast() {
+        Ok(rejection) => return Ok(*rejection),
+        Err(error) => error,
+    };
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    Err(ResponderError::Failed(text))
 }
 
 /// What a responder does wrong in a call: the first that it did.

@@ -12,7 +12,7 @@ use crate::budget::{BudgetClock, TurnBudget};
 use crate::catch::{drop_caught, panic_message, reject};
 use crate::close_reason::CloseReason;
 use crate::config::ConnectionConfig;
-use crate::error::{BoxError, Fault, ResponderError, ResponderErrors};
+use crate::error::{BoxError, ResponderError, ResponderErrors, rejection_in};
 use crate::input::InputBuffer;
 use crate::later::ThenFn;
 use crate::line::{LineEnding, Unseen};
@@ -27,7 +27,7 @@ use crate::telnet::{self, TelnetState};
 const REPLY_BYTES_MORE: usize = 16;
 
 /// What [`Later::then`](crate::Later::then) does wrong if it names another type.
-const OTHER_SESSION: Fault = Fault::Misuse("answers later for a session of another type");
+const OTHER_SESSION: ResponderError = ResponderError::Misuse("answers later for a session of another type");
 
 /// The complete lines that one client has sent, with everything that is needed to answer them: the
 /// client, its session, and the buffer for the replies. It holds no socket.
@@ -478,8 +478,8 @@ impl<S> ClientJob<S> {
             match answer {
                 LateAnswer::Bytes(bytes) => self.replies.extend_from_slice(&bytes),
                 LateAnswer::Rejection(rejection) => self.reject(responder, rejection, &checkpoint),
-                LateAnswer::Fault(fault) => {
-                    self.record_error(fault.into());
+                LateAnswer::Error(error) => {
+                    self.record_error(error);
                     self.reject(responder, Rejection::InternalError, &checkpoint);
                 }
                 // Nobody has time for it. It may have asked for bytes that come next.
@@ -650,7 +650,7 @@ impl<S> ClientJob<S> {
                 Ok(())
             }
             LateAnswer::Rejection(rejection) => Err(Unanswered::Rejected(rejection)),
-            LateAnswer::Fault(fault) => Err(Unanswered::ResponderError(fault.into())),
+            LateAnswer::Error(error) => Err(Unanswered::ResponderError(error)),
             LateAnswer::Then(then) => match then.downcast::<ThenFn<S>>() {
                 Ok(then) => {
                     let mut reply = Reply::new(&mut self.replies, ending, &mut call.aside);
@@ -658,7 +658,7 @@ impl<S> ClientJob<S> {
                 }
                 Err(other) => {
                     drop_caught(other);
-                    Err(Unanswered::ResponderError(OTHER_SESSION.into()))
+                    Err(Unanswered::ResponderError(OTHER_SESSION))
                 }
             },
         })
@@ -844,21 +844,13 @@ struct PendingCall {
     aside: Aside,
 }
 
-/// Returns the rejection that the responder returned as its error, if it is one. Any other error
-/// becomes text here, where a panic of its `Display` is caught.
+/// Returns what becomes of a line whose call has returned this error. The error becomes text here,
+/// where a panic of its `Display` is caught.
 #[cold]
 fn unanswered(error: BoxError) -> Unanswered {
-    match error.downcast() {
-        Ok(rejection) => Unanswered::Rejected(*rejection),
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text += &format!(": {error}");
-                cause = error.source();
-            }
-            Unanswered::ResponderError(ResponderError::Failed(text))
-        }
+    match rejection_in(error) {
+        Ok(rejection) => Unanswered::Rejected(rejection),
+        Err(error) => Unanswered::ResponderError(error),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::answer_cell::{AnswerCell, AwaitedAnswer, LateAnswer};
-use crate::error::{BoxError, Fault};
+use crate::error::{BoxError, ResponderError, rejection_in};
 use crate::line::LineEnding;
 use crate::rejection::Rejection;
 use crate::reply::{LineText, Reply, append_line};
@@ -100,7 +100,7 @@ impl Later {
         let framing = append_line(text, self.ending, &mut bytes);
         self.answer(match framing {
             Ok(()) => LateAnswer::Bytes(bytes),
-            Err(error) => LateAnswer::Fault(Fault::LfInLine(error)),
+            Err(error) => LateAnswer::Error(error.into()),
         });
     }
 
@@ -112,6 +112,45 @@ impl Later {
     /// Rejects the line, in the responder's [own words](crate::Responder::reject).
     pub fn reject(self, rejection: Rejection) {
         self.answer(LateAnswer::Rejection(rejection));
+    }
+
+    /// Answers as [`respond`](crate::Responder::respond) does where it returns this error: for a
+    /// [`Rejection`], the client receives its words, and for any other error
+    /// `error: internal error`, and the server logs what it was.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use std::io::{Error, ErrorKind};
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, Peer, Rejection, Reply, Responder};
+    /// # struct Unlucky;
+    /// # impl Responder for Unlucky {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// #     fn respond(
+    /// #         &self,
+    /// #         _: &mut (),
+    /// #         line: Line<'_>,
+    /// #         reply: &mut Reply<'_>,
+    /// #     ) -> Result<(), BoxError> {
+    /// #         let later = reply.later();
+    /// let answer: Result<u32, Error> = Err(ErrorKind::TimedOut.into());
+    /// match answer {
+    ///     Ok(number) => later.line(number),
+    ///     Err(error) => later.fail(error),
+    /// }
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let mut client = TestClient::connect(&Unlucky);
+    /// # client.send("a\n").expect("error: internal error\n");
+    /// # assert_eq!(client.take_errors().count, 1);
+    /// ```
+    pub fn fail(self, error: impl Into<BoxError>) {
+        self.answer(match rejection_in(error.into()) {
+            Ok(rejection) => LateAnswer::Rejection(rejection),
+            Err(error) => LateAnswer::Error(error),
+        });
     }
 
     /// Has the answer made with the session, on a thread that answers: `then` is called as
@@ -180,7 +219,7 @@ impl Drop for Later {
         if let Some(cell) = self.cell.take()
             && cell.is_open()
         {
-            cell.answer(LateAnswer::Fault(Fault::Misuse("dropped a `Later` without an answer")));
+            cell.answer(LateAnswer::Error(ResponderError::Misuse("dropped a `Later` without an answer")));
         }
     }
 }

@@ -200,6 +200,7 @@ fn what_goes_wrong_with_a_later_answer_is_an_internal_error() {
     };
     check(&drop, "dropped a `Later` without an answer");
     check(&|later| later.line("two\nlines"), "line feed");
+    check(&|later| later.fail("the store is gone"), "the store is gone");
     check(&|later| later.then(|_: &mut String, _| Ok(())), "a session of another type");
     check(&|later| later.then(|_: &mut u32, _| panic!("as told")), "as told");
     check(
@@ -212,6 +213,16 @@ fn what_goes_wrong_with_a_later_answer_is_an_internal_error() {
         },
         "dropped a `Later` without an answer",
     );
+}
+
+#[test]
+fn a_failure_that_is_a_rejection_is_one() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("later\n");
+    clerk.promised().fail(Rejection::custom("not today"));
+    client.expect("error: not today\n");
+    assert_eq!(client.take_errors().count, 0);
 }
 
 #[test]
