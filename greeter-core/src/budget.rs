@@ -97,7 +97,7 @@ impl<C: BudgetClock> TurnBudget<C> {
         if now {
             self.last_check = self.clock.elapsed();
         }
-        lines > 0 && self.last_check >= (self.length / DEAR).saturating_mul(lines)
+        !self.last_check.is_zero() && self.last_check.saturating_mul(DEAR) >= self.length.saturating_mul(lines)
     }
 
     /// Reads the clock, and decides after how many lines to read it next.

@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-use crate::line::{LF, LineEnding, LineRules, Run, ending_at};
+use crate::line::{LF, LineEnding, LineRules, Run, ending_of};
 
 /// How many counted bytes start the line timeout anew: so many may take as long as a line may.
 const BYTES_PER_TIMEOUT: u64 = 16 * 1024;
@@ -134,10 +134,12 @@ impl InputBuffer {
 
     /// Returns how the first line ends that waits, if it is certain that it is one.
     pub(crate) fn first_ending(&self) -> Option<LineEnding> {
-        match self.expected.counted() {
-            None => ending_at(&self.bytes[self.taken as usize..self.complete as usize]),
-            Some(_) => None,
+        if self.expected != NextInput::LINES || self.lines == 0 {
+            return None;
         }
+        let lines = &self.bytes[self.taken as usize..self.complete as usize];
+        let first = if self.lines == 1 { lines } else { &lines[..=memchr(LF, lines)?] };
+        ending_of(first)
     }
 
     /// Returns whether nothing is here that was not returned.
@@ -198,7 +200,11 @@ impl InputBuffer {
             // What is behind the last LF is kept whole as long as a line waits: that may ask for it
             // as counted bytes.
             Some(last) => {
-                self.lines += count_line_feeds(&input[..=last]);
+                // Most reads are of one line.
+                self.lines += match memchr(LF, input) {
+                    Some(first) if first == last => 1,
+                    _ => count_line_feeds(&input[..=last]),
+                };
                 // Exactly, since these lines are answered before others are received.
                 self.bytes.reserve_exact(input.len());
                 self.bytes.extend_from_slice(input);

@@ -267,10 +267,13 @@ pub(crate) struct ReceivedLine<'a> {
     pub(crate) ending: LineEnding,
 }
 
-/// Returns how the first line ends in these bytes.
-pub(crate) fn ending_at(bytes: &[u8]) -> Option<LineEnding> {
-    let line = &bytes[..memchr(LF, bytes)?];
-    Some(if line.last() == Some(&CR) { LineEnding::CrLf } else { LineEnding::Lf })
+/// Returns how these bytes end, if they are a line.
+pub(crate) const fn ending_of(line: &[u8]) -> Option<LineEnding> {
+    match line {
+        [.., CR, LF] => Some(LineEnding::CrLf),
+        [.., LF] => Some(LineEnding::Lf),
+        _ => None,
+    }
 }
 
 /// An iterator over complete lines.
