@@ -182,7 +182,7 @@ fn a_worker_and_the_watchdog_agree_whether_an_answer_is_late() {
         };
         let mut too_late = 0;
         for _ in 0..2 {
-            entry.begin(CallKind::Answer, peer(), start);
+            entry.begin(CallKind::Answer { part: None }, peer(), start);
             too_late += usize::from(entry.finish() == CallOutcome::TooLate);
         }
         assert_eq!(too_late, watchdog.join().unwrap());
@@ -358,7 +358,7 @@ fn a_watched_pool_answers_every_client_once_and_ends() {
             (name, replies)
         });
         server.mailbox.send(ThreadMessage::Stop { deadline: server.start + Duration::from_secs(1) });
-        let executor = Executor::pool(tasks, 1, ticker().0);
+        let executor = Executor::pool(tasks, &pool.config, ticker().0);
         server.run(executor, inbox, &wake_up);
         workers.into_iter().chain([watchdog]).for_each(|thread| thread.join().unwrap());
 
