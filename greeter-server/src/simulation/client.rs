@@ -167,8 +167,10 @@ fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
 
 fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     const FREQUENT: [&str; 4] = ["echo", "three", "big", "shout"];
-    const RARE: [&str; 12] =
-        ["raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "slow", "silent", "later", "later"];
+    const RARE: [&str; 14] = [
+        "raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "leave", "slow", "silent", "later",
+        "later", "later",
+    ];
     const DEAR: [&str; 6] = ["slow", "slow", "later", "hang", "quit", "part"];
     match random.below(8) {
         // Only dear lines are answered side by side.

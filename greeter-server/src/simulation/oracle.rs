@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, WhenRejected};
 
-use super::responder::{LateKind, PANICKED, REJECTED, SLOW, SORTS, SessionHistory};
+use super::responder::{LateKind, PANICKED, REJECTED, SLOW, SORTS, SessionHistory, is_parked};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
@@ -40,12 +40,15 @@ impl<'a> LineCommand<'a> {
         let token = self.token;
         let reply = match (self.verb, self.number) {
             (b"silent", Some(_)) => String::new(),
-            (b"later", Some(_)) => match LateKind::of(token) {
-                LateKind::Line => format!("late {token}{ending}"),
-                LateKind::Then => format!("then {token}{ending}"),
-                LateKind::Rejection => format!("error: no {token}{ending}"),
-                LateKind::Dropped => format!("error: internal error{ending}"),
-            },
+            (b"later" | b"leave", Some(_)) => {
+                let reply = match LateKind::of(token) {
+                    LateKind::Line => format!("late {token}{ending}"),
+                    LateKind::Then => format!("then {token}{ending}"),
+                    LateKind::Rejection => format!("error: no {token}{ending}"),
+                    LateKind::Dropped => format!("error: internal error{ending}"),
+                };
+                return (reply.into_bytes(), self.verb == b"leave");
+            }
             (b"three", Some(_)) => format!("1 {token}{ending}2 {token}{ending}3 {token}{ending}"),
             (b"big", Some(_)) => format!("{}{ending}", token.repeat(100)),
             (b"raw", Some(_)) => format!("{token}\n\n\r\nend\n"),
@@ -102,6 +105,8 @@ struct ExpectedReply {
     reply: Vec<u8>,
     is_last: bool,
     is_too_long: bool,
+    /// Whether what was pushed right before it must be received before it.
+    is_behind_push: bool,
     ending: &'static str,
     read: Instant,
 }
@@ -187,7 +192,9 @@ impl Oracle {
             true => (format!("error: line longer than {max} bytes{ending}").into_bytes(), self.closes_when_rejected()),
             false => LineCommand::of(text).reply(text, ending),
         };
-        self.lines.push_back(ExpectedReply { reply, is_last, is_too_long, ending, read });
+        let command = LineCommand::of(text);
+        let is_behind_push = command.verb == b"leave" && is_parked(command.token) && self.rules.in_parallel == 1;
+        self.lines.push_back(ExpectedReply { reply, is_last, is_too_long, is_behind_push, ending, read });
     }
 
     /// The server writes these bytes, which must be what the client is owed. What the client has
@@ -267,7 +274,7 @@ impl Oracle {
         let Some(next) = self.lines.iter().position(|expected| !expected.reply.is_empty()) else { return false };
         let expected = &self.lines[next];
         let (reply, is_last, read, ending) = (expected.reply.clone(), expected.is_last, expected.read, expected.ending);
-        let is_too_long = expected.is_too_long;
+        let (is_too_long, is_behind_push) = (expected.is_too_long, expected.is_behind_push);
         let is_answered = self.takes(&reply);
         // Before the responder knows a client, a rejection is not for a line but closes the
         // connection.
@@ -290,6 +297,10 @@ impl Oracle {
                 // Its session could not be told of the line, so it cannot go on.
                 self.end = WireEnd::Busy;
             }
+        }
+        if is_answered && is_behind_push && !is_too_long {
+            let pushed_last = self.sessions.lock().unwrap().record(self.number).pushed_last;
+            assert!(self.latest_push >= pushed_last, "client {} reads the last words too late", self.number);
         }
         if is_answered && is_too_long {
             self.too_long += 1;

@@ -39,6 +39,29 @@ pub(super) struct Promise {
     pub(super) asked: Instant,
     /// When it is kept, if it ever is.
     pub(super) due: Option<Instant>,
+    /// What is pushed right before the answer, which is the last.
+    farewell: Option<Farewell>,
+}
+
+/// Pushes a line that a client must receive before its connection closes.
+#[derive(Debug)]
+struct Farewell {
+    push: PushHandle,
+    sessions: Arc<Mutex<SessionHistory>>,
+    number: u32,
+}
+
+impl Farewell {
+    fn say(self) -> Result<(), BoxError> {
+        let (id, push) = {
+            let mut sessions = self.sessions.lock().unwrap();
+            let push = sessions.next_push(self.number);
+            let record = sessions.record(self.number);
+            record.pushed_last = record.pushes;
+            (record.id, push)
+        };
+        Ok(self.push.line(id.expect("the client is connected"), push)?)
+    }
 }
 
 /// How an answer that comes later is given, by the number of its line.
@@ -61,10 +84,21 @@ fn line_of(token: &str) -> usize {
     token.split_once('.').and_then(|(_, line)| line.parse().ok()).unwrap_or_default()
 }
 
+/// Returns after how many milliseconds an answer is given that comes later, if it ever is.
+fn delay_of(token: &str) -> Option<u64> {
+    [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5]
+}
+
+/// Returns whether an answer is given while its line is parked, and not in the call itself.
+pub(super) fn is_parked(token: &str) -> bool {
+    delay_of(token) != Some(0)
+}
+
 impl Promise {
     /// Keeps it, or breaks it.
     pub(super) fn keep(self) {
-        let Self { later, token, .. } = self;
+        let Self { later, token, farewell, .. } = self;
+        farewell.into_iter().for_each(|farewell| farewell.say().expect("there is room for it"));
         match LateKind::of(&token) {
             LateKind::Line => later.line(format_args!("late {token}")),
             LateKind::Then => later.then(move |_: &mut u32, reply| {
@@ -169,7 +203,7 @@ impl Responder for ScriptedResponder {
         assert_eq!(number, *session, "each client has its own session");
         match command.verb {
             b"silent" => {}
-            b"later" => self.promise(command.token, reply),
+            b"later" => self.promise(command.token, None, reply),
             b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", command.token))),
             b"big" => reply.line(command.token.repeat(100)),
             b"raw" => reply.raw(format!("{}\n\n\r\nend\n", command.token)),
@@ -186,15 +220,12 @@ impl Responder for ScriptedResponder {
                 reply.close();
             }
             b"part" => {
-                let (id, push) = {
-                    let mut sessions = self.sessions.lock().unwrap();
-                    let push = sessions.next_push(number);
-                    let record = sessions.record(number);
-                    record.pushed_last = record.pushes;
-                    (record.id, push)
-                };
-                self.push.line(id.expect("the client is connected"), push)?;
+                self.farewell(number).say()?;
                 reply.line(format_args!("bye {}", command.token));
+                reply.close();
+            }
+            b"leave" => {
+                self.promise(command.token, Some(self.farewell(number)), reply);
                 reply.close();
             }
             b"shout" => {
@@ -235,12 +266,16 @@ impl ScriptedResponder {
         Self { clock, push, sessions, promises: Arc::default(), turn: Mutex::default() }
     }
 
+    fn farewell(&self, number: u32) -> Farewell {
+        Farewell { push: self.push.clone(), sessions: Arc::clone(&self.sessions), number }
+    }
+
     /// Answers later: at once, soon, or later than some timeouts.
-    fn promise(&self, token: &str, reply: &mut Reply<'_>) {
+    fn promise(&self, token: &str, farewell: Option<Farewell>, reply: &mut Reply<'_>) {
         let asked = self.clock.now();
-        let delay = [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5];
+        let delay = delay_of(token);
         let due = delay.map(|millis| asked + Duration::from_millis(millis));
-        let promise = Promise { later: reply.later(), token: token.to_owned(), asked, due };
+        let promise = Promise { later: reply.later(), token: token.to_owned(), asked, due, farewell };
         if delay == Some(0) {
             promise.keep();
         } else {
