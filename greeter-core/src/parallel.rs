@@ -48,14 +48,14 @@ impl<S> ClientJob<S> {
     /// Makes the first line that waits a job of its own, to be answered side by side with the
     /// others. What is parked becomes a part as well.
     pub(crate) fn split_line(&mut self, parallel: &Parallel<S>) -> Option<Self> {
-        let session = self.session.as_ref()?;
-        let [for_parked, for_line] = [(parallel.clone)(session), (parallel.clone)(session)];
         if self.parked().is_some() {
-            let part = self.split_parked(for_parked);
+            let session = (parallel.clone)(self.session.as_ref()?);
+            let part = self.split_parked(session);
             self.parts_mut()?.add_held(part);
         }
+        let session = (parallel.clone)(self.session.as_ref()?);
         let input = self.input.split_line()?;
-        let part = self.new_part(for_line, input);
+        let part = self.new_part(session, input);
         self.parts_mut()?.add_in_flight(part.bytes_held());
         Some(part)
     }
