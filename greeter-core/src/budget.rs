@@ -92,9 +92,10 @@ impl<C: BudgetClock> TurnBudget<C> {
     }
 
     /// Returns whether these lines, all that were answered so far, have been dear, as far as the
-    /// clock was read; or by the clock as it is `now`.
+    /// clock was read; or by the clock as it is `now`. It is read as well if a tick has ended the
+    /// turn, in the place of a reading.
     pub(crate) fn has_dear_lines(&mut self, lines: u32, now: bool) -> bool {
-        if now {
+        if now || self.has_ticked() {
             self.last_check = self.clock.elapsed();
         }
         !self.last_check.is_zero() && self.last_check.saturating_mul(DEAR) >= self.length.saturating_mul(lines)

@@ -25,12 +25,14 @@
 //! | close | [`close_action`] |
 //! | wake up at | [`deadline`] |
 //! | report | [`phase`] |
-//! | be told of a late answer | [`watch_late_answer`] |
+//! | be told of late answers | [`watch_late_answers`] |
 //!
 //! The connection reads, answers and writes one after the other, never two at a time: it takes no
 //! input while there are lines to answer or replies to send. That is all the back-pressure there
 //! is, and it bounds what a client can make the server hold: one read, one unfinished line, and the
-//! replies of one turn.
+//! replies of one turn. Where lines are answered side by side, replies are written while others are
+//! still made, but no line goes out while one is unsent; then it is also one reply for each of
+//! them.
 //!
 //! Each event comes with the time at which it happened. Of these the connection keeps the instant
 //! when its present [`Phase`] began, and while a line is answered later, when that began to be
@@ -51,7 +53,7 @@
 //! [`phase`]: Connection::phase
 //! [`reply_timed_out`]: Connection::reply_timed_out
 //! [`late_answer_arrived`]: Connection::late_answer_arrived
-//! [`watch_late_answer`]: Connection::watch_late_answer
+//! [`watch_late_answers`]: Connection::watch_late_answers
 //! [`push`]: Connection::push
 //! [`stop`]: Connection::stop
 
@@ -156,7 +158,8 @@ pub enum Phase {
     Reading,
     /// Waiting for a thread that answers.
     Queued,
-    /// Being answered, as far as the connection knows: the job is in flight.
+    /// Being answered, as far as the connection knows: the job is in flight, or the part of it
+    /// whose reply is next.
     Answering,
     /// Waiting for an answer that the responder gives [later](crate::Reply::later).
     Parked,
@@ -315,8 +318,8 @@ impl<S> Connection<S> {
         }
         self.since = now;
         let job = self.job();
-        if let Some(part) = job.take_first_part_due() {
-            return Some(part);
+        if job.has_parts() {
+            return job.take_part_due();
         }
         let in_flight = JobSlot::InFlight {
             peer: job.peer,
@@ -335,11 +338,12 @@ impl<S> Connection<S> {
     #[must_use]
     pub fn wants_part(&self, parallel: &Parallel<S>) -> bool {
         let is_live = matches!(self.state, State::Open | State::Stopping { .. } | State::Ending { .. });
-        is_live && matches!(&self.job_slot, JobSlot::Held(job) if job.may_be_answered() && job.can_split(parallel))
+        let wants_part = |job: &ClientJob<S>| job.may_be_answered() && (job.has_part_due() || job.can_split(parallel));
+        is_live && matches!(&self.job_slot, JobSlot::Held(job) if wants_part(job))
     }
 
     /// Takes one line as a job of its own, a part of the connection's job, if that is
-    /// [wanted](Self::wants_part). Others may follow while it is in flight; whatever the order in
+    /// [wanted](Self::wants_part), or once more a part that is answered later. Others may follow while it is in flight; whatever the order in
     /// which they are [answered](Self::answered), the client receives the replies in the order of
     /// the lines.
     ///
@@ -351,7 +355,7 @@ impl<S> Connection<S> {
         }
         let job = self.job();
         let is_first = !job.awaits_answer();
-        let part = job.split_line(parallel);
+        let part = job.take_part_due().or_else(|| job.split_line(parallel));
         if is_first {
             self.since = now;
         }
@@ -542,38 +546,40 @@ impl<S> Connection<S> {
 impl<S> Connection<S> {
     /// Has the driver told of the answer to each [parked](Phase::Parked) line: `call` returns what
     /// is called then, once, from any thread, or at once if the answer is here. The driver then
-    /// calls [`late_answer_arrived`](Self::late_answer_arrived).
+    /// calls [`late_answer_arrived`](Self::late_answer_arrived), with the number that `call` was
+    /// given.
     ///
     /// Does nothing if no line is parked of which the driver is not told already.
-    pub fn watch_late_answer(&mut self, call: impl Fn() -> Box<dyn FnOnce() + Send>) {
+    pub fn watch_late_answers(&mut self, call: impl Fn(PartNumber) -> Box<dyn FnOnce() + Send>) {
         if let JobSlot::Held(job) = &mut self.job_slot {
-            job.await_answers(call);
+            job.watch_answers(call);
         }
     }
 
-    /// Returns how many bytes the next answer to a parked line has that is here, if it is bytes.
+    /// Returns how many bytes this answer to a parked line has that is here, if it is bytes.
     #[must_use]
-    pub fn late_answer_len(&self) -> usize {
-        match &self.job_slot {
-            JobSlot::Held(job) if job.has_parts() => {
-                job.all_parked().find(|parked| parked.is_told_of()).map_or(0, |parked| parked.answer.len())
+    pub fn late_answer_len(&mut self, line: Option<PartNumber>) -> usize {
+        match &mut self.job_slot {
+            JobSlot::Held(job) => {
+                let parked = job.parked_at(line).and_then(|job| job.parked());
+                parked.map_or(0, |parked| parked.answer.len())
             }
-            JobSlot::Held(job) => job.parked().map_or(0, |parked| parked.answer.len()),
             JobSlot::InFlight { .. } => 0,
         }
     }
 
-    /// Takes the answer to a parked line, and returns whether it was here. If not, an answer that
-    /// the driver was told of came too late for its line.
-    pub fn late_answer_arrived(&mut self, config: &ConnectionConfig, now: Instant) -> bool {
+    /// Takes the answer to the parked line that the driver was told of, and returns whether it was
+    /// here. If not, it came too late for its line. A driver that is told of none gives no number,
+    /// and has the first that is here taken.
+    pub fn late_answer_arrived(&mut self, line: Option<PartNumber>, config: &ConnectionConfig, now: Instant) -> bool {
         let JobSlot::Held(job) = &mut self.job_slot else { return false };
         if job.has_parts() {
-            let is_here = job.take_late_answer_of_part(config);
+            let taken = job.parked_at(line).and_then(|part| part.take_late_answer(config));
             self.merge_parts(config, now);
-            return is_here;
+            return taken.is_some();
         }
         let was_writing = !job.replies.is_empty();
-        let Some(lines) = job.take_late_answer(config) else { return false };
+        let Some(lines) = job.parked_at(line).and_then(|job| job.take_late_answer(config)) else { return false };
         self.counts.lines += lines;
         if !was_writing {
             self.since = now;
@@ -589,10 +595,13 @@ impl<S> Connection<S> {
         true
     }
 
-    /// Returns whether a line is answered later, and its answer was not taken yet.
+    /// Returns how many lines are answered later, and their answers were not taken yet.
     #[must_use]
-    pub fn is_parked(&self) -> bool {
-        matches!(&self.job_slot, JobSlot::Held(job) if job.all_parked().next().is_some())
+    pub fn lines_parked(&self) -> usize {
+        match &self.job_slot {
+            JobSlot::Held(job) => job.all_parked().count(),
+            JobSlot::InFlight { .. } => 0,
+        }
     }
 }
 
@@ -601,15 +610,14 @@ impl<S> Connection<S> {
     /// Takes an answered part back.
     fn part_answered(&mut self, number: PartNumber, mut part: ClientJob<S>, config: &ConnectionConfig, now: Instant) {
         part.begin_wait(now);
-        self.job().put_part(number, part);
+        self.job().take_part_back(number, part);
         self.merge_parts(config, now);
     }
 
     /// Makes the replies of the parts at the front its own, as far as they are here.
     fn merge_parts(&mut self, config: &ConnectionConfig, now: Instant) {
+        let phase = self.phase();
         let JobSlot::Held(job) = &mut self.job_slot else { return };
-        let was_writing = !job.replies.is_empty();
-        let mut merged = 0;
         let mut close_reason = None;
         while close_reason.is_none()
             && let Some(mut part) = job.merge_first_part(config)
@@ -618,7 +626,6 @@ impl<S> Connection<S> {
             self.counts.lines += lines;
             // A part that closes the connection may have left its line unanswered.
             self.counts.discard_unanswered(part.discard_lines());
-            merged += 1;
             close_reason = part.close_reason;
             if close_reason.is_some_and(|reason| !ends_behind_replies(reason)) {
                 self.counts.discarded += lines;
@@ -627,18 +634,17 @@ impl<S> Connection<S> {
             }
             job.let_go(part);
         }
-        if merged > 0 || !was_writing && !job.replies.is_empty() {
-            if !was_writing {
-                self.since = now;
-            }
-            if let Some(push) = &mut self.pending_push {
-                push.interrupted = None;
-            }
-        }
-        if let Some(reason) = close_reason {
-            self.close_behind(reason);
+        match close_reason {
+            Some(reason) => self.close_behind(reason),
+            None => job.take_said_by_first_part(config),
         }
         self.job().release_answered(config);
+        if self.phase() != phase {
+            self.since = now;
+        }
+        if let Some(push) = &mut self.pending_push {
+            push.interrupted = None;
+        }
         self.finish_writing();
         self.end_timed_out_part(config, now);
     }

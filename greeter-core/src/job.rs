@@ -34,7 +34,8 @@ const OTHER_SESSION: ResponderError = ResponderError::Misuse("answers later for 
 ///
 /// A connection has exactly one job. While the job is in flight, the connection is not read. So
 /// replies are in order without sequence numbers, the session needs no lock, and there are never
-/// more jobs than connections.
+/// more jobs than connections. Only where the driver [asks for it](crate::Connection::take_part),
+/// the job stays, and lines of it go out as jobs of their own: its parts, which have numbers.
 ///
 /// A job is answered by value: the result is an [`AnsweredJob`], and only that can be given back to
 /// the connection.
@@ -107,7 +108,7 @@ pub(crate) struct Parked {
     /// Since when the connection waits for the answer, once it does.
     pub(crate) since: Option<Instant>,
     /// Whether the connection is told of the answer.
-    is_awaited: bool,
+    is_watched: bool,
 }
 
 impl Parked {
@@ -116,14 +117,9 @@ impl Parked {
         self.since?.checked_add(config.timeouts.reply?)
     }
 
-    /// Returns whether the connection is told of the answer, which is here.
-    pub(crate) fn is_told_of(&self) -> bool {
-        self.is_awaited && self.answer.is_answered()
-    }
-
     /// Has this called once, when the answer is here, which it may be already.
-    pub(crate) fn await_answer(&mut self, call: impl Fn() -> Wake) {
-        if !std::mem::replace(&mut self.is_awaited, true)
+    fn watch(&mut self, call: impl FnOnce() -> Wake) {
+        if !std::mem::replace(&mut self.is_watched, true)
             && let Some(call) = self.answer.arm(call())
         {
             call();
@@ -208,15 +204,18 @@ impl<S> ClientJob<S> {
         guess.min(ConnectionConfig::MAX_REPLY_CAPACITY)
     }
 
-    /// Sets the buffer that the replies are written into, and clears it.
+    /// Sets the buffer that the replies are written into, and clears it; unless a part has replies
+    /// already, which wait for those before them.
     ///
     /// A buffer with the [estimated capacity](Self::reply_capacity_hint) spares the thread that
     /// answers an allocation. Once the replies are sent,
     /// [`Connection::wrote`](crate::Connection::wrote) returns the buffer. The default is a buffer
     /// that grows with the replies.
     pub fn set_reply_buffer(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        self.replies = buffer;
+        if self.replies.is_empty() {
+            buffer.clear();
+            self.replies = buffer;
+        }
     }
 
     /// Returns how much memory the lines and replies occupy, in bytes. That includes the estimated
@@ -279,16 +278,40 @@ impl<S> ClientJob<S> {
         self.parked().into_iter().chain(parts.filter_map(Self::parked))
     }
 
-    /// Has a call made for each answer to come that none is made for yet.
-    pub(crate) fn await_answers(&mut self, call: impl Fn() -> Wake) {
+    /// Has a call made for each answer to come that none is made for yet, with the number of its
+    /// line as a part. A job that is parked itself has that of the part which it may become.
+    pub(crate) fn watch_answers(&mut self, call: impl Fn(PartNumber) -> Wake) {
+        let next = self.next_part();
         if let Some(parked) = self.parked_mut() {
-            parked.await_answer(&call);
+            parked.watch(|| call(next));
         }
         for part in self.parts_mut().into_iter().flat_map(Parts::held_mut) {
-            if let Some(parked) = part.parked_mut() {
-                parked.await_answer(&call);
+            if let (Some(number), Some(parked)) = (part.part(), part.parked_mut()) {
+                parked.watch(|| call(number));
             }
         }
+    }
+
+    /// Returns the job that waits for this late answer, which may be a part; without a number, the
+    /// first that waits for one that is here.
+    pub(crate) fn parked_at(&mut self, number: Option<PartNumber>) -> Option<&mut Self> {
+        let next = self.next_part();
+        if self.parked().is_some() {
+            return Some(self).filter(|_| number.is_none_or(|number| number == next));
+        }
+        match number {
+            Some(number) => self.parts_mut()?.held_at(number),
+            None => self.parts_mut()?.held_mut().find(|part| part.is_late_answer_here()),
+        }
+    }
+
+    /// Returns whether the answer is here that is awaited.
+    fn is_late_answer_here(&self) -> bool {
+        self.parked().is_some_and(|parked| parked.answer.is_answered())
+    }
+
+    fn next_part(&self) -> PartNumber {
+        self.parts().map(Parts::next_number).unwrap_or_default()
     }
 
     /// Releases the memory of what was answered. What is behind a line is kept whole as long as an
@@ -713,10 +736,14 @@ impl<S> ClientJob<S> {
         };
         if let Some(counted) = counted {
             self.input.expect(if outcome.is_ok() { counted } else { counted.skipped() });
+            // What comes is not in a part's hands, and must not be taken for lines.
+            if self.part().is_some() {
+                self.close_reason = Some(CloseReason::ResponderClosed);
+            }
         }
         match later {
             Some(answer) if outcome.is_ok() => {
-                self.park(Parked { answer, lines: call.lines, closes, since: None, is_awaited: false });
+                self.park(Parked { answer, lines: call.lines, closes, since: None, is_watched: false });
             }
             later => {
                 later.and_then(|answer| answer.cancel()).into_iter().for_each(drop_caught);

@@ -73,9 +73,8 @@ impl Reply<'_> {
     /// Answers the line later, by the handle that this returns.
     ///
     /// What this call writes is sent at once, in front of the later answer; a push may come between
-    /// the two. With
-    /// [`close`](Self::close), the connection closes behind that answer. If the call then returns
-    /// an error or panics, that is the answer, and the handle is of no use any more.
+    /// the two. With [`close`](Self::close), the connection closes behind that answer. If the call
+    /// then returns an error or panics, that is the answer, and the handle is of no use any more.
     ///
     /// It is an error of the responder to call this twice, or beside
     /// [`read_bytes`](Self::read_bytes), in one call, and to call it in

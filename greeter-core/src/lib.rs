@@ -31,8 +31,8 @@
 //!
 //! The files follow a request: [bytes become lines](Line), the complete lines of one read are a
 //! [`ClientJob`], and a [`Responder`] answers them into a [`Reply`], for one [`TurnBudget`] of
-//! time, or [`Later`]. The [`Connection`] holds it all together, with the [`ConnectionConfig`] that
-//! all clients share.
+//! time, or [`Later`], or several side by side ([`Parallel`]). The [`Connection`] holds it all
+//! together, with the [`ConnectionConfig`] that all clients share.
 
 #![forbid(unsafe_code)]
 

@@ -4,6 +4,7 @@
 
 use crate::config::ConnectionConfig;
 use crate::job::{ClientJob, Parked};
+use crate::line::LineEnding;
 use crate::parts::{PartNumber, Parts};
 use crate::telnet;
 
@@ -19,15 +20,16 @@ use crate::telnet;
 #[derive(Debug)]
 pub struct Parallel<S> {
     max_lines: usize,
+    max_reply_bytes: usize,
     clone: fn(&S) -> S,
 }
 
 impl<S: Clone> Parallel<S> {
-    /// Answers at most so many lines of one client side by side. With 0 or 1, it is one after the
-    /// other.
+    /// Answers at most so many lines of one client side by side, and no further one while so many
+    /// bytes of replies wait for those before them. With 0 or 1 lines, it is one after the other.
     #[must_use]
-    pub const fn new(max_lines: usize) -> Self {
-        Self { max_lines, clone: S::clone }
+    pub const fn new(max_lines: usize, max_reply_bytes: usize) -> Self {
+        Self { max_lines, max_reply_bytes, clone: S::clone }
     }
 }
 
@@ -36,13 +38,19 @@ impl<S> ClientJob<S> {
     /// Returns whether a line may be [split off](Self::split_line), as far as lines go.
     pub(crate) fn can_split(&self, parallel: &Parallel<S>) -> bool {
         let is_alone = !self.awaits_answer() && self.input.lines() < 2;
-        let side_by_side = self.parts().map_or(0, Parts::len).max(self.parked().is_some().into());
+        let side_by_side = self.parts().map_or(0, Parts::lines).max(self.parked().is_some().into());
         self.is_dear
             && self.session.is_some()
             && self.input.lines() > 0
             && !is_alone
             && !self.has_late_answer()
-            && side_by_side < parallel.max_lines
+            && (side_by_side as usize) < parallel.max_lines
+            && self.parts().map_or(0, Self::reply_bytes_of) < parallel.max_reply_bytes
+    }
+
+    /// Returns how many bytes of replies wait for those before them.
+    fn reply_bytes_of(parts: &Parts<Self>) -> usize {
+        parts.held().map(|part| part.replies.len()).sum()
     }
 
     /// Makes the first line that waits a job of its own, to be answered side by side with the
@@ -64,32 +72,34 @@ impl<S> ClientJob<S> {
 /// Coming back.
 impl<S> ClientJob<S> {
     /// Takes a part back that was in flight.
-    pub(crate) fn put_part(&mut self, number: PartNumber, part: Self) {
+    pub(crate) fn take_part_back(&mut self, number: PartNumber, part: Self) {
         let parts = self.parts_mut().expect("a part in flight belongs to a job");
-        if let Some(abandoned) = parts.put(number, part) {
+        if let Some(abandoned) = parts.take_back(number, part) {
             self.let_go(abandoned);
         }
     }
 
-    /// Appends the replies of the first part that are here to its own, and returns the part if it
-    /// is answered.
+    /// Removes the first part if nothing more of it is answered, and makes its replies its own.
     pub(crate) fn merge_first_part(&mut self, config: &ConnectionConfig) -> Option<Self> {
         let parts = self.parts_mut()?;
-        if parts.first().is_some_and(Self::is_over) {
-            let mut part = parts.pop_first()?;
-            self.latest_ending = part.latest_ending;
-            self.is_dear = part.is_dear;
-            self.append_replies(std::mem::take(&mut part.replies), config);
-            return Some(part);
-        }
-        // What was said before the answer that comes later.
-        let replies = std::mem::take(&mut parts.first_mut()?.replies);
-        self.append_replies(replies, config);
-        None
+        parts.first().filter(|part| part.is_over())?;
+        let mut part = parts.pop_first()?;
+        self.is_dear = part.is_dear;
+        self.append_replies(part.latest_ending, std::mem::take(&mut part.replies), config);
+        Some(part)
     }
 
-    /// Appends replies to those that are not sent.
-    fn append_replies(&mut self, replies: Vec<u8>, config: &ConnectionConfig) {
+    /// Makes the replies its own that the first part has before an answer that comes later.
+    pub(crate) fn take_said_by_first_part(&mut self, config: &ConnectionConfig) {
+        if let Some(first) = self.parts_mut().and_then(Parts::first_mut) {
+            let (ending, replies) = (first.latest_ending, std::mem::take(&mut first.replies));
+            self.append_replies(ending, replies, config);
+        }
+    }
+
+    /// Appends replies of a part to those that are not sent.
+    fn append_replies(&mut self, ending: LineEnding, replies: Vec<u8>, config: &ConnectionConfig) {
+        self.latest_ending = ending;
         let start = self.replies.len();
         if start == 0 {
             self.replies = replies;
@@ -109,26 +119,27 @@ impl<S> ClientJob<S> {
 
     /// Returns whether a late answer has made the first part due again.
     pub(crate) fn is_first_part_due(&self) -> bool {
-        self.parts().and_then(Parts::first).is_some_and(|part| part.has_work() && !part.is_over())
+        self.parts().and_then(Parts::first).is_some_and(Self::is_due_again)
     }
 
-    /// Takes the first part, if it is due again. It is then in flight.
-    pub(crate) fn take_first_part_due(&mut self) -> Option<Self> {
-        let bytes = self.parts().and_then(Parts::first)?.bytes_held();
-        if self.is_first_part_due() { self.parts_mut()?.take_first(bytes) } else { None }
+    /// Returns whether a late answer has made any part due again.
+    pub(crate) fn has_part_due(&self) -> bool {
+        self.parts().is_some_and(|parts| parts.held().any(Self::is_due_again))
+    }
+
+    /// Takes the first of the parts that are due again. It is then in flight.
+    pub(crate) fn take_part_due(&mut self) -> Option<Self> {
+        self.parts_mut()?.take_held(Self::is_due_again, Self::bytes_held)
+    }
+
+    /// Returns whether a late answer has made this part due again.
+    fn is_due_again(&self) -> bool {
+        self.has_late_answer() && !self.is_over()
     }
 
     /// Returns whether the reply timeout of the first part has passed.
     pub(crate) fn has_first_part_timed_out(&self) -> bool {
         self.parts().is_some_and(Parts::has_first_timed_out)
-    }
-
-    /// Takes the first answer to a parked part that the connection is told of, and returns whether
-    /// there was one. Others that are here have messages of their own.
-    pub(crate) fn take_late_answer_of_part(&mut self, config: &ConnectionConfig) -> bool {
-        let mut held = self.parts_mut().into_iter().flat_map(Parts::held_mut);
-        let part = held.find(|part| part.parked().is_some_and(Parked::is_told_of));
-        part.is_some_and(|part| part.take_late_answer(config).is_some())
     }
 
     /// Has each parked part time out for which `is_over` holds.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 /// Which part of its connection's job a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PartNumber(u32);
 
 /// The parts of a job whose replies were not taken, in the order of their lines. Each is one line.
@@ -36,11 +36,6 @@ impl<J> Default for Parts<J> {
 }
 
 impl<J> Parts<J> {
-    /// Returns how many parts, and so lines, these are.
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -57,7 +52,7 @@ impl<J> Parts<J> {
             Place::Held(job) => bytes_of(job),
             Place::TimedOut => 0,
         });
-        bytes.sum()
+        bytes.sum::<usize>() + self.places.capacity() * size_of::<Place<J>>()
     }
 
     /// Returns the number of the part that is added next.
@@ -81,7 +76,7 @@ impl<J> Parts<J> {
     }
 
     /// Takes a part back that was in flight. If nobody waits for it, returns it.
-    pub(crate) fn put(&mut self, number: PartNumber, job: J) -> Option<J> {
+    pub(crate) fn take_back(&mut self, number: PartNumber, job: J) -> Option<J> {
         match self.get(number) {
             Some(place @ Place::InFlight { .. }) => {
                 *place = Place::Held(job);
@@ -100,6 +95,14 @@ impl<J> Parts<J> {
         match self.get(number) {
             Some(place) => *place = Place::TimedOut,
             None => self.abandoned -= 1,
+        }
+    }
+
+    /// Returns the part with this number, if it is here.
+    pub(crate) fn held_at(&mut self, number: PartNumber) -> Option<&mut J> {
+        match self.get(number) {
+            Some(Place::Held(job)) => Some(job),
+            _ => None,
         }
     }
 
@@ -131,17 +134,30 @@ impl<J> Parts<J> {
     pub(crate) fn pop_first(&mut self) -> Option<J> {
         self.first()?;
         self.first = self.first.wrapping_add(1);
-        match self.places.pop_front() {
+        let place = self.places.pop_front();
+        self.release();
+        match place {
             Some(Place::Held(job)) => Some(job),
             _ => None,
         }
     }
 
-    /// Takes the first part, if it is here, with so many bytes. It is in flight then.
-    pub(crate) fn take_first(&mut self, bytes: usize) -> Option<J> {
-        self.first()?;
-        match self.places.front_mut().map(|place| std::mem::replace(place, Place::InFlight { bytes })) {
-            Some(Place::Held(job)) => Some(job),
+    /// Releases the memory once there is nothing in it.
+    fn release(&mut self) {
+        if self.places.is_empty() {
+            self.places = VecDeque::new();
+        }
+    }
+
+    /// Takes the first of the parts that are here for which `is_due` holds. It is in flight then,
+    /// with so many bytes.
+    pub(crate) fn take_held(&mut self, is_due: impl Fn(&J) -> bool, bytes_of: impl Fn(&J) -> usize) -> Option<J> {
+        let place = self.places.iter_mut().find(|place| matches!(place, Place::Held(job) if is_due(job)))?;
+        match std::mem::replace(place, Place::TimedOut) {
+            Place::Held(job) => {
+                *place = Place::InFlight { bytes: bytes_of(&job) };
+                Some(job)
+            }
             _ => None,
         }
     }
@@ -187,6 +203,7 @@ impl<J> Parts<J> {
                 Place::TimedOut => {}
             }
         }
+        self.release();
         held
     }
 }

@@ -208,6 +208,9 @@ pub trait Responder: Send + Sync + 'static {
     /// this is called when the [linger timeout](crate::ConnectionTimeouts::linger) expires, some
     /// seconds later.
     ///
+    /// Where lines of one client are answered side by side, a call for one that has timed out may
+    /// still be running.
+    ///
     /// If a shutdown ran out of time, the sessions of lines that were still with a worker are
     /// dropped without this call.
     #[expect(unused_variables, reason = "their names are for the reader")]

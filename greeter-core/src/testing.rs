@@ -22,6 +22,7 @@
 //! check_every_fragmentation(make, "ab\r\n\ncd\n", "abab\r\n\ncdcd\n");
 //! ```
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 #[doc(no_inline)]
@@ -59,7 +60,12 @@ pub struct TestClient<'a, R: Responder> {
     has_shut_down: bool,
     received: Vec<u8>,
     errors: ResponderErrors,
+    /// Where it is told of answers that come later.
+    told: (Sender<()>, Receiver<()>),
 }
+
+/// How long an answer from another thread is waited for: longer than any test takes that passes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl<'a, R: Responder> TestClient<'a, R> {
     /// Connects a client from 127.0.0.1, port 1, with the id 0.
@@ -125,6 +131,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
             has_shut_down: false,
             received,
             errors,
+            told: channel(),
         };
         client.settle();
         client
@@ -306,16 +313,33 @@ impl<'a, R: Responder> TestClient<'a, R> {
 
     /// Asserts that the client has received exactly these bytes since the last call.
     ///
-    /// Nearly every example here shows it. It compares at once and waits for nothing: whatever the
-    /// responder sends is there when [`send`](Self::send) returns.
+    /// Nearly every example here shows it. What the responder answers in a call is there when
+    /// [`send`](Self::send) returns. Answers that come [later](crate::Reply::later), from another
+    /// thread, are waited for, up to ten seconds, as long as more is expected.
     ///
     /// # Panics
     ///
     /// Panics if it has received anything else, and shows both.
     #[track_caller]
     pub fn expect(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
-        assert_same(&self.received(), expected.as_ref(), "");
+        let expected = expected.as_ref();
+        let mut received = self.received();
+        while received.len() < expected.len() && expected.starts_with(&received) && self.waits_for_answer() {
+            received.extend(self.received());
+        }
+        assert_same(&received, expected, "");
         self
+    }
+
+    /// Waits until an answer has come later, if one is to come. Returns whether one has.
+    fn waits_for_answer(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        connection.watch_late_answers(|_| {
+            let told = self.told.0.clone();
+            // The test may be over by then.
+            Box::new(move || told.send(()).unwrap_or_default())
+        });
+        connection.lines_parked() > 0 && self.told.1.recv_timeout(PATIENCE).is_ok()
     }
 
     /// Stops sending, and asserts that the connection has ended for this reason and that the client
@@ -378,7 +402,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
                 connection.answered(answered, &self.config, self.now);
                 continue;
             }
-            if connection.late_answer_arrived(&self.config, self.now) {
+            if connection.late_answer_arrived(None, &self.config, self.now) {
                 continue;
             }
             if self.has_shut_down && self.unread.is_empty() {

@@ -80,7 +80,6 @@ impl Builder<Greeter> {
             bare_lf: BareLf::Accept,
             when_too_long: WhenTooLong::Reject,
             telnet: false,
-            in_parallel: 1,
         };
         Self {
             responder: Greeter,
@@ -223,19 +222,23 @@ impl<R: Responder> Builder<R> {
     /// is 1: one after the other.
     ///
     /// It is for clients that send many lines at once to a responder that takes long for each.
-    /// Replies are in the order of the lines all the same, and limits, timeouts and turns are as
-    /// ever. Workers that have nothing else to do take part: while other clients wait for a worker,
-    /// each client has one. Only lines that take more than about 60 µs, or are answered
-    /// [later](crate::Reply::later), are given out one by one, since that costs some microseconds
-    /// each.
+    /// Replies are in the order of the lines all the same, and timeouts and limits are as ever; the
+    /// reply timeout is for each line by itself. Only lines that take more than about 60 µs, or are
+    /// answered [later](crate::Reply::later), in place too, are given out one by one, since that
+    /// costs some microseconds each. They come from one read, of 16 KiB at most: the next one waits
+    /// until all its replies are sent.
+    ///
+    /// Workers that are idle take part, and nobody else is kept waiting: a line is given out beside
+    /// others only while some worker has nothing to do. So more than the workers are of use only
+    /// where lines are answered later.
     ///
     /// The responder must keep no sessions (`()`) and read lines only. It is called for lines of
-    /// one client in any order, at the same time. Behind a line that closes the connection or times
-    /// out, some may have been answered, though nobody receives that and they count as discarded.
-    /// One client can keep so many workers in calls that do not return.
-    ///
-    /// A number of about twice the workers keeps them busy while the first line in the order takes
-    /// longer than those behind it.
+    /// one client in any order, at the same time: of a client that sends `set k 1` and `get k`
+    /// together, the second may not see what the first has set. Behind a line that closes the
+    /// connection or times out, some may have been answered, though nobody receives that and they
+    /// count as discarded. A [push](crate::PushHandle) comes as soon as it can, between two replies.
+    /// One client can keep so many workers in calls that do not return, and makes the server hold so
+    /// many replies.
     ///
     /// ```
     /// # use greeter_server::Server;
@@ -247,12 +250,12 @@ impl<R: Responder> Builder<R> {
     ///         line.to_owned()
     ///     })
     ///     .workers(8)
-    ///     .in_parallel(16)
+    ///     .in_parallel(8)
     ///     .bind("127.0.0.1:0")?;
     /// # Ok::<(), greeter_server::BuildError>(())
     /// ```
     pub const fn in_parallel(mut self, lines: usize) -> Self {
-        self.options.in_parallel = lines;
+        self.options.limits.in_parallel = lines;
         self
     }
 

@@ -14,6 +14,8 @@ use crate::slots::THREAD_BITS;
 /// The maximum number of connection threads, and of workers.
 const MAX_THREADS: usize = 1 << THREAD_BITS;
 const MAX_CONNECTIONS: usize = 10_000_000;
+/// The maximum number of lines of one client that are answered side by side.
+const MAX_IN_PARALLEL: usize = 1024;
 const GIB: usize = 1024 * 1024 * 1024;
 
 /// The shortest timeout: the shortest time worth measuring.
@@ -32,7 +34,6 @@ pub(crate) struct Options {
     pub(crate) bare_lf: BareLf,
     pub(crate) when_too_long: WhenTooLong,
     pub(crate) telnet: bool,
-    pub(crate) in_parallel: usize,
 }
 
 /// Which threads answer.
@@ -54,8 +55,6 @@ pub(crate) struct Config {
     pub(crate) connection_threads: usize,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
-    /// How many lines of one client are answered side by side, by a responder without sessions.
-    pub(crate) in_parallel: usize,
     /// How many bytes are read at once: [`READ_BYTES`], but for simulated worlds.
     pub(crate) read_bytes: usize,
     /// What the state machine of a connection needs, with the rejections in the responder's own
@@ -92,8 +91,13 @@ pub enum ConfigError {
         max: usize,
     },
     /// Lines of one client cannot be answered [side by side](crate::Builder::in_parallel).
-    #[error("in_parallel needs a responder whose session is `()` and that reads lines only")]
-    NotInParallel,
+    #[error("in_parallel is {lines}, but the responder {reason}")]
+    NotInParallel {
+        /// The value, as given.
+        lines: usize,
+        /// What keeps the lines from being answered so, in words.
+        reason: &'static str,
+    },
     /// A timeout below the minimum.
     #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
     TooShort {
@@ -129,7 +133,7 @@ impl Options {
         let numbers = [
             in_range("workers", workers, min_workers, MAX_THREADS),
             in_range("connection_threads", connection_threads, 1, MAX_THREADS),
-            in_range("in_parallel", self.in_parallel, 1, MAX_THREADS),
+            in_range("in_parallel", limits.in_parallel, 1, MAX_IN_PARALLEL),
             in_range("max_connections", limits.max_connections, 1, MAX_CONNECTIONS),
             in_range("max_connections_per_address", per_address, 1, MAX_CONNECTIONS),
             in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
@@ -138,8 +142,13 @@ impl Options {
             in_range("max_buffer_bytes", limits.max_buffer_bytes, min_buffer_bytes, usize::MAX),
         ];
         let has_sessions = TypeId::of::<R::Session>() != TypeId::of::<()>();
-        let not_in_parallel = self.in_parallel > 1 && (has_sessions || limits.max_data_bytes > 0);
-        let not_in_parallel = not_in_parallel.then_some(ConfigError::NotInParallel);
+        let reason = match limits.max_data_bytes {
+            _ if has_sessions => Some("has sessions: its `Session` is not `()`"),
+            0 => None,
+            _ => Some("reads counted bytes: its `max_data_bytes` is not 0"),
+        };
+        let lines = limits.in_parallel;
+        let not_in_parallel = reason.filter(|_| lines > 1).map(|reason| ConfigError::NotInParallel { lines, reason });
         let errors: Vec<_> = numbers.into_iter().flatten().chain(not_in_parallel).chain(too_short(&timeouts)).collect();
         match u32::try_from(limits.max_line_bytes) {
             Ok(max_line_bytes) if errors.is_empty() => {
@@ -150,9 +159,7 @@ impl Options {
                     .bare_lf(self.bare_lf)
                     .line_ending(self.line_ending)
                     .telnet(self.telnet);
-                let Self { in_parallel, .. } = self;
-                let read_bytes = READ_BYTES;
-                Ok(Config { workers, connection_threads, limits, timeouts, in_parallel, read_bytes, connection })
+                Ok(Config { workers, connection_threads, limits, timeouts, read_bytes: READ_BYTES, connection })
             }
             _ => Err(errors),
         }
@@ -163,8 +170,9 @@ impl Config {
     /// Returns how lines of one client are answered side by side, if they are. Only a session of
     /// `()` is the same for all of them.
     pub(crate) fn parallel<S: 'static>(&self) -> Option<Parallel<S>> {
-        let parallel: Box<dyn Any> = Box::new(Parallel::<()>::new(self.in_parallel));
-        parallel.downcast().ok().filter(|_| self.in_parallel > 1).map(|parallel| *parallel)
+        let parallel: Box<dyn Any> =
+            Box::new(Parallel::<()>::new(self.limits.in_parallel, self.limits.max_unsent_bytes));
+        parallel.downcast().ok().filter(|_| self.limits.in_parallel > 1).map(|parallel| *parallel)
     }
 }
 
@@ -176,8 +184,7 @@ impl Config {
         let timeouts = Timeouts { line: None, idle: None, write: None, reply: None, queue: None, ..Timeouts::DEFAULT };
         let limits = Limits { max_line_bytes: 1000, max_unsent_bytes: 1 << 20, ..Limits::DEFAULT };
         let connection = ConnectionConfig::new(1000, timeouts.of_connections(), responder);
-        let read_bytes = READ_BYTES;
-        Self { workers: 1, connection_threads: 1, limits, timeouts, in_parallel: 1, read_bytes, connection }
+        Self { workers: 1, connection_threads: 1, limits, timeouts, read_bytes: READ_BYTES, connection }
     }
 }
 

@@ -34,6 +34,10 @@ pub(crate) const MAX_PUSH_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
 /// rounded up.
 const CONNECTION_BYTES: usize = 512;
 
+/// Memory for one line that is answered beside others, without its text and its reply, in bytes: a
+/// job, and a place for it.
+const PART_BYTES: usize = 512;
+
 /// The policy at the [connection limit](crate::Builder::max_connections).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
@@ -67,6 +71,8 @@ pub struct Limits {
     /// How many counted bytes the [responder](greeter_core::Responder::max_data_bytes) reads at
     /// once; 0 if it reads lines only.
     pub max_data_bytes: usize,
+    /// How many lines of one client may be answered side by side.
+    pub in_parallel: usize,
     /// How many bytes of replies may wait for a client to receive them.
     pub max_unsent_bytes: usize,
     /// The memory budget: how many bytes the lines and replies of all clients may occupy together.
@@ -101,15 +107,21 @@ impl Limits {
         when_rejected: WhenRejected::Continue,
         max_line_bytes: 8 * 1024,
         max_data_bytes: 0,
+        in_parallel: 1,
         max_unsent_bytes: 64 * 1024,
         max_buffer_bytes: 256 * 1024 * 1024,
     };
 
     /// Returns how many bytes the lines and replies of one client may occupy: an unfinished line,
     /// or counted bytes, in memory that grows by doubling, with one read behind it; replies, in
-    /// memory that also doubles; and as much again that was pushed in the meantime.
+    /// memory that also doubles; and as much again that was pushed in the meantime. Of each line
+    /// that is answered beside others, also a copy, and a reply that waits for those before it.
     pub(crate) const fn bytes_per_client(&self) -> usize {
-        self.bytes_per_job().saturating_add(self.max_unsent_bytes.saturating_mul(2))
+        let parts = if self.in_parallel > 1 { self.in_parallel } else { 0 };
+        let part =
+            self.max_unsent_bytes.saturating_mul(2).saturating_add(self.max_line_bytes).saturating_add(PART_BYTES);
+        let pushed = self.max_unsent_bytes.saturating_mul(2);
+        self.bytes_per_job().saturating_add(pushed).saturating_add(part.saturating_mul(parts))
     }
 
     /// Returns the same without what is pushed.
@@ -139,7 +151,8 @@ impl Limits {
     /// [pushed](crate::PushHandle) messages may be in flight.
     ///
     /// Five things are not included. Answers that come [later](greeter_core::Later) until their
-    /// connection takes them. What the responder keeps, above all its
+    /// connection takes them, and what a [`Batcher`](crate::Batcher) is asked. What the responder
+    /// keeps, above all its
     /// [sessions](greeter_core::Responder::Session), which only the responder can bound:
     /// *connections × (the size of its type + what it owns)*. A single reply that is longer than
     /// the limit for unsent ones. The stacks of the threads. What the allocator keeps.

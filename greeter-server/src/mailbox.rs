@@ -10,7 +10,8 @@ use mio::{Poll, Token, Waker};
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, channel, fence};
 
 /// The sending end. Sending never blocks. What bounds the messages is not here: a connection has
-/// one job, pushes have a limit of bytes, and the host program asks as often as it likes.
+/// one job or a limited number of parts, pushes have a limit of bytes, and the host program asks as
+/// often as it likes.
 #[derive(Debug)]
 pub(crate) struct Mailbox<M> {
     sender: Sender<M>,

@@ -358,7 +358,7 @@ fn a_watched_pool_answers_every_client_once_and_ends() {
             (name, replies)
         });
         server.mailbox.send(ThreadMessage::Stop { deadline: server.start + Duration::from_secs(1) });
-        let executor = Executor::pool(tasks, &pool.config, ticker().0);
+        let executor = Executor::pool(tasks, Arc::clone(&pool.workers), &pool.config, ticker().0);
         server.run(executor, inbox, &wake_up);
         workers.into_iter().chain([watchdog]).for_each(|thread| thread.join().unwrap());
 

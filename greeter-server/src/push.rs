@@ -20,10 +20,11 @@ use crate::thread_mailboxes::PushTarget;
 /// A pushed message never splits a reply or another message, and messages from one thread arrive in
 /// the order in which it sent them. Lines end as that client's own lines do; as long as it has sent
 /// none, as its banner does. What a responder pushes to the client that it is answering comes after
-/// the replies to all lines of the same turn, with workers and without. That includes a reply that
-/// [closes](greeter_core::Reply::close) the connection: a client that is owed replies receives what
-/// is pushed until the server closes its end. A client that was rejected or disconnected (idle,
-/// overloaded, timed out…) does not.
+/// the replies to all lines of the same turn, with workers and without; only where its lines are
+/// answered [side by side](crate::Builder::in_parallel), between two of them. That includes a reply
+/// that [closes](greeter_core::Reply::close) the connection: a client that is owed replies receives
+/// what is pushed until the server closes its end. A client that was rejected or disconnected
+/// (idle, overloaded, timed out…) does not.
 ///
 /// Pushing sends a message to the client's connection thread. It does not block, and does not
 /// report whether the client was still connected. A client that does not read what is pushed is

@@ -249,7 +249,10 @@ impl<R: Responder> Wiring<'_, R> {
             0 => {
                 Executor::in_place(Arc::clone(&self.responder), Arc::clone(&config), TickerWaker::clone(&ticker_waker))
             }
-            _ => Executor::pool(tasks.clone(), &config, TickerWaker::clone(&ticker_waker)),
+            _ => {
+                let registry = Arc::clone(&self.handle.control().workers);
+                Executor::pool(tasks.clone(), registry, &config, TickerWaker::clone(&ticker_waker))
+            }
         };
         self.start_connection_threads(inboxes, executor)
     }

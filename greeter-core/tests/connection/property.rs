@@ -357,7 +357,7 @@ impl Driver {
             return;
         }
         let later = promised.remove(0);
-        let is_parked = self.connection.as_ref().is_some_and(Connection::is_parked);
+        let is_parked = self.connection.as_ref().is_some_and(|connection| connection.lines_parked() > 0);
         assert_eq!(is_parked, self.model.is_parked() && self.connection.is_some());
         if is_parked && promised.is_empty() {
             assert!(later.is_wanted());
@@ -368,7 +368,7 @@ impl Driver {
         if let Some(connection) = &mut self.connection
             && is_wanted
         {
-            assert!(connection.late_answer_arrived(&self.config, self.now));
+            assert!(connection.late_answer_arrived(None, &self.config, self.now));
             assert!(self.model.late_answer(kind, self.now));
         }
     }

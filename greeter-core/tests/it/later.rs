@@ -269,7 +269,7 @@ fn a_later_answer_may_ask_for_the_bytes_that_came_with_its_line() {
 fn behind_an_answer_that_nobody_has_time_for_nothing_is_taken_for_lines() {
     let mut scene = Scene::new("later\nevil\n");
     scene.clerk.promised().then(|_: &mut u32, reply| Ok(reply.read_bytes(5)?));
-    assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+    assert!(scene.connection.late_answer_arrived(None, &scene.config, scene.now));
     let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
     let rejected = job.reject_all(&scene.clerk, &scene.config, TurnBudget::unlimited());
     scene.connection.answered(rejected, &scene.config, scene.now);
@@ -288,7 +288,7 @@ fn an_answer_that_takes_no_time_is_said_by_whoever_rejects() {
     for (answer, expected) in answers {
         let mut scene = Scene::new("later\n");
         answer(scene.clerk.promised());
-        assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+        assert!(scene.connection.late_answer_arrived(None, &scene.config, scene.now));
         let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
         let rejected = job.reject_all(&scene.clerk, &scene.config, TurnBudget::unlimited());
         scene.connection.answered(rejected, &scene.config, scene.now);
@@ -411,7 +411,7 @@ fn a_parked_line_is_waited_for_and_nothing_else_is_done() {
     assert_eq!(scene.connection.close_action(), CloseAction::None);
     scene.assert_counts(0, 0, 0);
     scene.clerk.promised().line("here");
-    assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+    assert!(scene.connection.late_answer_arrived(None, &scene.config, scene.now));
     scene.assert_counts(1, 0, 0);
     assert_eq!(scene.write(), b"here\n");
     scene.assert_counts(0, 1, 0);
@@ -426,12 +426,12 @@ fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
     for is_late in [false, true] {
         let mut scene = Scene::new("later\n");
         let (sender, told) = std::sync::mpsc::channel();
-        let call = || -> Box<dyn FnOnce() + Send> {
+        let call = |_| -> Box<dyn FnOnce() + Send> {
             let sender = sender.clone();
             Box::new(move || sender.send(()).expect("the test waits"))
         };
-        scene.connection.watch_late_answer(call);
-        scene.connection.watch_late_answer(|| panic!("a call was left"));
+        scene.connection.watch_late_answers(call);
+        scene.connection.watch_late_answers(|_| panic!("a call was left"));
         assert!(told.try_recv().is_err());
         if is_late {
             scene.connection.abort(CloseReason::Killed);
@@ -439,13 +439,13 @@ fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
         }
         scene.clerk.promised().line("here");
         told.try_recv().expect("the answer was given");
-        assert_eq!(scene.connection.late_answer_arrived(&scene.config, scene.now), !is_late);
+        assert_eq!(scene.connection.late_answer_arrived(None, &scene.config, scene.now), !is_late);
     }
     let mut scene = Scene::new("later\n");
     scene.clerk.promised().line("here");
-    assert_eq!(scene.connection.late_answer_len(), 5);
+    assert_eq!(scene.connection.late_answer_len(None), 5);
     let (sender, told) = std::sync::mpsc::channel();
-    scene.connection.watch_late_answer(|| {
+    scene.connection.watch_late_answers(|_| {
         let sender = sender.clone();
         Box::new(move || sender.send(()).expect("the test waits"))
     });
@@ -461,7 +461,7 @@ fn each_end_counts_a_parked_line_once() {
         (
             |scene| {
                 scene.clerk.promised().then(|_: &mut u32, _| Ok(()));
-                assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+                assert!(scene.connection.late_answer_arrived(None, &scene.config, scene.now));
                 let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
                 assert_eq!(job.lines(), 2);
                 scene.connection.reply_timed_out(None, &scene.config, scene.now);
@@ -495,7 +495,7 @@ fn an_answer_that_nobody_has_time_for_is_rejected_with_its_line() {
         drop(dropped);
         Ok(())
     });
-    assert!(scene.connection.late_answer_arrived(&scene.config, scene.now));
+    assert!(scene.connection.late_answer_arrived(None, &scene.config, scene.now));
     let job = scene.connection.take_job(scene.now).expect("the answer is for a thread that answers");
     let rejected = job.reject_all(&scene.clerk, &scene.config, TurnBudget::unlimited());
     assert_eq!(drops.load(Ordering::Relaxed), 1);

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use greeter_core::testing::{ConnectionConfig, ConnectionTimeouts, PushMessage, peer};
 use greeter_core::{
-    AnsweredJob, BoxError, ClientJob, CloseAction, CloseReason, Connection, Later, Line, LineCounts, Parallel, Peer,
-    Phase, Reply, Responder, TurnBudget,
+    AnsweredJob, BoxError, BudgetClock, ClientJob, CloseAction, CloseReason, Connection, Later, Line, LineCounts,
+    Parallel, PartNumber, Peer, Phase, Reply, Responder, TurnBudget,
 };
 use proptest::prelude::*;
 
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_REPLY_BYTES: usize = 6000;
 
 /// Answers each line with itself, and some with more, less, or later.
 #[derive(Default)]
@@ -61,6 +62,10 @@ impl Responder for Clerk {
         let text = line.to_str()?;
         match text.split(' ').next().unwrap_or_default() {
             "later" | "then" => self.promise(text, reply),
+            "soon" => {
+                reply.line(format_args!("soon {text}"));
+                self.promise(&text.replace("soon", "then"), reply);
+            }
             "wait" => {
                 reply.line(format_args!("please {text}"));
                 self.promise(text, reply);
@@ -96,7 +101,7 @@ struct Scene {
     connection: Connection<()>,
     in_flight: Vec<ClientJob<()>>,
     /// Where the connection is told of late answers.
-    told: (Sender<()>, Receiver<()>),
+    told: (Sender<PartNumber>, Receiver<PartNumber>),
     now: Instant,
     written: Vec<u8>,
     counts: LineCounts,
@@ -106,7 +111,7 @@ impl Scene {
     fn with(config: ConnectionConfig, max_lines: usize, sent: &str) -> Self {
         let now = Instant::now();
         let connection = Connection::new(peer(1, ([127, 0, 0, 1], 1)), &config, now);
-        let parallel = Parallel::new(max_lines);
+        let parallel = Parallel::new(max_lines, MAX_REPLY_BYTES);
         let (clerk, in_flight, written) = (Clerk::default(), Vec::new(), Vec::new());
         let (told, counts) = (channel(), counts(0, 0, 0));
         let mut scene = Self { clerk, config, parallel, connection, in_flight, told, now, written, counts };
@@ -130,9 +135,9 @@ impl Scene {
     /// Takes what there is to answer, and returns whether there was something. What is parked is
     /// watched from now on.
     fn take(&mut self) -> bool {
-        self.connection.watch_late_answer(|| {
+        self.connection.watch_late_answers(|line| {
             let told = self.told.0.clone();
-            Box::new(move || told.send(()).expect("the scene is there"))
+            Box::new(move || told.send(line).expect("the scene is there"))
         });
         let part = self.connection.take_part(&self.parallel, self.now);
         let job = part.or_else(|| self.connection.take_job(self.now));
@@ -172,7 +177,8 @@ impl Scene {
     /// Tells the connection of a late answer that it is to be told of, and returns whether there
     /// was one that it waited for.
     fn arrived(&mut self) -> bool {
-        self.told.1.try_recv().is_ok() && self.connection.late_answer_arrived(&self.config, self.now)
+        let line = self.told.1.try_recv();
+        line.is_ok_and(|line| self.connection.late_answer_arrived(Some(line), &self.config, self.now))
     }
 
     fn counts(&mut self) -> LineCounts {
@@ -223,6 +229,50 @@ fn replies_that_wait_for_others_are_in_memory() {
     scene.answer(0);
     scene.write();
     assert_eq!(scene.connection.bytes_held(), 0);
+}
+
+#[test]
+fn no_line_is_given_out_while_too_much_waits_for_the_first() {
+    let mut scene = Scene::new(8, "a\nbig\nbig\nc\nd\n");
+    (0..4).for_each(|_| assert!(scene.take()));
+    scene.answer(1);
+    assert!(scene.take(), "5000 bytes wait");
+    assert!(!scene.take(), "there are no more");
+    let mut scene = Scene::new(8, "a\nbig\nbig\nc\nd\n");
+    (0..3).for_each(|_| assert!(scene.take()));
+    scene.answer(2);
+    scene.answer(1);
+    assert!(!scene.take(), "10,000 bytes wait");
+    scene.answer(0);
+    assert_eq!(scene.write().len(), 10_004);
+    scene.take_all();
+    assert_eq!(scene.in_flight.len(), 2);
+}
+
+/// A turn that takes so long is ended by a tick, before its clock is read.
+#[test]
+fn lines_that_last_for_a_tick_are_dear() {
+    struct Ticked;
+
+    impl BudgetClock for Ticked {
+        fn elapsed(&mut self) -> Duration {
+            Duration::from_millis(11)
+        }
+
+        fn has_ticked(&self) -> bool {
+            true
+        }
+    }
+
+    let config = ConnectionConfig::new(100, ConnectionTimeouts::NONE, &Clerk::default());
+    let mut scene = Scene::with(config, 3, "a\nb\nc\n");
+    scene.take_all();
+    let budget = TurnBudget::new(Duration::from_millis(1), usize::MAX, Ticked);
+    let answered = scene.in_flight.remove(0).answer(&scene.clerk, &scene.config, budget);
+    scene.connection.answered(answered, &scene.config, scene.now);
+    assert_eq!(scene.write(), "a\n");
+    scene.take_all();
+    assert_eq!(scene.in_flight.len(), 2);
 }
 
 #[test]
@@ -329,11 +379,11 @@ fn many_answers_come_later_at_once() {
     assert_eq!(scene.connection.phase(), Phase::Parked);
     assert!(scene.clerk.keep(1) && scene.arrived());
     assert!(scene.clerk.keep(1) && scene.arrived());
-    assert_eq!((scene.write(), scene.take()), (String::new(), false));
+    assert_eq!((scene.write(), scene.take()), (String::new(), true), "one is to be made by a thread that answers");
     assert!(scene.clerk.keep(0) && scene.arrived());
     assert!(!scene.arrived(), "each is told of once");
     assert_eq!(scene.write(), "late later 1\nplease wait 2\nlate wait 2\n");
-    assert_eq!(scene.connection.phase(), Phase::Queued, "what comes next is said by a thread that answers");
+    assert_eq!(scene.connection.phase(), Phase::Answering);
     scene.take_all();
     assert_eq!(scene.in_flight.len(), 2, "that, and the next line");
     scene.answer(1);
@@ -343,6 +393,25 @@ fn many_answers_come_later_at_once() {
     assert!(scene.clerk.keep(0) && scene.arrived());
     assert_eq!(scene.write(), "late later 4\n");
     assert_eq!(scene.counts(), counts(5, 5, 0));
+}
+
+/// What needs a thread that answers has one as soon as it is here, whatever comes before it.
+#[test]
+fn late_answers_are_made_side_by_side() {
+    let mut scene = Scene::new(3, "wait 1\nthen 2\nthen 3\n");
+    scene.take_all();
+    (0..3).for_each(|_| scene.answer(0));
+    assert!(!scene.take());
+    assert!(scene.clerk.keep(2) && scene.clerk.keep(1) && scene.arrived() && scene.arrived());
+    assert_eq!(scene.write(), "please wait 1\n");
+    scene.take_all();
+    assert_eq!(scene.in_flight.len(), 2);
+    scene.answer(1);
+    scene.answer(0);
+    assert_eq!(scene.write(), "");
+    assert!(scene.clerk.keep(0) && scene.arrived());
+    assert_eq!(scene.write(), "late wait 1\nthen then 2\nthen then 3\n");
+    assert_eq!(scene.counts(), counts(4, 4, 0));
 }
 
 #[test]
@@ -479,6 +548,7 @@ fn line() -> impl Strategy<Value = &'static str> {
         "later 2",
         "wait",
         "then",
+        "soon",
         "quit",
         "this is longer than allowed",
     ])

@@ -38,8 +38,8 @@ pub(crate) struct Client<S, K> {
     /// When its timer expires, if it has one.
     pub(crate) timer: Option<Millis>,
     deadline_check: DeadlineCheck,
-    /// Whether it is counted as parked.
-    pub(crate) is_counted_parked: bool,
+    /// How many lines of it are counted as parked.
+    pub(crate) counted_parked: u16,
     /// How many [units](crate::limits::CHARGE_UNIT) it is charged of the memory budget.
     pub(crate) charged: u32,
     /// Lines answered or discarded since it was accepted.
@@ -77,7 +77,7 @@ impl<S, K: Socket> Client<S, K> {
             is_in_run_queue: false,
             timer: None,
             deadline_check: DeadlineCheck::None,
-            is_counted_parked: false,
+            counted_parked: 0,
             charged: 0,
             lines: 0,
             bytes_received: 0,

@@ -45,6 +45,13 @@ const TURNS_PER_CLOCK_READ: usize = 8;
 /// How many sockets one poll can report. The next poll reports the others.
 const EVENTS: usize = 1024;
 
+/// Whose answer has come later: the client's, and to which line.
+#[derive(Debug)]
+struct LateAnswerOf {
+    client: ClientId,
+    line: PartNumber,
+}
+
 /// Whether the server stops.
 #[derive(Clone, Copy, Debug)]
 enum StopState {
@@ -81,7 +88,7 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     /// The clients whose answers have come later. A mailbox of its own, since its sending ends are
     /// in the hands of the responder's threads: of the server, they keep alive what wakes this
     /// thread, and no more.
-    late_answers: (Mailbox<ClientId>, Inbox<ClientId>),
+    late_answers: (Mailbox<LateAnswerOf>, Inbox<LateAnswerOf>),
     executor: Executor<R>,
     shared: Shared,
     counters: Arc<Counters>,
@@ -206,8 +213,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         // Behind the messages, which were counted later: a push comes before the answer that the
         // same thread gave after it.
         for _ in 0..late_answers {
-            let Some(id) = self.late_answers.1.next_message() else { break };
-            self.late_answer(id, now);
+            let Some(LateAnswerOf { client, line }) = self.late_answers.1.next_message() else { break };
+            self.late_answer(client, line, now);
         }
     }
 
@@ -273,15 +280,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Takes an answer that has come later, unless it is too late, or there is no room for it.
-    fn late_answer(&mut self, id: ClientId, now: Instant) {
+    fn late_answer(&mut self, id: ClientId, line: PartNumber, now: Instant) {
         let key = Key::from(id);
         let config = &self.shared.config.connection;
         let Some(client) = self.clients.get_mut(key) else { return self.counters.late_answers.add(1) };
-        let bytes = client.connection.bytes_held() + client.connection.late_answer_len();
+        let bytes = client.connection.bytes_held() + client.connection.late_answer_len(Some(line));
         if !self.shared.memory.charge(&mut client.charged, bytes) {
             client.connection.close_with(CloseReason::Overloaded, config, now);
             self.shared.memory.charge(&mut client.charged, client.connection.bytes_held());
-        } else if !client.connection.late_answer_arrived(config, now) {
+        } else if !client.connection.late_answer_arrived(Some(line), config, now) {
             self.counters.late_answers.add(1);
         }
         enqueue(&mut self.run_queue, client, key);
@@ -432,7 +439,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             return now;
         }
         let driven = driven.and_then(|(now, _)| {
-            await_late_answer(client, &self.late_answers.0);
+            watch_late_answers(client, &self.late_answers.0);
             shutdown_write(client, now).map(|()| now)
         });
         let now = driven.unwrap_or_else(|error| {
@@ -509,13 +516,13 @@ fn drive<R: Responder, K: Socket>(
     Ok((now, Driven::Answered))
 }
 
-/// If a line of the client is answered later, has this thread told of the answer, once. An answer
-/// that is here is told of, too, so that it comes behind what was pushed before it.
-fn await_late_answer<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<ClientId>) {
+/// Has this thread told of each answer of the client that comes later, once. One that is here is
+/// told of, too, so that it comes behind what was pushed before it.
+fn watch_late_answers<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<LateAnswerOf>) {
     let id = client.connection.peer().id;
-    client.connection.watch_late_answer(|| {
+    client.connection.watch_late_answers(|line| {
         let told = told.clone();
-        Box::new(move || told.send(id))
+        Box::new(move || told.send(LateAnswerOf { client: id, line }))
     });
 }
 
@@ -524,11 +531,10 @@ fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
     let counts = client.connection.take_counts();
     client.lines += u64::from(counts.lines);
     counters.add(&counts, client.connection.reason());
-    let is_parked = client.connection.is_parked();
-    if is_parked != std::mem::replace(&mut client.is_counted_parked, is_parked) {
-        let counter = if is_parked { &counters.parked } else { &counters.unparked };
-        counter.add(1);
-    }
+    let parked = u16::try_from(client.connection.lines_parked()).expect("so many are not answered side by side");
+    let before = std::mem::replace(&mut client.counted_parked, parked);
+    counters.parked.add(parked.saturating_sub(before).into());
+    counters.unparked.add(before.saturating_sub(parked).into());
 }
 
 /// Disconnects a client that needs more memory than the budget has left.

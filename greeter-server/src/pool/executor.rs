@@ -8,6 +8,7 @@ use greeter_core::{AnsweredJob, ClientJob, Disconnect, Parallel, Responder};
 
 use crate::config::Config;
 use crate::pool::worker::{Task, answer, notify};
+use crate::pool::worker_registry::WorkerRegistry;
 use crate::sync::Sender;
 use crate::ticker::TickerWaker;
 
@@ -28,12 +29,14 @@ pub(crate) enum Executor<R: Responder> {
         ticker_waker: TickerWaker,
     },
     /// The workers: the article's second. The channel is unbounded, and needs no bound: a
-    /// connection has one job, and leaves one disconnect behind at its end. Tasks wait in the
+    /// connection has one job, or as many parts of it as are answered side by side, and leaves one
+    /// disconnect behind at its end. Tasks wait in the
     /// outbox until there are enough of them or every queued client has had its turn.
     Pool {
         tasks: Sender<Task<R::Session>>,
         outbox: Vec<Task<R::Session>>,
         workers: usize,
+        registry: Arc<WorkerRegistry>,
         parallel: Option<Parallel<R::Session>>,
         ticker_waker: TickerWaker,
     },
@@ -47,24 +50,33 @@ impl<R: Responder> Executor<R> {
     }
 
     /// Creates an executor that sends tasks to the workers.
-    pub(crate) fn pool(tasks: Sender<Task<R::Session>>, config: &Config, ticker_waker: TickerWaker) -> Self {
+    pub(crate) fn pool(
+        tasks: Sender<Task<R::Session>>,
+        registry: Arc<WorkerRegistry>,
+        config: &Config,
+        ticker_waker: TickerWaker,
+    ) -> Self {
         let outbox = Vec::with_capacity(TASKS_TOGETHER);
-        Self::Pool { tasks, outbox, workers: config.workers, parallel: config.parallel(), ticker_waker }
+        Self::Pool { tasks, outbox, workers: config.workers, registry, parallel: config.parallel(), ticker_waker }
     }
 
     /// Returns whether more tasks wait than there are workers to take one.
     pub(crate) fn has_backlog(&self) -> bool {
         match self {
             Self::InPlace { .. } => false,
-            Self::Pool { tasks, outbox, workers, .. } => tasks.len() + outbox.len() > *workers,
+            Self::Pool { tasks, workers, .. } => tasks.len() > *workers,
         }
     }
 
-    /// Returns how lines of one client may be answered side by side now. While other clients wait,
-    /// they are not: what is idle may help, and nobody is kept waiting for it.
+    /// Returns how lines of one client may be answered side by side now: by workers that are idle.
+    /// So nobody else is kept waiting.
     pub(crate) fn parallel(&self) -> Option<&Parallel<R::Session>> {
-        let (Self::InPlace { parallel, .. } | Self::Pool { parallel, .. }) = self;
-        parallel.as_ref().filter(|_| !self.has_backlog())
+        match self {
+            Self::InPlace { parallel, .. } => parallel.as_ref(),
+            Self::Pool { parallel, tasks, outbox, workers, registry, .. } => {
+                parallel.as_ref().filter(|_| tasks.len() + outbox.len() + registry.count_answering() < *workers)
+            }
+        }
     }
 
     /// Answers a job now and returns it, or sends it to the workers, whose answer comes as a

@@ -217,7 +217,7 @@ mod tests {
     use crate::slots::Slots;
     use crate::sync::channel;
     use crate::ticker::{TICK, TickerWaker, ticker};
-    use greeter_core::{BoxError, Connection, Line, Peer, Rejection, Reply};
+    use greeter_core::{BoxError, Connection, Line, Peer, Rejection, Reply, client_id};
 
     /// Answers with the line, repeated this many times.
     struct Repeat(usize);
@@ -267,8 +267,12 @@ mod tests {
     fn a_backlog_is_more_than_each_worker_takes_next() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, task_receiver) = channel();
-        let mut executor =
-            Executor::<Repeat>::pool(tasks, &Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) }, ticker().0);
+        let mut executor = Executor::<Repeat>::pool(
+            tasks,
+            Arc::default(),
+            &Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) },
+            ticker().0,
+        );
         let mut backlogs = Vec::new();
         for _ in 0..3 {
             executor.put(task(&pool, b"Bob\n"));
@@ -278,6 +282,32 @@ mod tests {
         assert_eq!(backlogs, [false, false, true]);
         task_receiver.recv().expect("there are three");
         assert!(!executor.has_backlog());
+    }
+
+    #[test]
+    fn lines_are_answered_side_by_side_while_a_worker_is_idle() {
+        let mut config = Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) };
+        config.limits.in_parallel = 8;
+        let (pool, _inbox) = pool(Repeat(1), 0);
+        let (tasks, task_receiver) = channel();
+        let mut executor = Executor::<Repeat>::pool(tasks, Arc::clone(&pool.workers), &config, ticker().0);
+        let workers = pool.workers.top_up(2, 2);
+        assert!(executor.parallel().is_some());
+        executor.put(task(&pool, b"Bob\n"));
+        assert!(executor.parallel().is_some(), "one is to be sent, and the other worker is idle");
+        executor.flush();
+        executor.put(task(&pool, b"Ann\n"));
+        assert!(executor.parallel().is_none(), "each worker has one to take");
+        executor.flush();
+        task_receiver.recv().expect("there are two");
+        workers[0].begin(
+            CallKind::Answer { part: None },
+            Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()),
+            ticker().0.ticker.now(),
+        );
+        assert!(executor.parallel().is_none(), "one worker has its task, and the other is to take one");
+        workers[0].finish();
+        assert!(executor.parallel().is_some());
     }
 
     #[test]
@@ -375,8 +405,12 @@ mod tests {
     fn tasks_are_sent_sixteen_at_a_time_or_when_nothing_more_comes_soon() {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, task_receiver) = channel();
-        let mut executor =
-            Executor::<Repeat>::pool(tasks, &Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) }, ticker().0);
+        let mut executor = Executor::<Repeat>::pool(
+            tasks,
+            Arc::default(),
+            &Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) },
+            ticker().0,
+        );
         let mut sent = Vec::new();
         for _ in 0..17 {
             executor.put(task(&pool, b"Bob\n"));

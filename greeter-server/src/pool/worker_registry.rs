@@ -190,6 +190,11 @@ impl WorkerRegistry {
         self.lock().iter().any(|entry| matches!(entry.state(), WorkerState::Busy(_)))
     }
 
+    /// Returns how many workers are at a task whose answer is waited for.
+    pub(crate) fn count_answering(&self) -> usize {
+        self.lock().iter().filter(|entry| matches!(entry.state(), WorkerState::Busy(_))).count()
+    }
+
     /// Returns how many workers are in the responder.
     pub(crate) fn count_in_responder(&self) -> usize {
         self.lock().iter().filter(|entry| entry.state().call().is_some()).count()

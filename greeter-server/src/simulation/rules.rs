@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::pool::executor::Executor;
 use crate::pool::worker::Task;
+use crate::pool::worker_registry::WorkerRegistry;
 use crate::ticker::TickerWaker;
 
 /// The server's settings, and what the world may do to it.
@@ -128,11 +129,11 @@ impl Rules {
                 when_rejected: self.when_rejected,
                 max_line_bytes: self.max_line_bytes,
                 max_data_bytes: 0,
+                in_parallel: self.in_parallel,
                 max_unsent_bytes: self.max_unsent_bytes,
                 max_buffer_bytes: self.max_buffer_bytes,
             },
             timeouts: Timeouts { line, idle, write, reply: self.reply, queue: self.queue, linger },
-            in_parallel: self.in_parallel,
             read_bytes: self.read_bytes,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }
@@ -143,16 +144,17 @@ impl Rules {
         responder: &Arc<ScriptedResponder>,
         config: &Arc<Config>,
         tasks: &Sender<Task<u32>>,
+        registry: &Arc<WorkerRegistry>,
         clock: &SimulatedClock,
     ) -> Executor<ScriptedResponder> {
         let ticker_waker = TickerWaker::of(Arc::clone(&clock.ticker));
         let mut executor = match self.workers {
             0 => Executor::in_place(Arc::clone(responder), Arc::clone(config), ticker_waker),
-            _ => Executor::pool(tasks.clone(), config, ticker_waker),
+            _ => Executor::pool(tasks.clone(), Arc::clone(registry), config, ticker_waker),
         };
         // A server does that for sessions of `()`. A number that nobody changes is as good.
         let (Executor::InPlace { parallel, .. } | Executor::Pool { parallel, .. }) = &mut executor;
-        *parallel = (self.in_parallel > 1).then(|| Parallel::new(self.in_parallel));
+        *parallel = (self.in_parallel > 1).then(|| Parallel::new(self.in_parallel, self.max_unsent_bytes));
         executor
     }
 

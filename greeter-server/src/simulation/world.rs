@@ -23,6 +23,7 @@ use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
 use crate::pool::worker::Pool;
+use crate::pool::worker_registry::WorkerRegistry;
 use crate::push::PushHandle;
 use crate::stats::Counters;
 use crate::thread_mailboxes::ThreadMailboxes;
@@ -119,12 +120,13 @@ impl World {
         let responder = Arc::new(ScriptedResponder::new(answering.clone(), push.clone(), Arc::clone(&sessions)));
         let config = Arc::new(rules.config(&responder));
         let (tasks, task_receiver) = crossbeam_channel::unbounded();
+        let registry = Arc::<WorkerRegistry>::default();
         let pool = Pool {
             responder: Arc::clone(&responder),
             config: Arc::clone(&config),
             tasks: task_receiver,
             mailboxes: mailboxes.clone(),
-            workers: Arc::default(),
+            workers: Arc::clone(&registry),
             memory: Arc::clone(&memory),
             ticker: Arc::clone(&clock.ticker),
         };
@@ -147,7 +149,7 @@ impl World {
             Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], context, rules.max_rejected, clock.now());
         let acceptor = SimulatedAcceptor { acceptor, woken: acceptor_woken, sleeps_until: Some(clock.now()) };
         let thread = |(number, (woken, inbox)): (usize, (Arc<AtomicBool>, Inbox<SimulatedMessage>))| {
-            let executor = rules.executor(&responder, &config, &tasks, &clock);
+            let executor = rules.executor(&responder, &config, &tasks, &registry, &clock);
             let system = VirtualSystem { clock: clock.clone(), thread: number };
             let counters = Arc::clone(&counters[number]);
             let state = ConnectionThread::new(number, executor, system, inbox, shared.clone(), counters);

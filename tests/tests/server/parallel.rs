@@ -88,6 +88,7 @@ fn as_many_answers_come_later_at_once_as_may_be() {
             // All of them are asked before any is answered, and the last is answered first.
             let mut questions: Vec<_> = (0..AT_ONCE).map(|_| asked.recv().expect("it is asked")).collect();
             assert!(asked.try_recv().is_err(), "there are no more at once");
+            wait_until("each is parked", || server.stats().parked == AT_ONCE as u64);
             while let Some((question, later)) = questions.pop() {
                 later.line(&question);
             }
@@ -132,6 +133,7 @@ fn a_client_that_leaves_leaves_no_line_behind() {
         let mut client = Client::connect(server.local_addr());
         client.send("1\n2\n3\n4\n5\n6\n");
         let questions: Vec<_> = (0..4).map(|_| asked.recv().expect("it is asked")).collect();
+        wait_until("each is parked", || server.stats().parked == 4);
         server.kill(server.connections()[0].peer.id);
         wait_until("nobody waits", || questions.iter().all(|(_, later)| !later.is_wanted()));
         questions.into_iter().for_each(|(question, later)| later.line(question));
@@ -178,15 +180,15 @@ impl Responder for Stores {
 #[test]
 fn lines_that_depend_on_each_other_are_not_answered_side_by_side() {
     #[track_caller]
-    fn check<R: Responder + std::fmt::Debug>(responder: R) {
+    fn check<R: Responder + std::fmt::Debug>(responder: R, reason: &str) {
         let error = builder().responder(responder).in_parallel(2).bind("127.0.0.1:0").expect_err("it is wrong");
         assert!(
-            matches!(&error, BuildError::Invalid(problems) if matches!(problems[..], [ConfigError::NotInParallel]))
+            matches!(&error, BuildError::Invalid(problems) if matches!(problems[..], [ConfigError::NotInParallel { .. }]))
         );
-        assert_eq!(error.to_string(), "in_parallel needs a responder whose session is `()` and that reads lines only");
+        assert_eq!(error.to_string(), format!("in_parallel is 2, but the responder {reason}"));
     }
-    check(Numbered);
-    check(Stores);
+    check(Numbered, "has sessions: its `Session` is not `()`");
+    check(Stores, "reads counted bytes: its `max_data_bytes` is not 0");
     let error = builder().in_parallel(0).bind("127.0.0.1:0").expect_err("it is wrong");
     assert_eq!(error.to_string(), "in_parallel is 0, but must be from 1 to 1024");
     let usual = builder().in_parallel(1).responder(Numbered).bind("127.0.0.1:0");
