@@ -101,7 +101,7 @@ fn look_up(phonebook: &Connection, batch: Vec<Asked<String>>) {
         match found.as_ref().map(|found| found.get(&name)) {
             Ok(Some(number)) => later.line(number),
             Ok(None) => later.reject(Rejection::custom("no such name")),
-            Err(error) => later.reject(Rejection::custom(format!("cannot look it up: {error}"))),
+            Err(error) => later.fail(format!("cannot look it up: {error}")),
         }
     }
 }
@@ -119,7 +119,7 @@ fn write_down(phonebook: &mut Connection, batch: Vec<Asked<Entry>>) {
     for Asked { later, .. } in batch {
         match &stored {
             Ok(()) => later.line("ok"),
-            Err(error) => later.reject(Rejection::custom(format!("not written down: {error}"))),
+            Err(error) => later.fail(format!("not written down: {error}")),
         }
     }
 }

@@ -32,7 +32,8 @@ const MIN_LOOK: usize = 64;
 /// ```
 /// use std::io::{Read, Write};
 /// use std::net::{Shutdown, TcpStream};
-/// use greeter_server::{Asked, Batcher, BoxError, Line, Peer, Rejection, Reply, Responder, testing};
+/// use greeter_server::{Asked, Batcher, BoxError, Line, Peer, Rejection, Reply, Responder};
+/// use greeter_server::testing;
 ///
 /// /// Adds numbers to one sum, and tells what it is then.
 /// struct Till(Batcher<u64>);
@@ -50,7 +51,7 @@ const MIN_LOOK: usize = 64;
 ///         line: Line<'_>,
 ///         reply: &mut Reply<'_>,
 ///     ) -> Result<(), BoxError> {
-///         let number = line.to_str()?.parse().map_err(|_| Rejection::custom("that is no number"))?;
+///         let number = line.to_str()?.parse().map_err(|_| Rejection::custom("no number"))?;
 ///         self.0.ask(number, reply);
 ///         Ok(())
 ///     }
@@ -68,7 +69,7 @@ const MIN_LOOK: usize = 64;
 /// client.shutdown(Shutdown::Write)?;
 /// let mut replies = String::new();
 /// client.read_to_string(&mut replies)?;
-/// assert_eq!(replies, "40\nerror: that is no number\n42\n");
+/// assert_eq!(replies, "40\nerror: no number\n42\n");
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -88,7 +89,7 @@ const MIN_LOOK: usize = 64;
 /// Clones ask the same thread. When the last one is dropped, it answers what was asked and ends,
 /// and nobody waits for that. A server that stops waits for the answers, as for any that come
 /// later.
-pub struct Batcher<Q>(Arc<Asking<Q>>);
+pub struct Batcher<Q>(Arc<QueueCloser<Q>>);
 
 /// One question of a [`Batcher`], and the means to answer it.
 #[derive(Debug)]
@@ -115,9 +116,9 @@ impl<Q: Send + 'static> Batcher<Q> {
     pub fn spawn(max_lines: usize, answer: impl FnMut(Vec<Asked<Q>>) + Send + 'static) -> io::Result<Self> {
         assert!(max_lines > 0, "a batch has room for one line at least");
         let queue = Arc::new(Queue::new());
-        let asking = Arc::new(Asking(Arc::clone(&queue)));
+        let closer = Arc::new(QueueCloser { queue: Arc::clone(&queue) });
         thread::Builder::new().name("greeter-batch".to_owned()).spawn(move || run(&queue, max_lines, answer))?;
-        Ok(Self(asking))
+        Ok(Self(closer))
     }
 
     /// Answers the line [later](Reply::later), in a batch.
@@ -126,7 +127,16 @@ impl<Q: Send + 'static> Batcher<Q> {
     /// is the answer, but the question may have been taken already. No limit of the server counts
     /// what a question holds.
     pub fn ask(&self, question: Q, reply: &mut Reply<'_>) {
-        self.0.0.push(Asked { question, later: reply.later() }, Asked::is_wanted);
+        self.0.queue.push(Asked { question, later: reply.later() }, Asked::is_wanted);
+    }
+}
+
+impl<Q> Batcher<Q> {
+    /// Returns how many questions wait for their batch, those of clients that are gone included:
+    /// for a responder that would rather say that it is [busy](greeter_core::Rejection::Busy).
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.queue.state().waiting.len()
     }
 }
 
@@ -144,16 +154,19 @@ impl<Q> Clone for Batcher<Q> {
 
 impl<Q> fmt::Debug for Batcher<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batcher").field("waiting", &self.0.0.state().waiting.len()).finish_non_exhaustive()
+        f.debug_struct("Batcher").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
-/// The end of the queue at which is asked. All clones of a batcher share it.
-struct Asking<Q>(Arc<Queue<Asked<Q>>>);
+/// The end of the queue at which is asked, which all clones of a batcher share. The last of them
+/// closes the queue.
+struct QueueCloser<Q> {
+    queue: Arc<Queue<Asked<Q>>>,
+}
 
-impl<Q> Drop for Asking<Q> {
+impl<Q> Drop for QueueCloser<Q> {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.close();
     }
 }
 
@@ -185,10 +198,10 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// What waits for one thread, which takes it in batches.
 ///
-/// A client has one question at a time, and clients are limited. But questions outlive their
-/// clients: while the thread hangs, these give up, come back and ask again. So when the queue has
-/// doubled, those that nobody waits for are dropped: it holds at most twice as many as there may be
-/// clients, or [`MIN_LOOK`].
+/// A client has no more questions at a time than lines that are answered at once, and clients are
+/// limited. But questions outlive their clients: while the thread hangs, these give up, come back
+/// and ask again. So when the queue has doubled, those that nobody waits for are dropped: it holds
+/// at most twice as many as there may be, or [`MIN_LOOK`].
 pub(crate) struct Queue<T> {
     state: Mutex<Queued<T>>,
     has_changed: Condvar,
@@ -330,7 +343,7 @@ mod tests {
     /// A desk whose questions the test takes itself.
     fn desk_of_the_tests_own() -> (Desk, Arc<Queue<Asked<String>>>) {
         let queue = Arc::new(Queue::new());
-        (Desk(Batcher(Arc::new(Asking(Arc::clone(&queue))))), queue)
+        (Desk(Batcher(Arc::new(QueueCloser { queue: Arc::clone(&queue) }))), queue)
     }
 
     const PATIENCE: Duration = Duration::from_secs(20);
