@@ -343,9 +343,9 @@ impl<S> Connection<S> {
     }
 
     /// Takes one line as a job of its own, a part of the connection's job, if that is
-    /// [wanted](Self::wants_part), or once more a part that is answered later. Others may follow while it is in flight; whatever the order in
-    /// which they are [answered](Self::answered), the client receives the replies in the order of
-    /// the lines.
+    /// [wanted](Self::wants_part), or once more a part that is answered later. Others may follow
+    /// while it is in flight; whatever the order in which they are [answered](Self::answered), the
+    /// client receives the replies in the order of the lines.
     ///
     /// A driver with idle threads asks for a part before it [takes the job](Self::take_job), which
     /// is not there as long as any part is not answered.

@@ -236,9 +236,9 @@ impl<R: Responder> Builder<R> {
     /// one client in any order, at the same time: of a client that sends `set k 1` and `get k`
     /// together, the second may not see what the first has set. Behind a line that closes the
     /// connection or times out, some may have been answered, though nobody receives that and they
-    /// count as discarded. A [push](crate::PushHandle) comes as soon as it can, between two replies.
-    /// One client can keep so many workers in calls that do not return, and makes the server hold so
-    /// many replies.
+    /// count as discarded. A [push](crate::PushHandle) comes as soon as it can, between two
+    /// replies. One client can keep so many workers in calls that do not return, and makes the
+    /// server hold so many replies.
     ///
     /// ```
     /// # use greeter_server::Server;
