@@ -228,9 +228,9 @@ impl<R: Responder> Builder<R> {
     /// costs some microseconds each. They come from one read, of 16 KiB at most: the next one waits
     /// until all its replies are sent.
     ///
-    /// Workers that are idle take part, and nobody else is kept waiting: a line is given out beside
-    /// others only while some worker has nothing to do. So more than the workers are of use only
-    /// where lines are answered later.
+    /// Workers that are idle take part, and nobody else is kept waiting: while others of a client
+    /// are with workers, a line is given out only if some worker has nothing to do. So more than
+    /// the workers are of use only where lines are answered later.
     ///
     /// The responder must keep no sessions (`()`) and read lines only. It is called for lines of
     /// one client in any order, at the same time: of a client that sends `set k 1` and `get k`

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use greeter_core::{Connection, ConnectionConfig, Parallel, Phase};
+use greeter_core::{Connection, ConnectionConfig, Phase};
 
 use crate::admission::Permit;
 use crate::connection::scratch::Scratch;
@@ -247,10 +247,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Returns whether another turn can do something without an event or a message.
-    pub(crate) fn can_continue(&self, parallel: Option<&Parallel<S>>) -> bool {
-        self.connection.wants_answer()
-            || parallel.is_some_and(|parallel| self.connection.wants_part(parallel))
-            || (self.readable && self.connection.wants_input())
-            || self.can_write()
+    pub(crate) fn can_continue(&self) -> bool {
+        self.connection.wants_answer() || (self.readable && self.connection.wants_input()) || self.can_write()
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, PartNumber, Peer, PushMessage, Responder,
+    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, PushMessage,
+    Responder,
 };
 use mio::{Events, Poll};
 
@@ -448,7 +449,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             now
         });
         count_lines(client, &self.counters);
-        if client.can_continue(self.executor.parallel()) {
+        if client.can_continue() || parallel_for(client, &self.executor).is_some() {
             enqueue(&mut self.run_queue, client, key);
         } else if let CloseAction::Close(reason) = client.connection.close_action() {
             self.close(key, reason);
@@ -500,7 +501,7 @@ fn drive<R: Responder, K: Socket>(
     client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);
     client.finish_deadline_check(&shared.config.connection, now);
-    let part = executor.parallel().and_then(|parallel| client.connection.take_part(parallel, now));
+    let part = parallel_for(client, executor).and_then(|parallel| client.connection.take_part(parallel, now));
     let Some(mut job) = part.or_else(|| client.connection.take_job(now)) else {
         client.write(scratch, counters, now)?;
         return Ok((now, Driven::Dispatched));
@@ -514,6 +515,20 @@ fn drive<R: Responder, K: Socket>(
     client.write(scratch, counters, now)?;
     enforce_memory_budget(client, shared, now);
     Ok((now, Driven::Answered))
+}
+
+/// Returns how one more line of the client is answered beside others, if one is to be: by a worker
+/// that is idle, so that nobody else waits for it. A client of which no worker has anything, since
+/// all that was given out is parked, has a place in the queue like any other.
+fn parallel_for<'a, R: Responder, K: Socket>(
+    client: &Client<R::Session, K>,
+    executor: &'a Executor<R>,
+) -> Option<&'a Parallel<R::Session>> {
+    let Client { connection, .. } = client;
+    let has_place = || connection.has_job() && connection.lines_parked() > 0;
+    executor
+        .parallel()
+        .filter(|parallel| connection.wants_part(parallel) && (has_place() || executor.has_idle_worker()))
 }
 
 /// Has this thread told of each answer of the client that comes later, once. One that is here is
@@ -533,8 +548,10 @@ fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
     counters.add(&counts, client.connection.reason());
     let parked = u16::try_from(client.connection.lines_parked()).expect("so many are not answered side by side");
     let before = std::mem::replace(&mut client.counted_parked, parked);
-    counters.parked.add(parked.saturating_sub(before).into());
-    counters.unparked.add(before.saturating_sub(parked).into());
+    if parked != before {
+        counters.parked.add(parked.saturating_sub(before).into());
+        counters.unparked.add(before.saturating_sub(parked).into());
+    }
 }
 
 /// Disconnects a client that needs more memory than the budget has left.

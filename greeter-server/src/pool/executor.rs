@@ -68,13 +68,19 @@ impl<R: Responder> Executor<R> {
         }
     }
 
-    /// Returns how lines of one client may be answered side by side now: by workers that are idle.
-    /// So nobody else is kept waiting.
-    pub(crate) fn parallel(&self) -> Option<&Parallel<R::Session>> {
+    /// Returns how lines of one client are answered side by side, if they are.
+    pub(crate) const fn parallel(&self) -> Option<&Parallel<R::Session>> {
+        let (Self::InPlace { parallel, .. } | Self::Pool { parallel, .. }) = self;
+        parallel.as_ref()
+    }
+
+    /// Returns whether a task would be taken at once. It looks at each worker, so it is asked only
+    /// where that matters.
+    pub(crate) fn has_idle_worker(&self) -> bool {
         match self {
-            Self::InPlace { parallel, .. } => parallel.as_ref(),
-            Self::Pool { parallel, tasks, outbox, workers, registry, .. } => {
-                parallel.as_ref().filter(|_| tasks.len() + outbox.len() + registry.count_answering() < *workers)
+            Self::InPlace { .. } => true,
+            Self::Pool { tasks, outbox, workers, registry, .. } => {
+                tasks.len() + outbox.len() + registry.count_answering() < *workers
             }
         }
     }

@@ -285,19 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_answered_side_by_side_while_a_worker_is_idle() {
-        let mut config = Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) };
-        config.limits.in_parallel = 8;
+    fn a_worker_is_idle_that_has_no_task_and_will_have_none() {
+        let config = Config { workers: 2, ..Config::without_timeouts(&Repeat(1)) };
         let (pool, _inbox) = pool(Repeat(1), 0);
         let (tasks, task_receiver) = channel();
         let mut executor = Executor::<Repeat>::pool(tasks, Arc::clone(&pool.workers), &config, ticker().0);
         let workers = pool.workers.top_up(2, 2);
-        assert!(executor.parallel().is_some());
+        assert!(executor.has_idle_worker());
         executor.put(task(&pool, b"Bob\n"));
-        assert!(executor.parallel().is_some(), "one is to be sent, and the other worker is idle");
+        assert!(executor.has_idle_worker(), "one is to be sent, and the other worker is idle");
         executor.flush();
         executor.put(task(&pool, b"Ann\n"));
-        assert!(executor.parallel().is_none(), "each worker has one to take");
+        assert!(!executor.has_idle_worker(), "each worker has one to take");
         executor.flush();
         task_receiver.recv().expect("there are two");
         workers[0].begin(
@@ -305,9 +304,9 @@ mod tests {
             Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()),
             ticker().0.ticker.now(),
         );
-        assert!(executor.parallel().is_none(), "one worker has its task, and the other is to take one");
+        assert!(!executor.has_idle_worker(), "one worker has its task, and the other is to take one");
         workers[0].finish();
-        assert!(executor.parallel().is_some());
+        assert!(executor.has_idle_worker());
     }
 
     #[test]

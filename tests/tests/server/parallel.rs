@@ -5,9 +5,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{BoxError, BuildError, ConfigError, Later, Line, Peer, Reply, Responder};
+use greeter_server::{BoxError, BuildError, ConfigError, Later, Line, Peer, Phase, Reply, Responder};
 use greeter_tests::books::at_rest;
-use greeter_tests::client::{Client, wait_until};
+use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::{PLACEMENTS, answered_by, builder, spawn};
 
 /// Takes a while for `dear`, and answers each other line when so many are being answered.
@@ -100,6 +100,60 @@ fn as_many_answers_come_later_at_once_as_may_be() {
         let stats = at_rest(&server);
         assert_eq!((stats.lines, stats.replies, stats.parked, stats.late_answers), (30, 30, 0, 0));
     }
+}
+
+/// Answers each line later, and is first held up by `held` and `block`.
+struct Busy {
+    desk: Desk,
+    held: Mutex<(Sender<()>, Receiver<()>)>,
+}
+
+impl Responder for Busy {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        if let b"held" | b"block" = line.as_bytes() {
+            let (reached, released) = &*self.held.lock().expect("nobody panics with it");
+            reached.send(())?;
+            released.recv()?;
+        }
+        self.desk.respond(&mut (), line, reply)
+    }
+}
+
+/// When the only worker is with another client, nobody tells the first that it has become idle.
+#[test]
+fn whose_lines_are_all_parked_has_a_place_in_the_queue() {
+    let (desk, asked) = desk();
+    let (reached, is_reached) = channel();
+    let (release, released) = channel();
+    let busy = Busy { desk, held: Mutex::new((reached, released)) };
+    let server = spawn(builder().workers(1).in_parallel(4).responder(busy));
+    let [mut first, mut other] = [(); 2].map(|()| Client::connect(server.local_addr()));
+    wait_until("the responder knows both", || {
+        let clients = server.connections();
+        clients.len() == 2 && clients.iter().all(|client| client.phase == Phase::Idle)
+    });
+    first.send("held\n2\n3\n");
+    is_reached.recv().expect("the worker is held");
+    other.send("block\n");
+    wait_until("the other waits for the worker", || {
+        server.connections().iter().any(|client| client.lines == 1 && client.phase == Phase::Queued)
+    });
+    release.send(()).expect("it is held");
+    is_reached.recv().expect("the worker is with the other");
+    wait_until("the first waits in the queue behind it", || {
+        server.connections().iter().any(|client| client.lines == 3 && client.phase == Phase::Parked)
+    });
+    release.send(()).expect("it is blocked");
+    let mut questions: Vec<_> = (0..4).map(|_| asked.recv_timeout(PATIENCE).expect("it is asked")).collect();
+    questions.drain(..).for_each(|(question, later)| later.line(question));
+    assert_eq!([first.text(), first.text(), first.text()], ["held\n", "2\n", "3\n"]);
+    assert_eq!(other.text(), "block\n");
 }
 
 #[test]
