@@ -70,7 +70,7 @@ pub use later::Later;
 pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use parallel::Parallel;
 pub use parts::PartNumber;
-pub use peer::{Address, ClientId, Peer, client_id};
+pub use peer::{Address, ClientId, Credentials, Peer, client_id};
 pub use push::PushMessage;
 pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply, TooManyBytesError};

@@ -25,12 +25,31 @@ pub struct Peer {
 
 /// The address of one end of a connection, or of a listener.
 ///
-/// It displays as the standard library displays addresses: `127.0.0.1:8080`, `[::1]:8080`.
+/// It displays as the standard library displays addresses, `127.0.0.1:8080` or `[::1]:8080`, and a
+/// process at a Unix socket as `unix:uid=1000,gid=1000,pid=4242`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Address {
     /// An IPv4 or IPv6 address, and a port.
     Inet(SocketAddr),
+    /// A process of this machine that has connected to a Unix socket. Its own end has no name, as a
+    /// rule; `None` where the system does not say who it is.
+    Unix(Option<Credentials>),
+}
+
+/// Who connected to a Unix socket, as the system says (`SO_PEERCRED` in unix(7)): the user and the
+/// group that the process had when it connected, and its id in this server's namespace.
+///
+/// The process may have ended since, and its id be another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The user id.
+    pub uid: u32,
+    /// The group id.
+    pub gid: u32,
+    /// The process id; none where the process is not visible from here.
+    pub pid: Option<u32>,
 }
 
 /// Creates the id that has this number.
@@ -63,12 +82,21 @@ impl Peer {
     }
 }
 
+impl Credentials {
+    /// Creates the credentials of a process.
+    #[must_use]
+    pub const fn new(uid: u32, gid: u32, pid: Option<u32>) -> Self {
+        Self { uid, gid, pid }
+    }
+}
+
 impl Address {
     /// Returns the IPv4 or IPv6 address and the port, or `None` for an address of another kind.
     #[must_use]
     pub const fn as_inet(&self) -> Option<SocketAddr> {
         match self {
             Self::Inet(address) => Some(*address),
+            Self::Unix(_) => None,
         }
     }
 
@@ -77,6 +105,7 @@ impl Address {
     pub const fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(address) => Some(address.ip()),
+            Self::Unix(_) => None,
         }
     }
 
@@ -85,6 +114,7 @@ impl Address {
     pub const fn port(&self) -> Option<u16> {
         match self {
             Self::Inet(address) => Some(address.port()),
+            Self::Unix(_) => None,
         }
     }
 }
@@ -99,6 +129,11 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
+            Self::Unix(None) => f.write_str("unix"),
+            Self::Unix(Some(Credentials { uid, gid, pid })) => {
+                write!(f, "unix:uid={uid},gid={gid}")?;
+                pid.map_or(Ok(()), |pid| write!(f, ",pid={pid}"))
+            }
         }
     }
 }
@@ -135,5 +170,10 @@ mod tests {
             assert_eq!((address.to_string().as_str(), format!("{address:?}").as_str()), (text, text));
             assert_eq!(address.to_socket_addrs().unwrap().next(), address.as_inet());
         }
+        let unix = |pid| Address::Unix(Some(Credentials::new(1000, 100, pid)));
+        assert_eq!(unix(Some(4242)).to_string(), "unix:uid=1000,gid=100,pid=4242");
+        assert_eq!(unix(None).to_string(), "unix:uid=1000,gid=100");
+        assert_eq!(Address::Unix(None).to_string(), "unix");
+        assert!(unix(None).to_socket_addrs().is_err());
     }
 }

@@ -3,5 +3,8 @@
 
 pub(crate) mod acceptor;
 pub(crate) mod descriptors;
+pub(crate) mod inherited;
 pub(crate) mod listener;
 pub(crate) mod rejected;
+#[cfg(unix)]
+pub(crate) mod unix;

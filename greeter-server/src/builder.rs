@@ -1,21 +1,21 @@
 //! Turns options into a server that holds its addresses. Must not start a thread or serve a client.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use greeter_core::{
-    Address, BareLf, FromLine, Greeter, IntoReply, LineEnding, Responder, ResponderFn, WhenRejected, WhenTooLong,
-    responder_fn,
+    BareLf, FromLine, Greeter, IntoReply, LineEnding, Responder, ResponderFn, WhenRejected, WhenTooLong, responder_fn,
 };
-use mio::net::TcpListener;
 
-use crate::accept::listener::listen_on;
+use crate::accept::inherited::InheritedSockets;
+use crate::accept::listener::listen_at;
 use crate::config::{ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
 use crate::limits::{Limits, Timeouts, WhenFull};
+use crate::listen::{Listener, ListenerAddress};
 use crate::push::PushHandle;
 use crate::server::Server;
+use crate::sockets::{ListeningSocket, TcpOptions};
 
 /// Configures a server.
 ///
@@ -40,7 +40,9 @@ pub struct Builder<R> {
     push: PushHandle,
     trigger: ShutdownTrigger,
     options: Options,
-    listen: Vec<Result<Vec<SocketAddr>, ConfigError>>,
+    listen: Vec<Listener>,
+    inherited: InheritedSockets,
+    tcp_options: TcpOptions,
 }
 
 /// An error returned by [`Builder::build`] and [`Builder::bind`].
@@ -53,8 +55,8 @@ pub enum BuildError {
     /// The system cannot listen on an address.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
-        address: Address,
+        /// The address, as it was given.
+        address: String,
         /// The system's error.
         source: io::Error,
     },
@@ -87,6 +89,8 @@ impl Builder<Greeter> {
             trigger: ShutdownTrigger::new(),
             options,
             listen: Vec::new(),
+            inherited: InheritedSockets::default(),
+            tcp_options: TcpOptions { keepalive: true },
         }
     }
 }
@@ -100,7 +104,8 @@ impl<R: Responder> Builder<R> {
     /// let builder = Server::builder().responder(Greeter);
     /// ```
     pub fn responder<R2: Responder>(self, responder: R2) -> Builder<R2> {
-        Builder { responder, push: self.push, trigger: self.trigger, options: self.options, listen: self.listen }
+        let Self { responder: _, push, trigger, options, listen, inherited, tcp_options } = self;
+        Builder { responder, push, trigger, options, listen, inherited, tcp_options }
     }
 
     /// Sets a responder that also pushes lines. `make` receives the [`PushHandle`].
@@ -569,20 +574,42 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// Adds an address to listen on. Call it once for each address.
+    /// Adds an address to listen on: a text, a socket address or a [`Listener`], which says all
+    /// that can be listened on. Call it once for each address.
     ///
-    /// Port 0 takes any free port; [`Server::local_addrs`] returns the real one. Of a name with
-    /// several addresses, the server takes the first on which the system can listen. An IPv6
-    /// address does not stand for IPv4 as well, not even the unspecified one.
+    /// Port 0 takes any free port; [`Server::local_addrs`] returns the real one.
     ///
     /// ```
     /// # use greeter_server::Server;
-    /// let server = Server::builder().listen("127.0.0.1:0").listen("127.0.0.1:0").build()?;
+    /// let server = Server::builder().listen("127.0.0.1:0").listen(([127, 0, 0, 1], 0)).build()?;
     /// # Ok::<(), greeter_server::BuildError>(())
     /// ```
-    pub fn listen(mut self, address: impl ToSocketAddrs + std::fmt::Debug) -> Self {
-        let resolved = address.to_socket_addrs().map(Vec::from_iter);
-        self.listen.push(resolved.map_err(|reason| ConfigError::Address { address: format!("{address:?}"), reason }));
+    pub fn listen(mut self, listener: impl Into<Listener>) -> Self {
+        self.listen.push(listener.into());
+        self
+    }
+
+    /// Sets the sockets that addresses such as `fd:3` mean.
+    ///
+    /// [`InheritedSockets`] has an example.
+    pub fn inherited(mut self, sockets: InheritedSockets) -> Self {
+        self.inherited = sockets;
+        self
+    }
+
+    /// Sets whether a TCP client that has vanished is noticed though it is sent nothing, or only
+    /// what is never acknowledged.
+    ///
+    /// The default is yes: after 60 seconds without a packet the system probes it, and after 90
+    /// seconds it gives up (`TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT` and `TCP_USER_TIMEOUT`
+    /// in tcp(7)). Otherwise the timeouts of this server are all that ends such a connection.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().tcp_keepalive(false);
+    /// ```
+    pub const fn tcp_keepalive(mut self, on: bool) -> Self {
+        self.tcp_options.keepalive = on;
         self
     }
 
@@ -597,8 +624,8 @@ impl<R: Responder> Builder<R> {
     /// let server = Server::builder().bind("127.0.0.1:0")?;
     /// # Ok::<(), greeter_server::BuildError>(())
     /// ```
-    pub fn bind(self, address: impl ToSocketAddrs + std::fmt::Debug) -> Result<Server<R>, BuildError> {
-        self.listen(address).build()
+    pub fn bind(self, listener: impl Into<Listener>) -> Result<Server<R>, BuildError> {
+        self.listen(listener).build()
     }
 
     /// Validates the options and listens on the addresses.
@@ -617,44 +644,40 @@ impl<R: Responder> Builder<R> {
     /// assert!(matches!(error, BuildError::Invalid(errors) if errors.len() == 2));
     /// ```
     pub fn build(self) -> Result<Server<R>, BuildError> {
+        let Self { responder, push, trigger, options, listen, mut inherited, tcp_options } = self;
         let mut errors = Vec::new();
-        let config = self.options.validate(&self.responder).map_err(|invalid| errors.extend(invalid));
-        if self.listen.is_empty() {
+        let config = options.validate(&responder).map_err(|invalid| errors.extend(invalid));
+        if listen.is_empty() {
             errors.push(ConfigError::NoAddress);
         }
-        let mut addresses = Vec::new();
-        for resolved in self.listen {
-            match resolved {
-                Ok(candidates) => addresses.push(candidates),
+        let mut places = Vec::new();
+        for Listener(place) in listen {
+            match place {
+                Ok(place) => places.push(place),
                 Err(error) => errors.push(error),
             }
         }
         let (Ok(config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
-        let listeners: Vec<_> = addresses.iter().map(|candidates| listen(candidates)).collect::<Result<_, _>>()?;
+        let listen = |place| {
+            listen_at(place, &mut inherited, tcp_options)
+                .inspect(|(address, _)| warn_if_reachable(address))
+                .map_err(|(address, source)| BuildError::Listen { address, source })
+        };
+        let listeners: Vec<(ListenerAddress, ListeningSocket)> =
+            places.into_iter().map(listen).collect::<Result<_, _>>()?;
         let (addresses, listeners) = listeners.into_iter().unzip();
-        Ok(Server::new(self.responder, self.push, self.trigger, config, addresses, listeners))
+        Ok(Server::new(responder, push, trigger, config, addresses, listeners))
     }
 }
 
-/// Joins all errors into one line.
+/// Returns the invalid options in words.
 fn join(problems: &[ConfigError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Listens on the first of these addresses on which that is possible, and returns it with its real
-/// port.
-fn listen(candidates: &[SocketAddr]) -> Result<(Address, TcpListener), BuildError> {
-    let mut failed = None;
-    for &address in candidates {
-        match listen_on(address) {
-            Ok(listener) => {
-                if !address.ip().is_loopback() {
-                    tracing::warn!(%address, "Listening where other hosts can connect.");
-                }
-                return Ok(listener);
-            }
-            Err(source) => failed = failed.or(Some(BuildError::Listen { address: address.into(), source })),
-        }
+/// Warns of an address that is not on this machine only.
+fn warn_if_reachable(address: &ListenerAddress) {
+    if address.as_inet().is_some_and(|address| !address.ip().is_loopback()) {
+        tracing::warn!(%address, "Listening where other hosts can connect.");
     }
-    Err(failed.unwrap_or_else(|| BuildError::Invalid(vec![ConfigError::NoAddress])))
 }

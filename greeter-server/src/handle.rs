@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use greeter_core::{Address, ClientId, Phase};
+use greeter_core::{ClientId, Phase};
 
 use crate::admission::AcceptorMessage;
 use crate::config::Config;
 use crate::control::{Control, DrainReport, ShutdownTrigger, deadline_in};
 use crate::info::{ConnectionInfo, WorkerInfo};
 use crate::limits::Limits;
+use crate::listen::ListenerAddress;
 use crate::mailbox::Mailbox;
 use crate::push::PushHandle;
 use crate::stats::Stats;
@@ -50,7 +51,7 @@ pub struct ServerHandle(Arc<Running>);
 
 /// What all clones of a handle share.
 struct Running {
-    addresses: Vec<Address>,
+    addresses: Vec<ListenerAddress>,
     config: Arc<Config>,
     push: PushHandle,
     trigger: ShutdownTrigger,
@@ -70,7 +71,7 @@ struct Running {
 
 impl ServerHandle {
     pub(crate) fn new(
-        addresses: Vec<Address>,
+        addresses: Vec<ListenerAddress>,
         config: Arc<Config>,
         push: PushHandle,
         trigger: ShutdownTrigger,
@@ -119,8 +120,8 @@ impl ServerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn local_addr(&self) -> Address {
-        self.0.addresses[0]
+    pub fn local_addr(&self) -> &ListenerAddress {
+        &self.0.addresses[0]
     }
 
     /// Returns the addresses of all listeners with their real ports, in the order of the calls of
@@ -133,7 +134,7 @@ impl ServerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn local_addrs(&self) -> &[Address] {
+    pub fn local_addrs(&self) -> &[ListenerAddress] {
         &self.0.addresses
     }
 

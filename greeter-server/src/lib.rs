@@ -48,6 +48,7 @@ mod control;
 mod handle;
 mod info;
 mod limits;
+mod listen;
 mod mailbox;
 mod memory;
 mod messages;
@@ -61,6 +62,9 @@ mod server;
 #[cfg(test)]
 mod simulation;
 mod slots;
+#[cfg(unix)]
+mod socket_file;
+mod sockets;
 mod stats;
 mod sync;
 mod system;
@@ -69,19 +73,22 @@ mod thread_mailboxes;
 mod threads;
 mod ticker;
 
+#[doc(inline)]
+pub use accept::inherited::InheritedSockets;
 pub use batcher::{Asked, Batcher};
 pub use builder::{BuildError, Builder};
 pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 pub use greeter_core::{
-    Address, BareLf, BoxError, ClientId, CloseReason, FromLine, Greeter, IntoReply, Later, LfInLineError, Line,
-    LineEnding, LineText, Peer, Phase, Rejection, Reply, Responder, ResponderFn, TooManyBytesError, WhenRejected,
+    Address, BareLf, BoxError, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply, Later, LfInLineError,
+    Line, LineEnding, LineText, Peer, Phase, Rejection, Reply, Responder, ResponderFn, TooManyBytesError, WhenRejected,
     WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};
 pub use limits::{Limits, WhenFull};
+pub use listen::{Listener, ListenerAddress};
 pub use push::{PushError, PushHandle};
 pub use server::{Server, StartError};
 pub use stats::{CountsByReason, Stats};

@@ -18,7 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
-use greeter_server::{Address, BuildError, Builder, ConfigError, DrainReport, Greeter, Server, WhenFull};
+use greeter_server::{
+    BuildError, Builder, ConfigError, DrainReport, Greeter, InheritedSockets, ListenerAddress, Server, WhenFull,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
 
@@ -27,7 +29,7 @@ use self::signals::Signals;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
-/// The address if no `--listen` is given: this machine only.
+/// The address if no `--listen` is given and no socket is inherited: this machine only.
 const LISTEN: &str = "127.0.0.1:8080";
 
 /// The exit codes, as the help lists them.
@@ -40,10 +42,11 @@ const DISCARDED: u8 = 3;
 #[argh(
     help_triggers("-h", "--help"),
     note = "\
-stdout has one line for each address once clients can connect: listening on ADDRESS:PORT
+stdout has one line for each address once clients can connect: listening on ADDRESS
 stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived and end; a second SIGTERM or SIGINT ends at once.",
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
+    example = "Greet whoever is in the group mail of this machine:\n    {command_name} --listen unix:/run/greeter.sock,mode=0660,group=mail",
     example = "See what an expensive reply does to two clients, with one worker and with two:\n    {command_name} --work 1s --workers 1\n    {command_name} --work 1s --workers 2",
     error_code(0, "stopped, and every line that had arrived was answered"),
     error_code(1, "could not start"),
@@ -51,7 +54,7 @@ stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived 
     error_code(3, "stopped, and lines were left without an answer (the log says how many)")
 )]
 struct Options {
-    /// address to listen on, HOST:PORT; repeat it for several; port 0 takes any free port (default: 127.0.0.1:8080)
+    /// address to listen on: HOST:PORT (port 0 takes any free port), unix:PATH[,mode=0660,owner=NAME,group=NAME], unix:@NAME, or fd:N or fd:NAME for a socket from a service manager; repeat it for several; without it, all sockets from a service manager, and otherwise loopback only (default: 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     listen: Vec<String>,
 
@@ -155,6 +158,8 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(exit) => return exit.with_groups(&GROUPS).print(),
     };
+    // Before there is another thread: it changes the environment.
+    let inherited = InheritedSockets::from_env();
     let log = match log::start(options.log, options.log_format) {
         Ok(log) => log,
         Err(error) => {
@@ -162,7 +167,7 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    let server = match build(&options) {
+    let server = match build(&options, inherited) {
         Ok(server) => server,
         Err(error) => return fail(&log, &error, USAGE),
     };
@@ -178,7 +183,7 @@ fn main() -> ExitCode {
 struct Bound<T>(Option<T>);
 
 /// Turns the command line's options into a server that holds its addresses.
-fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
+fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Server<Expensive<Greeter>>> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
     builder = given(builder, options.workers, |builder, workers| match workers {
         0 => builder.in_place(),
@@ -198,13 +203,15 @@ fn build(options: &Options) -> anyhow::Result<Server<Expensive<Greeter>>> {
     builder = given(builder, options.reply_timeout, |builder, Bound(time)| builder.reply_timeout(time));
     builder = given(builder, options.queue_timeout, |builder, Bound(time)| builder.queue_timeout(time));
     builder = given(builder, options.linger, Builder::linger_timeout);
-    if options.listen.is_empty() {
-        builder = builder.listen(LISTEN);
+    let mut listen = options.listen.clone();
+    if listen.is_empty() {
+        listen = inherited.addresses();
     }
-    for address in &options.listen {
-        builder = builder.listen(address.as_str());
+    if listen.is_empty() {
+        listen.push(LISTEN.to_owned());
     }
-    builder.build().map_err(in_words_of_options)
+    builder = listen.iter().fold(builder, Builder::listen);
+    builder.inherited(inherited).build().map_err(in_words_of_options)
 }
 
 /// Sets an option that was given, and leaves the library's default for one that was not.
@@ -228,7 +235,7 @@ fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<
 
 /// Writes the addresses to stdout, for programs that have started this one. People have the log. A
 /// program that does not read its pipe blocks only the thread that writes here.
-fn announce(addresses: Vec<Address>) -> io::Result<()> {
+fn announce(addresses: Vec<ListenerAddress>) -> io::Result<()> {
     let say = move || {
         let mut stdout = io::stdout().lock();
         let said = addresses.iter().try_for_each(|address| writeln!(stdout, "listening on {address}"));

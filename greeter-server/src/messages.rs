@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage};
-use mio::net::TcpStream;
 
 use crate::admission::Permit;
 use crate::info::ConnectionInfo;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
+use crate::sockets::ClientSocket;
 
 /// The cost of a pushed message to one thread in bytes, beside its text.
 const MESSAGE_BYTES: usize = 64;
 
 /// A message to a connection thread.
 #[derive(Debug)]
-pub(crate) enum ThreadMessage<S, K = TcpStream> {
+pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     /// The acceptor has a new client, with its permit.
     Accepted { socket: K, address: Address, permit: Permit },
     /// A worker or the watchdog returns an answered job. For its replies, this many units were

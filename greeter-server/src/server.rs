@@ -4,9 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
-use greeter_core::{Address, Responder};
+use greeter_core::Responder;
 use mio::Poll;
-use mio::net::TcpListener;
 
 use crate::accept::acceptor::{AcceptorContext, SharedAcceptor};
 use crate::accept::descriptors::connections_possible;
@@ -15,6 +14,7 @@ use crate::config::Config;
 use crate::connection::thread::{ConnectionThread, Shared};
 use crate::control::{Control, DrainReport, ShutdownTrigger};
 use crate::handle::ServerHandle;
+use crate::listen::ListenerAddress;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -23,6 +23,7 @@ use crate::pool::watchdog::Watchdog;
 use crate::pool::worker::{Pool, Task};
 use crate::pool::worker_registry::WorkerEntry;
 use crate::push::PushHandle;
+use crate::sockets::ListeningSocket;
 use crate::stats::Counters;
 use crate::sync::{Sender, channel};
 use crate::thread_mailboxes::ThreadMailboxes;
@@ -41,8 +42,8 @@ pub struct Server<R> {
     trigger: ShutdownTrigger,
     config: Config,
     /// The addresses of the listeners, in the same order.
-    addresses: Vec<Address>,
-    listeners: Vec<TcpListener>,
+    addresses: Vec<ListenerAddress>,
+    listeners: Vec<ListeningSocket>,
 }
 
 /// An error returned by [`Server::spawn`] and [`Server::run`].
@@ -71,8 +72,8 @@ impl<R: Responder> Server<R> {
         push: PushHandle,
         trigger: ShutdownTrigger,
         config: Config,
-        addresses: Vec<Address>,
-        listeners: Vec<TcpListener>,
+        addresses: Vec<ListenerAddress>,
+        listeners: Vec<ListeningSocket>,
     ) -> Self {
         Self { responder, push, trigger, config, addresses, listeners }
     }
@@ -85,8 +86,8 @@ impl<R: Responder> Server<R> {
     /// # Ok::<(), greeter_server::BuildError>(())
     /// ```
     #[must_use]
-    pub fn local_addr(&self) -> Address {
-        self.addresses[0]
+    pub fn local_addr(&self) -> &ListenerAddress {
+        &self.addresses[0]
     }
 
     /// Returns the addresses of all listeners with their real ports, in the order of the calls of
@@ -98,7 +99,7 @@ impl<R: Responder> Server<R> {
     /// # Ok::<(), greeter_server::BuildError>(())
     /// ```
     #[must_use]
-    pub fn local_addrs(&self) -> &[Address] {
+    pub fn local_addrs(&self) -> &[ListenerAddress] {
         &self.addresses
     }
 

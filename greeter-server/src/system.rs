@@ -3,16 +3,14 @@
 
 use greeter_core::Address;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::time::Instant;
 
+use mio::Interest;
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Poll, Token};
 
 /// What a socket is registered for. Urgent data (RFC 6093) is of no interest for itself, but a read
 /// stops short where it begins.
-const INTEREST: Interest = {
+pub(crate) const INTEREST: Interest = {
     let both = Interest::READABLE.add(Interest::WRITABLE);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let both = both.add(Interest::PRIORITY);
@@ -33,11 +31,18 @@ pub(crate) trait Poller {
 }
 
 /// A listening socket.
-pub(crate) trait Listener {
+pub(crate) trait Accept {
     type Socket: Socket;
 
     /// Accepts the connection that has waited longest (accept(2)). Does not block.
     fn accept(&self) -> io::Result<(Self::Socket, Address)>;
+
+    /// Keeps new clients from finding it, as far as that can be done before it is closed.
+    fn hide(&mut self);
+
+    /// Whether clients that wait when the server stops are left to another program, which listens
+    /// at the same socket.
+    fn keeps_backlog(&self) -> bool;
 }
 
 /// A client's socket. Neither reading nor writing blocks.
@@ -58,54 +63,6 @@ pub(crate) struct Readiness {
     /// other event will announce, or urgent data is, at which reads stop short.
     pub(crate) read_until_would_block: bool,
     pub(crate) is_broken: bool,
-}
-
-impl Poller for Poll {
-    type Socket = TcpStream;
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn register(&self, socket: &mut TcpStream, slot: u32) -> io::Result<()> {
-        self.registry().register(socket, Token(slot as usize), INTEREST)
-    }
-
-    fn deregister(&self, socket: &mut TcpStream) {
-        // Closing is not enough while the host program starts another program: the child's copy of
-        // the descriptor would keep the events coming, for the client that has the slot by then.
-        let _ = self.registry().deregister(socket);
-    }
-}
-
-impl Listener for TcpListener {
-    type Socket = TcpStream;
-
-    fn accept(&self) -> io::Result<(TcpStream, Address)> {
-        let (socket, address) = Self::accept(self)?;
-        // Replies leave as they are written, in batches of our own. If this fails the client is
-        // gone, as the next read shows.
-        let _ = socket.set_nodelay(true);
-        Ok((socket, address.into()))
-    }
-}
-
-impl Socket for TcpStream {
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    #[cfg(unix)]
-    fn bytes_arrived(&self) -> io::Result<usize> {
-        let bytes = rustix::io::ioctl_fionread(self)?;
-        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
-    }
-
-    /// Returns it as far as a peek can tell.
-    #[cfg(not(unix))]
-    fn bytes_arrived(&self) -> io::Result<usize> {
-        self.peek(&mut vec![0; 64 * 1024])
-    }
 }
 
 impl From<&Event> for Readiness {

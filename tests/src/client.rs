@@ -1,11 +1,10 @@
 //! A client as plain as can be: a socket whose every wait has an end.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use greeter_core::Address;
-use greeter_server::ServerHandle;
+use greeter_server::{Address, ServerHandle};
 use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long a test waits for what should come at once. Long, since machines are slow at times, and
@@ -13,8 +12,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The address of the internet that a server under test listens on.
-pub fn inet(address: impl Into<Address>) -> SocketAddr {
-    address.into().as_inet().expect("the server listens on TCP")
+pub fn inet(address: impl ToSocketAddrs) -> SocketAddr {
+    address.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).expect("the server listens on TCP")
 }
 
 /// A connection to a server under test. Everything panics that does not go as it should.
@@ -26,12 +25,12 @@ pub struct Client {
 
 impl Client {
     /// Connects.
-    pub fn connect(address: impl Into<Address>) -> Self {
+    pub fn connect(address: impl ToSocketAddrs) -> Self {
         Self::over(TcpStream::connect(inet(address)).expect("the server accepts"))
     }
 
     /// Connects with a receive buffer as small as the system allows.
-    pub fn connect_with_small_buffer(address: impl Into<Address>) -> Self {
+    pub fn connect_with_small_buffer(address: impl ToSocketAddrs) -> Self {
         let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.set_recv_buffer_size(1).expect("a buffer may be small");
@@ -41,7 +40,7 @@ impl Client {
 
     /// Connects with buffers of about so many bytes for each direction. Far smaller ones, filled in
     /// both directions, can bring Linux to a halt that lasts minutes.
-    pub fn connect_with_buffers(address: impl Into<Address>, bytes: usize) -> Self {
+    pub fn connect_with_buffers(address: impl ToSocketAddrs, bytes: usize) -> Self {
         let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.set_recv_buffer_size(bytes).expect("a buffer may be small");
@@ -51,7 +50,7 @@ impl Client {
     }
 
     /// Connects from an address of its own, such as any of 127.0.0.0/8.
-    pub fn connect_from(source: IpAddr, address: impl Into<Address>) -> Self {
+    pub fn connect_from(source: IpAddr, address: impl ToSocketAddrs) -> Self {
         let address = inet(address);
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
         socket.bind(&SocketAddr::new(source, 0).into()).expect("the source address is ours");

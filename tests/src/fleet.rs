@@ -1,15 +1,15 @@
 //! A crowd of clients that a seed describes, against a server that does as they say; and a model
 //! that knows what each is owed.
 
-use greeter_core::Address;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::client::{PATIENCE, uninterrupted};
+use crate::client::{PATIENCE, inet, uninterrupted};
 
 /// The longest line that the server of a fleet takes.
 pub const MAX_LINE_BYTES: usize = 64;
@@ -102,8 +102,8 @@ struct Itinerary {
 /// # Panics
 ///
 /// When somebody does not.
-pub fn visit(server: impl Into<Address>, seed: u64, clients: usize, lines: usize) -> FleetTally {
-    let server = server.into();
+pub fn visit(server: impl ToSocketAddrs, seed: u64, clients: usize, lines: usize) -> FleetTally {
+    let server = inet(server);
     let mut random = FleetRandom::new(seed);
     let plans: Vec<_> = (0..clients).map(|name| Itinerary::draw(&mut random, name, lines)).collect();
     thread::scope(|scope| {
@@ -157,7 +157,7 @@ impl Itinerary {
         self.owed.push([reply, ending].concat());
     }
 
-    fn carry_out(mut self, server: Address) -> FleetTally {
+    fn carry_out(mut self, server: SocketAddr) -> FleetTally {
         let socket = TcpStream::connect(server).expect("the server accepts");
         for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
             set(&socket, Some(PATIENCE)).expect("a socket can be set up");

@@ -4,6 +4,7 @@
 
 pub mod books;
 pub mod client;
+pub mod directory;
 pub mod fleet;
 pub mod probe;
 pub mod process;

@@ -1,6 +1,6 @@
 //! Somebody who behaves, by whom it shows what others who do not cost them.
 
-use greeter_core::Address;
+use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -15,7 +15,7 @@ const LINES: usize = 300;
 pub struct ProbeLatency(pub Duration);
 
 /// Sends lines to a greeting server, one at a time, and checks every reply.
-pub fn probe(address: impl Into<Address>) -> ProbeLatency {
+pub fn probe(address: impl ToSocketAddrs) -> ProbeLatency {
     let mut client = Client::connect(address);
     let mut took: Vec<_> = (0..LINES)
         .map(|number| {

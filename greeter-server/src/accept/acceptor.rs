@@ -12,18 +12,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_core::{Address, CloseReason};
-use mio::net::TcpListener;
-use mio::{Events, Interest, Registry, Token};
+use mio::{Events, Registry, Token};
 
-use crate::accept::listener::BACKLOG;
 use crate::accept::rejected::{MAX_REJECTED, RejectedSockets};
 use crate::admission::{AcceptorMessage, Admission, Decision};
 use crate::config::Config;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::messages::ThreadMessage;
 use crate::slots::SLOT_BITS;
+use crate::sockets::{BACKLOG, ListeningSocket};
 use crate::stats::Counters;
-use crate::system::Listener;
+use crate::system::Accept;
 
 /// How long the acceptor pauses when the system has no descriptors or no memory left. No event
 /// reports that it has some again, so this is also how long a client waits then, at most.
@@ -42,7 +41,7 @@ const FIRST_TOKEN: usize = 1 << SLOT_BITS;
 const SWEEP_POLL: Duration = Duration::from_millis(5);
 
 /// The acceptor, until it is closed.
-pub(crate) struct SharedAcceptor<S>(Mutex<Acceptor<S, TcpListener>>);
+pub(crate) struct SharedAcceptor<S>(Mutex<Acceptor<S, ListeningSocket>>);
 
 /// What the thread that stops the server needs from the acceptor, whatever the type of the
 /// sessions.
@@ -81,7 +80,7 @@ impl AcceptorEvent {
 }
 
 /// Accepts, rejects and distributes clients, with any kind of listener.
-pub(crate) struct Acceptor<S, L: Listener> {
+pub(crate) struct Acceptor<S, L: Accept> {
     inbox: Inbox<AcceptorMessage>,
     /// Empty once the acceptor is closed. Then it accepts no client any more, and those that were
     /// rejected still have to go.
@@ -127,12 +126,12 @@ enum ListenerState {
 impl<S> SharedAcceptor<S> {
     /// Registers the listeners with the thread that will keep the acceptor.
     pub(crate) fn new(
-        mut listeners: Vec<TcpListener>,
+        mut listeners: Vec<ListeningSocket>,
         registry: &Registry,
-        context: AcceptorContext<S, <TcpListener as Listener>::Socket>,
+        context: AcceptorContext<S, <ListeningSocket as Accept>::Socket>,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
-            registry.register(listener, Token(FIRST_TOKEN + index), Interest::READABLE)?;
+            listener.register(registry, Token(FIRST_TOKEN + index))?;
         }
         Ok(Self(Mutex::new(Acceptor::new(listeners, context, MAX_REJECTED, Instant::now()))))
     }
@@ -151,7 +150,7 @@ impl<S> SharedAcceptor<S> {
     }
 
     /// An acceptor that panics half-way has, at worst, not accepted a client.
-    fn acceptor(&self) -> MutexGuard<'_, Acceptor<S, TcpListener>> {
+    fn acceptor(&self) -> MutexGuard<'_, Acceptor<S, ListeningSocket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,7 +168,7 @@ impl<S: Send> CloseListeners for SharedAcceptor<S> {
     }
 }
 
-impl<S, L: Listener> Acceptor<S, L> {
+impl<S, L: Accept> Acceptor<S, L> {
     /// Creates an acceptor that keeps at most `max_rejected` rejected clients.
     pub(crate) fn new(
         listeners: Vec<L>,
@@ -314,11 +313,12 @@ impl<S, L: Listener> Acceptor<S, L> {
 
     /// Accepts the clients that the system has connected already, since closing the listener would
     /// reset them, and then closes it; no client waits for room any more. Clients that come
-    /// meanwhile do not keep the server from stopping: it ends after two full backlogs. Returns the
-    /// events.
+    /// meanwhile do not keep the server from stopping: it ends after two full backlogs. Clients at
+    /// a socket that another program has as well are left to that one. Returns the events.
     pub(crate) fn close(&mut self, now: Instant) -> Vec<AcceptorEvent> {
         for index in 0..self.listeners.len() {
-            let mut left = 2 * BACKLOG;
+            self.listeners[index].socket.hide();
+            let mut left = if self.listeners[index].socket.keeps_backlog() { 0 } else { 2 * BACKLOG };
             while left > 0 {
                 match self.accept_one(index, now) {
                     Ok(()) | Err((AcceptErrorKind::Connection, _)) => left -= 1,

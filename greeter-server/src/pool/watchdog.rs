@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::Responder;
-use mio::net::TcpStream;
 
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::messages::ThreadMessage;
 use crate::pool::worker::{Pool, Task};
 use crate::pool::worker_registry::{Call, CallKind, WorkerEntry, WorkerState};
 use crate::slots::thread_of;
+use crate::sockets::ClientSocket;
 use crate::sync::Sender;
 use crate::ticker::Moment;
 
@@ -24,7 +24,7 @@ const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Does three things at each [tick](crate::ticker). It times out calls of the responder: the client
 /// receives a rejection, and the worker is left in the responder. It replaces each worker that has
 /// timed out, up to a limit. And where no worker is left to take tasks, it rejects them.
-pub(crate) struct Watchdog<R: Responder, F, K = TcpStream> {
+pub(crate) struct Watchdog<R: Responder, F, K = ClientSocket> {
     pool: Arc<Pool<R, K>>,
     /// Starts a worker for an entry.
     spawn_worker: F,

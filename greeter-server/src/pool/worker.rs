@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{AnsweredJob, BudgetClock, ClientJob, CloseReason, Disconnect, Responder, TurnBudget};
-use mio::net::TcpStream;
 
 use crate::config::Config;
 use crate::mailbox::Mailbox;
@@ -15,6 +14,7 @@ use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
 use crate::pool::worker_registry::{CallKind, CallOutcome, WorkerEntry, WorkerRegistry};
 use crate::slots::thread_of;
+use crate::sockets::ClientSocket;
 use crate::sync::Receiver;
 use crate::ticker::{Moment, Ticker};
 
@@ -35,7 +35,7 @@ pub(crate) enum Task<S> {
 
 /// The pool: what its workers and [the watchdog](crate::pool::watchdog) over them share.
 #[derive(Debug)]
-pub(crate) struct Pool<R: Responder, K = TcpStream> {
+pub(crate) struct Pool<R: Responder, K = ClientSocket> {
     pub(crate) responder: Arc<R>,
     pub(crate) config: Arc<Config>,
     pub(crate) tasks: Receiver<Task<R::Session>>,

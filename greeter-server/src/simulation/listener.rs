@@ -13,7 +13,7 @@ use super::random::Random;
 use super::wire::{VirtualSocket, Wire};
 use greeter_core::Address;
 
-use crate::system::Listener;
+use crate::system::Accept;
 
 /// Errors that accept(2) may return in place of a connection.
 const ERRORS: [Errno; 5] = [Errno::MFILE, Errno::NOMEM, Errno::CONNABORTED, Errno::PROTO, Errno::INTR];
@@ -57,7 +57,7 @@ impl Backlog {
     }
 }
 
-impl Listener for VirtualListener {
+impl Accept for VirtualListener {
     type Socket = VirtualSocket;
 
     fn accept(&self) -> io::Result<(VirtualSocket, Address)> {
@@ -76,5 +76,10 @@ impl Listener for VirtualListener {
         let port = 1000 + u16::try_from(number).expect("there are few clients");
         let host = 1 + number as u8 % ADDRESSES;
         Ok((VirtualSocket(wire), (Ipv4Addr::new(192, 0, 2, host), port).into()))
+    }
+    fn hide(&mut self) {}
+
+    fn keeps_backlog(&self) -> bool {
+        false
     }
 }

@@ -19,6 +19,8 @@ mod options;
 mod rooms;
 /// Signals to the server.
 mod signals;
+/// Unix sockets, and sockets that the server is started with.
+mod sockets;
 /// How the server starts, and what it says then.
 mod starting;
 /// A start in which a system call fails.

@@ -59,7 +59,7 @@ fn every_listener_is_announced_and_served() {
     let addresses = server.local_addrs();
     assert_ne!(addresses[0], addresses[1]);
     for address in addresses {
-        assert_eq!(Client::connect(*address).ask("Bob"), "Hello, Bob\n");
+        assert_eq!(Client::connect(address).ask("Bob"), "Hello, Bob\n");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Over a socket, the server says what the article's programs say: for any bytes, cut anywhere, in
 //! both placements.
 
-use greeter_core::Address;
+use greeter_server::ListenerAddress;
 use greeter_tests::books::at_rest;
 use greeter_tests::client::Client;
 use greeter_tests::{PLACEMENTS, answered_by, greeter, spawn};
@@ -18,7 +18,7 @@ fn model(input: &[u8]) -> Vec<u8> {
 }
 
 /// What a client reads that sends these pieces, each with a write of its own, and stops sending.
-fn replies<'a>(address: Address, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+fn replies<'a>(address: &ListenerAddress, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut client = Client::connect(address);
     let mut sender = client.sender();
     std::thread::scope(|scope| {
@@ -32,7 +32,7 @@ fn replies<'a>(address: Address, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
 }
 
 #[track_caller]
-fn check(address: Address, input: &[u8]) {
+fn check(address: &ListenerAddress, input: &[u8]) {
     let said = replies(address, [input]);
     assert!(said == model(input), "{} was answered {}", input.escape_ascii(), said.escape_ascii());
 }

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{Address, CloseReason, ServerHandle, WhenFull};
+use greeter_server::{CloseReason, ServerHandle, WhenFull};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::size::sized;
@@ -207,7 +207,7 @@ fn unless_told_otherwise_an_address_has_a_thousand_and_others_have_the_rest() {
 #[test]
 fn a_thousand_too_many_are_all_told() {
     let server = spawn(builder().max_connections(1));
-    let address: Address = server.local_addr();
+    let address = server.local_addr();
     let mut served = Client::connect(address);
     assert_eq!(served.ask("Bob"), "Hello, Bob\n");
     thread::scope(|scope| {

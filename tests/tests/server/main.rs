@@ -26,3 +26,5 @@ mod resets;
 mod room_for_buffers;
 /// Who has the server stop, and who waits for that.
 mod shutdown_trigger;
+/// Sockets that are not TCP, or not the server's own.
+mod unix_sockets;

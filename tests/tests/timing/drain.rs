@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_server::{Responder, responder_fn};
-use greeter_tests::client::{Client, lines_received, wait_until};
+use greeter_tests::client::{Client, inet, lines_received, wait_until};
 use greeter_tests::process::TestedServer;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, is_full};
@@ -24,7 +24,7 @@ fn every_line_that_was_received_is_answered_before_the_end() {
     let mut refused_after = Duration::ZERO;
     for round in 0..30_u64 {
         let server = spawn(builder().workers(50).responder(Puppet::default()));
-        let address = server.local_addr();
+        let address = inet(server.local_addr());
         let replies_read = AtomicU64::new(0);
         let report = thread::scope(|scope| {
             for number in 0..CLIENTS {
@@ -171,7 +171,7 @@ fn lines_left_unanswered_show_in_the_exit_code() {
 fn a_dropped_handle_stops_its_server() {
     let _others = beside_others();
     let server = spawn(builder());
-    let address = server.local_addr();
+    let address = inet(server.local_addr());
     let mut client = Client::connect(address);
     assert_eq!(client.ask("Bob"), "Hello, Bob\n");
     drop(server);
@@ -248,7 +248,7 @@ fn lines_that_arrived_unnoticed_are_answered() {
         first.send("wait\n");
         wait_until("the line is being answered", || server.stats().bytes_received == 6 * CLIENTS as u64 + 5);
         clients.iter_mut().for_each(|client| client.send("last\n"));
-        let address = server.local_addr();
+        let address = inet(server.local_addr());
         let stop = thread::spawn(move || server.shutdown(Duration::from_secs(20)));
         wait_until("nobody is let in any more", || TcpStream::connect(address).is_err());
         gate.send(()).expect("the responder waits");

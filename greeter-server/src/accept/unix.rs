@@ -1,0 +1,219 @@
+//! Unix sockets with a file: made, given to whom it is for, and removed. Must not accept.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::listen::{UnixName, UnixPlace};
+use crate::socket_file::{SocketFile, identity};
+use crate::sockets::BACKLOG;
+
+/// Listens at a Unix socket, and returns its file if it has one.
+pub(crate) fn listen_on(place: &UnixPlace) -> io::Result<(UnixListener, Option<SocketFile>)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let file = match &place.name {
+        UnixName::Path(path) => Some(bind_to_file(&socket, path, place)?),
+        UnixName::Abstract(name) => {
+            socket.bind(&abstract_address(name)?)?;
+            None
+        }
+    };
+    // Nobody can connect before this, so the file's permissions hold from the start.
+    socket.listen(i32::try_from(BACKLOG).expect("the backlog fits"))?;
+    socket.set_nonblocking(true)?;
+    Ok((std::os::fd::OwnedFd::from(socket).into(), file))
+}
+
+/// Binds a socket to a new file with the owner, the group and the mode that are asked for.
+fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<SocketFile> {
+    let owner = place.owner.as_deref().map(|owner| id_of(owner, "user", "/etc/passwd")).transpose()?;
+    let group = place.group.as_deref().map(|group| id_of(group, "group", "/etc/group")).transpose()?;
+    let address = SockAddr::unix(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        remove_stale(path, &address)?;
+        socket.bind(&address)?;
+    }
+    // From here on, an error removes the file.
+    let file = SocketFile::of(path)?;
+    // By path: the mode that fchmod(2) gives a socket before bind(2) is cut by the umask, which is
+    // the whole process' (unix(7)), and afterwards fchmod(2) does not reach the file.
+    if let Some(mode) = place.mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    if owner.is_some() || group.is_some() {
+        chown(path, owner, group)?;
+    }
+    Ok(file)
+}
+
+/// Removes the file of a socket at which nobody listens any more.
+fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
+    let problem = |kind: ErrorKind, problem: &str| Err(io::Error::new(kind, problem));
+    let before = identity(path)?;
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return problem(ErrorKind::AlreadyExists, "there is a file that is no socket");
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Where a server listens whose backlog is full, it would block.
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused && identity(path)? == before => {
+            fs::remove_file(path)
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            problem(ErrorKind::PermissionDenied, "there is a socket of somebody else's")
+        }
+        _ => problem(ErrorKind::AddrInUse, "another server listens there"),
+    }
+}
+
+/// Returns the number of a user or a group, which is written in the third field of its line
+/// (passwd(5), group(5)). Other sources of names (nsswitch.conf(5)) cannot be asked in safe code.
+fn id_of(name: &str, kind: &str, file: &str) -> io::Result<u32> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let lines = fs::read_to_string(file)?;
+    let mut entries = lines.lines().map(|line| line.split(':'));
+    let id = entries.find_map(|mut fields| (fields.next() == Some(name)).then(|| fields.nth(1))?);
+    id.and_then(|id| id.parse().ok()).ok_or_else(|| {
+        let problem = format!("there is no {kind} {name} in {file}; a number would do");
+        io::Error::new(ErrorKind::NotFound, problem)
+    })
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    let name = [b"\0", name].concat();
+    SockAddr::unix(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&name))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_address(_: &[u8]) -> io::Result<SockAddr> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Returns the name of a socket that has no file.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn abstract_name(address: &SockAddr) -> Option<UnixName> {
+    address.as_abstract_namespace().map(|name| UnixName::Abstract(name.to_owned()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const fn abstract_name(_: &SockAddr) -> Option<UnixName> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
+
+    /// A directory of the test's own, removed at the end.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("greeter-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn place(&self) -> UnixPlace {
+            UnixPlace { name: UnixName::Path(self.0.join("s")), mode: None, owner: None, group: None }
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.0.join("s")
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_socket_file_has_its_mode_and_is_removed_at_the_end() {
+        let directory = Directory::new("mode");
+        for mode in [0o600, 0o666, 0o777] {
+            let (listener, file) = listen_on(&UnixPlace { mode: Some(mode), ..directory.place() }).unwrap();
+            let permissions = fs::symlink_metadata(directory.socket()).unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o777, mode);
+            UnixStream::connect(directory.socket()).unwrap();
+            drop((listener, file));
+            assert!(!directory.socket().exists());
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_left_behind_is_replaced() {
+        let directory = Directory::new("stale");
+        drop(UnixListener::bind(directory.socket()).unwrap());
+        assert!(directory.socket().exists());
+        let (_listener, _file) = listen_on(&directory.place()).unwrap();
+        UnixStream::connect(directory.socket()).unwrap();
+    }
+
+    #[test]
+    fn neither_a_living_socket_nor_another_file_is_replaced() {
+        let directory = Directory::new("living");
+        let problem = || listen_on(&directory.place()).unwrap_err().to_string();
+        let (listener, file) = listen_on(&directory.place()).unwrap();
+        assert_eq!(problem(), "another server listens there");
+        // Also while its backlog is full.
+        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        fs::rename(directory.socket(), directory.0.join("other")).unwrap();
+        full.bind(&SockAddr::unix(directory.socket()).unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let _waits = UnixStream::connect(directory.socket()).unwrap();
+        assert_eq!(problem(), "another server listens there");
+        drop((listener, file, full));
+        assert!(directory.socket().exists(), "only the file of our own is removed");
+        fs::remove_file(directory.socket()).unwrap();
+        fs::write(directory.socket(), "notes").unwrap();
+        assert_eq!(problem(), "there is a file that is no socket");
+        assert_eq!(fs::read(directory.socket()).unwrap(), b"notes");
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_said() {
+        let directory = Directory::new("owner");
+        let place = UnixPlace { owner: Some("nobody-of-this-name".to_owned()), ..directory.place() };
+        let problem = listen_on(&place).unwrap_err().to_string();
+        assert_eq!(problem, "there is no user nobody-of-this-name in /etc/passwd; a number would do");
+        assert!(!directory.socket().exists());
+        let own = fs::symlink_metadata(&directory.0).unwrap();
+        let group = fs::read_to_string("/etc/group").unwrap();
+        let name = group.lines().find(|line| line.split(':').nth(2) == Some(&own.gid().to_string()));
+        let name = name.and_then(|line| line.split(':').next()).unwrap().to_owned();
+        let place = UnixPlace { owner: Some(own.uid().to_string()), group: Some(name), ..directory.place() };
+        let (_listener, _file) = listen_on(&place).unwrap();
+        let made = fs::symlink_metadata(directory.socket()).unwrap();
+        assert_eq!((made.uid(), made.gid()), (own.uid(), own.gid()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_abstract_socket_has_no_file() {
+        let name = format!("greeter-test-{}", std::process::id());
+        let place = UnixPlace { name: UnixName::Abstract(name.into_bytes()), mode: None, owner: None, group: None };
+        let (listener, file) = listen_on(&place).unwrap();
+        assert!(file.is_none());
+        let address = listener.local_addr().unwrap();
+        UnixStream::connect_addr(&address).unwrap();
+        assert_eq!(listen_on(&place).unwrap_err().kind(), ErrorKind::AddrInUse);
+        let socket = Socket::from(std::os::fd::OwnedFd::from(listener));
+        assert_eq!(abstract_name(&socket.local_addr().unwrap()), Some(place.name));
+    }
+}

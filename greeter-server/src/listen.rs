@@ -1,0 +1,416 @@
+//! Turns an address in words into a place to listen at, and a place into words. Must not open a
+//! socket.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+
+use crate::config::ConfigError;
+
+/// Where a server is to listen, and how.
+///
+/// [`Builder::listen`](crate::Builder::listen) takes it, and whatever turns into it: a socket
+/// address, or a text.
+///
+/// | text | where |
+/// |---|---|
+/// | `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` | TCP; port 0 takes any free port |
+/// | `unix:/run/greeter/socket` | a Unix socket with this path |
+/// | `unix:/run/greeter/socket,mode=0660,owner=greeter,group=mail` | the same, for whom its file says |
+/// | `unix:@name` | a Unix socket with a name and no file (Linux; any process of the network namespace may connect) |
+/// | `fd:3`, `fd:0`, `fd:NAME` | a socket that this process [was started with](crate::InheritedSockets) |
+///
+/// A path may contain commas: only a tail of `,mode=…`, `,owner=…` and `,group=…` is no part of it.
+///
+/// Of a name with several addresses, the server takes the first on which the system can listen. An
+/// IPv6 address does not stand for IPv4 as well, not even the unspecified one.
+///
+/// ```
+/// use greeter_server::{Listener, Server};
+///
+/// # let directory = std::env::temp_dir().join(format!("greeter-listener-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// let socket = directory.join("socket");
+/// let server = Server::builder()
+///     .listen("127.0.0.1:0")
+///     .listen(Listener::unix(&socket).mode(0o660))
+///     .build()?;
+/// assert_eq!(server.local_addrs()[1].to_string(), format!("unix:{}", socket.display()));
+/// # drop(server);
+/// # std::fs::remove_dir(directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Listener(pub(crate) Result<ListenPlace, ConfigError>);
+
+/// Where to listen.
+#[derive(Debug)]
+pub(crate) enum ListenPlace {
+    /// At the first of these addresses that can be listened on.
+    Inet(Vec<SocketAddr>),
+    #[cfg(unix)]
+    Unix(UnixPlace),
+    /// At a socket that the host program has opened.
+    #[cfg(unix)]
+    Opened(OwnedFd),
+    /// At a socket that this process was started with: its number, or its name.
+    #[cfg(unix)]
+    Inherited(String),
+}
+
+/// A Unix socket, and who may connect to it.
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnixPlace {
+    pub(crate) name: UnixName,
+    pub(crate) mode: Option<u32>,
+    /// A user's number or name.
+    pub(crate) owner: Option<String>,
+    /// A group's number or name.
+    pub(crate) group: Option<String>,
+}
+
+/// The name of a Unix socket (unix(7), "Address format").
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum UnixName {
+    Path(PathBuf),
+    /// Without a file. Linux only.
+    Abstract(Vec<u8>),
+}
+
+/// The address of a listener.
+///
+/// It displays as it was asked for, with the real port: `127.0.0.1:40123`, or
+/// `unix:/run/greeter/socket`. So greeter-client connects to what is printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ListenerAddress(pub(crate) BoundTo);
+
+/// What a listener is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum BoundTo {
+    Inet(SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixName),
+}
+
+impl Listener {
+    /// Listens on TCP at this address, or at the first that the system can listen on if it is a
+    /// name with several.
+    ///
+    /// ```
+    /// use greeter_server::{Listener, Server};
+    ///
+    /// let server = Server::builder().bind(Listener::tcp(("localhost", 0)))?;
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn tcp(address: impl ToSocketAddrs + fmt::Debug) -> Self {
+        let resolved = address.to_socket_addrs().map(Vec::from_iter);
+        Self(match resolved {
+            Ok(candidates) => Ok(ListenPlace::Inet(candidates)),
+            Err(reason) => Err(ConfigError::Address { address: format!("{address:?}"), reason }),
+        })
+    }
+
+    /// Listens at the Unix socket with this path. Its file is made by the server, and removed by it
+    /// if it is still the same file when the server stops.
+    ///
+    /// A file that a server has left behind that is no more is replaced. It is an error if another
+    /// server listens there, or if there is something that is no socket.
+    ///
+    /// There is no limit of clients per address here: on one machine, all clients of a service can
+    /// be one user.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Self(Ok(ListenPlace::Unix(UnixPlace::new(UnixName::Path(path.as_ref().to_owned())))))
+    }
+
+    /// Listens at a socket that the host program has opened, bound and made listen: TCP or Unix.
+    ///
+    /// It may be another program's as well. So its options stay as they are, its file is not
+    /// removed, it is not shut down, and clients that wait in its backlog when the server stops are
+    /// left to whoever listens next.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn opened(socket: impl Into<OwnedFd>) -> Self {
+        Self(Ok(ListenPlace::Opened(socket.into())))
+    }
+
+    /// Sets the permissions of the Unix socket's file, such as `0o660`. Whoever may write to it may
+    /// connect (unix(7)). They hold before anybody can connect. Without it, the process' umask
+    /// decides.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn mode(self, mode: u32) -> Self {
+        self.of_unix("mode", |unix| unix.mode = Some(mode))
+    }
+
+    /// Sets the owner of the Unix socket's file: a user's number, or a name in `/etc/passwd`.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn owner(self, owner: impl Into<String>) -> Self {
+        self.of_unix("owner", |unix| unix.owner = Some(owner.into()))
+    }
+
+    /// Sets the group of the Unix socket's file: a group's number, or a name in `/etc/group`.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn group(self, group: impl Into<String>) -> Self {
+        self.of_unix("group", |unix| unix.group = Some(group.into()))
+    }
+
+    /// Sets something that only a Unix socket with a file has.
+    #[cfg(unix)]
+    fn of_unix(mut self, what: &str, set: impl FnOnce(&mut UnixPlace)) -> Self {
+        match &mut self.0 {
+            Ok(ListenPlace::Unix(unix @ UnixPlace { name: UnixName::Path(_), .. })) => set(unix),
+            Ok(place) => {
+                let reason = format!("only the file of a Unix socket has a {what}");
+                self.0 = Err(invalid(&format!("{place:?}"), reason));
+            }
+            Err(_) => {}
+        }
+        self
+    }
+}
+
+/// Returns the error for an address that is none.
+fn invalid(address: &str, reason: String) -> ConfigError {
+    ConfigError::Address { address: address.to_owned(), reason: io::Error::new(ErrorKind::InvalidInput, reason) }
+}
+
+/// An address that is none is reported when the server is built.
+impl From<&str> for Listener {
+    fn from(text: &str) -> Self {
+        let shown = format!("{text:?}");
+        let rest = |scheme: &str| text.strip_prefix(scheme);
+        #[cfg(unix)]
+        if let Some(unix) = rest("unix:") {
+            return Self(UnixPlace::parse(unix).map(ListenPlace::Unix).map_err(|reason| invalid(&shown, reason)));
+        } else if let Some(which) = rest("fd:") {
+            return Self(match which {
+                "" => Err(invalid(&shown, "write fd:3, or fd:NAME as in LISTEN_FDNAMES".to_owned())),
+                which => Ok(ListenPlace::Inherited(which.to_owned())),
+            });
+        }
+        #[cfg(not(unix))]
+        if rest("unix:").or(rest("fd:")).is_some() {
+            return Self(Err(invalid(&shown, "this system has no such sockets".to_owned())));
+        }
+        Self::tcp(text)
+    }
+}
+
+impl From<String> for Listener {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<&String> for Listener {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<SocketAddr> for Listener {
+    fn from(address: SocketAddr) -> Self {
+        Self::tcp(address)
+    }
+}
+
+impl<I: Into<IpAddr>> From<(I, u16)> for Listener {
+    fn from(address: (I, u16)) -> Self {
+        Self::tcp(SocketAddr::from(address))
+    }
+}
+
+#[cfg(unix)]
+impl UnixPlace {
+    const fn new(name: UnixName) -> Self {
+        Self { name, mode: None, owner: None, group: None }
+    }
+
+    /// Parses what stands behind `unix:`.
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix('@') {
+            return match name {
+                "" => Err("write unix:@NAME".to_owned()),
+                _ if !cfg!(any(target_os = "linux", target_os = "android")) => {
+                    Err("this system has no Unix sockets without a file".to_owned())
+                }
+                name => Ok(Self::new(UnixName::Abstract(name.as_bytes().to_owned()))),
+            };
+        }
+        let mut place = Self::new(UnixName::Path(PathBuf::new()));
+        let mut path = text;
+        // From behind, since a path may contain commas.
+        while let Some((before, setting)) = path.rsplit_once(',')
+            && let Some((key, value)) = setting.split_once('=')
+            && place.set(key, value)?
+        {
+            path = before;
+        }
+        if path.is_empty() {
+            return Err("write unix:PATH, as in unix:/run/greeter/socket".to_owned());
+        }
+        place.name = UnixName::Path(path.into());
+        Ok(place)
+    }
+
+    /// Sets what this key stands for, and returns whether it is one.
+    fn set(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        let value_of = |known: Option<&String>| match (known, value) {
+            (Some(_), _) => Err(format!("{key} is there twice")),
+            (None, "") => Err(format!("{key} has no value")),
+            (None, value) => Ok(Some(value.to_owned())),
+        };
+        match key {
+            "mode" => {
+                if self.mode.is_some() {
+                    return Err("mode is there twice".to_owned());
+                }
+                let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+                self.mode = Some(mode.ok_or_else(|| format!("{value} is no mode; write it as 0660"))?);
+            }
+            "owner" => self.owner = value_of(self.owner.as_ref())?,
+            "group" => self.group = value_of(self.group.as_ref())?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl ListenerAddress {
+    /// Returns the IP address and the port, or `None` for an address of another kind.
+    #[must_use]
+    pub const fn as_inet(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            BoundTo::Inet(address) => Some(*address),
+            #[cfg(unix)]
+            BoundTo::Unix(_) => None,
+        }
+    }
+
+    /// Returns the port, or `None` for an address that has none.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.as_inet().map(|address| address.port())
+    }
+
+    /// Returns the path of a Unix socket, or `None` for an address that has none.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn as_path(&self) -> Option<&Path> {
+        match &self.0 {
+            BoundTo::Unix(UnixName::Path(path)) => Some(path),
+            BoundTo::Inet(_) | BoundTo::Unix(UnixName::Abstract(_)) => None,
+        }
+    }
+}
+
+impl fmt::Display for ListenerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ListenerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for BoundTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(name) => name.fmt(f),
+        }
+    }
+}
+
+#[cfg(unix)]
+impl fmt::Display for UnixName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
+        }
+    }
+}
+
+/// Lets a [`TcpStream`](std::net::TcpStream) connect to the address.
+impl ToSocketAddrs for ListenerAddress {
+    type Iter = std::option::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        let address = self.as_inet().ok_or_else(|| io::Error::new(ErrorKind::Unsupported, "no TCP address"))?;
+        Ok(Some(address).into_iter())
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    fn unix(text: &str) -> UnixPlace {
+        match Listener::from(text).0.unwrap() {
+            ListenPlace::Unix(unix) => unix,
+            place => panic!("{place:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_tail_of_settings_is_no_part_of_a_path() {
+        let (mode, owner, group) = (Some(0o660), Some("root".to_owned()), Some("mail".to_owned()));
+        for (text, path, expected) in [
+            ("unix:/run/s", "/run/s", (None, None, None)),
+            ("unix:/run/s,mode=0660", "/run/s", (mode, None, None)),
+            ("unix:/run/s,group=mail,mode=660,owner=root", "/run/s", (mode, owner, group.clone())),
+            ("unix:/run/a,b,group=mail", "/run/a,b", (None, None, group)),
+            ("unix:/run/a,mode=0660,b=c", "/run/a,mode=0660,b=c", (None, None, None)),
+        ] {
+            let place = unix(text);
+            assert_eq!(place.name, UnixName::Path(path.into()), "{text}");
+            assert_eq!((place.mode, place.owner, place.group), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_says_how_to_write_it() {
+        for (text, reason) in [
+            ("unix:", "write unix:PATH, as in unix:/run/greeter/socket"),
+            ("unix:,mode=0660", "write unix:PATH, as in unix:/run/greeter/socket"),
+            ("unix:@", "write unix:@NAME"),
+            ("unix:/s,mode=0888", "0888 is no mode; write it as 0660"),
+            ("unix:/s,mode=01000", "01000 is no mode; write it as 0660"),
+            ("unix:/s,owner=", "owner has no value"),
+            ("unix:/s,owner=a,owner=b", "owner is there twice"),
+            ("unix:/s,mode=0,mode=0", "mode is there twice"),
+            ("fd:", "write fd:3, or fd:NAME as in LISTEN_FDNAMES"),
+        ] {
+            let error = Listener::from(text).0.unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot listen on {text:?}: {reason}"));
+        }
+        let error = Listener::from(([127, 0, 0, 1], 0)).mode(0o600).0.unwrap_err().to_string();
+        assert!(error.ends_with("only the file of a Unix socket has a mode"), "{error}");
+        assert!(Listener::from("unix:@name").owner("root").0.is_err());
+    }
+
+    #[test]
+    fn an_address_displays_as_it_was_asked_for() {
+        for text in ["unix:/run/s", "unix:@name"] {
+            assert_eq!(ListenerAddress(BoundTo::Unix(unix(text).name)).to_string(), text);
+        }
+        assert_eq!(unix("unix:/run/s,mode=0660").name.to_string(), "unix:/run/s");
+    }
+}

@@ -1,0 +1,35 @@
+//! The file of a Unix socket that we listen at. Must not touch one that is not ours.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The file of a socket that we listen at. Dropping it removes the file, if that is still ours.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// The file that is there now.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+/// Returns the device and the inode of a file.
+pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // Whoever cannot remove it now leaves a file that the next server replaces.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
