@@ -26,7 +26,7 @@ pub struct Peer {
 /// The address of one end of a connection, or of a listener.
 ///
 /// It displays as the standard library displays addresses, `127.0.0.1:8080` or `[::1]:8080`, and a
-/// process at a Unix socket as `unix:uid=1000,gid=1000,pid=4242`.
+/// process at a Unix socket as `unix:uid=1000,gid=1000,pid=4242`. One that nobody knows is `unknown`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Address {
@@ -35,6 +35,9 @@ pub enum Address {
     /// A process of this machine that has connected to a Unix socket. Its own end has no name, as a
     /// rule; `None` where the system does not say who it is.
     Unix(Option<Credentials>),
+    /// No address, since nobody knows it: the client is behind a proxy, and the proxy does not know
+    /// it or cannot say it.
+    Unknown,
 }
 
 /// Who connected to a Unix socket, as the system says (`SO_PEERCRED` in unix(7)): the user and the
@@ -96,7 +99,7 @@ impl Address {
     pub const fn as_inet(&self) -> Option<SocketAddr> {
         match self {
             Self::Inet(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Unknown => None,
         }
     }
 
@@ -105,7 +108,7 @@ impl Address {
     pub const fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Inet(address) => Some(address.ip()),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Unknown => None,
         }
     }
 
@@ -114,7 +117,7 @@ impl Address {
     pub const fn port(&self) -> Option<u16> {
         match self {
             Self::Inet(address) => Some(address.port()),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Unknown => None,
         }
     }
 }
@@ -134,6 +137,7 @@ impl fmt::Display for Address {
                 write!(f, "unix:uid={uid},gid={gid}")?;
                 pid.map_or(Ok(()), |pid| write!(f, ",pid={pid}"))
             }
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -175,5 +179,13 @@ mod tests {
         assert_eq!(unix(None).to_string(), "unix:uid=1000,gid=100");
         assert_eq!(Address::Unix(None).to_string(), "unix");
         assert!(unix(None).to_socket_addrs().is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_unknown_says_so_and_is_nowhere_to_connect_to() {
+        let unknown = Address::Unknown;
+        assert_eq!((format!("{unknown:>9}"), format!("{unknown:?}")), ("  unknown".to_owned(), "unknown".to_owned()));
+        assert_eq!((unknown.as_inet(), unknown.ip(), unknown.port()), (None, None, None));
+        assert_eq!(unknown.to_socket_addrs().unwrap_err().kind(), ErrorKind::Unsupported);
     }
 }
