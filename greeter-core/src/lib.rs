@@ -32,7 +32,8 @@
 //! The files follow a request: [bytes become lines](Line), the complete lines of one read are a
 //! [`ClientJob`], and a [`Responder`] answers them into a [`Reply`], for one [`TurnBudget`] of
 //! time, or [`Later`], or several side by side ([`Parallel`]). The [`Connection`] holds it all
-//! together, with the [`ConnectionConfig`] that all clients share.
+//! together, with the [`ConnectionConfig`] that all clients share. Apart from all that,
+//! [`ProxyHeader`] is what a proxy may send in front of the first line.
 
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ mod line;
 mod parallel;
 mod parts;
 mod peer;
+mod proxy;
 mod push;
 mod rejection;
 mod reply;
@@ -71,6 +73,7 @@ pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use parallel::Parallel;
 pub use parts::PartNumber;
 pub use peer::{Address, ClientId, Credentials, Peer, client_id};
+pub use proxy::{ProxyAddresses, ProxyHeader, ProxyHeaderError, ProxyTlvs};
 pub use push::PushMessage;
 pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply, TooManyBytesError};
