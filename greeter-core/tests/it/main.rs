@@ -24,6 +24,8 @@ mod memory;
 mod parallel;
 /// What a client receives, byte for byte.
 mod protocol;
+/// Headers of the PROXY protocol.
+mod proxy_header;
 /// Pushes: lines that the client has not asked for.
 mod pushes;
 /// What a responder may do, and what its errors cost.
