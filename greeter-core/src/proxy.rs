@@ -21,8 +21,8 @@ const MAX_V1_BYTES: usize = 107;
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family and transport, and the length of what follows.
 const V2_FIXED_BYTES: usize = 16;
-/// What is read of a sender that is trusted with addresses, not with memory. Headers in use are
-/// shorter than 536 bytes, as section 2 wants them, or a few KiB where a certificate is passed on.
+/// The longest header that is read. Section 2 wants headers within 536 bytes, the length field can
+/// say 64 KiB; nginx and go-proxyproto draw the line here.
 const MAX_V2_BYTES: usize = 4096;
 
 /// What a TLV has in front of its value: the type and two bytes of length.
@@ -54,8 +54,9 @@ pub struct ProxyHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyAddresses {
-    /// Nobody's: the proxy connects for itself, usually to see whether the server is up. The
-    /// addresses are those of the socket. In version 2, this is the command `LOCAL`.
+    /// The proxy's own: it connects for itself, usually to see whether the server is up. The
+    /// addresses are those of the socket. Only version 2 can say so, by the command `LOCAL`.
+    /// HAProxy also says it of a client that came to it by a Unix socket.
     Local,
     /// A client's, whose address the proxy does not know or cannot say: `UNKNOWN` in version 1,
     /// UNSPEC and Unix sockets in version 2.
@@ -141,9 +142,10 @@ impl ProxyHeader {
     ///
     /// The choices that the specification leaves: of a `LOCAL` header, all but its length is
     /// ignored, its TLVs too. `UNKNOWN` and UNSPEC are accepted, as [`ProxyAddresses::Unknown`];
-    /// what follows an UNSPEC family is taken as TLVs, as HAProxy writes it, and ignored if it is
-    /// something else. Pairs of a family and a transport of which one is UNSPEC are rejected.
-    /// Datagrams are treated as streams.
+    /// what follows UNSPEC is taken as TLVs, since that family has no addresses, and ignored if it
+    /// is something else. Only the seven pairs of a family and a transport that section 2.2 lists
+    /// are accepted, and datagrams are treated as streams. An `UNKNOWN` line may hold anything but
+    /// a lone CR or LF, which section 2.1 does not want tolerated.
     ///
     /// ```
     /// # fn main() -> Result<(), greeter_core::ProxyHeaderError> {
@@ -162,9 +164,9 @@ impl ProxyHeader {
     /// # Errors
     ///
     /// If no bytes to come could make a header of these. That is found at the first byte that is
-    /// wrong, in version 2 also at a length that cannot be right; except that a line that cannot end
-    /// within its 107 bytes any more is found at the 107th, and a wrong checksum when the header is
-    /// complete.
+    /// wrong, in version 2 also at a length that cannot be right. Two things are found later: that
+    /// a line cannot end within its 107 bytes, at the 107th, and a wrong checksum, at the end of
+    /// the header.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProxyHeaderError> {
         match bytes.first() {
             None => Ok(None),
@@ -342,8 +344,8 @@ impl Field for Ipv6Addr {
     }
 
     fn is_start(text: &str) -> bool {
-        // A group that has begun can stay as it is, and `::` may stand for all that is missing. What
-        // has begun as IPv4 must end so.
+        // A group that has begun can stay as it is, and `::` may stand for all that is missing.
+        // What has begun as IPv4 must end so.
         ["", "0", ":", "::", ".0", "0.0", ".0.0", "0.0.0"].iter().any(|end| joins::<Self>(text, end))
     }
 }
@@ -371,11 +373,11 @@ impl Field for u16 {
 
 fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyHeaderError> {
     let Some(fixed) = behind(bytes, V2_SIGNATURE, ProxyHeaderError::NoHeader)? else { return Ok(None) };
-    let Some(command) = fixed.first().copied().map(Command::of).transpose()? else { return Ok(None) };
+    let Some(command) = fixed.first().copied().map(ProxyCommand::of).transpose()? else { return Ok(None) };
     let Some(&family) = fixed.get(1) else { return Ok(None) };
     let content = match command {
-        Command::Local => Content::Ignored,
-        Command::Proxy => Content::of(family)?,
+        ProxyCommand::Local => Content::Ignored,
+        ProxyCommand::Proxy => Content::of(family)?,
     };
     let Some(&high) = fixed.get(2) else { return Ok(None) };
     let low = fixed.get(3).copied();
@@ -393,12 +395,12 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyHeaderErr
     Ok(Some((ProxyHeader { addresses, tlvs: ProxyTlvs(whole[tlvs_at..].into()) }, length)))
 }
 
-enum Command {
+enum ProxyCommand {
     Local,
     Proxy,
 }
 
-impl Command {
+impl ProxyCommand {
     const fn of(byte: u8) -> Result<Self, ProxyHeaderError> {
         match byte {
             0x20 => Ok(Self::Local),

@@ -409,7 +409,8 @@ fn some_tlvs() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
 
 /// What is nearly a header.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
-    let line = "PROXY (TCP4|TCP6|UNKNOWN) ([0-9.]{1,9}|[0-9a-f:]{1,9}|1.2.3.4|::1|::f:1.2) (1.2.3.4|::1) [0-9+]{1,6} [0-9]{1,6}\r?\n?.{0,9}";
+    let line = "PROXY (TCP4|TCP6|UNKNOWN) ([0-9.]{1,9}|[0-9a-f:]{1,9}|1.2.3.4|::1|::f:1.2) (1.2.3.4|::1) \
+                [0-9+]{1,6} [0-9]{1,6}\r?\n?.{0,9}";
     let family = prop_oneof![Just(0_u8), Just(0x11), Just(0x12), Just(0x21), Just(0x31), any::<u8>()];
     let block = prop_oneof![
         vec(prop_oneof![Just(0_u8), 0..8_u8, any::<u8>()], 0..60),
@@ -437,8 +438,8 @@ proptest! {
         tlvs in some_tlvs(),
         behind in vec(any::<u8>(), 0..40),
     ) {
-        let [ours, theirs] = [source, destination].map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
-        let addresses = ProxyAddresses::Inet { source: ours, destination: theirs };
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let addresses = ProxyAddresses::Inet { source: canonical(source), destination: canonical(destination) };
         let mut other = Other::with_address(ProxiedAddress::stream(source, destination));
         let mut bytes = Vec::new();
         other.encode_v1(&mut bytes).unwrap();
