@@ -57,6 +57,18 @@ pub enum CloseReason {
     /// of this client.
     #[error("there were too many connections from its address")]
     AddressLimit,
+    /// The client did not send its PROXY header, or did not finish its TLS handshake, within the
+    /// handshake timeout. The responder does not learn of this client.
+    #[error("the client did not finish its handshake")]
+    HandshakeTimeout,
+    /// The client had kept the server waiting longest in its handshake when another needed the
+    /// place. The responder does not learn of this client.
+    #[error("there were too many handshakes at a time")]
+    HandshakeLimit,
+    /// A proxy sent no PROXY header, or an invalid one. The responder does not learn of this
+    /// client.
+    #[error("its proxy sent no valid header")]
+    ProxyHeader,
 }
 
 impl CloseReason {
@@ -67,7 +79,7 @@ impl CloseReason {
     }
 
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::ClientClosed,
         Self::ResponderClosed,
         Self::LineRejected,
@@ -83,5 +95,8 @@ impl CloseReason {
         Self::Overloaded,
         Self::ConnectionLimit,
         Self::AddressLimit,
+        Self::HandshakeTimeout,
+        Self::HandshakeLimit,
+        Self::ProxyHeader,
     ];
 }

@@ -245,7 +245,10 @@ impl CloseReason {
             | Self::Shutdown
             | Self::ShutdownDeadline
             | Self::WriteTimeout
-            | Self::Lost => None,
+            | Self::Lost
+            | Self::HandshakeTimeout
+            | Self::HandshakeLimit
+            | Self::ProxyHeader => None,
         }
     }
 }

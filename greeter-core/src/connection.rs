@@ -322,7 +322,7 @@ impl<S> Connection<S> {
             return job.take_part_due();
         }
         let in_flight = JobSlot::InFlight {
-            peer: job.peer,
+            peer: job.peer.clone(),
             lines: job.lines(),
             latest_ending: job.latest_ending,
             is_unfinished: job.input.is_unfinished(),
@@ -719,15 +719,16 @@ impl<S> Connection<S> {
             self.job().parts_mut().expect("a job in flight is waited for").time_out(number);
             return self.end_timed_out_part(config, now);
         }
-        let JobSlot::InFlight { peer, lines, latest_ending, is_unfinished, .. } = self.job_slot else {
+        let JobSlot::InFlight { peer, lines, latest_ending, is_unfinished, .. } = &self.job_slot else {
             panic!("a job that is held cannot time out")
         };
+        let (lines, is_unfinished) = (*lines, *is_unfinished);
+        let mut job = ClientJob::new(peer.clone(), config);
+        job.latest_ending = *latest_ending;
         self.counts.discard_unanswered(lines);
         let is_rejected = !self.has_received_eof() && !matches!(self.state, State::Over { .. });
         self.counts.unfinished += u32::from(is_unfinished && is_rejected);
         self.pending_push = None;
-        let mut job = ClientJob::new(peer, config);
-        job.latest_ending = latest_ending;
         self.job_slot = JobSlot::Held(job);
         self.close_with(CloseReason::ReplyTimeout, config, now);
     }
@@ -912,10 +913,10 @@ impl<S> Connection<S> {
 impl<S> Connection<S> {
     /// Returns the client.
     #[must_use]
-    pub const fn peer(&self) -> Peer {
+    pub const fn peer(&self) -> &Peer {
         match &self.job_slot {
-            JobSlot::Held(job) => job.peer,
-            JobSlot::InFlight { peer, .. } => *peer,
+            JobSlot::Held(job) => &job.peer,
+            JobSlot::InFlight { peer, .. } => peer,
         }
     }
 

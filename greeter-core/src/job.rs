@@ -164,8 +164,8 @@ impl<S> ClientJob<S> {
 
     /// Returns the client.
     #[must_use]
-    pub const fn peer(&self) -> Peer {
-        self.peer
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Returns which part of its connection's job this is, if it is one.
@@ -376,7 +376,7 @@ impl<S> ClientJob<S> {
     pub(crate) fn new_part(&mut self, session: S, input: InputBuffer) -> Self {
         let number = Some(self.rare.get_or_insert_default().parts.next_number());
         Self {
-            peer: self.peer,
+            peer: self.peer.clone(),
             session: Some(session),
             input,
             latest_ending: self.latest_ending,
@@ -897,8 +897,8 @@ impl<S> AnsweredJob<S> {
 
     /// Returns the client.
     #[must_use]
-    pub const fn peer(&self) -> Peer {
-        self.0.peer
+    pub const fn peer(&self) -> &Peer {
+        &self.0.peer
     }
 
     /// Returns which part of its connection's job this is, if it is one.
@@ -968,8 +968,8 @@ pub struct Disconnect<S> {
 impl<S> Disconnect<S> {
     /// Returns the client that is gone.
     #[must_use]
-    pub const fn peer(&self) -> Peer {
-        self.peer
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Calls [`Responder::disconnect`].

@@ -37,6 +37,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod answer_cell;
 mod budget;
 mod catch;
@@ -61,6 +62,7 @@ mod sync;
 mod telnet;
 pub mod testing;
 
+pub use address::{Address, Credentials};
 pub use budget::{BudgetClock, TurnBudget};
 pub use close_reason::CloseReason;
 pub use config::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
@@ -72,7 +74,7 @@ pub use later::Later;
 pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use parallel::Parallel;
 pub use parts::PartNumber;
-pub use peer::{Address, ClientId, Credentials, Peer, client_id};
+pub use peer::{ClientId, Origin, Peer, Proxied, client_id};
 pub use proxy::{ProxyAddresses, ProxyHeader, ProxyHeaderError, ProxyTlvs};
 pub use push::PushMessage;
 pub use rejection::Rejection;

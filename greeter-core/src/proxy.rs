@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 
 use memchr::{memchr, memchr2};
 
-use crate::peer::Address;
+use crate::address::Address;
 
 const V1_START: &[u8] = b"PROXY ";
 /// The longest line that a sender may write, CR LF included (section 2.1).

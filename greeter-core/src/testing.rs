@@ -32,10 +32,11 @@ pub use crate::error::{ResponderError, ResponderErrors};
 #[doc(no_inline)]
 pub use crate::push::PushMessage;
 
+use crate::address::Address;
 use crate::budget::TurnBudget;
 use crate::close_reason::CloseReason;
 use crate::connection::{CloseAction, Connection};
-use crate::peer::{Address, ClientId, Peer, client_id};
+use crate::peer::{ClientId, Peer, client_id};
 use crate::responder::Responder;
 
 const MAX_LINE_BYTES: u32 = 8 * 1024;
@@ -118,7 +119,7 @@ impl<'a, R: Responder> TestClient<'a, R> {
     /// ```
     pub fn connect_as(peer: Peer, responder: &'a R, config: ConnectionConfig) -> Self {
         let now = Instant::now();
-        let connection = Some(Connection::new(peer, &config, now));
+        let connection = Some(Connection::new(peer.clone(), &config, now));
         let (unread, received, errors) = (Vec::new(), Vec::new(), ResponderErrors::default());
         let mut client = Self {
             peer,

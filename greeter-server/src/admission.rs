@@ -7,12 +7,17 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use greeter_core::{Address, CloseReason};
 
 use crate::config::Config;
 use crate::limits::WhenFull;
 use crate::mailbox::Mailbox;
+use crate::slots::{Key, Slots};
+
+/// How long a newcomer may keep us waiting before its place is given to another, if all are taken.
+const MAX_WAIT_FOR_NEWCOMER: Duration = Duration::from_secs(1);
 
 /// A message to the acceptor.
 #[derive(Debug)]
@@ -40,8 +45,22 @@ struct Occupancy {
     served: usize,
     /// Empty where there is no address limit. It holds no address with a count of zero.
     by_address: HashMap<AddressKey, usize>,
-    /// Whether to send the acceptor a message when a permit is released.
+    /// Whether to send the acceptor a message when a permit or a place in the lobby is released.
     acceptor_waits: bool,
+    /// The newcomers, which are among the clients that are served.
+    newcomers: Slots<NewcomerRecord>,
+    newcomer_count: usize,
+}
+
+/// What is known here of a newcomer: a client that still owes a PROXY header or a handshake.
+#[derive(Debug)]
+struct NewcomerRecord {
+    /// The connection thread that has it.
+    thread: usize,
+    address: Option<AddressKey>,
+    /// Since when it keeps us waiting for its next step, of which there are few. Bytes are no step:
+    /// one that sends them one by one keeps us waiting as well. `None` while it waits for us.
+    waited_for_since: Option<Instant>,
 }
 
 /// The answer to a new client.
@@ -58,6 +77,32 @@ pub(crate) enum Decision {
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     counted_for: Option<AddressKey>,
+}
+
+/// The place of one newcomer in the lobby, and among the clients that are served. Dropping it
+/// releases both, unless another has been given it.
+#[derive(Debug)]
+pub(crate) struct LobbyPlace {
+    /// `None` once it has become a permit.
+    admission: Option<Arc<Admission>>,
+    key: Key,
+}
+
+/// The answer to a newcomer.
+#[derive(Debug)]
+pub(crate) enum LobbyDecision {
+    /// It has this place. Whoever had it is to leave.
+    Enter { place: LobbyPlace, displaced: Option<Displaced> },
+    /// The newcomer is rejected for this reason.
+    Reject(CloseReason),
+}
+
+/// A newcomer that has lost its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Displaced {
+    /// The connection thread that has it.
+    pub(crate) thread: usize,
+    pub(crate) place: Key,
 }
 
 /// What counts as one address. Of IPv6, that is the /64 network, since a host that has one of its
@@ -106,6 +151,13 @@ impl Admission {
         if occupancy.served >= self.config.limits.max_connections {
             return Decision::Reject(CloseReason::ConnectionLimit);
         }
+        let decision = self.count_address(&mut occupancy, peer);
+        occupancy.served += usize::from(matches!(decision, Decision::Admit(_)));
+        decision
+    }
+
+    /// Counts a client for its address, if that has room.
+    fn count_address(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
         let counted_for = self.config.limits.max_connections_per_address.and_then(|_| AddressKey::of(peer));
         if let (Some(address), Some(max)) = (counted_for, self.config.limits.max_connections_per_address) {
             let count = occupancy.by_address.entry(address).or_default();
@@ -114,8 +166,47 @@ impl Admission {
             }
             *count += 1;
         }
-        occupancy.served += 1;
         Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
+    }
+
+    /// Returns whether another newcomer may be accepted at this time, or when that may be so. The
+    /// acceptor receives [`AcceptorMessage::PermitReleased`] when it may be so before.
+    pub(crate) fn lobby_opens_at(&self, now: Instant) -> Instant {
+        let mut occupancy = self.occupancy();
+        if occupancy.newcomer_count < self.config.limits.max_handshakes {
+            return now;
+        }
+        occupancy.acceptor_waits = true;
+        let since = occupancy.newcomers.values().filter_map(|newcomer| newcomer.waited_for_since).min();
+        // While all of them wait for us, there is nothing to wait for but a place.
+        since.map_or(now + MAX_WAIT_FOR_NEWCOMER, |since| since + MAX_WAIT_FOR_NEWCOMER)
+    }
+
+    /// Gives a newcomer on this connection thread a place, if need be that of another which has
+    /// kept us waiting. To be called when the lobby [is open](Self::lobby_opens_at).
+    pub(crate) fn admit_newcomer(self: &Arc<Self>, peer: Address, thread: usize, now: Instant) -> LobbyDecision {
+        let mut occupancy = self.occupancy();
+        if occupancy.served >= self.config.limits.max_connections {
+            return LobbyDecision::Reject(CloseReason::ConnectionLimit);
+        }
+        let displaced = if occupancy.newcomer_count < self.config.limits.max_handshakes {
+            None
+        } else {
+            match occupancy.displace(now) {
+                Some(displaced) => Some(displaced),
+                None => return LobbyDecision::Reject(CloseReason::HandshakeLimit),
+            }
+        };
+        occupancy.served += 1;
+        occupancy.newcomer_count += 1;
+        let record = NewcomerRecord { thread, address: AddressKey::of(peer), waited_for_since: None };
+        let key = occupancy.newcomers.insert(record);
+        LobbyDecision::Enter { place: LobbyPlace { admission: Some(Arc::clone(self)), key }, displaced }
+    }
+
+    /// Returns how many newcomers there are.
+    pub(crate) fn newcomers(&self) -> usize {
+        self.occupancy().newcomer_count
     }
 
     /// Returns how many clients are served.
@@ -126,6 +217,85 @@ impl Admission {
     /// No code that holds the lock can panic half-way, so a poisoned lock needs no repair.
     fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
         self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Occupancy {
+    /// Takes the place of the newcomer that has kept us waiting longest, of the address that has
+    /// most newcomers among those.
+    fn displace(&mut self, now: Instant) -> Option<Displaced> {
+        let mut by_address = HashMap::<_, usize>::new();
+        let may_go = |newcomer: &NewcomerRecord| {
+            newcomer.waited_for_since.filter(|since| now.saturating_duration_since(*since) >= MAX_WAIT_FOR_NEWCOMER)
+        };
+        for newcomer in self.newcomers.values().filter(|newcomer| may_go(newcomer).is_some()) {
+            *by_address.entry(newcomer.address).or_default() += 1;
+        }
+        let candidates = self.newcomers.keys().into_iter().filter_map(|key| {
+            let newcomer = self.newcomers.get(key)?;
+            let since = may_go(newcomer)?;
+            Some((std::cmp::Reverse(by_address[&newcomer.address]), since, key, newcomer.thread))
+        });
+        let (.., place, thread) = candidates.min_by_key(|(most, since, ..)| (*most, *since))?;
+        self.leave_lobby(place);
+        Some(Displaced { thread, place })
+    }
+
+    /// Returns whether the newcomer still had its place.
+    fn leave_lobby(&mut self, place: Key) -> bool {
+        let had_it = self.newcomers.remove(place).is_some();
+        self.newcomer_count -= usize::from(had_it);
+        had_it
+    }
+}
+
+impl LobbyPlace {
+    /// Identifies the place.
+    pub(crate) const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The newcomer has taken a step, and now keeps us waiting for its next.
+    pub(crate) fn waits_since(&self, since: Option<Instant>) {
+        if let Some(admission) = &self.admission
+            && let Some(newcomer) = admission.occupancy().newcomers.get_mut(self.key)
+        {
+            newcomer.waited_for_since = since;
+        }
+    }
+
+    /// The newcomer owes nothing any more, and this is its address. It becomes a client, unless
+    /// that address has too many.
+    pub(crate) fn become_client(mut self, address: Address) -> Decision {
+        let admission = self.admission.take().expect("a place becomes a permit once");
+        let mut occupancy = admission.occupancy();
+        occupancy.leave_lobby(self.key);
+        let decision = admission.count_address(&mut occupancy, address);
+        occupancy.served -= usize::from(matches!(decision, Decision::Reject(_)));
+        admission.wake_acceptor(occupancy);
+        decision
+    }
+}
+
+impl Drop for LobbyPlace {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take() {
+            let mut occupancy = admission.occupancy();
+            occupancy.leave_lobby(self.key);
+            occupancy.served -= 1;
+            admission.wake_acceptor(occupancy);
+        }
+    }
+}
+
+impl Admission {
+    /// Tells the acceptor that there is room, if it waits for that.
+    fn wake_acceptor(&self, mut occupancy: MutexGuard<'_, Occupancy>) {
+        let acceptor_waits = std::mem::take(&mut occupancy.acceptor_waits);
+        drop(occupancy);
+        if acceptor_waits {
+            self.acceptor.send(AcceptorMessage::PermitReleased);
+        }
     }
 }
 
@@ -141,11 +311,7 @@ impl Drop for Permit {
                 occupancy.by_address.remove(&address);
             }
         }
-        let acceptor_waits = std::mem::take(&mut occupancy.acceptor_waits);
-        drop(occupancy);
-        if acceptor_waits {
-            self.admission.acceptor.send(AcceptorMessage::PermitReleased);
-        }
+        self.admission.wake_acceptor(occupancy);
     }
 }
 

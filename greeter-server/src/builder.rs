@@ -1,6 +1,7 @@
 //! Turns options into a server that holds its addresses. Must not start a thread or serve a client.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use greeter_core::{
@@ -15,7 +16,7 @@ use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::listen::{Listener, ListenerAddress};
 use crate::push::PushHandle;
 use crate::server::Server;
-use crate::sockets::{ListeningSocket, TcpOptions};
+use crate::sockets::TcpOptions;
 
 /// Configures a server.
 ///
@@ -556,6 +557,38 @@ impl<R: Responder> Builder<R> {
         self
     }
 
+    /// Sets how long a client may take from when it is accepted until it has sent its PROXY header,
+    /// where one is [expected](Listener::proxy_from).
+    ///
+    /// What it sends meanwhile does not extend it. The default is 10 seconds; the minimum is 1 ms.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().handshake_timeout(Duration::from_secs(3));
+    /// ```
+    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeouts.handshake = timeout;
+        self
+    }
+
+    /// Sets the maximum number of clients at a time that have not yet sent their PROXY header.
+    ///
+    /// They count as clients, but not for their address. When there are so many, the one that has
+    /// kept the server waiting longest makes room for the next, if that is more than a second; of
+    /// these, one of the address with most. If all have just come, the next one waits in the
+    /// system's backlog. So nobody who sends nothing keeps others out. The default is 1,024.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_handshakes(100);
+    /// ```
+    pub const fn max_handshakes(mut self, handshakes: usize) -> Self {
+        self.options.limits.max_handshakes = handshakes;
+        self
+    }
+
     /// Sets how long a client may take to close its end of the connection after the server has
     /// closed its own.
     ///
@@ -651,21 +684,24 @@ impl<R: Responder> Builder<R> {
             errors.push(ConfigError::NoAddress);
         }
         let mut places = Vec::new();
-        for Listener(place) in listen {
-            match place {
-                Ok(place) => places.push(place),
+        for listener in listen {
+            match listener.validate() {
+                Ok(place_and_gate) => places.push(place_and_gate),
                 Err(error) => errors.push(error),
             }
         }
-        let (Ok(config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
-        let listen = |place| {
-            listen_at(place, &mut inherited, tcp_options)
-                .inspect(|(address, _)| warn_if_reachable(address))
-                .map_err(|(address, source)| BuildError::Listen { address, source })
-        };
-        let listeners: Vec<(ListenerAddress, ListeningSocket)> =
-            places.into_iter().map(listen).collect::<Result<_, _>>()?;
-        let (addresses, listeners) = listeners.into_iter().unzip();
+        let (Ok(mut config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
+        if !places.iter().any(|(_, entry_rules)| entry_rules.asks()) {
+            config.limits.max_handshakes = 0;
+        }
+        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
+        for (place, entry_rules) in places {
+            let listening = listen_at(place, &mut inherited, tcp_options);
+            let (address, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
+            warn_if_reachable(&address);
+            addresses.push(address);
+            listeners.push((socket, Arc::new(entry_rules)));
+        }
         Ok(Server::new(responder, push, trigger, config, addresses, listeners))
     }
 }

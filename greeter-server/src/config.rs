@@ -77,6 +77,12 @@ pub enum ConfigError {
         /// The resolver's error.
         reason: io::Error,
     },
+    /// A network of proxies that is none.
+    #[error("{network:?} is no network: write 10.0.0.0/8, 192.0.2.1, 2001:db8::/32 or unix")]
+    Network {
+        /// The network, as given.
+        network: String,
+    },
     /// A number that is too small or too large.
     #[error("{option} is {value}, but must be {}", range(*.min, *.max))]
     OutOfRange {
@@ -136,6 +142,7 @@ impl Options {
             in_range("in_parallel", limits.in_parallel, 1, MAX_IN_PARALLEL),
             in_range("max_connections", limits.max_connections, 1, MAX_CONNECTIONS),
             in_range("max_connections_per_address", per_address, 1, MAX_CONNECTIONS),
+            in_range("max_handshakes", limits.max_handshakes, 1, MAX_CONNECTIONS),
             in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
             in_range("max_data_bytes", limits.max_data_bytes, 0, ConnectionConfig::MAX_DATA_BYTES as usize),
             in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
@@ -196,6 +203,7 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
         ("write_timeout", timeouts.write),
         ("reply_timeout", timeouts.reply),
         ("queue_timeout", timeouts.queue),
+        ("handshake_timeout", Some(timeouts.handshake)),
     ];
     times.into_iter().filter_map(|(option, time)| {
         let value = time.filter(|time| *time < MIN_TIMEOUT)?;

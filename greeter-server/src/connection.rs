@@ -2,6 +2,7 @@
 //! which clients are admitted, or what answers.
 
 pub(crate) mod client;
+pub(crate) mod lobby;
 pub(crate) mod scratch;
 pub(crate) mod thread;
 pub(crate) mod timers;

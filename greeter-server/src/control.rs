@@ -91,6 +91,7 @@ impl Control {
             self.workers.all().iter().filter(|entry| matches!(entry.state(), WorkerState::TimedOut(_))).count();
         Stats {
             served: self.admission.served() as u64,
+            handshakes: self.admission.newcomers() as u64,
             buffer_bytes: self.memory.bytes() as u64,
             workers_timed_out: workers_timed_out as u64,
             ..total(&self.counters)
@@ -401,7 +402,7 @@ mod tests {
         let (ticker, peer) = (Ticker::default(), Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()));
         let workers = control.workers.top_up(3, 3);
         assert_eq!(control.threads_in_responder(), 0);
-        workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, peer, ticker.now()));
+        workers[..2].iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, &peer, ticker.now()));
         ticker.advance(1);
         assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
         assert!(control.memory.charge(&mut 0, 3 * CHARGE_UNIT));

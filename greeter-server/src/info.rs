@@ -29,7 +29,7 @@ pub struct ConnectionInfo {
 }
 
 /// The state of one worker at the time of [`ServerHandle::workers`](crate::ServerHandle::workers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerInfo {
     /// It waits for a job.

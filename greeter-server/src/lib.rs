@@ -45,6 +45,7 @@ mod builder;
 mod config;
 mod connection;
 mod control;
+mod entry_rules;
 mod handle;
 mod info;
 mod limits;

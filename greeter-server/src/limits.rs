@@ -34,6 +34,9 @@ pub(crate) const MAX_PUSH_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
 /// rounded up.
 const CONNECTION_BYTES: usize = 512;
 
+/// What a newcomer may cost until it owes nothing any more.
+const HANDSHAKE_BYTES: usize = 16 * 1024;
+
 /// Memory for one line that is answered beside others, without its text and its reply, in bytes: a
 /// job, and a place for it.
 const PART_BYTES: usize = 512;
@@ -64,6 +67,9 @@ pub struct Limits {
     pub max_connections_per_address: Option<usize>,
     /// The policy at the connection limit.
     pub when_full: WhenFull,
+    /// The maximum number of clients at a time that have not yet sent their PROXY header. They are
+    /// clients, too. 0 where no listener asks for anything of that kind.
+    pub max_handshakes: usize,
     /// What follows when the server rejects a line that the responder has not seen.
     pub when_rejected: WhenRejected,
     /// The maximum length of a line in bytes, without its ending.
@@ -94,6 +100,8 @@ pub(crate) struct Timeouts {
     pub(crate) reply: Option<Duration>,
     /// How long a line may wait for a worker.
     pub(crate) queue: Option<Duration>,
+    /// How long a client may take from when it is accepted until it has sent its PROXY header.
+    pub(crate) handshake: Duration,
     /// How long a client may take to close its end of the connection after ours. Zero closes at
     /// once.
     pub(crate) linger: Duration,
@@ -104,6 +112,7 @@ impl Limits {
         max_connections: 10_000,
         max_connections_per_address: Some(1000),
         when_full: WhenFull::Reject,
+        max_handshakes: 1024,
         when_rejected: WhenRejected::Continue,
         max_line_bytes: 8 * 1024,
         max_data_bytes: 0,
@@ -140,7 +149,7 @@ impl Limits {
     /// with this many connection threads and workers:
     ///
     /// *connections × (512 + 4,096) + buffers + connection threads × (16 KiB + 1 MiB) + answering
-    /// threads × job + 16 MiB*
+    /// threads × job + handshakes × 16 KiB + 16 MiB*
     ///
     /// 512 bytes is what a connection costs that holds nothing, and 4,096 what it may hold before
     /// that is counted. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
@@ -170,6 +179,7 @@ impl Limits {
             .saturating_add(connection_threads * (READ_BYTES + MAX_SPARE_BYTES))
             .saturating_add(answering.saturating_mul(self.bytes_per_job()))
             .saturating_add(MAX_PUSH_BYTES_IN_FLIGHT)
+            .saturating_add(self.max_handshakes.saturating_mul(HANDSHAKE_BYTES))
     }
 }
 
@@ -180,6 +190,7 @@ impl Timeouts {
         write: ConnectionTimeouts::DEFAULT.write,
         reply: ConnectionTimeouts::DEFAULT.reply,
         queue: Some(Duration::from_secs(5)),
+        handshake: Duration::from_secs(10),
         linger: ConnectionTimeouts::DEFAULT.linger,
     };
 

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
+use crate::entry_rules::{EntryRules, ProxyNetworks};
 
 /// Where a server is to listen, and how.
 ///
@@ -45,7 +46,10 @@ use crate::config::ConfigError;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Listener(pub(crate) Result<ListenPlace, ConfigError>);
+pub struct Listener {
+    pub(crate) place: Result<ListenPlace, ConfigError>,
+    pub(crate) proxies: Option<Result<ProxyNetworks, ConfigError>>,
+}
 
 /// Where to listen.
 #[derive(Debug)]
@@ -111,7 +115,7 @@ impl Listener {
     #[must_use]
     pub fn tcp(address: impl ToSocketAddrs + fmt::Debug) -> Self {
         let resolved = address.to_socket_addrs().map(Vec::from_iter);
-        Self(match resolved {
+        Self::at(match resolved {
             Ok(candidates) => Ok(ListenPlace::Inet(candidates)),
             Err(reason) => Err(ConfigError::Address { address: format!("{address:?}"), reason }),
         })
@@ -128,7 +132,7 @@ impl Listener {
     #[cfg(unix)]
     #[must_use]
     pub fn unix(path: impl AsRef<Path>) -> Self {
-        Self(Ok(ListenPlace::Unix(UnixPlace::new(UnixName::Path(path.as_ref().to_owned())))))
+        Self::at(Ok(ListenPlace::Unix(UnixPlace::new(UnixName::Path(path.as_ref().to_owned())))))
     }
 
     /// Listens at a socket that the host program has opened, bound and made listen: TCP or Unix.
@@ -139,7 +143,46 @@ impl Listener {
     #[cfg(unix)]
     #[must_use]
     pub fn opened(socket: impl Into<OwnedFd>) -> Self {
-        Self(Ok(ListenPlace::Opened(socket.into())))
+        Self::at(Ok(ListenPlace::Opened(socket.into())))
+    }
+
+    /// Expects a PROXY header first from each client that connects from one of these networks: from
+    /// a load balancer, which says by it whose connection it relays (HAProxy's `send-proxy` and
+    /// `send-proxy-v2`).
+    ///
+    /// A network is `10.0.0.0/8` or `2001:db8::/32`, a single address stands for itself, and `unix`
+    /// is whoever connects to a Unix socket. From there, a client without a valid header is closed
+    /// within the [handshake timeout](crate::Builder::handshake_timeout). From elsewhere, no header
+    /// is looked for: `PROXY` is the beginning of a line like any other. So name your proxies and
+    /// nobody else: whoever may send a header may claim any address.
+    ///
+    /// The client's address is the one in the header, for the log, the
+    /// [limit](crate::Builder::max_connections_per_address) and the responder;
+    /// [`Peer::via`](crate::Peer::via) and [`Peer::origin`](crate::Peer::origin) have the proxy's
+    /// address and what else it said. Health checks of the balancer itself (`LOCAL`) have the
+    /// balancer's.
+    ///
+    /// ```
+    /// use greeter_server::{Listener, Server};
+    ///
+    /// let listener = Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1", "10.0.0.0/8"]);
+    /// let server = Server::builder().bind(listener)?;
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn proxy_from(mut self, networks: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.proxies = Some(ProxyNetworks::parse(networks).map_err(|network| ConfigError::Network { network }));
+        self
+    }
+
+    const fn at(place: Result<ListenPlace, ConfigError>) -> Self {
+        Self { place, proxies: None }
+    }
+
+    /// Returns where to listen, and what to ask of clients there, or what is wrong.
+    pub(crate) fn validate(self) -> Result<(ListenPlace, EntryRules), ConfigError> {
+        let Self { place, proxies } = self;
+        Ok((place?, EntryRules { proxies: proxies.transpose()? }))
     }
 
     /// Sets the permissions of the Unix socket's file, such as `0o660`. Whoever may write to it may
@@ -168,11 +211,11 @@ impl Listener {
     /// Sets something that only a Unix socket with a file has.
     #[cfg(unix)]
     fn of_unix(mut self, what: &str, set: impl FnOnce(&mut UnixPlace)) -> Self {
-        match &mut self.0 {
+        match &mut self.place {
             Ok(ListenPlace::Unix(unix @ UnixPlace { name: UnixName::Path(_), .. })) => set(unix),
             Ok(place) => {
                 let reason = format!("only the file of a Unix socket has a {what}");
-                self.0 = Err(invalid(&format!("{place:?}"), reason));
+                self.place = Err(invalid(&format!("{place:?}"), reason));
             }
             Err(_) => {}
         }
@@ -192,16 +235,16 @@ impl From<&str> for Listener {
         let rest = |scheme: &str| text.strip_prefix(scheme);
         #[cfg(unix)]
         if let Some(unix) = rest("unix:") {
-            return Self(UnixPlace::parse(unix).map(ListenPlace::Unix).map_err(|reason| invalid(&shown, reason)));
+            return Self::at(UnixPlace::parse(unix).map(ListenPlace::Unix).map_err(|reason| invalid(&shown, reason)));
         } else if let Some(which) = rest("fd:") {
-            return Self(match which {
+            return Self::at(match which {
                 "" => Err(invalid(&shown, "write fd:3, or fd:NAME as in LISTEN_FDNAMES".to_owned())),
                 which => Ok(ListenPlace::Inherited(which.to_owned())),
             });
         }
         #[cfg(not(unix))]
         if rest("unix:").or(rest("fd:")).is_some() {
-            return Self(Err(invalid(&shown, "this system has no such sockets".to_owned())));
+            return Self::at(Err(invalid(&shown, "this system has no such sockets".to_owned())));
         }
         Self::tcp(text)
     }
@@ -363,7 +406,7 @@ mod tests {
     use super::*;
 
     fn unix(text: &str) -> UnixPlace {
-        match Listener::from(text).0.unwrap() {
+        match Listener::from(text).place.unwrap() {
             ListenPlace::Unix(unix) => unix,
             place => panic!("{place:?}"),
         }
@@ -398,12 +441,12 @@ mod tests {
             ("unix:/s,mode=0,mode=0", "mode is there twice"),
             ("fd:", "write fd:3, or fd:NAME as in LISTEN_FDNAMES"),
         ] {
-            let error = Listener::from(text).0.unwrap_err();
+            let error = Listener::from(text).place.unwrap_err();
             assert_eq!(error.to_string(), format!("cannot listen on {text:?}: {reason}"));
         }
-        let error = Listener::from(([127, 0, 0, 1], 0)).mode(0o600).0.unwrap_err().to_string();
+        let error = Listener::from(([127, 0, 0, 1], 0)).mode(0o600).place.unwrap_err().to_string();
         assert!(error.ends_with("only the file of a Unix socket has a mode"), "{error}");
-        assert!(Listener::from("unix:@name").owner("root").0.is_err());
+        assert!(Listener::from("unix:@name").owner("root").place.is_err());
     }
 
     #[test]

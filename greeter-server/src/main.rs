@@ -19,7 +19,8 @@ use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
 use greeter_server::{
-    BuildError, Builder, ConfigError, DrainReport, Greeter, InheritedSockets, ListenerAddress, Server, WhenFull,
+    BuildError, Builder, ConfigError, DrainReport, Greeter, InheritedSockets, Listener, ListenerAddress, Server,
+    WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -82,6 +83,18 @@ struct Options {
     #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
     max_connections_per_address: Option<Bound<usize>>,
 
+    /// network whose hosts are proxies and send a PROXY header first, such as 10.0.0.0/8, 192.0.2.1 or unix; repeat it for several; it holds for every address that is listened on (default: none)
+    #[argh(option, arg_name = "network")]
+    proxy_protocol: Vec<String>,
+
+    /// maximum concurrent clients that have not sent their PROXY header yet (default: 1024)
+    #[argh(option, arg_name = "n")]
+    max_handshakes: Option<usize>,
+
+    /// time for a client to send its PROXY header (default: 10s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    handshake_timeout: Option<Duration>,
+
     /// what happens to a client beyond the maximum: refuse tells it so, wait leaves it in the backlog (default: refuse)
     #[argh(option, arg_name = "policy", default = "WhenFull::Reject", from_str_fn(when_full))]
     when_full: WhenFull,
@@ -133,12 +146,13 @@ struct Options {
 
 /// The options as people look for them in the help.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Listening and answering", &["--listen", "--workers", "--connection-threads", "--work"]),
+    ("Listening and answering", &["--listen", "--proxy-protocol", "--workers", "--connection-threads", "--work"]),
     (
         "Limits",
         &[
             "--max-connections",
             "--max-connections-per-address",
+            "--max-handshakes",
             "--when-full",
             "--max-line-bytes",
             "--max-unsent-bytes",
@@ -147,7 +161,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Timeouts",
-        &["--line-timeout", "--idle-timeout", "--write-timeout", "--reply-timeout", "--queue-timeout", "--linger"],
+        &[
+            "--line-timeout",
+            "--idle-timeout",
+            "--write-timeout",
+            "--reply-timeout",
+            "--queue-timeout",
+            "--handshake-timeout",
+            "--linger",
+        ],
     ),
     ("Stopping", &["--drain"]),
     ("Logging", &["--log", "--log-format"]),
@@ -202,6 +224,8 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Serve
     builder = given(builder, options.write_timeout, |builder, Bound(time)| builder.write_timeout(time));
     builder = given(builder, options.reply_timeout, |builder, Bound(time)| builder.reply_timeout(time));
     builder = given(builder, options.queue_timeout, |builder, Bound(time)| builder.queue_timeout(time));
+    builder = given(builder, options.max_handshakes, Builder::max_handshakes);
+    builder = given(builder, options.handshake_timeout, Builder::handshake_timeout);
     builder = given(builder, options.linger, Builder::linger_timeout);
     let mut listen = options.listen.clone();
     if listen.is_empty() {
@@ -210,7 +234,13 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Serve
     if listen.is_empty() {
         listen.push(LISTEN.to_owned());
     }
-    builder = listen.iter().fold(builder, Builder::listen);
+    for address in &listen {
+        let listener = Listener::from(address);
+        builder = builder.listen(match &*options.proxy_protocol {
+            [] => listener,
+            networks => listener.proxy_from(networks),
+        });
+    }
     builder.inherited(inherited).build().map_err(in_words_of_options)
 }
 
@@ -265,6 +295,9 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
         }
         ConfigError::OutOfRange { option, .. } => {
             problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1)
+        }
+        ConfigError::TooShort { option: "handshake_timeout", value, min } => {
+            format!("--handshake-timeout is {value:?}, but must be at least {min:?}")
         }
         ConfigError::TooShort { option, value, min } => {
             format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))

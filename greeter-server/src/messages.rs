@@ -7,9 +7,10 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage};
 
-use crate::admission::Permit;
+use crate::admission::{LobbyPlace, Permit};
 use crate::info::ConnectionInfo;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
+use crate::slots::Key;
 use crate::sockets::ClientSocket;
 
 /// The cost of a pushed message to one thread in bytes, beside its text.
@@ -20,6 +21,10 @@ const MESSAGE_BYTES: usize = 64;
 pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     /// The acceptor has a new client, with its permit.
     Accepted { socket: K, address: Address, permit: Permit },
+    /// The acceptor has a newcomer, who still owes something.
+    Newcomer(Newcomer<K>),
+    /// The newcomer in the lobby that had this place has lost it.
+    Displaced(Key),
     /// A worker or the watchdog returns an answered job. For its replies, this many units were
     /// charged against the memory budget.
     Answered { job: AnsweredJob<S>, charged: u32 },
@@ -35,6 +40,16 @@ pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     List { answer: Sender<Vec<ConnectionInfo>> },
     /// Answer what has arrived, until this deadline or an earlier one, and then end.
     Stop { deadline: Instant },
+}
+
+/// A socket that was accepted, before it is known whose it is.
+#[derive(Debug)]
+pub(crate) struct Newcomer<K> {
+    pub(crate) socket: K,
+    /// The address that it connects from.
+    pub(crate) address: Address,
+    pub(crate) place: LobbyPlace,
+    pub(crate) accepted: Instant,
 }
 
 /// A message on its way to one connection thread or to all, and the bytes in flight that it has

@@ -182,7 +182,7 @@ fn a_worker_and_the_watchdog_agree_whether_an_answer_is_late() {
         };
         let mut too_late = 0;
         for _ in 0..2 {
-            entry.begin(CallKind::Answer { part: None }, peer(), start);
+            entry.begin(CallKind::Answer { part: None }, &peer(), start);
             too_late += usize::from(entry.finish() == CallOutcome::TooLate);
         }
         assert_eq!(too_late, watchdog.join().unwrap());

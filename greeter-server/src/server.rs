@@ -13,6 +13,7 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::connection::thread::{ConnectionThread, Shared};
 use crate::control::{Control, DrainReport, ShutdownTrigger};
+use crate::entry_rules::EntryRules;
 use crate::handle::ServerHandle;
 use crate::listen::ListenerAddress;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
@@ -43,7 +44,7 @@ pub struct Server<R> {
     config: Config,
     /// The addresses of the listeners, in the same order.
     addresses: Vec<ListenerAddress>,
-    listeners: Vec<ListeningSocket>,
+    listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
 }
 
 /// An error returned by [`Server::spawn`] and [`Server::run`].
@@ -73,7 +74,7 @@ impl<R: Responder> Server<R> {
         trigger: ShutdownTrigger,
         config: Config,
         addresses: Vec<ListenerAddress>,
-        listeners: Vec<ListeningSocket>,
+        listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
     ) -> Self {
         Self { responder, push, trigger, config, addresses, listeners }
     }

@@ -55,6 +55,12 @@ struct Slot<T> {
     value: Option<T>,
 }
 
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Slots<T> {
     pub(crate) const fn new() -> Self {
         Self { slots: Vec::new(), vacant: Vec::new() }
@@ -109,6 +115,15 @@ impl<T> Slots<T> {
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(key.slot);
         slot.value.take()
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        let slot = self.slots.get(key.slot as usize)?;
+        if slot.generation == key.generation { slot.value.as_ref() } else { None }
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
     pub(crate) fn keys(&self) -> Vec<Key> {

@@ -124,6 +124,10 @@ impl Poller for Poll {
         self.registry().register(socket, Token(slot as usize), INTEREST)
     }
 
+    fn reregister(&self, socket: &mut ClientSocket, slot: u32) -> io::Result<()> {
+        self.registry().reregister(socket, Token(slot as usize), INTEREST)
+    }
+
     fn deregister(&self, socket: &mut ClientSocket) {
         // Closing is not enough while the host program starts another program: the child's copy of
         // the descriptor would keep the events coming, for the client that has the slot by then.
@@ -134,6 +138,18 @@ impl Poller for Poll {
 impl Socket for ClientSocket {
     fn shutdown_write(&self) -> io::Result<()> {
         each!(self, socket => socket.shutdown(Shutdown::Write))
+    }
+
+    #[cfg(unix)]
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (bytes, _) = each!(self, socket => rustix::net::recv(socket, buffer, rustix::net::RecvFlags::PEEK))?;
+        Ok(bytes)
+    }
+
+    #[cfg(not(unix))]
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Self::Tcp(socket) = self;
+        socket.peek(buffer)
     }
 
     #[cfg(unix)]

@@ -58,6 +58,8 @@ pub struct Stats {
 
     /// Clients served now.
     pub served: u64,
+    /// Of these, clients that still owe a PROXY header.
+    pub handshakes: u64,
     /// Bytes that lines and replies occupy now, as counted against the memory budget.
     pub buffer_bytes: u64,
     /// Lines that are answered [later](greeter_core::Reply::later), and not answered yet.

@@ -26,6 +26,10 @@ pub(crate) trait Poller {
     /// Registers a socket. Its events carry the number of its slot, and each is reported once.
     fn register(&self, socket: &mut Self::Socket, slot: u32) -> io::Result<()>;
 
+    /// Registers a registered socket for another slot. What it is ready for is reported again
+    /// (`EPOLL_CTL_MOD` in epoll_ctl(2)).
+    fn reregister(&self, socket: &mut Self::Socket, slot: u32) -> io::Result<()>;
+
     /// Deregisters a socket that is about to be closed.
     fn deregister(&self, socket: &mut Self::Socket);
 }
@@ -49,6 +53,9 @@ pub(crate) trait Accept {
 pub(crate) trait Socket: Read + Write {
     /// Closes our end of the stream.
     fn shutdown_write(&self) -> io::Result<()>;
+
+    /// Reads, and leaves what it has read to be read again.
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Returns how many bytes there are to read.
     fn bytes_arrived(&self) -> io::Result<usize>;

@@ -404,7 +404,7 @@ impl Driver {
         assert_eq!(connection.deadline(&self.config), model.deadline(), "{model:?}");
         assert_eq!(connection.close_action(), model.close_action(), "{model:?}");
         assert_eq!(connection.reason(), model.reason());
-        assert_eq!(connection.peer(), peer());
+        assert_eq!(*connection.peer(), peer());
         let (held, most) = (connection.bytes_held(), model.max_bytes());
         assert!(held <= most, "{held} bytes are held in place of {most} by {connection:?}");
         self.counts.lines += counts.lines;

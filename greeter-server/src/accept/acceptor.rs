@@ -15,10 +15,11 @@ use greeter_core::{Address, CloseReason};
 use mio::{Events, Registry, Token};
 
 use crate::accept::rejected::{MAX_REJECTED, RejectedSockets};
-use crate::admission::{AcceptorMessage, Admission, Decision};
+use crate::admission::{AcceptorMessage, Admission, Decision, Displaced, LobbyDecision};
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::mailbox::{Inbox, Mailbox};
-use crate::messages::ThreadMessage;
+use crate::messages::{Newcomer, ThreadMessage};
 use crate::slots::SLOT_BITS;
 use crate::sockets::{BACKLOG, ListeningSocket};
 use crate::stats::Counters;
@@ -109,6 +110,7 @@ pub(crate) struct AcceptorContext<S, K> {
 #[derive(Debug)]
 struct RegisteredListener<L> {
     socket: L,
+    entry_rules: Arc<EntryRules>,
     state: ListenerState,
 }
 
@@ -121,16 +123,18 @@ enum ListenerState {
     Ready,
     /// A client waits, and the system lacks resources to accept it until later.
     Paused { until: Instant },
+    /// A client waits, and has no place in the lobby unless one is released, or until then.
+    LobbyIsFull { until: Instant },
 }
 
 impl<S> SharedAcceptor<S> {
     /// Registers the listeners with the thread that will keep the acceptor.
     pub(crate) fn new(
-        mut listeners: Vec<ListeningSocket>,
+        mut listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
         registry: &Registry,
         context: AcceptorContext<S, <ListeningSocket as Accept>::Socket>,
     ) -> io::Result<Self> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
+        for (index, (listener, _)) in listeners.iter_mut().enumerate() {
             listener.register(registry, Token(FIRST_TOKEN + index))?;
         }
         Ok(Self(Mutex::new(Acceptor::new(listeners, context, MAX_REJECTED, Instant::now()))))
@@ -171,14 +175,14 @@ impl<S: Send> CloseListeners for SharedAcceptor<S> {
 impl<S, L: Accept> Acceptor<S, L> {
     /// Creates an acceptor that keeps at most `max_rejected` rejected clients.
     pub(crate) fn new(
-        listeners: Vec<L>,
+        listeners: Vec<(L, Arc<EntryRules>)>,
         context: AcceptorContext<S, L::Socket>,
         max_rejected: usize,
         now: Instant,
     ) -> Self {
         let AcceptorContext { inbox, threads, admission, config, counters } = context;
-        let listeners =
-            listeners.into_iter().map(|socket| RegisteredListener { socket, state: ListenerState::Ready }).collect();
+        let register = |(socket, entry_rules)| RegisteredListener { socket, entry_rules, state: ListenerState::Ready };
+        let listeners = listeners.into_iter().map(register).collect();
         let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
         Self {
             inbox,
@@ -212,7 +216,7 @@ impl<S, L: Accept> Acceptor<S, L> {
             match message {
                 AcceptorMessage::Pause => self.is_paused = true,
                 AcceptorMessage::Resume => self.is_paused = false,
-                AcceptorMessage::PermitReleased => {}
+                AcceptorMessage::PermitReleased => self.lobby_has_room(),
             }
         }
         for index in 0..self.listeners.len() {
@@ -245,7 +249,9 @@ impl<S, L: Accept> Acceptor<S, L> {
                 match listener.state {
                     ListenerState::WouldBlock => {}
                     ListenerState::Ready => return Some(Duration::ZERO),
-                    ListenerState::Paused { until } => next = Some(next.map_or(until, |next| next.min(until))),
+                    ListenerState::Paused { until } | ListenerState::LobbyIsFull { until } => {
+                        next = Some(next.map_or(until, |next| next.min(until)));
+                    }
                 }
             }
         }
@@ -259,13 +265,21 @@ impl<S, L: Accept> Acceptor<S, L> {
             return;
         }
         let now = clock();
-        if matches!(state, ListenerState::Paused { until } if now < until) {
+        if let ListenerState::Paused { until } | ListenerState::LobbyIsFull { until } = state
+            && now < until
+        {
             return;
         }
         let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
             if !self.admission.is_open() {
                 return self.listeners[index].state = ListenerState::Ready;
+            }
+            if self.listeners[index].entry_rules.asks() {
+                let until = self.admission.lobby_opens_at(now);
+                if now < until {
+                    return self.listeners[index].state = ListenerState::LobbyIsFull { until };
+                }
             }
             match self.accept_one(index, now) {
                 Ok(()) => result = Ok(()),
@@ -292,7 +306,11 @@ impl<S, L: Accept> Acceptor<S, L> {
         match self.listeners[index].socket.accept() {
             Ok((socket, address)) => {
                 self.counters.accepted.add(1);
-                self.dispatch(socket, address, now);
+                if self.listeners[index].entry_rules.asks_of(address) {
+                    self.dispatch_newcomer(socket, address, now);
+                } else {
+                    self.dispatch(socket, address, now);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -334,26 +352,64 @@ impl<S, L: Accept> Acceptor<S, L> {
         std::mem::take(&mut self.events)
     }
 
-    /// Sends a client to the next connection thread that is alive, or rejects it. A thread ends
-    /// only with the server, or through an error of ours.
+    /// A place in the lobby may have been released.
+    fn lobby_has_room(&mut self) {
+        for listener in &mut self.listeners {
+            if let ListenerState::LobbyIsFull { .. } = listener.state {
+                listener.state = ListenerState::Ready;
+            }
+        }
+    }
+
+    /// Sends a newcomer to the lobby of the next connection thread, or rejects it.
+    fn dispatch_newcomer(&mut self, socket: L::Socket, address: Address, now: Instant) {
+        let Some(thread) = self.choose_thread() else {
+            return self.counters.closed[CloseReason::Lost.index()].add(1);
+        };
+        match self.admission.admit_newcomer(address, thread, now) {
+            LobbyDecision::Enter { place, displaced } => {
+                if let Some(Displaced { thread, place }) = displaced {
+                    self.threads[thread].send(ThreadMessage::Displaced(place));
+                }
+                let newcomer = Newcomer { socket, address, place, accepted: now };
+                self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
+            }
+            // Only at a stop: otherwise it would wait in the backlog. Nothing is owed to it.
+            LobbyDecision::Reject(reason @ CloseReason::HandshakeLimit) => {
+                self.counters.closed[reason.index()].add(1);
+            }
+            LobbyDecision::Reject(reason) => self.reject(socket, address, reason, now),
+        }
+    }
+
+    /// Sends a client to the next connection thread, or rejects it.
     fn dispatch(&mut self, socket: L::Socket, address: Address, now: Instant) {
         let permit = match self.admission.admit(address) {
             Decision::Admit(permit) => permit,
-            Decision::Reject(reason) => {
-                self.counters.rejected.add(1);
-                self.events.push(AcceptorEvent::Rejected { address, reason });
-                let text = self.config.connection.rejection_text(reason);
-                return self.rejected.reject(socket, address, reason, &text, now);
-            }
+            Decision::Reject(reason) => return self.reject(socket, address, reason, now),
         };
-        for _ in 0..self.threads.len() {
-            let thread = &self.threads[self.next_thread];
-            self.next_thread = (self.next_thread + 1) % self.threads.len();
-            if thread.has_receiver() {
-                return thread.send(ThreadMessage::Accepted { socket, address, permit });
-            }
+        match self.choose_thread() {
+            Some(thread) => self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit }),
+            None => self.counters.closed[CloseReason::Lost.index()].add(1),
         }
-        self.counters.closed[CloseReason::Lost.index()].add(1);
+    }
+
+    /// Tells a client why there is no place for it.
+    fn reject(&mut self, socket: L::Socket, address: Address, reason: CloseReason, now: Instant) {
+        self.counters.rejected.add(1);
+        self.events.push(AcceptorEvent::Rejected { address, reason });
+        let text = self.config.connection.rejection_text(reason);
+        self.rejected.reject(socket, address, reason, &text, now);
+    }
+
+    /// Returns the next connection thread that is alive. A thread ends only with the server, or
+    /// through an error of ours.
+    fn choose_thread(&mut self) -> Option<usize> {
+        let count = self.threads.len();
+        let mut threads = (0..count).map(|further| (self.next_thread + further) % count);
+        let chosen = threads.find(|&thread| self.threads[thread].has_receiver())?;
+        self.next_thread = (chosen + 1) % count;
+        Some(chosen)
     }
 }
 

@@ -218,6 +218,10 @@ mod tests {
             if self.can_shut_down { Ok(()) } else { Err(ErrorKind::NotConnected.into()) }
         }
 
+        fn peek(&self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
         fn bytes_arrived(&self) -> io::Result<usize> {
             Ok(0)
         }

@@ -86,11 +86,6 @@ impl<S, K: Socket> Client<S, K> {
         }
     }
 
-    /// Registers the socket.
-    pub(crate) fn register(&mut self, system: &impl Poller<Socket = K>, slot: u32) -> io::Result<()> {
-        self.socket.as_mut().map_or(Ok(()), |socket| system.register(socket, slot))
-    }
-
     /// Closes the socket, and returns whether it was open.
     pub(crate) fn close(&mut self, system: &impl Poller<Socket = K>) -> bool {
         let Some(mut socket) = self.socket.take() else { return false };
@@ -235,7 +230,7 @@ impl<S, K: Socket> Client<S, K> {
     /// Returns its state for the host program.
     pub(crate) fn info(&self, timers: &TimerTable, now: Instant) -> ConnectionInfo {
         ConnectionInfo {
-            peer: self.connection.peer(),
+            peer: self.connection.peer().clone(),
             age: now.saturating_duration_since(timers.time(self.accepted)),
             phase: self.connection.phase(),
             in_phase: now.saturating_duration_since(self.connection.since()),

@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    Address, AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, PushMessage,
-    Responder,
+    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, PushMessage, Responder,
 };
 use mio::{Events, Poll};
 
 use crate::accept::acceptor::SharedAcceptor;
-use crate::admission::Permit;
 use crate::config::Config;
 use crate::connection::client::Client;
+use crate::connection::lobby::{Admitted, Lobby};
 use crate::connection::scratch::Scratch;
 use crate::connection::timers::TimerTable;
 use crate::connection::yielding::YieldPolicy;
@@ -94,6 +93,7 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     shared: Shared,
     counters: Arc<Counters>,
 
+    lobby: Lobby<W::Socket>,
     clients: Slots<Client<R::Session, W::Socket>>,
     /// Clients that can continue, in the order in which they became able to. Each is in it once.
     run_queue: VecDeque<Key>,
@@ -149,13 +149,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         shared: Shared,
         counters: Arc<Counters>,
     ) -> Self {
+        let now = system.now();
         Self {
             number,
-            timers: TimerTable::new(system.now()),
+            timers: TimerTable::new(now),
             system,
             late_answers: inbox.another(),
             inbox,
             executor,
+            lobby: Lobby::new(Arc::clone(&shared.config), Arc::clone(&counters), now),
             counters,
             clients: Slots::new(),
             run_queue: VecDeque::new(),
@@ -167,8 +169,9 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     /// Returns how long to sleep without an event or a message: not at all while clients can
     /// continue. From now on, messages wake the thread.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        if self.run_queue.is_empty() && self.inbox.try_sleep() && self.late_answers.1.try_sleep() {
+    pub(crate) fn timeout(&mut self) -> Option<Duration> {
+        let can_continue = !self.run_queue.is_empty() || self.lobby.can_continue();
+        if !can_continue && self.inbox.try_sleep() && self.late_answers.1.try_sleep() {
             self.next_deadline().map(|deadline| deadline.saturating_duration_since(self.system.now()))
         } else {
             Some(Duration::ZERO)
@@ -184,10 +187,14 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         self.drain_inbox();
         self.expire_timers();
         self.drive_clients();
+        self.drive_lobby();
     }
 
     /// Notes the readiness of the socket in this slot, and that its client can continue.
     fn on_ready(&mut self, slot: usize, readiness: Readiness) {
+        if Lobby::<W::Socket>::is_token(slot) {
+            return self.lobby.on_ready(slot);
+        }
         let Some(key) = self.clients.key_of(slot) else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.on_ready(readiness);
@@ -221,7 +228,19 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match message {
-            ThreadMessage::Accepted { socket, address, permit } => self.client_accepted(socket, address, permit, now),
+            ThreadMessage::Accepted { mut socket, address, permit } => {
+                let slot = self.clients.next_key().slot;
+                let registered = self.system.register(&mut socket, slot);
+                self.client_admitted(Admitted { socket, address, origin: None, permit }, registered, now);
+            }
+            ThreadMessage::Newcomer(newcomer) => match self.stopping {
+                StopState::Running => self.lobby.enter(newcomer, &self.system),
+                // Nothing is owed to it.
+                StopState::Draining { .. } | StopState::Aborted => {
+                    self.counters.closed[CloseReason::Shutdown.index()].add(1);
+                }
+            },
+            ThreadMessage::Displaced(place) => self.lobby.displace(place, &self.system),
             ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
             ThreadMessage::ReplyTimedOut { client, part } => self.reply_timed_out(client, part, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
@@ -242,6 +261,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         match &mut self.stopping {
             StopState::Running => {
                 self.stopping = StopState::Draining { until: deadline };
+                self.lobby.close(&self.system);
                 self.with_all_clients(Client::stop);
             }
             StopState::Draining { until } => *until = deadline.min(*until),
@@ -249,21 +269,37 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
     }
 
-    /// Takes over a client that the acceptor has admitted.
-    fn client_accepted(&mut self, socket: W::Socket, address: Address, permit: Permit, now: Instant) {
+    /// Gives the newcomers a turn, and takes over who has become a client.
+    fn drive_lobby(&mut self) {
+        for mut admitted in self.lobby.drive(&self.system) {
+            let slot = self.clients.next_key().slot;
+            let registered = self.system.reregister(&mut admitted.socket, slot);
+            self.client_admitted(admitted, registered, self.system.now());
+        }
+    }
+
+    /// Takes over a client that was admitted, and whose socket is registered for the next slot, if
+    /// the system did that.
+    fn client_admitted(&mut self, admitted: Admitted<W::Socket>, registered: io::Result<()>, now: Instant) {
+        let Admitted { mut socket, address, origin, permit } = admitted;
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ConnectionLimit.index()].add(1);
         }
         let key = self.clients.next_key();
-        let peer = Peer::new(key.client_id(self.number), address);
-        let connection = Connection::new(peer, &self.shared.config.connection, now);
-        let mut client = Client::new(connection, socket, permit, self.timers.millis(now));
-        if let Err(error) = client.register(&self.system, key.slot) {
+        if let Err(error) = registered {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
+            self.system.deregister(&mut socket);
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
-        tracing::info!(peer = %address, "Accepted connection.");
+        let mut peer = Peer::new(key.client_id(self.number), address);
+        peer.origin = origin;
+        match peer.via() {
+            Some(via) => tracing::info!(peer = %address, %via, "Accepted connection."),
+            None => tracing::info!(peer = %address, "Accepted connection."),
+        }
+        let connection = Connection::new(peer, &self.shared.config.connection, now);
+        let mut client = Client::new(connection, socket, permit, self.timers.millis(now));
         enqueue(&mut self.run_queue, &mut client, key);
         self.clients.insert(client);
     }
@@ -360,6 +396,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         if now < deadline {
             return;
         }
+        self.lobby.expire(&self.system, now);
         while let Some(slot) = self.timers.pop_expired(now) {
             if let Some(key) = self.clients.key_of(slot as usize)
                 && let Some(client) = self.clients.get_mut(key)
@@ -385,19 +422,19 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Returns when a timer expires or the time for a stop is over.
-    fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&mut self) -> Option<Instant> {
         let drained = match self.stopping {
             StopState::Draining { until } => Some(until),
             StopState::Running | StopState::Aborted => None,
         };
-        [self.timers.next_timeout(), drained].into_iter().flatten().min()
+        [self.timers.next_timeout(), drained, self.lobby.next_deadline()].into_iter().flatten().min()
     }
 
     /// After the deadline of a stop, connections whose jobs are still in flight are left behind.
     pub(crate) fn is_done(&self) -> bool {
         match self.stopping {
             StopState::Running => false,
-            StopState::Draining { .. } => self.clients.is_empty(),
+            StopState::Draining { .. } => self.clients.is_empty() && self.lobby.is_empty(),
             StopState::Aborted => self.run_queue.is_empty(),
         }
     }

@@ -247,8 +247,8 @@ mod tests {
         assert!(!watchdog.check(test.at(0)));
         let workers = test.pool.workers.all();
         assert_eq!(workers.len(), WORKERS);
-        workers[0].begin(CallKind::Answer { part: None }, client(1), test.at(0));
-        workers[1].begin(CallKind::Disconnect, client(0), test.at(0));
+        workers[0].begin(CallKind::Answer { part: None }, &client(1), test.at(0));
+        workers[1].begin(CallKind::Disconnect, &client(0), test.at(0));
         // The line being answered may have begun at the first tick.
         assert!(watchdog.check(test.at(10)) && watchdog.check(test.at(109)));
         assert_eq!((test.messages(1), test.pool.workers.all().len()), (vec![], 2));
@@ -263,7 +263,7 @@ mod tests {
         let test = TestPool::new(None, None);
         let mut watchdog = test.watchdog();
         watchdog.check(test.at(0));
-        test.pool.workers.all()[0].begin(CallKind::Answer { part: None }, client(1), test.at(0));
+        test.pool.workers.all()[0].begin(CallKind::Answer { part: None }, &client(1), test.at(0));
         assert!((1..100).all(|seconds| watchdog.check(test.at(seconds * 1000))));
         assert_eq!((test.messages(1), test.pool.workers.all().len()), (vec![], WORKERS));
     }
@@ -276,7 +276,7 @@ mod tests {
             watchdog.check(test.at(millis));
             for entry in test.pool.workers.all() {
                 if matches!(entry.state(), WorkerState::Idle) {
-                    entry.begin(CallKind::Answer { part: None }, client(0), test.at(millis));
+                    entry.begin(CallKind::Answer { part: None }, &client(0), test.at(millis));
                 }
             }
         }
@@ -315,7 +315,7 @@ mod tests {
         let mut watchdog = test.watchdog();
         watchdog.check(test.at(0));
         let workers = test.pool.workers.all();
-        workers.iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, client(1), test.at(0)));
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, &client(1), test.at(0)));
         test.queue("Ann\nBob\r\n", 0);
         test.queue("Cid\n", 50);
         assert!(watchdog.check(test.at(90)));
@@ -335,7 +335,7 @@ mod tests {
         let mut watchdog = test.watchdog();
         watchdog.check(test.at(0));
         let workers = test.pool.workers.all();
-        workers.iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, client(1), test.at(0)));
+        workers.iter().for_each(|entry| entry.begin(CallKind::Answer { part: None }, &client(1), test.at(0)));
         test.queue("Ann\n", 90);
         watchdog.check(test.at(100));
         assert_eq!(test.pool.tasks.len(), 0);

@@ -301,7 +301,7 @@ mod tests {
         task_receiver.recv().expect("there are two");
         workers[0].begin(
             CallKind::Answer { part: None },
-            Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()),
+            &Peer::new(client_id(1), ([192, 0, 2, 1], 4000).into()),
             ticker().0.ticker.now(),
         );
         assert!(!executor.has_idle_worker(), "one worker has its task, and the other is to take one");

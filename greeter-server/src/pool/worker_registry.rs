@@ -19,7 +19,7 @@ pub(crate) struct WorkerEntry {
 }
 
 /// What a worker is doing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum WorkerState {
     /// Free, or doing something that nothing waits for.
     #[default]
@@ -33,7 +33,7 @@ pub(crate) enum WorkerState {
 }
 
 /// A call of the responder: for which client, what for, and since when.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) peer: Peer,
     pub(crate) kind: CallKind,
@@ -54,7 +54,7 @@ pub(crate) enum CallKind {
 }
 
 impl WorkerState {
-    pub(crate) const fn call(self) -> Option<Call> {
+    pub(crate) fn call(self) -> Option<Call> {
         match self {
             Self::Busy(call) | Self::TimedOut(call) => Some(call),
             Self::Idle | Self::Exited => None,
@@ -82,8 +82,8 @@ pub(crate) enum CallOutcome {
 
 impl WorkerEntry {
     /// The worker begins a call.
-    pub(crate) fn begin(&self, kind: CallKind, peer: Peer, since: Moment) {
-        *self.lock() = WorkerState::Busy(Call { peer, kind, since, same_line_since: None });
+    pub(crate) fn begin(&self, kind: CallKind, peer: &Peer, since: Moment) {
+        *self.lock() = WorkerState::Busy(Call { peer: peer.clone(), kind, since, same_line_since: None });
     }
 
     /// The worker has returned from its call. Returns whether that was in time.
@@ -100,7 +100,7 @@ impl WorkerEntry {
     }
 
     pub(crate) fn state(&self) -> WorkerState {
-        *self.lock()
+        self.lock().clone()
     }
 
     /// Times out the call if one line of it has lasted longer than the timeout: from now on its
@@ -116,8 +116,8 @@ impl WorkerEntry {
         if !since.is_past(timeout, now) {
             return None;
         }
-        let call = *call;
-        *state = WorkerState::TimedOut(call);
+        let call = call.clone();
+        *state = WorkerState::TimedOut(call.clone());
         Some(call)
     }
 
@@ -234,14 +234,14 @@ mod tests {
         };
         let timeout = TICK * 2;
         let entry = WorkerEntry::default();
-        entry.begin(ANSWER, peer, start);
+        entry.begin(ANSWER, &peer, start);
         assert!(entry.time_out(timeout, start).is_none(), "another line may begin until the next tick");
         assert!(entry.time_out(timeout, after(8)).is_none());
         assert!(entry.time_out(timeout, after(27)).is_none(), "that is 19 ms");
         assert_eq!(entry.finish(), CallOutcome::InTime);
         assert!(entry.time_out(timeout, after(50)).is_none());
 
-        entry.begin(ANSWER, peer, ticker.at(time));
+        entry.begin(ANSWER, &peer, ticker.at(time));
         assert!([60, 70].iter().all(|&millis| entry.time_out(timeout, after(millis)).is_none()));
         assert!(entry.time_out(timeout, after(80)).is_some());
         assert!(entry.time_out(timeout, after(90)).is_none(), "a call times out once");
@@ -258,7 +258,7 @@ mod tests {
         let workers = WorkerRegistry::default();
         let hang = |new: Vec<Arc<WorkerEntry>>| {
             for entry in &new {
-                entry.begin(ANSWER, peer, ticker.now());
+                entry.begin(ANSWER, &peer, ticker.now());
                 ticker.advance(1);
                 assert!(entry.time_out(Duration::ZERO, ticker.now()).is_some());
             }
@@ -302,16 +302,16 @@ mod tests {
         let workers = WorkerRegistry::default();
         let entries = workers.top_up(4, 4);
         let seen = || workers.all().iter().map(|entry| entry.state().info(time + TICK)).collect::<Vec<_>>();
-        assert_eq!(seen(), [Some(WorkerInfo::Idle); 4]);
+        assert_eq!(seen(), [const { Some(WorkerInfo::Idle) }; 4]);
         assert!(!workers.are_answering());
         for entry in &entries[1..3] {
-            entry.begin(ANSWER, peer, ticker.at(time));
+            entry.begin(ANSWER, &peer, ticker.at(time));
         }
         ticker.advance(1);
         assert!(entries[2].time_out(Duration::ZERO, ticker.at(time)).is_some());
         entries[3].leave();
         let (busy, timed_out) =
-            (WorkerInfo::Busy { peer, elapsed: TICK }, WorkerInfo::TimedOut { peer, elapsed: TICK });
+            (WorkerInfo::Busy { peer: peer.clone(), elapsed: TICK }, WorkerInfo::TimedOut { peer, elapsed: TICK });
         assert_eq!(seen(), [Some(WorkerInfo::Idle), Some(busy), Some(timed_out), None]);
         assert!(workers.are_answering());
         assert_eq!(workers.count_in_responder(), 2);

@@ -1,11 +1,13 @@
 //! A client: what it sends, how, and how it ends.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::listener::address_of;
 use super::random::Random;
-use super::rules::Rules;
+use super::rules::{PROXY, Rules};
 use super::wire::{ReceiveOutcome, Wire};
 
 /// One client, until it has nothing more to do.
@@ -73,7 +75,12 @@ impl SimulatedClient {
             2..4 => ClientEnding::Waits,
             _ => ClientEnding::Finishes,
         };
-        let to_send = script(number, rules, &mut random);
+        let mut to_send = script(number, rules, &mut random);
+        if rules.has_proxy {
+            let header = header(number, &mut random);
+            wire.lock().unwrap().expect_header(&header);
+            header.bytes.iter().rev().for_each(|byte| to_send.push_front(*byte));
+        }
         Self { wire, random, to_send, send_pace, receive_pace, ending, next: Some(now) }
     }
 
@@ -141,6 +148,32 @@ impl SimulatedClient {
     fn pause(&mut self, now: Instant, micros: usize) -> Option<Instant> {
         let times = if let ReceivePace::Slow = self.receive_pace { 20 } else { 1 };
         Some(now + Duration::from_micros(self.random.within(1..micros * times) as u64))
+    }
+}
+
+/// What a proxy sends first.
+pub(super) struct SentHeader {
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_valid: bool,
+}
+
+/// A header of either version, now and then one that is none.
+fn header(number: u32, random: &mut Random) -> SentHeader {
+    let source = address_of(number);
+    let bytes = if random.one_in(2) {
+        format!("PROXY TCP4 {} {PROXY} {} 80\r\n", source.ip(), source.port()).into_bytes()
+    } else {
+        let IpAddr::V4(ip) = source.ip() else { panic!("clients have IPv4") };
+        let filling = random.below(300);
+        let length = 12 + 3 + filling as u16;
+        let fixed: [&[u8]; 3] = [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, 0x11], &length.to_be_bytes()];
+        let ports = [source.port().to_be_bytes(), [0, 80]].concat();
+        let tlv = [&[4], &(filling as u16).to_be_bytes()[..], &vec![0; filling]].concat();
+        [&fixed.concat()[..], &ip.octets(), &PROXY.octets(), &ports, &tlv].concat()
+    };
+    match random.below(12) {
+        0 => SentHeader { bytes: b"PROXY TCP5".to_vec(), is_valid: false },
+        _ => SentHeader { bytes, is_valid: true },
     }
 }
 

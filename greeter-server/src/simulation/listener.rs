@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::clock::SimulatedClock;
 use super::random::Random;
+use super::rules::{PROXY, Rules};
 use super::wire::{VirtualSocket, Wire};
 use greeter_core::Address;
 
@@ -21,6 +22,13 @@ const ERRORS: [Errno; 5] = [Errno::MFILE, Errno::NOMEM, Errno::CONNABORTED, Errn
 /// Clients come from this many addresses in turn.
 const ADDRESSES: u8 = 2;
 
+/// Returns where a client connects from.
+pub(super) fn address_of(number: u32) -> SocketAddr {
+    let port = 1000 + u16::try_from(number).expect("there are few clients");
+    let host = 1 + number as u8 % ADDRESSES;
+    (Ipv4Addr::new(192, 0, 2, host), port).into()
+}
+
 /// Clients that have connected and were not accepted yet, the one that has waited longest first.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -30,6 +38,7 @@ pub(super) struct Backlog {
     clock: SimulatedClock,
     random: Random,
     has_faults: bool,
+    has_proxy: bool,
 }
 
 /// The server's end of the backlog.
@@ -37,8 +46,9 @@ pub(super) struct Backlog {
 pub(super) struct VirtualListener(pub(super) Arc<Mutex<Backlog>>);
 
 impl Backlog {
-    pub(super) const fn new(clock: SimulatedClock, random: Random, has_faults: bool) -> Self {
-        Self { waiting: VecDeque::new(), is_ready: false, clock, random, has_faults }
+    pub(super) const fn new(clock: SimulatedClock, random: Random, rules: &Rules) -> Self {
+        let Rules { has_faults, has_proxy, .. } = *rules;
+        Self { waiting: VecDeque::new(), is_ready: false, clock, random, has_faults, has_proxy }
     }
 
     pub(super) fn connect(&mut self, wire: Arc<Mutex<Wire>>) {
@@ -69,13 +79,11 @@ impl Accept for VirtualListener {
         let number = {
             let now = backlog.clock.now();
             let wire = &mut *wire.lock().unwrap();
-            let oracle = &mut wire.oracle;
-            (oracle.latest_read, oracle.latest_reply, oracle.latest_write) = (now, now, now);
+            wire.oracle.begins(now);
             wire.number
         };
-        let port = 1000 + u16::try_from(number).expect("there are few clients");
-        let host = 1 + number as u8 % ADDRESSES;
-        Ok((VirtualSocket(wire), (Ipv4Addr::new(192, 0, 2, host), port).into()))
+        let address = if backlog.has_proxy { (PROXY, 1).into() } else { address_of(number) };
+        Ok((VirtualSocket(wire), address.into()))
     }
     fn hide(&mut self) {}
 

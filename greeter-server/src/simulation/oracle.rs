@@ -160,6 +160,11 @@ impl Oracle {
         }
     }
 
+    /// The server may read the first byte from now on.
+    pub(super) const fn begins(&mut self, now: Instant) {
+        (self.latest_read, self.latest_reply, self.latest_write) = (now, now, now);
+    }
+
     /// The server has read these bytes.
     pub(super) fn read(&mut self, bytes: &[u8], now: Instant) {
         // With the first lines, the server need not wait until the banner is sent.

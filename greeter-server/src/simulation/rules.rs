@@ -1,5 +1,6 @@
 //! The settings of one world.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,15 @@ use super::random::Random;
 use super::responder::ScriptedResponder;
 
 use crate::config::Config;
+use crate::entry_rules::{EntryRules, ProxyNetworks};
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::pool::executor::Executor;
 use crate::pool::worker::Task;
 use crate::pool::worker_registry::WorkerRegistry;
 use crate::ticker::TickerWaker;
+
+/// The address of the proxy.
+pub(super) const PROXY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
 /// The server's settings, and what the world may do to it.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +59,11 @@ pub(super) struct Rules {
     pub(super) drain: Duration,
     /// How many lines of one client are answered side by side.
     pub(super) in_parallel: usize,
+    /// Whether clients come through a proxy, with a PROXY header.
+    pub(super) has_proxy: bool,
+    /// How long a header may take.
+    pub(super) handshake: Duration,
+    pub(super) max_handshakes: usize,
 }
 
 impl Rules {
@@ -98,7 +108,16 @@ impl Rules {
             may_be_suspended: random.one_in(3),
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
             in_parallel: random.pick(&[1, 1, 2, 5]),
+            has_proxy: random.one_in(3),
+            handshake: Duration::from_millis(random.pick(&[1500, 5000])),
+            max_handshakes: random.pick(&[1, 2, 1000]),
         }
+    }
+
+    /// Returns what is asked of clients.
+    pub(super) fn entry_rules(&self) -> EntryRules {
+        let proxies = self.has_proxy.then(|| ProxyNetworks::parse([PROXY.to_string()]).expect("it is an address"));
+        EntryRules { proxies }
     }
 
     /// Returns whether a line may be rejected because no worker is free to answer it.
@@ -132,8 +151,17 @@ impl Rules {
                 in_parallel: self.in_parallel,
                 max_unsent_bytes: self.max_unsent_bytes,
                 max_buffer_bytes: self.max_buffer_bytes,
+                max_handshakes: self.max_handshakes,
             },
-            timeouts: Timeouts { line, idle, write, reply: self.reply, queue: self.queue, linger },
+            timeouts: Timeouts {
+                line,
+                idle,
+                write,
+                reply: self.reply,
+                queue: self.queue,
+                handshake: self.handshake,
+                linger,
+            },
             read_bytes: self.read_bytes,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::client::SentHeader;
 use super::clock::SimulatedClock;
 use super::oracle::{Oracle, WireEnd};
 use super::random::Random;
@@ -23,6 +24,9 @@ pub(super) struct Wire {
     pub(super) number: u32,
     pub(super) oracle: Oracle,
 
+    /// How many bytes of the PROXY header the server has not read; and whether it is one.
+    header_left: usize,
+    has_bad_header: bool,
     /// On its way to the server. The client may fill it up to a bound.
     inbound: VecDeque<u8>,
     /// When the unread bytes came, and how many came each time.
@@ -95,6 +99,8 @@ impl Wire {
             clock: clock.clone(),
             number,
             oracle,
+            header_left: 0,
+            has_bad_header: false,
             inbound: VecDeque::new(),
             arrivals: VecDeque::new(),
             inbound_max: random.pick(&[20, 500, 10_000]),
@@ -118,6 +124,12 @@ impl Wire {
             random,
             rules,
         }
+    }
+
+    /// The client will send this first.
+    pub(super) fn expect_header(&mut self, header: &SentHeader) {
+        self.header_left = header.bytes.len();
+        self.has_bad_header = !header.is_valid;
     }
 
     /// Sends as much as fits, and returns how much that was.
@@ -199,6 +211,9 @@ impl Wire {
         let number = self.number;
         match self.server_end {
             ServerEnd::Closed => return,
+            ServerEnd::Open if self.header_left > 0 => {
+                return assert!(!is_late(latest_read, self.rules.handshake), "client {number} is a newcomer for ever");
+            }
             ServerEnd::Finished(since) => {
                 return assert!(!is_late(since, timeouts.linger), "client {number} lingers for ever");
             }
@@ -301,7 +316,18 @@ impl Wire {
         let waits_for_late_answer =
             self.server_waits.is_some() && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
-        let is_excused = self.is_broken
+        let is_newcomer = self.header_left > 0;
+        let may_leave = self.has_bad_header
+            || self.client_finished.is_some()
+            || self.stop_deadline.is_some()
+            || self.rules.max_handshakes < 1000
+            || self.oracle.latest_read + self.rules.handshake <= now;
+        assert!(!is_newcomer || may_leave || self.is_broken, "newcomer {} is closed without a reason", self.number);
+        // It is told so before it is closed, and that is checked where it is written.
+        let may_be_rejected = self.rules.has_proxy && self.rules.per_address_max.is_some() && self.bytes_read == 0;
+        let is_excused = is_newcomer
+            || may_be_rejected
+            || self.is_broken
             || self.is_killed
             || is_over_a_limit
             || self.stop_deadline.is_some_and(|stop_deadline| stop_deadline <= now);
@@ -355,6 +381,18 @@ impl Read for VirtualSocket {
         // If there is room in the buffer, a read empties the socket, as TCP does.
         let bytes = buffer.len().min(wire.inbound.len());
         wire.note_read(bytes);
+        if wire.header_left > 0 && wire.server_end == ServerEnd::Open {
+            assert!(bytes <= wire.header_left, "client {} is read beyond its header", wire.number);
+            assert!(!wire.has_bad_header || bytes < wire.header_left, "a header that is none is refused");
+            for (to, from) in buffer.iter_mut().zip(wire.inbound.drain(..bytes)) {
+                *to = from;
+            }
+            wire.header_left -= bytes;
+            if wire.header_left == 0 {
+                wire.oracle.begins(wire.clock.now());
+            }
+            return Ok(bytes);
+        }
         for (to, from) in buffer.iter_mut().zip(wire.inbound.drain(..bytes)) {
             *to = from;
         }
@@ -416,6 +454,24 @@ impl Socket for VirtualSocket {
         Ok(())
     }
 
+    fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wire = &mut *self.wire();
+        if wire.rules.has_faults && wire.random.one_in(20) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if wire.is_broken {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        if wire.inbound.is_empty() {
+            return if wire.client_finished.is_some() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let bytes = buffer.len().min(wire.inbound.len());
+        for (to, from) in buffer.iter_mut().zip(&wire.inbound) {
+            *to = *from;
+        }
+        Ok(bytes)
+    }
+
     fn bytes_arrived(&self) -> io::Result<usize> {
         let wire = &mut *self.wire();
         if wire.stop_deadline.is_some() {
@@ -440,6 +496,14 @@ impl Poller for VirtualSystem {
         }
         wire.registered = Some((self.thread, slot));
         wire.readiness.writable = true;
+        Ok(())
+    }
+
+    fn reregister(&self, socket: &mut VirtualSocket, slot: u32) -> io::Result<()> {
+        self.register(socket, slot)?;
+        let wire = &mut *socket.wire();
+        wire.readiness.readable |= !wire.inbound.is_empty() || wire.client_finished.is_some();
+        wire.readiness.read_until_would_block |= wire.client_finished.is_some();
         Ok(())
     }
 

@@ -137,7 +137,7 @@ impl World {
         let shared = Shared { config: Arc::clone(&config), memory: Arc::clone(&memory) };
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
         let admission = Arc::new(Admission::new(Arc::clone(&config), to_acceptor));
-        let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), rules.has_faults)));
+        let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), &rules)));
         let context = AcceptorContext {
             inbox: acceptor_inbox,
             threads: mailboxes.clone(),
@@ -145,8 +145,12 @@ impl World {
             config: Arc::clone(&config),
             counters: Arc::clone(&counters[rules.threads]),
         };
-        let acceptor =
-            Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], context, rules.max_rejected, clock.now());
+        let acceptor = Acceptor::new(
+            vec![(VirtualListener(Arc::clone(&backlog)), Arc::new(rules.entry_rules()))],
+            context,
+            rules.max_rejected,
+            clock.now(),
+        );
         let acceptor = SimulatedAcceptor { acceptor, woken: acceptor_woken, sleeps_until: Some(clock.now()) };
         let thread = |(number, (woken, inbox)): (usize, (Arc<AtomicBool>, Inbox<SimulatedMessage>))| {
             let executor = rules.executor(&responder, &config, &tasks, &registry, &clock);
@@ -382,7 +386,7 @@ impl World {
             thread.state = None;
             return;
         }
-        let timeout = thread.state.as_ref().and_then(ConnectionThread::timeout);
+        let timeout = thread.state.as_mut().and_then(ConnectionThread::timeout);
         thread.sleeps_until = timeout.map(|timeout| self.clock.now() + timeout);
     }
 

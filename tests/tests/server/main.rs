@@ -18,6 +18,8 @@ mod later;
 mod model_fleet;
 /// Lines of one client that are answered side by side.
 mod parallel;
+/// Clients behind a proxy.
+mod proxied;
 /// Lines that the host pushes.
 mod push;
 /// Clients that reset their connections.

@@ -88,7 +88,7 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
     let after = all.map(|client| of(client, &server));
     // How old a connection is, is known to the millisecond.
     for (before, after) in before.iter().zip(&after) {
-        assert_eq!((after.phase, after.peer), (before.phase, before.peer));
+        assert_eq!((after.phase, &after.peer), (before.phase, &before.peer));
         for (later, earlier) in [(after.age, before.age), (after.in_phase, before.in_phase)] {
             assert!(later + Duration::from_millis(1) >= earlier + Duration::from_millis(100), "{before:?} {after:?}");
             assert!(later <= began.elapsed(), "{after:?}");
@@ -101,7 +101,7 @@ fn each_phase_is_seen_with_its_time_and_its_figures() {
     assert_eq!((reading_is.lines, reading_is.bytes_received), (1, 13));
     assert!((9..100).contains(&reading_is.bytes_held), "{reading_is:?}");
     assert!(writing_is.bytes_held > 1024 * 1024 && writing_is.bytes_sent > 0, "{writing_is:?}");
-    assert!(matches!(server.workers()[..], [WorkerInfo::Busy { peer, .. }] if peer == answering_is.peer));
+    assert!(matches!(&server.workers()[..], [WorkerInfo::Busy { peer, .. }] if *peer == answering_is.peer));
 
     release.send(()).expect("the responder waits");
     assert_eq!(answering.text(), "at last\n");

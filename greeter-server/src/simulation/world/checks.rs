@@ -49,7 +49,11 @@ impl World {
             return assert!(is_full || is_woken, "there is room, and the acceptor is not woken");
         }
         // Without descriptors or memory, the acceptor pauses, and that may happen now and again.
-        let rests = Duration::from_secs(if self.rules.has_faults { 2 } else { 0 });
+        let mut rests = Duration::from_secs(if self.rules.has_faults { 2 } else { 0 });
+        if self.rules.has_proxy {
+            // Those before it may have to be displaced, one after the other.
+            rests += self.rules.handshake + Duration::from_secs(self.wires.len() as u64);
+        }
         assert!(!self.clock.is_past(since, self.rules.slack() + rests), "the next client is not accepted");
     }
 
