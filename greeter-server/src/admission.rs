@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -109,7 +110,10 @@ pub(crate) struct Displaced {
 /// addresses usually has them all (RFC 6177, RFC 7421). An IPv4 address written as IPv6 counts as
 /// IPv4. IPv4 takes the place of IPv6 multicast (RFC 4291, 2.7), from which no client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct AddressKey(u64);
+pub(crate) struct AddressKey(NonZeroU64);
+
+/// A network of IPv6 multicast.
+const UNUSED_NETWORK: u64 = 0xff00 << 48;
 
 impl AddressKey {
     /// Returns the key of an address; none where clients have no address of their own.
@@ -117,11 +121,12 @@ impl AddressKey {
         let key = match address.ip()?.to_canonical() {
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
-                Self([a, b, c, d].into_iter().fold(0, |network, segment| network << 16 | u64::from(segment)))
+                [a, b, c, d].into_iter().fold(0, |network, segment| network << 16 | u64::from(segment))
             }
-            IpAddr::V4(address) => Self(0xffff_ffff << 32 | u64::from(address.to_bits())),
+            IpAddr::V4(address) => 0xffff_ffff << 32 | u64::from(address.to_bits()),
         };
-        Some(key)
+        // So the network `::`, which has loopback, does not become zero. Nobody's network does.
+        NonZeroU64::new(key ^ UNUSED_NETWORK).map(Self)
     }
 }
 

@@ -61,7 +61,26 @@ enum DeadlineCheck {
     /// It is checked in this turn or a later one, once this many bytes are read or none are left.
     /// Bytes that come after them are not waited for, so that no client delays the check by sending
     /// on.
-    AfterReading { bytes_left: usize },
+    AfterReading { bytes_left: ByteCount },
+}
+
+/// A number of bytes, 4 GiB at most. It is aligned to one byte, which saves eight for each client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ByteCount([u8; 4]);
+
+impl ByteCount {
+    fn of(bytes: usize) -> Self {
+        Self(u32::try_from(bytes).unwrap_or(u32::MAX).to_ne_bytes())
+    }
+
+    const fn bytes(self) -> u32 {
+        u32::from_ne_bytes(self.0)
+    }
+
+    /// What is left of it when so many have come.
+    fn after(self, bytes: usize) -> Self {
+        Self::of((self.bytes() as usize).saturating_sub(bytes))
+    }
 }
 
 impl<S, K: Socket> Client<S, K> {
@@ -122,7 +141,7 @@ impl<S, K: Socket> Client<S, K> {
             let socket = self.socket.as_ref().filter(|_| depends_on_input);
             // One more, since the end of the input may be behind them, and that is no byte.
             let bytes_left = socket.map_or(0, |socket| socket.bytes_arrived().unwrap_or(0) + 1);
-            self.deadline_check = DeadlineCheck::AfterReading { bytes_left };
+            self.deadline_check = DeadlineCheck::AfterReading { bytes_left: ByteCount::of(bytes_left) };
             self.readable = true;
             self.writable = true;
         }
@@ -131,7 +150,7 @@ impl<S, K: Socket> Client<S, K> {
     /// Checks its deadline, if that is due and everything was read.
     pub(crate) fn finish_deadline_check(&mut self, config: &ConnectionConfig, now: Instant) {
         if let DeadlineCheck::AfterReading { bytes_left } = self.deadline_check
-            && (bytes_left == 0 || !self.readable || !self.connection.wants_input())
+            && (bytes_left.bytes() == 0 || !self.readable || !self.connection.wants_input())
         {
             self.deadline_check = DeadlineCheck::None;
             self.connection.check_deadline(config, now);
@@ -207,7 +226,7 @@ impl<S, K: Socket> Client<S, K> {
                 self.bytes_received += bytes as u64;
                 self.connection.received(&buffer[..bytes], config, now);
                 if let DeadlineCheck::AfterReading { bytes_left } = &mut self.deadline_check {
-                    *bytes_left = bytes_left.saturating_sub(bytes);
+                    *bytes_left = bytes_left.after(bytes);
                     // The end may have come by now, and the system not have reported it yet.
                     self.readable = true;
                 }
