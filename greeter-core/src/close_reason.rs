@@ -69,6 +69,10 @@ pub enum CloseReason {
     /// client.
     #[error("its proxy sent no valid header")]
     ProxyHeader,
+    /// The TLS handshake failed: the two sides did not agree, the client's certificate was not
+    /// accepted, or it speaks no TLS. The responder does not learn of this client.
+    #[error("the TLS handshake failed")]
+    HandshakeFailed,
 }
 
 impl CloseReason {
@@ -79,7 +83,7 @@ impl CloseReason {
     }
 
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClientClosed,
         Self::ResponderClosed,
         Self::LineRejected,
@@ -98,5 +102,6 @@ impl CloseReason {
         Self::HandshakeTimeout,
         Self::HandshakeLimit,
         Self::ProxyHeader,
+        Self::HandshakeFailed,
     ];
 }

@@ -248,7 +248,8 @@ impl CloseReason {
             | Self::Lost
             | Self::HandshakeTimeout
             | Self::HandshakeLimit
-            | Self::ProxyHeader => None,
+            | Self::ProxyHeader
+            | Self::HandshakeFailed => None,
         }
     }
 }

@@ -254,6 +254,16 @@ impl<S> Connection<S> {
     ///
     /// Panics if the connection did not [want input](Self::wants_input).
     pub fn received(&mut self, bytes: &[u8], config: &ConnectionConfig, now: Instant) {
+        self.received_decoded(bytes, bytes.len(), config, now);
+    }
+
+    /// Does the same with bytes that have arrived in another form, of another length, as with TLS.
+    /// A [`stop`](Self::stop) counts what arrives.
+    ///
+    /// # Panics
+    ///
+    /// Panics if input is not wanted.
+    pub fn received_decoded(&mut self, bytes: &[u8], arrived: usize, config: &ConnectionConfig, now: Instant) {
         if let State::Lingering { .. } = self.state {
             return;
         }
@@ -269,7 +279,7 @@ impl<S> Connection<S> {
             self.received_data(bytes, config, now);
         }
         if let State::Stopping { bytes_left } = self.state {
-            self.stop_after(bytes_left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+            self.stop_after(bytes_left.saturating_sub(u32::try_from(arrived).unwrap_or(u32::MAX)));
         }
     }
 

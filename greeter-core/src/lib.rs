@@ -61,6 +61,7 @@ mod responder;
 mod sync;
 mod telnet;
 pub mod testing;
+mod tls;
 
 pub use address::{Address, Credentials};
 pub use budget::{BudgetClock, TurnBudget};
@@ -80,3 +81,4 @@ pub use push::PushMessage;
 pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply, TooManyBytesError};
 pub use responder::{FromLine, Responder, ResponderFn, responder_fn};
+pub use tls::{ClientCertificate, TlsInfo, TlsVersion};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::proxy::{ProxyAddresses, ProxyHeader, ProxyTlvs};
+use crate::tls::TlsInfo;
 
 /// The id of one client. No two clients that are connected at the same time have the same, and an
 /// id is given again only after four billion other clients at the least.
@@ -32,6 +33,8 @@ pub struct Peer {
 pub struct Origin {
     /// What its proxy has said, if it has come through one.
     pub proxy: Option<Proxied>,
+    /// What its TLS handshake has told, if it speaks TLS.
+    pub tls: Option<TlsInfo>,
 }
 
 /// What a proxy has said of a client, in its [header](crate::ProxyHeader).
@@ -75,6 +78,12 @@ impl Peer {
         Self { id, address, origin: None }
     }
 
+    /// Returns what the client's TLS handshake has told, if it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.origin.as_ref()?.tls.as_ref()
+    }
+
     /// Returns the address of the proxy that the client has come through, if it has.
     #[must_use]
     pub fn via(&self) -> Option<Address> {
@@ -83,10 +92,10 @@ impl Peer {
 }
 
 impl Origin {
-    /// Creates the origin of a client that has come through a proxy.
+    /// Creates the origin of a client.
     #[must_use]
-    pub const fn proxied(proxy: Proxied) -> Self {
-        Self { proxy: Some(proxy) }
+    pub const fn new(proxy: Option<Proxied>, tls: Option<TlsInfo>) -> Self {
+        Self { proxy, tls }
     }
 }
 

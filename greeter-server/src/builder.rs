@@ -558,7 +558,8 @@ impl<R: Responder> Builder<R> {
     }
 
     /// Sets how long a client may take from when it is accepted until it has sent its PROXY header,
-    /// where one is [expected](Listener::proxy_from).
+    /// where one is [expected](Listener::proxy_from), and finished its TLS handshake, where TLS is
+    /// spoken.
     ///
     /// What it sends meanwhile does not extend it. The default is 10 seconds; the minimum is 1 ms.
     ///
@@ -573,7 +574,8 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// Sets the maximum number of clients at a time that have not yet sent their PROXY header.
+    /// Sets the maximum number of clients at a time that have not yet sent their PROXY header or
+    /// finished their TLS handshake.
     ///
     /// They count as clients, but not for their address. When there are so many, the one that has
     /// kept the server waiting longest makes room for the next, if that is more than a second; of
@@ -691,16 +693,21 @@ impl<R: Responder> Builder<R> {
             }
         }
         let (Ok(mut config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
-        if !places.iter().any(|(_, entry_rules)| entry_rules.asks()) {
+        if !places.iter().any(|(_, rules)| rules.asks()) {
             config.limits.max_handshakes = 0;
         }
+        for tls in places.iter().filter_map(|(_, rules)| rules.tls.as_ref()) {
+            config.limits.max_tls_connections = config.limits.max_connections;
+            config.limits.max_handshake_bytes = config.limits.max_handshake_bytes.max(tls.max_handshake_bytes());
+        }
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
-        for (place, entry_rules) in places {
+        for (place, rules) in places {
             let listening = listen_at(place, &mut inherited, tcp_options);
-            let (address, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
+            let (bound_to, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
+            let address = ListenerAddress { bound_to, is_tls: rules.tls.is_some() };
             warn_if_reachable(&address);
             addresses.push(address);
-            listeners.push((socket, Arc::new(entry_rules)));
+            listeners.push((socket, Arc::new(rules)));
         }
         Ok(Server::new(responder, push, trigger, config, addresses, listeners))
     }

@@ -77,6 +77,10 @@ pub enum ConfigError {
         /// The resolver's error.
         reason: io::Error,
     },
+    /// A listener whose address says `tls:` was given no certificate, or this server was built
+    /// without the feature `tls`.
+    #[error("an address with tls: needs a certificate and its key")]
+    NoCertificate,
     /// A network of proxies that is none.
     #[error("{network:?} is no network: write 10.0.0.0/8, 192.0.2.1, 2001:db8::/32 or unix")]
     Network {

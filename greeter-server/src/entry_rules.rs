@@ -1,15 +1,20 @@
 //! What a client owes at a listener before it says its first line. Must not read any of it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use greeter_core::Address;
 use ipnet::IpNet;
+
+use crate::tls::session::NewTlsSession;
 
 /// What is asked of the clients of one listener.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EntryRules {
     /// Who is a proxy, and owes a PROXY header.
     pub(crate) proxies: Option<ProxyNetworks>,
+    /// Makes the TLS session of each client, if they speak TLS.
+    pub(crate) tls: Option<Arc<dyn NewTlsSession>>,
 }
 
 /// The networks from which proxies connect.
@@ -23,7 +28,7 @@ pub(crate) struct ProxyNetworks {
 impl EntryRules {
     /// Returns whether a client at this address owes anything.
     pub(crate) fn asks_of(&self, address: Address) -> bool {
-        self.is_proxy(address)
+        self.tls.is_some() || self.is_proxy(address)
     }
 
     /// Returns whether this is the address of a proxy.
@@ -33,7 +38,7 @@ impl EntryRules {
 
     /// Returns whether any client may owe anything.
     pub(crate) const fn asks(&self) -> bool {
-        self.proxies.is_some()
+        self.tls.is_some() || self.proxies.is_some()
     }
 }
 
@@ -83,7 +88,7 @@ mod tests {
     #[test]
     fn a_proxy_is_told_by_its_network() {
         let proxies = ProxyNetworks::parse(["10.1.0.0/16", "192.0.2.1", "2001:db8::/32", "::ffff:172.16.0.0/108"]);
-        let entry_rules = EntryRules { proxies: Some(proxies.unwrap()) };
+        let entry_rules = EntryRules { proxies: Some(proxies.unwrap()), tls: None };
         let is_proxy = |ip: &str| entry_rules.is_proxy((ip.parse::<IpAddr>().unwrap(), 1).into());
         for ip in ["10.1.255.255", "::ffff:10.1.2.3", "192.0.2.1", "2001:db8:ffff::1", "172.31.0.1"] {
             assert!(is_proxy(ip), "{ip}");
@@ -92,7 +97,7 @@ mod tests {
             assert!(!is_proxy(ip), "{ip}");
         }
         assert!(!entry_rules.is_proxy(Address::Unix(None)) && !entry_rules.is_proxy(Address::Unknown));
-        let unix = EntryRules { proxies: Some(ProxyNetworks::parse(["unix"]).unwrap()) };
+        let unix = EntryRules { proxies: Some(ProxyNetworks::parse(["unix"]).unwrap()), tls: None };
         assert!(unix.is_proxy(Address::Unix(None)) && !unix.is_proxy(([127, 0, 0, 1], 1).into()));
     }
 

@@ -73,6 +73,8 @@ pub mod testing;
 mod thread_mailboxes;
 mod threads;
 mod ticker;
+mod tls;
+mod transport;
 
 #[doc(inline)]
 pub use accept::inherited::InheritedSockets;
@@ -82,9 +84,10 @@ pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 pub use greeter_core::{
-    Address, BareLf, BoxError, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply, Later, LfInLineError,
-    Line, LineEnding, LineText, Peer, Phase, Rejection, Reply, Responder, ResponderFn, TooManyBytesError, WhenRejected,
-    WhenTooLong, responder_fn,
+    Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply,
+    Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTlvs,
+    Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenRejected, WhenTooLong,
+    responder_fn,
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};
@@ -93,3 +96,5 @@ pub use listen::{Listener, ListenerAddress};
 pub use push::{PushError, PushHandle};
 pub use server::{Server, StartError};
 pub use stats::{CountsByReason, Stats};
+#[cfg(feature = "tls")]
+pub use tls::settings::{ClientAuth, Tls, TlsError, TlsOptions};

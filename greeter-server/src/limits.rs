@@ -34,8 +34,8 @@ pub(crate) const MAX_PUSH_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
 /// rounded up.
 const CONNECTION_BYTES: usize = 512;
 
-/// What a newcomer may cost until it owes nothing any more.
-const HANDSHAKE_BYTES: usize = 16 * 1024;
+/// Memory for one TLS session, in bytes: measured at 7.5 KiB after some lines, and rounded up.
+const TLS_BYTES: usize = 8704;
 
 /// Memory for one line that is answered beside others, without its text and its reply, in bytes: a
 /// job, and a place for it.
@@ -67,9 +67,14 @@ pub struct Limits {
     pub max_connections_per_address: Option<usize>,
     /// The policy at the connection limit.
     pub when_full: WhenFull,
-    /// The maximum number of clients at a time that have not yet sent their PROXY header. They are
-    /// clients, too. 0 where no listener asks for anything of that kind.
+    /// The maximum number of clients at a time that have not yet sent their PROXY header or
+    /// finished their TLS handshake. They are clients, too. 0 where no listener asks for anything
+    /// of that kind.
     pub max_handshakes: usize,
+    /// How many bytes a client may send in its handshake.
+    pub max_handshake_bytes: usize,
+    /// The maximum number of clients with TLS. 0 where no listener speaks it.
+    pub max_tls_connections: usize,
     /// What follows when the server rejects a line that the responder has not seen.
     pub when_rejected: WhenRejected,
     /// The maximum length of a line in bytes, without its ending.
@@ -100,7 +105,8 @@ pub(crate) struct Timeouts {
     pub(crate) reply: Option<Duration>,
     /// How long a line may wait for a worker.
     pub(crate) queue: Option<Duration>,
-    /// How long a client may take from when it is accepted until it has sent its PROXY header.
+    /// How long a client may take from when it is accepted until it has sent its PROXY header and
+    /// finished its TLS handshake.
     pub(crate) handshake: Duration,
     /// How long a client may take to close its end of the connection after ours. Zero closes at
     /// once.
@@ -113,6 +119,8 @@ impl Limits {
         max_connections_per_address: Some(1000),
         when_full: WhenFull::Reject,
         max_handshakes: 1024,
+        max_handshake_bytes: 4096,
+        max_tls_connections: 0,
         when_rejected: WhenRejected::Continue,
         max_line_bytes: 8 * 1024,
         max_data_bytes: 0,
@@ -149,7 +157,7 @@ impl Limits {
     /// with this many connection threads and workers:
     ///
     /// *connections × (512 + 4,096) + buffers + connection threads × (16 KiB + 1 MiB) + answering
-    /// threads × job + handshakes × 16 KiB + 16 MiB*
+    /// threads × job + handshakes × handshake + TLS connections × 8.5 KiB + 16 MiB*
     ///
     /// 512 bytes is what a connection costs that holds nothing, and 4,096 what it may hold before
     /// that is counted. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
@@ -179,7 +187,8 @@ impl Limits {
             .saturating_add(connection_threads * (READ_BYTES + MAX_SPARE_BYTES))
             .saturating_add(answering.saturating_mul(self.bytes_per_job()))
             .saturating_add(MAX_PUSH_BYTES_IN_FLIGHT)
-            .saturating_add(self.max_handshakes.saturating_mul(HANDSHAKE_BYTES))
+            .saturating_add(self.max_handshakes.saturating_mul(self.max_handshake_bytes))
+            .saturating_add(self.max_tls_connections.saturating_mul(TLS_BYTES))
     }
 }
 

@@ -8,9 +8,13 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::ConfigError;
 use crate::entry_rules::{EntryRules, ProxyNetworks};
+use crate::tls::session::NewTlsSession;
+#[cfg(feature = "tls")]
+use crate::tls::settings::Tls;
 
 /// Where a server is to listen, and how.
 ///
@@ -23,6 +27,7 @@ use crate::entry_rules::{EntryRules, ProxyNetworks};
 /// | `unix:/run/greeter/socket` | a Unix socket with this path |
 /// | `unix:/run/greeter/socket,mode=0660,owner=greeter,group=mail` | the same, for whom its file says |
 /// | `unix:@name` | a Unix socket with a name and no file (Linux; any process of the network namespace may connect) |
+/// | `tls:` and any of these | the same, and clients speak [TLS](Self::tls) |
 /// | `fd:3`, `fd:0`, `fd:NAME` | a socket that this process [was started with](crate::InheritedSockets) |
 ///
 /// A path may contain commas: only a tail of `,mode=…`, `,owner=…` and `,group=…` is no part of it.
@@ -49,6 +54,10 @@ use crate::entry_rules::{EntryRules, ProxyNetworks};
 pub struct Listener {
     pub(crate) place: Result<ListenPlace, ConfigError>,
     pub(crate) proxies: Option<Result<ProxyNetworks, ConfigError>>,
+    /// Whether clients speak TLS.
+    pub(crate) is_tls: bool,
+    /// What their sessions are made with.
+    pub(crate) tls: Option<Arc<dyn NewTlsSession>>,
 }
 
 /// Where to listen.
@@ -89,10 +98,13 @@ pub(crate) enum UnixName {
 
 /// The address of a listener.
 ///
-/// It displays as it was asked for, with the real port: `127.0.0.1:40123`, or
-/// `unix:/run/greeter/socket`. So greeter-client connects to what is printed.
+/// It displays as it was asked for, with the real port: `127.0.0.1:40123`,
+/// `unix:/run/greeter/socket` or `tls:[::1]:40123`. So greeter-client connects to what is printed.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ListenerAddress(pub(crate) BoundTo);
+pub struct ListenerAddress {
+    pub(crate) bound_to: BoundTo,
+    pub(crate) is_tls: bool,
+}
 
 /// What a listener is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -146,6 +158,30 @@ impl Listener {
         Self::at(Ok(ListenPlace::Opened(socket.into())))
     }
 
+    /// Speaks TLS with each client.
+    ///
+    /// A client becomes one once its handshake is over, which it has to be within the [handshake
+    /// timeout](crate::Builder::handshake_timeout); then it gets its banner. If it is behind a
+    /// [proxy](Self::proxy_from), the PROXY header comes before the handshake, in plain.
+    /// [`Peer::tls`](crate::Peer::tls) has what the handshake tells.
+    ///
+    /// The end of a TLS stream (close_notify) is the end of what the client sends, and so is the
+    /// end of its connection without that: since a line ends with LF, nobody can cut one short.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.is_tls = true;
+        self.tls = Some(Arc::new(tls.clone()));
+        self
+    }
+
+    /// Returns whether clients speak TLS here: whether it was made of a text that begins with
+    /// `tls:`, or was given [TLS](Self::tls).
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// Expects a PROXY header first from each client that connects from one of these networks: from
     /// a load balancer, which says by it whose connection it relays (HAProxy's `send-proxy` and
     /// `send-proxy-v2`).
@@ -176,13 +212,17 @@ impl Listener {
     }
 
     const fn at(place: Result<ListenPlace, ConfigError>) -> Self {
-        Self { place, proxies: None }
+        Self { place, proxies: None, is_tls: false, tls: None }
     }
 
     /// Returns where to listen, and what to ask of clients there, or what is wrong.
     pub(crate) fn validate(self) -> Result<(ListenPlace, EntryRules), ConfigError> {
-        let Self { place, proxies } = self;
-        Ok((place?, EntryRules { proxies: proxies.transpose()? }))
+        let Self { place, proxies, is_tls, tls } = self;
+        let place = place?;
+        if is_tls && tls.is_none() {
+            return Err(ConfigError::NoCertificate);
+        }
+        Ok((place, EntryRules { proxies: proxies.transpose()?, tls }))
     }
 
     /// Sets the permissions of the Unix socket's file, such as `0o660`. Whoever may write to it may
@@ -231,6 +271,9 @@ fn invalid(address: &str, reason: String) -> ConfigError {
 /// An address that is none is reported when the server is built.
 impl From<&str> for Listener {
     fn from(text: &str) -> Self {
+        if let Some(rest) = text.strip_prefix("tls:") {
+            return Self { is_tls: true, ..Self::from(rest) };
+        }
         let shown = format!("{text:?}");
         let rest = |scheme: &str| text.strip_prefix(scheme);
         #[cfg(unix)]
@@ -331,10 +374,16 @@ impl UnixPlace {
 }
 
 impl ListenerAddress {
+    /// Returns whether clients speak TLS there.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// Returns the IP address and the port, or `None` for an address of another kind.
     #[must_use]
     pub const fn as_inet(&self) -> Option<SocketAddr> {
-        match &self.0 {
+        match &self.bound_to {
             BoundTo::Inet(address) => Some(*address),
             #[cfg(unix)]
             BoundTo::Unix(_) => None,
@@ -351,7 +400,7 @@ impl ListenerAddress {
     #[cfg(unix)]
     #[must_use]
     pub fn as_path(&self) -> Option<&Path> {
-        match &self.0 {
+        match &self.bound_to {
             BoundTo::Unix(UnixName::Path(path)) => Some(path),
             BoundTo::Inet(_) | BoundTo::Unix(UnixName::Abstract(_)) => None,
         }
@@ -360,7 +409,10 @@ impl ListenerAddress {
 
 impl fmt::Display for ListenerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        if self.is_tls {
+            f.write_str("tls:")?;
+        }
+        self.bound_to.fmt(f)
     }
 }
 
@@ -452,7 +504,7 @@ mod tests {
     #[test]
     fn an_address_displays_as_it_was_asked_for() {
         for text in ["unix:/run/s", "unix:@name"] {
-            assert_eq!(ListenerAddress(BoundTo::Unix(unix(text).name)).to_string(), text);
+            assert_eq!(ListenerAddress { bound_to: BoundTo::Unix(unix(text).name), is_tls: false }.to_string(), text);
         }
         assert_eq!(unix("unix:/run/s,mode=0660").name.to_string(), "unix:/run/s");
     }

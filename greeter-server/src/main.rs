@@ -11,6 +11,7 @@ mod log;
 mod signals;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
 use greeter_server::{
-    BuildError, Builder, ConfigError, DrainReport, Greeter, InheritedSockets, Listener, ListenerAddress, Server,
-    WhenFull,
+    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedSockets, Listener, ListenerAddress,
+    Server, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -32,6 +33,10 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 
 /// The address if no `--listen` is given and no socket is inherited: this machine only.
 const LISTEN: &str = "127.0.0.1:8080";
+
+/// How often the files of certificates are looked at. What is in them counts, since a link may
+/// lead to other files from one moment to the next.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The exit codes, as the help lists them.
 const NOT_STARTED: u8 = 1;
@@ -55,7 +60,7 @@ stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived 
     error_code(3, "stopped, and lines were left without an answer (the log says how many)")
 )]
 struct Options {
-    /// address to listen on: HOST:PORT (port 0 takes any free port), unix:PATH[,mode=0660,owner=NAME,group=NAME], unix:@NAME, or fd:N or fd:NAME for a socket from a service manager; repeat it for several; without it, all sockets from a service manager, and otherwise loopback only (default: 127.0.0.1:8080)
+    /// address to listen on: HOST:PORT (port 0 takes any free port), unix:PATH[,mode=0660,owner=NAME,group=NAME], unix:@NAME, or fd:N or fd:NAME for a socket from a service manager; tls: before any of these speaks TLS; repeat it for several; without it, all sockets from a service manager, and otherwise loopback only (default: 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     listen: Vec<String>,
 
@@ -87,11 +92,27 @@ struct Options {
     #[argh(option, arg_name = "network")]
     proxy_protocol: Vec<String>,
 
-    /// maximum concurrent clients that have not sent their PROXY header yet (default: 1024)
+    /// certificate with its chain, in PEM, for every address that begins with tls:; it is read again when the file changes; repeat it, with a key for each, for several names (default: none)
+    #[argh(option, arg_name = "file")]
+    tls_cert: Vec<PathBuf>,
+
+    /// key of the certificate, in PEM (default: none)
+    #[argh(option, arg_name = "file")]
+    tls_key: Vec<PathBuf>,
+
+    /// authorities of clients' certificates, in PEM: clients are asked for one (default: none)
+    #[argh(option, arg_name = "file")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// whether a client without a certificate is refused, with --tls-client-ca: optional or required (default: required)
+    #[argh(option, arg_name = "auth", default = "ClientAuth::Required", from_str_fn(client_auth))]
+    tls_client_auth: ClientAuth,
+
+    /// maximum concurrent clients that have not sent their PROXY header, or are in their TLS handshake (default: 1024)
     #[argh(option, arg_name = "n")]
     max_handshakes: Option<usize>,
 
-    /// time for a client to send its PROXY header (default: 10s)
+    /// time for a client to send its PROXY header and to finish its TLS handshake (default: 10s)
     #[argh(option, arg_name = "duration", from_str_fn(duration))]
     handshake_timeout: Option<Duration>,
 
@@ -145,7 +166,7 @@ struct Options {
 }
 
 /// The options as people look for them in the help.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Listening and answering", &["--listen", "--proxy-protocol", "--workers", "--connection-threads", "--work"]),
     (
         "Limits",
@@ -171,6 +192,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "--linger",
         ],
     ),
+    ("TLS", &["--tls-cert", "--tls-key", "--tls-client-ca", "--tls-client-auth"]),
     ("Stopping", &["--drain"]),
     ("Logging", &["--log", "--log-format"]),
 ];
@@ -234,14 +256,68 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Serve
     if listen.is_empty() {
         listen.push(LISTEN.to_owned());
     }
+    let tls = tls(options)?;
     for address in &listen {
-        let listener = Listener::from(address);
+        let mut listener = Listener::from(address);
+        if let Some(tls) = tls.as_ref().filter(|_| listener.is_tls()) {
+            listener = listener.tls(tls);
+        }
         builder = builder.listen(match &*options.proxy_protocol {
             [] => listener,
             networks => listener.proxy_from(networks),
         });
     }
-    builder.inherited(inherited).build().map_err(in_words_of_options)
+    let server = builder.inherited(inherited).build().map_err(in_words_of_options)?;
+    tls.map(reload_when_changed).transpose().context("cannot watch the certificates")?;
+    Ok(server)
+}
+
+/// Reads the certificates, if any are given.
+fn tls(options: &Options) -> anyhow::Result<Option<Tls>> {
+    let (certificates, keys) = (&options.tls_cert, &options.tls_key);
+    anyhow::ensure!(
+        certificates.len() == keys.len(),
+        "--tls-cert and --tls-key belong together: there are {} and {}",
+        certificates.len(),
+        keys.len()
+    );
+    if certificates.is_empty() {
+        anyhow::ensure!(options.tls_client_ca.is_none(), "--tls-client-ca needs --tls-cert and --tls-key");
+        return Ok(None);
+    }
+    let pairs = certificates.iter().zip(keys);
+    let mut tls = pairs.fold(Tls::options(), |tls, (certificate, key)| tls.certificate(certificate, key));
+    if let Some(authorities) = &options.tls_client_ca {
+        tls = tls.client_authorities(authorities, options.tls_client_auth);
+    }
+    Ok(Some(tls.load()?))
+}
+
+/// Reads the certificates again and again, as long as the process lives.
+fn reload_when_changed(tls: Tls) -> io::Result<()> {
+    let reload = move || {
+        let mut latest_problem = None;
+        loop {
+            thread::sleep(RELOAD_INTERVAL);
+            match tls.reload() {
+                Ok(false) => latest_problem = None,
+                Ok(true) => {
+                    tracing::info!("Read new certificates.");
+                    latest_problem = None;
+                }
+                // It is half written, perhaps. What stays wrong is said once.
+                Err(error) => {
+                    let problem = Some(format!("{:#}", anyhow::Error::from(error)));
+                    if problem != latest_problem {
+                        let error = problem.as_deref().unwrap_or_default();
+                        tracing::warn!(error, "Cannot read new certificates, and keeps those it has.");
+                    }
+                    latest_problem = problem;
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("certificates".to_owned()).spawn(reload).map(drop)
 }
 
 /// Sets an option that was given, and leaves the library's default for one that was not.
@@ -302,6 +378,7 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
         ConfigError::TooShort { option, value, min } => {
             format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))
         }
+        ConfigError::NoCertificate => "an address with tls: needs --tls-cert and --tls-key".to_owned(),
         problem => problem.to_string(),
     });
     anyhow::anyhow!(in_words.collect::<Vec<_>>().join("; "))
@@ -336,6 +413,14 @@ fn when_full(text: &str) -> Result<WhenFull, String> {
         "refuse" => Ok(WhenFull::Reject),
         "wait" => Ok(WhenFull::Wait),
         _ => Err("use refuse or wait".to_owned()),
+    }
+}
+
+fn client_auth(text: &str) -> Result<ClientAuth, String> {
+    match text {
+        "optional" => Ok(ClientAuth::Optional),
+        "required" => Ok(ClientAuth::Required),
+        _ => Err("use optional or required".to_owned()),
     }
 }
 

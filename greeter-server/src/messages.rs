@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage};
 
 use crate::admission::{LobbyPlace, Permit};
+use crate::entry_rules::EntryRules;
 use crate::info::ConnectionInfo;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
 use crate::slots::Key;
@@ -49,6 +50,7 @@ pub(crate) struct Newcomer<K> {
     /// The address that it connects from.
     pub(crate) address: Address,
     pub(crate) place: LobbyPlace,
+    pub(crate) rules: Arc<EntryRules>,
     pub(crate) accepted: Instant,
 }
 

@@ -197,6 +197,7 @@ impl<R: Responder> Server<R> {
             let asked = limits.max_connections;
             tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");
             limits.max_connections = possible;
+            limits.max_tls_connections = limits.max_tls_connections.min(possible);
         }
     }
 }

@@ -58,7 +58,7 @@ pub struct Stats {
 
     /// Clients served now.
     pub served: u64,
-    /// Of these, clients that still owe a PROXY header.
+    /// Of these, clients that still owe a PROXY header or a TLS handshake.
     pub handshakes: u64,
     /// Bytes that lines and replies occupy now, as counted against the memory budget.
     pub buffer_bytes: u64,

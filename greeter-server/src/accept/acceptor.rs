@@ -307,7 +307,7 @@ impl<S, L: Accept> Acceptor<S, L> {
             Ok((socket, address)) => {
                 self.counters.accepted.add(1);
                 if self.listeners[index].entry_rules.asks_of(address) {
-                    self.dispatch_newcomer(socket, address, now);
+                    self.dispatch_newcomer(index, socket, address, now);
                 } else {
                     self.dispatch(socket, address, now);
                 }
@@ -362,7 +362,7 @@ impl<S, L: Accept> Acceptor<S, L> {
     }
 
     /// Sends a newcomer to the lobby of the next connection thread, or rejects it.
-    fn dispatch_newcomer(&mut self, socket: L::Socket, address: Address, now: Instant) {
+    fn dispatch_newcomer(&mut self, index: usize, socket: L::Socket, address: Address, now: Instant) {
         let Some(thread) = self.choose_thread() else {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         };
@@ -371,12 +371,19 @@ impl<S, L: Accept> Acceptor<S, L> {
                 if let Some(Displaced { thread, place }) = displaced {
                     self.threads[thread].send(ThreadMessage::Displaced(place));
                 }
-                let newcomer = Newcomer { socket, address, place, accepted: now };
+                let rules = Arc::clone(&self.listeners[index].entry_rules);
+                let newcomer = Newcomer { socket, address, place, rules, accepted: now };
                 self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
             }
             // Only at a stop: otherwise it would wait in the backlog. Nothing is owed to it.
             LobbyDecision::Reject(reason @ CloseReason::HandshakeLimit) => {
                 self.counters.closed[reason.index()].add(1);
+            }
+            // The words would take a handshake first.
+            LobbyDecision::Reject(reason) if self.listeners[index].entry_rules.tls.is_some() => {
+                self.counters.rejected.add(1);
+                self.counters.closed[reason.index()].add(1);
+                self.events.push(AcceptorEvent::Rejected { address, reason });
             }
             LobbyDecision::Reject(reason) => self.reject(socket, address, reason, now),
         }

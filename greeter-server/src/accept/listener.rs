@@ -15,7 +15,7 @@ use crate::accept::inherited::InheritedSockets;
 use crate::accept::unix;
 #[cfg(unix)]
 use crate::listen::UnixName;
-use crate::listen::{BoundTo, ListenPlace, ListenerAddress};
+use crate::listen::{BoundTo, ListenPlace};
 use crate::sockets::{BACKLOG, ListeningKind, ListeningSocket, TcpOptions};
 
 /// Listens at a place, and returns its address with its real port.
@@ -23,7 +23,7 @@ pub(crate) fn listen_at(
     place: ListenPlace,
     inherited: &mut InheritedSockets,
     options: TcpOptions,
-) -> Result<(ListenerAddress, ListeningSocket), (String, io::Error)> {
+) -> Result<(BoundTo, ListeningSocket), (String, io::Error)> {
     let (bound, socket) = match place {
         ListenPlace::Inet(candidates) => listen_on_first(&candidates, options)?,
         #[cfg(unix)]
@@ -43,7 +43,7 @@ pub(crate) fn listen_at(
             socket.map_err(|error| (format!("fd:{which}"), error))?
         }
     };
-    Ok((ListenerAddress(bound), socket))
+    Ok((bound, socket))
 }
 
 /// Listens on the first of the addresses that the system can listen on.

@@ -4,14 +4,18 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use greeter_core::{Connection, ConnectionConfig, Phase};
+use greeter_core::{CloseAction, CloseReason, Connection, ConnectionConfig, Phase};
 
 use crate::admission::Permit;
+use crate::config::Config;
 use crate::connection::scratch::Scratch;
 use crate::connection::timers::{Millis, TimerTable};
 use crate::info::ConnectionInfo;
+use crate::memory::MemoryBudget;
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
+use crate::tls::stream::TransportRead;
+use crate::transport::{ReadBuffers, Transport};
 
 /// With edge-triggered events, a read that leaves room in the buffer has emptied the socket: what
 /// comes later is another edge (epoll(7), question 9; kqueue's `EV_CLEAR` is the same). On Windows
@@ -25,7 +29,7 @@ pub(crate) struct Client<S, K> {
     /// Counts the client as served until it is removed.
     _permit: Permit,
     /// `None` once it is closed, which may be before the connection has its job back.
-    socket: Option<K>,
+    transport: Option<Transport<K>>,
     /// Whether a read may return something. Set by the system, cleared by a read.
     readable: bool,
     /// Whether a write may send something. Set by the system, cleared by a write.
@@ -85,11 +89,16 @@ impl ByteCount {
 
 impl<S, K: Socket> Client<S, K> {
     /// Creates a new client. Its first bytes are often there at once, so a read is worth trying.
-    pub(crate) const fn new(connection: Connection<S>, socket: K, permit: Permit, accepted: Millis) -> Self {
+    pub(crate) const fn new(
+        connection: Connection<S>,
+        transport: Transport<K>,
+        permit: Permit,
+        accepted: Millis,
+    ) -> Self {
         Self {
             connection,
             _permit: permit,
-            socket: Some(socket),
+            transport: Some(transport),
             readable: true,
             writable: true,
             read_until_would_block: false,
@@ -107,15 +116,15 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Closes the socket, and returns whether it was open.
     pub(crate) fn close(&mut self, system: &impl Poller<Socket = K>) -> bool {
-        let Some(mut socket) = self.socket.take() else { return false };
-        system.deregister(&mut socket);
+        let Some(mut transport) = self.transport.take() else { return false };
+        system.deregister(transport.socket_mut());
         true
     }
 
     /// Stops the connection with the server. What has arrived may not all have been reported, so
     /// the socket itself is asked.
     pub(crate) fn stop(&mut self) {
-        let arrived = self.socket.as_ref().and_then(|socket| socket.bytes_arrived().ok()).unwrap_or(0);
+        let arrived = self.transport.as_ref().and_then(|transport| transport.bytes_arrived().ok()).unwrap_or(0);
         self.connection.stop(arrived);
         self.readable |= arrived > 0;
     }
@@ -138,9 +147,9 @@ impl<S, K: Socket> Client<S, K> {
         if self.deadline_check == DeadlineCheck::Due {
             // While it lingers, its deadline has nothing to do with what it sends.
             let depends_on_input = self.connection.phase() != Phase::Lingering;
-            let socket = self.socket.as_ref().filter(|_| depends_on_input);
+            let transport = self.transport.as_ref().filter(|_| depends_on_input);
             // One more, since the end of the input may be behind them, and that is no byte.
-            let bytes_left = socket.map_or(0, |socket| socket.bytes_arrived().unwrap_or(0) + 1);
+            let bytes_left = transport.map_or(0, |transport| transport.bytes_arrived().unwrap_or(0) + 1);
             self.deadline_check = DeadlineCheck::AfterReading { bytes_left: ByteCount::of(bytes_left) };
             self.readable = true;
             self.writable = true;
@@ -148,13 +157,27 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Checks its deadline, if that is due and everything was read.
-    pub(crate) fn finish_deadline_check(&mut self, config: &ConnectionConfig, now: Instant) {
+    pub(crate) fn finish_deadline_check(&mut self, config: &Config, now: Instant) {
         if let DeadlineCheck::AfterReading { bytes_left } = self.deadline_check
             && (bytes_left.bytes() == 0 || !self.readable || !self.connection.wants_input())
         {
             self.deadline_check = DeadlineCheck::None;
-            self.connection.check_deadline(config, now);
+            if self.end_deadline(config).is_some_and(|deadline| deadline <= now) {
+                self.connection.abort(CloseReason::WriteTimeout);
+            }
+            self.connection.check_deadline(&config.connection, now);
         }
+    }
+
+    /// Returns when its deadline passes, if it has one now.
+    pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
+        self.connection.deadline(&config.connection).or_else(|| self.end_deadline(config))
+    }
+
+    /// Returns until when the client may take the end of the stream, where that has to be written.
+    fn end_deadline(&self, config: &Config) -> Option<Instant> {
+        let is_ending = self.wants_write() && self.connection.close_action() != CloseAction::None;
+        config.timeouts.write.filter(|_| is_ending).and_then(|time| self.connection.since().checked_add(time))
     }
 
     /// Notes what the system reports.
@@ -166,15 +189,24 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Returns whether a write may send something.
     fn can_write(&self) -> bool {
-        self.writable && !self.connection.unsent().is_empty()
+        self.writable && (!self.connection.unsent().is_empty() || self.wants_write())
+    }
+
+    pub(crate) const fn has_tls(&self) -> bool {
+        matches!(self.transport, Some(Transport::Tls(_)))
+    }
+
+    /// Returns whether there is something to write beside replies that are unsent, as with TLS.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.transport.as_ref().is_some_and(Transport::wants_write)
     }
 
     /// Writes unsent replies, as far as the socket accepts them.
     pub(crate) fn write(&mut self, scratch: &mut Scratch, counters: &Counters, now: Instant) -> io::Result<()> {
         while self.can_write() {
-            let Some(socket) = &mut self.socket else { return Ok(()) };
-            match socket.write(self.connection.unsent()) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            let Some(transport) = &mut self.transport else { return Ok(()) };
+            match transport.send(self.connection.unsent()) {
+                Ok(0) => return Ok(()),
                 Ok(bytes) => {
                     counters.bytes_sent.add(bytes as u64);
                     self.bytes_sent += bytes as u64;
@@ -202,12 +234,12 @@ impl<S, K: Socket> Client<S, K> {
     /// Reads once, if the connection wants input and there may be some.
     pub(crate) fn read(
         &mut self,
-        buffer: &mut [u8],
+        buffers: &mut ReadBuffers,
         config: &ConnectionConfig,
         counters: &Counters,
         now: Instant,
     ) -> io::Result<()> {
-        let Some(socket) = &mut self.socket else { return Ok(()) };
+        let Some(transport) = &mut self.transport else { return Ok(()) };
         if !self.connection.wants_input() {
             return Ok(());
         }
@@ -215,18 +247,22 @@ impl<S, K: Socket> Client<S, K> {
             self.connection.read_would_block();
             return Ok(());
         }
-        match socket.read(buffer) {
-            Ok(0) => {
+        let received = match transport {
+            Transport::Tls(_) if self.connection.phase() == Phase::Lingering => transport.receive_nothing(buffers),
+            transport => transport.receive(buffers),
+        };
+        match received {
+            Ok(TransportRead::Eof) => {
                 self.readable = false;
                 self.connection.received_eof();
             }
-            Ok(bytes) => {
-                self.readable = !SHORT_READ_EMPTIES_SOCKET || bytes == buffer.len() || self.read_until_would_block;
-                counters.bytes_received.add(bytes as u64);
-                self.bytes_received += bytes as u64;
-                self.connection.received(&buffer[..bytes], config, now);
+            Ok(TransportRead::Bytes { bytes, arrived, may_have_more }) => {
+                self.readable = !SHORT_READ_EMPTIES_SOCKET || may_have_more || self.read_until_would_block;
+                counters.bytes_received.add(bytes.len() as u64);
+                self.bytes_received += bytes.len() as u64;
+                self.connection.received_decoded(bytes, arrived, config, now);
                 if let DeadlineCheck::AfterReading { bytes_left } = &mut self.deadline_check {
-                    *bytes_left = bytes_left.after(bytes);
+                    *bytes_left = bytes_left.after(arrived);
                     // The end may have come by now, and the system not have reported it yet.
                     self.readable = true;
                 }
@@ -242,8 +278,32 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Closes our end of the stream.
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        self.socket.as_ref().map_or(Ok(()), Socket::shutdown_write)
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        let result = self.transport.as_mut().map_or(Ok(()), Transport::shutdown_write);
+        self.writable &= !result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        result
+    }
+
+    /// Says that nothing follows, to a client that has said so itself and is about to be closed. If
+    /// it is gone, that is as good.
+    pub(crate) fn finish_stream(&mut self) {
+        match self.shutdown_write() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                let _ = self.transport.as_mut().map(Transport::discard_output);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Charges it for what it holds, and returns whether the budget allows that.
+    pub(crate) fn charge(&mut self, memory: &MemoryBudget) -> bool {
+        let bytes = self.bytes_held();
+        memory.charge(&mut self.charged, bytes)
+    }
+
+    /// Returns how much memory it occupies for lines and replies, in bytes.
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.connection.bytes_held() + self.transport.as_ref().map_or(0, Transport::bytes_held)
     }
 
     /// Returns its state for the host program.
@@ -256,7 +316,7 @@ impl<S, K: Socket> Client<S, K> {
             lines: self.lines + u64::from(self.connection.lines_waiting()),
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
-            bytes_held: self.connection.bytes_held(),
+            bytes_held: self.bytes_held(),
         }
     }
 

@@ -13,12 +13,15 @@ use std::time::{Duration, Instant};
 use greeter_core::{Address, CloseReason, Origin, Proxied, ProxyHeader};
 
 use crate::accept::rejected::RejectedSockets;
-use crate::admission::{Decision, Permit};
+use crate::admission::{Decision, LobbyPlace, Permit};
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::messages::Newcomer;
 use crate::slots::{Key, SLOT_BITS, Slots};
 use crate::stats::Counters;
 use crate::system::{Poller, Socket};
+use crate::tls::stream::{HandshakeStep, TlsStream};
+use crate::transport::{ReadBuffers, Transport};
 
 /// How long newcomers have their turns in each round of the thread, while clients wait for the
 /// next: each waits so much longer, and no more, whatever the crowd that comes.
@@ -37,9 +40,14 @@ const FIRST_TOKEN: u32 = 2 << SLOT_BITS;
 /// A newcomer, and what is known of it so far.
 #[derive(Debug)]
 struct Guest<K> {
-    newcomer: Newcomer<K>,
-    /// The beginning of its header.
-    header: Vec<u8>,
+    /// Where it connects from.
+    address: Address,
+    place: LobbyPlace,
+    rules: Arc<EntryRules>,
+    /// `None` only while it takes a step.
+    stage: Option<Stage<K>>,
+    /// What its proxy has said.
+    proxy: Option<Proxied>,
     /// Since when it has kept us waiting, the time excepted in which it waits for us.
     waited_for_since: Option<Instant>,
     is_queued: bool,
@@ -47,10 +55,23 @@ struct Guest<K> {
     is_late: bool,
 }
 
+/// What a newcomer is at.
+#[derive(Debug)]
+enum Stage<K> {
+    /// It sends its header, of which this has come.
+    Header { socket: K, begun: Vec<u8> },
+    /// It may send so many bytes until its handshake is over.
+    Handshake { stream: Box<TlsStream<K>>, bytes_left: usize },
+    /// It owes nothing any more.
+    Ready(Transport<K>),
+    /// It has failed, and reads this before it is closed.
+    Failed { socket: K, last_words: Vec<u8> },
+}
+
 /// Somebody who owes nothing any more.
 #[derive(Debug)]
 pub(crate) struct Admitted<K> {
-    pub(crate) socket: K,
+    pub(crate) transport: Transport<K>,
     pub(crate) address: Address,
     pub(crate) origin: Option<Arc<Origin>>,
     pub(crate) permit: Permit,
@@ -59,10 +80,10 @@ pub(crate) struct Admitted<K> {
 /// What a turn of a newcomer came to.
 #[derive(Debug)]
 enum NewcomerStep {
-    /// It keeps us waiting.
-    Waits,
-    /// It has sent its header.
-    Header(ProxyHeader),
+    /// It keeps us waiting for its next step, and has taken one or not.
+    Waits { has_progressed: bool },
+    /// It owes nothing any more.
+    Ready,
     /// It leaves, or has to.
     Leaves(CloseReason),
 }
@@ -92,20 +113,28 @@ impl<K: Socket> Lobby<K> {
     }
 
     /// Takes a newcomer.
-    pub(crate) fn enter(&mut self, mut newcomer: Newcomer<K>, system: &impl Poller<Socket = K>) {
+    pub(crate) fn enter(&mut self, newcomer: Newcomer<K>, system: &impl Poller<Socket = K>) {
+        let Newcomer { mut socket, address, place, rules, accepted } = newcomer;
         let key = self.guests.next_key();
-        if let Err(error) = system.register(&mut newcomer.socket, FIRST_TOKEN + key.slot) {
-            tracing::error!(peer = %newcomer.address, %error, "Cannot watch a connection.");
+        if let Err(error) = system.register(&mut socket, FIRST_TOKEN + key.slot) {
+            tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
-        self.deadlines.push_back((newcomer.accepted + self.config.timeouts.handshake, key));
+        self.deadlines.push_back((accepted + self.config.timeouts.handshake, key));
+        let is_proxy = rules.is_proxy(address);
+        let stage =
+            if is_proxy { Stage::Header { socket, begun: Vec::new() } } else { begin_handshake(socket, &rules) };
         // Its first bytes are often there at once.
+        let (is_queued, is_late) = (true, false);
         self.guests.insert(Guest {
-            newcomer,
-            header: Vec::new(),
+            address,
+            place,
+            rules,
+            stage: Some(stage),
+            proxy: None,
             waited_for_since: None,
-            is_queued: true,
-            is_late: false,
+            is_queued,
+            is_late,
         });
         self.queue.push_back(key);
     }
@@ -118,14 +147,14 @@ impl<K: Socket> Lobby<K> {
             && !guest.is_queued
         {
             guest.is_queued = true;
-            guest.newcomer.place.waits_since(None);
+            guest.place.waits_since(None);
             self.queue.push_back(key);
         }
     }
 
     /// Gives those who wait for it a turn, until the time of a round is over. Returns who has
     /// become a client.
-    pub(crate) fn drive(&mut self, system: &impl Poller<Socket = K>) -> Vec<Admitted<K>> {
+    pub(crate) fn drive(&mut self, system: &impl Poller<Socket = K>, buffers: &mut ReadBuffers) -> Vec<Admitted<K>> {
         let mut admitted = Vec::new();
         if self.queue.is_empty() {
             return admitted;
@@ -134,15 +163,17 @@ impl<K: Socket> Lobby<K> {
         while let Some(key) = self.queue.pop_front() {
             let Some(guest) = self.guests.get_mut(key) else { continue };
             guest.is_queued = false;
+            let step = guest.take_step(buffers);
             let now = system.now();
-            match guest.take_step() {
-                NewcomerStep::Waits if guest.is_late => self.leave(key, CloseReason::HandshakeTimeout, system),
-                NewcomerStep::Waits => {
+            match step {
+                NewcomerStep::Waits { .. } if guest.is_late => self.leave(key, CloseReason::HandshakeTimeout, system),
+                NewcomerStep::Waits { has_progressed } => {
                     // A few bytes more are no step, and who sends them one by one gains no time.
-                    let since = *guest.waited_for_since.get_or_insert(now);
-                    guest.newcomer.place.waits_since(Some(since));
+                    let since = guest.waited_for_since.filter(|_| !has_progressed).unwrap_or(now);
+                    guest.waited_for_since = Some(since);
+                    guest.place.waits_since(Some(since));
                 }
-                NewcomerStep::Header(header) => admitted.extend(self.admit(key, header, system, now)),
+                NewcomerStep::Ready => admitted.extend(self.admit(key, system, now)),
                 NewcomerStep::Leaves(reason) => self.leave(key, reason, system),
             }
             if now.saturating_duration_since(start) >= ROUND {
@@ -153,27 +184,29 @@ impl<K: Socket> Lobby<K> {
     }
 
     /// Lets a newcomer in, unless its address has too many clients.
-    fn admit(
-        &mut self,
-        key: Key,
-        header: ProxyHeader,
-        system: &impl Poller<Socket = K>,
-        now: Instant,
-    ) -> Option<Admitted<K>> {
-        let Newcomer { mut socket, address: via, place, .. } = self.guests.remove(key)?.newcomer;
-        let address = header.addresses.client(via);
-        let decision = place.become_client(address);
-        match decision {
+    fn admit(&mut self, key: Key, system: &impl Poller<Socket = K>, now: Instant) -> Option<Admitted<K>> {
+        let Guest { address: via, place, proxy, stage, .. } = self.guests.remove(key)?;
+        let Some(Stage::Ready(transport)) = stage else { return None };
+        let address = proxy.as_ref().map_or(via, |proxy| proxy.addresses.client(via));
+        match place.become_client(address) {
             Decision::Admit(permit) => {
-                let origin = Origin::proxied(Proxied::new(via, header));
-                Some(Admitted { socket, address, origin: Some(Arc::new(origin)), permit })
+                let tls = match &transport {
+                    Transport::Plain(_) => None,
+                    Transport::Tls(stream) => Some(stream.info()),
+                };
+                let origin = Some(Arc::new(Origin::new(proxy, tls)));
+                Some(Admitted { transport, address, origin, permit })
             }
             Decision::Reject(reason) => {
                 tracing::warn!(peer = %address, %via, %reason, "Turned a client away.");
                 self.counters.rejected.add(1);
-                system.deregister(&mut socket);
                 let text = self.config.connection.rejection_text(reason);
-                self.rejected.reject(socket, address, reason, &text, now);
+                let (mut socket, last_words) = match transport {
+                    Transport::Plain(socket) => (socket, text.into_owned()),
+                    Transport::Tls(stream) => stream.into_farewell(&text),
+                };
+                system.deregister(&mut socket);
+                self.rejected.reject(socket, address, reason, &last_words, now);
                 None
             }
         }
@@ -181,16 +214,24 @@ impl<K: Socket> Lobby<K> {
 
     /// A newcomer goes.
     fn leave(&mut self, key: Key, reason: CloseReason, system: &impl Poller<Socket = K>) {
-        if let Some(Guest { mut newcomer, .. }) = self.guests.remove(key) {
-            tracing::debug!(peer = %newcomer.address, %reason, "A newcomer has left.");
-            system.deregister(&mut newcomer.socket);
-            self.counters.closed[reason.index()].add(1);
+        let Some(Guest { stage: Some(stage), address, .. }) = self.guests.remove(key) else { return };
+        tracing::debug!(peer = %address, %reason, "A newcomer has left.");
+        let (mut socket, last_words) = match stage {
+            Stage::Header { socket, .. } | Stage::Ready(Transport::Plain(socket)) => (socket, None),
+            Stage::Handshake { stream, .. } | Stage::Ready(Transport::Tls(stream)) => (stream.into_failed().0, None),
+            Stage::Failed { socket, last_words } => (socket, Some(last_words)),
+        };
+        system.deregister(&mut socket);
+        match last_words {
+            // Who is closed with bytes unread is reset, and does not learn why.
+            Some(last_words) => self.rejected.reject(socket, address, reason, &last_words, system.now()),
+            None => self.counters.closed[reason.index()].add(1),
         }
     }
 
     /// The newcomer that had this place has lost it to another.
     pub(crate) fn displace(&mut self, place: Key, system: &impl Poller<Socket = K>) {
-        let has_place = |key: &Key| self.guests.get(*key).is_some_and(|guest| guest.newcomer.place.key() == place);
+        let has_place = |key: &Key| self.guests.get(*key).is_some_and(|guest| guest.place.key() == place);
         if let Some(key) = self.guests.keys().into_iter().find(has_place) {
             self.leave(key, CloseReason::HandshakeLimit, system);
         }
@@ -240,39 +281,89 @@ impl<K: Socket> Lobby<K> {
     }
 }
 
+/// Begins the handshake of whoever owes one.
+fn begin_handshake<K: Socket>(socket: K, rules: &EntryRules) -> Stage<K> {
+    let Some(tls) = &rules.tls else { return Stage::Ready(Transport::Plain(socket)) };
+    match TlsStream::new(socket, &**tls) {
+        Ok(stream) => Stage::Handshake { stream: Box::new(stream), bytes_left: tls.max_handshake_bytes() },
+        Err((socket, failure)) => {
+            tracing::warn!(%failure, "Cannot begin a TLS handshake.");
+            Stage::Failed { socket, last_words: Vec::new() }
+        }
+    }
+}
+
 impl<K: Socket> Guest<K> {
-    /// Reads what there is of the header, and nothing behind it.
-    fn take_step(&mut self) -> NewcomerStep {
-        let mut buffer = [0; HEADER_BYTES];
+    /// Gets on as far as that goes without waiting.
+    fn take_step(&mut self, buffers: &mut ReadBuffers) -> NewcomerStep {
+        let mut stage = self.stage.take().expect("a newcomer is at something");
         loop {
-            let begun = self.header.len();
-            buffer[..begun].copy_from_slice(&self.header);
-            let socket = &mut self.newcomer.socket;
-            let arrived = match socket.peek(&mut buffer[begun..]) {
-                Ok(0) => return NewcomerStep::Leaves(CloseReason::ClientClosed),
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return NewcomerStep::Waits,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return NewcomerStep::Leaves(CloseReason::Lost),
-            };
-            let end = begun + arrived;
-            let parsed = ProxyHeader::parse(&buffer[..end]);
-            let of_header = match &parsed {
-                Ok(Some((_, length))) => *length,
-                Ok(None) => end,
-                Err(error) => {
-                    tracing::debug!(peer = %self.newcomer.address, %error, "A proxy sent no valid header.");
-                    return NewcomerStep::Leaves(CloseReason::ProxyHeader);
+            let (next, step) = match stage {
+                Stage::Header { mut socket, mut begun } => match read_header(&mut socket, &mut begun) {
+                    Ok(Some(header)) => {
+                        self.proxy = Some(Proxied::new(self.address, header));
+                        (begin_handshake(socket, &self.rules), None)
+                    }
+                    Ok(None) => (Stage::Header { socket, begun }, Some(NewcomerStep::Waits { has_progressed: false })),
+                    Err(reason) => (Stage::Header { socket, begun }, Some(NewcomerStep::Leaves(reason))),
+                },
+                Stage::Handshake { mut stream, mut bytes_left } => {
+                    let step = match stream.handshake(&mut buffers.tls, &mut bytes_left) {
+                        Ok(HandshakeStep::Waits { has_progressed }) => Some(NewcomerStep::Waits { has_progressed }),
+                        Ok(HandshakeStep::Gone) => Some(NewcomerStep::Leaves(CloseReason::ClientClosed)),
+                        Err(_) => Some(NewcomerStep::Leaves(CloseReason::Lost)),
+                        Ok(HandshakeStep::Done) => {
+                            stage = Stage::Ready(Transport::Tls(stream));
+                            continue;
+                        }
+                        Ok(HandshakeStep::Failed(failure)) => {
+                            tracing::debug!(peer = %self.address, %failure, "A TLS handshake failed.");
+                            let (socket, last_words) = stream.into_failed();
+                            stage = Stage::Failed { socket, last_words };
+                            continue;
+                        }
+                    };
+                    (Stage::Handshake { stream, bytes_left }, step)
                 }
+                Stage::Ready(transport) => (Stage::Ready(transport), Some(NewcomerStep::Ready)),
+                failed @ Stage::Failed { .. } => (failed, Some(NewcomerStep::Leaves(CloseReason::HandshakeFailed))),
             };
-            if read_exactly(socket, &mut buffer[begun..of_header]).is_err() {
-                return NewcomerStep::Leaves(CloseReason::Lost);
+            match step {
+                Some(step) => {
+                    self.stage = Some(next);
+                    return step;
+                }
+                None => stage = next,
             }
-            match parsed {
-                Ok(Some((header, _))) => return NewcomerStep::Header(header),
-                // Another look, since the end of the stream is no byte.
-                _ => self.header.extend_from_slice(&buffer[begun..end]),
-            }
+        }
+    }
+}
+
+/// Reads what there is of a proxy's header, and nothing behind it. Returns it once it is whole, or
+/// why it will not come.
+fn read_header<K: Socket>(socket: &mut K, begun: &mut Vec<u8>) -> Result<Option<ProxyHeader>, CloseReason> {
+    let mut buffer = [0; HEADER_BYTES];
+    loop {
+        let start = begun.len();
+        buffer[..start].copy_from_slice(begun);
+        let arrived = match socket.peek(&mut buffer[start..]) {
+            Ok(0) => return Err(CloseReason::ClientClosed),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return Err(CloseReason::Lost),
+        };
+        let end = start + arrived;
+        let parsed = ProxyHeader::parse(&buffer[..end]).map_err(|error| {
+            tracing::debug!(%error, "A proxy sent no valid header.");
+            CloseReason::ProxyHeader
+        })?;
+        let of_header = parsed.as_ref().map_or(end, |(_, length)| *length);
+        read_exactly(socket, &mut buffer[start..of_header]).map_err(|_| CloseReason::Lost)?;
+        match parsed {
+            Some((header, _)) => return Ok(Some(header)),
+            // Another look, since the end of the stream is no byte.
+            None => begun.extend_from_slice(&buffer[start..end]),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Memory that a connection thread uses again and again. Must not grow with the number of clients.
 
 use crate::limits::{CHARGE_UNIT, MAX_SPARE_BYTES};
+use crate::transport::ReadBuffers;
 
-/// The buffer into which a thread reads, and buffers of replies that were sent.
+/// The buffers into which a thread reads, and buffers of replies that were sent.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    pub(crate) read: Box<[u8]>,
+    pub(crate) read: ReadBuffers,
     /// The one that was used last on top.
     spares: Vec<Vec<u8>>,
     spare_bytes: usize,
@@ -13,7 +14,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(read_bytes: usize) -> Self {
-        Self { read: vec![0; read_bytes].into_boxed_slice(), spares: Vec::new(), spare_bytes: 0 }
+        Self { read: ReadBuffers::new(read_bytes), spares: Vec::new(), spare_bytes: 0 }
     }
 
     /// Returns a buffer for this many bytes. It may hold more, but is not charged for more

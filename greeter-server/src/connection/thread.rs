@@ -7,12 +7,13 @@
 //! read, a job, a write. A client that can continue goes to the end of the run queue.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, PushMessage, Responder,
+    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, Phase, PushMessage,
+    Responder,
 };
 use mio::{Events, Poll};
 
@@ -31,6 +32,7 @@ use crate::pool::executor::Executor;
 use crate::slots::{Key, Slots};
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
+use crate::transport::Transport;
 
 /// How long clients are driven before new events and messages are read. Much longer than a
 /// turn, so that reading them costs little, and short compared with any deadline: a stop waits at
@@ -231,7 +233,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             ThreadMessage::Accepted { mut socket, address, permit } => {
                 let slot = self.clients.next_key().slot;
                 let registered = self.system.register(&mut socket, slot);
-                self.client_admitted(Admitted { socket, address, origin: None, permit }, registered, now);
+                let transport = Transport::Plain(socket);
+                self.client_admitted(Admitted { transport, address, origin: None, permit }, registered, now);
             }
             ThreadMessage::Newcomer(newcomer) => match self.stopping {
                 StopState::Running => self.lobby.enter(newcomer, &self.system),
@@ -271,9 +274,9 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     /// Gives the newcomers a turn, and takes over who has become a client.
     fn drive_lobby(&mut self) {
-        for mut admitted in self.lobby.drive(&self.system) {
+        for mut admitted in self.lobby.drive(&self.system, &mut self.scratch.read) {
             let slot = self.clients.next_key().slot;
-            let registered = self.system.reregister(&mut admitted.socket, slot);
+            let registered = self.system.reregister(admitted.transport.socket_mut(), slot);
             self.client_admitted(admitted, registered, self.system.now());
         }
     }
@@ -281,7 +284,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     /// Takes over a client that was admitted, and whose socket is registered for the next slot, if
     /// the system did that.
     fn client_admitted(&mut self, admitted: Admitted<W::Socket>, registered: io::Result<()>, now: Instant) {
-        let Admitted { mut socket, address, origin, permit } = admitted;
+        let Admitted { mut transport, address, origin, permit } = admitted;
         if !self.clients.has_room() {
             tracing::error!(peer = %address, "There are too many connections for one thread.");
             return self.counters.closed[CloseReason::ConnectionLimit.index()].add(1);
@@ -289,7 +292,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let key = self.clients.next_key();
         if let Err(error) = registered {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
-            self.system.deregister(&mut socket);
+            self.system.deregister(transport.socket_mut());
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
         let mut peer = Peer::new(key.client_id(self.number), address);
@@ -299,7 +302,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             None => tracing::info!(peer = %address, "Accepted connection."),
         }
         let connection = Connection::new(peer, &self.shared.config.connection, now);
-        let mut client = Client::new(connection, socket, permit, self.timers.millis(now));
+        let mut client = Client::new(connection, transport, permit, self.timers.millis(now));
         enqueue(&mut self.run_queue, &mut client, key);
         self.clients.insert(client);
     }
@@ -321,10 +324,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let key = Key::from(id);
         let config = &self.shared.config.connection;
         let Some(client) = self.clients.get_mut(key) else { return self.counters.late_answers.add(1) };
-        let bytes = client.connection.bytes_held() + client.connection.late_answer_len(Some(line));
+        let bytes = client.bytes_held() + client.connection.late_answer_len(Some(line));
         if !self.shared.memory.charge(&mut client.charged, bytes) {
             client.connection.close_with(CloseReason::Overloaded, config, now);
-            self.shared.memory.charge(&mut client.charged, client.connection.bytes_held());
+            client.charge(&self.shared.memory);
         } else if !client.connection.late_answer_arrived(Some(line), config, now) {
             self.counters.late_answers.add(1);
         }
@@ -402,7 +405,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 && let Some(client) = self.clients.get_mut(key)
             {
                 client.timer = None;
-                match client.connection.deadline(&self.shared.config.connection) {
+                match client.deadline(&self.shared.config) {
                     Some(deadline) if deadline <= now => {
                         client.request_deadline_check();
                         enqueue(&mut self.run_queue, client, key);
@@ -488,13 +491,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         count_lines(client, &self.counters);
         if client.can_continue() || parallel_for(client, &self.executor).is_some() {
             enqueue(&mut self.run_queue, client, key);
-        } else if let CloseAction::Close(reason) = client.connection.close_action() {
+        } else if let CloseAction::Close(reason) = client.connection.close_action()
+            && (!client.wants_write() || client.connection.phase() == Phase::Over)
+        {
             self.close(key, reason);
             // The responder may have been called, and taken time.
             return self.system.now();
         }
         if !client.has_deadline_check()
-            && let Some(deadline) = client.connection.deadline(&self.shared.config.connection)
+            && let Some(deadline) = client.deadline(&self.shared.config)
         {
             self.timers.set(key.slot, &mut client.timer, deadline);
         }
@@ -537,7 +542,7 @@ fn drive<R: Responder, K: Socket>(
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);
-    client.finish_deadline_check(&shared.config.connection, now);
+    client.finish_deadline_check(&shared.config, now);
     let part = parallel_for(client, executor).and_then(|parallel| client.connection.take_part(parallel, now));
     let Some(mut job) = part.or_else(|| client.connection.take_job(now)) else {
         client.write(scratch, counters, now)?;
@@ -593,18 +598,29 @@ fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
 
 /// Disconnects a client that needs more memory than the budget has left.
 fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, shared: &Shared, now: Instant) {
-    if !shared.memory.charge(&mut client.charged, client.connection.bytes_held()) {
+    if !client.charge(&shared.memory) {
         client.connection.close_with(CloseReason::Overloaded, &shared.config.connection, now);
         // What this frees is there for the next client.
-        shared.memory.charge(&mut client.charged, client.connection.bytes_held());
+        client.charge(&shared.memory);
     }
 }
 
-/// Closes our end of the stream, when it is time for that.
+/// Closes our end of the stream, when it is time for that. With TLS the end has to be written, and
+/// may have to wait for the client.
 fn shutdown_write<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
-    if client.connection.close_action() == CloseAction::ShutdownWrite {
-        client.shutdown_write()?;
-        client.connection.write_shut_down(now);
+    let is_shut_down = match client.connection.close_action() {
+        CloseAction::ShutdownWrite => client.shutdown_write(),
+        // Closing the socket is all that this takes in plain.
+        CloseAction::Close(_) if client.has_tls() && client.connection.phase() != Phase::Over => {
+            client.finish_stream();
+            return Ok(());
+        }
+        CloseAction::Close(_) | CloseAction::None => return Ok(()),
+    };
+    match is_shut_down {
+        Ok(()) => client.connection.write_shut_down(now),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => return Err(error),
     }
     Ok(())
 }

@@ -117,7 +117,7 @@ impl Rules {
     /// Returns what is asked of clients.
     pub(super) fn entry_rules(&self) -> EntryRules {
         let proxies = self.has_proxy.then(|| ProxyNetworks::parse([PROXY.to_string()]).expect("it is an address"));
-        EntryRules { proxies }
+        EntryRules { proxies, tls: None }
     }
 
     /// Returns whether a line may be rejected because no worker is free to answer it.
@@ -152,6 +152,8 @@ impl Rules {
                 max_unsent_bytes: self.max_unsent_bytes,
                 max_buffer_bytes: self.max_buffer_bytes,
                 max_handshakes: self.max_handshakes,
+                max_handshake_bytes: 4096,
+                max_tls_connections: 0,
             },
             timeouts: Timeouts {
                 line,
