@@ -118,7 +118,7 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
     error_code(130, "Ctrl-C at the prompt")
 )]
 pub(super) struct Args {
-    /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
+    /// where the server listens: HOST:PORT, unix:PATH or unix:@NAME (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     connect: Option<ServerAddress>,
 

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
 #[cfg(unix)]
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
 use std::sync::mpsc;
@@ -38,20 +40,15 @@ impl Stream {
         timeout: Option<Duration>,
     ) -> Result<Self, ConnectError> {
         let connecting = Connecting { address, source, timeout, start: Instant::now() };
-        match &address.0 {
+        if address.is_tls {
+            return Err(connecting.failed(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot be spoken yet")));
+        }
+        match &address.kind {
             AddressKind::Tcp { host, port } => connecting.tcp(host, *port),
             #[cfg(unix)]
-            AddressKind::Unix(_) if source.is_some() => {
-                Err(connecting
-                    .failed(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket has no source address")))
-            }
-            #[cfg(unix)]
-            AddressKind::Unix(path) => {
-                let path = path.clone();
-                // A full backlog makes this wait, and std has no timeout for it.
-                let stream = connecting.limited(move || UnixStream::connect(path))?;
-                stream.map(Self::Unix).map_err(|source| connecting.failed(source))
-            }
+            AddressKind::Unix(path) => connecting.unix(UnixAddress::from_pathname(path)),
+            #[cfg(target_os = "linux")]
+            AddressKind::Abstract(name) => connecting.unix(UnixAddress::from_abstract_name(name)),
         }
     }
 
@@ -125,11 +122,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => (shown(stream.local_addr()), shown(stream.peer_addr())),
             #[cfg(unix)]
-            Self::Unix(stream) => {
-                let path = |address: UnixAddress| address.as_pathname().map(|path| format!("unix:{}", path.display()));
-                let shown = |address: io::Result<UnixAddress>| address.ok().and_then(path).unwrap_or("unix:".into());
-                (shown(stream.local_addr()), shown(stream.peer_addr()))
-            }
+            Self::Unix(stream) => (unix_end(stream.local_addr()), unix_end(stream.peer_addr())),
         }
     }
 
@@ -163,6 +156,17 @@ impl Stream {
             Self::Unix(stream) => stream.set_write_timeout(timeout),
         }
     }
+}
+
+/// A Unix socket's address, for people.
+#[cfg(unix)]
+fn unix_end(address: io::Result<UnixAddress>) -> String {
+    let Ok(address) = address else { return "unix:".into() };
+    #[cfg(target_os = "linux")]
+    if let Some(name) = address.as_abstract_name() {
+        return format!("unix:@{}", String::from_utf8_lossy(name));
+    }
+    address.as_pathname().map_or("unix:".into(), |path| format!("unix:{}", path.display()))
 }
 
 /// How the peer ended the stream.
@@ -219,6 +223,17 @@ impl Connecting<'_> {
     fn tcp(&self, host: &str, port: u16) -> Result<Stream, ConnectError> {
         let addresses = self.resolve(host, port)?;
         self.first_of(&addresses).map(Stream::Tcp)
+    }
+
+    #[cfg(unix)]
+    fn unix(&self, address: io::Result<UnixAddress>) -> Result<Stream, ConnectError> {
+        let has_source = self.source.is_some();
+        // A full backlog makes this wait, and std has no timeout for it.
+        let stream = self.limited(move || match has_source {
+            true => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket has no source address")),
+            false => UnixStream::connect_addr(&address?),
+        })?;
+        stream.map(Stream::Unix).map_err(|source| self.failed(source))
     }
 
     /// Connects to the first of `addresses` that accepts.
