@@ -13,7 +13,9 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::{ConnectError, ConnectionError, Deadline, Eol, LineOverflow, ReplyBuffer, ServerAddress, Stream};
+use crate::net::{
+    ConnectError, ConnectionError, Deadline, Eol, LineOverflow, ReplyBuffer, Route, ServerAddress, Stream,
+};
 
 pub use pipe::{PipeEnd, PipeError, Piped};
 pub use pipeline::Pipelined;
@@ -100,7 +102,7 @@ impl Connection {
     /// The name cannot be resolved, nobody accepts, or it takes longer than
     /// [`ConnectionOptions::timeout`].
     pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
-        let stream = Arc::new(Stream::connect(address, options.timeout)?);
+        let stream = Arc::new(Stream::connect(&Route::to(address.clone(), options.timeout))?);
         Ok(Self {
             sender: Sender {
                 stream: Arc::clone(&stream),

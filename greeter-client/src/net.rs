@@ -2,13 +2,15 @@
 //! It must not know what the lines mean: neither scripts nor sessions.
 //!
 //! Files, each importing only from those before it: `framing` (lines), `escape`, `address`,
-//! `error`, `deadline`, `stream` (the socket).
+//! `error`, `deadline`, `socket`, `connect` (how one comes to be), `stream` (what is talked over).
 
 pub(crate) mod address;
+mod connect;
 mod deadline;
 mod error;
 pub mod escape;
 mod framing;
+mod socket;
 mod stream;
 
 pub use address::{ServerAddress, ServerAddressError};
@@ -16,6 +18,8 @@ pub use error::{ConnectError, ConnectionError};
 pub use framing::{Eol, EolError};
 pub use stream::StreamEnd;
 
+pub(crate) use connect::Route;
 pub(crate) use deadline::Deadline;
 pub(crate) use framing::{LineOverflow, ReplyBuffer};
+pub(crate) use socket::RawSocket;
 pub(crate) use stream::Stream;

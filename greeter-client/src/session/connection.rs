@@ -12,7 +12,7 @@ use super::event::Event;
 use super::options::Target;
 use super::socket_io::SocketIo;
 use super::transcript::{RecentEntries, SessionLog};
-use crate::net::{ConnectError, Deadline, ServerAddress, Stream};
+use crate::net::{ConnectError, Deadline, RawSocket, Route, ServerAddress, Stream};
 
 /// How much adjacent sends gather before they are sent without a flush.
 const MAX_GATHERED_BYTES: usize = 1024 * 1024;
@@ -58,7 +58,7 @@ impl SessionConnection {
         log: &mut SessionLog,
     ) -> Result<Self, SessionError> {
         let stream = connect(target).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
-        let (local, peer) = stream.ends();
+        let (local, peer) = stream.socket().ends();
         let socket_io = Arc::new(SocketIo::new(stream, max_unread_bytes));
         let reader = socket_io.read().map_err(SessionError::Thread)?;
         let phase = ConnectionPhase::Open(OpenSocket {
@@ -247,10 +247,9 @@ impl SessionConnection {
 /// Connects; where nobody listens yet, for as long as the target says.
 fn connect(target: &Target) -> Result<Stream, ConnectError> {
     let waiting = Deadline::after(Some(target.wait));
+    let route = Route { from: target.from, ..Route::to(target.address.clone(), Some(target.timeout)) };
     loop {
-        let outcome = Stream::connect_from(target.from, &target.address, Some(target.timeout));
-        let outcome = outcome.and_then(|stream| refuse_self(stream, &target.address));
-        match outcome {
+        match Stream::connect(&route).and_then(|stream| refuse_self(stream, &target.address)) {
             Err(ConnectError::Connect { source, .. }) if is_absence(&source) && waiting.remaining().is_ok() => {
                 thread::sleep(RETRY);
             }
@@ -262,11 +261,11 @@ fn connect(target: &Target) -> Result<Stream, ConnectError> {
 /// Who knocks at a port that nobody has yet may be given that port to knock from, and so talk to
 /// himself.
 fn refuse_self(stream: Stream, address: &ServerAddress) -> Result<Stream, ConnectError> {
-    match stream {
-        Stream::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
+    match stream.socket() {
+        RawSocket::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
             Err(ConnectError::Connect { address: address.clone(), source: io::ErrorKind::ConnectionRefused.into() })
         }
-        stream => Ok(stream),
+        _ => Ok(stream),
     }
 }
 

@@ -175,7 +175,7 @@ impl SocketIo {
     /// or not yet, nothing is told.
     pub(super) fn is_refused(&self, deadline: &Deadline) -> bool {
         loop {
-            if self.lock().send_error.is_some() || self.stream.has_failed() {
+            if self.lock().send_error.is_some() || self.stream.socket().has_failed() {
                 return true;
             }
             if deadline.remaining().is_err() {
@@ -360,13 +360,14 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::net::Route;
 
     /// How a peer seems to have ended the stream when a read saw a mere end and a send failed with
     /// `error`.
     fn end_beside(error: io::ErrorKind) -> Option<StreamEnd> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().into();
-        let socket_io = Arc::new(SocketIo::new(Stream::connect(&address, None).unwrap(), 1));
+        let route = Route::to(listener.local_addr().unwrap().into(), None);
+        let socket_io = Arc::new(SocketIo::new(Stream::connect(&route).unwrap(), 1));
         drop(listener.accept().unwrap());
         socket_io.read().unwrap().join().unwrap();
         socket_io.send_failed(ConnectionError::Lost(error.into()));

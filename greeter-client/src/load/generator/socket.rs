@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use crate::load::error::LoadError;
-use crate::net::{ConnectError, ServerAddress, Stream};
+use crate::net::{ConnectError, RawSocket, Route, Stream};
 
 /// How many connects are under way at a time: fewer than any listener's queue holds, and enough to
 /// not wait for each round trip in turn.
@@ -27,13 +26,13 @@ pub(crate) enum LoadSocket {
 
 impl LoadSocket {
     fn new(stream: Stream) -> io::Result<Self> {
-        Ok(match stream {
-            Stream::Tcp(stream) => {
+        Ok(match stream.into_socket() {
+            RawSocket::Tcp(stream) => {
                 stream.set_nonblocking(true)?;
                 Self::Tcp(mio::net::TcpStream::from_std(stream))
             }
             #[cfg(unix)]
-            Stream::Unix(stream) => {
+            RawSocket::Unix(stream) => {
                 stream.set_nonblocking(true)?;
                 Self::Unix(mio::net::UnixStream::from_std(stream))
             }
@@ -70,31 +69,23 @@ impl LoadSocket {
     }
 }
 
-/// Opens one connection, to see that there is a server and where, and gives it back with the
-/// address that answered.
+/// Opens one connection, to see that there is a server and where: the others take the same `route`,
+/// to the address that answered.
 ///
 /// # Errors
 ///
 /// There is no server, or it is not on this machine and `is_anywhere` is false.
-pub(crate) fn connect_first(
-    target: &ServerAddress,
-    timeout: Option<Duration>,
-    is_anywhere: bool,
-) -> Result<(Stream, ServerAddress), LoadError> {
-    let stream = Stream::connect(target, timeout)?;
-    let peer = match &stream {
-        Stream::Tcp(tcp) => {
-            let ends = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
-            let (peer, local) = ends.map_err(|source| ConnectError::Connect { address: target.clone(), source })?;
-            if !is_anywhere && !is_here(peer, local) {
-                return Err(LoadError::Remote(target.to_string()));
-            }
-            peer.into()
+pub(crate) fn connect_first(route: &mut Route, is_anywhere: bool) -> Result<Stream, LoadError> {
+    let stream = Stream::connect(route)?;
+    if let RawSocket::Tcp(tcp) = stream.socket() {
+        let ends = tcp.peer_addr().and_then(|peer| Ok((peer, tcp.local_addr()?)));
+        let (peer, local) = ends.map_err(|source| ConnectError::Connect { address: route.address.clone(), source })?;
+        if !is_anywhere && !is_here(peer, local) {
+            return Err(LoadError::Remote(route.address.to_string()));
         }
-        #[cfg(unix)]
-        Stream::Unix(_) => target.clone(),
-    };
-    Ok((stream, peer))
+        route.resolved = Some(peer);
+    }
+    Ok(stream)
 }
 
 /// Whether the peer is on this machine: on a loopback address, or on the very address that we have.
@@ -107,19 +98,14 @@ fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
 /// # Errors
 ///
 /// [`LoadError::TooFew`], as soon as one cannot be had.
-pub(crate) fn connect_all(
-    first: Stream,
-    address: &ServerAddress,
-    timeout: Option<Duration>,
-    count: usize,
-) -> Result<Vec<LoadSocket>, LoadError> {
+pub(crate) fn connect_all(first: Stream, route: &Route, count: usize) -> Result<Vec<LoadSocket>, LoadError> {
     let begun = AtomicUsize::new(1);
     let has_failed = AtomicBool::new(false);
     let up = Mutex::new(vec![first]);
     let failure = Mutex::new(None);
     let connect = || {
         while !has_failed.load(Ordering::Relaxed) && begun.fetch_add(1, Ordering::Relaxed) < count {
-            match Stream::connect(address, timeout) {
+            match Stream::connect(route) {
                 Ok(stream) => up.lock().unwrap_or_else(PoisonError::into_inner).push(stream),
                 Err(error) => {
                     has_failed.store(true, Ordering::Relaxed);
