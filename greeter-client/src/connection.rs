@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{
-    ConnectError, ConnectionError, Deadline, Eol, LineOverflow, ReplyBuffer, Route, ServerAddress, Stream,
+    ConnectError, ConnectionError, Deadline, Eol, LineOverflow, Proxy, ReplyBuffer, Route, ServerAddress, Stream,
 };
 
 pub use pipe::{PipeEnd, PipeError, Piped};
@@ -42,11 +42,13 @@ pub struct ConnectionOptions {
     /// below it and 64 KiB, whichever is more. The default is 1 MiB, which no line meant for people
     /// reaches.
     pub max_line_bytes: usize,
+    /// The PROXY header that is sent first. The default is none.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, max_line_bytes: 1024 * 1024 }
+        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, max_line_bytes: 1024 * 1024, proxy: None }
     }
 }
 
@@ -102,7 +104,8 @@ impl Connection {
     /// The name cannot be resolved, nobody accepts, or it takes longer than
     /// [`ConnectionOptions::timeout`].
     pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
-        let stream = Arc::new(Stream::connect(&Route::to(address.clone(), options.timeout))?);
+        let route = Route { proxy: options.proxy, ..Route::to(address.clone(), options.timeout) };
+        let stream = Arc::new(Stream::connect(&route)?);
         Ok(Self {
             sender: Sender {
                 stream: Arc::clone(&stream),

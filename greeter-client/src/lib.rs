@@ -67,6 +67,7 @@ pub mod talk;
 
 pub use connection::{Connection, ConnectionOptions, PipeEnd, PipeError, Piped, Pipelined, Receiver, Sender, Traffic};
 pub use net::{ConnectError, ConnectionError, Eol, EolError, ServerAddress, ServerAddressError, escape};
+pub use net::{Proxy, ProxyClient, ProxyFormatError, ProxyVersion};
 pub use record::Recorder;
 pub use run::report;
 pub use session::{Session, SessionError};

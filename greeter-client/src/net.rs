@@ -2,7 +2,8 @@
 //! It must not know what the lines mean: neither scripts nor sessions.
 //!
 //! Files, each importing only from those before it: `framing` (lines), `escape`, `address`,
-//! `error`, `deadline`, `socket`, `connect` (how one comes to be), `stream` (what is talked over).
+//! `error`, `deadline`, `socket`, `proxy` (the header that may come first), `connect` (how a socket
+//! comes to be), `stream` (what is talked over).
 
 pub(crate) mod address;
 mod connect;
@@ -10,12 +11,14 @@ mod deadline;
 mod error;
 pub mod escape;
 mod framing;
+mod proxy;
 mod socket;
 mod stream;
 
 pub use address::{ServerAddress, ServerAddressError};
 pub use error::{ConnectError, ConnectionError};
 pub use framing::{Eol, EolError};
+pub use proxy::{Proxy, ProxyClient, ProxyFormatError, ProxyVersion};
 pub use stream::StreamEnd;
 
 pub(crate) use connect::Route;

@@ -10,7 +10,7 @@ use greeter_args::Exit;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::ReportFormat;
 use greeter_client::talk::{Pattern, Template};
-use greeter_client::{ConnectionOptions, Eol, ServerAddress};
+use greeter_client::{ConnectionOptions, Eol, Proxy, ServerAddress};
 
 use super::color::Color;
 
@@ -36,6 +36,7 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
     let mut connection = ConnectionOptions::default();
     connection.eol = arguments.eol;
     connection.timeout = arguments.timeout.0;
+    connection.proxy = arguments.proxy;
     Ok(Setup {
         command: arguments.command.unwrap_or(Command::Chat(ChatArgs {})),
         color: arguments.color,
@@ -136,6 +137,11 @@ pub(super) struct Args {
     /// NO_COLOR and CLICOLOR_FORCE. What a server sent never is (default: auto)
     #[argh(option, default = "Color::AUTO", arg_name = "when")]
     color: Color,
+
+    /// sends a PROXY header first on every connection, as a proxy would: v1 or v2, alone with the addresses of the
+    /// connection, with those of a client, as in 'v2 192.0.2.1:5000', or 'v2 local' (default: none)
+    #[argh(option, arg_name = "header")]
+    proxy: Option<Proxy>,
 
     #[argh(subcommand)]
     command: Option<Command>,

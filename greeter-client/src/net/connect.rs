@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use super::address::{AddressKind, ServerAddress};
-use super::error::ConnectError;
+use super::deadline::Deadline;
+use super::error::{ConnectError, ConnectionError};
+use super::proxy::Proxy;
 use super::socket::RawSocket;
 
 /// Where to connect to, and how.
@@ -24,6 +26,8 @@ pub(crate) struct Route {
     pub(crate) resolved: Option<SocketAddr>,
     /// The address of this machine to connect from; by default the system chooses it.
     pub(crate) from: Option<IpAddr>,
+    /// What is sent first.
+    pub(crate) proxy: Option<Proxy>,
     /// For all of it together, resolving included; a host with several addresses shares it among
     /// them.
     pub(crate) timeout: Option<Duration>,
@@ -31,7 +35,7 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn to(address: ServerAddress, timeout: Option<Duration>) -> Self {
-        Self { address, resolved: None, from: None, timeout }
+        Self { address, resolved: None, from: None, proxy: None, timeout }
     }
 }
 
@@ -46,14 +50,27 @@ impl<'a> Connecting<'a> {
         Self { route, start: Instant::now() }
     }
 
+    /// Connects, and sends the header if there is one.
     pub(super) fn connect(&self) -> Result<RawSocket, ConnectError> {
-        match &self.route.address.kind {
+        let socket = match &self.route.address.kind {
             AddressKind::Tcp { host, port } => self.tcp(host, *port),
             #[cfg(unix)]
             AddressKind::Unix(path) => self.unix(UnixAddress::from_pathname(path)),
             #[cfg(target_os = "linux")]
             AddressKind::Abstract(name) => self.unix(UnixAddress::from_abstract_name(name)),
+        }?;
+        if let Some(proxy) = self.route.proxy {
+            let header = proxy.to_bytes(socket.inet_ends());
+            socket.write_all(&header, &self.deadline()).map_err(|error| match error {
+                ConnectionError::Lost(source) => self.failed(source),
+                _ => self.timed_out(),
+            })?;
         }
+        Ok(socket)
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::from(self.start, self.route.timeout)
     }
 
     fn tcp(&self, host: &str, port: u16) -> Result<RawSocket, ConnectError> {

@@ -86,6 +86,15 @@ impl RawSocket {
         self.shutdown(Shutdown::Read);
     }
 
+    /// Our address and the peer's, of a socket that has them.
+    pub(super) fn inet_ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Self::Tcp(stream) => Some((stream.local_addr().ok()?, stream.peer_addr().ok()?)),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Our address and the peer's, for people.
     pub(crate) fn ends(&self) -> (String, String) {
         let shown =

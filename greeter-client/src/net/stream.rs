@@ -29,6 +29,7 @@ impl Stream {
         &self.socket
     }
 
+    #[cfg(feature = "load")]
     pub(crate) fn into_socket(self) -> RawSocket {
         self.socket
     }

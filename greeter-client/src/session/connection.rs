@@ -247,7 +247,8 @@ impl SessionConnection {
 /// Connects; where nobody listens yet, for as long as the target says.
 fn connect(target: &Target) -> Result<Stream, ConnectError> {
     let waiting = Deadline::after(Some(target.wait));
-    let route = Route { from: target.from, ..Route::to(target.address.clone(), Some(target.timeout)) };
+    let route =
+        Route { from: target.from, proxy: target.proxy, ..Route::to(target.address.clone(), Some(target.timeout)) };
     loop {
         match Stream::connect(&route).and_then(|stream| refuse_self(stream, &target.address)) {
             Err(ConnectError::Connect { source, .. }) if is_absence(&source) && waiting.remaining().is_ok() => {

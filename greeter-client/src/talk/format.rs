@@ -196,7 +196,7 @@ fn normal_connect(connect: &Connect) -> String {
     }
     words.extend(connect.from.map(|from| format!("from {from}").into()));
     words.extend(connect.tls.then_some("tls".into()));
-    words.extend(connect.proxy.map(|proxy| format!("proxy {} {}", proxy.version, proxy.client).into()));
+    words.extend(connect.proxy.map(|proxy| format!("proxy {proxy}").into()));
     words.join(" ")
 }
 

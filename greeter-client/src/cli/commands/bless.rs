@@ -49,6 +49,9 @@ pub(crate) fn command(
     if connection.eol == Eol::CrLf {
         option("--eol", "crlf".to_owned());
     }
+    if let Some(proxy) = connection.proxy {
+        option("--proxy", proxy.to_string());
+    }
     words.extend(["run", "--bless"].map(str::to_owned));
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     if let Some(server) = &arguments.server {

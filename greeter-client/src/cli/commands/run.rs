@@ -144,6 +144,7 @@ fn run_options(
 ) -> Result<RunOptions, Exit> {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
+    target.proxy = connection.proxy;
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);
     let mut options = RunOptions::to(target);
     options.timeout = connection.timeout.unwrap_or(arguments.max_time);
