@@ -9,12 +9,12 @@ mod pipe;
 mod pipeline;
 mod traffic;
 
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{
     ConnectError, ConnectionError, Deadline, Eol, LineOverflow, Proxy, ReplyBuffer, Route, ServerAddress, Stream,
+    StreamEnd, TlsClient,
 };
 
 pub use pipe::{PipeEnd, PipeError, Piped};
@@ -44,11 +44,20 @@ pub struct ConnectionOptions {
     pub max_line_bytes: usize,
     /// The PROXY header that is sent first. The default is none.
     pub proxy: Option<Proxy>,
+    /// Whom TLS trusts, and who we are in it, where the address says `tls:`. The default is
+    /// [`None`]: whom the system trusts, and nobody.
+    pub tls: Option<TlsClient>,
 }
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, max_line_bytes: 1024 * 1024, proxy: None }
+        Self {
+            timeout: Some(Duration::from_secs(5)),
+            eol: Eol::Lf,
+            max_line_bytes: 1024 * 1024,
+            proxy: None,
+            tls: None,
+        }
     }
 }
 
@@ -104,7 +113,8 @@ impl Connection {
     /// The name cannot be resolved, nobody accepts, or it takes longer than
     /// [`ConnectionOptions::timeout`].
     pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
-        let route = Route { proxy: options.proxy, ..Route::to(address.clone(), options.timeout) };
+        let route =
+            Route { proxy: options.proxy, tls: options.tls.clone(), ..Route::to(address.clone(), options.timeout) };
         let stream = Arc::new(Stream::connect(&route)?);
         Ok(Self {
             sender: Sender {
@@ -243,7 +253,8 @@ impl Sender {
     }
 
     fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write);
+        // What cannot be said any more, reading tells better.
+        let _ = self.stream.half_close(&Deadline::after(self.timeout));
     }
 }
 
@@ -300,6 +311,13 @@ impl Receiver {
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         self.lines.unread()
+    }
+
+    /// Returns whether the server has not said in TLS that it would end the stream. Once the end
+    /// has come, that means that what came may lack something.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.stream.end() == StreamEnd::Truncated
     }
 
     pub(crate) fn receive_by(&mut self, deadline: &Deadline) -> Result<Option<&[u8]>, ConnectionError> {

@@ -61,7 +61,7 @@ const MAX_SCRIPT_TIME: Duration = Duration::from_secs(60);
 pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
     let (sender, messages) = mpsc::channel();
     let schedule = schedule(&load)?;
-    let mut route = Route { proxy: load.proxy, ..Route::to(load.target.clone(), load.timeout) };
+    let mut route = Route { proxy: load.proxy, tls: load.tls.clone(), ..Route::to(load.target.clone(), load.timeout) };
     let stop = Arc::new(AtomicBool::new(false));
     let (clock, threads) = match &load.content {
         LoadContent::Lines(lines) => {
@@ -164,6 +164,7 @@ fn start_scripts(
     let timeout = load.timeout.unwrap_or(MAX_SCRIPT_TIME);
     target.timeout = timeout;
     target.proxy = load.proxy;
+    target.tls = load.tls.clone();
     let mut options = RunOptions::to(target);
     options.timeout = timeout;
     options.max_time = MAX_SCRIPT_TIME;

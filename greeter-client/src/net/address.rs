@@ -82,6 +82,15 @@ impl ServerAddress {
         Self { is_tls: true, ..self }
     }
 
+    /// The host, which a Unix socket has not got.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match &self.kind {
+            AddressKind::Tcp { host, .. } => Some(host),
+            #[cfg(unix)]
+            _ => None,
+        }
+    }
+
     /// Returns whether TLS is spoken at this address.
     #[must_use]
     pub const fn is_tls(&self) -> bool {

@@ -17,6 +17,7 @@ use super::deadline::Deadline;
 use super::error::{ConnectError, ConnectionError};
 use super::proxy::Proxy;
 use super::socket::RawSocket;
+use super::tls::TlsClient;
 
 /// Where to connect to, and how.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) from: Option<IpAddr>,
     /// What is sent first.
     pub(crate) proxy: Option<Proxy>,
+    /// Whom TLS trusts, and who we are in it; by default, whom the system trusts, and nobody.
+    pub(crate) tls: Option<TlsClient>,
     /// For all of it together, resolving included; a host with several addresses shares it among
     /// them.
     pub(crate) timeout: Option<Duration>,
@@ -35,7 +38,7 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn to(address: ServerAddress, timeout: Option<Duration>) -> Self {
-        Self { address, resolved: None, from: None, proxy: None, timeout }
+        Self { address, resolved: None, from: None, proxy: None, tls: None, timeout }
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum RawSocket {
 
 impl RawSocket {
     /// Reads what there is, or waits for it; 0 is the end.
-    pub(crate) fn read(&self, space: &mut [u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
+    pub(super) fn read(&self, space: &mut [u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
         self.retry(|| {
             self.set_read_timeout(deadline.remaining()?).map_err(ConnectionError::Lost)?;
             Ok(match self {

@@ -1,62 +1,130 @@
 //! A connection to a server, as those see it who talk over it: connects, and moves bytes until a
-//! deadline. It knows nothing of lines.
+//! deadline, with TLS or without. It knows nothing of lines.
 
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::connect::{Connecting, Route};
 use super::deadline::Deadline;
-use super::error::{ConnectError, ConnectionError};
+use super::error::{ConnectError, ConnectionError, TlsFailure};
 use super::socket::RawSocket;
+use super::tls::TlsClient;
+use super::tls_layer::TlsLayer;
 
 /// A connection. All methods take `&self`: one thread reads while another writes.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: RawSocket,
+    /// Once it is there, all bytes go through it.
+    tls: OnceLock<TlsLayer>,
+    /// Nothing more is said, not even that.
+    is_aborted: AtomicBool,
+}
+
+/// Connects, and speaks TLS if the address says so.
+pub(crate) fn connect(route: &Route) -> Result<(RawSocket, Option<TlsLayer>), ConnectError> {
+    let connecting = Connecting::start(route);
+    let socket = connecting.connect()?;
+    if !route.address.is_tls {
+        return Ok((socket, None));
+    }
+    let shaken = tls_layer(route).and_then(|tls| tls.handshake(&socket, &connecting.deadline()).map(|()| tls));
+    let tls = shaken.map_err(|source| ConnectError::Tls { address: route.address.clone(), source })?;
+    Ok((socket, Some(tls)))
+}
+
+fn tls_layer(route: &Route) -> Result<TlsLayer, TlsFailure> {
+    let client = match &route.tls {
+        Some(client) => client,
+        None => TlsClient::system()?,
+    };
+    client.session(route.address.host()).map(TlsLayer::new)
 }
 
 impl Stream {
     pub(crate) fn connect(route: &Route) -> Result<Self, ConnectError> {
-        let connecting = Connecting::start(route);
-        if route.address.is_tls {
-            return Err(connecting.failed(io::Error::new(io::ErrorKind::Unsupported, "TLS cannot be spoken yet")));
-        }
-        Ok(Self { socket: connecting.connect()? })
+        let (socket, tls) = connect(route)?;
+        let tls = tls.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Self { socket, tls, is_aborted: AtomicBool::new(false) })
     }
 
     pub(crate) fn socket(&self) -> &RawSocket {
         &self.socket
     }
 
-    #[cfg(feature = "load")]
-    pub(crate) fn into_socket(self) -> RawSocket {
-        self.socket
-    }
-
     /// Reads what there is, or waits for it; 0 is the end.
     pub(crate) fn read(&self, space: &mut [u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
-        self.socket.read(space, deadline)
+        match self.tls.get() {
+            Some(tls) => tls.read(&self.socket, space, deadline),
+            None => self.socket.read(space, deadline),
+        }
     }
 
-    /// Hands some of `bytes` to the system and says how many.
+    /// How the stream ended, once a read has come to its end.
+    pub(crate) fn end(&self) -> StreamEnd {
+        match self.tls.get() {
+            Some(tls) if !tls.has_peer_closed() => StreamEnd::Truncated,
+            _ => StreamEnd::Eof,
+        }
+    }
+
+    /// Hands some of `bytes` to the system and says how many. Where time is up first, the next
+    /// write must begin with the same bytes: some of them may have left.
     pub(crate) fn write(&self, bytes: &[u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
-        self.socket.write(bytes, deadline)
+        match self.tls.get() {
+            Some(tls) => tls.write(&self.socket, bytes, deadline),
+            None => self.socket.write(bytes, deadline),
+        }
     }
 
-    pub(crate) fn write_all(&self, bytes: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
-        self.socket.write_all(bytes, deadline)
+    pub(crate) fn write_all(&self, mut bytes: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
+        while !bytes.is_empty() {
+            let count = self.write(bytes, deadline)?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
     }
 
-    /// Closes one direction or both. A connection that is already lost says so when it is read.
-    pub(crate) fn shutdown(&self, how: Shutdown) {
-        self.socket.shutdown(how);
+    /// Says that nothing more will be sent. Without TLS that waits for nothing. A connection that
+    /// is already lost says so when it is read.
+    pub(crate) fn half_close(&self, deadline: &Deadline) -> Result<(), ConnectionError> {
+        match self.tls.get() {
+            Some(tls) => tls.half_close(&self.socket, deadline),
+            None => {
+                self.socket.shutdown(Shutdown::Write);
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes both directions; whoever waits for the socket does so no longer.
+    pub(crate) fn close(&self) {
+        self.say_goodbye();
+        self.socket.shutdown(Shutdown::Both);
     }
 
     /// Prepares a reset: it is sent when the socket is dropped, and a read that waits on another
     /// thread ends now. A Unix socket knows none, and is just closed.
     pub(crate) fn abort(&self) {
+        self.is_aborted.store(true, Ordering::Relaxed);
         self.socket.abort();
+    }
+
+    fn say_goodbye(&self) {
+        if let Some(tls) = self.tls.get()
+            && !self.is_aborted.load(Ordering::Relaxed)
+        {
+            tls.close_briefly(&self.socket);
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.say_goodbye();
     }
 }
 
@@ -66,13 +134,24 @@ impl Stream {
 pub enum StreamEnd {
     /// It closed cleanly.
     Eof,
+    /// It closed without the word that TLS has for that (close_notify): what came may lack
+    /// something.
+    Truncated,
     /// It reset the connection.
     Reset,
+    /// It ended TLS with an alert, which means this.
+    Alert(&'static str),
     /// Something between the two of us failed.
     Lost(io::ErrorKind),
 }
 
 impl StreamEnd {
+    /// Returns whether the peer closed the connection, cleanly or not quite.
+    #[must_use]
+    pub const fn is_eof(self) -> bool {
+        matches!(self, Self::Eof | Self::Truncated)
+    }
+
     /// Returns the end that an error of the connection stands for.
     #[must_use]
     pub fn from_error(error: &io::Error) -> Self {
@@ -81,7 +160,10 @@ impl StreamEnd {
             // The peer had closed, and refused what we sent afterwards: Linux reports the refusal,
             // once, to whoever asks first.
             io::ErrorKind::BrokenPipe => Self::Eof,
-            kind => Self::Lost(kind),
+            kind => match error.get_ref().and_then(|error| error.downcast_ref()) {
+                Some(TlsFailure::Alert(words)) => Self::Alert(words),
+                _ => Self::Lost(kind),
+            },
         }
     }
 }
@@ -90,7 +172,9 @@ impl fmt::Display for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Eof => f.write_str("the server closed the connection"),
+            Self::Truncated => f.write_str("the server closed the connection without a word in TLS (close_notify)"),
             Self::Reset => f.write_str("the server reset the connection"),
+            Self::Alert(words) => write!(f, "the server ended TLS: {words}"),
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
         }
     }

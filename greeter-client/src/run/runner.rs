@@ -184,9 +184,6 @@ impl<'a> Runner<'a> {
     }
 
     fn connect(&mut self, connect: &Connect) -> Result<(), StepError> {
-        if connect.tls {
-            return Err(StepError::Unsupported(lacking(Capability::Tls)));
-        }
         let mut target = match (&connect.to, &self.session.options().target) {
             (None, None) => return Err(StepError::NoTarget),
             (None, Some(target)) => target.clone(),
@@ -199,6 +196,9 @@ impl<'a> Runner<'a> {
         };
         target.from = connect.from.or(target.from);
         target.proxy = connect.proxy.or(target.proxy);
+        if connect.tls {
+            target.address = target.address.over_tls();
+        }
         let name = connect.name.as_ref().map_or("", |name| name.as_str());
         match connect.crowd {
             Some(size) => Ok(self.session.open_crowd(name, size.get() as usize, &target)?),
@@ -256,7 +256,7 @@ impl<'a> Runner<'a> {
             Capability::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
             Capability::Server => self.server.is_some(),
             Capability::Proxy => true,
-            Capability::Tls => false,
+            Capability::Tls => cfg!(feature = "tls"),
         }
     }
 }
@@ -264,7 +264,7 @@ impl<'a> Runner<'a> {
 fn lacking(capability: Capability) -> String {
     match capability {
         Capability::Server => "this run has no server of its own: give it one with --server".to_owned(),
-        Capability::Tls => "tls cannot be spoken yet".to_owned(),
+        Capability::Tls => "TLS is not built in".to_owned(),
         _ => format!("this machine has no {capability}"),
     }
 }

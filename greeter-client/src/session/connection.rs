@@ -99,6 +99,16 @@ impl SessionConnection {
         }
     }
 
+    fn socket_mut(&mut self) -> Result<&mut OpenSocket, SessionError> {
+        match &mut self.phase {
+            ConnectionPhase::Open(socket)
+            | ConnectionPhase::HalfClosed(socket)
+            | ConnectionPhase::Ended(socket)
+            | ConnectionPhase::Overtime(socket) => Ok(socket),
+            ConnectionPhase::Closed => Err(SessionError::Closed(self.name.to_string())),
+        }
+    }
+
     pub(super) fn recent(&self) -> &RecentEntries {
         &self.recent
     }
@@ -149,16 +159,17 @@ impl SessionConnection {
 
     /// Says, once, that nothing more will be sent.
     pub(super) fn half_close(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
-        let socket_io = self.socket_io()?;
+        if self.is_half_closed() {
+            return Ok(());
+        }
+        let socket = self.socket_mut()?;
+        if let Some(writer) = socket.socket_io.half_close() {
+            socket.writer = Some(writer);
+        }
         self.phase = match mem::replace(&mut self.phase, ConnectionPhase::Closed) {
             ConnectionPhase::Open(socket) => ConnectionPhase::HalfClosed(socket),
-            ConnectionPhase::HalfClosed(socket) => {
-                self.phase = ConnectionPhase::HalfClosed(socket);
-                return Ok(());
-            }
             phase => phase,
         };
-        socket_io.half_close();
         self.record(log, Event::HalfClosed);
         Ok(())
     }
@@ -181,13 +192,7 @@ impl SessionConnection {
     }
 
     pub(super) fn reset(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
-        match &mut self.phase {
-            ConnectionPhase::Open(socket)
-            | ConnectionPhase::HalfClosed(socket)
-            | ConnectionPhase::Ended(socket)
-            | ConnectionPhase::Overtime(socket) => socket.close_mode = CloseMode::Reset,
-            ConnectionPhase::Closed => return Err(SessionError::Closed(self.name.to_string())),
-        }
+        self.socket_mut()?.close_mode = CloseMode::Reset;
         self.phase = ConnectionPhase::Closed;
         self.record(log, Event::Reset);
         Ok(())
@@ -247,8 +252,12 @@ impl SessionConnection {
 /// Connects; where nobody listens yet, for as long as the target says.
 fn connect(target: &Target) -> Result<Stream, ConnectError> {
     let waiting = Deadline::after(Some(target.wait));
-    let route =
-        Route { from: target.from, proxy: target.proxy, ..Route::to(target.address.clone(), Some(target.timeout)) };
+    let route = Route {
+        from: target.from,
+        proxy: target.proxy,
+        tls: target.tls.clone(),
+        ..Route::to(target.address.clone(), Some(target.timeout))
+    };
     loop {
         match Stream::connect(&route).and_then(|stream| refuse_self(stream, &target.address)) {
             Err(ConnectError::Connect { source, .. }) if is_absence(&source) && waiting.remaining().is_ok() => {

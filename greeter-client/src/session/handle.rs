@@ -192,7 +192,7 @@ impl<'a> ConnectionHandle<'a> {
     ///
     /// Those of [`expect`](Self::expect).
     pub fn expect_eof(self) -> Result<(), SessionError> {
-        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(|end| end == StreamEnd::Eof))
+        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(StreamEnd::is_eof))
     }
 
     /// Expects the server to reset the connection, with nothing unread before. An earlier send that
@@ -213,7 +213,7 @@ impl<'a> ConnectionHandle<'a> {
     /// Those of [`expect`](Self::expect).
     pub fn expect_closed(self) -> Result<(), SessionError> {
         self.each(&Expected::Closed, |expectation| {
-            expectation.end_forgiving(|end| matches!(end, StreamEnd::Eof | StreamEnd::Reset))
+            expectation.end_forgiving(|end| end.is_eof() || end == StreamEnd::Reset)
         })
     }
 

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::mem;
-use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -153,15 +152,22 @@ impl SocketIo {
                 }
             }
         }
-        if bytes.is_empty() { None } else { self.send_later(bytes) }
+        if bytes.is_empty() { None } else { self.write_later(bytes, false) }
     }
 
-    /// Says that nothing more will be sent, after all that is unsent.
-    pub(super) fn half_close(&self) {
+    /// Says that nothing more will be sent, after all that is unsent. What TLS says then may have
+    /// to wait, and is left to another thread like the rest of a send.
+    pub(super) fn half_close(self: &Arc<Self>) -> Option<JoinHandle<()>> {
         let mut state = self.lock();
-        match state.to_write.unsent_bytes {
-            0 => self.stream.shutdown(Shutdown::Write),
-            _ => state.to_write.half_close = true,
+        if state.to_write.unsent_bytes > 0 {
+            state.to_write.half_close = true;
+            return None;
+        }
+        drop(state);
+        match self.stream.half_close(&Deadline::after(Some(SEND_AT_ONCE))) {
+            Err(ConnectionError::TimedOut { .. }) => self.write_later(b"", true),
+            // A connection that is lost says so when it is read.
+            _ => None,
         }
     }
 
@@ -188,7 +194,7 @@ impl SocketIo {
     /// Lets the threads end. What is unsent is dropped.
     pub(super) fn close(&self) {
         self.mark_closed();
-        self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 
     /// As [`hang_up`](Self::hang_up), but the peer is told by a reset, once the threads have ended
@@ -216,7 +222,7 @@ impl SocketIo {
         let mut chunk = vec![0; CHUNK_BYTES];
         let end = loop {
             match self.stream.read(&mut chunk, &never) {
-                Ok(0) => break StreamEnd::Eof,
+                Ok(0) => break self.stream.end(),
                 Ok(count) if self.deliver(&chunk[..count]) => {}
                 Ok(_) => return,
                 Err(ConnectionError::Lost(error)) => break StreamEnd::from_error(&error),
@@ -265,11 +271,8 @@ impl SocketIo {
         }
     }
 
-    fn send_later(self: &Arc<Self>, bytes: &[u8]) -> Option<JoinHandle<()>> {
-        {
-            let mut state = self.lock();
-            state.to_write = WriteQueue { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close: false };
-        }
+    fn write_later(self: &Arc<Self>, bytes: &[u8], half_close: bool) -> Option<JoinHandle<()>> {
+        self.lock().to_write = WriteQueue { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close };
         let socket_io = Arc::clone(self);
         match spawn("session write", move || socket_io.write_all()) {
             Ok(thread) => Some(thread),
@@ -294,21 +297,23 @@ impl SocketIo {
             }
             sent = batch.len();
         }
+        let is_last = |state: &IoState| state.to_write.half_close && !state.closed;
+        while is_last(&self.lock()) {
+            match self.stream.half_close(&Deadline::after(Some(WRITE_SLICE))) {
+                Err(ConnectionError::TimedOut { .. }) => {}
+                // A connection that is lost says so when it is read.
+                _ => return,
+            }
+        }
     }
 
-    /// What is to be sent after `sent` bytes, or nothing more and the half-close.
+    /// What is to be sent after `sent` bytes, if there is more.
     fn next_batch(&self, sent: usize) -> Option<Vec<u8>> {
         let mut state = self.lock();
         let to_write = &mut state.to_write;
         to_write.unsent_bytes -= sent;
         self.changed.notify_one();
-        if to_write.unsent_bytes > 0 {
-            return Some(mem::take(&mut to_write.queue));
-        }
-        if to_write.half_close {
-            self.stream.shutdown(Shutdown::Write);
-        }
-        None
+        (to_write.unsent_bytes > 0).then(|| mem::take(&mut to_write.queue))
     }
 
     fn send_failed(&self, error: ConnectionError) {
@@ -345,7 +350,7 @@ impl IoState {
     /// mere end.
     fn tell_reset(&mut self) {
         let was_reset = |(_, error): &(Instant, io::Error)| StreamEnd::from_error(error) == StreamEnd::Reset;
-        if self.end == Some(StreamEnd::Eof) && self.send_error.as_ref().is_some_and(was_reset) {
+        if self.end.is_some_and(StreamEnd::is_eof) && self.send_error.as_ref().is_some_and(was_reset) {
             self.end = Some(StreamEnd::Reset);
         }
     }

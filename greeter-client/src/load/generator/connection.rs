@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::checker::Checker;
-use super::socket::LoadSocket;
+use super::socket::{LoadRead, LoadSocket};
 use crate::load::exchange::{Batch, ConnectionLoss, Received};
 use crate::load::measure::clock::Clock;
 use crate::load::workload::Workload;
@@ -58,8 +58,8 @@ impl LoadConnection {
     }
 
     /// Whether the system has not taken all that was sent.
-    pub(crate) const fn is_clogged(&self) -> bool {
-        self.unwritten > 0
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.unwritten > 0 || self.socket.is_clogged()
     }
 
     /// When the line was sent that has waited longest.
@@ -90,9 +90,9 @@ impl LoadConnection {
 
     /// Hands the system as much as it takes.
     pub(crate) fn write(&mut self) -> Result<(), ConnectionLoss> {
-        while self.unwritten > 0 {
+        while self.is_clogged() {
             let pieces = self.workload.requests.pieces(self.at, self.unwritten);
-            match self.socket.write(&pieces) {
+            match self.socket.flush().and_then(|()| self.socket.write(&pieces)) {
                 Ok(count) => {
                     self.unwritten -= count;
                     self.at = (self.at + count) % self.workload.requests.bytes().len();
@@ -114,10 +114,10 @@ impl LoadConnection {
         clock: Clock,
         mut on_received: impl FnMut(Received<'_>, Batch, u64),
     ) -> Result<ReadProgress, ConnectionLoss> {
-        let count = match self.socket.read(space) {
-            Ok(0) if self.checker.is_within_line() => return Err(ConnectionLoss::PartialLine),
-            Ok(0) => return Err(ConnectionLoss::Closed),
-            Ok(count) => count,
+        let LoadRead { count, is_short } = match self.socket.read(space) {
+            Ok(LoadRead { count: 0, .. }) if self.checker.is_within_line() => return Err(ConnectionLoss::PartialLine),
+            Ok(LoadRead { count: 0, .. }) => return Err(ConnectionLoss::Closed),
+            Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(ReadProgress::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(ReadProgress::More),
             Err(error) => return Err(ConnectionLoss::Lost(error)),
@@ -140,7 +140,7 @@ impl LoadConnection {
             Received::Unsolicited(_) => on_received(received, Batch { first: 0, lines: 0, sent: now }, now),
         });
         taken.map_err(|_| ConnectionLoss::LineTooLong)?;
-        Ok(if count < space.len() { ReadProgress::Short } else { ReadProgress::More })
+        Ok(if is_short { ReadProgress::Short } else { ReadProgress::More })
     }
 }
 

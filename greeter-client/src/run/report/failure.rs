@@ -198,6 +198,8 @@ fn actual(name: &str, mismatch: &Mismatch) -> String {
 fn ended(end: StreamEnd) -> String {
     match end {
         StreamEnd::Eof => "<eof".to_owned(),
+        StreamEnd::Truncated => "<eof (without a word in TLS: no close_notify)".to_owned(),
+        StreamEnd::Alert(words) => format!(" (the server ended TLS: {words})"),
         StreamEnd::Reset => "<reset".to_owned(),
         StreamEnd::Lost(kind) => format!(" (the connection was lost: {kind})"),
     }
