@@ -32,10 +32,9 @@ pub(crate) use connect::Route;
 pub(crate) use deadline::Deadline;
 pub(crate) use framing::{LineOverflow, ReplyBuffer};
 pub(crate) use socket::RawSocket;
-pub(crate) use stream::Stream;
 #[cfg(feature = "load")]
 pub(crate) use stream::connect;
-#[cfg(feature = "load")]
+pub(crate) use stream::{Stream, StreamRead};
 pub(crate) use tls::ClientTlsSession;
 #[cfg(feature = "load")]
 pub(crate) use tls_layer::{CiphertextIn, PlainRead, TlsLayer};

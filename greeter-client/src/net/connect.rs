@@ -14,10 +14,10 @@ use socket2::{Domain, Socket, Type};
 
 use super::address::{AddressKind, ServerAddress};
 use super::deadline::Deadline;
-use super::error::{ConnectError, ConnectionError};
+use super::error::{ConnectError, ConnectionError, TlsFailure};
 use super::proxy::Proxy;
 use super::socket::RawSocket;
-use super::tls::TlsClient;
+use super::tls::{ClientTlsSession, TlsClient};
 
 /// Where to connect to, and how.
 #[derive(Clone, Debug)]
@@ -37,6 +37,15 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// The start of TLS there.
+    pub(crate) fn tls_session(&self) -> Result<ClientTlsSession, TlsFailure> {
+        let client = match &self.tls {
+            Some(client) => client,
+            None => TlsClient::system()?,
+        };
+        client.session(self.address.host())
+    }
+
     pub(crate) fn to(address: ServerAddress, timeout: Option<Duration>) -> Self {
         Self { address, resolved: None, from: None, proxy: None, tls: None, timeout }
     }

@@ -98,6 +98,16 @@ pub enum TlsFailure {
         /// How long connecting might take.
         timeout: Duration,
     },
+    /// TLS was to start on an open connection, and something that had come before was unread:
+    /// whoever is in between may have put it there.
+    #[error("{bytes} bytes had come before it and are unread: they must not count as encrypted")]
+    UnreadBytes {
+        /// How many.
+        bytes: usize,
+    },
+    /// TLS was to start where it is spoken.
+    #[error("it is spoken there already")]
+    Already,
     /// It is not said whom the certificate must be for.
     #[error("there is no name that the server's certificate could be for")]
     NoName,

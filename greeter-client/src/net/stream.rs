@@ -6,12 +6,13 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 
 use super::connect::{Connecting, Route};
 use super::deadline::Deadline;
 use super::error::{ConnectError, ConnectionError, TlsFailure};
 use super::socket::RawSocket;
-use super::tls::TlsClient;
+use super::tls::ClientTlsSession;
 use super::tls_layer::TlsLayer;
 
 /// A connection. All methods take `&self`: one thread reads while another writes.
@@ -31,17 +32,24 @@ pub(crate) fn connect(route: &Route) -> Result<(RawSocket, Option<TlsLayer>), Co
     if !route.address.is_tls {
         return Ok((socket, None));
     }
-    let shaken = tls_layer(route).and_then(|tls| tls.handshake(&socket, &connecting.deadline()).map(|()| tls));
-    let tls = shaken.map_err(|source| ConnectError::Tls { address: route.address.clone(), source })?;
-    Ok((socket, Some(tls)))
+    let shake_hands = || {
+        let tls = TlsLayer::new(route.tls_session()?);
+        tls.handshake(&socket, &connecting.deadline())?;
+        Ok(tls)
+    };
+    match shake_hands() {
+        Ok(tls) => Ok((socket, Some(tls))),
+        Err(source) => Err(ConnectError::Tls { address: route.address.clone(), source }),
+    }
 }
 
-fn tls_layer(route: &Route) -> Result<TlsLayer, TlsFailure> {
-    let client = match &route.tls {
-        Some(client) => client,
-        None => TlsClient::system()?,
-    };
-    client.session(route.address.host()).map(TlsLayer::new)
+/// What a read has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamRead {
+    /// So many bytes; 0 is the end.
+    pub(crate) count: usize,
+    /// They came through TLS.
+    pub(crate) is_secure: bool,
 }
 
 impl Stream {
@@ -57,9 +65,48 @@ impl Stream {
 
     /// Reads what there is, or waits for it; 0 is the end.
     pub(crate) fn read(&self, space: &mut [u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
-        match self.tls.get() {
-            Some(tls) => tls.read(&self.socket, space, deadline),
-            None => self.socket.read(space, deadline),
+        self.read_marked(space, deadline).map(|read| read.count)
+    }
+
+    /// The same, for whoever lets TLS start meanwhile.
+    pub(crate) fn read_marked(&self, space: &mut [u8], deadline: &Deadline) -> Result<StreamRead, ConnectionError> {
+        if self.tls.get().is_none() {
+            let count = self.socket.read(space, deadline)?;
+            match self.tls.get() {
+                // It has started since, and what came is its own.
+                Some(tls) => tls.came(&space[..count]),
+                None => return Ok(StreamRead { count, is_secure: false }),
+            }
+        }
+        let tls = self.tls.get().expect("it is there, and stays");
+        Ok(StreamRead { count: tls.read(&self.socket, space, deadline)?, is_secure: true })
+    }
+
+    /// Whether all bytes go through TLS from now on.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// Lets all bytes go through TLS, both ways. Another thread must be reading, and must
+    /// [tell](StreamRead::is_secure) what came before from what came after.
+    pub(crate) fn start_tls(&self, session: ClientTlsSession) -> Result<Receiver<Result<(), TlsFailure>>, TlsFailure> {
+        let (tls, shaken) = TlsLayer::start(session);
+        self.tls.set(tls).map(|()| shaken).map_err(|_| TlsFailure::Already)
+    }
+
+    /// Waits until TLS is there, or cannot be.
+    pub(crate) fn await_tls(
+        &self,
+        shaken: &Receiver<Result<(), TlsFailure>>,
+        deadline: &Deadline,
+    ) -> Result<(), TlsFailure> {
+        self.tls.get().map_or(Ok(()), |tls| tls.await_handshake(&self.socket, shaken, deadline))
+    }
+
+    /// There will be no TLS, for this reason.
+    pub(crate) fn refuse_tls(&self, failure: TlsFailure) {
+        if let Some(tls) = self.tls.get() {
+            tls.settle(Err(failure));
         }
     }
 

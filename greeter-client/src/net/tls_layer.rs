@@ -7,6 +7,7 @@
 use std::io;
 use std::mem;
 use std::net::Shutdown;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use super::tls::ClientTlsSession;
 
 /// How much is read from a socket at once: a whole record, and some.
 const READ_BYTES: usize = 18 * 1024;
+
+/// With which bytes the first record of a server may begin.
+const ALERT: u8 = 0x15;
+const HANDSHAKE: u8 = 0x16;
 
 /// How much of what a server says that speaks no TLS is shown.
 const ANSWER_BYTES: usize = 80;
@@ -30,6 +35,8 @@ pub(crate) struct TlsLayer {
     session: Mutex<ClientTlsSession>,
     incoming: Mutex<CiphertextIn>,
     outgoing: Mutex<CiphertextOut>,
+    /// Who waits for the handshake, while another thread reads.
+    waiting: Mutex<Option<Sender<Result<(), TlsFailure>>>>,
 }
 
 /// What has come and is not decrypted yet.
@@ -39,6 +46,8 @@ pub(crate) struct CiphertextIn {
     /// Where in there the rest begins.
     start: usize,
     end: usize,
+    /// Something has been looked at, and begins as TLS does.
+    is_begun: bool,
     /// Nothing more comes from the socket.
     is_ended: bool,
     /// Why nothing more is decrypted, which is told behind what was.
@@ -71,7 +80,14 @@ struct CiphertextOut {
 
 impl CiphertextIn {
     pub(crate) fn new() -> Self {
-        Self { ciphertext: vec![0; READ_BYTES].into(), start: 0, end: 0, is_ended: false, failure: None }
+        Self {
+            ciphertext: vec![0; READ_BYTES].into(),
+            start: 0,
+            end: 0,
+            is_begun: false,
+            is_ended: false,
+            failure: None,
+        }
     }
 
     /// Room for what comes from the socket, once all that came before is decrypted.
@@ -102,10 +118,15 @@ impl CiphertextIn {
 
     /// Lets TLS have a part of what has come. `false`: there is nothing that it could take.
     fn feed(&mut self, session: &mut ClientTlsSession) -> bool {
-        if self.start == self.end {
-            return false;
-        }
-        match session.feed(&self.ciphertext[self.start..self.end]) {
+        let ciphertext = &self.ciphertext[self.start..self.end];
+        let Some(&first) = ciphertext.first() else { return false };
+        let fed = match mem::replace(&mut self.is_begun, true) {
+            false if !matches!(first, ALERT | HANDSHAKE) => {
+                Err(TlsFailure::NoTls { answer: ciphertext[..ciphertext.len().min(ANSWER_BYTES)].to_vec() })
+            }
+            _ => session.feed(ciphertext),
+        };
+        match fed {
             Ok(taken) => self.start += taken,
             Err(failure) => {
                 self.failure = Some(failure);
@@ -113,11 +134,6 @@ impl CiphertextIn {
             }
         }
         true
-    }
-
-    /// Whether what has come is no record of a handshake and no alert, as far as one byte tells.
-    fn is_plain(&self) -> bool {
-        !matches!(self.ciphertext[0], 0x15 | 0x16)
     }
 }
 
@@ -127,7 +143,15 @@ impl TlsLayer {
             session: Mutex::new(session),
             incoming: Mutex::new(CiphertextIn::new()),
             outgoing: Mutex::new(CiphertextOut::default()),
+            waiting: Mutex::new(None),
         }
+    }
+
+    /// On a connection that another thread reads. What becomes of the handshake is sent to the
+    /// receiver.
+    pub(super) fn start(session: ClientTlsSession) -> (Self, Receiver<Result<(), TlsFailure>>) {
+        let (waiting, shaken) = mpsc::channel();
+        (Self { waiting: Mutex::new(Some(waiting)), ..Self::new(session) }, shaken)
     }
 
     /// Its parts, for whoever waits for nothing.
@@ -139,7 +163,6 @@ impl TlsLayer {
     /// Both sides say who they are.
     pub(super) fn handshake(&self, socket: &RawSocket, deadline: &Deadline) -> Result<(), TlsFailure> {
         let mut incoming = lock(&self.incoming);
-        let mut has_answered = false;
         loop {
             self.flush(socket, deadline).map_err(unshaken)?;
             if !lock(&self.session).is_handshaking() {
@@ -150,10 +173,6 @@ impl TlsLayer {
                 return Err(TlsFailure::Closed);
             }
             incoming.filled(count);
-            if !mem::replace(&mut has_answered, true) && incoming.is_plain() {
-                let answer = incoming.ciphertext[..count.min(ANSWER_BYTES)].to_vec();
-                return Err(TlsFailure::NoTls { answer });
-            }
             let mut session = lock(&self.session);
             while session.is_handshaking() && incoming.feed(&mut session) {}
             drop(session);
@@ -162,6 +181,39 @@ impl TlsLayer {
                 return Err(failure);
             }
         }
+    }
+
+    /// Begins the handshake, and waits until the thread that reads has brought it to its end.
+    pub(super) fn await_handshake(
+        &self,
+        socket: &RawSocket,
+        shaken: &Receiver<Result<(), TlsFailure>>,
+        deadline: &Deadline,
+    ) -> Result<(), TlsFailure> {
+        self.flush(socket, deadline).map_err(unshaken)?;
+        let remaining = deadline.remaining().map_err(unshaken)?;
+        // Who reads has a copy of the other end for as long as there is something to tell.
+        match shaken.recv_timeout(remaining.unwrap_or(Duration::MAX)) {
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(TlsFailure::TimedOut { timeout: deadline.timeout() }),
+        }
+        // What the reading thread could not send.
+        self.flush(socket, deadline).map_err(unshaken)
+    }
+
+    /// Tells who waits for the handshake what has become of it.
+    pub(super) fn settle(&self, outcome: Result<(), TlsFailure>) {
+        if let Some(waiting) = lock(&self.waiting).take() {
+            // Who waited may have given it up.
+            let _ = waiting.send(outcome);
+        }
+    }
+
+    /// This has come from the socket, and is less than is read at once.
+    pub(super) fn came(&self, ciphertext: &[u8]) {
+        let mut incoming = lock(&self.incoming);
+        incoming.space()[..ciphertext.len()].copy_from_slice(ciphertext);
+        incoming.filled(ciphertext.len());
     }
 
     /// Reads what there is, or waits for it; 0 is the end.
@@ -174,10 +226,15 @@ impl TlsLayer {
         let mut incoming = lock(&self.incoming);
         loop {
             let mut session = lock(&self.session);
+            let was_shaken = !session.is_handshaking();
             let (read, owes) = (incoming.read(&mut session, space), session.owes());
+            let is_shaken = !session.is_handshaking();
             drop(session);
             if owes {
                 self.tell_briefly(socket);
+            }
+            if is_shaken && !was_shaken {
+                self.settle(Ok(()));
             }
             match read {
                 Ok(PlainRead::Bytes(count)) => return Ok(count),
@@ -186,8 +243,12 @@ impl TlsLayer {
                     let count = socket.read(incoming.space(), deadline)?;
                     incoming.filled(count);
                 }
-                Err(failure) => {
+                Err(failure) if is_shaken => {
                     return Err(ConnectionError::Lost(io::Error::new(io::ErrorKind::InvalidData, failure)));
+                }
+                Err(failure) => {
+                    self.settle(Err(failure));
+                    return Err(ConnectionError::Lost(io::ErrorKind::InvalidData.into()));
                 }
             }
         }

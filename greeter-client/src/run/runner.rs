@@ -115,6 +115,10 @@ impl<'a> Runner<'a> {
             }
             Action::Exits(status) => self.exits(*status)?,
             Action::Close(handle) => self.session.on(&handle.to_string()).close()?,
+            Action::StartTls(handle) => {
+                let timeout = self.at_most(self.session.options().timeout);
+                self.session.on(&handle.to_string()).within(timeout).start_tls()?;
+            }
             Action::Abandon => return Ok(AfterStep::Abandon),
         }
         Ok(AfterStep::Continue)

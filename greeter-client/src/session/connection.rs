@@ -29,6 +29,8 @@ pub(super) struct SessionConnection {
     pub(super) member: Option<usize>,
     local: String,
     peer: String,
+    /// How it was opened.
+    route: Route,
     phase: ConnectionPhase,
     /// Sent with the next flush, in one write.
     gathered: Vec<u8>,
@@ -57,7 +59,14 @@ impl SessionConnection {
         max_unread_bytes: usize,
         log: &mut SessionLog,
     ) -> Result<Self, SessionError> {
-        let stream = connect(target).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
+        let route = Route {
+            from: target.from,
+            proxy: target.proxy,
+            tls: target.tls.clone(),
+            ..Route::to(target.address.clone(), Some(target.timeout))
+        };
+        let stream =
+            connect(&route, target.wait).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
         let (local, peer) = stream.socket().ends();
         let socket_io = Arc::new(SocketIo::new(stream, max_unread_bytes));
         let reader = socket_io.read().map_err(SessionError::Thread)?;
@@ -72,6 +81,7 @@ impl SessionConnection {
             member,
             local,
             peer,
+            route,
             phase,
             gathered: Vec::new(),
             recent: RecentEntries::default(),
@@ -174,6 +184,18 @@ impl SessionConnection {
         Ok(())
     }
 
+    /// Speaks TLS from here on.
+    pub(super) fn start_tls(&mut self, deadline: &Deadline, log: &mut SessionLog) -> Result<(), SessionError> {
+        let socket_io = self.socket_io()?;
+        if let Some(error) = self.send_error() {
+            return Err(error);
+        }
+        let started = self.route.tls_session().and_then(|session| socket_io.start_tls(session, deadline));
+        started.map_err(|source| SessionError::StartTls { connection: self.name.to_string(), source })?;
+        self.record(log, Event::TlsStarted);
+        Ok(())
+    }
+
     /// The peer has ended the stream as expected: nobody asks for it again, nor for what it could
     /// not be sent.
     pub(super) fn mark_ended(&mut self) {
@@ -249,17 +271,11 @@ impl SessionConnection {
     }
 }
 
-/// Connects; where nobody listens yet, for as long as the target says.
-fn connect(target: &Target) -> Result<Stream, ConnectError> {
-    let waiting = Deadline::after(Some(target.wait));
-    let route = Route {
-        from: target.from,
-        proxy: target.proxy,
-        tls: target.tls.clone(),
-        ..Route::to(target.address.clone(), Some(target.timeout))
-    };
+/// Connects; where nobody listens yet, for as long as `wait`.
+fn connect(route: &Route, wait: Duration) -> Result<Stream, ConnectError> {
+    let waiting = Deadline::after(Some(wait));
     loop {
-        match Stream::connect(&route).and_then(|stream| refuse_self(stream, &target.address)) {
+        match Stream::connect(route).and_then(|stream| refuse_self(stream, &route.address)) {
             Err(ConnectError::Connect { source, .. }) if is_absence(&source) && waiting.remaining().is_ok() => {
                 thread::sleep(RETRY);
             }

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::receive_buffer::ReceiveBuffer;
-use crate::net::{ConnectionError, Deadline, Stream, StreamEnd};
+use crate::net::{ClientTlsSession, ConnectionError, Deadline, Stream, StreamEnd, StreamRead, TlsFailure};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -171,6 +171,23 @@ impl SocketIo {
         }
     }
 
+    /// Speaks TLS from here on, in both directions.
+    ///
+    /// What came before, and is unread, is never taken for what came after: here it is refused, and
+    /// what the reading thread holds meanwhile, [`deliver`](Self::deliver) refuses.
+    pub(super) fn start_tls(&self, session: ClientTlsSession, deadline: &Deadline) -> Result<(), TlsFailure> {
+        self.drain(deadline);
+        let shaken = {
+            let state = self.lock();
+            match state.received.unread().len() {
+                0 if state.end.is_some() => return Err(TlsFailure::Closed),
+                0 => self.stream.start_tls(session)?,
+                bytes => return Err(TlsFailure::UnreadBytes { bytes }),
+            }
+        };
+        self.stream.await_tls(&shaken, deadline)
+    }
+
     /// Waits until all is sent, or cannot be.
     pub(super) fn drain(&self, deadline: &Deadline) {
         self.wait(deadline, SendErrors::Ignored, |state| (state.to_write.unsent_bytes == 0).then_some(()));
@@ -221,14 +238,15 @@ impl SocketIo {
         let never = Deadline::after(None);
         let mut chunk = vec![0; CHUNK_BYTES];
         let end = loop {
-            match self.stream.read(&mut chunk, &never) {
-                Ok(0) => break self.stream.end(),
-                Ok(count) if self.deliver(&chunk[..count]) => {}
+            match self.stream.read_marked(&mut chunk, &never) {
+                Ok(StreamRead { count: 0, .. }) => break self.stream.end(),
+                Ok(StreamRead { count, is_secure }) if self.deliver(&chunk[..count], is_secure) => {}
                 Ok(_) => return,
                 Err(ConnectionError::Lost(error)) => break StreamEnd::from_error(&error),
                 Err(error) => unreachable!("a read that has no deadline can only be lost: {error}"),
             }
         };
+        self.stream.refuse_tls(TlsFailure::Closed);
         let mut state = self.lock();
         state.end = Some(end);
         state.tell_reset();
@@ -236,11 +254,16 @@ impl SocketIo {
     }
 
     /// Says whether anybody still listens.
-    fn deliver(&self, bytes: &[u8]) -> bool {
+    fn deliver(&self, bytes: &[u8], is_secure: bool) -> bool {
         let limit = self.max_unread_bytes;
         let is_full = |state: &mut IoState| state.received.unread().len() >= limit.max(state.demand) && !state.closed;
         let waited = self.room.wait_while(self.lock(), is_full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if !is_secure && self.stream.is_secure() {
+            self.stream.refuse_tls(TlsFailure::UnreadBytes { bytes: bytes.len() });
+            state.end = Some(StreamEnd::Lost(io::ErrorKind::InvalidData));
+            return false;
+        }
         state.received.push(bytes);
         self.changed.notify_one();
         !state.closed
@@ -377,6 +400,29 @@ mod tests {
         socket_io.read().unwrap().join().unwrap();
         socket_io.send_failed(ConnectionError::Lost(error.into()));
         socket_io.lock().end
+    }
+
+    /// They have been read, and have not been delivered when TLS begins.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn plain_bytes_that_are_delivered_late_are_refused() {
+        use crate::net::{TlsClient, TlsClientOptions};
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = TlsClientOptions { insecure: true, ..TlsClientOptions::default() };
+        let tls = Some(TlsClient::new(&options).unwrap());
+        let route = Route { tls, ..Route::to(listener.local_addr().unwrap().into(), None) };
+        let socket_io = Arc::new(SocketIo::new(Stream::connect(&route).unwrap(), 1));
+        let starting = {
+            let (socket_io, session) = (Arc::clone(&socket_io), route.tls_session().unwrap());
+            thread::spawn(move || socket_io.start_tls(session, &Deadline::after(Some(Duration::from_secs(20)))))
+        };
+        while !socket_io.stream.is_secure() {
+            thread::yield_now();
+        }
+        assert!(!socket_io.deliver(b"injected", false));
+        assert!(matches!(starting.join().unwrap(), Err(TlsFailure::UnreadBytes { bytes: 8 })));
+        assert!(socket_io.lock().received.unread().is_empty());
     }
 
     /// Linux tells of it once, to whoever asks first: which of the threads that is cannot be

@@ -152,6 +152,8 @@ fn normal_action(action: &Action) -> Option<String> {
         Action::Exits(status) => format!("exits {status}"),
         Action::Close(ConnectionName::Main) => "close".into(),
         Action::Close(connection_name) => format!("close {connection_name}"),
+        Action::StartTls(ConnectionName::Main) => "starttls".into(),
+        Action::StartTls(connection_name) => format!("starttls {connection_name}"),
         Action::Abandon => "abandon".into(),
     })
 }

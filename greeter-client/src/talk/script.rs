@@ -154,6 +154,8 @@ pub enum Action {
     Exits(u8),
     /// `close bob`
     Close(ConnectionName),
+    /// `starttls bob`: TLS is spoken there from here on.
+    StartTls(ConnectionName),
     /// `abandon`: nothing follows.
     Abandon,
 }

@@ -12,5 +12,7 @@ mod commands;
 mod load;
 /// Programs that others wrote.
 mod openssl;
+/// TLS on a connection that is open.
+mod starttls;
 /// Bytes, both ways, and how that ends.
 mod streams;

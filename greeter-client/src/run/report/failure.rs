@@ -157,6 +157,7 @@ fn said(entry: &Entry) -> String {
         Event::ReceivedBytes(bytes) => format!("{name}<{}", ShownBytes(bytes)),
         Event::Ended(end) => format!("{name}{}", ended(*end)),
         Event::HalfClosed => format!("{name}>eof"),
+        Event::TlsStarted => format!("starttls {name}"),
         Event::Reset => format!("{name}>reset"),
         Event::Closed => format!("close {name}"),
         Event::Opened => format!("connect {name}"),
