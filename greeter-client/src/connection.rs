@@ -32,9 +32,9 @@ pub use traffic::Traffic;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionOptions {
-    /// How long connecting, sending one line, and waiting for one reply may each take; `None`
-    /// disables it. It is a total: bytes that arrive meanwhile do not extend it. The default is
-    /// 5 s, because nobody watches a program for longer without doubting it.
+    /// How long connecting (TLS included), sending one line, and waiting for one reply may each
+    /// take; `None` disables it. It is a total: bytes that arrive meanwhile do not extend it. The
+    /// default is 5 s, because nobody watches a program for longer without doubting it.
     pub timeout: Option<Duration>,
     /// How lines end. The default is LF.
     pub eol: Eol,
@@ -101,7 +101,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, nobody accepts, or it takes longer than 5 s.
+    /// The name cannot be resolved, nobody accepts, TLS cannot be spoken where it should be, or it
+    /// takes longer than 5 s.
     pub fn connect(address: &ServerAddress) -> Result<Self, ConnectError> {
         Self::connect_with(address, &ConnectionOptions::default())
     }
@@ -110,8 +111,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, nobody accepts, or it takes longer than
-    /// [`ConnectionOptions::timeout`].
+    /// The name cannot be resolved, nobody accepts, TLS cannot be spoken where it should be, or it
+    /// takes longer than [`ConnectionOptions::timeout`].
     pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
         let route =
             Route { proxy: options.proxy, tls: options.tls.clone(), ..Route::to(address.clone(), options.timeout) };

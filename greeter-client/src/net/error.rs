@@ -80,6 +80,9 @@ pub enum TlsFailure {
     /// The server ended it, in words that we have for that.
     #[error("the server ended it: {0}")]
     Alert(&'static str),
+    /// The server speaks TLS in another way than we can.
+    #[error("there is no version of TLS, and no way to encrypt, that both sides know")]
+    Incompatible,
     /// What answered does not speak TLS.
     #[error("the server does not speak TLS: it said '{}'", one_line(answer))]
     NoTls {
@@ -108,8 +111,8 @@ pub enum TlsFailure {
     /// TLS was to start where it is spoken.
     #[error("it is spoken there already")]
     Already,
-    /// It is not said whom the certificate must be for.
-    #[error("there is no name that the server's certificate could be for")]
+    /// It is not said whom the certificate must be for, and the address does not tell.
+    #[error("a Unix socket has no name that the server's certificate could be for: give one")]
     NoName,
     /// The system has no certificates of its own, and no others were given.
     #[error("this system has no certificates that one could trust")]

@@ -326,7 +326,7 @@ fn failure(error: rustls::Error) -> TlsFailure {
         rustls::Error::InvalidCertificate(error) => bad_certificate(error),
         rustls::Error::NoCertificatesPresented => TlsFailure::BadCertificate("there is none".to_owned()),
         rustls::Error::AlertReceived(alert) => TlsFailure::Alert(alert_words(alert)),
-        rustls::Error::PeerIncompatible(_) => TlsFailure::Alert("nothing that both sides can speak"),
+        rustls::Error::PeerIncompatible(_) => TlsFailure::Incompatible,
         error => TlsFailure::Protocol(error.to_string()),
     }
 }

@@ -111,6 +111,23 @@ fn a_name_of_its_own_and_a_certificate_of_ours() {
     assert!(report.contains("(the server ended TLS: it demands a certificate of ours)"), "{report}");
 }
 
+/// Elsewhere the system has a store of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_an_authority_of_ours_the_systems_are_trusted() {
+    let (folder, _, config) = world("system", &[]);
+    let address = greeter(&config).to_string();
+    let mut command = bare_greeter_client(&["--connect", &address, "greet", "Bob"]);
+    run(command.env("SSL_CERT_FILE", folder.0.join("ca.pem")).env_remove("SSL_CERT_DIR")).is(0, "Hello, Bob\n", "");
+    let mut command = bare_greeter_client(&["--connect", &address, "greet", "Bob"]);
+    let none = folder.0.join("missing.pem");
+    run(command.env("SSL_CERT_FILE", none).env_remove("SSL_CERT_DIR")).is(
+        3,
+        "",
+        &format!("error: cannot speak TLS with {address}: this system has no certificates that one could trust\n"),
+    );
+}
+
 #[test]
 fn what_cannot_be_used_is_a_usage_error() {
     let (folder, ..) = world("usage", &[]);

@@ -91,8 +91,11 @@ impl LoadConnection {
     /// Hands the system as much as it takes.
     pub(crate) fn write(&mut self) -> Result<(), ConnectionLoss> {
         while self.is_clogged() {
-            let pieces = self.workload.requests.pieces(self.at, self.unwritten);
-            match self.socket.flush().and_then(|()| self.socket.write(&pieces)) {
+            let written = self.socket.flush().and_then(|()| match self.unwritten {
+                0 => Ok(0),
+                unwritten => self.socket.write(&self.workload.requests.pieces(self.at, unwritten)),
+            });
+            match written {
                 Ok(count) => {
                     self.unwritten -= count;
                     self.at = (self.at + count) % self.workload.requests.bytes().len();
