@@ -192,7 +192,7 @@ impl TlsLayer {
     ) -> Result<(), TlsFailure> {
         self.flush(socket, deadline).map_err(unshaken)?;
         let remaining = deadline.remaining().map_err(unshaken)?;
-        // Who reads has a copy of the other end for as long as there is something to tell.
+        // The other end stays where it is until there is something to tell.
         match shaken.recv_timeout(remaining.unwrap_or(Duration::MAX)) {
             Ok(outcome) => outcome?,
             Err(_) => return Err(TlsFailure::TimedOut { timeout: deadline.timeout() }),
