@@ -158,3 +158,68 @@ fn answered(in_flight: &mut VecDeque<Batch>, lines: usize) -> Batch {
     }
     taken
 }
+
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustls::crypto::ring;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::load::config::Lines;
+    use crate::load::workload::Workloads;
+    use crate::net::{RawSocket, Route, TlsClient, TlsClientOptions, connect};
+    use crate::talk::Variables;
+
+    /// All of it is encrypted, and none of it is left to write but what the system has not taken.
+    #[test]
+    fn what_is_encrypted_leaves_though_nothing_is_left_to_encrypt() {
+        const LINES: usize = 30_000;
+        let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(identity.signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![identity.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+        let mut route = Route::to(listener.local_addr().unwrap().into(), None);
+        route.address = route.address.over_tls();
+        route.tls = Some(TlsClient::new(&TlsClientOptions { insecure: true, ..TlsClientOptions::default() }).unwrap());
+        let (go, may_read) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            let mut tls = ServerConnection::new(config.into()).unwrap();
+            let mut socket = listener.accept().unwrap().0;
+            while tls.is_handshaking() {
+                tls.complete_io(&mut socket).unwrap();
+            }
+            may_read.recv().unwrap();
+            let mut bytes = vec![0; LINES * 2];
+            StreamOwned::new(tls, socket).read_exact(&mut bytes).unwrap();
+        });
+
+        let connected = connect(&route).unwrap();
+        let RawSocket::Tcp(socket) = &connected.0 else { panic!("a socket of another kind") };
+        SockRef::from(socket).set_send_buffer_size(4096).unwrap();
+        let lines = Lines::new(["x".parse().unwrap()]);
+        let workload = Workloads::new(&lines, &Variables::default(), Eol::Lf, LINES).unwrap().of(1).unwrap();
+        let mut connection = LoadConnection::new(LoadSocket::new(connected).unwrap(), workload, 0);
+        connection.send(Batch { first: 0, lines: LINES, sent: 0 }).unwrap();
+        assert!(connection.is_clogged());
+        go.send(()).unwrap();
+        while connection.is_clogged() {
+            connection.write().unwrap();
+            thread::yield_now();
+        }
+        server.join().unwrap();
+    }
+}

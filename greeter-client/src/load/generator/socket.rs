@@ -56,7 +56,7 @@ pub(crate) struct LoadRead {
 }
 
 impl LoadSocket {
-    fn new((socket, tls): Connected) -> io::Result<Self> {
+    pub(super) fn new((socket, tls): Connected) -> io::Result<Self> {
         let tls = tls.map(|tls| {
             let (session, incoming) = tls.into_parts();
             Box::new(LoadTls { session, incoming, is_drained: false, ciphertext: Vec::new(), sent: 0 })
