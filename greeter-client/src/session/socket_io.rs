@@ -17,8 +17,9 @@ use crate::net::{ClientTlsSession, ConnectionError, Deadline, Stream, StreamEnd,
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// For loops whose buffers are on the heap.
-const STACK_BYTES: usize = 128 * 1024;
+/// For loops whose buffers are on the heap, and for a handshake of TLS, which takes over 32 KiB in
+/// a build without optimizations, and more where certificates form a long chain.
+const STACK_BYTES: usize = 256 * 1024;
 /// How much may wait for a peer that does not read before a further send waits, too.
 const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
 /// How long a send may take on the caller's own thread, where its error is seen at once.
