@@ -9,11 +9,13 @@ mod pipe;
 mod pipeline;
 mod traffic;
 
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::{ConnectError, ConnectionError, Deadline, Eol, LineOverflow, ReplyBuffer, ServerAddress, Stream};
+use crate::net::{
+    ConnectError, ConnectionError, Deadline, Eol, LineOverflow, Proxy, ReplyBuffer, Route, ServerAddress, Stream,
+    StreamEnd, TlsClient,
+};
 
 pub use pipe::{PipeEnd, PipeError, Piped};
 pub use pipeline::Pipelined;
@@ -30,9 +32,9 @@ pub use traffic::Traffic;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionOptions {
-    /// How long connecting, sending one line, and waiting for one reply may each take; `None`
-    /// disables it. It is a total: bytes that arrive meanwhile do not extend it. The default is
-    /// 5 s, because nobody watches a program for longer without doubting it.
+    /// How long connecting (TLS included), sending one line, and waiting for one reply may each
+    /// take; `None` disables it. It is a total: bytes that arrive meanwhile do not extend it. The
+    /// default is 5 s, because nobody watches a program for longer without doubting it.
     pub timeout: Option<Duration>,
     /// How lines end. The default is LF.
     pub eol: Eol,
@@ -40,11 +42,22 @@ pub struct ConnectionOptions {
     /// below it and 64 KiB, whichever is more. The default is 1 MiB, which no line meant for people
     /// reaches.
     pub max_line_bytes: usize,
+    /// The PROXY header that is sent first. The default is none.
+    pub proxy: Option<Proxy>,
+    /// Whom TLS trusts, and who we are in it, where the address says `tls:`. The default is
+    /// [`None`]: whom the system trusts, and nobody.
+    pub tls: Option<TlsClient>,
 }
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { timeout: Some(Duration::from_secs(5)), eol: Eol::Lf, max_line_bytes: 1024 * 1024 }
+        Self {
+            timeout: Some(Duration::from_secs(5)),
+            eol: Eol::Lf,
+            max_line_bytes: 1024 * 1024,
+            proxy: None,
+            tls: None,
+        }
     }
 }
 
@@ -88,7 +101,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, nobody accepts, or it takes longer than 5 s.
+    /// The name cannot be resolved, nobody accepts, TLS cannot be spoken where it should be, or it
+    /// takes longer than 5 s.
     pub fn connect(address: &ServerAddress) -> Result<Self, ConnectError> {
         Self::connect_with(address, &ConnectionOptions::default())
     }
@@ -97,10 +111,12 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, nobody accepts, or it takes longer than
-    /// [`ConnectionOptions::timeout`].
+    /// The name cannot be resolved, nobody accepts, TLS cannot be spoken where it should be, or it
+    /// takes longer than [`ConnectionOptions::timeout`].
     pub fn connect_with(address: &ServerAddress, options: &ConnectionOptions) -> Result<Self, ConnectError> {
-        let stream = Arc::new(Stream::connect(address, options.timeout)?);
+        let route =
+            Route { proxy: options.proxy, tls: options.tls.clone(), ..Route::to(address.clone(), options.timeout) };
+        let stream = Arc::new(Stream::connect(&route)?);
         Ok(Self {
             sender: Sender {
                 stream: Arc::clone(&stream),
@@ -238,7 +254,8 @@ impl Sender {
     }
 
     fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write);
+        // What cannot be said any more, reading tells better.
+        let _ = self.stream.half_close(&Deadline::after(self.timeout));
     }
 }
 
@@ -295,6 +312,13 @@ impl Receiver {
     #[must_use]
     pub fn unread(&self) -> &[u8] {
         self.lines.unread()
+    }
+
+    /// Returns whether the server has not said in TLS that it would end the stream. Once the end
+    /// has come, that means that what came may lack something.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.stream.end() == StreamEnd::Truncated
     }
 
     pub(crate) fn receive_by(&mut self, deadline: &Deadline) -> Result<Option<&[u8]>, ConnectionError> {

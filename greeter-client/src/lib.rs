@@ -33,6 +33,12 @@
 //! the language in which that is written down as a transcript; [`run`](mod@run) runs such a script,
 //! with a server of its own if it likes. A [`Recorder`] writes one while a conversation goes on.
 //!
+//! # TLS
+//!
+//! With the feature `tls`, an address that begins with `tls:` means TLS
+//! ([`ServerAddress::over_tls`]). Whom it trusts, and who we are in it, a [`TlsClient`] says.
+//! Without the feature, connecting there fails with [`TlsFailure::Unsupported`].
+//!
 //! # Load
 //!
 //! With the feature `load`, the module of that name loads a server, and tells how it bore it.
@@ -67,6 +73,10 @@ pub mod talk;
 
 pub use connection::{Connection, ConnectionOptions, PipeEnd, PipeError, Piped, Pipelined, Receiver, Sender, Traffic};
 pub use net::{ConnectError, ConnectionError, Eol, EolError, ServerAddress, ServerAddressError, escape};
+pub use net::{Proxy, ProxyClient, ProxyFormatError, ProxyVersion};
+pub use net::{TlsClient, TlsFailure};
+#[cfg(feature = "tls")]
+pub use net::{TlsClientError, TlsClientOptions};
 pub use record::Recorder;
 pub use run::report;
 pub use session::{Session, SessionError};

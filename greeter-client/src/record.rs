@@ -92,10 +92,10 @@ impl<W: Write> Recorder<W> {
                     Traffic::HalfClosed => ">eof\n",
                     Traffic::Reset => ">reset\n",
                     Traffic::Closed => "close\n",
-                    Traffic::Ended(StreamEnd::Eof) => "<eof\n",
+                    Traffic::Ended(StreamEnd::Eof | StreamEnd::Truncated) => "<eof\n",
                     Traffic::Ended(StreamEnd::Reset) => "<reset\n",
                     // A failing network is nothing to expect.
-                    Traffic::Ended(StreamEnd::Lost(_)) => "abandon\n",
+                    Traffic::Ended(StreamEnd::Alert(_) | StreamEnd::Lost(_)) => "abandon\n",
                     Traffic::Sent(_) | Traffic::Received(_) => unreachable!("these have been spelled"),
                 });
             }

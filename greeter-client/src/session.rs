@@ -320,7 +320,7 @@ fn finish_connection(
     eol: Eol,
     start: Instant,
 ) -> Result<(), SessionError> {
-    match Expectation::new(connection, log, deadline, eol, false)?.end(|end| end == StreamEnd::Eof) {
+    match Expectation::new(connection, log, deadline, eol, false)?.end(StreamEnd::is_eof) {
         // The script has not said that the server may refuse something.
         Ok(()) => connection.send_error().map_or(Ok(()), Err),
         Err(observed) => Err(connection.mismatch(Expected::Eof, observed, start.elapsed(), 0)?),

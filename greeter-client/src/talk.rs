@@ -90,8 +90,7 @@ pub use limits::{
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};
 pub use script::{
-    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Proxy, ProxyVersion, Raw, Script,
-    Signal, Step,
+    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Raw, Script, Signal, Step,
 };
 pub use source::Source;
 pub use variables::{Bindings, Name, NameError, Unbound, Variables};

@@ -1,6 +1,7 @@
 //! The command line, the environment, and what both of them mean.
 
 use std::env;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use greeter_args::Exit;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::ReportFormat;
 use greeter_client::talk::{Pattern, Template};
-use greeter_client::{ConnectionOptions, Eol, ServerAddress};
+use greeter_client::{ConnectionOptions, Eol, Proxy, ServerAddress, TlsClient, TlsClientOptions};
 
 use super::color::Color;
 
@@ -33,29 +34,41 @@ pub(super) struct Setup {
 /// Reads the arguments and the environment of this process.
 pub(super) fn from_process() -> Result<Setup, Exit> {
     let arguments = greeter_args::parse::<Args>(NAME, env!("CARGO_PKG_VERSION"))?;
+    let (tls, tls_words) = arguments.tls()?;
     let mut connection = ConnectionOptions::default();
+    connection.tls = tls;
     connection.eol = arguments.eol;
     connection.timeout = arguments.timeout.0;
+    connection.proxy = arguments.proxy;
     Ok(Setup {
         command: arguments.command.unwrap_or(Command::Chat(ChatArgs {})),
         color: arguments.color,
-        connect: ConnectArg(arguments.connect),
+        connect: ConnectArg { address: arguments.connect, tls_words },
         connection,
     })
 }
 
 /// Where to connect to, as far as the arguments say so. The environment is asked by those who connect: what it says is no
 /// concern of the others.
-pub(super) struct ConnectArg(Option<ServerAddress>);
+pub(super) struct ConnectArg {
+    address: Option<ServerAddress>,
+    /// The options of TLS and their values, as they were given.
+    tls_words: Vec<String>,
+}
 
 impl ConnectArg {
     /// What the arguments say.
     pub(super) const fn given(&self) -> Option<&ServerAddress> {
-        self.0.as_ref()
+        self.address.as_ref()
+    }
+
+    /// What they say of TLS.
+    pub(super) fn tls_words(&self) -> &[String] {
+        &self.tls_words
     }
 
     pub(super) fn address(self) -> Result<ServerAddress, Exit> {
-        if let Some(address) = self.0 {
+        if let Some(address) = self.address {
             return Ok(address);
         }
         let text = match env::var(CONNECT_VARIABLE) {
@@ -118,7 +131,7 @@ stdout goes away, as in '... | head -1', that ends the command, and all is well.
     error_code(130, "Ctrl-C at the prompt")
 )]
 pub(super) struct Args {
-    /// where the server listens: HOST:PORT or unix:PATH (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
+    /// where the server listens: HOST:PORT, unix:PATH or unix:@NAME, and tls: before it for TLS (default: $GREETER_CONNECT, or else 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     connect: Option<ServerAddress>,
 
@@ -137,8 +150,73 @@ pub(super) struct Args {
     #[argh(option, default = "Color::AUTO", arg_name = "when")]
     color: Color,
 
+    /// sends a PROXY header first on every connection, as a proxy would: v1 or v2, alone with the addresses of the
+    /// connection, with those of a client, as in 'v2 192.0.2.1:5000', or 'v2 local' (default: none)
+    #[argh(option, arg_name = "header")]
+    proxy: Option<Proxy>,
+
+    /// a PEM file with the certificates of those who are trusted to issue the server's (default: the system's)
+    #[argh(option, arg_name = "file")]
+    tls_ca: Option<PathBuf>,
+
+    /// a PEM file with a certificate of our own, for servers that want one, and those that lead to its issuer
+    /// (default: none)
+    #[argh(option, arg_name = "file")]
+    tls_cert: Option<PathBuf>,
+
+    /// a PEM file with the key of that certificate
+    #[argh(option, arg_name = "file")]
+    tls_key: Option<PathBuf>,
+
+    /// the name that the server's certificate must be for (default: the host of the address)
+    #[argh(option, arg_name = "name")]
+    tls_name: Option<String>,
+
+    /// takes any certificate, so that nobody knows who is at the other end; for tests
+    #[argh(switch)]
+    tls_insecure: bool,
+
     #[argh(subcommand)]
     command: Option<Command>,
+}
+
+impl Args {
+    /// What the options say of TLS, and their words: none where they say nothing.
+    fn tls(&self) -> Result<(Option<TlsClient>, Vec<String>), Exit> {
+        let Self { tls_ca, tls_cert, tls_key, tls_name, tls_insecure, .. } = self;
+        let mut words = Vec::new();
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let values = [
+            ("--tls-ca", file(tls_ca)),
+            ("--tls-cert", file(tls_cert)),
+            ("--tls-key", file(tls_key)),
+            ("--tls-name", tls_name.clone()),
+        ];
+        for (option, value) in values {
+            words.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
+        }
+        if *tls_insecure {
+            words.push("--tls-insecure".to_owned());
+            let _ = writeln!(
+                io::stderr(),
+                "warning: --tls-insecure takes any certificate: whoever is in between can read and change everything"
+            );
+        }
+        if words.is_empty() {
+            return Ok((None, words));
+        }
+        let mut options = TlsClientOptions::default();
+        options.ca.clone_from(tls_ca);
+        options.certificate.clone_from(tls_cert);
+        options.key.clone_from(tls_key);
+        options.name.clone_from(tls_name);
+        options.insecure = *tls_insecure;
+        let client = TlsClient::new(&options).map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+            Exit::usage(NAME, &format!("{error}{cause}"))
+        })?;
+        Ok((Some(client), words))
+    }
 }
 
 #[derive(ArgsInfo, FromArgs)]

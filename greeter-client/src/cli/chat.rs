@@ -24,6 +24,7 @@ use greeter_client::{Connection, ConnectionError, Eol, Recorder, Sender, ServerA
 
 use super::exit::ExitError;
 use super::input::CUT;
+use super::output::tell_truncated;
 use command::{HELP, PromptCommand, TypedLine};
 use editor::EditorEvent;
 use events::{ChatEvent, ChatEvents};
@@ -38,8 +39,8 @@ const INTERRUPT: i32 = 2;
 
 /// How a conversation ends.
 enum ChatEnd {
-    /// The server has closed.
-    Server,
+    /// The server has closed, like this.
+    Server(StreamEnd),
     /// The connection broke.
     Lost(ConnectionError),
     /// The person leaves, and no longer waits for the server.
@@ -86,16 +87,20 @@ pub(super) fn run(
 /// What a conversation's end means for the command.
 fn classify(ending: ChatEnd, send_side: &SendSide, bytes_since_lf: usize) -> Result<(), ExitError> {
     match (ending, send_side) {
-        (ChatEnd::Server, _) if bytes_since_lf > 0 => {
+        (ChatEnd::Server(_), _) if bytes_since_lf > 0 => {
             Err(ConnectionError::PartialLine { bytes: bytes_since_lf }.into())
         }
-        (ChatEnd::Server, SendSide::Refused { bytes }) => Err(ExitError::unsent(*bytes)),
-        (ChatEnd::Server, SendSide::Open(_)) => {
-            // Nothing depends on whether it is read.
+        (ChatEnd::Server(_), SendSide::Refused { bytes }) => Err(ExitError::unsent(*bytes)),
+        // Nothing depends on whether what is told here is read.
+        (ChatEnd::Server(StreamEnd::Truncated), _) => {
+            tell_truncated();
+            Ok(())
+        }
+        (ChatEnd::Server(_), SendSide::Open(_)) => {
             let _ = writeln!(io::stderr(), "the server closed the connection");
             Ok(())
         }
-        (ChatEnd::Server, SendSide::HalfClosed) | (ChatEnd::Quit | ChatEnd::Reset, _) => Ok(()),
+        (ChatEnd::Server(_), SendSide::HalfClosed) | (ChatEnd::Quit | ChatEnd::Reset, _) => Ok(()),
         (ChatEnd::Lost(err), _) => Err(err.into()),
         (ChatEnd::Signal(signal), _) => Err(ExitError::Signal(signal)),
     }
@@ -163,7 +168,7 @@ impl Chat {
             };
             if let Some(ending) = ending {
                 self.record(match &ending {
-                    ChatEnd::Server => Traffic::Ended(StreamEnd::Eof),
+                    ChatEnd::Server(end) => Traffic::Ended(*end),
                     ChatEnd::Lost(ConnectionError::Lost(err)) => Traffic::Ended(StreamEnd::from_error(err)),
                     ChatEnd::Reset => Traffic::Reset,
                     _ => Traffic::Closed,
@@ -200,8 +205,8 @@ impl Chat {
                 self.terminal.write_all(&bytes).and_then(|()| self.terminal.flush()).map_err(ExitError::stdout)?;
                 Ok(None)
             }
-            ChatEvent::ServerEnded(None) => Ok(Some(ChatEnd::Server)),
-            ChatEvent::ServerEnded(Some(err)) => Ok(Some(ChatEnd::Lost(err))),
+            ChatEvent::ServerEnded(Ok(end)) => Ok(Some(ChatEnd::Server(end))),
+            ChatEvent::ServerEnded(Err(err)) => Ok(Some(ChatEnd::Lost(err))),
             ChatEvent::Resumed => {
                 if let Some((terminal, _)) = self.screen().edited() {
                     terminal.enter().map_err(ExitError::stdout)?;

@@ -40,3 +40,10 @@ impl Write for CommandOutput {
         }
     }
 }
+
+/// Tells that the server ended TLS without a word: an attacker could have cut it there.
+pub(super) fn tell_truncated() {
+    let words = "note: the server closed the connection without a word in TLS (close_notify): something may be missing";
+    // Nothing depends on whether this can be printed.
+    let _ = writeln!(io::stderr(), "{words}");
+}

@@ -4,7 +4,6 @@
 //! is ever held back.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -35,6 +34,9 @@ pub struct Piped {
     pub input_cut: bool,
     /// Which side ended the pipe.
     pub end: PipeEnd,
+    /// Whether the server ended the stream without the word that TLS has for that: what came may
+    /// lack something.
+    pub truncated: bool,
 }
 
 /// The side that ended a [pipe](Connection::pipe).
@@ -168,7 +170,7 @@ impl Connection {
         };
         thread::Builder::new().name("input".into()).spawn(forward).map_err(PipeError::Thread)?;
 
-        let mut incoming = OutputSide { output, watch, bytes: 0, bytes_since_lf: 0 };
+        let mut incoming = OutputSide { output, watch, bytes: 0, bytes_since_lf: 0, truncated: false };
         let received = incoming.pass(receiver.unread()).and_then(|()| {
             let never = Deadline::after(None);
             let mut chunk = vec![0; CHUNK_BYTES];
@@ -181,7 +183,8 @@ impl Connection {
             }
         });
         // What the input's thread could still send, nobody would answer.
-        stream.shutdown(Shutdown::Both);
+        incoming.truncated = stream.end() == StreamEnd::Truncated;
+        stream.close();
         let piped = received.and_then(|()| outgoing.account(&incoming));
         incoming.watch.end(piped)
     }
@@ -235,6 +238,8 @@ struct OutputSide<W, T> {
     bytes: u64,
     /// How much of a line that has not ended.
     bytes_since_lf: u64,
+    /// The server ended TLS without a word.
+    truncated: bool,
 }
 
 impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> OutputSide<W, T> {
@@ -303,17 +308,21 @@ impl InputSide {
         let sent = self.send_all(&mut input, sender, watch);
         let ends = matches!(sent, Ok(()) | Err(PipeError::Input(_)));
         let told = if ends { watch.tell(Traffic::HalfClosed) } else { Ok(()) };
-        let (state, how) = match told.and(sent) {
-            Ok(()) => (InputState::Ended, Shutdown::Write),
-            Err(PipeError::Lost(err)) => (InputState::Refused(err), Shutdown::Write),
-            Err(PipeError::Input(err)) => (InputState::Failed(err), Shutdown::Write),
-            Err(PipeError::Watch(err)) => (InputState::Unwatched(err), Shutdown::Both),
+        let (state, is_closed) = match told.and(sent) {
+            Ok(()) => (InputState::Ended, false),
+            Err(PipeError::Lost(err)) => (InputState::Refused(err), false),
+            Err(PipeError::Input(err)) => (InputState::Failed(err), false),
+            Err(PipeError::Watch(err)) => (InputState::Unwatched(err), true),
             Err(_) => unreachable!("sending fails at its input, at its connection, or at who watches"),
         };
         // First the state: the server may close as soon as it hears of the end, and then it counts.
         self.lock().state = state;
         self.changed.notify_one();
-        sender.stream.shutdown(how);
+        match is_closed {
+            true => sender.stream.close(),
+            // Whether it can still be said, the server's end tells.
+            false => drop(sender.stream.half_close(&Deadline::after(None))),
+        }
     }
 
     fn send_all<T>(&self, input: &mut impl Read, sender: &Sender, watch: &TrafficWatch<T>) -> Result<(), PipeError>
@@ -372,6 +381,7 @@ impl InputSide {
             bytes_received: incoming.bytes,
             input_cut: matches!(end, PipeEnd::Input) && progress.mid_line,
             end,
+            truncated: incoming.truncated,
         })
     }
 }
@@ -390,7 +400,7 @@ mod tests {
     #[test]
     fn an_unfinished_line_is_measured_across_reads() {
         let watch = TrafficWatch::new(|_: Traffic<'_>| Ok(()));
-        let mut incoming = OutputSide { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0 };
+        let mut incoming = OutputSide { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0, truncated: false };
         for (bytes, since_lf) in [(&b"ab"[..], 2), (b"c", 3), (b"d\n\nef", 2), (b"", 2), (b"g", 3), (b"\n", 0)] {
             incoming.pass(bytes).unwrap();
             assert_eq!(incoming.bytes_since_lf, since_lf);

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::mem;
-use std::net::Shutdown;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,6 +36,9 @@ pub struct Pipelined {
     /// Whether the iterator came to its end and every line of it was sent. Otherwise the server
     /// closed first, or the callback broke off.
     pub all_sent: bool,
+    /// Whether the server ended the stream without the word that TLS has for that: what came may
+    /// lack something.
+    pub truncated: bool,
 }
 
 impl Connection {
@@ -109,13 +111,14 @@ impl Connection {
             // What the server did explains what happened to the sending, which explains what became
             // of the lines.
             let (replies, flow) = replies?;
+            let truncated = flow.is_continue() && receiver.is_truncated();
             // Whoever broke off has closed the connection; that the sending met with that is no
             // news.
             let written = if flow.is_break() { sent.unwrap_or(false) } else { sent? };
             let all_taken = taken?;
             let queue = outbox.lock();
             let all_sent = all_taken && written && queue.wire.is_empty();
-            Ok(Pipelined { lines: queue.lines, replies, all_sent })
+            Ok(Pipelined { lines: queue.lines, replies, all_sent, truncated })
         })
     }
 }
@@ -243,7 +246,8 @@ impl SendQueue {
                 };
             }
         }
-        stream.shutdown(Shutdown::Write);
+        // Whether it can still be said, the wait for the server's end tells.
+        let _ = stream.half_close(&never);
         Ok(true)
     }
 
@@ -336,6 +340,6 @@ struct CloseOnDrop<'a> {
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
         self.outbox.enter(SendPhase::Broken);
-        self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 }

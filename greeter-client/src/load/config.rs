@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::schedule::Rate;
-use crate::net::{Eol, ServerAddress};
+use crate::net::{Eol, Proxy, ServerAddress, TlsClient};
 use crate::talk::{Pattern, Script, Template, Variables};
 
 /// A load: its target, content, rate and duration.
@@ -39,6 +39,11 @@ pub struct Load {
     pub duration: Duration,
     /// How long connecting, and each reply, may take; [`None`] disables it. The default is 5 s.
     pub timeout: Option<Duration>,
+    /// The PROXY header that is sent first on each connection. The default is none.
+    pub proxy: Option<Proxy>,
+    /// Whom TLS trusts, and who we are in it, where the address says `tls:`. The default is
+    /// [`None`]: whom the system trusts, and nobody.
+    pub tls: Option<TlsClient>,
 }
 
 /// What is sent, again and again.
@@ -99,6 +104,8 @@ impl Load {
             warmup: Duration::from_secs(1),
             duration: Duration::from_secs(10),
             timeout: Some(Duration::from_secs(5)),
+            proxy: None,
+            tls: None,
         }
     }
 }

@@ -15,13 +15,13 @@ use super::schedule::{Pace, Schedule};
 use super::workload::Workloads;
 use crate::load::generator::connection::LoadConnection;
 use crate::load::generator::script::ScriptGenerator;
-use crate::load::generator::socket;
+use crate::load::generator::socket::{self, LoadSocket};
 use crate::load::measure::accounting::Accounting;
 use crate::load::measure::aggregator::Aggregator;
 use crate::load::measure::clock::{Clock, nanoseconds};
 use crate::load::measure::latency::Time;
 use crate::load::measure::thread_recorder::{RecorderMessage, ThreadRecorder, ThreadResult};
-use crate::net::{ServerAddress, Stream};
+use crate::net::Route;
 use crate::run::RunOptions;
 use crate::session::Target;
 use crate::talk::{Action, Destination, Script};
@@ -61,19 +61,21 @@ const MAX_SCRIPT_TIME: Duration = Duration::from_secs(60);
 pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
     let (sender, messages) = mpsc::channel();
     let schedule = schedule(&load)?;
+    let mut route = Route { proxy: load.proxy, tls: load.tls.clone(), ..Route::to(load.target.clone(), load.timeout) };
     let stop = Arc::new(AtomicBool::new(false));
     let (clock, threads) = match &load.content {
         LoadContent::Lines(lines) => {
             let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline)?;
-            let (first, address) = socket::connect_first(&load.target, load.timeout, load.anywhere)?;
+            let first = socket::connect_first(&mut route, load.anywhere)?;
+            let sockets = socket::connect_all(first, &route, load.connections)?;
             let threads = LoadThreads { schedule, stop: &stop, sender: &sender };
-            (threads.start(&load, first, &address, lines, &workloads)?, load.threads)
+            (threads.start(&load, sockets, lines, &workloads)?, load.threads)
         }
         LoadContent::Scripts(scripts) => {
             check_scripts(scripts, load.anywhere)?;
             // It is closed at once: a server that greets whoever connects may find that odd, but it
             // is there.
-            drop(socket::connect_first(&load.target, load.timeout, load.anywhere)?);
+            drop(socket::connect_first(&mut route, load.anywhere)?);
             (start_scripts(&load, scripts, schedule, &stop, sender)?, 1)
         }
     };
@@ -115,16 +117,14 @@ struct LoadThreads<'a> {
 }
 
 impl LoadThreads<'_> {
-    /// Opens the connections, deals them to threads, and lets these begin.
+    /// Deals the connections to threads, and lets these begin.
     fn start(
         &self,
         load: &Load,
-        first: Stream,
-        address: &ServerAddress,
+        sockets: Vec<LoadSocket>,
         lines: &Lines,
         workloads: &Workloads<'_>,
     ) -> Result<Clock, LoadError> {
-        let sockets = socket::connect_all(first, address, load.timeout, load.connections)?;
         let mut dealt: Vec<Vec<LoadConnection>> = (0..load.threads).map(|_| Vec::new()).collect();
         for (number, socket) in sockets.into_iter().enumerate() {
             let connection = LoadConnection::new(socket, workloads.of(number + 1)?, number % lines.lines.len());
@@ -163,6 +163,8 @@ fn start_scripts(
     let mut target = Target::from(load.target.clone());
     let timeout = load.timeout.unwrap_or(MAX_SCRIPT_TIME);
     target.timeout = timeout;
+    target.proxy = load.proxy;
+    target.tls = load.tls.clone();
     let mut options = RunOptions::to(target);
     options.timeout = timeout;
     options.max_time = MAX_SCRIPT_TIME;

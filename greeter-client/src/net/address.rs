@@ -1,5 +1,5 @@
-//! Turns `HOST:PORT` or `unix:PATH` into an [`ServerAddress`] that can be connected to. It resolves
-//! no names.
+//! Turns `HOST:PORT`, `unix:PATH`, `unix:@NAME` or one of these behind `tls:` into a
+//! [`ServerAddress`] that can be connected to. It resolves no names.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,14 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The address of a server: `HOST:PORT`, or `unix:PATH` where the system has Unix sockets.
+/// The address of a server: `HOST:PORT`, `unix:PATH` where the system has Unix sockets, or
+/// `unix:@NAME` for one of Linux that has a name and no path. `tls:` before any of them means TLS.
 ///
-/// An IPv6 address stands in brackets. A name is resolved when a connection is made, not here.
+/// An IPv6 address stands in brackets. A name is resolved when a connection is made, not here. A
+/// path that begins with `@` is written `unix:./@path`.
 ///
 /// ```
 /// use greeter_client::ServerAddress;
 ///
-/// for text in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080"] {
+/// for text in ["127.0.0.1:8080", "[::1]:8080", "localhost:8080", "tls:mail.example:465"] {
 ///     assert_eq!(text.parse::<ServerAddress>()?.to_string(), text);
 /// }
 /// assert_eq!(
@@ -24,9 +26,14 @@ use std::str::FromStr;
 /// # Ok::<(), greeter_client::ServerAddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerAddress(pub(crate) AddressKind);
+pub struct ServerAddress {
+    pub(crate) kind: AddressKind,
+    /// Whether TLS is spoken there.
+    pub(crate) is_tls: bool,
+}
 
-/// The kinds of address. A host is not empty and holds no brackets; a port is not 0.
+/// The kinds of address. A host is not empty and holds no brackets; a port is not 0; a name is not
+/// empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AddressKind {
     Tcp {
@@ -35,6 +42,15 @@ pub(crate) enum AddressKind {
     },
     #[cfg(unix)]
     Unix(PathBuf),
+    /// The name of a Unix socket that has no path.
+    #[cfg(target_os = "linux")]
+    Abstract(String),
+}
+
+impl From<AddressKind> for ServerAddress {
+    fn from(kind: AddressKind) -> Self {
+        Self { kind, is_tls: false }
+    }
 }
 
 impl ServerAddress {
@@ -49,7 +65,36 @@ impl ServerAddress {
     #[cfg(unix)]
     #[must_use]
     pub fn unix(path: impl AsRef<Path>) -> Self {
-        Self(AddressKind::Unix(path.as_ref().to_owned()))
+        AddressKind::Unix(path.as_ref().to_owned()).into()
+    }
+
+    /// Returns the same address, at which TLS is spoken.
+    ///
+    /// ```
+    /// use greeter_client::ServerAddress;
+    ///
+    /// let address: ServerAddress = "mail.example:465".parse()?;
+    /// assert_eq!(address.over_tls(), "tls:mail.example:465".parse()?);
+    /// # Ok::<(), greeter_client::ServerAddressError>(())
+    /// ```
+    #[must_use]
+    pub fn over_tls(self) -> Self {
+        Self { is_tls: true, ..self }
+    }
+
+    /// The host, which a Unix socket has not got.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match &self.kind {
+            AddressKind::Tcp { host, .. } => Some(host),
+            #[cfg(unix)]
+            _ => None,
+        }
+    }
+
+    /// Returns whether TLS is spoken at this address.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
     }
 }
 
@@ -57,12 +102,14 @@ impl ServerAddress {
 impl ServerAddress {
     /// Whether it is certain, before any name is resolved, that this is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             AddressKind::Tcp { host, .. } => {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
             }
             #[cfg(unix)]
             AddressKind::Unix(_) => true,
+            #[cfg(target_os = "linux")]
+            AddressKind::Abstract(_) => true,
         }
     }
 }
@@ -74,7 +121,7 @@ impl From<SocketAddr> for ServerAddress {
         let text = address.to_string();
         let host = text.rsplit_once(':').map_or("", |(host, _)| host);
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Self(AddressKind::Tcp { host: host.to_owned(), port: address.port() })
+        AddressKind::Tcp { host: host.to_owned(), port: address.port() }.into()
     }
 }
 
@@ -82,27 +129,38 @@ impl FromStr for ServerAddress {
     type Err = ServerAddressError;
 
     fn from_str(text: &str) -> Result<Self, ServerAddressError> {
-        match text.strip_prefix("unix:") {
-            Some(path) => parse_unix(path),
-            None => parse_tcp(text),
+        match text.strip_prefix("tls:") {
+            Some(below) => Ok(Self { kind: parse_kind(below)?, is_tls: true }),
+            None => parse_kind(text).map(Self::from),
         }
     }
 }
 
+fn parse_kind(text: &str) -> Result<AddressKind, ServerAddressError> {
+    match text.strip_prefix("unix:") {
+        Some(path) => parse_unix(path),
+        None => parse_tcp(text),
+    }
+}
+
 #[cfg(unix)]
-fn parse_unix(path: &str) -> Result<ServerAddress, ServerAddressError> {
-    match path {
-        "" => Err(ServerAddressError::NoPath),
-        path => Ok(ServerAddress(AddressKind::Unix(path.into()))),
+fn parse_unix(path: &str) -> Result<AddressKind, ServerAddressError> {
+    match (path, path.strip_prefix('@')) {
+        ("" | "@", _) => Err(ServerAddressError::NoPath),
+        (path, None) => Ok(AddressKind::Unix(path.into())),
+        #[cfg(target_os = "linux")]
+        (_, Some(name)) => Ok(AddressKind::Abstract(name.to_owned())),
+        #[cfg(not(target_os = "linux"))]
+        (_, Some(_)) => Err(ServerAddressError::NoAbstractSockets),
     }
 }
 
 #[cfg(not(unix))]
-fn parse_unix(_path: &str) -> Result<ServerAddress, ServerAddressError> {
+fn parse_unix(_path: &str) -> Result<AddressKind, ServerAddressError> {
     Err(ServerAddressError::NoUnixSockets)
 }
 
-fn parse_tcp(text: &str) -> Result<ServerAddress, ServerAddressError> {
+fn parse_tcp(text: &str) -> Result<AddressKind, ServerAddressError> {
     let owned = || text.escape_debug().to_string();
     if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) {
         return Err(ServerAddressError::NoBrackets(owned()));
@@ -119,18 +177,28 @@ fn parse_tcp(text: &str) -> Result<ServerAddress, ServerAddressError> {
     // `u16::from_str` would accept a plus sign.
     let port = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
     match port.and_then(|port| port.parse().ok()) {
-        Some(port) if port != 0 => Ok(ServerAddress(AddressKind::Tcp { host: host.to_owned(), port })),
+        Some(port) if port != 0 => Ok(AddressKind::Tcp { host: host.to_owned(), port }),
         _ => Err(ServerAddressError::BadPort(owned())),
     }
 }
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        if self.is_tls {
+            f.write_str("tls:")?;
+        }
+        match &self.kind {
             AddressKind::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             AddressKind::Tcp { host, port } => write!(f, "{host}:{port}"),
+            // Without the folder it would be a name.
+            #[cfg(unix)]
+            AddressKind::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => {
+                write!(f, "unix:./{}", path.display())
+            }
             #[cfg(unix)]
             AddressKind::Unix(path) => write!(f, "unix:{}", path.display()),
+            #[cfg(target_os = "linux")]
+            AddressKind::Abstract(name) => write!(f, "unix:@{name}"),
         }
     }
 }
@@ -151,9 +219,12 @@ pub enum ServerAddressError {
     /// An IPv6 address without brackets, in which the port cannot be told apart.
     #[error("'{0}' is ambiguous: put an IPv6 address in brackets, as in [::1]:8080")]
     NoBrackets(String),
-    /// `unix:` and nothing else.
+    /// `unix:` or `unix:@` and nothing else.
     #[error("'unix:' names no socket: write unix:PATH, as in unix:/run/greeter.sock")]
     NoPath,
+    /// Only Linux has Unix sockets without a path.
+    #[error("'unix:@' is for Linux: write unix:PATH, as in unix:/run/greeter.sock")]
+    NoAbstractSockets,
     /// This system has no Unix sockets.
     #[error("this system has no Unix sockets: write HOST:PORT, as in localhost:8080")]
     NoUnixSockets,
@@ -179,8 +250,16 @@ mod tests {
             round_trips(text);
         }
         #[cfg(unix)]
-        for text in ["unix:run.sock", "unix:/tmp/a b:c", "unix: "] {
+        for text in ["unix:run.sock", "unix:/tmp/a b:c", "unix: ", "unix:./@a", "tls:unix:run.sock", "unix:tls:a"] {
             round_trips(text);
+        }
+        #[cfg(target_os = "linux")]
+        for text in ["unix:@greeter", "unix:@a b", "unix:@@", "tls:unix:@greeter"] {
+            round_trips(text);
+        }
+        for text in ["tls:127.0.0.1:1", "tls:[::1]:8080", "tls:mail.example:465"] {
+            round_trips(text);
+            assert!(text.parse::<ServerAddress>().unwrap().is_tls());
         }
     }
 
@@ -198,8 +277,20 @@ mod tests {
         for text in ["::1", "::1:8080", "fe80::1%eth0:80"] {
             refused(text, ServerAddressError::NoBrackets);
         }
+        assert_eq!("tls:h".parse::<ServerAddress>(), Err(ServerAddressError::NoPort("h".into())));
+        assert_eq!("tls:tls:h:1".parse::<ServerAddress>(), Err(ServerAddressError::NoBrackets("tls:h:1".into())));
         #[cfg(unix)]
-        assert_eq!("unix:".parse::<ServerAddress>(), Err(ServerAddressError::NoPath));
+        for text in ["unix:", "unix:@", "tls:unix:"] {
+            assert_eq!(text.parse::<ServerAddress>(), Err(ServerAddressError::NoPath));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_looks_like_a_name_stays_a_path() {
+        let address = ServerAddress::unix("@run");
+        assert_eq!(address.to_string(), "unix:./@run");
+        assert_ne!("unix:@run".parse(), Ok(address));
     }
 
     #[test]

@@ -23,6 +23,11 @@ impl Deadline {
         Self { timeout, at: start.checked_add(timeout) }
     }
 
+    /// How long the wait may be in all.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// How long one may still wait; `None`: for ever. Never a zero, which means for ever to a
     /// socket.
     pub(crate) fn remaining(&self) -> Result<Option<Duration>, ConnectionError> {

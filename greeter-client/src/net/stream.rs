@@ -1,82 +1,130 @@
-//! The socket, whatever its kind: connects, and moves bytes until a deadline. It knows nothing of
-//! lines.
+//! A connection to a server, as those see it who talk over it: connects, and moves bytes until a
+//! deadline, with TLS or without. It knows nothing of lines.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-#[cfg(unix)]
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io;
+use std::net::Shutdown;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 
-use socket2::{Domain, SockRef, Socket, Type};
-
-use super::address::{AddressKind, ServerAddress};
+use super::connect::{Connecting, Route};
 use super::deadline::Deadline;
-use super::error::{ConnectError, ConnectionError};
+use super::error::{ConnectError, ConnectionError, TlsFailure};
+use super::socket::RawSocket;
+use super::tls::ClientTlsSession;
+use super::tls_layer::TlsLayer;
 
-/// A connected socket. All methods take `&self`: one thread reads while another writes.
+/// A connection. All methods take `&self`: one thread reads while another writes.
 #[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
+pub(crate) struct Stream {
+    socket: RawSocket,
+    /// Once it is there, all bytes go through it.
+    tls: OnceLock<TlsLayer>,
+    /// Nothing more is said, not even that.
+    is_aborted: AtomicBool,
+}
+
+/// Connects, and speaks TLS if the address says so.
+pub(crate) fn connect(route: &Route) -> Result<(RawSocket, Option<TlsLayer>), ConnectError> {
+    let connecting = Connecting::start(route);
+    let socket = connecting.connect()?;
+    if !route.address.is_tls {
+        return Ok((socket, None));
+    }
+    let shake_hands = || {
+        let tls = TlsLayer::new(route.tls_session()?);
+        tls.handshake(&socket, &connecting.deadline())?;
+        Ok(tls)
+    };
+    match shake_hands() {
+        Ok(tls) => Ok((socket, Some(tls))),
+        Err(source) => Err(ConnectError::Tls { address: route.address.clone(), source }),
+    }
+}
+
+/// What a read has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamRead {
+    /// So many bytes; 0 is the end.
+    pub(crate) count: usize,
+    /// They came through TLS.
+    pub(crate) is_secure: bool,
 }
 
 impl Stream {
-    /// Connects within `timeout`, resolving included; a host with several addresses shares it among
-    /// them.
-    pub(crate) fn connect(address: &ServerAddress, timeout: Option<Duration>) -> Result<Self, ConnectError> {
-        Self::connect_from(None, address, timeout)
+    pub(crate) fn connect(route: &Route) -> Result<Self, ConnectError> {
+        let (socket, tls) = connect(route)?;
+        let tls = tls.map_or_else(OnceLock::new, OnceLock::from);
+        Ok(Self { socket, tls, is_aborted: AtomicBool::new(false) })
     }
 
-    /// Connects from an address of this machine, or from the one that the system chooses.
-    pub(crate) fn connect_from(
-        source: Option<IpAddr>,
-        address: &ServerAddress,
-        timeout: Option<Duration>,
-    ) -> Result<Self, ConnectError> {
-        let connecting = Connecting { address, source, timeout, start: Instant::now() };
-        match &address.0 {
-            AddressKind::Tcp { host, port } => connecting.tcp(host, *port),
-            #[cfg(unix)]
-            AddressKind::Unix(_) if source.is_some() => {
-                Err(connecting
-                    .failed(io::Error::new(io::ErrorKind::InvalidInput, "a Unix socket has no source address")))
-            }
-            #[cfg(unix)]
-            AddressKind::Unix(path) => {
-                let path = path.clone();
-                // A full backlog makes this wait, and std has no timeout for it.
-                let stream = connecting.limited(move || UnixStream::connect(path))?;
-                stream.map(Self::Unix).map_err(|source| connecting.failed(source))
-            }
-        }
+    pub(crate) fn socket(&self) -> &RawSocket {
+        &self.socket
     }
 
     /// Reads what there is, or waits for it; 0 is the end.
     pub(crate) fn read(&self, space: &mut [u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
-        self.retry(|| {
-            self.set_read_timeout(deadline.remaining()?).map_err(ConnectionError::Lost)?;
-            Ok(match self {
-                Self::Tcp(stream) => (&*stream).read(space),
-                #[cfg(unix)]
-                Self::Unix(stream) => (&*stream).read(space),
-            })
-        })
+        self.read_marked(space, deadline).map(|read| read.count)
     }
 
-    /// Hands some of `bytes` to the system and says how many.
+    /// The same, for whoever lets TLS start meanwhile.
+    pub(crate) fn read_marked(&self, space: &mut [u8], deadline: &Deadline) -> Result<StreamRead, ConnectionError> {
+        if self.tls.get().is_none() {
+            let count = self.socket.read(space, deadline)?;
+            match self.tls.get() {
+                // It has started since, and what came is its own.
+                Some(tls) => tls.came(&space[..count]),
+                None => return Ok(StreamRead { count, is_secure: false }),
+            }
+        }
+        let tls = self.tls.get().expect("it is there, and stays");
+        Ok(StreamRead { count: tls.read(&self.socket, space, deadline)?, is_secure: true })
+    }
+
+    /// Whether all bytes go through TLS from now on.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// Lets all bytes go through TLS, both ways. Another thread must be reading, and must
+    /// [tell](StreamRead::is_secure) what came before from what came after.
+    pub(crate) fn start_tls(&self, session: ClientTlsSession) -> Result<Receiver<Result<(), TlsFailure>>, TlsFailure> {
+        let (tls, shaken) = TlsLayer::start(session);
+        self.tls.set(tls).map(|()| shaken).map_err(|_| TlsFailure::Already)
+    }
+
+    /// Waits until TLS is there, or cannot be.
+    pub(crate) fn await_tls(
+        &self,
+        shaken: &Receiver<Result<(), TlsFailure>>,
+        deadline: &Deadline,
+    ) -> Result<(), TlsFailure> {
+        self.tls.get().map_or(Ok(()), |tls| tls.await_handshake(&self.socket, shaken, deadline))
+    }
+
+    /// There will be no TLS, for this reason.
+    pub(crate) fn refuse_tls(&self, failure: TlsFailure) {
+        if let Some(tls) = self.tls.get() {
+            tls.settle(Err(failure));
+        }
+    }
+
+    /// How the stream ended, once a read has come to its end.
+    pub(crate) fn end(&self) -> StreamEnd {
+        match self.tls.get() {
+            Some(tls) if !tls.has_peer_closed() => StreamEnd::Truncated,
+            _ => StreamEnd::Eof,
+        }
+    }
+
+    /// Hands some of `bytes` to the system and says how many. Where time is up first, the next
+    /// write must begin with the same bytes: some of them may have left.
     pub(crate) fn write(&self, bytes: &[u8], deadline: &Deadline) -> Result<usize, ConnectionError> {
-        self.retry(|| {
-            self.set_write_timeout(deadline.remaining()?).map_err(ConnectionError::Lost)?;
-            Ok(match self {
-                Self::Tcp(stream) => (&*stream).write(bytes),
-                #[cfg(unix)]
-                Self::Unix(stream) => (&*stream).write(bytes),
-            })
-        })
+        match self.tls.get() {
+            Some(tls) => tls.write(&self.socket, bytes, deadline),
+            None => self.socket.write(bytes, deadline),
+        }
     }
 
     pub(crate) fn write_all(&self, mut bytes: &[u8], deadline: &Deadline) -> Result<(), ConnectionError> {
@@ -87,81 +135,43 @@ impl Stream {
         Ok(())
     }
 
-    /// Closes one direction or both. A connection that is already lost says so when it is read.
-    pub(crate) fn shutdown(&self, how: Shutdown) {
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.shutdown(how),
-        };
+    /// Says that nothing more will be sent. Without TLS that waits for nothing. A connection that
+    /// is already lost says so when it is read.
+    pub(crate) fn half_close(&self, deadline: &Deadline) -> Result<(), ConnectionError> {
+        match self.tls.get() {
+            Some(tls) => tls.half_close(&self.socket, deadline),
+            None => {
+                self.socket.shutdown(Shutdown::Write);
+                Ok(())
+            }
+        }
     }
 
-    /// Whether the peer has refused something, and nobody has been told so yet.
-    pub(crate) fn has_failed(&self) -> bool {
-        let error = match self {
-            Self::Tcp(stream) => stream.take_error(),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.take_error(),
-        };
-        !matches!(error, Ok(None))
+    /// Closes both directions; whoever waits for the socket does so no longer.
+    pub(crate) fn close(&self) {
+        self.say_goodbye();
+        self.socket.shutdown(Shutdown::Both);
     }
 
     /// Prepares a reset: it is sent when the socket is dropped, and a read that waits on another
     /// thread ends now. A Unix socket knows none, and is just closed.
     pub(crate) fn abort(&self) {
-        if let Self::Tcp(stream) = self {
-            // It fails only where the connection is lost already.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
-        // The other direction stays as it is: its shutdown would tell the peer of a clean end
-        // first.
-        self.shutdown(Shutdown::Read);
+        self.is_aborted.store(true, Ordering::Relaxed);
+        self.socket.abort();
     }
 
-    /// Our address and the peer's, for people.
-    pub(crate) fn ends(&self) -> (String, String) {
-        let shown =
-            |address: io::Result<SocketAddr>| address.map_or_else(|_| "?".into(), |address| address.to_string());
-        match self {
-            Self::Tcp(stream) => (shown(stream.local_addr()), shown(stream.peer_addr())),
-            #[cfg(unix)]
-            Self::Unix(stream) => {
-                let path = |address: UnixAddress| address.as_pathname().map(|path| format!("unix:{}", path.display()));
-                let shown = |address: io::Result<UnixAddress>| address.ok().and_then(path).unwrap_or("unix:".into());
-                (shown(stream.local_addr()), shown(stream.peer_addr()))
-            }
+    fn say_goodbye(&self) {
+        if let Some(tls) = self.tls.get()
+            && !self.is_aborted.load(Ordering::Relaxed)
+        {
+            tls.close_briefly(&self.socket);
         }
     }
+}
 
-    /// Goes on where only a signal or the clock ended the wait: the deadline decides whether it is
-    /// over.
-    fn retry(
-        &self,
-        mut call: impl FnMut() -> Result<io::Result<usize>, ConnectionError>,
-    ) -> Result<usize, ConnectionError> {
-        loop {
-            match call()? {
-                Ok(count) => return Ok(count),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted || is_timeout(&err) => {}
-                Err(err) => return Err(ConnectionError::Lost(err)),
-            }
-        }
-    }
-
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(timeout),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.set_read_timeout(timeout),
-        }
-    }
-
-    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(timeout),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.set_write_timeout(timeout),
-        }
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.say_goodbye();
     }
 }
 
@@ -171,13 +181,24 @@ impl Stream {
 pub enum StreamEnd {
     /// It closed cleanly.
     Eof,
+    /// It closed without the word that TLS has for that (close_notify): what came may lack
+    /// something.
+    Truncated,
     /// It reset the connection.
     Reset,
+    /// It ended TLS with an alert, which means this.
+    Alert(&'static str),
     /// Something between the two of us failed.
     Lost(io::ErrorKind),
 }
 
 impl StreamEnd {
+    /// Returns whether the peer closed the connection, cleanly or not quite.
+    #[must_use]
+    pub const fn is_eof(self) -> bool {
+        matches!(self, Self::Eof | Self::Truncated)
+    }
+
     /// Returns the end that an error of the connection stands for.
     #[must_use]
     pub fn from_error(error: &io::Error) -> Self {
@@ -186,7 +207,10 @@ impl StreamEnd {
             // The peer had closed, and refused what we sent afterwards: Linux reports the refusal,
             // once, to whoever asks first.
             io::ErrorKind::BrokenPipe => Self::Eof,
-            kind => Self::Lost(kind),
+            kind => match error.get_ref().and_then(|error| error.downcast_ref()) {
+                Some(TlsFailure::Alert(words)) => Self::Alert(words),
+                _ => Self::Lost(kind),
+            },
         }
     }
 }
@@ -195,156 +219,10 @@ impl fmt::Display for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Eof => f.write_str("the server closed the connection"),
+            Self::Truncated => f.write_str("the server closed the connection without a word in TLS (close_notify)"),
             Self::Reset => f.write_str("the server reset the connection"),
+            Self::Alert(words) => write!(f, "the server ended TLS: {words}"),
             Self::Lost(kind) => write!(f, "the connection was lost: {kind}"),
         }
-    }
-}
-
-/// Whether a socket's own timeout has passed. On Unix `TimedOut` is something else: the network
-/// gave up on the peer.
-fn is_timeout(err: &io::Error) -> bool {
-    err.kind() == io::ErrorKind::WouldBlock || (cfg!(windows) && err.kind() == io::ErrorKind::TimedOut)
-}
-
-/// An attempt to connect, and when it began.
-struct Connecting<'a> {
-    address: &'a ServerAddress,
-    source: Option<IpAddr>,
-    timeout: Option<Duration>,
-    start: Instant,
-}
-
-impl Connecting<'_> {
-    fn tcp(&self, host: &str, port: u16) -> Result<Stream, ConnectError> {
-        let addresses = self.resolve(host, port)?;
-        self.first_of(&addresses).map(Stream::Tcp)
-    }
-
-    /// Connects to the first of `addresses` that accepts.
-    fn first_of(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for (tried, address) in addresses.iter().enumerate() {
-            let share = (addresses.len() - tried).try_into().unwrap_or(u32::MAX);
-            // An address that swallows packets must not use up the time of those behind it.
-            let time = self.remaining()?.map(|remaining| (remaining / share).max(Duration::from_nanos(1)));
-            let connected = match (self.source, time) {
-                (Some(source), time) => connect_bound(source, *address, time),
-                (None, Some(time)) => TcpStream::connect_timeout(address, time),
-                (None, None) => TcpStream::connect(address),
-            };
-            // Without this, a line that is sent while another is unacknowledged waits for up to
-            // 40 ms.
-            match connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
-                Ok(stream) => return Ok(stream),
-                Err(err) => failure = err,
-            }
-        }
-        // std's own timeout bears no number of the system's.
-        match failure.kind() {
-            io::ErrorKind::TimedOut if failure.raw_os_error().is_none() => Err(self.timed_out()),
-            _ => Err(self.failed(failure)),
-        }
-    }
-
-    fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, port)]);
-        }
-        let name = host.to_owned();
-        // The system's resolver waits as long as it likes.
-        let resolved = self.limited(move || Ok((name, port).to_socket_addrs()?.collect()))?;
-        resolved.map_err(|source| ConnectError::Resolve { address: self.address.clone(), source })
-    }
-
-    /// Does on another thread what knows no timeout. Where the time is up, the thread is left to
-    /// itself.
-    fn limited<T: Send + 'static>(
-        &self,
-        act: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<io::Result<T>, ConnectError> {
-        let Some(remaining) = self.remaining()? else { return Ok(act()) };
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let started = thread::Builder::new().name("connect".into()).spawn(move || {
-            // Nobody listens any more where the time was up.
-            let _ = sender.send(act());
-        });
-        match started {
-            Ok(_) => receiver.recv_timeout(remaining).map_err(|_| self.timed_out()),
-            Err(err) => Ok(Err(err)),
-        }
-    }
-
-    /// How much of the timeout is left; `None`: there is none.
-    fn remaining(&self) -> Result<Option<Duration>, ConnectError> {
-        let Some(timeout) = self.timeout else { return Ok(None) };
-        match timeout.saturating_sub(self.start.elapsed()) {
-            Duration::ZERO => Err(self.timed_out()),
-            remaining => Ok(Some(remaining)),
-        }
-    }
-
-    fn timed_out(&self) -> ConnectError {
-        ConnectError::TimedOut { address: self.address.clone(), timeout: self.timeout.unwrap_or(Duration::MAX) }
-    }
-
-    fn failed(&self, source: io::Error) -> ConnectError {
-        ConnectError::Connect { address: self.address.clone(), source }
-    }
-}
-
-fn connect_bound(source: IpAddr, address: SocketAddr, time: Option<Duration>) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.bind(&SocketAddr::new(source, 0).into())?;
-    match time {
-        Some(time) => socket.connect_timeout(&address.into(), time)?,
-        None => socket.connect(&address.into())?,
-    }
-    Ok(socket.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-
-    const TIMEOUT: Duration = Duration::from_secs(2);
-
-    fn listener() -> (TcpListener, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        (listener, address)
-    }
-
-    fn connect(addresses: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
-        let address = "name:1".parse().unwrap();
-        let connecting = Connecting { address: &address, source: None, timeout: Some(TIMEOUT), start: Instant::now() };
-        connecting.first_of(addresses).map(|stream| stream.peer_addr().unwrap())
-    }
-
-    #[test]
-    fn the_address_behind_one_that_refuses_is_tried() {
-        let refusing = listener().1;
-        let (_open, accepting) = listener();
-        assert_eq!(connect(&[refusing, accepting]).unwrap(), accepting);
-        assert!(matches!(connect(&[accepting, refusing]), Ok(address) if address == accepting));
-        assert!(matches!(connect(&[refusing, refusing]), Err(ConnectError::Connect { .. })));
-        assert!(matches!(connect(&[]), Err(ConnectError::Connect { .. })));
-    }
-
-    /// Linux drops who comes when a listener's queue is full.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_address_behind_one_that_is_silent_has_its_share_of_the_time() {
-        let (_full, silent) = listener();
-        let mut waiting = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&silent, Duration::from_millis(200)) {
-            waiting.push(stream);
-        }
-        let (_open, accepting) = listener();
-        let start = Instant::now();
-        assert_eq!(connect(&[silent, accepting]).unwrap(), accepting);
-        assert!(start.elapsed() < TIMEOUT * 3 / 4, "{:?}", start.elapsed());
     }
 }

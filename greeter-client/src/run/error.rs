@@ -96,7 +96,7 @@ impl StepError {
         let is_expected =
             matches!(mismatch.expected, Expected::Line(_) | Expected::Eof | Expected::Reset | Expected::Closed);
         let has_come = match mismatch.actual {
-            Actual::Line(_) | Actual::End(StreamEnd::Eof | StreamEnd::Reset) => true,
+            Actual::Line(_) | Actual::End(StreamEnd::Eof | StreamEnd::Truncated | StreamEnd::Reset) => true,
             Actual::PartialLine(_) => mismatch.end.is_some(),
             Actual::Nothing => mismatch.timed_out && !is_timed,
             _ => false,

@@ -115,6 +115,10 @@ impl<'a> Runner<'a> {
             }
             Action::Exits(status) => self.exits(*status)?,
             Action::Close(handle) => self.session.on(&handle.to_string()).close()?,
+            Action::StartTls(handle) => {
+                let timeout = self.at_most(self.session.options().timeout);
+                self.session.on(&handle.to_string()).within(timeout).start_tls()?;
+            }
             Action::Abandon => return Ok(AfterStep::Abandon),
         }
         Ok(AfterStep::Continue)
@@ -184,12 +188,6 @@ impl<'a> Runner<'a> {
     }
 
     fn connect(&mut self, connect: &Connect) -> Result<(), StepError> {
-        if connect.tls {
-            return Err(StepError::Unsupported(lacking(Capability::Tls)));
-        }
-        if connect.proxy.is_some() {
-            return Err(StepError::Unsupported(lacking(Capability::Proxy)));
-        }
         let mut target = match (&connect.to, &self.session.options().target) {
             (None, None) => return Err(StepError::NoTarget),
             (None, Some(target)) => target.clone(),
@@ -201,6 +199,10 @@ impl<'a> Runner<'a> {
             }
         };
         target.from = connect.from.or(target.from);
+        target.proxy = connect.proxy.or(target.proxy);
+        if connect.tls {
+            target.address = target.address.over_tls();
+        }
         let name = connect.name.as_ref().map_or("", |name| name.as_str());
         match connect.crowd {
             Some(size) => Ok(self.session.open_crowd(name, size.get() as usize, &target)?),
@@ -257,7 +259,8 @@ impl<'a> Runner<'a> {
             Capability::Unix => cfg!(unix),
             Capability::Ipv6 => TcpListener::bind("[::1]:0").is_ok(),
             Capability::Server => self.server.is_some(),
-            Capability::Tls | Capability::Proxy => false,
+            Capability::Proxy => true,
+            Capability::Tls => cfg!(feature = "tls"),
         }
     }
 }
@@ -265,7 +268,7 @@ impl<'a> Runner<'a> {
 fn lacking(capability: Capability) -> String {
     match capability {
         Capability::Server => "this run has no server of its own: give it one with --server".to_owned(),
-        Capability::Unix | Capability::Ipv6 => format!("this machine has no {capability}"),
-        Capability::Tls | Capability::Proxy => format!("{capability} cannot be spoken yet"),
+        Capability::Tls => "TLS is not built in".to_owned(),
+        _ => format!("this machine has no {capability}"),
     }
 }

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::options::Target;
 use super::socket_io::SocketIo;
 use super::transcript::{RecentEntries, SessionLog};
-use crate::net::{ConnectError, Deadline, ServerAddress, Stream};
+use crate::net::{ConnectError, Deadline, RawSocket, Route, ServerAddress, Stream};
 
 /// How much adjacent sends gather before they are sent without a flush.
 const MAX_GATHERED_BYTES: usize = 1024 * 1024;
@@ -29,6 +29,8 @@ pub(super) struct SessionConnection {
     pub(super) member: Option<usize>,
     local: String,
     peer: String,
+    /// How it was opened.
+    route: Route,
     phase: ConnectionPhase,
     /// Sent with the next flush, in one write.
     gathered: Vec<u8>,
@@ -57,8 +59,15 @@ impl SessionConnection {
         max_unread_bytes: usize,
         log: &mut SessionLog,
     ) -> Result<Self, SessionError> {
-        let stream = connect(target).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
-        let (local, peer) = stream.ends();
+        let route = Route {
+            from: target.from,
+            proxy: target.proxy,
+            tls: target.tls.clone(),
+            ..Route::to(target.address.clone(), Some(target.timeout))
+        };
+        let stream =
+            connect(&route, target.wait).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
+        let (local, peer) = stream.socket().ends();
         let socket_io = Arc::new(SocketIo::new(stream, max_unread_bytes));
         let reader = socket_io.read().map_err(SessionError::Thread)?;
         let phase = ConnectionPhase::Open(OpenSocket {
@@ -72,6 +81,7 @@ impl SessionConnection {
             member,
             local,
             peer,
+            route,
             phase,
             gathered: Vec::new(),
             recent: RecentEntries::default(),
@@ -95,6 +105,16 @@ impl SessionConnection {
             | ConnectionPhase::HalfClosed(socket)
             | ConnectionPhase::Ended(socket)
             | ConnectionPhase::Overtime(socket) => Ok(Arc::clone(&socket.socket_io)),
+            ConnectionPhase::Closed => Err(SessionError::Closed(self.name.to_string())),
+        }
+    }
+
+    fn socket_mut(&mut self) -> Result<&mut OpenSocket, SessionError> {
+        match &mut self.phase {
+            ConnectionPhase::Open(socket)
+            | ConnectionPhase::HalfClosed(socket)
+            | ConnectionPhase::Ended(socket)
+            | ConnectionPhase::Overtime(socket) => Ok(socket),
             ConnectionPhase::Closed => Err(SessionError::Closed(self.name.to_string())),
         }
     }
@@ -149,17 +169,30 @@ impl SessionConnection {
 
     /// Says, once, that nothing more will be sent.
     pub(super) fn half_close(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
-        let socket_io = self.socket_io()?;
+        if self.is_half_closed() {
+            return Ok(());
+        }
+        let socket = self.socket_mut()?;
+        if let Some(writer) = socket.socket_io.half_close() {
+            socket.writer = Some(writer);
+        }
         self.phase = match mem::replace(&mut self.phase, ConnectionPhase::Closed) {
             ConnectionPhase::Open(socket) => ConnectionPhase::HalfClosed(socket),
-            ConnectionPhase::HalfClosed(socket) => {
-                self.phase = ConnectionPhase::HalfClosed(socket);
-                return Ok(());
-            }
             phase => phase,
         };
-        socket_io.half_close();
         self.record(log, Event::HalfClosed);
+        Ok(())
+    }
+
+    /// Speaks TLS from here on.
+    pub(super) fn start_tls(&mut self, deadline: &Deadline, log: &mut SessionLog) -> Result<(), SessionError> {
+        let socket_io = self.socket_io()?;
+        if let Some(error) = self.send_error() {
+            return Err(error);
+        }
+        let started = self.route.tls_session().and_then(|session| socket_io.start_tls(session, deadline));
+        started.map_err(|source| SessionError::StartTls { connection: self.name.to_string(), source })?;
+        self.record(log, Event::TlsStarted);
         Ok(())
     }
 
@@ -181,13 +214,7 @@ impl SessionConnection {
     }
 
     pub(super) fn reset(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
-        match &mut self.phase {
-            ConnectionPhase::Open(socket)
-            | ConnectionPhase::HalfClosed(socket)
-            | ConnectionPhase::Ended(socket)
-            | ConnectionPhase::Overtime(socket) => socket.close_mode = CloseMode::Reset,
-            ConnectionPhase::Closed => return Err(SessionError::Closed(self.name.to_string())),
-        }
+        self.socket_mut()?.close_mode = CloseMode::Reset;
         self.phase = ConnectionPhase::Closed;
         self.record(log, Event::Reset);
         Ok(())
@@ -244,13 +271,11 @@ impl SessionConnection {
     }
 }
 
-/// Connects; where nobody listens yet, for as long as the target says.
-fn connect(target: &Target) -> Result<Stream, ConnectError> {
-    let waiting = Deadline::after(Some(target.wait));
+/// Connects; where nobody listens yet, for as long as `wait`.
+fn connect(route: &Route, wait: Duration) -> Result<Stream, ConnectError> {
+    let waiting = Deadline::after(Some(wait));
     loop {
-        let outcome = Stream::connect_from(target.from, &target.address, Some(target.timeout));
-        let outcome = outcome.and_then(|stream| refuse_self(stream, &target.address));
-        match outcome {
+        match Stream::connect(route).and_then(|stream| refuse_self(stream, &route.address)) {
             Err(ConnectError::Connect { source, .. }) if is_absence(&source) && waiting.remaining().is_ok() => {
                 thread::sleep(RETRY);
             }
@@ -262,11 +287,11 @@ fn connect(target: &Target) -> Result<Stream, ConnectError> {
 /// Who knocks at a port that nobody has yet may be given that port to knock from, and so talk to
 /// himself.
 fn refuse_self(stream: Stream, address: &ServerAddress) -> Result<Stream, ConnectError> {
-    match stream {
-        Stream::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
+    match stream.socket() {
+        RawSocket::Tcp(tcp) if tcp.local_addr().ok() == tcp.peer_addr().ok() => {
             Err(ConnectError::Connect { address: address.clone(), source: io::ErrorKind::ConnectionRefused.into() })
         }
-        stream => Ok(stream),
+        _ => Ok(stream),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::event::Entry;
 use crate::net::escape::one_line;
-use crate::net::{ConnectError, StreamEnd};
+use crate::net::{ConnectError, StreamEnd, TlsFailure};
 
 /// How many bytes of a mismatch its message shows; its fields have them all.
 const MAX_SHOWN_BYTES: usize = 200;
@@ -38,6 +38,14 @@ pub enum SessionError {
         connection: String,
         /// Why.
         source: ConnectError,
+    },
+    /// TLS could not be started on a connection that was open.
+    #[error("{}: cannot start TLS", who(.connection))]
+    StartTls {
+        /// Its name.
+        connection: String,
+        /// Why.
+        source: TlsFailure,
     },
     /// There is no such connection, and no [target](super::SessionOptions::target) to open it to.
     #[error("there is no connection {0:?}")]

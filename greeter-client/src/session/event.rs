@@ -29,6 +29,8 @@ pub enum Event {
     SentLine(Vec<u8>),
     /// We sent bytes as they are.
     SentBytes(Vec<u8>),
+    /// TLS is spoken from here on.
+    TlsStarted,
     /// We said that nothing more will be sent.
     HalfClosed,
     /// We reset the connection.
@@ -49,7 +51,7 @@ impl Event {
             Self::SentLine(bytes) | Self::SentBytes(bytes) | Self::ReceivedLine(bytes) | Self::ReceivedBytes(bytes) => {
                 Some(bytes)
             }
-            Self::Opened | Self::HalfClosed | Self::Reset | Self::Closed | Self::Ended(_) => None,
+            Self::Opened | Self::TlsStarted | Self::HalfClosed | Self::Reset | Self::Closed | Self::Ended(_) => None,
         }
     }
 }

@@ -185,6 +185,28 @@ impl<'a> ConnectionHandle<'a> {
         Ok(taken)
     }
 
+    /// Starts TLS on the open connection, once the server has said that it may begin. The name in
+    /// its certificate must be that of the address, or what the [target](super::Target::tls) says.
+    ///
+    /// ```no_run
+    /// # use greeter_client::{ServerAddress, Session, session::SessionOptions};
+    /// # let mut session = Session::new(SessionOptions::to("mail.example:25".parse::<ServerAddress>()?));
+    /// session.on("").send("STARTTLS")?;
+    /// session.on("").expect("220 Ready to start TLS")?;
+    /// session.on("").start_tls()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * [`StartTls`](SessionError::StartTls): something is unread. Whoever was in between may have
+    ///   put it behind the go-ahead, and it must not count as encrypted (CVE-2011-0411). Or the
+    ///   handshake failed, or TLS is spoken there already;
+    /// * those of [`send`](Self::send).
+    pub fn start_tls(self) -> Result<(), SessionError> {
+        self.part(|connection, log, deadline| connection.start_tls(deadline, log))
+    }
+
     /// Expects the server to close, with nothing unread before its end. An earlier send that failed
     /// is forgiven.
     ///
@@ -192,7 +214,7 @@ impl<'a> ConnectionHandle<'a> {
     ///
     /// Those of [`expect`](Self::expect).
     pub fn expect_eof(self) -> Result<(), SessionError> {
-        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(|end| end == StreamEnd::Eof))
+        self.each(&Expected::Eof, |expectation| expectation.end_forgiving(StreamEnd::is_eof))
     }
 
     /// Expects the server to reset the connection, with nothing unread before. An earlier send that
@@ -213,7 +235,7 @@ impl<'a> ConnectionHandle<'a> {
     /// Those of [`expect`](Self::expect).
     pub fn expect_closed(self) -> Result<(), SessionError> {
         self.each(&Expected::Closed, |expectation| {
-            expectation.end_forgiving(|end| matches!(end, StreamEnd::Eof | StreamEnd::Reset))
+            expectation.end_forgiving(|end| end.is_eof() || end == StreamEnd::Reset)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::net::{Eol, ServerAddress};
+use crate::net::{Eol, Proxy, ServerAddress, TlsClient};
 
 /// Options of a session.
 #[derive(Clone, Debug)]
@@ -57,6 +57,11 @@ pub struct Target {
     /// The address of this machine to connect from; a Unix socket has none. By default the system
     /// chooses it.
     pub from: Option<IpAddr>,
+    /// The PROXY header that is sent first. The default is none.
+    pub proxy: Option<Proxy>,
+    /// Whom TLS trusts, and who we are in it, where the address says `tls:`. The default is
+    /// [`None`]: whom the system trusts, and nobody.
+    pub tls: Option<TlsClient>,
     /// How long one attempt may take. The default is 5 s.
     pub timeout: Duration,
     /// How long attempts are repeated while the address refuses, or a Unix socket is not there: for
@@ -67,6 +72,6 @@ pub struct Target {
 
 impl From<ServerAddress> for Target {
     fn from(address: ServerAddress) -> Self {
-        Self { address, from: None, timeout: Duration::from_secs(5), wait: Duration::ZERO }
+        Self { address, from: None, proxy: None, tls: None, timeout: Duration::from_secs(5), wait: Duration::ZERO }
     }
 }

@@ -8,18 +8,18 @@
 
 use std::io;
 use std::mem;
-use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::receive_buffer::ReceiveBuffer;
-use crate::net::{ConnectionError, Deadline, Stream, StreamEnd};
+use crate::net::{ClientTlsSession, ConnectionError, Deadline, Stream, StreamEnd, StreamRead, TlsFailure};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// For loops whose buffers are on the heap.
-const STACK_BYTES: usize = 128 * 1024;
+/// For loops whose buffers are on the heap, and for a handshake of TLS, which takes over 32 KiB in
+/// a build without optimizations, and more where certificates form a long chain.
+const STACK_BYTES: usize = 256 * 1024;
 /// How much may wait for a peer that does not read before a further send waits, too.
 const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
 /// How long a send may take on the caller's own thread, where its error is seen at once.
@@ -153,16 +153,40 @@ impl SocketIo {
                 }
             }
         }
-        if bytes.is_empty() { None } else { self.send_later(bytes) }
+        if bytes.is_empty() { None } else { self.write_later(bytes, false) }
     }
 
-    /// Says that nothing more will be sent, after all that is unsent.
-    pub(super) fn half_close(&self) {
+    /// Says that nothing more will be sent, after all that is unsent. What TLS says then may have
+    /// to wait, and is left to another thread like the rest of a send.
+    pub(super) fn half_close(self: &Arc<Self>) -> Option<JoinHandle<()>> {
         let mut state = self.lock();
-        match state.to_write.unsent_bytes {
-            0 => self.stream.shutdown(Shutdown::Write),
-            _ => state.to_write.half_close = true,
+        if state.to_write.unsent_bytes > 0 {
+            state.to_write.half_close = true;
+            return None;
         }
+        drop(state);
+        match self.stream.half_close(&Deadline::after(Some(SEND_AT_ONCE))) {
+            Err(ConnectionError::TimedOut { .. }) => self.write_later(b"", true),
+            // A connection that is lost says so when it is read.
+            _ => None,
+        }
+    }
+
+    /// Speaks TLS from here on, in both directions.
+    ///
+    /// What came before, and is unread, is never taken for what came after: here it is refused, and
+    /// what the reading thread holds meanwhile, [`deliver`](Self::deliver) refuses.
+    pub(super) fn start_tls(&self, session: ClientTlsSession, deadline: &Deadline) -> Result<(), TlsFailure> {
+        self.drain(deadline);
+        let shaken = {
+            let state = self.lock();
+            match state.received.unread().len() {
+                0 if state.end.is_some() => return Err(TlsFailure::Closed),
+                0 => self.stream.start_tls(session)?,
+                bytes => return Err(TlsFailure::UnreadBytes { bytes }),
+            }
+        };
+        self.stream.await_tls(&shaken, deadline)
     }
 
     /// Waits until all is sent, or cannot be.
@@ -175,7 +199,7 @@ impl SocketIo {
     /// or not yet, nothing is told.
     pub(super) fn is_refused(&self, deadline: &Deadline) -> bool {
         loop {
-            if self.lock().send_error.is_some() || self.stream.has_failed() {
+            if self.lock().send_error.is_some() || self.stream.socket().has_failed() {
                 return true;
             }
             if deadline.remaining().is_err() {
@@ -188,7 +212,7 @@ impl SocketIo {
     /// Lets the threads end. What is unsent is dropped.
     pub(super) fn close(&self) {
         self.mark_closed();
-        self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 
     /// As [`hang_up`](Self::hang_up), but the peer is told by a reset, once the threads have ended
@@ -215,14 +239,15 @@ impl SocketIo {
         let never = Deadline::after(None);
         let mut chunk = vec![0; CHUNK_BYTES];
         let end = loop {
-            match self.stream.read(&mut chunk, &never) {
-                Ok(0) => break StreamEnd::Eof,
-                Ok(count) if self.deliver(&chunk[..count]) => {}
+            match self.stream.read_marked(&mut chunk, &never) {
+                Ok(StreamRead { count: 0, .. }) => break self.stream.end(),
+                Ok(StreamRead { count, is_secure }) if self.deliver(&chunk[..count], is_secure) => {}
                 Ok(_) => return,
                 Err(ConnectionError::Lost(error)) => break StreamEnd::from_error(&error),
                 Err(error) => unreachable!("a read that has no deadline can only be lost: {error}"),
             }
         };
+        self.stream.refuse_tls(TlsFailure::Closed);
         let mut state = self.lock();
         state.end = Some(end);
         state.tell_reset();
@@ -230,11 +255,16 @@ impl SocketIo {
     }
 
     /// Says whether anybody still listens.
-    fn deliver(&self, bytes: &[u8]) -> bool {
+    fn deliver(&self, bytes: &[u8], is_secure: bool) -> bool {
         let limit = self.max_unread_bytes;
         let is_full = |state: &mut IoState| state.received.unread().len() >= limit.max(state.demand) && !state.closed;
         let waited = self.room.wait_while(self.lock(), is_full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        if !is_secure && self.stream.is_secure() {
+            self.stream.refuse_tls(TlsFailure::UnreadBytes { bytes: bytes.len() });
+            state.end = Some(StreamEnd::Lost(io::ErrorKind::InvalidData));
+            return false;
+        }
         state.received.push(bytes);
         self.changed.notify_one();
         !state.closed
@@ -265,11 +295,8 @@ impl SocketIo {
         }
     }
 
-    fn send_later(self: &Arc<Self>, bytes: &[u8]) -> Option<JoinHandle<()>> {
-        {
-            let mut state = self.lock();
-            state.to_write = WriteQueue { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close: false };
-        }
+    fn write_later(self: &Arc<Self>, bytes: &[u8], half_close: bool) -> Option<JoinHandle<()>> {
+        self.lock().to_write = WriteQueue { queue: bytes.to_vec(), unsent_bytes: bytes.len(), half_close };
         let socket_io = Arc::clone(self);
         match spawn("session write", move || socket_io.write_all()) {
             Ok(thread) => Some(thread),
@@ -294,21 +321,23 @@ impl SocketIo {
             }
             sent = batch.len();
         }
+        let is_last = |state: &IoState| state.to_write.half_close && !state.closed;
+        while is_last(&self.lock()) {
+            match self.stream.half_close(&Deadline::after(Some(WRITE_SLICE))) {
+                Err(ConnectionError::TimedOut { .. }) => {}
+                // A connection that is lost says so when it is read.
+                _ => return,
+            }
+        }
     }
 
-    /// What is to be sent after `sent` bytes, or nothing more and the half-close.
+    /// What is to be sent after `sent` bytes, if there is more.
     fn next_batch(&self, sent: usize) -> Option<Vec<u8>> {
         let mut state = self.lock();
         let to_write = &mut state.to_write;
         to_write.unsent_bytes -= sent;
         self.changed.notify_one();
-        if to_write.unsent_bytes > 0 {
-            return Some(mem::take(&mut to_write.queue));
-        }
-        if to_write.half_close {
-            self.stream.shutdown(Shutdown::Write);
-        }
-        None
+        (to_write.unsent_bytes > 0).then(|| mem::take(&mut to_write.queue))
     }
 
     fn send_failed(&self, error: ConnectionError) {
@@ -345,7 +374,7 @@ impl IoState {
     /// mere end.
     fn tell_reset(&mut self) {
         let was_reset = |(_, error): &(Instant, io::Error)| StreamEnd::from_error(error) == StreamEnd::Reset;
-        if self.end == Some(StreamEnd::Eof) && self.send_error.as_ref().is_some_and(was_reset) {
+        if self.end.is_some_and(StreamEnd::is_eof) && self.send_error.as_ref().is_some_and(was_reset) {
             self.end = Some(StreamEnd::Reset);
         }
     }
@@ -360,17 +389,41 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::net::Route;
 
     /// How a peer seems to have ended the stream when a read saw a mere end and a send failed with
     /// `error`.
     fn end_beside(error: io::ErrorKind) -> Option<StreamEnd> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().into();
-        let socket_io = Arc::new(SocketIo::new(Stream::connect(&address, None).unwrap(), 1));
+        let route = Route::to(listener.local_addr().unwrap().into(), None);
+        let socket_io = Arc::new(SocketIo::new(Stream::connect(&route).unwrap(), 1));
         drop(listener.accept().unwrap());
         socket_io.read().unwrap().join().unwrap();
         socket_io.send_failed(ConnectionError::Lost(error.into()));
         socket_io.lock().end
+    }
+
+    /// They have been read, and have not been delivered when TLS begins.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn plain_bytes_that_are_delivered_late_are_refused() {
+        use crate::net::{TlsClient, TlsClientOptions};
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = TlsClientOptions { insecure: true, ..TlsClientOptions::default() };
+        let tls = Some(TlsClient::new(&options).unwrap());
+        let route = Route { tls, ..Route::to(listener.local_addr().unwrap().into(), None) };
+        let socket_io = Arc::new(SocketIo::new(Stream::connect(&route).unwrap(), 1));
+        let starting = {
+            let (socket_io, session) = (Arc::clone(&socket_io), route.tls_session().unwrap());
+            thread::spawn(move || socket_io.start_tls(session, &Deadline::after(Some(Duration::from_secs(20)))))
+        };
+        while !socket_io.stream.is_secure() {
+            thread::yield_now();
+        }
+        assert!(!socket_io.deliver(b"injected", false));
+        assert!(matches!(starting.join().unwrap(), Err(TlsFailure::UnreadBytes { bytes: 8 })));
+        assert!(socket_io.lock().received.unread().is_empty());
     }
 
     /// Linux tells of it once, to whoever asks first: which of the threads that is cannot be

@@ -32,6 +32,7 @@ pub(super) fn check<'a>(steps: &'a [Step], sources: &'a [Arc<Source>]) -> Vec<(&
             Action::Exits(_) => flow.within = None,
             Action::Connect(connect) => flow.connect(step, connect),
             Action::Close(connection_name) => flow.close(step, connection_name),
+            Action::StartTls(connection_name) => flow.start_tls(step, connection_name),
             Action::Abandon => abandoned = Some(step),
             _ => {}
         }
@@ -53,6 +54,8 @@ struct StepChecker<'a> {
 struct CheckedConnection<'a> {
     opened: &'a Step,
     crowd: Option<NonZeroU32>,
+    /// Which step has it speak TLS.
+    tls: Option<&'a Step>,
     ends: EndedBy<'a>,
     /// What single members have ended for themselves.
     members: HashMap<NonZeroU32, EndedBy<'a>>,
@@ -133,12 +136,12 @@ impl<'a> StepChecker<'a> {
             self.report(step, message, None);
             return;
         }
-        self.open(step, name, connect.crowd);
+        self.open(step, name, connect.crowd, connect.tls.then_some(step));
     }
 
-    fn open(&mut self, step: &'a Step, name: Option<&'a Name>, crowd: Option<NonZeroU32>) {
-        let connection = CheckedConnection { opened: step, crowd, ends: EndedBy::default(), members: HashMap::new() };
-        self.connections.insert(name, connection);
+    fn open(&mut self, step: &'a Step, name: Option<&'a Name>, crowd: Option<NonZeroU32>, tls: Option<&'a Step>) {
+        let (ends, members) = (EndedBy::default(), HashMap::new());
+        self.connections.insert(name, CheckedConnection { opened: step, crowd, tls, ends, members });
     }
 
     fn close(&mut self, step: &'a Step, connection_name: &'a ConnectionName) {
@@ -149,12 +152,31 @@ impl<'a> StepChecker<'a> {
         }
     }
 
+    fn start_tls(&mut self, step: &'a Step, connection_name: &'a ConnectionName) {
+        let Some(ends) = self.used(step, connection_name) else { return };
+        if let Some(end) = ends.sending.or(ends.receiving) {
+            self.report(step, format!("a side of this connection has ended ({})", self.place(end, step)), None);
+            return;
+        }
+        let name = name(connection_name);
+        let connection = self.connections.get_mut(&name).expect("what is used has been opened");
+        // Of a single member, the others know nothing.
+        let earlier = match connection_name {
+            ConnectionName::Member(..) => connection.tls,
+            _ => connection.tls.replace(step),
+        };
+        if let Some(earlier) = earlier {
+            let message = format!("{} speaks TLS already ({})", called(name), self.place(earlier, step));
+            self.report(step, message, None);
+        }
+    }
+
     /// What has ended of a connection that is used now, which opens it; [`None`] if it cannot be
     /// used.
     fn used(&mut self, step: &'a Step, connection_name: &'a ConnectionName) -> Option<EndedBy<'a>> {
         let name = name(connection_name);
         if !self.connections.contains_key(&name) && !matches!(connection_name, ConnectionName::Member(..)) {
-            self.open(step, name, None);
+            self.open(step, name, None, None);
         }
         if !self.member_exists(step, connection_name) {
             return None;

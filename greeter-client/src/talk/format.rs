@@ -152,6 +152,8 @@ fn normal_action(action: &Action) -> Option<String> {
         Action::Exits(status) => format!("exits {status}"),
         Action::Close(ConnectionName::Main) => "close".into(),
         Action::Close(connection_name) => format!("close {connection_name}"),
+        Action::StartTls(ConnectionName::Main) => "starttls".into(),
+        Action::StartTls(connection_name) => format!("starttls {connection_name}"),
         Action::Abandon => "abandon".into(),
     })
 }
@@ -196,7 +198,7 @@ fn normal_connect(connect: &Connect) -> String {
     }
     words.extend(connect.from.map(|from| format!("from {from}").into()));
     words.extend(connect.tls.then_some("tls".into()));
-    words.extend(connect.proxy.map(|proxy| format!("proxy {} {}", proxy.version, proxy.client).into()));
+    words.extend(connect.proxy.map(|proxy| format!("proxy {proxy}").into()));
     words.join(" ")
 }
 

@@ -1,7 +1,7 @@
 //! A script as it runs: [`Step`]s, each of which knows the line it was written in.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::diagnostic::Diagnostic;
 use super::pattern::{Pattern, Template};
 use super::source::Source;
 use super::variables::Name;
-use crate::net::{Eol, ServerAddress};
+use crate::net::{Eol, Proxy, ServerAddress};
 
 /// A script that can run: parsed, with what it includes, and checked for what is wrong in every
 /// run.
@@ -154,6 +154,8 @@ pub enum Action {
     Exits(u8),
     /// `close bob`
     Close(ConnectionName),
+    /// `starttls bob`: TLS is spoken there from here on.
+    StartTls(ConnectionName),
     /// `abandon`: nothing follows.
     Abandon,
 }
@@ -259,7 +261,7 @@ pub struct Connect {
     pub from: Option<IpAddr>,
     /// `tls`
     pub tls: bool,
-    /// `proxy v2 ADDRESS`: the header to send first.
+    /// `proxy v2 ADDRESS`: the header to send first, instead of the run's own.
     pub proxy: Option<Proxy>,
 }
 
@@ -270,15 +272,6 @@ pub enum Destination {
     Address(ServerAddress),
     /// `to {{replica}}`: a variable's value is the address, or a part of it.
     Template(Template),
-}
-
-/// A PROXY header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proxy {
-    /// Its version.
-    pub version: ProxyVersion,
-    /// The client that it names.
-    pub client: SocketAddr,
 }
 
 /// Defines an enum whose values are words of the language.
@@ -354,13 +347,4 @@ words! {
     Stop = "STOP",
     /// Go on.
     Cont = "CONT",
-}
-
-words! {
-    /// The version of a PROXY header.
-    ProxyVersion:
-    /// A line of text.
-    V1 = "v1",
-    /// Binary.
-    V2 = "v2",
 }

@@ -14,6 +14,8 @@ mod load_command;
 mod misbehaving_servers;
 /// `pipe`.
 mod pipe_command;
+/// `--proxy`, whatever the command.
+mod proxy_header;
 /// `record`.
 mod record_command;
 /// `run --bless`.

@@ -93,7 +93,7 @@ fn what_cannot_be_blessed_is_left_and_fails() {
 
 #[test]
 fn a_report_for_programs_is_all_that_stdout_has() {
-    let files = [("a.talk", "sleep 50ms\n> Bob\n< Hello, Bob\n"), ("b.talk", SCRIPT), ("c.talk", "require tls\n")];
+    let files = [("a.talk", "sleep 50ms\n> Bob\n< Hello, Bob\n"), ("b.talk", SCRIPT), ("c.talk", "require server\n")];
     let (folder, server) = (Folder::new("report", &files), server());
     let stdout = |format: &str| {
         let outcome = run_in(&folder, &server, None, &["--jobs", "3", "--report", format, "."]);
@@ -109,7 +109,7 @@ fn a_report_for_programs_is_all_that_stdout_has() {
             "1..3",
             "ok 1 - ./a.talk",
             "not ok 2 - ./b.talk",
-            "ok 3 - ./c.talk # SKIP tls cannot be spoken yet"
+            "ok 3 - ./c.talk # SKIP this run has no server of its own: give it one with --server"
         ]
     );
     let json = stdout("json");

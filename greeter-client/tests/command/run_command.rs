@@ -219,9 +219,9 @@ fn what_a_star_has_skipped_is_counted_and_its_last_lines_are_shown() {
 
 #[test]
 fn what_the_run_lacks_is_skipped() {
-    run_script(&greeter().address, "require tls\n> Bob\n", &[]).is(
+    run_script(&greeter().address, "require server\n> Bob\n", &[]).is(
         0,
-        "skip a.talk  (tls cannot be spoken yet)\n\n1 script: 0 passed, 0 failed, 1 skipped\n",
+        "skip a.talk  (this run has no server of its own: give it one with --server)\n\n1 script: 0 passed, 0 failed, 1 skipped\n",
         "",
     );
 }

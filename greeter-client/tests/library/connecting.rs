@@ -90,6 +90,28 @@ mod unix {
         assert!(matches!(connection.receive(), Ok(None)));
     }
 
+    /// Nothing of it is in the file system, and it goes with its listener.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_unix_socket_may_have_a_name_instead_of_a_path() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+
+        let name = format!("greeter-client-{}", std::process::id());
+        let address: ServerAddress = format!("unix:@{name}").parse().unwrap();
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+        let mut connection = Connection::connect(&address).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"Hello\n").unwrap();
+        assert_eq!(connection.receive().unwrap(), Some(&b"Hello"[..]));
+        drop(listener);
+        let err = Connection::connect(&address).unwrap_err();
+        assert_eq!(err.to_string(), format!("cannot connect to {address}"));
+
+        let too_long: ServerAddress = format!("unix:@{}", "n".repeat(108)).parse().unwrap();
+        assert!(matches!(Connection::connect(&too_long), Err(ConnectError::Connect { .. })));
+    }
+
     #[test]
     fn a_missing_unix_socket_is_an_error_with_its_path() {
         let path = Path::new("missing");

@@ -48,14 +48,14 @@ fn in_xml(text: &str) -> String {
 
 #[test]
 fn json_has_an_object_for_each_script_and_one_for_all() {
-    let skipped = Outcome::Skipped("tls cannot be spoken yet".into());
+    let skipped = Outcome::Skipped("TLS is not built in".into());
     let report = report(ReportFormat::Json, &[("a.talk", Outcome::Passed), ("b.talk", skipped)]);
     let lines: Vec<&str> = report.lines().collect();
     assert_eq!(
         lines[..2],
         [
             r#"{"script":"a.talk","file":"a.talk","status":"passed","duration_ms":6.045}"#,
-            r#"{"script":"b.talk","file":"b.talk","status":"skipped","duration_ms":6.045,"reason":"tls cannot be spoken yet"}"#,
+            r#"{"script":"b.talk","file":"b.talk","status":"skipped","duration_ms":6.045,"reason":"TLS is not built in"}"#,
         ]
     );
     let all = &objects(&report)[2];

@@ -181,10 +181,26 @@ pub(crate) const LINES: &[(&str, &str)] = &[
         "1:18: error: 'localhost' is no IP address (our own address has no port and no brackets, as in 127.0.0.2 or ::1)",
     ),
     ("connect bob proxy v3 192.0.2.1:5000", "1:19: error: 'v3' is not known here (did you mean 'v1'?)"),
-    ("connect bob proxy v2", "1:13: error: 'proxy' needs a value (as in 'proxy v2 192.0.2.1:5000')"),
+    ("connect bob proxy", "1:13: error: 'proxy' needs a value (as in 'proxy v2 192.0.2.1:5000')"),
+    ("connect bob proxy v1 proxy v2", "1:22: error: 'proxy' is there twice"),
+    ("connect bob proxy tls", "1:19: error: 'tls' is not known here (known are v1, v2)"),
     (
         "connect bob proxy v2 192.0.2.1",
-        "1:22: error: '192.0.2.1' is no IP address with a port (as in 'proxy v2 192.0.2.1:5000')",
+        "1:22: error: '192.0.2.1' is no IP address with a port (as in 'proxy v2 192.0.2.1:5000', or local)",
+    ),
+    ("starttls bob carol", "1:14: error: only one value can follow 'starttls' (as in 'starttls bob')"),
+    (
+        "starttls 7",
+        "1:10: error: '7' is no name (a name is made of letters, digits, _ and -, and starts with a letter or _)",
+    ),
+    ("connect bob tls\nstarttls bob", "2:1: error: 'bob' speaks TLS already (line 1)"),
+    ("starttls\nstarttls", "2:1: error: the connection speaks TLS already (line 1)"),
+    ("> a\n>eof\nstarttls", "3:1: error: a side of this connection has ended (line 2)"),
+    ("close\nstarttls", "1:1: error: the connection was never opened"),
+    ("starttls c.1", "1:1: error: there is no crowd c here ('connect c x50' makes one)"),
+    (
+        "startls",
+        "1:1: error: 'startls' is no control word (did you mean 'starttls'? to send the line write '> startls')",
     ),
     ("connect bob form 127.0.0.2", "1:13: error: 'form' is not known here (did you mean 'from'?)"),
     (

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders in which each file is a part of one binary.
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "greeter-client/tests/command",
     "greeter-client/tests/library",
+    "greeter-client/tests/tls",
     "greeter-core/tests/it",
     "tests/tests/binary",
     "tests/tests/scripts",

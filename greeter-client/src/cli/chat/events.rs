@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use greeter_client::session::StreamEnd;
 use greeter_client::{ConnectionError, Receiver};
 
 use crate::cli::input::Stdin;
@@ -28,7 +29,7 @@ pub(super) enum ChatEvent {
     TypingEnded,
     Received(Vec<u8>),
     /// The server closed, or why nothing will come any more.
-    ServerEnded(Option<ConnectionError>),
+    ServerEnded(Result<StreamEnd, ConnectionError>),
     /// The process was told to end, by this signal.
     Signal(i32),
     /// The process goes on after having been stopped.
@@ -112,10 +113,13 @@ fn watch_server(mut receiver: Receiver, events: &SyncSender<Option<ChatEvent>>) 
     loop {
         let event = match receiver.receive_bytes() {
             Ok(Some(bytes)) => ChatEvent::Received(bytes.to_vec()),
-            Ok(None) => ChatEvent::ServerEnded(None),
+            Ok(None) => ChatEvent::ServerEnded(Ok(match receiver.is_truncated() {
+                true => StreamEnd::Truncated,
+                false => StreamEnd::Eof,
+            })),
             // A person may think for as long as they like, and so may a server.
             Err(ConnectionError::TimedOut { .. }) => continue,
-            Err(err) => ChatEvent::ServerEnded(Some(err)),
+            Err(err) => ChatEvent::ServerEnded(Err(err)),
         };
         let ended = matches!(event, ChatEvent::ServerEnded(_));
         if events.send(Some(event)).is_err() || ended {

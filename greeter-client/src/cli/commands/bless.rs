@@ -11,9 +11,9 @@ use greeter_args::Exit;
 use greeter_client::escape::{self, one_line};
 use greeter_client::run::{Blessing, Outcome};
 use greeter_client::talk::{Edits, Source};
-use greeter_client::{ConnectionOptions, Eol, ServerAddress};
+use greeter_client::{ConnectionOptions, Eol};
 
-use crate::cli::args::{MAX_TIME, NAME, RunArgs};
+use crate::cli::args::{ConnectArg, MAX_TIME, NAME, RunArgs};
 use crate::cli::color;
 use crate::cli::exit::ExitError;
 use crate::cli::file::{Identity, replace};
@@ -32,15 +32,11 @@ pub(crate) fn check(force: bool) -> Result<(), Exit> {
 /// What a person types, before the name of a script, to bless it as it was run: against the same
 /// server, with the same lines and values. None where that cannot be shown as it is. What the
 /// environment says, it will say again.
-pub(crate) fn command(
-    arguments: &RunArgs,
-    connect: Option<&ServerAddress>,
-    connection: &ConnectionOptions,
-) -> Option<String> {
+pub(crate) fn command(arguments: &RunArgs, connect: &ConnectArg, connection: &ConnectionOptions) -> Option<String> {
     let time = |duration: Duration| humantime::format_duration(duration).to_string();
     let mut words = vec![NAME.to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-    if let Some(address) = connect {
+    if let Some(address) = connect.given() {
         option("--connect", address.to_string());
     }
     if connection.timeout != ConnectionOptions::default().timeout {
@@ -49,6 +45,10 @@ pub(crate) fn command(
     if connection.eol == Eol::CrLf {
         option("--eol", "crlf".to_owned());
     }
+    if let Some(proxy) = connection.proxy {
+        option("--proxy", proxy.to_string());
+    }
+    words.extend_from_slice(connect.tls_words());
     words.extend(["run", "--bless"].map(str::to_owned));
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     if let Some(server) = &arguments.server {

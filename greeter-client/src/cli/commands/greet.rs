@@ -8,7 +8,7 @@ use greeter_client::{Connection, ConnectionError, Eol, escape};
 
 use crate::cli::args::NAME;
 use crate::cli::exit::ExitError;
-use crate::cli::output::CommandOutput;
+use crate::cli::output::{CommandOutput, tell_truncated};
 
 /// Refuses what cannot be sent, before there is a connection.
 pub(crate) fn check(names: &[String]) -> Result<(), Exit> {
@@ -38,7 +38,12 @@ pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<
     }
     let unanswered = names.len().saturating_sub(replies);
     match done {
-        Ok(_) if unanswered == 0 => Ok(()),
+        Ok(done) if unanswered == 0 => {
+            if done.truncated {
+                tell_truncated();
+            }
+            Ok(())
+        }
         Ok(_) => Err(ConnectionError::Closed.into()),
         Err(err) => Err(ExitError::from(err)),
     }

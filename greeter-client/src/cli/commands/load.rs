@@ -82,6 +82,8 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     load.variables = variables;
     load.eol = connection.eol;
     load.timeout = connection.timeout;
+    load.proxy = connection.proxy;
+    load.tls = connection.tls.clone();
     load.connections = arguments.connections;
     load.pipeline = pipeline.unwrap_or(load.pipeline);
     load.threads = threads.unwrap_or(load.threads);

@@ -6,7 +6,7 @@ use greeter_client::{Connection, Eol, PipeEnd, PipeError, Piped, Traffic};
 
 use crate::cli::exit::ExitError;
 use crate::cli::input::Stdin;
-use crate::cli::output::CommandOutput;
+use crate::cli::output::{CommandOutput, tell_truncated};
 
 /// `watch` is told what passes. The thread that reads stdin may still be waiting at the end: it
 /// ends with the process.
@@ -35,6 +35,9 @@ fn classify(piped: Result<Piped, PipeError>) -> Result<(), ExitError> {
             if piped.input_cut {
                 // Nothing depends on whether this can be printed.
                 let _ = writeln!(io::stderr(), "note: the input's last line has no newline: most servers ignore it");
+            }
+            if piped.truncated {
+                tell_truncated();
             }
             Ok(())
         }

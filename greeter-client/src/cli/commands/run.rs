@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
     } else if arguments.force {
         return Err(Exit::usage(NAME, "--force is about --bless").into());
     }
-    let bless_command = bless::command(arguments, connect.given(), connection);
+    let bless_command = bless::command(arguments, &connect, connection);
     let mut options = run_options(arguments, connect.address()?, connection)?;
     options.bless_command = bless_command;
     let command = arguments.server.as_deref().map(words).transpose()?;
@@ -144,6 +144,8 @@ fn run_options(
 ) -> Result<RunOptions, Exit> {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
+    target.proxy = connection.proxy;
+    target.tls = connection.tls.clone();
     target.timeout = connection.timeout.unwrap_or(arguments.max_time);
     let mut options = RunOptions::to(target);
     options.timeout = connection.timeout.unwrap_or(arguments.max_time);

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::checker::Checker;
-use super::socket::LoadSocket;
+use super::socket::{LoadRead, LoadSocket};
 use crate::load::exchange::{Batch, ConnectionLoss, Received};
 use crate::load::measure::clock::Clock;
 use crate::load::workload::Workload;
@@ -58,8 +58,8 @@ impl LoadConnection {
     }
 
     /// Whether the system has not taken all that was sent.
-    pub(crate) const fn is_clogged(&self) -> bool {
-        self.unwritten > 0
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.unwritten > 0 || self.socket.is_clogged()
     }
 
     /// When the line was sent that has waited longest.
@@ -90,9 +90,12 @@ impl LoadConnection {
 
     /// Hands the system as much as it takes.
     pub(crate) fn write(&mut self) -> Result<(), ConnectionLoss> {
-        while self.unwritten > 0 {
-            let pieces = self.workload.requests.pieces(self.at, self.unwritten);
-            match self.socket.write(&pieces) {
+        while self.is_clogged() {
+            let written = self.socket.flush().and_then(|()| match self.unwritten {
+                0 => Ok(0),
+                unwritten => self.socket.write(&self.workload.requests.pieces(self.at, unwritten)),
+            });
+            match written {
                 Ok(count) => {
                     self.unwritten -= count;
                     self.at = (self.at + count) % self.workload.requests.bytes().len();
@@ -114,10 +117,10 @@ impl LoadConnection {
         clock: Clock,
         mut on_received: impl FnMut(Received<'_>, Batch, u64),
     ) -> Result<ReadProgress, ConnectionLoss> {
-        let count = match self.socket.read(space) {
-            Ok(0) if self.checker.is_within_line() => return Err(ConnectionLoss::PartialLine),
-            Ok(0) => return Err(ConnectionLoss::Closed),
-            Ok(count) => count,
+        let LoadRead { count, is_short } = match self.socket.read(space) {
+            Ok(LoadRead { count: 0, .. }) if self.checker.is_within_line() => return Err(ConnectionLoss::PartialLine),
+            Ok(LoadRead { count: 0, .. }) => return Err(ConnectionLoss::Closed),
+            Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(ReadProgress::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(ReadProgress::More),
             Err(error) => return Err(ConnectionLoss::Lost(error)),
@@ -140,7 +143,7 @@ impl LoadConnection {
             Received::Unsolicited(_) => on_received(received, Batch { first: 0, lines: 0, sent: now }, now),
         });
         taken.map_err(|_| ConnectionLoss::LineTooLong)?;
-        Ok(if count < space.len() { ReadProgress::Short } else { ReadProgress::More })
+        Ok(if is_short { ReadProgress::Short } else { ReadProgress::More })
     }
 }
 
@@ -154,4 +157,69 @@ fn answered(in_flight: &mut VecDeque<Batch>, lines: usize) -> Batch {
         in_flight.pop_front();
     }
     taken
+}
+
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustls::crypto::ring;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::load::config::Lines;
+    use crate::load::workload::Workloads;
+    use crate::net::{RawSocket, Route, TlsClient, TlsClientOptions, connect};
+    use crate::talk::Variables;
+
+    /// All of it is encrypted, and none of it is left to write but what the system has not taken.
+    #[test]
+    fn what_is_encrypted_leaves_though_nothing_is_left_to_encrypt() {
+        const LINES: usize = 30_000;
+        let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(identity.signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![identity.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+        let mut route = Route::to(listener.local_addr().unwrap().into(), None);
+        route.address = route.address.over_tls();
+        route.tls = Some(TlsClient::new(&TlsClientOptions { insecure: true, ..TlsClientOptions::default() }).unwrap());
+        let (go, may_read) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            let mut tls = ServerConnection::new(config.into()).unwrap();
+            let mut socket = listener.accept().unwrap().0;
+            while tls.is_handshaking() {
+                tls.complete_io(&mut socket).unwrap();
+            }
+            may_read.recv().unwrap();
+            let mut bytes = vec![0; LINES * 2];
+            StreamOwned::new(tls, socket).read_exact(&mut bytes).unwrap();
+        });
+
+        let connected = connect(&route).unwrap();
+        let RawSocket::Tcp(socket) = &connected.0 else { panic!("a socket of another kind") };
+        SockRef::from(socket).set_send_buffer_size(4096).unwrap();
+        let lines = Lines::new(["x".parse().unwrap()]);
+        let workload = Workloads::new(&lines, &Variables::default(), Eol::Lf, LINES).unwrap().of(1).unwrap();
+        let mut connection = LoadConnection::new(LoadSocket::new(connected).unwrap(), workload, 0);
+        connection.send(Batch { first: 0, lines: LINES, sent: 0 }).unwrap();
+        assert!(connection.is_clogged());
+        go.send(()).unwrap();
+        while connection.is_clogged() {
+            connection.write().unwrap();
+            thread::yield_now();
+        }
+        server.join().unwrap();
+    }
 }

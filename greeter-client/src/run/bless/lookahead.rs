@@ -41,6 +41,7 @@ impl ScriptConnection<'_> {
                 _ => StepRole::Sends,
             }),
             Action::Expect { from, what } if self.is(from) => Some(StepRole::Expects(what)),
+            Action::StartTls(connection_name) if self.is(connection_name) => Some(StepRole::Sends),
             Action::Close(connection_name) if self.is(connection_name) => Some(StepRole::Forgets),
             Action::Connect(connect) if opened_name(connect) == self.name => Some(StepRole::Forgets),
             Action::Abandon => Some(StepRole::Forgets),
@@ -95,6 +96,7 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &ConnectionName) -> Vec<&'a 
             }
             Action::Expect { from: connection_name, .. }
             | Action::Send { to: connection_name, .. }
+            | Action::StartTls(connection_name)
             | Action::Close(connection_name)
                 if group(connection_name) != group(from) => {}
             Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Sleep(_) => {}
@@ -111,7 +113,9 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &ConnectionName) -> Vec<&'a 
 pub(super) fn next_expected<'a>(steps: &'a [Step], from: &ConnectionName) -> Option<&'a Incoming> {
     steps.iter().find_map(|step| match step.action() {
         Action::Expect { from: connection_name, what } if group(connection_name) == group(from) => Some(Some(what)),
-        Action::Send { to: connection_name, .. } | Action::Close(connection_name)
+        Action::Send { to: connection_name, .. }
+        | Action::StartTls(connection_name)
+        | Action::Close(connection_name)
             if group(connection_name) == group(from) =>
         {
             Some(None)

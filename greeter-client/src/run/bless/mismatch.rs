@@ -104,7 +104,7 @@ impl Blesser<'_> {
     ) -> Result<AfterStep, StepError> {
         let Some(line) = spell::end(&from.to_string(), end) else { return self.run.step(step) };
         let is_awaited = match lookahead::next_expected(&self.script.steps()[index + 1..], from) {
-            Some(Incoming::Eof) => end == StreamEnd::Eof,
+            Some(Incoming::Eof) => end.is_eof(),
             Some(Incoming::Reset) => end == StreamEnd::Reset,
             Some(Incoming::Closed) => true,
             _ => false,
@@ -115,7 +115,7 @@ impl Blesser<'_> {
         let name = from.to_string();
         let speaker = self.run.session.on(&name);
         match end {
-            StreamEnd::Eof => speaker.expect_eof()?,
+            StreamEnd::Eof | StreamEnd::Truncated => speaker.expect_eof()?,
             _ => speaker.expect_reset()?,
         }
         self.over.push(from.clone());

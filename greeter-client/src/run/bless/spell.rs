@@ -98,9 +98,9 @@ pub(super) fn raw(name: &str, bytes: &[u8]) -> String {
 /// The peer's end; none for what a script cannot say.
 pub(super) fn end(name: &str, end: StreamEnd) -> Option<String> {
     match end {
-        StreamEnd::Eof => Some(format!("{name}<eof")),
+        StreamEnd::Eof | StreamEnd::Truncated => Some(format!("{name}<eof")),
         StreamEnd::Reset => Some(format!("{name}<reset")),
-        StreamEnd::Lost(_) => None,
+        StreamEnd::Alert(_) | StreamEnd::Lost(_) => None,
     }
 }
 

@@ -157,6 +157,7 @@ fn said(entry: &Entry) -> String {
         Event::ReceivedBytes(bytes) => format!("{name}<{}", ShownBytes(bytes)),
         Event::Ended(end) => format!("{name}{}", ended(*end)),
         Event::HalfClosed => format!("{name}>eof"),
+        Event::TlsStarted => format!("starttls {name}"),
         Event::Reset => format!("{name}>reset"),
         Event::Closed => format!("close {name}"),
         Event::Opened => format!("connect {name}"),
@@ -198,6 +199,8 @@ fn actual(name: &str, mismatch: &Mismatch) -> String {
 fn ended(end: StreamEnd) -> String {
     match end {
         StreamEnd::Eof => "<eof".to_owned(),
+        StreamEnd::Truncated => "<eof (without a word in TLS: no close_notify)".to_owned(),
+        StreamEnd::Alert(words) => format!(" (the server ended TLS: {words})"),
         StreamEnd::Reset => "<reset".to_owned(),
         StreamEnd::Lost(kind) => format!(" (the connection was lost: {kind})"),
     }

@@ -1,22 +1,22 @@
 //! Turns the words after `connect` into what is opened. It knows no other statement.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::values::{CONNECT_WORDS, bare_name, crowd_count, unknown};
-use crate::net::ServerAddressError;
+use crate::net::{Proxy, ProxyClient, ProxyVersion, ServerAddressError};
 use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer::{Word, shown};
 use crate::talk::pattern::Template;
-use crate::talk::script::{Connect, Destination, Proxy, ProxyVersion};
+use crate::talk::script::{Connect, Destination};
 use crate::talk::variables::Name;
 
 /// The words after `connect`.
 pub(super) fn parse_connect(words: &[Word<'_>]) -> Result<Connect, LineDiagnostic> {
     let mut connect = Connect::default();
     let mut words = words.iter().peekable();
-    if let Some(name) = words.next_if(|word| !CONNECT_WORDS.contains(&&*word.text) && !is_crowd(&word.text)) {
+    if let Some(name) = words.next_if(is_value) {
         connect.name = Some(bare_name(name)?);
     }
     while let Some(word) = words.next() {
@@ -26,7 +26,7 @@ pub(super) fn parse_connect(words: &[Word<'_>]) -> Result<Connect, LineDiagnosti
             "tls" => std::mem::replace(&mut connect.tls, true),
             "proxy" => {
                 let version = value_of(word, words.next())?;
-                connect.proxy.replace(parse_proxy(version, value_of(word, words.next())?)?).is_some()
+                connect.proxy.replace(parse_proxy(version, words.next_if(is_value))?).is_some()
             }
             text if is_crowd(text) => connect.crowd.replace(parse_crowd(word, connect.name.as_ref())?).is_some(),
             "x" => {
@@ -42,6 +42,11 @@ pub(super) fn parse_connect(words: &[Word<'_>]) -> Result<Connect, LineDiagnosti
         }
     }
     Ok(connect)
+}
+
+/// Whether a word is neither one of `connect` nor the size of a crowd.
+fn is_value(word: &&Word<'_>) -> bool {
+    !CONNECT_WORDS.contains(&&*word.text) && !is_crowd(&word.text)
 }
 
 /// Whether a word is the size of a crowd, right or wrong.
@@ -92,12 +97,13 @@ fn parse_from(word: &Word<'_>) -> Result<IpAddr, LineDiagnostic> {
     })
 }
 
-fn parse_proxy(version: &Word<'_>, client: &Word<'_>) -> Result<Proxy, LineDiagnostic> {
+fn parse_proxy(version: &Word<'_>, client: Option<&Word<'_>>) -> Result<Proxy, LineDiagnostic> {
     let known = ProxyVersion::from_word(&version.text).ok_or_else(|| unknown(version, ProxyVersion::WORDS))?;
-    let client = client.text.parse::<SocketAddr>().map_err(|_| {
+    let Some(client) = client else { return Ok(Proxy { version: known, client: ProxyClient::Real }) };
+    let client = ProxyClient::from_word(&client.text).ok_or_else(|| {
         let diagnostic =
             LineDiagnostic::new(client.at.clone(), format!("'{}' is no IP address with a port", shown(&client.text)));
-        diagnostic.help("as in 'proxy v2 192.0.2.1:5000'")
+        diagnostic.help("as in 'proxy v2 192.0.2.1:5000', or local")
     })?;
     Ok(Proxy { version: known, client })
 }

@@ -27,7 +27,8 @@ pub(crate) enum Statement<'a> {
 }
 
 const CONTROLS: &[&str] = &[
-    "within", "timeout", "sleep", "eol", "connect", "set", "include", "require", "signal", "exits", "close", "abandon",
+    "within", "timeout", "sleep", "eol", "connect", "set", "include", "require", "signal", "exits", "close",
+    "starttls", "abandon",
 ];
 
 /// Parses one line, without its ending.
@@ -210,7 +211,8 @@ fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, LineDiagnos
         }
         "signal" => Action::Signal(parse_signal(only_value(&all, "signal TERM")?)?),
         "exits" => Action::Exits(parse_status(only_value(&all, "exits 0")?)?),
-        "close" => Action::Close(parse_close(&all)?),
+        "close" => Action::Close(parse_whose(&all, "close bob")?),
+        "starttls" => Action::StartTls(parse_whose(&all, "starttls bob")?),
         _ => alone(&all, "abandon").map(|()| Action::Abandon)?,
     }))
 }
@@ -272,11 +274,12 @@ fn parse_status(word: &Word<'_>) -> Result<u8, LineDiagnostic> {
     })
 }
 
-fn parse_close(words: &[Word<'_>]) -> Result<ConnectionName, LineDiagnostic> {
+/// The connection that a statement is about: the one without a name, unless it says another.
+fn parse_whose(words: &[Word<'_>], example: &str) -> Result<ConnectionName, LineDiagnostic> {
     if words.len() == 1 {
         return Ok(ConnectionName::Main);
     }
-    let word = only_value(words, "close bob")?;
+    let word = only_value(words, example)?;
     let connection_name = word.text.as_bytes();
     if !connection_name.iter().all(|byte| is_name_byte(byte) || *byte == b'.') || connection_name.is_empty() {
         return Err(LineDiagnostic::new(word.at.clone(), format!("'{}' is no name", shown(&word.text)))
