@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 
 use greeter_core::TlsInfo;
 
-use crate::limits::READ_BYTES;
 use crate::system::Socket;
 use crate::tls::record::{MAX_PLAINTEXT_BYTES, MAX_RECORD_BYTES, whole_record};
 use crate::tls::session::{NewTlsSession, SessionPhase, TlsProblem, TlsSession};
@@ -28,6 +27,9 @@ pub(crate) struct TlsStream<K> {
     empty_bytes: usize,
     /// Whether we have said that nothing follows.
     is_closing: bool,
+    /// Whether the socket took ciphertext that does not count as plaintext yet, or the end of the
+    /// stream now waits for it.
+    has_progressed: bool,
 }
 
 /// Ciphertext on its way into the socket: what the session says for itself, and one record of ours
@@ -44,10 +46,18 @@ struct UnsentCiphertext {
 }
 
 /// Buffers of a connection thread, for all of its clients with TLS.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TlsBuffers {
     ciphertext: Vec<u8>,
     plaintext: Vec<u8>,
+    /// How much plaintext one read may bring, unless it is all in one record.
+    max_plaintext: usize,
+}
+
+impl TlsBuffers {
+    pub(crate) const fn new(max_plaintext: usize) -> Self {
+        Self { ciphertext: Vec::new(), plaintext: Vec::new(), max_plaintext }
+    }
 }
 
 /// What a read has returned.
@@ -56,7 +66,7 @@ pub(crate) enum TransportRead<'b> {
     Bytes {
         /// What was sent to us, which may be nothing.
         bytes: &'b [u8],
-        /// How many bytes were read from the socket.
+        /// How many of the bytes that [had arrived](TlsStream::bytes_arrived) this took.
         arrived: usize,
         /// Whether there may be more to read.
         may_have_more: bool,
@@ -87,6 +97,7 @@ impl<K: Socket> TlsStream<K> {
                 unsent_ciphertext: UnsentCiphertext::default(),
                 empty_bytes: 0,
                 is_closing: false,
+                has_progressed: false,
             }),
             Err(failure) => Err((socket, failure)),
         }
@@ -167,10 +178,6 @@ impl<K: Socket> TlsStream<K> {
         &mut self.socket
     }
 
-    pub(crate) const fn socket(&self) -> &K {
-        &self.socket
-    }
-
     /// How much memory it occupies for what is on its way, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.unread.capacity() + self.unsent_ciphertext.bytes.capacity()
@@ -182,6 +189,7 @@ impl<K: Socket> TlsStream<K> {
         if self.session.phase() == SessionPhase::ClosedByPeer {
             return Ok(TransportRead::Eof);
         }
+        let waiting = self.bytes_waiting();
         let (mut arrived, mut may_have_more) = (0, true);
         if !self.has_whole_record() {
             let room = MAX_RECORD_BYTES - self.unread.len();
@@ -191,13 +199,13 @@ impl<K: Socket> TlsStream<K> {
                 return Ok(TransportRead::Eof);
             }
         }
-        let TlsBuffers { ciphertext, plaintext } = buffers;
+        let TlsBuffers { ciphertext, plaintext, max_plaintext } = buffers;
         let is_new = self.unread.is_empty();
         if !is_new {
             self.unread.extend_from_slice(&ciphertext[..arrived]);
         }
         let input = if is_new { &ciphertext[..arrived] } else { &self.unread };
-        let opened = open_records(&mut *self.session, input, plaintext, &mut self.empty_bytes);
+        let opened = open_records(&mut *self.session, input, plaintext, *max_plaintext, &mut self.empty_bytes);
         let taken = *opened.as_ref().unwrap_or(&input.len());
         if is_new {
             self.unread.extend_from_slice(&ciphertext[taken..arrived]);
@@ -212,12 +220,22 @@ impl<K: Socket> TlsStream<K> {
             return Err(broken(failure));
         }
         may_have_more |= self.session.phase() == SessionPhase::ClosedByPeer || self.has_whole_record();
-        Ok(TransportRead::Bytes { bytes: plaintext, arrived, may_have_more })
+        Ok(TransportRead::Bytes { bytes: plaintext, arrived: waiting + arrived - self.bytes_waiting(), may_have_more })
     }
 
     /// Returns whether the next record can be decrypted without another read, or is none.
     fn has_whole_record(&self) -> bool {
         !matches!(whole_record(&self.unread), Ok(None))
+    }
+
+    /// Returns how many bytes there are to read, or were read and wait to be decrypted.
+    pub(crate) fn bytes_arrived(&self) -> io::Result<usize> {
+        Ok(self.socket.bytes_arrived()? + self.bytes_waiting())
+    }
+
+    /// Returns how many bytes wait to be decrypted. A record in part waits for the client.
+    fn bytes_waiting(&self) -> usize {
+        if self.has_whole_record() { self.unread.len() } else { 0 }
     }
 
     /// Reads what completes a record at the most.
@@ -248,6 +266,7 @@ impl<K: Socket> TlsStream<K> {
                 bytes => self.unsent_ciphertext.sent += bytes,
             }
             let told = self.unsent_ciphertext.newly_sent();
+            self.has_progressed = told == 0;
             if self.unsent_ciphertext.is_sent() {
                 self.unsent_ciphertext = UnsentCiphertext::default();
             }
@@ -262,6 +281,12 @@ impl<K: Socket> TlsStream<K> {
         !self.unsent_ciphertext.is_sent()
     }
 
+    /// Returns whether the socket took something since the last call that counts as no plaintext, or
+    /// the end of the stream now waits for it.
+    pub(crate) const fn take_progress(&mut self) -> bool {
+        std::mem::replace(&mut self.has_progressed, false)
+    }
+
     /// Gives up what is on its way.
     pub(crate) fn discard_output(&mut self) {
         self.unsent_ciphertext = UnsentCiphertext::default();
@@ -272,7 +297,10 @@ impl<K: Socket> TlsStream<K> {
         while self.wants_write() {
             match self.socket.write(&self.unsent_ciphertext.bytes[self.unsent_ciphertext.sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.unsent_ciphertext.sent += bytes,
+                Ok(bytes) => {
+                    self.unsent_ciphertext.sent += bytes;
+                    self.has_progressed = true;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -281,11 +309,16 @@ impl<K: Socket> TlsStream<K> {
         Ok(())
     }
 
+    /// Returns whether we have said that nothing follows.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
     /// Says that nothing follows, and closes our end of the stream once that is out. It would block
     /// until then.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         if !self.is_closing {
-            self.is_closing = true;
+            (self.is_closing, self.has_progressed) = (true, true);
             self.session.close();
             self.session.take_output(&mut self.unsent_ciphertext.bytes);
         }
@@ -314,6 +347,7 @@ fn open_records(
     session: &mut dyn TlsSession,
     input: &[u8],
     plaintext: &mut Vec<u8>,
+    max_plaintext: usize,
     empty_bytes: &mut usize,
 ) -> Result<usize, TlsProblem> {
     let mut taken = 0;
@@ -321,7 +355,7 @@ fn open_records(
         && let Some(length) = whole_record(&input[taken..])?
     {
         let before = plaintext.len();
-        if before > 0 && before + length > READ_BYTES {
+        if before > 0 && before + length > max_plaintext {
             break;
         }
         session.open(&input[taken..taken + length], plaintext)?;
