@@ -43,6 +43,8 @@ pub(super) struct Wire {
     outbound_max: usize,
     /// Since when the server's writes would block, and it waits for the socket to be writable.
     server_waits: Option<Instant>,
+    /// When the server's writes would last block though there was room.
+    latest_refusal: Option<Instant>,
     /// When the socket last took something of whatever kind.
     latest_taken: Instant,
     /// When the server was last told that the socket is writable.
@@ -156,6 +158,7 @@ impl Wire {
             outbound: VecDeque::new(),
             outbound_max,
             server_waits: None,
+            latest_refusal: None,
             latest_taken: clock.now(),
             room_made: clock.now(),
             is_broken: false,
@@ -290,7 +293,11 @@ impl Wire {
         if let Some(since) = self.waits_for_room_since() {
             let is_over = timeouts.write.is_some_and(|write| is_late(since.max(latest).max(self.latest_taken), write));
             assert!(!is_over, "client {number} reads nothing, for ever");
-        } else if self.oracle.end == WireEnd::NotYet && self.oracle.is_settled() && !self.oracle.has_lines() {
+        } else if self.oracle.end == WireEnd::NotYet
+            && self.oracle.is_settled()
+            && !self.oracle.has_lines()
+            && self.tls.as_ref().is_none_or(|tls| tls.data_unsent_since.is_none())
+        {
             if let Some(since) = self.oracle.finished {
                 let is_unnoticed = self.readiness == Readiness::default() && is_late(since.max(latest), Duration::ZERO);
                 assert!(!is_unnoticed, "the end of client {number} is not noticed");
@@ -300,6 +307,11 @@ impl Wire {
                 Some(since) => (timeouts.line, since.max(latest_write).max(record.answered.unwrap_or(since))),
                 None => (timeouts.idle, latest),
             };
+            // The words that tell it so may have to wait behind an answer to a key update.
+            let wait = wait.and_then(|wait| match self.server_waits {
+                Some(_) => timeouts.write.map(|write| wait + write),
+                None => Some(wait),
+            });
             let waited = now.saturating_duration_since(since);
             assert!(!wait.is_some_and(|wait| is_late(since, wait)), "client {number} does nothing, for {waited:?}");
         }
@@ -355,6 +367,7 @@ impl Wire {
             .is_some_and(|write| self.oracle.latest_write.max(self.latest_taken) + write <= self.clock.now());
         if !deadline_is_due && self.random.one_in(10) {
             // No memory for now, and some a moment later.
+            self.latest_refusal = Some(self.clock.now());
             self.readiness.writable = true;
             return 0;
         }
@@ -392,8 +405,9 @@ impl Wire {
             && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write.max(self.latest_taken) + write);
         // A client that has not taken the replies before it is not told that a late answer timed
         // out.
+        let has_taken_less = self.server_waits.is_some() || self.latest_refusal == Some(now);
         let waits_for_late_answer =
-            self.server_waits.is_some() && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
+            has_taken_less && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
         let is_newcomer = self.is_newcomer();
         let may_leave = self.has_bad_header
