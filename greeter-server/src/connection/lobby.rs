@@ -15,7 +15,7 @@ use greeter_core::{Address, CloseReason, Origin, Proxied, ProxyHeader};
 use crate::accept::rejected::RejectedSockets;
 use crate::admission::{Decision, LobbyPlace, Permit};
 use crate::config::Config;
-use crate::entry_rules::EntryRules;
+use crate::entry_rules::{EntryRules, TlsRule};
 use crate::messages::Newcomer;
 use crate::slots::{Key, SLOT_BITS, Slots};
 use crate::stats::Counters;
@@ -185,25 +185,26 @@ impl<K: Socket> Lobby<K> {
 
     /// Lets a newcomer in, unless its address has too many clients.
     fn admit(&mut self, key: Key, system: &impl Poller<Socket = K>, now: Instant) -> Option<Admitted<K>> {
-        let Guest { address: via, place, proxy, stage, .. } = self.guests.remove(key)?;
+        let Guest { address: via, place, rules, proxy, stage, .. } = self.guests.remove(key)?;
         let Some(Stage::Ready(transport)) = stage else { return None };
         let address = proxy.as_ref().map_or(via, |proxy| proxy.addresses.client(via));
         match place.become_client(address) {
             Decision::Admit(permit) => {
                 let tls = match &transport {
-                    Transport::Plain(_) => None,
+                    Transport::Plain(_) | Transport::Upgradable(_) => None,
                     Transport::Tls(stream) => Some(stream.info()),
                 };
-                let origin = Some(Arc::new(Origin::new(proxy, tls)));
-                Some(Admitted { transport, address, origin, permit })
+                let mut origin = Origin::new(proxy, tls);
+                origin.can_start_tls = rules.tls_on_request().is_some();
+                Some(Admitted { transport, address, origin: Some(Arc::new(origin)), permit })
             }
             Decision::Reject(reason) => {
                 tracing::warn!(peer = %address, %via, %reason, "Turned a client away.");
                 self.counters.rejected.add(1);
                 let text = self.config.connection.rejection_text(reason);
                 let (mut socket, last_words) = match transport {
-                    Transport::Plain(socket) => (socket, text.into_owned()),
                     Transport::Tls(stream) => stream.into_farewell(&text),
+                    transport => (transport.into_socket(), text.into_owned()),
                 };
                 system.deregister(&mut socket);
                 self.rejected.reject(socket, address, reason, &last_words, now);
@@ -217,8 +218,9 @@ impl<K: Socket> Lobby<K> {
         let Some(Guest { stage: Some(stage), address, .. }) = self.guests.remove(key) else { return };
         tracing::debug!(peer = %address, %reason, "A newcomer has left.");
         let (mut socket, last_words) = match stage {
-            Stage::Header { socket, .. } | Stage::Ready(Transport::Plain(socket)) => (socket, None),
-            Stage::Handshake { stream, .. } | Stage::Ready(Transport::Tls(stream)) => (stream.into_failed().0, None),
+            Stage::Header { socket, .. } => (socket, None),
+            Stage::Handshake { stream, .. } => (stream.into_failed().0, None),
+            Stage::Ready(transport) => (transport.into_socket(), None),
             Stage::Failed { socket, last_words } => (socket, Some(last_words)),
         };
         system.deregister(&mut socket);
@@ -283,7 +285,9 @@ impl<K: Socket> Lobby<K> {
 
 /// Begins the handshake of whoever owes one.
 fn begin_handshake<K: Socket>(socket: K, rules: &EntryRules) -> Stage<K> {
-    let Some(tls) = &rules.tls else { return Stage::Ready(Transport::Plain(socket)) };
+    let Some(TlsRule::AtOnce(tls)) = &rules.tls else {
+        return Stage::Ready(Transport::in_plain(socket, rules.tls_on_request().cloned()));
+    };
     match TlsStream::new(socket, &**tls) {
         Ok(stream) => Stage::Handshake { stream: Box::new(stream), bytes_left: tls.max_handshake_bytes() },
         Err((socket, failure)) => {
