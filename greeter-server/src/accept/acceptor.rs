@@ -374,10 +374,6 @@ impl<S, L: Accept> Acceptor<S, L> {
                 let newcomer = Newcomer { socket, address, place, accepted: now };
                 self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
             }
-            // Only at a stop: otherwise it would wait in the backlog. Nothing is owed to it.
-            LobbyDecision::Reject(reason @ CloseReason::HandshakeLimit) => {
-                self.counters.closed[reason.index()].add(1);
-            }
             LobbyDecision::Reject(reason) => self.reject(socket, address, reason, now),
         }
     }
