@@ -16,6 +16,7 @@ use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{greeter_client, greeter_server};
 use greeter_tests::size::tell;
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::Socket;
 
 /// A server, and the first lines that it has said.
 pub(crate) struct Started {
@@ -259,4 +260,26 @@ fn of_two_that_start_at_once_at_one_path_exactly_one_serves() {
             }
         }
     }
+}
+
+#[test]
+fn each_listener_expects_headers_of_the_proxies_that_are_named() {
+    let directory = TestDirectory::new();
+    let mut command = Command::new(greeter_server());
+    command.args(["--listen", &format!("unix:{}", directory.file("s").display()), "--listen", "127.0.0.1:0"]);
+    command.args(["--proxy-protocol", "unix", "--proxy-protocol", "127.0.0.1"]);
+    let server = Started::new(command, 2);
+    let inet = server.said[1].strip_prefix("listening on ").unwrap();
+    let tcp = TcpStream::connect(inet).unwrap();
+    let unix = UnixStream::connect(directory.file("s")).unwrap();
+    for mut client in [Socket::from(tcp), Socket::from(unix)] {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"PROXY TCP4 203.0.113.9 198.51.100.7 50412 80\r\nBob\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "Hello, Bob\n");
+    }
+    let log = server.end();
+    assert_eq!(log.matches("peer=203.0.113.9:50412 via=").count(), 2, "{log}");
 }

@@ -12,7 +12,7 @@ use greeter_server::{
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
-use greeter_tests::missing_program;
+use greeter_tests::{missing_program, raise_descriptor_limit};
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.9 198.51.100.7 50412 80\r\n";
 const V1_AT_HOME: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -317,4 +317,18 @@ fn a_client_behind_a_proxy_is_killed_like_any() {
     assert_eq!(silent.text(), "Hello, Ann\n");
     drop(silent);
     assert_eq!(at_rest(&server).closed_by[CloseReason::Killed], 1);
+}
+
+#[test]
+fn descriptors_are_kept_for_those_whom_the_lobby_rejects() {
+    const THREADS: usize = 2;
+    raise_descriptor_limit();
+    let possible = |listener: Listener| {
+        let builder = Server::builder().max_connections(10_000_000).connection_threads(THREADS);
+        builder.bind(listener).unwrap().spawn().unwrap().limits().max_connections
+    };
+    let plain = possible("127.0.0.1:0".into());
+    let proxied = possible(Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"]));
+    // 16 and one that is about to be rejected.
+    assert!(plain == 10_000_000 || plain - proxied == 17 * THREADS, "{plain} and {proxied}");
 }

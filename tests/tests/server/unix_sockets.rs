@@ -12,7 +12,7 @@ use greeter_server::{
     Address, BoxError, BuildError, Line, Listener, Peer, Reply, Responder, Server, ServerHandle, WhenFull,
 };
 use greeter_tests::books::at_rest;
-use greeter_tests::client::PATIENCE;
+use greeter_tests::client::{Client, PATIENCE};
 use greeter_tests::directory::TestDirectory;
 
 fn connect(path: &Path) -> BufReader<UnixStream> {
@@ -202,4 +202,23 @@ fn a_path_need_not_be_text() {
     assert_eq!(ask(&mut connect(&path), "Bob"), "Hello, Bob\n");
     server.shutdown(Duration::ZERO);
     assert!(!path.exists());
+}
+
+#[test]
+fn whoever_waits_at_an_opened_socket_at_a_stop_is_left_to_the_next_server() {
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    let start = || {
+        let builder = Server::builder().max_connections(1).when_full(WhenFull::Wait);
+        builder.bind(Listener::opened(kept.try_clone().unwrap())).unwrap().spawn().unwrap()
+    };
+    let server = start();
+    let mut inside = Client::connect(server.local_addr());
+    assert_eq!(inside.ask("Bob"), "Hello, Bob\n");
+    let mut waits = Client::connect(server.local_addr());
+    waits.send(b"Ann\n");
+    let stats = server.shutdown(PATIENCE).stats;
+    assert_eq!((stats.accepted, stats.rejected), (1, 0));
+    drop(inside);
+    let _next = start();
+    assert_eq!(waits.text(), "Hello, Ann\n");
 }
