@@ -375,10 +375,6 @@ impl<S, L: Accept> Acceptor<S, L> {
                 let newcomer = Newcomer { socket, address, place, rules, accepted: now };
                 self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
             }
-            // Only at a stop: otherwise it would wait in the backlog. Nothing is owed to it.
-            LobbyDecision::Reject(reason @ CloseReason::HandshakeLimit) => {
-                self.counters.closed[reason.index()].add(1);
-            }
             // The words would take a handshake first.
             LobbyDecision::Reject(reason) if self.listeners[index].entry_rules.has_handshake() => {
                 self.counters.rejected.add(1);

@@ -255,7 +255,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                     self.counters.closed[CloseReason::Shutdown.index()].add(1);
                 }
             },
-            ThreadMessage::Displaced(place) => self.lobby.displace(place, &self.system),
+            ThreadMessage::Displaced(place) => self.lobby.displace(place),
             ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
             ThreadMessage::ReplyTimedOut { client, part } => self.reply_timed_out(client, part, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
@@ -411,7 +411,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         if now < deadline {
             return;
         }
-        self.lobby.expire(&self.system, now);
+        self.lobby.expire(now);
         while let Some(slot) = self.timers.pop_expired(now) {
             if let Some(key) = self.clients.key_of(slot as usize)
                 && let Some(client) = self.clients.get_mut(key)

@@ -12,6 +12,7 @@ use super::random::Random;
 use super::responder::SessionRecord;
 use super::rules::Rules;
 
+use crate::admission::MAX_WAIT_FOR_NEWCOMER;
 use crate::system::{Poller, Readiness, Socket};
 
 /// Both ends of a connection. What is sent arrives at once; what matters is when the other end
@@ -185,6 +186,11 @@ impl Wire {
 
 /// What the world asks.
 impl Wire {
+    /// Returns whether it is in the lobby.
+    pub(super) fn is_in_lobby(&self) -> bool {
+        self.registered.is_some() && self.header_left > 0 && !self.is_broken
+    }
+
     pub(super) fn has_readiness_for(&self, thread: usize) -> bool {
         self.readiness != Readiness::default() && self.registered.is_some_and(|(number, _)| number == thread)
     }
@@ -212,7 +218,16 @@ impl Wire {
         match self.server_end {
             ServerEnd::Closed => return,
             ServerEnd::Open if self.header_left > 0 => {
-                return assert!(!is_late(latest_read, self.rules.handshake), "client {number} is a newcomer for ever");
+                assert!(!is_late(latest_read, self.rules.handshake), "client {number} is a newcomer for ever");
+                // Its header is there, or will never be.
+                let sent =
+                    self.arrivals.back().map(|(time, _)| *time).filter(|_| self.inbound.len() >= self.header_left);
+                let has_come = sent.or(self.client_finished).filter(|_| self.readiness == Readiness::default());
+                let is_unnoticed = has_come.is_some_and(|since| is_late(since.max(latest_read), Duration::ZERO));
+                return assert!(
+                    !is_unnoticed || self.is_broken,
+                    "nothing follows from what newcomer {number} has sent"
+                );
             }
             ServerEnd::Finished(since) => {
                 return assert!(!is_late(since, timeouts.linger), "client {number} lingers for ever");
@@ -317,11 +332,14 @@ impl Wire {
             self.server_waits.is_some() && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
         let is_newcomer = self.header_left > 0;
+        let has_waited = |least: Duration| self.oracle.latest_read + least <= now;
+        // What has arrived by then counts, also when the system has not reported it yet.
+        let owes_header = self.inbound.len() < self.header_left;
         let may_leave = self.has_bad_header
-            || self.client_finished.is_some()
             || self.stop_deadline.is_some()
-            || self.rules.max_handshakes < 1000
-            || self.oracle.latest_read + self.rules.handshake <= now;
+            || owes_header && self.client_finished.is_some()
+            || owes_header && self.rules.max_handshakes < 1000 && has_waited(MAX_WAIT_FOR_NEWCOMER)
+            || owes_header && has_waited(self.rules.handshake);
         assert!(!is_newcomer || may_leave || self.is_broken, "newcomer {} is closed without a reason", self.number);
         // It is told so before it is closed, and that is checked where it is written.
         let may_be_rejected = self.rules.has_proxy && self.rules.per_address_max.is_some() && self.bytes_read == 0;
@@ -519,7 +537,10 @@ impl Drop for VirtualSocket {
         // If a check has failed, the lock is poisoned, and no one looks at this wire any more.
         let Ok(mut wire) = self.0.lock() else { return };
         wire.server_end = ServerEnd::Closed;
-        wire.registered = None;
+        // A stop that has run out of time leaves its clients behind.
+        let is_left_behind = wire.registered.take().is_some() && wire.stop_deadline.is_none();
+        let is_left_behind = is_left_behind && !std::thread::panicking();
+        assert!(!is_left_behind, "client {} is closed and still registered", wire.number);
         let was_rejected = wire.oracle.end == WireEnd::Rejected && !wire.is_broken;
         assert!(
             !was_rejected || wire.inbound.is_empty(),

@@ -30,6 +30,8 @@ mod hung_responders;
 mod memory;
 /// Clients that never read.
 mod never_readers;
+/// Newcomers that do not say whose they are.
+mod newcomers;
 /// A client that sends many lines at once.
 mod one_client;
 /// A server without descriptors.
