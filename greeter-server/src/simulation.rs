@@ -19,6 +19,7 @@ mod pool;
 mod random;
 mod responder;
 mod rules;
+pub(crate) mod toy_tls;
 mod wire;
 mod world;
 

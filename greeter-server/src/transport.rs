@@ -33,7 +33,7 @@ pub(crate) struct ReadBuffers {
 impl ReadBuffers {
     /// Creates buffers for reads of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { plain: vec![0; bytes].into_boxed_slice(), tls: TlsBuffers::default() }
+        Self { plain: vec![0; bytes].into_boxed_slice(), tls: TlsBuffers::new(bytes) }
     }
 }
 
@@ -86,9 +86,14 @@ impl<K: Socket> Transport<K> {
     }
 
     /// Reads once, from a client that has been sent its end: what it says goes nowhere, so it is
-    /// not decrypted.
+    /// not decrypted, and counts as nothing.
     pub(crate) fn receive_nothing<'b>(&mut self, buffers: &'b mut ReadBuffers) -> io::Result<TransportRead<'b>> {
-        read(self.socket_mut(), &mut buffers.plain)
+        read(self.socket_mut(), &mut buffers.plain).map(|read| match read {
+            TransportRead::Bytes { arrived, may_have_more, .. } => {
+                TransportRead::Bytes { bytes: &[], arrived, may_have_more }
+            }
+            TransportRead::Eof => TransportRead::Eof,
+        })
     }
 
     /// Writes, and returns how many of these bytes are sent now.
@@ -115,6 +120,15 @@ impl<K: Socket> Transport<K> {
         }
     }
 
+    /// Returns whether the socket took something since the last call that counts as no reply, or the
+    /// end of the stream now waits for it.
+    pub(crate) fn take_progress(&mut self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Upgradable(_) => false,
+            Self::Tls(stream) => stream.take_progress(),
+        }
+    }
+
     /// Closes our end of the stream. With TLS, that may have to wait until the socket takes more.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
@@ -124,12 +138,20 @@ impl<K: Socket> Transport<K> {
         }
     }
 
-    /// Returns how many bytes there are to read.
+    /// Returns whether the other end was or will be told that nothing follows, as with TLS.
+    pub(crate) const fn is_closing(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Upgradable(_) => false,
+            Self::Tls(stream) => stream.is_closing(),
+        }
+    }
+
+    /// Returns how many bytes there are to read, or were read and are not received yet.
     pub(crate) fn bytes_arrived(&self) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.bytes_arrived(),
             Self::Upgradable(upgradable) => upgradable.socket.bytes_arrived(),
-            Self::Tls(stream) => stream.socket().bytes_arrived(),
+            Self::Tls(stream) => stream.bytes_arrived(),
         }
     }
 

@@ -210,8 +210,9 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Returns whether there is something to write beside replies that are unsent, as with TLS.
+    /// When the connection is over, the rest of a record is of no use to anybody.
     pub(crate) fn wants_write(&self) -> bool {
-        self.transport.as_ref().is_some_and(Transport::wants_write)
+        self.transport.as_ref().is_some_and(Transport::wants_write) && self.connection.phase() != Phase::Over
     }
 
     /// Writes unsent replies, as far as the socket accepts them.
@@ -229,6 +230,7 @@ impl<S, K: Socket> Client<S, K> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.writable = false;
+                    self.note_progress(now);
                     self.connection.write_would_block();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -236,6 +238,15 @@ impl<S, K: Socket> Client<S, K> {
             }
         }
         Ok(())
+    }
+
+    /// If the socket took something, though of no reply, the client that is waited for is alive.
+    fn note_progress(&mut self, now: Instant) {
+        let has_progressed = self.transport.as_mut().is_some_and(Transport::take_progress);
+        let is_ending = self.connection.close_action() != CloseAction::None;
+        if has_progressed && (is_ending || self.connection.phase() == Phase::Writing) {
+            self.connection.write_progressed(now);
+        }
     }
 
     /// Does the same, though the system has not reported that the socket is writable.
@@ -328,17 +339,25 @@ impl<S, K: Socket> Client<S, K> {
         Ok(())
     }
 
+    /// Returns whether our end of the stream is closed, or about to be.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.transport.as_ref().is_some_and(Transport::is_closing)
+    }
+
     /// Closes our end of the stream.
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&mut self, now: Instant) -> io::Result<()> {
         let result = self.transport.as_mut().map_or(Ok(()), Transport::shutdown_write);
-        self.writable &= !result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            self.writable = false;
+            self.note_progress(now);
+        }
         result
     }
 
     /// Says that nothing follows, to a client that has said so itself and is about to be closed. If
     /// it is gone, that is as good.
-    pub(crate) fn finish_stream(&mut self) {
-        match self.shutdown_write() {
+    pub(crate) fn finish_stream(&mut self, now: Instant) {
+        match self.shutdown_write(now) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => {
                 let _ = self.transport.as_mut().map(Transport::discard_output);
             }

@@ -367,7 +367,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 Err(_) => client.connection.abort(CloseReason::Lost),
             }
         }
-        let is_pushed = client.connection.push(message, &self.shared.config.connection, now);
+        // Behind the end of the stream, which may still be on its way, nothing follows.
+        let is_pushed = !client.is_closing() && client.connection.push(message, &self.shared.config.connection, now);
         // Now and not in its turn: a broadcast adds to every client.
         enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.run_queue, client, to);
@@ -632,10 +633,10 @@ fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, shared: &Share
 /// may have to wait for the client.
 fn shutdown_write<S, K: Socket>(client: &mut Client<S, K>, now: Instant) -> io::Result<()> {
     let is_shut_down = match client.connection.close_action() {
-        CloseAction::ShutdownWrite => client.shutdown_write(),
+        CloseAction::ShutdownWrite => client.shutdown_write(now),
         // Closing the socket is all that this takes in plain.
         CloseAction::Close(_) if client.has_tls() && client.connection.phase() != Phase::Over => {
-            client.finish_stream();
+            client.finish_stream(now);
             return Ok(());
         }
         CloseAction::Close(_) | CloseAction::None => return Ok(()),

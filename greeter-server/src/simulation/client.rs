@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::listener::address_of;
 use super::random::Random;
 use super::rules::{PROXY, Rules};
+use super::toy_tls::ToyClient;
 use super::wire::{ReceiveOutcome, Wire};
 
 /// One client, until it has nothing more to do.
@@ -16,6 +17,10 @@ pub(super) struct SimulatedClient {
     pub(super) wire: Arc<Mutex<Wire>>,
     random: Random,
     to_send: VecDeque<u8>,
+    /// What it says once the server has said hello, where they speak TLS.
+    behind_hello: VecDeque<u8>,
+    /// It hurries until then.
+    hurries: bool,
     send_pace: SendPace,
     receive_pace: ReceivePace,
     ending: ClientEnding,
@@ -76,6 +81,11 @@ impl SimulatedClient {
             _ => ClientEnding::Finishes,
         };
         let mut to_send = script(number, rules, &mut random);
+        let (mut behind_hello, mut ending) = (VecDeque::new(), ending);
+        if rules.has_tls {
+            (to_send, behind_hello) = with_tls(number, &to_send, rules, &mut ending, &mut random);
+        }
+        let hurries = rules.has_tls && !random.one_in(4);
         if rules.has_proxy {
             let header = header(number, &mut random);
             wire.lock().unwrap().expect_header(&header);
@@ -88,14 +98,15 @@ impl SimulatedClient {
             };
             header.bytes[..sent].iter().rev().for_each(|byte| to_send.push_front(*byte));
         }
-        Self { wire, random, to_send, send_pace, receive_pace, ending, next: Some(now) }
+        Self { wire, random, to_send, behind_hello, hurries, send_pace, receive_pace, ending, next: Some(now) }
     }
 
     /// Does one or two things, and sets the time of the next.
     pub(super) fn act(&mut self, now: Instant) {
         let wire = Arc::clone(&self.wire);
         let wire = &mut *wire.lock().unwrap();
-        let outcome = match self.receive_pace {
+        let receive_pace = if self.hurries { ReceivePace::Fast } else { self.receive_pace };
+        let outcome = match receive_pace {
             ReceivePace::Fast => wire.receive(usize::MAX),
             ReceivePace::Slow => wire.receive(self.random.within(1..20)),
             ReceivePace::None => ReceiveOutcome::WouldBlock,
@@ -115,10 +126,18 @@ impl SimulatedClient {
     }
 
     fn send(&mut self, wire: &mut Wire, now: Instant) -> Option<Instant> {
+        if !self.behind_hello.is_empty() && wire.has_received_hello() {
+            self.to_send.append(&mut self.behind_hello);
+            self.hurries = false;
+        }
+        if self.to_send.is_empty() && !self.behind_hello.is_empty() {
+            return self.pause(now, 100_000);
+        }
         if self.to_send.is_empty() {
             return self.end(wire, now);
         }
         let max = match self.send_pace {
+            _ if self.hurries => self.to_send.len(),
             SendPace::Full => self.to_send.len(),
             SendPace::InPieces => self.random.within(1..30),
             SendPace::ByteByByte(_) => 1,
@@ -127,7 +146,9 @@ impl SimulatedClient {
         let piece: Vec<u8> = self.to_send.iter().copied().take(max).collect();
         let sent = wire.send(&piece);
         self.to_send.drain(..sent);
-        if let SendPace::StopsAfter(bytes) = &mut self.send_pace {
+        if let SendPace::StopsAfter(bytes) = &mut self.send_pace
+            && !self.hurries
+        {
             *bytes -= sent;
         }
         match self.send_pace {
@@ -156,6 +177,39 @@ impl SimulatedClient {
         let times = if let ReceivePace::Slow = self.receive_pace { 20 } else { 1 };
         Some(now + Duration::from_micros(self.random.within(1..micros * times) as u64))
     }
+}
+
+/// Returns what a client sends with TLS, before and after it has received the server's hello. Some
+/// are none that should have come.
+fn with_tls(
+    number: u32,
+    script: &VecDeque<u8>,
+    rules: &Rules,
+    ending: &mut ClientEnding,
+    random: &mut Random,
+) -> (VecDeque<u8>, VecDeque<u8>) {
+    let mut client = ToyClient::new(number);
+    let mistake = random.below(60);
+    let hello = match mistake {
+        0 => b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        1 => client.bad(),
+        _ => client.hello(),
+    };
+    let mut behind_hello = VecDeque::new();
+    behind_hello.extend(if mistake == 2 { client.bad() } else { client.finished() });
+    behind_hello.extend(client.script(script, rules.max_record, random));
+    match (mistake, *ending) {
+        (0 | 1, _) => behind_hello.clear(),
+        (3, _) => behind_hello.extend(client.bad()),
+        (_, ClientEnding::Finishes) if !random.one_in(3) => {
+            behind_hello.extend(client.close_notify());
+            if random.one_in(2) {
+                *ending = ClientEnding::Waits;
+            }
+        }
+        _ => {}
+    }
+    (hello.into(), behind_hello)
 }
 
 /// What a proxy sends first.

@@ -79,6 +79,7 @@ impl Accept for VirtualListener {
         let number = {
             let now = backlog.clock.now();
             let wire = &mut *wire.lock().unwrap();
+            wire.oracle.accepted = now;
             wire.oracle.begins(now);
             wire.number
         };

@@ -86,6 +86,7 @@ pub(super) struct Oracle {
     /// What the server has written that is not a whole reply yet.
     written: Vec<u8>,
     latest_push: u32,
+    pub(super) accepted: Instant,
     /// When the server last read something, and last wrote something that was not pushed.
     pub(super) latest_read: Instant,
     unread_since: Option<Instant>,
@@ -95,6 +96,9 @@ pub(super) struct Oracle {
     pub(super) latest_write: Instant,
     pub(super) end: WireEnd,
     pub(super) lines_read: u64,
+    /// How many bytes were read, and after how many of them each line ended.
+    bytes_read: usize,
+    line_ends: Vec<usize>,
     lines_answered: u64,
     busy: u64,
     too_long: u64,
@@ -147,6 +151,7 @@ impl Oracle {
             banner: banner.into_bytes(),
             written: Vec::new(),
             latest_push: 0,
+            accepted: now,
             latest_read: now,
             unread_since: None,
             finished: None,
@@ -154,6 +159,8 @@ impl Oracle {
             latest_write: now,
             end: WireEnd::NotYet,
             lines_read: 0,
+            bytes_read: 0,
+            line_ends: Vec::new(),
             lines_answered: 0,
             busy: 0,
             too_long: 0,
@@ -168,14 +175,23 @@ impl Oracle {
     /// The server has read these bytes.
     pub(super) fn read(&mut self, bytes: &[u8], now: Instant) {
         // With the first lines, the server need not wait until the banner is sent.
-        let may_be_read = self.is_settled() || self.written.is_empty() && !self.is_read;
+        let may_be_read = self.is_settled() || self.written.is_empty() && !self.is_read && self.lines.is_empty();
         assert!(may_be_read, "client {} is read while it is owed {:?}", self.number, self.owed());
         self.is_read = true;
         assert_eq!(self.end, WireEnd::NotYet, "client {} is read after its end", self.number);
         self.lines_answered += self.lines.len() as u64;
         self.ending = self.lines.drain(..).next_back().map_or(self.ending, |line| line.ending);
+        self.read_early(bytes, now);
+    }
+
+    /// The server has read these bytes right behind a handshake.
+    pub(super) fn read_early(&mut self, bytes: &[u8], now: Instant) {
+        if bytes.is_empty() {
+            return;
+        }
         self.latest_read = now;
         for &byte in bytes {
+            self.bytes_read += 1;
             if self.unfinished.is_empty() {
                 self.unfinished_since = now;
             }
@@ -189,6 +205,7 @@ impl Oracle {
 
     fn expect_reply(&mut self, line: &[u8], read: Instant) {
         self.lines_read += 1;
+        self.line_ends.push(self.bytes_read);
         let (text, ending) = line.strip_suffix(b"\r").map_or((line, "\n"), |text| (text, "\r\n"));
         let ending = self.rules.ending_for(ending);
         let max = self.rules.max_line_bytes;
@@ -409,7 +426,7 @@ impl Oracle {
         if may_be_overloaded {
             add("overloaded".to_owned(), WireEnd::Overloaded);
         }
-        if self.rules.may_be_full && self.lines_read == 0 {
+        if self.rules.may_be_full && (self.lines_read == 0 || self.rules.has_tls && !self.is_known()) {
             add("too many connections".to_owned(), WireEnd::Rejected);
             add("too many connections from your address".to_owned(), WireEnd::Rejected);
         }
@@ -428,6 +445,17 @@ impl Oracle {
     /// Returns whether so much was pushed that the client may be disconnected for not reading it.
     pub(super) fn may_be_overwhelmed(&self) -> bool {
         self.sessions.lock().unwrap().record(self.number).pushed_bytes > self.rules.max_unsent_bytes
+    }
+
+    /// What came behind so many bytes is not owed any more.
+    pub(super) fn forget_behind(&mut self, bytes: usize) {
+        let behind = self.lines_read - self.lines_within(bytes);
+        self.lines.truncate(self.lines.len().saturating_sub(behind as usize));
+    }
+
+    /// Returns how many lines are complete within so many bytes.
+    pub(super) fn lines_within(&self, bytes: usize) -> u64 {
+        self.line_ends.partition_point(|end| *end <= bytes) as u64
     }
 
     fn closes_when_rejected(&self) -> bool {
@@ -454,7 +482,7 @@ impl Oracle {
         self.sessions.lock().unwrap().record(self.number).line_began.unwrap_or(self.latest_read)
     }
 
-    fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.sessions.lock().unwrap().record(self.number).id.is_some()
     }
 

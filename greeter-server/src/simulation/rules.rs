@@ -10,9 +10,10 @@ use greeter_core::{ConnectionConfig, ConnectionTimeouts, LineEnding, Parallel, W
 use super::clock::SimulatedClock;
 use super::random::Random;
 use super::responder::ScriptedResponder;
+use super::toy_tls::ToyTls;
 
 use crate::config::Config;
-use crate::entry_rules::{EntryRules, ProxyNetworks};
+use crate::entry_rules::{EntryRules, ProxyNetworks, TlsRule};
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::pool::executor::Executor;
 use crate::pool::worker::Task;
@@ -61,7 +62,10 @@ pub(super) struct Rules {
     pub(super) in_parallel: usize,
     /// Whether clients come through a proxy, with a PROXY header.
     pub(super) has_proxy: bool,
-    /// How long a header may take.
+    /// Whether clients speak TLS, behind such a header; and how much their records carry.
+    pub(super) has_tls: bool,
+    pub(super) max_record: usize,
+    /// How long a header and a handshake may take.
     pub(super) handshake: Duration,
     pub(super) max_handshakes: usize,
 }
@@ -109,15 +113,17 @@ impl Rules {
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
             in_parallel: random.pick(&[1, 1, 2, 5]),
             has_proxy: random.one_in(3),
+            has_tls: random.one_in(3),
+            max_record: random.pick(&[1, 20, 300, 2000, 16_000]),
             handshake: Duration::from_millis(random.pick(&[1500, 5000])),
             max_handshakes: random.pick(&[1, 2, 1000]),
         }
     }
 
     /// Returns what is asked of clients.
-    pub(super) fn entry_rules(&self) -> EntryRules {
+    pub(super) fn entry_rules(&self, tls: &Arc<ToyTls>) -> EntryRules {
         let proxies = self.has_proxy.then(|| ProxyNetworks::parse([PROXY.to_string()]).expect("it is an address"));
-        EntryRules { proxies, tls: None }
+        EntryRules { proxies, tls: self.has_tls.then(|| TlsRule::AtOnce(Arc::<ToyTls>::clone(tls))) }
     }
 
     /// Returns whether a line may be rejected because no worker is free to answer it.

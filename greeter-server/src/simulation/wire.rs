@@ -11,6 +11,7 @@ use super::oracle::{Oracle, WireEnd};
 use super::random::Random;
 use super::responder::SessionRecord;
 use super::rules::Rules;
+use super::toy_tls::{RecordMark, RecordMarks, ToyReader, ToyRecord, ToyTls, has_last_word};
 
 use crate::admission::MAX_WAIT_FOR_NEWCOMER;
 use crate::system::{Poller, Readiness, Socket};
@@ -28,6 +29,8 @@ pub(super) struct Wire {
     /// How many bytes of the PROXY header the server has not read; and whether it is one.
     header_left: usize,
     has_bad_header: bool,
+    /// What is known of its TLS.
+    pub(super) tls: Option<WireTls>,
     /// On its way to the server. The client may fill it up to a bound.
     inbound: VecDeque<u8>,
     /// When the unread bytes came, and how many came each time.
@@ -62,6 +65,47 @@ pub(super) struct Wire {
     rounds_without_turn: usize,
     /// When the time for a stop is over.
     pub(super) stop_deadline: Option<Instant>,
+}
+
+/// A connection's TLS, as somebody sees it who has the keys.
+#[derive(Debug)]
+pub(super) struct WireTls {
+    sessions: Arc<ToyTls>,
+    /// What has arrived: bytes of a header before it, and records that the server has not read.
+    header_to_come: usize,
+    marks: RecordMarks,
+    arrived: VecDeque<(RecordMark, Instant)>,
+    /// When the client said that nothing follows.
+    close_notify_arrived: Option<Instant>,
+    /// What the server has read, and how many records at once.
+    from_client: ToyReader,
+    records_at_once: usize,
+    /// Where each record with content ended that was read, and how much content there was by then.
+    content_ends: Vec<(usize, usize)>,
+    opened_before: usize,
+    /// The client has proved that it is no client.
+    is_bad: bool,
+    is_alert_owed: bool,
+    has_finished: bool,
+    /// What the server has written.
+    from_server: ToyReader,
+    bytes_written: usize,
+    hello_ends: Option<usize>,
+    has_last_word: bool,
+    pub(super) plaintext_written: usize,
+    /// Since when a record with content was given to the socket that has not taken all of it.
+    data_unsent_since: Option<Instant>,
+    server_says: LastSaid,
+    /// What the client has received.
+    bytes_received: usize,
+}
+
+/// What the server's end has said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastSaid {
+    NotYet,
+    Alert,
+    CloseNotify,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +146,10 @@ impl Wire {
             oracle,
             header_left: 0,
             has_bad_header: false,
+            tls: None,
             inbound: VecDeque::new(),
             arrivals: VecDeque::new(),
-            inbound_max: random.pick(&[20, 500, 10_000]),
+            inbound_max: if rules.has_tls { random.pick(&[20, 500, 40_000]) } else { random.pick(&[20, 500, 10_000]) },
             client_finished: None,
             server_saw_eof: false,
             outbound: VecDeque::new(),
@@ -131,6 +176,14 @@ impl Wire {
     pub(super) fn expect_header(&mut self, header: &SentHeader) {
         self.header_left = header.bytes.len();
         self.has_bad_header = !header.is_valid;
+        if let Some(tls) = &mut self.tls {
+            tls.header_to_come = self.header_left;
+        }
+    }
+
+    /// The client will speak TLS.
+    pub(super) fn expect_tls(&mut self, sessions: &Arc<ToyTls>) {
+        self.tls = Some(WireTls::new(self.number, sessions));
     }
 
     /// Sends as much as fits, and returns how much that was.
@@ -146,6 +199,10 @@ impl Wire {
         self.inbound.extend(&bytes[..sent]);
         if sent > 0 {
             self.arrivals.push_back((self.clock.now(), sent));
+            if let Some(tls) = &mut self.tls {
+                tls.note_arrival(&bytes[..sent], self.clock.now());
+                self.oracle.finished = self.oracle.finished.or(tls.close_notify_arrived);
+            }
         }
         self.readiness.readable |= sent > 0;
         sent
@@ -153,7 +210,7 @@ impl Wire {
 
     pub(super) fn finish(&mut self) {
         self.client_finished.get_or_insert(self.clock.now());
-        self.oracle.finished = self.client_finished;
+        self.oracle.finished = self.oracle.finished.or(self.client_finished);
         self.readiness.readable = true;
         self.readiness.read_until_would_block = true;
     }
@@ -171,6 +228,9 @@ impl Wire {
         }
         let taken = bytes.min(self.outbound.len());
         self.outbound.drain(..taken);
+        if let Some(tls) = &mut self.tls {
+            tls.bytes_received += taken;
+        }
         if self.server_waits.is_some() && self.outbound.len() <= self.outbound_max * 2 / 3 {
             self.server_waits = None;
             self.room_made = self.clock.now();
@@ -217,15 +277,16 @@ impl Wire {
         let number = self.number;
         match self.server_end {
             ServerEnd::Closed => return,
-            ServerEnd::Open if self.header_left > 0 => {
-                assert!(!is_late(latest_read, self.rules.handshake), "client {number} is a newcomer for ever");
+            ServerEnd::Open if self.is_newcomer() => {
+                let accepted = self.oracle.accepted;
+                assert!(!is_late(accepted, self.rules.handshake), "client {number} is a newcomer for ever");
                 // Its header is there, or will never be.
                 let sent =
                     self.arrivals.back().map(|(time, _)| *time).filter(|_| self.inbound.len() >= self.header_left);
                 let has_come = sent.or(self.client_finished).filter(|_| self.readiness == Readiness::default());
-                let is_unnoticed = has_come.is_some_and(|since| is_late(since.max(latest_read), Duration::ZERO));
+                let is_unnoticed = has_come.is_some_and(|since| is_late(since.max(accepted), Duration::ZERO));
                 return assert!(
-                    !is_unnoticed || self.is_broken,
+                    !is_unnoticed || self.is_broken || self.header_left == 0,
                     "nothing follows from what newcomer {number} has sent"
                 );
             }
@@ -236,11 +297,11 @@ impl Wire {
             ServerEnd::Open if self.is_being_answered || self.is_broken || record.id.is_none() => return,
             ServerEnd::Open => {}
         }
-        if let Some(since) = self.server_waits {
+        if let Some(since) = self.waits_for_room_since() {
             let is_over = timeouts.write.is_some_and(|write| is_late(since.max(latest), write));
             assert!(!is_over, "client {number} reads nothing, for ever");
         } else if self.oracle.end == WireEnd::NotYet && self.oracle.is_settled() && !self.oracle.has_lines() {
-            if let Some(since) = self.client_finished {
+            if let Some(since) = self.oracle.finished {
                 let is_unnoticed = self.readiness == Readiness::default() && is_late(since.max(latest), Duration::ZERO);
                 assert!(!is_unnoticed, "the end of client {number} is not noticed");
             }
@@ -261,13 +322,20 @@ impl Wire {
         let was_reported = !self.inbound.is_empty() && !self.readiness.readable && self.oracle.end == WireEnd::NotYet;
         let is_owed = self.is_being_answered || !self.oracle.is_settled() || self.oracle.has_lines();
         let waits_for_more = is_owed || self.server_waits.is_some() || self.owed_at_stop.is_some();
-        let has_progressed = std::mem::replace(&mut self.bytes_read_before, self.bytes_read) != self.bytes_read;
+        let mut has_progressed = std::mem::replace(&mut self.bytes_read_before, self.bytes_read) != self.bytes_read;
+        let mut reads = 1;
+        if let Some(tls) = &mut self.tls {
+            // One record in a turn, if each is as long as a read may be.
+            let opened = tls.opened(self.number);
+            has_progressed |= std::mem::replace(&mut tls.opened_before, opened) != opened;
+            reads += tls.records_at_once;
+        }
         if !is_served || !was_reported || waits_for_more || has_progressed {
             self.rounds_without_turn = 0;
             return;
         }
         self.rounds_without_turn += 1;
-        assert!(self.rounds_without_turn <= 2 * self.rules.clients + 8, "client {} has no turn", self.number);
+        assert!(self.rounds_without_turn <= reads * (2 * self.rules.clients + 8), "client {} has no turn", self.number);
     }
 
     /// This many bytes are read.
@@ -304,7 +372,9 @@ impl Wire {
 
     /// Checks that a rejected client does not stay for ever.
     pub(super) fn check_rejected(&self) {
-        if let (WireEnd::Rejected, ServerEnd::Finished(since)) = (self.oracle.end, self.server_end) {
+        if let ServerEnd::Finished(since) = self.server_end
+            && (self.oracle.end == WireEnd::Rejected || self.is_bad())
+        {
             let is_late = self.clock.is_past(since, self.rules.timeouts.linger + self.rules.slack());
             assert!(!is_late, "client {} was rejected, and lingers for ever", self.number);
         }
@@ -324,6 +394,7 @@ impl Wire {
             if now.saturating_duration_since(since) >= timeouts.linger);
         let is_done = self.oracle.is_settled() && !self.is_owed_answer();
         let client_is_done = is_done && self.server_saw_eof && self.inbound.is_empty();
+        let has_said_so = self.tls.is_none() || matches!(self.server_end, ServerEnd::Finished(_));
         let reads_nothing =
             self.server_waits.is_some() && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write + write);
         // A client that has not taken the replies before it is not told that a late answer timed
@@ -331,26 +402,31 @@ impl Wire {
         let waits_for_late_answer =
             self.server_waits.is_some() && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
-        let is_newcomer = self.header_left > 0;
-        let has_waited = |least: Duration| self.oracle.latest_read + least <= now;
+        let is_newcomer = self.is_newcomer();
+        let has_waited = |least: Duration| self.oracle.accepted + least <= now;
         // What has arrived by then counts, also when the system has not reported it yet.
         let owes_header = self.inbound.len() < self.header_left;
+        let owes = owes_header || self.header_left == 0;
         let may_leave = self.has_bad_header
+            || self.is_bad()
             || self.stop_deadline.is_some()
-            || owes_header && self.client_finished.is_some()
-            || owes_header && self.rules.max_handshakes < 1000 && has_waited(MAX_WAIT_FOR_NEWCOMER)
-            || owes_header && has_waited(self.rules.handshake);
+            || owes && (self.client_finished.is_some() || self.oracle.finished.is_some())
+            || owes && self.rules.max_handshakes < 1000 && has_waited(MAX_WAIT_FOR_NEWCOMER)
+            || owes && has_waited(self.rules.handshake);
         assert!(!is_newcomer || may_leave || self.is_broken, "newcomer {} is closed without a reason", self.number);
         // It is told so before it is closed, and that is checked where it is written.
-        let may_be_rejected = self.rules.has_proxy && self.rules.per_address_max.is_some() && self.bytes_read == 0;
+        let is_unknown =
+            if self.tls.is_some() { !self.oracle.is_known() } else { self.rules.has_proxy && self.bytes_read == 0 };
+        let may_be_rejected = self.rules.per_address_max.is_some() && is_unknown;
         let is_excused = is_newcomer
             || may_be_rejected
             || self.is_broken
             || self.is_killed
+            || self.is_bad()
             || is_over_a_limit
             || self.stop_deadline.is_some_and(|stop_deadline| stop_deadline <= now);
         assert!(
-            has_lingered || client_is_done || reads_nothing || waits_for_late_answer || is_excused,
+            has_lingered || client_is_done && has_said_so || reads_nothing || waits_for_late_answer || is_excused,
             "client {} is closed without a reason at its {:?}, settled: {}, answered: {}, knows: {}, unread: {}",
             self.number,
             self.server_end,
@@ -362,7 +438,22 @@ impl Wire {
     }
 
     /// The server closes its end of the stream: checks that it is time for that.
-    fn check_finish(&self) {
+    fn check_finish(&mut self) {
+        if let Some(tls) = &self.tls {
+            let is_within_record = tls.from_server.is_within_record();
+            assert!(!is_within_record, "client {} is sent the end within a record", self.number);
+            let has_said_so = tls.server_says != LastSaid::NotYet || tls.is_bad && !tls.is_alert_owed;
+            assert!(has_said_so, "client {} is not told of the end", self.number);
+            if tls.is_bad && self.is_newcomer() {
+                return;
+            }
+            if let (Some(owed), WireEnd::NotYet) = (self.owed_at_stop, self.oracle.end) {
+                let opened = tls.opened(self.number);
+                let arrived = tls.content_ends.iter().rfind(|(end, _)| *end <= owed).map_or(0, |(_, content)| *content);
+                assert!(opened >= arrived, "client {} is owed what had come before the stop", self.number);
+                self.oracle.forget_behind(opened);
+            }
+        }
         assert!(self.oracle.is_settled() && !self.is_owed_answer(), "client {} is owed something", self.number);
         assert!(self.oracle.has_received_all(), "client {} has not received what was pushed to it", self.number);
         let was_all_read = self.owed_at_stop.is_some_and(|owed| self.bytes_read >= owed);
@@ -371,6 +462,176 @@ impl Wire {
             "client {} is sent the end without a reason",
             self.number
         );
+    }
+}
+
+/// What TLS adds.
+impl Wire {
+    /// Returns whether the client owes something before its first line, or waits for the server's
+    /// part of that.
+    fn is_newcomer(&self) -> bool {
+        let is_in = |tls: &WireTls| tls.has_finished && (tls.has_last_word || !has_last_word(self.number));
+        self.header_left > 0 || self.tls.as_ref().is_some_and(|tls| !is_in(tls))
+    }
+
+    /// Returns whether the client has broken the protocol, and the server has read how.
+    pub(super) fn is_bad(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_bad)
+    }
+
+    /// Returns whether the client knows that the server wants to speak TLS with it.
+    pub(super) fn has_received_hello(&self) -> bool {
+        let has_received = |tls: &WireTls| tls.hello_ends.is_some_and(|end| end <= tls.bytes_received);
+        self.tls.as_ref().is_none_or(has_received)
+    }
+
+    /// Returns how many bytes of plaintext a record has at most that is written in part.
+    pub(super) fn plaintext_in_part(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.from_server.partial_len())
+    }
+
+    /// Returns how many complete lines the server has decrypted.
+    pub(super) fn lines_read(&self) -> u64 {
+        match &self.tls {
+            Some(tls) => self.oracle.lines_within(tls.opened(self.number)),
+            None => self.oracle.lines_read,
+        }
+    }
+
+    /// The server has read these bytes, behind a header.
+    fn note_content(&mut self, bytes: &[u8]) {
+        let now = self.clock.now();
+        let Some(tls) = &mut self.tls else { return self.oracle.read(bytes, now) };
+        let was_in = tls.has_finished;
+        let mut plaintext = Vec::new();
+        let records = tls.from_client.read(bytes);
+        tls.records_at_once = records.len();
+        for record in records {
+            let mark = tls.arrived.pop_front().map(|(mark, _)| mark);
+            match record {
+                ToyRecord::Hello | ToyRecord::KeyUpdate => {}
+                ToyRecord::Finished => {
+                    tls.has_finished = true;
+                    self.oracle.begins(now);
+                }
+                ToyRecord::Data(content) => {
+                    plaintext.extend_from_slice(&content);
+                    let before = tls.content_ends.last().map_or(0, |(_, content)| *content);
+                    tls.content_ends.push((mark.map_or(0, |mark| mark.end), before + content.len()));
+                }
+                ToyRecord::CloseNotify => self.server_saw_eof = true,
+                ToyRecord::Bad => (tls.is_bad, tls.is_alert_owed) = (true, true),
+                ToyRecord::NotTls => tls.is_bad = true,
+                ToyRecord::LastWord | ToyRecord::Alert => panic!("a client says {record:?}"),
+            }
+        }
+        if was_in {
+            self.oracle.read(&plaintext, now);
+        } else {
+            self.oracle.read_early(&plaintext, now);
+        }
+    }
+
+    /// The socket has not taken these bytes.
+    fn note_unsent(&mut self, bytes: &[u8]) {
+        let now = self.clock.now();
+        if let Some(tls) = &mut self.tls {
+            let is_unsent = tls.from_server.has_data_with(bytes);
+            tls.data_unsent_since = is_unsent.then(|| tls.data_unsent_since.unwrap_or(now));
+        }
+    }
+
+    /// Returns since when the client has to take something. An answer to a key update is nothing
+    /// that is waited for, but replies are, and the end.
+    fn waits_for_room_since(&self) -> Option<Instant> {
+        let since = self.server_waits?;
+        let Some(tls) = &self.tls else { return Some(since) };
+        let stopped = self.owed_at_stop.and(self.stop_deadline).map(|deadline| deadline - self.rules.drain);
+        let ended = self.oracle.finished.filter(|_| self.server_saw_eof).or(stopped);
+        if let Some(unsent) = tls.data_unsent_since {
+            return Some(since.max(unsent));
+        }
+        let is_owed = ended.is_some() || self.oracle.end != WireEnd::NotYet || !self.oracle.is_settled();
+        is_owed.then(|| since.max(ended.unwrap_or(since)))
+    }
+
+    /// The server has written these bytes.
+    fn note_written(&mut self, bytes: &[u8]) {
+        let now = self.clock.now();
+        let Some(tls) = &mut self.tls else {
+            let unread_since = self.arrivals.front().map(|(time, _)| *time);
+            return self.oracle.wrote(bytes, now, unread_since);
+        };
+        let number = self.number;
+        assert!(bytes.is_empty() || tls.server_says == LastSaid::NotYet, "client {number} reads on after the end");
+        let start = tls.bytes_written;
+        tls.bytes_written += bytes.len();
+        self.oracle.latest_write = now;
+        let unread = tls.arrived.iter().find(|(mark, _)| mark.has_content).map(|(_, time)| *time);
+        for record in tls.from_server.read(bytes) {
+            assert_eq!(tls.server_says, LastSaid::NotYet, "client {number} reads {record:?} after the end");
+            match record {
+                ToyRecord::Hello => tls.hello_ends = Some(start + bytes.len()),
+                ToyRecord::LastWord => tls.has_last_word = true,
+                ToyRecord::KeyUpdate => {}
+                ToyRecord::Data(content) => {
+                    assert!(tls.has_finished, "client {number} reads before its handshake is over");
+                    let is_between = self.is_being_answered && self.rules.in_parallel == 1;
+                    assert!(!is_between, "client {number} is written to while it is answered");
+                    tls.plaintext_written += content.len();
+                    self.oracle.wrote(&content, now, unread);
+                }
+                ToyRecord::CloseNotify => tls.server_says = LastSaid::CloseNotify,
+                ToyRecord::Alert => {
+                    assert!(tls.is_bad, "client {number} reads an alert for nothing");
+                    tls.server_says = LastSaid::Alert;
+                }
+                ToyRecord::Finished | ToyRecord::Bad | ToyRecord::NotTls => panic!("client {number} reads {record:?}"),
+            }
+        }
+    }
+}
+
+impl WireTls {
+    fn new(number: u32, sessions: &Arc<ToyTls>) -> Self {
+        Self {
+            sessions: Arc::clone(sessions),
+            header_to_come: 0,
+            marks: RecordMarks::default(),
+            arrived: VecDeque::new(),
+            close_notify_arrived: None,
+            from_client: ToyReader::of_client(number),
+            records_at_once: 0,
+            content_ends: Vec::new(),
+            opened_before: 0,
+            is_bad: false,
+            is_alert_owed: false,
+            has_finished: false,
+            from_server: ToyReader::of_server(number),
+            bytes_written: 0,
+            hello_ends: None,
+            has_last_word: false,
+            plaintext_written: 0,
+            data_unsent_since: None,
+            server_says: LastSaid::NotYet,
+            bytes_received: 0,
+        }
+    }
+
+    fn note_arrival(&mut self, bytes: &[u8], now: Instant) {
+        let of_header = bytes.len().min(self.header_to_come);
+        self.header_to_come -= of_header;
+        for mark in self.marks.arrived(&bytes[of_header..]) {
+            if mark.is_alert {
+                self.close_notify_arrived.get_or_insert(now);
+            }
+            self.arrived.push_back((mark, now));
+        }
+    }
+
+    /// Returns how many bytes of plaintext the server has decrypted.
+    pub(super) fn opened(&self, number: u32) -> usize {
+        self.sessions.opened(number)
     }
 }
 
@@ -406,7 +667,7 @@ impl Read for VirtualSocket {
                 *to = from;
             }
             wire.header_left -= bytes;
-            if wire.header_left == 0 {
+            if wire.header_left == 0 && wire.tls.is_none() {
                 wire.oracle.begins(wire.clock.now());
             }
             return Ok(bytes);
@@ -417,7 +678,7 @@ impl Read for VirtualSocket {
         if wire.server_end == ServerEnd::Open {
             assert!(!wire.is_being_answered, "client {} is read while it is answered", wire.number);
             wire.bytes_read += bytes;
-            wire.oracle.read(&buffer[..bytes], wire.clock.now());
+            wire.note_content(&buffer[..bytes]);
         }
         Ok(bytes)
     }
@@ -428,7 +689,7 @@ impl Write for VirtualSocket {
         let wire = &mut *self.wire();
         assert_eq!(wire.server_end, ServerEnd::Open, "nothing is written after the end");
         // Where lines are answered side by side, the first may be sent before the last is answered.
-        let is_between = wire.is_being_answered && wire.rules.in_parallel == 1;
+        let is_between = wire.tls.is_none() && wire.is_being_answered && wire.rules.in_parallel == 1;
         assert!(!is_between, "client {} is written to while it is answered", wire.number);
         if wire.rules.has_faults && wire.random.one_in(20) {
             return Err(ErrorKind::Interrupted.into());
@@ -444,13 +705,16 @@ impl Write for VirtualSocket {
             buffer.len()
         } else {
             match wire.room_for(buffer.len()) {
-                0 => return Err(ErrorKind::WouldBlock.into()),
+                0 => {
+                    wire.note_unsent(buffer);
+                    return Err(ErrorKind::WouldBlock.into());
+                }
                 bytes => bytes,
             }
         };
         wire.outbound.extend(&buffer[..bytes]);
-        let unread_since = wire.arrivals.front().map(|(time, _)| *time);
-        wire.oracle.wrote(&buffer[..bytes], wire.clock.now(), unread_since);
+        wire.note_written(&buffer[..bytes]);
+        wire.note_unsent(&buffer[bytes..]);
         Ok(bytes)
     }
 
@@ -536,12 +800,14 @@ impl Drop for VirtualSocket {
     fn drop(&mut self) {
         // If a check has failed, the lock is poisoned, and no one looks at this wire any more.
         let Ok(mut wire) = self.0.lock() else { return };
+        let has_ended = matches!(wire.server_end, ServerEnd::Finished(_));
         wire.server_end = ServerEnd::Closed;
         // A stop that has run out of time leaves its clients behind.
         let is_left_behind = wire.registered.take().is_some() && wire.stop_deadline.is_none();
         let is_left_behind = is_left_behind && !std::thread::panicking();
         assert!(!is_left_behind, "client {} is closed and still registered", wire.number);
-        let was_rejected = wire.oracle.end == WireEnd::Rejected && !wire.is_broken;
+        let was_told = wire.is_bad() && wire.is_newcomer() && has_ended;
+        let was_rejected = (wire.oracle.end == WireEnd::Rejected || was_told) && !wire.is_broken;
         assert!(
             !was_rejected || wire.inbound.is_empty(),
             "client {} was rejected, and a reset takes that back",

@@ -14,6 +14,7 @@ use super::pool::SimulatedPool;
 use super::random::Random;
 use super::responder::{Promise, ScriptedResponder, SessionHistory};
 use super::rules::Rules;
+use super::toy_tls::ToyTls;
 use super::wire::{VirtualSocket, VirtualSystem, Wire};
 
 use crate::accept::acceptor::{Acceptor, AcceptorContext};
@@ -45,6 +46,7 @@ pub(super) struct World {
     memory: Arc<MemoryBudget>,
     push: PushHandle,
     sessions: Arc<Mutex<SessionHistory>>,
+    tls: Arc<ToyTls>,
     promises: Arc<Mutex<Vec<Promise>>>,
 
     admission: Arc<Admission>,
@@ -107,7 +109,7 @@ impl World {
         let mut random = Random::new(seed);
         let rules = Rules::random(&mut random);
         let clock = SimulatedClock::new();
-        let (push, sessions) = (PushHandle::new(), Arc::default());
+        let (push, sessions, tls) = (PushHandle::new(), Arc::default(), Arc::default());
         let (wake_ups, (mailboxes, inboxes)): (Vec<_>, (Vec<_>, Vec<_>)) =
             (0..rules.threads).map(|_| mailbox()).unzip();
         let to_threads: Arc<dyn ThreadMailboxes> = Arc::new(mailboxes.clone());
@@ -146,7 +148,7 @@ impl World {
             counters: Arc::clone(&counters[rules.threads]),
         };
         let acceptor = Acceptor::new(
-            vec![(VirtualListener(Arc::clone(&backlog)), Arc::new(rules.entry_rules()))],
+            vec![(VirtualListener(Arc::clone(&backlog)), Arc::new(rules.entry_rules(&tls)))],
             context,
             rules.max_rejected,
             clock.now(),
@@ -173,6 +175,7 @@ impl World {
             memory,
             push,
             sessions,
+            tls,
             promises: Arc::clone(&responder.promises),
             admission,
             acceptor,
@@ -394,7 +397,10 @@ impl World {
         let now = self.clock.now();
         let number = u32::try_from(self.wires.len()).expect("there are few clients");
         let oracle = Oracle::new(number, self.rules, &self.sessions, now);
-        let wire = Wire::new(number, self.rules, oracle, &self.clock, self.random.split());
+        let mut wire = Wire::new(number, self.rules, oracle, &self.clock, self.random.split());
+        if self.rules.has_tls {
+            wire.expect_tls(&self.tls);
+        }
         let wire = Arc::new(Mutex::new(wire));
         self.backlog.lock().unwrap().connect(Arc::clone(&wire));
         self.wires.push(Arc::clone(&wire));

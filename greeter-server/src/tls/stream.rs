@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 
 use greeter_core::TlsInfo;
 
-use crate::limits::READ_BYTES;
 use crate::system::Socket;
 use crate::tls::record::{MAX_PLAINTEXT_BYTES, MAX_RECORD_BYTES, whole_record};
 use crate::tls::session::{NewTlsSession, SessionPhase, TlsProblem, TlsSession};
@@ -28,6 +27,9 @@ pub(crate) struct TlsStream<K> {
     empty_bytes: usize,
     /// Whether we have said that nothing follows.
     is_closing: bool,
+    /// Whether the socket took ciphertext that does not count as plaintext yet, or the end of the
+    /// stream now waits for it.
+    has_progressed: bool,
 }
 
 /// Ciphertext on its way into the socket: what the session says for itself, and one record of ours
@@ -44,10 +46,18 @@ struct UnsentCiphertext {
 }
 
 /// Buffers of a connection thread, for all of its clients with TLS.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TlsBuffers {
     ciphertext: Vec<u8>,
     plaintext: Vec<u8>,
+    /// How much plaintext one read may bring, unless it is all in one record.
+    max_plaintext: usize,
+}
+
+impl TlsBuffers {
+    pub(crate) const fn new(max_plaintext: usize) -> Self {
+        Self { ciphertext: Vec::new(), plaintext: Vec::new(), max_plaintext }
+    }
 }
 
 /// What a read has returned.
@@ -56,7 +66,7 @@ pub(crate) enum TransportRead<'b> {
     Bytes {
         /// What was sent to us, which may be nothing.
         bytes: &'b [u8],
-        /// How many bytes were read from the socket.
+        /// How many of the bytes that [had arrived](TlsStream::bytes_arrived) this took.
         arrived: usize,
         /// Whether there may be more to read.
         may_have_more: bool,
@@ -87,6 +97,7 @@ impl<K: Socket> TlsStream<K> {
                 unsent_ciphertext: UnsentCiphertext::default(),
                 empty_bytes: 0,
                 is_closing: false,
+                has_progressed: false,
             }),
             Err(failure) => Err((socket, failure)),
         }
@@ -167,10 +178,6 @@ impl<K: Socket> TlsStream<K> {
         &mut self.socket
     }
 
-    pub(crate) const fn socket(&self) -> &K {
-        &self.socket
-    }
-
     /// How much memory it occupies for what is on its way, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.unread.capacity() + self.unsent_ciphertext.bytes.capacity()
@@ -182,6 +189,7 @@ impl<K: Socket> TlsStream<K> {
         if self.session.phase() == SessionPhase::ClosedByPeer {
             return Ok(TransportRead::Eof);
         }
+        let waiting = self.bytes_waiting();
         let (mut arrived, mut may_have_more) = (0, true);
         if !self.has_whole_record() {
             let room = MAX_RECORD_BYTES - self.unread.len();
@@ -191,13 +199,13 @@ impl<K: Socket> TlsStream<K> {
                 return Ok(TransportRead::Eof);
             }
         }
-        let TlsBuffers { ciphertext, plaintext } = buffers;
+        let TlsBuffers { ciphertext, plaintext, max_plaintext } = buffers;
         let is_new = self.unread.is_empty();
         if !is_new {
             self.unread.extend_from_slice(&ciphertext[..arrived]);
         }
         let input = if is_new { &ciphertext[..arrived] } else { &self.unread };
-        let opened = open_records(&mut *self.session, input, plaintext, &mut self.empty_bytes);
+        let opened = open_records(&mut *self.session, input, plaintext, *max_plaintext, &mut self.empty_bytes);
         let taken = *opened.as_ref().unwrap_or(&input.len());
         if is_new {
             self.unread.extend_from_slice(&ciphertext[taken..arrived]);
@@ -212,12 +220,22 @@ impl<K: Socket> TlsStream<K> {
             return Err(broken(failure));
         }
         may_have_more |= self.session.phase() == SessionPhase::ClosedByPeer || self.has_whole_record();
-        Ok(TransportRead::Bytes { bytes: plaintext, arrived, may_have_more })
+        Ok(TransportRead::Bytes { bytes: plaintext, arrived: waiting + arrived - self.bytes_waiting(), may_have_more })
     }
 
     /// Returns whether the next record can be decrypted without another read, or is none.
     fn has_whole_record(&self) -> bool {
         !matches!(whole_record(&self.unread), Ok(None))
+    }
+
+    /// Returns how many bytes there are to read, or were read and wait to be decrypted.
+    pub(crate) fn bytes_arrived(&self) -> io::Result<usize> {
+        Ok(self.socket.bytes_arrived()? + self.bytes_waiting())
+    }
+
+    /// Returns how many bytes wait to be decrypted. A record in part waits for the client.
+    fn bytes_waiting(&self) -> usize {
+        if self.has_whole_record() { self.unread.len() } else { 0 }
     }
 
     /// Reads what completes a record at the most.
@@ -248,6 +266,7 @@ impl<K: Socket> TlsStream<K> {
                 bytes => self.unsent_ciphertext.sent += bytes,
             }
             let told = self.unsent_ciphertext.newly_sent();
+            self.has_progressed = told == 0;
             if self.unsent_ciphertext.is_sent() {
                 self.unsent_ciphertext = UnsentCiphertext::default();
             }
@@ -262,6 +281,12 @@ impl<K: Socket> TlsStream<K> {
         !self.unsent_ciphertext.is_sent()
     }
 
+    /// Returns whether the socket took something since the last call that counts as no plaintext, or
+    /// the end of the stream now waits for it.
+    pub(crate) const fn take_progress(&mut self) -> bool {
+        std::mem::replace(&mut self.has_progressed, false)
+    }
+
     /// Gives up what is on its way.
     pub(crate) fn discard_output(&mut self) {
         self.unsent_ciphertext = UnsentCiphertext::default();
@@ -272,7 +297,10 @@ impl<K: Socket> TlsStream<K> {
         while self.wants_write() {
             match self.socket.write(&self.unsent_ciphertext.bytes[self.unsent_ciphertext.sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.unsent_ciphertext.sent += bytes,
+                Ok(bytes) => {
+                    self.unsent_ciphertext.sent += bytes;
+                    self.has_progressed = true;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -281,11 +309,16 @@ impl<K: Socket> TlsStream<K> {
         Ok(())
     }
 
+    /// Returns whether we have said that nothing follows.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
     /// Says that nothing follows, and closes our end of the stream once that is out. It would block
     /// until then.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         if !self.is_closing {
-            self.is_closing = true;
+            (self.is_closing, self.has_progressed) = (true, true);
             self.session.close();
             self.session.take_output(&mut self.unsent_ciphertext.bytes);
         }
@@ -314,6 +347,7 @@ fn open_records(
     session: &mut dyn TlsSession,
     input: &[u8],
     plaintext: &mut Vec<u8>,
+    max_plaintext: usize,
     empty_bytes: &mut usize,
 ) -> Result<usize, TlsProblem> {
     let mut taken = 0;
@@ -321,7 +355,7 @@ fn open_records(
         && let Some(length) = whole_record(&input[taken..])?
     {
         let before = plaintext.len();
-        if before > 0 && before + length > READ_BYTES {
+        if before > 0 && before + length > max_plaintext {
             break;
         }
         session.open(&input[taken..taken + length], plaintext)?;
@@ -336,4 +370,471 @@ fn open_records(
 
 fn broken(failure: TlsProblem) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, failure)
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::limits::READ_BYTES;
+    use crate::simulation::toy_tls::{OVERHEAD, ToyClient, ToyReader, ToyRecord, ToyTls};
+    use std::collections::VecDeque;
+    use std::io::{Read, Write};
+
+    /// A number of a client to which the server says nothing behind the handshake, and one to which
+    /// it does.
+    const TERSE: u32 = 1;
+    const CHATTY: u32 = 2;
+
+    /// A socket that is read in the pieces that it was given, and takes so many bytes in all.
+    #[derive(Debug, Default)]
+    struct PieceSocket {
+        pieces: VecDeque<Vec<u8>>,
+        is_finished: bool,
+        written: Vec<u8>,
+        room: usize,
+        most_at_once: usize,
+        is_shut_down: std::cell::Cell<bool>,
+    }
+
+    impl Read for PieceSocket {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.pieces.front_mut() else {
+                return if self.is_finished { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            };
+            let bytes = piece.len().min(buffer.len());
+            buffer[..bytes].copy_from_slice(&piece[..bytes]);
+            piece.drain(..bytes);
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+            Ok(bytes)
+        }
+    }
+
+    impl Write for PieceSocket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(!self.is_shut_down.get(), "nothing is written after the end");
+            let taken = bytes.len().min(self.room).min(self.most_at_once);
+            if taken == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.room -= taken;
+            self.written.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Socket for PieceSocket {
+        fn shutdown_write(&self) -> io::Result<()> {
+            self.is_shut_down.set(true);
+            Ok(())
+        }
+
+        fn peek(&self, _: &mut [u8]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+
+        fn bytes_arrived(&self) -> io::Result<usize> {
+            Ok(self.pieces.iter().map(Vec::len).sum())
+        }
+    }
+
+    type PieceStream = TlsStream<PieceSocket>;
+
+    fn stream(pieces: &[&[u8]]) -> PieceStream {
+        let pieces = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| piece.to_vec()).collect();
+        let socket = PieceSocket { pieces, room: usize::MAX, most_at_once: usize::MAX, ..PieceSocket::default() };
+        TlsStream::new(socket, &ToyTls::default()).expect("a toy has a session for everybody")
+    }
+
+    fn buffers() -> TlsBuffers {
+        TlsBuffers::new(READ_BYTES)
+    }
+
+    /// Returns a stream whose handshake is over, and the client that sent it.
+    fn open_stream(number: u32) -> (PieceStream, ToyClient) {
+        let mut client = ToyClient::new(number);
+        let mut stream = stream(&[&client.hello(), &client.finished()]);
+        assert_eq!(stream.handshake(&mut buffers(), &mut 100).unwrap(), HandshakeStep::Done);
+        stream.socket.written.clear();
+        (stream, client)
+    }
+
+    /// Receives until there is nothing more, or the end. Returns what was received each time.
+    fn received(stream: &mut PieceStream, buffers: &mut TlsBuffers) -> (Vec<Vec<u8>>, bool) {
+        let mut parts = Vec::new();
+        loop {
+            let before = stream.bytes_arrived().unwrap();
+            match stream.receive(buffers) {
+                Ok(TransportRead::Bytes { bytes, arrived, may_have_more }) => {
+                    parts.push(bytes.to_vec());
+                    assert_eq!(before - arrived, stream.bytes_arrived().unwrap(), "what has arrived is counted once");
+                    assert!(may_have_more || !stream.has_whole_record(), "a record waits, and nobody knows");
+                }
+                Ok(TransportRead::Eof) => return (parts, true),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return (parts, false),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Sends all of this as the socket has room for it, so many bytes at once and each time. Returns
+    /// the records that came out.
+    #[track_caller]
+    fn send_all(stream: &mut PieceStream, number: u32, text: &[u8], room: usize) -> Vec<ToyRecord> {
+        let (mut unsent, before) = (text, stream.socket.written.len());
+        loop {
+            stream.socket.room = room;
+            loop {
+                match stream.send(unsent) {
+                    Ok(0) => {
+                        assert!(unsent.is_empty() && !stream.wants_write(), "all was sent");
+                        return ToyReader::of_server(number).read(&handshake_and(number, &stream.socket.written));
+                    }
+                    Ok(bytes) => {
+                        assert!(bytes <= unsent.len(), "no more is sent than there is");
+                        unsent = &unsent[bytes..];
+                        let of_records = text.len().div_ceil(MAX_PLAINTEXT_BYTES) * OVERHEAD;
+                        let written = stream.socket.written.len() - before;
+                        assert!(written + unsent.len() <= text.len() + of_records + 40, "what was sent is known");
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    /// Returns the server's part of the handshake, and this behind it.
+    fn handshake_and(number: u32, written: &[u8]) -> Vec<u8> {
+        let mut client = ToyClient::new(number);
+        let mut stream = stream(&[&client.hello(), &client.finished()]);
+        stream.handshake(&mut buffers(), &mut 100).unwrap();
+        [&stream.socket.written, written].concat()
+    }
+
+    fn data(records: &[ToyRecord]) -> Vec<u8> {
+        let content = |record: &ToyRecord| match record {
+            ToyRecord::Data(content) => content.clone(),
+            ToyRecord::Hello | ToyRecord::LastWord | ToyRecord::KeyUpdate | ToyRecord::CloseNotify => Vec::new(),
+            record => panic!("{record:?}"),
+        };
+        records.iter().flat_map(content).collect()
+    }
+
+    /// A handshake, three lines in some records, and the end.
+    fn conversation(number: u32) -> Vec<u8> {
+        let mut client = ToyClient::new(number);
+        let mut sent = [client.hello(), client.finished()].concat();
+        sent.extend([client.data(b"ann\nb"), client.data(b""), client.key_update(), client.data(b"ob\n")].concat());
+        sent.extend([client.data(b"cleo\n"), client.close_notify()].concat());
+        sent
+    }
+
+    #[track_caller]
+    fn check_cut(number: u32, pieces: &[&[u8]]) {
+        let (mut stream, mut buffers) = (stream(pieces), TlsBuffers::new(4));
+        assert_eq!(stream.handshake(&mut buffers, &mut 100).unwrap(), HandshakeStep::Done);
+        stream.socket.written.clear();
+        let (parts, is_end) = received(&mut stream, &mut buffers);
+        assert_eq!((&parts.concat()[..], is_end), (&b"ann\nbob\ncleo\n"[..], true), "{pieces:?}");
+        assert_eq!(send_all(&mut stream, number, b"", 1).last(), Some(&ToyRecord::KeyUpdate));
+        assert_eq!(stream.bytes_held(), 0, "{pieces:?}");
+    }
+
+    #[test]
+    fn wherever_ciphertext_is_cut_the_same_plaintext_comes_out() {
+        for number in [TERSE, CHATTY] {
+            let sent = conversation(number);
+            check_cut(number, &sent.chunks(1).collect::<Vec<_>>());
+            for first in 0..sent.len() {
+                for second in first..sent.len() {
+                    check_cut(number, &[&sent[..first], &sent[first..second], &sent[second..]]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_right_behind_the_handshake_has_arrived() {
+        let sent = conversation(TERSE);
+        let mut stream = stream(&[&sent]);
+        stream.handshake(&mut buffers(), &mut 100).unwrap();
+        let of_handshake = [ToyClient::new(TERSE).hello(), ToyClient::new(TERSE).finished()].concat().len();
+        assert_eq!(stream.socket.bytes_arrived().unwrap(), 0);
+        assert_eq!(stream.bytes_arrived().unwrap(), sent.len() - of_handshake);
+    }
+
+    #[test]
+    fn a_handshake_is_so_long_at_most() {
+        let mut client = ToyClient::new(TERSE);
+        let sent = [client.hello(), client.finished()].concat();
+        let mut too_short = sent.len() - 1;
+        let step = stream(&[&sent]).handshake(&mut buffers(), &mut too_short).unwrap();
+        assert_eq!(step, HandshakeStep::Failed(TlsProblem::TooLong));
+        // What comes behind it does not count.
+        let (behind, mut left) = (client.data(&[b'x'; 1000]), sent.len());
+        let step = stream(&[&[sent, behind].concat()]).handshake(&mut buffers(), &mut left).unwrap();
+        assert_eq!((step, left), (HandshakeStep::Done, 0));
+    }
+
+    #[test]
+    fn who_fails_is_told_in_an_alert() {
+        let client = ToyClient::new(TERSE);
+        for (pieces, heard) in [
+            (vec![client.bad()], vec![ToyRecord::Alert]),
+            (vec![client.hello(), client.bad()], vec![ToyRecord::Hello, ToyRecord::Alert]),
+        ] {
+            let mut stream = stream(&pieces.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let step = stream.handshake(&mut buffers(), &mut 100).unwrap();
+            assert_eq!(step, HandshakeStep::Failed(TlsProblem::NotTls));
+            let (socket, last_words) = stream.into_failed();
+            assert_eq!(ToyReader::of_server(TERSE).read(&[socket.written, last_words].concat()), heard);
+        }
+        let plain = stream(&[b"GET / HTTP/1.1\r\n\r\n"]).handshake(&mut buffers(), &mut 100).unwrap();
+        assert_eq!(plain, HandshakeStep::Failed(TlsProblem::NotTls));
+    }
+
+    #[test]
+    fn a_handshake_waits_for_room() {
+        let mut client = ToyClient::new(CHATTY);
+        let mut stream = stream(&[&client.hello(), &client.finished(), &client.data(b"ann\n")]);
+        (stream.socket.room, stream.socket.most_at_once) = (0, 1);
+        let mut steps = 0;
+        loop {
+            match stream.handshake(&mut buffers(), &mut 100).unwrap() {
+                HandshakeStep::Waits { .. } => stream.socket.room = 1,
+                step => break assert_eq!(step, HandshakeStep::Done),
+            }
+            steps += 1;
+        }
+        assert_eq!(steps, stream.socket.written.len());
+        let records = ToyReader::of_server(CHATTY).read(&stream.socket.written);
+        assert_eq!(records, [ToyRecord::Hello, ToyRecord::LastWord]);
+        assert_eq!(received(&mut stream, &mut buffers()).0.concat(), b"ann\n");
+    }
+
+    #[test]
+    fn whatever_a_socket_takes_plaintext_counts_as_it_goes() {
+        for number in [TERSE, CHATTY] {
+            for length in [1, 2, 5, 37] {
+                let text = (0..length).collect::<Vec<u8>>();
+                for room in (1..length as usize + OVERHEAD + 2).chain([1000]) {
+                    for most_at_once in [1, 3, 1000] {
+                        let (mut stream, _) = open_stream(number);
+                        stream.socket.most_at_once = most_at_once;
+                        let records = send_all(&mut stream, number, &text, room);
+                        assert_eq!(records.last(), Some(&ToyRecord::Data(text.clone())));
+                        assert_eq!(stream.bytes_held(), 0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_byte_counts_with_the_last_of_its_record() {
+        let (mut stream, _) = open_stream(TERSE);
+        let text = [b'x'; 2];
+        (stream.socket.room, stream.socket.most_at_once) = (text.len() + OVERHEAD - 1, 1);
+        let mut sent = 0;
+        while let Ok(bytes) = stream.send(&text[sent..]) {
+            sent += bytes;
+            // Never far behind, and never ahead.
+            let written = stream.socket.written.len();
+            assert_eq!(sent, text.len() * written / (text.len() + OVERHEAD));
+        }
+        assert_eq!(sent, text.len() - 1);
+        assert!(stream.take_progress() && !stream.take_progress(), "the socket has taken some behind that");
+        stream.socket.room = 1;
+        assert_eq!(stream.send(&text[sent..]).unwrap(), 1);
+        assert!(!stream.wants_write() && stream.bytes_held() == 0);
+    }
+
+    #[test]
+    fn more_that_is_unsent_later_goes_into_the_next_record() {
+        let (mut stream, _) = open_stream(TERSE);
+        stream.socket.room = 2;
+        assert!(stream.send(b"ann").is_err());
+        stream.socket.room = 1000;
+        assert_eq!(stream.send(b"ann and bob").unwrap(), 3);
+        assert_eq!(stream.send(b" and bob").unwrap(), 8);
+        assert_eq!(stream.send(b"").unwrap(), 0);
+        let records = ToyReader::of_server(TERSE).read(&handshake_and(TERSE, &stream.socket.written));
+        assert_eq!(records[1..], [ToyRecord::Data(b"ann".to_vec()), ToyRecord::Data(b" and bob".to_vec())]);
+    }
+
+    #[test]
+    fn long_replies_go_out_in_whole_records() {
+        let text: Vec<u8> = (0..3 * MAX_PLAINTEXT_BYTES + 7).map(|index| index as u8).collect();
+        for room in [1000, 16_389, 16_390, 16_391, 1 << 20] {
+            let (mut stream, _) = open_stream(TERSE);
+            let records = send_all(&mut stream, TERSE, &text, room);
+            assert_eq!(records.len(), 1 + 4);
+            assert_eq!(data(&records), text);
+            assert_eq!(stream.bytes_held(), 0);
+        }
+    }
+
+    #[test]
+    fn what_the_session_says_goes_between_records() {
+        for room in 1..40 {
+            let (mut stream, mut client) = open_stream(TERSE);
+            // Before a record, in the middle of one, and behind it.
+            let update = client.key_update();
+            stream.socket.pieces.push_back(update);
+            received(&mut stream, &mut buffers());
+            stream.socket.room = room;
+            let mut unsent = &b"ann and bob"[..];
+            while let Ok(bytes) = stream.send(unsent)
+                && !unsent.is_empty()
+            {
+                unsent = &unsent[bytes..];
+            }
+            stream.socket.pieces.push_back([client.key_update(), client.key_update()].concat());
+            received(&mut stream, &mut buffers());
+            let records = send_all(&mut stream, TERSE, unsent, room);
+            let of = |record: &ToyRecord| records.iter().filter(|other| *other == record).count();
+            assert_eq!((of(&ToyRecord::KeyUpdate), &data(&records)[..]), (3, &b"ann and bob"[..]), "{room}");
+        }
+    }
+
+    #[test]
+    fn the_end_comes_behind_everything_and_waits_for_room() {
+        let (mut stream, mut client) = open_stream(TERSE);
+        stream.socket.pieces.push_back(client.key_update());
+        received(&mut stream, &mut buffers());
+        stream.socket.most_at_once = 1;
+        let mut tries = 0;
+        assert!(!stream.is_closing());
+        loop {
+            stream.socket.room = usize::from(tries > 0);
+            match stream.shutdown_write() {
+                Ok(()) => break,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            assert!(!stream.socket.is_shut_down.get() && stream.is_closing() && stream.wants_write());
+            assert!(stream.take_progress(), "the end has begun, or the socket has taken a byte");
+            tries += 1;
+        }
+        assert_eq!(tries, stream.socket.written.len());
+        assert!(stream.socket.is_shut_down.get() && stream.bytes_held() == 0);
+        let records = ToyReader::of_server(TERSE).read(&handshake_and(TERSE, &stream.socket.written));
+        assert_eq!(records[1..], [ToyRecord::KeyUpdate, ToyRecord::CloseNotify]);
+    }
+
+    #[test]
+    fn an_end_that_was_begun_is_sent_by_an_ordinary_write() {
+        let (mut stream, _) = open_stream(TERSE);
+        stream.socket.room = 1;
+        assert!(stream.shutdown_write().is_err());
+        stream.socket.room = 1000;
+        assert_eq!(stream.send(b"").unwrap(), 0);
+        assert!(!stream.socket.is_shut_down.get());
+        stream.shutdown_write().unwrap();
+        let records = ToyReader::of_server(TERSE).read(&handshake_and(TERSE, &stream.socket.written));
+        assert_eq!(records[1..], [ToyRecord::CloseNotify]);
+    }
+
+    #[test]
+    fn records_without_content_come_to_an_end() {
+        let empty = OVERHEAD;
+        let most = MAX_EMPTY_BYTES / empty;
+        for (before, is_refused) in [(most, false), (most + 1, true)] {
+            let (mut stream, mut client) = open_stream(TERSE);
+            for _ in 0..before {
+                stream.socket.pieces.push_back(client.data(b""));
+            }
+            let last = client.data(b"x");
+            stream.socket.pieces.push_back(last);
+            let mut buffers = buffers();
+            let error = loop {
+                match stream.receive(&mut buffers) {
+                    Ok(TransportRead::Bytes { bytes: b"x", .. }) => break None,
+                    Ok(TransportRead::Bytes { bytes, .. }) => assert!(bytes.is_empty()),
+                    Ok(TransportRead::Eof) => panic!("that is not the end"),
+                    Err(error) => break Some(error.kind()),
+                }
+            };
+            assert_eq!(error, is_refused.then_some(ErrorKind::InvalidData));
+        }
+        // Each byte between them allows as many again.
+        let (mut stream, mut client) = open_stream(TERSE);
+        for _ in 0..4 * most {
+            stream.socket.pieces.push_back([client.data(b""), client.data(b"x")].concat());
+        }
+        assert_eq!(received(&mut stream, &mut buffers()).0.concat(), vec![b'x'; 4 * most]);
+    }
+
+    #[test]
+    fn one_read_brings_so_much_plaintext_at_most() {
+        for (sizes, turns) in [
+            (vec![READ_BYTES], 1),
+            (vec![10, READ_BYTES], 2),
+            (vec![READ_BYTES, 10], 2),
+            (vec![8000, 8000, 8000], 2),
+            (vec![1; 3000], 2),
+        ] {
+            let (mut stream, mut client) = open_stream(TERSE);
+            let sent: Vec<u8> = sizes.iter().flat_map(|size| client.data(&vec![b'x'; *size])).collect();
+            stream.socket.pieces.push_back(sent);
+            let (parts, _) = received(&mut stream, &mut buffers());
+            let with_content: Vec<_> = parts.iter().map(Vec::len).filter(|length| *length > 0).collect();
+            assert_eq!(with_content.iter().sum::<usize>(), sizes.iter().sum());
+            assert!(with_content.iter().all(|length| *length <= READ_BYTES), "{with_content:?}");
+            assert_eq!(with_content.len(), turns, "{with_content:?}");
+            assert_eq!(stream.bytes_held(), 0);
+        }
+    }
+
+    #[test]
+    fn a_record_in_part_is_all_that_is_kept() {
+        let (mut stream, mut client) = open_stream(TERSE);
+        let record = client.data(&[b'x'; MAX_PLAINTEXT_BYTES]);
+        let mut most = 0;
+        for piece in record.chunks(100) {
+            stream.socket.pieces.push_back(piece.to_vec());
+            let (parts, _) = received(&mut stream, &mut buffers());
+            most = most.max(stream.bytes_held());
+            assert_eq!(stream.bytes_arrived().unwrap(), 0, "a record in part is not waited for");
+            assert_eq!(parts.concat().is_empty(), stream.bytes_held() > 0);
+        }
+        assert!((record.len() - 100..=2 * record.len()).contains(&most), "{most}");
+        assert_eq!(stream.bytes_held(), 0);
+    }
+
+    #[test]
+    fn the_end_of_the_socket_is_the_end_even_within_a_record() {
+        let (mut stream, mut client) = open_stream(TERSE);
+        let record = client.data(b"ann\n");
+        stream.socket.pieces.push_back(record[..record.len() - 1].to_vec());
+        stream.socket.is_finished = true;
+        assert_eq!(received(&mut stream, &mut buffers()), (vec![Vec::new()], true));
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_an_error_with_an_alert() {
+        let (mut stream, client) = open_stream(TERSE);
+        stream.socket.pieces.push_back(client.bad());
+        let error = stream.receive(&mut buffers()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        let records = ToyReader::of_server(TERSE).read(&handshake_and(TERSE, &stream.socket.written));
+        assert_eq!(records[1..], [ToyRecord::Alert]);
+        let (mut stream, _) = open_stream(TERSE);
+        stream.socket.pieces.push_back(b"GET".to_vec());
+        assert_eq!(stream.receive(&mut buffers()).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_farewell_is_text_and_the_end() {
+        let (stream, _) = open_stream(TERSE);
+        let (_, last_words) = stream.into_farewell(b"too many\n");
+        let records = ToyReader::of_server(TERSE).read(&handshake_and(TERSE, &last_words));
+        assert_eq!(records[1..], [ToyRecord::Data(b"too many\n".to_vec()), ToyRecord::CloseNotify]);
+    }
 }

@@ -9,7 +9,9 @@ use super::{SimulatedAcceptor, SimulatedThread, World};
 
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::simulation::oracle::WireEnd;
+use crate::simulation::toy_tls::OVERHEAD;
 use crate::stats::{Stats, total};
+use crate::tls::record::MAX_RECORD_BYTES;
 
 impl World {
     pub(super) fn check(&mut self) {
@@ -42,7 +44,7 @@ impl World {
     fn check_backlog(&self) {
         let backlog = self.backlog.lock().unwrap();
         let newcomers = self.admission.newcomers();
-        let is_lobby_full = self.rules.has_proxy && newcomers >= self.rules.max_handshakes;
+        let is_lobby_full = (self.rules.has_proxy || self.rules.has_tls) && newcomers >= self.rules.max_handshakes;
         let is_stopping = self.stop.is_some();
         assert!(newcomers <= self.rules.max_handshakes || is_stopping, "{newcomers} are in the lobby");
         let in_lobby = self.wires.iter().filter(|wire| wire.lock().unwrap().is_in_lobby()).count();
@@ -69,7 +71,7 @@ impl World {
         }
         // Without descriptors or memory, the acceptor pauses, and that may happen now and again.
         let mut rests = Duration::from_secs(if self.rules.has_faults { 2 } else { 0 });
-        if self.rules.has_proxy {
+        if self.rules.has_proxy || self.rules.has_tls {
             // Those before it may have to be displaced, one after the other.
             rests += self.rules.handshake + Duration::from_secs(self.wires.len() as u64);
         }
@@ -97,7 +99,13 @@ impl World {
         // Of each line that is answered beside others, there is a copy.
         let part = 2 * (rules.max_line_bytes + 2) + 2 * longest_reply;
         let parts = if rules.in_parallel > 1 { rules.in_parallel * part } else { 0 };
-        let max = parts + rules.read_bytes + 2 * (rules.max_line_bytes + 2) + (2 * unsent).max(17 * rules.read_bytes);
+        // A record is read as a whole. Then there may be one in part, or whole ones behind the first
+        // that are as much as a read may be, and one that is on its way out.
+        let (read_bytes, of_tls) = match rules.has_tls {
+            true => (rules.read_bytes.max(rules.max_record), 2 * MAX_RECORD_BYTES + 2 * (unsent + 100 * OVERHEAD)),
+            false => (rules.read_bytes, 0),
+        };
+        let max = parts + read_bytes + 2 * (rules.max_line_bytes + 2) + (2 * unsent).max(17 * read_bytes) + of_tls;
         for info in state.list() {
             assert!(info.bytes_held <= max, "{info:?} is more than {max}");
         }
@@ -155,15 +163,19 @@ impl World {
         let (mut lines, mut answered) = (0, 0);
         let mut counts = [(WireEnd::IdleTimeout, 0), (WireEnd::LineTimeout, 0), (WireEnd::ReplyTimeout, 0)];
         for wire in &self.wires {
-            let oracle = &wire.lock().unwrap().oracle;
-            lines += oracle.lines_read;
+            let wire = wire.lock().unwrap();
+            let oracle = &wire.oracle;
+            lines += wire.lines_read();
             answered += oracle.lines_answered_at_most();
             counts.iter_mut().filter(|(end, _)| *end == oracle.end).for_each(|(_, count)| *count += 1);
         }
-        assert_eq!(stats.lines, lines, "lines are counted");
+        // Who breaks the protocol is not served with what came before that in the same read.
+        let is_exact = !self.wires.iter().any(|wire| wire.lock().unwrap().is_bad());
+        assert!(stats.lines == lines || !is_exact && stats.lines < lines, "{lines} lines are counted: {stats:?}");
         assert!(stats.replies <= answered, "{answered} lines were answered of {stats:?}");
         let rejected = self.wires.iter().filter(|wire| wire.lock().unwrap().oracle.end == WireEnd::Rejected).count();
         assert!(rejected as u64 <= stats.rejected, "{rejected} clients were rejected of {stats:?}");
+        self.check_plaintext(stats);
         assert!(stats.busy <= busy, "the sessions know of {busy} lines that were rejected of {stats:?}");
         if !self.rules.has_faults {
             let reasons = [CloseReason::IdleTimeout, CloseReason::LineTimeout];
@@ -171,6 +183,31 @@ impl World {
                 assert!(stats.closed_by[reason] <= count, "{reason}: {count} clients received it of {stats:?}");
             }
         }
+    }
+
+    /// Checks that with TLS it is plaintext that is counted. What is sent of a record counts before
+    /// the record is whole, and who is rejected is not counted.
+    fn check_plaintext(&self, stats: &Stats) {
+        if !self.rules.has_tls {
+            return;
+        }
+        let (mut opened, mut written, mut more) = (0, 0, 0);
+        for wire in &self.wires {
+            let wire = wire.lock().unwrap();
+            let tls = wire.tls.as_ref().expect("all clients have TLS");
+            opened += tls.opened(wire.number) as u64;
+            if wire.oracle.end == WireEnd::Rejected {
+                continue;
+            }
+            written += tls.plaintext_written as u64;
+            more += wire.plaintext_in_part() as u64;
+        }
+        let is_exact = !self.wires.iter().any(|wire| wire.lock().unwrap().is_bad());
+        let (received, sent) = (stats.bytes_received, stats.bytes_sent);
+        assert!(received == opened || !is_exact && received < opened, "{opened} bytes are received: {stats:?}");
+        // What was on its way to such a client goes out with the alert.
+        let at_least = if is_exact { written } else { 0 };
+        assert!((at_least..=written + more).contains(&sent), "{sent} bytes of {written} and {more} more are sent");
     }
 
     /// Checks that every session that began has ended.
