@@ -86,7 +86,7 @@ impl<K: Socket> Transport<K> {
     pub(crate) fn bytes_arrived(&self) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.bytes_arrived(),
-            Self::Tls(stream) => stream.socket().bytes_arrived(),
+            Self::Tls(stream) => stream.bytes_arrived(),
         }
     }
 

@@ -56,7 +56,8 @@ pub(crate) enum TransportRead<'b> {
     Bytes {
         /// What was sent to us, which may be nothing.
         bytes: &'b [u8],
-        /// How many bytes were read from the socket.
+        /// How many bytes were read from the socket; of those that were read before, how many were
+        /// decrypted.
         arrived: usize,
         /// Whether there may be more to read.
         may_have_more: bool,
@@ -122,6 +123,8 @@ impl<K: Socket> TlsStream<K> {
             let result = loop {
                 let record = match whole_record(&self.unread[taken..]) {
                     Ok(Some(length)) => taken..taken + length,
+                    // A record in part is memory, too.
+                    Ok(None) if self.unread.len() - taken > *bytes_left => break Err(TlsProblem::TooLong),
                     Ok(None) => break Ok(()),
                     Err(failure) => break Err(failure),
                 };
@@ -167,10 +170,6 @@ impl<K: Socket> TlsStream<K> {
         &mut self.socket
     }
 
-    pub(crate) const fn socket(&self) -> &K {
-        &self.socket
-    }
-
     /// How much memory it occupies for what is on its way, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
         self.unread.capacity() + self.unsent_ciphertext.bytes.capacity()
@@ -199,6 +198,9 @@ impl<K: Socket> TlsStream<K> {
         let input = if is_new { &ciphertext[..arrived] } else { &self.unread };
         let opened = open_records(&mut *self.session, input, plaintext, &mut self.empty_bytes);
         let taken = *opened.as_ref().unwrap_or(&input.len());
+        if arrived == 0 {
+            arrived = taken;
+        }
         if is_new {
             self.unread.extend_from_slice(&ciphertext[taken..arrived]);
         } else if taken > 0 {
@@ -213,6 +215,12 @@ impl<K: Socket> TlsStream<K> {
         }
         may_have_more |= self.session.phase() == SessionPhase::ClosedByPeer || self.has_whole_record();
         Ok(TransportRead::Bytes { bytes: plaintext, arrived, may_have_more })
+    }
+
+    /// Returns how many bytes are here that the next reads [count](TransportRead::Bytes::arrived).
+    pub(crate) fn bytes_arrived(&self) -> io::Result<usize> {
+        let waiting = if self.has_whole_record() { self.unread.len() } else { 0 };
+        Ok(self.socket.bytes_arrived()? + waiting)
     }
 
     /// Returns whether the next record can be decrypted without another read, or is none.
