@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// Both versions.
 pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
@@ -179,6 +179,17 @@ pub(crate) fn socket_to(address: SocketAddr) -> TcpStream {
     socket.set_nodelay(true).expect("a socket can be set up");
     socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
     socket.set_write_timeout(Some(PATIENCE)).expect("a socket can be set up");
+    socket
+}
+
+/// The same with buffers of about so many bytes.
+pub(crate) fn socket_with_buffers(address: SocketAddr, bytes: usize) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
+    socket.set_recv_buffer_size(bytes).expect("a buffer may be small");
+    socket.set_send_buffer_size(bytes).expect("a buffer may be small");
+    socket.connect(&address.into()).expect("the server accepts");
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
     socket
 }
 

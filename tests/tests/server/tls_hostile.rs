@@ -25,7 +25,7 @@ fn until_closed(socket: &mut TcpStream, bytes: &[u8]) -> Vec<u8> {
 
 /// A handshake record.
 fn record(payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    let length = u16::try_from(payload.len()).expect("it fits").to_be_bytes();
     [&[22, 3, 1][..], &length, payload].concat()
 }
 
@@ -123,10 +123,10 @@ struct Sealer {
 
 impl Sealer {
     fn new(client: ClientConnection) -> Self {
-        let (sequence, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+        let (sequence, secrets) = client.dangerous_extract_secrets().expect("it may be asked for").tx;
         let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("it is another cipher") };
-        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
-        Self { key, iv: iv.as_ref().try_into().unwrap(), sequence }
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("it is a key"));
+        Self { key, iv: iv.as_ref().try_into().expect("it has 12 bytes"), sequence }
     }
 
     /// A record of this kind (RFC 8446, 5.2).
@@ -135,10 +135,10 @@ impl Sealer {
         nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()).for_each(|(byte, mask)| *byte ^= mask);
         self.sequence += 1;
         let mut payload = [plaintext, &[kind]].concat();
-        let length = u16::try_from(payload.len() + 16).unwrap().to_be_bytes();
+        let length = u16::try_from(payload.len() + 16).expect("it fits").to_be_bytes();
         let header = [&[23, 3, 3][..], &length].concat();
         let nonce = Nonce::assume_unique_for_key(nonce);
-        self.key.seal_in_place_append_tag(nonce, Aad::from(&header), &mut payload).unwrap();
+        self.key.seal_in_place_append_tag(nonce, Aad::from(&header), &mut payload).expect("it is short");
         [header, payload].concat()
     }
 }

@@ -157,9 +157,13 @@ fn a_certificate_that_is_demanded_is_known_to_the_responder() {
 /// The digest of a certificate, as others have it.
 fn fingerprint(file: &Path) -> String {
     let mut command = std::process::Command::new("openssl");
-    let output = command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(file).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.trim().split_once('=').unwrap().1.replace(':', "").to_lowercase()
+    let output = command
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(file)
+        .output()
+        .expect("a program can be started");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    text.trim().split_once('=').expect("it has one").1.replace(':', "").to_lowercase()
 }
 
 #[test]
