@@ -193,6 +193,16 @@ pub(crate) fn socket_with_buffers(address: SocketAddr, bytes: usize) -> TcpStrea
     socket
 }
 
+/// The same with a receive buffer as small as the system allows.
+pub(crate) fn socket_with_small_buffer(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
+    socket.set_recv_buffer_size(1).expect("a buffer may be small");
+    socket.connect(&address.into()).expect("the server accepts");
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+    socket
+}
+
 /// How a stream of TLS has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TlsEnd {
