@@ -1,5 +1,5 @@
-//! Certificates, and a client that speaks TLS a record at a time, so that a test decides which bytes
-//! leave it and when.
+//! Certificates, and a client that speaks TLS a record at a time, so that a test decides which
+//! bytes leave it and when.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
