@@ -5,6 +5,8 @@
 mod completions;
 /// What the documents say, as it is typed.
 mod documents;
+/// What the tests of TLS have in common.
+mod kit;
 /// What the server logs, whatever its log goes to.
 mod log;
 /// A thousand clients at a time.
@@ -29,3 +31,7 @@ mod starting;
 mod starting_in_trouble;
 /// The files of the tests themselves, of all packages.
 mod test_files;
+/// The server's options for TLS, its certificates, and its end.
+mod tls;
+/// Programs of others that speak TLS.
+mod tls_programs;
