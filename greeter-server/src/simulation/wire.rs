@@ -44,6 +44,8 @@ pub(super) struct Wire {
     outbound_max: usize,
     /// Since when the server's writes would block, and it waits for the socket to be writable.
     server_waits: Option<Instant>,
+    /// When the socket last took something of whatever kind.
+    latest_taken: Instant,
     /// When the server was last told that the socket is writable.
     room_made: Instant,
     /// Both directions are gone: the client or the network has reset the connection.
@@ -155,6 +157,7 @@ impl Wire {
             outbound: VecDeque::new(),
             outbound_max,
             server_waits: None,
+            latest_taken: clock.now(),
             room_made: clock.now(),
             is_broken: false,
             server_end: ServerEnd::Open,
@@ -298,7 +301,7 @@ impl Wire {
             ServerEnd::Open => {}
         }
         if let Some(since) = self.waits_for_room_since() {
-            let is_over = timeouts.write.is_some_and(|write| is_late(since.max(latest), write));
+            let is_over = timeouts.write.is_some_and(|write| is_late(since.max(latest).max(self.latest_taken), write));
             assert!(!is_over, "client {number} reads nothing, for ever");
         } else if self.oracle.end == WireEnd::NotYet && self.oracle.is_settled() && !self.oracle.has_lines() {
             if let Some(since) = self.oracle.finished {
@@ -358,8 +361,11 @@ impl Wire {
             self.server_waits.get_or_insert(self.clock.now());
             return 0;
         }
-        let deadline_is_due =
-            self.rules.timeouts.write.is_some_and(|write| self.oracle.latest_write + write <= self.clock.now());
+        let deadline_is_due = self
+            .rules
+            .timeouts
+            .write
+            .is_some_and(|write| self.oracle.latest_write.max(self.latest_taken) + write <= self.clock.now());
         if !deadline_is_due && self.random.one_in(10) {
             // No memory for now, and some a moment later.
             self.readiness.writable = true;
@@ -395,8 +401,8 @@ impl Wire {
         let is_done = self.oracle.is_settled() && !self.is_owed_answer();
         let client_is_done = is_done && self.server_saw_eof && self.inbound.is_empty();
         let has_said_so = self.tls.is_none() || matches!(self.server_end, ServerEnd::Finished(_));
-        let reads_nothing =
-            self.server_waits.is_some() && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write + write);
+        let reads_nothing = self.server_waits.is_some()
+            && timeouts.write.is_some_and(|write| now >= self.oracle.latest_write.max(self.latest_taken) + write);
         // A client that has not taken the replies before it is not told that a late answer timed
         // out.
         let waits_for_late_answer =
@@ -558,6 +564,7 @@ impl Wire {
     /// The server has written these bytes.
     fn note_written(&mut self, bytes: &[u8]) {
         let now = self.clock.now();
+        self.latest_taken = now;
         let Some(tls) = &mut self.tls else {
             let unread_since = self.arrivals.front().map(|(time, _)| *time);
             return self.oracle.wrote(bytes, now, unread_since);
@@ -566,7 +573,6 @@ impl Wire {
         assert!(bytes.is_empty() || tls.server_says == LastSaid::NotYet, "client {number} reads on after the end");
         let start = tls.bytes_written;
         tls.bytes_written += bytes.len();
-        self.oracle.latest_write = now;
         let unread = tls.arrived.iter().find(|(mark, _)| mark.has_content).map(|(_, time)| *time);
         for record in tls.from_server.read(bytes) {
             assert_eq!(tls.server_says, LastSaid::NotYet, "client {number} reads {record:?} after the end");
@@ -801,12 +807,15 @@ impl Drop for VirtualSocket {
         // If a check has failed, the lock is poisoned, and no one looks at this wire any more.
         let Ok(mut wire) = self.0.lock() else { return };
         let has_ended = matches!(wire.server_end, ServerEnd::Finished(_));
-        wire.server_end = ServerEnd::Closed;
         // A stop that has run out of time leaves its clients behind.
         let is_left_behind = wire.registered.take().is_some() && wire.stop_deadline.is_none();
         let is_left_behind = is_left_behind && !std::thread::panicking();
         assert!(!is_left_behind, "client {} is closed and still registered", wire.number);
         let was_told = wire.is_bad() && wire.is_newcomer() && has_ended;
+        let has_failed = wire.is_bad() && wire.tls.as_ref().is_some_and(|tls| !tls.has_finished);
+        let is_left = has_ended || wire.is_broken || wire.rules.has_faults;
+        assert!(!has_failed || is_left, "client {} has failed, and is not told", wire.number);
+        wire.server_end = ServerEnd::Closed;
         let was_rejected = (wire.oracle.end == WireEnd::Rejected || was_told) && !wire.is_broken;
         assert!(
             !was_rejected || wire.inbound.is_empty(),
