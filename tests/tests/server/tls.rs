@@ -169,6 +169,26 @@ fn ten_thousand_lines_at_once_are_answered_in_order() {
     }
 }
 
+/// No event announces what has been read, and is more than one turn decrypts.
+#[test]
+fn records_behind_a_full_one_are_answered_though_nothing_else_comes() {
+    const FULL: [u8; 8_191] = [b'x'; 8_191];
+    let world = World::new();
+    for workers in greeter_tests::PLACEMENTS {
+        let server = world.spawn(greeter_tests::answered_by(workers));
+        for version in VERSIONS {
+            let mut client = world.connect_in(version, &server);
+            for _ in 0..10 {
+                let mut ciphertext = client.seal([&FULL[..], b"\n", &FULL, b"\n"].concat());
+                ciphertext.extend((0..10).flat_map(|n| client.seal(format!("{n}\n"))));
+                client.send_raw(ciphertext);
+                (0..2).for_each(|_| assert_eq!(client.line().len(), 7 + 8_192));
+                (0..10).for_each(|n| assert_eq!(client.line(), format!("Hello, {n}\n")));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_reply_of_many_records_is_whole() {
     let world = World::new();
