@@ -461,8 +461,8 @@ impl<S> Connection<S> {
         self.finish_writing()
     }
 
-    /// Notes that the socket took bytes that are none of what is [unsent](Self::unsent), as with TLS,
-    /// or that the end of the stream now waits for it: the time to take the rest begins anew.
+    /// Notes that the socket took bytes that are none of what is [unsent](Self::unsent), as with
+    /// TLS, or that the end of the stream now waits for it: the time to take the rest begins anew.
     pub const fn write_progressed(&mut self, now: Instant) {
         self.since = now;
     }

@@ -120,8 +120,8 @@ impl<K: Socket> Transport<K> {
         }
     }
 
-    /// Returns whether the socket took something since the last call that counts as no reply, or the
-    /// end of the stream now waits for it.
+    /// Returns whether the socket took something since the last call that counts as no reply, or
+    /// the end of the stream now waits for it.
     pub(crate) fn take_progress(&mut self) -> bool {
         match self {
             Self::Plain(_) | Self::Upgradable(_) => false,

@@ -283,8 +283,8 @@ impl<K: Socket> TlsStream<K> {
         !self.unsent_ciphertext.is_sent()
     }
 
-    /// Returns whether the socket took something since the last call that counts as no plaintext, or
-    /// the end of the stream now waits for it.
+    /// Returns whether the socket took something since the last call that counts as no plaintext,
+    /// or the end of the stream now waits for it.
     pub(crate) const fn take_progress(&mut self) -> bool {
         std::mem::replace(&mut self.has_progressed, false)
     }
@@ -485,8 +485,8 @@ mod tests {
         }
     }
 
-    /// Sends all of this as the socket has room for it, so many bytes at once and each time. Returns
-    /// the records that came out.
+    /// Sends all of this as the socket has room for it, so many bytes at once and each time.
+    /// Returns the records that came out.
     #[track_caller]
     fn send_all(stream: &mut PieceStream, number: u32, text: &[u8], room: usize) -> Vec<ToyRecord> {
         let (mut unsent, before) = (text, stream.socket.written.len());

@@ -99,8 +99,8 @@ impl World {
         // Of each line that is answered beside others, there is a copy.
         let part = 2 * (rules.max_line_bytes + 2) + 2 * longest_reply;
         let parts = if rules.in_parallel > 1 { rules.in_parallel * part } else { 0 };
-        // A record is read as a whole. Then there may be one in part, or whole ones behind the first
-        // that are as much as a read may be, and one that is on its way out.
+        // A record is read as a whole. Then there may be one in part, or whole ones behind the
+        // first that are as much as a read may be, and one that is on its way out.
         let (read_bytes, of_tls) = match rules.has_tls {
             true => (rules.read_bytes.max(rules.max_record), 2 * MAX_RECORD_BYTES + 2 * (unsent + 100 * OVERHEAD)),
             false => (rules.read_bytes, 0),
