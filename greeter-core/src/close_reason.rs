@@ -73,6 +73,10 @@ pub enum CloseReason {
     /// accepted, or it speaks no TLS. The responder does not learn of this client.
     #[error("the TLS handshake failed")]
     HandshakeFailed,
+    /// A client that asked for TLS had sent more in plain behind that. It is discarded, since
+    /// nobody knows who has sent it.
+    #[error("something came in plain behind the request for TLS")]
+    PlainBehindStartTls,
 }
 
 impl CloseReason {
@@ -83,7 +87,7 @@ impl CloseReason {
     }
 
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ClientClosed,
         Self::ResponderClosed,
         Self::LineRejected,
@@ -103,5 +107,6 @@ impl CloseReason {
         Self::HandshakeLimit,
         Self::ProxyHeader,
         Self::HandshakeFailed,
+        Self::PlainBehindStartTls,
     ];
 }

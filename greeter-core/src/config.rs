@@ -249,7 +249,8 @@ impl CloseReason {
             | Self::HandshakeTimeout
             | Self::HandshakeLimit
             | Self::ProxyHeader
-            | Self::HandshakeFailed => None,
+            | Self::HandshakeFailed
+            | Self::PlainBehindStartTls => None,
         }
     }
 }

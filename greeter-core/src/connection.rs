@@ -15,6 +15,7 @@
 //! | a late answer is here | [`late_answer_arrived`] |
 //! | a message is pushed | [`push`] |
 //! | the server stops | [`stop`] |
+//! | TLS has begun | [`tls_started`] |
 //!
 //! | what to do | the driver asks |
 //! |---|---|
@@ -26,6 +27,7 @@
 //! | wake up at | [`deadline`] |
 //! | report | [`phase`] |
 //! | be told of late answers | [`watch_late_answers`] |
+//! | begin TLS | [`wants_tls`] |
 //!
 //! The connection reads, answers and writes one after the other, never two at a time: it takes no
 //! input while there are lines to answer or replies to send. That is all the back-pressure there
@@ -56,6 +58,8 @@
 //! [`watch_late_answers`]: Connection::watch_late_answers
 //! [`push`]: Connection::push
 //! [`stop`]: Connection::stop
+//! [`tls_started`]: Connection::tls_started
+//! [`wants_tls`]: Connection::wants_tls
 
 use std::fmt;
 use std::time::Instant;
@@ -69,6 +73,7 @@ use crate::parts::PartNumber;
 use crate::peer::Peer;
 use crate::push::{Framing, PushMessage};
 use crate::telnet::{self, Decoded};
+use crate::tls::TlsInfo;
 
 /// The protocol state of one client.
 #[derive(Debug)]
@@ -163,6 +168,8 @@ pub enum Phase {
     Answering,
     /// Waiting for an answer that the responder gives [later](crate::Reply::later).
     Parked,
+    /// The client is to begin TLS, since a reply has [asked for it](crate::Reply::start_tls).
+    Handshake,
     /// Waiting for the client to take its replies.
     Writing,
     /// Waiting for the client to close its end of the stream, after the server's end was sent.
@@ -179,6 +186,7 @@ impl fmt::Display for Phase {
             Self::Queued => "queued",
             Self::Answering => "answering",
             Self::Parked => "parked",
+            Self::Handshake => "handshake",
             Self::Writing => "writing",
             Self::Lingering => "lingering",
             Self::Over => "over",
@@ -403,6 +411,7 @@ impl<S> Connection<S> {
         if let Some(reason) = close_reason {
             self.close_behind(reason);
         }
+        self.check_tls_request();
         self.job().release_answered(config);
         self.append_waiting_push(config);
         self.since = now;
@@ -417,7 +426,8 @@ impl<S> Connection<S> {
             return;
         }
         let received_eof = self.has_received_eof();
-        let is_rejected = !ends_behind_replies(reason) || reason == CloseReason::LineRejected;
+        let is_rejected = !ends_behind_replies(reason)
+            || matches!(reason, CloseReason::LineRejected | CloseReason::PlainBehindStartTls);
         let job = self.job();
         let unfinished = u32::from(is_rejected && !received_eof && job.input.is_unfinished());
         job.close_reason = Some(reason);
@@ -678,6 +688,45 @@ impl<S> Connection<S> {
     }
 }
 
+/// TLS that begins behind a reply.
+impl<S> Connection<S> {
+    /// Returns whether TLS is to begin now, as a reply has [asked](crate::Reply::start_tls): the
+    /// reply is sent, and nothing has come behind the line that it answers. Until the handshake is
+    /// over, the connection takes no input, and has no deadline of its own.
+    #[must_use]
+    pub fn wants_tls(&self) -> bool {
+        let is_ready = |job: &ClientJob<S>| job.awaits_tls() && job.replies.is_empty();
+        matches!((&self.job_slot, self.state), (JobSlot::Held(job), State::Open) if is_ready(job))
+    }
+
+    /// The handshake is over, and this is what it has told. The responder is told
+    /// [next](crate::Responder::tls_started), before the next line.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no TLS [was wanted](Self::wants_tls).
+    pub fn tls_started(&mut self, info: TlsInfo, now: Instant) {
+        assert!(self.wants_tls(), "TLS begins when it is wanted");
+        let job = self.job();
+        job.peer.tls_started(info);
+        job.tls_started();
+        self.since = now;
+    }
+
+    /// Ends the connection if TLS is asked for and must not begin: somebody may have sent in plain
+    /// what is to be read as sent in TLS, or the server stops.
+    fn check_tls_request(&mut self) {
+        let JobSlot::Held(job) = &self.job_slot else { return };
+        match self.state {
+            State::Open if job.awaits_tls() && !job.input.is_empty() => {
+                self.close_behind(CloseReason::PlainBehindStartTls);
+            }
+            State::Stopping { .. } if job.awaits_tls() => self.read_would_block(),
+            _ => {}
+        }
+    }
+}
+
 /// Closing.
 impl<S> Connection<S> {
     /// Stops the connection: what has arrived is answered, then it ends.
@@ -687,6 +736,7 @@ impl<S> Connection<S> {
     pub fn stop(&mut self, bytes: usize) {
         if let State::Open = self.state {
             self.stop_after(u32::try_from(bytes).unwrap_or(u32::MAX));
+            self.check_tls_request();
         }
     }
 
@@ -847,6 +897,7 @@ impl<S> Connection<S> {
             (_, State::Lingering { .. }) => Phase::Lingering,
             (JobSlot::InFlight { .. }, _) => Phase::Answering,
             (JobSlot::Held(job), _) if !job.replies.is_empty() => Phase::Writing,
+            (JobSlot::Held(_), _) if self.wants_tls() => Phase::Handshake,
             (JobSlot::Held(job), _) if job.is_first_parked() => Phase::Parked,
             (JobSlot::Held(job), _) if job.has_parts() && !job.is_due() => Phase::Answering,
             (JobSlot::Held(job), _) if job.is_due() => Phase::Queued,
@@ -878,7 +929,7 @@ impl<S> Connection<S> {
             (Phase::Reading, _) => config.timeouts.line,
             (Phase::Writing, _) => config.timeouts.write,
             (Phase::Lingering, _) => Some(config.timeouts.linger),
-            (Phase::Queued | Phase::Answering | Phase::Parked | Phase::Over, _) => None,
+            (Phase::Queued | Phase::Answering | Phase::Parked | Phase::Handshake | Phase::Over, _) => None,
         };
         let phase = wait.and_then(|wait| self.since.checked_add(wait));
         parked.into_iter().chain(phase).min()
@@ -979,7 +1030,11 @@ impl<S> Connection<S> {
 const fn ends_behind_replies(reason: CloseReason) -> bool {
     matches!(
         reason,
-        CloseReason::ClientClosed | CloseReason::ResponderClosed | CloseReason::LineRejected | CloseReason::Shutdown
+        CloseReason::ClientClosed
+            | CloseReason::ResponderClosed
+            | CloseReason::LineRejected
+            | CloseReason::Shutdown
+            | CloseReason::PlainBehindStartTls
     )
 }
 

@@ -72,6 +72,16 @@ struct Rare<S> {
     /// Which part of a job this is, if it is one.
     number: Option<PartNumber>,
     parts: Parts<ClientJob<S>>,
+    tls: Option<TlsRequest>,
+}
+
+/// What has become of a responder's wish that TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TlsRequest {
+    /// The handshake is to come. No line is taken or answered meanwhile.
+    Pending,
+    /// The responder must be told that the handshake is over.
+    Started,
 }
 
 impl<S> Default for Rare<S> {
@@ -83,6 +93,7 @@ impl<S> Default for Rare<S> {
             unwanted: Vec::new(),
             number: None,
             parts: Parts::default(),
+            tls: None,
         }
     }
 }
@@ -231,7 +242,40 @@ impl<S> ClientJob<S> {
         match self.late() {
             Some(Late::Parked(_)) => false,
             Some(Late::Answered { .. }) => true,
-            None => self.input.has_work(),
+            None => match self.tls_request() {
+                None => self.input.has_work(),
+                Some(request) => request == TlsRequest::Started,
+            },
+        }
+    }
+
+    fn tls_request(&self) -> Option<TlsRequest> {
+        self.rare.as_ref().and_then(|rare| rare.tls)
+    }
+
+    /// Returns whether TLS is to begin behind the replies.
+    pub(crate) fn awaits_tls(&self) -> bool {
+        self.tls_request() == Some(TlsRequest::Pending)
+    }
+
+    /// The handshake is over.
+    pub(crate) fn tls_started(&mut self) {
+        self.rare.get_or_insert_default().tls = Some(TlsRequest::Started);
+    }
+
+    /// Tells the responder that the handshake is over, if it is to be told.
+    fn tell_of_tls<R>(&mut self, responder: &R, call: &mut PendingCall)
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        if self.tls_request() == Some(TlsRequest::Started)
+            && let Some(rare) = &mut self.rare
+            && let Some(session) = &mut self.session
+        {
+            rare.tls = None;
+            call.checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+            call.lines = 0;
+            responder.tls_started(session, &self.peer);
         }
     }
 
@@ -245,7 +289,7 @@ impl<S> ClientJob<S> {
     /// Of a client that is not connected yet, one read is.
     pub(crate) fn wants_input(&self) -> bool {
         let is_new = self.session.is_none() && !self.input.is_empty();
-        !self.has_work() && !is_new && !self.awaits_answer() && self.replies.is_empty()
+        !self.has_work() && !is_new && !self.awaits_answer() && !self.awaits_tls() && self.replies.is_empty()
     }
 
     /// Returns whether a line is answered later, or lines are answered side by side.
@@ -613,6 +657,7 @@ impl<S> ClientJob<S> {
                 return;
             }
         }
+        self.tell_of_tls(responder, call);
         while self.has_work() && self.close_reason.is_none() {
             let why = if let Some(outcome) = self.answer_late(call) {
                 self.finish_call(outcome, call).err()
@@ -729,7 +774,7 @@ impl<S> ClientJob<S> {
     /// reply; then what it has asked for is skipped.
     #[cold]
     fn finish_call<T>(&mut self, outcome: Result<T, Unanswered>, call: &mut PendingCall) -> Result<T, Unanswered> {
-        let Said { counted, closes, fault, later } = call.aside.finish();
+        let Said { counted, closes, starts_tls, fault, later } = call.aside.finish();
         let outcome = match (outcome, fault) {
             (Ok(_), Some(fault)) => Err(Unanswered::ResponderError(fault.into())),
             (outcome, _) => outcome,
@@ -739,6 +784,13 @@ impl<S> ClientJob<S> {
             // What comes is not in a part's hands, and must not be taken for lines.
             if self.part().is_some() {
                 self.close_reason = Some(CloseReason::ResponderClosed);
+            }
+        }
+        if starts_tls && outcome.is_ok() {
+            // Of a part, other lines are on their way.
+            match self.part() {
+                None => self.rare.get_or_insert_default().tls = Some(TlsRequest::Pending),
+                Some(_) => self.close_reason = Some(CloseReason::ResponderClosed),
             }
         }
         match later {

@@ -35,6 +35,8 @@ pub struct Origin {
     pub proxy: Option<Proxied>,
     /// What its TLS handshake has told, if it speaks TLS.
     pub tls: Option<TlsInfo>,
+    /// Whether a reply may [start TLS](crate::Reply::start_tls).
+    pub can_start_tls: bool,
 }
 
 /// What a proxy has said of a client, in its [header](crate::ProxyHeader).
@@ -84,6 +86,20 @@ impl Peer {
         self.origin.as_ref()?.tls.as_ref()
     }
 
+    /// Returns whether a reply may [start TLS](crate::Reply::start_tls): whether the client has
+    /// come to a listener for that, and does not speak TLS yet.
+    #[must_use]
+    pub fn can_start_tls(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.can_start_tls)
+    }
+
+    /// The client speaks TLS from now on.
+    pub(crate) fn tls_started(&mut self, info: TlsInfo) {
+        let mut origin = self.origin.as_deref().cloned().unwrap_or_default();
+        (origin.tls, origin.can_start_tls) = (Some(info), false);
+        self.origin = Some(Arc::new(origin));
+    }
+
     /// Returns the address of the proxy that the client has come through, if it has.
     #[must_use]
     pub fn via(&self) -> Option<Address> {
@@ -95,7 +111,7 @@ impl Origin {
     /// Creates the origin of a client.
     #[must_use]
     pub const fn new(proxy: Option<Proxied>, tls: Option<TlsInfo>) -> Self {
-        Self { proxy, tls }
+        Self { proxy, tls, can_start_tls: false }
     }
 }
 

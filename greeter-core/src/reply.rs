@@ -47,6 +47,8 @@ pub(crate) struct Said {
     pub(crate) counted: Option<Counted>,
     /// Whether to close the connection.
     pub(crate) closes: bool,
+    /// Whether TLS begins behind the reply.
+    pub(crate) starts_tls: bool,
     /// Where the answer will be, if it comes later.
     pub(crate) later: Option<AwaitedAnswer>,
     pub(crate) fault: Option<Fault>,
@@ -58,7 +60,7 @@ impl Aside {
         max_data_bytes: None,
         is_connecting: false,
         is_said: false,
-        said: Said { counted: None, closes: false, later: None, fault: None },
+        said: Said { counted: None, closes: false, starts_tls: false, later: None, fault: None },
     };
 
     pub(crate) const fn new(max_data_bytes: u32) -> Self {
@@ -369,6 +371,79 @@ impl<'a> Reply<'a> {
     /// ```
     pub const fn close(&mut self) {
         self.aside.close();
+    }
+
+    /// Has TLS begin behind this reply, as by STARTTLS (RFC 3207, RFC 2595): what is written here
+    /// is the last that the client reads in plain.
+    ///
+    /// The client has come to a listener that speaks TLS on request (`Listener::tls_on_request` of
+    /// greeter-server), as [`Peer::can_start_tls`](crate::Peer::can_start_tls) tells; elsewhere the
+    /// connection closes.
+    /// The next line is answered once the handshake is over. Before it,
+    /// [`tls_started`](crate::Responder::tls_started) is called, where the session forgets what was
+    /// said in plain.
+    ///
+    /// Nothing may have come in plain behind the line that this answers: somebody between the two
+    /// may have put it there, for it to be answered as if it had come in TLS (CVE-2011-0411). If
+    /// anything has, it is discarded, and the connection closes with
+    /// [`PlainBehindStartTls`](crate::CloseReason::PlainBehindStartTls).
+    ///
+    /// A call cannot ask for this and for bytes, or answer later, or close; that is an error.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, Peer, Reply, Responder, TlsInfo, TlsVersion};
+    /// struct Mail;
+    ///
+    /// impl Responder for Mail {
+    ///     /// Who the client says it is.
+    ///     type Session = Option<String>;
+    ///
+    ///     fn connect(&self, _: &Peer, reply: &mut Reply<'_>) -> Result<Option<String>, BoxError> {
+    ///         reply.line("220 ready");
+    ///         Ok(None)
+    ///     }
+    ///
+    ///     fn respond(
+    ///         &self,
+    ///         who: &mut Option<String>,
+    ///         line: Line<'_>,
+    ///         reply: &mut Reply<'_>,
+    ///     ) -> Result<(), BoxError> {
+    ///         match line.to_str()?.split_once(' ') {
+    ///             Some(("EHLO", name)) => *who = Some(name.to_owned()),
+    ///             _ if line.as_bytes() == b"STARTTLS" => {
+    ///                 reply.line("220 go ahead");
+    ///                 reply.start_tls();
+    ///                 return Ok(());
+    ///             }
+    ///             _ => {}
+    ///         }
+    ///         reply.line(format!("250 {}", who.as_deref().unwrap_or("who are you?")));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn tls_started(&self, who: &mut Option<String>, _: &Peer) {
+    ///         *who = None;
+    ///     }
+    /// }
+    ///
+    /// let mut client = TestClient::connect(&Mail);
+    /// client.send("EHLO ann\nSTARTTLS\n").expect("220 ready\n250 ann\n220 go ahead\n");
+    /// client.start_tls(TlsInfo::new(TlsVersion::Tls13));
+    /// client.send("NOOP\n").expect("250 who are you?\n");
+    /// ```
+    pub fn start_tls(&mut self) {
+        let Said { counted, closes, starts_tls, later, .. } = &self.aside.said;
+        if self.aside.is_connecting || self.aside.max_data_bytes.is_none() {
+            self.aside.blame(Fault::Misuse("starts TLS where there is no line"));
+        } else if counted.is_some() || *closes || later.is_some() || *starts_tls {
+            self.aside.blame(Fault::Misuse("starts TLS and something else in one call"));
+        } else {
+            self.aside.is_said = true;
+            self.aside.said.starts_tls = true;
+        }
     }
 }
 

@@ -133,6 +133,14 @@ pub trait Responder: Send + Sync + 'static {
         Err("a responder that reads bytes must say what to do with them".into())
     }
 
+    /// Learns that a client speaks TLS now, as a reply has [asked](Reply::start_tls).
+    ///
+    /// Here the session forgets what the client has said in plain, which somebody between the two
+    /// may have said in its name (RFC 3207, 4.2). `peer` has what the handshake
+    /// [tells](Peer::tls). The default does nothing.
+    #[expect(unused_variables, reason = "their names are for the reader")]
+    fn tls_started(&self, session: &mut Self::Session, peer: &Peer) {}
+
     /// Returns how many counted bytes may be [read at once](Reply::read_bytes), up to 1 GiB. The
     /// default is 0: the responder reads lines only.
     ///

@@ -38,6 +38,7 @@ use crate::close_reason::CloseReason;
 use crate::connection::{CloseAction, Connection};
 use crate::peer::{ClientId, Peer, client_id};
 use crate::responder::Responder;
+use crate::tls::TlsInfo;
 
 const MAX_LINE_BYTES: u32 = 8 * 1024;
 
@@ -270,6 +271,21 @@ impl<'a, R: Responder> TestClient<'a, R> {
     pub fn shutdown_write(&mut self) -> &mut Self {
         self.send_server_eof();
         self.has_shut_down = true;
+        self.settle();
+        self
+    }
+
+    /// Begins TLS, as the last reply has [asked](crate::Reply::start_tls): the handshake is over,
+    /// and this is what it has told. [`Reply::start_tls`](crate::Reply::start_tls) has an example.
+    ///
+    /// # Panics
+    ///
+    /// Panics if TLS is not to begin now.
+    #[track_caller]
+    pub fn start_tls(&mut self, info: TlsInfo) -> &mut Self {
+        let connection = self.connection.as_mut().filter(|connection| connection.wants_tls());
+        let connection = connection.expect("the responder has started TLS, and nothing has come behind that");
+        connection.tls_started(info, self.now);
         self.settle();
         self
     }

@@ -4,8 +4,11 @@
 //! session that collects lines, and what such a session must do about a line that it did not see:
 //! a mail of which a line is missing is refused as a whole.
 //!
+//! Given a certificate and its key, it offers STARTTLS (RFC 3207), and forgets what was said
+//! before.
+//!
 //! ```sh
-//! # An address and a folder are optional: -- 127.0.0.1:2525 /tmp/mail
+//! # All are optional: -- 127.0.0.1:2525 /tmp/mail chain.pem key.pem
 //! cargo run -p greeter-server --example smtp_sink
 //! swaks --server 127.0.0.1:8080 --to ann@example.org
 //! ```
@@ -18,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
-use greeter_server::{BareLf, BoxError, Line, LineEnding, Peer, Rejection, Reply, Responder, Server};
+use greeter_server::{BareLf, BoxError, Line, LineEnding, Listener, Peer, Rejection, Reply, Responder, Server, Tls};
 
 /// The longest line of RFC 5321: 1,000 bytes with its ending, and one dot that does not count.
 const MAX_LINE_BYTES: usize = 999;
@@ -29,13 +32,17 @@ const MAX_CONNECTIONS: usize = 100;
 fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
     let folder = std::env::args().nth(2).map(PathBuf::from);
+    let mut listener = Listener::from(address);
+    if let (Some(chain), Some(key)) = (std::env::args().nth(3), std::env::args().nth(4)) {
+        listener = listener.tls_on_request(&Tls::from_files(chain, key)?);
+    }
     let server = Server::builder()
         .responder(Sink { folder, taken: AtomicU64::new(0) })
         .line_ending(LineEnding::CrLf)
         .bare_lf(BareLf::Reject)
         .max_line_bytes(MAX_LINE_BYTES)
         .max_connections(MAX_CONNECTIONS)
-        .bind(address)?;
+        .bind(listener)?;
     println!("listening on {}", server.local_addr());
     server.run()?;
     Ok(())
@@ -60,6 +67,7 @@ struct Session {
     stage: Stage,
     /// The mail that the client is sending.
     mail: Option<Mail>,
+    can_start_tls: bool,
 }
 
 #[derive(Default)]
@@ -74,9 +82,14 @@ struct Mail {
 impl Responder for Sink {
     type Session = Session;
 
-    fn connect(&self, _peer: &Peer, reply: &mut Reply<'_>) -> Result<Session, BoxError> {
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<Session, BoxError> {
         reply.line("220 localhost takes every mail");
-        Ok(Session::default())
+        Ok(Session { can_start_tls: peer.can_start_tls(), ..Session::default() })
+    }
+
+    fn tls_started(&self, session: &mut Session, _peer: &Peer) {
+        // Whatever was said in plain may have been said by somebody else (RFC 3207, 4.2).
+        *session = Session::default();
     }
 
     fn respond(&self, session: &mut Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
@@ -128,6 +141,9 @@ fn answer_command(session: &mut Session, command: &str, reply: &mut Reply<'_>) {
             reply.line("250-localhost");
             reply.line(format_args!("250-SIZE {MAX_MAIL_BYTES}"));
             reply.line("250-8BITMIME");
+            if session.can_start_tls {
+                reply.line("250-STARTTLS");
+            }
             (Sender, "250 PIPELINING")
         }
         ("HELO" | "RSET", _) => (Sender, "250 ok"),
@@ -138,6 +154,10 @@ fn answer_command(session: &mut Session, command: &str, reply: &mut Reply<'_>) {
             (Sender, "354 end with a dot in a line of its own")
         }
         ("MAIL" | "RCPT" | "DATA", stage) => (stage, "503 not now, or not without an <address>"),
+        ("STARTTLS", stage) if session.can_start_tls => {
+            reply.start_tls();
+            (stage, "220 go ahead")
+        }
         ("NOOP", stage) => (stage, "250 ok"),
         ("VRFY", stage) => (stage, "252 every mail is taken"),
         ("QUIT", stage) => {

@@ -18,7 +18,7 @@ use crate::mailbox::Mailbox;
 use crate::slots::{Key, Slots};
 
 /// How long a newcomer may keep us waiting before its place is given to another, if all are taken.
-const MAX_WAIT_FOR_NEWCOMER: Duration = Duration::from_secs(1);
+pub(crate) const MAX_WAIT_FOR_NEWCOMER: Duration = Duration::from_secs(1);
 
 /// A message to the acceptor.
 #[derive(Debug)]
@@ -144,7 +144,8 @@ impl Admission {
             WhenFull::Wait => {
                 let mut occupancy = self.occupancy();
                 let is_full = occupancy.served >= self.config.limits.max_connections;
-                occupancy.acceptor_waits = is_full;
+                // It may also wait for a place in the lobby.
+                occupancy.acceptor_waits |= is_full;
                 !is_full
             }
         }
@@ -188,20 +189,15 @@ impl Admission {
     }
 
     /// Gives a newcomer on this connection thread a place, if need be that of another which has
-    /// kept us waiting. To be called when the lobby [is open](Self::lobby_opens_at).
+    /// kept us waiting. To be called when the lobby [is open](Self::lobby_opens_at). If that other
+    /// has taken its step since, or at a stop, there may be more newcomers than places for once.
     pub(crate) fn admit_newcomer(self: &Arc<Self>, peer: Address, thread: usize, now: Instant) -> LobbyDecision {
         let mut occupancy = self.occupancy();
         if occupancy.served >= self.config.limits.max_connections {
             return LobbyDecision::Reject(CloseReason::ConnectionLimit);
         }
-        let displaced = if occupancy.newcomer_count < self.config.limits.max_handshakes {
-            None
-        } else {
-            match occupancy.displace(now) {
-                Some(displaced) => Some(displaced),
-                None => return LobbyDecision::Reject(CloseReason::HandshakeLimit),
-            }
-        };
+        let displaced =
+            if occupancy.newcomer_count < self.config.limits.max_handshakes { None } else { occupancy.displace(now) };
         occupancy.served += 1;
         occupancy.newcomer_count += 1;
         let record = NewcomerRecord { thread, address: AddressKey::of(peer), waited_for_since: None };
@@ -217,6 +213,14 @@ impl Admission {
     /// Returns how many clients are served.
     pub(crate) fn served(&self) -> usize {
         self.occupancy().served
+    }
+
+    /// Returns whether nobody is counted.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        let occupancy = self.occupancy();
+        let clients = occupancy.served + occupancy.newcomer_count + occupancy.by_address.len();
+        clients == 0 && occupancy.newcomers.is_empty()
     }
 
     /// No code that holds the lock can panic half-way, so a poisoned lock needs no repair.
@@ -406,6 +410,112 @@ mod tests {
         assert!(matches!(inbox.next_message(), Some(AcceptorMessage::PermitReleased)));
         drop(admit(&admission, "192.0.2.1"));
         assert!(inbox.next_message().is_none(), "the acceptor did not ask again");
+    }
+
+    fn lobby(max_handshakes: usize, max_connections: usize, when_full: WhenFull) -> Arc<Admission> {
+        let mut config = Config::without_timeouts(&Greeter);
+        config.limits.max_handshakes = max_handshakes;
+        config.limits.max_connections = max_connections;
+        config.limits.max_connections_per_address = Some(1);
+        config.limits.when_full = when_full;
+        let (acceptor, _, _) = mailbox().unwrap();
+        Arc::new(Admission::new(Arc::new(config), acceptor))
+    }
+
+    #[track_caller]
+    fn enter(admission: &Arc<Admission>, address: &str, now: Instant) -> (LobbyPlace, Option<Displaced>) {
+        match admission.admit_newcomer(from(address), 0, now) {
+            LobbyDecision::Enter { place, displaced } => (place, displaced),
+            LobbyDecision::Reject(reason) => panic!("{reason}"),
+        }
+    }
+
+    #[test]
+    fn a_newcomer_is_one_client_whatever_becomes_of_it() {
+        let now = Instant::now();
+        let admission = lobby(10, 3, WhenFull::Reject);
+        let counts = || (admission.newcomers(), admission.served());
+        let [ann, bob, cid] = [(); 3].map(|()| enter(&admission, "192.0.2.1", now).0);
+        assert_eq!(counts(), (3, 3), "a place in the lobby does not count for its address");
+        let full = admission.admit_newcomer(from("192.0.2.1"), 0, now);
+        assert!(matches!(full, LobbyDecision::Reject(CloseReason::ConnectionLimit)));
+        let Decision::Admit(ann) = ann.become_client(from("203.0.113.1")) else { panic!("it is the first") };
+        assert_eq!(counts(), (2, 3));
+        let second = bob.become_client(from("203.0.113.1"));
+        assert!(matches!(second, Decision::Reject(CloseReason::AddressLimit)));
+        assert_eq!(counts(), (1, 2));
+        drop(cid);
+        assert_eq!(counts(), (0, 1));
+        drop(ann);
+        assert!(admission.is_empty());
+    }
+
+    #[test]
+    fn whoever_has_lost_its_place_is_counted_until_it_leaves_and_may_still_become_a_client() {
+        let now = Instant::now();
+        let late = now + MAX_WAIT_FOR_NEWCOMER;
+        let admission = lobby(1, 10, WhenFull::Reject);
+        let (ann, _) = enter(&admission, "192.0.2.1", now);
+        ann.waits_since(Some(now));
+        let (bob, displaced) = enter(&admission, "192.0.2.1", late);
+        assert_eq!(displaced, Some(Displaced { thread: 0, place: ann.key() }));
+        assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        let Decision::Admit(ann) = ann.become_client(from("203.0.113.1")) else { panic!("it is the first") };
+        assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        bob.waits_since(Some(now));
+        let (cid, _) = enter(&admission, "192.0.2.1", late);
+        drop(bob);
+        assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        drop((ann, cid));
+        assert!(admission.is_empty());
+    }
+
+    #[test]
+    fn whoever_keeps_us_waiting_longest_of_the_address_with_most_makes_room() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let admission = lobby(5, 10, WhenFull::Reject);
+        let places = ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2", "192.0.2.1"]
+            .map(|address| enter(&admission, address, start).0);
+        assert_eq!(admission.lobby_opens_at(at(0)), at(1000), "all of them wait for us");
+        // The third waits for us again.
+        for (place, since) in places.iter().zip([Some(0), Some(20), None, Some(10), Some(500)]) {
+            place.waits_since(since.map(at));
+        }
+        assert_eq!(admission.lobby_opens_at(at(999)), at(1000));
+        assert_eq!(admission.lobby_opens_at(at(2000)), at(1000));
+        let (_dan, first) = enter(&admission, "192.0.2.9", at(1020));
+        assert_eq!(first.unwrap().place, places[3].key(), "its address has two that may go");
+        let (_eve, second) = enter(&admission, "192.0.2.9", at(1020));
+        assert_eq!(second.unwrap().place, places[0].key(), "each address has one that may go");
+        let (_fay, third) = enter(&admission, "192.0.2.9", at(1020));
+        assert_eq!(third.unwrap().place, places[1].key());
+        let (_guy, fourth) = enter(&admission, "192.0.2.9", at(1020));
+        assert_eq!(fourth, None, "the others wait for us, or not for a second");
+    }
+
+    #[test]
+    fn the_acceptor_that_waits_for_a_place_in_the_lobby_is_told_of_it() {
+        let now = Instant::now();
+        for when_full in [WhenFull::Reject, WhenFull::Wait] {
+            let (acceptor, inbox, _poll) = mailbox().unwrap();
+            let mut config = Config::without_timeouts(&Greeter);
+            config.limits.max_handshakes = 1;
+            config.limits.when_full = when_full;
+            let admission = Arc::new(Admission::new(Arc::new(config), acceptor));
+            for leaves in [true, false] {
+                let (ann, _) = enter(&admission, "192.0.2.1", now);
+                assert!(admission.lobby_opens_at(now) > now);
+                // Of another listener, or before it goes to sleep.
+                assert!(admission.is_open());
+                if leaves {
+                    drop(ann);
+                } else {
+                    drop(ann.become_client(from("192.0.2.1")));
+                }
+                assert!(matches!(inbox.next_message(), Some(AcceptorMessage::PermitReleased)), "{when_full:?}");
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::accept::inherited::InheritedSockets;
 use crate::accept::listener::listen_at;
 use crate::config::{ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
+use crate::entry_rules::TlsRule;
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::listen::{Listener, ListenerAddress};
 use crate::push::PushHandle;
@@ -696,7 +697,8 @@ impl<R: Responder> Builder<R> {
         if !places.iter().any(|(_, rules)| rules.asks()) {
             config.limits.max_handshakes = 0;
         }
-        for tls in places.iter().filter_map(|(_, rules)| rules.tls.as_ref()) {
+        for TlsRule::AtOnce(tls) | TlsRule::OnRequest(tls) in places.iter().filter_map(|(_, rules)| rules.tls.as_ref())
+        {
             config.limits.max_tls_connections = config.limits.max_connections;
             config.limits.max_handshake_bytes = config.limits.max_handshake_bytes.max(tls.max_handshake_bytes());
         }
@@ -704,7 +706,7 @@ impl<R: Responder> Builder<R> {
         for (place, rules) in places {
             let listening = listen_at(place, &mut inherited, tcp_options);
             let (bound_to, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
-            let address = ListenerAddress { bound_to, is_tls: rules.tls.is_some() };
+            let address = ListenerAddress { bound_to, is_tls: rules.has_handshake() };
             warn_if_reachable(&address);
             addresses.push(address);
             listeners.push((socket, Arc::new(rules)));

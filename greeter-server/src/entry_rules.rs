@@ -13,8 +13,15 @@ use crate::tls::session::NewTlsSession;
 pub(crate) struct EntryRules {
     /// Who is a proxy, and owes a PROXY header.
     pub(crate) proxies: Option<ProxyNetworks>,
-    /// Makes the TLS session of each client, if they speak TLS.
-    pub(crate) tls: Option<Arc<dyn NewTlsSession>>,
+    pub(crate) tls: Option<TlsRule>,
+}
+
+/// When clients speak TLS, and what makes their sessions.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "sessions come with the feature, or from simulated worlds"))]
+pub(crate) enum TlsRule {
+    AtOnce(Arc<dyn NewTlsSession>),
+    OnRequest(Arc<dyn NewTlsSession>),
 }
 
 /// The networks from which proxies connect.
@@ -28,7 +35,20 @@ pub(crate) struct ProxyNetworks {
 impl EntryRules {
     /// Returns whether a client at this address owes anything.
     pub(crate) fn asks_of(&self, address: Address) -> bool {
-        self.tls.is_some() || self.is_proxy(address)
+        self.has_handshake() || self.is_proxy(address)
+    }
+
+    /// Returns whether a client begins with a handshake.
+    pub(crate) const fn has_handshake(&self) -> bool {
+        matches!(self.tls, Some(TlsRule::AtOnce(_)))
+    }
+
+    /// Returns what makes the session of a client whose responder asks for it.
+    pub(crate) const fn tls_on_request(&self) -> Option<&Arc<dyn NewTlsSession>> {
+        match &self.tls {
+            Some(TlsRule::OnRequest(tls)) => Some(tls),
+            Some(TlsRule::AtOnce(_)) | None => None,
+        }
     }
 
     /// Returns whether this is the address of a proxy.
@@ -38,7 +58,7 @@ impl EntryRules {
 
     /// Returns whether any client may owe anything.
     pub(crate) const fn asks(&self) -> bool {
-        self.tls.is_some() || self.proxies.is_some()
+        self.has_handshake() || self.proxies.is_some()
     }
 }
 

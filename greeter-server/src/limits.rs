@@ -167,9 +167,10 @@ impl Limits {
     /// workers, since four may be timed out for each one that works. 16 MiB of
     /// [pushed](crate::PushHandle) messages may be in flight.
     ///
-    /// Five things are not included. Answers that come [later](greeter_core::Later) until their
-    /// connection takes them, and what a [`Batcher`](crate::Batcher) is asked. What the responder
-    /// keeps, above all its
+    /// Six things are not included. What a proxy tells of its client beside the addresses, which is
+    /// kept as long as the client is connected, and is at most 4 KiB of each. Answers that come
+    /// [later](greeter_core::Later) until their connection takes them, and what a
+    /// [`Batcher`](crate::Batcher) is asked. What the responder keeps, above all its
     /// [sessions](greeter_core::Responder::Session), which only the responder can bound:
     /// *connections × (the size of its type + what it owns)*. A single reply that is longer than
     /// the limit for unsent ones. The stacks of the threads. What the allocator keeps.

@@ -8,11 +8,11 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
+#[cfg(feature = "tls")]
 use std::sync::Arc;
 
 use crate::config::ConfigError;
-use crate::entry_rules::{EntryRules, ProxyNetworks};
-use crate::tls::session::NewTlsSession;
+use crate::entry_rules::{EntryRules, ProxyNetworks, TlsRule};
 #[cfg(feature = "tls")]
 use crate::tls::settings::Tls;
 
@@ -57,7 +57,7 @@ pub struct Listener {
     /// Whether clients speak TLS.
     pub(crate) is_tls: bool,
     /// What their sessions are made with.
-    pub(crate) tls: Option<Arc<dyn NewTlsSession>>,
+    pub(crate) tls: Option<TlsRule>,
 }
 
 /// Where to listen.
@@ -171,7 +171,22 @@ impl Listener {
     #[must_use]
     pub fn tls(mut self, tls: &Tls) -> Self {
         self.is_tls = true;
-        self.tls = Some(Arc::new(tls.clone()));
+        self.tls = Some(TlsRule::AtOnce(Arc::new(tls.clone())));
+        self
+    }
+
+    /// Lets a reply [start TLS](crate::Reply::start_tls), as by STARTTLS. Until then, and if none
+    /// does, the client speaks in plain.
+    ///
+    /// The handshake has the [handshake timeout](crate::Builder::handshake_timeout). The client
+    /// does not count as a newcomer meanwhile: it is one of the server's clients already.
+    ///
+    /// `smtp_sink.rs` among the examples shows it.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_on_request(mut self, tls: &Tls) -> Self {
+        self.is_tls = false;
+        self.tls = Some(TlsRule::OnRequest(Arc::new(tls.clone())));
         self
     }
 

@@ -227,6 +227,11 @@ impl Socket for OneLineSocket {
         Ok(())
     }
 
+    /// Nobody here is a proxy.
+    fn peek(&self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
     fn bytes_arrived(&self) -> io::Result<usize> {
         Ok(self.request.len())
     }
@@ -240,6 +245,10 @@ impl Poller for FrozenPoller {
     }
 
     fn register(&self, _: &mut OneLineSocket, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reregister(&self, _: &mut OneLineSocket, _: u32) -> io::Result<()> {
         Ok(())
     }
 
@@ -281,7 +290,7 @@ impl ModelServer {
         let replies = Arc::default();
         let socket = OneLineSocket { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
         let Decision::Admit(permit) = self.admission.admit(address()) else { panic!("there is room") };
-        (ThreadMessage::Accepted { socket, address: address(), permit }, replies)
+        (ThreadMessage::Accepted { socket, address: address(), permit, tls: None }, replies)
     }
 
     /// Runs a connection thread.

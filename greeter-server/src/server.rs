@@ -192,7 +192,9 @@ impl<R: Responder> Server<R> {
     /// Lowers the connection limit to the number of available file descriptors.
     fn clamp_to_descriptors(&mut self) {
         let Config { connection_threads, workers, ref mut limits, .. } = self.config;
-        let possible = connections_possible(self.listeners.len(), connection_threads + workers);
+        let has_lobby = self.listeners.iter().any(|(_, entry_rules)| entry_rules.asks());
+        let lobbies = if has_lobby { connection_threads } else { 0 };
+        let possible = connections_possible(self.listeners.len(), connection_threads + workers, lobbies);
         if possible < limits.max_connections {
             let asked = limits.max_connections;
             tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");

@@ -67,7 +67,12 @@ impl<T> Slots<T> {
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
-        self.slots.len() == self.vacant.len()
+        self.len() == 0
+    }
+
+    /// Returns how many values there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
     }
 
     /// Returns the key that [`insert`](Self::insert) will return next.

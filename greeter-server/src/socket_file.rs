@@ -13,9 +13,9 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file that is there now.
+    /// The file that is there now. It is found again though the process changes its directory.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: std::path::absolute(path)?, identity: identity(path)? })
     }
 }
 
@@ -31,5 +31,17 @@ impl Drop for SocketFile {
             // Whoever cannot remove it now leaves a file that the next server replaces.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_again_in_another_directory() {
+        // It is no socket of ours, and is to stay.
+        let file = std::mem::ManuallyDrop::new(SocketFile::of(Path::new("Cargo.toml")).unwrap());
+        assert!(file.path.is_absolute() && file.path.ends_with("Cargo.toml"));
     }
 }

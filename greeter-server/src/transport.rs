@@ -1,15 +1,26 @@
 //! What a client is connected by: a socket, in plain or with TLS on it.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::system::Socket;
+use crate::tls::session::NewTlsSession;
 use crate::tls::stream::{TlsBuffers, TlsStream, TransportRead};
 
 /// A client's socket, and what is on it. Neither reading nor writing blocks.
 #[derive(Debug)]
 pub(crate) enum Transport<K> {
     Plain(K),
+    /// In plain, until a reply starts TLS.
+    Upgradable(Box<Upgradable<K>>),
     Tls(Box<TlsStream<K>>),
+}
+
+/// A socket, and what makes a TLS session for it.
+#[derive(Debug)]
+pub(crate) struct Upgradable<K> {
+    socket: K,
+    tls: Arc<dyn NewTlsSession>,
 }
 
 /// Memory into which a connection thread reads.
@@ -27,9 +38,40 @@ impl ReadBuffers {
 }
 
 impl<K: Socket> Transport<K> {
+    /// A socket on which clients speak in plain, at least until a reply starts TLS.
+    pub(crate) fn in_plain(socket: K, tls: Option<Arc<dyn NewTlsSession>>) -> Self {
+        match tls {
+            Some(tls) => Self::Upgradable(Box::new(Upgradable { socket, tls })),
+            None => Self::Plain(socket),
+        }
+    }
+
+    pub(crate) fn into_socket(self) -> K {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Upgradable(upgradable) => upgradable.socket,
+            Self::Tls(stream) => stream.into_failed().0,
+        }
+    }
+
+    /// Has TLS begin. A socket that cannot have it stays as it is.
+    pub(crate) fn start_tls(self) -> Result<Self, Self> {
+        match self {
+            Self::Upgradable(upgradable) => match TlsStream::new(upgradable.socket, &*upgradable.tls) {
+                Ok(stream) => Ok(Self::Tls(Box::new(stream))),
+                Err((socket, failure)) => {
+                    tracing::warn!(%failure, "Cannot begin a TLS handshake.");
+                    Err(Self::Plain(socket))
+                }
+            },
+            transport @ (Self::Plain(_) | Self::Tls(_)) => Err(transport),
+        }
+    }
+
     pub(crate) fn socket_mut(&mut self) -> &mut K {
         match self {
             Self::Plain(socket) => socket,
+            Self::Upgradable(upgradable) => &mut upgradable.socket,
             Self::Tls(stream) => stream.socket_mut(),
         }
     }
@@ -38,6 +80,7 @@ impl<K: Socket> Transport<K> {
     pub(crate) fn receive<'b>(&mut self, buffers: &'b mut ReadBuffers) -> io::Result<TransportRead<'b>> {
         match self {
             Self::Plain(socket) => read(socket, &mut buffers.plain),
+            Self::Upgradable(upgradable) => read(&mut upgradable.socket, &mut buffers.plain),
             Self::Tls(stream) => stream.receive(&mut buffers.tls),
         }
     }
@@ -56,10 +99,8 @@ impl<K: Socket> Transport<K> {
     /// Writes, and returns how many of these bytes are sent now.
     pub(crate) fn send(&mut self, unsent: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => match socket.write(unsent)? {
-                0 => Err(io::ErrorKind::WriteZero.into()),
-                bytes => Ok(bytes),
-            },
+            Self::Plain(socket) => write(socket, unsent),
+            Self::Upgradable(upgradable) => write(&mut upgradable.socket, unsent),
             Self::Tls(stream) => stream.send(unsent),
         }
     }
@@ -67,7 +108,7 @@ impl<K: Socket> Transport<K> {
     /// Returns whether there is something to write beside replies that are unsent.
     pub(crate) fn wants_write(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Upgradable(_) => false,
             Self::Tls(stream) => stream.wants_write(),
         }
     }
@@ -83,7 +124,7 @@ impl<K: Socket> Transport<K> {
     /// the end of the stream now waits for it.
     pub(crate) fn take_progress(&mut self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Upgradable(_) => false,
             Self::Tls(stream) => stream.take_progress(),
         }
     }
@@ -92,6 +133,7 @@ impl<K: Socket> Transport<K> {
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.shutdown_write(),
+            Self::Upgradable(upgradable) => upgradable.socket.shutdown_write(),
             Self::Tls(stream) => stream.shutdown_write(),
         }
     }
@@ -99,7 +141,7 @@ impl<K: Socket> Transport<K> {
     /// Returns whether the other end was or will be told that nothing follows, as with TLS.
     pub(crate) const fn is_closing(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Upgradable(_) => false,
             Self::Tls(stream) => stream.is_closing(),
         }
     }
@@ -108,6 +150,7 @@ impl<K: Socket> Transport<K> {
     pub(crate) fn bytes_arrived(&self) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.bytes_arrived(),
+            Self::Upgradable(upgradable) => upgradable.socket.bytes_arrived(),
             Self::Tls(stream) => stream.bytes_arrived(),
         }
     }
@@ -115,9 +158,16 @@ impl<K: Socket> Transport<K> {
     /// Returns how much memory it occupies beside its own size, in bytes, but for its session.
     pub(crate) const fn bytes_held(&self) -> usize {
         match self {
-            Self::Plain(_) => 0,
+            Self::Plain(_) | Self::Upgradable(_) => 0,
             Self::Tls(stream) => stream.bytes_held(),
         }
+    }
+}
+
+fn write(socket: &mut impl Socket, unsent: &[u8]) -> io::Result<usize> {
+    match socket.write(unsent)? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        bytes => Ok(bytes),
     }
 }
 

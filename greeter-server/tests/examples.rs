@@ -5,7 +5,7 @@ mod kit;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -530,6 +530,64 @@ with smtplib.SMTP("127.0.0.1", int(sys.argv[1]), timeout=20) as smtp:
     assert_eq!(said, [features, "(550, b'a line was too long')"]);
     let odd = b"Subject: odd\r\n\r\n.\r\n..\r\n.dot\r\n\xE9\xFF\0\r\n\r\n";
     assert_eq!(mails_in(&folder), [odd.as_slice(), b"Subject: two\r\n\r\nhello\r\n"]);
+}
+
+/// Makes a certificate for localhost and its key.
+fn certificate(folder: &Folder) -> Option<(PathBuf, PathBuf)> {
+    let (certificate, key) = (folder.path().join("certificate"), folder.path().join("key"));
+    let mut command = Command::new(stranger("openssl", "openssl")?);
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    let output = command.output().expect("openssl can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some((certificate, key))
+}
+
+#[test]
+fn smtp_sink_starts_tls_and_forgets_what_was_said_before() {
+    let (folder, certificates) = (Folder::new("starttls"), Folder::new("starttls-certificates"));
+    let Some((certificate, key)) = certificate(&certificates) else { return };
+    let server = Example::start("smtp_sink", &[folder.path(), &certificate, &key]);
+    let script = r#"
+import smtplib, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+with smtplib.SMTP("localhost", int(sys.argv[1]), timeout=20) as smtp:
+    smtp.ehlo()
+    print("starttls" in smtp.esmtp_features)
+    smtp.mail("eve@example.org")
+    smtp.starttls(context=context)
+    print(smtp.docmd("RCPT TO:<bob@example.org>"))
+    smtp.ehlo()
+    print("starttls" in smtp.esmtp_features, smtp.docmd("STARTTLS"))
+    smtp.sendmail("ann@example.org", "bob@example.org", "hello")
+"#;
+    let script = script.replace("sys.argv[2]", &format!("{:?}", certificate.to_str().unwrap()));
+    let Some(said) = python(&script, &server) else { return };
+    let forgotten = "(503, b'not now, or not without an <address>')";
+    assert_eq!(said, ["True", forgotten, "False (500, b'unknown command')"]);
+    assert_eq!(mails_in(&folder), [b"hello\r\n"]);
+    // What somebody has put behind the request is not answered, in plain or otherwise.
+    let mut client = server.connect();
+    client.expect("220 localhost takes every mail\r\n").send("STARTTLS\r\nNOOP\r\n");
+    client.expect("220 go ahead\r\n").expect_end();
+}
+
+#[test]
+fn curl_sends_mail_to_smtp_sink_in_tls() {
+    let (folder, certificates) = (Folder::new("curl-smtp"), Folder::new("curl-smtp-certificates"));
+    let Some((certificate, key)) = certificate(&certificates) else { return };
+    let Some(curl) = stranger("curl", "curl") else { return };
+    let server = Example::start("smtp_sink", &[folder.path(), &certificate, &key]);
+    let mail = certificates.path().join("mail");
+    std::fs::write(&mail, "Subject: one\r\n\r\nhello\r\n").unwrap();
+    let mut command = Command::new(curl);
+    command.args(["-sS", "--ssl-reqd", "--mail-from", "ann@example.org", "--mail-rcpt", "bob@example.org"]);
+    command.arg("--cacert").arg(&certificate).arg("--upload-file").arg(&mail);
+    command.arg(format!("smtp://localhost:{}", server.port()));
+    let (code, lines) = Process::start(command).outcome();
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert_eq!(mails_in(&folder), [b"Subject: one\r\n\r\nhello\r\n"]);
 }
 
 #[test]

@@ -200,7 +200,8 @@ impl TestedServer {
             match said.recv_timeout(PATIENCE) {
                 Ok(line) => {
                     let line = line.expect("what a server says is text");
-                    let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
+                    let address = line.strip_prefix("listening on ").map(|it| it.strip_prefix("tls:").unwrap_or(it));
+                    let address = address.and_then(|address| address.parse().ok());
                     server.addresses.push(address.unwrap_or_else(|| panic!("the server said {line:?}")));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(server.wait(PATIENCE)),

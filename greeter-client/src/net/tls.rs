@@ -345,6 +345,9 @@ fn bad_certificate(error: CertificateError) -> TlsFailure {
             names: presented.iter().map(|name| bare_name(name)).collect(),
         },
         CertificateError::UnknownIssuer => TlsFailure::UnknownIssuer,
+        CertificateError::BadSignature | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            TlsFailure::BadCertificate("it is not signed by the authority that it names".to_owned())
+        }
         error => match error.to_string() {
             text if text.contains("CaUsedAsEndEntity") => {
                 TlsFailure::BadCertificate("it is one of an authority, not one of a server".to_owned())

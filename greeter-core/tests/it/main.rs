@@ -30,5 +30,7 @@ mod proxy_header;
 mod pushes;
 /// What a responder may do, and what its errors cost.
 mod responders;
+/// TLS that begins behind a reply.
+mod start_tls;
 /// Budgets, back-pressure, and one job for each connection.
 mod turns;

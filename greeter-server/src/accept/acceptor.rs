@@ -309,7 +309,7 @@ impl<S, L: Accept> Acceptor<S, L> {
                 if self.listeners[index].entry_rules.asks_of(address) {
                     self.dispatch_newcomer(index, socket, address, now);
                 } else {
-                    self.dispatch(socket, address, now);
+                    self.dispatch(index, socket, address, now);
                 }
                 Ok(())
             }
@@ -375,12 +375,8 @@ impl<S, L: Accept> Acceptor<S, L> {
                 let newcomer = Newcomer { socket, address, place, rules, accepted: now };
                 self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
             }
-            // Only at a stop: otherwise it would wait in the backlog. Nothing is owed to it.
-            LobbyDecision::Reject(reason @ CloseReason::HandshakeLimit) => {
-                self.counters.closed[reason.index()].add(1);
-            }
             // The words would take a handshake first.
-            LobbyDecision::Reject(reason) if self.listeners[index].entry_rules.tls.is_some() => {
+            LobbyDecision::Reject(reason) if self.listeners[index].entry_rules.has_handshake() => {
                 self.counters.rejected.add(1);
                 self.counters.closed[reason.index()].add(1);
                 self.events.push(AcceptorEvent::Rejected { address, reason });
@@ -390,13 +386,16 @@ impl<S, L: Accept> Acceptor<S, L> {
     }
 
     /// Sends a client to the next connection thread, or rejects it.
-    fn dispatch(&mut self, socket: L::Socket, address: Address, now: Instant) {
+    fn dispatch(&mut self, index: usize, socket: L::Socket, address: Address, now: Instant) {
         let permit = match self.admission.admit(address) {
             Decision::Admit(permit) => permit,
             Decision::Reject(reason) => return self.reject(socket, address, reason, now),
         };
         match self.choose_thread() {
-            Some(thread) => self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit }),
+            Some(thread) => {
+                let tls = self.listeners[index].entry_rules.tls_on_request().cloned();
+                self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit, tls });
+            }
             None => self.counters.closed[CloseReason::Lost.index()].add(1),
         }
     }

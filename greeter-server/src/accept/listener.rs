@@ -165,6 +165,28 @@ mod tests {
     }
 
     #[test]
+    fn an_adopted_listener_does_not_block_and_is_no_childs() {
+        let theirs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).unwrap();
+        let (_, adopted) = adopt(theirs.into(), OPTIONS).unwrap();
+        let ListeningKind::Tcp(listener, _) = &adopted.kind else { panic!("it is a TCP socket") };
+        assert_eq!(rustix::io::fcntl_getfd(listener).unwrap(), rustix::io::FdFlags::CLOEXEC);
+        assert_eq!(adopted.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(adopted.keeps_backlog());
+    }
+
+    #[test]
+    fn a_hidden_socket_has_no_file_and_those_who_have_connected() {
+        let path = std::env::temp_dir().join(format!("greeter-hidden-{}", std::process::id()));
+        let place = crate::Listener::unix(&path).place.unwrap();
+        let (_, mut socket) = listen_at(place, &mut InheritedSockets::default(), OPTIONS).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        socket.hide();
+        assert!(!path.exists());
+        assert!(socket.accept().is_ok() && !socket.keeps_backlog());
+    }
+
+    #[test]
     fn only_a_stream_socket_that_listens_is_adopted() {
         let problem = |socket: OwnedFd| adopt(socket, OPTIONS).unwrap_err().to_string();
         assert_eq!(problem(std::fs::File::open("/dev/null").unwrap().into()), "it is no socket");

@@ -21,6 +21,9 @@ use crate::system::Socket;
 /// these.
 pub(crate) const MAX_REJECTED: usize = 63;
 
+/// How many clients each lobby keeps that are told that their address has too many.
+pub(crate) const MAX_REJECTED_BY_LOBBY: usize = 16;
+
 /// One address may have one in this many of the places while other addresses need them.
 const SHARE: usize = 4;
 

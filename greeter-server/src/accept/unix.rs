@@ -2,30 +2,61 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::listen::{UnixName, UnixPlace};
 use crate::socket_file::{SocketFile, identity};
 use crate::sockets::BACKLOG;
 
+/// How long to wait for others that are about to listen in the same directory. Each of them takes
+/// far less than a millisecond.
+const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+
 /// Listens at a Unix socket, and returns its file if it has one.
 pub(crate) fn listen_on(place: &UnixPlace) -> io::Result<(UnixListener, Option<SocketFile>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let file = match &place.name {
-        UnixName::Path(path) => Some(bind_to_file(&socket, path, place)?),
+    let (file, _lock) = match &place.name {
+        UnixName::Path(path) => {
+            let lock = lock_directory_of(path);
+            (Some(bind_to_file(&socket, path, place)?), lock)
+        }
         UnixName::Abstract(name) => {
             socket.bind(&abstract_address(name)?)?;
-            None
+            (None, None)
         }
     };
     // Nobody can connect before this, so the file's permissions hold from the start.
     socket.listen(i32::try_from(BACKLOG).expect("the backlog fits"))?;
     socket.set_nonblocking(true)?;
-    Ok((std::os::fd::OwnedFd::from(socket).into(), file))
+    Ok((OwnedFd::from(socket).into(), file))
+}
+
+/// Locks the directory of a socket until the socket listens. Otherwise, of two servers that start
+/// at the same time, one could take the other's new file for a stale one: until listen(2), a
+/// connect is refused.
+///
+/// That prevents an accident, and protects from nobody: without the right to read the directory, or
+/// while somebody else has locked it for long, it does without.
+fn lock_directory_of(path: &Path) -> Option<OwnedFd> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let deadline = Instant::now() + MAX_WAIT_FOR_OTHERS;
+    loop {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Binds a socket to a new file with the owner, the group and the mode that are asked for.
@@ -48,7 +79,7 @@ fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<S
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     if owner.is_some() || group.is_some() {
-        chown(path, owner, group)?;
+        lchown(path, owner, group)?;
     }
     Ok(file)
 }
@@ -56,7 +87,11 @@ fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<S
 /// Removes the file of a socket at which nobody listens any more.
 fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     let problem = |kind: ErrorKind, problem: &str| Err(io::Error::new(kind, problem));
-    let before = identity(path)?;
+    let before = match identity(path) {
+        // A server that has stopped meanwhile has removed it.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        before => before?,
+    };
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return problem(ErrorKind::AlreadyExists, "there is a file that is no socket");
     }
@@ -165,6 +200,66 @@ mod tests {
         UnixStream::connect(directory.socket()).unwrap();
     }
 
+    /// Between bind(2) and listen(2) of the one, the other's connect is refused.
+    #[test]
+    fn of_several_that_start_at_once_exactly_one_listens() {
+        const SERVERS: usize = 3;
+        let directory = Directory::new("race");
+        for round in 0..200 {
+            if round % 2 == 0 {
+                drop(UnixListener::bind(directory.socket()).unwrap());
+            }
+            let barrier = std::sync::Barrier::new(SERVERS);
+            let start = || {
+                barrier.wait();
+                listen_on(&directory.place())
+            };
+            let outcomes: Vec<_> = thread::scope(|scope| {
+                let starts: Vec<_> = (0..SERVERS).map(|_| scope.spawn(start)).collect();
+                starts.into_iter().map(|start| start.join().unwrap()).collect()
+            });
+            let (listening, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+            assert_eq!(listening.len(), 1, "round {round}");
+            for error in failed {
+                assert_eq!(error.unwrap_err().to_string(), "another server listens there");
+            }
+            UnixStream::connect(directory.socket()).unwrap();
+            let (listener, _file) = listening.into_iter().next().unwrap().unwrap();
+            assert!(listener.accept().is_ok(), "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_somebody_has_locked_is_not_waited_for_long() {
+        let directory = Directory::new("locked");
+        let lock = lock_directory_of(&directory.socket()).unwrap();
+        let started = Instant::now();
+        let (_listener, _file) = listen_on(&directory.place()).unwrap();
+        assert!(started.elapsed() >= MAX_WAIT_FOR_OTHERS);
+        drop(lock);
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_the_system_has_it() {
+        let directory = Directory::new("long");
+        let of_length = |length: usize| {
+            let rest = length - directory.0.as_os_str().len() - 1;
+            let path = directory.0.join("s".repeat(rest));
+            assert_eq!(path.as_os_str().len(), length);
+            listen_on(&UnixPlace { name: UnixName::Path(path), mode: Some(0o600), owner: None, group: None })
+        };
+        let max = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
+        drop(of_length(max).unwrap());
+        assert_eq!(of_length(max + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_has_gone_meanwhile_is_in_nobodys_way() {
+        let directory = Directory::new("gone");
+        remove_stale(&directory.socket(), &SockAddr::unix(directory.socket()).unwrap()).unwrap();
+    }
+
     #[test]
     fn neither_a_living_socket_nor_another_file_is_replaced() {
         let directory = Directory::new("living");
@@ -197,10 +292,12 @@ mod tests {
         let group = fs::read_to_string("/etc/group").unwrap();
         let name = group.lines().find(|line| line.split(':').nth(2) == Some(&own.gid().to_string()));
         let name = name.and_then(|line| line.split(':').next()).unwrap().to_owned();
-        let place = UnixPlace { owner: Some(own.uid().to_string()), group: Some(name), ..directory.place() };
+        // Only root may give a file away.
+        let owner = if own.uid() == 0 { 65534 } else { own.uid() };
+        let place = UnixPlace { owner: Some(owner.to_string()), group: Some(name), ..directory.place() };
         let (_listener, _file) = listen_on(&place).unwrap();
         let made = fs::symlink_metadata(directory.socket()).unwrap();
-        assert_eq!((made.uid(), made.gid()), (own.uid(), own.gid()));
+        assert_eq!((made.uid(), made.gid()), (owner, own.gid()));
     }
 
     #[cfg(target_os = "linux")]

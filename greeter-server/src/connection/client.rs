@@ -14,13 +14,16 @@ use crate::info::ConnectionInfo;
 use crate::memory::MemoryBudget;
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
-use crate::tls::stream::TransportRead;
+use crate::tls::stream::{HandshakeStep, TransportRead};
 use crate::transport::{ReadBuffers, Transport};
 
 /// With edge-triggered events, a read that leaves room in the buffer has emptied the socket: what
 /// comes later is another edge (epoll(7), question 9; kqueue's `EV_CLEAR` is the same). On Windows
 /// the next edge comes only after a read that would have blocked.
 const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
+
+/// How many bytes of a handshake that a reply has asked for are read in one turn.
+const MAX_HANDSHAKE_STEP_BYTES: usize = 64 * 1024;
 
 /// One client: its socket, the state machine of its connection, and what its thread knows of both.
 #[derive(Debug)]
@@ -162,6 +165,9 @@ impl<S, K: Socket> Client<S, K> {
             && (bytes_left.bytes() == 0 || !self.readable || !self.connection.wants_input())
         {
             self.deadline_check = DeadlineCheck::None;
+            if self.handshake_deadline(config).is_some_and(|deadline| deadline <= now) {
+                self.connection.abort(CloseReason::HandshakeTimeout);
+            }
             if self.end_deadline(config).is_some_and(|deadline| deadline <= now) {
                 self.connection.abort(CloseReason::WriteTimeout);
             }
@@ -171,7 +177,14 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Returns when its deadline passes, if it has one now.
     pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
-        self.connection.deadline(&config.connection).or_else(|| self.end_deadline(config))
+        let own = self.handshake_deadline(config).or_else(|| self.end_deadline(config));
+        self.connection.deadline(&config.connection).or(own)
+    }
+
+    /// Returns until when the TLS handshake that a reply has asked for is to be over.
+    fn handshake_deadline(&self, config: &Config) -> Option<Instant> {
+        let since = self.connection.wants_tls().then(|| self.connection.since());
+        since.and_then(|since| since.checked_add(config.timeouts.handshake))
     }
 
     /// Returns until when the client may take the end of the stream, where that has to be written.
@@ -288,6 +301,44 @@ impl<S, K: Socket> Client<S, K> {
         Ok(())
     }
 
+    /// Begins the TLS that a reply has asked for, or gets on with its handshake as far as that goes
+    /// without waiting.
+    pub(crate) fn start_tls(&mut self, buffers: &mut ReadBuffers, now: Instant) -> io::Result<()> {
+        let Some(transport) = self.transport.take() else { return Ok(()) };
+        let transport = match transport {
+            Transport::Tls(_) => transport,
+            transport => match transport.start_tls() {
+                Ok(transport) => transport,
+                Err(transport) => {
+                    tracing::error!(peer = %self.connection.peer().address, "A reply started TLS where there is none.");
+                    self.transport = Some(transport);
+                    self.connection.abort(CloseReason::HandshakeFailed);
+                    return Ok(());
+                }
+            },
+        };
+        let Transport::Tls(stream) = self.transport.insert(transport) else { return Ok(()) };
+        let mut bytes_left = MAX_HANDSHAKE_STEP_BYTES;
+        match stream.handshake(&mut buffers.tls, &mut bytes_left)? {
+            HandshakeStep::Waits { .. } if stream.wants_write() => self.writable = false,
+            HandshakeStep::Waits { .. } => self.readable = false,
+            HandshakeStep::Done => {
+                let info = stream.info();
+                self.connection.tls_started(info, now);
+                // What follows the handshake may have been read with it.
+                self.readable = true;
+            }
+            HandshakeStep::Gone => self.connection.abort(CloseReason::ClientClosed),
+            HandshakeStep::Failed(failure) => {
+                tracing::debug!(peer = %self.connection.peer().address, %failure, "A TLS handshake failed.");
+                // An alert says why, if the socket takes it now.
+                let _ = stream.send(&[]);
+                self.connection.abort(CloseReason::HandshakeFailed);
+            }
+        }
+        Ok(())
+    }
+
     /// Returns whether our end of the stream is closed, or about to be.
     pub(crate) fn is_closing(&self) -> bool {
         self.transport.as_ref().is_some_and(Transport::is_closing)
@@ -341,6 +392,8 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Returns whether another turn can do something without an event or a message.
     pub(crate) fn can_continue(&self) -> bool {
-        self.connection.wants_answer() || (self.readable && self.connection.wants_input()) || self.can_write()
+        self.connection.wants_answer()
+            || (self.readable && (self.connection.wants_input() || self.connection.wants_tls()))
+            || self.can_write()
     }
 }

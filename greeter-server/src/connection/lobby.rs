@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, CloseReason, Origin, Proxied, ProxyHeader};
 
-use crate::accept::rejected::RejectedSockets;
+use crate::accept::rejected::{MAX_REJECTED_BY_LOBBY, RejectedSockets};
 use crate::admission::{Decision, LobbyPlace, Permit};
 use crate::config::Config;
-use crate::entry_rules::EntryRules;
+use crate::entry_rules::{EntryRules, TlsRule};
 use crate::messages::Newcomer;
 use crate::slots::{Key, SLOT_BITS, Slots};
 use crate::stats::Counters;
@@ -27,11 +27,11 @@ use crate::transport::{ReadBuffers, Transport};
 /// next: each waits so much longer, and no more, whatever the crowd that comes.
 const ROUND: Duration = Duration::from_millis(1);
 
-/// How many clients are kept that are told that their address has too many.
-const MAX_REJECTED: usize = 16;
-
 /// The longest header, and so what is looked at.
 const HEADER_BYTES: usize = 4096;
+
+/// How many deadlines of those who have left may be kept beside those of the others.
+const MAX_OLD_DEADLINES: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// The first number under which sockets in the lobby are registered: above those of clients, which
 /// are the numbers of their slots, and those of listeners.
@@ -51,8 +51,9 @@ struct Guest<K> {
     /// Since when it has kept us waiting, the time excepted in which it waits for us.
     waited_for_since: Option<Instant>,
     is_queued: bool,
-    /// Its time is over, but for the bytes that had arrived by then.
-    is_late: bool,
+    /// It has to leave for this reason, unless what it owes had arrived by then: that may wait for
+    /// its turn, or the system may not have reported it yet.
+    leaves_with: Option<CloseReason>,
 }
 
 /// What a newcomer is at.
@@ -103,7 +104,7 @@ pub(crate) struct Lobby<K: Socket> {
 
 impl<K: Socket> Lobby<K> {
     pub(crate) fn new(config: Arc<Config>, counters: Arc<Counters>, now: Instant) -> Self {
-        let rejected = RejectedSockets::new(MAX_REJECTED, config.timeouts.linger, now, Arc::clone(&counters));
+        let rejected = RejectedSockets::new(MAX_REJECTED_BY_LOBBY, config.timeouts.linger, now, Arc::clone(&counters));
         Self { guests: Slots::new(), queue: VecDeque::new(), deadlines: VecDeque::new(), rejected, config, counters }
     }
 
@@ -120,12 +121,14 @@ impl<K: Socket> Lobby<K> {
             tracing::error!(peer = %address, %error, "Cannot watch a connection.");
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         }
+        if self.deadlines.len() > self.guests.len() + MAX_OLD_DEADLINES {
+            self.deadlines.retain(|(_, key)| self.guests.get(*key).is_some());
+        }
         self.deadlines.push_back((accepted + self.config.timeouts.handshake, key));
         let is_proxy = rules.is_proxy(address);
         let stage =
             if is_proxy { Stage::Header { socket, begun: Vec::new() } } else { begin_handshake(socket, &rules) };
         // Its first bytes are often there at once.
-        let (is_queued, is_late) = (true, false);
         self.guests.insert(Guest {
             address,
             place,
@@ -133,8 +136,8 @@ impl<K: Socket> Lobby<K> {
             stage: Some(stage),
             proxy: None,
             waited_for_since: None,
-            is_queued,
-            is_late,
+            is_queued: true,
+            leaves_with: None,
         });
         self.queue.push_back(key);
     }
@@ -166,13 +169,16 @@ impl<K: Socket> Lobby<K> {
             let step = guest.take_step(buffers);
             let now = system.now();
             match step {
-                NewcomerStep::Waits { .. } if guest.is_late => self.leave(key, CloseReason::HandshakeTimeout, system),
-                NewcomerStep::Waits { has_progressed } => {
-                    // A few bytes more are no step, and who sends them one by one gains no time.
-                    let since = guest.waited_for_since.filter(|_| !has_progressed).unwrap_or(now);
-                    guest.waited_for_since = Some(since);
-                    guest.place.waits_since(Some(since));
-                }
+                NewcomerStep::Waits { has_progressed } => match guest.leaves_with {
+                    Some(reason) => self.leave(key, reason, system),
+                    None => {
+                        // A few bytes more are no step, and who sends them one by one gains no
+                        // time.
+                        let since = guest.waited_for_since.filter(|_| !has_progressed).unwrap_or(now);
+                        guest.waited_for_since = Some(since);
+                        guest.place.waits_since(Some(since));
+                    }
+                },
                 NewcomerStep::Ready => admitted.extend(self.admit(key, system, now)),
                 NewcomerStep::Leaves(reason) => self.leave(key, reason, system),
             }
@@ -185,25 +191,26 @@ impl<K: Socket> Lobby<K> {
 
     /// Lets a newcomer in, unless its address has too many clients.
     fn admit(&mut self, key: Key, system: &impl Poller<Socket = K>, now: Instant) -> Option<Admitted<K>> {
-        let Guest { address: via, place, proxy, stage, .. } = self.guests.remove(key)?;
+        let Guest { address: via, place, rules, proxy, stage, .. } = self.guests.remove(key)?;
         let Some(Stage::Ready(transport)) = stage else { return None };
         let address = proxy.as_ref().map_or(via, |proxy| proxy.addresses.client(via));
         match place.become_client(address) {
             Decision::Admit(permit) => {
                 let tls = match &transport {
-                    Transport::Plain(_) => None,
+                    Transport::Plain(_) | Transport::Upgradable(_) => None,
                     Transport::Tls(stream) => Some(stream.info()),
                 };
-                let origin = Some(Arc::new(Origin::new(proxy, tls)));
-                Some(Admitted { transport, address, origin, permit })
+                let mut origin = Origin::new(proxy, tls);
+                origin.can_start_tls = rules.tls_on_request().is_some();
+                Some(Admitted { transport, address, origin: Some(Arc::new(origin)), permit })
             }
             Decision::Reject(reason) => {
                 tracing::warn!(peer = %address, %via, %reason, "Turned a client away.");
                 self.counters.rejected.add(1);
                 let text = self.config.connection.rejection_text(reason);
                 let (mut socket, last_words) = match transport {
-                    Transport::Plain(socket) => (socket, text.into_owned()),
                     Transport::Tls(stream) => stream.into_farewell(&text),
+                    transport => (transport.into_socket(), text.into_owned()),
                 };
                 system.deregister(&mut socket);
                 self.rejected.reject(socket, address, reason, &last_words, now);
@@ -217,8 +224,9 @@ impl<K: Socket> Lobby<K> {
         let Some(Guest { stage: Some(stage), address, .. }) = self.guests.remove(key) else { return };
         tracing::debug!(peer = %address, %reason, "A newcomer has left.");
         let (mut socket, last_words) = match stage {
-            Stage::Header { socket, .. } | Stage::Ready(Transport::Plain(socket)) => (socket, None),
-            Stage::Handshake { stream, .. } | Stage::Ready(Transport::Tls(stream)) => (stream.into_failed().0, None),
+            Stage::Header { socket, .. } => (socket, None),
+            Stage::Handshake { stream, .. } => (stream.into_failed().0, None),
+            Stage::Ready(transport) => (transport.into_socket(), None),
             Stage::Failed { socket, last_words } => (socket, Some(last_words)),
         };
         system.deregister(&mut socket);
@@ -230,24 +238,30 @@ impl<K: Socket> Lobby<K> {
     }
 
     /// The newcomer that had this place has lost it to another.
-    pub(crate) fn displace(&mut self, place: Key, system: &impl Poller<Socket = K>) {
+    pub(crate) fn displace(&mut self, place: Key) {
         let has_place = |key: &Key| self.guests.get(*key).is_some_and(|guest| guest.place.key() == place);
         if let Some(key) = self.guests.keys().into_iter().find(has_place) {
-            self.leave(key, CloseReason::HandshakeLimit, system);
+            self.give_last_turn(key, CloseReason::HandshakeLimit);
         }
     }
 
-    /// Closes those whose time is over.
-    pub(crate) fn expire(&mut self, system: &impl Poller<Socket = K>, now: Instant) {
+    /// A newcomer has one more turn, and leaves for this reason if that brings nothing.
+    fn give_last_turn(&mut self, key: Key, reason: CloseReason) {
+        let Some(guest) = self.guests.get_mut(key) else { return };
+        guest.leaves_with.get_or_insert(reason);
+        if !guest.is_queued {
+            guest.is_queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// Gives a last turn to those whose time is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
         while let Some((deadline, key)) = self.deadlines.front().copied()
             && deadline <= now
         {
             self.deadlines.pop_front();
-            match self.guests.get_mut(key) {
-                Some(guest) if guest.is_queued => guest.is_late = true,
-                Some(_) => self.leave(key, CloseReason::HandshakeTimeout, system),
-                None => {}
-            }
+            self.give_last_turn(key, CloseReason::HandshakeTimeout);
         }
         self.rejected.sweep(|| now);
     }
@@ -283,7 +297,9 @@ impl<K: Socket> Lobby<K> {
 
 /// Begins the handshake of whoever owes one.
 fn begin_handshake<K: Socket>(socket: K, rules: &EntryRules) -> Stage<K> {
-    let Some(tls) = &rules.tls else { return Stage::Ready(Transport::Plain(socket)) };
+    let Some(TlsRule::AtOnce(tls)) = &rules.tls else {
+        return Stage::Ready(Transport::in_plain(socket, rules.tls_on_request().cloned()));
+    };
     match TlsStream::new(socket, &**tls) {
         Ok(stream) => Stage::Handshake { stream: Box::new(stream), bytes_left: tls.max_handshake_bytes() },
         Err((socket, failure)) => {
@@ -379,4 +395,242 @@ fn read_exactly(socket: &mut impl Socket, mut buffer: &mut [u8]) -> io::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Admission, LobbyDecision, MAX_WAIT_FOR_NEWCOMER};
+    use crate::entry_rules::ProxyNetworks;
+    use crate::mailbox::mailbox;
+    use crate::stats::total;
+    use greeter_core::Greeter;
+    use std::cell::{Cell, RefCell};
+    use std::io::{Read, Write};
+    use std::rc::Rc;
+
+    const HEADER: &[u8] = b"PROXY TCP4 203.0.113.9 198.51.100.7 50412 80\r\n";
+
+    /// What has arrived, and is not read yet; and whether the end of the stream is behind it.
+    type Arrived = Rc<RefCell<(Vec<u8>, bool)>>;
+
+    #[derive(Debug)]
+    struct ProxySocket(Arrived);
+
+    impl Read for ProxySocket {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.peek(buffer)?;
+            self.0.borrow_mut().0.drain(..bytes);
+            Ok(bytes)
+        }
+    }
+
+    impl Write for ProxySocket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Socket for ProxySocket {
+        fn shutdown_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+            match &*self.0.borrow() {
+                (arrived, false) if arrived.is_empty() => Err(ErrorKind::WouldBlock.into()),
+                (arrived, _) => {
+                    let bytes = buffer.len().min(arrived.len());
+                    buffer[..bytes].copy_from_slice(&arrived[..bytes]);
+                    Ok(bytes)
+                }
+            }
+        }
+
+        fn bytes_arrived(&self) -> io::Result<usize> {
+            Ok(self.0.borrow().0.len())
+        }
+    }
+
+    /// Time passes each time it is asked for.
+    struct PassingTime {
+        now: Cell<Instant>,
+        step: Duration,
+    }
+
+    impl Poller for PassingTime {
+        type Socket = ProxySocket;
+
+        fn now(&self) -> Instant {
+            self.now.set(self.now.get() + self.step);
+            self.now.get()
+        }
+
+        fn register(&self, _: &mut ProxySocket, _: u32) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reregister(&self, _: &mut ProxySocket, _: u32) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn deregister(&self, _: &mut ProxySocket) {}
+    }
+
+    /// A lobby, and what is around it.
+    struct LobbyBench {
+        lobby: Lobby<ProxySocket>,
+        system: PassingTime,
+        admission: Arc<Admission>,
+        counters: Arc<Counters>,
+        start: Instant,
+    }
+
+    impl LobbyBench {
+        fn new(max_handshakes: usize) -> Self {
+            let mut config = Config::without_timeouts(&Greeter);
+            config.limits.max_handshakes = max_handshakes;
+            config.limits.max_connections_per_address = Some(1);
+            config.timeouts.handshake = Duration::from_secs(10);
+            config.timeouts.linger = Duration::from_secs(2);
+            let config = Arc::new(config);
+            let (acceptor, _, _) = mailbox().unwrap();
+            let admission = Arc::new(Admission::new(Arc::clone(&config), acceptor));
+            let (counters, start) = (Arc::<Counters>::default(), Instant::now());
+            let system = PassingTime { now: Cell::new(start), step: Duration::ZERO };
+            Self { lobby: Lobby::new(config, Arc::clone(&counters), start), system, admission, counters, start }
+        }
+
+        /// Somebody comes, from whom this has arrived; another may lose its place.
+        fn comes(&mut self, arrived: &[u8]) -> (Arrived, Option<Key>) {
+            let address = ([192, 0, 2, 1], 1).into();
+            let accepted = self.system.now();
+            let LobbyDecision::Enter { place, displaced } = self.admission.admit_newcomer(address, 0, accepted) else {
+                panic!("there is room")
+            };
+            let arrived = Arrived::new((arrived.to_vec(), false).into());
+            let socket = ProxySocket(Rc::clone(&arrived));
+            // The thread may be late.
+            self.passes(Duration::from_millis(1));
+            let proxies = ProxyNetworks::parse(["192.0.2.1"]).expect("it is an address");
+            let rules = Arc::new(EntryRules { proxies: Some(proxies), tls: None });
+            self.lobby.enter(Newcomer { socket, address, place, rules, accepted }, &self.system);
+            (arrived, displaced.map(|displaced| displaced.place))
+        }
+
+        fn passes(&self, time: Duration) -> Instant {
+            self.system.now.set(self.system.now.get() + time);
+            self.system.now.get()
+        }
+
+        fn drive(&mut self) -> Vec<Admitted<ProxySocket>> {
+            self.lobby.drive(&self.system, &mut ReadBuffers::new(0))
+        }
+
+        /// How many were closed for this reason.
+        fn closed(&self, reason: CloseReason) -> u64 {
+            total(&[Arc::clone(&self.counters)]).closed_by[reason]
+        }
+    }
+
+    #[test]
+    fn a_crowd_has_its_turns_in_several_rounds() {
+        let mut bench = LobbyBench::new(1000);
+        for host in 0..100 {
+            bench.comes(format!("PROXY TCP4 203.0.113.{host} 198.51.100.7 50412 80\r\n").as_bytes());
+        }
+        bench.system.step = ROUND / 10;
+        let (mut admitted, mut rounds) = (Vec::new(), 0);
+        while bench.lobby.can_continue() {
+            let round = bench.drive();
+            assert!(round.len() <= 11, "{} in one round", round.len());
+            admitted.extend(round);
+            rounds += 1;
+        }
+        assert_eq!((admitted.len(), rounds), (100, 10));
+        assert!(bench.lobby.is_empty());
+    }
+
+    #[test]
+    fn whoever_sends_bytes_one_by_one_gains_no_time() {
+        let mut bench = LobbyBench::new(1);
+        let (arrived, _) = bench.comes(b"");
+        bench.drive();
+        let opens_at = bench.system.now() + MAX_WAIT_FOR_NEWCOMER;
+        for byte in &HEADER[..10] {
+            let now = bench.passes(MAX_WAIT_FOR_NEWCOMER / 20);
+            assert_eq!(bench.admission.lobby_opens_at(now), opens_at);
+            arrived.borrow_mut().0.push(*byte);
+            bench.lobby.on_ready(FIRST_TOKEN as usize);
+            let while_it_waits_for_us = now + MAX_WAIT_FOR_NEWCOMER;
+            assert_eq!(bench.admission.lobby_opens_at(now), while_it_waits_for_us);
+            assert!(bench.drive().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_has_arrived_counts_though_it_was_not_reported() {
+        for is_displaced in [true, false] {
+            for sends_header in [true, false] {
+                let mut bench = LobbyBench::new(1);
+                let (arrived, _) = bench.comes(&HEADER[..10]);
+                assert!(bench.drive().is_empty());
+                if sends_header {
+                    arrived.borrow_mut().0.extend(&HEADER[10..]);
+                }
+                let reason = if is_displaced {
+                    bench.passes(MAX_WAIT_FOR_NEWCOMER);
+                    let (_, displaced) = bench.comes(b"");
+                    bench.lobby.displace(displaced.unwrap());
+                    CloseReason::HandshakeLimit
+                } else {
+                    let deadline = bench.lobby.next_deadline().unwrap();
+                    assert_eq!(deadline, bench.start + Duration::from_secs(10));
+                    bench.system.now.set(deadline);
+                    bench.lobby.expire(deadline);
+                    CloseReason::HandshakeTimeout
+                };
+                assert_eq!(bench.drive().len(), usize::from(sends_header));
+                assert_eq!(bench.closed(reason), u64::from(!sends_header));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_rejected_stays_until_it_has_closed() {
+        let mut bench = LobbyBench::new(10);
+        let (first, _) = bench.comes(HEADER);
+        let (second, _) = bench.comes(HEADER);
+        let admitted = bench.drive();
+        assert_eq!(admitted.len(), 1);
+        assert!(first.borrow().0.is_empty() && second.borrow().0.is_empty());
+        assert_eq!(total(&[Arc::clone(&bench.counters)]).rejected, 1);
+        assert!(!bench.lobby.is_empty());
+        let sweep = bench.lobby.next_deadline().unwrap();
+        assert!(sweep < bench.start + Duration::from_secs(1));
+        bench.lobby.expire(sweep);
+        assert!(!bench.lobby.is_empty());
+        second.borrow_mut().1 = true;
+        let sweep = bench.lobby.next_deadline().unwrap();
+        bench.lobby.expire(sweep);
+        assert!(bench.lobby.is_empty() && bench.lobby.next_deadline().is_none());
+        assert_eq!(bench.closed(CloseReason::AddressLimit), 1);
+    }
+
+    #[test]
+    fn deadlines_of_those_who_have_left_are_not_kept() {
+        let mut bench = LobbyBench::new(10);
+        let (_silent, _) = bench.comes(b"");
+        bench.drive();
+        for _ in 0..100 {
+            bench.comes(b"no header");
+            bench.drive();
+        }
+        assert!(bench.lobby.deadlines.len() <= 2 + MAX_OLD_DEADLINES);
+        assert_eq!(bench.lobby.next_deadline(), Some(bench.start + Duration::from_secs(10)));
+    }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, Phase, PushMessage,
-    Responder,
+    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Origin, Parallel, PartNumber, Peer, Phase,
+    PushMessage, Responder,
 };
 use mio::{Events, Poll};
 
@@ -43,6 +43,10 @@ const ROUND: Duration = Duration::from_millis(10);
 /// it. Any other turn is at most a read and a write, some 10 µs, and deadlines count in
 /// milliseconds.
 const TURNS_PER_CLOCK_READ: usize = 8;
+
+/// How many clients have a turn for their handshake in one round, where a reply has started TLS:
+/// some milliseconds, for which the others wait.
+const HANDSHAKE_TURNS: usize = 8;
 
 /// How many sockets one poll can report. The next poll reports the others.
 const EVENTS: usize = 1024;
@@ -100,6 +104,8 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     /// Clients that can continue, in the order in which they became able to. Each is in it once.
     run_queue: VecDeque<Key>,
     timers: TimerTable,
+    /// How many turns in this round may still be for a handshake.
+    handshake_turns: usize,
     stopping: StopState,
     scratch: Scratch,
 }
@@ -163,6 +169,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             counters,
             clients: Slots::new(),
             run_queue: VecDeque::new(),
+            handshake_turns: 0,
             stopping: StopState::Running,
             scratch: Scratch::new(shared.config.read_bytes),
             shared,
@@ -230,11 +237,16 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match message {
-            ThreadMessage::Accepted { mut socket, address, permit } => {
+            ThreadMessage::Accepted { mut socket, address, permit, tls } => {
                 let slot = self.clients.next_key().slot;
                 let registered = self.system.register(&mut socket, slot);
-                let transport = Transport::Plain(socket);
-                self.client_admitted(Admitted { transport, address, origin: None, permit }, registered, now);
+                let origin = tls.is_some().then(|| {
+                    let mut origin = Origin::default();
+                    origin.can_start_tls = true;
+                    Arc::new(origin)
+                });
+                let transport = Transport::in_plain(socket, tls);
+                self.client_admitted(Admitted { transport, address, origin, permit }, registered, now);
             }
             ThreadMessage::Newcomer(newcomer) => match self.stopping {
                 StopState::Running => self.lobby.enter(newcomer, &self.system),
@@ -243,7 +255,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                     self.counters.closed[CloseReason::Shutdown.index()].add(1);
                 }
             },
-            ThreadMessage::Displaced(place) => self.lobby.displace(place, &self.system),
+            ThreadMessage::Displaced(place) => self.lobby.displace(place),
             ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
             ThreadMessage::ReplyTimedOut { client, part } => self.reply_timed_out(client, part, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
@@ -400,7 +412,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         if now < deadline {
             return;
         }
-        self.lobby.expire(&self.system, now);
+        self.lobby.expire(now);
         while let Some(slot) = self.timers.pop_expired(now) {
             if let Some(key) = self.clients.key_of(slot as usize)
                 && let Some(client) = self.clients.get_mut(key)
@@ -451,6 +463,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         let mut now = self.system.now();
         let end = now + ROUND;
+        self.handshake_turns = HANDSHAKE_TURNS;
         for turn in 1..=self.run_queue.len() {
             now = self.run_first(now);
             if turn % TURNS_PER_CLOCK_READ == 0 {
@@ -468,6 +481,13 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(key) = self.run_queue.pop_front() else { return now };
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_in_run_queue = false;
+        if client.connection.wants_tls() {
+            if self.handshake_turns == 0 {
+                enqueue(&mut self.run_queue, client, key);
+                return now;
+            }
+            self.handshake_turns -= 1;
+        }
         let clock = || self.system.now();
         let driven = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
         // What a responder has pushed in this turn is in this thread's own inbox. A client that
@@ -540,6 +560,9 @@ fn drive<R: Responder, K: Socket>(
     clock: impl Fn() -> Instant,
 ) -> io::Result<(Instant, Driven)> {
     client.begin_deadline_check();
+    if client.connection.wants_tls() {
+        client.start_tls(&mut scratch.read, now)?;
+    }
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);

@@ -89,7 +89,14 @@ impl SimulatedClient {
         if rules.has_proxy {
             let header = header(number, &mut random);
             wire.lock().unwrap().expect_header(&header);
-            header.bytes.iter().rev().for_each(|byte| to_send.push_front(*byte));
+            // Now and then it ends before its header does.
+            let sent = if random.one_in(12) {
+                to_send.clear();
+                random.below(header.bytes.len())
+            } else {
+                header.bytes.len()
+            };
+            header.bytes[..sent].iter().rev().for_each(|byte| to_send.push_front(*byte));
         }
         Self { wire, random, to_send, behind_hello, hurries, send_pace, receive_pace, ending, next: Some(now) }
     }

@@ -13,13 +13,12 @@ use super::responder::ScriptedResponder;
 use super::toy_tls::ToyTls;
 
 use crate::config::Config;
-use crate::entry_rules::{EntryRules, ProxyNetworks};
+use crate::entry_rules::{EntryRules, ProxyNetworks, TlsRule};
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::pool::executor::Executor;
 use crate::pool::worker::Task;
 use crate::pool::worker_registry::WorkerRegistry;
 use crate::ticker::TickerWaker;
-use crate::tls::session::NewTlsSession;
 
 /// The address of the proxy.
 pub(super) const PROXY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
@@ -124,7 +123,7 @@ impl Rules {
     /// Returns what is asked of clients.
     pub(super) fn entry_rules(&self, tls: &Arc<ToyTls>) -> EntryRules {
         let proxies = self.has_proxy.then(|| ProxyNetworks::parse([PROXY.to_string()]).expect("it is an address"));
-        EntryRules { proxies, tls: self.has_tls.then(|| Arc::<ToyTls>::clone(tls) as Arc<dyn NewTlsSession>) }
+        EntryRules { proxies, tls: self.has_tls.then(|| TlsRule::AtOnce(Arc::<ToyTls>::clone(tls))) }
     }
 
     /// Returns whether a line may be rejected because no worker is free to answer it.

@@ -13,6 +13,7 @@ use super::responder::SessionRecord;
 use super::rules::Rules;
 use super::toy_tls::{RecordMark, RecordMarks, ToyReader, ToyRecord, ToyTls, has_last_word};
 
+use crate::admission::MAX_WAIT_FOR_NEWCOMER;
 use crate::system::{Poller, Readiness, Socket};
 
 /// Both ends of a connection. What is sent arrives at once; what matters is when the other end
@@ -251,6 +252,11 @@ impl Wire {
 
 /// What the world asks.
 impl Wire {
+    /// Returns whether it is in the lobby.
+    pub(super) fn is_in_lobby(&self) -> bool {
+        self.registered.is_some() && self.header_left > 0 && !self.is_broken
+    }
+
     pub(super) fn has_readiness_for(&self, thread: usize) -> bool {
         self.readiness != Readiness::default() && self.registered.is_some_and(|(number, _)| number == thread)
     }
@@ -278,9 +284,16 @@ impl Wire {
         match self.server_end {
             ServerEnd::Closed => return,
             ServerEnd::Open if self.is_newcomer() => {
+                let accepted = self.oracle.accepted;
+                assert!(!is_late(accepted, self.rules.handshake), "client {number} is a newcomer for ever");
+                // Its header is there, or will never be.
+                let sent =
+                    self.arrivals.back().map(|(time, _)| *time).filter(|_| self.inbound.len() >= self.header_left);
+                let has_come = sent.or(self.client_finished).filter(|_| self.readiness == Readiness::default());
+                let is_unnoticed = has_come.is_some_and(|since| is_late(since.max(accepted), Duration::ZERO));
                 return assert!(
-                    !is_late(self.oracle.accepted, self.rules.handshake),
-                    "client {number} is a newcomer for ever"
+                    !is_unnoticed || self.is_broken || self.header_left == 0,
+                    "nothing follows from what newcomer {number} has sent"
                 );
             }
             ServerEnd::Finished(since) => {
@@ -410,12 +423,16 @@ impl Wire {
             has_taken_less && timeouts.reply.is_some_and(|reply| self.oracle.line_began() + reply <= now);
         let is_over_a_limit = self.rules.may_be_overloaded || self.oracle.may_be_overwhelmed();
         let is_newcomer = self.is_newcomer();
+        let has_waited = |least: Duration| self.oracle.accepted + least <= now;
+        // What has arrived by then counts, also when the system has not reported it yet.
+        let owes_header = self.inbound.len() < self.header_left;
+        let owes = owes_header || self.header_left == 0;
         let may_leave = self.has_bad_header
             || self.is_bad()
-            || self.oracle.finished.is_some()
             || self.stop_deadline.is_some()
-            || self.rules.max_handshakes < 1000
-            || self.oracle.accepted + self.rules.handshake <= now;
+            || owes && (self.client_finished.is_some() || self.oracle.finished.is_some())
+            || owes && self.rules.max_handshakes < 1000 && has_waited(MAX_WAIT_FOR_NEWCOMER)
+            || owes && has_waited(self.rules.handshake);
         assert!(!is_newcomer || may_leave || self.is_broken, "newcomer {} is closed without a reason", self.number);
         // It is told so before it is closed, and that is checked where it is written.
         let is_unknown =
@@ -804,7 +821,10 @@ impl Drop for VirtualSocket {
         // If a check has failed, the lock is poisoned, and no one looks at this wire any more.
         let Ok(mut wire) = self.0.lock() else { return };
         let has_ended = matches!(wire.server_end, ServerEnd::Finished(_));
-        wire.registered = None;
+        // A stop that has run out of time leaves its clients behind.
+        let is_left_behind = wire.registered.take().is_some() && wire.stop_deadline.is_none();
+        let is_left_behind = is_left_behind && !std::thread::panicking();
+        assert!(!is_left_behind, "client {} is closed and still registered", wire.number);
         let was_told = wire.is_bad() && wire.is_newcomer() && has_ended;
         let has_failed = wire.is_bad() && wire.tls.as_ref().is_some_and(|tls| !tls.has_finished);
         let is_left = has_ended || wire.is_broken || wire.rules.has_faults;

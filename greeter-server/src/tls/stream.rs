@@ -133,6 +133,8 @@ impl<K: Socket> TlsStream<K> {
             let result = loop {
                 let record = match whole_record(&self.unread[taken..]) {
                     Ok(Some(length)) => taken..taken + length,
+                    // A record in part is memory, too.
+                    Ok(None) if self.unread.len() - taken > *bytes_left => break Err(TlsProblem::TooLong),
                     Ok(None) => break Ok(()),
                     Err(failure) => break Err(failure),
                 };

@@ -5,6 +5,8 @@
 mod completions;
 /// What the documents say, as it is typed.
 mod documents;
+/// What the tests of TLS have in common.
+mod kit;
 /// What the server logs, whatever its log goes to.
 mod log;
 /// A thousand clients at a time.
@@ -15,6 +17,8 @@ mod names;
 mod no_names_looked_up;
 /// The server's options, and every value that they may not have.
 mod options;
+/// A server that is started again and again, at a socket that somebody else keeps.
+mod restarts;
 /// The map of the files, and imports that run down it.
 mod rooms;
 /// Signals to the server.
@@ -27,3 +31,7 @@ mod starting;
 mod starting_in_trouble;
 /// The files of the tests themselves, of all packages.
 mod test_files;
+/// The server's options for TLS, its certificates, and its end.
+mod tls;
+/// Programs of others that speak TLS.
+mod tls_programs;

@@ -1,26 +1,31 @@
 //! The server at Unix sockets, and at sockets that it was started with.
 
+use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use greeter_tests::client::PATIENCE;
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{greeter_client, greeter_server};
+use greeter_tests::size::tell;
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::Socket;
 
 /// A server, and the first lines that it has said.
-struct Started {
-    child: Child,
-    said: Vec<String>,
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) said: Vec<String>,
 }
 
 impl Started {
-    fn new(mut command: Command, listeners: usize) -> Self {
+    pub(crate) fn new(mut command: Command, listeners: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a server can be started");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let said = stdout.lines().take(listeners).map(|line| line.expect("an address is text")).collect();
@@ -28,7 +33,7 @@ impl Started {
     }
 
     /// Asks it to end, and returns its log.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("the process is ours");
         let mut log = String::new();
@@ -40,14 +45,14 @@ impl Started {
 }
 
 /// A command whose descriptor 3 is this socket, as a service manager starts it.
-fn started_with(socket: impl Into<OwnedFd>, names: &str) -> Command {
+pub(crate) fn started_with(socket: impl Into<OwnedFd>, names: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", r#"exec 3<&0 </dev/null; exec "$0" "$@""#]).arg(greeter_server());
     command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", names).stdin(Stdio::from(socket.into()));
     command
 }
 
-fn greeted(mut client: TcpStream) -> String {
+pub(crate) fn greeted(mut client: TcpStream) -> String {
     client.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
     client.write_all(b"Bob\n").expect("nobody is reset");
     client.shutdown(Shutdown::Write).expect("nobody is reset");
@@ -146,4 +151,135 @@ fn a_socket_file_that_a_killed_server_left_is_replaced() {
     assert_eq!(said, "Hello, Bob\n");
     drop(client);
     server.end();
+}
+
+#[test]
+fn the_mode_of_a_socket_file_is_not_cut_by_the_umask() {
+    for (listen, mode) in [("s,mode=0660", 0o660), ("s", 0)] {
+        let directory = TestDirectory::new();
+        let socket = directory.file("s");
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"umask 0777; exec "$0" --listen "$1""#]).arg(greeter_server());
+        command.arg(format!("unix:{}", directory.file(listen).display()));
+        let server = Started::new(command, 1);
+        assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, mode);
+        server.end();
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
+fn a_directory_that_vanishes_keeps_no_server_from_ending() {
+    let directory = TestDirectory::new();
+    let mut command = Command::new(greeter_server());
+    command.args(["--listen", &format!("unix:{}", directory.file("s").display())]);
+    let server = Started::new(command, 1);
+    let mut client = UnixStream::connect(directory.file("s")).unwrap();
+    drop(directory);
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"Bob\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut said = String::new();
+    client.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "Hello, Bob\n");
+    server.end();
+}
+
+#[test]
+fn a_relative_path_is_one_of_the_directory_where_the_server_starts() {
+    let directory = TestDirectory::new();
+    let mut command = Command::new(greeter_server());
+    command.args(["--listen", "unix:s"]).current_dir(directory.file(""));
+    let server = Started::new(command, 1);
+    assert_eq!(server.said, ["listening on unix:s"]);
+    assert!(UnixStream::connect(directory.file("s")).is_ok());
+    server.end();
+    assert!(!directory.file("s").exists());
+}
+
+/// Whoever may not write to the directory cannot listen there; whoever may not read it, can.
+#[test]
+fn a_directory_without_permission_is_said() {
+    if rustix::process::getuid().is_root() {
+        return tell("SKIPPED, since root may write to every directory");
+    }
+    let directory = TestDirectory::new();
+    let socket = directory.file("s");
+    let listen = format!("unix:{}", socket.display());
+    let allow = |mode| std::fs::set_permissions(directory.file(""), Permissions::from_mode(mode)).unwrap();
+    let mut command = Command::new(greeter_server());
+    allow(0o500);
+    let output = command.args(["--listen", &listen]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    allow(0o300);
+    let server = Started::new(command, 1);
+    server.end();
+    allow(0o700);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("cannot listen on {listen}: Permission denied")), "{said}");
+}
+
+#[test]
+fn an_address_that_is_no_text_is_refused() {
+    let mut command = Command::new(greeter_server());
+    let output = command.arg("--listen").arg(OsStr::from_bytes(b"unix:/nowhere/\xff")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn of_two_that_start_at_once_at_one_path_exactly_one_serves() {
+    for _ in 0..20 {
+        let directory = TestDirectory::new();
+        drop(UnixListener::bind(directory.file("s")).unwrap());
+        let mut command = Command::new(greeter_server());
+        command.args(["--listen", &format!("unix:{}", directory.file("s").display())]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut children = [(); 2].map(|()| command.spawn().unwrap());
+        // The one that serves says so; the other ends, and its stdout with it.
+        let said = children.each_mut().map(|child| {
+            let mut said = String::new();
+            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+            said
+        });
+        assert_eq!(said.iter().filter(|said| said.starts_with("listening on ")).count(), 1, "{said:?}");
+        let mut client = BufReader::new(UnixStream::connect(directory.file("s")).unwrap());
+        client.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        client.get_mut().write_all(b"Bob\n").unwrap();
+        let mut greeting = String::new();
+        client.read_line(&mut greeting).unwrap();
+        assert_eq!(greeting, "Hello, Bob\n");
+        drop(client);
+        for (child, said) in children.iter_mut().zip(said) {
+            if said.is_empty() {
+                assert_eq!(child.wait().unwrap().code(), Some(2));
+            } else {
+                kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+                assert!(child.wait().unwrap().success());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_listener_expects_headers_of_the_proxies_that_are_named() {
+    let directory = TestDirectory::new();
+    let mut command = Command::new(greeter_server());
+    command.args(["--listen", &format!("unix:{}", directory.file("s").display()), "--listen", "127.0.0.1:0"]);
+    command.args(["--proxy-protocol", "unix", "--proxy-protocol", "127.0.0.1"]);
+    let server = Started::new(command, 2);
+    let inet = server.said[1].strip_prefix("listening on ").unwrap();
+    let tcp = TcpStream::connect(inet).unwrap();
+    let unix = UnixStream::connect(directory.file("s")).unwrap();
+    for mut client in [Socket::from(tcp), Socket::from(unix)] {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"PROXY TCP4 203.0.113.9 198.51.100.7 50412 80\r\nBob\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "Hello, Bob\n");
+    }
+    let log = server.end();
+    assert_eq!(log.matches("peer=203.0.113.9:50412 via=").count(), 2, "{log}");
 }

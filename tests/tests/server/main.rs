@@ -12,6 +12,8 @@ mod connection_limits;
 mod failing_sessions;
 /// Clients that the host cuts off.
 mod killing;
+/// What the tests of TLS have in common.
+mod kit;
 /// Answers that come later.
 mod later;
 /// Everything at once, by chance, beside a model.
@@ -28,5 +30,13 @@ mod resets;
 mod room_for_buffers;
 /// Who has the server stop, and who waits for that.
 mod shutdown_trigger;
+/// Lines over TLS.
+mod tls;
+/// How a stream of TLS ends.
+mod tls_ends;
+/// Clients that use TLS to cost the server time or memory.
+mod tls_hostile;
+/// Who is at the other end of TLS.
+mod tls_peers;
 /// Sockets that are not TCP, or not the server's own.
 mod unix_sockets;

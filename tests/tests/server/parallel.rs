@@ -172,7 +172,8 @@ fn a_drain_waits_for_every_line_that_is_out() {
         });
         let reading = thread::spawn(move || std::iter::from_fn(|| client.line()).collect::<Vec<_>>());
         let report = server.shutdown(Duration::from_secs(20));
-        assert_eq!((report.replies, report.discarded), (6, 0));
+        // Some may have been answered before the stop began.
+        assert_eq!((report.stats.replies, report.discarded), (6, 0));
         assert_eq!(reading.join().expect("it does not panic").concat(), b"1\n2\n3\n4\n5\n6\n");
         drop(server);
         upstream.join().expect("it does not panic");

@@ -6,11 +6,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_server::{BoxError, Builder, CloseReason, Line, Listener, Peer, Reply, Responder, Server, ServerHandle};
+use greeter_server::{
+    BoxError, Builder, CloseReason, Line, Listener, Peer, Reply, Responder, Server, ServerHandle, WhenFull,
+};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
-use greeter_tests::missing_program;
+use greeter_tests::{missing_program, raise_descriptor_limit};
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.9 198.51.100.7 50412 80\r\n";
 const V1_AT_HOME: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -239,4 +241,94 @@ fn a_unix_socket_of_a_proxy_has_headers_too() {
     client.read_to_string(&mut said).unwrap();
     assert_eq!(said, "Hello, Bob\n");
     at_rest(&server);
+}
+
+fn with_header(server: &ServerHandle, name: &str) -> Client {
+    let mut client = Client::connect(server.local_addr());
+    client.send([V1, name.as_bytes(), b"\n"].concat());
+    client
+}
+
+#[test]
+fn a_pause_with_a_full_lobby_lets_somebody_in_afterwards() {
+    const SILENT: usize = 5;
+    let builder = Server::builder().max_handshakes(SILENT).handshake_timeout(PATIENCE * 10);
+    let server = spawn_behind(builder, "127.0.0.1");
+    let silent: Vec<_> = (0..SILENT).map(|_| Client::connect(server.local_addr())).collect();
+    wait_until("they are in the lobby", || server.stats().handshakes == SILENT as u64);
+    let mut inside = Vec::new();
+    for round in 0..3 {
+        server.pause_accepting();
+        let mut outside = with_header(&server, "Bob");
+        server.resume_accepting();
+        assert_eq!(outside.text(), "Hello, Bob\n", "round {round}");
+        inside.push(outside);
+    }
+    drop((silent, inside));
+    assert_eq!(at_rest(&server).handshakes, 0);
+}
+
+#[test]
+fn newcomers_are_among_the_clients_that_others_wait_for() {
+    for leaves in [true, false] {
+        let builder = Server::builder().max_connections(2).when_full(WhenFull::Wait);
+        let server = spawn_behind(builder.handshake_timeout(PATIENCE * 10), "127.0.0.1");
+        let mut silent = Client::connect(server.local_addr());
+        let mut inside = with_header(&server, "Ann");
+        assert_eq!(inside.text(), "Hello, Ann\n");
+        let mut waits = with_header(&server, "Bob");
+        assert_eq!(inside.ask("Ann"), "Hello, Ann\n");
+        assert_eq!((server.stats().accepted, server.stats().handshakes), (2, 1));
+        if leaves {
+            drop(silent);
+        } else {
+            silent.send([V1, b"Cid\n"].concat());
+            assert_eq!(silent.text(), "Hello, Cid\n");
+            drop(silent);
+        }
+        assert_eq!(waits.text(), "Hello, Bob\n");
+        drop((inside, waits));
+        assert_eq!(at_rest(&server).rejected, 0);
+    }
+}
+
+#[test]
+fn a_newcomer_above_the_limit_is_told_so() {
+    let server = spawn_behind(Server::builder().max_connections(1).handshake_timeout(PATIENCE * 10), "127.0.0.1");
+    let silent = Client::connect(server.local_addr());
+    wait_until("it is in the lobby", || server.stats().handshakes == 1);
+    let mut other = Client::connect(server.local_addr());
+    assert_eq!(rest(&mut other), "error: too many connections\n");
+    drop((silent, other));
+    assert_eq!(at_rest(&server).rejected, 1);
+}
+
+#[test]
+fn a_client_behind_a_proxy_is_killed_like_any() {
+    let server = spawn_behind(Server::builder(), "127.0.0.1");
+    let mut silent = Client::connect(server.local_addr());
+    let mut client = with_header(&server, "Bob");
+    assert_eq!(client.text(), "Hello, Bob\n");
+    let connections = server.connections();
+    assert_eq!(connections.len(), 1);
+    server.kill(connections[0].peer.id);
+    assert_eq!(client.sip(), None);
+    silent.send([V1, b"Ann\n"].concat());
+    assert_eq!(silent.text(), "Hello, Ann\n");
+    drop(silent);
+    assert_eq!(at_rest(&server).closed_by[CloseReason::Killed], 1);
+}
+
+#[test]
+fn descriptors_are_kept_for_those_whom_the_lobby_rejects() {
+    const THREADS: usize = 2;
+    raise_descriptor_limit();
+    let possible = |listener: Listener| {
+        let builder = Server::builder().max_connections(10_000_000).connection_threads(THREADS);
+        builder.bind(listener).unwrap().spawn().unwrap().limits().max_connections
+    };
+    let plain = possible("127.0.0.1:0".into());
+    let proxied = possible(Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"]));
+    // 16 and one that is about to be rejected.
+    assert!(plain == 10_000_000 || plain - proxied == 17 * THREADS, "{plain} and {proxied}");
 }

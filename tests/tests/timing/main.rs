@@ -26,10 +26,14 @@ mod fairness;
 mod half_close;
 /// A responder that does not come back.
 mod hung_responders;
+/// What the tests of TLS have in common.
+mod kit;
 /// What clients cost that do nothing.
 mod memory;
 /// Clients that never read.
 mod never_readers;
+/// Newcomers that do not say whose they are.
+mod newcomers;
 /// A client that sends many lines at once.
 mod one_client;
 /// A server without descriptors.
@@ -50,5 +54,9 @@ mod slow_upstream;
 mod smallest_buffers;
 /// A process or a thread that stands still beyond the deadlines.
 mod standing_still;
+/// Crowds that want to be let in over TLS.
+mod tls_crowds;
+/// What clients with TLS cost, and what they may make the server hold.
+mod tls_memory;
 /// Lines that do not end.
 mod unfinished_lines;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greeter_core::CloseReason;
 
-use super::{SimulatedAcceptor, World};
+use super::{SimulatedAcceptor, SimulatedThread, World};
 
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::simulation::oracle::WireEnd;
@@ -43,11 +43,30 @@ impl World {
     /// Checks that no client waits that could be accepted or rejected.
     fn check_backlog(&self) {
         let backlog = self.backlog.lock().unwrap();
+        let newcomers = self.admission.newcomers();
+        let is_lobby_full = (self.rules.has_proxy || self.rules.has_tls) && newcomers >= self.rules.max_handshakes;
+        let is_stopping = self.stop.is_some();
+        assert!(newcomers <= self.rules.max_handshakes || is_stopping, "{newcomers} are in the lobby");
+        let in_lobby = self.wires.iter().filter(|wire| wire.lock().unwrap().is_in_lobby()).count();
+        let is_at_rest = |thread: &SimulatedThread| {
+            let sleeps = thread.sleeps_until.is_none_or(|until| until > self.clock.now());
+            sleeps && !thread.woken.load(Ordering::Relaxed)
+        };
+        let is_settled = self.threads.iter().all(is_at_rest);
+        assert!(
+            !is_settled || in_lobby <= self.rules.max_handshakes || is_stopping,
+            "those that have lost their place stay"
+        );
         let Some(since) = backlog.waits_since() else { return };
+        let SimulatedAcceptor { woken, sleeps_until, .. } = &self.acceptor;
+        let acts_now = backlog.is_ready
+            || woken.load(Ordering::Relaxed)
+            || sleeps_until.is_some_and(|until| until <= self.clock.now());
+        let is_full = self.rules.waits_when_full && self.admission.served() >= self.rules.max_connections;
+        let has_room = !is_lobby_full && !is_full && !self.rules.has_faults;
+        assert!(!has_room || acts_now, "there is room, and the acceptor is not woken");
         if self.rules.waits_when_full {
-            let SimulatedAcceptor { woken, sleeps_until, .. } = &self.acceptor;
-            let is_woken = backlog.is_ready || woken.load(Ordering::Relaxed) || sleeps_until.is_some();
-            let is_full = self.admission.served() >= self.rules.max_connections;
+            let is_woken = acts_now || sleeps_until.is_some();
             return assert!(is_full || is_woken, "there is room, and the acceptor is not woken");
         }
         // Without descriptors or memory, the acceptor pauses, and that may happen now and again.
@@ -126,6 +145,7 @@ impl World {
             self.check_disconnects();
         }
         self.mailboxes.clear();
+        assert!(self.admission.is_empty(), "places are kept for clients that are gone: {:?}", self.admission);
         assert_eq!(self.memory.bytes(), 0, "what is charged is released");
         if let Some(pool) = &self.pool {
             let workers = pool.workers.borrow().len();
@@ -153,6 +173,8 @@ impl World {
         let is_exact = !self.wires.iter().any(|wire| wire.lock().unwrap().is_bad());
         assert!(stats.lines == lines || !is_exact && stats.lines < lines, "{lines} lines are counted: {stats:?}");
         assert!(stats.replies <= answered, "{answered} lines were answered of {stats:?}");
+        let rejected = self.wires.iter().filter(|wire| wire.lock().unwrap().oracle.end == WireEnd::Rejected).count();
+        assert!(rejected as u64 <= stats.rejected, "{rejected} clients were rejected of {stats:?}");
         self.check_plaintext(stats);
         assert!(stats.busy <= busy, "the sessions know of {busy} lines that were rejected of {stats:?}");
         if !self.rules.has_faults {
