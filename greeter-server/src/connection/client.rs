@@ -177,8 +177,8 @@ impl<S, K: Socket> Client<S, K> {
 
     /// Returns when its deadline passes, if it has one now.
     pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
-        let own = self.handshake_deadline(config).or_else(|| self.end_deadline(config));
-        self.connection.deadline(&config.connection).or(own)
+        let own = || self.handshake_deadline(config).or_else(|| self.end_deadline(config));
+        self.connection.deadline(&config.connection).or_else(own)
     }
 
     /// Returns until when the TLS handshake that a reply has asked for is to be over.
