@@ -23,11 +23,12 @@ pub struct Peer {
     /// The address that the client connects from. Behind a proxy, it is what the proxy's header
     /// says.
     pub address: Address,
-    /// How the client has come; none if it has connected to the server itself, in plain.
+    /// How the client has come; none if it has connected to the server itself, in plain, and is to
+    /// stay so.
     pub origin: Option<Arc<Origin>>,
 }
 
-/// How a client has come that has not just connected.
+/// How a client has come: through a proxy, in TLS, or where TLS may begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Origin {

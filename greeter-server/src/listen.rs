@@ -60,6 +60,10 @@ pub struct Listener {
     pub(crate) tls: Option<TlsRule>,
 }
 
+/// The permissions of everybody.
+#[cfg(unix)]
+const MAX_MODE: u32 = 0o777;
+
 /// Where to listen.
 #[derive(Debug)]
 pub(crate) enum ListenPlace {
@@ -185,7 +189,6 @@ impl Listener {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_on_request(mut self, tls: &Tls) -> Self {
-        self.is_tls = false;
         self.tls = Some(TlsRule::OnRequest(Arc::new(tls.clone())));
         self
     }
@@ -234,7 +237,8 @@ impl Listener {
     pub(crate) fn validate(self) -> Result<(ListenPlace, EntryRules), ConfigError> {
         let Self { place, proxies, is_tls, tls } = self;
         let place = place?;
-        if is_tls && tls.is_none() {
+        // With TLS on request, it would be spoken later than the address says.
+        if is_tls && !matches!(tls, Some(TlsRule::AtOnce(_))) {
             return Err(ConfigError::NoCertificate);
         }
         Ok((place, EntryRules { proxies: proxies.transpose()?, tls }))
@@ -242,11 +246,15 @@ impl Listener {
 
     /// Sets the permissions of the Unix socket's file, such as `0o660`. Whoever may write to it may
     /// connect (unix(7)). They hold before anybody can connect. Without it, the process' umask
-    /// decides.
+    /// decides. More than `0o777` is an error.
     #[cfg(unix)]
     #[must_use]
     pub fn mode(self, mode: u32) -> Self {
-        self.of_unix("mode", |unix| unix.mode = Some(mode))
+        let mut listener = self.of_unix("mode", |unix| unix.mode = Some(mode));
+        if mode > MAX_MODE && listener.place.is_ok() {
+            listener.place = Err(invalid(&format!("a mode of {mode:o}"), "write it in octal, as 0o660".to_owned()));
+        }
+        listener
     }
 
     /// Sets the owner of the Unix socket's file: a user's number, or a name in `/etc/passwd`.
@@ -377,7 +385,7 @@ impl UnixPlace {
                 if self.mode.is_some() {
                     return Err("mode is there twice".to_owned());
                 }
-                let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
+                let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= MAX_MODE);
                 self.mode = Some(mode.ok_or_else(|| format!("{value} is no mode; write it as 0660"))?);
             }
             "owner" => self.owner = value_of(self.owner.as_ref())?,
@@ -514,6 +522,8 @@ mod tests {
         let error = Listener::from(([127, 0, 0, 1], 0)).mode(0o600).place.unwrap_err().to_string();
         assert!(error.ends_with("only the file of a Unix socket has a mode"), "{error}");
         assert!(Listener::from("unix:@name").owner("root").place.is_err());
+        let error = Listener::unix("/s").mode(660).place.unwrap_err().to_string();
+        assert_eq!(error, "cannot listen on a mode of 1224: write it in octal, as 0o660");
     }
 
     #[test]

@@ -105,8 +105,8 @@ struct Options {
     tls_client_ca: Option<PathBuf>,
 
     /// whether a client without a certificate is refused, with --tls-client-ca: optional or required (default: required)
-    #[argh(option, arg_name = "auth", default = "ClientAuth::Required", from_str_fn(client_auth))]
-    tls_client_auth: ClientAuth,
+    #[argh(option, arg_name = "auth", from_str_fn(client_auth))]
+    tls_client_auth: Option<ClientAuth>,
 
     /// maximum concurrent clients that have not sent their PROXY header, or are in their TLS handshake (default: 1024)
     #[argh(option, arg_name = "n")]
@@ -257,6 +257,8 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Serve
         listen.push(LISTEN.to_owned());
     }
     let tls = tls(options)?;
+    let has_tls = listen.iter().any(|address| Listener::from(address).is_tls());
+    anyhow::ensure!(tls.is_none() || has_tls, "--tls-cert is given, and no address begins with tls:");
     for address in &listen {
         let mut listener = Listener::from(address);
         if let Some(tls) = tls.as_ref().filter(|_| listener.is_tls()) {
@@ -281,14 +283,19 @@ fn tls(options: &Options) -> anyhow::Result<Option<Tls>> {
         certificates.len(),
         keys.len()
     );
+    let asks_for_certificates = options.tls_client_ca.is_some();
+    anyhow::ensure!(
+        asks_for_certificates || options.tls_client_auth.is_none(),
+        "--tls-client-auth needs --tls-client-ca"
+    );
     if certificates.is_empty() {
-        anyhow::ensure!(options.tls_client_ca.is_none(), "--tls-client-ca needs --tls-cert and --tls-key");
+        anyhow::ensure!(!asks_for_certificates, "--tls-client-ca needs --tls-cert and --tls-key");
         return Ok(None);
     }
     let pairs = certificates.iter().zip(keys);
     let mut tls = pairs.fold(Tls::options(), |tls, (certificate, key)| tls.certificate(certificate, key));
     if let Some(authorities) = &options.tls_client_ca {
-        tls = tls.client_authorities(authorities, options.tls_client_auth);
+        tls = tls.client_authorities(authorities, options.tls_client_auth.unwrap_or(ClientAuth::Required));
     }
     Ok(Some(tls.load()?))
 }

@@ -320,8 +320,11 @@ impl<S, K: Socket> Client<S, K> {
         let Transport::Tls(stream) = self.transport.insert(transport) else { return Ok(()) };
         let mut bytes_left = MAX_HANDSHAKE_STEP_BYTES;
         match stream.handshake(&mut buffers.tls, &mut bytes_left)? {
-            HandshakeStep::Waits { .. } if stream.wants_write() => self.writable = false,
-            HandshakeStep::Waits { .. } => self.readable = false,
+            // It reads again once it has written, whatever the system has reported before.
+            HandshakeStep::Waits { .. } => {
+                self.readable = false;
+                self.writable &= !stream.wants_write();
+            }
             HandshakeStep::Done => {
                 let info = stream.info();
                 self.connection.tls_started(info, now);

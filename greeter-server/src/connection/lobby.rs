@@ -1,5 +1,5 @@
-//! The lobby of a connection thread: newcomers, who still owe a PROXY header, until they are
-//! clients. Must not know lines.
+//! The lobby of a connection thread: newcomers, who still owe a PROXY header or a TLS handshake,
+//! until they are clients. Must not know lines.
 //!
 //! A newcomer has one deadline from when it was accepted, and no state machine: of a proxy's
 //! client, not even the address is known. What it sends is read no further than the header, so that

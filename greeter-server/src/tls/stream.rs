@@ -141,7 +141,7 @@ impl<K: Socket> TlsStream<K> {
                 taken = record.end;
                 let Some(left) = bytes_left.checked_sub(record.len()) else { break Err(TlsProblem::TooLong) };
                 *bytes_left = left;
-                // Nothing is read beyond the handshake: that is the client's first turn's.
+                // Nothing is decrypted beyond the handshake: that is the client's first turn's.
                 let opened = self.session.open(&self.unread[record], &mut buffers.plaintext);
                 has_progressed = true;
                 if opened.is_err() || self.session.phase() != SessionPhase::Handshake {
