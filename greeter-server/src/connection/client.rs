@@ -306,7 +306,8 @@ impl<S, K: Socket> Client<S, K> {
     pub(crate) fn start_tls(&mut self, buffers: &mut ReadBuffers, now: Instant) -> io::Result<()> {
         let Some(transport) = self.transport.take() else { return Ok(()) };
         let transport = match transport {
-            Transport::Tls(_) => transport,
+            // Otherwise it has spoken TLS all the time.
+            Transport::Tls(_) if self.connection.peer().tls().is_none() => transport,
             transport => match transport.start_tls() {
                 Ok(transport) => transport,
                 Err(transport) => {

@@ -314,43 +314,42 @@ impl<K: Socket> Guest<K> {
     fn take_step(&mut self, buffers: &mut ReadBuffers) -> NewcomerStep {
         let mut stage = self.stage.take().expect("a newcomer is at something");
         loop {
-            let (next, step) = match stage {
-                Stage::Header { mut socket, mut begun } => match read_header(&mut socket, &mut begun) {
-                    Ok(Some(header)) => {
-                        self.proxy = Some(Proxied::new(self.address, header));
-                        (begin_handshake(socket, &self.rules), None)
-                    }
-                    Ok(None) => (Stage::Header { socket, begun }, Some(NewcomerStep::Waits { has_progressed: false })),
-                    Err(reason) => (Stage::Header { socket, begun }, Some(NewcomerStep::Leaves(reason))),
-                },
-                Stage::Handshake { mut stream, mut bytes_left } => {
-                    let step = match stream.handshake(&mut buffers.tls, &mut bytes_left) {
-                        Ok(HandshakeStep::Waits { has_progressed }) => Some(NewcomerStep::Waits { has_progressed }),
-                        Ok(HandshakeStep::Gone) => Some(NewcomerStep::Leaves(CloseReason::ClientClosed)),
-                        Err(_) => Some(NewcomerStep::Leaves(CloseReason::Lost)),
-                        Ok(HandshakeStep::Done) => {
-                            stage = Stage::Ready(Transport::Tls(stream));
-                            continue;
-                        }
-                        Ok(HandshakeStep::Failed(failure)) => {
-                            tracing::debug!(peer = %self.address, %failure, "A TLS handshake failed.");
-                            let (socket, last_words) = stream.into_failed();
-                            stage = Stage::Failed { socket, last_words };
-                            continue;
-                        }
-                    };
-                    (Stage::Handshake { stream, bytes_left }, step)
-                }
-                Stage::Ready(transport) => (Stage::Ready(transport), Some(NewcomerStep::Ready)),
-                failed @ Stage::Failed { .. } => (failed, Some(NewcomerStep::Leaves(CloseReason::HandshakeFailed))),
-            };
-            match step {
-                Some(step) => {
-                    self.stage = Some(next);
-                    return step;
-                }
-                None => stage = next,
+            let (next, step) = self.advance(stage, buffers);
+            stage = next;
+            if let Some(step) = step {
+                self.stage = Some(stage);
+                return step;
             }
+        }
+    }
+
+    /// Goes to the next stage, or says what keeps it from that.
+    fn advance(&mut self, stage: Stage<K>, buffers: &mut ReadBuffers) -> (Stage<K>, Option<NewcomerStep>) {
+        match stage {
+            Stage::Header { mut socket, mut begun } => match read_header(&mut socket, &mut begun) {
+                Ok(Some(header)) => {
+                    self.proxy = Some(Proxied::new(self.address, header));
+                    (begin_handshake(socket, &self.rules), None)
+                }
+                Ok(None) => (Stage::Header { socket, begun }, Some(NewcomerStep::Waits { has_progressed: false })),
+                Err(reason) => (Stage::Header { socket, begun }, Some(NewcomerStep::Leaves(reason))),
+            },
+            Stage::Handshake { mut stream, mut bytes_left } => {
+                let step = match stream.handshake(&mut buffers.tls, &mut bytes_left) {
+                    Ok(HandshakeStep::Done) => return (Stage::Ready(Transport::Tls(stream)), None),
+                    Ok(HandshakeStep::Failed(failure)) => {
+                        tracing::debug!(peer = %self.address, %failure, "A TLS handshake failed.");
+                        let (socket, last_words) = stream.into_failed();
+                        return (Stage::Failed { socket, last_words }, None);
+                    }
+                    Ok(HandshakeStep::Waits { has_progressed }) => NewcomerStep::Waits { has_progressed },
+                    Ok(HandshakeStep::Gone) => NewcomerStep::Leaves(CloseReason::ClientClosed),
+                    Err(_) => NewcomerStep::Leaves(CloseReason::Lost),
+                };
+                (Stage::Handshake { stream, bytes_left }, Some(step))
+            }
+            ready @ Stage::Ready(_) => (ready, Some(NewcomerStep::Ready)),
+            failed @ Stage::Failed { .. } => (failed, Some(NewcomerStep::Leaves(CloseReason::HandshakeFailed))),
         }
     }
 }

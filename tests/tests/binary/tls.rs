@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use greeter_tests::client::{PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{TestedServer, greeter_client, greeter_server};
 use rustix::process::Signal;
+use rustls::ClientConfig;
 
 use crate::kit::{Authority, Identity, NAME, TlsClient, TlsEnd, VERSIONS, World, socket_to, socket_with_buffers};
 
@@ -131,6 +133,19 @@ fn swap_link(link: &Path, to: &str) {
     fs::rename(next, link).expect("the folder is ours");
 }
 
+/// Comes and goes until it is over, beside one that stays, and counts the visits.
+fn visit_until(is_over: &AtomicBool, visits: &AtomicU64, address: SocketAddr, config: &Arc<ClientConfig>) {
+    let mut stays = TlsClient::connect(address, config);
+    while !is_over.load(Ordering::Relaxed) {
+        let mut client = TlsClient::connect(address, config);
+        assert_eq!(client.ask("Bob"), "Hello, Bob\n");
+        client.finish_sending();
+        assert_eq!(client.rest(), (String::new(), TlsEnd::CloseNotify));
+        assert_eq!(stays.ask("Eve"), "Hello, Eve\n");
+        visits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn certificates_change_under_load_and_nobody_notices() {
     let world = World::new();
@@ -153,19 +168,9 @@ fn certificates_change_under_load_and_nobody_notices() {
     let (is_over, visits) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for version in VERSIONS {
-            let (server, world, is_over, visits) = (&server, &world, &is_over, &visits);
-            scope.spawn(move || {
-                let config = world.authority.trusting(&[version]);
-                let mut stays = TlsClient::connect(server.address(), &config);
-                while !is_over.load(Ordering::Relaxed) {
-                    let mut client = TlsClient::connect(server.address(), &config);
-                    assert_eq!(client.ask("Bob"), "Hello, Bob\n");
-                    client.finish_sending();
-                    assert_eq!(client.rest(), (String::new(), TlsEnd::CloseNotify));
-                    assert_eq!(stays.ask("Eve"), "Hello, Eve\n");
-                    visits.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+            let (address, config) = (server.address(), world.authority.trusting(&[version]));
+            let (is_over, visits) = (&is_over, &visits);
+            scope.spawn(move || visit_until(is_over, visits, address, &config));
         }
         let mut latest = shown(&server, &world);
         let mut has_changed = |what: &str| {
