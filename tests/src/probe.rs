@@ -17,10 +17,15 @@ pub struct ProbeLatency(pub Duration);
 /// Sends lines to a greeting server, one at a time, and checks every reply.
 pub fn probe(address: impl ToSocketAddrs) -> ProbeLatency {
     let mut client = Client::connect(address);
+    latency_of(|line| client.ask(line))
+}
+
+/// The same of any client that asks with a line and returns the reply with its ending.
+pub fn latency_of(mut ask: impl FnMut(&str) -> String) -> ProbeLatency {
     let mut took: Vec<_> = (0..LINES)
         .map(|number| {
             let start = Instant::now();
-            assert_eq!(client.ask(&format!("probe {number}")), format!("Hello, probe {number}\n"));
+            assert_eq!(ask(&format!("probe {number}")), format!("Hello, probe {number}\n"));
             start.elapsed()
         })
         .collect();

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::PATIENCE;
-use greeter_tests::probe::probe;
+use greeter_tests::probe::{latency_of, probe};
 use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{alone, beside_others, raise_descriptor_limit};
@@ -35,17 +35,8 @@ fn hello(world: &World) -> Vec<u8> {
 
 /// As the [probe], over TLS: all but the slowest hundredth.
 fn tls_probe(world: &World, address: SocketAddr) -> Duration {
-    const LINES: usize = 300;
     let mut client = TlsClient::connect(address, &world.authority.trusting(&VERSIONS));
-    let mut took: Vec<_> = (0..LINES)
-        .map(|number| {
-            let start = Instant::now();
-            assert_eq!(client.ask(&format!("probe {number}")), format!("Hello, probe {number}\n"));
-            start.elapsed()
-        })
-        .collect();
-    took.sort_unstable();
-    took[LINES * 99 / 100]
+    latency_of(|line| client.ask(line)).0
 }
 
 /// Has hello said at full speed until it is over, and tells how often it was answered.
