@@ -713,6 +713,17 @@ impl<S> Connection<S> {
         self.since = now;
     }
 
+    /// The handshake has failed, and the connection ends. What is said of that is the driver's part:
+    /// the responder says nothing more.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no TLS [was wanted](Self::wants_tls).
+    pub fn tls_failed(&mut self) {
+        assert!(self.wants_tls(), "TLS fails when it is wanted");
+        self.close_behind(CloseReason::HandshakeFailed);
+    }
+
     /// Ends the connection if TLS is asked for and must not begin: somebody may have sent in plain
     /// what is to be read as sent in TLS, or the server stops.
     fn check_tls_request(&mut self) {

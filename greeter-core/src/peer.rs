@@ -114,6 +114,13 @@ impl Origin {
     pub const fn new(proxy: Option<Proxied>, tls: Option<TlsInfo>) -> Self {
         Self { proxy, tls, can_start_tls: false }
     }
+
+    /// Lets a reply start TLS.
+    #[must_use]
+    pub fn with_start_tls(mut self) -> Self {
+        self.can_start_tls = self.tls.is_none();
+        self
+    }
 }
 
 impl Proxied {

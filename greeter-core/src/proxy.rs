@@ -21,9 +21,6 @@ const MAX_V1_BYTES: usize = 107;
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The signature, version and command, family and transport, and the length of what follows.
 const V2_FIXED_BYTES: usize = 16;
-/// The longest header that is read. Section 2 wants headers within 536 bytes, the length field can
-/// say 64 KiB; nginx and go-proxyproto draw the line here.
-const MAX_V2_BYTES: usize = 4096;
 
 /// What a TLV has in front of its value: the type and two bytes of length.
 const TLV_START_BYTES: usize = 3;
@@ -133,12 +130,16 @@ pub enum ProxyHeaderError {
 }
 
 impl ProxyHeader {
+    /// The longest header that is read, in bytes: 4096. Section 2 wants headers within 536, and the
+    /// length field can say 64 KiB; nginx and go-proxyproto draw the line here.
+    pub const MAX_BYTES: usize = 4096;
+
     /// Parses the header that `bytes` begin with. Returns it with its length in bytes, or `None`
     /// if the bytes end before the header does. What follows the header is not looked at.
     ///
     /// It remembers nothing: if it returns `None`, call it again with the same bytes and more. A
-    /// header of version 1 has at most 107 bytes and one of version 2 at most 4096, so a buffer of
-    /// 4096 bytes is never full without a result.
+    /// header of version 1 has at most 107 bytes and one of version 2 at most
+    /// [`MAX_BYTES`](Self::MAX_BYTES), so a buffer of these is never full without a result.
     ///
     /// The choices that the specification leaves: of a `LOCAL` header, all but its length is
     /// ignored, its TLVs too. `UNKNOWN` and UNSPEC are accepted, as [`ProxyAddresses::Unknown`];
@@ -382,7 +383,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, ProxyHeaderErr
     let Some(&high) = fixed.get(2) else { return Ok(None) };
     let low = fixed.get(3).copied();
     let length = V2_FIXED_BYTES + usize::from(u16::from_be_bytes([high, low.unwrap_or(0)]));
-    if length > MAX_V2_BYTES {
+    if length > ProxyHeader::MAX_BYTES {
         return Err(ProxyHeaderError::HeaderTooLong);
     }
     if low.is_none() {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use greeter_core::{Address, CloseReason};
 
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::limits::WhenFull;
 use crate::mailbox::Mailbox;
 use crate::slots::{Key, Slots};
@@ -164,15 +165,20 @@ impl Admission {
 
     /// Counts a client for its address, if that has room.
     fn count_address(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
+        if self.is_address_full(occupancy, peer) {
+            return Decision::Reject(CloseReason::AddressLimit);
+        }
         let counted_for = self.config.limits.max_connections_per_address.and_then(|_| AddressKey::of(peer));
-        if let (Some(address), Some(max)) = (counted_for, self.config.limits.max_connections_per_address) {
-            let count = occupancy.by_address.entry(address).or_default();
-            if *count >= max {
-                return Decision::Reject(CloseReason::AddressLimit);
-            }
-            *count += 1;
+        if let Some(address) = counted_for {
+            *occupancy.by_address.entry(address).or_default() += 1;
         }
         Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
+    }
+
+    /// Returns whether this address has as many clients as one may have.
+    fn is_address_full(&self, occupancy: &Occupancy, peer: Address) -> bool {
+        let count = AddressKey::of(peer).and_then(|key| occupancy.by_address.get(&key)).copied().unwrap_or_default();
+        self.config.limits.max_connections_per_address.is_some_and(|max| count >= max)
     }
 
     /// Returns whether another newcomer may be accepted at this time, or when that may be so. The
@@ -191,10 +197,22 @@ impl Admission {
     /// Gives a newcomer on this connection thread a place, if need be that of another which has
     /// kept us waiting. To be called when the lobby [is open](Self::lobby_opens_at). If that other
     /// has taken its step since, or at a stop, there may be more newcomers than places for once.
-    pub(crate) fn admit_newcomer(self: &Arc<Self>, peer: Address, thread: usize, now: Instant) -> LobbyDecision {
+    ///
+    /// A handshake is of no use to a client whose address has too many already. Of a proxy's
+    /// client, the address is not known yet.
+    pub(crate) fn admit_newcomer(
+        self: &Arc<Self>,
+        peer: Address,
+        rules: &EntryRules,
+        thread: usize,
+        now: Instant,
+    ) -> LobbyDecision {
         let mut occupancy = self.occupancy();
         if occupancy.served >= self.config.limits.max_connections {
             return LobbyDecision::Reject(CloseReason::ConnectionLimit);
+        }
+        if !rules.is_proxy(peer) && self.is_address_full(&occupancy, peer) {
+            return LobbyDecision::Reject(CloseReason::AddressLimit);
         }
         let displaced =
             if occupancy.newcomer_count < self.config.limits.max_handshakes { None } else { occupancy.displace(now) };
@@ -327,6 +345,7 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry_rules::ProxyNetworks;
     use crate::mailbox::mailbox;
     use greeter_core::Greeter;
 
@@ -424,7 +443,7 @@ mod tests {
 
     #[track_caller]
     fn enter(admission: &Arc<Admission>, address: &str, now: Instant) -> (LobbyPlace, Option<Displaced>) {
-        match admission.admit_newcomer(from(address), 0, now) {
+        match admission.admit_newcomer(from(address), &EntryRules::default(), 0, now) {
             LobbyDecision::Enter { place, displaced } => (place, displaced),
             LobbyDecision::Reject(reason) => panic!("{reason}"),
         }
@@ -437,7 +456,7 @@ mod tests {
         let counts = || (admission.newcomers(), admission.served());
         let [ann, bob, cid] = [(); 3].map(|()| enter(&admission, "192.0.2.1", now).0);
         assert_eq!(counts(), (3, 3), "a place in the lobby does not count for its address");
-        let full = admission.admit_newcomer(from("192.0.2.1"), 0, now);
+        let full = admission.admit_newcomer(from("192.0.2.1"), &EntryRules::default(), 0, now);
         assert!(matches!(full, LobbyDecision::Reject(CloseReason::ConnectionLimit)));
         let Decision::Admit(ann) = ann.become_client(from("203.0.113.1")) else { panic!("it is the first") };
         assert_eq!(counts(), (2, 3));
@@ -448,6 +467,18 @@ mod tests {
         assert_eq!(counts(), (0, 1));
         drop(ann);
         assert!(admission.is_empty());
+    }
+
+    #[test]
+    fn a_newcomer_whose_address_has_too_many_is_turned_away_before_its_handshake() {
+        let now = Instant::now();
+        let admission = lobby(10, 10, WhenFull::Reject);
+        let _ann = admit(&admission, "192.0.2.1");
+        let decide = |rules: &EntryRules| admission.admit_newcomer(from("192.0.2.1"), rules, 0, now);
+        assert!(matches!(decide(&EntryRules::default()), LobbyDecision::Reject(CloseReason::AddressLimit)));
+        let proxies = Some(ProxyNetworks::parse(["192.0.2.0/24"]).unwrap());
+        assert!(matches!(decide(&EntryRules { proxies, tls: None }), LobbyDecision::Enter { .. }));
+        assert_eq!((admission.newcomers(), admission.served()), (0, 1));
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub enum ConfigError {
     },
     /// A listener whose address says `tls:` was given no certificate, or this server was built
     /// without the feature `tls`.
-    #[error("an address with tls: needs a certificate and its key")]
+    #[cfg_attr(feature = "tls", error("an address with tls: needs a certificate and its key"))]
+    #[cfg_attr(not(feature = "tls"), error("an address with tls: needs greeter-server's feature tls"))]
     NoCertificate,
     /// A network of proxies that is none.
     #[error("{network:?} is no network: write 10.0.0.0/8, 192.0.2.1, 2001:db8::/32 or unix")]

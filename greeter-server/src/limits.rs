@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use greeter_core::{ConnectionConfig, ConnectionTimeouts, WhenRejected};
+use greeter_core::{ConnectionConfig, ConnectionTimeouts, ProxyHeader, WhenRejected};
 
 /// How many bytes are read at once. A client that pipelines is read, answered and written in
 /// batches of this size, so it decides how long other clients wait and how much memory each needs.
@@ -119,7 +119,7 @@ impl Limits {
         max_connections_per_address: Some(1000),
         when_full: WhenFull::Reject,
         max_handshakes: 1024,
-        max_handshake_bytes: 4096,
+        max_handshake_bytes: ProxyHeader::MAX_BYTES,
         max_tls_connections: 0,
         when_rejected: WhenRejected::Continue,
         max_line_bytes: 8 * 1024,

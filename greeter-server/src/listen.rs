@@ -278,7 +278,7 @@ impl Listener {
             Ok(ListenPlace::Unix(unix @ UnixPlace { name: UnixName::Path(_), .. })) => set(unix),
             Ok(place) => {
                 let reason = format!("only the file of a Unix socket has a {what}");
-                self.place = Err(invalid(&format!("{place:?}"), reason));
+                self.place = Err(invalid(&place.to_string(), reason));
             }
             Err(_) => {}
         }
@@ -342,6 +342,8 @@ impl<I: Into<IpAddr>> From<(I, u16)> for Listener {
 
 #[cfg(unix)]
 impl UnixPlace {
+    const SETTINGS: [&str; 3] = ["mode=", "owner=", "group="];
+
     const fn new(name: UnixName) -> Self {
         Self { name, mode: None, owner: None, group: None }
     }
@@ -368,6 +370,13 @@ impl UnixPlace {
         }
         if path.is_empty() {
             return Err("write unix:PATH, as in unix:/run/greeter/socket".to_owned());
+        }
+        // Of a setting that is misspelt, no path is made.
+        if path.split(',').skip(1).any(|part| Self::SETTINGS.iter().any(|setting| part.starts_with(setting))) {
+            return Err(format!(
+                "{} is no setting; there are mode, owner and group",
+                path.rsplit(',').next().unwrap_or(path)
+            ));
         }
         place.name = UnixName::Path(path.into());
         Ok(place)
@@ -445,6 +454,24 @@ impl fmt::Debug for ListenerAddress {
     }
 }
 
+/// As it was asked for.
+impl fmt::Display for ListenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(candidates) => match candidates.first() {
+                Some(address) => address.fmt(f),
+                None => f.write_str("a name"),
+            },
+            #[cfg(unix)]
+            Self::Unix(place) => place.name.fmt(f),
+            #[cfg(unix)]
+            Self::Opened(_) => f.write_str("the opened socket"),
+            #[cfg(unix)]
+            Self::Inherited(which) => write!(f, "fd:{which}"),
+        }
+    }
+}
+
 impl fmt::Display for BoundTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -495,7 +522,8 @@ mod tests {
             ("unix:/run/s,mode=0660", "/run/s", (mode, None, None)),
             ("unix:/run/s,group=mail,mode=660,owner=root", "/run/s", (mode, owner, group.clone())),
             ("unix:/run/a,b,group=mail", "/run/a,b", (None, None, group)),
-            ("unix:/run/a,mode=0660,b=c", "/run/a,mode=0660,b=c", (None, None, None)),
+            ("unix:/run/a,b=c", "/run/a,b=c", (None, None, None)),
+            ("unix:mode=0660,a", "mode=0660,a", (None, None, None)),
         ] {
             let place = unix(text);
             assert_eq!(place.name, UnixName::Path(path.into()), "{text}");
@@ -513,6 +541,8 @@ mod tests {
             ("unix:/s,mode=01000", "01000 is no mode; write it as 0660"),
             ("unix:/s,owner=", "owner has no value"),
             ("unix:/s,owner=a,owner=b", "owner is there twice"),
+            ("unix:/s,mode=0660,grp=x", "grp=x is no setting; there are mode, owner and group"),
+            ("unix:/s,owner=a,,group=b", " is no setting; there are mode, owner and group"),
             ("unix:/s,mode=0,mode=0", "mode is there twice"),
             ("fd:", "write fd:3, or fd:NAME as in LISTEN_FDNAMES"),
         ] {
@@ -520,7 +550,7 @@ mod tests {
             assert_eq!(error.to_string(), format!("cannot listen on {text:?}: {reason}"));
         }
         let error = Listener::from(([127, 0, 0, 1], 0)).mode(0o600).place.unwrap_err().to_string();
-        assert!(error.ends_with("only the file of a Unix socket has a mode"), "{error}");
+        assert_eq!(error, "cannot listen on 127.0.0.1:0: only the file of a Unix socket has a mode");
         assert!(Listener::from("unix:@name").owner("root").place.is_err());
         let error = Listener::unix("/s").mode(660).place.unwrap_err().to_string();
         assert_eq!(error, "cannot listen on a mode of 1224: write it in octal, as 0o660");

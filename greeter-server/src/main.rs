@@ -399,7 +399,7 @@ fn fail(log: &log::Writer, error: &anyhow::Error, code: u8) -> ExitCode {
 
 fn duration(text: &str) -> Result<Duration, String> {
     if text == "off" {
-        return Err("this one cannot be off; 0s is the shortest".to_owned());
+        return Err("this one cannot be off".to_owned());
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 2s or 1m"))
 }

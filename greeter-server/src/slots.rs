@@ -1,6 +1,8 @@
 //! Keeps a connection thread's clients in slots that are reused, under keys that are not. Must not
 //! know what a client is.
 
+use std::io;
+
 use greeter_core::{ClientId, client_id};
 
 /// Identifies one value: a slot, and which of its values in succession, modulo 2³². The key of a
@@ -76,24 +78,26 @@ impl<T> Slots<T> {
     }
 
     /// Returns the key that [`insert`](Self::insert) will return next.
-    pub(crate) fn next_key(&self) -> Key {
-        let slot = self
-            .vacant
-            .last()
-            .copied()
-            .unwrap_or_else(|| u32::try_from(self.slots.len()).expect("there are fewer slots"));
-        Key { slot, generation: self.slots.get(slot as usize).map_or(0, |slot| slot.generation) }
-    }
-
-    /// Returns whether another value fits. There are far more slots than a process can have
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no other value fits. There are far more slots than a process can have
     /// descriptors.
-    pub(crate) const fn has_room(&self) -> bool {
-        !self.vacant.is_empty() || self.slots.len() < 1 << SLOT_BITS
+    pub(crate) fn next_key(&self) -> io::Result<Key> {
+        let slot = self.vacant.last().copied().or_else(|| u32::try_from(self.slots.len()).ok());
+        let slot = slot
+            .filter(|slot| *slot < 1 << SLOT_BITS)
+            .ok_or_else(|| io::Error::other("there are too many connections for one thread"))?;
+        Ok(Key { slot, generation: self.slots.get(slot as usize).map_or(0, |slot| slot.generation) })
     }
 
     /// Keeps a value and returns its key.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is [no room](Self::next_key).
     pub(crate) fn insert(&mut self, value: T) -> Key {
-        let key = self.next_key();
+        let key = self.next_key().expect("there is room");
         match self.vacant.pop() {
             Some(slot) => self.slots[slot as usize].value = Some(value),
             None => self.slots.push(Slot { generation: key.generation, value: Some(value) }),
@@ -161,7 +165,7 @@ mod tests {
         for round in 0..3 {
             let expected = slots.next_key();
             let key = slots.insert(round);
-            assert_eq!(key, expected);
+            assert_eq!(key, expected.unwrap());
             assert_eq!(Key::from(key.client_id(1023)), key);
             assert_eq!(thread_of(key.client_id(1023)), 1023);
             assert_eq!(slots.key_of(key.slot as usize), Some(key));
@@ -191,10 +195,10 @@ mod tests {
 
         let mut slots = Slots::new();
         slots.slots.resize_with((1 << 22) - 1, || Slot { generation: 0, value: Some(()) });
-        assert!(slots.has_room());
+        assert!(slots.next_key().is_ok());
         let last = slots.insert(());
-        assert!(!slots.has_room());
+        assert!(slots.next_key().is_err());
         assert_eq!((last.slot, slots.remove(last)), ((1 << 22) - 1, Some(())));
-        assert!(slots.has_room());
+        assert!(slots.next_key().is_ok());
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::system::Socket;
-use crate::tls::session::NewTlsSession;
+use crate::tls::session::{NewTlsSession, TlsProblem};
 use crate::tls::stream::{TlsBuffers, TlsStream, TransportRead};
 
 /// A client's socket, and what is on it. Neither reading nor writing blocks.
@@ -54,17 +54,13 @@ impl<K: Socket> Transport<K> {
         }
     }
 
-    /// Has TLS begin. A socket that cannot have it stays as it is.
-    pub(crate) fn start_tls(self) -> Result<Self, Self> {
+    /// Has TLS begin, unless that is not possible here.
+    pub(crate) fn start_tls(self) -> Result<Self, (Self, TlsProblem)> {
         match self {
-            Self::Upgradable(upgradable) => match TlsStream::new(upgradable.socket, &*upgradable.tls) {
-                Ok(stream) => Ok(Self::Tls(Box::new(stream))),
-                Err((socket, failure)) => {
-                    tracing::warn!(%failure, "Cannot begin a TLS handshake.");
-                    Err(Self::Plain(socket))
-                }
-            },
-            transport @ (Self::Plain(_) | Self::Tls(_)) => Err(transport),
+            Self::Upgradable(upgradable) => TlsStream::new(upgradable.socket, &*upgradable.tls)
+                .map(|stream| Self::Tls(Box::new(stream)))
+                .map_err(|(socket, problem)| (Self::Plain(socket), problem)),
+            transport @ (Self::Plain(_) | Self::Tls(_)) => Err((transport, TlsProblem::NotOffered)),
         }
     }
 

@@ -366,17 +366,17 @@ impl<S, L: Accept> Acceptor<S, L> {
         let Some(thread) = self.choose_thread() else {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         };
-        match self.admission.admit_newcomer(address, thread, now) {
+        let rules = Arc::clone(&self.listeners[index].entry_rules);
+        match self.admission.admit_newcomer(address, &rules, thread, now) {
             LobbyDecision::Enter { place, displaced } => {
                 if let Some(Displaced { thread, place }) = displaced {
                     self.threads[thread].send(ThreadMessage::Displaced(place));
                 }
-                let rules = Arc::clone(&self.listeners[index].entry_rules);
                 let newcomer = Newcomer { socket, address, place, rules, accepted: now };
                 self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
             }
             // The words would take a handshake first.
-            LobbyDecision::Reject(reason) if self.listeners[index].entry_rules.has_handshake() => {
+            LobbyDecision::Reject(reason) if rules.has_handshake() => {
                 self.counters.rejected.add(1);
                 self.counters.closed[reason.index()].add(1);
                 self.events.push(AcceptorEvent::Rejected { address, reason });

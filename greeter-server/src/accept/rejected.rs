@@ -28,7 +28,7 @@ pub(crate) const MAX_REJECTED_BY_LOBBY: usize = 16;
 const SHARE: usize = 4;
 
 /// How often the rejected clients are read, which is also how long one that has closed its end is
-/// kept. 63 reads take some 20 µs.
+/// kept.
 const SWEEP: Duration = Duration::from_millis(25);
 
 /// How many bytes of a client are discarded at once. Closing with more unread sends a reset. On

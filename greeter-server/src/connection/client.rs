@@ -22,9 +22,6 @@ use crate::transport::{ReadBuffers, Transport};
 /// the next edge comes only after a read that would have blocked.
 const SHORT_READ_EMPTIES_SOCKET: bool = cfg!(unix);
 
-/// How many bytes of a handshake that a reply has asked for are read in one turn.
-const MAX_HANDSHAKE_STEP_BYTES: usize = 64 * 1024;
-
 /// One client: its socket, the state machine of its connection, and what its thread knows of both.
 #[derive(Debug)]
 pub(crate) struct Client<S, K> {
@@ -310,8 +307,9 @@ impl<S, K: Socket> Client<S, K> {
             Transport::Tls(_) if self.connection.peer().tls().is_none() => transport,
             transport => match transport.start_tls() {
                 Ok(transport) => transport,
-                Err(transport) => {
-                    tracing::error!(peer = %self.connection.peer().address, "A reply started TLS where there is none.");
+                Err((transport, failure)) => {
+                    let peer = self.connection.peer().address;
+                    tracing::error!(%peer, %failure, "A reply has started TLS in vain.");
                     self.transport = Some(transport);
                     self.connection.abort(CloseReason::HandshakeFailed);
                     return Ok(());
@@ -319,8 +317,7 @@ impl<S, K: Socket> Client<S, K> {
             },
         };
         let Transport::Tls(stream) = self.transport.insert(transport) else { return Ok(()) };
-        let mut bytes_left = MAX_HANDSHAKE_STEP_BYTES;
-        match stream.handshake(&mut buffers.tls, &mut bytes_left)? {
+        match stream.handshake(&mut buffers.tls)? {
             // It reads again once it has written, whatever the system has reported before.
             HandshakeStep::Waits { .. } => {
                 self.readable = false;
@@ -335,9 +332,8 @@ impl<S, K: Socket> Client<S, K> {
             HandshakeStep::Gone => self.connection.abort(CloseReason::ClientClosed),
             HandshakeStep::Failed(failure) => {
                 tracing::debug!(peer = %self.connection.peer().address, %failure, "A TLS handshake failed.");
-                // An alert says why, if the socket takes it now.
-                let _ = stream.send(&[]);
-                self.connection.abort(CloseReason::HandshakeFailed);
+                // The alert says why, and is waited for like a reply.
+                self.connection.tls_failed();
             }
         }
         Ok(())
@@ -399,5 +395,74 @@ impl<S, K: Socket> Client<S, K> {
         self.connection.wants_answer()
             || (self.readable && (self.connection.wants_input() || self.connection.wants_tls()))
             || self.can_write()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::admission::{Admission, Decision};
+    use crate::limits::READ_BYTES;
+    use crate::mailbox::mailbox;
+    use crate::simulation::toy_tls::{ToyClient, ToyTls};
+    use crate::tls::stream::tests::PieceSocket;
+    use greeter_core::testing::peer;
+    use greeter_core::{BoxError, Line, Peer, Reply, Responder, TurnBudget};
+    use std::sync::Arc;
+
+    struct StartsTls;
+
+    impl Responder for StartsTls {
+        type Session = ();
+
+        fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+            reply.start_tls();
+            Ok(())
+        }
+    }
+
+    /// A client whose responder has asked for TLS, and whose socket has room for so many bytes.
+    fn asked(config: &Arc<Config>, room: usize) -> Client<(), PieceSocket> {
+        let now = Instant::now();
+        let address = std::net::SocketAddr::from(([192, 0, 2, 1], 1));
+        let mut connection = Connection::new(peer(1, address), &config.connection, now);
+        for received in [&b""[..], b"STARTTLS\n"] {
+            connection.received(received, &config.connection, now);
+            let job = connection.take_job(now).expect("it is new, or has said something");
+            let answered = job.answer(&StartsTls, &config.connection, TurnBudget::unlimited());
+            connection.answered(answered, &config.connection, now);
+        }
+        assert!(connection.wants_tls());
+        let (acceptor, ..) = mailbox().unwrap();
+        let admission = Arc::new(Admission::new(Arc::clone(config), acceptor));
+        let Decision::Admit(permit) = admission.admit(address.into()) else { panic!("there is room") };
+        let mut sender = ToyClient::new(1);
+        let mut socket = PieceSocket::new([sender.hello(), sender.finished()]);
+        socket.room = room;
+        let transport = Transport::in_plain(socket, Some(Arc::new(ToyTls::default())));
+        Client::new(connection, transport, permit, TimerTable::new(now).millis(now))
+    }
+
+    #[test]
+    fn a_handshake_that_waits_for_room_does_not_keep_its_thread_awake() {
+        let config = Arc::new(Config::without_timeouts(&StartsTls));
+        let mut buffers = ReadBuffers::new(READ_BYTES);
+        for room in 0..3 {
+            let mut client = asked(&config, room);
+            client.start_tls(&mut buffers, Instant::now()).unwrap();
+            assert!(client.connection.wants_tls() && !client.can_continue(), "room for {room}");
+            // Bytes do not help it, room does.
+            let Some(Transport::Tls(stream)) = &mut client.transport else { panic!("it has begun") };
+            stream.socket_mut().room = 100;
+            client.on_ready(Readiness { writable: true, readable: true, ..Readiness::default() });
+            assert!(client.can_continue());
+            client.start_tls(&mut buffers, Instant::now()).unwrap();
+            assert!(!client.connection.wants_tls() && client.connection.peer().tls().is_some());
+        }
     }
 }

@@ -25,10 +25,7 @@ use crate::transport::{ReadBuffers, Transport};
 
 /// How long newcomers have their turns in each round of the thread, while clients wait for the
 /// next: each waits so much longer, and no more, whatever the crowd that comes.
-const ROUND: Duration = Duration::from_millis(1);
-
-/// The longest header, and so what is looked at.
-const HEADER_BYTES: usize = 4096;
+pub(crate) const ROUND: Duration = Duration::from_millis(1);
 
 /// How many deadlines of those who have left may be kept beside those of the others.
 const MAX_OLD_DEADLINES: usize = if cfg!(test) { 1 } else { 1024 };
@@ -60,13 +57,18 @@ struct Guest<K> {
 #[derive(Debug)]
 enum Stage<K> {
     /// It sends its header, of which this has come.
-    Header { socket: K, begun: Vec<u8> },
-    /// It may send so many bytes until its handshake is over.
-    Handshake { stream: Box<TlsStream<K>>, bytes_left: usize },
+    Header {
+        socket: K,
+        begun: Vec<u8>,
+    },
+    Handshake(Box<TlsStream<K>>),
     /// It owes nothing any more.
     Ready(Transport<K>),
     /// It has failed, and reads this before it is closed.
-    Failed { socket: K, last_words: Vec<u8> },
+    Failed {
+        socket: K,
+        last_words: Vec<u8>,
+    },
 }
 
 /// Somebody who owes nothing any more.
@@ -98,6 +100,8 @@ pub(crate) struct Lobby<K: Socket> {
     /// When each has to be gone, in the order in which they came; some have gone before.
     deadlines: VecDeque<(Instant, Key)>,
     rejected: RejectedSockets<K>,
+    /// Why whoever comes now is to leave, unless what it owes is here already.
+    comers_leave_with: Option<CloseReason>,
     config: Arc<Config>,
     counters: Arc<Counters>,
 }
@@ -105,7 +109,15 @@ pub(crate) struct Lobby<K: Socket> {
 impl<K: Socket> Lobby<K> {
     pub(crate) fn new(config: Arc<Config>, counters: Arc<Counters>, now: Instant) -> Self {
         let rejected = RejectedSockets::new(MAX_REJECTED_BY_LOBBY, config.timeouts.linger, now, Arc::clone(&counters));
-        Self { guests: Slots::new(), queue: VecDeque::new(), deadlines: VecDeque::new(), rejected, config, counters }
+        Self {
+            guests: Slots::new(),
+            queue: VecDeque::new(),
+            deadlines: VecDeque::new(),
+            rejected,
+            comers_leave_with: None,
+            config,
+            counters,
+        }
     }
 
     /// Returns whether a socket that is registered under this number is in the lobby.
@@ -116,11 +128,14 @@ impl<K: Socket> Lobby<K> {
     /// Takes a newcomer.
     pub(crate) fn enter(&mut self, newcomer: Newcomer<K>, system: &impl Poller<Socket = K>) {
         let Newcomer { mut socket, address, place, rules, accepted } = newcomer;
-        let key = self.guests.next_key();
-        if let Err(error) = system.register(&mut socket, FIRST_TOKEN + key.slot) {
-            tracing::error!(peer = %address, %error, "Cannot watch a connection.");
-            return self.counters.closed[CloseReason::Lost.index()].add(1);
-        }
+        let free = self.guests.next_key();
+        let key = match free.and_then(|key| system.register(&mut socket, FIRST_TOKEN + key.slot).map(|()| key)) {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::error!(peer = %address, %error, "Cannot watch a connection.");
+                return self.counters.closed[CloseReason::Lost.index()].add(1);
+            }
+        };
         if self.deadlines.len() > self.guests.len() + MAX_OLD_DEADLINES {
             self.deadlines.retain(|(_, key)| self.guests.get(*key).is_some());
         }
@@ -137,7 +152,7 @@ impl<K: Socket> Lobby<K> {
             proxy: None,
             waited_for_since: None,
             is_queued: true,
-            leaves_with: None,
+            leaves_with: self.comers_leave_with,
         });
         self.queue.push_back(key);
     }
@@ -200,8 +215,8 @@ impl<K: Socket> Lobby<K> {
                     Transport::Plain(_) | Transport::Upgradable(_) => None,
                     Transport::Tls(stream) => Some(stream.info()),
                 };
-                let mut origin = Origin::new(proxy, tls);
-                origin.can_start_tls = rules.tls_on_request().is_some();
+                let origin = Origin::new(proxy, tls);
+                let origin = if rules.tls_on_request().is_some() { origin.with_start_tls() } else { origin };
                 Some(Admitted { transport, address, origin: Some(Arc::new(origin)), permit })
             }
             Decision::Reject(reason) => {
@@ -225,7 +240,7 @@ impl<K: Socket> Lobby<K> {
         tracing::debug!(peer = %address, %reason, "A newcomer has left.");
         let (mut socket, last_words) = match stage {
             Stage::Header { socket, .. } => (socket, None),
-            Stage::Handshake { stream, .. } => (stream.into_failed().0, None),
+            Stage::Handshake(stream) => (stream.into_failed().0, None),
             Stage::Ready(transport) => (transport.into_socket(), None),
             Stage::Failed { socket, last_words } => (socket, Some(last_words)),
         };
@@ -277,10 +292,19 @@ impl<K: Socket> Lobby<K> {
         deadline.into_iter().chain(self.rejected.next_sweep()).min()
     }
 
-    /// Closes all of them: nothing is owed to them.
+    /// The server stops. Whoever has sent all that it owes becomes a client, and what it has said is
+    /// answered; the others leave.
+    pub(crate) fn stop(&mut self) {
+        self.comers_leave_with = Some(CloseReason::Shutdown);
+        for key in self.guests.keys() {
+            self.give_last_turn(key, CloseReason::Shutdown);
+        }
+    }
+
+    /// Closes all of them, since the time for a stop is over.
     pub(crate) fn close(&mut self, system: &impl Poller<Socket = K>) {
         for key in self.guests.keys() {
-            self.leave(key, CloseReason::Shutdown, system);
+            self.leave(key, CloseReason::ShutdownDeadline, system);
         }
     }
 
@@ -301,7 +325,7 @@ fn begin_handshake<K: Socket>(socket: K, rules: &EntryRules) -> Stage<K> {
         return Stage::Ready(Transport::in_plain(socket, rules.tls_on_request().cloned()));
     };
     match TlsStream::new(socket, &**tls) {
-        Ok(stream) => Stage::Handshake { stream: Box::new(stream), bytes_left: tls.max_handshake_bytes() },
+        Ok(stream) => Stage::Handshake(Box::new(stream)),
         Err((socket, failure)) => {
             tracing::warn!(%failure, "Cannot begin a TLS handshake.");
             Stage::Failed { socket, last_words: Vec::new() }
@@ -326,7 +350,7 @@ impl<K: Socket> Guest<K> {
     /// Goes to the next stage, or says what keeps it from that.
     fn advance(&mut self, stage: Stage<K>, buffers: &mut ReadBuffers) -> (Stage<K>, Option<NewcomerStep>) {
         match stage {
-            Stage::Header { mut socket, mut begun } => match read_header(&mut socket, &mut begun) {
+            Stage::Header { mut socket, mut begun } => match read_header(&mut socket, &mut begun, self.address) {
                 Ok(Some(header)) => {
                     self.proxy = Some(Proxied::new(self.address, header));
                     (begin_handshake(socket, &self.rules), None)
@@ -334,8 +358,8 @@ impl<K: Socket> Guest<K> {
                 Ok(None) => (Stage::Header { socket, begun }, Some(NewcomerStep::Waits { has_progressed: false })),
                 Err(reason) => (Stage::Header { socket, begun }, Some(NewcomerStep::Leaves(reason))),
             },
-            Stage::Handshake { mut stream, mut bytes_left } => {
-                let step = match stream.handshake(&mut buffers.tls, &mut bytes_left) {
+            Stage::Handshake(mut stream) => {
+                let step = match stream.handshake(&mut buffers.tls) {
                     Ok(HandshakeStep::Done) => return (Stage::Ready(Transport::Tls(stream)), None),
                     Ok(HandshakeStep::Failed(failure)) => {
                         tracing::debug!(peer = %self.address, %failure, "A TLS handshake failed.");
@@ -346,7 +370,7 @@ impl<K: Socket> Guest<K> {
                     Ok(HandshakeStep::Gone) => NewcomerStep::Leaves(CloseReason::ClientClosed),
                     Err(_) => NewcomerStep::Leaves(CloseReason::Lost),
                 };
-                (Stage::Handshake { stream, bytes_left }, Some(step))
+                (Stage::Handshake(stream), Some(step))
             }
             ready @ Stage::Ready(_) => (ready, Some(NewcomerStep::Ready)),
             failed @ Stage::Failed { .. } => (failed, Some(NewcomerStep::Leaves(CloseReason::HandshakeFailed))),
@@ -356,8 +380,12 @@ impl<K: Socket> Guest<K> {
 
 /// Reads what there is of a proxy's header, and nothing behind it. Returns it once it is whole, or
 /// why it will not come.
-fn read_header<K: Socket>(socket: &mut K, begun: &mut Vec<u8>) -> Result<Option<ProxyHeader>, CloseReason> {
-    let mut buffer = [0; HEADER_BYTES];
+fn read_header<K: Socket>(
+    socket: &mut K,
+    begun: &mut Vec<u8>,
+    proxy: Address,
+) -> Result<Option<ProxyHeader>, CloseReason> {
+    let mut buffer = [0; ProxyHeader::MAX_BYTES];
     loop {
         let start = begun.len();
         buffer[..start].copy_from_slice(begun);
@@ -370,7 +398,7 @@ fn read_header<K: Socket>(socket: &mut K, begun: &mut Vec<u8>) -> Result<Option<
         };
         let end = start + arrived;
         let parsed = ProxyHeader::parse(&buffer[..end]).map_err(|error| {
-            tracing::debug!(%error, "A proxy sent no valid header.");
+            tracing::debug!(peer = %proxy, %error, "A proxy sent no valid header.");
             CloseReason::ProxyHeader
         })?;
         let of_header = parsed.as_ref().map_or(end, |(_, length)| *length);
@@ -508,15 +536,14 @@ mod tests {
         fn comes(&mut self, arrived: &[u8]) -> (Arrived, Option<Key>) {
             let address = ([192, 0, 2, 1], 1).into();
             let accepted = self.system.now();
-            let LobbyDecision::Enter { place, displaced } = self.admission.admit_newcomer(address, 0, accepted) else {
-                panic!("there is room")
-            };
+            let proxies = ProxyNetworks::parse(["192.0.2.1"]).expect("it is an address");
+            let rules = Arc::new(EntryRules { proxies: Some(proxies), tls: None });
+            let decision = self.admission.admit_newcomer(address, &rules, 0, accepted);
+            let LobbyDecision::Enter { place, displaced } = decision else { panic!("there is room") };
             let arrived = Arrived::new((arrived.to_vec(), false).into());
             let socket = ProxySocket(Rc::clone(&arrived));
             // The thread may be late.
             self.passes(Duration::from_millis(1));
-            let proxies = ProxyNetworks::parse(["192.0.2.1"]).expect("it is an address");
-            let rules = Arc::new(EntryRules { proxies: Some(proxies), tls: None });
             self.lobby.enter(Newcomer { socket, address, place, rules, accepted }, &self.system);
             (arrived, displaced.map(|displaced| displaced.place))
         }

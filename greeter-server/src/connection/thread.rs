@@ -20,7 +20,7 @@ use mio::{Events, Poll};
 use crate::accept::acceptor::SharedAcceptor;
 use crate::config::Config;
 use crate::connection::client::Client;
-use crate::connection::lobby::{Admitted, Lobby};
+use crate::connection::lobby::{self, Admitted, Lobby};
 use crate::connection::scratch::Scratch;
 use crate::connection::timers::TimerTable;
 use crate::connection::yielding::YieldPolicy;
@@ -43,10 +43,6 @@ const ROUND: Duration = Duration::from_millis(10);
 /// it. Any other turn is at most a read and a write, some 10 µs, and deadlines count in
 /// milliseconds.
 const TURNS_PER_CLOCK_READ: usize = 8;
-
-/// How many clients have a turn for their handshake in one round, where a reply has started TLS:
-/// some milliseconds, for which the others wait.
-const HANDSHAKE_TURNS: usize = 8;
 
 /// How many sockets one poll can report. The next poll reports the others.
 const EVENTS: usize = 1024;
@@ -104,8 +100,9 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     /// Clients that can continue, in the order in which they became able to. Each is in it once.
     run_queue: VecDeque<Key>,
     timers: TimerTable,
-    /// How many turns in this round may still be for a handshake.
-    handshake_turns: usize,
+    /// How long turns in this round may still be for a handshake that a reply has asked for. The
+    /// others wait so much longer, as they do for newcomers.
+    handshake_time: Duration,
     stopping: StopState,
     scratch: Scratch,
 }
@@ -169,7 +166,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             counters,
             clients: Slots::new(),
             run_queue: VecDeque::new(),
-            handshake_turns: 0,
+            handshake_time: Duration::ZERO,
             stopping: StopState::Running,
             scratch: Scratch::new(shared.config.read_bytes),
             shared,
@@ -237,23 +234,14 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match message {
-            ThreadMessage::Accepted { mut socket, address, permit, tls } => {
-                let slot = self.clients.next_key().slot;
-                let registered = self.system.register(&mut socket, slot);
-                let origin = tls.is_some().then(|| {
-                    let mut origin = Origin::default();
-                    origin.can_start_tls = true;
-                    Arc::new(origin)
-                });
+            ThreadMessage::Accepted { socket, address, permit, tls } => {
+                let origin = tls.is_some().then(|| Arc::new(Origin::new(None, None).with_start_tls()));
                 let transport = Transport::in_plain(socket, tls);
-                self.client_admitted(Admitted { transport, address, origin, permit }, registered, now);
+                self.client_admitted(Admitted { transport, address, origin, permit }, W::register, now);
             }
             ThreadMessage::Newcomer(newcomer) => match self.stopping {
-                StopState::Running => self.lobby.enter(newcomer, &self.system),
-                // Nothing is owed to it.
-                StopState::Draining { .. } | StopState::Aborted => {
-                    self.counters.closed[CloseReason::Shutdown.index()].add(1);
-                }
+                StopState::Running | StopState::Draining { .. } => self.lobby.enter(newcomer, &self.system),
+                StopState::Aborted => self.counters.closed[CloseReason::ShutdownDeadline.index()].add(1),
             },
             ThreadMessage::Displaced(place) => self.lobby.displace(place),
             ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
@@ -276,7 +264,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         match &mut self.stopping {
             StopState::Running => {
                 self.stopping = StopState::Draining { until: deadline };
-                self.lobby.close(&self.system);
+                self.lobby.stop();
                 self.with_all_clients(Client::stop);
             }
             StopState::Draining { until } => *until = deadline.min(*until),
@@ -286,27 +274,28 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     /// Gives the newcomers a turn, and takes over who has become a client.
     fn drive_lobby(&mut self) {
-        for mut admitted in self.lobby.drive(&self.system, &mut self.scratch.read) {
-            let slot = self.clients.next_key().slot;
-            let registered = self.system.reregister(admitted.transport.socket_mut(), slot);
-            self.client_admitted(admitted, registered, self.system.now());
+        for admitted in self.lobby.drive(&self.system, &mut self.scratch.read) {
+            self.client_admitted(admitted, W::reregister, self.system.now());
         }
     }
 
-    /// Takes over a client that was admitted, and whose socket is registered for the next slot, if
-    /// the system did that.
-    fn client_admitted(&mut self, admitted: Admitted<W::Socket>, registered: io::Result<()>, now: Instant) {
+    /// Takes over a client that was admitted, and has its socket watched.
+    fn client_admitted(
+        &mut self,
+        admitted: Admitted<W::Socket>,
+        watch: impl FnOnce(&W, &mut W::Socket, u32) -> io::Result<()>,
+        now: Instant,
+    ) {
         let Admitted { mut transport, address, origin, permit } = admitted;
-        if !self.clients.has_room() {
-            tracing::error!(peer = %address, "There are too many connections for one thread.");
-            return self.counters.closed[CloseReason::ConnectionLimit.index()].add(1);
-        }
-        let key = self.clients.next_key();
-        if let Err(error) = registered {
-            tracing::error!(peer = %address, %error, "Cannot watch a connection.");
-            self.system.deregister(transport.socket_mut());
-            return self.counters.closed[CloseReason::Lost.index()].add(1);
-        }
+        let free = self.clients.next_key();
+        let key = match free.and_then(|key| watch(&self.system, transport.socket_mut(), key.slot).map(|()| key)) {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::error!(peer = %address, %error, "Cannot watch a connection.");
+                self.system.deregister(transport.socket_mut());
+                return self.counters.closed[CloseReason::Lost.index()].add(1);
+            }
+        };
         let mut peer = Peer::new(key.client_id(self.number), address);
         peer.origin = origin;
         match peer.via() {
@@ -315,6 +304,12 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         let connection = Connection::new(peer, &self.shared.config.connection, now);
         let mut client = Client::new(connection, transport, permit, self.timers.millis(now));
+        match self.stopping {
+            StopState::Running => {}
+            // A newcomer, all of which had arrived by then.
+            StopState::Draining { .. } => client.stop(),
+            StopState::Aborted => client.connection.abort(CloseReason::ShutdownDeadline),
+        }
         enqueue(&mut self.run_queue, &mut client, key);
         self.clients.insert(client);
     }
@@ -433,6 +428,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             && until <= now
         {
             self.stopping = StopState::Aborted;
+            self.lobby.close(&self.system);
             self.with_all_clients(|client| client.connection.abort(CloseReason::ShutdownDeadline));
         }
     }
@@ -463,7 +459,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         }
         let mut now = self.system.now();
         let end = now + ROUND;
-        self.handshake_turns = HANDSHAKE_TURNS;
+        self.handshake_time = lobby::ROUND;
         for turn in 1..=self.run_queue.len() {
             now = self.run_first(now);
             if turn % TURNS_PER_CLOCK_READ == 0 {
@@ -481,15 +477,16 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(key) = self.run_queue.pop_front() else { return now };
         let Some(client) = self.clients.get_mut(key) else { return now };
         client.is_in_run_queue = false;
-        if client.connection.wants_tls() {
-            if self.handshake_turns == 0 {
-                enqueue(&mut self.run_queue, client, key);
-                return now;
-            }
-            self.handshake_turns -= 1;
-        }
         let clock = || self.system.now();
+        let handshake_begins = client.connection.wants_tls().then(clock);
+        if handshake_begins.is_some() && self.handshake_time.is_zero() {
+            enqueue(&mut self.run_queue, client, key);
+            return now;
+        }
         let driven = drive(client, &mut self.executor, &self.shared, &mut self.scratch, &self.counters, now, clock);
+        if let Some(begun) = handshake_begins {
+            self.handshake_time = self.handshake_time.saturating_sub(clock().saturating_duration_since(begun));
+        }
         // What a responder has pushed in this turn is in this thread's own inbox. A client that
         // closes receives it first.
         if let Ok((now, Driven::Answered)) = driven

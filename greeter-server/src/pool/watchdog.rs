@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn client(thread: usize) -> Peer {
-        Peer::new(Slots::<()>::new().next_key().client_id(thread), ([192, 0, 2, 1], 4000).into())
+        Peer::new(Slots::new().insert(()).client_id(thread), ([192, 0, 2, 1], 4000).into())
     }
 
     #[test]

@@ -254,7 +254,7 @@ mod tests {
     /// Returns the task of a client that has sent these bytes.
     fn task<R: Responder>(pool: &Pool<R, ()>, bytes: &[u8]) -> Task<R::Session> {
         let now = Instant::now();
-        let peer = Peer::new(Slots::<()>::new().next_key().client_id(0), ([192, 0, 2, 1], 4000).into());
+        let peer = Peer::new(Slots::new().insert(()).client_id(0), ([192, 0, 2, 1], 4000).into());
         let mut connection = Connection::new(peer, &pool.config.connection, now);
         let connect = connection.take_job(now).expect("the responder is told of a new client");
         let config = &pool.config.connection;

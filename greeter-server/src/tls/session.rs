@@ -54,6 +54,8 @@ pub(crate) enum TlsProblem {
     TooLong,
     #[error("records carry nothing")]
     Empty,
+    #[error("the listener has no TLS on request")]
+    NotOffered,
     #[cfg(feature = "tls")]
     #[error("no version, cipher suite or signature in common")]
     Incompatible,

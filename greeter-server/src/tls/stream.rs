@@ -23,8 +23,9 @@ pub(crate) struct TlsStream<K> {
     /// handshake perhaps some that are whole.
     unread: Vec<u8>,
     unsent_ciphertext: UnsentCiphertext,
-    /// Bytes of records in a row that carried nothing.
-    empty_bytes: usize,
+    /// How many bytes of records may still come that carry nothing for us: until the handshake is
+    /// over, or in a row.
+    overhead_left: usize,
     /// Whether we have said that nothing follows.
     is_closing: bool,
     /// Whether the socket took ciphertext that does not count as plaintext yet, or the end of the
@@ -95,7 +96,7 @@ impl<K: Socket> TlsStream<K> {
                 session,
                 unread: Vec::new(),
                 unsent_ciphertext: UnsentCiphertext::default(),
-                empty_bytes: 0,
+                overhead_left: new_session.max_handshake_bytes(),
                 is_closing: false,
                 has_progressed: false,
             }),
@@ -104,7 +105,7 @@ impl<K: Socket> TlsStream<K> {
     }
 
     /// Gets on with the handshake as far as that goes without waiting.
-    pub(crate) fn handshake(&mut self, buffers: &mut TlsBuffers, bytes_left: &mut usize) -> io::Result<HandshakeStep> {
+    pub(crate) fn handshake(&mut self, buffers: &mut TlsBuffers) -> io::Result<HandshakeStep> {
         let mut has_progressed = false;
         buffers.plaintext.clear();
         loop {
@@ -117,6 +118,7 @@ impl<K: Socket> TlsStream<K> {
             }
             if self.session.phase() != SessionPhase::Handshake {
                 self.unread.shrink_to_fit();
+                self.overhead_left = MAX_EMPTY_BYTES;
                 return Ok(HandshakeStep::Done);
             }
             let arrived = match self.read_ciphertext(buffers) {
@@ -134,13 +136,13 @@ impl<K: Socket> TlsStream<K> {
                 let record = match whole_record(&self.unread[taken..]) {
                     Ok(Some(length)) => taken..taken + length,
                     // A record in part is memory, too.
-                    Ok(None) if self.unread.len() - taken > *bytes_left => break Err(TlsProblem::TooLong),
+                    Ok(None) if self.unread.len() - taken > self.overhead_left => break Err(TlsProblem::TooLong),
                     Ok(None) => break Ok(()),
                     Err(failure) => break Err(failure),
                 };
                 taken = record.end;
-                let Some(left) = bytes_left.checked_sub(record.len()) else { break Err(TlsProblem::TooLong) };
-                *bytes_left = left;
+                let Some(left) = self.overhead_left.checked_sub(record.len()) else { break Err(TlsProblem::TooLong) };
+                self.overhead_left = left;
                 // Nothing is decrypted beyond the handshake: that is the client's first turn's.
                 let opened = self.session.open(&self.unread[record], &mut buffers.plaintext);
                 has_progressed = true;
@@ -151,6 +153,8 @@ impl<K: Socket> TlsStream<K> {
             self.unread.drain(..taken);
             self.session.take_output(&mut self.unsent_ciphertext.bytes);
             if let Err(failure) = result {
+                // Behind the alert, nothing follows.
+                self.is_closing = true;
                 return Ok(HandshakeStep::Failed(failure));
             }
         }
@@ -207,7 +211,7 @@ impl<K: Socket> TlsStream<K> {
             self.unread.extend_from_slice(&ciphertext[..arrived]);
         }
         let input = if is_new { &ciphertext[..arrived] } else { &self.unread };
-        let opened = open_records(&mut *self.session, input, plaintext, *max_plaintext, &mut self.empty_bytes);
+        let opened = open_records(&mut *self.session, input, plaintext, *max_plaintext, &mut self.overhead_left);
         let taken = *opened.as_ref().unwrap_or(&input.len());
         if is_new {
             self.unread.extend_from_slice(&ciphertext[taken..arrived]);
@@ -350,7 +354,7 @@ fn open_records(
     input: &[u8],
     plaintext: &mut Vec<u8>,
     max_plaintext: usize,
-    empty_bytes: &mut usize,
+    overhead_left: &mut usize,
 ) -> Result<usize, TlsProblem> {
     let mut taken = 0;
     while session.phase() == SessionPhase::Open
@@ -361,10 +365,12 @@ fn open_records(
             break;
         }
         session.open(&input[taken..taken + length], plaintext)?;
-        *empty_bytes = if plaintext.len() > before { 0 } else { *empty_bytes + length };
-        if *empty_bytes > MAX_EMPTY_BYTES && session.phase() == SessionPhase::Open {
-            return Err(TlsProblem::Empty);
-        }
+        let left = if plaintext.len() > before { Some(MAX_EMPTY_BYTES) } else { overhead_left.checked_sub(length) };
+        // The end is overhead, too, and the last.
+        *overhead_left = match left {
+            None if session.phase() == SessionPhase::Open => return Err(TlsProblem::Empty),
+            left => left.unwrap_or_default(),
+        };
         taken += length;
     }
     Ok(taken)
@@ -376,7 +382,7 @@ fn broken(failure: TlsProblem) -> io::Error {
 
 #[cfg(test)]
 #[cfg(not(loom))]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::limits::READ_BYTES;
     use crate::simulation::toy_tls::{OVERHEAD, ToyClient, ToyReader, ToyRecord, ToyTls};
@@ -390,11 +396,11 @@ mod tests {
 
     /// A socket that is read in the pieces that it was given, and takes so many bytes in all.
     #[derive(Debug, Default)]
-    struct PieceSocket {
+    pub(crate) struct PieceSocket {
         pieces: VecDeque<Vec<u8>>,
         is_finished: bool,
         written: Vec<u8>,
-        room: usize,
+        pub(crate) room: usize,
         most_at_once: usize,
         is_shut_down: std::cell::Cell<bool>,
     }
@@ -446,11 +452,17 @@ mod tests {
         }
     }
 
+    impl PieceSocket {
+        pub(crate) fn new(pieces: impl IntoIterator<Item = Vec<u8>>) -> Self {
+            let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+            Self { pieces, room: usize::MAX, most_at_once: usize::MAX, ..Self::default() }
+        }
+    }
+
     type PieceStream = TlsStream<PieceSocket>;
 
     fn stream(pieces: &[&[u8]]) -> PieceStream {
-        let pieces = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| piece.to_vec()).collect();
-        let socket = PieceSocket { pieces, room: usize::MAX, most_at_once: usize::MAX, ..PieceSocket::default() };
+        let socket = PieceSocket::new(pieces.iter().map(|piece| piece.to_vec()));
         TlsStream::new(socket, &ToyTls::default()).expect("a toy has a session for everybody")
     }
 
@@ -462,7 +474,7 @@ mod tests {
     fn open_stream(number: u32) -> (PieceStream, ToyClient) {
         let mut client = ToyClient::new(number);
         let mut stream = stream(&[&client.hello(), &client.finished()]);
-        assert_eq!(stream.handshake(&mut buffers(), &mut 100).unwrap(), HandshakeStep::Done);
+        assert_eq!(stream.handshake(&mut buffers()).unwrap(), HandshakeStep::Done);
         stream.socket.written.clear();
         (stream, client)
     }
@@ -516,7 +528,7 @@ mod tests {
     fn handshake_and(number: u32, written: &[u8]) -> Vec<u8> {
         let mut client = ToyClient::new(number);
         let mut stream = stream(&[&client.hello(), &client.finished()]);
-        stream.handshake(&mut buffers(), &mut 100).unwrap();
+        stream.handshake(&mut buffers()).unwrap();
         [&stream.socket.written, written].concat()
     }
 
@@ -541,7 +553,7 @@ mod tests {
     #[track_caller]
     fn check_cut(number: u32, pieces: &[&[u8]]) {
         let (mut stream, mut buffers) = (stream(pieces), TlsBuffers::new(4));
-        assert_eq!(stream.handshake(&mut buffers, &mut 100).unwrap(), HandshakeStep::Done);
+        assert_eq!(stream.handshake(&mut buffers).unwrap(), HandshakeStep::Done);
         stream.socket.written.clear();
         let (parts, is_end) = received(&mut stream, &mut buffers);
         assert_eq!((&parts.concat()[..], is_end), (&b"ann\nbob\ncleo\n"[..], true), "{pieces:?}");
@@ -566,7 +578,7 @@ mod tests {
     fn what_came_right_behind_the_handshake_has_arrived() {
         let sent = conversation(TERSE);
         let mut stream = stream(&[&sent]);
-        stream.handshake(&mut buffers(), &mut 100).unwrap();
+        stream.handshake(&mut buffers()).unwrap();
         let of_handshake = [ToyClient::new(TERSE).hello(), ToyClient::new(TERSE).finished()].concat().len();
         assert_eq!(stream.socket.bytes_arrived().unwrap(), 0);
         assert_eq!(stream.bytes_arrived().unwrap(), sent.len() - of_handshake);
@@ -576,13 +588,19 @@ mod tests {
     fn a_handshake_is_so_long_at_most() {
         let mut client = ToyClient::new(TERSE);
         let sent = [client.hello(), client.finished()].concat();
-        let mut too_short = sent.len() - 1;
-        let step = stream(&[&sent]).handshake(&mut buffers(), &mut too_short).unwrap();
-        assert_eq!(step, HandshakeStep::Failed(TlsProblem::TooLong));
         // What comes behind it does not count.
-        let (behind, mut left) = (client.data(&[b'x'; 1000]), sent.len());
-        let step = stream(&[&[sent, behind].concat()]).handshake(&mut buffers(), &mut left).unwrap();
-        assert_eq!((step, left), (HandshakeStep::Done, 0));
+        let behind = client.data(&[b'x'; 1000]);
+        for (most, pieces) in [
+            (sent.len() - 1, vec![sent.clone()]),
+            (sent.len() - 1, sent.iter().map(|byte| vec![*byte]).collect()),
+            (sent.len(), vec![[&sent[..], &behind].concat()]),
+        ] {
+            let mut stream = stream(&pieces.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            stream.overhead_left = most;
+            let expected =
+                if most < sent.len() { HandshakeStep::Failed(TlsProblem::TooLong) } else { HandshakeStep::Done };
+            assert_eq!(stream.handshake(&mut buffers()).unwrap(), expected);
+        }
     }
 
     #[test]
@@ -593,12 +611,12 @@ mod tests {
             (vec![client.hello(), client.bad()], vec![ToyRecord::Hello, ToyRecord::Alert]),
         ] {
             let mut stream = stream(&pieces.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            let step = stream.handshake(&mut buffers(), &mut 100).unwrap();
+            let step = stream.handshake(&mut buffers()).unwrap();
             assert_eq!(step, HandshakeStep::Failed(TlsProblem::NotTls));
             let (socket, last_words) = stream.into_failed();
             assert_eq!(ToyReader::of_server(TERSE).read(&[socket.written, last_words].concat()), heard);
         }
-        let plain = stream(&[b"GET / HTTP/1.1\r\n\r\n"]).handshake(&mut buffers(), &mut 100).unwrap();
+        let plain = stream(&[b"GET / HTTP/1.1\r\n\r\n"]).handshake(&mut buffers()).unwrap();
         assert_eq!(plain, HandshakeStep::Failed(TlsProblem::NotTls));
     }
 
@@ -609,7 +627,7 @@ mod tests {
         (stream.socket.room, stream.socket.most_at_once) = (0, 1);
         let mut steps = 0;
         loop {
-            match stream.handshake(&mut buffers(), &mut 100).unwrap() {
+            match stream.handshake(&mut buffers()).unwrap() {
                 HandshakeStep::Waits { .. } => stream.socket.room = 1,
                 step => break assert_eq!(step, HandshakeStep::Done),
             }

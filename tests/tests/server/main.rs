@@ -36,6 +36,8 @@ mod tls;
 mod tls_ends;
 /// Clients that use TLS to cost the server time or memory.
 mod tls_hostile;
+/// TLS that begins where a reply has asked for it.
+mod tls_on_request;
 /// Who is at the other end of TLS.
 mod tls_peers;
 /// Sockets that are not TCP, or not the server's own.

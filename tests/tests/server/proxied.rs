@@ -12,7 +12,7 @@ use greeter_server::{
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
-use greeter_tests::{missing_program, raise_descriptor_limit};
+use greeter_tests::{builder, missing_program, raise_descriptor_limit};
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.9 198.51.100.7 50412 80\r\n";
 const V1_AT_HOME: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -331,4 +331,27 @@ fn descriptors_are_kept_for_those_whom_the_lobby_rejects() {
     let proxied = possible(Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"]));
     // 16 and one that is about to be rejected.
     assert!(plain == 10_000_000 || plain - proxied == 17 * THREADS, "{plain} and {proxied}");
+}
+
+#[test]
+fn a_stop_answers_newcomers_whose_words_had_all_arrived() {
+    const CLIENTS: usize = 200;
+    let server = spawn_behind(builder(), "127.0.0.0/8");
+    let clients = (0..CLIENTS).map(|number| {
+        let mut client = Client::connect(server.local_addr());
+        client.send([V1, format!("{number}\n").as_bytes()].concat());
+        client
+    });
+    let clients = clients.collect::<Vec<_>>();
+    let mut silent = Client::connect(server.local_addr());
+    silent.send(V1.split_at(10).0);
+    server.shutdown_trigger().trigger(PATIENCE);
+    for (number, mut client) in clients.into_iter().enumerate() {
+        assert_eq!(rest(&mut client), format!("Hello, {number}\n"));
+    }
+    assert_eq!(silent.rest(), b"");
+    drop(silent);
+    server.wait();
+    let stats = server.stats();
+    assert_eq!((stats.replies, stats.closed_by[CloseReason::Shutdown]), (CLIENTS as u64, CLIENTS as u64 + 1));
 }

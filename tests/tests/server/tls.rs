@@ -30,35 +30,6 @@ impl Responder for WithBanner {
     }
 }
 
-/// Starts TLS, whatever is asked and wherever it is.
-struct StartsTls;
-
-impl Responder for StartsTls {
-    type Session = ();
-
-    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn respond(&self, (): &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-        reply.line("go ahead");
-        reply.start_tls();
-        Ok(())
-    }
-}
-
-#[test]
-fn a_reply_that_starts_tls_where_there_is_none_to_start_ends_the_connection() {
-    let world = World::new();
-    let in_plain = spawn(builder().responder(StartsTls));
-    assert_eq!(Client::connect(in_plain.local_addr()).ask("STARTTLS"), "go ahead\n");
-    assert_eq!(at_rest(&in_plain).closed_by[CloseReason::HandshakeFailed], 1);
-    let in_tls = world.spawn(Server::builder().responder(StartsTls));
-    let mut client = world.connect(&in_tls);
-    assert_eq!(client.ask("STARTTLS"), "go ahead\n");
-    wait_until("it is closed", || in_tls.stats().closed_by[CloseReason::HandshakeFailed] == 1);
-}
-
 #[test]
 fn both_versions_are_spoken() {
     let world = World::new();

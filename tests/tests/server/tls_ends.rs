@@ -190,3 +190,27 @@ fn who_writes_on_after_the_servers_end_is_not_decrypted() {
     assert_eq!(client.rest(), ("bye\n".to_owned(), TlsEnd::CloseNotify));
     assert_eq!(at_rest(&server).closed_by[CloseReason::ResponderClosed], 1);
 }
+
+#[test]
+fn a_stop_answers_whoever_has_just_finished_its_handshake() {
+    let world = World::new();
+    for round in 0..20 {
+        let server = world.spawn(builder());
+        let mut clients = Vec::new();
+        for number in 0..20 {
+            // From here, the handshake is over in TLS 1.3, and the server has not read that yet.
+            let mut client = world.connect_in(VERSIONS[1], &server);
+            client.send(format!("{round} {number}\n"));
+            clients.push(client);
+        }
+        let newcomer = socket_to(inet(server.local_addr()));
+        server.shutdown_trigger().trigger(PATIENCE);
+        for (number, mut client) in clients.into_iter().enumerate() {
+            assert_eq!(client.rest(), (format!("Hello, {round} {number}\n"), TlsEnd::CloseNotify));
+        }
+        drop(newcomer);
+        server.wait();
+        let stats = server.stats();
+        assert_eq!((stats.replies, stats.closed_by[CloseReason::Shutdown]), (20, 21));
+    }
+}
