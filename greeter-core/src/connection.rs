@@ -474,10 +474,16 @@ impl<S> Connection<S> {
             JobSlot::Held(job) if self.written == job.replies.len() => {
                 self.written = 0;
                 self.counts.replies += job.input.take_returned();
-                if let Some(interrupted) = self.pending_push.take().and_then(|push| push.interrupted) {
-                    self.since = interrupted;
+                let replies = std::mem::take(&mut job.replies);
+                if let Some(mut push) = self.pending_push.take() {
+                    self.since = push.interrupted.take().unwrap_or(self.since);
+                    // What waits for the banner, or for TLS, has yet to be sent.
+                    if self.accepts_push() && !push.waiting.is_empty() {
+                        push.unsent_bytes = push.waiting.iter().map(|(_, bytes)| bytes.len()).sum();
+                        self.pending_push = Some(push);
+                    }
                 }
-                Some(std::mem::take(&mut job.replies))
+                Some(replies)
             }
             JobSlot::Held(_) | JobSlot::InFlight { .. } => None,
         }
@@ -507,7 +513,8 @@ impl<S> Connection<S> {
     ///
     /// A client that is owed replies receives the message until the server's end of the stream is
     /// sent, even if the connection ends behind those replies. A client that the responder did not
-    /// accept, or whose connection closes with a rejection, does not.
+    /// accept, or whose connection closes with a rejection, does not. Where a reply has [started
+    /// TLS](crate::Reply::start_tls), the message waits for that.
     ///
     /// The driver checks [how much is unsent](Self::pushed_unsent) before, and decides whether that
     /// is too much.
@@ -524,14 +531,15 @@ impl<S> Connection<S> {
         let push = self.pending_push.get_or_insert_default();
         push.unsent_bytes += bytes.len();
         match &mut self.job_slot {
-            JobSlot::Held(job) if job.session.is_some() => {
+            JobSlot::Held(job) if job.session.is_some() && !job.awaits_tls() => {
                 if job.replies.is_empty() {
                     push.interrupted = Some(self.since);
                     self.since = now;
                 }
                 job.append(framing, bytes, config);
             }
-            // A client receives nothing before its banner.
+            // A client receives nothing before its banner, and nothing more in plain behind the reply
+            // that starts TLS.
             JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes),
         }
     }
@@ -546,6 +554,9 @@ impl<S> Connection<S> {
 
     /// Appends what waited for the job, which is held now.
     fn append_waiting_push(&mut self, config: &ConnectionConfig) {
+        if self.awaits_tls() {
+            return;
+        }
         let waiting = self.pending_push.as_mut().map(|push| std::mem::take(&mut push.waiting));
         let accepts = self.accepts_push();
         if let (Some(waiting), JobSlot::Held(job), true) = (waiting, &mut self.job_slot, accepts) {
@@ -556,8 +567,9 @@ impl<S> Connection<S> {
     /// Returns whether the client is to receive what is pushed.
     fn accepts_push(&self) -> bool {
         let is_owed_replies = match self.state {
-            State::Open | State::Stopping { .. } => true,
-            State::Ending { reason, .. } => ends_behind_replies(reason),
+            State::Open => true,
+            State::Stopping { .. } => !self.awaits_tls(),
+            State::Ending { reason, .. } => ends_behind_replies(reason) && !self.awaits_tls(),
             State::Lingering { .. } | State::Over { .. } => false,
         };
         let is_accepted = match &self.job_slot {
@@ -699,6 +711,11 @@ impl<S> Connection<S> {
         matches!((&self.job_slot, self.state), (JobSlot::Held(job), State::Open) if is_ready(job))
     }
 
+    /// Returns whether a reply has asked for TLS that has not begun.
+    fn awaits_tls(&self) -> bool {
+        matches!(&self.job_slot, JobSlot::Held(job) if job.awaits_tls())
+    }
+
     /// The handshake is over, and this is what it has told. The responder is told
     /// [next](crate::Responder::tls_started), before the next line.
     ///
@@ -713,8 +730,8 @@ impl<S> Connection<S> {
         self.since = now;
     }
 
-    /// The handshake has failed, and the connection ends. What is said of that is the driver's part:
-    /// the responder says nothing more.
+    /// The handshake has failed, and the connection ends. What is said of that is the driver's
+    /// part: the responder says nothing more.
     ///
     /// # Panics
     ///
@@ -882,6 +899,10 @@ impl<S> Connection<S> {
     fn transition(&mut self, to: State) {
         assert!(self.state.leads_to(to), "a connection goes from {:?} to {to:?}", self.state);
         self.state = to;
+        if self.awaits_tls() {
+            // It does not begin any more, and what was to be said in it is not said in plain.
+            self.pending_push = None;
+        }
     }
 
     /// Returns whether the client stopped sending before the connection was over.

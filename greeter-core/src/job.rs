@@ -12,7 +12,7 @@ use crate::budget::{BudgetClock, TurnBudget};
 use crate::catch::{drop_caught, panic_message, reject};
 use crate::close_reason::CloseReason;
 use crate::config::ConnectionConfig;
-use crate::error::{BoxError, ResponderError, ResponderErrors, rejection_in};
+use crate::error::{BoxError, Fault, ResponderError, ResponderErrors, rejection_in};
 use crate::input::InputBuffer;
 use crate::later::ThenFn;
 use crate::line::{LineEnding, Unseen};
@@ -775,6 +775,12 @@ impl<S> ClientJob<S> {
     #[cold]
     fn finish_call<T>(&mut self, outcome: Result<T, Unanswered>, call: &mut PendingCall) -> Result<T, Unanswered> {
         let Said { counted, closes, starts_tls, fault, later } = call.aside.finish();
+        let misuse = match starts_tls {
+            true if counted.is_some() || closes || later.is_some() => Some("starts TLS and something else in one call"),
+            true if !self.peer.can_start_tls() => Some("starts TLS where the listener has none, or it is there"),
+            _ => None,
+        };
+        let fault = fault.or(misuse.map(Fault::Misuse));
         let outcome = match (outcome, fault) {
             (Ok(_), Some(fault)) => Err(Unanswered::ResponderError(fault.into())),
             (outcome, _) => outcome,

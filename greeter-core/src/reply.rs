@@ -377,9 +377,9 @@ impl<'a> Reply<'a> {
     /// is the last that the client reads in plain.
     ///
     /// The client has come to a listener that speaks TLS on request (`Listener::tls_on_request` of
-    /// greeter-server), as [`Peer::can_start_tls`](crate::Peer::can_start_tls) tells; elsewhere the
-    /// connection closes.
-    /// The next line is answered once the handshake is over. Before it,
+    /// greeter-server), as [`Peer::can_start_tls`](crate::Peer::can_start_tls) tells; elsewhere
+    /// this is an error of the responder's, and the client receives the rejection for that. The
+    /// next line is answered once the handshake is over. Before it,
     /// [`tls_started`](crate::Responder::tls_started) is called, where the session forgets what was
     /// said in plain.
     ///
@@ -388,12 +388,14 @@ impl<'a> Reply<'a> {
     /// anything has, it is discarded, and the connection closes with
     /// [`PlainBehindStartTls`](crate::CloseReason::PlainBehindStartTls).
     ///
+    /// What is [pushed](crate::PushMessage) meanwhile waits for TLS.
+    ///
     /// A call cannot ask for this and for bytes, or answer later, or close; that is an error.
     ///
     /// ```
     /// # extern crate greeter_core as greeter_server;
     /// # use greeter_server::testing::TestClient;
-    /// # use greeter_server::{BoxError, Line, Peer, Reply, Responder, TlsInfo, TlsVersion};
+    /// # use greeter_server::{BoxError, Line, Origin, Peer, Reply, Responder, TlsInfo, TlsVersion};
     /// struct Mail;
     ///
     /// impl Responder for Mail {
@@ -429,17 +431,14 @@ impl<'a> Reply<'a> {
     ///     }
     /// }
     ///
-    /// let mut client = TestClient::connect(&Mail);
+    /// let mut client = TestClient::connect_by(Origin::default().with_start_tls(), &Mail);
     /// client.send("EHLO ann\nSTARTTLS\n").expect("220 ready\n250 ann\n220 go ahead\n");
     /// client.start_tls(TlsInfo::new(TlsVersion::Tls13));
     /// client.send("NOOP\n").expect("250 who are you?\n");
     /// ```
     pub fn start_tls(&mut self) {
-        let Said { counted, closes, starts_tls, later, .. } = &self.aside.said;
         if self.aside.is_connecting || self.aside.max_data_bytes.is_none() {
             self.aside.blame(Fault::Misuse("starts TLS where there is no line"));
-        } else if counted.is_some() || *closes || later.is_some() || *starts_tls {
-            self.aside.blame(Fault::Misuse("starts TLS and something else in one call"));
         } else {
             self.aside.is_said = true;
             self.aside.said.starts_tls = true;

@@ -246,6 +246,10 @@ macro_rules! responder_behind_a_pointer {
                 R::max_data_bytes(self)
             }
 
+            fn tls_started(&self, session: &mut Self::Session, peer: &Peer) {
+                R::tls_started(self, session, peer);
+            }
+
             fn reject(&self, session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
                 R::reject(self, session, rejection, reply);
             }
@@ -339,5 +343,25 @@ impl FromLine for str {
 impl FromLine for [u8] {
     fn from_line(line: Line<'_>) -> Result<&Self, Rejection> {
         Ok(line.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// A method with a default that is not passed on would be lost without a word.
+    #[test]
+    fn a_pointer_passes_on_every_method() {
+        let source = include_str!("responder.rs");
+        let methods = |begins: &str, ends: &str| {
+            let (_, rest) = source.split_once(begins).expect("it is there");
+            let (block, _) = rest.split_once(ends).expect("it ends");
+            let declared = block.lines().filter_map(|line| line.trim().strip_prefix("fn ")?.split_once('('));
+            declared.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>()
+        };
+        let of_trait = methods("pub trait Responder", "\n}\n");
+        assert!(of_trait.contains("tls_started"), "{of_trait:?}");
+        assert_eq!(methods("macro_rules! responder_behind_a_pointer", "\n}\n"), of_trait);
     }
 }

@@ -22,6 +22,7 @@
 //! check_every_fragmentation(make, "ab\r\n\ncd\n", "abab\r\n\ncdcd\n");
 //! ```
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ use crate::address::Address;
 use crate::budget::TurnBudget;
 use crate::close_reason::CloseReason;
 use crate::connection::{CloseAction, Connection};
-use crate::peer::{ClientId, Peer, client_id};
+use crate::peer::{ClientId, Origin, Peer, client_id};
 use crate::responder::Responder;
 use crate::tls::TlsInfo;
 
@@ -100,6 +101,39 @@ impl<'a, R: Responder> TestClient<'a, R> {
     pub fn connect_with_id(id: u64, responder: &'a R) -> Self {
         let port = u16::try_from(1 + id % u64::from(u16::MAX)).expect("it is at most 65535");
         let peer = peer(id, ([127, 0, 0, 1], port));
+        Self::connect_as(peer, responder, ConnectionConfig::new(MAX_LINE_BYTES, ConnectionTimeouts::DEFAULT, responder))
+    }
+
+    /// Connects a client that has come like this: through a proxy, in TLS, or where a reply may
+    /// start it.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{BoxError, Line, Origin, Peer, Reply, Responder, TlsInfo, TlsVersion};
+    ///
+    /// struct Versions;
+    ///
+    /// impl Responder for Versions {
+    ///     type Session = ();
+    ///
+    ///     fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    ///         let tls = peer.tls().ok_or("there is no TLS")?;
+    ///         reply.line(format_args!("this is {}", tls.version));
+    ///         Ok(())
+    ///     }
+    ///     // …
+    /// #   fn respond(&self, _: &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+    /// #       Ok(())
+    /// #   }
+    /// }
+    ///
+    /// let origin = Origin::new(None, Some(TlsInfo::new(TlsVersion::Tls12)));
+    /// TestClient::connect_by(origin, &Versions).expect("this is TLSv1.2\n");
+    /// ```
+    pub fn connect_by(origin: Origin, responder: &'a R) -> Self {
+        let mut peer = peer(0, ([127, 0, 0, 1], 1));
+        peer.origin = Some(Arc::new(origin));
         Self::connect_as(peer, responder, ConnectionConfig::new(MAX_LINE_BYTES, ConnectionTimeouts::DEFAULT, responder))
     }
 

@@ -39,6 +39,18 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.respond(session, line, reply)
     }
 
+    fn bytes(&self, session: &mut Self::Session, bytes: &[u8], reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        self.responder.bytes(session, bytes, reply)
+    }
+
+    fn max_data_bytes(&self) -> usize {
+        self.responder.max_data_bytes()
+    }
+
+    fn tls_started(&self, session: &mut Self::Session, peer: &Peer) {
+        self.responder.tls_started(session, peer);
+    }
+
     fn reject(&self, session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
         self.responder.reject(session, rejection, reply);
     }

@@ -292,8 +292,8 @@ impl<K: Socket> Lobby<K> {
         deadline.into_iter().chain(self.rejected.next_sweep()).min()
     }
 
-    /// The server stops. Whoever has sent all that it owes becomes a client, and what it has said is
-    /// answered; the others leave.
+    /// The server stops. Whoever has sent all that it owes becomes a client, and what it has said
+    /// is answered; the others leave.
     pub(crate) fn stop(&mut self) {
         self.comers_leave_with = Some(CloseReason::Shutdown);
         for key in self.guests.keys() {

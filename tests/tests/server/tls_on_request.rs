@@ -3,12 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use greeter_server::{BoxError, CloseReason, Line, Listener, Peer, Reply, Responder, Server, ServerHandle};
+use greeter_server::{BoxError, CloseReason, Line, Listener, Peer, Phase, Reply, Responder, Server, ServerHandle};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, inet, wait_until};
 use greeter_tests::{builder, spawn};
 
-use crate::kit::{World, socket_to};
+use crate::kit::{TlsClient, VERSIONS, World, socket_to};
 
 /// Starts TLS, whatever is asked and wherever it is.
 struct StartsTls;
@@ -45,15 +45,37 @@ fn asked(server: &ServerHandle) -> TcpStream {
 }
 
 #[test]
-fn a_reply_that_starts_tls_where_there_is_none_to_start_ends_the_connection() {
+fn a_reply_that_starts_tls_where_there_is_none_to_start_is_an_error() {
     let world = World::new();
     let in_plain = spawn(builder().responder(StartsTls));
-    assert_eq!(Client::connect(in_plain.local_addr()).ask("STARTTLS"), "go ahead\n");
-    assert_eq!(at_rest(&in_plain).closed_by[CloseReason::HandshakeFailed], 1);
-    let in_tls = world.spawn(Server::builder().responder(StartsTls));
+    assert_eq!(Client::connect(in_plain.local_addr()).ask("STARTTLS"), "error: internal error\n");
+    let in_tls = world.spawn(builder().responder(StartsTls));
     let mut client = world.connect(&in_tls);
-    assert_eq!(client.ask("STARTTLS"), "go ahead\n");
-    wait_until("it is closed", || in_tls.stats().closed_by[CloseReason::HandshakeFailed] == 1);
+    assert_eq!(client.ask("STARTTLS"), "error: internal error\n");
+    drop(client);
+    for server in [in_plain, in_tls] {
+        assert_eq!(at_rest(&server).responder_errors, 1);
+    }
+}
+
+/// From when the reply goes ahead, through each part of the handshake.
+#[test]
+fn what_is_pushed_meanwhile_comes_in_tls() {
+    let world = World::new();
+    let server = spawn_on_request(&world);
+    let push = server.push();
+    let socket = asked(&server);
+    push.broadcast("before").expect("it is a line");
+    let mut client = TlsClient::new(socket, &world.authority.trusting(&VERSIONS));
+    wait_until("it was pushed", || server.stats().pushed == 1);
+    client.handshake_but_last().expect("the server goes on");
+    push.broadcast("in the middle").expect("it is a line");
+    wait_until("it was pushed", || server.stats().pushed == 2);
+    assert_eq!(server.connections()[0].phase, Phase::Handshake);
+    client.flush();
+    assert_eq!((client.line(), client.line()), ("before\n".to_owned(), "in the middle\n".to_owned()));
+    drop(client);
+    at_rest(&server);
 }
 
 /// A closed socket would answer what is still on its way with a reset, which takes the alert with
