@@ -538,8 +538,8 @@ impl<S> Connection<S> {
                 }
                 job.append(framing, bytes, config);
             }
-            // A client receives nothing before its banner, and nothing more in plain behind the reply
-            // that starts TLS.
+            // A client receives nothing before its banner, and nothing more in plain behind the
+            // reply that starts TLS.
             JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes),
         }
     }
@@ -779,13 +779,13 @@ impl<S> Connection<S> {
     /// Sends the client the rejection for this reason, and closes. Lines that wait for an answer
     /// get none.
     ///
-    /// A client whose job is in flight, or that has not taken its replies, cannot receive a
-    /// rejection: its connection is [aborted](Self::abort).
+    /// A client whose job is in flight, that has not taken its replies, or is to begin TLS, cannot
+    /// receive a rejection: its connection is [aborted](Self::abort).
     pub fn close_with(&mut self, reason: CloseReason, config: &ConnectionConfig, now: Instant) {
         let received_eof = self.has_received_eof();
         match (&mut self.job_slot, self.state) {
             (JobSlot::Held(job), State::Open | State::Stopping { .. } | State::Ending { .. })
-                if job.replies.is_empty() =>
+                if job.replies.is_empty() && !job.awaits_tls() =>
             {
                 self.counts.unfinished += u32::from(!received_eof && job.input.is_unfinished());
                 self.counts.discard_unanswered(job.stop_waiting() + job.input.discard_all());

@@ -14,7 +14,7 @@ use greeter_core::{Address, CloseReason};
 
 use crate::config::Config;
 use crate::entry_rules::EntryRules;
-use crate::limits::WhenFull;
+use crate::limits::{Limits, WhenFull};
 use crate::mailbox::Mailbox;
 use crate::slots::{Key, Slots};
 
@@ -82,7 +82,7 @@ pub(crate) struct Permit {
 }
 
 /// The place of one newcomer in the lobby, and among the clients that are served. Dropping it
-/// releases both, unless another has been given it.
+/// releases both, unless they were given to another.
 #[derive(Debug)]
 pub(crate) struct LobbyPlace {
     /// `None` once it has become a permit.
@@ -136,29 +136,57 @@ impl Admission {
         Self { config, occupancy: Mutex::default(), acceptor }
     }
 
-    /// Returns whether the acceptor may accept another client, if only to reject it. If not, it
-    /// receives [`AcceptorMessage::PermitReleased`] when it may. A client above the address limit
-    /// delays no other: rejecting it costs less than finding out.
-    pub(crate) fn is_open(&self) -> bool {
-        match self.config.limits.when_full {
-            WhenFull::Reject => true,
-            WhenFull::Wait => {
-                let mut occupancy = self.occupancy();
-                let is_full = occupancy.served >= self.config.limits.max_connections;
-                // It may also wait for a place in the lobby.
-                occupancy.acceptor_waits |= is_full;
-                !is_full
-            }
+    /// Returns when the acceptor may accept another client, if only to reject it; `None` if nothing
+    /// but a release changes that. If it may not yet, it receives
+    /// [`AcceptorMessage::PermitReleased`] when it is worth asking again. A client above the
+    /// address limit delays no other: rejecting it costs less than finding out.
+    ///
+    /// `asks` is whether the client may owe something first. Then it waits while others that keep
+    /// us waiting have the places, until one of them has to make room.
+    pub(crate) fn opens_at(&self, asks: bool, now: Instant) -> Option<Instant> {
+        let Limits { max_connections, max_handshakes, when_full, .. } = self.config.limits;
+        if !asks && when_full == WhenFull::Reject {
+            return Some(now);
         }
+        let mut occupancy = self.occupancy();
+        let is_full = occupancy.served >= max_connections;
+        let waits_for_newcomers =
+            (is_full && occupancy.newcomer_count > 0) || (asks && occupancy.newcomer_count >= max_handshakes);
+        if waits_for_newcomers {
+            occupancy.acceptor_waits = true;
+            let since = occupancy.newcomers.values().filter_map(|newcomer| newcomer.waited_for_since).min();
+            // While all of them wait for us, there is nothing to wait for but a place.
+            return Some(since.unwrap_or(now) + MAX_WAIT_FOR_NEWCOMER);
+        }
+        if is_full && when_full == WhenFull::Wait {
+            occupancy.acceptor_waits = true;
+            return None;
+        }
+        Some(now)
     }
 
-    /// Returns a permit for a new client, or the reason to reject it.
-    pub(crate) fn admit(self: &Arc<Self>, peer: Address) -> Decision {
+    /// Returns a permit for a new client, or the reason to reject it; and whoever has to leave for
+    /// it.
+    pub(crate) fn admit(self: &Arc<Self>, peer: Address, now: Instant) -> (Decision, Option<Displaced>) {
         let mut occupancy = self.occupancy();
+        if self.is_address_full(&occupancy, peer) {
+            return (Decision::Reject(CloseReason::AddressLimit), None);
+        }
+        let displaced = self.make_room(&mut occupancy, now);
+        (self.admit_in(&mut occupancy, peer), displaced)
+    }
+
+    /// If there is no room for another client, takes the place of a newcomer that keeps us waiting.
+    fn make_room(&self, occupancy: &mut Occupancy, now: Instant) -> Option<Displaced> {
+        if occupancy.served < self.config.limits.max_connections { None } else { occupancy.displace(now) }
+    }
+
+    /// Counts a client, if there is room.
+    fn admit_in(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
         if occupancy.served >= self.config.limits.max_connections {
             return Decision::Reject(CloseReason::ConnectionLimit);
         }
-        let decision = self.count_address(&mut occupancy, peer);
+        let decision = self.count_address(occupancy, peer);
         occupancy.served += usize::from(matches!(decision, Decision::Admit(_)));
         decision
     }
@@ -181,22 +209,9 @@ impl Admission {
         self.config.limits.max_connections_per_address.is_some_and(|max| count >= max)
     }
 
-    /// Returns whether another newcomer may be accepted at this time, or when that may be so. The
-    /// acceptor receives [`AcceptorMessage::PermitReleased`] when it may be so before.
-    pub(crate) fn lobby_opens_at(&self, now: Instant) -> Instant {
-        let mut occupancy = self.occupancy();
-        if occupancy.newcomer_count < self.config.limits.max_handshakes {
-            return now;
-        }
-        occupancy.acceptor_waits = true;
-        let since = occupancy.newcomers.values().filter_map(|newcomer| newcomer.waited_for_since).min();
-        // While all of them wait for us, there is nothing to wait for but a place.
-        since.map_or(now + MAX_WAIT_FOR_NEWCOMER, |since| since + MAX_WAIT_FOR_NEWCOMER)
-    }
-
     /// Gives a newcomer on this connection thread a place, if need be that of another which has
-    /// kept us waiting. To be called when the lobby [is open](Self::lobby_opens_at). If that other
-    /// has taken its step since, or at a stop, there may be more newcomers than places for once.
+    /// kept us waiting. To be called when there [is room](Self::opens_at). If that other has taken
+    /// its step since, or at a stop, there may be more newcomers than places for once.
     ///
     /// A handshake is of no use to a client whose address has too many already. Of a proxy's
     /// client, the address is not known yet.
@@ -208,14 +223,17 @@ impl Admission {
         now: Instant,
     ) -> LobbyDecision {
         let mut occupancy = self.occupancy();
-        if occupancy.served >= self.config.limits.max_connections {
-            return LobbyDecision::Reject(CloseReason::ConnectionLimit);
-        }
         if !rules.is_proxy(peer) && self.is_address_full(&occupancy, peer) {
             return LobbyDecision::Reject(CloseReason::AddressLimit);
         }
-        let displaced =
-            if occupancy.newcomer_count < self.config.limits.max_handshakes { None } else { occupancy.displace(now) };
+        let displaced = if occupancy.newcomer_count < self.config.limits.max_handshakes {
+            self.make_room(&mut occupancy, now)
+        } else {
+            occupancy.displace(now)
+        };
+        if occupancy.served >= self.config.limits.max_connections {
+            return LobbyDecision::Reject(CloseReason::ConnectionLimit);
+        }
         occupancy.served += 1;
         occupancy.newcomer_count += 1;
         let record = NewcomerRecord { thread, address: AddressKey::of(peer), waited_for_since: None };
@@ -268,11 +286,11 @@ impl Occupancy {
         Some(Displaced { thread, place })
     }
 
-    /// Returns whether the newcomer still had its place.
-    fn leave_lobby(&mut self, place: Key) -> bool {
-        let had_it = self.newcomers.remove(place).is_some();
-        self.newcomer_count -= usize::from(had_it);
-        had_it
+    /// Releases a newcomer's place, unless it has lost it before.
+    fn leave_lobby(&mut self, place: Key) {
+        let had_it = usize::from(self.newcomers.remove(place).is_some());
+        self.newcomer_count -= had_it;
+        self.served -= had_it;
     }
 }
 
@@ -292,13 +310,12 @@ impl LobbyPlace {
     }
 
     /// The newcomer owes nothing any more, and this is its address. It becomes a client, unless
-    /// that address has too many.
+    /// that address has too many, or its place was given to another and there is no room.
     pub(crate) fn become_client(mut self, address: Address) -> Decision {
         let admission = self.admission.take().expect("a place becomes a permit once");
         let mut occupancy = admission.occupancy();
         occupancy.leave_lobby(self.key);
-        let decision = admission.count_address(&mut occupancy, address);
-        occupancy.served -= usize::from(matches!(decision, Decision::Reject(_)));
+        let decision = admission.admit_in(&mut occupancy, address);
         admission.wake_acceptor(occupancy);
         decision
     }
@@ -309,7 +326,6 @@ impl Drop for LobbyPlace {
         if let Some(admission) = self.admission.take() {
             let mut occupancy = admission.occupancy();
             occupancy.leave_lobby(self.key);
-            occupancy.served -= 1;
             admission.wake_acceptor(occupancy);
         }
     }
@@ -366,9 +382,15 @@ mod tests {
         (address.parse::<IpAddr>().unwrap(), 4000).into()
     }
 
+    /// Whether it is, for clients that owe nothing.
+    fn is_open(admission: &Admission) -> bool {
+        let now = Instant::now();
+        admission.opens_at(false, now) == Some(now)
+    }
+
     #[track_caller]
     fn admit(admission: &Arc<Admission>, address: &str) -> Permit {
-        match admission.admit(from(address)) {
+        match admission.admit(from(address), Instant::now()).0 {
             Decision::Admit(permit) => permit,
             Decision::Reject(reason) => panic!("{reason}"),
         }
@@ -376,7 +398,7 @@ mod tests {
 
     #[track_caller]
     fn reject(admission: &Arc<Admission>, address: &str) -> CloseReason {
-        match admission.admit(from(address)) {
+        match admission.admit(from(address), Instant::now()).0 {
             Decision::Reject(reason) => reason,
             Decision::Admit(_) => panic!("there was room"),
         }
@@ -413,7 +435,7 @@ mod tests {
         let _ann = admit(&admission, "192.0.2.1");
         for _ in 0..10_000 {
             assert_eq!(reject(&admission, "192.0.2.1"), CloseReason::AddressLimit);
-            assert!(admission.is_open());
+            assert!(is_open(&admission));
         }
         admit(&admission, "192.0.2.2");
     }
@@ -422,9 +444,9 @@ mod tests {
     fn the_acceptor_that_waits_is_told_of_a_released_permit() {
         let (acceptor, inbox, _poll) = mailbox().unwrap();
         let admission = Arc::new(Admission::new(config(1, None, WhenFull::Wait), acceptor));
-        assert!(admission.is_open());
+        assert!(is_open(&admission));
         let ann = admit(&admission, "192.0.2.1");
-        assert!(!admission.is_open());
+        assert!(!is_open(&admission));
         drop(ann);
         assert!(matches!(inbox.next_message(), Some(AcceptorMessage::PermitReleased)));
         drop(admit(&admission, "192.0.2.1"));
@@ -482,23 +504,53 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_lost_its_place_is_counted_until_it_leaves_and_may_still_become_a_client() {
+    fn whoever_has_lost_its_place_is_not_counted_and_may_still_become_a_client() {
         let now = Instant::now();
         let late = now + MAX_WAIT_FOR_NEWCOMER;
-        let admission = lobby(1, 10, WhenFull::Reject);
+        let admission = lobby(1, 2, WhenFull::Reject);
+        let counts = || (admission.newcomers(), admission.served());
         let (ann, _) = enter(&admission, "192.0.2.1", now);
         ann.waits_since(Some(now));
         let (bob, displaced) = enter(&admission, "192.0.2.1", late);
         assert_eq!(displaced, Some(Displaced { thread: 0, place: ann.key() }));
-        assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        assert_eq!(counts(), (1, 1));
         let Decision::Admit(ann) = ann.become_client(from("203.0.113.1")) else { panic!("it is the first") };
-        assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        assert_eq!(counts(), (1, 2));
         bob.waits_since(Some(now));
         let (cid, _) = enter(&admission, "192.0.2.1", late);
-        drop(bob);
-        assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        assert_eq!(counts(), (1, 2));
+        let no_room = bob.become_client(from("203.0.113.2"));
+        assert!(matches!(no_room, Decision::Reject(CloseReason::ConnectionLimit)));
+        assert_eq!(counts(), (1, 2));
         drop((ann, cid));
         assert!(admission.is_empty());
+    }
+
+    #[test]
+    fn whoever_keeps_us_waiting_makes_room_in_a_full_server_for_whoever_comes() {
+        let now = Instant::now();
+        let late = now + MAX_WAIT_FOR_NEWCOMER;
+        for when_full in [WhenFull::Reject, WhenFull::Wait] {
+            let admission = lobby(10, 2, when_full);
+            let places = ["192.0.2.1", "192.0.2.2"].map(|address| enter(&admission, address, now).0);
+            places.iter().for_each(|place| place.waits_since(Some(now)));
+            // Whoever owes something waits for that; others are told, unless they are to wait.
+            assert_eq!(admission.opens_at(true, now), Some(late));
+            let opens_in_plain = if when_full == WhenFull::Wait { late } else { now };
+            assert_eq!(admission.opens_at(false, now), Some(opens_in_plain));
+            let (too_early, displaced) = admission.admit(from("192.0.2.3"), now);
+            assert!(matches!((too_early, displaced), (Decision::Reject(CloseReason::ConnectionLimit), None)));
+            let (Decision::Admit(_ann), Some(_)) = admission.admit(from("192.0.2.3"), late) else { panic!("in plain") };
+            let (_bob, displaced) = enter(&admission, "192.0.2.4", late);
+            assert!(displaced.is_some());
+            assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+            // One that waits for us makes no room.
+            assert_eq!(admission.opens_at(true, late), Some(late + MAX_WAIT_FOR_NEWCOMER));
+            let nobody = admission.admit_newcomer(from("192.0.2.5"), &EntryRules::default(), 0, late);
+            assert!(matches!(nobody, LobbyDecision::Reject(CloseReason::ConnectionLimit)));
+            drop(places);
+            assert_eq!((admission.newcomers(), admission.served()), (1, 2));
+        }
     }
 
     #[test]
@@ -508,13 +560,13 @@ mod tests {
         let admission = lobby(5, 10, WhenFull::Reject);
         let places = ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.2", "192.0.2.1"]
             .map(|address| enter(&admission, address, start).0);
-        assert_eq!(admission.lobby_opens_at(at(0)), at(1000), "all of them wait for us");
+        assert_eq!(admission.opens_at(true, at(0)), Some(at(1000)), "all of them wait for us");
         // The third waits for us again.
         for (place, since) in places.iter().zip([Some(0), Some(20), None, Some(10), Some(500)]) {
             place.waits_since(since.map(at));
         }
-        assert_eq!(admission.lobby_opens_at(at(999)), at(1000));
-        assert_eq!(admission.lobby_opens_at(at(2000)), at(1000));
+        assert_eq!(admission.opens_at(true, at(999)), Some(at(1000)));
+        assert_eq!(admission.opens_at(true, at(2000)), Some(at(1000)));
         let (_dan, first) = enter(&admission, "192.0.2.9", at(1020));
         assert_eq!(first.unwrap().place, places[3].key(), "its address has two that may go");
         let (_eve, second) = enter(&admission, "192.0.2.9", at(1020));
@@ -536,9 +588,9 @@ mod tests {
             let admission = Arc::new(Admission::new(Arc::new(config), acceptor));
             for leaves in [true, false] {
                 let (ann, _) = enter(&admission, "192.0.2.1", now);
-                assert!(admission.lobby_opens_at(now) > now);
-                // Of another listener, or before it goes to sleep.
-                assert!(admission.is_open());
+                assert!(admission.opens_at(true, now) > Some(now));
+                // Of another listener.
+                assert!(is_open(&admission));
                 if leaves {
                     drop(ann);
                 } else {

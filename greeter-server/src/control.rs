@@ -406,7 +406,7 @@ mod tests {
         ticker.advance(1);
         assert!(workers[0].time_out(Duration::ZERO, ticker.now()).is_some());
         assert!(control.memory.charge(&mut 0, 3 * CHARGE_UNIT));
-        let _client = control.admission.admit(peer.address);
+        let _client = control.admission.admit(peer.address, Instant::now());
         let stats = control.stats();
         assert_eq!((stats.served, stats.buffer_bytes), (1, 3 * CHARGE_UNIT as u64));
         assert_eq!((control.threads_in_responder(), stats.workers_timed_out), (2, 1));

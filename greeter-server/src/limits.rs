@@ -34,6 +34,10 @@ pub(crate) const MAX_PUSH_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
 /// rounded up.
 const CONNECTION_BYTES: usize = 512;
 
+/// Memory for what is made of a handshake while it goes on, in bytes: measured at 7 KiB, and
+/// rounded up.
+const HANDSHAKE_BYTES: usize = 8 * 1024;
+
 /// Memory for one TLS session, in bytes: measured at 7.5 KiB after some lines, and rounded up.
 const TLS_BYTES: usize = 8704;
 
@@ -157,10 +161,10 @@ impl Limits {
     /// with this many connection threads and workers:
     ///
     /// *connections × (512 + 4,096) + buffers + connection threads × (16 KiB + 1 MiB) + answering
-    /// threads × job + handshakes × handshake + TLS connections × 8.5 KiB + 16 MiB*
+    /// threads × job + handshakes × (handshake + 8 KiB) + TLS connections × 8.5 KiB + 16 MiB*
     ///
     /// 512 bytes is what a connection costs that holds nothing, and 4,096 what it may hold before
-    /// that is counted. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
+    /// that is counted. A client's certificates are counted like its lines. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
     /// is one read with what is unfinished before it, and the replies of one turn: *16 KiB + 2 ×
     /// max(line, data) + 2 × unsent*, twice because that memory grows by doubling. The answering
     /// threads are the connection threads where there are no workers; otherwise five times the
@@ -188,7 +192,7 @@ impl Limits {
             .saturating_add(connection_threads * (READ_BYTES + MAX_SPARE_BYTES))
             .saturating_add(answering.saturating_mul(self.bytes_per_job()))
             .saturating_add(MAX_PUSH_BYTES_IN_FLIGHT)
-            .saturating_add(self.max_handshakes.saturating_mul(self.max_handshake_bytes))
+            .saturating_add(self.max_handshakes.saturating_mul(self.max_handshake_bytes + HANDSHAKE_BYTES))
             .saturating_add(self.max_tls_connections.saturating_mul(TLS_BYTES))
     }
 }

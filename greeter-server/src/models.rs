@@ -289,7 +289,7 @@ impl ModelServer {
     fn client(&self, name: &str) -> (ThreadMessage<(), OneLineSocket>, Arc<std::sync::Mutex<Vec<u8>>>) {
         let replies = Arc::default();
         let socket = OneLineSocket { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
-        let Decision::Admit(permit) = self.admission.admit(address()) else { panic!("there is room") };
+        let (Decision::Admit(permit), _) = self.admission.admit(address(), self.start) else { panic!("there is room") };
         (ThreadMessage::Accepted { socket, address: address(), permit, tls: None }, replies)
     }
 

@@ -109,6 +109,15 @@ impl<K: Socket> Transport<K> {
         }
     }
 
+    /// Gives up what was read and not received. Returns how much memory its session keeps all the
+    /// same beside what any takes.
+    pub(crate) fn discard_input(&mut self) -> usize {
+        match self {
+            Self::Plain(_) | Self::Upgradable(_) => 0,
+            Self::Tls(stream) => stream.discard_input(),
+        }
+    }
+
     /// Gives up what there is to write beside replies.
     pub(crate) fn discard_output(&mut self) {
         if let Self::Tls(stream) = self {

@@ -187,28 +187,45 @@ fn a_panic_of_tls_started_is_contained() {
     assert_eq!(client.take_errors().count, 1);
 }
 
-#[test]
-fn until_the_handshake_is_over_nothing_is_read() {
-    let upgrades = Upgrades::default();
-    let config = ConnectionConfig::new(100, ConnectionTimeouts::DEFAULT, &upgrades);
-    let now = Instant::now();
+fn connection_that_wants_tls(upgrades: &Upgrades, config: &ConnectionConfig, now: Instant) -> Connection<u32> {
     let mut peer = greeter_core::testing::peer(1, ([192, 0, 2, 1], 1));
     peer.origin = Some(Arc::new(Origin::default().with_start_tls()));
-    let mut connection = Connection::<u32>::new(peer, &config, now);
-    let answer = |connection: &mut Connection<u32>| {
+    let mut connection = Connection::new(peer, config, now);
+    for received in [&b""[..], b"starttls\n"] {
+        connection.received(received, config, now);
         let job = connection.take_job(now).expect("there is something to answer");
-        let budget = TurnBudget::unlimited();
-        connection.answered(job.answer(&upgrades, &config, budget), &config, now);
-    };
-    answer(&mut connection);
-    connection.received(b"starttls\n", &config, now);
-    answer(&mut connection);
+        connection.answered(job.answer(upgrades, config, TurnBudget::unlimited()), config, now);
+    }
     assert!(!connection.wants_tls(), "the reply is not sent yet");
     let unsent = connection.unsent().len();
     connection.wrote(unsent, now);
-    assert!(connection.wants_tls() && !connection.wants_input() && !connection.wants_answer());
+    assert!(connection.wants_tls());
+    connection
+}
+
+#[test]
+fn until_the_handshake_is_over_nothing_is_read() {
+    let (upgrades, now) = (Upgrades::default(), Instant::now());
+    let config = ConnectionConfig::new(100, ConnectionTimeouts::DEFAULT, &upgrades);
+    let mut connection = connection_that_wants_tls(&upgrades, &config, now);
+    assert!(!connection.wants_input() && !connection.wants_answer());
     assert_eq!((connection.phase(), connection.deadline(&config)), (Phase::Handshake, None));
     connection.tls_started(INFO, now);
     assert!(!connection.wants_tls() && connection.wants_answer());
     assert_eq!(connection.peer().tls(), Some(&INFO));
+}
+
+#[test]
+fn nothing_is_said_in_plain_to_who_is_to_begin_tls() {
+    let (upgrades, now) = (Upgrades::default(), Instant::now());
+    let config = ConnectionConfig::new(100, ConnectionTimeouts::DEFAULT, &upgrades);
+    for ends in [CloseReason::HandshakeFailed, CloseReason::Overloaded] {
+        let mut connection = connection_that_wants_tls(&upgrades, &config, now);
+        match ends {
+            CloseReason::HandshakeFailed => connection.tls_failed(),
+            reason => connection.close_with(reason, &config, now),
+        }
+        assert_eq!((connection.unsent(), connection.reason()), (&b""[..], Some(ends)));
+        assert!(!connection.wants_tls() && !connection.wants_answer());
+    }
 }

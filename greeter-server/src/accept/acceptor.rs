@@ -123,8 +123,9 @@ enum ListenerState {
     Ready,
     /// A client waits, and the system lacks resources to accept it until later.
     Paused { until: Instant },
-    /// A client waits, and has no place in the lobby unless one is released, or until then.
-    LobbyIsFull { until: Instant },
+    /// A client waits, and has no place unless one is released, or until then, when one that keeps
+    /// us waiting makes room.
+    Full { until: Option<Instant> },
 }
 
 impl<S> SharedAcceptor<S> {
@@ -216,7 +217,7 @@ impl<S, L: Accept> Acceptor<S, L> {
             match message {
                 AcceptorMessage::Pause => self.is_paused = true,
                 AcceptorMessage::Resume => self.is_paused = false,
-                AcceptorMessage::PermitReleased => self.lobby_has_room(),
+                AcceptorMessage::PermitReleased => self.permit_released(),
             }
         }
         for index in 0..self.listeners.len() {
@@ -244,12 +245,12 @@ impl<S, L: Accept> Acceptor<S, L> {
             return Some(Duration::ZERO);
         }
         let mut next = self.rejected.next_sweep();
-        if !self.is_paused && self.admission.is_open() {
+        if !self.is_paused {
             for listener in &self.listeners {
                 match listener.state {
-                    ListenerState::WouldBlock => {}
+                    ListenerState::WouldBlock | ListenerState::Full { until: None } => {}
                     ListenerState::Ready => return Some(Duration::ZERO),
-                    ListenerState::Paused { until } | ListenerState::LobbyIsFull { until } => {
+                    ListenerState::Paused { until } | ListenerState::Full { until: Some(until) } => {
                         next = Some(next.map_or(until, |next| next.min(until)));
                     }
                 }
@@ -261,25 +262,20 @@ impl<S, L: Accept> Acceptor<S, L> {
     /// Accepts one batch of the clients that wait at this listener, if there may be any.
     fn accept_batch(&mut self, index: usize, clock: impl Fn() -> Instant) {
         let state = self.listeners[index].state;
-        if self.is_paused || matches!(state, ListenerState::WouldBlock) {
+        if self.is_paused || matches!(state, ListenerState::WouldBlock | ListenerState::Full { until: None }) {
             return;
         }
         let now = clock();
-        if let ListenerState::Paused { until } | ListenerState::LobbyIsFull { until } = state
+        if let ListenerState::Paused { until } | ListenerState::Full { until: Some(until) } = state
             && now < until
         {
             return;
         }
         let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
-            if !self.admission.is_open() {
-                return self.listeners[index].state = ListenerState::Ready;
-            }
-            if self.listeners[index].entry_rules.asks() {
-                let until = self.admission.lobby_opens_at(now);
-                if now < until {
-                    return self.listeners[index].state = ListenerState::LobbyIsFull { until };
-                }
+            let until = self.admission.opens_at(self.listeners[index].entry_rules.asks(), now);
+            if until.is_none_or(|until| now < until) {
+                return self.listeners[index].state = ListenerState::Full { until };
             }
             match self.accept_one(index, now) {
                 Ok(()) => result = Ok(()),
@@ -352,10 +348,10 @@ impl<S, L: Accept> Acceptor<S, L> {
         std::mem::take(&mut self.events)
     }
 
-    /// A place in the lobby may have been released.
-    fn lobby_has_room(&mut self) {
+    /// Those who had no place may have one now.
+    fn permit_released(&mut self) {
         for listener in &mut self.listeners {
-            if let ListenerState::LobbyIsFull { .. } = listener.state {
+            if let ListenerState::Full { .. } = listener.state {
                 listener.state = ListenerState::Ready;
             }
         }
@@ -369,9 +365,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         let rules = Arc::clone(&self.listeners[index].entry_rules);
         match self.admission.admit_newcomer(address, &rules, thread, now) {
             LobbyDecision::Enter { place, displaced } => {
-                if let Some(Displaced { thread, place }) = displaced {
-                    self.threads[thread].send(ThreadMessage::Displaced(place));
-                }
+                self.displace(displaced);
                 let newcomer = Newcomer { socket, address, place, rules, accepted: now };
                 self.threads[thread].send(ThreadMessage::Newcomer(newcomer));
             }
@@ -385,9 +379,18 @@ impl<S, L: Accept> Acceptor<S, L> {
         }
     }
 
+    /// Has a newcomer leave that has lost its place to another.
+    fn displace(&self, displaced: Option<Displaced>) {
+        if let Some(Displaced { thread, place }) = displaced {
+            self.threads[thread].send(ThreadMessage::Displaced(place));
+        }
+    }
+
     /// Sends a client to the next connection thread, or rejects it.
     fn dispatch(&mut self, index: usize, socket: L::Socket, address: Address, now: Instant) {
-        let permit = match self.admission.admit(address) {
+        let (decision, displaced) = self.admission.admit(address, now);
+        self.displace(displaced);
+        let permit = match decision {
             Decision::Admit(permit) => permit,
             Decision::Reject(reason) => return self.reject(socket, address, reason, now),
         };

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::connection::scratch::Scratch;
 use crate::connection::timers::{Millis, TimerTable};
 use crate::info::ConnectionInfo;
+use crate::limits::CHARGE_UNIT;
 use crate::memory::MemoryBudget;
 use crate::stats::Counters;
 use crate::system::{Poller, Readiness, Socket};
@@ -371,6 +372,17 @@ impl<S, K: Socket> Client<S, K> {
         memory.charge(&mut self.charged, bytes)
     }
 
+    /// Closes it, since it needs more memory than there is. What this frees is there for the next
+    /// client. It is told so, unless its session would keep much memory until it has read that.
+    pub(crate) fn close_overloaded(&mut self, config: &ConnectionConfig, memory: &MemoryBudget, now: Instant) {
+        self.connection.close_with(CloseReason::Overloaded, config, now);
+        let kept_by_session = self.transport.as_mut().map_or(0, Transport::discard_input);
+        if kept_by_session >= CHARGE_UNIT {
+            self.connection.abort(CloseReason::Overloaded);
+        }
+        self.charge(memory);
+    }
+
     /// Returns how much memory it occupies for lines and replies, in bytes.
     pub(crate) fn bytes_held(&self) -> usize {
         self.connection.bytes_held() + self.transport.as_ref().map_or(0, Transport::bytes_held)
@@ -408,7 +420,7 @@ mod tests {
     use crate::simulation::toy_tls::{ToyClient, ToyTls};
     use crate::tls::stream::tests::PieceSocket;
     use greeter_core::testing::peer;
-    use greeter_core::{BoxError, Line, Peer, Reply, Responder, TurnBudget};
+    use greeter_core::{BoxError, Line, Origin, Peer, Reply, Responder, TurnBudget};
     use std::sync::Arc;
 
     struct StartsTls;
@@ -430,7 +442,9 @@ mod tests {
     fn asked(config: &Arc<Config>, room: usize) -> Client<(), PieceSocket> {
         let now = Instant::now();
         let address = std::net::SocketAddr::from(([192, 0, 2, 1], 1));
-        let mut connection = Connection::new(peer(1, address), &config.connection, now);
+        let mut peer = peer(1, address);
+        peer.origin = Some(Arc::new(Origin::default().with_start_tls()));
+        let mut connection = Connection::new(peer, &config.connection, now);
         for received in [&b""[..], b"STARTTLS\n"] {
             connection.received(received, &config.connection, now);
             let job = connection.take_job(now).expect("it is new, or has said something");
@@ -440,7 +454,7 @@ mod tests {
         assert!(connection.wants_tls());
         let (acceptor, ..) = mailbox().unwrap();
         let admission = Arc::new(Admission::new(Arc::clone(config), acceptor));
-        let Decision::Admit(permit) = admission.admit(address.into()) else { panic!("there is room") };
+        let (Decision::Admit(permit), _) = admission.admit(address.into(), now) else { panic!("there is room") };
         let mut sender = ToyClient::new(1);
         let mut socket = PieceSocket::new([sender.hello(), sender.finished()]);
         socket.room = room;

@@ -589,11 +589,11 @@ mod tests {
         let opens_at = bench.system.now() + MAX_WAIT_FOR_NEWCOMER;
         for byte in &HEADER[..10] {
             let now = bench.passes(MAX_WAIT_FOR_NEWCOMER / 20);
-            assert_eq!(bench.admission.lobby_opens_at(now), opens_at);
+            assert_eq!(bench.admission.opens_at(true, now), Some(opens_at));
             arrived.borrow_mut().0.push(*byte);
             bench.lobby.on_ready(FIRST_TOKEN as usize);
             let while_it_waits_for_us = now + MAX_WAIT_FOR_NEWCOMER;
-            assert_eq!(bench.admission.lobby_opens_at(now), while_it_waits_for_us);
+            assert_eq!(bench.admission.opens_at(true, now), Some(while_it_waits_for_us));
             assert!(bench.drive().is_empty());
         }
     }

@@ -333,8 +333,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return self.counters.late_answers.add(1) };
         let bytes = client.bytes_held() + client.connection.late_answer_len(Some(line));
         if !self.shared.memory.charge(&mut client.charged, bytes) {
-            client.connection.close_with(CloseReason::Overloaded, config, now);
-            client.charge(&self.shared.memory);
+            client.close_overloaded(config, &self.shared.memory, now);
         } else if !client.connection.late_answer_arrived(Some(line), config, now) {
             self.counters.late_answers.add(1);
         }
@@ -620,9 +619,7 @@ fn count_lines<S, K: Socket>(client: &mut Client<S, K>, counters: &Counters) {
 /// Disconnects a client that needs more memory than the budget has left.
 fn enforce_memory_budget<S, K: Socket>(client: &mut Client<S, K>, shared: &Shared, now: Instant) {
     if !client.charge(&shared.memory) {
-        client.connection.close_with(CloseReason::Overloaded, &shared.config.connection, now);
-        // What this frees is there for the next client.
-        client.charge(&shared.memory);
+        client.close_overloaded(&shared.config.connection, &shared.memory, now);
     }
 }
 

@@ -126,6 +126,11 @@ impl Rules {
         EntryRules { proxies, tls: self.has_tls.then(|| TlsRule::AtOnce(Arc::<ToyTls>::clone(tls))) }
     }
 
+    /// Returns whether a newcomer may have to make room for another client.
+    pub(super) const fn has_crowds(&self) -> bool {
+        self.max_handshakes < 1000 || self.max_connections < 1000
+    }
+
     /// Returns whether a line may be rejected because no worker is free to answer it.
     pub(super) const fn may_be_busy(&self) -> bool {
         self.workers > 0 && (self.queue.is_some() || self.reply.is_some())

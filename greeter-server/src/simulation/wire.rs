@@ -431,13 +431,13 @@ impl Wire {
             || self.is_bad()
             || self.stop_deadline.is_some()
             || owes && (self.client_finished.is_some() || self.oracle.finished.is_some())
-            || owes && self.rules.max_handshakes < 1000 && has_waited(MAX_WAIT_FOR_NEWCOMER)
+            || owes && self.rules.has_crowds() && has_waited(MAX_WAIT_FOR_NEWCOMER)
             || owes && has_waited(self.rules.handshake);
         assert!(!is_newcomer || may_leave || self.is_broken, "newcomer {} is closed without a reason", self.number);
         // It is told so before it is closed, and that is checked where it is written.
         let is_unknown =
             if self.tls.is_some() { !self.oracle.is_known() } else { self.rules.has_proxy && self.bytes_read == 0 };
-        let may_be_rejected = self.rules.per_address_max.is_some() && is_unknown;
+        let may_be_rejected = self.rules.may_be_full && is_unknown;
         let is_excused = is_newcomer
             || may_be_rejected
             || self.is_broken

@@ -1,13 +1,25 @@
 //! rustls behind the [seam](crate::tls::session). All that is known of rustls is here and in
 //! [`settings`](crate::tls::settings).
 
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 use greeter_core::{ClientCertificate, TlsInfo, TlsVersion};
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error, ProtocolVersion, ServerConnection};
 
 use crate::tls::session::{SessionPhase, TlsProblem, TlsSession};
+
+/// How much rustls reads at a time.
+const READ_BYTES: usize = 4096;
+
+/// A socket that has nothing to read.
+struct NothingYet;
+
+impl Read for NothingYet {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
 
 /// A session of rustls'.
 #[derive(Debug)]
@@ -41,6 +53,11 @@ impl TlsSession for RustlsSession {
                 let length = chunk.len();
                 reader.consume(length);
             }
+        }
+        if record.len() > READ_BYTES {
+            // Its buffer has grown by this record, and shrinks before the next read: let it begin
+            // one.
+            let _ = self.connection.read_tls(&mut NothingYet);
         }
         Ok(())
     }
@@ -83,6 +100,12 @@ impl TlsSession for RustlsSession {
         info.alpn = self.connection.alpn_protocol().map(Into::into);
         info.client = self.connection.peer_certificates().and_then(<[_]>::first).map(certificate);
         info
+    }
+
+    fn bytes_kept(&self) -> usize {
+        let chain = self.connection.peer_certificates().unwrap_or_default();
+        // The first is kept twice: the responder has it, too.
+        chain.iter().chain(chain.first()).map(|der| der.len()).sum()
     }
 }
 

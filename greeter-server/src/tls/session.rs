@@ -25,6 +25,9 @@ pub(crate) trait TlsSession: fmt::Debug + Send {
 
     /// What the handshake has told, once it is over.
     fn info(&self) -> TlsInfo;
+
+    /// How much memory is kept of that, in bytes, beside what any session takes.
+    fn bytes_kept(&self) -> usize;
 }
 
 /// How far a session is.

@@ -26,6 +26,9 @@ pub(crate) struct TlsStream<K> {
     /// How many bytes of records may still come that carry nothing for us: until the handshake is
     /// over, or in a row.
     overhead_left: usize,
+    /// How much memory the session keeps beside what any takes: perhaps all that it was given in the
+    /// handshake, and then what that has told.
+    session_bytes: usize,
     /// Whether we have said that nothing follows.
     is_closing: bool,
     /// Whether the socket took ciphertext that does not count as plaintext yet, or the end of the
@@ -78,7 +81,8 @@ pub(crate) enum TransportRead<'b> {
 /// What becomes of a handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HandshakeStep {
-    /// It waits for the client, and has got on since the last time or not.
+    /// It waits for the client, which has sent what we had to answer since the last time, or has
+    /// not. Records are no progress by themselves: one byte can be one.
     Waits {
         has_progressed: bool,
     },
@@ -97,6 +101,7 @@ impl<K: Socket> TlsStream<K> {
                 unread: Vec::new(),
                 unsent_ciphertext: UnsentCiphertext::default(),
                 overhead_left: new_session.max_handshake_bytes(),
+                session_bytes: 0,
                 is_closing: false,
                 has_progressed: false,
             }),
@@ -119,6 +124,7 @@ impl<K: Socket> TlsStream<K> {
             if self.session.phase() != SessionPhase::Handshake {
                 self.unread.shrink_to_fit();
                 self.overhead_left = MAX_EMPTY_BYTES;
+                self.session_bytes = self.session.bytes_kept();
                 return Ok(HandshakeStep::Done);
             }
             let arrived = match self.read_ciphertext(buffers) {
@@ -143,15 +149,16 @@ impl<K: Socket> TlsStream<K> {
                 taken = record.end;
                 let Some(left) = self.overhead_left.checked_sub(record.len()) else { break Err(TlsProblem::TooLong) };
                 self.overhead_left = left;
+                self.session_bytes += record.len();
                 // Nothing is decrypted beyond the handshake: that is the client's first turn's.
                 let opened = self.session.open(&self.unread[record], &mut buffers.plaintext);
-                has_progressed = true;
                 if opened.is_err() || self.session.phase() != SessionPhase::Handshake {
                     break opened;
                 }
             };
             self.unread.drain(..taken);
             self.session.take_output(&mut self.unsent_ciphertext.bytes);
+            has_progressed |= self.wants_write();
             if let Err(failure) = result {
                 // Behind the alert, nothing follows.
                 self.is_closing = true;
@@ -186,7 +193,7 @@ impl<K: Socket> TlsStream<K> {
 
     /// How much memory it occupies for what is on its way, in bytes.
     pub(crate) const fn bytes_held(&self) -> usize {
-        self.unread.capacity() + self.unsent_ciphertext.bytes.capacity()
+        self.unread.capacity() + self.unsent_ciphertext.bytes.capacity() + self.session_bytes
     }
 
     /// Reads from the socket at most once, and decrypts all records that are whole.
@@ -291,6 +298,13 @@ impl<K: Socket> TlsStream<K> {
     /// or the end of the stream now waits for it.
     pub(crate) const fn take_progress(&mut self) -> bool {
         std::mem::replace(&mut self.has_progressed, false)
+    }
+
+    /// Gives up what was read and not decrypted. Returns how much memory the session keeps all the
+    /// same, beside what any takes.
+    pub(crate) fn discard_input(&mut self) -> usize {
+        self.unread = Vec::new();
+        self.session_bytes
     }
 
     /// Gives up what is on its way.
@@ -601,6 +615,14 @@ pub(crate) mod tests {
                 if most < sent.len() { HandshakeStep::Failed(TlsProblem::TooLong) } else { HandshakeStep::Done };
             assert_eq!(stream.handshake(&mut buffers()).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn what_needs_no_answer_is_no_progress() {
+        let waits = |pieces: &[&[u8]]| stream(pieces).handshake(&mut buffers()).unwrap();
+        let client = ToyClient::new(TERSE);
+        assert_eq!(waits(&[&client.hello()[..3]]), HandshakeStep::Waits { has_progressed: false });
+        assert_eq!(waits(&[&client.hello()]), HandshakeStep::Waits { has_progressed: true });
     }
 
     #[test]

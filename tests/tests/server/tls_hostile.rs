@@ -4,8 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
-use greeter_server::{ClientAuth, CloseReason, ServerHandle};
+use greeter_server::{ClientAuth, CloseReason, ServerHandle, WhenFull};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{PATIENCE, inet, wait_until};
 use greeter_tests::{builder, missing_program};
@@ -81,6 +84,57 @@ fn a_hello_in_pieces_is_put_together() {
         client.try_handshake().unwrap();
         assert_eq!(client.ask("Bob"), "Hello, Bob\n");
     }
+}
+
+/// A record is cheap: one byte of a message can be one.
+#[test]
+fn records_of_one_byte_hold_no_place_against_others() {
+    let world = World::new();
+    let server = world.spawn(builder().max_handshakes(3).handshake_timeout(PATIENCE * 10));
+    let crowd = hold_places(&world, &server, 3);
+    assert_eq!(world.connect(&server).ask("Bob"), "Hello, Bob\n");
+    closed(&server, CloseReason::HandshakeLimit, 1);
+    drop(crowd);
+    at_rest(&server);
+}
+
+/// So that no crowd of silent newcomers shuts a server whose places are all clients'.
+#[test]
+fn whoever_keeps_a_full_server_waiting_makes_room() {
+    let world = World::new();
+    for when_full in [WhenFull::Reject, WhenFull::Wait] {
+        let limits = builder().max_connections(3).when_full(when_full).handshake_timeout(PATIENCE * 10);
+        let server = world.spawn(limits);
+        let crowd = hold_places(&world, &server, 3);
+        let mut clients = [(); 3].map(|()| world.connect(&server));
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("Bob"), "Hello, Bob\n"));
+        closed(&server, CloseReason::HandshakeLimit, 3);
+        drop((crowd, clients));
+        at_rest(&server);
+    }
+}
+
+/// Has so many newcomers send one record after the other, of one byte each, while it is kept.
+fn hold_places(world: &World, server: &ServerHandle, count: usize) -> Sender<()> {
+    let config = world.authority.trusting(&VERSIONS);
+    let mut crowd = Vec::new();
+    for _ in 0..count {
+        let socket = socket_to(inet(server.local_addr()));
+        let hello = TlsClient::new(socket.try_clone().expect("a descriptor can be had"), &config).take_ciphertext();
+        crowd.push((socket, hello));
+    }
+    wait_until("they have their places", || server.stats().handshakes == count as u64);
+    let (kept, is_over) = channel();
+    thread::spawn(move || {
+        for at in 5.. {
+            if is_over.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Disconnected) {
+                break;
+            }
+            // Some are gone by then.
+            crowd.iter_mut().for_each(|(socket, hello)| _ = socket.write_all(&record(&hello[at..=at])));
+        }
+    });
+    kept
 }
 
 #[test]

@@ -5,14 +5,16 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_server::{CloseReason, Listener, ServerHandle};
+use greeter_server::{ClientAuth, CloseReason, Listener, ServerHandle};
 use greeter_tests::client::{PATIENCE, inet, wait_until};
 use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::puppet::Puppet;
 use greeter_tests::size::{figure, sized};
 use greeter_tests::{alone, beside_others, builder, raise_descriptor_limit, spawn};
 
-use crate::kit::{NAME, TlsClient, VERSIONS, World, socket_with_small_buffer};
+use crate::kit::{
+    Authority, Identity, NAME, TlsClient, VERSIONS, World, socket_to, socket_with_small_buffer, spawn_with,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -36,11 +38,15 @@ fn idle_clients_cost_eight_and_a_half_kibibytes() {
     for version in VERSIONS {
         let server = start(&world, &["--workers", "0"]);
         let config = world.authority.trusting(&[version]);
+        // Records as long as they may be leave nothing behind.
+        let name = "x".repeat(7000);
         let greeted = || {
             let mut client = TlsClient::connect(server.address(), &config);
-            for _ in 0..10 {
-                assert_eq!(client.ask("Bob"), "Hello, Bob\n");
+            for name in ["Bob", &name, "Ann"] {
+                assert_eq!(client.ask(name), format!("Hello, {name}\n"));
             }
+            client.send(format!("{name}\n").repeat(2));
+            assert_eq!((client.line().len(), client.line().len()), (7008, 7008));
             client
         };
         // What the first ones bring with them is not theirs alone.
@@ -52,6 +58,40 @@ fn idle_clients_cost_eight_and_a_half_kibibytes() {
         assert!(each <= IDLE_BYTES, "{each} bytes each");
         drop((first, crowd));
     }
+}
+
+/// Whatever a client sends to prove who it is, the session keeps.
+#[test]
+fn certificates_of_clients_are_in_the_budget() {
+    let _alone = alone();
+    let world = World::new();
+    let clients = sized(100, 900);
+    let own = world.authority.issue(&["ann"]);
+    // Nobody checks what does not lead to an authority.
+    let mut certificate = own.certificate.clone();
+    let strangers = Authority::new("a stranger");
+    let many: Vec<String> = (0..300).map(|number| format!("{number}.{}.example", "x".repeat(60))).collect();
+    let names: Vec<&str> = many.iter().map(String::as_str).collect();
+    (0..2).for_each(|_| certificate += &strangers.issue(&names).certificate);
+    let config = world.authority.client(&VERSIONS, Some(&Identity { certificate, ..own }));
+    raise_descriptor_limit();
+    let limits = || builder().workers(1).max_connections_per_address(None).max_buffer_bytes(MIB).max_unsent_bytes(4096);
+    let server = spawn_with(
+        limits().max_connections(clients).max_handshakes(10),
+        world.options().client_authorities(world.ca(), ClientAuth::Required),
+    );
+    let mut crowd = Vec::new();
+    for _ in 0..clients {
+        let mut client = TlsClient::new(socket_to(inet(server.local_addr())), &config);
+        let _ = client.try_handshake();
+        crowd.push(client);
+    }
+    wait_until("some were told that it is full", || server.stats().closed_by[CloseReason::Overloaded] > 0);
+    let held = server.connections().iter().map(|client| client.bytes_held).sum::<usize>();
+    figure("certificates that are kept", format!("{held} bytes of {}", server.connections().len()));
+    // What is below a unit of memory is not charged.
+    assert!(held <= MIB + clients * 4096, "{held}");
+    drop(crowd);
 }
 
 #[test]

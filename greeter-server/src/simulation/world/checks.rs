@@ -44,7 +44,10 @@ impl World {
     fn check_backlog(&self) {
         let backlog = self.backlog.lock().unwrap();
         let newcomers = self.admission.newcomers();
-        let is_lobby_full = (self.rules.has_proxy || self.rules.has_tls) && newcomers >= self.rules.max_handshakes;
+        let has_lobby = self.rules.has_proxy || self.rules.has_tls;
+        // Or a newcomer has the place of whoever comes next.
+        let is_full = self.admission.served() >= self.rules.max_connections;
+        let is_lobby_full = has_lobby && (newcomers >= self.rules.max_handshakes || is_full && newcomers > 0);
         let is_stopping = self.stop.is_some();
         assert!(newcomers <= self.rules.max_handshakes || is_stopping, "{newcomers} are in the lobby");
         let in_lobby = self.wires.iter().filter(|wire| wire.lock().unwrap().is_in_lobby()).count();
@@ -62,7 +65,7 @@ impl World {
         let acts_now = backlog.is_ready
             || woken.load(Ordering::Relaxed)
             || sleeps_until.is_some_and(|until| until <= self.clock.now());
-        let is_full = self.rules.waits_when_full && self.admission.served() >= self.rules.max_connections;
+        let is_full = self.rules.waits_when_full && is_full;
         let has_room = !is_lobby_full && !is_full && !self.rules.has_faults;
         assert!(!has_room || acts_now, "there is room, and the acceptor is not woken");
         if self.rules.waits_when_full {
