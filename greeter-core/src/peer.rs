@@ -23,15 +23,18 @@ pub struct Peer {
     /// The address that the client connects from. Behind a proxy, it is what the proxy's header
     /// says.
     pub address: Address,
-    /// How the client has come; none if it has connected to the server itself, in plain, and is to
-    /// stay so.
+    /// How the client has come; none if it has connected to the server itself, in plain, at a
+    /// listener that has no name and no TLS.
     pub origin: Option<Arc<Origin>>,
 }
 
-/// How a client has come: through a proxy, in TLS, or where TLS may begin.
+/// How a client has come: at which listener, through a proxy, in TLS, or where TLS may begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Origin {
+    /// The name of the listener that it has come to, if that was given one (`Listener::named` of
+    /// greeter-server).
+    pub listener: Option<Arc<str>>,
     /// What its proxy has said, if it has come through one.
     pub proxy: Option<Proxied>,
     /// What its TLS handshake has told, if it speaks TLS.
@@ -81,6 +84,12 @@ impl Peer {
         Self { id, address, origin: None }
     }
 
+    /// Returns the name of the listener that the client has come to, if that was given one.
+    #[must_use]
+    pub fn listener(&self) -> Option<&str> {
+        self.origin.as_ref()?.listener.as_deref()
+    }
+
     /// Returns what the client's TLS handshake has told, if it speaks TLS.
     #[must_use]
     pub fn tls(&self) -> Option<&TlsInfo> {
@@ -112,7 +121,14 @@ impl Origin {
     /// Creates the origin of a client.
     #[must_use]
     pub const fn new(proxy: Option<Proxied>, tls: Option<TlsInfo>) -> Self {
-        Self { proxy, tls, can_start_tls: false }
+        Self { listener: None, proxy, tls, can_start_tls: false }
+    }
+
+    /// Names the listener.
+    #[must_use]
+    pub fn with_listener(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.listener = Some(name.into());
+        self
     }
 
     /// Lets a reply start TLS.

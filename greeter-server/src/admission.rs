@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use greeter_core::{Address, CloseReason};
 
 use crate::config::Config;
-use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, WhenFull};
 use crate::mailbox::Mailbox;
 use crate::slots::{Key, Slots};
@@ -212,20 +211,8 @@ impl Admission {
     /// Gives a newcomer on this connection thread a place, if need be that of another which has
     /// kept us waiting. To be called when there [is room](Self::opens_at). If that other has taken
     /// its step since, or at a stop, there may be more newcomers than places for once.
-    ///
-    /// A handshake is of no use to a client whose address has too many already. Of a proxy's
-    /// client, the address is not known yet.
-    pub(crate) fn admit_newcomer(
-        self: &Arc<Self>,
-        peer: Address,
-        rules: &EntryRules,
-        thread: usize,
-        now: Instant,
-    ) -> LobbyDecision {
+    pub(crate) fn admit_newcomer(self: &Arc<Self>, peer: Address, thread: usize, now: Instant) -> LobbyDecision {
         let mut occupancy = self.occupancy();
-        if !rules.is_proxy(peer) && self.is_address_full(&occupancy, peer) {
-            return LobbyDecision::Reject(CloseReason::AddressLimit);
-        }
         let displaced = if occupancy.newcomer_count < self.config.limits.max_handshakes {
             self.make_room(&mut occupancy, now)
         } else {
@@ -361,7 +348,6 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry_rules::ProxyNetworks;
     use crate::mailbox::mailbox;
     use greeter_core::Greeter;
 
@@ -465,7 +451,7 @@ mod tests {
 
     #[track_caller]
     fn enter(admission: &Arc<Admission>, address: &str, now: Instant) -> (LobbyPlace, Option<Displaced>) {
-        match admission.admit_newcomer(from(address), &EntryRules::default(), 0, now) {
+        match admission.admit_newcomer(from(address), 0, now) {
             LobbyDecision::Enter { place, displaced } => (place, displaced),
             LobbyDecision::Reject(reason) => panic!("{reason}"),
         }
@@ -478,7 +464,7 @@ mod tests {
         let counts = || (admission.newcomers(), admission.served());
         let [ann, bob, cid] = [(); 3].map(|()| enter(&admission, "192.0.2.1", now).0);
         assert_eq!(counts(), (3, 3), "a place in the lobby does not count for its address");
-        let full = admission.admit_newcomer(from("192.0.2.1"), &EntryRules::default(), 0, now);
+        let full = admission.admit_newcomer(from("192.0.2.1"), 0, now);
         assert!(matches!(full, LobbyDecision::Reject(CloseReason::ConnectionLimit)));
         let Decision::Admit(ann) = ann.become_client(from("203.0.113.1")) else { panic!("it is the first") };
         assert_eq!(counts(), (2, 3));
@@ -489,18 +475,6 @@ mod tests {
         assert_eq!(counts(), (0, 1));
         drop(ann);
         assert!(admission.is_empty());
-    }
-
-    #[test]
-    fn a_newcomer_whose_address_has_too_many_is_turned_away_before_its_handshake() {
-        let now = Instant::now();
-        let admission = lobby(10, 10, WhenFull::Reject);
-        let _ann = admit(&admission, "192.0.2.1");
-        let decide = |rules: &EntryRules| admission.admit_newcomer(from("192.0.2.1"), rules, 0, now);
-        assert!(matches!(decide(&EntryRules::default()), LobbyDecision::Reject(CloseReason::AddressLimit)));
-        let proxies = Some(ProxyNetworks::parse(["192.0.2.0/24"]).unwrap());
-        assert!(matches!(decide(&EntryRules { proxies, tls: None }), LobbyDecision::Enter { .. }));
-        assert_eq!((admission.newcomers(), admission.served()), (0, 1));
     }
 
     #[test]
@@ -546,7 +520,7 @@ mod tests {
             assert_eq!((admission.newcomers(), admission.served()), (1, 2));
             // One that waits for us makes no room.
             assert_eq!(admission.opens_at(true, late), Some(late + MAX_WAIT_FOR_NEWCOMER));
-            let nobody = admission.admit_newcomer(from("192.0.2.5"), &EntryRules::default(), 0, late);
+            let nobody = admission.admit_newcomer(from("192.0.2.5"), 0, late);
             assert!(matches!(nobody, LobbyDecision::Reject(CloseReason::ConnectionLimit)));
             drop(places);
             assert_eq!((admission.newcomers(), admission.served()), (1, 2));

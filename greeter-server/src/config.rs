@@ -82,6 +82,9 @@ pub enum ConfigError {
     #[cfg_attr(feature = "tls", error("an address with tls: needs a certificate and its key"))]
     #[cfg_attr(not(feature = "tls"), error("an address with tls: needs greeter-server's feature tls"))]
     NoCertificate,
+    /// A listener was given TLS at once, perhaps by its address, and TLS on request.
+    #[error("clients of one listener speak TLS at once, as behind tls:, or on request")]
+    TlsTwice,
     /// A network of proxies that is none.
     #[error("{network:?} is no network: write 10.0.0.0/8, 192.0.2.1, 2001:db8::/32 or unix")]
     Network {

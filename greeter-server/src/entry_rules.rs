@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use greeter_core::Address;
+use greeter_core::{Address, Origin, Proxied, TlsInfo};
 use ipnet::IpNet;
 
 use crate::tls::session::NewTlsSession;
@@ -14,6 +14,8 @@ pub(crate) struct EntryRules {
     /// Who is a proxy, and owes a PROXY header.
     pub(crate) proxies: Option<ProxyNetworks>,
     pub(crate) tls: Option<TlsRule>,
+    /// What is known of everybody who comes here, if anything is.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 /// When clients speak TLS, and what makes their sessions.
@@ -36,6 +38,13 @@ impl EntryRules {
     /// Returns whether a client at this address owes anything.
     pub(crate) fn asks_of(&self, address: Address) -> bool {
         self.has_handshake() || self.is_proxy(address)
+    }
+
+    /// Returns the origin of a client that has given this account of itself.
+    pub(crate) fn origin_of(&self, proxy: Option<Proxied>, tls: Option<TlsInfo>) -> Arc<Origin> {
+        let mut origin = self.origin.as_deref().cloned().unwrap_or_default();
+        (origin.proxy, origin.tls) = (proxy, tls);
+        Arc::new(origin)
     }
 
     /// Returns whether a client begins with a handshake.
@@ -108,7 +117,7 @@ mod tests {
     #[test]
     fn a_proxy_is_told_by_its_network() {
         let proxies = ProxyNetworks::parse(["10.1.0.0/16", "192.0.2.1", "2001:db8::/32", "::ffff:172.16.0.0/108"]);
-        let entry_rules = EntryRules { proxies: Some(proxies.unwrap()), tls: None };
+        let entry_rules = EntryRules { proxies: Some(proxies.unwrap()), ..EntryRules::default() };
         let is_proxy = |ip: &str| entry_rules.is_proxy((ip.parse::<IpAddr>().unwrap(), 1).into());
         for ip in ["10.1.255.255", "::ffff:10.1.2.3", "192.0.2.1", "2001:db8:ffff::1", "172.31.0.1"] {
             assert!(is_proxy(ip), "{ip}");
@@ -117,7 +126,7 @@ mod tests {
             assert!(!is_proxy(ip), "{ip}");
         }
         assert!(!entry_rules.is_proxy(Address::Unix(None)) && !entry_rules.is_proxy(Address::Unknown));
-        let unix = EntryRules { proxies: Some(ProxyNetworks::parse(["unix"]).unwrap()), tls: None };
+        let unix = EntryRules { proxies: Some(ProxyNetworks::parse(["unix"]).unwrap()), ..EntryRules::default() };
         assert!(unix.is_proxy(Address::Unix(None)) && !unix.is_proxy(([127, 0, 0, 1], 1).into()));
     }
 

@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
-#[cfg(feature = "tls")]
 use std::sync::Arc;
+
+use greeter_core::Origin;
 
 use crate::config::ConfigError;
 use crate::entry_rules::{EntryRules, ProxyNetworks, TlsRule};
@@ -54,10 +55,20 @@ use crate::tls::settings::Tls;
 pub struct Listener {
     pub(crate) place: Result<ListenPlace, ConfigError>,
     pub(crate) proxies: Option<Result<ProxyNetworks, ConfigError>>,
-    /// Whether clients speak TLS.
-    pub(crate) is_tls: bool,
-    /// What their sessions are made with.
-    pub(crate) tls: Option<TlsRule>,
+    tls: ListenerTls,
+    name: Option<Arc<str>>,
+}
+
+/// Whether clients of a listener speak TLS, as far as was said.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "sessions come with the feature"))]
+enum ListenerTls {
+    InPlain,
+    /// By its address, and without a certificate so far.
+    Named,
+    Given(TlsRule),
+    /// At once, and on request.
+    Contradictory,
 }
 
 /// The permissions of everybody.
@@ -174,8 +185,12 @@ impl Listener {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: &Tls) -> Self {
-        self.is_tls = true;
-        self.tls = Some(TlsRule::AtOnce(Arc::new(tls.clone())));
+        self.tls = match self.tls {
+            ListenerTls::InPlain | ListenerTls::Named | ListenerTls::Given(TlsRule::AtOnce(_)) => {
+                ListenerTls::Given(TlsRule::AtOnce(Arc::new(tls.clone())))
+            }
+            ListenerTls::Given(TlsRule::OnRequest(_)) | ListenerTls::Contradictory => ListenerTls::Contradictory,
+        };
         self
     }
 
@@ -189,7 +204,12 @@ impl Listener {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_on_request(mut self, tls: &Tls) -> Self {
-        self.tls = Some(TlsRule::OnRequest(Arc::new(tls.clone())));
+        self.tls = match self.tls {
+            ListenerTls::InPlain | ListenerTls::Given(TlsRule::OnRequest(_)) => {
+                ListenerTls::Given(TlsRule::OnRequest(Arc::new(tls.clone())))
+            }
+            _ => ListenerTls::Contradictory,
+        };
         self
     }
 
@@ -197,7 +217,26 @@ impl Listener {
     /// `tls:`, or was given [TLS](Self::tls).
     #[must_use]
     pub const fn is_tls(&self) -> bool {
-        self.is_tls
+        matches!(self.tls, ListenerTls::Named | ListenerTls::Given(TlsRule::AtOnce(_)))
+    }
+
+    /// Gives it a name, by which a responder knows who has come here
+    /// ([`Peer::listener`](crate::Peer::listener)): several listeners of one server may have
+    /// clients of different kinds.
+    ///
+    /// ```
+    /// use greeter_server::{Listener, Server};
+    ///
+    /// let server = Server::builder()
+    ///     .listen(Listener::from("127.0.0.1:0").named("public"))
+    ///     .listen(Listener::from("127.0.0.1:0").named("local"))
+    ///     .build()?;
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// Expects a PROXY header first from each client that connects from one of these networks: from
@@ -230,18 +269,24 @@ impl Listener {
     }
 
     const fn at(place: Result<ListenPlace, ConfigError>) -> Self {
-        Self { place, proxies: None, is_tls: false, tls: None }
+        Self { place, proxies: None, tls: ListenerTls::InPlain, name: None }
     }
 
     /// Returns where to listen, and what to ask of clients there, or what is wrong.
     pub(crate) fn validate(self) -> Result<(ListenPlace, EntryRules), ConfigError> {
-        let Self { place, proxies, is_tls, tls } = self;
+        let Self { place, proxies, tls, name } = self;
         let place = place?;
-        // With TLS on request, it would be spoken later than the address says.
-        if is_tls && !matches!(tls, Some(TlsRule::AtOnce(_))) {
-            return Err(ConfigError::NoCertificate);
-        }
-        Ok((place, EntryRules { proxies: proxies.transpose()?, tls }))
+        let tls = match tls {
+            ListenerTls::InPlain => None,
+            ListenerTls::Given(tls) => Some(tls),
+            ListenerTls::Named => return Err(ConfigError::NoCertificate),
+            ListenerTls::Contradictory => return Err(ConfigError::TlsTwice),
+        };
+        let can_start_tls = matches!(tls, Some(TlsRule::OnRequest(_)));
+        let mut origin = Origin::default();
+        (origin.listener, origin.can_start_tls) = (name, can_start_tls);
+        let origin = (origin != Origin::default()).then(|| Arc::new(origin));
+        Ok((place, EntryRules { proxies: proxies.transpose()?, tls, origin }))
     }
 
     /// Sets the permissions of the Unix socket's file, such as `0o660`. Whoever may write to it may
@@ -294,11 +339,15 @@ fn invalid(address: &str, reason: String) -> ConfigError {
 /// An address that is none is reported when the server is built.
 impl From<&str> for Listener {
     fn from(text: &str) -> Self {
-        if let Some(rest) = text.strip_prefix("tls:") {
-            return Self { is_tls: true, ..Self::from(rest) };
+        if let Some(rest) = behind_scheme(text, "tls:") {
+            let listener = Self::from(rest);
+            if listener.is_tls() {
+                return Self::at(Err(invalid(&format!("{text:?}"), "write tls: once".to_owned())));
+            }
+            return Self { tls: ListenerTls::Named, ..listener };
         }
         let shown = format!("{text:?}");
-        let rest = |scheme: &str| text.strip_prefix(scheme);
+        let rest = |scheme: &str| behind_scheme(text, scheme);
         #[cfg(unix)]
         if let Some(unix) = rest("unix:") {
             return Self::at(UnixPlace::parse(unix).map(ListenPlace::Unix).map_err(|reason| invalid(&shown, reason)));
@@ -312,7 +361,28 @@ impl From<&str> for Listener {
         if rest("unix:").or(rest("fd:")).is_some() {
             return Self::at(Err(invalid(&shown, "this system has no such sockets".to_owned())));
         }
-        Self::tcp(text)
+        match missing_of(text) {
+            Some(advice) => Self::at(Err(invalid(&shown, advice))),
+            None => Self::tcp(text),
+        }
+    }
+}
+
+/// Returns what is behind this scheme, in capitals or not (RFC 3986, 3.1), if the text has it.
+fn behind_scheme<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
+    text.split_at_checked(scheme.len()).filter(|(start, _)| start.eq_ignore_ascii_case(scheme)).map(|(_, rest)| rest)
+}
+
+/// Returns how to write a host and a port, if one of them is missing.
+fn missing_of(text: &str) -> Option<String> {
+    match text.rsplit_once(':') {
+        _ if text.parse::<Ipv6Addr>().is_ok() => Some(format!("its port is missing; write [{text}]:8080")),
+        Some(("", port)) if !port.is_empty() => {
+            Some(format!("its host is missing; write 127.0.0.1:{port}, or 0.0.0.0:{port} for all addresses of IPv4"))
+        }
+        None if !text.is_empty() => Some(format!("its port is missing; write {text}:8080")),
+        None | Some(("", _)) => Some("write HOST:PORT, as in 127.0.0.1:8080".to_owned()),
+        Some(_) => None,
     }
 }
 
@@ -534,6 +604,11 @@ mod tests {
     #[test]
     fn an_address_that_is_none_says_how_to_write_it() {
         for (text, reason) in [
+            ("", "write HOST:PORT, as in 127.0.0.1:8080"),
+            ("127.0.0.1", "its port is missing; write 127.0.0.1:8080"),
+            ("::1", "its port is missing; write [::1]:8080"),
+            (":80", "its host is missing; write 127.0.0.1:80, or 0.0.0.0:80 for all addresses of IPv4"),
+            ("tls:TLS:127.0.0.1:0", "write tls: once"),
             ("unix:", "write unix:PATH, as in unix:/run/greeter/socket"),
             ("unix:,mode=0660", "write unix:PATH, as in unix:/run/greeter/socket"),
             ("unix:@", "write unix:@NAME"),
@@ -558,6 +633,7 @@ mod tests {
 
     #[test]
     fn an_address_displays_as_it_was_asked_for() {
+        assert!(Listener::from("TLS:unix:/run/s").is_tls() && unix("UNIX:/run/S").name == unix("unix:/run/S").name);
         for text in ["unix:/run/s", "unix:@name"] {
             assert_eq!(ListenerAddress { bound_to: BoundTo::Unix(unix(text).name), is_tls: false }.to_string(), text);
         }

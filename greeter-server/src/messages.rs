@@ -13,7 +13,6 @@ use crate::info::ConnectionInfo;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
 use crate::slots::Key;
 use crate::sockets::ClientSocket;
-use crate::tls::session::NewTlsSession;
 
 /// The cost of a pushed message to one thread in bytes, beside its text.
 const MESSAGE_BYTES: usize = 64;
@@ -21,9 +20,8 @@ const MESSAGE_BYTES: usize = 64;
 /// A message to a connection thread.
 #[derive(Debug)]
 pub(crate) enum ThreadMessage<S, K = ClientSocket> {
-    /// The acceptor has a new client, with its permit, and what makes its TLS session if a reply
-    /// asks for that.
-    Accepted { socket: K, address: Address, permit: Permit, tls: Option<Arc<dyn NewTlsSession>> },
+    /// The acceptor has a new client, with its permit. It owes nothing of what the rules ask.
+    Accepted { socket: K, address: Address, permit: Permit, rules: Arc<EntryRules> },
     /// The acceptor has a newcomer, who still owes something.
     Newcomer(Newcomer<K>),
     /// The newcomer in the lobby that had this place has lost it.

@@ -290,7 +290,7 @@ impl ModelServer {
         let replies = Arc::default();
         let socket = OneLineSocket { request: format!("{name}\n").into_bytes().into(), replies: Arc::clone(&replies) };
         let (Decision::Admit(permit), _) = self.admission.admit(address(), self.start) else { panic!("there is room") };
-        (ThreadMessage::Accepted { socket, address: address(), permit, tls: None }, replies)
+        (ThreadMessage::Accepted { socket, address: address(), permit, rules: Arc::default() }, replies)
     }
 
     /// Runs a connection thread.

@@ -363,7 +363,7 @@ impl<S, L: Accept> Acceptor<S, L> {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         };
         let rules = Arc::clone(&self.listeners[index].entry_rules);
-        match self.admission.admit_newcomer(address, &rules, thread, now) {
+        match self.admission.admit_newcomer(address, thread, now) {
             LobbyDecision::Enter { place, displaced } => {
                 self.displace(displaced);
                 let newcomer = Newcomer { socket, address, place, rules, accepted: now };
@@ -396,8 +396,8 @@ impl<S, L: Accept> Acceptor<S, L> {
         };
         match self.choose_thread() {
             Some(thread) => {
-                let tls = self.listeners[index].entry_rules.tls_on_request().cloned();
-                self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit, tls });
+                let rules = Arc::clone(&self.listeners[index].entry_rules);
+                self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit, rules });
             }
             None => self.counters.closed[CloseReason::Lost.index()].add(1),
         }

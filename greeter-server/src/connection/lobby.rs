@@ -215,9 +215,7 @@ impl<K: Socket> Lobby<K> {
                     Transport::Plain(_) | Transport::Upgradable(_) => None,
                     Transport::Tls(stream) => Some(stream.info()),
                 };
-                let origin = Origin::new(proxy, tls);
-                let origin = if rules.tls_on_request().is_some() { origin.with_start_tls() } else { origin };
-                Some(Admitted { transport, address, origin: Some(Arc::new(origin)), permit })
+                Some(Admitted { transport, address, origin: Some(rules.origin_of(proxy, tls)), permit })
             }
             Decision::Reject(reason) => {
                 tracing::warn!(peer = %address, %via, %reason, "Turned a client away.");
@@ -537,8 +535,8 @@ mod tests {
             let address = ([192, 0, 2, 1], 1).into();
             let accepted = self.system.now();
             let proxies = ProxyNetworks::parse(["192.0.2.1"]).expect("it is an address");
-            let rules = Arc::new(EntryRules { proxies: Some(proxies), tls: None });
-            let decision = self.admission.admit_newcomer(address, &rules, 0, accepted);
+            let rules = Arc::new(EntryRules { proxies: Some(proxies), ..EntryRules::default() });
+            let decision = self.admission.admit_newcomer(address, 0, accepted);
             let LobbyDecision::Enter { place, displaced } = decision else { panic!("there is room") };
             let arrived = Arrived::new((arrived.to_vec(), false).into());
             let socket = ProxySocket(Rc::clone(&arrived));

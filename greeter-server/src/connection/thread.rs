@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Origin, Parallel, PartNumber, Peer, Phase,
-    PushMessage, Responder,
+    AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, Phase, PushMessage,
+    Responder,
 };
 use mio::{Events, Poll};
 
@@ -234,9 +234,9 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
 
     fn on_message(&mut self, message: ThreadMessage<R::Session, W::Socket>, now: Instant) {
         match message {
-            ThreadMessage::Accepted { socket, address, permit, tls } => {
-                let origin = tls.is_some().then(|| Arc::new(Origin::new(None, None).with_start_tls()));
-                let transport = Transport::in_plain(socket, tls);
+            ThreadMessage::Accepted { socket, address, permit, rules } => {
+                let origin = rules.origin.clone();
+                let transport = Transport::in_plain(socket, rules.tls_on_request().cloned());
                 self.client_admitted(Admitted { transport, address, origin, permit }, W::register, now);
             }
             ThreadMessage::Newcomer(newcomer) => match self.stopping {

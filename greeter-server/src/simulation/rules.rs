@@ -123,7 +123,7 @@ impl Rules {
     /// Returns what is asked of clients.
     pub(super) fn entry_rules(&self, tls: &Arc<ToyTls>) -> EntryRules {
         let proxies = self.has_proxy.then(|| ProxyNetworks::parse([PROXY.to_string()]).expect("it is an address"));
-        EntryRules { proxies, tls: self.has_tls.then(|| TlsRule::AtOnce(Arc::<ToyTls>::clone(tls))) }
+        EntryRules { proxies, tls: self.has_tls.then(|| TlsRule::AtOnce(Arc::<ToyTls>::clone(tls))), origin: None }
     }
 
     /// Returns whether a newcomer may have to make room for another client.

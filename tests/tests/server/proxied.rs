@@ -295,11 +295,11 @@ fn newcomers_are_among_the_clients_that_others_wait_for() {
 #[test]
 fn a_newcomer_above_the_limit_is_told_so() {
     let server = spawn_behind(Server::builder().max_connections(1).handshake_timeout(PATIENCE * 10), "127.0.0.1");
-    let silent = Client::connect(server.local_addr());
-    wait_until("it is in the lobby", || server.stats().handshakes == 1);
+    let mut client = with_header(&server, "Bob");
+    assert_eq!(client.text(), "Hello, Bob\n");
     let mut other = Client::connect(server.local_addr());
     assert_eq!(rest(&mut other), "error: too many connections\n");
-    drop((silent, other));
+    drop((client, other));
     assert_eq!(at_rest(&server).rejected, 1);
 }
 
@@ -354,4 +354,49 @@ fn a_stop_answers_newcomers_whose_words_had_all_arrived() {
     server.wait();
     let stats = server.stats();
     assert_eq!((stats.replies, stats.closed_by[CloseReason::Shutdown]), (CLIENTS as u64, CLIENTS as u64 + 1));
+}
+
+/// Says where each client has come in.
+struct WhereIn;
+
+impl Responder for WhereIn {
+    type Session = ();
+
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        reply.line(format_args!(
+            "{} at {}",
+            peer.via().map_or("direct", |_| "proxied"),
+            peer.listener().unwrap_or("-")
+        ));
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_responder_knows_by_which_listener_a_client_has_come() {
+    let listen = |name: Option<&str>, proxy: &str| {
+        let listener = Listener::from("127.0.0.1:0").proxy_from([proxy]);
+        name.map_or(Listener::from("127.0.0.1:0"), |name| listener.named(name))
+    };
+    let server = builder()
+        .responder(WhereIn)
+        .listen(listen(None, "127.0.0.1"))
+        .listen(listen(Some("inside"), "192.0.2.1"))
+        .listen(listen(Some("outside"), "127.0.0.1"));
+    let server = server.build().expect("loopback has free ports").spawn().expect("threads can be had");
+    for (address, sent, said) in [
+        (&server.local_addrs()[0], &b""[..], "direct at -\n"),
+        (&server.local_addrs()[1], b"", "direct at inside\n"),
+        (&server.local_addrs()[2], V1, "proxied at outside\n"),
+    ] {
+        let mut client = Client::connect(address);
+        client.send(sent);
+        client.finish_sending();
+        assert_eq!(rest(&mut client), said);
+    }
+    at_rest(&server);
 }

@@ -58,6 +58,21 @@ fn a_reply_that_starts_tls_where_there_is_none_to_start_is_an_error() {
     }
 }
 
+#[test]
+fn a_listener_speaks_tls_at_once_or_on_request() {
+    let world = World::new();
+    let tls = world.options().load().expect("the files are good");
+    let listeners = [
+        Listener::from("127.0.0.1:0").tls(&tls).tls_on_request(&tls),
+        Listener::from("127.0.0.1:0").tls_on_request(&tls).tls(&tls),
+        Listener::from("tls:127.0.0.1:0").tls_on_request(&tls),
+    ];
+    for listener in listeners {
+        let error = builder().bind(listener).expect_err("it is a contradiction").to_string();
+        assert!(error.contains("at once, as behind tls:, or on request"), "{error}");
+    }
+}
+
 /// From when the reply goes ahead, through each part of the handshake.
 #[test]
 fn what_is_pushed_meanwhile_comes_in_tls() {
