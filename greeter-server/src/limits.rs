@@ -164,9 +164,10 @@ impl Limits {
     /// threads × job + handshakes × (handshake + 8 KiB) + TLS connections × 8.5 KiB + 16 MiB*
     ///
     /// 512 bytes is what a connection costs that holds nothing, and 4,096 what it may hold before
-    /// that is counted. A client's certificates are counted like its lines. 16 KiB is one read, and 1 MiB the buffers kept for later replies. A *job*
-    /// is one read with what is unfinished before it, and the replies of one turn: *16 KiB + 2 ×
-    /// max(line, data) + 2 × unsent*, twice because that memory grows by doubling. The answering
+    /// that is counted. A client's certificates are counted like its lines. 16 KiB is one read, and
+    /// 1 MiB the buffers kept for later replies. A *job* is one read with what is unfinished before
+    /// it, and the replies of one turn: *16 KiB + 2 × max(line, data) + 2 × unsent*, twice because
+    /// that memory grows by doubling. The answering
     /// threads are the connection threads where there are no workers; otherwise five times the
     /// workers, since four may be timed out for each one that works. 16 MiB of
     /// [pushed](crate::PushHandle) messages may be in flight.

@@ -26,8 +26,8 @@ pub(crate) struct TlsStream<K> {
     /// How many bytes of records may still come that carry nothing for us: until the handshake is
     /// over, or in a row.
     overhead_left: usize,
-    /// How much memory the session keeps beside what any takes: perhaps all that it was given in the
-    /// handshake, and then what that has told.
+    /// How much memory the session keeps beside what any takes: perhaps all that it was given in
+    /// the handshake, and then what that has told.
     session_bytes: usize,
     /// Whether we have said that nothing follows.
     is_closing: bool,
