@@ -27,6 +27,8 @@ pub(crate) enum AcceptorMessage {
     Pause,
     /// Accept again.
     Resume,
+    /// This holds from now on.
+    Reconfigured(Arc<Config>),
     /// A permit was released, and the acceptor had asked to know.
     PermitReleased,
 }
@@ -35,16 +37,16 @@ pub(crate) enum AcceptorMessage {
 /// from it, and each client's permit returns to it.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    config: Arc<Config>,
     occupancy: Mutex<Occupancy>,
     acceptor: Mailbox<AcceptorMessage>,
 }
 
-/// How many clients are served.
-#[derive(Debug, Default)]
+/// How many clients are served, and may be.
+#[derive(Debug)]
 struct Occupancy {
+    limits: Limits,
     served: usize,
-    /// Empty where there is no address limit. It holds no address with a count of zero.
+    /// It holds no address with a count of zero.
     by_address: HashMap<AddressKey, usize>,
     /// Whether to send the acceptor a message when a permit or a place in the lobby is released.
     acceptor_waits: bool,
@@ -131,8 +133,23 @@ impl AddressKey {
 }
 
 impl Admission {
-    pub(crate) fn new(config: Arc<Config>, acceptor: Mailbox<AcceptorMessage>) -> Self {
-        Self { config, occupancy: Mutex::default(), acceptor }
+    pub(crate) fn new(limits: Limits, acceptor: Mailbox<AcceptorMessage>) -> Self {
+        let occupancy = Occupancy {
+            limits,
+            served: 0,
+            by_address: HashMap::new(),
+            acceptor_waits: false,
+            newcomers: Slots::new(),
+            newcomer_count: 0,
+        };
+        Self { occupancy: Mutex::new(occupancy), acceptor }
+    }
+
+    /// Has other limits hold from now on. Nobody who is served is thrown out for that.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        let mut occupancy = self.occupancy();
+        occupancy.limits = limits;
+        self.wake_acceptor(occupancy);
     }
 
     /// Returns when the acceptor may accept another client, if only to reject it; `None` if nothing
@@ -143,12 +160,12 @@ impl Admission {
     /// `asks` is whether the client may owe something first. Then it waits while others that keep
     /// us waiting have the places, until one of them has to make room.
     pub(crate) fn opens_at(&self, asks: bool, now: Instant) -> Option<Instant> {
-        let Limits { max_connections, max_handshakes, when_full, .. } = self.config.limits;
+        let mut occupancy = self.occupancy();
+        let Limits { max_handshakes, when_full, .. } = occupancy.limits;
         if !asks && when_full == WhenFull::Reject {
             return Some(now);
         }
-        let mut occupancy = self.occupancy();
-        let is_full = occupancy.served >= max_connections;
+        let is_full = occupancy.is_full();
         let waits_for_newcomers =
             (is_full && occupancy.newcomer_count > 0) || (asks && occupancy.newcomer_count >= max_handshakes);
         if waits_for_newcomers {
@@ -168,21 +185,16 @@ impl Admission {
     /// it.
     pub(crate) fn admit(self: &Arc<Self>, peer: Address, now: Instant) -> (Decision, Option<Displaced>) {
         let mut occupancy = self.occupancy();
-        if self.is_address_full(&occupancy, peer) {
+        if occupancy.is_address_full(peer) {
             return (Decision::Reject(CloseReason::AddressLimit), None);
         }
-        let displaced = self.make_room(&mut occupancy, now);
+        let displaced = occupancy.make_room(now);
         (self.admit_in(&mut occupancy, peer), displaced)
-    }
-
-    /// If there is no room for another client, takes the place of a newcomer that keeps us waiting.
-    fn make_room(&self, occupancy: &mut Occupancy, now: Instant) -> Option<Displaced> {
-        if occupancy.served < self.config.limits.max_connections { None } else { occupancy.displace(now) }
     }
 
     /// Counts a client, if there is room.
     fn admit_in(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
-        if occupancy.served >= self.config.limits.max_connections {
+        if occupancy.is_full() {
             return Decision::Reject(CloseReason::ConnectionLimit);
         }
         let decision = self.count_address(occupancy, peer);
@@ -192,20 +204,15 @@ impl Admission {
 
     /// Counts a client for its address, if that has room.
     fn count_address(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
-        if self.is_address_full(occupancy, peer) {
+        if occupancy.is_address_full(peer) {
             return Decision::Reject(CloseReason::AddressLimit);
         }
-        let counted_for = self.config.limits.max_connections_per_address.and_then(|_| AddressKey::of(peer));
+        // Also where there is no limit, since there may be one later.
+        let counted_for = AddressKey::of(peer);
         if let Some(address) = counted_for {
             *occupancy.by_address.entry(address).or_default() += 1;
         }
         Decision::Admit(Permit { admission: Arc::clone(self), counted_for })
-    }
-
-    /// Returns whether this address has as many clients as one may have.
-    fn is_address_full(&self, occupancy: &Occupancy, peer: Address) -> bool {
-        let count = AddressKey::of(peer).and_then(|key| occupancy.by_address.get(&key)).copied().unwrap_or_default();
-        self.config.limits.max_connections_per_address.is_some_and(|max| count >= max)
     }
 
     /// Gives a newcomer on this connection thread a place, if need be that of another which has
@@ -213,12 +220,12 @@ impl Admission {
     /// its step since, or at a stop, there may be more newcomers than places for once.
     pub(crate) fn admit_newcomer(self: &Arc<Self>, peer: Address, thread: usize, now: Instant) -> LobbyDecision {
         let mut occupancy = self.occupancy();
-        let displaced = if occupancy.newcomer_count < self.config.limits.max_handshakes {
-            self.make_room(&mut occupancy, now)
+        let displaced = if occupancy.newcomer_count < occupancy.limits.max_handshakes {
+            occupancy.make_room(now)
         } else {
             occupancy.displace(now)
         };
-        if occupancy.served >= self.config.limits.max_connections {
+        if occupancy.is_full() {
             return LobbyDecision::Reject(CloseReason::ConnectionLimit);
         }
         occupancy.served += 1;
@@ -253,6 +260,21 @@ impl Admission {
 }
 
 impl Occupancy {
+    const fn is_full(&self) -> bool {
+        self.served >= self.limits.max_connections
+    }
+
+    /// Returns whether this address has as many clients as one may have.
+    fn is_address_full(&self, peer: Address) -> bool {
+        let count = AddressKey::of(peer).and_then(|key| self.by_address.get(&key)).copied().unwrap_or_default();
+        self.limits.max_connections_per_address.is_some_and(|max| count >= max)
+    }
+
+    /// If there is no room for another client, takes the place of a newcomer that keeps us waiting.
+    fn make_room(&mut self, now: Instant) -> Option<Displaced> {
+        if self.is_full() { self.displace(now) } else { None }
+    }
+
     /// Takes the place of the newcomer that has kept us waiting longest, of the address that has
     /// most newcomers among those.
     fn displace(&mut self, now: Instant) -> Option<Displaced> {
@@ -349,19 +371,15 @@ impl Drop for Permit {
 mod tests {
     use super::*;
     use crate::mailbox::mailbox;
-    use greeter_core::Greeter;
 
-    fn config(max_connections: usize, per_address: Option<usize>, when_full: WhenFull) -> Arc<Config> {
-        let mut config = Config::without_timeouts(&Greeter);
-        config.limits.max_connections = max_connections;
-        config.limits.max_connections_per_address = per_address;
-        config.limits.when_full = when_full;
-        Arc::new(config)
+    fn limits(max_connections: usize, per_address: Option<usize>, when_full: WhenFull) -> Limits {
+        let max_connections_per_address = per_address;
+        Limits { max_connections, max_connections_per_address, when_full, ..Limits::DEFAULT }
     }
 
     fn admission(max_connections: usize, per_address_max: Option<usize>, when_full: WhenFull) -> Arc<Admission> {
         let (acceptor, _, _) = mailbox().unwrap();
-        Arc::new(Admission::new(config(max_connections, per_address_max, when_full), acceptor))
+        Arc::new(Admission::new(limits(max_connections, per_address_max, when_full), acceptor))
     }
 
     fn from(address: &str) -> Address {
@@ -427,9 +445,27 @@ mod tests {
     }
 
     #[test]
+    fn other_limits_hold_from_then_on_and_throw_nobody_out() {
+        let (acceptor, inbox, _poll) = mailbox().unwrap();
+        let admission = Arc::new(Admission::new(limits(10, None, WhenFull::Reject), acceptor));
+        let clients = ["192.0.2.1"; 3].map(|address| admit(&admission, address));
+        // Those who came before there was a limit count.
+        admission.set_limits(limits(10, Some(2), WhenFull::Reject));
+        assert_eq!(reject(&admission, "192.0.2.1"), CloseReason::AddressLimit);
+        admission.set_limits(limits(2, None, WhenFull::Wait));
+        assert_eq!((admission.served(), is_open(&admission)), (3, false));
+        assert!(inbox.next_message().is_none());
+        admission.set_limits(limits(4, None, WhenFull::Wait));
+        assert!(matches!(inbox.next_message(), Some(AcceptorMessage::PermitReleased)), "it waits for room");
+        assert!(is_open(&admission));
+        drop((admit(&admission, "192.0.2.1"), clients));
+        assert!(admission.is_empty());
+    }
+
+    #[test]
     fn the_acceptor_that_waits_is_told_of_a_released_permit() {
         let (acceptor, inbox, _poll) = mailbox().unwrap();
-        let admission = Arc::new(Admission::new(config(1, None, WhenFull::Wait), acceptor));
+        let admission = Arc::new(Admission::new(limits(1, None, WhenFull::Wait), acceptor));
         assert!(is_open(&admission));
         let ann = admit(&admission, "192.0.2.1");
         assert!(!is_open(&admission));
@@ -440,13 +476,9 @@ mod tests {
     }
 
     fn lobby(max_handshakes: usize, max_connections: usize, when_full: WhenFull) -> Arc<Admission> {
-        let mut config = Config::without_timeouts(&Greeter);
-        config.limits.max_handshakes = max_handshakes;
-        config.limits.max_connections = max_connections;
-        config.limits.max_connections_per_address = Some(1);
-        config.limits.when_full = when_full;
         let (acceptor, _, _) = mailbox().unwrap();
-        Arc::new(Admission::new(Arc::new(config), acceptor))
+        let limits = Limits { max_handshakes, ..limits(max_connections, Some(1), when_full) };
+        Arc::new(Admission::new(limits, acceptor))
     }
 
     #[track_caller]
@@ -556,10 +588,8 @@ mod tests {
         let now = Instant::now();
         for when_full in [WhenFull::Reject, WhenFull::Wait] {
             let (acceptor, inbox, _poll) = mailbox().unwrap();
-            let mut config = Config::without_timeouts(&Greeter);
-            config.limits.max_handshakes = 1;
-            config.limits.when_full = when_full;
-            let admission = Arc::new(Admission::new(Arc::new(config), acceptor));
+            let limits = Limits { max_handshakes: 1, when_full, ..Limits::DEFAULT };
+            let admission = Arc::new(Admission::new(limits, acceptor));
             for leaves in [true, false] {
                 let (ann, _) = enter(&admission, "192.0.2.1", now);
                 assert!(admission.opens_at(true, now) > Some(now));

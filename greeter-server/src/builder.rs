@@ -12,7 +12,6 @@ use crate::accept::inherited::InheritedSockets;
 use crate::accept::listener::listen_at;
 use crate::config::{ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
-use crate::entry_rules::TlsRule;
 use crate::limits::{Limits, Timeouts, WhenFull};
 use crate::listen::{Listener, ListenerAddress};
 use crate::push::PushHandle;
@@ -41,7 +40,7 @@ pub struct Builder<R> {
     responder: R,
     push: PushHandle,
     trigger: ShutdownTrigger,
-    options: Options,
+    pub(crate) options: Options,
     listen: Vec<Listener>,
     inherited: InheritedSockets,
     tcp_options: TcpOptions,
@@ -693,15 +692,7 @@ impl<R: Responder> Builder<R> {
                 Err(error) => errors.push(error),
             }
         }
-        let (Ok(mut config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
-        if !places.iter().any(|(_, rules)| rules.asks()) {
-            config.limits.max_handshakes = 0;
-        }
-        for TlsRule::AtOnce(tls) | TlsRule::OnRequest(tls) in places.iter().filter_map(|(_, rules)| rules.tls.as_ref())
-        {
-            config.limits.max_tls_connections = config.limits.max_connections;
-            config.limits.max_handshake_bytes = config.limits.max_handshake_bytes.max(tls.max_handshake_bytes());
-        }
+        let (Ok(config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
         for (place, rules) in places {
             let listening = listen_at(place, &mut inherited, tcp_options);
@@ -711,7 +702,7 @@ impl<R: Responder> Builder<R> {
             addresses.push(address);
             listeners.push((socket, Arc::new(rules)));
         }
-        Ok(Server::new(responder, push, trigger, config, addresses, listeners))
+        Ok(Server::new(responder, push, trigger, (options, config), addresses, listeners))
     }
 }
 

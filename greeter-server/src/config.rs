@@ -37,7 +37,7 @@ pub(crate) struct Options {
 }
 
 /// Which threads answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// Workers, one for each processor.
     WorkerPerProcessor,
@@ -125,6 +125,24 @@ pub enum ConfigError {
 }
 
 impl Options {
+    /// Returns the options that a server which was started with others can have while it runs, and
+    /// the names of those that it cannot: its threads are there, and how lines are framed is agreed
+    /// with those who are connected.
+    pub(crate) fn of_running(self, started_with: &Self) -> (Self, Vec<&'static str>) {
+        let Self { placement, connection_threads, line_ending, bare_lf, when_too_long, telnet, .. } = *started_with;
+        let needs_restart = [
+            ("workers", self.placement == placement),
+            ("connection_threads", self.connection_threads == connection_threads),
+            ("line_ending", self.line_ending == line_ending),
+            ("bare_lf", self.bare_lf == bare_lf),
+            ("when_too_long", self.when_too_long == when_too_long),
+            ("telnet", self.telnet == telnet),
+        ];
+        let needs_restart = needs_restart.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect();
+        let options = Self { placement, connection_threads, line_ending, bare_lf, when_too_long, telnet, ..self };
+        (options, needs_restart)
+    }
+
     /// Validates the options of a server with this responder, and returns either its configuration
     /// or all invalid options.
     pub(crate) fn validate<R: Responder>(self, responder: &R) -> Result<Config, Vec<ConfigError>> {

@@ -260,13 +260,13 @@ mod tests {
     use crate::config::Config;
     use crate::info::ConnectionInfo;
     use crate::limits::CHARGE_UNIT;
+    use crate::limits::Limits;
     use crate::mailbox::mailbox;
     use crate::messages::InFlightPush;
     use crate::pool::worker_registry::CallKind;
     use crate::thread_mailboxes::PushTarget;
     use crate::ticker::Ticker;
     use crossbeam_channel::Receiver;
-    use greeter_core::Greeter;
     use greeter_core::client_id;
     use greeter_core::{ClientId, Peer};
 
@@ -323,14 +323,15 @@ mod tests {
 
         fn kill(&self, _: ClientId) {}
 
+        fn reconfigure(&self, _: &Arc<Config>) {}
+
         fn list(&self, _: &Sender<Vec<ConnectionInfo>>) {}
     }
 
     fn control() -> (Arc<Control>, Arc<RecordedCalls>, Receiver<Instant>) {
         let calls = Arc::<RecordedCalls>::default();
-        let mut config = Config::without_timeouts(&Greeter);
-        config.limits.max_connections = 1;
-        let admission = Arc::new(Admission::new(Arc::new(config), mailbox().unwrap().0));
+        let limits = Limits { max_connections: 1, ..Limits::DEFAULT };
+        let admission = Arc::new(Admission::new(limits, mailbox().unwrap().0));
         let (counters, memory) = (vec![Arc::default(), Arc::default()], Arc::new(MemoryBudget::new(1 << 20)));
         let (acceptor, mailboxes) = (Arc::clone(&calls) as _, Arc::clone(&calls) as _);
         let (control, deadlines) = Control::new(counters, admission, memory, acceptor, mailboxes);

@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::listen::ListenerAddress;
 use crate::mailbox::Mailbox;
 use crate::push::PushHandle;
+use crate::running_config::RunningConfig;
 use crate::stats::Stats;
 use crate::threads::ThreadTracker;
 
@@ -52,7 +53,7 @@ pub struct ServerHandle(Arc<Running>);
 /// What all clones of a handle share.
 struct Running {
     addresses: Vec<ListenerAddress>,
-    config: Arc<Config>,
+    running_config: RunningConfig,
     push: PushHandle,
     trigger: ShutdownTrigger,
     to_acceptor: Mailbox<AcceptorMessage>,
@@ -72,7 +73,7 @@ struct Running {
 impl ServerHandle {
     pub(crate) fn new(
         addresses: Vec<ListenerAddress>,
-        config: Arc<Config>,
+        running_config: RunningConfig,
         push: PushHandle,
         trigger: ShutdownTrigger,
         to_acceptor: Mailbox<AcceptorMessage>,
@@ -81,7 +82,7 @@ impl ServerHandle {
     ) -> Self {
         Self(Arc::new(Running {
             addresses,
-            config,
+            running_config,
             push,
             trigger,
             to_acceptor,
@@ -103,8 +104,8 @@ impl ServerHandle {
 
     /// Logs that the server is ready, with its limits.
     pub(crate) fn log_ready(&self) {
-        let Running { addresses, config, .. } = &*self.0;
-        let Config { workers, connection_threads, limits, .. } = &**config;
+        let addresses = &self.0.addresses;
+        let Config { workers, connection_threads, limits, .. } = &*self.config();
         // The names of an event's fields stay, whatever their sources are called: programs read
         // logs.
         let connections_max = limits.max_connections;
@@ -149,7 +150,26 @@ impl ServerHandle {
     /// ```
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.0.config.limits
+        self.config().limits
+    }
+
+    /// The configuration that holds now.
+    fn config(&self) -> Arc<Config> {
+        self.0.running_config.current.get()
+    }
+
+    /// Has this hold from now on, wherever it is read.
+    pub(crate) fn apply(&self, config: Arc<Config>) {
+        let Running { running_config, control, to_acceptor, .. } = &*self.0;
+        running_config.current.replace(Arc::clone(&config));
+        control.memory.set_max(config.limits.max_buffer_bytes);
+        control.admission.set_limits(config.limits);
+        control.mailboxes.reconfigure(&config);
+        to_acceptor.send(AcceptorMessage::Reconfigured(config));
+    }
+
+    pub(crate) fn running_config(&self) -> &RunningConfig {
+        &self.0.running_config
     }
 
     /// Returns the server's counts since it started, and its gauges.
@@ -184,7 +204,7 @@ impl ServerHandle {
         let (sender, lists) = crossbeam_channel::unbounded();
         self.0.control.mailboxes.list(&sender);
         drop(sender);
-        let Config { connection_threads, workers, .. } = *self.0.config;
+        let Config { connection_threads, workers, .. } = *self.config();
         let is_connection_thread = workers == 0 && self.0.threads.is_current_thread_tracked();
         let others = connection_threads - usize::from(is_connection_thread);
         let deadline = Instant::now() + LIST_TIMEOUT;

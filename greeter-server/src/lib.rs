@@ -24,10 +24,11 @@
 #![forbid(unsafe_code)]
 
 // Reading order: the files follow a request. The `builder` turns options into a `server`, which
-// starts the threads and returns a `handle`; `control` stops them. A `connection` thread owns the
-// sockets of its clients and the state machine of each; on the first of them, `accept` admits
-// clients or rejects them. Jobs go to the `pool` of workers and come back as messages. `push` sends
-// lines that no client has asked for, and a `batcher` has the lines of many answered together.
+// starts the threads and returns a `handle`; `reload` changes the options that hold, and `control`
+// stops them. A `connection` thread owns the sockets of its clients and the state machine of each;
+// on the first of them, `accept` admits clients or rejects them. Jobs go to the `pool` of workers
+// and come back as messages. `push` sends lines that no client has asked for, and a `batcher` has
+// the lines of many answered together.
 // `thread_mailboxes` sends `messages` to connection threads without knowing the type of the
 // sessions. `admission` counts clients against the limits.
 //
@@ -45,6 +46,7 @@ mod builder;
 mod config;
 mod connection;
 mod control;
+mod current;
 mod entry_rules;
 mod handle;
 mod info;
@@ -58,6 +60,8 @@ mod messages;
 mod models;
 mod pool;
 mod push;
+mod reload;
+mod running_config;
 mod server;
 #[cfg(not(loom))]
 #[cfg(test)]
@@ -94,6 +98,7 @@ pub use info::{ConnectionInfo, WorkerInfo};
 pub use limits::{Limits, WhenFull};
 pub use listen::{Listener, ListenerAddress};
 pub use push::{PushError, PushHandle};
+pub use reload::ReloadReport;
 pub use server::{Server, StartError};
 pub use stats::{CountsByReason, Stats};
 #[cfg(feature = "tls")]

@@ -9,12 +9,17 @@ use crate::limits::CHARGE_UNIT;
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     charged: AtomicUsize,
-    max_units: usize,
+    max_units: AtomicUsize,
 }
 
 impl MemoryBudget {
     pub(crate) const fn new(max_bytes: usize) -> Self {
-        Self { charged: AtomicUsize::new(0), max_units: max_bytes / CHARGE_UNIT }
+        Self { charged: AtomicUsize::new(0), max_units: AtomicUsize::new(max_bytes / CHARGE_UNIT) }
+    }
+
+    /// Sets how many bytes there may be from now on. What is charged stays.
+    pub(crate) fn set_max(&self, max_bytes: usize) {
+        self.max_units.store(max_bytes / CHARGE_UNIT, Ordering::Relaxed);
     }
 
     /// Charges a connection for this many bytes, in place of the `charged` units from before, and
@@ -31,7 +36,7 @@ impl MemoryBudget {
             return true;
         }
         let more = (units - before) as usize;
-        self.charged.fetch_add(more, Ordering::Relaxed) + more <= self.max_units
+        self.charged.fetch_add(more, Ordering::Relaxed) + more <= self.max_units.load(Ordering::Relaxed)
     }
 
     /// Returns how many bytes are charged.

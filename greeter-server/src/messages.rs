@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage};
 
 use crate::admission::{LobbyPlace, Permit};
+use crate::config::Config;
 use crate::entry_rules::EntryRules;
 use crate::info::ConnectionInfo;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
@@ -37,6 +38,8 @@ pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     Broadcast { message: Arc<InFlightPush> },
     /// Disconnect this client, if it is still connected.
     Kill(ClientId),
+    /// This holds from now on.
+    Reconfigured(Arc<Config>),
     /// Send a list of the thread's connections.
     List { answer: Sender<Vec<ConnectionInfo>> },
     /// Answer what has arrived, until this deadline or an earlier one, and then end.

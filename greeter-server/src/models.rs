@@ -12,6 +12,7 @@ use crate::admission::{AcceptorMessage, Admission, Decision};
 use crate::batcher::Queue;
 use crate::config::Config;
 use crate::connection::thread::{ConnectionThread, Shared};
+use crate::current::Current;
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -280,7 +281,7 @@ impl ModelServer {
         config.read_bytes = 100;
         let config = Arc::new(config);
         let memory = Arc::new(MemoryBudget::new(usize::MAX));
-        let admission = Arc::new(Admission::new(Arc::clone(&config), acceptor));
+        let admission = Arc::new(Admission::new(config.limits, acceptor));
         let shared = Shared { config, memory };
         Self { start: Instant::now(), mailbox, admission, shared, counters: Arc::default() }
     }
@@ -338,7 +339,7 @@ fn a_watched_pool_answers_every_client_once_and_ends() {
         let (tasks, task_receiver) = channel();
         let pool = Arc::new(Pool {
             responder: Arc::new(Greeter),
-            config: Arc::clone(&server.shared.config),
+            config: Arc::new(Current::new(Arc::clone(&server.shared.config))),
             tasks: task_receiver,
             mailboxes: vec![server.mailbox.clone()],
             workers: Arc::default(),
@@ -367,7 +368,7 @@ fn a_watched_pool_answers_every_client_once_and_ends() {
             (name, replies)
         });
         server.mailbox.send(ThreadMessage::Stop { deadline: server.start + Duration::from_secs(1) });
-        let executor = Executor::pool(tasks, Arc::clone(&pool.workers), &pool.config, ticker().0);
+        let executor = Executor::pool(tasks, Arc::clone(&pool.workers), &pool.config.get(), ticker().0);
         server.run(executor, inbox, &wake_up);
         workers.into_iter().chain([watchdog]).for_each(|thread| thread.join().unwrap());
 

@@ -8,11 +8,11 @@ use greeter_core::Responder;
 use mio::Poll;
 
 use crate::accept::acceptor::{AcceptorContext, SharedAcceptor};
-use crate::accept::descriptors::connections_possible;
 use crate::admission::Admission;
-use crate::config::Config;
+use crate::config::{Config, Options};
 use crate::connection::thread::{ConnectionThread, Shared};
 use crate::control::{Control, DrainReport, ShutdownTrigger};
+use crate::current::Current;
 use crate::entry_rules::EntryRules;
 use crate::handle::ServerHandle;
 use crate::listen::ListenerAddress;
@@ -24,6 +24,7 @@ use crate::pool::watchdog::Watchdog;
 use crate::pool::worker::{Pool, Task};
 use crate::pool::worker_registry::WorkerEntry;
 use crate::push::PushHandle;
+use crate::running_config::{Layout, RunningConfig};
 use crate::sockets::ListeningSocket;
 use crate::stats::Counters;
 use crate::sync::{Sender, channel};
@@ -41,6 +42,7 @@ pub struct Server<R> {
     responder: R,
     push: PushHandle,
     trigger: ShutdownTrigger,
+    options: Options,
     config: Config,
     /// The addresses of the listeners, in the same order.
     addresses: Vec<ListenerAddress>,
@@ -68,15 +70,15 @@ pub enum StartError {
 }
 
 impl<R: Responder> Server<R> {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         responder: R,
         push: PushHandle,
         trigger: ShutdownTrigger,
-        config: Config,
+        (options, config): (Options, Config),
         addresses: Vec<ListenerAddress>,
         listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
     ) -> Self {
-        Self { responder, push, trigger, config, addresses, listeners }
+        Self { responder, push, trigger, options, config, addresses, listeners }
     }
 
     /// Returns the address of the first listener, with its real port.
@@ -147,7 +149,8 @@ impl<R: Responder> Server<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn spawn(mut self) -> Result<ServerHandle, StartError> {
-        self.clamp_to_descriptors();
+        let layout = Layout::of(&self.listeners);
+        layout.fit(&mut self.config);
         let config = Arc::new(self.config);
         let threads = config.connection_threads;
         let (mailboxes, inboxes) = mailboxes(threads).map_err(StartError::of("a connection thread"))?;
@@ -155,7 +158,7 @@ impl<R: Responder> Server<R> {
         // The first connection thread keeps the acceptor, so a message to the acceptor wakes that
         // thread.
         let (to_acceptor, acceptor_inbox) = mailboxes[0].another();
-        let admission = Arc::new(Admission::new(Arc::clone(&config), to_acceptor.clone()));
+        let admission = Arc::new(Admission::new(config.limits, to_acceptor.clone()));
         let context = AcceptorContext {
             inbox: acceptor_inbox,
             threads: mailboxes.clone(),
@@ -172,35 +175,17 @@ impl<R: Responder> Server<R> {
         let (control, deadlines) = Control::new(counters, admission, Arc::clone(&memory), to_close, to_threads);
         self.trigger.connect(&control);
         let responder = Arc::new(self.responder);
+        let configuration = RunningConfig::new(Arc::clone(&config), self.options, layout, &responder);
+        let current = Arc::clone(&configuration.current);
         // From here on, an early return drops the handle, which stops the threads that have
         // started.
-        let handle = ServerHandle::new(
-            self.addresses,
-            Arc::clone(&config),
-            self.push,
-            self.trigger,
-            to_acceptor,
-            control,
-            deadlines,
-        );
-        let wiring = Wiring { handle: &handle, responder, shared: Shared { config, memory }, mailboxes, acceptor };
+        let handle =
+            ServerHandle::new(self.addresses, configuration, self.push, self.trigger, to_acceptor, control, deadlines);
+        let shared = Shared { config, memory };
+        let wiring = Wiring { handle: &handle, responder, current, shared, mailboxes, acceptor };
         wiring.start(inboxes)?;
         handle.log_ready();
         Ok(handle)
-    }
-
-    /// Lowers the connection limit to the number of available file descriptors.
-    fn clamp_to_descriptors(&mut self) {
-        let Config { connection_threads, workers, ref mut limits, .. } = self.config;
-        let has_lobby = self.listeners.iter().any(|(_, entry_rules)| entry_rules.asks());
-        let lobbies = if has_lobby { connection_threads } else { 0 };
-        let possible = connections_possible(self.listeners.len(), connection_threads + workers, lobbies);
-        if possible < limits.max_connections {
-            let asked = limits.max_connections;
-            tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");
-            limits.max_connections = possible;
-            limits.max_tls_connections = limits.max_tls_connections.min(possible);
-        }
     }
 }
 
@@ -224,6 +209,7 @@ fn mailboxes<S>(threads: usize) -> io::Result<(Mailboxes<S>, Inboxes<S>)> {
 struct Wiring<'a, R: Responder> {
     handle: &'a ServerHandle,
     responder: Arc<R>,
+    current: Arc<Current<Config>>,
     shared: Shared,
     mailboxes: Mailboxes<R::Session>,
     acceptor: Arc<SharedAcceptor<R::Session>>,
@@ -241,7 +227,7 @@ impl<R: Responder> Wiring<'_, R> {
         } else {
             let pool = Arc::new(Pool {
                 responder: Arc::clone(&self.responder),
-                config: Arc::clone(&config),
+                config: Arc::clone(&self.current),
                 tasks: task_receiver,
                 mailboxes: self.mailboxes.clone(),
                 workers: Arc::clone(&self.handle.control().workers),
@@ -300,7 +286,7 @@ impl<R: Responder> Wiring<'_, R> {
                 spawner.spawn(format!("greeter-work-{number}"), move || pool.work(&entry))
             }
         };
-        let workers = pool.config.workers;
+        let workers = self.shared.config.workers;
         for entry in pool.workers.top_up(workers, workers) {
             spawn_worker(&entry).map_err(StartError::of("a worker"))?;
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use greeter_core::ClientId;
 
+use crate::config::Config;
 use crate::info::ConnectionInfo;
 use crate::mailbox::Mailbox;
 use crate::messages::{InFlightPush, ThreadMessage};
@@ -26,6 +27,7 @@ pub(crate) trait ThreadMailboxes: PushTarget {
     fn are_asleep(&self) -> bool;
     fn stop(&self, deadline: Instant);
     fn kill(&self, client: ClientId);
+    fn reconfigure(&self, config: &Arc<Config>);
     /// Asks each thread for its list. A thread that does not return from the responder sends none.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
 }
@@ -59,6 +61,10 @@ impl<S: Send + 'static, K: Send + 'static> ThreadMailboxes for Vec<Mailbox<Threa
         if let Some(mailbox) = self.get(thread_of(client)) {
             mailbox.send(ThreadMessage::Kill(client));
         }
+    }
+
+    fn reconfigure(&self, config: &Arc<Config>) {
+        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Reconfigured(Arc::clone(config))));
     }
 
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) {

@@ -217,6 +217,10 @@ impl<S, L: Accept> Acceptor<S, L> {
             match message {
                 AcceptorMessage::Pause => self.is_paused = true,
                 AcceptorMessage::Resume => self.is_paused = false,
+                AcceptorMessage::Reconfigured(config) => {
+                    self.rejected.set_linger(config.timeouts.linger);
+                    self.config = config;
+                }
                 AcceptorMessage::PermitReleased => self.permit_released(),
             }
         }

@@ -72,6 +72,11 @@ impl<K: Socket> RejectedSockets<K> {
         Self { sockets: VecDeque::new(), max_sockets, linger, next_sweep: now, counters }
     }
 
+    /// Sets how long those may linger who come from now on.
+    pub(crate) const fn set_linger(&mut self, linger: Duration) {
+        self.linger = linger;
+    }
+
     /// Writes the rejection to a client and closes our end. The client lingers, in the place of
     /// another if need be.
     pub(crate) fn reject(&mut self, mut socket: K, address: Address, reason: CloseReason, text: &[u8], now: Instant) {

@@ -453,7 +453,7 @@ mod tests {
         }
         assert!(connection.wants_tls());
         let (acceptor, ..) = mailbox().unwrap();
-        let admission = Arc::new(Admission::new(Arc::clone(config), acceptor));
+        let admission = Arc::new(Admission::new(config.limits, acceptor));
         let (Decision::Admit(permit), _) = admission.admit(address.into(), now) else { panic!("there is room") };
         let mut sender = ToyClient::new(1);
         let mut socket = PieceSocket::new([sender.hello(), sender.finished()]);

@@ -97,8 +97,8 @@ pub(crate) struct Lobby<K: Socket> {
     guests: Slots<Guest<K>>,
     /// Whose bytes wait for their turn, the oldest first.
     queue: VecDeque<Key>,
-    /// When each has to be gone, in the order in which they came; some have gone before.
-    deadlines: VecDeque<(Instant, Key)>,
+    /// When each was accepted, from when its time counts, the oldest first; some have gone before.
+    accepted: VecDeque<(Instant, Key)>,
     rejected: RejectedSockets<K>,
     /// Why whoever comes now is to leave, unless what it owes is here already.
     comers_leave_with: Option<CloseReason>,
@@ -112,7 +112,7 @@ impl<K: Socket> Lobby<K> {
         Self {
             guests: Slots::new(),
             queue: VecDeque::new(),
-            deadlines: VecDeque::new(),
+            accepted: VecDeque::new(),
             rejected,
             comers_leave_with: None,
             config,
@@ -136,10 +136,10 @@ impl<K: Socket> Lobby<K> {
                 return self.counters.closed[CloseReason::Lost.index()].add(1);
             }
         };
-        if self.deadlines.len() > self.guests.len() + MAX_OLD_DEADLINES {
-            self.deadlines.retain(|(_, key)| self.guests.get(*key).is_some());
+        if self.accepted.len() > self.guests.len() + MAX_OLD_DEADLINES {
+            self.accepted.retain(|(_, key)| self.guests.get(*key).is_some());
         }
-        self.deadlines.push_back((accepted + self.config.timeouts.handshake, key));
+        self.accepted.push_back((accepted, key));
         let is_proxy = rules.is_proxy(address);
         let stage =
             if is_proxy { Stage::Header { socket, begun: Vec::new() } } else { begin_handshake(socket, &rules) };
@@ -270,10 +270,10 @@ impl<K: Socket> Lobby<K> {
 
     /// Gives a last turn to those whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some((deadline, key)) = self.deadlines.front().copied()
-            && deadline <= now
+        while let Some((accepted, key)) = self.accepted.front().copied()
+            && accepted + self.config.timeouts.handshake <= now
         {
-            self.deadlines.pop_front();
+            self.accepted.pop_front();
             self.give_last_turn(key, CloseReason::HandshakeTimeout);
         }
         self.rejected.sweep(|| now);
@@ -281,13 +281,19 @@ impl<K: Socket> Lobby<K> {
 
     /// Returns when somebody's time is over, if there is anybody.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        while let Some((_, key)) = self.deadlines.front()
+        while let Some((_, key)) = self.accepted.front()
             && self.guests.get(*key).is_none()
         {
-            self.deadlines.pop_front();
+            self.accepted.pop_front();
         }
-        let deadline = self.deadlines.front().map(|(deadline, _)| *deadline);
+        let deadline = self.accepted.front().map(|(accepted, _)| *accepted + self.config.timeouts.handshake);
         deadline.into_iter().chain(self.rejected.next_sweep()).min()
+    }
+
+    /// Has this hold from now on, also for those who are here.
+    pub(crate) fn reconfigure(&mut self, config: &Arc<Config>) {
+        self.rejected.set_linger(config.timeouts.linger);
+        self.config = Arc::clone(config);
     }
 
     /// The server stops. Whoever has sent all that it owes becomes a client, and what it has said
@@ -524,7 +530,7 @@ mod tests {
             config.timeouts.linger = Duration::from_secs(2);
             let config = Arc::new(config);
             let (acceptor, _, _) = mailbox().unwrap();
-            let admission = Arc::new(Admission::new(Arc::clone(&config), acceptor));
+            let admission = Arc::new(Admission::new(config.limits, acceptor));
             let (counters, start) = (Arc::<Counters>::default(), Instant::now());
             let system = PassingTime { now: Cell::new(start), step: Duration::ZERO };
             Self { lobby: Lobby::new(config, Arc::clone(&counters), start), system, admission, counters, start }
@@ -654,7 +660,7 @@ mod tests {
             bench.comes(b"no header");
             bench.drive();
         }
-        assert!(bench.lobby.deadlines.len() <= 2 + MAX_OLD_DEADLINES);
+        assert!(bench.lobby.accepted.len() <= 2 + MAX_OLD_DEADLINES);
         assert_eq!(bench.lobby.next_deadline(), Some(bench.start + Duration::from_secs(10)));
     }
 }

@@ -251,12 +251,22 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             ThreadMessage::Kill(id) => {
                 self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
+            ThreadMessage::Reconfigured(config) => self.reconfigure(config),
             ThreadMessage::List { answer } => {
                 // The thread that asked may no longer be waiting.
                 let _ = answer.send(self.list());
             }
             ThreadMessage::Stop { deadline } => self.stop(deadline),
         }
+    }
+
+    /// Has this hold from now on, also for those who are connected.
+    fn reconfigure(&mut self, config: Arc<Config>) {
+        self.lobby.reconfigure(&config);
+        self.executor.reconfigure(&config);
+        self.shared.config = config;
+        // Their timers expire by what held before. A turn sets them anew.
+        self.with_all_clients(|_| {});
     }
 
     /// Stops by the earliest deadline that was requested.

@@ -60,6 +60,15 @@ impl<R: Responder> Executor<R> {
         Self::Pool { tasks, outbox, workers: config.workers, registry, parallel: config.parallel(), ticker_waker }
     }
 
+    /// Has this hold from now on.
+    pub(crate) fn reconfigure(&mut self, new: &Arc<Config>) {
+        let (Self::InPlace { parallel, .. } | Self::Pool { parallel, .. }) = self;
+        *parallel = new.parallel();
+        if let Self::InPlace { config, .. } = self {
+            *config = Arc::clone(new);
+        }
+    }
+
     /// Returns whether more tasks wait than there are workers to take one.
     pub(crate) fn has_backlog(&self) -> bool {
         match self {

@@ -9,7 +9,7 @@ use greeter_core::Responder;
 
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::messages::ThreadMessage;
-use crate::pool::worker::{Pool, Task};
+use crate::pool::worker::{Pool, Task, has_waited_too_long};
 use crate::pool::worker_registry::{Call, CallKind, WorkerEntry, WorkerState};
 use crate::slots::thread_of;
 use crate::sockets::ClientSocket;
@@ -56,14 +56,14 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
 
     /// Returns how often the pool and the queue are checked.
     fn interval(&self) -> Duration {
-        let timeouts = self.pool.config.timeouts;
+        let timeouts = self.pool.config.get().timeouts;
         let shortest = [timeouts.queue, timeouts.reply].into_iter().flatten().min();
         shortest.map_or(MAX_CHECK_INTERVAL, |shortest| (shortest / CHECKS_PER_TIMEOUT).min(MAX_CHECK_INTERVAL))
     }
 
     /// Returns whether any call timed out.
     fn time_out_workers(&self, now: Moment) -> bool {
-        let Some(timeout) = self.pool.config.timeouts.reply else { return false };
+        let Some(timeout) = self.pool.config.get().timeouts.reply else { return false };
         let mut has_timed_out = false;
         for entry in self.pool.workers.all() {
             if let Some(call) = entry.time_out(timeout, now) {
@@ -80,7 +80,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
 
     /// Starts the workers that are missing.
     fn start_replacements(&mut self) {
-        let workers = self.pool.config.workers;
+        let workers = self.pool.config.get().workers;
         for entry in self.pool.workers.top_up(workers, workers + workers * MAX_TIMED_OUT_PER_WORKER) {
             if let Err(error) = (self.spawn_worker)(&entry) {
                 entry.leave();
@@ -99,11 +99,11 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
             match task {
                 Task::Answer { job, sent }
                     if health == PoolHealth::Exhausted
-                        || health == PoolHealth::Stalled && self.pool.has_waited_too_long(sent, now) =>
+                        || health == PoolHealth::Stalled && has_waited_too_long(&self.pool.config.get(), sent, now) =>
                 {
                     let mailbox = &self.pool.mailboxes[thread_of(job.id())];
                     mailbox.send(ThreadMessage::Answered {
-                        job: job.reject_without_responder(&self.pool.config.connection),
+                        job: job.reject_without_responder(&self.pool.config.get().connection),
                         charged: 0,
                     });
                 }
@@ -129,7 +129,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
 
     /// Returns what the workers can do about the queue.
     fn health(&self, now: Moment) -> PoolHealth {
-        let stalled_after = self.pool.config.timeouts.queue.unwrap_or(Duration::MAX);
+        let stalled_after = self.pool.config.get().timeouts.queue.unwrap_or(Duration::MAX);
         let mut health = PoolHealth::Exhausted;
         for worker in self.pool.workers.all() {
             match worker.state() {
@@ -161,6 +161,7 @@ enum PoolHealth {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::current::Current;
     use crate::mailbox::{Inbox, mailbox_of};
     use crate::memory::MemoryBudget;
     use crate::pool::worker_registry::CallOutcome;
@@ -191,7 +192,7 @@ mod tests {
             config.workers = WORKERS;
             (config.timeouts.queue, config.timeouts.reply) = (millis(queue_timeout), millis(reply_timeout));
             let pool = Pool {
-                config: Arc::new(config),
+                config: Arc::new(Current::new(Arc::new(config))),
                 responder: Arc::new(Greeter),
                 tasks: task_receiver,
                 mailboxes,
@@ -216,9 +217,10 @@ mod tests {
         }
 
         fn queue(&self, text: &str, millis: u64) {
-            let mut connection = Connection::new(client(0), &self.pool.config.connection, self.began);
+            let config = self.pool.config.get();
+            let config = &config.connection;
+            let mut connection = Connection::new(client(0), config, self.began);
             let connect = connection.take_job(self.began).expect("the responder is told of a new client");
-            let config = &self.pool.config.connection;
             connection.answered(connect.answer(&Greeter, config, TurnBudget::unlimited()), config, self.began);
             connection.received(text.as_bytes(), config, self.began);
             let job = connection.take_job(self.began).expect("there is a line");

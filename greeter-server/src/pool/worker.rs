@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use greeter_core::{AnsweredJob, BudgetClock, ClientJob, CloseReason, Disconnect, Responder, TurnBudget};
 
 use crate::config::Config;
+use crate::current::Current;
 use crate::mailbox::Mailbox;
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -37,7 +38,7 @@ pub(crate) enum Task<S> {
 #[derive(Debug)]
 pub(crate) struct Pool<R: Responder, K = ClientSocket> {
     pub(crate) responder: Arc<R>,
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Arc<Current<Config>>,
     pub(crate) tasks: Receiver<Task<R::Session>>,
     pub(crate) mailboxes: Vec<Mailbox<ThreadMessage<R::Session, K>>>,
     pub(crate) workers: Arc<WorkerRegistry>,
@@ -45,32 +46,50 @@ pub(crate) struct Pool<R: Responder, K = ClientSocket> {
     pub(crate) ticker: Arc<Ticker>,
 }
 
+/// A worker, with the configuration that holds for its task.
+pub(crate) struct Worker<'p, R: Responder, K = ClientSocket> {
+    pool: &'p Pool<R, K>,
+    entry: &'p WorkerEntry,
+    config: Arc<Config>,
+}
+
 impl<R: Responder, K> Pool<R, K> {
     /// Runs a worker: tasks, until every connection thread has ended and no task is left, or until
     /// it returns from a call so late that another has replaced it.
-    pub(crate) fn work(&self, entry: &Arc<WorkerEntry>) {
+    pub(crate) fn work(&self, entry: &WorkerEntry) {
+        let mut seen = self.config.seen();
         for task in &self.tasks {
+            let worker = Worker { pool: self, entry, config: Arc::clone(seen.latest(&self.config)) };
             // A panic of the responder is caught where it is called. This catches panics elsewhere,
             // such as in the drop of a session whose connection is gone.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.run_task(task, entry)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| worker.run_task(task)));
             if outcome.is_err() {
                 tracing::error!("A session has panicked at its end.");
             }
-            if !self.keeps_working(entry, outcome.unwrap_or_else(|_| entry.finish())) {
+            if !worker.keeps_working(outcome.unwrap_or_else(|_| entry.finish())) {
                 return;
             }
         }
         entry.leave();
     }
 
+    /// Returns a worker that does one task.
+    #[cfg(test)]
+    pub(crate) fn worker<'p>(&'p self, entry: &'p WorkerEntry) -> Worker<'p, R, K> {
+        Worker { pool: self, entry, config: self.config.get() }
+    }
+}
+
+impl<R: Responder, K> Worker<'_, R, K> {
     /// Does one task, and returns whether it was in time.
-    fn run_task(&self, task: Task<R::Session>, entry: &WorkerEntry) -> CallOutcome {
-        let now = self.ticker.now();
-        match self.begin_task(task, entry, now, Instant::now) {
+    fn run_task(&self, task: Task<R::Session>) -> CallOutcome {
+        let ticker = &self.pool.ticker;
+        let now = ticker.now();
+        match self.begin_task(task, now, Instant::now) {
             ControlFlow::Continue(job) => {
                 let bytes_before = job.bytes_held();
-                let answered = answer(&self.responder, &self.config, job, now, &self.ticker, Instant::now);
-                self.return_job(answered, bytes_before, entry, || self.ticker.now())
+                let answered = answer(&self.pool.responder, &self.config, job, now, ticker, Instant::now);
+                self.return_job(answered, bytes_before, || ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
@@ -81,15 +100,15 @@ impl<R: Responder, K> Pool<R, K> {
     pub(crate) fn begin_task(
         &self,
         task: Task<R::Session>,
-        entry: &WorkerEntry,
         now: Moment,
         clock: impl Fn() -> Instant,
     ) -> ControlFlow<CallOutcome, ClientJob<R::Session>> {
+        let Self { pool, entry, config } = self;
         let (job, sent) = match task {
             Task::Answer { job, sent } => (job, sent),
-            Task::Disconnect(disconnect) => return ControlFlow::Break(self.run_disconnect(disconnect, entry, now)),
+            Task::Disconnect(disconnect) => return ControlFlow::Break(self.run_disconnect(disconnect, now)),
         };
-        if self.workers.has_stopped_answering(now.time) {
+        if pool.workers.has_stopped_answering(now.time) {
             // The deadline of a stop has passed. All that is left is to drop the session, which is
             // the responder's code.
             entry.begin(CallKind::Disconnect, job.peer(), now);
@@ -97,12 +116,11 @@ impl<R: Responder, K> Pool<R, K> {
             return ControlFlow::Break(entry.finish());
         }
         entry.begin(CallKind::Answer { part: job.part() }, job.peer(), now);
-        if self.has_waited_too_long(sent, now) {
+        if has_waited_too_long(config, sent, now) {
             let bytes_before = job.bytes_held();
-            let turn = turn_budget(self.config.limits.max_unsent_bytes, now, &self.ticker, &clock);
-            let rejected = job.reject_all(&*self.responder, &self.config.connection, turn);
-            let outcome = self.return_job(rejected, bytes_before, entry, || self.ticker.at(clock()));
-            return ControlFlow::Break(outcome);
+            let turn = turn_budget(config.limits.max_unsent_bytes, now, &pool.ticker, &clock);
+            let rejected = job.reject_all(&*pool.responder, &config.connection, turn);
+            return ControlFlow::Break(self.return_job(rejected, bytes_before, || pool.ticker.at(clock())));
         }
         ControlFlow::Continue(job)
     }
@@ -114,16 +132,15 @@ impl<R: Responder, K> Pool<R, K> {
         &self,
         mut answered: AnsweredJob<R::Session>,
         bytes_before: usize,
-        entry: &WorkerEntry,
         clock: impl Fn() -> Moment,
     ) -> CallOutcome {
-        let outcome = entry.finish();
-        let mailbox = &self.mailboxes[thread_of(answered.id())];
+        let outcome = self.entry.finish();
+        let mailbox = &self.pool.mailboxes[thread_of(answered.id())];
         match outcome {
             CallOutcome::InTime if mailbox.has_receiver() => {
                 let mut charged = 0;
                 let mut is_within_budget = |job: &AnsweredJob<_>| {
-                    self.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
+                    self.pool.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
                 };
                 if !is_within_budget(&answered) {
                     answered = answered.close_with(CloseReason::Overloaded, &self.config.connection);
@@ -134,7 +151,7 @@ impl<R: Responder, K> Pool<R, K> {
             CallOutcome::InTime => {}
             CallOutcome::TooLate => {
                 if let Some(disconnect) = answered.into_disconnect(CloseReason::ReplyTimeout) {
-                    let _ = self.run_disconnect(disconnect, entry, clock());
+                    let _ = self.run_disconnect(disconnect, clock());
                 }
             }
         }
@@ -142,21 +159,21 @@ impl<R: Responder, K> Pool<R, K> {
     }
 
     /// A responder that does not return from this costs a worker, and keeps no client waiting.
-    fn run_disconnect(&self, disconnect: Disconnect<R::Session>, entry: &WorkerEntry, now: Moment) -> CallOutcome {
-        entry.begin(CallKind::Disconnect, disconnect.peer(), now);
-        notify(&self.responder, disconnect);
-        entry.finish()
+    fn run_disconnect(&self, disconnect: Disconnect<R::Session>, now: Moment) -> CallOutcome {
+        self.entry.begin(CallKind::Disconnect, disconnect.peer(), now);
+        notify(&self.pool.responder, disconnect);
+        self.entry.finish()
     }
 
-    /// Returns whether a worker goes on after a task with this outcome.
-    pub(crate) fn keeps_working(&self, entry: &WorkerEntry, outcome: CallOutcome) -> bool {
-        outcome == CallOutcome::InTime || self.workers.is_still_needed(entry, self.config.workers)
+    /// Returns whether it goes on after a task with this outcome.
+    pub(crate) fn keeps_working(&self, outcome: CallOutcome) -> bool {
+        outcome == CallOutcome::InTime || self.pool.workers.is_still_needed(self.entry, self.config.workers)
     }
+}
 
-    /// Returns whether the queue timeout of a task has passed.
-    pub(crate) fn has_waited_too_long(&self, sent: Moment, now: Moment) -> bool {
-        self.config.timeouts.queue.is_some_and(|timeout| sent.is_past(timeout, now))
-    }
+/// Returns whether the queue timeout of a task has passed.
+pub(crate) fn has_waited_too_long(config: &Config, sent: Moment, now: Moment) -> bool {
+    config.timeouts.queue.is_some_and(|timeout| sent.is_past(timeout, now))
 }
 
 /// The time since a turn began, and whether the ticker has ticked since.
@@ -240,7 +257,7 @@ mod tests {
     fn pool<R: Responder>(responder: R, max_bytes: usize) -> (Pool<R, ()>, TestInbox<R::Session>) {
         let (mailbox, inbox) = mailbox_of(|| Ok(()));
         let pool = Pool {
-            config: Arc::new(Config::without_timeouts(&responder)),
+            config: Arc::new(Current::new(Arc::new(Config::without_timeouts(&responder)))),
             responder: Arc::new(responder),
             tasks: channel().1,
             mailboxes: vec![mailbox],
@@ -255,12 +272,19 @@ mod tests {
     fn task<R: Responder>(pool: &Pool<R, ()>, bytes: &[u8]) -> Task<R::Session> {
         let now = Instant::now();
         let peer = Peer::new(Slots::new().insert(()).client_id(0), ([192, 0, 2, 1], 4000).into());
-        let mut connection = Connection::new(peer, &pool.config.connection, now);
+        let config = pool.config.get();
+        let config = &config.connection;
+        let mut connection = Connection::new(peer, config, now);
         let connect = connection.take_job(now).expect("the responder is told of a new client");
-        let config = &pool.config.connection;
         connection.answered(connect.answer(&*pool.responder, config, TurnBudget::unlimited()), config, now);
         connection.received(bytes, config, now);
         Task::Answer { job: connection.take_job(now).expect("there is a line"), sent: pool.ticker.at(now) }
+    }
+
+    fn with_queue_timeout<R: Responder>(pool: &Pool<R, ()>) {
+        let mut config = Config::without_timeouts(&*pool.responder);
+        config.timeouts.queue = Some(TICK);
+        pool.config.replace(Arc::new(config));
     }
 
     #[test]
@@ -313,7 +337,7 @@ mod tests {
     fn growth_of_a_job_is_charged_before_it_returns() {
         let (pool, inbox) = pool(Repeat(100), 1 << 20);
         let task = task(&pool, &[&[b'x'; 900][..], b"\n"].concat());
-        assert_eq!(pool.run_task(task, &WorkerEntry::default()), CallOutcome::InTime);
+        assert_eq!(pool.worker(&WorkerEntry::default()).run_task(task), CallOutcome::InTime);
         let Some(ThreadMessage::Answered { job, charged, .. }) = inbox.next_message() else {
             panic!("the job is back")
         };
@@ -325,7 +349,7 @@ mod tests {
     #[test]
     fn replies_above_the_memory_budget_are_discarded() {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 2 * CHARGE_UNIT);
-        assert_eq!(pool.run_task(task(&pool, b"Bob\r\n"), &WorkerEntry::default()), CallOutcome::InTime);
+        assert_eq!(pool.worker(&WorkerEntry::default()).run_task(task(&pool, b"Bob\r\n")), CallOutcome::InTime);
         let Some(ThreadMessage::Answered { job, charged: 0, .. }) = inbox.next_message() else {
             panic!("there is no room")
         };
@@ -357,12 +381,12 @@ mod tests {
 
     #[test]
     fn a_task_that_waited_too_long_is_rejected_line_by_line() {
-        let (mut pool, inbox) = pool(Strict, 1 << 20);
-        Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
+        let (pool, inbox) = pool(Strict, 1 << 20);
+        with_queue_timeout(&pool);
         let task = task(&pool, b"one\ntwo\n");
         pool.ticker.advance(1);
         let later = pool.ticker.at(Instant::now() + TICK);
-        let begun = pool.begin_task(task, &WorkerEntry::default(), later, Instant::now);
+        let begun = pool.worker(&WorkerEntry::default()).begin_task(task, later, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
         let Some(ThreadMessage::Answered { mut job, .. }) = inbox.next_message() else { panic!("the job is back") };
         assert_eq!((job.replies(), job.lines_answered()), (&b"busy 1\nbusy 2\n"[..], 2));
@@ -374,7 +398,7 @@ mod tests {
         let (pool, inbox) = pool(Repeat(2), CHARGE_UNIT);
         let mut other = 0;
         assert!(!pool.memory.charge(&mut other, 3 * CHARGE_UNIT));
-        pool.run_task(task(&pool, b"Bob\n"), &WorkerEntry::default());
+        pool.worker(&WorkerEntry::default()).run_task(task(&pool, b"Bob\n"));
         let Some(ThreadMessage::Answered { job, charged: 0, .. }) = inbox.next_message() else {
             panic!("it is answered")
         };
@@ -386,15 +410,15 @@ mod tests {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 1 << 20);
         let task = task(&pool, b"Bob\n");
         let ControlFlow::Continue(job) =
-            pool.begin_task(task, &WorkerEntry::default(), pool.ticker.now(), Instant::now)
+            pool.worker(&WorkerEntry::default()).begin_task(task, pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
         let before = job.bytes_held();
-        let answered = answer(&pool.responder, &pool.config, job, pool.ticker.now(), &pool.ticker, Instant::now);
+        let answered = answer(&pool.responder, &pool.config.get(), job, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
         assert_eq!(
-            pool.return_job(answered, before, &WorkerEntry::default(), || pool.ticker.now()),
+            pool.worker(&WorkerEntry::default()).return_job(answered, before, || pool.ticker.now()),
             CallOutcome::InTime
         );
         assert_eq!(pool.memory.bytes(), 0);
@@ -426,7 +450,7 @@ mod tests {
         let task = task(&pool, b"Bob\n");
         let now = pool.ticker.now();
         pool.workers.stop_answering_at(now.time);
-        let begun = pool.begin_task(task, &WorkerEntry::default(), now, Instant::now);
+        let begun = pool.worker(&WorkerEntry::default()).begin_task(task, now, Instant::now);
         assert!(matches!(begun, ControlFlow::Break(CallOutcome::InTime)));
         assert!(inbox.next_message().is_none());
     }
@@ -457,14 +481,14 @@ mod tests {
         let (pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
         let entry = WorkerEntry::default();
         let ControlFlow::Continue(job) =
-            pool.begin_task(task(&pool, b"a\nb\n"), &entry, pool.ticker.now(), Instant::now)
+            pool.worker(&entry).begin_task(task(&pool, b"a\nb\n"), pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
         pool.ticker.advance(1);
         assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
-        let answered = answer(&pool.responder, &pool.config, job, pool.ticker.now(), &pool.ticker, Instant::now);
-        assert_eq!(pool.return_job(answered, 0, &entry, || pool.ticker.now()), CallOutcome::TooLate);
+        let answered = answer(&pool.responder, &pool.config.get(), job, pool.ticker.now(), &pool.ticker, Instant::now);
+        assert_eq!(pool.worker(&entry).return_job(answered, 0, || pool.ticker.now()), CallOutcome::TooLate);
         assert!(inbox.next_message().is_none());
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
         assert!(matches!(entry.state(), crate::pool::worker_registry::WorkerState::Idle));
@@ -481,7 +505,7 @@ mod tests {
                 pool.ticker.advance(ticks);
                 sent.time + step * readings.get()
             };
-            answer(&pool.responder, &pool.config, job, sent, &pool.ticker, clock).lines_answered()
+            answer(&pool.responder, &pool.config.get(), job, sent, &pool.ticker, clock).lines_answered()
         };
         assert_eq!(lines_answered(Duration::from_micros(300), 0), 4);
         assert_eq!(lines_answered(Duration::from_micros(300), 1), 2, "the tick comes with the first reading");
@@ -489,14 +513,14 @@ mod tests {
 
     #[test]
     fn a_task_waits_too_long_only_with_a_queue_timeout() {
-        let (mut pool, _inbox) = pool(Repeat(1), 0);
+        let (pool, _inbox) = pool(Repeat(1), 0);
         let sent = pool.ticker.now();
         pool.ticker.advance(1);
         let now = pool.ticker.at(sent.time + TICK);
-        assert!(!pool.has_waited_too_long(sent, now), "there is none");
-        Arc::get_mut(&mut pool.config).unwrap().timeouts.queue = Some(TICK);
-        assert!(pool.has_waited_too_long(sent, now));
-        assert!(!pool.has_waited_too_long(now, now));
+        assert!(!has_waited_too_long(&pool.config.get(), sent, now), "there is none");
+        with_queue_timeout(&pool);
+        assert!(has_waited_too_long(&pool.config.get(), sent, now));
+        assert!(!has_waited_too_long(&pool.config.get(), now, now));
     }
 
     #[test]
@@ -506,7 +530,7 @@ mod tests {
         pool.tasks = task_receiver;
         let Task::Answer { job, .. } = task(&pool, b"x\n") else { panic!("a job") };
         let disconnect = job
-            .answer(&*pool.responder, &pool.config.connection, TurnBudget::unlimited())
+            .answer(&*pool.responder, &pool.config.get().connection, TurnBudget::unlimited())
             .into_disconnect(CloseReason::Lost);
         tasks.send(task(&pool, b"a\nb\n")).unwrap();
         tasks.send(Task::Disconnect(disconnect.expect("the session has begun"))).unwrap();
@@ -528,19 +552,19 @@ mod tests {
         let (pool, _inbox) = pool(Repeat(1), 0);
         let workers = pool.workers.top_up(1, 1);
         assert!(
-            pool.keeps_working(&workers[0], CallOutcome::InTime)
-                && pool.keeps_working(&workers[0], CallOutcome::TooLate)
+            pool.worker(&workers[0]).keeps_working(CallOutcome::InTime)
+                && pool.worker(&workers[0]).keeps_working(CallOutcome::TooLate)
         );
         pool.workers.top_up(2, 2);
-        assert!(pool.keeps_working(&workers[0], CallOutcome::InTime));
-        assert!(!pool.keeps_working(&workers[0], CallOutcome::TooLate));
+        assert!(pool.worker(&workers[0]).keeps_working(CallOutcome::InTime));
+        assert!(!pool.worker(&workers[0]).keeps_working(CallOutcome::TooLate));
     }
 
     #[test]
     fn without_a_pool_tasks_run_in_place() {
         let (pool, _inbox) = pool(DisconnectLog::default(), 0);
         let ticker_waker = TickerWaker::of(Arc::clone(&pool.ticker));
-        let mut executor = Executor::in_place(Arc::clone(&pool.responder), Arc::clone(&pool.config), ticker_waker);
+        let mut executor = Executor::in_place(Arc::clone(&pool.responder), pool.config.get(), ticker_waker);
         let Task::Answer { job, sent } = task(&pool, b"a\nb\n") else { panic!("a job") };
         let answered = executor.answer(job, sent.time, || sent.time).expect("it is answered");
         assert_eq!(answered.lines_answered(), 2);

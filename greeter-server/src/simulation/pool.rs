@@ -55,7 +55,7 @@ impl SimulatedPool {
     ) -> Self {
         let pool = Arc::new(pool);
         let simulated = |entry: &Arc<WorkerEntry>| SimulatedWorker { entry: Arc::clone(entry), work: None };
-        let workers = pool.workers.top_up(pool.config.workers, pool.config.workers);
+        let workers = pool.workers.top_up(pool.config.get().workers, pool.config.get().workers);
         let workers: Vec<SimulatedWorker> = workers.iter().map(simulated).collect();
         let workers = Rc::new(RefCell::new(workers));
         let spawned = Rc::clone(&workers);
@@ -87,11 +87,11 @@ impl SimulatedPool {
         };
         let Some(RunningTask { answered, bytes_before, .. }) = work else {
             let task = self.real.tasks.try_recv().ok()?;
-            let job = match self.real.begin_task(task, &entry, now, || now.time) {
+            let job = match self.real.worker(&entry).begin_task(task, now, || now.time) {
                 ControlFlow::Continue(job) => job,
                 // A notification of the responder takes no time here, and so is in time.
                 ControlFlow::Break(outcome) => {
-                    assert!(self.real.keeps_working(&entry, outcome));
+                    assert!(self.real.worker(&entry).keeps_working(outcome));
                     return None;
                 }
             };
@@ -101,7 +101,8 @@ impl SimulatedPool {
             self.clock.set(now.time);
             let responder = &self.real.responder;
             responder.begin_turn();
-            let answered = answer(responder, &self.real.config, job, now, &self.clock.ticker, || self.clock.now());
+            let answered =
+                answer(responder, &self.real.config.get(), job, now, &self.clock.ticker, || self.clock.now());
             responder.check_turn();
             self.workers.borrow_mut()[worker].work =
                 Some(RunningTask { answered, bytes_before, until: self.clock.now() });
@@ -109,8 +110,8 @@ impl SimulatedPool {
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(entry.state(), WorkerState::TimedOut(_));
-        let outcome = self.real.return_job(answered, bytes_before, &entry, || now);
-        if !self.real.keeps_working(&entry, outcome) {
+        let outcome = self.real.worker(&entry).return_job(answered, bytes_before, || now);
+        if !self.real.worker(&entry).keeps_working(outcome) {
             self.workers.borrow_mut().remove(worker);
         }
         (!is_late).then_some(number)
@@ -137,12 +138,12 @@ impl SimulatedPool {
     pub(super) fn check_worker_count(&self) {
         let workers = self.workers.borrow();
         let running = workers.iter().filter(|worker| !matches!(worker.entry.state(), WorkerState::TimedOut(_))).count();
-        assert!(running <= self.real.config.workers, "{running} workers are running");
+        assert!(running <= self.real.config.get().workers, "{running} workers are running");
     }
 
     /// Checks that no worker is in a call for longer than it may be.
     pub(super) fn check_call_times(&self, now: Instant, slack: Duration) {
-        let Some(timeout) = self.real.config.timeouts.reply else { return };
+        let Some(timeout) = self.real.config.get().timeouts.reply else { return };
         for worker in &*self.workers.borrow() {
             if let WorkerState::Busy(call) = worker.entry.state() {
                 let took = now.saturating_duration_since(call.since.time);

@@ -20,6 +20,7 @@ use super::wire::{VirtualSocket, VirtualSystem, Wire};
 use crate::accept::acceptor::{Acceptor, AcceptorContext};
 use crate::admission::Admission;
 use crate::connection::thread::{ConnectionThread, Shared};
+use crate::current::Current;
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -125,7 +126,7 @@ impl World {
         let registry = Arc::<WorkerRegistry>::default();
         let pool = Pool {
             responder: Arc::clone(&responder),
-            config: Arc::clone(&config),
+            config: Arc::new(Current::new(Arc::clone(&config))),
             tasks: task_receiver,
             mailboxes: mailboxes.clone(),
             workers: Arc::clone(&registry),
@@ -138,7 +139,7 @@ impl World {
         let pool = (rules.workers > 0).then(simulated);
         let shared = Shared { config: Arc::clone(&config), memory: Arc::clone(&memory) };
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
-        let admission = Arc::new(Admission::new(Arc::clone(&config), to_acceptor));
+        let admission = Arc::new(Admission::new(config.limits, to_acceptor));
         let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), &rules)));
         let context = AcceptorContext {
             inbox: acceptor_inbox,

@@ -24,6 +24,8 @@ mod parallel;
 mod proxied;
 /// Lines that the host pushes.
 mod push;
+/// Options that change while clients are connected.
+mod reload;
 /// Clients that reset their connections.
 mod resets;
 /// How much all clients hold together.
