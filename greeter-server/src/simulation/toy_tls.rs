@@ -171,11 +171,13 @@ impl TlsSession for ToySession {
         Ok(())
     }
 
-    fn seal(&mut self, plaintext: &[u8], ciphertext: &mut Vec<u8>) {
+    fn seal(&mut self, plaintext: &[u8], ciphertext: &mut Vec<u8>) -> usize {
+        let start = ciphertext.len();
         assert!((1..=MAX_PLAINTEXT_BYTES).contains(&plaintext.len()), "a record has a size");
         let ToyStep::Met { seals, phase, .. } = &mut self.step else { panic!("nobody is there") };
         assert_ne!(*phase, SessionPhase::Handshake, "nothing is said before the handshake is over");
         seals.seal(DATA, plaintext, ciphertext);
+        start
     }
 
     fn take_output(&mut self, ciphertext: &mut Vec<u8>) {

@@ -62,11 +62,16 @@ impl TlsSession for RustlsSession {
         Ok(())
     }
 
-    fn seal(&mut self, plaintext: &[u8], ciphertext: &mut Vec<u8>) {
+    fn seal(&mut self, plaintext: &[u8], ciphertext: &mut Vec<u8>) -> usize {
+        // The answer to a key update waits for what is said next, be it nothing.
+        let _ = self.connection.writer().write(&[]);
+        self.take_output(ciphertext);
+        let start = ciphertext.len();
         // Its buffer is as large as it gets, and was emptied before.
         let sealed = self.connection.writer().write(plaintext);
         debug_assert_eq!(sealed.ok(), Some(plaintext.len()), "a record is sealed as a whole");
         self.take_output(ciphertext);
+        start
     }
 
     fn take_output(&mut self, ciphertext: &mut Vec<u8>) {

@@ -11,8 +11,8 @@ pub(crate) trait TlsSession: fmt::Debug + Send {
     fn open(&mut self, record: &[u8], plaintext: &mut Vec<u8>) -> Result<(), TlsProblem>;
 
     /// Appends these bytes, at most [a record's](super::record::MAX_PLAINTEXT_BYTES), as one
-    /// record.
-    fn seal(&mut self, plaintext: &[u8], ciphertext: &mut Vec<u8>);
+    /// record, behind what it has to say for itself first. Returns where the record begins.
+    fn seal(&mut self, plaintext: &[u8], ciphertext: &mut Vec<u8>) -> usize;
 
     /// Appends what the session has to say for itself: its part of the handshake, alerts, answers
     /// to key updates.

@@ -199,7 +199,8 @@ impl<K: Socket> TlsStream<K> {
     /// Reads from the socket at most once, and decrypts all records that are whole.
     pub(crate) fn receive<'b>(&mut self, buffers: &'b mut TlsBuffers) -> io::Result<TransportRead<'b>> {
         buffers.plaintext.clear();
-        if self.session.phase() == SessionPhase::ClosedByPeer {
+        // Behind an alert of ours nothing is decrypted, and behind our end there is no need to.
+        if self.is_closing || self.session.phase() == SessionPhase::ClosedByPeer {
             return Ok(TransportRead::Eof);
         }
         let waiting = self.bytes_waiting();
@@ -228,6 +229,7 @@ impl<K: Socket> TlsStream<K> {
         }
         self.session.take_output(&mut self.unsent_ciphertext.bytes);
         if let Err(failure) = opened {
+            self.is_closing = true;
             // An alert says why, if the socket takes it now.
             let _ = self.flush();
             return Err(broken(failure));
@@ -266,8 +268,7 @@ impl<K: Socket> TlsStream<K> {
             // Behind what the session says for itself, if that is not out yet.
             if self.unsent_ciphertext.plaintext == 0 && !unsent.is_empty() {
                 let part = &unsent[..unsent.len().min(MAX_PLAINTEXT_BYTES)];
-                let start = self.unsent_ciphertext.bytes.len();
-                self.session.seal(part, &mut self.unsent_ciphertext.bytes);
+                let start = self.session.seal(part, &mut self.unsent_ciphertext.bytes);
                 self.unsent_ciphertext.record = start..self.unsent_ciphertext.bytes.len();
                 self.unsent_ciphertext.plaintext = part.len();
             }
