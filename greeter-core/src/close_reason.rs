@@ -77,6 +77,10 @@ pub enum CloseReason {
     /// nobody knows who has sent it.
     #[error("something came in plain behind the request for TLS")]
     PlainBehindStartTls,
+    /// The client had been connected for as long as one may, and was owed nothing. It may connect
+    /// again, perhaps to another server.
+    #[error("its session had lasted long enough")]
+    SessionTimeout,
 }
 
 impl CloseReason {
@@ -87,7 +91,7 @@ impl CloseReason {
     }
 
     /// All reasons, in the order of their indices.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ClientClosed,
         Self::ResponderClosed,
         Self::LineRejected,
@@ -108,5 +112,6 @@ impl CloseReason {
         Self::ProxyHeader,
         Self::HandshakeFailed,
         Self::PlainBehindStartTls,
+        Self::SessionTimeout,
     ];
 }

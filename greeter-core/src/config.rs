@@ -234,6 +234,7 @@ impl CloseReason {
                 None => None,
             },
             Self::ReplyTimeout => Some(Rejection::ReplyTimeout),
+            Self::SessionTimeout => Some(Rejection::SessionTimeout),
             Self::Busy => Some(Rejection::Busy),
             Self::Overloaded => Some(Rejection::Overloaded),
             Self::ConnectionLimit => Some(Rejection::ConnectionLimit),

@@ -82,6 +82,10 @@ pub enum Rejection {
         /// The idle timeout: how long a client may be silent.
         within: Duration,
     },
+    /// The client has been connected for as long as one may. It was owed nothing and had begun no
+    /// line. The connection closes.
+    #[error("session over")]
+    SessionTimeout,
     /// The memory budget, which all clients share, has no room for what this client makes the
     /// server hold. The connection closes.
     #[error("overloaded")]

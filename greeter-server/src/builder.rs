@@ -591,6 +591,61 @@ impl<R: Responder> Builder<R> {
         self
     }
 
+    /// Sets how many clients a second each listener accepts at most. More wait in the system's
+    /// backlog.
+    ///
+    /// So a crowd that comes at once, as when another server is gone, does not take all processor
+    /// time from those who are connected. A tenth of a second's worth may come together. A stop
+    /// does not keep to it. The default, `None`, is as many as come; the maximum is a million.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().max_accept_rate(200);
+    /// ```
+    pub fn max_accept_rate(mut self, clients_per_second: impl Into<Option<usize>>) -> Self {
+        self.options.limits.max_accept_rate = clients_per_second.into();
+        self
+    }
+
+    /// Sets how long a client may be connected.
+    ///
+    /// When that time is over, and the client is owed nothing and has begun no line, it receives
+    /// [`Rejection::SessionTimeout`](crate::Rejection::SessionTimeout) and the connection closes.
+    /// Of clients that a balancer has spread over several servers, this is how those who stay
+    /// connected for days come to a server that is new. Each has a time of its own, up to a tenth
+    /// less or more, so that not all of them come back at once. In a protocol whose clients would
+    /// take the rejection for the reply to their next request, the responder's
+    /// [`reject`](Responder::reject) says nothing. The default, `None`, is for ever; the minimum is
+    /// 1 ms.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().max_session_time(Duration::from_secs(3600));
+    /// ```
+    pub fn max_session_time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.options.timeouts.session = time.into();
+        self
+    }
+
+    /// Sets over how much of a stop clients are let go who are owed nothing, one after the other.
+    ///
+    /// They all connect again at once otherwise, to whatever takes the place of this server. Who is
+    /// owed a reply goes with that; who sends a line meanwhile has its reply. It is never more than
+    /// the time that the stop has. The default is zero: at once.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// use std::time::Duration;
+    ///
+    /// let builder = Server::builder().drain_spread(Duration::from_secs(5));
+    /// ```
+    pub const fn drain_spread(mut self, time: Duration) -> Self {
+        self.options.timeouts.drain_spread = time;
+        self
+    }
+
     /// Sets how long a client may take to close its end of the connection after the server has
     /// closed its own.
     ///

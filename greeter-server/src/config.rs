@@ -14,6 +14,8 @@ use crate::slots::THREAD_BITS;
 /// The maximum number of connection threads, and of workers.
 const MAX_THREADS: usize = 1 << THREAD_BITS;
 const MAX_CONNECTIONS: usize = 10_000_000;
+/// More than any system accepts.
+const MAX_ACCEPT_RATE: usize = 1_000_000;
 /// The maximum number of lines of one client that are answered side by side.
 const MAX_IN_PARALLEL: usize = 1024;
 const GIB: usize = 1024 * 1024 * 1024;
@@ -168,6 +170,7 @@ impl Options {
             in_range("in_parallel", limits.in_parallel, 1, MAX_IN_PARALLEL),
             in_range("max_connections", limits.max_connections, 1, MAX_CONNECTIONS),
             in_range("max_connections_per_address", per_address, 1, MAX_CONNECTIONS),
+            in_range("max_accept_rate", limits.max_accept_rate.unwrap_or(1), 1, MAX_ACCEPT_RATE),
             in_range("max_handshakes", limits.max_handshakes, 1, MAX_CONNECTIONS),
             in_range("max_line_bytes", limits.max_line_bytes, 1, ConnectionConfig::MAX_LINE_BYTES as usize),
             in_range("max_data_bytes", limits.max_data_bytes, 0, ConnectionConfig::MAX_DATA_BYTES as usize),
@@ -229,6 +232,7 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
         ("write_timeout", timeouts.write),
         ("reply_timeout", timeouts.reply),
         ("queue_timeout", timeouts.queue),
+        ("max_session_time", timeouts.session),
         ("handshake_timeout", Some(timeouts.handshake)),
     ];
     times.into_iter().filter_map(|(option, time)| {

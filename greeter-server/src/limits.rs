@@ -75,6 +75,8 @@ pub struct Limits {
     /// finished their TLS handshake. They are clients, too. 0 where no listener asks for anything
     /// of that kind.
     pub max_handshakes: usize,
+    /// How many clients a second each listener accepts at most. `None` means as many as come.
+    pub max_accept_rate: Option<usize>,
     /// How many bytes a client may send in its handshake.
     pub max_handshake_bytes: usize,
     /// The maximum number of clients with TLS. 0 where no listener speaks it.
@@ -115,6 +117,10 @@ pub(crate) struct Timeouts {
     /// How long a client may take to close its end of the connection after ours. Zero closes at
     /// once.
     pub(crate) linger: Duration,
+    /// How long a client may be connected, a tenth less or more.
+    pub(crate) session: Option<Duration>,
+    /// Over how much of a stop clients are let go who are owed nothing.
+    pub(crate) drain_spread: Duration,
 }
 
 impl Limits {
@@ -123,6 +129,7 @@ impl Limits {
         max_connections_per_address: Some(1000),
         when_full: WhenFull::Reject,
         max_handshakes: 1024,
+        max_accept_rate: None,
         max_handshake_bytes: ProxyHeader::MAX_BYTES,
         max_tls_connections: 0,
         when_rejected: WhenRejected::Continue,
@@ -207,6 +214,8 @@ impl Timeouts {
         queue: Some(Duration::from_secs(5)),
         handshake: Duration::from_secs(10),
         linger: ConnectionTimeouts::DEFAULT.linger,
+        session: None,
+        drain_spread: Duration::ZERO,
     };
 
     pub(crate) const fn of_connections(&self) -> ConnectionTimeouts {

@@ -282,8 +282,9 @@ impl ModelServer {
         let config = Arc::new(config);
         let memory = Arc::new(MemoryBudget::new(usize::MAX));
         let admission = Arc::new(Admission::new(config.limits, acceptor));
-        let shared = Shared { config, memory };
-        Self { start: Instant::now(), mailbox, admission, shared, counters: Arc::default() }
+        let start = Instant::now();
+        let shared = Shared { config, memory, epoch: start };
+        Self { start, mailbox, admission, shared, counters: Arc::default() }
     }
 
     /// Returns the message that brings a client, and what the client will have received in the end.

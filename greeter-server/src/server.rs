@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use greeter_core::Responder;
 use mio::Poll;
@@ -181,7 +182,7 @@ impl<R: Responder> Server<R> {
         // started.
         let handle =
             ServerHandle::new(self.addresses, configuration, self.push, self.trigger, to_acceptor, control, deadlines);
-        let shared = Shared { config, memory };
+        let shared = Shared { config, memory, epoch: Instant::now() };
         let wiring = Wiring { handle: &handle, responder, current, shared, mailboxes, acceptor };
         wiring.start(inboxes)?;
         handle.log_ready();

@@ -24,6 +24,9 @@ pub struct Stats {
     pub closed: u64,
     /// The same, by reason.
     pub closed_by: CountsByReason,
+    /// Clients that came, sent not one byte and left: health checks, and scanners of ports. They are
+    /// `debug` in the log.
+    pub silent_visits: u64,
     /// Failed calls of accept(2): connections that were gone before they were accepted, and a lack
     /// of descriptors or memory.
     pub accept_errors: u64,
@@ -133,6 +136,7 @@ pub(crate) struct Counters {
     pub(crate) responder_errors: Counter,
     pub(crate) pushed: Counter,
     pub(crate) late_answers: Counter,
+    pub(crate) silent_visits: Counter,
     /// Lines that were parked, and that are so no more.
     pub(crate) parked: Counter,
     pub(crate) unparked: Counter,
@@ -183,6 +187,7 @@ pub(crate) fn total(threads: &[Arc<Counters>]) -> Stats {
     Stats {
         parked: sum(|counters| &counters.parked).saturating_sub(unparked),
         late_answers: sum(|counters| &counters.late_answers),
+        silent_visits: sum(|counters| &counters.silent_visits),
         closed: closed_by.total(),
         closed_by,
         accepted: sum(|counters| &counters.accepted),

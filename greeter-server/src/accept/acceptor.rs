@@ -29,6 +29,9 @@ use crate::system::Accept;
 /// reports that it has some again, so this is also how long a client waits then, at most.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How much of what the maximum rate allows may come at once: a rate is not a rhythm.
+const ACCEPT_BURST: Duration = Duration::from_millis(100);
+
 /// How many clients of one listener are accepted before the other listeners and the messages have
 /// their turn.
 const ACCEPT_BATCH: usize = 64;
@@ -112,6 +115,9 @@ struct RegisteredListener<L> {
     socket: L,
     entry_rules: Arc<EntryRules>,
     state: ListenerState,
+    /// How far it has gone with what it may accept: with each client, by the time that one is worth
+    /// at the maximum rate (the generic cell rate algorithm).
+    accepted_until: Instant,
 }
 
 /// Whether accept(2) is worth a try.
@@ -126,6 +132,8 @@ enum ListenerState {
     /// A client waits, and has no place unless one is released, or until then, when one that keeps
     /// us waiting makes room.
     Full { until: Option<Instant> },
+    /// A client may be waiting, and waits until then, so that not too many are accepted a second.
+    Throttled { until: Instant },
 }
 
 impl<S> SharedAcceptor<S> {
@@ -182,7 +190,12 @@ impl<S, L: Accept> Acceptor<S, L> {
         now: Instant,
     ) -> Self {
         let AcceptorContext { inbox, threads, admission, config, counters } = context;
-        let register = |(socket, entry_rules)| RegisteredListener { socket, entry_rules, state: ListenerState::Ready };
+        let register = |(socket, entry_rules)| RegisteredListener {
+            socket,
+            entry_rules,
+            state: ListenerState::Ready,
+            accepted_until: now,
+        };
         let listeners = listeners.into_iter().map(register).collect();
         let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
         Self {
@@ -254,7 +267,9 @@ impl<S, L: Accept> Acceptor<S, L> {
                 match listener.state {
                     ListenerState::WouldBlock | ListenerState::Full { until: None } => {}
                     ListenerState::Ready => return Some(Duration::ZERO),
-                    ListenerState::Paused { until } | ListenerState::Full { until: Some(until) } => {
+                    ListenerState::Paused { until }
+                    | ListenerState::Full { until: Some(until) }
+                    | ListenerState::Throttled { until } => {
                         next = Some(next.map_or(until, |next| next.min(until)));
                     }
                 }
@@ -270,7 +285,9 @@ impl<S, L: Accept> Acceptor<S, L> {
             return;
         }
         let now = clock();
-        if let ListenerState::Paused { until } | ListenerState::Full { until: Some(until) } = state
+        if let ListenerState::Paused { until }
+        | ListenerState::Full { until: Some(until) }
+        | ListenerState::Throttled { until } = state
             && now < until
         {
             return;
@@ -281,8 +298,15 @@ impl<S, L: Accept> Acceptor<S, L> {
             if until.is_none_or(|until| now < until) {
                 return self.listeners[index].state = ListenerState::Full { until };
             }
+            let until = self.rate_allows_at(index, now);
+            if now < until {
+                return self.listeners[index].state = ListenerState::Throttled { until };
+            }
             match self.accept_one(index, now) {
-                Ok(()) => result = Ok(()),
+                Ok(()) => {
+                    self.count_for_rate(index, now);
+                    result = Ok(());
+                }
                 Err((AcceptErrorKind::WouldBlock, _)) => {
                     return self.listeners[index].state = ListenerState::WouldBlock;
                 }
@@ -299,6 +323,21 @@ impl<S, L: Accept> Acceptor<S, L> {
             // A whole batch of nothing but errors: whatever they mean, the next would be no better.
             Err(error) => self.pause(index, error, now),
         }
+    }
+
+    /// Returns when the maximum rate allows another client at this listener.
+    fn rate_allows_at(&self, index: usize, now: Instant) -> Instant {
+        match self.config.limits.max_accept_rate {
+            Some(_) => self.listeners[index].accepted_until.checked_sub(ACCEPT_BURST).unwrap_or(now),
+            None => now,
+        }
+    }
+
+    /// Counts a client for the maximum rate.
+    fn count_for_rate(&mut self, index: usize, now: Instant) {
+        let Some(each) = self.config.limits.max_accept_rate.and_then(|rate| u32::try_from(rate).ok()) else { return };
+        let listener = &mut self.listeners[index];
+        listener.accepted_until = listener.accepted_until.max(now) + Duration::from_secs(1) / each;
     }
 
     /// Accepts the client that has waited longest at this listener, and dispatches or rejects it.

@@ -9,7 +9,7 @@ use greeter_core::{CloseAction, CloseReason, Connection, ConnectionConfig, Phase
 use crate::admission::Permit;
 use crate::config::Config;
 use crate::connection::scratch::Scratch;
-use crate::connection::timers::{Millis, TimerTable};
+use crate::connection::timers::{Millis, TimerTable, share};
 use crate::info::ConnectionInfo;
 use crate::limits::CHARGE_UNIT;
 use crate::memory::MemoryBudget;
@@ -40,6 +40,8 @@ pub(crate) struct Client<S, K> {
     read_until_would_block: bool,
     /// Whether it is in its thread's run queue.
     pub(crate) is_in_run_queue: bool,
+    /// Whether the log knows that it has come.
+    pub(crate) is_logged: bool,
     /// When its timer expires, if it has one.
     pub(crate) timer: Option<Millis>,
     deadline_check: DeadlineCheck,
@@ -104,6 +106,7 @@ impl<S, K: Socket> Client<S, K> {
             writable: true,
             read_until_would_block: false,
             is_in_run_queue: false,
+            is_logged: false,
             timer: None,
             deadline_check: DeadlineCheck::None,
             counted_parked: 0,
@@ -158,7 +161,7 @@ impl<S, K: Socket> Client<S, K> {
     }
 
     /// Checks its deadline, if that is due and everything was read.
-    pub(crate) fn finish_deadline_check(&mut self, config: &Config, now: Instant) {
+    pub(crate) fn finish_deadline_check(&mut self, config: &Config, epoch: Instant, now: Instant) {
         if let DeadlineCheck::AfterReading { bytes_left } = self.deadline_check
             && (bytes_left.bytes() == 0 || !self.readable || !self.connection.wants_input())
         {
@@ -169,14 +172,38 @@ impl<S, K: Socket> Client<S, K> {
             if self.end_deadline(config).is_some_and(|deadline| deadline <= now) {
                 self.connection.abort(CloseReason::WriteTimeout);
             }
+            if self.session_deadline(config, epoch).is_some_and(|deadline| deadline <= now) {
+                self.connection.close_with(CloseReason::SessionTimeout, &config.connection, now);
+            }
             self.connection.check_deadline(&config.connection, now);
         }
     }
 
-    /// Returns when its deadline passes, if it has one now.
-    pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
+    /// Returns when its deadline passes, if it has one now. The epoch is that of the thread's
+    /// timers.
+    pub(crate) fn deadline(&self, config: &Config, epoch: Instant) -> Option<Instant> {
         let own = || self.handshake_deadline(config).or_else(|| self.end_deadline(config));
-        self.connection.deadline(&config.connection).or_else(own)
+        let of_phase = self.connection.deadline(&config.connection).or_else(own);
+        of_phase.into_iter().chain(self.session_deadline(config, epoch)).min()
+    }
+
+    /// Returns until when its session may last, once nothing is owed to it and it has begun no
+    /// line. Of many who have connected together, each has another time.
+    fn session_deadline(&self, config: &Config, epoch: Instant) -> Option<Instant> {
+        let time = config.timeouts.session.filter(|_| self.is_idle())?;
+        let least = time - time / 10;
+        (epoch + self.accepted.since_epoch()).checked_add(least + share(time / 5, self.connection.peer().id))
+    }
+
+    /// Returns whether nothing is owed to it, and it has begun no line.
+    fn is_idle(&self) -> bool {
+        self.connection.phase() == Phase::Idle && self.connection.close_action() == CloseAction::None
+    }
+
+    /// Returns whether a stop may come later for it: it is idle, and nothing of it has arrived.
+    pub(crate) fn may_be_stopped_later(&self) -> bool {
+        let arrived = self.transport.as_ref().and_then(|transport| transport.bytes_arrived().ok()).unwrap_or(0);
+        self.is_idle() && arrived == 0
     }
 
     /// Returns until when the TLS handshake that a reply has asked for is to be over.

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::connection::client::Client;
 use crate::connection::lobby::{self, Admitted, Lobby};
 use crate::connection::scratch::Scratch;
-use crate::connection::timers::TimerTable;
+use crate::connection::timers::{TimerTable, share};
 use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
 use crate::mailbox::{Inbox, Mailbox};
@@ -80,6 +80,8 @@ enum Driven {
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) memory: Arc<MemoryBudget>,
+    /// When the timers of all threads begin.
+    pub(crate) epoch: Instant,
 }
 
 /// The state of a connection thread.
@@ -104,6 +106,8 @@ pub(crate) struct ConnectionThread<R: Responder, W: Poller = Poll> {
     /// others wait so much longer, as they do for newcomers.
     handshake_time: Duration,
     stopping: StopState,
+    /// Whose stop comes later, the last first.
+    stopped_later: Vec<(Instant, Key)>,
     scratch: Scratch,
 }
 
@@ -157,7 +161,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let now = system.now();
         Self {
             number,
-            timers: TimerTable::new(now),
+            timers: TimerTable::new(shared.epoch),
             system,
             late_answers: inbox.another(),
             inbox,
@@ -168,6 +172,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             run_queue: VecDeque::new(),
             handshake_time: Duration::ZERO,
             stopping: StopState::Running,
+            stopped_later: Vec::new(),
             scratch: Scratch::new(shared.config.read_bytes),
             shared,
         }
@@ -275,11 +280,33 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             StopState::Running => {
                 self.stopping = StopState::Draining { until: deadline };
                 self.lobby.stop();
-                self.with_all_clients(Client::stop);
+                self.stop_clients(deadline);
             }
-            StopState::Draining { until } => *until = deadline.min(*until),
-            StopState::Aborted => {}
+            StopState::Draining { until } if deadline < *until => {
+                *until = deadline;
+                for (_, key) in std::mem::take(&mut self.stopped_later) {
+                    self.with_client(key, Client::stop);
+                }
+            }
+            StopState::Draining { .. } | StopState::Aborted => {}
         }
+    }
+
+    /// Stops all clients: at once, but for those who are owed nothing, where they are let go one
+    /// after the other.
+    fn stop_clients(&mut self, deadline: Instant) {
+        let now = self.system.now();
+        let spread = self.shared.config.timeouts.drain_spread.min(deadline.saturating_duration_since(now));
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            if !spread.is_zero() && client.may_be_stopped_later() {
+                self.stopped_later.push((now + share(spread, key.client_id(self.number)), key));
+            } else {
+                client.stop();
+                enqueue(&mut self.run_queue, client, key);
+            }
+        }
+        self.stopped_later.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     }
 
     /// Gives the newcomers a turn, and takes over who has become a client.
@@ -308,10 +335,6 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         };
         let mut peer = Peer::new(key.client_id(self.number), address);
         peer.origin = origin;
-        match peer.via() {
-            Some(via) => tracing::info!(peer = %address, %via, "Accepted connection."),
-            None => tracing::info!(peer = %address, "Accepted connection."),
-        }
         let connection = Connection::new(peer, &self.shared.config.connection, now);
         let mut client = Client::new(connection, transport, permit, self.timers.millis(now));
         match self.stopping {
@@ -417,12 +440,15 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             return;
         }
         self.lobby.expire(now);
+        while let Some((_, key)) = self.stopped_later.pop_if(|(at, _)| *at <= now) {
+            self.with_client(key, Client::stop);
+        }
         while let Some(slot) = self.timers.pop_expired(now) {
             if let Some(key) = self.clients.key_of(slot as usize)
                 && let Some(client) = self.clients.get_mut(key)
             {
                 client.timer = None;
-                match client.deadline(&self.shared.config) {
+                match client.deadline(&self.shared.config, self.shared.epoch) {
                     Some(deadline) if deadline <= now => {
                         client.request_deadline_check();
                         enqueue(&mut self.run_queue, client, key);
@@ -448,7 +474,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             StopState::Draining { until } => Some(until),
             StopState::Running | StopState::Aborted => None,
         };
-        [self.timers.next_timeout(), drained, self.lobby.next_deadline()].into_iter().flatten().min()
+        let stopped_next = self.stopped_later.last().map(|(at, _)| *at);
+        [self.timers.next_timeout(), drained, stopped_next, self.lobby.next_deadline()].into_iter().flatten().min()
     }
 
     /// After the deadline of a stop, connections whose jobs are still in flight are left behind.
@@ -515,6 +542,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             client.connection.abort(CloseReason::Lost);
             now
         });
+        log_accepted(client);
         count_lines(client, &self.counters);
         if client.can_continue() || parallel_for(client, &self.executor).is_some() {
             enqueue(&mut self.run_queue, client, key);
@@ -526,7 +554,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             return self.system.now();
         }
         if !client.has_deadline_check()
-            && let Some(deadline) = client.deadline(&self.shared.config)
+            && let Some(deadline) = client.deadline(&self.shared.config, self.shared.epoch)
         {
             self.timers.set(key.slot, &mut client.timer, deadline);
         }
@@ -538,7 +566,12 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.close(&self.system) {
             let peer = client.connection.peer().address;
-            tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
+            if client.bytes_received == 0 && matches!(reason, CloseReason::ClientClosed | CloseReason::Lost) {
+                tracing::debug!(%peer, %reason, "Somebody came and said nothing.");
+                self.counters.silent_visits.add(1);
+            } else {
+                tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
+            }
             self.counters.closed[reason.index()].add(1);
             self.timers.stop(key.slot, &mut client.timer);
         }
@@ -572,7 +605,7 @@ fn drive<R: Responder, K: Socket>(
     client.write(scratch, counters, now)?;
     client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);
-    client.finish_deadline_check(&shared.config, now);
+    client.finish_deadline_check(&shared.config, shared.epoch, now);
     let part = parallel_for(client, executor).and_then(|parallel| client.connection.take_part(parallel, now));
     let Some(mut job) = part.or_else(|| client.connection.take_job(now)) else {
         client.write(scratch, counters, now)?;
@@ -611,6 +644,19 @@ fn watch_late_answers<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<La
         let told = told.clone();
         Box::new(move || told.send(LateAnswerOf { client: id, line }))
     });
+}
+
+/// Logs a client once it has said something: those who only look whether somebody listens, as
+/// balancers do, come several times a second.
+fn log_accepted<S, K: Socket>(client: &mut Client<S, K>) {
+    if client.bytes_received == 0 || std::mem::replace(&mut client.is_logged, true) {
+        return;
+    }
+    let peer = client.connection.peer();
+    match peer.via() {
+        Some(via) => tracing::info!(peer = %peer.address, %via, "Accepted connection."),
+        None => tracing::info!(peer = %peer.address, "Accepted connection."),
+    }
 }
 
 /// Counts what has happened on a connection since the last call.

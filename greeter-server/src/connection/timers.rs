@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use greeter_core::ClientId;
+
 use crate::slots::SLOT_BITS;
 
 /// The timers of a connection thread: at most one for each slot.
@@ -77,11 +79,23 @@ impl TimerTable {
 
     /// Returns the time that is this many milliseconds after the epoch.
     pub(crate) fn time(&self, millis: Millis) -> Instant {
-        self.epoch + Duration::from_millis(millis.0.get() - 1)
+        self.epoch + millis.since_epoch()
     }
 }
 
+/// A share of this time, which is another for each client.
+pub(crate) fn share(time: Duration, client: ClientId) -> Duration {
+    // Numbers that follow each other are spread evenly (Knuth's multiplicative hashing).
+    let hash = client.as_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    time.mul_f64(f64::from(u32::try_from(hash).expect("it has 32 bits")) / f64::from(u32::MAX))
+}
+
 impl Millis {
+    /// Returns the time since the epoch.
+    pub(crate) const fn since_epoch(self) -> Duration {
+        Duration::from_millis(self.0.get() - 1)
+    }
+
     /// A timer for a later time expires at this one, too early, and is set again.
     const MAX_MILLIS: u64 = (u64::MAX >> SLOT_BITS) - 1;
 }
@@ -104,6 +118,17 @@ impl Timer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shares_of_clients_are_spread_evenly() {
+        let second = Duration::from_secs(1);
+        let mut tenths = [0; 10];
+        for number in 0..10_000 {
+            let tenth = share(second, greeter_core::client_id(number)).as_millis() / 100;
+            tenths[usize::try_from(tenth).unwrap().min(9)] += 1;
+        }
+        assert!(tenths.iter().all(|count| (900..1100).contains(count)), "{tenths:?}");
+    }
 
     fn expired(timers: &mut TimerTable, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| timers.pop_expired(now)).collect()

@@ -122,6 +122,7 @@ pub(super) enum WireEnd {
     /// The responder closed the connection.
     Closed,
     IdleTimeout,
+    SessionTimeout,
     LineTimeout,
     ReplyTimeout,
     Overloaded,
@@ -374,6 +375,12 @@ impl Oracle {
                 assert!(since(latest) >= idle, "client {number} was not idle");
                 assert!(!self.has_sent_by(latest + idle), "client {number} was not idle, it was not read");
             }
+            WireEnd::SessionTimeout => {
+                let is_idle = self.is_settled() && self.unfinished.is_empty();
+                assert!(is_idle, "client {number} has work in flight, or has begun a line");
+                let session = self.rules.session.expect("it is set");
+                assert!(since(self.accepted) >= session - session / 10, "client {number} has time left");
+            }
             WireEnd::LineTimeout => {
                 assert!(self.is_settled() && !self.unfinished.is_empty(), "client {number} has begun no line");
                 let line = self.rules.timeouts.line.expect("it is set");
@@ -419,6 +426,9 @@ impl Oracle {
         }
         if let Some(line) = timeouts.line {
             add(format!("line not finished within {line:?}"), WireEnd::LineTimeout);
+        }
+        if self.rules.session.is_some() {
+            add("session over".to_owned(), WireEnd::SessionTimeout);
         }
         if timeouts.reply.is_some() {
             add("timed out".to_owned(), WireEnd::ReplyTimeout);

@@ -58,6 +58,9 @@ pub(super) struct Rules {
     pub(super) may_be_suspended: bool,
     /// How long the server has for its stop.
     pub(super) drain: Duration,
+    pub(super) drain_spread: Duration,
+    pub(super) session: Option<Duration>,
+    pub(super) max_accept_rate: Option<usize>,
     /// How many lines of one client are answered side by side.
     pub(super) in_parallel: usize,
     /// Whether clients come through a proxy, with a PROXY header.
@@ -111,6 +114,9 @@ impl Rules {
             has_active_host: random.one_in(3),
             may_be_suspended: random.one_in(3),
             drain: Duration::from_millis(random.pick(&[0, 30, 3000, 30_000])),
+            drain_spread: Duration::from_millis(random.pick(&[0, 0, 20, 10_000])),
+            session: random.pick(&[None, None, Some(Duration::from_secs(3))]),
+            max_accept_rate: random.pick(&[None, None, Some(20)]),
             in_parallel: random.pick(&[1, 1, 2, 5]),
             has_proxy: random.one_in(3),
             has_tls: random.one_in(3),
@@ -163,6 +169,7 @@ impl Rules {
                 max_unsent_bytes: self.max_unsent_bytes,
                 max_buffer_bytes: self.max_buffer_bytes,
                 max_handshakes: self.max_handshakes,
+                max_accept_rate: self.max_accept_rate,
                 max_handshake_bytes: 4096,
                 max_tls_connections: 0,
             },
@@ -174,6 +181,8 @@ impl Rules {
                 queue: self.queue,
                 handshake: self.handshake,
                 linger,
+                session: self.session,
+                drain_spread: self.drain_spread,
             },
             read_bytes: self.read_bytes,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),

@@ -137,7 +137,7 @@ impl World {
         let fails_to_spawn = move || rules.has_faults && random_faults.one_in(3);
         let simulated = || SimulatedPool::new(pool, tasks.clone(), answering, rules.check_interval, fails_to_spawn);
         let pool = (rules.workers > 0).then(simulated);
-        let shared = Shared { config: Arc::clone(&config), memory: Arc::clone(&memory) };
+        let shared = Shared { config: Arc::clone(&config), memory: Arc::clone(&memory), epoch: clock.now() };
         let counters: Vec<Arc<Counters>> = (0..=rules.threads).map(|_| Arc::default()).collect();
         let admission = Arc::new(Admission::new(config.limits, to_acceptor));
         let backlog = Arc::new(Mutex::new(Backlog::new(clock.clone(), random.split(), &rules)));

@@ -16,6 +16,8 @@ mod killing;
 mod kit;
 /// Answers that come later.
 mod later;
+/// Clients that the server lets go, and how it lets them come.
+mod letting_go;
 /// Everything at once, by chance, beside a model.
 mod model_fleet;
 /// Lines of one client that are answered side by side.

@@ -66,7 +66,8 @@ impl World {
             || woken.load(Ordering::Relaxed)
             || sleeps_until.is_some_and(|until| until <= self.clock.now());
         let is_full = self.rules.waits_when_full && is_full;
-        let has_room = !is_lobby_full && !is_full && !self.rules.has_faults;
+        let may_rest = self.rules.has_faults || self.rules.max_accept_rate.is_some();
+        let has_room = !is_lobby_full && !is_full && !may_rest;
         assert!(!has_room || acts_now, "there is room, and the acceptor is not woken");
         if self.rules.waits_when_full {
             let is_woken = acts_now || sleeps_until.is_some();
@@ -74,6 +75,9 @@ impl World {
         }
         // Without descriptors or memory, the acceptor pauses, and that may happen now and again.
         let mut rests = Duration::from_secs(if self.rules.has_faults { 2 } else { 0 });
+        if let Some(rate) = self.rules.max_accept_rate {
+            rests += Duration::from_secs(1 + (self.wires.len() / rate) as u64);
+        }
         if self.rules.has_proxy || self.rules.has_tls {
             // Those before it may have to be displaced, one after the other.
             rests += self.rules.handshake + Duration::from_secs(self.wires.len() as u64);
@@ -164,7 +168,8 @@ impl World {
     fn check_ends(&self, stats: &Stats) {
         let busy = self.sessions.lock().unwrap().all().iter().map(|record| record.busy).sum();
         let (mut lines, mut answered) = (0, 0);
-        let mut counts = [(WireEnd::IdleTimeout, 0), (WireEnd::LineTimeout, 0), (WireEnd::ReplyTimeout, 0)];
+        let timeouts = [WireEnd::IdleTimeout, WireEnd::LineTimeout, WireEnd::SessionTimeout, WireEnd::ReplyTimeout];
+        let mut counts = timeouts.map(|end| (end, 0));
         for wire in &self.wires {
             let wire = wire.lock().unwrap();
             let oracle = &wire.oracle;
@@ -181,7 +186,7 @@ impl World {
         self.check_plaintext(stats);
         assert!(stats.busy <= busy, "the sessions know of {busy} lines that were rejected of {stats:?}");
         if !self.rules.has_faults {
-            let reasons = [CloseReason::IdleTimeout, CloseReason::LineTimeout];
+            let reasons = [CloseReason::IdleTimeout, CloseReason::LineTimeout, CloseReason::SessionTimeout];
             for (reason, (_, count)) in reasons.into_iter().zip(counts) {
                 assert!(stats.closed_by[reason] <= count, "{reason}: {count} clients received it of {stats:?}");
             }
