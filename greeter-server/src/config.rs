@@ -3,6 +3,7 @@
 
 use std::any::{Any, TypeId};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +21,11 @@ const GIB: usize = 1024 * 1024 * 1024;
 
 /// The shortest timeout: the shortest time worth measuring.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The only timeout that cannot be none.
+const HANDSHAKE_TIMEOUT: &str = "handshake_timeout";
+
+/// The port of addresses that are shown to those who have left it out.
+const EXAMPLE_PORT: u16 = 8080;
 
 /// Options before validation; `None` where the default depends on the machine.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +76,7 @@ pub enum ConfigError {
     #[error("no address to listen on")]
     NoAddress,
     /// An address that is none, or a name that cannot be resolved.
-    #[error("cannot listen on {address}: {reason}")]
+    #[error("cannot listen on {address}: {}", reason_in_words(address, reason))]
     Address {
         /// The address as `Debug` shows it: of a text, with its quotes.
         address: String,
@@ -110,7 +116,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// A timeout below the minimum.
-    #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
+    #[error("{option} is {}, but must be at least {min:?}{}", time_in_words(*value), or_none(option))]
     TooShort {
         /// The option, by the name of its method on [`Builder`](crate::Builder).
         option: &'static str,
@@ -208,7 +214,7 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
         ("write_timeout", timeouts.write),
         ("reply_timeout", timeouts.reply),
         ("queue_timeout", timeouts.queue),
-        ("handshake_timeout", Some(timeouts.handshake)),
+        (HANDSHAKE_TIMEOUT, Some(timeouts.handshake)),
     ];
     times.into_iter().filter_map(|(option, time)| {
         let value = time.filter(|time| *time < MIN_TIMEOUT)?;
@@ -221,7 +227,68 @@ fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Optio
     (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
 }
 
+/// Returns a time in words. To `Debug`, none at all is one of nanoseconds.
+fn time_in_words(time: Duration) -> String {
+    if time.is_zero() { "0s".to_owned() } else { format!("{time:?}") }
+}
+
+/// Returns what else an option may be than a time: nothing for the one that always is one.
+fn or_none(option: &str) -> &'static str {
+    if option == HANDSHAKE_TIMEOUT { "" } else { ", or none at all" }
+}
+
+/// Returns what is wrong with an address. What people leave out of one, the resolver knows by other
+/// names.
+fn reason_in_words(address: &str, reason: &io::Error) -> String {
+    let text = address.trim_matches('"');
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        format!("the port is missing: write {}", SocketAddr::new(ip, EXAMPLE_PORT))
+    } else if text.strip_prefix(':').unwrap_or(text).parse::<u16>().is_ok() {
+        let port = text.trim_start_matches(':');
+        format!("the host is missing: write 127.0.0.1:{port}, or for every host 0.0.0.0:{port} or [::]:{port}")
+    } else if !text.is_empty() && !text.contains(':') && reason.kind() == io::ErrorKind::InvalidInput {
+        format!("the port is missing: write {text}:{EXAMPLE_PORT}")
+    } else {
+        reason.to_string()
+    }
+}
+
 /// Returns the allowed numbers in words.
 fn range(min: usize, max: usize) -> String {
     if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Listener, Server};
+
+    #[test]
+    fn a_time_that_is_too_short_says_whether_there_may_be_none() {
+        let error = Server::builder().handshake_timeout(Duration::ZERO).idle_timeout(Duration::ZERO);
+        let said = error.bind("127.0.0.1:0").err().unwrap().to_string();
+        assert_eq!(
+            said,
+            "idle_timeout is 0s, but must be at least 1ms, or none at all; \
+             handshake_timeout is 0s, but must be at least 1ms"
+        );
+    }
+
+    #[test]
+    fn an_address_without_its_port_or_host_says_how_to_write_it() {
+        let host = |port| {
+            format!("the host is missing: write 127.0.0.1:{port}, or for every host 0.0.0.0:{port} or [::]:{port}")
+        };
+        for (text, reason) in [
+            ("127.0.0.1", "the port is missing: write 127.0.0.1:8080".to_owned()),
+            ("::1", "the port is missing: write [::1]:8080".to_owned()),
+            ("localhost", "the port is missing: write localhost:8080".to_owned()),
+            (":7405", host(7405)),
+            ("7405", host(7405)),
+            ("localhost:70000", "invalid port value".to_owned()),
+        ] {
+            let error = Listener::from(text).place.unwrap_err().to_string();
+            assert_eq!(error, format!("cannot listen on {text:?}: {reason}"));
+        }
+    }
 }

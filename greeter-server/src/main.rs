@@ -376,14 +376,9 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
         ConfigError::OutOfRange { option: "workers", value, max, .. } => {
             format!("--workers is {value}, but must be from 0 to {max}")
         }
-        ConfigError::OutOfRange { option, .. } => {
-            problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1)
-        }
-        ConfigError::TooShort { option: "handshake_timeout", value, min } => {
-            format!("--handshake-timeout is {value:?}, but must be at least {min:?}")
-        }
-        ConfigError::TooShort { option, value, min } => {
-            format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))
+        ConfigError::OutOfRange { option, .. } | ConfigError::TooShort { option, .. } => {
+            let said = problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1);
+            said.replace("or none at all", "or off")
         }
         ConfigError::NoCertificate => "an address with tls: needs --tls-cert and --tls-key".to_owned(),
         problem => problem.to_string(),
