@@ -1,12 +1,13 @@
 //! Turns certificates, keys and authorities into what makes TLS sessions. Must not touch a socket.
 
 use std::fmt;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -19,6 +20,11 @@ use crate::tls::session::{NewTlsSession, TlsProblem, TlsSession};
 const HANDSHAKE_BYTES: usize = 16 * 1024;
 /// The same where it sends certificates.
 const HANDSHAKE_BYTES_WITH_CERTIFICATES: usize = 64 * 1024;
+
+/// The largest file that is read: many times as much as any chain takes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// The longest name of an application protocol (RFC 7301).
+const MAX_ALPN_BYTES: usize = 255;
 
 /// TLS for the clients of a [listener](crate::Listener::tls): certificates, and whom to trust.
 ///
@@ -92,6 +98,12 @@ pub enum TlsError {
         /// The system's error.
         source: io::Error,
     },
+    /// An application protocol is empty, or has more than 255 bytes.
+    #[error("an application protocol (ALPN) has from 1 to 255 bytes, and one of {bytes} was given")]
+    Alpn {
+        /// How many it has.
+        bytes: usize,
+    },
     /// A file does not have what it should.
     #[error("{} {problem}", path.display())]
     Content {
@@ -119,25 +131,29 @@ impl TlsOptions {
     }
 
     /// Sets the application protocols that are offered (ALPN, RFC 7301), the favourite first. A
-    /// client that asks for others only is refused; one that asks for none is not.
+    /// client that asks for others only is refused; one that asks for none is not. Each has from 1
+    /// to 255 bytes.
     pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Reads the files.
+    /// Reads the files: files of the usual kind, or links to them, of 1 MiB at most.
     ///
     /// # Errors
     ///
     /// Returns [`TlsError`] if a file cannot be read, or does not have what it should: a
-    /// certificate, a key, or the key of that certificate.
+    /// certificate, a key, or the key of that certificate; or if an application protocol cannot be
+    /// one.
     pub fn load(self) -> Result<Tls, TlsError> {
+        if let Some(protocol) = self.alpn.iter().find(|protocol| !(1..=MAX_ALPN_BYTES).contains(&protocol.len())) {
+            return Err(TlsError::Alpn { bytes: protocol.len() });
+        }
         let contents = self.read()?;
         let config = Arc::new(self.configure(&contents)?);
         let max_handshake_bytes =
             if self.client_authorities.is_some() { HANDSHAKE_BYTES_WITH_CERTIFICATES } else { HANDSHAKE_BYTES };
-        let (current, contents) = (RwLock::new(config), Mutex::new(contents));
-        Ok(Tls(Arc::new(SharedTls { options: self, current, contents, max_handshake_bytes })))
+        Ok(Tls::new(self, config, contents, max_handshake_bytes))
     }
 
     /// The files, in an order of their own.
@@ -148,7 +164,6 @@ impl TlsOptions {
     }
 
     fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
-        let read = |path: &Path| std::fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source });
         self.files().map(read).collect()
     }
 
@@ -161,7 +176,8 @@ impl TlsOptions {
         {
             keys.push(Arc::new(certified_key(chain, key, &provider)?));
         }
-        let resolver = Arc::new(ByName { first: keys.first().ok_or(TlsError::NoCertificate)?.clone(), keys });
+        let resolver = ByName { first: keys.first().ok_or(TlsError::NoCertificate)?.clone(), keys };
+        let resolver = Arc::new(resolver);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("the provider has what TLS 1.2 and 1.3 need");
@@ -226,12 +242,12 @@ impl Tls {
     /// [reload](Self::reload).
     #[must_use]
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(SharedTls {
-            options: TlsOptions::default(),
-            current: RwLock::new(config),
-            contents: Mutex::default(),
-            max_handshake_bytes: HANDSHAKE_BYTES_WITH_CERTIFICATES,
-        }))
+        Self::new(TlsOptions::default(), config, Vec::new(), HANDSHAKE_BYTES_WITH_CERTIFICATES)
+    }
+
+    fn new(options: TlsOptions, config: Arc<ServerConfig>, contents: Vec<Vec<u8>>, max_handshake_bytes: usize) -> Self {
+        let (current, contents) = (RwLock::new(config), Mutex::new(contents));
+        Self(Arc::new(SharedTls { options, current, contents, max_handshake_bytes }))
     }
 }
 
@@ -281,11 +297,11 @@ fn certified_key(
 ) -> Result<CertifiedKey, TlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<_, _>>()
-        .map_err(|error| content(chain_path, &format!("is no PEM: {error}")))?;
+        .map_err(|error| content(chain_path, &pem_problem(&error)))?;
     if chain.is_empty() {
         return Err(content(chain_path, &"has no certificate in PEM"));
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| content(key_path, &"has no private key in PEM"))?;
+    let key = private_key(key_path, key)?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             content(key_path, &format!("is not the key of the certificate in {}", chain_path.display()))
@@ -295,11 +311,65 @@ fn certified_key(
     })
 }
 
+/// Reads a private key.
+fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if is_encrypted(pem) => {
+            let plain = format!("openssl pkey -in {} -out PLAIN", path.display());
+            content(path, &format!("is encrypted, and nobody is asked for its password: decrypt it by {plain}"))
+        }
+        pem::Error::NoItemsFound => content(path, &"has no private key in PEM"),
+        error => content(path, &pem_problem(&error)),
+    })
+}
+
+/// Returns whether a key in PEM needs a password: in PKCS #8, or as OpenSSL did it before.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let marks = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+    pem.split(|byte| *byte == b'\n').any(|line| marks.iter().any(|mark| line.starts_with(mark.as_bytes())))
+}
+
+/// Returns what keeps a file from being read as PEM, without what is in it.
+const fn pem_problem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "is cut short: a line with BEGIN has none with END",
+        pem::Error::IllegalSectionStart { .. } => "has a line with BEGIN that does not end with -----",
+        pem::Error::Base64Decode(_) => "has something between BEGIN and END that is no base64",
+        _ => "is no PEM",
+    }
+}
+
+/// Reads a file, and waits for nobody: where there is a pipe, it would be for whoever writes to it.
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |source| TlsError::File { path: path.to_owned(), source };
+    let file = open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(content(path, &"is no file"));
+    }
+    let mut contents = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut contents).map_err(failed)?;
+    if contents.len() as u64 > MAX_FILE_BYTES {
+        return Err(content(path, &"is larger than 1 MiB"));
+    }
+    Ok(contents)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    options.read(true).open(path)
+}
+
 /// Reads the certificates of authorities.
 fn authorities(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| content(path, &format!("is no PEM: {error}")))?;
+        let certificate = certificate.map_err(|error| content(path, &pem_problem(&error)))?;
         roots.add(certificate).map_err(|_| content(path, &"has a certificate that cannot be read"))?;
     }
     if roots.is_empty() { Err(content(path, &"has no certificate in PEM")) } else { Ok(roots) }
