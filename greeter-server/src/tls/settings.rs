@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
@@ -140,6 +140,9 @@ impl TlsOptions {
 
     /// Reads the files: files of the usual kind, or links to them, of 1 MiB at most.
     ///
+    /// A certificate that has expired, or is not valid yet, is a warning of `tracing`, and no
+    /// error.
+    ///
     /// # Errors
     ///
     /// Returns [`TlsError`] if a file cannot be read, or does not have what it should: a
@@ -190,6 +193,9 @@ impl TlsOptions {
             }
             _ => builder.with_no_client_auth(),
         };
+        for ((path, _), key) in self.certificates.iter().zip(&resolver.keys) {
+            warn_unless_valid_now(path, &key.cert);
+        }
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols.clone_from(&self.alpn);
         config.send_tls13_tickets = 0;
@@ -336,6 +342,29 @@ const fn pem_problem(error: &pem::Error) -> &'static str {
         pem::Error::IllegalSectionStart { .. } => "has a line with BEGIN that does not end with -----",
         pem::Error::Base64Decode(_) => "has something between BEGIN and END that is no base64",
         _ => "is no PEM",
+    }
+}
+
+/// Warns of certificates that clients will not take at this time. The first is the server's, the
+/// others lead to whom clients know.
+fn warn_unless_valid_now(path: &Path, chain: &[CertificateDer<'_>]) {
+    let now = UnixTime::now();
+    for (certificate, number) in chain.iter().zip(1..) {
+        let Some(problem) = problem_at(now, certificate) else { continue };
+        let file = path.display();
+        tracing::warn!(%file, number, problem, "A certificate is not valid now, and clients refuse it.");
+    }
+}
+
+/// Returns whether a certificate has expired by then, or is not valid yet, in words.
+fn problem_at(time: UnixTime, certificate: &CertificateDer<'_>) -> Option<&'static str> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    // Nobody is trusted, so that it always is an error. The time is what is looked at first.
+    let verified = certificate.verify_for_usage(&[], &[], &[], time, webpki::KeyUsage::server_auth(), None, None);
+    match verified.err()? {
+        webpki::Error::CertExpired { .. } => Some("it has expired"),
+        webpki::Error::CertNotValidYet { .. } => Some("its time has not come"),
+        _ => None,
     }
 }
 
