@@ -4,8 +4,11 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::thread;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -25,6 +28,8 @@ const HANDSHAKE_BYTES_WITH_CERTIFICATES: usize = 64 * 1024;
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// The longest name of an application protocol (RFC 7301).
 const MAX_ALPN_BYTES: usize = 255;
+/// The least time between two looks at the files.
+const MIN_RELOAD_INTERVAL: Duration = Duration::from_millis(1);
 
 /// TLS for the clients of a [listener](crate::Listener::tls): certificates, and whom to trust.
 ///
@@ -52,6 +57,8 @@ struct SharedTls {
     /// The contents that it was made of. The lock is held while files are read.
     contents: Mutex<Vec<Vec<u8>>>,
     max_handshake_bytes: usize,
+    /// Threads that read again end when these are dropped.
+    reloading: Mutex<Vec<Sender<()>>>,
 }
 
 /// Options of [`Tls`].
@@ -222,6 +229,9 @@ impl Tls {
     /// Reads the files again, and returns whether they have changed. From then on, new clients get
     /// the new certificates; those who are connected keep what they have.
     ///
+    /// Nobody calls it by itself: a program does, when it knows of new files or from time to time,
+    /// or has a thread do so by [`reload_every`](Self::reload_every).
+    ///
     /// All files are looked at as a whole, by what is in them: a link that leads to other files
     /// now, as Kubernetes has it, is a change like any other.
     ///
@@ -241,6 +251,35 @@ impl Tls {
         Ok(true)
     }
 
+    /// Has a thread [reload](Self::reload) every so often, for as long as there is a clone of this,
+    /// such as that of a server.
+    ///
+    /// What comes of it is told through `tracing`: new certificates by `info`, and files that
+    /// cannot be used by `warn`, once for each problem. Those that are there stay in use.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use greeter_server::{Listener, Server, Tls};
+    ///
+    /// let tls = Tls::from_files("chain.pem", "key.pem")?;
+    /// let server = Server::builder().bind(Listener::from("tls:0.0.0.0:7000").tls(&tls))?;
+    /// tls.reload_every(Duration::from_secs(1))?;
+    /// server.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error if it has no thread.
+    pub fn reload_every(&self, interval: Duration) -> io::Result<()> {
+        let (until_dropped, dropped) = bounded(0);
+        let (shared, interval) = (Arc::downgrade(&self.0), interval.max(MIN_RELOAD_INTERVAL));
+        let reload = move || reload_until(&dropped, interval, &shared);
+        thread::Builder::new().name("certificates".to_owned()).spawn(reload)?;
+        self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner).push(until_dropped);
+        Ok(())
+    }
+
     /// Uses a configuration of rustls, for what has no option here. It is the one place where a
     /// type of rustls shows, and goes with its versions.
     ///
@@ -253,7 +292,7 @@ impl Tls {
 
     fn new(options: TlsOptions, config: Arc<ServerConfig>, contents: Vec<Vec<u8>>, max_handshake_bytes: usize) -> Self {
         let (current, contents) = (RwLock::new(config), Mutex::new(contents));
-        Self(Arc::new(SharedTls { options, current, contents, max_handshake_bytes }))
+        Self(Arc::new(SharedTls { options, current, contents, max_handshake_bytes, reloading: Mutex::default() }))
     }
 }
 
@@ -272,7 +311,45 @@ impl NewTlsSession for Tls {
 /// It shows the files, and nothing that is in them.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.options.fmt(f)
+        let TlsOptions { certificates, client_authorities, alpn } = &self.0.options;
+        f.debug_struct("Tls")
+            .field("certificates", certificates)
+            .field("client_authorities", client_authorities)
+            .field("alpn", alpn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reloads again and again, until all clones are dropped.
+fn reload_until(dropped: &Receiver<()>, interval: Duration, shared: &Weak<SharedTls>) {
+    let mut latest_problem = None;
+    while dropped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout)
+        && let Some(tls) = shared.upgrade().map(Tls)
+    {
+        match tls.reload() {
+            Ok(false) => latest_problem = None,
+            Ok(true) => {
+                tracing::info!("Read new certificates.");
+                latest_problem = None;
+            }
+            // It is half written, perhaps. What stays wrong is said once.
+            Err(error) => {
+                let problem = Some(in_full(&error));
+                if problem != latest_problem {
+                    let error = problem.as_deref().unwrap_or_default();
+                    tracing::warn!(error, "Cannot read new certificates, and keeps those it has.");
+                }
+                latest_problem = problem;
+            }
+        }
+    }
+}
+
+/// Returns an error with its cause.
+fn in_full(error: &TlsError) -> String {
+    match error {
+        TlsError::File { source, .. } => format!("{error}: {source}"),
+        error => error.to_string(),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
-use greeter_server::{Tls, TlsError};
+use greeter_server::{Listener, Server, Tls, TlsError};
+use greeter_tests::client::wait_until;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::kit::{NAME, World};
@@ -103,4 +105,44 @@ fn an_application_protocol_has_a_name_of_1_to_255_bytes() {
         let said = format!("an application protocol (ALPN) has from 1 to 255 bytes, and one of {length} was given");
         assert_eq!(error.to_string(), said);
     }
+}
+
+/// How many threads of this process read certificates again.
+fn reloading() -> usize {
+    let threads = fs::read_dir("/proc/self/task").expect("Linux lists threads");
+    // One may end meanwhile.
+    let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    threads.flatten().map(name).filter(|name| name.trim_end() == "certificates").count()
+}
+
+/// Its thread is the only one of its kind in this process.
+#[test]
+fn a_thread_reloads_until_nobody_has_it_any_more() {
+    let world = World::new();
+    let options = world.options();
+    let tls = options.clone().load().unwrap();
+    tls.reload_every(Duration::ZERO).unwrap();
+    let server = Server::builder().bind(Listener::from("127.0.0.1:0").tls(&tls)).unwrap().spawn().unwrap();
+    drop(tls);
+    let shown = || world.connect(&server).tls.peer_certificates().unwrap()[0].to_vec();
+    let first = shown();
+    world.identity("server", &[NAME]);
+    wait_until("the new certificate is shown", || shown() != first);
+    assert_eq!(reloading(), 1);
+    drop(server);
+    wait_until("the thread has ended", || reloading() == 0);
+    // Also one that would sleep for long.
+    let tls = options.load().unwrap();
+    tls.reload_every(Duration::MAX).unwrap();
+    wait_until("the thread runs", || reloading() == 1);
+    drop(tls);
+    wait_until("the thread has ended", || reloading() == 0);
+}
+
+#[test]
+fn it_shows_its_files_and_nothing_that_is_in_them() {
+    let world = World::new();
+    let tls = world.options().load().unwrap();
+    let shown = format!("{tls:?}");
+    assert!(shown.starts_with("Tls { certificates: [(\"") && shown.contains("server.key"), "{shown}");
 }
