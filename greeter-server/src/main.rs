@@ -20,8 +20,8 @@ use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
 use greeter_server::{
-    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedSockets, Listener, ListenerAddress,
-    Server, Tls, WhenFull,
+    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets, Listener,
+    ListenerAddress, Server, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -251,6 +251,13 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<(Serv
     builder = given(builder, options.linger, Builder::linger_timeout);
     let mut listen = options.listen.clone();
     if listen.is_empty() {
+        match inherited.problem() {
+            Some(problem @ InheritedError::AnotherProcess { .. }) => {
+                tracing::warn!(%problem, "Sockets of a service manager are not used.");
+            }
+            Some(problem) => anyhow::bail!("cannot use the sockets of a service manager: {problem}"),
+            None => {}
+        }
         listen = inherited.addresses();
     }
     if listen.is_empty() {
