@@ -119,7 +119,7 @@ fn a_socket_that_was_not_passed_is_said() {
         ("fd:0", "cannot listen on fd:0: it is no socket"),
         ("unix:/nowhere/s", "cannot listen on unix:/nowhere/s: No such file or directory"),
         ("unix:/nowhere/s,mode=9", "9 is no mode; write it as 0660"),
-        ("unix:/tmp", "cannot listen on unix:/tmp: there is a file that is no socket"),
+        ("unix:/tmp", "cannot listen on unix:/tmp: there is a folder: choose a path in it, or another one"),
     ] {
         let mut command = Command::new(greeter_server());
         let output = command.args(["--listen", listen]).stdin(Stdio::null()).output().unwrap();
