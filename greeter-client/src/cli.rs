@@ -24,7 +24,7 @@ use args::{Command, NAME, Setup};
 use chat::ChatRecording;
 pub(crate) use color::tell_error;
 use commands::{check, completions, fmt, greet, load, pipe, record, run};
-pub(crate) use exit::ExitError;
+pub(crate) use exit::{ExitError, advice};
 use recording_file::RecordingFile;
 
 pub(crate) fn run() -> Result<(), ExitError> {
@@ -33,10 +33,10 @@ pub(crate) fn run() -> Result<(), ExitError> {
     match command {
         Command::Greet(greet) => {
             greet::check(&greet.names)?;
-            greet::run(Connection::connect_with(&connect.address()?, &options)?, &greet.names, options.eol)
+            greet::run(Connection::connect_with(&connect.address_alone()?, &options)?, &greet.names, options.eol)
         }
         Command::Chat(_) if is_conversation() => {
-            let address = connect.address()?;
+            let address = connect.address_alone()?;
             chat::run(
                 Connection::connect_with(&address, &options)?,
                 &address,
@@ -45,10 +45,10 @@ pub(crate) fn run() -> Result<(), ExitError> {
             )
         }
         Command::Chat(_) | Command::Pipe(_) => {
-            pipe::run(Connection::connect_with(&connect.address()?, &options)?, options.eol, |_| Ok(()))
+            pipe::run(Connection::connect_with(&connect.address_alone()?, &options)?, options.eol, |_| Ok(()))
         }
         Command::Record(record) => {
-            let address = connect.address()?;
+            let address = connect.address_alone()?;
             let recording = RecordingFile::create(&record.file).map_err(|message| Exit::usage(NAME, &message))?;
             let connection = Connection::connect_with(&address, &options).inspect_err(|_| recording.discard())?;
             match is_conversation() {
@@ -60,7 +60,9 @@ pub(crate) fn run() -> Result<(), ExitError> {
         Command::Completions(completions) => completions::run(completions.shell, &completions.words),
         Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
         Command::Run(run) => run::run(&run, connect, &options),
-        Command::Load(load) => load::run(load, connect.address()?, &options),
+        // A script may start TLS itself.
+        Command::Load(load) if load.script.is_some() => load::run(load, connect.address()?, &options),
+        Command::Load(load) => load::run(load, connect.address_alone()?, &options),
     }
 }
 

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(ExitError::Exit(exit)) => exit.print(),
         Err(ExitError::Error { code, error }) => {
-            cli::tell_error(format_args!("{error:#}"));
+            cli::tell_error(format_args!("{error:#}{}", cli::advice(&error)));
             ExitCode::from(code)
         }
         Err(ExitError::Signal(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(127)),

@@ -22,6 +22,8 @@ const GIB: usize = 1024 * 1024 * 1024;
 
 /// The shortest timeout: the shortest time worth measuring.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The only timeout that cannot be none.
+const HANDSHAKE_TIMEOUT: &str = "handshake_timeout";
 
 /// Options before validation; `None` where the default depends on the machine.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +117,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// A timeout below the minimum.
-    #[error("{option} is {value:?}, but must be at least {min:?}, or none at all")]
+    #[error("{option} is {}, but must be at least {min:?}{}", time_in_words(*value), or_none(option))]
     TooShort {
         /// The option, by the name of its method on [`Builder`](crate::Builder).
         option: &'static str,
@@ -233,7 +235,7 @@ fn too_short(timeouts: &Timeouts) -> impl Iterator<Item = ConfigError> + use<> {
         ("reply_timeout", timeouts.reply),
         ("queue_timeout", timeouts.queue),
         ("max_session_time", timeouts.session),
-        ("handshake_timeout", Some(timeouts.handshake)),
+        (HANDSHAKE_TIMEOUT, Some(timeouts.handshake)),
     ];
     times.into_iter().filter_map(|(option, time)| {
         let value = time.filter(|time| *time < MIN_TIMEOUT)?;
@@ -246,7 +248,34 @@ fn in_range(option: &'static str, value: usize, min: usize, max: usize) -> Optio
     (value < min || max < value).then_some(ConfigError::OutOfRange { option, value, min, max })
 }
 
+/// Returns a time in words. To `Debug`, none at all is one of nanoseconds.
+fn time_in_words(time: Duration) -> String {
+    if time.is_zero() { "0s".to_owned() } else { format!("{time:?}") }
+}
+
+/// Returns what else an option may be than a time: nothing for the one that always is one.
+fn or_none(option: &str) -> &'static str {
+    if option == HANDSHAKE_TIMEOUT { "" } else { ", or none at all" }
+}
+
 /// Returns the allowed numbers in words.
 fn range(min: usize, max: usize) -> String {
     if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Server;
+
+    #[test]
+    fn a_time_that_is_too_short_says_whether_there_may_be_none() {
+        let error = Server::builder().handshake_timeout(Duration::ZERO).idle_timeout(Duration::ZERO);
+        let said = error.bind("127.0.0.1:0").err().unwrap().to_string();
+        assert_eq!(
+            said,
+            "idle_timeout is 0s, but must be at least 1ms, or none at all; \
+             handshake_timeout is 0s, but must be at least 1ms"
+        );
+    }
 }

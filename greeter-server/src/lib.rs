@@ -81,7 +81,7 @@ mod tls;
 mod transport;
 
 #[doc(inline)]
-pub use accept::inherited::InheritedSockets;
+pub use accept::inherited::{InheritedError, InheritedSockets};
 pub use batcher::{Asked, Batcher};
 pub use builder::{BuildError, Builder};
 pub use config::ConfigError;

@@ -373,16 +373,21 @@ fn behind_scheme<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
     text.split_at_checked(scheme.len()).filter(|(start, _)| start.eq_ignore_ascii_case(scheme)).map(|(_, rest)| rest)
 }
 
-/// Returns how to write a host and a port, if one of them is missing.
+/// Returns how to write a host and a port, if one of them is missing. The resolver knows what people
+/// leave out by other names.
 fn missing_of(text: &str) -> Option<String> {
-    match text.rsplit_once(':') {
-        _ if text.parse::<Ipv6Addr>().is_ok() => Some(format!("its port is missing; write [{text}]:8080")),
-        Some(("", port)) if !port.is_empty() => {
-            Some(format!("its host is missing; write 127.0.0.1:{port}, or 0.0.0.0:{port} for all addresses of IPv4"))
-        }
-        None if !text.is_empty() => Some(format!("its port is missing; write {text}:8080")),
-        None | Some(("", _)) => Some("write HOST:PORT, as in 127.0.0.1:8080".to_owned()),
-        Some(_) => None,
+    let without_host = text.strip_prefix(':').unwrap_or(text);
+    if text.is_empty() || text == ":" {
+        Some("write HOST:PORT, as in 127.0.0.1:8080".to_owned())
+    } else if text.parse::<Ipv6Addr>().is_ok() {
+        Some(format!("the port is missing: write [{text}]:8080"))
+    } else if without_host.parse::<u16>().is_ok() {
+        let port = without_host;
+        Some(format!("the host is missing: write 127.0.0.1:{port}, or for every host 0.0.0.0:{port} or [::]:{port}"))
+    } else if text.contains(':') {
+        None
+    } else {
+        Some(format!("the port is missing: write {text}:8080"))
     }
 }
 
@@ -605,9 +610,10 @@ mod tests {
     fn an_address_that_is_none_says_how_to_write_it() {
         for (text, reason) in [
             ("", "write HOST:PORT, as in 127.0.0.1:8080"),
-            ("127.0.0.1", "its port is missing; write 127.0.0.1:8080"),
-            ("::1", "its port is missing; write [::1]:8080"),
-            (":80", "its host is missing; write 127.0.0.1:80, or 0.0.0.0:80 for all addresses of IPv4"),
+            ("127.0.0.1", "the port is missing: write 127.0.0.1:8080"),
+            ("::1", "the port is missing: write [::1]:8080"),
+            ("80", "the host is missing: write 127.0.0.1:80, or for every host 0.0.0.0:80 or [::]:80"),
+            (":80", "the host is missing: write 127.0.0.1:80, or for every host 0.0.0.0:80 or [::]:80"),
             ("tls:TLS:127.0.0.1:0", "write tls: once"),
             ("unix:", "write unix:PATH, as in unix:/run/greeter/socket"),
             ("unix:,mode=0660", "write unix:PATH, as in unix:/run/greeter/socket"),

@@ -20,8 +20,8 @@ use anyhow::Context;
 use argh::FromArgs;
 use bytesize::ByteSize;
 use greeter_server::{
-    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedSockets, Listener, ListenerAddress,
-    Server, Tls, WhenFull,
+    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets, Listener,
+    ListenerAddress, Server, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -211,11 +211,11 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    let server = match build(&options, inherited) {
-        Ok(server) => server,
+    let (server, tls) = match build(&options, inherited) {
+        Ok(built) => built,
         Err(error) => return fail(&log, &error, USAGE),
     };
-    match serve(server, options.drain) {
+    match serve(server, tls, options.drain) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
         Err(error) => fail(&log, &error, NOT_STARTED),
@@ -226,8 +226,8 @@ fn main() -> ExitCode {
 #[derive(Clone, Copy)]
 struct Bound<T>(Option<T>);
 
-/// Turns the command line's options into a server that holds its addresses.
-fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Server<Expensive<Greeter>>> {
+/// Turns the command line's options into a server that holds its addresses, and its certificates.
+fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<(Server<Expensive<Greeter>>, Option<Tls>)> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
     builder = given(builder, options.workers, |builder, workers| match workers {
         0 => builder.in_place(),
@@ -251,6 +251,13 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Serve
     builder = given(builder, options.linger, Builder::linger_timeout);
     let mut listen = options.listen.clone();
     if listen.is_empty() {
+        match inherited.problem() {
+            Some(problem @ InheritedError::AnotherProcess { .. }) => {
+                tracing::warn!(%problem, "Sockets of a service manager are not used.");
+            }
+            Some(problem) => anyhow::bail!("cannot use the sockets of a service manager: {problem}"),
+            None => {}
+        }
         listen = inherited.addresses();
     }
     if listen.is_empty() {
@@ -270,8 +277,7 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<Serve
         });
     }
     let server = builder.inherited(inherited).build().map_err(in_words_of_options)?;
-    tls.map(reload_when_changed).transpose().context("cannot watch the certificates")?;
-    Ok(server)
+    Ok((server, tls))
 }
 
 /// Reads the certificates, if any are given.
@@ -300,33 +306,6 @@ fn tls(options: &Options) -> anyhow::Result<Option<Tls>> {
     Ok(Some(tls.load()?))
 }
 
-/// Reads the certificates again and again, as long as the process lives.
-fn reload_when_changed(tls: Tls) -> io::Result<()> {
-    let reload = move || {
-        let mut latest_problem = None;
-        loop {
-            thread::sleep(RELOAD_INTERVAL);
-            match tls.reload() {
-                Ok(false) => latest_problem = None,
-                Ok(true) => {
-                    tracing::info!("Read new certificates.");
-                    latest_problem = None;
-                }
-                // It is half written, perhaps. What stays wrong is said once.
-                Err(error) => {
-                    let problem = Some(format!("{:#}", anyhow::Error::from(error)));
-                    if problem != latest_problem {
-                        let error = problem.as_deref().unwrap_or_default();
-                        tracing::warn!(error, "Cannot read new certificates, and keeps those it has.");
-                    }
-                    latest_problem = problem;
-                }
-            }
-        }
-    };
-    thread::Builder::new().name("certificates".to_owned()).spawn(reload).map(drop)
-}
-
 /// Sets an option that was given, and leaves the library's default for one that was not.
 fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
     match value {
@@ -336,8 +315,11 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// Serves until a signal asks for the end.
-fn serve(server: Server<Expensive<Greeter>>, drain: Duration) -> anyhow::Result<DrainReport> {
+fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, drain: Duration) -> anyhow::Result<DrainReport> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
+    if let Some(tls) = tls {
+        tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
+    }
     raise_descriptor_limit();
     let handle = server.spawn()?;
     announce(handle.local_addrs().to_vec()).context("cannot say where the server listens")?;
@@ -376,14 +358,9 @@ fn in_words_of_options(error: BuildError) -> anyhow::Error {
         ConfigError::OutOfRange { option: "workers", value, max, .. } => {
             format!("--workers is {value}, but must be from 0 to {max}")
         }
-        ConfigError::OutOfRange { option, .. } => {
-            problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1)
-        }
-        ConfigError::TooShort { option: "handshake_timeout", value, min } => {
-            format!("--handshake-timeout is {value:?}, but must be at least {min:?}")
-        }
-        ConfigError::TooShort { option, value, min } => {
-            format!("--{} is {value:?}, but must be at least {min:?}, or off", option.replace('_', "-"))
+        ConfigError::OutOfRange { option, .. } | ConfigError::TooShort { option, .. } => {
+            let said = problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1);
+            said.replace("or none at all", "or off")
         }
         ConfigError::NoCertificate => "an address with tls: needs --tls-cert and --tls-key".to_owned(),
         problem => problem.to_string(),

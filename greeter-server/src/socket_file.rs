@@ -17,6 +17,11 @@ impl SocketFile {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: std::path::absolute(path)?, identity: identity(path)? })
     }
+
+    /// Returns its device and its inode.
+    pub(crate) const fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
 }
 
 /// Returns the device and the inode of a file.

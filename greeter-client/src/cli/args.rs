@@ -11,7 +11,7 @@ use greeter_args::Exit;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::ReportFormat;
 use greeter_client::talk::{Pattern, Template};
-use greeter_client::{ConnectionOptions, Eol, Proxy, ServerAddress, TlsClient, TlsClientOptions};
+use greeter_client::{ConnectionOptions, Eol, Proxy, ServerAddress, TlsClient, TlsClientError, TlsClientOptions};
 
 use super::color::Color;
 
@@ -65,6 +65,19 @@ impl ConnectArg {
     /// What they say of TLS.
     pub(super) fn tls_words(&self) -> &[String] {
         &self.tls_words
+    }
+
+    /// For whoever speaks TLS where the address says so, and nowhere else.
+    pub(super) fn address_alone(self) -> Result<ServerAddress, Exit> {
+        let option = self.tls_words.first().cloned();
+        let address = self.address()?;
+        match option {
+            Some(option) if !address.is_tls() => {
+                let words = format!("{option} is for TLS, and there is none at {address}: write tls:{address}");
+                Err(Exit::usage(NAME, &words))
+            }
+            _ => Ok(address),
+        }
     }
 
     pub(super) fn address(self) -> Result<ServerAddress, Exit> {
@@ -195,6 +208,12 @@ impl Args {
         for (option, value) in values {
             words.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
         }
+        if *tls_insecure && tls_ca.is_some() {
+            return Err(Exit::usage(
+                NAME,
+                "--tls-ca says whom to trust, and --tls-insecure asks for no trust: give one of them",
+            ));
+        }
         if *tls_insecure {
             words.push("--tls-insecure".to_owned());
             let _ = writeln!(
@@ -212,6 +231,11 @@ impl Args {
         options.name.clone_from(tls_name);
         options.insecure = *tls_insecure;
         let client = TlsClient::new(&options).map_err(|error| {
+            let error = match error {
+                TlsClientError::HalfIdentity => return Exit::usage(NAME, "--tls-cert and --tls-key belong together"),
+                TlsClientError::NoRoots => return Exit::usage(NAME, &format!("{error}: name some with --tls-ca")),
+                error => error,
+            };
             let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
             Exit::usage(NAME, &format!("{error}{cause}"))
         })?;

@@ -4,7 +4,7 @@ use std::io;
 
 use greeter_args::Exit;
 use greeter_client::load::LoadError;
-use greeter_client::{ConnectError, ConnectionError, PipeError};
+use greeter_client::{ConnectError, ConnectionError, PipeError, TlsFailure};
 
 /// Why the command ends with anything but success.
 pub(crate) enum ExitError {
@@ -83,6 +83,16 @@ impl ExitError {
             Self::Error { code, error } => Self::Error { code, error: error.context(context) },
             other => other,
         }
+    }
+}
+
+/// What an error of the library's asks for, as an option.
+pub(crate) fn advice(error: &anyhow::Error) -> &'static str {
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(TlsFailure::UnknownIssuer) => ": name who has issued it with --tls-ca",
+        Some(TlsFailure::NoRoots) => ": name some with --tls-ca",
+        Some(TlsFailure::NoName) => " with --tls-name",
+        _ => "",
     }
 }
 

@@ -129,15 +129,21 @@ impl FromStr for ServerAddress {
     type Err = ServerAddressError;
 
     fn from_str(text: &str) -> Result<Self, ServerAddressError> {
-        match text.strip_prefix("tls:") {
+        match behind_scheme(text, "tls:") {
             Some(below) => Ok(Self { kind: parse_kind(below)?, is_tls: true }),
             None => parse_kind(text).map(Self::from),
         }
     }
 }
 
+/// What follows a scheme, which may be written in any case (RFC 3986).
+fn behind_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
 fn parse_kind(text: &str) -> Result<AddressKind, ServerAddressError> {
-    match text.strip_prefix("unix:") {
+    match behind_scheme(text, "unix:") {
         Some(path) => parse_unix(path),
         None => parse_tcp(text),
     }
@@ -277,6 +283,7 @@ mod tests {
         for text in ["::1", "::1:8080", "fe80::1%eth0:80"] {
             refused(text, ServerAddressError::NoBrackets);
         }
+        assert_eq!("TLS:h:1".parse::<ServerAddress>(), "tls:h:1".parse());
         assert_eq!("tls:h".parse::<ServerAddress>(), Err(ServerAddressError::NoPort("h".into())));
         assert_eq!("tls:tls:h:1".parse::<ServerAddress>(), Err(ServerAddressError::NoBrackets("tls:h:1".into())));
         #[cfg(unix)]

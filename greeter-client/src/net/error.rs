@@ -115,7 +115,7 @@ pub enum TlsFailure {
     #[error("a Unix socket has no name that the server's certificate could be for: give one")]
     NoName,
     /// The system has no certificates of its own, and no others were given.
-    #[error("this system has no certificates that one could trust")]
+    #[error("this system has no authorities' certificates where we look for them, so that nobody is trusted")]
     NoRoots,
     /// The library was built without its feature `tls`.
     #[error("TLS is not built in")]

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, InconsistentKeys,
@@ -88,7 +88,7 @@ pub enum TlsClientError {
     #[error("'{}' is no name that a certificate could be for", escape::one_line(.0.as_bytes()))]
     BadName(String),
     /// The system has no certificates of its own.
-    #[error("this system has no certificates that one could trust")]
+    #[error("this system has no authorities' certificates where we look for them, so that nobody is trusted")]
     NoRoots,
 }
 
@@ -188,13 +188,41 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsClien
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(TlsClientError::Nothing { path: path.to_owned(), what: "certificate" }),
+        Ok(_) => Err(TlsClientError::Nothing { path: path.to_owned(), what: "certificate" }),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
 fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, TlsClientError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?)
-        .map_err(|_| TlsClientError::Nothing { path: path.to_owned(), what: "private key" })
+    let pem = read(path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        _ if is_encrypted(&pem) => {
+            let shown = escape::path(path);
+            let reason = format!(
+                "it is encrypted, and nobody is asked for its password: decrypt it by openssl pkey -in {shown} -out PLAIN"
+            );
+            TlsClientError::Unusable { path: path.to_owned(), reason }
+        }
+        pem::Error::NoItemsFound => TlsClientError::Nothing { path: path.to_owned(), what: "private key" },
+        error => unreadable(path, &error),
+    })
+}
+
+/// Whether a key in PEM needs a password: in PKCS #8, or as OpenSSL did it before.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let marks = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+    pem.split(|byte| *byte == b'\n').any(|line| marks.iter().any(|mark| line.starts_with(mark.as_bytes())))
+}
+
+/// What keeps a file from being read as PEM, without what is in it.
+fn unreadable(path: &Path, error: &pem::Error) -> TlsClientError {
+    let reason = match error {
+        pem::Error::MissingSectionEnd { .. } => "it is cut short: a line with BEGIN has none with END",
+        pem::Error::IllegalSectionStart { .. } => "it has a line with BEGIN that does not end with -----",
+        pem::Error::Base64Decode(_) => "it has something between BEGIN and END that is no base64",
+        _ => "it is no PEM",
+    };
+    TlsClientError::Unusable { path: path.to_owned(), reason: reason.to_owned() }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsClientError> {
@@ -367,9 +395,11 @@ fn bare_name(name: &str) -> String {
 fn alert_words(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => "it demands a certificate of ours",
-        AlertDescription::BadCertificate
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateUnknown => "it does not take our certificate",
+        AlertDescription::BadCertificate => "it does not take our certificate: it is not as it should be",
+        AlertDescription::UnsupportedCertificate => {
+            "it does not take our certificate: it is of a kind, or for a use, that the server does not support"
+        }
+        AlertDescription::CertificateUnknown => "it does not take our certificate, and does not say why",
         AlertDescription::CertificateRevoked => "our certificate has been revoked",
         AlertDescription::CertificateExpired => "our certificate has expired",
         AlertDescription::UnknownCA => "it does not trust whoever has issued our certificate",

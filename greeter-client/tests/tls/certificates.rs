@@ -140,6 +140,14 @@ fn a_server_that_demands_our_certificate_says_so_and_takes_one() {
         let other = refusal(connect_to(&config, &options));
         assert_eq!(other, "the server ended it: it does not trust whoever has issued our certificate");
 
+        let for_servers = authority.issue_with(&["bob"], |params| {
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        });
+        for_servers.write(&folder);
+        let unsupported = refusal(connect_to(&config, &options));
+        let words = "it is of a kind, or for a use, that the server does not support";
+        assert_eq!(unsupported, format!("the server ended it: it does not take our certificate: {words}"));
+
         authority.issue(&["bob"]).write(&folder);
         assert_eq!(connect_to(&config, &options).unwrap().ask("Bob").unwrap(), b"Hello, Bob");
     }
@@ -182,6 +190,28 @@ fn files_that_cannot_be_used_are_named() {
         let words = format!("{} holds no private key in PEM form", path(name));
         assert_eq!(refused(None, Some("cert.pem"), Some(name)).to_string(), words);
     }
+    let of = |name: &str| std::fs::read_to_string(folder.0.join(name)).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.0.join(name), text).unwrap();
+    let (certificate, key) = (of("cert.pem"), of("key.pem"));
+    for (text, reason) in [
+        (&certificate[..certificate.len() - 40], "it is cut short: a line with BEGIN has none with END"),
+        (&*certificate.replacen("-----\n", "----\n", 1), "it has a line with BEGIN that does not end with -----"),
+        (&*certificate.replacen('M', "?", 1), "it has something between BEGIN and END that is no base64"),
+    ] {
+        write("broken.pem", text);
+        let words = format!("{} cannot be used: {reason}", path("broken.pem"));
+        assert_eq!(refused(Some("broken.pem"), None, None).to_string(), words);
+    }
+    write("cut.pem", &key[..key.len() - 40]);
+    let words = format!("{} cannot be used: it is cut short: a line with BEGIN has none with END", path("cut.pem"));
+    assert_eq!(refused(None, Some("cert.pem"), Some("cut.pem")).to_string(), words);
+    write("secret.pem", &key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"));
+    let secret = path("secret.pem");
+    let words = format!(
+        "{secret} cannot be used: it is encrypted, and nobody is asked for its password: \
+         decrypt it by openssl pkey -in {secret} -out PLAIN"
+    );
+    assert_eq!(refused(None, Some("cert.pem"), Some("secret.pem")).to_string(), words);
     assert!(matches!(refused(None, Some("cert.pem"), None), TlsClientError::HalfIdentity));
     assert!(matches!(refused(None, None, Some("key.pem")), TlsClientError::HalfIdentity));
     assert_eq!(

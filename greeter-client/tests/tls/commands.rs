@@ -70,7 +70,7 @@ fn a_certificate_that_is_not_good_is_an_error_in_words() {
     folder.run(&[&with[..], &["greet", "Bob"]].concat()).is(
         3,
         "",
-        &format!("error: cannot speak TLS with {address}: {words}\n"),
+        &format!("error: cannot speak TLS with {address}: {words}: name who has issued it with --tls-ca\n"),
     );
     let outcome = folder.run(&[&with[..], &["run", "a.talk"]].concat());
     assert_eq!(outcome.code, Some(3), "{outcome:?}");
@@ -111,6 +111,10 @@ fn a_name_of_its_own_and_a_certificate_of_ours() {
     assert!(report.contains("(the server ended TLS: it demands a certificate of ours)"), "{report}");
 }
 
+/// What is said where the system has none.
+#[cfg(target_os = "linux")]
+const NO_ROOTS: &str = "this system has no authorities' certificates where we look for them, so that nobody is trusted";
+
 /// Elsewhere the system has a store of its own.
 #[cfg(target_os = "linux")]
 #[test]
@@ -124,7 +128,7 @@ fn without_an_authority_of_ours_the_systems_are_trusted() {
     run(command.env("SSL_CERT_FILE", none).env_remove("SSL_CERT_DIR")).is(
         3,
         "",
-        &format!("error: cannot speak TLS with {address}: this system has no certificates that one could trust\n"),
+        &format!("error: cannot speak TLS with {address}: {NO_ROOTS}: name some with --tls-ca\n"),
     );
 }
 
@@ -137,7 +141,45 @@ fn what_cannot_be_used_is_a_usage_error() {
     folder.run(&["--tls-cert=ca.pem", "--tls-ca=ca.pem", "greet", "Bob"]).is(
         2,
         "",
-        "error: a certificate needs its key, and a key its certificate\nfor more: greeter-client --help\n",
+        "error: --tls-cert and --tls-key belong together\nfor more: greeter-client --help\n",
+    );
+}
+
+#[test]
+fn options_of_tls_that_would_do_nothing_are_refused() {
+    let (folder, ..) = world("nothing", &[("a.talk", "> Bob\n")]);
+    for arguments in [
+        &["--tls-ca=ca.pem", "greet", "Bob"][..],
+        &["--tls-ca=ca.pem", "pipe"],
+        &["--tls-ca=ca.pem", "chat"],
+        &["--tls-ca=ca.pem", "record", "b.talk"],
+        &["--tls-ca=ca.pem", "load", "--line=Bob"],
+    ] {
+        let arguments = [&["--connect=127.0.0.1:1"][..], arguments].concat();
+        let words = "error: --tls-ca is for TLS, and there is none at 127.0.0.1:1: write tls:127.0.0.1:1\n";
+        folder.run(&arguments).is(2, "", &format!("{words}for more: greeter-client --help\n"));
+    }
+    // A script may say itself where TLS is.
+    let ran = folder.run(&["--connect=127.0.0.1:1", "--tls-ca=ca.pem", "run", "a.talk"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    let words = "error: --tls-ca says whom to trust, and --tls-insecure asks for no trust: give one of them\n";
+    folder.run(&["--tls-ca=ca.pem", "--tls-insecure", "--connect=tls:127.0.0.1:1", "greet", "Bob"]).is(
+        2,
+        "",
+        &format!("{words}for more: greeter-client --help\n"),
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_asks_for_a_name() {
+    let (folder, ..) = world("nameless", &[]);
+    let _listener = std::os::unix::net::UnixListener::bind(folder.0.join("socket")).unwrap();
+    folder.run(&["--connect=tls:unix:socket", "--tls-ca=ca.pem", "greet", "Bob"]).is(
+        3,
+        "",
+        "error: cannot speak TLS with tls:unix:socket: a Unix socket has no name that the server's certificate could be \
+         for: give one with --tls-name\n",
     );
 }
 

@@ -53,6 +53,19 @@ fn what_is_said_after_it_is_encrypted() {
 }
 
 #[test]
+fn a_report_has_it_in_its_place_and_no_blank_behind_it() {
+    let (_, folder, config) = world("starttls-report");
+    std::fs::write(folder.0.join("a.talk"), SCRIPT.replace("< Hello, Bob", "< Hello, Rob")).unwrap();
+    let server = serve(move |socket| {
+        go_ahead(&socket, b"go\n");
+        greet(accept_tls(&config, socket));
+    });
+    let outcome = run(&folder, &server);
+    let report = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    assert!(report.contains("      < go\n      starttls\n      > Bob\n"), "{report}");
+}
+
+#[test]
 fn a_crowd_starts_it_one_by_one() {
     let (_, folder, config) = world("starttls-crowd");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

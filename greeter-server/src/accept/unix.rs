@@ -2,10 +2,16 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +26,9 @@ use crate::sockets::BACKLOG;
 /// How long to wait for others that are about to listen in the same directory. Each of them takes
 /// far less than a millisecond.
 const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+
+/// The longest path of a socket (`sun_path` in unix(7)), without the zero at its end.
+const MAX_PATH_BYTES: usize = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
 /// Listens at a Unix socket, and returns its file if it has one.
 pub(crate) fn listen_on(place: &UnixPlace) -> io::Result<(UnixListener, Option<SocketFile>)> {
@@ -63,7 +72,7 @@ fn lock_directory_of(path: &Path) -> Option<OwnedFd> {
 fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<SocketFile> {
     let owner = place.owner.as_deref().map(|owner| id_of(owner, "user", "/etc/passwd")).transpose()?;
     let group = place.group.as_deref().map(|group| id_of(group, "group", "/etc/group")).transpose()?;
-    let address = SockAddr::unix(path)?;
+    let address = address_of(path, "path")?;
     if let Err(error) = socket.bind(&address) {
         if error.kind() != ErrorKind::AddrInUse {
             return Err(error);
@@ -73,15 +82,79 @@ fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<S
     }
     // From here on, an error removes the file.
     let file = SocketFile::of(path)?;
-    // By path: the mode that fchmod(2) gives a socket before bind(2) is cut by the umask, which is
-    // the whole process' (unix(7)), and afterwards fchmod(2) does not reach the file.
-    if let Some(mode) = place.mode {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    }
-    if owner.is_some() || group.is_some() {
-        lchown(path, owner, group)?;
+    if place.mode.is_some() || owner.is_some() || group.is_some() {
+        give(path, file.identity(), place.mode, owner, group)?;
     }
     Ok(file)
+}
+
+/// Gives the file of a socket its mode, its owner and its group.
+///
+/// The mode that fchmod(2) gives a socket before bind(2) is cut by the umask, which is the whole
+/// process' (unix(7)), and afterwards fchmod(2) does not reach the file. So it is a name that leads
+/// to the file; and a path might lead elsewhere by now, where others may write to its directory.
+fn give(
+    path: &Path,
+    expected: (u64, u64),
+    mode: Option<u32>,
+    owner: Option<u32>,
+    group: Option<u32>,
+) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(held) = HeldFile::of(path, expected)? {
+        if let Some(mode) = mode {
+            fs::set_permissions(&held.name, fs::Permissions::from_mode(mode))?;
+        }
+        return if owner.is_some() || group.is_some() { chown(&held.name, owner, group) } else { Ok(()) };
+    }
+    if identity(path)? != expected {
+        return Err(replaced());
+    }
+    if let Some(mode) = mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    if owner.is_some() || group.is_some() { lchown(path, owner, group) } else { Ok(()) }
+}
+
+/// The file of a socket, whatever is at its path by now.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+struct HeldFile {
+    _file: fs::File,
+    /// Leads to it while it is held.
+    name: PathBuf,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl HeldFile {
+    /// Returns `None` where there is no /proc that could lead to it.
+    fn of(path: &Path, expected: (u64, u64)) -> io::Result<Option<Self>> {
+        let held = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let name = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+        let file = fs::File::from(held);
+        let metadata = file.metadata()?;
+        if !metadata.file_type().is_socket() || (metadata.dev(), metadata.ino()) != expected {
+            return Err(replaced());
+        }
+        let leads_to_it = fs::metadata(&name).is_ok_and(|there| (there.dev(), there.ino()) == expected);
+        Ok(leads_to_it.then_some(Self { _file: file, name }))
+    }
+}
+
+/// Returns the error for a socket whose file is another one before it has its mode.
+fn replaced() -> io::Error {
+    io::Error::new(ErrorKind::AlreadyExists, "somebody has put another file in the place of the socket")
+}
+
+/// Returns the address of a path or a name, or the error for one that is too long.
+fn address_of(path: &Path, what: &str) -> io::Result<SockAddr> {
+    SockAddr::unix(path).map_err(|error| match path.as_os_str().len() {
+        // The first byte of a name without a file is none of its own.
+        bytes if bytes > MAX_PATH_BYTES => {
+            let problem = format!("its {what} has {bytes} bytes, and the system takes {MAX_PATH_BYTES} at most");
+            io::Error::new(ErrorKind::InvalidInput, problem)
+        }
+        _ => error,
+    })
 }
 
 /// Removes the file of a socket at which nobody listens any more.
@@ -92,8 +165,14 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         before => before?,
     };
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return problem(ErrorKind::AlreadyExists, "there is a file that is no socket");
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_dir() {
+        return problem(ErrorKind::AlreadyExists, "there is a folder: choose a path in it, or another one");
+    } else if !kind.is_socket() {
+        return problem(
+            ErrorKind::AlreadyExists,
+            "there is a file that is no socket: remove it, or choose another path",
+        );
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // Where a server listens whose backlog is full, it would block.
@@ -103,7 +182,9 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
             fs::remove_file(path)
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            problem(ErrorKind::PermissionDenied, "there is a socket of somebody else's")
+            let words = "there is a socket that we may not connect to (permission denied), so that nobody knows \
+                         whether a server listens there: remove it, or choose another path";
+            problem(ErrorKind::PermissionDenied, words)
         }
         _ => problem(ErrorKind::AddrInUse, "another server listens there"),
     }
@@ -127,7 +208,8 @@ fn id_of(name: &str, kind: &str, file: &str) -> io::Result<u32> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     let name = [b"\0", name].concat();
-    SockAddr::unix(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&name))
+    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&name);
+    address_of(Path::new(name), "name, with the zero before it,")
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -149,8 +231,10 @@ pub(crate) const fn abstract_name(_: &SockAddr) -> Option<UnixName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     use std::path::PathBuf;
 
     /// A directory of the test's own, removed at the end.
@@ -248,9 +332,10 @@ mod tests {
             assert_eq!(path.as_os_str().len(), length);
             listen_on(&UnixPlace { name: UnixName::Path(path), mode: Some(0o600), owner: None, group: None })
         };
-        let max = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
+        let (max, more) = (MAX_PATH_BYTES, MAX_PATH_BYTES + 1);
         drop(of_length(max).unwrap());
-        assert_eq!(of_length(max + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let problem = of_length(more).unwrap_err().to_string();
+        assert_eq!(problem, format!("its path has {more} bytes, and the system takes {max} at most"));
         assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 0);
     }
 
@@ -277,8 +362,11 @@ mod tests {
         assert!(directory.socket().exists(), "only the file of our own is removed");
         fs::remove_file(directory.socket()).unwrap();
         fs::write(directory.socket(), "notes").unwrap();
-        assert_eq!(problem(), "there is a file that is no socket");
+        assert_eq!(problem(), "there is a file that is no socket: remove it, or choose another path");
         assert_eq!(fs::read(directory.socket()).unwrap(), b"notes");
+        fs::remove_file(directory.socket()).unwrap();
+        fs::create_dir(directory.socket()).unwrap();
+        assert_eq!(problem(), "there is a folder: choose a path in it, or another one");
     }
 
     #[test]
@@ -298,6 +386,24 @@ mod tests {
         let (_listener, _file) = listen_on(&place).unwrap();
         let made = fs::symlink_metadata(directory.socket()).unwrap();
         assert_eq!((made.uid(), made.gid()), (owner, own.gid()));
+    }
+
+    /// As somebody would who may write to the directory, between bind(2) and chmod(2).
+    #[test]
+    fn another_file_in_the_place_of_the_socket_keeps_its_mode() {
+        let directory = Directory::new("swapped");
+        let (victim, socket) = (directory.0.join("victim"), directory.socket());
+        fs::write(&victim, "theirs").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let bound = identity(&socket).unwrap();
+        give(&socket, bound, Some(0o640), None, None).unwrap();
+        assert_eq!(fs::symlink_metadata(&socket).unwrap().permissions().mode() & 0o777, 0o640);
+        fs::remove_file(&socket).unwrap();
+        std::os::unix::fs::symlink(&victim, &socket).unwrap();
+        let problem = give(&socket, bound, Some(0o666), None, None).unwrap_err().to_string();
+        assert_eq!(problem, "somebody has put another file in the place of the socket");
+        assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[cfg(target_os = "linux")]

@@ -1,13 +1,17 @@
 //! Turns certificates, keys and authorities into what makes TLS sessions. Must not touch a socket.
 
 use std::fmt;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::thread;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
@@ -19,6 +23,13 @@ use crate::tls::session::{NewTlsSession, TlsProblem, TlsSession};
 const HANDSHAKE_BYTES: usize = 16 * 1024;
 /// The same where it sends certificates.
 const HANDSHAKE_BYTES_WITH_CERTIFICATES: usize = 64 * 1024;
+
+/// The largest file that is read: many times as much as any chain takes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// The longest name of an application protocol (RFC 7301).
+const MAX_ALPN_BYTES: usize = 255;
+/// The least time between two looks at the files.
+const MIN_RELOAD_INTERVAL: Duration = Duration::from_millis(1);
 
 /// TLS for the clients of a [listener](crate::Listener::tls): certificates, and whom to trust.
 ///
@@ -46,6 +57,8 @@ struct SharedTls {
     /// The contents that it was made of. The lock is held while files are read.
     contents: Mutex<Vec<Vec<u8>>>,
     max_handshake_bytes: usize,
+    /// Threads that read again end when these are dropped.
+    reloading: Mutex<Vec<Sender<()>>>,
 }
 
 /// Options of [`Tls`].
@@ -92,6 +105,12 @@ pub enum TlsError {
         /// The system's error.
         source: io::Error,
     },
+    /// An application protocol is empty, or has more than 255 bytes.
+    #[error("an application protocol (ALPN) has from 1 to 255 bytes, and one of {bytes} was given")]
+    Alpn {
+        /// How many it has.
+        bytes: usize,
+    },
     /// A file does not have what it should.
     #[error("{} {problem}", path.display())]
     Content {
@@ -119,25 +138,32 @@ impl TlsOptions {
     }
 
     /// Sets the application protocols that are offered (ALPN, RFC 7301), the favourite first. A
-    /// client that asks for others only is refused; one that asks for none is not.
+    /// client that asks for others only is refused; one that asks for none is not. Each has from 1
+    /// to 255 bytes.
     pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Reads the files.
+    /// Reads the files: files of the usual kind, or links to them, of 1 MiB at most.
+    ///
+    /// A certificate that has expired, or is not valid yet, is a warning of `tracing`, and no
+    /// error.
     ///
     /// # Errors
     ///
     /// Returns [`TlsError`] if a file cannot be read, or does not have what it should: a
-    /// certificate, a key, or the key of that certificate.
+    /// certificate, a key, or the key of that certificate; or if an application protocol cannot be
+    /// one.
     pub fn load(self) -> Result<Tls, TlsError> {
+        if let Some(protocol) = self.alpn.iter().find(|protocol| !(1..=MAX_ALPN_BYTES).contains(&protocol.len())) {
+            return Err(TlsError::Alpn { bytes: protocol.len() });
+        }
         let contents = self.read()?;
         let config = Arc::new(self.configure(&contents)?);
         let max_handshake_bytes =
             if self.client_authorities.is_some() { HANDSHAKE_BYTES_WITH_CERTIFICATES } else { HANDSHAKE_BYTES };
-        let (current, contents) = (RwLock::new(config), Mutex::new(contents));
-        Ok(Tls(Arc::new(SharedTls { options: self, current, contents, max_handshake_bytes })))
+        Ok(Tls::new(self, config, contents, max_handshake_bytes))
     }
 
     /// The files, in an order of their own.
@@ -148,7 +174,6 @@ impl TlsOptions {
     }
 
     fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
-        let read = |path: &Path| std::fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source });
         self.files().map(read).collect()
     }
 
@@ -161,7 +186,8 @@ impl TlsOptions {
         {
             keys.push(Arc::new(certified_key(chain, key, &provider)?));
         }
-        let resolver = Arc::new(ByName { first: keys.first().ok_or(TlsError::NoCertificate)?.clone(), keys });
+        let resolver = ByName { first: keys.first().ok_or(TlsError::NoCertificate)?.clone(), keys };
+        let resolver = Arc::new(resolver);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("the provider has what TLS 1.2 and 1.3 need");
@@ -174,6 +200,9 @@ impl TlsOptions {
             }
             _ => builder.with_no_client_auth(),
         };
+        for ((path, _), key) in self.certificates.iter().zip(&resolver.keys) {
+            warn_unless_valid_now(path, &key.cert);
+        }
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols.clone_from(&self.alpn);
         config.send_tls13_tickets = 0;
@@ -200,6 +229,9 @@ impl Tls {
     /// Reads the files again, and returns whether they have changed. From then on, new clients get
     /// the new certificates; those who are connected keep what they have.
     ///
+    /// Nobody calls it by itself: a program does, when it knows of new files or from time to time,
+    /// or has a thread do so by [`reload_every`](Self::reload_every).
+    ///
     /// All files are looked at as a whole, by what is in them: a link that leads to other files
     /// now, as Kubernetes has it, is a change like any other.
     ///
@@ -219,6 +251,35 @@ impl Tls {
         Ok(true)
     }
 
+    /// Has a thread [reload](Self::reload) every so often, for as long as there is a clone of this,
+    /// such as that of a server.
+    ///
+    /// What comes of it is told through `tracing`: new certificates by `info`, and files that
+    /// cannot be used by `warn`, once for each problem. Those that are there stay in use.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use greeter_server::{Listener, Server, Tls};
+    ///
+    /// let tls = Tls::from_files("chain.pem", "key.pem")?;
+    /// let server = Server::builder().bind(Listener::from("tls:0.0.0.0:7000").tls(&tls))?;
+    /// tls.reload_every(Duration::from_secs(1))?;
+    /// server.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error if it has no thread.
+    pub fn reload_every(&self, interval: Duration) -> io::Result<()> {
+        let (until_dropped, dropped) = bounded(0);
+        let (shared, interval) = (Arc::downgrade(&self.0), interval.max(MIN_RELOAD_INTERVAL));
+        let reload = move || reload_until(&dropped, interval, &shared);
+        thread::Builder::new().name("certificates".to_owned()).spawn(reload)?;
+        self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner).push(until_dropped);
+        Ok(())
+    }
+
     /// Uses a configuration of rustls, for what has no option here. It is the one place where a
     /// type of rustls shows, and goes with its versions.
     ///
@@ -226,12 +287,12 @@ impl Tls {
     /// [reload](Self::reload).
     #[must_use]
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(SharedTls {
-            options: TlsOptions::default(),
-            current: RwLock::new(config),
-            contents: Mutex::default(),
-            max_handshake_bytes: HANDSHAKE_BYTES_WITH_CERTIFICATES,
-        }))
+        Self::new(TlsOptions::default(), config, Vec::new(), HANDSHAKE_BYTES_WITH_CERTIFICATES)
+    }
+
+    fn new(options: TlsOptions, config: Arc<ServerConfig>, contents: Vec<Vec<u8>>, max_handshake_bytes: usize) -> Self {
+        let (current, contents) = (RwLock::new(config), Mutex::new(contents));
+        Self(Arc::new(SharedTls { options, current, contents, max_handshake_bytes, reloading: Mutex::default() }))
     }
 }
 
@@ -250,7 +311,45 @@ impl NewTlsSession for Tls {
 /// It shows the files, and nothing that is in them.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.options.fmt(f)
+        let TlsOptions { certificates, client_authorities, alpn } = &self.0.options;
+        f.debug_struct("Tls")
+            .field("certificates", certificates)
+            .field("client_authorities", client_authorities)
+            .field("alpn", alpn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reloads again and again, until all clones are dropped.
+fn reload_until(dropped: &Receiver<()>, interval: Duration, shared: &Weak<SharedTls>) {
+    let mut latest_problem = None;
+    while dropped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout)
+        && let Some(tls) = shared.upgrade().map(Tls)
+    {
+        match tls.reload() {
+            Ok(false) => latest_problem = None,
+            Ok(true) => {
+                tracing::info!("Read new certificates.");
+                latest_problem = None;
+            }
+            // It is half written, perhaps. What stays wrong is said once.
+            Err(error) => {
+                let problem = Some(in_full(&error));
+                if problem != latest_problem {
+                    let error = problem.as_deref().unwrap_or_default();
+                    tracing::warn!(error, "Cannot read new certificates, and keeps those it has.");
+                }
+                latest_problem = problem;
+            }
+        }
+    }
+}
+
+/// Returns an error with its cause.
+fn in_full(error: &TlsError) -> String {
+    match error {
+        TlsError::File { source, .. } => format!("{error}: {source}"),
+        error => error.to_string(),
     }
 }
 
@@ -281,11 +380,11 @@ fn certified_key(
 ) -> Result<CertifiedKey, TlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<_, _>>()
-        .map_err(|error| content(chain_path, &format!("is no PEM: {error}")))?;
+        .map_err(|error| content(chain_path, &pem_problem(&error)))?;
     if chain.is_empty() {
         return Err(content(chain_path, &"has no certificate in PEM"));
     }
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| content(key_path, &"has no private key in PEM"))?;
+    let key = private_key(key_path, key)?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             content(key_path, &format!("is not the key of the certificate in {}", chain_path.display()))
@@ -295,11 +394,88 @@ fn certified_key(
     })
 }
 
+/// Reads a private key.
+fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if is_encrypted(pem) => {
+            let plain = format!("openssl pkey -in {} -out PLAIN", path.display());
+            content(path, &format!("is encrypted, and nobody is asked for its password: decrypt it by {plain}"))
+        }
+        pem::Error::NoItemsFound => content(path, &"has no private key in PEM"),
+        error => content(path, &pem_problem(&error)),
+    })
+}
+
+/// Returns whether a key in PEM needs a password: in PKCS #8, or as OpenSSL did it before.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let marks = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+    pem.split(|byte| *byte == b'\n').any(|line| marks.iter().any(|mark| line.starts_with(mark.as_bytes())))
+}
+
+/// Returns what keeps a file from being read as PEM, without what is in it.
+const fn pem_problem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "is cut short: a line with BEGIN has none with END",
+        pem::Error::IllegalSectionStart { .. } => "has a line with BEGIN that does not end with -----",
+        pem::Error::Base64Decode(_) => "has something between BEGIN and END that is no base64",
+        _ => "is no PEM",
+    }
+}
+
+/// Warns of certificates that clients will not take at this time. The first is the server's, the
+/// others lead to whom clients know.
+fn warn_unless_valid_now(path: &Path, chain: &[CertificateDer<'_>]) {
+    let now = UnixTime::now();
+    for (certificate, number) in chain.iter().zip(1..) {
+        let Some(problem) = problem_at(now, certificate) else { continue };
+        let file = path.display();
+        tracing::warn!(%file, number, problem, "A certificate is not valid now, and clients refuse it.");
+    }
+}
+
+/// Returns whether a certificate has expired by then, or is not valid yet, in words.
+fn problem_at(time: UnixTime, certificate: &CertificateDer<'_>) -> Option<&'static str> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    // Nobody is trusted, so that it always is an error. The time is what is looked at first.
+    let verified = certificate.verify_for_usage(&[], &[], &[], time, webpki::KeyUsage::server_auth(), None, None);
+    match verified.err()? {
+        webpki::Error::CertExpired { .. } => Some("it has expired"),
+        webpki::Error::CertNotValidYet { .. } => Some("its time has not come"),
+        _ => None,
+    }
+}
+
+/// Reads a file, and waits for nobody: where there is a pipe, it would be for whoever writes to it.
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |source| TlsError::File { path: path.to_owned(), source };
+    let file = open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(content(path, &"is no file"));
+    }
+    let mut contents = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut contents).map_err(failed)?;
+    if contents.len() as u64 > MAX_FILE_BYTES {
+        return Err(content(path, &"is larger than 1 MiB"));
+    }
+    Ok(contents)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    options.read(true).open(path)
+}
+
 /// Reads the certificates of authorities.
 fn authorities(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| content(path, &format!("is no PEM: {error}")))?;
+        let certificate = certificate.map_err(|error| content(path, &pem_problem(&error)))?;
         roots.add(certificate).map_err(|_| content(path, &"has a certificate that cannot be read"))?;
     }
     if roots.is_empty() { Err(content(path, &"has no certificate in PEM")) } else { Ok(roots) }

@@ -155,6 +155,8 @@ fn times_are_taken_from_a_millisecond_to_for_ever() {
             greets(&[option, value]);
         }
     }
+    refused(&["--handshake-timeout", "0s"], "--handshake-timeout is 0s, but must be at least 1ms\n");
+    refused(&["--handshake-timeout", "999us"], "is 999µs, but must be at least 1ms\n");
     for option in ["--linger", "--drain", "--work"] {
         refused(&[option, "off"], "cannot be off");
         refused(&[option, "5"], "write it as 500ms, 2s or 1m");
@@ -173,7 +175,7 @@ fn options_that_do_not_go_together_are_refused_or_do_what_each_says() {
     refused(&["--max-buffer-bytes", "1MiB", "--max-line-bytes", "1MiB"], "must be at least 2375680");
     refused(&["--max-buffer-bytes", "1MiB", "--max-unsent-bytes", "1GiB"], "must be at least ");
     // Both are named, so that it takes one look to mend them.
-    refused(&["--workers", "5000", "--line-timeout", "0s"], "--line-timeout is 0ns");
+    refused(&["--workers", "5000", "--line-timeout", "0s"], "--line-timeout is 0s, but");
     // More for one address than for all is no limit for an address; and without workers nobody
     // watches over them.
     greets(&["--max-connections", "1", "--max-connections-per-address", "1000"]);
@@ -189,6 +191,13 @@ fn addresses_that_cannot_be_had_are_named() {
             Ok(_) => panic!("{address} was taken"),
             Err(said) => assert!(said.contains("cannot listen on ") && said.contains(address), "{said}"),
         }
+    }
+    for (address, how) in [
+        ("127.0.0.1", "the port is missing: write 127.0.0.1:8080"),
+        (":7405", "write 127.0.0.1:7405, or for every host 0.0.0.0:7405 or [::]:7405"),
+    ] {
+        let Err(said) = try_start(&["--listen", address]) else { panic!("{address} was taken") };
+        assert!(said.contains(&format!("cannot listen on {address:?}: ")) && said.contains(how), "{said}");
     }
     let taken = TestedServer::start(&[]).address().to_string();
     let server = TestedServer::start_with(&["--listen", &taken]);

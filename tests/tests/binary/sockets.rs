@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -119,7 +119,7 @@ fn a_socket_that_was_not_passed_is_said() {
         ("fd:0", "cannot listen on fd:0: it is no socket"),
         ("unix:/nowhere/s", "cannot listen on unix:/nowhere/s: No such file or directory"),
         ("unix:/nowhere/s,mode=9", "9 is no mode; write it as 0660"),
-        ("unix:/tmp", "cannot listen on unix:/tmp: there is a file that is no socket"),
+        ("unix:/tmp", "cannot listen on unix:/tmp: there is a folder: choose a path in it, or another one"),
     ] {
         let mut command = Command::new(greeter_server());
         let output = command.args(["--listen", listen]).stdin(Stdio::null()).output().unwrap();
@@ -127,6 +127,66 @@ fn a_socket_that_was_not_passed_is_said() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(reason), "{said}");
     }
+}
+
+/// What a server says that was started with this descriptor 3, and does not start.
+#[track_caller]
+fn does_not_start(mut command: Command) -> String {
+    let output = command.output().expect("a server can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    said
+}
+
+#[test]
+fn what_was_passed_and_cannot_be_served_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let no_socket = std::fs::File::open("/dev/null").unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for (passed, reason) in [
+        (OwnedFd::from(connected), "it does not listen"),
+        (datagrams.into(), "it is no stream socket"),
+        (no_socket.into(), "it is no socket that a server could listen at"),
+    ] {
+        for arguments in [&[][..], &["--listen", "fd:3"]] {
+            let mut command = started_with(passed.try_clone().unwrap(), "web");
+            let said = does_not_start({
+                command.args(arguments);
+                command
+            });
+            assert!(said.ends_with(&format!("error: cannot listen on fd:3: {reason}\n")), "{said}");
+        }
+    }
+    // One that is good does not hide another.
+    let mut command = started_with(listener.try_clone().unwrap(), "");
+    command.env("LISTEN_FDS", "2");
+    let said = does_not_start(command);
+    assert!(said.ends_with("error: cannot listen on fd:4: it is no socket that a server could listen at\n"), "{said}");
+    let mut command = started_with(listener, "");
+    command.env("LISTEN_FDS", "abc");
+    let said = does_not_start(command);
+    let words = "cannot use the sockets of a service manager: LISTEN_FDS is \"abc\", which is no number of sockets\n";
+    assert!(said.ends_with(words), "{said}");
+}
+
+#[test]
+fn sockets_for_another_process_are_not_taken_and_that_is_said() {
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = started_with(kept.try_clone().unwrap(), "web");
+    command.env("LISTEN_PID", "1").args(["--listen", "fd:web"]);
+    let said = does_not_start(command);
+    assert!(said.contains("cannot listen on fd:web: ") && said.contains("LISTEN_PID is \"1\""), "{said}");
+    // Without an address it listens where it does by itself, unless somebody else does.
+    let mut command = started_with(kept, "web");
+    let mut child = command.env("LISTEN_PID", "1").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+    let said = first + &String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr);
+    assert!(said.contains("Sockets of a service manager are not used.") && said.contains("LISTEN_PID is"), "{said}");
+    assert!(said.contains("127.0.0.1:8080"), "{said}");
 }
 
 #[test]

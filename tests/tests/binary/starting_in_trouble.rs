@@ -12,6 +12,8 @@ use greeter_tests::size::{figure, sized};
 use greeter_tests::{PLACEMENTS, missing_program};
 use rustix::process::Signal;
 
+use crate::kit::World;
+
 /// What it asks of the system, and how that may fail.
 const CALLS: [(&str, &str); 13] = [
     ("socket", "EMFILE"),
@@ -56,6 +58,30 @@ fn whichever_call_fails_it_serves_or_says_what_it_cannot_do() {
             assert!(starts > 0 || call == "ioctl", "{call} is never called: nothing was tried");
         }
     }
+}
+
+/// With TLS, one more of them is that which reads the certificates again.
+#[test]
+fn without_a_thread_for_its_certificates_it_ends_with_1() {
+    if missing_program("strace", "strace") {
+        return;
+    }
+    let world = World::new();
+    let (certificate, key) = world.identity("server", &["localhost"]);
+    let said = (1..100).find_map(|time| {
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", "/dev/null", "-e", &format!("inject=clone3:error=EAGAIN:when={time}")]);
+        command.arg(greeter_server()).args(["--listen", "tls:127.0.0.1:0"]);
+        command.arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key);
+        let (status, said) = TestedServer::try_start(command, 1).err()?;
+        assert_eq!(status.code(), Some(1), "clone3 number {time}: {said}");
+        Some(said).filter(|said| said.contains("certificates"))
+    });
+    let said = said.expect("that thread is one of the first");
+    assert!(
+        said.ends_with("error: cannot watch the certificates: Resource temporarily unavailable (os error 11)\n"),
+        "{said}"
+    );
 }
 
 /// Starts a server whose main thread is refused this call for this time; none if it does not make

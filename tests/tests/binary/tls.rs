@@ -120,6 +120,43 @@ fn why_a_client_is_refused_is_in_the_log_and_nothing_that_it_has_sent() {
     assert!(!log.contains("ERROR"), "{log}");
 }
 
+/// A certificate that is not valid now is used all the same, and is said when it is read.
+#[test]
+fn a_certificate_that_has_expired_is_warned_of_each_time_that_it_is_read() {
+    let world = World::new();
+    let later = |params: &mut rcgen::CertificateParams| params.not_before = rcgen::date_time_ymd(2999, 1, 1);
+    let (certificate, key) = world.authority.issue_expired(&[NAME]).write(&world.directory, "server");
+    let mut server = start(&certificate, &key, &["--log", "warn"]);
+    // A chain that begins with a good one.
+    let good = world.authority.issue(&[NAME]);
+    let expired = world.authority.issue_with(&[NAME], later);
+    let next = Identity { certificate: good.certificate.clone() + &expired.certificate, key: good.key };
+    next.write(&world.directory, "server");
+    wait_until("the new certificate is shown", || {
+        TlsClient::new(socket_to(server.address()), &world.authority.trusting(&VERSIONS)).try_handshake().is_ok()
+    });
+    let own = Identity::self_signed(&[NAME]);
+    own.write(&world.directory, "server");
+    wait_until("the new certificate is shown", || {
+        TlsClient::new(socket_to(server.address()), &world.authority.trusting(&VERSIONS)).try_handshake().is_err()
+    });
+    server.signal(Signal::TERM);
+    let (status, log) = server.wait(PATIENCE);
+    assert!(status.success(), "{log}");
+    let file = certificate.display();
+    for said in [
+        format!(
+            "A certificate is not valid now, and clients refuse it. file={file} number=1 problem=\"it has expired\""
+        ),
+        format!(
+            "A certificate is not valid now, and clients refuse it. file={file} number=2 problem=\"its time has not come\""
+        ),
+    ] {
+        assert_eq!(log.matches(&said).count(), 1, "{log}");
+    }
+    assert_eq!(log.matches("is not valid now").count(), 2, "{log}");
+}
+
 /// The certificate that a new client is shown.
 fn shown(server: &TestedServer, world: &World) -> Vec<u8> {
     let client = TlsClient::connect(server.address(), &world.authority.trusting(&VERSIONS));

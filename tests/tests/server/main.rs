@@ -38,6 +38,8 @@ mod shutdown_trigger;
 mod tls;
 /// How a stream of TLS ends.
 mod tls_ends;
+/// Certificates and keys in files.
+mod tls_files;
 /// Clients that use TLS to cost the server time or memory.
 mod tls_hostile;
 /// TLS that begins where a reply has asked for it.

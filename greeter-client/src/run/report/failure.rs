@@ -157,11 +157,16 @@ fn said(entry: &Entry) -> String {
         Event::ReceivedBytes(bytes) => format!("{name}<{}", ShownBytes(bytes)),
         Event::Ended(end) => format!("{name}{}", ended(*end)),
         Event::HalfClosed => format!("{name}>eof"),
-        Event::TlsStarted => format!("starttls {name}"),
+        Event::TlsStarted => on("starttls", name),
         Event::Reset => format!("{name}>reset"),
-        Event::Closed => format!("close {name}"),
-        Event::Opened => format!("connect {name}"),
+        Event::Closed => on("close", name),
+        Event::Opened => on("connect", name),
     }
+}
+
+/// What was done on a connection, which may have no name.
+fn on(action: &str, name: &str) -> String {
+    if name.is_empty() { action.to_owned() } else { format!("{action} {name}") }
 }
 
 fn expected(expected: &Expected) -> String {
