@@ -373,8 +373,8 @@ fn behind_scheme<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
     text.split_at_checked(scheme.len()).filter(|(start, _)| start.eq_ignore_ascii_case(scheme)).map(|(_, rest)| rest)
 }
 
-/// Returns how to write a host and a port, if one of them is missing. The resolver knows what people
-/// leave out by other names.
+/// Returns how to write a host and a port, if one of them is missing. The resolver knows what
+/// people leave out by other names.
 fn missing_of(text: &str) -> Option<String> {
     let without_host = text.strip_prefix(':').unwrap_or(text);
     if text.is_empty() || text == ":" {

@@ -152,6 +152,22 @@ struct Options {
     #[argh(option, arg_name = "duration", from_str_fn(duration))]
     linger: Option<Duration>,
 
+    /// maximum time for a client to be connected, a tenth less or more, or off; then the connection ends once nothing is owed to it (default: off)
+    #[argh(option, arg_name = "duration", from_str_fn(duration_or_off))]
+    max_session_time: Option<Bound<Duration>>,
+
+    /// maximum number of clients that each address accepts in a second, or off (default: off)
+    #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
+    max_accept_rate: Option<Bound<usize>>,
+
+    /// time to go on as before once SIGTERM has come, for balancers to send clients elsewhere; a second signal ends it (default: 0s)
+    #[argh(option, arg_name = "duration", default = "Duration::ZERO", from_str_fn(duration))]
+    drain_delay: Duration,
+
+    /// time over which idle clients are let go, one after the other, at the end; --drain at most (default: 0s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    drain_spread: Option<Duration>,
+
     /// time to answer what has arrived, once a signal asks for the end (default: 10s)
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
@@ -174,6 +190,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "--max-connections",
             "--max-connections-per-address",
             "--max-handshakes",
+            "--max-accept-rate",
+            "--max-session-time",
             "--when-full",
             "--max-line-bytes",
             "--max-unsent-bytes",
@@ -193,7 +211,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("TLS", &["--tls-cert", "--tls-key", "--tls-client-ca", "--tls-client-auth"]),
-    ("Stopping", &["--drain"]),
+    ("Stopping", &["--drain-delay", "--drain", "--drain-spread"]),
     ("Logging", &["--log", "--log-format"]),
 ];
 
@@ -215,7 +233,7 @@ fn main() -> ExitCode {
         Ok(built) => built,
         Err(error) => return fail(&log, &error, USAGE),
     };
-    match serve(server, tls, options.drain) {
+    match serve(server, tls, &options) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
         Err(error) => fail(&log, &error, NOT_STARTED),
@@ -249,6 +267,9 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<(Serv
     builder = given(builder, options.max_handshakes, Builder::max_handshakes);
     builder = given(builder, options.handshake_timeout, Builder::handshake_timeout);
     builder = given(builder, options.linger, Builder::linger_timeout);
+    builder = given(builder, options.max_session_time, |builder, Bound(time)| builder.max_session_time(time));
+    builder = given(builder, options.max_accept_rate, |builder, Bound(rate)| builder.max_accept_rate(rate));
+    builder = given(builder, options.drain_spread, Builder::drain_spread);
     let mut listen = options.listen.clone();
     if listen.is_empty() {
         match inherited.problem() {
@@ -315,15 +336,25 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// Serves until a signal asks for the end.
-fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, drain: Duration) -> anyhow::Result<DrainReport> {
-    let mut signals = Signals::catch().context("cannot catch signals")?;
+fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options) -> anyhow::Result<DrainReport> {
+    let Options { drain, drain_delay: delay, .. } = *options;
+    let mut signals = Signals::catch(!delay.is_zero()).context("cannot catch signals")?;
     if let Some(tls) = tls {
         tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
     }
     raise_descriptor_limit();
     let handle = server.spawn()?;
     announce(handle.local_addrs().to_vec()).context("cannot say where the server listens")?;
+    if !delay.is_zero() {
+        let grace = delay + drain + Duration::from_secs(5);
+        tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
+    }
     signals.wait().context("cannot wait for signals")?;
+    if signals.is_delayed() {
+        tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
+        signals.wait_for(delay).context("cannot wait for signals")?;
+    }
+    signals.end_delays().context("cannot catch signals")?;
     tracing::info!(?drain, "Server is stopping.");
     Ok(handle.shutdown(drain))
 }

@@ -3,11 +3,12 @@
 
 use std::ffi::c_int;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
 use signal_hook::{flag, low_level};
@@ -33,34 +34,72 @@ const ENDED_BY: c_int = 128;
 /// The signals that end the server, once they are caught.
 pub(crate) struct Signals {
     arrivals: UnixStream,
+    /// Whether the next request ends the process at once.
+    ends_at_once: Arc<AtomicBool>,
+    /// Whether something has asked for the end that knows no delay.
+    is_urgent: Arc<AtomicBool>,
+    /// Whether SIGTERM may be followed by a delay.
+    may_be_delayed: bool,
 }
 
 impl Signals {
     /// Catches the signals: from now on, the first that asks for the end is only noted. A second
-    /// request does what it does in every program.
-    pub(crate) fn catch() -> io::Result<Self> {
+    /// request does what it does in every program, unless the first was SIGTERM and the end is
+    /// delayed: then it ends the delay.
+    pub(crate) fn catch(is_delayed: bool) -> io::Result<Self> {
         let (arrivals, sender) = UnixStream::pair()?;
-        let is_requested = Arc::new(AtomicBool::new(false));
+        let (ends_at_once, is_urgent) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let inherited = InheritedDispositions::read();
         let is_not_ignored = |signal: &c_int| !inherited.ignores(*signal);
         for signal in REQUESTS.into_iter().filter(is_not_ignored) {
-            end_at_once_if(&is_requested, signal)?;
-            flag::register(signal, Arc::clone(&is_requested))?;
+            end_at_once_if(&ends_at_once, signal)?;
+            // A person at a terminal waits for nothing to be balanced elsewhere.
+            if signal != SIGTERM || !is_delayed {
+                flag::register(signal, Arc::clone(&ends_at_once))?;
+                flag::register(signal, Arc::clone(&is_urgent))?;
+            }
             low_level::pipe::register(signal, sender.try_clone()?)?;
         }
         for signal in HINTS.into_iter().filter(is_not_ignored) {
+            flag::register(signal, Arc::clone(&is_urgent))?;
             low_level::pipe::register(signal, sender.try_clone()?)?;
         }
         for signal in NO_REASONS.into_iter().filter(is_not_ignored) {
             // Nothing reads this flag.
             flag::register(signal, Arc::default())?;
         }
-        Ok(Self { arrivals })
+        let may_be_delayed = is_delayed && is_not_ignored(&SIGTERM);
+        Ok(Self { arrivals, ends_at_once, is_urgent, may_be_delayed })
     }
 
     /// Waits until a signal asks for the end.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.arrivals.read_exact(&mut [0])
+    }
+
+    /// Returns whether it is SIGTERM that has asked for the end, and that leaves time for a delay.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.may_be_delayed && !self.is_urgent.load(Ordering::Relaxed)
+    }
+
+    /// Waits for this long, or until a signal asks for the end again. The request after that ends
+    /// the process at once.
+    pub(crate) fn wait_for(&mut self, delay: Duration) -> io::Result<()> {
+        self.arrivals.set_read_timeout(Some(delay))?;
+        let waited = self.arrivals.read_exact(&mut [0]);
+        self.ends_at_once.store(true, Ordering::Relaxed);
+        match waited {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
+            waited => waited,
+        }
+    }
+
+    /// There is no delay any more: a second SIGTERM ends the process at once.
+    pub(crate) fn end_delays(&self) -> io::Result<()> {
+        if self.may_be_delayed {
+            flag::register(SIGTERM, Arc::clone(&self.ends_at_once))?;
+        }
+        Ok(())
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Stats {
     pub closed: u64,
     /// The same, by reason.
     pub closed_by: CountsByReason,
-    /// Clients that came, sent not one byte and left: health checks, and scanners of ports. They are
-    /// `debug` in the log.
+    /// Clients that came, sent not one byte and left: health checks, and scanners of ports. They
+    /// are `debug` in the log.
     pub silent_visits: u64,
     /// Failed calls of accept(2): connections that were gone before they were accepted, and a lack
     /// of descriptors or memory.

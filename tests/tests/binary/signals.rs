@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::directory::TestDirectory;
 use greeter_tests::missing_program;
 use greeter_tests::process::{TestedServer, full_pipe, greeter_server};
 use greeter_tests::size::tell;
@@ -100,6 +101,86 @@ fn a_second_request_ends_at_once() {
         let (status, log) = server.wait(PATIENCE);
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}, {log}");
     }
+}
+
+/// What three signals come to where SIGTERM is followed by a delay.
+///
+/// | first | second | third |
+/// |---|---|---|
+/// | SIGTERM: goes on as before | any: begins the end | a request: ends at once; a hint: nothing |
+/// | SIGINT: begins the end | a request: ends at once; a hint: nothing | |
+/// | SIGHUP: begins the end | a request or a hint: nothing | a request behind a request: ends at once |
+#[test]
+fn a_delay_begins_with_sigterm_and_ends_with_the_next_signal() {
+    const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
+    let is_request = |signal: Signal| signal != Signal::HUP;
+    let directory = TestDirectory::new();
+    let (mut delayed, mut killed) = (0, 0);
+    for [first, second, third] in combinations(SIGNALS) {
+        if ![first, second, third].iter().all(is_heard) {
+            continue;
+        }
+        println!("{first:?}, {second:?}, {third:?}");
+        let log = directory.file(format!("{first:?} {second:?} {third:?}"));
+        let has_logged = |words: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(words));
+        let arguments = ["--workers", "1", "--work", "60s", "--drain-delay", "1h"];
+        let mut server =
+            TestedServer::start_logging_to(fs::File::create(&log).expect("the folder is ours"), &arguments);
+        let mut client = Client::connect(server.address());
+        client.send("Bob\n");
+        // It has been read, and so the end must wait for it.
+        wait_until("it is in the log", || has_logged("Accepted connection."));
+        let mut requests = u32::from(is_request(first));
+        server.signal(first);
+        if first == Signal::TERM {
+            wait_until("the delay begins", || has_logged("goes on as before"));
+            assert!(TcpStream::connect(server.address()).is_ok(), "clients come as ever");
+            delayed += 1;
+            server.signal(second);
+            wait_until_it_stops(&server);
+            requests = 1;
+        } else {
+            wait_until_it_stops(&server);
+            server.signal(second);
+            requests += u32::from(is_request(second));
+        }
+        let stat = format!("/proc/{}/stat", server.id());
+        let has_ended = || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "));
+        if requests < 2 {
+            requests += u32::from(is_request(third));
+            server.signal(third);
+        }
+        if requests == 2 {
+            // Two that come at once are one.
+            wait_until("it ends", || {
+                server.signal(if is_request(third) { third } else { second });
+                has_ended()
+            });
+        }
+        if requests < 2 {
+            // It is still at it, or this would not be what ends it.
+            server.signal(Signal::KILL);
+            assert_eq!(server.wait(PATIENCE).0.signal(), Some(9));
+            continue;
+        }
+        let (status, _) = server.wait(PATIENCE);
+        assert!(matches!(status.signal(), Some(2 | 15)), "{status}");
+        killed += 1;
+    }
+    tell(&format!("{delayed} delays, {killed} ended at once"));
+}
+
+fn combinations(signals: [Signal; 3]) -> impl Iterator<Item = [Signal; 3]> {
+    let pairs = signals.into_iter().flat_map(move |first| signals.map(|second| [first, second]));
+    pairs.flat_map(move |[first, second]| signals.map(|third| [first, second, third]))
+}
+
+#[test]
+fn a_delay_is_over_by_itself() {
+    let server = TestedServer::start(&["--drain-delay", "100ms", "--workers", "1", "--work", "20ms"]);
+    let client = client_in_the_middle(&server);
+    server.signal(Signal::TERM);
+    answers_the_rest_and_ends_with_0(client, server);
 }
 
 #[test]
