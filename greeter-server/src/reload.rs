@@ -1,5 +1,7 @@
 //! Has other options hold for a server that runs. Must not know how they reach its threads.
 
+use std::sync::Arc;
+
 use greeter_core::Responder;
 
 use crate::builder::{BuildError, Builder};
@@ -28,6 +30,8 @@ impl ServerHandle {
     /// * The numbers of connections, in all and for an address, are for those who come. Nobody who
     ///   is connected is thrown out.
     ///
+    /// A server that has ended stays as it is.
+    ///
     /// A host program that reads its settings from a file makes a builder of them each time: to
     /// start, and to reload.
     ///
@@ -52,8 +56,10 @@ impl ServerHandle {
     pub fn reload<R: Responder>(&self, options: &Builder<R>) -> Result<ReloadReport, BuildError> {
         let running = self.running_config();
         let _one_at_a_time = running.lock();
-        let (config, needs_restart) = running.make(options.options).map_err(BuildError::Invalid)?;
-        self.apply(config);
+        let (options, needs_restart) = running.possible(options.options);
+        if let Some(config) = running.make(options) {
+            self.apply(Arc::new(config.map_err(BuildError::Invalid)?));
+        }
         Ok(ReloadReport { needs_restart })
     }
 }

@@ -22,10 +22,14 @@ pub(crate) struct Layout {
     max_handshake_bytes: Option<usize>,
 }
 
+/// Makes the configuration that options ask for; none once the server has ended, which keeps its
+/// responder no longer than its threads do.
+type MakeConfig = dyn Fn(Options) -> Option<Result<Config, Vec<ConfigError>>> + Send + Sync;
+
 /// The configuration of a running server, and what makes another.
 pub(crate) struct RunningConfig {
     pub(crate) current: Arc<Current<Config>>,
-    make: Box<dyn Fn(Options) -> Result<Config, Vec<ConfigError>> + Send + Sync>,
+    make: Box<MakeConfig>,
     started_with: Options,
     /// Held during a reload, so that one comes after the other.
     reloading: Mutex<()>,
@@ -71,11 +75,14 @@ impl RunningConfig {
         layout: Layout,
         responder: &Arc<R>,
     ) -> Self {
-        let responder = Arc::clone(responder);
+        let responder = Arc::downgrade(responder);
         let make = move |options: Options| {
-            let mut config = options.validate(&*responder)?;
-            layout.fit(&mut config);
-            Ok(config)
+            let responder = responder.upgrade()?;
+            let config = options.validate(&*responder);
+            Some(config.map(|mut config| {
+                layout.fit(&mut config);
+                config
+            }))
         };
         let current = Arc::new(Current::new(config));
         Self { current, make: Box::new(make), started_with, reloading: Mutex::new(()) }
@@ -86,11 +93,15 @@ impl RunningConfig {
         self.reloading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the configuration that these options ask for, as far as a running server can have it,
-    /// and returns the names of those that it cannot.
-    pub(crate) fn make(&self, options: Options) -> Result<(Arc<Config>, Vec<&'static str>), Vec<ConfigError>> {
-        let (options, needs_restart) = options.of_running(&self.started_with);
-        Ok((Arc::new((self.make)(options)?), needs_restart))
+    /// Returns the options that a running server can have of these, and the names of those that it
+    /// cannot.
+    pub(crate) fn possible(&self, options: Options) -> (Options, Vec<&'static str>) {
+        options.of_running(&self.started_with)
+    }
+
+    /// Makes the configuration that these options ask for; none once the server has ended.
+    pub(crate) fn make(&self, options: Options) -> Option<Result<Config, Vec<ConfigError>>> {
+        (self.make)(options)
     }
 }
 

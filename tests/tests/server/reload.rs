@@ -174,6 +174,16 @@ fn what_is_invalid_changes_nothing_and_what_needs_a_restart_is_named() {
 }
 
 #[test]
+fn a_server_that_has_ended_keeps_no_responder_to_ask() {
+    let puppet = Arc::new(Puppet::default());
+    let server = spawn(answered_by(1).responder(Arc::clone(&puppet)));
+    server.shutdown(PATIENCE);
+    assert_eq!(Arc::strong_count(&puppet), 1);
+    reload(&server, &answered_by(1).max_connections(5));
+    assert_ne!(server.limits().max_connections, 5);
+}
+
+#[test]
 fn clients_do_not_notice() {
     in_both_placements(|workers| {
         let server = spawn(answered_by(workers));
