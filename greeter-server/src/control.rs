@@ -10,6 +10,7 @@ use greeter_core::CloseReason;
 
 use crate::accept::acceptor::{AcceptorEvent, CloseListeners};
 use crate::admission::Admission;
+use crate::liveness::Liveness;
 use crate::memory::MemoryBudget;
 use crate::pool::worker_registry::{WorkerRegistry, WorkerState};
 use crate::stats::{Counters, CountsByReason, Stats, total};
@@ -30,6 +31,7 @@ pub(crate) struct Control {
     pub(crate) workers: Arc<WorkerRegistry>,
     pub(crate) acceptor: Arc<dyn CloseListeners>,
     pub(crate) mailboxes: Arc<dyn ThreadMailboxes>,
+    pub(crate) liveness: Liveness,
     stop: Mutex<Option<StopRequest>>,
     /// Sends the thread that waits for the others the deadline for that.
     join_deadlines: Sender<Instant>,
@@ -81,8 +83,18 @@ impl Control {
         mailboxes: Arc<dyn ThreadMailboxes>,
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
-        let (workers, stop) = (Arc::default(), Mutex::new(None));
-        (Arc::new(Self { counters, admission, memory, workers, acceptor, mailboxes, stop, join_deadlines }), deadlines)
+        let control = Self {
+            counters,
+            admission,
+            memory,
+            workers: Arc::default(),
+            acceptor,
+            mailboxes,
+            liveness: Liveness::default(),
+            stop: Mutex::new(None),
+            join_deadlines,
+        };
+        (Arc::new(control), deadlines)
     }
 
     /// Returns the counts since the server started, and its gauges.
@@ -269,6 +281,7 @@ mod tests {
     use crossbeam_channel::Receiver;
     use greeter_core::client_id;
     use greeter_core::{ClientId, Peer};
+    use std::sync::atomic::AtomicBool;
 
     /// What the acceptor and the connection threads were told, in order.
     #[derive(Default)]
@@ -324,6 +337,10 @@ mod tests {
         fn kill(&self, _: ClientId) {}
 
         fn reconfigure(&self, _: &Arc<Config>) {}
+
+        fn ask(&self, _: usize, _: Arc<AtomicBool>) -> bool {
+            false
+        }
 
         fn list(&self, _: &Sender<Vec<ConnectionInfo>>) {}
     }

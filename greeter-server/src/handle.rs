@@ -15,6 +15,7 @@ use crate::control::{Control, DrainReport, ShutdownTrigger, deadline_in};
 use crate::info::{ConnectionInfo, WorkerInfo};
 use crate::limits::Limits;
 use crate::listen::ListenerAddress;
+use crate::liveness::StuckThread;
 use crate::mailbox::Mailbox;
 use crate::push::PushHandle;
 use crate::running_config::RunningConfig;
@@ -220,6 +221,30 @@ impl ServerHandle {
             }
         }
         connections
+    }
+
+    /// Asks each connection thread for a sign of life, without waiting for it, and returns one that
+    /// has owed its answer to an earlier call for longer than this, if there is any.
+    ///
+    /// It is for whoever watches over the server: a watchdog, or a balancer's question whether it
+    /// is alive. The first call finds nobody stuck. A thread answers between two turns, so what
+    /// keeps it is a responder that answers [in place](crate::Builder::in_place), or a fault.
+    /// Workers are watched by the server itself
+    /// ([`reply_timeout`](crate::Builder::reply_timeout)). A thread that has ended is not stuck.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// if let Some(stuck) = server.stuck_thread(Duration::from_secs(10)) {
+    ///     eprintln!("{stuck}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn stuck_thread(&self, longer_than: Duration) -> Option<StuckThread> {
+        let Control { liveness, mailboxes, .. } = &*self.0.control;
+        liveness.stuck_thread(&**mailboxes, longer_than, Instant::now())
     }
 
     /// Returns the workers: which client each answers, and for how long. Those that have timed out

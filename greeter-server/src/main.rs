@@ -8,6 +8,7 @@ compile_error!("the binary is for Unix; a program that embeds the library leaves
 
 mod expensive;
 mod log;
+mod notify;
 mod signals;
 
 use std::io::{self, Write};
@@ -27,6 +28,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
 
 use self::expensive::Expensive;
+use self::notify::Manager;
 use self::signals::Signals;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
@@ -343,8 +345,18 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
     }
     raise_descriptor_limit();
+    let manager = Manager::from_env();
+    if let (Some(0), Some(watchdog)) = (options.workers, manager.watchdog()) {
+        tracing::warn!(
+            ?watchdog,
+            "With no workers, a reply that takes so long looks to the service manager like a hang."
+        );
+    }
     let handle = server.spawn()?;
     announce(handle.local_addrs().to_vec()).context("cannot say where the server listens")?;
+    manager
+        .ready(&handle, &format!("Listening on {}", in_words(handle.local_addrs())))
+        .context("cannot start a thread")?;
     if !delay.is_zero() {
         let grace = delay + drain + Duration::from_secs(5);
         tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
@@ -352,11 +364,17 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
     signals.wait().context("cannot wait for signals")?;
     if signals.is_delayed() {
         tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
+        manager.status(&format!("Stopping in {delay:?}"));
         signals.wait_for(delay).context("cannot wait for signals")?;
     }
     signals.end_delays().context("cannot catch signals")?;
     tracing::info!(?drain, "Server is stopping.");
+    manager.stopping(&handle).context("cannot start a thread")?;
     Ok(handle.shutdown(drain))
+}
+
+fn in_words(addresses: &[ListenerAddress]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes the addresses to stdout, for programs that have started this one. People have the log. A

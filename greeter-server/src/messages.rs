@@ -1,7 +1,7 @@
 //! The messages to a connection thread. Must not know what sends them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -40,6 +40,8 @@ pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     Kill(ClientId),
     /// This holds from now on.
     Reconfigured(Arc<Config>),
+    /// Say that this thread is alive.
+    Question(Arc<AtomicBool>),
     /// Send a list of the thread's connections.
     List { answer: Sender<Vec<ConnectionInfo>> },
     /// Answer what has arrived, until this deadline or an earlier one, and then end.

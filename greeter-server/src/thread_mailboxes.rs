@@ -2,6 +2,7 @@
 //! Must not wait for an answer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -28,6 +29,8 @@ pub(crate) trait ThreadMailboxes: PushTarget {
     fn stop(&self, deadline: Instant);
     fn kill(&self, client: ClientId);
     fn reconfigure(&self, config: &Arc<Config>);
+    /// Asks a thread for a sign of life, and returns whether it has not ended.
+    fn ask(&self, thread: usize, is_answered: Arc<AtomicBool>) -> bool;
     /// Asks each thread for its list. A thread that does not return from the responder sends none.
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
 }
@@ -65,6 +68,11 @@ impl<S: Send + 'static, K: Send + 'static> ThreadMailboxes for Vec<Mailbox<Threa
 
     fn reconfigure(&self, config: &Arc<Config>) {
         self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Reconfigured(Arc::clone(config))));
+    }
+
+    fn ask(&self, thread: usize, is_answered: Arc<AtomicBool>) -> bool {
+        let mailbox = self.get(thread).filter(|mailbox| mailbox.has_receiver());
+        mailbox.map(|mailbox| mailbox.send(ThreadMessage::Question(is_answered))).is_some()
     }
 
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) {

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
@@ -257,6 +258,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
             ThreadMessage::Reconfigured(config) => self.reconfigure(config),
+            ThreadMessage::Question(is_answered) => is_answered.store(true, Ordering::Relaxed),
             ThreadMessage::List { answer } => {
                 // The thread that asked may no longer be waiting.
                 let _ = answer.send(self.list());

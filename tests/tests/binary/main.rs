@@ -21,6 +21,8 @@ mod options;
 mod restarts;
 /// The map of the files, and imports that run down it.
 mod rooms;
+/// What a service manager is told.
+mod service_manager;
 /// Signals to the server.
 mod signals;
 /// Unix sockets, and sockets that the server is started with.

@@ -1,0 +1,101 @@
+//! What the server tells a service manager, at a socket that is one of ours (sd_notify(3)).
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::directory::TestDirectory;
+use greeter_tests::process::{TestedServer, greeter_server};
+use rustix::process::Signal;
+
+/// A service manager, as far as it listens.
+struct Manager {
+    socket: UnixDatagram,
+    _directory: TestDirectory,
+    /// All that it was told, one message after the other.
+    told: Vec<String>,
+}
+
+impl Manager {
+    /// Starts a server that tells it, with a watchdog of this time if there is one.
+    fn start(watchdog: Option<Duration>, arguments: &[&str]) -> (Self, TestedServer) {
+        let directory = TestDirectory::new();
+        let path = directory.file("notify");
+        let socket = UnixDatagram::bind(&path).expect("the folder is ours");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+        let mut command = Command::new(greeter_server());
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments).env("NOTIFY_SOCKET", &path);
+        if let Some(watchdog) = watchdog {
+            command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        }
+        let server = TestedServer::start_command(command);
+        (Self { socket, _directory: directory, told: Vec::new() }, server)
+    }
+
+    /// Waits for a message, and returns whether it has this.
+    fn hears(&mut self, words: &str) -> bool {
+        let mut buffer = [0; 4096];
+        let bytes = self.socket.recv(&mut buffer).expect("the server says something");
+        let message = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
+        let is_it = message.contains(words);
+        self.told.push(message);
+        is_it
+    }
+
+    /// Whether it hears nothing for so long.
+    fn hears_nothing_for(&self, time: Duration) -> bool {
+        self.socket.set_read_timeout(Some(time)).expect("a socket can be set up");
+        let is_silent = self.socket.recv(&mut [0; 4096]).is_err();
+        self.socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+        is_silent
+    }
+}
+
+#[test]
+fn it_is_told_when_clients_can_come_and_how_a_stop_goes() {
+    let (mut manager, mut server) = Manager::start(None, &["--drain-delay", "1h", "--workers", "1", "--work", "1s"]);
+    assert!(manager.hears("READY=1"), "{:?}", manager.told);
+    assert!(manager.told[0].contains(&format!("STATUS=Listening on {}", server.address())), "{:?}", manager.told);
+    assert!(manager.hears_nothing_for(Duration::from_millis(100)), "it has nothing to say");
+    let mut client = Client::connect(server.address());
+    client.send("Bob\n");
+    server.signal(Signal::TERM);
+    assert!(manager.hears("STATUS=Stopping in 3600s"), "{:?}", manager.told);
+    server.signal(Signal::TERM);
+    wait_until("it stops", || manager.hears("STOPPING=1"));
+    wait_until("it says how far that is", || manager.hears("STATUS=Stopping: 1 clients left"));
+    assert!(manager.told.last().is_some_and(|told| told.contains("EXTEND_TIMEOUT_USEC=5000000")), "{:?}", manager.told);
+    assert_eq!(client.rest(), b"Hello, Bob\n");
+    drop(client);
+    assert!(server.wait(PATIENCE).0.success());
+}
+
+#[test]
+fn its_watchdog_hears_of_life_as_long_as_each_thread_is_alive() {
+    let arguments = ["--workers", "0", "--connection-threads", "1", "--work", "60s", "--drain", "0s"];
+    let (mut manager, server) = Manager::start(Some(Duration::from_millis(200)), &arguments);
+    wait_until("it is ready", || manager.hears("READY=1"));
+    // An idle server is alive.
+    (0..10).for_each(|_| assert!(manager.hears("WATCHDOG=1"), "{:?}", manager.told));
+    let mut client = Client::connect(server.address());
+    client.send("Bob\n");
+    // The thread is with that line, and what it has said before may be on its way.
+    wait_until("it says nothing any more", || manager.hears_nothing_for(Duration::from_millis(500)));
+}
+
+#[test]
+fn its_watchdog_hears_of_life_through_a_delay_and_a_drain() {
+    let arguments = ["--workers", "1", "--work", "60s", "--drain-delay", "1h", "--drain", "1h"];
+    let (mut manager, server) = Manager::start(Some(Duration::from_millis(200)), &arguments);
+    let mut client = Client::connect(server.address());
+    client.send("Bob\n");
+    for said in ["READY=1", "STATUS=Stopping in", "STOPPING=1"] {
+        wait_until(said, || manager.hears(said));
+        for _ in 0..5 {
+            wait_until("it is alive", || manager.hears("WATCHDOG=1"));
+        }
+        // The last of these ends it at once.
+        server.signal(Signal::TERM);
+    }
+}
