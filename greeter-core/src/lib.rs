@@ -76,7 +76,7 @@ pub use line::{BareLf, LfInLineError, Line, LineEnding, WhenTooLong};
 pub use parallel::Parallel;
 pub use parts::PartNumber;
 pub use peer::{ClientId, Origin, Peer, Proxied, client_id};
-pub use proxy::{ProxyAddresses, ProxyHeader, ProxyHeaderError, ProxyTlvs};
+pub use proxy::{ProxyAddresses, ProxyHeader, ProxyHeaderError, ProxyTls, ProxyTlvs};
 pub use push::PushMessage;
 pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply, TooManyBytesError};

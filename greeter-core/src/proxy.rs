@@ -29,6 +29,12 @@ const TLV_AUTHORITY: u8 = 0x02;
 const TLV_CRC32C: u8 = 0x03;
 const TLV_NOOP: u8 = 0x04;
 const TLV_UNIQUE_ID: u8 = 0x05;
+const TLV_TLS: u8 = 0x20;
+/// Within that of TLS (section 2.2.6).
+const TLS_TLV_VERSION: u8 = 0x21;
+const TLS_TLV_COMMON_NAME: u8 = 0x22;
+const TLS_IS_SPOKEN: u8 = 0x01;
+const TLS_HAS_CERTIFICATE: u8 = 0x02 | 0x04;
 
 /// A header of the PROXY protocol, by which a proxy tells whose connection it relays.
 ///
@@ -75,6 +81,23 @@ pub enum ProxyAddresses {
 /// nothing at all. Escape it before it is shown. `Debug` shows the types and lengths.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProxyTlvs(Box<[u8]>);
+
+/// What a proxy tells of the TLS that its client speaks with it (PP2_TYPE_SSL, section 2.2.6), as
+/// HAProxy does with `send-proxy-v2-ssl` and `send-proxy-v2-ssl-cn`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProxyTls<'a> {
+    /// Whether the client speaks TLS with the proxy.
+    pub is_spoken: bool,
+    /// Whether the client has given a certificate that the proxy has verified: in this connection,
+    /// or in one whose session it went on with.
+    pub is_verified: bool,
+    /// The version, such as `TLSv1.3`.
+    pub version: Option<&'a [u8]>,
+    /// The common name in the client's certificate. It should be UTF-8, which is not checked. It
+    /// says who the client is if it [is verified](Self::is_verified).
+    pub common_name: Option<&'a [u8]>,
+}
 
 /// The reason why bytes are no PROXY header. The connection is to be closed (section 2.1).
 ///
@@ -228,11 +251,48 @@ impl ProxyTlvs {
         self.get(TLV_AUTHORITY)
     }
 
+    /// Returns what the proxy tells of TLS, if it does.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::Peer;
+    ///
+    /// /// Who the proxy says that the client is.
+    /// fn common_name(peer: &Peer) -> Option<&[u8]> {
+    ///     let tls = peer.origin.as_ref()?.proxy.as_ref()?.tlvs.tls()?;
+    ///     tls.common_name.filter(|_| tls.is_verified)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn tls(&self) -> Option<ProxyTls<'_>> {
+        let (&[flags, verify @ ..], rest) = self.get(TLV_TLS)?.split_first_chunk::<5>()?;
+        let get = |kind| tlvs(rest).find(|tlv| tlv.0 == kind).map(|tlv| tlv.1);
+        Some(ProxyTls {
+            is_spoken: flags & TLS_IS_SPOKEN != 0,
+            is_verified: flags & TLS_HAS_CERTIFICATE != 0 && verify == [0; 4],
+            version: get(TLS_TLV_VERSION),
+            common_name: get(TLS_TLV_COMMON_NAME),
+        })
+    }
+
     /// Returns the id under which the proxy logs the connection: at most 128 bytes
     /// (PP2_TYPE_UNIQUE_ID, section 2.2.5).
     #[must_use]
     pub fn unique_id(&self) -> Option<&[u8]> {
         self.get(TLV_UNIQUE_ID)
+    }
+}
+
+/// It shows names as they are written in bytes, so that it can be shown.
+impl fmt::Debug for ProxyTls<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |name: Option<&[u8]>| name.map(|name| name.escape_ascii().to_string());
+        f.debug_struct("ProxyTls")
+            .field("is_spoken", &self.is_spoken)
+            .field("is_verified", &self.is_verified)
+            .field("version", &name(self.version))
+            .field("common_name", &name(self.common_name))
+            .finish()
     }
 }
 

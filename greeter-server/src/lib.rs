@@ -90,9 +90,9 @@ pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 pub use greeter_core::{
     Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply,
-    Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTlvs,
-    Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenRejected, WhenTooLong,
-    responder_fn,
+    Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTls,
+    ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenRejected,
+    WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};

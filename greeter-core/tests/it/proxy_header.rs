@@ -260,6 +260,29 @@ fn tlvs_are_bytes_in_their_order() {
 }
 
 #[test]
+fn what_a_proxy_tells_of_tls_says_who_is_verified() {
+    let tls = |value: &[u8]| {
+        let header = accepts(&v2(0x21, 0x11, &[IPV4, &tlv(0x20, value)]), inet("192.0.2.1:56324", "198.51.100.7:443"));
+        header.tlvs.tls().map(|tls| {
+            let text = |name: Option<&[u8]>| name.map(|name| String::from_utf8_lossy(name).into_owned());
+            (tls.is_spoken, tls.is_verified, text(tls.version), text(tls.common_name))
+        })
+    };
+    let named = [tlv(0x21, b"TLSv1.3"), tlv(0x23, b"a cipher"), tlv(0x22, b"ann")].concat();
+    let (version, ann) = (Some("TLSv1.3".to_owned()), Some("ann".to_owned()));
+    for (flags, verify, is_spoken, is_verified) in
+        [(7, 0, true, true), (5, 0, true, true), (1, 0, true, false), (7, 1, true, false), (0, 0, false, false)]
+    {
+        let value = [&[flags, 0, 0, 0, verify][..], &named].concat();
+        assert_eq!(tls(&value), Some((is_spoken, is_verified, version.clone(), ann.clone())));
+    }
+    assert_eq!(tls(&[1, 0, 0, 0, 0]), Some((true, false, None, None)));
+    // What does not fit says nothing.
+    assert_eq!(tls(&[&[1, 0, 0, 0, 0][..], b"\x22\0\x09ann"].concat()), Some((true, false, None, None)));
+    assert_eq!(tls(&[1, 0, 0, 0]), None);
+}
+
+#[test]
 fn many_small_tlvs_are_no_more_than_one() {
     let header = accepts(&v2(0x21, 0x31, &[&[0; 216], &tlv(0xE1, b"").repeat(1288)]), ProxyAddresses::Unknown);
     assert_eq!(header.tlvs.iter().count(), 1288);

@@ -248,3 +248,22 @@ fn new_files_are_for_new_clients_and_a_pair_that_does_not_fit_changes_nothing() 
     assert!(tls.reload().unwrap_err().to_string().starts_with("cannot read "));
     assert_eq!(world.connect(&server).ask("Bob"), "Hello, Bob\n");
 }
+
+/// A ticket would let a client in without another look at its certificate, and early data can be
+/// sent again by anybody.
+#[test]
+fn every_handshake_is_a_full_one_without_tickets_or_early_data() {
+    let world = World::new();
+    let server = world.spawn(builder());
+    for version in VERSIONS {
+        let mut config = world.authority.trusting(&[version]);
+        Arc::get_mut(&mut config).expect("nobody else has it").enable_early_data = true;
+        for _ in 0..3 {
+            let mut client = TlsClient::connect(inet(server.local_addr()), &config);
+            assert_eq!(client.ask("Bob"), "Hello, Bob\n");
+            assert_eq!(client.tls.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!((client.tls.tls13_tickets_received(), client.tls.is_early_data_accepted()), (0, false));
+        }
+    }
+    at_rest(&server);
+}
