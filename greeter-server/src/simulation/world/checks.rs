@@ -45,6 +45,7 @@ impl World {
         let backlog = self.backlog.lock().unwrap();
         let newcomers = self.admission.newcomers();
         let has_lobby = self.rules.has_proxy || self.rules.has_tls;
+        assert!(self.admission.served() <= self.rules.max_connections, "more are served than there is room for");
         // Or a newcomer has the place of whoever comes next.
         let is_full = self.admission.served() >= self.rules.max_connections;
         let is_lobby_full = has_lobby && (newcomers >= self.rules.max_handshakes || is_full && newcomers > 0);
