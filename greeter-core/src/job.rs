@@ -777,7 +777,9 @@ impl<S> ClientJob<S> {
         let Said { counted, closes, starts_tls, fault, later } = call.aside.finish();
         let misuse = match starts_tls {
             true if counted.is_some() || closes || later.is_some() => Some("starts TLS and something else in one call"),
-            true if !self.peer.can_start_tls() => Some("starts TLS where the listener has none, or it is there"),
+            true if !self.peer.can_start_tls() => {
+                Some("starts TLS where the listener has none on request, or it is spoken already")
+            }
             _ => None,
         };
         let fault = fault.or(misuse.map(Fault::Misuse));

@@ -125,6 +125,26 @@ impl Origin {
     }
 
     /// Names the listener.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Line, Origin, Peer, Reply, Responder};
+    /// # struct Rooms;
+    /// # impl Responder for Rooms {
+    /// #     type Session = ();
+    /// fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    ///     reply.line(if peer.listener() == Some("inside") { "welcome" } else { "who is there?" });
+    ///     Ok(())
+    /// }
+    /// #     fn respond(&self, _: &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    ///
+    /// TestClient::connect_by(Origin::default().with_listener("inside"), &Rooms).expect("welcome\n");
+    /// TestClient::connect(&Rooms).expect("who is there?\n");
+    /// ```
     #[must_use]
     pub fn with_listener(mut self, name: impl Into<Arc<str>>) -> Self {
         self.listener = Some(name.into());

@@ -166,8 +166,8 @@ impl Admission {
             return Some(now);
         }
         let is_full = occupancy.is_full();
-        let waits_for_newcomers =
-            (is_full && occupancy.newcomer_count > 0) || (asks && occupancy.newcomer_count >= max_handshakes);
+        let waits_for_newcomers = (occupancy.lacks_one_place() && occupancy.newcomer_count > 0)
+            || (asks && !is_full && occupancy.newcomer_count >= max_handshakes);
         if waits_for_newcomers {
             occupancy.acceptor_waits = true;
             let since = occupancy.newcomers.values().filter_map(|newcomer| newcomer.waited_for_since).min();
@@ -185,28 +185,19 @@ impl Admission {
     /// it.
     pub(crate) fn admit(self: &Arc<Self>, peer: Address, now: Instant) -> (Decision, Option<Displaced>) {
         let mut occupancy = self.occupancy();
-        if occupancy.is_address_full(peer) {
-            return (Decision::Reject(CloseReason::AddressLimit), None);
-        }
-        let displaced = occupancy.make_room(now);
-        (self.admit_in(&mut occupancy, peer), displaced)
+        let displaced = if occupancy.is_address_full(peer) { None } else { occupancy.make_room(now) };
+        (self.count(&mut occupancy, peer), displaced)
     }
 
-    /// Counts a client, if there is room.
-    fn admit_in(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
-        if occupancy.is_full() {
-            return Decision::Reject(CloseReason::ConnectionLimit);
-        }
-        let decision = self.count_address(occupancy, peer);
-        occupancy.served += usize::from(matches!(decision, Decision::Admit(_)));
-        decision
-    }
-
-    /// Counts a client for its address, if that has room.
-    fn count_address(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
+    /// Counts a client, in all and for its address, if there is room.
+    fn count(self: &Arc<Self>, occupancy: &mut Occupancy, peer: Address) -> Decision {
         if occupancy.is_address_full(peer) {
             return Decision::Reject(CloseReason::AddressLimit);
         }
+        if occupancy.is_full() {
+            return Decision::Reject(CloseReason::ConnectionLimit);
+        }
+        occupancy.served += 1;
         // Also where there is no limit, since there may be one later.
         let counted_for = AddressKey::of(peer);
         if let Some(address) = counted_for {
@@ -220,10 +211,10 @@ impl Admission {
     /// its step since, or at a stop, there may be more newcomers than places for once.
     pub(crate) fn admit_newcomer(self: &Arc<Self>, peer: Address, thread: usize, now: Instant) -> LobbyDecision {
         let mut occupancy = self.occupancy();
-        let displaced = if occupancy.newcomer_count < occupancy.limits.max_handshakes {
-            occupancy.make_room(now)
-        } else {
-            occupancy.displace(now)
+        let lobby_is_full = occupancy.newcomer_count >= occupancy.limits.max_handshakes;
+        let displaced = match occupancy.make_room(now) {
+            None if lobby_is_full && !occupancy.is_full() => occupancy.displace(now),
+            displaced => displaced,
         };
         if occupancy.is_full() {
             return LobbyDecision::Reject(CloseReason::ConnectionLimit);
@@ -270,9 +261,15 @@ impl Occupancy {
         self.limits.max_connections_per_address.is_some_and(|max| count >= max)
     }
 
-    /// If there is no room for another client, takes the place of a newcomer that keeps us waiting.
+    /// Whether the place of one newcomer is all that another client needs. Where more are served
+    /// than there may be, since fewer may be now, it would not help.
+    const fn lacks_one_place(&self) -> bool {
+        self.served == self.limits.max_connections
+    }
+
+    /// Takes the place of a newcomer that keeps us waiting, if another client needs it.
     fn make_room(&mut self, now: Instant) -> Option<Displaced> {
-        if self.is_full() { self.displace(now) } else { None }
+        if self.lacks_one_place() { self.displace(now) } else { None }
     }
 
     /// Takes the place of the newcomer that has kept us waiting longest, of the address that has
@@ -324,7 +321,7 @@ impl LobbyPlace {
         let admission = self.admission.take().expect("a place becomes a permit once");
         let mut occupancy = admission.occupancy();
         occupancy.leave_lobby(self.key);
-        let decision = admission.admit_in(&mut occupancy, address);
+        let decision = admission.count(&mut occupancy, address);
         admission.wake_acceptor(occupancy);
         decision
     }
@@ -460,6 +457,29 @@ mod tests {
         assert!(is_open(&admission));
         drop((admit(&admission, "192.0.2.1"), clients));
         assert!(admission.is_empty());
+    }
+
+    /// A place that does not help is left to whoever has it.
+    #[test]
+    fn nobody_makes_room_where_more_are_served_than_may_be_now() {
+        let now = Instant::now();
+        let late = now + MAX_WAIT_FOR_NEWCOMER;
+        for when_full in [WhenFull::Reject, WhenFull::Wait] {
+            let admission = lobby(2, 10, when_full);
+            let places = ["192.0.2.1", "192.0.2.2"].map(|address| enter(&admission, address, now).0);
+            places.iter().for_each(|place| place.waits_since(Some(now)));
+            let clients = ["192.0.2.3", "192.0.2.4"].map(|address| admit(&admission, address));
+            admission.set_limits(Limits { max_handshakes: 2, ..limits(2, Some(1), when_full) });
+            let expected = if when_full == WhenFull::Wait { None } else { Some(late) };
+            assert_eq!((admission.opens_at(true, late), admission.opens_at(false, late)), (expected, expected));
+            let (decision, displaced) = admission.admit(from("192.0.2.5"), late);
+            assert!(matches!((decision, displaced), (Decision::Reject(CloseReason::ConnectionLimit), None)));
+            let newcomer = admission.admit_newcomer(from("192.0.2.5"), 0, late);
+            assert!(matches!(newcomer, LobbyDecision::Reject(CloseReason::ConnectionLimit)));
+            assert_eq!((admission.newcomers(), admission.served()), (2, 4), "nobody has lost a place");
+            drop((places, clients));
+            assert!(admission.is_empty());
+        }
     }
 
     #[test]

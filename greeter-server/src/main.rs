@@ -358,7 +358,7 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         .ready(&handle, &format!("Listening on {}", in_words(handle.local_addrs())))
         .context("cannot start a thread")?;
     if !delay.is_zero() {
-        let grace = delay + drain + Duration::from_secs(5);
+        let grace = delay.saturating_add(drain).saturating_add(Duration::from_secs(5));
         tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
     }
     signals.wait().context("cannot wait for signals")?;
@@ -367,9 +367,9 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         manager.status(&format!("Stopping in {delay:?}"));
         signals.wait_for(delay).context("cannot wait for signals")?;
     }
-    signals.end_delays().context("cannot catch signals")?;
+    signals.end_delays();
     tracing::info!(?drain, "Server is stopping.");
-    manager.stopping(&handle).context("cannot start a thread")?;
+    manager.stopping(&handle);
     Ok(handle.shutdown(drain))
 }
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 use greeter_server::ServerHandle;
 use sd_notify::NotifyState;
 
+/// The least time between two signs of life, whatever the manager wants.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
 /// How often it is said how far a stop is.
 const STOP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,7 @@ impl Manager {
         }
         let Some(watchdog) = self.watchdog else { return Ok(()) };
         let server = server.clone();
-        start("watchdog", move || give_signs_of_life(&server, watchdog / 2))
+        start("watchdog", move || give_signs_of_life(&server, (watchdog / 2).max(MIN_INTERVAL)))
     }
 
     /// Says what the server is doing.
@@ -55,14 +58,17 @@ impl Manager {
         }
     }
 
-    /// Says that the server stops, and from then on how far that is.
-    pub(crate) fn stopping(&self, server: &ServerHandle) -> io::Result<()> {
+    /// Says that the server stops, and from then on how far that is. If there is no thread for
+    /// that, the stop goes on without.
+    pub(crate) fn stopping(&self, server: &ServerHandle) {
         if !self.is_there {
-            return Ok(());
+            return;
         }
         say(&[NotifyState::Stopping]);
         let server = server.clone();
-        start("stopping", move || tell_of_stop(&server))
+        if let Err(error) = start("stopping", move || tell_of_stop(&server)) {
+            tracing::warn!(%error, "Cannot tell the service manager how far the stop is.");
+        }
     }
 }
 

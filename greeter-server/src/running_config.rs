@@ -1,7 +1,6 @@
 //! Turns options into the configuration of one server, at its start and while it runs. Must not
 //! know what follows for those who are connected.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greeter_core::Responder;
@@ -102,11 +101,5 @@ impl RunningConfig {
     /// Makes the configuration that these options ask for; none once the server has ended.
     pub(crate) fn make(&self, options: Options) -> Option<Result<Config, Vec<ConfigError>>> {
         (self.make)(options)
-    }
-}
-
-impl fmt::Debug for RunningConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningConfig").field("current", &self.current).finish_non_exhaustive()
     }
 }

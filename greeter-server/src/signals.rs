@@ -94,12 +94,14 @@ impl Signals {
         }
     }
 
-    /// There is no delay any more: a second SIGTERM ends the process at once.
-    pub(crate) fn end_delays(&self) -> io::Result<()> {
-        if self.may_be_delayed {
-            flag::register(SIGTERM, Arc::clone(&self.ends_at_once))?;
+    /// There is no delay any more: a second SIGTERM ends the process at once. If the system has no
+    /// room to note that, the stop goes on without.
+    pub(crate) fn end_delays(&self) {
+        if self.may_be_delayed
+            && let Err(error) = flag::register(SIGTERM, Arc::clone(&self.ends_at_once))
+        {
+            tracing::warn!(%error, "Cannot have a second SIGTERM end the process at once.");
         }
-        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use super::wire::{VirtualSocket, VirtualSystem, Wire};
 
 use crate::accept::acceptor::{Acceptor, AcceptorContext};
 use crate::admission::Admission;
+use crate::config::Config;
 use crate::connection::thread::{ConnectionThread, Shared};
 use crate::current::Current;
 use crate::mailbox::{Inbox, Mailbox, mailbox_of};
@@ -45,6 +46,7 @@ pub(super) struct World {
     pool: Option<SimulatedPool>,
     counters: Vec<Arc<Counters>>,
     memory: Arc<MemoryBudget>,
+    config: Arc<Config>,
     push: PushHandle,
     sessions: Arc<Mutex<SessionHistory>>,
     tls: Arc<ToyTls>,
@@ -174,6 +176,7 @@ impl World {
             pool,
             counters,
             memory,
+            config,
             push,
             sessions,
             tls,
@@ -424,6 +427,12 @@ impl World {
     fn act_as_host(&mut self) {
         if self.wires.is_empty() {
             return;
+        }
+        // What holds is said again, and nobody may notice. Of a session with a number, lines side
+        // by side are this world's own affair.
+        if self.random.one_in(10) && self.rules.in_parallel == 1 {
+            self.admission.set_limits(self.config.limits);
+            return self.to_threads.reconfigure(&self.config);
         }
         let number = self.random.below(self.wires.len()) as u32;
         let mut sessions = self.sessions.lock().unwrap();

@@ -286,47 +286,24 @@ impl Driver {
 
     fn run_step(&mut self, step: Step, program: &mut Program<'_>) {
         match step {
-            Step::ClientSays => {
-                let length = program.length();
-                self.client_says(length);
-            }
+            Step::ClientSays => self.client_says(program.length()),
             Step::ClientUpdatesKey => self.of_open_client(TlsClient::update_key),
-            Step::ClientForges => {
-                let typ =
-                    [ContentType::Alert, ContentType::Handshake, ContentType::ApplicationData][program.number() % 3];
-                let length = program.number() % 8;
-                let mut content = program.bytes(length).to_vec();
-                if length == 7 {
-                    content.resize(MAX_PLAINTEXT_BYTES + 1, 0);
-                }
-                let is_data = typ == ContentType::ApplicationData;
-                self.is_exact &= is_data || !self.client.is_open();
-                self.of_open_client(|client| client.forge(typ, content));
-            }
+            Step::ClientForges => self.client_forges(program),
             Step::ClientSaysNothing => {
                 for _ in 0..program.number() {
                     self.of_open_client(|client| client.forge(ContentType::ApplicationData, Vec::new()));
                 }
             }
             Step::ClientCloses => self.of_open_client(TlsClient::close),
-            Step::ClientHears => {
-                let length = program.length();
-                self.client_hears(length);
-            }
-            Step::Deliver => {
-                let length = program.length();
-                self.deliver(length);
-            }
+            Step::ClientHears => self.client_hears(program.length()),
+            Step::Deliver => self.deliver(program.length()),
             Step::DeliverAll => self.deliver(usize::MAX),
             Step::Finish => self.socket(|socket| socket.is_finished = true),
             Step::Flip => {
                 let (which, at, bit) = (program.number(), program.length(), program.number() % 8);
                 self.flip(which, at, 1 << bit);
             }
-            Step::Drop | Step::Repeat | Step::Swap => {
-                let which = program.number();
-                self.reorder(step, which);
-            }
+            Step::Drop | Step::Repeat | Step::Swap => self.reorder(step, program.number()),
             Step::InsertBytes => {
                 let (which, length) = (program.number(), program.length());
                 let bytes = program.bytes(length).to_vec();
@@ -354,22 +331,29 @@ impl Driver {
                 self.server_reads();
             }
             Step::ServerReadsAll => self.server_reads_all(),
-            Step::ServerSays => {
-                let length = program.length();
-                self.server_says(length);
-            }
+            Step::ServerSays => self.server_says(program.length()),
             Step::ServerSends => {
                 self.server_sends();
             }
             Step::ServerCloses => self.server_closes(),
-            Step::Farewell => {
-                let length = program.length();
-                self.farewell(length);
-            }
+            Step::Farewell => self.farewell(program.length()),
         }
     }
 
     // The client.
+
+    /// Has the client encrypt what no client would say.
+    fn client_forges(&mut self, program: &mut Program<'_>) {
+        let typ = [ContentType::Alert, ContentType::Handshake, ContentType::ApplicationData][program.number() % 3];
+        let length = program.number() % 8;
+        let mut content = program.bytes(length).to_vec();
+        if length == 7 {
+            content.resize(MAX_PLAINTEXT_BYTES + 1, 0);
+        }
+        let is_data = typ == ContentType::ApplicationData;
+        self.is_exact &= is_data || !self.client.is_open();
+        self.of_open_client(|client| client.forge(typ, content));
+    }
 
     fn client_says(&mut self, length: usize) {
         if self.client.said.len() + length <= MAX_TEXT_BYTES {
