@@ -14,12 +14,27 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Socket, Type};
 
 /// Below those that Linux, macOS and Windows give away by themselves, and above most that have an
 /// owner.
 const PORTS: Range<u16> = 20_000..32_000;
+
+static STARTS: Mutex<()> = Mutex::new(());
+
+/// As long as this value lives, none of our processes starts. One that does has copies of all our
+/// sockets until it runs its program, and so long a port is in use that we have just tried.
+#[derive(Debug)]
+pub(super) struct NoStarts(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+
+impl NoStarts {
+    /// Waits for a start that is going on.
+    pub(super) fn wait() -> Self {
+        Self(STARTS.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// A port that was free when it was chosen. No other run of ours chooses it as long as this value
 /// lives.
@@ -33,7 +48,7 @@ impl Port {
     /// # Errors
     ///
     /// If none is free.
-    pub(super) fn choose() -> io::Result<Self> {
+    pub(super) fn choose(_: &NoStarts) -> io::Result<Self> {
         let count = PORTS.end - PORTS.start;
         let random = RandomState::new().build_hasher().finish() % u64::from(count);
         let start = u16::try_from(random).expect("it is less than a number of ports");
@@ -137,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_port_is_free_and_ours_until_it_is_dropped() {
-        let port = Port::choose().unwrap();
+        let no_starts = NoStarts::wait();
+        let port = Port::choose(&no_starts).unwrap();
         assert!(PORTS.contains(&port.number()));
         assert!(!port.has_listener().unwrap());
         assert_eq!(claim(port.number()).is_none(), cfg!(target_os = "linux"));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub use error::{ServerError, ServerExit};
 pub use output::LastLines;
 
-use super::port::Port;
+use super::port::{NoStarts, Port};
 use crate::net::ServerAddress;
 use crate::talk::Signal;
 use group::{END_TIMEOUT, GRACE, LOOK, ProcessGroup};
@@ -139,7 +139,7 @@ impl ServerProcesses {
     }
 
     fn start_with_port(&self, command: &[String], within: Duration) -> Result<ServerProcess, ServerError> {
-        let port = Port::choose().map_err(ServerError::Port)?;
+        let port = Port::choose(&NoStarts::wait()).map_err(ServerError::Port)?;
         let number = port.number();
         let command: Vec<String> = command.iter().map(|word| word.replace(PORT, &number.to_string())).collect();
         let process = self.spawn(&command, Stdio::null())?;

@@ -5,6 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::super::port::NoStarts;
 use super::error::ServerError;
 use super::output::{OutputReader, pass_on};
 use crate::talk::Signal;
@@ -46,7 +47,10 @@ impl ProcessGroup {
         command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn().map_err(|source| ServerError::Start { program: program.clone(), source })?;
+        let starting = NoStarts::wait();
+        let child = command.spawn();
+        drop(starting);
+        let child = child.map_err(|source| ServerError::Start { program: program.clone(), source })?;
         let (stdout, stderr) = (OutputReader::default(), OutputReader::default());
         let mut process = Self { child, status: None, end: GroupEnd::NotYet, stdout, stderr };
         let pipe = process.child.stderr.take().expect("stderr was asked for as a pipe");
