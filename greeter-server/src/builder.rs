@@ -83,6 +83,7 @@ impl Builder<Greeter> {
             bare_lf: BareLf::Accept,
             when_too_long: WhenTooLong::Reject,
             telnet: false,
+            is_quiet: false,
         };
         Self {
             responder: Greeter,
@@ -676,6 +677,14 @@ impl<R: Responder> Builder<R> {
     /// ```
     pub fn listen(mut self, listener: impl Into<Listener>) -> Self {
         self.listen.push(listener.into());
+        self
+    }
+
+    /// Has it be `debug` who comes and goes, and when the server does: for one that is asked the
+    /// same by the same few clients, all the time.
+    #[cfg(feature = "admin")]
+    pub(crate) const fn quiet(mut self) -> Self {
+        self.options.is_quiet = true;
         self
     }
 

@@ -38,6 +38,7 @@ pub(crate) struct Options {
     pub(crate) bare_lf: BareLf,
     pub(crate) when_too_long: WhenTooLong,
     pub(crate) telnet: bool,
+    pub(crate) is_quiet: bool,
 }
 
 /// Which threads answer.
@@ -61,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     /// How many bytes are read at once: [`READ_BYTES`], but for simulated worlds.
     pub(crate) read_bytes: usize,
+    /// Whether it is `debug` who comes and goes, and when the server does.
+    pub(crate) is_quiet: bool,
     /// What the state machine of a connection needs, with the rejections in the responder's own
     /// form.
     pub(crate) connection: ConnectionConfig,
@@ -197,7 +200,16 @@ impl Options {
                     .bare_lf(self.bare_lf)
                     .line_ending(self.line_ending)
                     .telnet(self.telnet);
-                Ok(Config { workers, connection_threads, limits, timeouts, read_bytes: READ_BYTES, connection })
+                let is_quiet = self.is_quiet;
+                Ok(Config {
+                    workers,
+                    connection_threads,
+                    limits,
+                    timeouts,
+                    read_bytes: READ_BYTES,
+                    is_quiet,
+                    connection,
+                })
             }
             _ => Err(errors),
         }
@@ -222,7 +234,15 @@ impl Config {
         let timeouts = Timeouts { line: None, idle: None, write: None, reply: None, queue: None, ..Timeouts::DEFAULT };
         let limits = Limits { max_line_bytes: 1000, max_unsent_bytes: 1 << 20, ..Limits::DEFAULT };
         let connection = ConnectionConfig::new(1000, timeouts.of_connections(), responder);
-        Self { workers: 1, connection_threads: 1, limits, timeouts, read_bytes: READ_BYTES, connection }
+        Self {
+            workers: 1,
+            connection_threads: 1,
+            limits,
+            timeouts,
+            read_bytes: READ_BYTES,
+            is_quiet: false,
+            connection,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! Must not know the type of the sessions, or wait for a thread but in [`Control::finish`].
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use greeter_core::CloseReason;
 
 use crate::accept::acceptor::{AcceptorEvent, CloseListeners};
 use crate::admission::Admission;
+use crate::job_times::{self, JobTimes};
 use crate::liveness::Liveness;
 use crate::memory::MemoryBudget;
 use crate::pool::worker_registry::{WorkerRegistry, WorkerState};
@@ -32,9 +34,17 @@ pub(crate) struct Control {
     pub(crate) acceptor: Arc<dyn CloseListeners>,
     pub(crate) mailboxes: Arc<dyn ThreadMailboxes>,
     pub(crate) liveness: Liveness,
+    pub(crate) wanted: Wanted,
     stop: Mutex<Option<StopRequest>>,
     /// Sends the thread that waits for the others the deadline for that.
     join_deadlines: Sender<Instant>,
+}
+
+/// What the host program has said about new clients.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    is_unwanted: AtomicBool,
+    is_paused: AtomicBool,
 }
 
 /// A stop that was requested.
@@ -72,6 +82,16 @@ pub struct DrainReport {
     pub threads_left: usize,
 }
 
+impl Wanted {
+    pub(crate) fn set_wanted(&self, are_wanted: bool) {
+        self.is_unwanted.store(!are_wanted, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_accepting(&self, accepts: bool) {
+        self.is_paused.store(!accepts, Ordering::Relaxed);
+    }
+}
+
 impl Control {
     /// Creates the control of a running server, and what receives the deadlines for waiting for its
     /// threads.
@@ -91,6 +111,7 @@ impl Control {
             acceptor,
             mailboxes,
             liveness: Liveness::default(),
+            wanted: Wanted::default(),
             stop: Mutex::new(None),
             join_deadlines,
         };
@@ -108,6 +129,22 @@ impl Control {
             workers_timed_out: workers_timed_out as u64,
             ..total(&self.counters)
         }
+    }
+
+    /// Returns how long jobs took.
+    pub(crate) fn job_times(&self) -> JobTimes {
+        job_times::total(&self.counters.iter().map(|thread| &thread.times))
+    }
+
+    /// Returns whether new clients are wanted.
+    pub(crate) fn is_ready(&self) -> bool {
+        let Wanted { is_unwanted, is_paused } = &self.wanted;
+        !is_unwanted.load(Ordering::Relaxed) && !is_paused.load(Ordering::Relaxed) && !self.is_stopping()
+    }
+
+    /// Returns whether a stop was requested.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().is_some()
     }
 
     /// Stops the server by this deadline, or by an earlier one that was requested before.

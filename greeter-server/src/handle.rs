@@ -7,23 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use greeter_core::{ClientId, Phase};
+use greeter_core::ClientId;
 
 use crate::admission::AcceptorMessage;
 use crate::config::Config;
 use crate::control::{Control, DrainReport, ShutdownTrigger, deadline_in};
 use crate::info::{ConnectionInfo, WorkerInfo};
+use crate::job_times::JobTimes;
 use crate::limits::Limits;
 use crate::listen::ListenerAddress;
 use crate::liveness::StuckThread;
 use crate::mailbox::Mailbox;
+use crate::monitor::Monitor;
 use crate::push::PushHandle;
 use crate::running_config::RunningConfig;
 use crate::stats::Stats;
 use crate::threads::ThreadTracker;
-
-/// How long [`ServerHandle::connections`] waits for a thread that is busy.
-const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A handle to a running server.
 ///
@@ -58,7 +57,7 @@ struct Running {
     push: PushHandle,
     trigger: ShutdownTrigger,
     to_acceptor: Mailbox<AcceptorMessage>,
-    control: Arc<Control>,
+    monitor: Monitor,
     /// The connection threads, the workers and the ticker.
     threads: ThreadTracker,
     /// Until when to wait for the threads, once that is known.
@@ -81,13 +80,14 @@ impl ServerHandle {
         control: Arc<Control>,
         deadlines: Receiver<Instant>,
     ) -> Self {
+        let monitor = Monitor::new(control, Arc::clone(&running_config.current));
         Self(Arc::new(Running {
             addresses,
             running_config,
             push,
             trigger,
             to_acceptor,
-            control,
+            monitor,
             threads: ThreadTracker::new(),
             deadlines,
             report: Mutex::new(None),
@@ -96,7 +96,13 @@ impl ServerHandle {
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
-        &self.0.control
+        &self.0.monitor.control
+    }
+
+    /// What may be asked about the server, by somebody who does not keep it running.
+    #[cfg(feature = "admin")]
+    pub(crate) fn monitor(&self) -> Monitor {
+        self.0.monitor.clone()
     }
 
     pub(crate) fn threads(&self) -> &ThreadTracker {
@@ -111,7 +117,18 @@ impl ServerHandle {
         // logs.
         let connections_max = limits.max_connections;
         let memory_bytes_max = limits.max_memory_bytes(*connection_threads, *workers);
-        tracing::info!(?addresses, workers, connection_threads, connections_max, memory_bytes_max, "Server is ready.");
+        if self.config().is_quiet {
+            tracing::debug!(?addresses, "Server is ready.");
+        } else {
+            tracing::info!(
+                ?addresses,
+                workers,
+                connection_threads,
+                connections_max,
+                memory_bytes_max,
+                "Server is ready."
+            );
+        }
     }
 
     /// Returns the address of the first listener, with its real port.
@@ -156,12 +173,12 @@ impl ServerHandle {
 
     /// The configuration that holds now.
     fn config(&self) -> Arc<Config> {
-        self.0.running_config.current.get()
+        self.0.monitor.config()
     }
 
     /// Has this hold from now on, wherever it is read.
     pub(crate) fn apply(&self, config: Arc<Config>) {
-        let Running { running_config, control, to_acceptor, .. } = &*self.0;
+        let Running { running_config, monitor: Monitor { control, .. }, to_acceptor, .. } = &*self.0;
         running_config.current.replace(Arc::clone(&config));
         control.memory.set_max(config.limits.max_buffer_bytes);
         control.admission.set_limits(config.limits);
@@ -183,7 +200,20 @@ impl ServerHandle {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.control.stats()
+        self.0.monitor.control.stats()
+    }
+
+    /// Returns how long jobs took since the server started.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// let replies = server.job_times().reply;
+    /// println!("{} jobs, {:?} of the responder's time", replies.count(), replies.sum());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn job_times(&self) -> JobTimes {
+        self.0.monitor.control.job_times()
     }
 
     /// Returns the open connections, in no particular order: the client of each, its phase, and how
@@ -202,25 +232,7 @@ impl ServerHandle {
     /// ```
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        let (sender, lists) = crossbeam_channel::unbounded();
-        self.0.control.mailboxes.list(&sender);
-        drop(sender);
-        let Config { connection_threads, workers, .. } = *self.config();
-        let is_connection_thread = workers == 0 && self.0.threads.is_current_thread_tracked();
-        let others = connection_threads - usize::from(is_connection_thread);
-        let deadline = Instant::now() + LIST_TIMEOUT;
-        let lists = std::iter::from_fn(|| lists.recv_deadline(deadline).ok());
-        let mut connections: Vec<_> = lists.take(others).flatten().collect();
-        // A connection knows that its job is in flight. Whether a worker has taken it, only the
-        // workers know.
-        let calls: Vec<_> = self.0.control.workers.all().iter().filter_map(|worker| worker.state().call()).collect();
-        for connection in &mut connections {
-            let is_taken = calls.iter().any(|call| call.peer.id == connection.peer.id);
-            if connection.phase == Phase::Answering && !is_taken {
-                connection.phase = Phase::Queued;
-            }
-        }
-        connections
+        self.0.monitor.connections(self.0.threads.is_current_thread_tracked())
     }
 
     /// Asks each connection thread for a sign of life, without waiting for it, and returns one that
@@ -243,8 +255,7 @@ impl ServerHandle {
     /// ```
     #[must_use]
     pub fn stuck_thread(&self, longer_than: Duration) -> Option<StuckThread> {
-        let Control { liveness, mailboxes, .. } = &*self.0.control;
-        liveness.stuck_thread(&**mailboxes, longer_than, Instant::now())
+        self.0.monitor.stuck_thread(longer_than)
     }
 
     /// Returns the workers: which client each answers, and for how long. Those that have timed out
@@ -259,11 +270,7 @@ impl ServerHandle {
     /// ```
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        let now = Instant::now();
-        let all = self.0.control.workers.all();
-        let mut workers: Vec<_> = all.iter().filter_map(|worker| worker.state().info(now)).collect();
-        workers.sort_by_key(|worker| !matches!(worker, WorkerInfo::TimedOut { .. }));
-        workers
+        self.0.monitor.workers()
     }
 
     /// Closes a client's connection at once, for the reason
@@ -279,7 +286,7 @@ impl ServerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn kill(&self, client: ClientId) {
-        self.0.control.mailboxes.kill(client);
+        self.control().mailboxes.kill(client);
     }
 
     /// Stops accepting clients until [`resume_accepting`](Self::resume_accepting).
@@ -293,12 +300,39 @@ impl ServerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pause_accepting(&self) {
+        self.control().wanted.set_accepting(false);
         self.0.to_acceptor.send(AcceptorMessage::Pause);
     }
 
     /// Accepts clients again after [`pause_accepting`](Self::pause_accepting).
     pub fn resume_accepting(&self) {
+        self.control().wanted.set_accepting(true);
         self.0.to_acceptor.send(AcceptorMessage::Resume);
+    }
+
+    /// Says whether the server wants new clients. It accepts them in any case: this is for whoever
+    /// asks before sending any, a balancer above all.
+    ///
+    /// A host program says that it wants none some seconds before it stops the server, so that
+    /// clients are sent elsewhere by then. The admin server (with the feature `admin`) passes it
+    /// on, at `/readyz` and to HAProxy's agent-check.
+    ///
+    /// ```
+    /// let server = greeter_server::Server::builder().bind("127.0.0.1:0")?.spawn()?;
+    /// assert!(server.is_ready());
+    /// server.set_ready(false);
+    /// assert!(!server.is_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_ready(&self, is_ready: bool) {
+        self.control().wanted.set_wanted(is_ready);
+    }
+
+    /// Returns whether the server wants new clients: it has not [said](Self::set_ready) otherwise,
+    /// it is not [paused](Self::pause_accepting), and it does not stop.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.control().is_ready()
     }
 
     /// Returns the handle that pushes lines to clients.
@@ -371,10 +405,10 @@ impl ServerHandle {
 impl Running {
     /// Stops the server, and waits for its threads unless this is one of them.
     fn shutdown(&self, within: Duration) -> DrainReport {
-        self.control.stop(deadline_in(within));
+        self.monitor.control.stop(deadline_in(within));
         if self.threads.is_current_thread_tracked() {
             self.ends_by_itself.store(true, Ordering::Relaxed);
-            return self.control.report_now(self.threads.left());
+            return self.monitor.control.report_now(self.threads.left());
         }
         self.join()
     }
@@ -386,14 +420,18 @@ impl Running {
         if let Some(report) = *known {
             return report;
         }
-        let threads_left = self.threads.join(&self.deadlines, || self.control.threads_in_responder());
-        let report = self.control.finish(threads_left);
+        let threads_left = self.threads.join(&self.deadlines, || self.monitor.control.threads_in_responder());
+        let report = self.monitor.control.finish(threads_left);
         *known = Some(report);
         for (reason, lines) in report.discarded_by.iter() {
             tracing::warn!(lines, %reason, "Lines were left without an answer.");
         }
         let DrainReport { took, replies, discarded, overran, rejected: turned_away, .. } = report;
-        tracing::info!(?took, replies, discarded, overran, threads_left, turned_away, "Server has stopped.");
+        if self.monitor.config().is_quiet {
+            tracing::debug!(?took, "Server has stopped.");
+        } else {
+            tracing::info!(?took, replies, discarded, overran, threads_left, turned_away, "Server has stopped.");
+        }
         report
     }
 }

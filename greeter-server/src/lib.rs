@@ -32,24 +32,29 @@
 // `thread_mailboxes` sends `messages` to connection threads without knowing the type of the
 // sessions. `admission` counts clients against the limits.
 //
-// Beneath all of these: `config` and `limits`, `mailbox`, `slots`, `memory`, `stats`, `info`,
-// `threads`, `ticker`, `system` (sockets and their readiness), and `sync` (what threads share).
+// Beneath all of these: `config` and `limits`, `mailbox`, `slots`, `memory`, `stats`, `job_times`,
+// `info`, `threads`, `ticker`, `system` (sockets and their readiness), and `sync` (what threads
+// share). `admin` answers questions about a server, as a responder like any other.
 //
 // Everything but the sockets also runs in a simulated world, in which everything goes wrong: the
 // tests in `simulation`. The models in `models` try what threads share through `sync` in every
 // order.
 
 mod accept;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod admission;
 mod batcher;
 mod builder;
 mod config;
 mod connection;
 mod control;
+mod counter;
 mod current;
 mod entry_rules;
 mod handle;
 mod info;
+mod job_times;
 mod limits;
 mod listen;
 mod liveness;
@@ -59,6 +64,7 @@ mod messages;
 #[cfg(loom)]
 #[cfg(test)]
 mod models;
+mod monitor;
 mod pool;
 mod push;
 mod reload;
@@ -96,6 +102,7 @@ pub use greeter_core::{
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};
+pub use job_times::{Histogram, JobTimes};
 pub use limits::{Limits, WhenFull};
 pub use listen::{Listener, ListenerAddress};
 pub use liveness::StuckThread;

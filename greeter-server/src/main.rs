@@ -9,6 +9,7 @@ compile_error!("the binary is for Unix; a program that embeds the library leaves
 mod expensive;
 mod log;
 mod notify;
+mod observers;
 mod signals;
 
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ use tracing::level_filters::LevelFilter;
 
 use self::expensive::Expensive;
 use self::notify::Manager;
+use self::observers::Observers;
 use self::signals::Signals;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
@@ -50,7 +52,7 @@ const DISCARDED: u8 = 3;
 #[argh(
     help_triggers("-h", "--help"),
     note = "\
-stdout has one line for each address once clients can connect: listening on ADDRESS
+stdout has one line for each address once clients can connect: listening on ADDRESS, admin on ADDRESS, agent on ADDRESS
 stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived and end; a second SIGTERM or SIGINT ends at once.",
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
@@ -174,6 +176,14 @@ struct Options {
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
 
+    /// address of the admin server, as for --listen, such as 127.0.0.1:9090: it has /metrics for Prometheus, /livez and /readyz for probes, /connections as JSON, and at / a page for people; it tells all this to whoever can connect (default: none)
+    #[argh(option, arg_name = "address")]
+    admin: Option<String>,
+
+    /// address that tells HAProxy's agent-check how much of this server is free, and to drain it before it stops (default: none)
+    #[argh(option, arg_name = "address")]
+    agent: Option<String>,
+
     /// least level to log: off, error, warn, info or debug (default: info)
     #[argh(option, arg_name = "level", default = "LevelFilter::INFO", from_str_fn(level))]
     log: LevelFilter,
@@ -184,7 +194,7 @@ struct Options {
 }
 
 /// The options as people look for them in the help.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Listening and answering", &["--listen", "--proxy-protocol", "--workers", "--connection-threads", "--work"]),
     (
         "Limits",
@@ -214,6 +224,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     ("TLS", &["--tls-cert", "--tls-key", "--tls-client-ca", "--tls-client-auth"]),
     ("Stopping", &["--drain-delay", "--drain", "--drain-spread"]),
+    ("Watching", &["--admin", "--agent"]),
     ("Logging", &["--log", "--log-format"]),
 ];
 
@@ -238,6 +249,8 @@ fn main() -> ExitCode {
     match serve(server, tls, &options) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
+        // An address of the observers, which begin behind the server itself.
+        Err(error) if error.is::<BuildError>() => fail(&log, &error, USAGE),
         Err(error) => fail(&log, &error, NOT_STARTED),
     }
 }
@@ -353,7 +366,9 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         );
     }
     let handle = server.spawn()?;
-    announce(handle.local_addrs().to_vec()).context("cannot say where the server listens")?;
+    let observers = Observers::start(&handle, options.admin.as_deref(), options.agent.as_deref())?;
+    let addresses = handle.local_addrs().iter().map(|address| format!("listening on {address}"));
+    announce(addresses.chain(observers.addresses()).collect()).context("cannot say where the server listens")?;
     manager
         .ready(&handle, &format!("Listening on {}", in_words(handle.local_addrs())))
         .context("cannot start a thread")?;
@@ -364,13 +379,16 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
     signals.wait().context("cannot wait for signals")?;
     if signals.is_delayed() {
         tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
+        handle.set_ready(false);
         manager.status(&format!("Stopping in {delay:?}"));
         signals.wait_for(delay).context("cannot wait for signals")?;
     }
     signals.end_delays();
     tracing::info!(?drain, "Server is stopping.");
     manager.stopping(&handle);
-    Ok(handle.shutdown(drain))
+    let report = handle.shutdown(drain);
+    observers.stop();
+    Ok(report)
 }
 
 fn in_words(addresses: &[ListenerAddress]) -> String {
@@ -379,10 +397,10 @@ fn in_words(addresses: &[ListenerAddress]) -> String {
 
 /// Writes the addresses to stdout, for programs that have started this one. People have the log. A
 /// program that does not read its pipe blocks only the thread that writes here.
-fn announce(addresses: Vec<ListenerAddress>) -> io::Result<()> {
+fn announce(lines: Vec<String>) -> io::Result<()> {
     let say = move || {
         let mut stdout = io::stdout().lock();
-        let said = addresses.iter().try_for_each(|address| writeln!(stdout, "listening on {address}"));
+        let said = lines.iter().try_for_each(|line| writeln!(stdout, "{line}"));
         if let Err(error) = said {
             tracing::warn!(%error, "Cannot say on stdout where the server listens.");
         }

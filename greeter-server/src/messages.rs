@@ -11,6 +11,7 @@ use crate::admission::{LobbyPlace, Permit};
 use crate::config::Config;
 use crate::entry_rules::EntryRules;
 use crate::info::ConnectionInfo;
+use crate::job_times::Timing;
 use crate::limits::MAX_PUSH_BYTES_IN_FLIGHT;
 use crate::slots::Key;
 use crate::sockets::ClientSocket;
@@ -29,7 +30,7 @@ pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     Displaced(Key),
     /// A worker or the watchdog returns an answered job. For its replies, this many units were
     /// charged against the memory budget.
-    Answered { job: AnsweredJob<S>, charged: u32 },
+    Answered { job: AnsweredJob<S>, charged: u32, timing: Timing },
     /// The reply timeout of this client's job has passed, or of a part of it.
     ReplyTimedOut { client: ClientId, part: Option<PartNumber> },
     /// Push this to the client, if it is still connected.

@@ -4,9 +4,11 @@
 use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use greeter_core::{CloseReason, LineCounts};
+
+use crate::counter::Counter;
+use crate::job_times::TimeCounters;
 
 /// Counts of a server since it started, and its gauges.
 ///
@@ -140,6 +142,7 @@ pub(crate) struct Counters {
     /// Lines that were parked, and that are so no more.
     pub(crate) parked: Counter,
     pub(crate) unparked: Counter,
+    pub(crate) times: TimeCounters,
     pub(crate) closed: [Counter; CloseReason::ALL.len()],
     pub(crate) discarded: [Counter; CloseReason::ALL.len()],
 }
@@ -156,21 +159,6 @@ impl Counters {
             let reason = reason.expect("lines are discarded only at the end of a connection");
             self.discarded[reason.index()].add(counts.discarded.into());
         }
-    }
-}
-
-/// A counter with one writer.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds to the count. Only the thread that owns the counter may call it.
-    pub(crate) fn add(&self, more: u64) {
-        self.0.store(self.get() + more, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::connection::scratch::Scratch;
 use crate::connection::timers::{TimerTable, share};
 use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
+use crate::job_times::Timing;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -47,6 +48,13 @@ const TURNS_PER_CLOCK_READ: usize = 8;
 
 /// How many sockets one poll can report. The next poll reports the others.
 const EVENTS: usize = 1024;
+
+/// Logs who comes or goes.
+macro_rules! visit {
+    ($config:expr, $($event:tt)*) => {
+        if $config.is_quiet { tracing::debug!($($event)*) } else { tracing::info!($($event)*) }
+    };
+}
 
 /// Whose answer has come later: the client's, and to which line.
 #[derive(Debug)]
@@ -250,7 +258,10 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 StopState::Aborted => self.counters.closed[CloseReason::ShutdownDeadline.index()].add(1),
             },
             ThreadMessage::Displaced(place) => self.lobby.displace(place),
-            ThreadMessage::Answered { job, charged } => self.job_answered(job, charged, now),
+            ThreadMessage::Answered { job, charged, timing } => {
+                self.counters.times.add(timing, now);
+                self.job_answered(job, charged, now);
+            }
             ThreadMessage::ReplyTimedOut { client, part } => self.reply_timed_out(client, part, now),
             ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
             ThreadMessage::Broadcast { message } => self.broadcast(message.content(), now),
@@ -544,7 +555,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             client.connection.abort(CloseReason::Lost);
             now
         });
-        log_accepted(client);
+        log_accepted(client, &self.shared.config);
         count_lines(client, &self.counters);
         if client.can_continue() || parallel_for(client, &self.executor).is_some() {
             enqueue(&mut self.run_queue, client, key);
@@ -572,7 +583,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 tracing::debug!(%peer, %reason, "Somebody came and said nothing.");
                 self.counters.silent_visits.add(1);
             } else {
-                tracing::info!(%peer, lines = client.lines, %reason, "Client disconnected.");
+                let lines = client.lines;
+                visit!(self.shared.config, %peer, lines, %reason, "Client disconnected.");
             }
             self.counters.closed[reason.index()].add(1);
             self.timers.stop(key.slot, &mut client.timer);
@@ -614,9 +626,11 @@ fn drive<R: Responder, K: Socket>(
         return Ok((now, Driven::Dispatched));
     };
     job.set_reply_buffer(scratch.buffer(job.reply_capacity_hint()));
-    let Some(mut job) = executor.answer(job, now, &clock) else { return Ok((now, Driven::Dispatched)) };
+    let begun = clock();
+    let Some(mut job) = executor.answer(job, begun, &clock) else { return Ok((begun, Driven::Dispatched)) };
     // The responder may have taken any time.
     let now = clock();
+    counters.times.add(Timing { sent: begun, begun, ended: now }, now);
     report_errors(&mut job, counters);
     client.connection.answered(job, &shared.config.connection, now);
     client.write(scratch, counters, now)?;
@@ -650,14 +664,14 @@ fn watch_late_answers<S, K: Socket>(client: &mut Client<S, K>, told: &Mailbox<La
 
 /// Logs a client once it has said something: those who only look whether somebody listens, as
 /// balancers do, come several times a second.
-fn log_accepted<S, K: Socket>(client: &mut Client<S, K>) {
+fn log_accepted<S, K: Socket>(client: &mut Client<S, K>, config: &Config) {
     if client.bytes_received == 0 || std::mem::replace(&mut client.is_logged, true) {
         return;
     }
     let peer = client.connection.peer();
     match peer.via() {
-        Some(via) => tracing::info!(peer = %peer.address, %via, "Accepted connection."),
-        None => tracing::info!(peer = %peer.address, "Accepted connection."),
+        Some(via) => visit!(config, peer = %peer.address, %via, "Accepted connection."),
+        None => visit!(config, peer = %peer.address, "Accepted connection."),
     }
 }
 

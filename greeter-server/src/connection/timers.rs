@@ -143,7 +143,7 @@ mod tests {
             timers.set(slot, &mut None, at(micros));
         }
         assert_eq!(timers.next_timeout(), Some(at(2_000)));
-        assert_eq!(expired(&mut timers, at(1_999)), []);
+        assert_eq!(expired(&mut timers, at(1_999)), [0_u32; 0]);
         assert_eq!(expired(&mut timers, at(5_000)), [1, 0, (1 << SLOT_BITS) - 1]);
         assert_eq!(timers.next_timeout(), None);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::Responder;
 
+use crate::job_times::Timing;
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::messages::ThreadMessage;
 use crate::pool::worker::{Pool, Task, has_waited_too_long};
@@ -105,6 +106,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
                     mailbox.send(ThreadMessage::Answered {
                         job: job.reject_without_responder(&self.pool.config.get().connection),
                         charged: 0,
+                        timing: Timing { sent: sent.time, begun: now.time, ended: now.time },
                     });
                 }
                 Task::Answer { .. } if health == PoolHealth::Stalled => {
@@ -231,7 +233,7 @@ mod tests {
         fn messages(&self, thread: usize) -> Vec<String> {
             let in_words = |message| match message {
                 ThreadMessage::ReplyTimedOut { client, .. } => format!("{client:?} has timed out"),
-                ThreadMessage::Answered { job, charged: 0 } => String::from_utf8_lossy(job.replies()).into_owned(),
+                ThreadMessage::Answered { job, charged: 0, .. } => String::from_utf8_lossy(job.replies()).into_owned(),
                 other => panic!("{other:?}"),
             };
             std::iter::from_fn(|| self.inboxes[thread].next_message()).map(in_words).collect()

@@ -10,6 +10,7 @@ use greeter_core::{AnsweredJob, BudgetClock, ClientJob, CloseReason, Disconnect,
 
 use crate::config::Config;
 use crate::current::Current;
+use crate::job_times::Timing;
 use crate::mailbox::Mailbox;
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -53,6 +54,14 @@ pub(crate) struct Worker<'p, R: Responder, K = ClientSocket> {
     config: Arc<Config>,
 }
 
+/// What is known of a job before it is answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BegunJob {
+    bytes_held: usize,
+    sent: Instant,
+    at: Instant,
+}
+
 impl<R: Responder, K> Pool<R, K> {
     /// Runs a worker: tasks, until every connection thread has ended and no task is left, or until
     /// it returns from a call so late that another has replaced it.
@@ -86,23 +95,22 @@ impl<R: Responder, K> Worker<'_, R, K> {
         let ticker = &self.pool.ticker;
         let now = ticker.now();
         match self.begin_task(task, now, Instant::now) {
-            ControlFlow::Continue(job) => {
-                let bytes_before = job.bytes_held();
+            ControlFlow::Continue((job, begun)) => {
                 let answered = answer(&self.pool.responder, &self.config, job, now, ticker, Instant::now);
-                self.return_job(answered, bytes_before, || ticker.now())
+                self.return_job(answered, begun, ticker.now())
             }
             ControlFlow::Break(outcome) => outcome,
         }
     }
 
     /// Does what a task needs before the responder answers, which may be all of it; otherwise
-    /// returns the job to answer.
+    /// returns the job to answer, and what is to be returned with it.
     pub(crate) fn begin_task(
         &self,
         task: Task<R::Session>,
         now: Moment,
         clock: impl Fn() -> Instant,
-    ) -> ControlFlow<CallOutcome, ClientJob<R::Session>> {
+    ) -> ControlFlow<CallOutcome, (ClientJob<R::Session>, BegunJob)> {
         let Self { pool, entry, config } = self;
         let (job, sent) = match task {
             Task::Answer { job, sent } => (job, sent),
@@ -116,13 +124,13 @@ impl<R: Responder, K> Worker<'_, R, K> {
             return ControlFlow::Break(entry.finish());
         }
         entry.begin(CallKind::Answer { part: job.part() }, job.peer(), now);
+        let begun = BegunJob { bytes_held: job.bytes_held(), sent: sent.time, at: now.time };
         if has_waited_too_long(config, sent, now) {
-            let bytes_before = job.bytes_held();
             let turn = turn_budget(config.limits.max_unsent_bytes, now, &pool.ticker, &clock);
             let rejected = job.reject_all(&*pool.responder, &config.connection, turn);
-            return ControlFlow::Break(self.return_job(rejected, bytes_before, || pool.ticker.at(clock())));
+            return ControlFlow::Break(self.return_job(rejected, begun, pool.ticker.at(clock())));
         }
-        ControlFlow::Continue(job)
+        ControlFlow::Continue((job, begun))
     }
 
     /// Sends an answered job to its connection thread, unless it is too late or the thread has
@@ -131,8 +139,8 @@ impl<R: Responder, K> Worker<'_, R, K> {
     pub(crate) fn return_job(
         &self,
         mut answered: AnsweredJob<R::Session>,
-        bytes_before: usize,
-        clock: impl Fn() -> Moment,
+        begun: BegunJob,
+        now: Moment,
     ) -> CallOutcome {
         let outcome = self.entry.finish();
         let mailbox = &self.pool.mailboxes[thread_of(answered.id())];
@@ -140,18 +148,19 @@ impl<R: Responder, K> Worker<'_, R, K> {
             CallOutcome::InTime if mailbox.has_receiver() => {
                 let mut charged = 0;
                 let mut is_within_budget = |job: &AnsweredJob<_>| {
-                    self.pool.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
+                    self.pool.memory.charge(&mut charged, job.bytes_held().saturating_sub(begun.bytes_held))
                 };
                 if !is_within_budget(&answered) {
                     answered = answered.close_with(CloseReason::Overloaded, &self.config.connection);
                     is_within_budget(&answered);
                 }
-                mailbox.send(ThreadMessage::Answered { job: answered, charged });
+                let timing = Timing { sent: begun.sent, begun: begun.at, ended: now.time };
+                mailbox.send(ThreadMessage::Answered { job: answered, charged, timing });
             }
             CallOutcome::InTime => {}
             CallOutcome::TooLate => {
                 if let Some(disconnect) = answered.into_disconnect(CloseReason::ReplyTimeout) {
-                    let _ = self.run_disconnect(disconnect, clock());
+                    let _ = self.run_disconnect(disconnect, now);
                 }
             }
         }
@@ -409,16 +418,15 @@ mod tests {
     fn a_job_without_a_connection_thread_is_not_charged() {
         let (pool, inbox) = pool(Repeat(10 * CHARGE_UNIT), 1 << 20);
         let task = task(&pool, b"Bob\n");
-        let ControlFlow::Continue(job) =
+        let ControlFlow::Continue((job, begun)) =
             pool.worker(&WorkerEntry::default()).begin_task(task, pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
         };
-        let before = job.bytes_held();
         let answered = answer(&pool.responder, &pool.config.get(), job, pool.ticker.now(), &pool.ticker, Instant::now);
         drop(inbox);
         assert_eq!(
-            pool.worker(&WorkerEntry::default()).return_job(answered, before, || pool.ticker.now()),
+            pool.worker(&WorkerEntry::default()).return_job(answered, begun, pool.ticker.now()),
             CallOutcome::InTime
         );
         assert_eq!(pool.memory.bytes(), 0);
@@ -480,7 +488,7 @@ mod tests {
     fn a_late_answer_is_dropped_and_its_session_ends() {
         let (pool, inbox) = pool(DisconnectLog::default(), 1 << 20);
         let entry = WorkerEntry::default();
-        let ControlFlow::Continue(job) =
+        let ControlFlow::Continue((job, begun)) =
             pool.worker(&entry).begin_task(task(&pool, b"a\nb\n"), pool.ticker.now(), Instant::now)
         else {
             panic!("a job")
@@ -488,7 +496,7 @@ mod tests {
         pool.ticker.advance(1);
         assert!(entry.time_out(Duration::ZERO, pool.ticker.now()).is_some());
         let answered = answer(&pool.responder, &pool.config.get(), job, pool.ticker.now(), &pool.ticker, Instant::now);
-        assert_eq!(pool.worker(&entry).return_job(answered, 0, || pool.ticker.now()), CallOutcome::TooLate);
+        assert_eq!(pool.worker(&entry).return_job(answered, begun, pool.ticker.now()), CallOutcome::TooLate);
         assert!(inbox.next_message().is_none());
         assert_eq!(*pool.responder.0.lock().unwrap(), [(2, CloseReason::ReplyTimeout)]);
         assert!(matches!(entry.state(), crate::pool::worker_registry::WorkerState::Idle));

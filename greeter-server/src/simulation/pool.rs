@@ -16,7 +16,7 @@ use super::responder::ScriptedResponder;
 use super::wire::VirtualSocket;
 
 use crate::pool::watchdog::Watchdog;
-use crate::pool::worker::{Pool, Task, answer};
+use crate::pool::worker::{BegunJob, Pool, Task, answer};
 use crate::pool::worker_registry::{WorkerEntry, WorkerState};
 use crate::ticker::Moment;
 
@@ -41,7 +41,7 @@ pub(super) struct SimulatedWorker {
 /// The task that a worker is doing.
 pub(super) struct RunningTask {
     answered: AnsweredJob<u32>,
-    bytes_before: usize,
+    begun: BegunJob,
     pub(super) until: Instant,
 }
 
@@ -85,10 +85,10 @@ impl SimulatedPool {
             let worker = &mut self.workers.borrow_mut()[worker];
             (Arc::clone(&worker.entry), worker.work.take())
         };
-        let Some(RunningTask { answered, bytes_before, .. }) = work else {
+        let Some(RunningTask { answered, begun, .. }) = work else {
             let task = self.real.tasks.try_recv().ok()?;
-            let job = match self.real.worker(&entry).begin_task(task, now, || now.time) {
-                ControlFlow::Continue(job) => job,
+            let (job, begun) = match self.real.worker(&entry).begin_task(task, now, || now.time) {
+                ControlFlow::Continue(begun) => begun,
                 // A notification of the responder takes no time here, and so is in time.
                 ControlFlow::Break(outcome) => {
                     assert!(self.real.worker(&entry).keeps_working(outcome));
@@ -96,7 +96,6 @@ impl SimulatedPool {
                 }
             };
             let number = number_of(job.peer().address);
-            let bytes_before = job.bytes_held();
             // The outcome is known now, and delivered when the time has passed that it took.
             self.clock.set(now.time);
             let responder = &self.real.responder;
@@ -104,13 +103,12 @@ impl SimulatedPool {
             let answered =
                 answer(responder, &self.real.config.get(), job, now, &self.clock.ticker, || self.clock.now());
             responder.check_turn();
-            self.workers.borrow_mut()[worker].work =
-                Some(RunningTask { answered, bytes_before, until: self.clock.now() });
+            self.workers.borrow_mut()[worker].work = Some(RunningTask { answered, begun, until: self.clock.now() });
             return Some(number);
         };
         let number = number_of(answered.peer().address);
         let is_late = matches!(entry.state(), WorkerState::TimedOut(_));
-        let outcome = self.real.worker(&entry).return_job(answered, bytes_before, || now);
+        let outcome = self.real.worker(&entry).return_job(answered, begun, now);
         if !self.real.worker(&entry).keeps_working(outcome) {
             self.workers.borrow_mut().remove(worker);
         }

@@ -185,6 +185,7 @@ impl Rules {
                 drain_spread: self.drain_spread,
             },
             read_bytes: self.read_bytes,
+            is_quiet: false,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }
     }

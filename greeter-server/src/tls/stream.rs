@@ -828,7 +828,7 @@ pub(crate) mod tests {
             stream.socket.pieces.push_back(sent);
             let (parts, _) = received(&mut stream, &mut buffers());
             let with_content: Vec<_> = parts.iter().map(Vec::len).filter(|length| *length > 0).collect();
-            assert_eq!(with_content.iter().sum::<usize>(), sizes.iter().sum());
+            assert_eq!(with_content.iter().sum::<usize>(), sizes.iter().sum::<usize>());
             assert!(with_content.iter().all(|length| *length <= READ_BYTES), "{with_content:?}");
             assert_eq!(with_content.len(), turns, "{with_content:?}");
             assert_eq!(stream.bytes_held(), 0);

@@ -37,3 +37,5 @@ mod test_files;
 mod tls;
 /// Programs of others that speak TLS.
 mod tls_programs;
+/// What is told to those who watch over the server.
+mod watched;

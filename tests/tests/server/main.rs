@@ -2,6 +2,8 @@
 //! beside each other, whatever the machine does meanwhile. What needs the clock, or the process for
 //! itself, is in `timing`.
 
+/// Questions about a server, over HTTP.
+mod admin;
 /// Lines that are answered together.
 mod batches;
 /// Which bytes a client reads.

@@ -1,0 +1,199 @@
+//! Answers questions about a running server over HTTP: whether it is alive, whether it wants
+//! clients, its metrics, its connections, and a page for people.
+//!
+//! It is a [`Responder`] in a server of its own, so it has the limits, the deadlines and the drain
+//! of any other: whoever floods it keeps none of the server's own clients waiting.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/livez` | 200, or 503 if a connection thread has given no sign of life for 10 seconds |
+//! | `/readyz` | 200, or 503 if the server [wants no new clients](ServerHandle::is_ready) |
+//! | `/metrics` | for Prometheus: counters, each limit beside its use, three histograms |
+//! | `/connections` | JSON: the connections (a thousand at most), how many there are in each phase |
+//! | `/` | a page for people, which refreshes itself |
+//!
+//! ```
+//! use greeter_server::{Server, admin};
+//!
+//! let server = Server::builder().bind("127.0.0.1:0")?.spawn()?;
+//! let admin = admin::server(&server).bind("127.0.0.1:0")?.spawn()?;
+//! println!("curl http://{}/metrics", admin.local_addr());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It tells whoever can connect which clients there are, and asks nobody for a password. Give it
+//! an address on this machine, or one that only those can reach who may know.
+
+mod agent;
+mod answer;
+mod clients;
+mod metrics;
+mod request;
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use greeter_core::{BoxError, Line, Peer, Rejection, Reply, Responder, WhenRejected};
+
+use self::answer::{Answer, HTML, Status, TEXT, write_status};
+use self::clients::Snapshots;
+use self::request::{Method, Request};
+use crate::builder::Builder;
+use crate::handle::ServerHandle;
+use crate::monitor::Monitor;
+use crate::server::Server;
+
+pub use self::agent::Agent;
+
+/// How long a connection thread may owe a sign of life.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a request may take, and then its answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many may ask at a time.
+const MAX_CONNECTIONS: usize = 32;
+
+/// As much as a browser sends of what other programs on the same machine have had it keep.
+const MAX_LINE_BYTES: usize = 8192;
+
+const PAGE: &str = include_str!("admin/page.html");
+
+/// Returns the builder of a server that answers questions about this one, as the
+/// [module](crate::admin) describes.
+///
+/// Start it behind the other, and stop it behind it. It does not keep the other running, and
+/// answers with its last figures once that has ended.
+pub fn server(of: &ServerHandle) -> Builder<Admin> {
+    small_server(Admin::new(of.monitor())).max_line_bytes(MAX_LINE_BYTES)
+}
+
+/// Returns the builder of a server that speaks HAProxy's agent-check for this one: whoever connects
+/// is told `ready up 80%`, where four fifths of the connections are free, or `drain` if the server
+/// [wants no new clients](ServerHandle::is_ready).
+///
+/// In HAProxy's configuration: `server NAME ADDRESS check agent-check agent-port PORT`.
+pub fn agent(of: &ServerHandle) -> Builder<Agent> {
+    small_server(Agent::new(of.monitor()))
+}
+
+fn small_server<R: Responder>(responder: R) -> Builder<R> {
+    Server::builder()
+        .responder(responder)
+        .quiet()
+        .workers(2)
+        .connection_threads(1)
+        .max_connections(MAX_CONNECTIONS)
+        .when_rejected(WhenRejected::Close)
+        .line_timeout(TIMEOUT)
+        .idle_timeout(TIMEOUT)
+        .max_session_time(TIMEOUT)
+        .write_timeout(TIMEOUT)
+        .linger_timeout(Duration::from_secs(1))
+}
+
+/// The responder of [`server`].
+#[derive(Debug)]
+pub struct Admin {
+    monitor: Monitor,
+    snapshots: Snapshots,
+    started: SystemTime,
+}
+
+/// One connection of an [`Admin`], on which one request comes.
+#[derive(Debug)]
+pub struct AdminSession {
+    /// Whether whoever asks does so from this machine.
+    is_loopback: bool,
+    /// The request, once its first line is here.
+    request: Option<Request>,
+}
+
+impl Admin {
+    fn new(monitor: Monitor) -> Self {
+        Self { monitor, snapshots: Snapshots::default(), started: SystemTime::now() }
+    }
+
+    fn answer(&self, path: &str) -> Answer<Cow<'static, str>> {
+        let text = |status, body: Cow<'static, str>| Answer { status, content_type: TEXT, body };
+        match path {
+            "/livez" => match self.monitor.stuck_thread(STUCK_AFTER) {
+                None => text(Status::OK, "alive\n".into()),
+                Some(stuck) => text(Status::UNAVAILABLE, format!("{stuck}\n").into()),
+            },
+            "/readyz" if self.monitor.control.is_ready() => text(Status::OK, "ready\n".into()),
+            "/readyz" if self.monitor.control.is_stopping() => text(Status::UNAVAILABLE, "stopping\n".into()),
+            "/readyz" => text(Status::UNAVAILABLE, "wants no new clients\n".into()),
+            "/metrics" => Answer {
+                status: Status::OK,
+                content_type: metrics::CONTENT_TYPE,
+                body: metrics::metrics(&self.monitor, self.started).into(),
+            },
+            "/connections" => Answer {
+                status: Status::OK,
+                content_type: "application/json",
+                body: Cow::Owned(self.snapshots.latest(&self.monitor).as_ref().clone()),
+            },
+            "/" => Answer { status: Status::OK, content_type: HTML, body: PAGE.into() },
+            _ => text(Status::NOT_FOUND, format!("{}\n", Status::NOT_FOUND.in_words()).into()),
+        }
+    }
+}
+
+impl AdminSession {
+    /// Takes a line, and returns whether it is the last of its request.
+    fn take(&mut self, line: &[u8]) -> Result<bool, Status> {
+        match &mut self.request {
+            // One empty line in front of a request is none of it (RFC 9112, 2.2).
+            None if line.is_empty() => return Ok(false),
+            None => self.request = Some(Request::begin(line)?),
+            Some(request) if line.is_empty() => {
+                request.end(self.is_loopback)?;
+                return Ok(true);
+            }
+            Some(request) => request.field(line)?,
+        }
+        Ok(false)
+    }
+
+    /// Whether what is answered has a body.
+    fn wants_body(&self) -> bool {
+        self.request.as_ref().is_none_or(|request| request.method == Method::Get)
+    }
+}
+
+impl Responder for Admin {
+    type Session = AdminSession;
+
+    fn connect(&self, peer: &Peer, _reply: &mut Reply<'_>) -> Result<AdminSession, BoxError> {
+        let is_loopback = peer.address.ip().is_some_and(|ip| ip.to_canonical().is_loopback());
+        Ok(AdminSession { is_loopback, request: None })
+    }
+
+    fn respond(&self, session: &mut AdminSession, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        let is_whole = session.take(line.as_bytes());
+        match (is_whole, &session.request) {
+            (Ok(true), Some(Request { method: Method::Options, .. })) => {
+                Answer { status: Status::OK, content_type: TEXT, body: "" }.write(true, reply);
+            }
+            (Ok(true), Some(request)) => self.answer(&request.path).write(request.method == Method::Get, reply),
+            (Ok(_), _) => {}
+            (Err(status), _) => write_status(status, session.wants_body(), reply),
+        }
+        Ok(())
+    }
+
+    fn reject(&self, session: Option<&mut AdminSession>, rejection: Rejection, reply: &mut Reply<'_>) {
+        let has_begun = session.as_ref().is_some_and(|session| session.request.is_some());
+        let status = match rejection {
+            // Nobody waits for an answer to what was not asked.
+            Rejection::IdleTimeout { .. } => return,
+            Rejection::LineTooLong { .. } if has_begun => Status::FIELDS_TOO_LARGE,
+            Rejection::LineTooLong { .. } => Status::URI_TOO_LONG,
+            Rejection::LineTimeout { .. } | Rejection::SessionTimeout => Status::REQUEST_TIMEOUT,
+            Rejection::InternalError => Status::INTERNAL_ERROR,
+            _ => Status::UNAVAILABLE,
+        };
+        write_status(status, session.is_none_or(|session| session.wants_body()), reply);
+    }
+}

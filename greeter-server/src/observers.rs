@@ -1,0 +1,46 @@
+//! Starts what tells others about the server, each a server of its own: the admin server, and the
+//! agent for HAProxy. Must not decide what is told.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use greeter_server::{Builder, Responder, ServerHandle, admin};
+
+/// How long an answer may still take once the server itself has ended.
+const STOP: Duration = Duration::from_secs(1);
+
+/// What tells others about the server.
+pub(crate) struct Observers {
+    running: Vec<(&'static str, ServerHandle)>,
+}
+
+impl Observers {
+    /// Starts those that have an address.
+    pub(crate) fn start(of: &ServerHandle, admin: Option<&str>, agent: Option<&str>) -> anyhow::Result<Self> {
+        let admin = admin.map(|address| start("admin", address, admin::server(of))).transpose()?;
+        let agent = agent.map(|address| start("agent", address, admin::agent(of))).transpose()?;
+        Ok(Self { running: admin.into_iter().chain(agent).collect() })
+    }
+
+    /// Returns, for each, the line that says where it listens.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = String> {
+        self.running.iter().map(|(name, server)| format!("{name} on {}", server.local_addr()))
+    }
+
+    /// Stops them, the last of all.
+    pub(crate) fn stop(self) {
+        for (_, server) in self.running {
+            server.shutdown(STOP);
+        }
+    }
+}
+
+fn start<R: Responder>(
+    name: &'static str,
+    address: &str,
+    builder: Builder<R>,
+) -> anyhow::Result<(&'static str, ServerHandle)> {
+    let server = builder.bind(address).with_context(|| format!("cannot start what --{name} asks for"))?.spawn()?;
+    tracing::info!(address = %server.local_addr(), "The {name} is ready.");
+    Ok((name, server))
+}
