@@ -1,13 +1,17 @@
 //! What the binary tells those who watch over it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use greeter_server::admin;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
-use greeter_tests::process::TestedServer;
+use greeter_tests::process::{TestedServer, greeter_server};
+use greeter_tests::{builder, missing_program, spawn};
 use rustix::process::Signal;
 
 /// Returns all that comes back from a Unix socket for these bytes.
@@ -79,7 +83,7 @@ fn an_address_that_the_admin_cannot_have_keeps_the_server_from_starting() {
         ("nowhere", "error: cannot start what --admin asks for: cannot listen on \"nowhere\"".to_owned()),
         ("tls:127.0.0.1:0", "error: cannot start what --admin asks for: an address with tls: needs".to_owned()),
     ] {
-        let mut command = std::process::Command::new(greeter_tests::process::greeter_server());
+        let mut command = Command::new(greeter_server());
         command.args(["--listen", "127.0.0.1:0", "--admin", address]);
         let output = command.output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -87,4 +91,42 @@ fn an_address_that_the_admin_cannot_have_keeps_the_server_from_starting() {
         assert!(said.contains(&words), "{said}");
         assert_eq!(output.stdout, b"", "nobody is told of an address that is gone at once");
     }
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+/// Returns the words in a text that begin as metrics do.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("greeter_") && !word.ends_with("_bucket")).collect()
+}
+
+#[test]
+fn the_chapter_and_the_alerts_are_about_metrics_that_there_are() {
+    let server = spawn(builder().max_accept_rate(5000));
+    let admin = spawn(admin::server(&server));
+    let mut asks = Client::connect(admin.local_addr());
+    asks.send("GET /metrics HTTP/1.0\r\n\r\n");
+    let metrics = String::from_utf8(asks.rest()).expect("metrics are text");
+    let names = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let there_are: BTreeSet<&str> = names.collect();
+    let chapter = fs::read_to_string(file("docs/operating.md")).expect("it is there");
+    let alerts = fs::read_to_string(file("greeter-server/packaging/alerts.yml")).expect("it is there");
+    assert_eq!(metrics_in(&chapter), there_are);
+    let of_alerts = metrics_in(&alerts);
+    assert!(of_alerts.len() > 5 && of_alerts.is_subset(&there_are), "{of_alerts:?}");
+    let names = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    assert!(names.clone().count() > 5 && names.clone().all(|name| chapter.contains(&format!("| `{name}` |"))));
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_not_otherwise() {
+    if missing_program("promtool", "prometheus") {
+        return;
+    }
+    let rules = file("greeter-server/packaging/alerts.test.yml");
+    let output = Command::new("promtool").args(["test", "rules"]).arg(rules).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
