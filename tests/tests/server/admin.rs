@@ -1,14 +1,17 @@
 //! Questions about a running server over HTTP, and from HAProxy's agent-check.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use greeter_server::{Greeter, ServerHandle, WorkerInfo, admin};
 use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::directory::TestDirectory;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::{answered_by, builder, in_both_placements, missing_program, spawn};
 
@@ -331,4 +334,64 @@ fn its_builder_is_a_builder_like_any_other() {
     let error = admin.max_connections(0).bind("127.0.0.1:0").expect_err("there is no such limit");
     assert_eq!(error.to_string(), "max_connections is 0, but must be from 1 to 10000000");
     let _: greeter_server::Builder<Greeter> = builder();
+}
+
+/// Returns the status that HAProxy has for each server of the backend `app`, in their order.
+fn as_haproxy_sees_it(socket: &Path) -> Vec<String> {
+    let Ok(mut stats) = UnixStream::connect(socket) else { return Vec::new() };
+    stats.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+    stats.write_all(b"show stat\n").expect("it listens");
+    let mut said = String::new();
+    stats.read_to_string(&mut said).expect("it answers");
+    let of_servers = said.lines().filter(|line| line.starts_with("app,s"));
+    of_servers.filter_map(|line| line.split(',').nth(17)).map(str::to_owned).collect()
+}
+
+#[test]
+fn haproxy_checks_the_admin_server_and_follows_the_agent() {
+    if missing_program("haproxy", "haproxy") {
+        return;
+    }
+    let server = spawn(builder());
+    let (admin, agent) = (admin_of(&server), spawn(admin::agent(&server)));
+    let port = |server: &ServerHandle| server.local_addr().port().expect("it is TCP");
+    let (here, admin_port, agent_port) = (server.local_addr(), port(&admin), port(&agent));
+    let directory = TestDirectory::new();
+    let socket = directory.file("stats");
+    let checks = [
+        ("option httpchk GET /readyz", format!("check port {admin_port}")),
+        ("option httpchk", format!("check port {admin_port}")),
+        ("", format!("check agent-check agent-addr 127.0.0.1 agent-port {agent_port} agent-inter 50ms")),
+    ];
+    let mut haproxies = Vec::new();
+    for (number, (option, check)) in checks.iter().enumerate() {
+        let stats = socket.with_extension(number.to_string());
+        let configuration = format!(
+            "global\n stats socket {}\ndefaults\n mode tcp\n timeout connect 5s\n timeout server 5s\n timeout client 5s\n\
+             backend app\n {option}\n server s {here} {check} inter 50ms fall 1 rise 1\n",
+            stats.display()
+        );
+        let file = directory.file(format!("haproxy{number}.cfg"));
+        std::fs::write(&file, configuration).expect("the folder is ours");
+        let mut haproxy = Command::new("haproxy");
+        haproxy.arg("-db").arg("-q").arg("-f").arg(file).stdout(Stdio::null()).stderr(Stdio::null());
+        haproxies.push((stats, Killed(haproxy.spawn().expect("it starts"))));
+    }
+    let seen = || haproxies.iter().flat_map(|(stats, _)| as_haproxy_sees_it(stats)).collect::<Vec<_>>();
+    wait_until("all find it well", || seen() == ["UP", "UP", "UP"]);
+    server.set_ready(false);
+    // Whoever asks no more than whether somebody is there hears that.
+    wait_until("all know that it wants nobody", || seen() == ["DOWN", "UP", "DRAIN (agent)"]);
+    server.set_ready(true);
+    wait_until("all find it well again", || seen() == ["UP", "UP", "UP"]);
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
