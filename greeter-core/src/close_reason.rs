@@ -58,7 +58,8 @@ pub enum CloseReason {
     #[error("there were too many connections from its address")]
     AddressLimit,
     /// The client did not send its PROXY header, or did not finish its TLS handshake, within the
-    /// handshake timeout. The responder does not learn of this client.
+    /// handshake timeout. The responder does not learn of this client, unless it was in plain before
+    /// and a reply had [asked for TLS](crate::Reply::start_tls).
     #[error("the client did not finish its handshake")]
     HandshakeTimeout,
     /// The client had kept the server waiting longest in its handshake when another needed the
@@ -70,7 +71,8 @@ pub enum CloseReason {
     #[error("its proxy sent no valid header")]
     ProxyHeader,
     /// The TLS handshake failed: the two sides did not agree, the client's certificate was not
-    /// accepted, or it speaks no TLS. The responder does not learn of this client.
+    /// accepted, or it speaks no TLS. The responder does not learn of this client, unless it was in
+    /// plain before and a reply had [asked for TLS](crate::Reply::start_tls).
     #[error("the TLS handshake failed")]
     HandshakeFailed,
     /// A client that asked for TLS had sent more in plain behind that. It is discarded, since

@@ -6,7 +6,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/livez` | 200, or 503 if a connection thread has given no sign of life for 10 seconds |
+//! | `/livez` | 200, or 503 if a connection thread has owed a [sign of life](ServerHandle::stuck_thread) for 10 seconds |
 //! | `/readyz` | 200, or 503 if the server [wants no new clients](ServerHandle::is_ready) |
 //! | `/metrics` | for Prometheus: counters, each limit beside its use, three histograms |
 //! | `/connections` | JSON: the connections (a thousand at most), how many there are in each phase |
@@ -29,15 +29,16 @@ mod answer;
 mod clients;
 mod metrics;
 mod request;
+mod status;
 
-use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use greeter_core::{BoxError, Line, Peer, Rejection, Reply, Responder, WhenRejected};
 
-use self::answer::{Answer, HTML, Status, TEXT, write_status};
+use self::answer::{Answer, HTML, JSON, TEXT};
 use self::clients::Snapshots;
 use self::request::{Method, Request};
+use self::status::Status;
 use crate::builder::Builder;
 use crate::handle::ServerHandle;
 use crate::monitor::Monitor;
@@ -48,7 +49,7 @@ pub use self::agent::Agent;
 /// How long a connection thread may owe a sign of life.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 
-/// How long a request may take, and then its answer.
+/// How long a request may take, and then its answer. A line that has begun by then may end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many may ask at a time.
@@ -87,7 +88,6 @@ fn small_server<R: Responder>(responder: R) -> Builder<R> {
         .when_rejected(WhenRejected::Close)
         .line_timeout(TIMEOUT)
         .idle_timeout(TIMEOUT)
-        .max_session_time(TIMEOUT)
         .write_timeout(TIMEOUT)
         .linger_timeout(Duration::from_secs(1))
 }
@@ -97,7 +97,6 @@ fn small_server<R: Responder>(responder: R) -> Builder<R> {
 pub struct Admin {
     monitor: Monitor,
     snapshots: Snapshots,
-    started: SystemTime,
 }
 
 /// One connection of an [`Admin`], on which one request comes.
@@ -105,37 +104,38 @@ pub struct Admin {
 pub struct AdminSession {
     /// Whether whoever asks does so from this machine.
     is_loopback: bool,
+    connected: Instant,
+    /// Whether an empty line has come in front of the request.
+    has_empty_line: bool,
+    /// What the first line asks with, whatever else is wrong with it.
+    method: Method,
     /// The request, once its first line is here.
     request: Option<Request>,
 }
 
 impl Admin {
     fn new(monitor: Monitor) -> Self {
-        Self { monitor, snapshots: Snapshots::default(), started: SystemTime::now() }
+        Self { monitor, snapshots: Snapshots::default() }
     }
 
-    fn answer(&self, path: &str) -> Answer<Cow<'static, str>> {
-        let text = |status, body: Cow<'static, str>| Answer { status, content_type: TEXT, body };
+    fn answer(&self, path: &str) -> Answer {
+        let unavailable =
+            |words: String| Answer { status: Status::UNAVAILABLE, content_type: TEXT, body: words.into() };
         match path {
             "/livez" => match self.monitor.stuck_thread(STUCK_AFTER) {
-                None => text(Status::OK, "alive\n".into()),
-                Some(stuck) => text(Status::UNAVAILABLE, format!("{stuck}\n").into()),
+                None => Answer::ok(TEXT, "alive\n"),
+                Some(stuck) => unavailable(format!("{stuck}\n")),
             },
-            "/readyz" if self.monitor.control.is_ready() => text(Status::OK, "ready\n".into()),
-            "/readyz" if self.monitor.control.is_stopping() => text(Status::UNAVAILABLE, "stopping\n".into()),
-            "/readyz" => text(Status::UNAVAILABLE, "wants no new clients\n".into()),
-            "/metrics" => Answer {
-                status: Status::OK,
-                content_type: metrics::CONTENT_TYPE,
-                body: metrics::metrics(&self.monitor, self.started).into(),
+            "/readyz" if self.monitor.control.is_ready() => Answer::ok(TEXT, "ready\n"),
+            "/readyz" if self.monitor.control.is_stopping() => unavailable("stopping\n".into()),
+            "/readyz" => unavailable("wants no new clients\n".into()),
+            "/metrics" => Answer::ok(metrics::CONTENT_TYPE, metrics::metrics(&self.monitor)),
+            "/connections" => match self.snapshots.latest(&self.monitor) {
+                Some(json) => Answer::ok(JSON, json.to_string()),
+                None => Answer::of(Status::UNAVAILABLE),
             },
-            "/connections" => Answer {
-                status: Status::OK,
-                content_type: "application/json",
-                body: Cow::Owned(self.snapshots.latest(&self.monitor).as_ref().clone()),
-            },
-            "/" => Answer { status: Status::OK, content_type: HTML, body: PAGE.into() },
-            _ => text(Status::NOT_FOUND, format!("{}\n", Status::NOT_FOUND.in_words()).into()),
+            "/" => Answer::ok(HTML, PAGE),
+            _ => Answer::of(Status::NOT_FOUND),
         }
     }
 }
@@ -143,22 +143,20 @@ impl Admin {
 impl AdminSession {
     /// Takes a line, and returns whether it is the last of its request.
     fn take(&mut self, line: &[u8]) -> Result<bool, Status> {
+        if self.connected.elapsed() > TIMEOUT {
+            return Err(Status::REQUEST_TIMEOUT);
+        }
         match &mut self.request {
             // One empty line in front of a request is none of it (RFC 9112, 2.2).
-            None if line.is_empty() => return Ok(false),
-            None => self.request = Some(Request::begin(line)?),
-            Some(request) if line.is_empty() => {
-                request.end(self.is_loopback)?;
-                return Ok(true);
+            None if line.is_empty() && !self.has_empty_line => self.has_empty_line = true,
+            None => {
+                self.method = Method::of_line(line);
+                self.request = Some(Request::begin(line)?);
             }
+            Some(request) if line.is_empty() => return request.end(self.is_loopback).map(|()| true),
             Some(request) => request.field(line)?,
         }
         Ok(false)
-    }
-
-    /// Whether what is answered has a body.
-    fn wants_body(&self) -> bool {
-        self.request.as_ref().is_none_or(|request| request.method == Method::Get)
     }
 }
 
@@ -167,18 +165,15 @@ impl Responder for Admin {
 
     fn connect(&self, peer: &Peer, _reply: &mut Reply<'_>) -> Result<AdminSession, BoxError> {
         let is_loopback = peer.address.ip().is_some_and(|ip| ip.to_canonical().is_loopback());
-        Ok(AdminSession { is_loopback, request: None })
+        let connected = Instant::now();
+        Ok(AdminSession { is_loopback, connected, has_empty_line: false, method: Method::Get, request: None })
     }
 
     fn respond(&self, session: &mut AdminSession, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-        let is_whole = session.take(line.as_bytes());
-        match (is_whole, &session.request) {
-            (Ok(true), Some(Request { method: Method::Options, .. })) => {
-                Answer { status: Status::OK, content_type: TEXT, body: "" }.write(true, reply);
-            }
-            (Ok(true), Some(request)) => self.answer(&request.path).write(request.method == Method::Get, reply),
+        match (session.take(line.as_bytes()), &session.request) {
+            (Ok(true), Some(request)) => self.answer(&request.path).write(session.method, reply),
             (Ok(_), _) => {}
-            (Err(status), _) => write_status(status, session.wants_body(), reply),
+            (Err(status), _) => Answer::of(status).write(session.method, reply),
         }
         Ok(())
     }
@@ -186,14 +181,14 @@ impl Responder for Admin {
     fn reject(&self, session: Option<&mut AdminSession>, rejection: Rejection, reply: &mut Reply<'_>) {
         let has_begun = session.as_ref().is_some_and(|session| session.request.is_some());
         let status = match rejection {
-            // Nobody waits for an answer to what was not asked.
+            // Who says nothing more, and is in no line, has most likely gone.
             Rejection::IdleTimeout { .. } => return,
             Rejection::LineTooLong { .. } if has_begun => Status::FIELDS_TOO_LARGE,
             Rejection::LineTooLong { .. } => Status::URI_TOO_LONG,
-            Rejection::LineTimeout { .. } | Rejection::SessionTimeout => Status::REQUEST_TIMEOUT,
+            Rejection::LineTimeout { .. } => Status::REQUEST_TIMEOUT,
             Rejection::InternalError => Status::INTERNAL_ERROR,
             _ => Status::UNAVAILABLE,
         };
-        write_status(status, session.is_none_or(|session| session.wants_body()), reply);
+        Answer::of(status).write(session.map_or(Method::Get, |session| session.method), reply);
     }
 }

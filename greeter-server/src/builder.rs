@@ -608,7 +608,8 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// Sets how long a client may be connected.
+    /// Sets how long a client may be connected, from when it is served: where it owes a PROXY header
+    /// or a TLS handshake first, that has a [timeout of its own](Self::handshake_timeout).
     ///
     /// When that time is over, and the client is owed nothing and has begun no line, it receives
     /// [`Rejection::SessionTimeout`](crate::Rejection::SessionTimeout) and the connection closes.
@@ -634,7 +635,8 @@ impl<R: Responder> Builder<R> {
     ///
     /// They all connect again at once otherwise, to whatever takes the place of this server. Who is
     /// owed a reply goes with that; who sends a line meanwhile has its reply. It is never more than
-    /// the time that the stop has. The default is zero: at once.
+    /// nine tenths of the time that the stop has: whoever is last has the rest. The default is
+    /// zero: at once.
     ///
     /// ```
     /// # use greeter_server::Server;

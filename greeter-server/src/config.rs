@@ -161,6 +161,7 @@ impl Options {
         };
         let connection_threads = self.connection_threads.unwrap_or(processors.div_ceil(2));
         let Self { mut limits, timeouts, .. } = self;
+        let timeouts = timeouts.within_reach();
         limits.max_data_bytes = responder.max_data_bytes();
         if limits.max_data_bytes > 0 {
             // Behind a line that may have announced bytes, nobody knows what is a line.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 use greeter_core::CloseReason;
@@ -12,6 +12,7 @@ use greeter_core::CloseReason;
 use crate::accept::acceptor::{AcceptorEvent, CloseListeners};
 use crate::admission::Admission;
 use crate::job_times::{self, JobTimes};
+use crate::limits::FAR_AWAY;
 use crate::liveness::Liveness;
 use crate::memory::MemoryBudget;
 use crate::pool::worker_registry::{WorkerRegistry, WorkerState};
@@ -21,12 +22,10 @@ use crate::thread_mailboxes::ThreadMailboxes;
 /// How long after the deadline of a stop the responder may still return.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// A year: as good as for ever, and still an instant that the clock can represent.
-const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// A running server, as far as it can be asked for its state and be stopped. Neither waits for a
 /// thread.
 pub(crate) struct Control {
+    pub(crate) started: SystemTime,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) memory: Arc<MemoryBudget>,
@@ -41,10 +40,10 @@ pub(crate) struct Control {
 }
 
 /// What the host program has said about new clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Wanted {
-    is_unwanted: AtomicBool,
-    is_paused: AtomicBool,
+    is_said: AtomicBool,
+    accepts: AtomicBool,
 }
 
 /// A stop that was requested.
@@ -82,13 +81,23 @@ pub struct DrainReport {
     pub threads_left: usize,
 }
 
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { is_said: true.into(), accepts: true.into() }
+    }
+}
+
 impl Wanted {
-    pub(crate) fn set_wanted(&self, are_wanted: bool) {
-        self.is_unwanted.store(!are_wanted, Ordering::Relaxed);
+    pub(crate) fn say(&self, are_wanted: bool) {
+        self.is_said.store(are_wanted, Ordering::Relaxed);
     }
 
     pub(crate) fn set_accepting(&self, accepts: bool) {
-        self.is_paused.store(!accepts, Ordering::Relaxed);
+        self.accepts.store(accepts, Ordering::Relaxed);
+    }
+
+    fn are_wanted(&self) -> bool {
+        self.is_said.load(Ordering::Relaxed) && self.accepts.load(Ordering::Relaxed)
     }
 }
 
@@ -104,6 +113,7 @@ impl Control {
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let control = Self {
+            started: SystemTime::now(),
             counters,
             admission,
             memory,
@@ -138,8 +148,7 @@ impl Control {
 
     /// Returns whether new clients are wanted.
     pub(crate) fn is_ready(&self) -> bool {
-        let Wanted { is_unwanted, is_paused } = &self.wanted;
-        !is_unwanted.load(Ordering::Relaxed) && !is_paused.load(Ordering::Relaxed) && !self.is_stopping()
+        self.wanted.are_wanted() && !self.is_stopping()
     }
 
     /// Returns whether a stop was requested.

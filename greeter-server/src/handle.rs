@@ -232,7 +232,7 @@ impl ServerHandle {
     /// ```
     #[must_use]
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        self.0.monitor.connections(self.0.threads.is_current_thread_tracked())
+        self.0.monitor.connections(self.0.threads.is_current_thread_tracked()).0
     }
 
     /// Asks each connection thread for a sign of life, without waiting for it, and returns one that
@@ -325,7 +325,7 @@ impl ServerHandle {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_ready(&self, is_ready: bool) {
-        self.control().wanted.set_wanted(is_ready);
+        self.control().wanted.say(is_ready);
     }
 
     /// Returns whether the server wants new clients: it has not [said](Self::set_ready) otherwise,

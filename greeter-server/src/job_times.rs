@@ -13,14 +13,15 @@ const LOWEST: u32 = 3;
 /// How long jobs took since the server started.
 ///
 /// A job is what a client had sent when it was its turn: one line, or as many as fit into a
-/// millisecond. Jobs that were given up after the reply timeout are not among them, nor is the
-/// time after which an answer came [later](greeter_core::Later).
+/// millisecond. That a client has come is a job, too, alone or with its first lines. Jobs that were
+/// given up after the reply timeout are not among them, nor is the time after which an answer came
+/// [later](greeter_core::Later).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JobTimes {
     /// Time that jobs waited for a worker. In place, there is none to wait for.
     pub queue: Histogram,
-    /// Time in the responder.
+    /// Time in the responder. A job for which no worker was free in time was not there.
     pub reply: Histogram,
     /// Time from when a job was taken from its connection until its replies were back.
     pub turnaround: Histogram,
@@ -64,8 +65,10 @@ impl Histogram {
 pub(crate) struct Timing {
     /// When it was taken from its connection.
     pub(crate) sent: Instant,
+    /// When its wait was over.
     pub(crate) begun: Instant,
-    pub(crate) ended: Instant,
+    /// When the responder had answered it, unless it was rejected before.
+    pub(crate) answered: Option<Instant>,
 }
 
 /// The histograms of one thread, which alone writes them.
@@ -86,7 +89,9 @@ impl TimeCounters {
     /// Counts a job that is back at its connection now.
     pub(crate) fn add(&self, job: Timing, now: Instant) {
         self.queue.add(job.begun.saturating_duration_since(job.sent));
-        self.reply.add(job.ended.saturating_duration_since(job.begun));
+        if let Some(answered) = job.answered {
+            self.reply.add(answered.saturating_duration_since(job.begun));
+        }
         self.turnaround.add(now.saturating_duration_since(job.sent));
     }
 }
@@ -141,15 +146,16 @@ mod tests {
     fn the_histograms_of_all_threads_are_one() {
         let threads = [TimeCounters::default(), TimeCounters::default()];
         let sent = Instant::now();
-        let [begun, ended, now] = [10, 30, 100_000_000].map(|micros| sent + Duration::from_micros(micros));
-        threads[0].add(Timing { sent, begun, ended }, now);
-        threads[1].add(Timing { sent: begun, begun, ended }, ended);
+        let [begun, answered, now] = [10, 30, 100_000_000].map(|micros| sent + Duration::from_micros(micros));
+        threads[0].add(Timing { sent, begun, answered: Some(answered) }, now);
+        threads[1].add(Timing { sent: begun, begun, answered: Some(answered) }, answered);
+        threads[1].add(Timing { sent, begun, answered: None }, begun);
         let JobTimes { queue, reply, turnaround } = total(&threads.iter());
-        assert_eq!((queue.count(), queue.sum()), (2, Duration::from_micros(10)));
+        assert_eq!((queue.count(), queue.sum()), (3, Duration::from_micros(20)));
         assert_eq!((reply.count(), reply.sum()), (2, Duration::from_micros(40)));
         let bounds: Vec<_> = turnaround.cumulative().collect();
-        assert_eq!((bounds.len(), turnaround.count()), (23, 2));
-        assert_eq!(bounds[1..3], [(Duration::from_micros(16), 0), (Duration::from_micros(32), 1)]);
-        assert_eq!(bounds[22], (Duration::from_micros(33_554_432), 1), "the other is longer than all bounds");
+        assert_eq!((bounds.len(), turnaround.count()), (23, 3));
+        assert_eq!(bounds[1..3], [(Duration::from_micros(16), 1), (Duration::from_micros(32), 2)]);
+        assert_eq!(bounds[22], (Duration::from_micros(33_554_432), 2), "the other is longer than all bounds");
     }
 }

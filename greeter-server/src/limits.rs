@@ -45,6 +45,9 @@ const TLS_BYTES: usize = 8704;
 /// job, and a place for it.
 const PART_BYTES: usize = 512;
 
+/// A year: as good as for ever, and still a time that the clock can represent.
+pub(crate) const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The policy at the [connection limit](crate::Builder::max_connections).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
@@ -217,6 +220,15 @@ impl Timeouts {
         session: None,
         drain_spread: Duration::ZERO,
     };
+
+    /// Returns the same with no time beyond what the clock can represent.
+    pub(crate) fn within_reach(self) -> Self {
+        let Self { line, idle, write, reply, queue, handshake, linger, session, drain_spread } = self;
+        let [line, idle, write, reply, queue, session] =
+            [line, idle, write, reply, queue, session].map(|time| time.map(|time| time.min(FAR_AWAY)));
+        let [handshake, linger, drain_spread] = [handshake, linger, drain_spread].map(|time| time.min(FAR_AWAY));
+        Self { line, idle, write, reply, queue, handshake, linger, session, drain_spread }
+    }
 
     pub(crate) const fn of_connections(&self) -> ConnectionTimeouts {
         ConnectionTimeouts {

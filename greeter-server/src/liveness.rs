@@ -30,6 +30,13 @@ struct Question {
     is_answered: Arc<AtomicBool>,
 }
 
+impl Question {
+    /// Whether somebody still has it to answer. A thread that ends lets go of its mail.
+    fn is_open(&self) -> bool {
+        Arc::strong_count(&self.is_answered) > 1 && !self.is_answered.load(Ordering::Relaxed)
+    }
+}
+
 impl Liveness {
     /// Returns the thread that has left a question unanswered for longest, if that is longer than
     /// this. Whoever has answered is asked again.
@@ -44,7 +51,7 @@ impl Liveness {
         questions.resize(mailboxes.count(), unasked);
         let mut stuck = None::<StuckThread>;
         for (thread, question) in questions.iter_mut().enumerate() {
-            if question.is_answered.load(Ordering::Relaxed) {
+            if !question.is_open() {
                 let is_answered = Arc::new(AtomicBool::new(false));
                 // One that has ended has nothing to answer any more.
                 if mailboxes.ask(thread, Arc::clone(&is_answered)) {
@@ -52,8 +59,7 @@ impl Liveness {
                 }
             }
             let waited = now.saturating_duration_since(question.asked);
-            let is_unanswered = !question.is_answered.load(Ordering::Relaxed);
-            if is_unanswered && waited > longer_than && stuck.is_none_or(|stuck| stuck.waited < waited) {
+            if question.is_open() && waited > longer_than && stuck.is_none_or(|stuck| stuck.waited < waited) {
                 stuck = Some(StuckThread { thread, waited });
             }
         }
@@ -64,5 +70,32 @@ impl Liveness {
 impl fmt::Display for StuckThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "greeter-conn-{} has given no sign of life for {:.1?}", self.thread, self.waited)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::mailbox::mailbox_of;
+    use crate::messages::ThreadMessage;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_thread_is_stuck_that_leaves_a_question_unanswered_and_not_one_that_ends_with_it() {
+        let (mailboxes, mut inboxes): (Vec<_>, Vec<_>) =
+            (0..2).map(|_| mailbox_of::<ThreadMessage<(), ()>>(|| Ok(()))).unzip();
+        let (liveness, began) = (Liveness::default(), Instant::now());
+        let stuck = |seconds| liveness.stuck_thread(&mailboxes, LONG, began + Duration::from_secs(seconds));
+        assert_eq!(stuck(0), None);
+        let Some(ThreadMessage::GiveSignOfLife(is_answered)) = inboxes[0].next_message() else { panic!("it is asked") };
+        is_answered.store(true, Ordering::Relaxed);
+        assert_eq!(stuck(10), None);
+        assert_eq!(stuck(11), Some(StuckThread { thread: 1, waited: Duration::from_secs(11) }));
+        drop(inboxes.pop());
+        assert_eq!(stuck(12), None);
+        // The first was asked again at 10 s.
+        assert_eq!(stuck(21), Some(StuckThread { thread: 0, waited: Duration::from_secs(11) }));
     }
 }

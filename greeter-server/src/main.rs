@@ -168,7 +168,7 @@ struct Options {
     #[argh(option, arg_name = "duration", default = "Duration::ZERO", from_str_fn(duration))]
     drain_delay: Duration,
 
-    /// time over which idle clients are let go, one after the other, at the end; --drain at most (default: 0s)
+    /// time over which idle clients are let go, one after the other, at the end; nine tenths of --drain at most (default: 0s)
     #[argh(option, arg_name = "duration", from_str_fn(duration))]
     drain_spread: Option<Duration>,
 
@@ -176,7 +176,7 @@ struct Options {
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
 
-    /// address of the admin server, as for --listen, such as 127.0.0.1:9090: it has /metrics for Prometheus, /livez and /readyz for probes, /connections as JSON, and at / a page for people; it tells all this to whoever can connect (default: none)
+    /// address of the admin server, HOST:PORT or unix:PATH, such as 127.0.0.1:9090: it has /metrics for Prometheus, /livez and /readyz for probes, /connections as JSON, and at / a page for people; it tells all this to whoever can connect (default: none)
     #[argh(option, arg_name = "address")]
     admin: Option<String>,
 
@@ -366,7 +366,11 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         );
     }
     let handle = server.spawn()?;
-    let observers = Observers::start(&handle, options.admin.as_deref(), options.agent.as_deref())?;
+    let observers =
+        Observers::start(&handle, options.admin.as_deref(), options.agent.as_deref()).inspect_err(|_| {
+            // Some may have come already.
+            handle.shutdown(drain);
+        })?;
     let addresses = handle.local_addrs().iter().map(|address| format!("listening on {address}"));
     announce(addresses.chain(observers.addresses()).collect()).context("cannot say where the server listens")?;
     manager

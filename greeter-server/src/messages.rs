@@ -42,7 +42,7 @@ pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     /// This holds from now on.
     Reconfigured(Arc<Config>),
     /// Say that this thread is alive.
-    Question(Arc<AtomicBool>),
+    GiveSignOfLife(Arc<AtomicBool>),
     /// Send a list of the thread's connections.
     List { answer: Sender<Vec<ConnectionInfo>> },
     /// Answer what has arrived, until this deadline or an earlier one, and then end.

@@ -38,9 +38,10 @@ impl Monitor {
         self.current.get()
     }
 
-    /// Returns the open connections, but for those of threads that do not answer within a second.
-    /// The own thread of a caller `is_tracked` by the server would answer only later.
-    pub(crate) fn connections(&self, is_tracked: bool) -> Vec<ConnectionInfo> {
+    /// Returns the open connections, but for those of threads that do not answer within a second,
+    /// and how many these are. The own thread of a caller `is_tracked` by the server would answer
+    /// only later.
+    pub(crate) fn connections(&self, is_tracked: bool) -> (Vec<ConnectionInfo>, usize) {
         let (sender, lists) = crossbeam_channel::unbounded();
         self.control.mailboxes.list(&sender);
         drop(sender);
@@ -49,7 +50,9 @@ impl Monitor {
         let others = connection_threads - usize::from(is_connection_thread);
         let deadline = Instant::now() + LIST_TIMEOUT;
         let lists = std::iter::from_fn(|| lists.recv_deadline(deadline).ok());
-        let mut connections: Vec<_> = lists.take(others).flatten().collect();
+        let lists: Vec<_> = lists.take(others).collect();
+        let silent_threads = others - lists.len();
+        let mut connections: Vec<_> = lists.into_iter().flatten().collect();
         // A connection knows that its job is in flight. Whether a worker has taken it, only the
         // workers know.
         let calls: Vec<_> = self.control.workers.all().iter().filter_map(|worker| worker.state().call()).collect();
@@ -59,7 +62,7 @@ impl Monitor {
                 connection.phase = Phase::Queued;
             }
         }
-        connections
+        (connections, silent_threads)
     }
 
     /// Returns the workers, those that have timed out first.

@@ -48,7 +48,7 @@ impl Manager {
         }
         let Some(watchdog) = self.watchdog else { return Ok(()) };
         let server = server.clone();
-        start("watchdog", move || give_signs_of_life(&server, (watchdog / 2).max(MIN_INTERVAL)))
+        start("watchdog", move || give_signs_of_life(&server, (watchdog / 4).max(MIN_INTERVAL)))
     }
 
     /// Says what the server is doing.
@@ -77,13 +77,14 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }
 
-/// Says that the server is alive, as long as each of its threads is: twice as often as the manager
-/// wants to hear it, as is usual.
+/// Says that the server is alive, as long as each of its threads is: four times as often as the
+/// manager wants to hear it. It is silent once a thread has been so for half of that time, so the
+/// manager has lost patience one and a half times that time after the thread was last heard of, and
+/// no reply that is shorter than that time ends the server.
 fn give_signs_of_life(server: &ServerHandle, interval: Duration) {
     let mut was_stuck = false;
     loop {
-        // Each question is judged with the next.
-        let stuck = server.stuck_thread(interval / 2);
+        let stuck = server.stuck_thread(interval * 2);
         match stuck {
             None => say(&[NotifyState::Watchdog]),
             Some(stuck) if !was_stuck => {

@@ -72,7 +72,7 @@ impl<S: Send + 'static, K: Send + 'static> ThreadMailboxes for Vec<Mailbox<Threa
 
     fn ask(&self, thread: usize, is_answered: Arc<AtomicBool>) -> bool {
         let mailbox = self.get(thread).filter(|mailbox| mailbox.has_receiver());
-        mailbox.map(|mailbox| mailbox.send(ThreadMessage::Question(is_answered))).is_some()
+        mailbox.map(|mailbox| mailbox.send(ThreadMessage::GiveSignOfLife(is_answered))).is_some()
     }
 
     fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) {

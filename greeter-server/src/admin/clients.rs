@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use greeter_core::Phase;
 use serde_json::{Value, json};
 
 use crate::info::ConnectionInfo;
@@ -29,30 +30,33 @@ struct Snapshot {
     json: Arc<String>,
 }
 
+impl Snapshot {
+    fn is_fresh(&self) -> bool {
+        self.made.elapsed() < MAX_AGE
+    }
+}
+
 impl Snapshots {
     /// Returns the list as JSON. It may take a second to make one, where a thread is busy; others
-    /// have the one before meanwhile.
-    pub(super) fn latest(&self, monitor: &Monitor) -> Arc<String> {
+    /// have the one before meanwhile, or none if it is the first.
+    pub(super) fn latest(&self, monitor: &Monitor) -> Option<Arc<String>> {
         let before = self.get();
-        if let Some(Snapshot { json, .. }) = before.clone().filter(|snapshot| snapshot.made.elapsed() < MAX_AGE) {
-            return json;
+        if let Some(fresh) = before.as_ref().filter(|snapshot| snapshot.is_fresh()) {
+            return Some(Arc::clone(&fresh.json));
         }
-        let _making = match (self.making.try_lock(), before) {
-            (Ok(making), _) => making,
-            (Err(TryLockError::WouldBlock), Some(before)) => return before.json,
-            (Err(TryLockError::WouldBlock), None) => {
-                let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(made_meanwhile) = self.get() {
-                    return made_meanwhile.json;
-                }
-                making
-            }
-            (Err(TryLockError::Poisoned(making)), _) => making.into_inner(),
+        let _making = match self.making.try_lock() {
+            Ok(making) => making,
+            Err(TryLockError::Poisoned(making)) => making.into_inner(),
+            Err(TryLockError::WouldBlock) => return before.map(|before| before.json),
         };
-        let json = Arc::new(json_of(monitor.connections(false)).to_string());
+        // Somebody may have made one since the first look.
+        if let Some(fresh) = self.get().filter(Snapshot::is_fresh) {
+            return Some(fresh.json);
+        }
+        let json = Arc::new(json_of(monitor).to_string());
         let made = Snapshot { made: Instant::now(), json: Arc::clone(&json) };
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
-        json
+        Some(json)
     }
 
     fn get(&self) -> Option<Snapshot> {
@@ -60,16 +64,21 @@ impl Snapshots {
     }
 }
 
-/// Those that have been in their phase for longest come first.
-fn json_of(mut connections: Vec<ConnectionInfo>) -> Value {
-    let total = connections.len();
+/// Those that have been in their phase for longest come first. Newcomers have no phase but that.
+fn json_of(monitor: &Monitor) -> Value {
+    let (mut connections, silent_threads) = monitor.connections(false);
+    let newcomers = monitor.control.stats().handshakes;
     let mut phases = BTreeMap::new();
-    for connection in &connections {
-        *phases.entry(connection.phase.to_string()).or_insert(0_u64) += 1;
+    if newcomers > 0 {
+        phases.insert(Phase::Handshake.to_string(), newcomers);
     }
+    for connection in &connections {
+        *phases.entry(connection.phase.to_string()).or_insert(0) += 1;
+    }
+    let total = connections.len() as u64 + newcomers;
     connections.sort_by_key(|connection| std::cmp::Reverse(connection.in_phase));
     let listed: Vec<_> = connections.iter().take(MAX_LISTED).map(connection).collect();
-    json!({ "total": total, "phases": phases, "connections": listed })
+    json!({ "total": total, "phases": phases, "silent_threads": silent_threads, "connections": listed })
 }
 
 fn connection(info: &ConnectionInfo) -> Value {
@@ -99,12 +108,16 @@ mod tests {
     fn however_many_ask_within_a_second_the_threads_are_asked_once() {
         let server = Server::builder().bind("127.0.0.1:0").unwrap().spawn().unwrap();
         let snapshots = Snapshots::default();
-        let first = snapshots.latest(&server.monitor());
-        assert!(Arc::ptr_eq(&first, &snapshots.latest(&server.monitor())));
+        let latest = || snapshots.latest(&server.monitor());
+        let making = snapshots.making.lock().unwrap();
+        assert!(latest().is_none(), "another is making the first");
+        drop(making);
+        let first = latest().unwrap();
+        assert!(Arc::ptr_eq(&first, &latest().unwrap()));
         snapshots.latest.lock().unwrap().as_mut().unwrap().made -= MAX_AGE;
         let making = snapshots.making.lock().unwrap();
-        assert!(Arc::ptr_eq(&first, &snapshots.latest(&server.monitor())), "another is making one");
+        assert!(Arc::ptr_eq(&first, &latest().unwrap()), "another is making the next");
         drop(making);
-        assert!(!Arc::ptr_eq(&first, &snapshots.latest(&server.monitor())));
+        assert!(!Arc::ptr_eq(&first, &latest().unwrap()));
     }
 }

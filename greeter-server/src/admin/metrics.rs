@@ -16,10 +16,14 @@ use crate::stats::{CountsByReason, Stats};
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns all metrics. They are read at this moment, and nothing is counted for them alone.
-pub(super) fn metrics(monitor: &Monitor, started: SystemTime) -> String {
+pub(super) fn metrics(monitor: &Monitor) -> String {
     let mut families = vec![
         build_info(),
-        gauge("start_time_seconds", "When the server started, in seconds of Unix time.", seconds_of(started)),
+        gauge(
+            "start_time_seconds",
+            "When the server started, in seconds of Unix time.",
+            seconds_of(monitor.control.started),
+        ),
     ];
     let stats = monitor.control.stats();
     families.extend(clients(&stats));
@@ -94,9 +98,11 @@ fn limits(stats: &Stats, monitor: &Monitor) -> Vec<MetricFamily> {
         max_handshakes,
         max_tls_connections,
         max_accept_rate,
+        max_line_bytes,
+        max_unsent_bytes,
+        max_buffer_bytes,
         ..
     } = config.limits;
-    let Limits { max_line_bytes, max_unsent_bytes, max_buffer_bytes, .. } = config.limits;
     let most_memory = config.limits.max_memory_bytes(config.connection_threads, config.workers);
     let size = |name, help, size: usize| gauge(name, help, float(size as u64));
     let mut families = vec![

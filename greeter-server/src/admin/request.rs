@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::answer::Status;
+use super::status::Status;
 
 /// The longest request line, in bytes.
 const MAX_REQUEST_LINE: usize = 4096;
@@ -21,7 +21,6 @@ pub(super) enum Method {
 /// A request, as far as it has come.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) method: Method,
     /// The target's path, without the query behind it.
     pub(super) path: String,
     needs_host: bool,
@@ -30,6 +29,17 @@ pub(super) struct Request {
     target_host: Option<String>,
     host: Option<String>,
     fields: usize,
+}
+
+impl Method {
+    /// Returns what a first line asks with, whatever else is wrong with it.
+    pub(super) fn of_line(line: &[u8]) -> Self {
+        match line {
+            line if line.starts_with(b"HEAD ") => Self::Head,
+            line if line.starts_with(b"OPTIONS ") => Self::Options,
+            _ => Self::Get,
+        }
+    }
 }
 
 impl Request {
@@ -51,13 +61,11 @@ impl Request {
             version if version.starts_with("HTTP/") => return Err(Status::VERSION_NOT_SUPPORTED),
             _ => return Err(Status::BAD_REQUEST),
         };
-        let method = match method {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "OPTIONS" => Method::Options,
+        match method {
+            "GET" | "HEAD" | "OPTIONS" => {}
             method if is_token(method.as_bytes()) => return Err(Status::METHOD_NOT_ALLOWED),
             _ => return Err(Status::BAD_REQUEST),
-        };
+        }
         let (target_host, path) = match target.strip_prefix("http://") {
             Some(rest) => {
                 let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -67,11 +75,11 @@ impl Request {
         };
         let path = match path.split_once('?').map_or(path, |(path, _)| path) {
             "" if target_host.is_some() => "/",
-            "*" if method == Method::Options => "/",
+            "*" if method == "OPTIONS" => "/",
             path if path.starts_with('/') => path,
             _ => return Err(Status::BAD_REQUEST),
         };
-        Ok(Self { method, path: path.to_owned(), needs_host, target_host, host: None, fields: 0 })
+        Ok(Self { path: path.to_owned(), needs_host, target_host, host: None, fields: 0 })
     }
 
     /// Takes a field.

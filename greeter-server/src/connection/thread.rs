@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::connection::client::Client;
 use crate::connection::lobby::{self, Admitted, Lobby};
 use crate::connection::scratch::Scratch;
-use crate::connection::timers::{TimerTable, share};
+use crate::connection::timers::{TimerTable, share, spread_within};
 use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
 use crate::job_times::Timing;
@@ -269,7 +269,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
             }
             ThreadMessage::Reconfigured(config) => self.reconfigure(config),
-            ThreadMessage::Question(is_answered) => is_answered.store(true, Ordering::Relaxed),
+            ThreadMessage::GiveSignOfLife(is_answered) => is_answered.store(true, Ordering::Relaxed),
             ThreadMessage::List { answer } => {
                 // The thread that asked may no longer be waiting.
                 let _ = answer.send(self.list());
@@ -309,7 +309,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     /// after the other.
     fn stop_clients(&mut self, deadline: Instant) {
         let now = self.system.now();
-        let spread = self.shared.config.timeouts.drain_spread.min(deadline.saturating_duration_since(now));
+        let spread = spread_within(deadline.saturating_duration_since(now), self.shared.config.timeouts.drain_spread);
         for key in self.clients.keys() {
             let Some(client) = self.clients.get_mut(key) else { continue };
             if !spread.is_zero() && client.may_be_stopped_later() {
@@ -630,7 +630,7 @@ fn drive<R: Responder, K: Socket>(
     let Some(mut job) = executor.answer(job, begun, &clock) else { return Ok((begun, Driven::Dispatched)) };
     // The responder may have taken any time.
     let now = clock();
-    counters.times.add(Timing { sent: begun, begun, ended: now }, now);
+    counters.times.add(Timing { sent: begun, begun, answered: Some(now) }, now);
     report_errors(&mut job, counters);
     client.connection.answered(job, &shared.config.connection, now);
     client.write(scratch, counters, now)?;

@@ -83,6 +83,12 @@ impl TimerTable {
     }
 }
 
+/// Over how much of a stop clients are let go. Whoever is last may have sent something just before,
+/// and has a tenth of the stop for the reply.
+pub(crate) fn spread_within(stop: Duration, asked: Duration) -> Duration {
+    asked.min(stop - stop / 10)
+}
+
 /// A share of this time, which is another for each client.
 pub(crate) fn share(time: Duration, client: ClientId) -> Duration {
     // Numbers that follow each other are spread evenly (Knuth's multiplicative hashing).
@@ -118,6 +124,12 @@ impl Timer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_to_be_let_go_has_a_tenth_of_the_stop() {
+        let [one, nine, ten] = [1, 9, 10].map(Duration::from_secs);
+        assert_eq!([one, nine, ten].map(|asked| spread_within(ten, asked)), [one, nine, nine]);
+    }
 
     #[test]
     fn the_shares_of_clients_are_spread_evenly() {

@@ -30,8 +30,8 @@ pub(crate) enum Executor<R: Responder> {
     },
     /// The workers: the article's second. The channel is unbounded, and needs no bound: a
     /// connection has one job, or as many parts of it as are answered side by side, and leaves one
-    /// disconnect behind at its end. Tasks wait in the
-    /// outbox until there are enough of them or every queued client has had its turn.
+    /// disconnect behind at its end. Tasks wait in the outbox until there are enough of them or
+    /// every queued client has had its turn.
     Pool {
         tasks: Sender<Task<R::Session>>,
         outbox: Vec<Task<R::Session>>,

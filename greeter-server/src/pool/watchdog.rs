@@ -106,7 +106,7 @@ impl<R: Responder, F: FnMut(&Arc<WorkerEntry>) -> io::Result<()>, K> Watchdog<R,
                     mailbox.send(ThreadMessage::Answered {
                         job: job.reject_without_responder(&self.pool.config.get().connection),
                         charged: 0,
-                        timing: Timing { sent: sent.time, begun: now.time, ended: now.time },
+                        timing: Timing { sent: sent.time, begun: now.time, answered: None },
                     });
                 }
                 Task::Answer { .. } if health == PoolHealth::Stalled => {

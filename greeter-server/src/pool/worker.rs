@@ -128,18 +128,31 @@ impl<R: Responder, K> Worker<'_, R, K> {
         if has_waited_too_long(config, sent, now) {
             let turn = turn_budget(config.limits.max_unsent_bytes, now, &pool.ticker, &clock);
             let rejected = job.reject_all(&*pool.responder, &config.connection, turn);
-            return ControlFlow::Break(self.return_job(rejected, begun, pool.ticker.at(clock())));
+            return ControlFlow::Break(self.return_rejected(rejected, begun, pool.ticker.at(clock())));
         }
         ControlFlow::Continue((job, begun))
+    }
+
+    /// Returns a job that the responder has answered.
+    pub(crate) fn return_job(&self, job: AnsweredJob<R::Session>, begun: BegunJob, now: Moment) -> CallOutcome {
+        let timing = Timing { sent: begun.sent, begun: begun.at, answered: Some(now.time) };
+        self.send_home(job, begun.bytes_held, timing, now)
+    }
+
+    /// Returns a job that had waited too long.
+    fn return_rejected(&self, job: AnsweredJob<R::Session>, begun: BegunJob, now: Moment) -> CallOutcome {
+        let timing = Timing { sent: begun.sent, begun: begun.at, answered: None };
+        self.send_home(job, begun.bytes_held, timing, now)
     }
 
     /// Sends an answered job to its connection thread, unless it is too late or the thread has
     /// ended. What the job has grown by is charged here, since many jobs may be on their way before
     /// their connection thread receives the first of them.
-    pub(crate) fn return_job(
+    fn send_home(
         &self,
         mut answered: AnsweredJob<R::Session>,
-        begun: BegunJob,
+        bytes_before: usize,
+        timing: Timing,
         now: Moment,
     ) -> CallOutcome {
         let outcome = self.entry.finish();
@@ -148,13 +161,12 @@ impl<R: Responder, K> Worker<'_, R, K> {
             CallOutcome::InTime if mailbox.has_receiver() => {
                 let mut charged = 0;
                 let mut is_within_budget = |job: &AnsweredJob<_>| {
-                    self.pool.memory.charge(&mut charged, job.bytes_held().saturating_sub(begun.bytes_held))
+                    self.pool.memory.charge(&mut charged, job.bytes_held().saturating_sub(bytes_before))
                 };
                 if !is_within_budget(&answered) {
                     answered = answered.close_with(CloseReason::Overloaded, &self.config.connection);
                     is_within_budget(&answered);
                 }
-                let timing = Timing { sent: begun.sent, begun: begun.at, ended: now.time };
                 mailbox.send(ThreadMessage::Answered { job: answered, charged, timing });
             }
             CallOutcome::InTime => {}

@@ -210,3 +210,24 @@ fn clients_do_not_notice() {
         assert_eq!(at_rest(&server).replies, 2000);
     });
 }
+
+#[test]
+fn a_time_beyond_all_clocks_is_as_good_as_none() {
+    const ETERNITY: Duration = Duration::MAX;
+    in_both_placements(|workers| {
+        let timeouts = answered_by(workers).line_timeout(ETERNITY).idle_timeout(ETERNITY).write_timeout(ETERNITY);
+        let timeouts = timeouts.reply_timeout(ETERNITY).queue_timeout(ETERNITY).handshake_timeout(ETERNITY);
+        let options = timeouts.linger_timeout(ETERNITY).max_session_time(ETERNITY).drain_spread(ETERNITY);
+        let options = options.max_connections(8).when_full(WhenFull::Reject);
+        let server = spawn(options.listen(Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"])));
+        let [proxied, plain] = server.local_addrs() else { panic!("there are two") };
+        let mut newcomer = Client::connect(proxied);
+        // Half of all ids have more than the average share of a session's time.
+        let mut clients: Vec<_> = (0..7).map(|_| Client::connect(plain)).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("Bob"), "Hello, Bob\n"));
+        assert_eq!(Client::connect(plain).text(), "error: too many connections\n");
+        newcomer.send("PROXY UNKNOWN\r\n");
+        assert_eq!(newcomer.ask("Eve"), "Hello, Eve\n");
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("Ann"), "Hello, Ann\n"));
+    });
+}
