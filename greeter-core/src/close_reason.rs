@@ -58,8 +58,8 @@ pub enum CloseReason {
     #[error("there were too many connections from its address")]
     AddressLimit,
     /// The client did not send its PROXY header, or did not finish its TLS handshake, within the
-    /// handshake timeout. The responder does not learn of this client, unless it was in plain before
-    /// and a reply had [asked for TLS](crate::Reply::start_tls).
+    /// handshake timeout. The responder does not learn of this client, unless it was in plain
+    /// before and a reply had [asked for TLS](crate::Reply::start_tls).
     #[error("the client did not finish its handshake")]
     HandshakeTimeout,
     /// The client had kept the server waiting longest in its handshake when another needed the

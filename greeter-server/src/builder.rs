@@ -608,8 +608,8 @@ impl<R: Responder> Builder<R> {
         self
     }
 
-    /// Sets how long a client may be connected, from when it is served: where it owes a PROXY header
-    /// or a TLS handshake first, that has a [timeout of its own](Self::handshake_timeout).
+    /// Sets how long a client may be connected, from when it is served: where it owes a PROXY
+    /// header or a TLS handshake first, that has a [timeout of its own](Self::handshake_timeout).
     ///
     /// When that time is over, and the client is owed nothing and has begun no line, it receives
     /// [`Rejection::SessionTimeout`](crate::Rejection::SessionTimeout) and the connection closes.
