@@ -23,6 +23,8 @@ mod restarts;
 mod rooms;
 /// What a service manager is told.
 mod service_manager;
+/// The server's options in a file and in the environment, and how they are checked and printed.
+mod settings;
 /// Signals to the server.
 mod signals;
 /// Unix sockets, and sockets that the server is started with.
