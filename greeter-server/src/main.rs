@@ -10,6 +10,7 @@ mod expensive;
 mod listeners;
 mod log;
 mod notify;
+mod reloader;
 mod settings;
 mod signals;
 
@@ -32,9 +33,11 @@ use tracing::level_filters::LevelFilter;
 
 use self::expensive::Expensive;
 use self::listeners::{ListenerOptions, TlsFiles};
+use self::log::Log;
 use self::notify::Manager;
+use self::reloader::Reloader;
 use self::settings::{SettingProblem, SettingSource, Settings, Sources};
-use self::signals::Signals;
+use self::signals::{SignalRequest, Signals};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -56,7 +59,7 @@ const DISCARDED: u8 = 3;
     help_triggers("-h", "--help"),
     note = "\
 stdout has one line for each address once clients can connect: listening on ADDRESS
-stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived and end; a second SIGTERM or SIGINT ends at once.
+stderr has the log. SIGTERM and SIGINT (Ctrl-C) answer what has arrived and end; a second one ends at once. SIGHUP reads the file of --config again; without one, it ends the server, too.
 In the file, and in the environment, options are called as here: max-connections = 500, GREETER_MAX_CONNECTIONS=500. The command line is above the environment, and that above the file.",
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
@@ -68,9 +71,8 @@ In the file, and in the environment, options are called as here: max-connections
     error_code(3, "stopped, and lines were left without an answer (the log says how many)")
 )]
 struct Options {
-    /// file with options, in TOML (default: none)
+    /// file with options, in TOML; SIGHUP has it read again (default: none)
     #[argh(option, arg_name = "file")]
-    #[expect(dead_code, reason = "the settings find it by its name")]
     config: Option<PathBuf>,
 
     /// read and check all that a start would, and end: with 0, or with 2 and what is wrong (default: no)
@@ -237,6 +239,9 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Logging", &["--log", "--log-format"]),
 ];
 
+/// The groups of options that hold at once when the file was read again, each as the library has it.
+const LIVE_GROUPS: [&str; 3] = ["Limits", "Timeouts", "Stopping"];
+
 fn main() -> ExitCode {
     let sources = match Sources::of_process::<Options>(NAME, env!("CARGO_PKG_VERSION")) {
         Ok(sources) => sources,
@@ -275,7 +280,7 @@ fn main() -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(&log, &in_words_of_options(error, &settings), USAGE),
     };
-    match serve(server, &ready.certificates, &options) {
+    match serve(server, &log, Given { sources, settings, options, certificates: ready.certificates }) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
         Err(error) => {
@@ -294,6 +299,14 @@ fn read(sources: &Sources) -> Result<(Settings, Options), Vec<SettingProblem>> {
 /// A server before it listens.
 struct Prepared {
     builder: Builder<Expensive<Greeter>>,
+    certificates: Vec<Tls>,
+}
+
+/// What a server that runs is made of, as far as that can be read again.
+struct Given {
+    sources: Sources,
+    settings: Settings,
+    options: Options,
     certificates: Vec<Tls>,
 }
 
@@ -388,10 +401,11 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// Serves until a signal asks for the end.
-fn serve(server: Server<Expensive<Greeter>>, certificates: &[Tls], options: &Options) -> anyhow::Result<DrainReport> {
-    let Options { drain, drain_delay: delay, .. } = *options;
-    let mut signals = Signals::catch(!delay.is_zero()).context("cannot catch signals")?;
-    for tls in certificates {
+fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow::Result<DrainReport> {
+    let Given { sources, settings, mut options, certificates } = given;
+    let mut signals =
+        Signals::catch(!options.drain_delay.is_zero(), options.config.is_some()).context("cannot catch signals")?;
+    for tls in &certificates {
         tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
     }
     raise_descriptor_limit();
@@ -404,15 +418,27 @@ fn serve(server: Server<Expensive<Greeter>>, certificates: &[Tls], options: &Opt
     }
     let handle = server.spawn()?;
     announce(handle.local_addrs().to_vec()).context("cannot say where the server listens")?;
-    manager
-        .ready(&handle, &format!("Listening on {}", in_words(handle.local_addrs())))
-        .context("cannot start a thread")?;
-    if !delay.is_zero() {
-        let grace = delay.saturating_add(drain).saturating_add(Duration::from_secs(5));
-        tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
+    let status = format!("Listening on {}", in_words(handle.local_addrs()));
+    manager.ready(&handle, &status).context("cannot start a thread")?;
+    say_grace(&options);
+    let mut reloader = Reloader::new(handle.clone(), sources, settings, certificates, is_live);
+    while signals.wait().context("cannot wait for signals")? == SignalRequest::Reload {
+        manager.reloading();
+        match reloader.reload(prepare_again) {
+            Ok(reloaded) => {
+                options = reloaded;
+                log.set_level(options.log);
+                say_grace(&options);
+                if let Err(error) = signals.set_delayed(!options.drain_delay.is_zero()) {
+                    tracing::warn!(%error, "Cannot have a second SIGTERM end the process at once.");
+                }
+                manager.reloaded(&status);
+            }
+            Err(problem) => manager.reloaded(&format!("{status}; the settings were not reloaded: {problem}")),
+        }
     }
-    signals.wait().context("cannot wait for signals")?;
-    if signals.is_delayed() {
+    let Options { drain, drain_delay: delay, .. } = options;
+    if !delay.is_zero() && !signals.is_urgent() {
         tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
         manager.status(&format!("Stopping in {delay:?}"));
         signals.wait_for(delay).context("cannot wait for signals")?;
@@ -421,6 +447,28 @@ fn serve(server: Server<Expensive<Greeter>>, certificates: &[Tls], options: &Opt
     tracing::info!(?drain, "Server is stopping.");
     manager.stopping(&handle);
     Ok(handle.shutdown(drain))
+}
+
+/// Says how long a stop may take, if nobody would think so.
+fn say_grace(options: &Options) {
+    if !options.drain_delay.is_zero() {
+        let grace = options.drain_delay.saturating_add(options.drain).saturating_add(Duration::from_secs(5));
+        tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
+    }
+}
+
+/// Turns settings that were read again into options for a server that listens.
+fn prepare_again(settings: &Settings) -> Result<(Options, Builder<Expensive<Greeter>>), Vec<SettingProblem>> {
+    let options = settings.options()?;
+    let Prepared { builder, .. } = prepare(settings, &options, &InheritedSockets::default())?;
+    Ok((options, builder))
+}
+
+/// Returns whether an option holds at once when the file was read again.
+fn is_live(name: &str) -> bool {
+    let is_it = |option: &&str| option.strip_prefix("--") == Some(name);
+    let mut groups = GROUPS.iter().filter(|(heading, _)| LIVE_GROUPS.contains(heading));
+    name == "log" || groups.any(|(_, options)| options.iter().any(is_it))
 }
 
 fn in_words(addresses: &[ListenerAddress]) -> String {
@@ -488,7 +536,7 @@ fn in_words_of_options(error: BuildError, settings: &Settings) -> Vec<SettingPro
 }
 
 /// Writes what is wrong to stderr, after the log, and returns the exit code.
-fn fail(log: &log::Writer, problems: &[SettingProblem], code: u8) -> ExitCode {
+fn fail(log: &Log, problems: &[SettingProblem], code: u8) -> ExitCode {
     problems.iter().for_each(|problem| log.write_line(&error_line(problem)));
     ExitCode::from(code)
 }

@@ -25,7 +25,7 @@ use self::known::KnownOptions;
 use self::setting::{CONFIG, LISTEN, ListenerTable, Setting, SettingValue, find};
 pub(crate) use self::setting::{SettingProblem, SettingSource};
 
-/// Where the settings of this process come from.
+/// Where the settings of this process come from. The file can be read more than once.
 pub(crate) struct Sources {
     known: KnownOptions,
     switches: Vec<String>,
@@ -176,8 +176,34 @@ impl Settings {
         value.map_or(SettingSource::Default, |value| value.source.clone())
     }
 
+    /// Returns the names of the options that have another value here than there.
+    pub(crate) fn changed_from(&self, other: &Self) -> Vec<&'static str> {
+        let is_changed = |name: &str| self.values(name) != other.values(name);
+        let own_of_listeners = |settings: &Self| {
+            let listeners = settings.listeners.iter();
+            listeners.map(|table| (table.name.clone(), texts(&table.settings))).collect::<Vec<_>>()
+        };
+        let listeners_changed = own_of_listeners(self) != own_of_listeners(other);
+        let names = self.known.names();
+        names.filter(|name| is_changed(name) || *name == LISTEN && listeners_changed).collect()
+    }
+
+    /// Returns the values of an option, or its default in words.
+    fn values(&self, name: &str) -> Vec<&str> {
+        match find(&self.given, name) {
+            Some(setting) => setting.values.iter().map(|value| value.text.as_str()).collect(),
+            None => self.known.find(name).map(|option| option.default).into_iter().collect(),
+        }
+    }
+
     /// Returns the settings as a file that has them hold again, with where each comes from.
     pub(crate) fn to_toml(&self) -> String {
         print::to_toml(&self.known, &self.given, &self.listeners)
     }
+}
+
+/// Returns the names and values of settings.
+fn texts(settings: &[Setting]) -> Vec<(&'static str, Vec<String>)> {
+    let texts = |setting: &Setting| setting.values.iter().map(|value| value.text.clone()).collect();
+    settings.iter().map(|setting| (setting.name, texts(setting))).collect()
 }
