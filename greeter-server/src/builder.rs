@@ -9,11 +9,12 @@ use greeter_core::{
 };
 
 use crate::accept::inherited::InheritedSockets;
-use crate::accept::listener::listen_at;
-use crate::config::{ConfigError, Options, Placement};
+use crate::accept::listener::{check_place, listen_at};
+use crate::config::{Config, ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
+use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, Timeouts, WhenFull};
-use crate::listen::{Listener, ListenerAddress};
+use crate::listen::{ListenPlace, Listener, ListenerAddress};
 use crate::push::PushHandle;
 use crate::server::Server;
 use crate::sockets::TcpOptions;
@@ -41,12 +42,12 @@ pub struct Builder<R> {
     push: PushHandle,
     trigger: ShutdownTrigger,
     pub(crate) options: Options,
-    listen: Vec<Listener>,
+    listen: Vec<Result<(ListenPlace, EntryRules), ConfigError>>,
     inherited: InheritedSockets,
     tcp_options: TcpOptions,
 }
 
-/// An error returned by [`Builder::build`] and [`Builder::bind`].
+/// An error returned by [`Builder::build`], [`Builder::bind`] and [`Builder::check`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -678,7 +679,7 @@ impl<R: Responder> Builder<R> {
     /// # Ok::<(), greeter_server::BuildError>(())
     /// ```
     pub fn listen(mut self, listener: impl Into<Listener>) -> Self {
-        self.listen.push(listener.into());
+        self.listen.push(listener.into().validate());
         self
     }
 
@@ -745,22 +746,10 @@ impl<R: Responder> Builder<R> {
     /// assert!(matches!(error, BuildError::Invalid(errors) if errors.len() == 2));
     /// ```
     pub fn build(self) -> Result<Server<R>, BuildError> {
-        let Self { responder, push, trigger, options, listen, mut inherited, tcp_options } = self;
-        let mut errors = Vec::new();
-        let config = options.validate(&responder).map_err(|invalid| errors.extend(invalid));
-        if listen.is_empty() {
-            errors.push(ConfigError::NoAddress);
-        }
-        let mut places = Vec::new();
-        for listener in listen {
-            match listener.validate() {
-                Ok(place_and_gate) => places.push(place_and_gate),
-                Err(error) => errors.push(error),
-            }
-        }
-        let (Ok(config), true) = (config, errors.is_empty()) else { return Err(BuildError::Invalid(errors)) };
+        let (builder, config) = self.validate()?;
+        let Self { responder, push, trigger, options, listen, mut inherited, tcp_options } = builder;
         let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
-        for (place, rules) in places {
+        for (place, rules) in listen.into_iter().flatten() {
             let listening = listen_at(place, &mut inherited, tcp_options);
             let (bound_to, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
             let address = ListenerAddress { bound_to, is_tls: rules.has_handshake() };
@@ -769,6 +758,51 @@ impl<R: Responder> Builder<R> {
             listeners.push((socket, Arc::new(rules)));
         }
         Ok(Server::new(responder, push, trigger, (options, config), addresses, listeners))
+    }
+
+    /// Validates the options and the addresses as [`build`](Self::build) does, and listens nowhere.
+    ///
+    /// It is for a program that is asked whether it could start, and for one that reads its
+    /// settings again while its server runs. What only listening shows is not found: whether an
+    /// address is taken, may be had, or was passed to this process.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build), as far as they can be known.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().workers(2).listen("192.0.2.1:80").check()?;
+    /// let error = builder.max_line_bytes(0).check().expect_err("a line has a byte");
+    /// assert_eq!(error.to_string(), "max_line_bytes is 0, but must be from 1 to 1073741824");
+    /// # Ok::<(), greeter_server::BuildError>(())
+    /// ```
+    pub fn check(self) -> Result<Self, BuildError> {
+        let (builder, _) = self.validate()?;
+        for (place, _) in builder.listen.iter().flatten() {
+            check_place(place).map_err(|(address, source)| BuildError::Listen { address, source })?;
+        }
+        Ok(builder)
+    }
+
+    /// Returns a builder of which each listener is valid, with its configuration; or all invalid
+    /// options.
+    fn validate(mut self) -> Result<(Self, Config), BuildError> {
+        let mut errors = Vec::new();
+        let config = self.options.validate(&self.responder).map_err(|invalid| errors.extend(invalid));
+        if self.listen.is_empty() {
+            errors.push(ConfigError::NoAddress);
+        }
+        for listener in std::mem::take(&mut self.listen) {
+            match listener {
+                Ok(valid) => self.listen.push(Ok(valid)),
+                Err(error) => errors.push(error),
+            }
+        }
+        match config {
+            Ok(config) if errors.is_empty() => Ok((self, config)),
+            _ => Err(BuildError::Invalid(errors)),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::panic;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -26,28 +27,75 @@ use tracing::{Event, Metadata, Subscriber};
 use self::limit::{LimitOutcome, RateLimits};
 pub(crate) use self::line::Format;
 use self::line::{LogLine, message};
-use self::writer::LogQueue;
-pub(crate) use self::writer::Writer;
+use self::writer::{LogQueue, Writer};
 
-/// Starts the log of this process. When the [`Writer`] is dropped, the queued lines are still
-/// written, within a second.
-pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Writer> {
+/// The log of this process. When it is dropped, the queued lines are still written, within a
+/// second.
+pub(crate) struct Log {
+    writer: Writer,
+    level: Arc<SharedLevel>,
+}
+
+/// Starts the log of this process.
+pub(crate) fn start(level: LevelFilter, format: Format) -> io::Result<Log> {
     let is_colourful = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let format = if is_colourful { format.coloured() } else { format };
     let limits = Arc::new(RateLimits::default());
     let writer = Writer::start(&io::stderr(), format, Arc::clone(&limits))?;
-    let log = LogSubscriber { level, format, limits, queue: writer.queue() };
+    let shared = Arc::new(SharedLevel::new(level));
+    let log = LogSubscriber { level: Arc::clone(&shared), format, limits, queue: writer.queue() };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)?;
-    // Without a log, Rust's own report of a panic is better than none.
-    if level != LevelFilter::OFF {
-        log_panics();
+    report_panics(level);
+    Ok(Log { writer, level: shared })
+}
+
+impl Log {
+    /// Has this level hold from now on.
+    pub(crate) fn set_level(&self, level: LevelFilter) {
+        self.level.set(level);
+        // Each place in the program that emits events remembers whether anybody wants them.
+        tracing::callsite::rebuild_interest_cache();
+        report_panics(level);
     }
-    Ok(writer)
+
+    /// Writes a line that is no event, after all events so far.
+    pub(crate) fn write_line(&self, line: &str) {
+        self.writer.write_line(line);
+    }
+}
+
+/// The least level that is logged, for all threads.
+struct SharedLevel(AtomicUsize);
+
+impl SharedLevel {
+    const LEVELS: [LevelFilter; 6] = [
+        LevelFilter::OFF,
+        LevelFilter::ERROR,
+        LevelFilter::WARN,
+        LevelFilter::INFO,
+        LevelFilter::DEBUG,
+        LevelFilter::TRACE,
+    ];
+
+    fn new(level: LevelFilter) -> Self {
+        let shared = Self(AtomicUsize::new(0));
+        shared.set(level);
+        shared
+    }
+
+    fn set(&self, level: LevelFilter) {
+        let index = Self::LEVELS.iter().position(|known| *known == level);
+        self.0.store(index.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> LevelFilter {
+        Self::LEVELS[self.0.load(Ordering::Relaxed)]
+    }
 }
 
 /// The subscriber.
 struct LogSubscriber {
-    level: LevelFilter,
+    level: Arc<SharedLevel>,
     format: Format,
     limits: Arc<RateLimits>,
     queue: LogQueue,
@@ -55,11 +103,11 @@ struct LogSubscriber {
 
 impl Subscriber for LogSubscriber {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.level
+        metadata.is_event() && *metadata.level() <= self.level.get()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(self.level.get())
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -91,8 +139,14 @@ impl Subscriber for LogSubscriber {
     fn exit(&self, _: &Id) {}
 }
 
-/// Makes panics events too: Rust's own report would block on stderr.
-fn log_panics() {
+/// Makes panics events too: Rust's own report would block on stderr. Without a log, it is better
+/// than none.
+fn report_panics(level: LevelFilter) {
+    if level == LevelFilter::OFF {
+        // The one that Rust has.
+        drop(panic::take_hook());
+        return;
+    }
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied();

@@ -1,4 +1,4 @@
-//! The `greeter-server` binary: arguments, logging, signals, exit code. Everything else is in the
+//! The `greeter-server` binary: options, logging, signals, exit code. Everything else is in the
 //! library.
 
 #![forbid(unsafe_code)]
@@ -7,9 +7,12 @@
 compile_error!("the binary is for Unix; a program that embeds the library leaves out the feature `cli`");
 
 mod expensive;
+mod listeners;
 mod log;
 mod notify;
 mod observers;
+mod reloader;
+mod settings;
 mod signals;
 
 use std::io::{self, Write};
@@ -19,19 +22,24 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use bytesize::ByteSize;
+use greeter_args::{Exit, printable};
 use greeter_server::{
-    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets, Listener,
+    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets,
     ListenerAddress, Server, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
 
 use self::expensive::Expensive;
+use self::listeners::{ListenerOptions, TlsFiles};
+use self::log::Log;
 use self::notify::Manager;
 use self::observers::Observers;
-use self::signals::Signals;
+use self::reloader::Reloader;
+use self::settings::{SettingProblem, SettingSource, Settings, Sources};
+use self::signals::{SignalRequest, Signals};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -48,22 +56,35 @@ const USAGE: u8 = 2;
 const DISCARDED: u8 = 3;
 
 /// Greets everyone who connects: a client sends a name and a newline and reads `Hello, ` and the name, as often as it likes.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "\
 stdout has one line for each address once clients can connect: listening on ADDRESS, admin on ADDRESS, agent on ADDRESS
-stderr has the log. SIGTERM, SIGINT (Ctrl-C) and SIGHUP answer what has arrived and end; a second SIGTERM or SIGINT ends at once.",
+stderr has the log. SIGTERM and SIGINT (Ctrl-C) answer what has arrived and end; a second one ends at once. SIGHUP reads the file of --config again; without one, it ends the server, too.
+In the file, and in the environment, options are called as here: max-connections = 500, GREETER_MAX_CONNECTIONS=500. The command line is above the environment, and that above the file.",
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
     example = "Greet whoever is in the group mail of this machine:\n    {command_name} --listen unix:/run/greeter.sock,mode=0660,group=mail",
     example = "See what an expensive reply does to two clients, with one worker and with two:\n    {command_name} --work 1s --workers 1\n    {command_name} --work 1s --workers 2",
     error_code(0, "stopped, and every line that had arrived was answered"),
     error_code(1, "could not start"),
-    error_code(2, "the arguments are wrong, or an address cannot be listened on"),
+    error_code(2, "the arguments, the environment or the file are wrong, or an address cannot be listened on"),
     error_code(3, "stopped, and lines were left without an answer (the log says how many)")
 )]
 struct Options {
+    /// file with options, in TOML; SIGHUP has it read again (default: none)
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+
+    /// read and check all that a start would, and end: with 0, or with 2 and what is wrong (default: no)
+    #[argh(switch)]
+    check_config: bool,
+
+    /// print all options as such a file, with where each comes from, and end (default: no)
+    #[argh(switch)]
+    print_config: bool,
+
     /// address to listen on: HOST:PORT (port 0 takes any free port), unix:PATH[,mode=0660,owner=NAME,group=NAME], unix:@NAME, or fd:N or fd:NAME for a socket from a service manager; tls: before any of these speaks TLS; repeat it for several; without it, all sockets from a service manager, and otherwise loopback only (default: 127.0.0.1:8080)
     #[argh(option, arg_name = "address")]
     listen: Vec<String>,
@@ -194,7 +215,8 @@ struct Options {
 }
 
 /// The options as people look for them in the help.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
+    ("Configuration", &["--config", "--check-config", "--print-config"]),
     ("Listening and answering", &["--listen", "--proxy-protocol", "--workers", "--connection-threads", "--work"]),
     (
         "Limits",
@@ -228,13 +250,27 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Logging", &["--log", "--log-format"]),
 ];
 
+/// The groups of options that hold at once when the file was read again, each as the library has it.
+const LIVE_GROUPS: [&str; 3] = ["Limits", "Timeouts", "Stopping"];
+
 fn main() -> ExitCode {
-    let options = match greeter_args::parse::<Options>(NAME, env!("CARGO_PKG_VERSION")) {
-        Ok(options) => options,
+    let sources = match Sources::of_process::<Options>(NAME, env!("CARGO_PKG_VERSION")) {
+        Ok(sources) => sources,
         Err(exit) => return exit.with_groups(&GROUPS).print(),
     };
     // Before there is another thread: it changes the environment.
     let inherited = InheritedSockets::from_env();
+    let (settings, options) = match read(&sources) {
+        Ok(read) => read,
+        Err(problems) => {
+            let lines = problems.iter().map(|problem| error_line(problem) + "\n");
+            let _ = io::stderr().write_all(lines.collect::<String>().as_bytes());
+            return ExitCode::from(USAGE);
+        }
+    };
+    if options.print_config && !options.check_config {
+        return Exit::Asked(settings.to_toml()).print();
+    }
     let log = match log::start(options.log, options.log_format) {
         Ok(log) => log,
         Err(error) => {
@@ -242,25 +278,107 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_STARTED);
         }
     };
-    let (server, tls) = match build(&options, inherited) {
-        Ok(built) => built,
-        Err(error) => return fail(&log, &error, USAGE),
+    sources.warn_of_unknown_variables();
+    let ready = match prepare(&settings, &options, &inherited) {
+        Ok(ready) => ready,
+        Err(problems) => return fail(&log, &problems, USAGE),
     };
-    match serve(server, tls, &options) {
+    if options.check_config {
+        let said = if options.print_config { settings.to_toml() } else { "the configuration is valid\n".to_owned() };
+        return Exit::Asked(said).print();
+    }
+    let server = match ready.builder.inherited(inherited).build() {
+        Ok(server) => server,
+        Err(error) => return fail(&log, &in_words_of_options(error, &settings), USAGE),
+    };
+    match serve(server, &log, Given { sources, settings, options, certificates: ready.certificates }) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
-        // An address of the observers, which begin behind the server itself.
-        Err(error) if error.is::<BuildError>() => fail(&log, &error, USAGE),
-        Err(error) => fail(&log, &error, NOT_STARTED),
+        Err(error) => {
+            // An address of the observers, which begin behind the server itself.
+            let code = if error.is::<BuildError>() { USAGE } else { NOT_STARTED };
+            fail(&log, &[SettingProblem { source: SettingSource::Default, message: format!("{error:#}") }], code)
+        }
     }
+}
+
+/// Reads everything that says what holds.
+fn read(sources: &Sources) -> Result<(Settings, Options), Vec<SettingProblem>> {
+    let settings = sources.settings()?;
+    let options = settings.options()?;
+    Ok((settings, options))
+}
+
+/// A server before it listens.
+struct Prepared {
+    builder: Builder<Expensive<Greeter>>,
+    certificates: Vec<Tls>,
+}
+
+/// What a server that runs is made of, as far as that can be read again.
+struct Given {
+    sources: Sources,
+    settings: Settings,
+    options: Options,
+    certificates: Vec<Tls>,
 }
 
 /// A limit; none where the option is `off`.
 #[derive(Clone, Copy)]
 struct Bound<T>(Option<T>);
 
-/// Turns the command line's options into a server that holds its addresses, and its certificates.
-fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<(Server<Expensive<Greeter>>, Option<Tls>)> {
+/// Turns options into what can listen, with all of it checked that shows before that.
+fn prepare(
+    settings: &Settings,
+    options: &Options,
+    inherited: &InheritedSockets,
+) -> Result<Prepared, Vec<SettingProblem>> {
+    let addresses = if settings.has_listeners() { Vec::new() } else { addresses_if_none_is_given(inherited)? };
+    let listeners = settings.of_listeners(addresses);
+    let (listeners, certificates, mut problems) = listeners::of(&listeners, of_listener);
+    let builder = listeners.into_iter().fold(limits(options), Builder::listen);
+    match builder.check() {
+        Ok(builder) if problems.is_empty() => return Ok(Prepared { builder, certificates }),
+        Ok(_) => {}
+        Err(error) => problems.extend(in_words_of_options(error, settings)),
+    }
+    problems.sort_by(|one, other| one.source.cmp(&other.source));
+    Err(problems)
+}
+
+/// Returns the addresses of what a service manager has passed, or that of this machine only.
+fn addresses_if_none_is_given(inherited: &InheritedSockets) -> Result<Vec<String>, Vec<SettingProblem>> {
+    match inherited.problem() {
+        Some(problem @ InheritedError::AnotherProcess { .. }) => {
+            tracing::warn!(%problem, "Sockets of a service manager are not used.");
+        }
+        Some(problem) => {
+            let message = format!("cannot use the sockets of a service manager: {problem}");
+            return Err(vec![SettingProblem { source: SettingSource::Default, message }]);
+        }
+        None => {}
+    }
+    let addresses = inherited.addresses();
+    Ok(if addresses.is_empty() { vec![LISTEN.to_owned()] } else { addresses })
+}
+
+/// Turns the options of one listener into what it is made of.
+fn of_listener(settings: &Settings) -> Result<ListenerOptions, Vec<SettingProblem>> {
+    let options: Options = settings.options()?;
+    Ok(ListenerOptions {
+        address: options.listen.into_iter().next().unwrap_or_default(),
+        proxies: options.proxy_protocol,
+        tls: TlsFiles {
+            certificates: options.tls_cert,
+            keys: options.tls_key,
+            client_authorities: options.tls_client_ca,
+            client_auth: options.tls_client_auth,
+        },
+    })
+}
+
+/// Turns options into a builder without an address.
+fn limits(options: &Options) -> Builder<Expensive<Greeter>> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
     builder = given(builder, options.workers, |builder, workers| match workers {
         0 => builder.in_place(),
@@ -284,62 +402,7 @@ fn build(options: &Options, inherited: InheritedSockets) -> anyhow::Result<(Serv
     builder = given(builder, options.linger, Builder::linger_timeout);
     builder = given(builder, options.max_session_time, |builder, Bound(time)| builder.max_session_time(time));
     builder = given(builder, options.max_accept_rate, |builder, Bound(rate)| builder.max_accept_rate(rate));
-    builder = given(builder, options.drain_spread, Builder::drain_spread);
-    let mut listen = options.listen.clone();
-    if listen.is_empty() {
-        match inherited.problem() {
-            Some(problem @ InheritedError::AnotherProcess { .. }) => {
-                tracing::warn!(%problem, "Sockets of a service manager are not used.");
-            }
-            Some(problem) => anyhow::bail!("cannot use the sockets of a service manager: {problem}"),
-            None => {}
-        }
-        listen = inherited.addresses();
-    }
-    if listen.is_empty() {
-        listen.push(LISTEN.to_owned());
-    }
-    let tls = tls(options)?;
-    let has_tls = listen.iter().any(|address| Listener::from(address).is_tls());
-    anyhow::ensure!(tls.is_none() || has_tls, "--tls-cert is given, and no address begins with tls:");
-    for address in &listen {
-        let mut listener = Listener::from(address);
-        if let Some(tls) = tls.as_ref().filter(|_| listener.is_tls()) {
-            listener = listener.tls(tls);
-        }
-        builder = builder.listen(match &*options.proxy_protocol {
-            [] => listener,
-            networks => listener.proxy_from(networks),
-        });
-    }
-    let server = builder.inherited(inherited).build().map_err(in_words_of_options)?;
-    Ok((server, tls))
-}
-
-/// Reads the certificates, if any are given.
-fn tls(options: &Options) -> anyhow::Result<Option<Tls>> {
-    let (certificates, keys) = (&options.tls_cert, &options.tls_key);
-    anyhow::ensure!(
-        certificates.len() == keys.len(),
-        "--tls-cert and --tls-key belong together: there are {} and {}",
-        certificates.len(),
-        keys.len()
-    );
-    let asks_for_certificates = options.tls_client_ca.is_some();
-    anyhow::ensure!(
-        asks_for_certificates || options.tls_client_auth.is_none(),
-        "--tls-client-auth needs --tls-client-ca"
-    );
-    if certificates.is_empty() {
-        anyhow::ensure!(!asks_for_certificates, "--tls-client-ca needs --tls-cert and --tls-key");
-        return Ok(None);
-    }
-    let pairs = certificates.iter().zip(keys);
-    let mut tls = pairs.fold(Tls::options(), |tls, (certificate, key)| tls.certificate(certificate, key));
-    if let Some(authorities) = &options.tls_client_ca {
-        tls = tls.client_authorities(authorities, options.tls_client_auth.unwrap_or(ClientAuth::Required));
-    }
-    Ok(Some(tls.load()?))
+    given(builder, options.drain_spread, Builder::drain_spread)
 }
 
 /// Sets an option that was given, and leaves the library's default for one that was not.
@@ -351,10 +414,11 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// Serves until a signal asks for the end.
-fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options) -> anyhow::Result<DrainReport> {
-    let Options { drain, drain_delay: delay, .. } = *options;
-    let mut signals = Signals::catch(!delay.is_zero()).context("cannot catch signals")?;
-    if let Some(tls) = tls {
+fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow::Result<DrainReport> {
+    let Given { sources, settings, mut options, certificates } = given;
+    let mut signals =
+        Signals::catch(!options.drain_delay.is_zero(), options.config.is_some()).context("cannot catch signals")?;
+    for tls in &certificates {
         tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
     }
     raise_descriptor_limit();
@@ -366,6 +430,7 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         );
     }
     let handle = server.spawn()?;
+    let drain = options.drain;
     let observers =
         Observers::start(&handle, options.admin.as_deref(), options.agent.as_deref()).inspect_err(|_| {
             // Some may have come already.
@@ -373,15 +438,27 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
         })?;
     let addresses = handle.local_addrs().iter().map(|address| format!("listening on {address}"));
     announce(addresses.chain(observers.addresses()).collect()).context("cannot say where the server listens")?;
-    manager
-        .ready(&handle, &format!("Listening on {}", in_words(handle.local_addrs())))
-        .context("cannot start a thread")?;
-    if !delay.is_zero() {
-        let grace = delay.saturating_add(drain).saturating_add(Duration::from_secs(5));
-        tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
+    let status = format!("Listening on {}", in_words(handle.local_addrs()));
+    manager.ready(&handle, &status).context("cannot start a thread")?;
+    say_grace(&options);
+    let mut reloader = Reloader::new(handle.clone(), sources, settings, certificates, is_live);
+    while signals.wait().context("cannot wait for signals")? == SignalRequest::Reload {
+        manager.reloading();
+        match reloader.reload(prepare_again) {
+            Ok(reloaded) => {
+                options = reloaded;
+                log.set_level(options.log);
+                say_grace(&options);
+                if let Err(error) = signals.set_delayed(!options.drain_delay.is_zero()) {
+                    tracing::warn!(%error, "Cannot have a second SIGTERM end the process at once.");
+                }
+                manager.reloaded(&status);
+            }
+            Err(problem) => manager.reloaded(&format!("{status}; the settings were not reloaded: {problem}")),
+        }
     }
-    signals.wait().context("cannot wait for signals")?;
-    if signals.is_delayed() {
+    let Options { drain, drain_delay: delay, .. } = options;
+    if !delay.is_zero() && !signals.is_urgent() {
         tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
         handle.set_ready(false);
         manager.status(&format!("Stopping in {delay:?}"));
@@ -393,6 +470,28 @@ fn serve(server: Server<Expensive<Greeter>>, tls: Option<Tls>, options: &Options
     let report = handle.shutdown(drain);
     observers.stop();
     Ok(report)
+}
+
+/// Says how long a stop may take, if nobody would think so.
+fn say_grace(options: &Options) {
+    if !options.drain_delay.is_zero() {
+        let grace = options.drain_delay.saturating_add(options.drain).saturating_add(Duration::from_secs(5));
+        tracing::info!(?grace, "Whoever ends this process by SIGTERM should wait so long for it.");
+    }
+}
+
+/// Turns settings that were read again into options for a server that listens.
+fn prepare_again(settings: &Settings) -> Result<(Options, Builder<Expensive<Greeter>>), Vec<SettingProblem>> {
+    let options = settings.options()?;
+    let Prepared { builder, .. } = prepare(settings, &options, &InheritedSockets::default())?;
+    Ok((options, builder))
+}
+
+/// Returns whether an option holds at once when the file was read again.
+fn is_live(name: &str) -> bool {
+    let is_it = |option: &&str| option.strip_prefix("--") == Some(name);
+    let mut groups = GROUPS.iter().filter(|(heading, _)| LIVE_GROUPS.contains(heading));
+    name == "log" || groups.any(|(_, options)| options.iter().any(is_it))
 }
 
 fn in_words(addresses: &[ListenerAddress]) -> String {
@@ -421,28 +520,52 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Returns the error in terms of the command line's options.
-fn in_words_of_options(error: BuildError) -> anyhow::Error {
-    let BuildError::Invalid(problems) = error else { return error.into() };
-    let in_words = problems.iter().map(|problem| match problem {
+/// Returns the error in terms of the options, each with its place.
+fn in_words_of_options(error: BuildError, settings: &Settings) -> Vec<SettingProblem> {
+    let problems = match error {
+        BuildError::Invalid(problems) => problems,
+        error => {
+            let source = match &error {
+                BuildError::Listen { address, .. } => settings.source_of_value(|text| {
+                    text.starts_with(address) || text.get("tls:".len()..).is_some_and(|rest| rest.starts_with(address))
+                }),
+                _ => SettingSource::Default,
+            };
+            return vec![SettingProblem { source, message: format!("{:#}", anyhow::Error::from(error)) }];
+        }
+    };
+    let of_option = |option: &str| settings.source_of(&option.replace('_', "-"));
+    // If no listener is left, something was wrong with each, and is told.
+    let problems = problems.iter().filter(|problem| !matches!(problem, ConfigError::NoAddress));
+    let in_words = problems.map(|problem| match problem {
         // For the binary, 0 workers is in place.
         ConfigError::OutOfRange { option: "workers", value, max, .. } => {
-            format!("--workers is {value}, but must be from 0 to {max}")
+            (of_option("workers"), format!("--workers is {value}, but must be from 0 to {max}"))
         }
         ConfigError::OutOfRange { option, .. } | ConfigError::TooShort { option, .. } => {
             let said = problem.to_string().replacen(option, &format!("--{}", option.replace('_', "-")), 1);
-            said.replace("or none at all", "or off")
+            (of_option(option), said.replace("or none at all", "or off"))
         }
-        ConfigError::NoCertificate => "an address with tls: needs --tls-cert and --tls-key".to_owned(),
-        problem => problem.to_string(),
+        ConfigError::Address { address, .. } => {
+            // Of an address behind tls:, only what is behind that.
+            let is_shown = |text: &str| format!("{text:?}") == *address;
+            let is_it = |text: &str| is_shown(text) || text.get("tls:".len()..).is_some_and(is_shown);
+            (settings.source_of_value(is_it), problem.to_string())
+        }
+        ConfigError::Network { network } => (settings.source_of_value(|text| text == network), problem.to_string()),
+        problem => (SettingSource::Default, problem.to_string()),
     });
-    anyhow::anyhow!(in_words.collect::<Vec<_>>().join("; "))
+    in_words.map(|(source, message)| SettingProblem { source, message }).collect()
 }
 
-/// Writes the error to stderr, after the log, and returns the exit code.
-fn fail(log: &log::Writer, error: &anyhow::Error, code: u8) -> ExitCode {
-    log.write_line(&format!("error: {error:#}"));
+/// Writes what is wrong to stderr, after the log, and returns the exit code.
+fn fail(log: &Log, problems: &[SettingProblem], code: u8) -> ExitCode {
+    problems.iter().for_each(|problem| log.write_line(&error_line(problem)));
     ExitCode::from(code)
+}
+
+fn error_line(problem: &SettingProblem) -> String {
+    format!("error: {}", printable(&problem.to_string()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -51,6 +51,25 @@ impl Manager {
         start("watchdog", move || give_signs_of_life(&server, (watchdog / 4).max(MIN_INTERVAL)))
     }
 
+    /// Says that the server reads its settings again, and since when: without that, systemd takes
+    /// no end of it for one (sd_notify(3)).
+    pub(crate) fn reloading(&self) {
+        if !self.is_there {
+            return;
+        }
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => say(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "Cannot tell the service manager of a reload."),
+        }
+    }
+
+    /// Says that this is over, whatever has come of it.
+    pub(crate) fn reloaded(&self, status: &str) {
+        if self.is_there {
+            say(&[NotifyState::Ready, NotifyState::Status(status)]);
+        }
+    }
+
     /// Says what the server is doing.
     pub(crate) fn status(&self, status: &str) {
         if self.is_there {

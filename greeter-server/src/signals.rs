@@ -1,5 +1,5 @@
-//! Turns signals into the end of the server. Must not leave to chance any signal that ends a
-//! process by default: each is named here.
+//! Turns signals into the end of the server, and into settings that are read again. Must not leave
+//! to chance any signal that ends a process by default: each is named here.
 
 use std::ffi::c_int;
 use std::fs;
@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
-use signal_hook::{flag, low_level};
+use signal_hook::{SigId, flag, low_level};
 
 /// Ask for the end. A second one ends the process at once.
 const REQUESTS: [c_int; 2] = [SIGINT, SIGTERM];
@@ -31,78 +32,173 @@ const NO_REASONS: [c_int; 3] = [SIGUSR1, SIGUSR2, SIGXFSZ];
 /// signal.
 const ENDED_BY: c_int = 128;
 
-/// The signals that end the server, once they are caught.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalRequest {
+    End,
+    /// To read the settings again.
+    Reload,
+}
+
+/// The signals that mean something to the server, once they are caught.
 pub(crate) struct Signals {
+    /// A byte for each signal. What it was, the flags know, which are set before it.
     arrivals: UnixStream,
+    end: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
     /// Whether the next request ends the process at once.
     ends_at_once: Arc<AtomicBool>,
     /// Whether something has asked for the end that knows no delay.
     is_urgent: Arc<AtomicBool>,
-    /// Whether SIGTERM may be followed by a delay.
-    may_be_delayed: bool,
+    /// Whether SIGTERM was ignored when this process started.
+    ignores_term: bool,
+    /// What has a second SIGTERM end the process at once, unless the first is followed by a delay.
+    second_term: Option<SigId>,
+    hangup_reloads: bool,
 }
 
 impl Signals {
     /// Catches the signals: from now on, the first that asks for the end is only noted. A second
     /// request does what it does in every program, unless the first was SIGTERM and the end is
     /// delayed: then it ends the delay.
-    pub(crate) fn catch(is_delayed: bool) -> io::Result<Self> {
+    ///
+    /// SIGHUP asks for the end, or to read the settings again where there is a file of them.
+    pub(crate) fn catch(is_delayed: bool, hangup_reloads: bool) -> io::Result<Self> {
         let (arrivals, sender) = UnixStream::pair()?;
-        let (ends_at_once, is_urgent) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let inherited = InheritedDispositions::read();
+        let mut signals = Self {
+            arrivals,
+            end: Arc::default(),
+            reload: Arc::default(),
+            ends_at_once: Arc::default(),
+            is_urgent: Arc::default(),
+            ignores_term: inherited.ignores(SIGTERM),
+            second_term: None,
+            hangup_reloads,
+        };
         let is_not_ignored = |signal: &c_int| !inherited.ignores(*signal);
         for signal in REQUESTS.into_iter().filter(is_not_ignored) {
-            end_at_once_if(&ends_at_once, signal)?;
+            end_at_once_if(&signals.ends_at_once, signal)?;
             // A person at a terminal waits for nothing to be balanced elsewhere.
-            if signal != SIGTERM || !is_delayed {
-                flag::register(signal, Arc::clone(&ends_at_once))?;
-                flag::register(signal, Arc::clone(&is_urgent))?;
+            if signal != SIGTERM {
+                flag::register(signal, Arc::clone(&signals.ends_at_once))?;
+                flag::register(signal, Arc::clone(&signals.is_urgent))?;
             }
-            low_level::pipe::register(signal, sender.try_clone()?)?;
+            signals.have_noted(signal, &signals.end, &sender)?;
         }
         for signal in HINTS.into_iter().filter(is_not_ignored) {
-            flag::register(signal, Arc::clone(&is_urgent))?;
-            low_level::pipe::register(signal, sender.try_clone()?)?;
+            if signal == SIGHUP && hangup_reloads {
+                signals.have_noted(signal, &signals.reload, &sender)?;
+            } else {
+                flag::register(signal, Arc::clone(&signals.is_urgent))?;
+                signals.have_noted(signal, &signals.end, &sender)?;
+            }
         }
         for signal in NO_REASONS.into_iter().filter(is_not_ignored) {
             // Nothing reads this flag.
             flag::register(signal, Arc::default())?;
         }
-        let may_be_delayed = is_delayed && is_not_ignored(&SIGTERM);
-        Ok(Self { arrivals, ends_at_once, is_urgent, may_be_delayed })
+        signals.set_delayed(is_delayed)?;
+        Ok(signals)
     }
 
-    /// Waits until a signal asks for the end.
-    pub(crate) fn wait(&mut self) -> io::Result<()> {
-        self.arrivals.read_exact(&mut [0])
+    fn have_noted(&self, signal: c_int, flag: &Arc<AtomicBool>, sender: &UnixStream) -> io::Result<()> {
+        flag::register(signal, Arc::clone(flag))?;
+        low_level::pipe::register(signal, sender.try_clone()?).map(drop)
     }
 
-    /// Returns whether it is SIGTERM that has asked for the end, and that leaves time for a delay.
-    pub(crate) fn is_delayed(&self) -> bool {
-        self.may_be_delayed && !self.is_urgent.load(Ordering::Relaxed)
+    /// Sets whether SIGTERM is followed by a delay. If not, a second one ends the process at once.
+    pub(crate) fn set_delayed(&mut self, is_delayed: bool) -> io::Result<()> {
+        match self.second_term {
+            None if !is_delayed && !self.ignores_term => {
+                self.second_term = Some(flag::register(SIGTERM, Arc::clone(&self.ends_at_once))?);
+            }
+            Some(registered) if is_delayed => {
+                low_level::unregister(registered);
+                self.second_term = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until a signal asks for something.
+    pub(crate) fn wait(&mut self) -> io::Result<SignalRequest> {
+        loop {
+            self.arrivals.read_exact(&mut [0])?;
+            if let Some(request) = self.take() {
+                return Ok(request);
+            }
+        }
+    }
+
+    /// Takes what was asked for. Signals that came several times meanwhile have asked once.
+    fn take(&self) -> Option<SignalRequest> {
+        let is_set = |flag: &AtomicBool| flag.swap(false, Ordering::Relaxed);
+        if is_set(&self.end) {
+            return Some(SignalRequest::End);
+        }
+        is_set(&self.reload).then_some(SignalRequest::Reload)
+    }
+
+    /// Returns whether what has asked for the end leaves no time for a delay: anything but SIGTERM.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.is_urgent.load(Ordering::Relaxed)
     }
 
     /// Waits for this long, or until a signal asks for the end again. The request after that ends
     /// the process at once.
     pub(crate) fn wait_for(&mut self, delay: Duration) -> io::Result<()> {
-        self.arrivals.set_read_timeout(Some(delay))?;
-        let waited = self.arrivals.read_exact(&mut [0]);
+        let waited = self.wait_for_end(Instant::now().checked_add(delay));
         self.ends_at_once.store(true, Ordering::Relaxed);
-        match waited {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
-            waited => waited,
+        self.arrivals.set_read_timeout(None)?;
+        waited
+    }
+
+    fn wait_for_end(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+            self.arrivals.set_read_timeout(left)?;
+            match self.wait() {
+                Ok(SignalRequest::End) => return Ok(()),
+                Ok(SignalRequest::Reload) => log_late_hangup(),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    /// There is no delay any more: a second SIGTERM ends the process at once. If the system has no
-    /// room to note that, the stop goes on without.
-    pub(crate) fn end_delays(&self) {
-        if self.may_be_delayed
-            && let Err(error) = flag::register(SIGTERM, Arc::clone(&self.ends_at_once))
-        {
+    /// There is no delay any more: a second SIGTERM ends the process at once, and a SIGHUP is said
+    /// to come too late. If the system has no room for that, the stop goes on without.
+    pub(crate) fn end_delays(&mut self) {
+        if let Err(error) = self.set_delayed(false) {
             tracing::warn!(%error, "Cannot have a second SIGTERM end the process at once.");
         }
+        if self.hangup_reloads
+            && let Err(error) = self.log_late_hangups()
+        {
+            tracing::warn!(%error, "Cannot log further signals.");
+        }
     }
+
+    fn log_late_hangups(&self) -> io::Result<()> {
+        let (mut arrivals, reload) = (self.arrivals.try_clone()?, Arc::clone(&self.reload));
+        let log = move || {
+            while arrivals.read_exact(&mut [0]).is_ok() {
+                if reload.swap(false, Ordering::Relaxed) {
+                    log_late_hangup();
+                }
+            }
+        };
+        thread::Builder::new().name("signals".to_owned()).spawn(log).map(drop)
+    }
+}
+
+fn log_late_hangup() {
+    tracing::info!("SIGHUP reads no settings any more, since the server will stop.");
 }
 
 /// Ends the process by the signal itself, so that its parent knows. Only process 1, of the system

@@ -81,7 +81,7 @@ impl TestedServer {
     pub fn start_logging_to(log: impl Into<Stdio>, arguments: &[&str]) -> Self {
         let mut command = Command::new(greeter_server());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let child = command.spawn().expect("a server can be started");
+        let child = without_our_variables(&mut command).spawn().expect("a server can be started");
         Self::started(Self::await_listeners(child, None, 1))
     }
 
@@ -167,7 +167,7 @@ impl TestedServer {
 
     /// Starts it, and collects what it says on stderr, of which somebody may hear line by line.
     fn spawn(mut command: Command, heard_by: Option<Sender<String>>) -> (Child, JoinHandle<String>) {
-        let mut child = command.spawn().expect("a server can be started");
+        let mut child = without_our_variables(&mut command).spawn().expect("a server can be started");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         let log = thread::spawn(move || {
             let mut text = String::new();
@@ -318,6 +318,12 @@ pub fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     while writer.write(&[b'\n'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).expect("a pipe can be set up");
     (reader, writer)
+}
+
+/// Takes away the variables that are for tests: a server would warn of them, since they begin like
+/// its own.
+pub fn without_our_variables(command: &mut Command) -> &mut Command {
+    command.env_remove("GREETER_FULL").env_remove("GREETER_PROGRAMS_BUILT")
 }
 
 /// The first of the addresses that the log names when the server is ready.

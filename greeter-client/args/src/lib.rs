@@ -141,15 +141,25 @@ impl Exit {
     /// ```
     #[must_use]
     pub fn usage(name: &str, message: &str) -> Self {
-        let mut text = String::from("error: ");
-        for c in message.chars() {
-            match c {
-                '\'' | '"' | '\\' => text.push(c),
-                c => text.extend(c.escape_debug()),
+        Self::Usage(format!("error: {}\nfor more: {name} --help\n", printable(message)))
+    }
+
+    /// What is wrong, without what stands around it in [`text`](Self::text), for a program that
+    /// says it elsewhere. Of what was asked for, it is all of the text.
+    ///
+    /// ```
+    /// let exit = greeter_args::Exit::usage("nobody", "--port must not be 0");
+    /// assert_eq!(exit.message(), "--port must not be 0");
+    /// ```
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Asked(text) => text,
+            Self::Usage(text) => {
+                let message = text.strip_prefix("error: ").unwrap_or(text);
+                message.split_once('\n').map_or(message, |(message, _)| message)
             }
         }
-        text.push_str(&format!("\nfor more: {name} --help\n"));
-        Self::Usage(text)
     }
 
     /// Arranges the options of a help text under headings, in this order, and shortens its usage
@@ -221,6 +231,23 @@ impl Exit {
             _ => ExitCode::from(self.code()),
         }
     }
+}
+
+/// A text in which all that could act on a terminal or deceive whoever reads it is escaped.
+///
+/// ```
+/// assert_eq!(greeter_args::printable("\u{1b}[2J 'Zo\u{eb}'"), "\\u{1b}[2J 'Zo\u{eb}'");
+/// ```
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut printable = String::new();
+    for c in text.chars() {
+        match c {
+            '\'' | '"' | '\\' => printable.push(c),
+            c => printable.extend(c.escape_debug()),
+        }
+    }
+    printable
 }
 
 fn print_to(mut stream: impl Write, text: &str) -> io::Result<()> {

@@ -46,6 +46,15 @@ pub(crate) fn listen_at(
     Ok((bound, socket))
 }
 
+/// Finds out what is wrong with a place, as far as that shows without listening there.
+pub(crate) fn check_place(place: &ListenPlace) -> Result<(), (String, io::Error)> {
+    match place {
+        #[cfg(unix)]
+        ListenPlace::Unix(place) => unix::check(place).map_err(|error| (place.name.to_string(), error)),
+        _ => Ok(()),
+    }
+}
+
 /// Listens on the first of the addresses that the system can listen on.
 fn listen_on_first(
     candidates: &[SocketAddr],

@@ -49,6 +49,15 @@ pub(crate) fn listen_on(place: &UnixPlace) -> io::Result<(UnixListener, Option<S
     Ok((OwnedFd::from(socket).into(), file))
 }
 
+/// Finds out whether the name is too long, or whether there are no such owner and group.
+pub(crate) fn check(place: &UnixPlace) -> io::Result<()> {
+    owner_and_group(place)?;
+    match &place.name {
+        UnixName::Path(path) => address_of(path, "path").map(drop),
+        UnixName::Abstract(name) => abstract_address(name).map(drop),
+    }
+}
+
 /// Locks the directory of a socket until the socket listens. Otherwise, of two servers that start
 /// at the same time, one could take the other's new file for a stale one: until listen(2), a
 /// connect is refused.
@@ -70,8 +79,7 @@ fn lock_directory_of(path: &Path) -> Option<OwnedFd> {
 
 /// Binds a socket to a new file with the owner, the group and the mode that are asked for.
 fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<SocketFile> {
-    let owner = place.owner.as_deref().map(|owner| id_of(owner, "user", "/etc/passwd")).transpose()?;
-    let group = place.group.as_deref().map(|group| id_of(group, "group", "/etc/group")).transpose()?;
+    let (owner, group) = owner_and_group(place)?;
     let address = address_of(path, "path")?;
     if let Err(error) = socket.bind(&address) {
         if error.kind() != ErrorKind::AddrInUse {
@@ -86,6 +94,13 @@ fn bind_to_file(socket: &Socket, path: &Path, place: &UnixPlace) -> io::Result<S
         give(path, file.identity(), place.mode, owner, group)?;
     }
     Ok(file)
+}
+
+/// Returns the numbers of the owner and the group that are asked for.
+fn owner_and_group(place: &UnixPlace) -> io::Result<(Option<u32>, Option<u32>)> {
+    let owner = place.owner.as_deref().map(|owner| id_of(owner, "user", "/etc/passwd")).transpose()?;
+    let group = place.group.as_deref().map(|group| id_of(group, "group", "/etc/group")).transpose()?;
+    Ok((owner, group))
 }
 
 /// Gives the file of a socket its mode, its owner and its group.

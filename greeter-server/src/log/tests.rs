@@ -16,7 +16,8 @@ fn log(format: Format) -> (Writer, LogSubscriber, PipeReader) {
     let (reader, output) = io::pipe().unwrap();
     let limits = Arc::new(RateLimits::default());
     let writer = Writer::start(&output, format, Arc::clone(&limits)).unwrap();
-    let log = LogSubscriber { level: LevelFilter::DEBUG, format, limits, queue: writer.queue() };
+    let level = Arc::new(SharedLevel::new(LevelFilter::DEBUG));
+    let log = LogSubscriber { level, format, limits, queue: writer.queue() };
     (writer, log, reader)
 }
 
@@ -265,7 +266,7 @@ fn a_full_non_blocking_pipe_is_waited_for() {
 fn a_panic_is_an_event() {
     let lines = logged(Format::Text, || {
         let hook = panic::take_hook();
-        log_panics();
+        report_panics(LevelFilter::DEBUG);
         catch_unwind(|| panic!("a client said \x1b[2J{}", '\u{202e}')).unwrap_err();
         panic::set_hook(hook);
     });

@@ -32,7 +32,7 @@ const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// The thread that writes. Dropping it writes the queued lines and ends the thread, within
 /// [`FLUSH`].
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(super) struct Writer {
     queue: LogQueue,
     end: Option<Sender<Infallible>>,
     ended: Receiver<Infallible>,
@@ -77,7 +77,7 @@ impl Writer {
     }
 
     /// Writes a line that is no event, after all events so far.
-    pub(crate) fn write_line(&self, line: &str) {
+    pub(super) fn write_line(&self, line: &str) {
         self.queue.send(format!("{line}\n"), 0);
     }
 

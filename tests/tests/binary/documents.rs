@@ -10,6 +10,7 @@
 //! the words are compared.
 //! * `talk`: a script, which passes against a server of its own. If a file's name follows, that
 //!   file is there for the commands.
+//! * `toml` with a file's name behind it: that file is there for the commands.
 //! * `talk-other`: a script for a server that is not ours. It has no error and no warning.
 //!
 //! In a table, what stands under `write` can be parsed.
@@ -130,7 +131,7 @@ fn statements(text: &str) -> Vec<&str> {
 // The options of the server.
 
 /// The words behind each option in its help.
-fn options_in_the_help() -> Vec<(String, String)> {
+pub(crate) fn options_in_the_help() -> Vec<(String, String)> {
     let output = Command::new(greeter_server()).arg("--help").output().expect("the server can be started");
     let help = String::from_utf8(output.stdout).expect("a help is text");
     // Each option is a paragraph then, under whichever heading it stands.
@@ -261,16 +262,16 @@ fn typed_in(block: &Block<'_>) -> Vec<Typed> {
     typed
 }
 
-/// A fresh folder with the scripts that have a name.
+/// A fresh folder with the files that have a name.
 fn folder_for(document: &str, blocks: &[Block<'_>]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documents").join(document);
     if folder.exists() {
         fs::remove_dir_all(&folder).expect("what an earlier run left can be removed");
     }
     fs::create_dir_all(&folder).expect("there is room for a folder");
-    for block in marked(blocks, "talk") {
+    for block in marked(blocks, "talk").chain(marked(blocks, "toml")) {
         if let Some(name) = block.words.get(1) {
-            fs::write(folder.join(name), &block.text).expect("there is room for a script");
+            fs::write(folder.join(name), &block.text).expect("there is room for a file");
         }
     }
     folder

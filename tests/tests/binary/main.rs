@@ -17,12 +17,16 @@ mod names;
 mod no_names_looked_up;
 /// The server's options, and every value that they may not have.
 mod options;
+/// Settings that are read again while the server runs.
+mod reloads;
 /// A server that is started again and again, at a socket that somebody else keeps.
 mod restarts;
 /// The map of the files, and imports that run down it.
 mod rooms;
 /// What a service manager is told.
 mod service_manager;
+/// The server's options in a file and in the environment, and how they are checked and printed.
+mod settings;
 /// Signals to the server.
 mod signals;
 /// Unix sockets, and sockets that the server is started with.

@@ -1,5 +1,6 @@
 //! What the server tells a service manager, at a socket that is one of ours (sd_notify(3)).
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -69,6 +70,31 @@ fn it_is_told_when_clients_can_come_and_how_a_stop_goes() {
     assert_eq!(client.rest(), b"Hello, Bob\n");
     drop(client);
     assert!(server.wait(PATIENCE).0.success());
+}
+
+/// A file that is bad is the end of a reload as well: a manager that does not hear of it waits.
+#[test]
+fn it_is_told_of_a_reload_and_always_of_its_end() {
+    let directory = TestDirectory::new();
+    let file = directory.file("greeter.toml");
+    fs::write(&file, "max-connections = 5\n").expect("the folder is ours");
+    let (mut manager, server) = Manager::start(None, &["--config", file.to_str().expect("the path is ASCII")]);
+    assert!(manager.hears("READY=1"), "{:?}", manager.told);
+    let problem = format!("; the settings were not reloaded: {}:1:1: unknown key 'x'", file.display());
+    let listening = format!("READY=1\nSTATUS=Listening on {}", server.address());
+    let mut latest = 0;
+    for (settings, said) in [("max-connections = 6\n", ""), ("x = 1\n", &*problem), ("x", ":1:2: "), ("", "")] {
+        fs::write(&file, settings).expect("the folder is ours");
+        server.signal(Signal::HUP);
+        assert!(manager.hears("RELOADING=1\nMONOTONIC_USEC="), "{:?}", manager.told);
+        let since = manager.told.last().and_then(|told| told.rsplit_once("MONOTONIC_USEC=")).map(|(_, since)| since);
+        let since: u64 = since.and_then(|since| since.trim().parse().ok()).expect("it is a number");
+        assert!(since > latest, "{since} is after {latest}");
+        latest = since;
+        assert!(manager.hears(&listening), "{:?}", manager.told);
+        let told = manager.told.last().expect("it was told").trim_end();
+        assert!(if said.is_empty() { told == listening } else { told.contains(said) }, "{told}");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use greeter_tests::process::{TestedServer, full_pipe, greeter_server};
 use greeter_tests::size::tell;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::reloads::ReloadingServer;
+
 /// What a person or a supervisor says to end it.
 const REQUESTS: [Signal; 2] = [Signal::TERM, Signal::INT];
 
@@ -168,6 +170,78 @@ fn a_delay_begins_with_sigterm_and_ends_with_the_next_signal() {
         killed += 1;
     }
     tell(&format!("{delayed} delays, {killed} ended at once"));
+}
+
+/// What a signal does to a server with a file of settings, by what it was at before.
+///
+/// | | SIGTERM | SIGINT | SIGHUP |
+/// |---|---|---|---|
+/// | serves | begins the delay | begins the end | reads the file |
+/// | delay | begins the end | begins the end | is logged |
+/// | end | ends at once | ends at once | is logged |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Serving,
+    Delay,
+    End,
+    Gone,
+}
+
+#[test]
+fn with_a_file_of_settings_a_hangup_neither_ends_nor_hurries_anything() {
+    const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
+    if !SIGNALS.iter().all(is_heard) {
+        return;
+    }
+    let settings = "listen = \"127.0.0.1:0\"\nworkers = 1\nwork = \"60s\"\ndrain-delay = \"1h\"\ndrain = \"1h\"\n";
+    for signals in combinations(SIGNALS) {
+        println!("{signals:?}");
+        let mut reloading = ReloadingServer::start(settings, &[]);
+        let mut client = Client::connect(reloading.server.address());
+        client.send("Bob\n");
+        // It has been read, and so the end must wait for it.
+        wait_until("it is in the log", || reloading.log().contains("Accepted connection."));
+        let lets_in = |server: &TestedServer| TcpStream::connect(server.address()).is_ok();
+        let mut at = At::Serving;
+        let (mut reloads, mut late) = (0, 0);
+        for signal in signals {
+            at = match (at, signal) {
+                (At::Serving, Signal::TERM) => At::Delay,
+                (At::Serving | At::Delay, Signal::TERM | Signal::INT) => At::End,
+                (At::End | At::Gone, Signal::TERM | Signal::INT) => At::Gone,
+                (at, _) => at,
+            };
+            if at == At::Gone {
+                // The first time may have been it.
+                wait_until("it ends at once", || {
+                    reloading.server.signal(signal);
+                    let stat = fs::read_to_string(format!("/proc/{}/stat", reloading.server.id()));
+                    stat.is_ok_and(|stat| stat.contains(") Z "))
+                });
+                break;
+            }
+            reloading.server.signal(signal);
+            reloads += usize::from(at == At::Serving && signal == Signal::HUP);
+            late += usize::from(at != At::Serving && signal == Signal::HUP);
+            wait_until("it does so", || {
+                let log = reloading.log();
+                let is_at = match at {
+                    At::Serving => lets_in(&reloading.server),
+                    At::Delay => log.contains("goes on as before") && lets_in(&reloading.server),
+                    At::End | At::Gone => log.contains("Server is stopping.") && !lets_in(&reloading.server),
+                };
+                let said = log.matches("SIGHUP reads no settings any more").count();
+                is_at && (reloading.reloads(), said) == (reloads, late)
+            });
+        }
+        if at != At::Gone {
+            // It is still at it, or this would not be what ends it.
+            reloading.server.signal(Signal::KILL);
+        }
+        let (status, _) = reloading.server.wait(PATIENCE);
+        let expected: &[i32] = if at == At::Gone { &[2, 15] } else { &[9] };
+        assert!(status.signal().is_some_and(|signal| expected.contains(&signal)), "{status}: {}", reloading.log());
+    }
 }
 
 fn combinations(signals: [Signal; 3]) -> impl Iterator<Item = [Signal; 3]> {
