@@ -336,6 +336,7 @@ fn prepare(
     let addresses = if settings.has_listeners() { Vec::new() } else { addresses_if_none_is_given(inherited)? };
     let listeners = settings.of_listeners(addresses);
     let (listeners, certificates, mut problems) = listeners::of(&listeners, of_listener);
+    problems.extend(observers::check(options.admin.as_deref(), options.agent.as_deref(), settings));
     let builder = listeners.into_iter().fold(limits(options), Builder::listen);
     match builder.check() {
         Ok(builder) if problems.is_empty() => return Ok(Prepared { builder, certificates }),
@@ -422,7 +423,7 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
         tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
     }
     raise_descriptor_limit();
-    let manager = Manager::from_env();
+    let mut manager = Manager::from_env();
     if let (Some(0), Some(watchdog)) = (options.workers, manager.watchdog()) {
         tracing::warn!(
             ?watchdog,
@@ -461,7 +462,8 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
     if !delay.is_zero() && !signals.is_urgent() {
         tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
         handle.set_ready(false);
-        manager.status(&format!("Stopping in {delay:?}"));
+        // From here on it asks for time, so that nobody ends it before it has stopped.
+        manager.stopping(&handle);
         signals.wait_for(delay).context("cannot wait for signals")?;
     }
     signals.end_delays();

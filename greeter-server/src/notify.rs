@@ -22,6 +22,7 @@ pub(crate) struct Manager {
     is_there: bool,
     /// How long it waits for a sign of life, if it does.
     watchdog: Option<Duration>,
+    is_stopping: bool,
 }
 
 impl Manager {
@@ -30,7 +31,7 @@ impl Manager {
     pub(crate) fn from_env() -> Self {
         let is_there = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
         let watchdog = sd_notify::watchdog_enabled().filter(|time| is_there && !time.is_zero());
-        Self { is_there, watchdog }
+        Self { is_there, watchdog, is_stopping: false }
     }
 
     /// Returns how long the manager waits for a sign of life, if it does.
@@ -70,17 +71,10 @@ impl Manager {
         }
     }
 
-    /// Says what the server is doing.
-    pub(crate) fn status(&self, status: &str) {
-        if self.is_there {
-            say(&[NotifyState::Status(status)]);
-        }
-    }
-
-    /// Says that the server stops, and from then on how far that is. If there is no thread for
-    /// that, the stop goes on without.
-    pub(crate) fn stopping(&self, server: &ServerHandle) {
-        if !self.is_there {
+    /// Says that the server stops, and from then on how far that is, also if it is called again. If
+    /// there is no thread for that, the stop goes on without.
+    pub(crate) fn stopping(&mut self, server: &ServerHandle) {
+        if !self.is_there || std::mem::replace(&mut self.is_stopping, true) {
             return;
         }
         say(&[NotifyState::Stopping]);

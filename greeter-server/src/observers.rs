@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use greeter_server::{Builder, Responder, ServerHandle, admin};
+use greeter_server::{Builder, Responder, Server, ServerHandle, admin};
+
+use crate::settings::{SettingProblem, Settings};
 
 /// How long an answer may still take once the server itself has ended.
 const STOP: Duration = Duration::from_secs(1);
@@ -35,12 +37,27 @@ impl Observers {
     }
 }
 
+/// Returns what is wrong with the addresses, as far as that shows before somebody listens.
+pub(crate) fn check(admin: Option<&str>, agent: Option<&str>, settings: &Settings) -> Vec<SettingProblem> {
+    let addresses = [("admin", admin), ("agent", agent)].into_iter();
+    let problems = addresses.filter_map(|(name, address)| {
+        let error = Server::builder().listen(address?).check().err()?;
+        let message = format!("{:#}", anyhow::Error::from(error).context(cannot_start(name)));
+        Some(SettingProblem { source: settings.source_of(name), message })
+    });
+    problems.collect()
+}
+
+fn cannot_start(name: &str) -> String {
+    format!("cannot start what --{name} asks for")
+}
+
 fn start<R: Responder>(
     name: &'static str,
     address: &str,
     builder: Builder<R>,
 ) -> anyhow::Result<(&'static str, ServerHandle)> {
-    let server = builder.bind(address).with_context(|| format!("cannot start what --{name} asks for"))?.spawn()?;
+    let server = builder.bind(address).with_context(|| cannot_start(name))?.spawn()?;
     tracing::info!(address = %server.local_addr(), "The {name} is ready.");
     Ok((name, server))
 }

@@ -125,10 +125,17 @@ impl Signals {
     /// Waits until a signal asks for something.
     pub(crate) fn wait(&mut self) -> io::Result<SignalRequest> {
         loop {
-            self.arrivals.read_exact(&mut [0])?;
-            if let Some(request) = self.take() {
+            if let Some(request) = self.next()? {
                 return Ok(request);
             }
+        }
+    }
+
+    /// Waits for one signal, also for one that asks for nothing, or for the timeout of the socket.
+    fn next(&mut self) -> io::Result<Option<SignalRequest>> {
+        match self.arrivals.read(&mut [0]) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(self.take()),
         }
     }
 
@@ -162,9 +169,10 @@ impl Signals {
                 return Ok(());
             }
             self.arrivals.set_read_timeout(left)?;
-            match self.wait() {
-                Ok(SignalRequest::End) => return Ok(()),
-                Ok(SignalRequest::Reload) => log_late_hangup(),
+            match self.next() {
+                Ok(Some(SignalRequest::End)) => return Ok(()),
+                Ok(Some(SignalRequest::Reload)) => log_late_hangup(),
+                Ok(None) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(error) => return Err(error),
             }

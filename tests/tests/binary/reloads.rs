@@ -215,6 +215,7 @@ fn a_bad_file_changes_nothing() {
 fn other_value(option: &str) -> &'static str {
     match option {
         "listen" => "[\"127.0.0.1:0\", \"127.0.0.2:0\"]",
+        "admin" | "agent" => "\"127.0.0.1:0\"",
         "proxy-protocol" => "[\"192.0.2.1\"]",
         "when-full" => "\"wait\"",
         "log" => "\"debug\"",
@@ -249,7 +250,10 @@ fn of_each_option_it_is_said_whether_it_holds_now_or_needs_a_restart() {
         assert!(!said.contains("WARN"), "as it was started: {said}");
     }
     let later: Vec<_> = later.iter().map(String::as_str).collect();
-    assert_eq!(later, ["connection-threads", "listen", "log-format", "proxy-protocol", "work", "workers"]);
+    assert_eq!(
+        later,
+        ["admin", "agent", "connection-threads", "listen", "log-format", "proxy-protocol", "work", "workers"]
+    );
     assert!(live.len() > 15, "{live:?}");
     assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
 }

@@ -246,6 +246,13 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
             "listen = \"unix:s,owner=no-such-user\"\n",
             &["1:10: cannot listen on unix:s: there is no user no-such-user in /etc/passwd; a number would do"],
         ),
+        (
+            "admin = \"nowhere\"\nagent = \"tls:127.0.0.1:0\"\n",
+            &[
+                "1:9: cannot start what --admin asks for: cannot listen on \"nowhere\": the port is missing",
+                "2:9: cannot start what --agent asks for: an address with tls: needs a certificate",
+            ],
+        ),
         ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
         ("tls-client-auth = \"required\"\n", &["1:19: --tls-client-auth needs --tls-client-ca"]),
         (&tls(one, key), &["1:12: --tls-cert is given, and no address begins with tls:"]),
