@@ -179,6 +179,11 @@ impl ServerHandle {
     /// Has this hold from now on, wherever it is read.
     pub(crate) fn apply(&self, config: Arc<Config>) {
         let Running { running_config, monitor: Monitor { control, .. }, to_acceptor, .. } = &*self.0;
+        if config.limits != self.config().limits {
+            let connections_max = config.limits.max_connections;
+            let memory_bytes_max = config.limits.max_memory_bytes(config.connection_threads, config.workers);
+            tracing::info!(connections_max, memory_bytes_max, "Limits have changed.");
+        }
         running_config.current.replace(Arc::clone(&config));
         control.memory.set_max(config.limits.max_buffer_bytes);
         control.admission.set_limits(config.limits);

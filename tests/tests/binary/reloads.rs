@@ -209,6 +209,7 @@ fn a_bad_file_changes_nothing() {
     assert!(!server.log().contains("DEBUG"));
     server.has(&with("max-line-bytes = 10\nidle-timeout = \"off\""), "max-line-bytes");
     wait_until("it holds", || client.ask(&name) == "error: line longer than 10 bytes\n");
+    assert!(server.log().contains("INFO Limits have changed. connections_max="), "{}", server.log());
 }
 
 /// Another value than the default for each option there is.
