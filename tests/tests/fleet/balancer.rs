@@ -16,6 +16,9 @@ use greeter_tests::process::TestedServer;
 /// The networks whose PROXY headers servers behind this balancer read.
 pub(crate) const PROXY: &str = "127.0.0.1";
 
+/// Where agents are, at their servers' addresses.
+const AGENT_PORT: u16 = 7101;
+
 /// A server's name in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -42,6 +45,7 @@ pub(crate) struct Balancer {
     pub(crate) address: SocketAddr,
     /// And where its servers are to listen.
     pub(crate) listen: [String; 2],
+    agents: [String; 2],
 }
 
 /// The file that people copy.
@@ -75,7 +79,9 @@ impl Balancer {
     /// Starts it with the configuration changed further.
     pub(crate) fn start_with(change: impl FnOnce(String) -> String) -> Self {
         let directory = TestDirectory::new();
-        let (address, listen) = (own_address(), [own_address().to_string(), own_address().to_string()]);
+        let (address, servers) = (own_address(), [own_address(), own_address()]);
+        let listen = servers.map(|server| server.to_string());
+        let agents = servers.map(|server| SocketAddr::new(server.ip(), AGENT_PORT).to_string());
         let mut text = fs::read_to_string(configuration()).expect("the file is there");
         let socket = directory.file("admin");
         for (piece, by) in [
@@ -83,7 +89,8 @@ impl Balancer {
             ("bind :8080", format!("bind {address}")),
             ("192.0.2.11:8080", listen[0].clone()),
             ("192.0.2.12:8080", listen[1].clone()),
-            ("inter 2s", "inter 100ms".to_owned()),
+            (" inter 2s", " inter 100ms".to_owned()),
+            ("agent-port 8081 agent-inter 1s", format!("agent-port {AGENT_PORT} agent-inter 100ms")),
         ] {
             text = replaced(&text, piece, &by);
         }
@@ -93,7 +100,7 @@ impl Balancer {
         command.args(["-db", "-q", "-f"]).arg(&file);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.expect("a program can be started");
-        let balancer = Self { child, directory, address, listen };
+        let balancer = Self { child, directory, address, listen, agents };
         wait_until("haproxy listens", || TcpStream::connect(address).is_ok());
         balancer
     }
@@ -106,12 +113,18 @@ impl Balancer {
     }
 
     /// What a server is told of where to listen, and of this balancer.
-    pub(crate) fn listening(&self, name: Name) -> [&str; 6] {
-        ["--listen", &self.listen[name as usize], "--proxy-protocol", PROXY, "--workers", "1"]
+    pub(crate) fn listening(&self, name: Name) -> [&str; 8] {
+        let (listen, agent) = (&self.listen[name as usize], &self.agents[name as usize]);
+        ["--listen", listen, "--agent", agent, "--proxy-protocol", PROXY, "--workers", "1"]
     }
 
     pub(crate) fn wait_until_up(&self, name: Name) {
         wait_until("haproxy has seen the server", || self.figure_in_words(name, "status").starts_with("UP"));
+    }
+
+    /// Waits until no client is sent to a server any more.
+    pub(crate) fn wait_until_draining(&self, name: Name) {
+        wait_until("haproxy has heard of the stop", || self.figure_in_words(name, "status").starts_with("DRAIN"));
     }
 
     /// What HAProxy answers to a command of its administrator's.

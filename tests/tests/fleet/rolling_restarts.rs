@@ -11,7 +11,7 @@ use greeter_tests::size::{figure, sized};
 use greeter_tests::{alone, missing_program};
 use rustix::process::Signal;
 
-use crate::balancer::{BOTH, Balancer, Name};
+use crate::balancer::{BOTH, Balancer};
 use crate::crowd::{Crowd, nobody_is_harmed, sum};
 use crate::network::{Host, Network, PODS};
 
@@ -59,19 +59,6 @@ fn has_lost_nothing(server: &mut TestedServer) {
     assert!(warnings == 0 && !log.contains("ERROR"), "{log}");
 }
 
-/// Has HAProxy send nobody more to a server, as an operator does who has no agent for it.
-fn take_out(balancer: &Balancer, name: Name) {
-    balancer.order(&format!("set server greeter/{} state drain", name.as_str()));
-}
-
-/// Starts a server again, and waits until it is sent clients.
-fn put_back(balancer: &Balancer, name: Name) -> TestedServer {
-    let server = TestedServer::start_with(&[&balancer.listening(name)[..], &DELAYED].concat());
-    balancer.order(&format!("set server greeter/{} state ready", name.as_str()));
-    balancer.wait_until_up(name);
-    server
-}
-
 #[test]
 fn behind_haproxy_no_session_notices_a_rolling_restart() {
     let _alone = alone();
@@ -83,15 +70,14 @@ fn behind_haproxy_no_session_notices_a_rolling_restart() {
     let mut load = load::start(sessions(balancer.address)).expect("the balancer takes clients");
     for (name, server) in BOTH.into_iter().zip(&mut servers) {
         goes_on(&mut load);
-        // It says that it will stop, and takes clients as ever until the balancer has noticed.
+        // Its agent says so, and it takes clients as ever until the balancer has heard.
         server.signal(Signal::TERM);
-        goes_on(&mut load);
-        take_out(&balancer, name);
+        balancer.wait_until_draining(name);
         wait_until("those who had come are done", || balancer.sessions(name) == 0);
         has_lost_nothing(server);
         goes_on(&mut load);
         let before = balancer.figure(name, "stot");
-        *server = put_back(&balancer, name);
+        *server = balancer.serve(name, &DELAYED);
         wait_until("it is sent clients", || balancer.figure(name, "stot") > before);
     }
     ends_without_errors(load, "rolling restart behind HAProxy");
@@ -109,12 +95,12 @@ fn behind_haproxy_those_who_stay_change_servers_between_two_lines() {
     let mut moved = 0;
     for (name, server) in BOTH.into_iter().zip(&mut servers) {
         server.signal(Signal::TERM);
-        take_out(&balancer, name);
+        balancer.wait_until_draining(name);
         moved += balancer.sessions(name);
         crowd.each_is_greeted();
         has_lost_nothing(server);
         crowd.each_is_greeted();
-        *server = put_back(&balancer, name);
+        *server = balancer.serve(name, &DELAYED);
     }
     let accounts = crowd.leave();
     nobody_is_harmed(&accounts);
