@@ -194,7 +194,8 @@ impl TestedServer {
     ) -> Result<Self, (ExitStatus, String)> {
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let (sender, said) = mpsc::channel();
-        // What it says besides is read, too: a server whose stdout is closed has a warning for that.
+        // What it says besides is read, too: a server whose stdout is closed has a warning for
+        // that.
         thread::spawn(move || {
             let mut lines = stdout.lines();
             let _ = lines.by_ref().take(listeners).try_for_each(|line| sender.send(line));
