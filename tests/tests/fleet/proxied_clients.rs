@@ -59,8 +59,9 @@ fn whoever_is_no_balancer_cannot_say_that_it_is_somebody_else() {
     let mut other = Client::connect_from(ip("127.0.0.9"), at);
     other.send_if_taken("PROXY TCP4 203.0.113.10 198.51.100.7 50412 80\r\n");
     assert_eq!(other.text(), "error: too many connections from your address\n");
-    // Through the balancer, too, they are a line behind its own header.
-    let mut through = Client::connect(balancer.address);
+    // Through the balancer, too, they are a line behind its own header. At its own address, it is
+    // a client itself while it checks.
+    let mut through = Client::connect_from(ip("127.0.0.10"), balancer.address);
     assert_eq!(through.ask(forged), format!("Hello, {forged}\n"));
     let own = [client.local_addr(), through.local_addr()];
     drop((client, other, through));
