@@ -7,7 +7,7 @@
 //! ```sh
 //! # An address and a file are optional: -- 127.0.0.1:7000 agent.txt
 //! cargo run -p greeter-server --example agent_check
-//! # In haproxy.cfg: server web … agent-check agent-port 8080
+//! # In haproxy.cfg: server web … weight 100 agent-check agent-port 8080
 //! nc 127.0.0.1 8080
 //! ```
 

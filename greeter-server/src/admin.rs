@@ -73,7 +73,8 @@ pub fn server(of: &ServerHandle) -> Builder<Admin> {
 /// is told `ready up 80%`, where four fifths of the connections are free, or `drain` if the server
 /// [wants no new clients](ServerHandle::is_ready).
 ///
-/// In HAProxy's configuration: `server NAME ADDRESS check agent-check agent-port PORT`.
+/// In HAProxy's configuration: `server NAME ADDRESS check agent-check agent-port PORT weight 100`.
+/// The percentages are of that weight: of 1, HAProxy's default, 99 % is none.
 pub fn agent(of: &ServerHandle) -> Builder<Agent> {
     small_server(Agent::new(of.monitor()))
 }

@@ -85,7 +85,15 @@ pub fn raise_descriptor_limit() {
 /// When it is missing and the environment says `CI=true`.
 pub fn missing_program(program: &str, package: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_missing = !std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    missing(!std::env::split_paths(&path).any(|folder| folder.join(program).is_file()), program, package)
+}
+
+/// The same of something that is no program in the `PATH`, if it is missing.
+///
+/// # Panics
+///
+/// When it is missing and the environment says `CI=true`.
+pub fn missing(is_missing: bool, program: &str, package: &str) -> bool {
     if is_missing {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing: install {package}");
         size::tell(&format!("SKIPPED, since {program} is missing: install the Debian package {package}"));

@@ -194,7 +194,14 @@ impl TestedServer {
     ) -> Result<Self, (ExitStatus, String)> {
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let (sender, said) = mpsc::channel();
-        thread::spawn(move || stdout.lines().take(listeners).try_for_each(|line| sender.send(line)));
+        // What it says besides is read, too: a server whose stdout is closed has a warning for
+        // that.
+        thread::spawn(move || {
+            let mut lines = stdout.lines();
+            let _ = lines.by_ref().take(listeners).try_for_each(|line| sender.send(line));
+            drop(sender);
+            lines.for_each(drop);
+        });
         let mut server = Self { child, addresses: Vec::new(), log };
         while server.addresses.len() < listeners {
             match said.recv_timeout(PATIENCE) {

@@ -579,12 +579,20 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.close(&self.system) {
             let peer = client.connection.peer().address;
-            if client.bytes_received == 0 && matches!(reason, CloseReason::ClientClosed | CloseReason::Lost) {
-                tracing::debug!(%peer, %reason, "Somebody came and said nothing.");
-                self.counters.silent_visits.add(1);
-            } else {
-                let lines = client.lines;
-                visit!(self.shared.config, %peer, lines, %reason, "Client disconnected.");
+            let is_silent = client.bytes_received == 0;
+            match reason {
+                CloseReason::ClientClosed | CloseReason::Lost if is_silent => {
+                    tracing::debug!(%peer, %reason, "Somebody came and said nothing.");
+                    self.counters.silent_visits.add(1);
+                }
+                // It has not left. But its coming is not in the log, and so its end is not.
+                CloseReason::Shutdown if is_silent => {
+                    tracing::debug!(%peer, %reason, "Somebody who had said nothing was let go.");
+                }
+                _ => {
+                    let lines = client.lines;
+                    visit!(self.shared.config, %peer, lines, %reason, "Client disconnected.");
+                }
             }
             self.counters.closed[reason.index()].add(1);
             self.timers.stop(key.slot, &mut client.timer);

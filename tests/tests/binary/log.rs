@@ -51,6 +51,22 @@ fn a_log_that_nobody_reads_holds_up_neither_clients_nor_the_end() {
     }
 }
 
+/// As a check of a balancer's, which is there for a moment.
+#[test]
+fn who_has_said_nothing_when_the_server_stops_is_not_in_the_log() {
+    let mut server = TestedServer::start(&[]);
+    let mut silent = Client::connect(server.address());
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.ask("Bob"), "Hello, Bob\n");
+    server.signal(Signal::TERM);
+    assert_eq!((client.rest(), silent.rest()), (Vec::new(), Vec::new()));
+    drop((client, silent));
+    let (status, log) = server.wait(AT_MOST);
+    assert!(status.success(), "{log}");
+    let seen = ["Accepted connection.", "Client disconnected."].map(|message| log.matches(message).count());
+    assert_eq!(seen, [1, 1], "{log}");
+}
+
 #[test]
 fn a_log_that_nobody_reads_does_not_hold_up_an_error() {
     let (_reader, log) = full_pipe();
