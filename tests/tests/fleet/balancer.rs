@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
@@ -101,7 +101,9 @@ impl Balancer {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.expect("a program can be started");
         let balancer = Self { child, directory, address, listen, agents };
-        wait_until("haproxy listens", || TcpStream::connect(address).is_ok());
+        // Its socket gets its name last, and what answers there has all else.
+        wait_until("haproxy has begun", || UnixStream::connect(balancer.directory.file("admin")).is_ok());
+        assert!(balancer.says("show info").contains("Uptime"), "haproxy answers");
         balancer
     }
 

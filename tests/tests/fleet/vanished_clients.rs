@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use greeter_tests::alone;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
-use greeter_tests::process::TestedServer;
 use greeter_tests::size::{figure, is_full};
 use rustix::process::Signal;
 
@@ -17,23 +16,19 @@ const GIVEN_UP: Duration = Duration::from_secs(120);
 
 const DROP: &str = "add table ip cut\nadd chain ip cut forward { type filter hook forward priority 0; policy drop; }\n";
 
-/// Clients that were greeted and then cannot be reached any more, and how many descriptors the
-/// server had before them.
-fn vanished(network: &Network, server: &TestedServer) -> usize {
-    let before = server.descriptors();
-    let clients = network.on(Host::Clients, || {
+/// Clients that were greeted.
+fn clients(network: &Network) -> Vec<Client> {
+    network.on(Host::Clients, || {
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(format!("{}:7", Host::PodA.ip()))).collect();
         clients.iter_mut().for_each(|client| assert_eq!(client.ask("Bob"), "Hello, Bob\n"));
         clients
-    });
-    assert_eq!(server.descriptors(), before + CLIENTS);
-    let connections = network.connections(Host::PodA);
-    let is_kept_alive = |line: &&String| line.contains("timer:(keepalive,");
-    assert_eq!(connections.iter().filter(is_kept_alive).count(), CLIENTS, "{connections:?}");
+    })
+}
+
+/// Has nothing reach anybody any more, the ends of these clients neither.
+fn vanish(network: &Network, clients: Vec<Client>) {
     network.filter(DROP);
-    // Their ends reach nobody.
     drop(clients);
-    before
 }
 
 /// The timeout for silence does not need the client for anything.
@@ -42,8 +37,9 @@ fn clients_that_have_vanished_are_given_up_when_they_have_been_silent_for_long_e
     let _alone = alone();
     let Some(network) = Network::new() else { return };
     let mut server = network.serve(Host::PodA, &["--idle-timeout", "2s", "--linger", "100ms"]);
-    let before = vanished(&network, &server);
-    assert_eq!(server.descriptors(), before + CLIENTS, "nobody knows yet that they are gone");
+    let before = server.descriptors();
+    let clients = clients(&network);
+    vanish(&network, clients);
     wait_until("their descriptors are free", || server.descriptors() == before);
     server.signal(Signal::TERM);
     assert!(server.wait(PATIENCE).0.success());
@@ -56,7 +52,13 @@ fn clients_that_have_vanished_are_noticed_by_keepalive_where_silence_is_allowed(
     let _alone = alone();
     let Some(network) = Network::new() else { return };
     let server = network.serve(Host::PodA, &["--idle-timeout", "off"]);
-    let before = vanished(&network, &server);
+    let before = server.descriptors();
+    let clients = clients(&network);
+    assert_eq!(server.descriptors(), before + CLIENTS);
+    let connections = network.connections(Host::PodA);
+    let is_kept_alive = |line: &&String| line.contains("timer:(keepalive,");
+    assert_eq!(connections.iter().filter(is_kept_alive).count(), CLIENTS, "{connections:?}");
+    vanish(&network, clients);
     let begun = Instant::now();
     while is_full() && server.descriptors() > before {
         assert!(begun.elapsed() < GIVEN_UP, "{} descriptors in place of {before}", server.descriptors());
