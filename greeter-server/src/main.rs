@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use argh::{ArgsInfo, FromArgs};
 use bytesize::ByteSize;
+use greeter_args::completions::{self, Choice};
 use greeter_args::{Exit, printable};
 use greeter_server::{
     BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets,
@@ -254,9 +255,12 @@ const GROUPS: [(&str, &[&str]); 8] = [
 const LIVE_GROUPS: [&str; 3] = ["Limits", "Timeouts", "Stopping"];
 
 fn main() -> ExitCode {
+    if let Some(exit) = completions::asked::<Options>(NAME, values) {
+        return exit.print();
+    }
     let sources = match Sources::of_process::<Options>(NAME, env!("CARGO_PKG_VERSION")) {
         Ok(sources) => sources,
-        Err(exit) => return exit.with_groups(&GROUPS).print(),
+        Err(exit) => return completions::in_help(exit.with_groups(&GROUPS)).print(),
     };
     // Before there is another thread: it changes the environment.
     let inherited = InheritedSockets::from_env();
@@ -299,6 +303,17 @@ fn main() -> ExitCode {
             let code = if error.is::<BuildError>() { USAGE } else { NOT_STARTED };
             fail(&log, &[SettingProblem { source: SettingSource::Default, message: format!("{error:#}") }], code)
         }
+    }
+}
+
+/// What the value of an option may be, by what the help calls it, for shells to complete.
+fn values(name: &str) -> Choice {
+    match name {
+        "auth" => Choice::of(&["optional", "required"]),
+        "format" => Choice::of(&["text", "json"]),
+        "level" => Choice::of(&["off", "error", "warn", "info", "debug"]),
+        "policy" => Choice::of(&["refuse", "wait"]),
+        _ => Choice::NONE,
     }
 }
 

@@ -7,7 +7,8 @@
 //! * `--version` and `-V` are known;
 //! * help goes to stdout and ends with 0; a usage error goes to stderr, ends with 2, and names what
 //!   is at fault;
-//! * an argument that is not UTF-8 is a usage error in words.
+//! * an argument that is not UTF-8 is a usage error in words;
+//! * shells can complete the words of a program ([`completions`]).
 //!
 //! It never ends the process and prints only when [`Exit::print`] is called.
 //!
@@ -32,6 +33,8 @@
 //! ```
 
 #![forbid(unsafe_code)]
+
+pub mod completions;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -287,13 +290,15 @@ fn grouped(help: &str, groups: &[(&str, &[&str])]) -> Option<String> {
         }
         text.push('\n');
     }
-    let version = "  -V, --version     display the version\n";
-    text.push_str(&format!("Options:\n{}{version}\n{rest}", entries.concat()));
+    text.push_str(&format!("Options:\n{}{VERSION_ENTRY}\n{rest}", entries.concat()));
     Some(text)
 }
 
 /// Where the descriptions of options begin.
 const COLUMN: usize = 20;
+
+/// What the help has of the version.
+const VERSION_ENTRY: &str = "  -V, --version     display the version\n";
 
 /// An option's entry with the name of its value behind the option's.
 fn with_value(entry: &str, values: &HashMap<&str, &str>) -> String {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 use greeter_args::Exit;
+use greeter_args::completions::Shell;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::ReportFormat;
 use greeter_client::talk::{Pattern, Template};
@@ -94,31 +95,6 @@ impl ConnectArg {
         // A shell empties a variable for one command more easily than it removes it.
         let text = if text.is_empty() { CONNECT_DEFAULT } else { &text };
         text.parse().map_err(|err| Exit::usage(NAME, &format!("{CONNECT_VARIABLE}: {err}")))
-    }
-}
-
-/// A shell whose words can be completed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shell {
-    Bash,
-    Fish,
-    Zsh,
-}
-
-impl Shell {
-    pub(super) const NAMES: [&'static str; 3] = ["bash", "fish", "zsh"];
-}
-
-impl FromStr for Shell {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "bash" => Ok(Self::Bash),
-            "fish" => Ok(Self::Fish),
-            "zsh" => Ok(Self::Zsh),
-            _ => Err(format!("write {}", Self::NAMES.join(", "))),
-        }
     }
 }
 
