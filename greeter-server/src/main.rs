@@ -61,7 +61,7 @@ const DISCARDED: u8 = 3;
 #[argh(
     help_triggers("-h", "--help"),
     note = "\
-stdout has one line for each address once clients can connect: listening on ADDRESS, admin on ADDRESS, agent on ADDRESS
+stdout has one line for each address once clients can connect: listening on ADDRESS, admin on ADDRESS, agent on ADDRESS.
 stderr has the log. SIGTERM and SIGINT (Ctrl-C) answer what has arrived and end; a second one ends at once. SIGHUP reads the file of --config again; without one, it ends the server, too.
 In the file, and in the environment, options are called as here: max-connections = 500, GREETER_MAX_CONNECTIONS=500. The command line is above the environment, and that above the file.",
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",

@@ -6,6 +6,7 @@ pub mod books;
 pub mod client;
 pub mod directory;
 pub mod fleet;
+pub mod manual;
 pub mod probe;
 pub mod process;
 pub mod puppet;

@@ -9,6 +9,8 @@ mod documents;
 mod kit;
 /// What the server logs, whatever its log goes to.
 mod log;
+/// The manual pages, and that they have all that the programs and documents say.
+mod manual;
 /// A thousand clients at a time.
 mod many_clients;
 /// The names of types, and the width of comments.
