@@ -43,5 +43,7 @@ mod test_files;
 mod tls;
 /// Programs of others that speak TLS.
 mod tls_programs;
+/// The units for systemd that are shipped.
+mod units;
 /// What is told to those who watch over the server.
 mod watched;

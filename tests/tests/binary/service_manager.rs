@@ -11,31 +11,41 @@ use greeter_tests::process::{TestedServer, greeter_server};
 use rustix::process::Signal;
 
 /// A service manager, as far as it listens.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     _directory: TestDirectory,
     /// All that it was told, one message after the other.
-    told: Vec<String>,
+    pub(crate) told: Vec<String>,
 }
 
 impl Manager {
     /// Starts a server that tells it, with a watchdog of this time if there is one.
     fn start(watchdog: Option<Duration>, arguments: &[&str]) -> (Self, TestedServer) {
+        let mut command = Command::new(greeter_server());
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        Self::start_command(watchdog, command, 1)
+    }
+
+    /// The same with any command, whose server listens at so many addresses.
+    pub(crate) fn start_command(
+        watchdog: Option<Duration>,
+        mut command: Command,
+        listeners: usize,
+    ) -> (Self, TestedServer) {
         let directory = TestDirectory::new();
         let path = directory.file("notify");
         let socket = UnixDatagram::bind(&path).expect("the folder is ours");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
-        let mut command = Command::new(greeter_server());
-        command.args(["--listen", "127.0.0.1:0"]).args(arguments).env("NOTIFY_SOCKET", &path);
+        command.env("NOTIFY_SOCKET", &path);
         if let Some(watchdog) = watchdog {
             command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         }
-        let server = TestedServer::start_command(command);
+        let server = TestedServer::start_listeners(command, listeners);
         (Self { socket, _directory: directory, told: Vec::new() }, server)
     }
 
     /// Waits for a message, and returns whether it has this.
-    fn hears(&mut self, words: &str) -> bool {
+    pub(crate) fn hears(&mut self, words: &str) -> bool {
         let mut buffer = [0; 4096];
         let bytes = self.socket.recv(&mut buffer).expect("the server says something");
         let message = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
