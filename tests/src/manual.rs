@@ -43,7 +43,7 @@ enum Sections {
 }
 
 /// All there are.
-pub const PAGES: [ManualPage; 3] = [
+pub const PAGES: [ManualPage; 4] = [
     ManualPage {
         name: "greeter-server",
         section: 8,
@@ -59,7 +59,16 @@ pub const PAGES: [ManualPage; 3] = [
             "Watching it",
             "The log",
         ]),
-        see_also: &[("greeter-client", 1), ("systemd.service", 5), ("systemd.socket", 5)],
+        see_also: &[("greeter-client", 1), ("greeter.toml", 5), ("systemd.service", 5), ("systemd.socket", 5)],
+    },
+    ManualPage {
+        name: "greeter.toml",
+        section: 5,
+        folder: "greeter-server/packaging",
+        about: About::File("options of greeter-server"),
+        document: "docs/server.md",
+        sections: Sections::Only(&["Configuration file"]),
+        see_also: &[("greeter-server", 8)],
     },
     ManualPage {
         name: "greeter-client",
@@ -125,6 +134,19 @@ impl ManualPage {
         page.see_also(self.see_also);
         page.text()
     }
+}
+
+/// Makes the file of options anew that is installed: all of them as comments, each with what the
+/// help says of it and its default.
+///
+/// # Panics
+///
+/// When the program does not say what help says.
+#[must_use]
+pub fn config_file(program: &Path) -> String {
+    let output = Command::new(program).arg("--print-config").output().expect("the program can be started");
+    let defaults = String::from_utf8(output.stdout).expect("options are text");
+    help_of(program, None).config_file(&defaults)
 }
 
 fn root() -> PathBuf {

@@ -8,6 +8,9 @@ use super::mdoc::{ListKind, Mdoc, bold, code, prose};
 /// Where the descriptions of a help text begin.
 const COLUMN: usize = 20;
 
+/// How long a line is in a file of settings.
+const COMMENT_COLUMNS: usize = 100;
+
 /// A help text.
 #[derive(Debug, Default)]
 pub(super) struct HelpText {
@@ -149,6 +152,32 @@ impl HelpText {
         write_typed(&mut typed, page);
     }
 
+    /// The options as a file of settings in which each is a comment. `defaults` has those that have
+    /// a value, as `# name = value  # default`.
+    pub(super) fn config_file(&self, defaults: &str) -> String {
+        let defaults: HashMap<&str, &str> = defaults
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ")?.strip_suffix("  # default")?.split_once(" = "))
+            .collect();
+        let mut file = String::from(
+            "# Options of greeter-server, each with its default; greeter.toml(5) tells of this file. A change\n\
+             # holds when the service was reloaded or, where the log says so, started again.\n",
+        );
+        let groups = self.groups.iter().filter(|(heading, _)| !["Configuration", "Options"].contains(&&**heading));
+        for (heading, entries) in groups {
+            file += &format!("\n## {heading}\n");
+            for entry in entries {
+                let (name, value) = entry.head.split_once(' ').unwrap_or((&entry.head, ""));
+                let name = name.trim_start_matches('-');
+                let quote = if value == "<n>" { "" } else { "\"" };
+                let kind = format!("{quote}{}{quote}", value.trim_matches(['<', '>']).to_uppercase());
+                file += &comment(&entry.description);
+                file += &format!("#{name} = {}\n", defaults.get(name).map_or(&*kind, |default| default));
+            }
+        }
+        file
+    }
+
     fn write_notes(&self, page: &mut Mdoc) {
         if !self.notes.is_empty() {
             page.paragraph(&words(&self.notes.join(" ")));
@@ -178,6 +207,21 @@ fn write_entries<'a>(entries: impl IntoIterator<Item = &'a HelpEntry>, page: &mu
         page.paragraph(&words(&entry.description));
     }
     page.end_list();
+}
+
+/// A description as lines of a comment, in which options have the names that they have in a file.
+fn comment(description: &str) -> String {
+    let mut lines = vec![String::from("\n#")];
+    for word in description.split_whitespace() {
+        let last = lines.last_mut().expect("there is one");
+        let word = word.strip_prefix("--").unwrap_or(word);
+        if last.len() + 1 + word.len() > COMMENT_COLUMNS {
+            lines.push(format!("# {word}"));
+        } else {
+            last.push_str(&format!(" {word}"));
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// What stands between backticks is code, and so are the names of options.

@@ -35,7 +35,11 @@ impl Mdoc {
         self.line(&name);
     }
 
+    /// Begins a section; one in which nothing has been said goes on.
     pub(super) fn section(&mut self, heading: &str) {
+        if self.text.lines().next_back().is_some_and(|line| line.starts_with(".Sh ")) {
+            return;
+        }
         self.line(&format!(".Sh {}", argument(&prose(&heading.to_uppercase()))));
         self.begins = true;
     }

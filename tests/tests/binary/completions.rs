@@ -31,13 +31,14 @@ const OF_THE_CLIENT: [(&[&str], &[&str]); 15] = [
     (&["pipe", ""], &["--help", "--version"]),
 ];
 
-const OF_THE_SERVER: [(&[&str], &[&str]); 9] = [
+const OF_THE_SERVER: [(&[&str], &[&str]); 10] = [
     (&["--dr"], &["--drain", "--drain-delay", "--drain-spread"]),
     (&["--when-full", ""], &["refuse", "wait"]),
     (&["--log", "off", "--log-format", "j"], &["json"]),
     (&["--tls-client-auth", "o"], &["optional"]),
     (&["--tls-cert", "a.pem", "--tls-key", ""], &["<files>"]),
     (&["--listen", ""], &[]),
+    (&["--config", ""], &["<files>"]),
     (&["--completions", ""], &["bash", "fish", "zsh"]),
     (&["ve"], &[]),
     (&["--ve"], &["--version"]),

@@ -19,6 +19,9 @@ use crate::service_manager::Manager;
 /// Where a package installs the server.
 const INSTALLED: &str = "/usr/bin/greeter-server";
 
+/// The file of options that the unit names.
+const CONFIG: &str = "/etc/greeter/greeter.toml";
+
 /// The most that `systemd-analyze security` may find, in tenths: from 0, best, to 100.
 const EXPOSURE_MAX: &str = "20";
 
@@ -37,12 +40,20 @@ fn setting(name: &str) -> String {
     settings(name).pop().unwrap_or_else(|| panic!("the unit has no {name}"))
 }
 
+/// The arguments of each command of the unit that is the server, which is to read the file that is
+/// shipped, as it is not installed here.
+fn commands(name: &str) -> Vec<Vec<String>> {
+    let shipped = unit("service").with_file_name("greeter.toml").to_string_lossy().into_owned();
+    let words = |line: &str| line.split_whitespace().map(|word| word.replace(CONFIG, &shipped)).collect();
+    let lines: Vec<Vec<String>> = settings(name).iter().map(|line| words(line)).collect();
+    let of_server = lines.into_iter().filter(|words| words[0] == INSTALLED);
+    of_server.map(|words| words[1..].to_vec()).collect()
+}
+
 /// The arguments that the unit starts the server with.
 fn arguments() -> Vec<String> {
-    let line = setting("ExecStart");
-    let mut words = line.split_whitespace().map(str::to_owned);
-    assert_eq!(words.next().as_deref(), Some(INSTALLED));
-    words.collect()
+    let [arguments] = &commands("ExecStart")[..] else { panic!("there is one command that starts it") };
+    arguments.clone()
 }
 
 fn analyze(arguments: &[&str], files: &[&Path]) {
@@ -89,19 +100,29 @@ fn the_unit_starts_a_server_that_says_when_it_is_ready() {
     let (mut manager, mut server) = Manager::start_command(Some(watchdog), command, 1);
     assert!(manager.hears("READY=1"), "{:?}", manager.told);
     assert_eq!(Client::connect(server.address()).ask("Bob"), "Hello, Bob\n");
+    for arguments in commands("ExecReload") {
+        let output = Command::new(greeter_server()).args(&arguments).output().expect("the server can be started");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(setting("ExecReload"), "/bin/kill -HUP $MAINPID");
+    server.signal(Signal::HUP);
+    while !manager.hears("RELOADING=1") {}
+    while !manager.hears("READY=1") {}
     server.signal(Signal::TERM);
     let (status, log) = server.wait(PATIENCE);
-    assert!(status.success() && !log.contains("WARN"), "{log}");
+    assert!(status.success() && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
 
 #[test]
 fn the_service_manager_waits_for_longer_than_a_stop_takes() {
-    let arguments = arguments();
-    let of = |option: &str, default: &str| {
-        let given = arguments.iter().skip_while(|word| *word != option).nth(1);
-        humantime::parse_duration(given.map_or(default, |given| given)).expect("it is a time")
+    let output = Command::new(greeter_server()).args(arguments()).arg("--print-config").output();
+    let printed = String::from_utf8(output.expect("the server can be started").stdout).expect("options are text");
+    let of = |option: &str| {
+        let line = printed.lines().find_map(|line| line.trim_start_matches("# ").strip_prefix(&format!("{option} = ")));
+        let value = line.and_then(|line| line.split('"').nth(1)).unwrap_or_else(|| panic!("no {option} in {printed}"));
+        humantime::parse_duration(value).expect("it is a time")
     };
-    let stop = of("--drain-delay", "0s") + of("--drain", "10s") + Duration::from_secs(5);
+    let stop = of("drain-delay") + of("drain") + Duration::from_secs(5);
     let patience = humantime::parse_duration(&setting("TimeoutStopSec")).expect("it is a time");
     assert!(patience >= stop, "{patience:?} is shorter than {stop:?}");
 }
