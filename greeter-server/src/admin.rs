@@ -52,8 +52,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// How long a request may take, and then its answer. A line that has begun by then may end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many may ask at a time.
-const MAX_CONNECTIONS: usize = 32;
+/// How many may ask at a time; and of one address, which cannot keep the others out alone.
+const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 
 /// As much as a browser sends of what other programs on the same machine have had it keep.
 const MAX_LINE_BYTES: usize = 8192;
@@ -86,6 +87,7 @@ fn small_server<R: Responder>(responder: R) -> Builder<R> {
         .workers(2)
         .connection_threads(1)
         .max_connections(MAX_CONNECTIONS)
+        .max_connections_per_address(MAX_CONNECTIONS_PER_ADDRESS)
         .when_rejected(WhenRejected::Close)
         .line_timeout(TIMEOUT)
         .idle_timeout(TIMEOUT)

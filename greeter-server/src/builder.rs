@@ -757,6 +757,7 @@ impl<R: Responder> Builder<R> {
             addresses.push(address);
             listeners.push((socket, Arc::new(rules)));
         }
+        inherited.warn_of_unused();
         Ok(Server::new(responder, push, trigger, (options, config), addresses, listeners))
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use greeter_core::CloseReason;
@@ -25,7 +25,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// A running server, as far as it can be asked for its state and be stopped. Neither waits for a
 /// thread.
 pub(crate) struct Control {
-    pub(crate) started: SystemTime,
+    #[cfg(feature = "admin")]
+    pub(crate) started: std::time::SystemTime,
     pub(crate) counters: Vec<Arc<Counters>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) memory: Arc<MemoryBudget>,
@@ -113,7 +114,8 @@ impl Control {
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let control = Self {
-            started: SystemTime::now(),
+            #[cfg(feature = "admin")]
+            started: std::time::SystemTime::now(),
             counters,
             admission,
             memory,

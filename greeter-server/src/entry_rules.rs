@@ -79,7 +79,9 @@ impl ProxyNetworks {
         for word in words {
             let word = word.as_ref();
             match word.parse().or_else(|_| word.parse::<IpAddr>().map(IpNet::from)) {
-                Ok(network) => parsed.networks.push(canonical(network)),
+                // With an address in it that is not its first, it may have been meant for that one.
+                Ok(network) if network.addr() == network.network() => parsed.networks.push(canonical(network)),
+                Ok(_) => return Err(word.to_owned()),
                 Err(_) if word == "unix" => parsed.unix = true,
                 Err(_) => return Err(word.to_owned()),
             }

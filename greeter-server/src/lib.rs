@@ -20,6 +20,15 @@
 //! The library prints nothing, handles no signals and has no globals. It reports events through
 //! `tracing` and counts them in [`Stats`]. Without a subscriber for `tracing`, a program sees the
 //! responder's errors only as a number, [`Stats::responder_errors`].
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `"tls"` | TLS: `Tls`, and addresses that begin with `tls:` |
+//! | `"tls-aws-lc-rs"` | the same, with the cryptography of AWS-LC |
+//! | `"admin"` | metrics, probes and a page about a running server: `admin::server` |
+//! | `"cli"`, on by default | what the binary needs, TLS and the admin server among it |
 
 #![forbid(unsafe_code)]
 

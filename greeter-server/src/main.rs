@@ -198,7 +198,7 @@ struct Options {
     #[argh(option, arg_name = "duration", default = "Duration::from_secs(10)", from_str_fn(duration))]
     drain: Duration,
 
-    /// address of the admin server, HOST:PORT or unix:PATH, such as 127.0.0.1:9090: it has /metrics for Prometheus, /livez and /readyz for probes, /connections as JSON, and at / a page for people; it tells all this to whoever can connect (default: none)
+    /// address of the admin server, HOST:PORT or unix:PATH, such as 127.0.0.1:8081: it has /metrics for Prometheus, /livez and /readyz for probes, /connections as JSON, and at / a page for people; it tells all this to whoever can connect (default: none)
     #[argh(option, arg_name = "address")]
     admin: Option<String>,
 
@@ -588,6 +588,9 @@ fn error_line(problem: &SettingProblem) -> String {
 fn duration(text: &str) -> Result<Duration, String> {
     if text == "off" {
         return Err("this one cannot be off".to_owned());
+    }
+    if text.contains('M') {
+        return Err("M would be a month; write m for minutes".to_owned());
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 2s or 1m"))
 }

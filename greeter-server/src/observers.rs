@@ -41,9 +41,14 @@ impl Observers {
 pub(crate) fn check(admin: Option<&str>, agent: Option<&str>, settings: &Settings) -> Vec<SettingProblem> {
     let addresses = [("admin", admin), ("agent", agent)].into_iter();
     let problems = addresses.filter_map(|(name, address)| {
-        let error = Server::builder().listen(address?).check().err()?;
-        let message = format!("{:#}", anyhow::Error::from(error).context(cannot_start(name)));
-        Some(SettingProblem { source: settings.source_of(name), message })
+        let address = address?;
+        let is_of_others = ["fd:", "tls:"].iter().any(|scheme| address.starts_with(scheme));
+        let problem = match Server::builder().listen(address).check() {
+            _ if is_of_others => format!("{address} is for --listen only: use HOST:PORT or unix:PATH"),
+            Err(error) => format!("{:#}", anyhow::Error::from(error)),
+            Ok(_) => return None,
+        };
+        Some(SettingProblem { source: settings.source_of(name), message: format!("{}: {problem}", cannot_start(name)) })
     });
     problems.collect()
 }

@@ -17,9 +17,10 @@ pub struct ReloadReport {
 }
 
 impl ServerHandle {
-    /// Has the options of this builder hold from now on: limits, timeouts, and what is said to whom
-    /// is rejected. All of them do, or none if one of them is invalid. The rest of the builder
-    /// (its responder, its listeners) means nothing here.
+    /// Has the options of this builder hold from now on: limits, timeouts, how many lines of one
+    /// client are answered side by side, and what is said to whom is rejected. All of them do, or
+    /// none if one of them is invalid. The rest of the builder (its responder, its listeners and
+    /// their sockets) means nothing here.
     ///
     /// Threads, and how lines are framed, stay as the server was started; the report names the
     /// options that would have changed these. What binds whom:

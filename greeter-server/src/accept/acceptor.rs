@@ -65,8 +65,8 @@ pub(crate) trait CloseListeners: Send + Sync {
 /// server.
 #[derive(Debug)]
 pub(crate) enum AcceptorEvent {
-    /// A client was rejected.
-    Rejected { address: Address, reason: CloseReason },
+    /// A client was rejected, which is `debug` in a quiet server.
+    Rejected { address: Address, reason: CloseReason, is_quiet: bool },
     /// A listener pauses.
     CannotAccept(io::Error),
 }
@@ -75,7 +75,10 @@ impl AcceptorEvent {
     /// Logs the event.
     pub(crate) fn log(&self) {
         match self {
-            Self::Rejected { address, reason } => {
+            Self::Rejected { address, reason, is_quiet: true } => {
+                tracing::debug!(peer = %address, %reason, "Turned a client away.");
+            }
+            Self::Rejected { address, reason, is_quiet: false } => {
                 tracing::warn!(peer = %address, %reason, "Turned a client away.");
             }
             Self::CannotAccept(error) => tracing::warn!(%error, "Cannot accept connections for now."),
@@ -416,7 +419,8 @@ impl<S, L: Accept> Acceptor<S, L> {
             LobbyDecision::Reject(reason) if rules.has_handshake() => {
                 self.counters.rejected.add(1);
                 self.counters.closed[reason.index()].add(1);
-                self.events.push(AcceptorEvent::Rejected { address, reason });
+                let is_quiet = self.config.is_quiet;
+                self.events.push(AcceptorEvent::Rejected { address, reason, is_quiet });
             }
             LobbyDecision::Reject(reason) => self.reject(socket, address, reason, now),
         }
@@ -449,7 +453,7 @@ impl<S, L: Accept> Acceptor<S, L> {
     /// Tells a client why there is no place for it.
     fn reject(&mut self, socket: L::Socket, address: Address, reason: CloseReason, now: Instant) {
         self.counters.rejected.add(1);
-        self.events.push(AcceptorEvent::Rejected { address, reason });
+        self.events.push(AcceptorEvent::Rejected { address, reason, is_quiet: self.config.is_quiet });
         let text = self.config.connection.rejection_text(reason);
         self.rejected.reject(socket, address, reason, &text, now);
     }

@@ -126,6 +126,17 @@ impl InheritedSockets {
 
 #[cfg(unix)]
 impl InheritedSockets {
+    /// Warns of each socket that nobody has taken: whoever connects there waits for nothing.
+    pub(crate) fn warn_of_unused(&self) {
+        #[cfg(unix)]
+        for socket in &self.sockets {
+            if matches!(socket.socket, Passed::Socket(_)) {
+                let (number, name) = (socket.number, socket.name.as_deref());
+                tracing::warn!(number, name, "A socket of a service manager is not listened at: name it as fd:.");
+            }
+        }
+    }
+
     /// Takes the socket with this number or name. 0 is stdin, where inetd (`wait`) and systemd
     /// (`StandardInput=socket`) put it.
     pub(crate) fn take(&mut self, which: &str) -> io::Result<OwnedFd> {

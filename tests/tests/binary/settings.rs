@@ -74,14 +74,14 @@ fn errors_in(said: &str) -> Vec<String> {
     said.lines().filter_map(|line| line.strip_prefix("error: ")).map(str::to_owned).collect()
 }
 
-/// The names of all options that take a value, and their defaults, as the help has them.
+/// The names of all options that a file may have, and their defaults, as the help has them.
 pub(crate) fn options_with_a_value() -> Vec<(String, String)> {
     let options = options_in_the_help().into_iter().filter(|(_, help)| help.starts_with('<'));
     let options = options.map(|(option, help)| {
         let default = help.rsplit_once("(default: ").expect("the help has a default").1;
         (option.trim_start_matches('-').to_owned(), default.trim_end_matches(')').to_owned())
     });
-    options.filter(|(name, _)| name != "config").collect()
+    options.filter(|(name, _)| !["config", "completions"].contains(&name.as_str())).collect()
 }
 
 /// The line of a setting among those that were printed.
@@ -250,7 +250,7 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
             "admin = \"nowhere\"\nagent = \"tls:127.0.0.1:0\"\n",
             &[
                 "1:9: cannot start what --admin asks for: cannot listen on \"nowhere\": the port is missing",
-                "2:9: cannot start what --agent asks for: an address with tls: needs a certificate",
+                "2:9: cannot start what --agent asks for: tls:127.0.0.1:0 is for --listen only: use HOST:PORT or unix:PATH",
             ],
         ),
         ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),

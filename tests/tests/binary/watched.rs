@@ -81,7 +81,10 @@ fn an_address_that_the_admin_cannot_have_keeps_the_server_from_starting() {
     for (address, words) in [
         (&*taken, format!("error: cannot start what --admin asks for: cannot listen on {taken}: ")),
         ("nowhere", "error: cannot start what --admin asks for: cannot listen on \"nowhere\"".to_owned()),
-        ("tls:127.0.0.1:0", "error: cannot start what --admin asks for: an address with tls: needs".to_owned()),
+        (
+            "tls:127.0.0.1:0",
+            "error: cannot start what --admin asks for: tls:127.0.0.1:0 is for --listen only".to_owned(),
+        ),
     ] {
         let mut command = Command::new(greeter_server());
         command.args(["--listen", "127.0.0.1:0", "--admin", address]);
