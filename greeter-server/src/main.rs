@@ -18,6 +18,8 @@ mod signals;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -76,6 +78,7 @@ In the file, and in the environment, options are called as here: max-connections
 struct Options {
     /// file with options, in TOML; SIGHUP has it read again (default: none)
     #[argh(option, arg_name = "file")]
+    #[expect(dead_code, reason = "it is read before the others")]
     config: Option<PathBuf>,
 
     /// read and check all that a start would, and end: with 0, or with 2 and what is wrong (default: no)
@@ -264,6 +267,13 @@ fn main() -> ExitCode {
     };
     // Before there is another thread: it changes the environment.
     let inherited = InheritedSockets::from_env();
+    let hangups = match sources.has_file().then(signals::hold_hangups).transpose() {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: cannot catch signals: {error}");
+            return ExitCode::from(NOT_STARTED);
+        }
+    };
     let (settings, options) = match read(&sources) {
         Ok(read) => read,
         Err(problems) => {
@@ -295,7 +305,7 @@ fn main() -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(&log, &in_words_of_options(error, &settings), USAGE),
     };
-    match serve(server, &log, Given { sources, settings, options, certificates: ready.certificates }) {
+    match serve(server, &log, Given { sources, settings, options, certificates: ready.certificates, hangups }) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
         Err(error) => {
@@ -336,6 +346,8 @@ struct Given {
     settings: Settings,
     options: Options,
     certificates: Vec<Tls>,
+    /// Whether SIGHUP has come already, where that means something.
+    hangups: Option<Arc<AtomicBool>>,
 }
 
 /// A limit; none where the option is `off`.
@@ -431,14 +443,13 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 
 /// Serves until a signal asks for the end.
 fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow::Result<DrainReport> {
-    let Given { sources, settings, mut options, certificates } = given;
-    let mut signals =
-        Signals::catch(!options.drain_delay.is_zero(), options.config.is_some()).context("cannot catch signals")?;
+    let Given { sources, settings, mut options, certificates, hangups } = given;
+    let mut signals = Signals::catch(!options.drain_delay.is_zero(), hangups).context("cannot catch signals")?;
     for tls in &certificates {
         tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
     }
     raise_descriptor_limit();
-    let mut manager = Manager::from_env();
+    let mut manager = Manager::from_env().context("cannot start a thread")?;
     if let (Some(0), Some(watchdog)) = (options.workers, manager.watchdog()) {
         tracing::warn!(
             ?watchdog,
@@ -486,6 +497,7 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
     manager.stopping(&handle);
     let report = handle.shutdown(drain);
     observers.stop();
+    manager.flush();
     Ok(report)
 }
 

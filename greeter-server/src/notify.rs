@@ -1,9 +1,11 @@
 //! Tells a service manager how the server is (sd_notify(3)). Must not be waited for by anybody.
 
 use std::io;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use greeter_args::printable;
 use greeter_server::ServerHandle;
 use sd_notify::NotifyState;
 
@@ -17,9 +19,23 @@ const STOP_INTERVAL: Duration = Duration::from_secs(1);
 /// to come.
 const EXTENSION: Duration = Duration::from_secs(5);
 
+/// How much may wait to be told.
+const MAX_WAITING: usize = 16;
+
+/// How long the end waits for what is still to be told.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// What the thread that tells the manager is to do.
+enum ManagerWord {
+    Say(String),
+    /// Tell whoever waits for it that all before this was said.
+    Flush(SyncSender<()>),
+}
+
 /// The service manager, if one has started this process and wants to know.
 pub(crate) struct Manager {
-    is_there: bool,
+    /// To the thread that tells it: one that does not listen holds up nobody else.
+    told: Option<SyncSender<ManagerWord>>,
     /// How long it waits for a sign of life, if it does.
     watchdog: Option<Duration>,
     is_stopping: bool,
@@ -28,10 +44,14 @@ pub(crate) struct Manager {
 impl Manager {
     /// Reads from the environment where the manager is (`NOTIFY_SOCKET`), and whether it wants
     /// signs of life (`WATCHDOG_USEC`, `WATCHDOG_PID`).
-    pub(crate) fn from_env() -> Self {
+    pub(crate) fn from_env() -> io::Result<Self> {
         let is_there = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
         let watchdog = sd_notify::watchdog_enabled().filter(|time| is_there && !time.is_zero());
-        Self { is_there, watchdog, is_stopping: false }
+        let (told, to_tell) = mpsc::sync_channel(MAX_WAITING);
+        if is_there {
+            start("notify", move || tell_all(&to_tell))?;
+        }
+        Ok(Self { told: is_there.then_some(told), watchdog, is_stopping: false })
     }
 
     /// Returns how long the manager waits for a sign of life, if it does.
@@ -41,12 +61,7 @@ impl Manager {
 
     /// Says that the server is ready, and from then on that it is alive.
     pub(crate) fn ready(&self, server: &ServerHandle, status: &str) -> io::Result<()> {
-        if !self.is_there {
-            return Ok(());
-        }
-        if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]) {
-            tracing::warn!(%error, "Cannot tell the service manager that the server is ready.");
-        }
+        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
         let Some(watchdog) = self.watchdog else { return Ok(()) };
         let server = server.clone();
         start("watchdog", move || give_signs_of_life(&server, (watchdog / 4).max(MIN_INTERVAL)))
@@ -55,32 +70,59 @@ impl Manager {
     /// Says that the server reads its settings again, and since when: without that, systemd takes
     /// no end of it for one (sd_notify(3)).
     pub(crate) fn reloading(&self) {
-        if !self.is_there {
-            return;
-        }
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => say(&[NotifyState::Reloading, now]),
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "Cannot tell the service manager of a reload."),
         }
     }
 
     /// Says that this is over, whatever has come of it.
     pub(crate) fn reloaded(&self, status: &str) {
-        if self.is_there {
-            say(&[NotifyState::Ready, NotifyState::Status(status)]);
-        }
+        // What is in a file of settings begins no line of its own here.
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&printable(status))]);
     }
 
     /// Says that the server stops, and from then on how far that is, also if it is called again. If
     /// there is no thread for that, the stop goes on without.
     pub(crate) fn stopping(&mut self, server: &ServerHandle) {
-        if !self.is_there || std::mem::replace(&mut self.is_stopping, true) {
-            return;
-        }
-        say(&[NotifyState::Stopping]);
+        let Some(told) = self.told.clone().filter(|_| !std::mem::replace(&mut self.is_stopping, true)) else { return };
+        tell(&told, &[NotifyState::Stopping]);
         let server = server.clone();
-        if let Err(error) = start("stopping", move || tell_of_stop(&server)) {
+        if let Err(error) = start("stopping", move || tell_of_stop(&server, &told)) {
             tracing::warn!(%error, "Cannot tell the service manager how far the stop is.");
+        }
+    }
+
+    /// Waits a moment for what is still to be told.
+    pub(crate) fn flush(&self) {
+        let (flushed, wait) = mpsc::sync_channel(1);
+        if self.told.as_ref().is_some_and(|told| told.try_send(ManagerWord::Flush(flushed)).is_ok()) {
+            // A manager that does not listen is left behind.
+            let _ = wait.recv_timeout(FLUSH);
+        }
+    }
+
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        if let Some(told) = &self.told {
+            tell(told, states);
+        }
+    }
+}
+
+/// Has the manager told of this, unless it has not listened for long.
+fn tell(told: &SyncSender<ManagerWord>, states: &[NotifyState<'_>]) {
+    let states: Vec<_> = states.iter().map(ToString::to_string).collect();
+    if told.try_send(ManagerWord::Say(states.join("\n"))).is_err() {
+        tracing::warn!("The service manager does not listen.");
+    }
+}
+
+fn tell_all(words: &Receiver<ManagerWord>) {
+    for word in words {
+        match word {
+            ManagerWord::Say(states) => say(&[NotifyState::Custom(&states)]),
+            // Whoever waits for it does not wait for ever.
+            ManagerWord::Flush(flushed) => _ = flushed.try_send(()),
         }
     }
 }
@@ -111,18 +153,18 @@ fn give_signs_of_life(server: &ServerHandle, interval: Duration) {
 }
 
 /// Says how many clients are left, and has the manager wait for the next word of that.
-fn tell_of_stop(server: &ServerHandle) {
+fn tell_of_stop(server: &ServerHandle, told: &SyncSender<ManagerWord>) {
     let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
     loop {
         let status = format!("Stopping: {} clients left", server.stats().open());
-        say(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(&status)]);
+        tell(told, &[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(&status)]);
         thread::sleep(STOP_INTERVAL);
     }
 }
 
-/// A manager that cannot be told is one that has gone.
+/// Tells the manager, however long that takes. One that cannot be told has gone.
 fn say(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "Cannot tell the service manager.");
+        tracing::warn!(%error, "Cannot tell the service manager.");
     }
 }

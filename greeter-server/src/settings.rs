@@ -67,6 +67,11 @@ impl Sources {
         Ok(Self { known, switches, flags, environment })
     }
 
+    /// Returns whether there is a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.file().is_some()
+    }
+
     /// Returns the file's name, from the highest level that has one.
     fn file(&self) -> Option<&str> {
         let named = find(&self.flags, CONFIG).or_else(|| find(&self.environment.settings, CONFIG));
@@ -147,7 +152,9 @@ impl Settings {
     /// Returns what holds for this listener. What it has for itself stands in the file, and so
     /// below the environment and the command line.
     fn of_listener(&self, table: &ListenerTable) -> ListenerSettings {
-        let mut settings = Self { listeners: Vec::new(), ..self.clone() };
+        let Self { known, switches, given, .. } = self;
+        let (known, switches, given) = (known.clone(), switches.clone(), given.clone());
+        let mut settings = Self { known, switches, given, listeners: Vec::new() };
         settings.given.retain(|setting| setting.name != LISTEN);
         let mut own = Vec::new();
         for setting in &table.settings {

@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::Arc;
@@ -57,19 +57,31 @@ pub(crate) struct Signals {
     hangup_reloads: bool,
 }
 
+/// Has SIGHUP no longer end the process, before it is known what else to do: it asks to read the
+/// settings again, and these are being read. It stays ignored if it was.
+pub(crate) fn hold_hangups() -> io::Result<Arc<AtomicBool>> {
+    let hangups = Arc::<AtomicBool>::default();
+    if !InheritedDispositions::read().ignores(SIGHUP) {
+        flag::register(SIGHUP, Arc::clone(&hangups))?;
+    }
+    Ok(hangups)
+}
+
 impl Signals {
     /// Catches the signals: from now on, the first that asks for the end is only noted. A second
     /// request does what it does in every program, unless the first was SIGTERM and the end is
     /// delayed: then it ends the delay.
     ///
-    /// SIGHUP asks for the end, or to read the settings again where there is a file of them.
-    pub(crate) fn catch(is_delayed: bool, hangup_reloads: bool) -> io::Result<Self> {
+    /// SIGHUP asks for the end, or to read the settings again where there is a file of them. Those
+    /// that were [held](hold_hangups) have come now.
+    pub(crate) fn catch(is_delayed: bool, hangups: Option<Arc<AtomicBool>>) -> io::Result<Self> {
         let (arrivals, sender) = UnixStream::pair()?;
         let inherited = InheritedDispositions::read();
+        let hangup_reloads = hangups.is_some();
         let mut signals = Self {
             arrivals,
             end: Arc::default(),
-            reload: Arc::default(),
+            reload: hangups.unwrap_or_default(),
             ends_at_once: Arc::default(),
             is_urgent: Arc::default(),
             ignores_term: inherited.ignores(SIGTERM),
@@ -99,6 +111,9 @@ impl Signals {
             flag::register(signal, Arc::default())?;
         }
         signals.set_delayed(is_delayed)?;
+        if signals.reload.load(Ordering::Relaxed) {
+            (&sender).write_all(&[0])?;
+        }
         Ok(signals)
     }
 

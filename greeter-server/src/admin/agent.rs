@@ -1,6 +1,6 @@
 //! Turns the state of a server into the one line of HAProxy's agent-check.
 
-use greeter_core::{BoxError, Line, Peer, Reply, Responder};
+use greeter_core::{BoxError, Line, Peer, Rejection, Reply, Responder};
 
 use crate::monitor::Monitor;
 
@@ -37,6 +37,9 @@ impl Responder for Agent {
         reply.close();
         Ok(())
     }
+
+    /// A word that HAProxy does not know would tell it nothing.
+    fn reject(&self, _session: Option<&mut ()>, _rejection: Rejection, _reply: &mut Reply<'_>) {}
 
     /// What HAProxy sends (its `agent-send`) comes behind the reply that closes.
     fn respond(&self, _session: &mut (), _line: Line<'_>, _reply: &mut Reply<'_>) -> Result<(), BoxError> {

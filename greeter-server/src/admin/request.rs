@@ -66,12 +66,12 @@ impl Request {
             method if is_token(method.as_bytes()) => return Err(Status::METHOD_NOT_ALLOWED),
             _ => return Err(Status::BAD_REQUEST),
         }
-        let (target_host, path) = match target.strip_prefix("http://") {
-            Some(rest) => {
+        let (target_host, path) = match target.split_at_checked("http://".len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => {
                 let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
                 (Some(host.to_owned()), path)
             }
-            None => (None, target),
+            _ => (None, target),
         };
         let path = match path.split_once('?').map_or(path, |(path, _)| path) {
             "" if target_host.is_some() => "/",
@@ -125,11 +125,16 @@ impl Request {
 fn is_own_name(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(number, port)| {
-            number.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) && (port.is_empty() || port.starts_with(':'))
+            number.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6())
+                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
         });
     }
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    is_port(port) && (name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok())
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Returns whether this is a token (RFC 9110, 5.6.2).

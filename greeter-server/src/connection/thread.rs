@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_core::{
@@ -55,6 +56,9 @@ macro_rules! visit {
         if $config.is_quiet { tracing::debug!($($event)*) } else { tracing::info!($($event)*) }
     };
 }
+
+/// How long to rest where the system does not wait for sockets, as without memory for it.
+const POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whose answer has come later: the client's, and to which line.
 #[derive(Debug)]
@@ -134,6 +138,7 @@ impl<R: Responder> ConnectionThread<R> {
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "Cannot wait for sockets.");
+                thread::sleep(POLL_PAUSE);
             }
             // Before this thread's own round, so that clients accepted now have a turn in it. The
             // messages that bring them need not wake the thread that sends them.

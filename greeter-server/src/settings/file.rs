@@ -18,6 +18,10 @@ use super::setting::{
 /// The largest file that is read: many times as much as all settings take.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
+/// How much that is wrong is told at a time. Whoever has made as many mistakes has given another
+/// file than was meant.
+const MAX_PROBLEMS: usize = 100;
+
 const ADDRESS: &str = "address";
 const NAME: &str = "name";
 
@@ -31,6 +35,8 @@ pub(super) struct FileSettings {
 struct SettingsFile<'f> {
     path: String,
     text: &'f str,
+    /// Where its lines begin, the first left out.
+    line_starts: Vec<usize>,
     known: &'f KnownOptions,
     problems: Vec<(usize, SettingProblem)>,
 }
@@ -41,13 +47,14 @@ pub(super) fn read(path: &Path, known: &KnownOptions) -> Result<FileSettings, Ve
     let cannot_read = |message: String| vec![SettingProblem { source: SettingSource::Default, message }];
     let bytes = bytes_of(path).map_err(|error| cannot_read(format!("cannot read {shown}: {error}")))?;
     let text = String::from_utf8_lossy(&bytes);
-    let mut file = SettingsFile { path: shown, text: &text, known, problems: Vec::new() };
+    let line_starts = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
+    let mut file = SettingsFile { path: shown, text: &text, known, line_starts, problems: Vec::new() };
     if let Err(error) = str::from_utf8(&bytes) {
         file.problem(error.valid_up_to(), "this is not UTF-8");
         return file.ended(FileSettings::default());
     }
     let (table, errors) = DeTable::parse_recoverable(&text);
-    for error in &errors {
+    for error in errors.iter().take(MAX_PROBLEMS) {
         file.problem(error.span().map_or(0, |span| span.start), error.message());
     }
     // What follows in the same line follows from that, mostly.
@@ -78,6 +85,9 @@ impl SettingsFile<'_> {
     fn settings(&mut self, table: &DeTable<'_>) -> FileSettings {
         let mut settings = FileSettings::default();
         for (key, value) in table {
+            if self.is_full() {
+                break;
+            }
             let name: &str = key.get_ref();
             match value.get_ref() {
                 DeValue::Array(tables) if name == LISTEN && tables.iter().any(|table| table.get_ref().is_table()) => {
@@ -156,6 +166,9 @@ impl SettingsFile<'_> {
         };
         let mut values = Vec::new();
         for value in listed {
+            if self.is_full() {
+                break;
+            }
             let text = self.text(name, value)?;
             let start = value.span().start;
             if let Err(message) = self.known.check(name, &text) {
@@ -189,19 +202,23 @@ impl SettingsFile<'_> {
         })
     }
 
+    fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
+    }
+
     fn problem(&mut self, byte: usize, message: &str) {
+        if self.is_full() {
+            return;
+        }
         let problem = SettingProblem { source: self.source(byte), message: message.to_owned() };
         self.problems.push((byte, problem));
     }
 
     fn source(&self, byte: usize) -> SettingSource {
-        let before = self.text.get(..byte).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        SettingSource::File {
-            path: self.path.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        let line = self.line_starts.partition_point(|start| *start <= byte);
+        let line_start = line.checked_sub(1).map_or(0, |before| self.line_starts[before]);
+        let before = self.text.get(line_start..byte).unwrap_or_default();
+        SettingSource::File { path: self.path.clone(), line: line + 1, column: before.chars().count() + 1 }
     }
 
     /// Returns the settings, or what is wrong, from the top to the bottom.
@@ -209,7 +226,11 @@ impl SettingsFile<'_> {
         if self.problems.is_empty() {
             return Ok(settings);
         }
+        let is_full = self.is_full();
         self.problems.sort_by_key(|(byte, _)| *byte);
+        if is_full && let Some((_, last)) = self.problems.last_mut() {
+            last.message.push_str("; and there is more");
+        }
         Err(self.problems.into_iter().map(|(_, problem)| problem).collect())
     }
 }

@@ -135,3 +135,26 @@ fn its_watchdog_hears_of_life_through_a_delay_and_a_drain() {
         server.signal(Signal::TERM);
     }
 }
+
+/// Whoever starts the server may have stopped reading.
+#[test]
+fn a_manager_that_does_not_listen_holds_up_neither_a_reload_nor_the_end() {
+    let directory = TestDirectory::new();
+    let (path, file) = (directory.file("notify"), directory.file("greeter.toml"));
+    let _deaf = UnixDatagram::bind(&path).expect("the folder is ours");
+    let fills = UnixDatagram::unbound().expect("there are descriptors");
+    fills.set_nonblocking(true).expect("a socket can be set up");
+    while fills.send_to(b"X", &path).is_ok() {}
+    fs::write(&file, "max-line-bytes = 5\n").expect("the folder is ours");
+    let mut command = Command::new(greeter_server());
+    command.args(["--listen", "127.0.0.1:0", "--config"]).arg(&file).env("NOTIFY_SOCKET", &path);
+    let mut server = TestedServer::start_command(command);
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.ask("Robert"), "error: line longer than 5 bytes\n");
+    fs::write(&file, "max-line-bytes = 6\n").expect("the folder is ours");
+    server.signal(Signal::HUP);
+    wait_until("it is reloaded", || client.ask("Robert") == "Hello, Robert\n");
+    drop(client);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(PATIENCE).0.code(), Some(0));
+}
