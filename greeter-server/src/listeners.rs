@@ -24,12 +24,22 @@ pub(crate) struct TlsFiles {
 
 /// What comes of all listeners.
 #[derive(Default)]
-struct Made {
-    listeners: Vec<Listener>,
+pub(crate) struct MadeListeners {
+    pub(crate) listeners: Vec<Listener>,
+    /// Where they listen, as far as that is one place.
+    pub(crate) taken: Vec<String>,
     /// Listeners with the same files have the same certificates.
     certificates: Vec<(TlsFiles, Tls)>,
-    problems: Vec<SettingProblem>,
+    pub(crate) problems: Vec<SettingProblem>,
     speak_tls: bool,
+}
+
+/// Returns the one place that an address means, where nobody else can listen as well; none if the
+/// system chooses, or a service manager has chosen.
+pub(crate) fn place_of(address: &str) -> Option<&str> {
+    let place = address.strip_prefix("tls:").unwrap_or(address);
+    let place = if place.starts_with("unix:") { place.split(',').next().unwrap_or(place) } else { place };
+    (!place.ends_with(":0") && !place.starts_with("fd:")).then_some(place)
 }
 
 /// Makes the listeners, with all certificates that they have, and returns what is wrong beside
@@ -37,8 +47,8 @@ struct Made {
 pub(crate) fn of(
     listeners: &[ListenerSettings],
     options: impl Fn(&Settings) -> Result<ListenerOptions, Vec<SettingProblem>>,
-) -> (Vec<Listener>, Vec<Tls>, Vec<SettingProblem>) {
-    let mut made = Made::default();
+) -> MadeListeners {
+    let mut made = MadeListeners::default();
     for listener in listeners {
         match options(&listener.settings) {
             Ok(options) => made.add(listener, options),
@@ -53,13 +63,23 @@ pub(crate) fn of(
     {
         made.note(settings, "tls-cert", "--tls-cert is given, and no address begins with tls:");
     }
-    let certificates = made.certificates.into_iter().map(|(_, tls)| tls).collect();
-    (made.listeners, certificates, made.problems)
+    made
 }
 
-impl Made {
+impl MadeListeners {
+    /// Returns the certificates, each once.
+    pub(crate) fn certificates(&self) -> Vec<Tls> {
+        self.certificates.iter().map(|(_, tls)| tls.clone()).collect()
+    }
+
     fn add(&mut self, ListenerSettings { name, settings, own }: &ListenerSettings, options: ListenerOptions) {
         let ListenerOptions { address, proxies, tls } = options;
+        if let Some(place) = place_of(&address) {
+            if self.taken.iter().any(|taken| taken == place) {
+                return self.note(settings, "listen", &format!("{place} is to be listened at twice"));
+            }
+            self.taken.push(place.to_owned());
+        }
         let mut listener = Listener::from(address);
         self.speak_tls |= listener.is_tls();
         if let Err((name, problem)) = tls.go_together() {

@@ -362,9 +362,11 @@ fn prepare(
 ) -> Result<Prepared, Vec<SettingProblem>> {
     let addresses = if settings.has_listeners() { Vec::new() } else { addresses_if_none_is_given(inherited)? };
     let listeners = settings.of_listeners(addresses);
-    let (listeners, certificates, mut problems) = listeners::of(&listeners, of_listener);
-    problems.extend(observers::check(options.admin.as_deref(), options.agent.as_deref(), settings));
-    let builder = listeners.into_iter().fold(limits(options), Builder::listen);
+    let mut made = listeners::of(&listeners, of_listener);
+    let certificates = made.certificates();
+    let mut problems = made.problems;
+    problems.extend(observers::check(options.admin.as_deref(), options.agent.as_deref(), &mut made.taken, settings));
+    let builder = made.listeners.into_iter().fold(limits(options), Builder::listen);
     match builder.check() {
         Ok(builder) if problems.is_empty() => return Ok(Prepared { builder, certificates }),
         Ok(_) => {}

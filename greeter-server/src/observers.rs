@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use greeter_server::{Builder, Responder, Server, ServerHandle, admin};
 
+use crate::listeners::place_of;
 use crate::settings::{SettingProblem, Settings};
 
 /// How long an answer may still take once the server itself has ended.
@@ -38,12 +39,24 @@ impl Observers {
 }
 
 /// Returns what is wrong with the addresses, as far as that shows before somebody listens.
-pub(crate) fn check(admin: Option<&str>, agent: Option<&str>, settings: &Settings) -> Vec<SettingProblem> {
+/// Each may have a place that nobody else has `taken`.
+pub(crate) fn check(
+    admin: Option<&str>,
+    agent: Option<&str>,
+    taken: &mut Vec<String>,
+    settings: &Settings,
+) -> Vec<SettingProblem> {
     let addresses = [("admin", admin), ("agent", agent)].into_iter();
     let problems = addresses.filter_map(|(name, address)| {
         let address = address?;
         let is_of_others = ["fd:", "tls:"].iter().any(|scheme| address.starts_with(scheme));
+        let place = place_of(address).unwrap_or_default().to_owned();
+        let is_taken = taken.contains(&place);
+        if !place.is_empty() {
+            taken.push(place);
+        }
         let problem = match Server::builder().listen(address).check() {
+            _ if is_taken => format!("{address} is to be listened at twice"),
             _ if is_of_others => format!("{address} is for --listen only: use HOST:PORT or unix:PATH"),
             Err(error) => format!("{:#}", anyhow::Error::from(error)),
             Ok(_) => return None,

@@ -253,6 +253,13 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
                 "2:9: cannot start what --agent asks for: tls:127.0.0.1:0 is for --listen only: use HOST:PORT or unix:PATH",
             ],
         ),
+        (
+            "listen = [\"127.0.0.1:7\", \"tls:127.0.0.1:7\"]\nadmin = \"unix:/a\"\nagent = \"unix:/a,mode=0600\"\n",
+            &[
+                "1:26: 127.0.0.1:7 is to be listened at twice",
+                "3:9: cannot start what --agent asks for: unix:/a,mode=0600 is to be listened at twice",
+            ],
+        ),
         ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
         ("tls-client-auth = \"required\"\n", &["1:19: --tls-client-auth needs --tls-client-ca"]),
         (&tls(one, key), &["1:12: --tls-cert is given, and no address begins with tls:"]),
