@@ -76,7 +76,11 @@ impl MadeListeners {
         let ListenerOptions { address, proxies, tls } = options;
         if let Some(place) = place_of(&address) {
             if self.taken.iter().any(|taken| taken == place) {
-                return self.note(settings, "listen", &format!("{place} is to be listened at twice"));
+                return self.note(
+                    settings,
+                    "listen",
+                    &format!("cannot listen on {place}: it is to be listened at twice"),
+                );
             }
             self.taken.push(place.to_owned());
         }

@@ -62,9 +62,9 @@ impl Manager {
     /// Says that the server is ready, and from then on that it is alive.
     pub(crate) fn ready(&self, server: &ServerHandle, status: &str) -> io::Result<()> {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
-        let Some(watchdog) = self.watchdog else { return Ok(()) };
+        let (Some(watchdog), Some(told)) = (self.watchdog, self.told.clone()) else { return Ok(()) };
         let server = server.clone();
-        start("watchdog", move || give_signs_of_life(&server, (watchdog / 4).max(MIN_INTERVAL)))
+        start("watchdog", move || give_signs_of_life(&server, (watchdog / 4).max(MIN_INTERVAL), &told))
     }
 
     /// Says that the server reads its settings again, and since when: without that, systemd takes
@@ -136,12 +136,12 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// manager wants to hear it. It is silent once a thread has been so for half of that time, so the
 /// manager has lost patience one and a half times that time after the thread was last heard of, and
 /// no reply that is shorter than that time ends the server.
-fn give_signs_of_life(server: &ServerHandle, interval: Duration) {
+fn give_signs_of_life(server: &ServerHandle, interval: Duration, told: &SyncSender<ManagerWord>) {
     let mut was_stuck = false;
     loop {
         let stuck = server.stuck_thread(interval * 2);
         match stuck {
-            None => say(&[NotifyState::Watchdog]),
+            None => tell(told, &[NotifyState::Watchdog]),
             Some(stuck) if !was_stuck => {
                 tracing::error!(thread = stuck.thread, waited = ?stuck.waited, "A connection thread gives no sign of life.");
             }

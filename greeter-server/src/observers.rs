@@ -56,7 +56,7 @@ pub(crate) fn check(
             taken.push(place);
         }
         let problem = match Server::builder().listen(address).check() {
-            _ if is_taken => format!("{address} is to be listened at twice"),
+            _ if is_taken => format!("cannot listen on {address}: it is to be listened at twice"),
             _ if is_of_others => format!("{address} is for --listen only: use HOST:PORT or unix:PATH"),
             Err(error) => format!("{:#}", anyhow::Error::from(error)),
             Ok(_) => return None,

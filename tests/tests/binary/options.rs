@@ -206,8 +206,13 @@ fn addresses_that_cannot_be_had_are_named() {
 
 #[track_caller]
 fn refused_to_listen(address: &str) {
-    match try_start(&["--listen", address, "--listen", address]) {
-        Ok(_) => panic!("{address} was had twice"),
-        Err(said) => assert!(said.contains(&format!("cannot listen on {address}: ")), "{said}"),
+    for (arguments, why) in [
+        (&["--listen", address][..], "Address already in use"),
+        (&["--listen", address, "--listen", address], "it is to be listened at twice"),
+    ] {
+        match try_start(arguments) {
+            Ok(_) => panic!("{address} was had twice"),
+            Err(said) => assert!(said.contains(&format!("cannot listen on {address}: {why}")), "{said}"),
+        }
     }
 }

@@ -256,8 +256,8 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
         (
             "listen = [\"127.0.0.1:7\", \"tls:127.0.0.1:7\"]\nadmin = \"unix:/a\"\nagent = \"unix:/a,mode=0600\"\n",
             &[
-                "1:26: 127.0.0.1:7 is to be listened at twice",
-                "3:9: cannot start what --agent asks for: unix:/a,mode=0600 is to be listened at twice",
+                "1:26: cannot listen on 127.0.0.1:7: it is to be listened at twice",
+                "3:9: cannot start what --agent asks for: cannot listen on unix:/a,mode=0600: it is to be listened at twice",
             ],
         ),
         ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
