@@ -324,6 +324,18 @@ fn it_does_not_keep_the_server_running_and_has_its_last_figures() {
 }
 
 #[test]
+fn one_address_alone_keeps_nobody_else_from_asking() {
+    let server = spawn(builder());
+    let admin = spawn(admin::server(&server).idle_timeout(None));
+    let address = admin.local_addr().as_inet().expect("it is TCP");
+    let silent: Vec<_> = (0..100).map(|_| Client::connect_from(IpAddr::from([127, 0, 1, 1]), address)).collect();
+    wait_until("the others were sent away", || admin.stats().rejected == 84);
+    assert_eq!(admin.stats().served, 16);
+    assert_eq!(get(&admin, "/livez").status, 200);
+    drop(silent);
+}
+
+#[test]
 fn a_flood_of_questions_keeps_no_client_waiting_for_an_answer() {
     let server = spawn(builder());
     let admin = admin_of(&server);
