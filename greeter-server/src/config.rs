@@ -183,14 +183,7 @@ impl Options {
             in_range("max_unsent_bytes", limits.max_unsent_bytes, 1, GIB),
             in_range("max_buffer_bytes", limits.max_buffer_bytes, min_buffer_bytes, usize::MAX),
         ];
-        let has_sessions = TypeId::of::<R::Session>() != TypeId::of::<()>();
-        let reason = match limits.max_data_bytes {
-            _ if has_sessions => Some("has sessions: its `Session` is not `()`"),
-            0 => None,
-            _ => Some("reads counted bytes: its `max_data_bytes` is not 0"),
-        };
-        let lines = limits.in_parallel;
-        let not_in_parallel = reason.filter(|_| lines > 1).map(|reason| ConfigError::NotInParallel { lines, reason });
+        let not_in_parallel = not_in_parallel::<R>(&limits);
         let errors: Vec<_> = numbers.into_iter().flatten().chain(not_in_parallel).chain(too_short(&timeouts)).collect();
         match u32::try_from(limits.max_line_bytes) {
             Ok(max_line_bytes) if errors.is_empty() => {
@@ -245,6 +238,19 @@ impl Config {
             connection,
         }
     }
+}
+
+/// Returns an error if lines of one client are to be answered side by side, and the responder is
+/// not one for that.
+fn not_in_parallel<R: Responder>(limits: &Limits) -> Option<ConfigError> {
+    let has_sessions = TypeId::of::<R::Session>() != TypeId::of::<()>();
+    let reason = match limits.max_data_bytes {
+        _ if has_sessions => "has sessions: its `Session` is not `()`",
+        0 => return None,
+        _ => "reads counted bytes: its `max_data_bytes` is not 0",
+    };
+    let lines = limits.in_parallel;
+    (lines > 1).then_some(ConfigError::NotInParallel { lines, reason })
 }
 
 /// Returns an error for each timeout below the minimum.

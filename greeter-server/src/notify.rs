@@ -85,7 +85,10 @@ impl Manager {
     /// Says that the server stops, and from then on how far that is, also if it is called again. If
     /// there is no thread for that, the stop goes on without.
     pub(crate) fn stopping(&mut self, server: &ServerHandle) {
-        let Some(told) = self.told.clone().filter(|_| !std::mem::replace(&mut self.is_stopping, true)) else { return };
+        let Some(told) = self.told.clone() else { return };
+        if std::mem::replace(&mut self.is_stopping, true) {
+            return;
+        }
         tell(&told, &[NotifyState::Stopping]);
         let server = server.clone();
         if let Err(error) = start("stopping", move || tell_of_stop(&server, &told)) {

@@ -58,8 +58,7 @@ pub(crate) struct Worker<'p, R: Responder, K = ClientSocket> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BegunJob {
     bytes_held: usize,
-    sent: Instant,
-    at: Instant,
+    timing: Timing,
 }
 
 impl<R: Responder, K> Pool<R, K> {
@@ -124,37 +123,27 @@ impl<R: Responder, K> Worker<'_, R, K> {
             return ControlFlow::Break(entry.finish());
         }
         entry.begin(CallKind::Answer { part: job.part() }, job.peer(), now);
-        let begun = BegunJob { bytes_held: job.bytes_held(), sent: sent.time, at: now.time };
+        let timing = Timing { sent: sent.time, begun: now.time, answered: None };
+        let begun = BegunJob { bytes_held: job.bytes_held(), timing };
         if has_waited_too_long(config, sent, now) {
             let turn = turn_budget(config.limits.max_unsent_bytes, now, &pool.ticker, &clock);
             let rejected = job.reject_all(&*pool.responder, &config.connection, turn);
-            return ControlFlow::Break(self.return_rejected(rejected, begun, pool.ticker.at(clock())));
+            return ControlFlow::Break(self.send_home(rejected, begun, pool.ticker.at(clock())));
         }
         ControlFlow::Continue((job, begun))
     }
 
     /// Returns a job that the responder has answered.
-    pub(crate) fn return_job(&self, job: AnsweredJob<R::Session>, begun: BegunJob, now: Moment) -> CallOutcome {
-        let timing = Timing { sent: begun.sent, begun: begun.at, answered: Some(now.time) };
-        self.send_home(job, begun.bytes_held, timing, now)
-    }
-
-    /// Returns a job that had waited too long.
-    fn return_rejected(&self, job: AnsweredJob<R::Session>, begun: BegunJob, now: Moment) -> CallOutcome {
-        let timing = Timing { sent: begun.sent, begun: begun.at, answered: None };
-        self.send_home(job, begun.bytes_held, timing, now)
+    pub(crate) fn return_job(&self, job: AnsweredJob<R::Session>, mut begun: BegunJob, now: Moment) -> CallOutcome {
+        begun.timing.answered = Some(now.time);
+        self.send_home(job, begun, now)
     }
 
     /// Sends an answered job to its connection thread, unless it is too late or the thread has
     /// ended. What the job has grown by is charged here, since many jobs may be on their way before
     /// their connection thread receives the first of them.
-    fn send_home(
-        &self,
-        mut answered: AnsweredJob<R::Session>,
-        bytes_before: usize,
-        timing: Timing,
-        now: Moment,
-    ) -> CallOutcome {
+    fn send_home(&self, mut answered: AnsweredJob<R::Session>, begun: BegunJob, now: Moment) -> CallOutcome {
+        let BegunJob { bytes_held: bytes_before, timing } = begun;
         let outcome = self.entry.finish();
         let mailbox = &self.pool.mailboxes[thread_of(answered.id())];
         match outcome {

@@ -186,6 +186,72 @@ fn is_of(world: &World, address: SocketAddr) -> bool {
 }
 
 /// What is refused, with all that is said of it; and what is not.
+/// Files that are refused, each with all that is wrong.
+const BAD_FILES: &[(&str, &[&str])] = &[
+    ("x", &["1:2: key with no value, expected `=`"]),
+    ("a = 1\n\nb = [1\n", &["3:7: unclosed array, expected `]`"]),
+    ("log = \"info\"\nlog = \"warn\"\n", &["2:1: duplicate key"]),
+    ("listen = [\"127.0.0.1:0\"]\n[[listen]]\naddress = \"127.0.0.1:0\"\n", &["2:3: duplicate key"]),
+    ("max_connections = 1\n", &["1:1: unknown key 'max_connections'; did you mean max-connections?"]),
+    ("colour = 1\n[limits]\n", &["1:1: unknown key 'colour'", "2:2: unknown key 'limits'"]),
+    ("help = true\n", &["1:1: 'help' is for the command line only"]),
+    (
+        "config = \"x\"\ncheck-config = true\n",
+        &["1:1: 'config' is for the command line only", "2:1: 'check-config' is for the command line only"],
+    ),
+    ("workers = \"two\"\n", &["1:11: cannot parse option '--workers' with value 'two': invalid digit found in string"]),
+    ("workers = true\n", &["1:11: cannot parse option '--workers' with value 'true': invalid digit"]),
+    ("workers = [1]\n", &["1:11: 'workers' has one value, and this is a list"]),
+    ("log = { level = \"info\" }\n", &["1:7: 'log' is a value, and this is a table"]),
+    ("proxy-protocol = [\"10.0.0.0/8\", [1]]\n", &["1:33: 'proxy-protocol' has one value, and this is a list"]),
+    ("proxy-protocol = [\"10.0.0.0/8\",\n  \"nowhere\"]\n", &["2:3: \"nowhere\" is no network: write 10.0.0.0/8"]),
+    (
+        "max-connections = 0\nline-timeout = \"0s\"\n",
+        &[
+            "1:19: --max-connections is 0, but must be from 1 to 10000000",
+            "2:16: --line-timeout is 0s, but must be at least 1ms, or off",
+        ],
+    ),
+    ("max-buffer-bytes = 1\n", &["1:20: --max-buffer-bytes is 1, but must be at least 294912"]),
+    ("workers = 2000\n", &["1:11: --workers is 2000, but must be from 0 to 1024"]),
+    ("[listen]\naddress = \"x\"\n", &["1:2: a listener is written as [[listen]], with two brackets"]),
+    ("listen = [{ address = \"127.0.0.1:0\" }, 1]\n", &["1:40: where one listener is a table, each is"]),
+    ("[[listen]]\nname = \"a\"\n", &["1:1: this listener has no address"]),
+    (
+        "[[listen]]\naddress = \"127.0.0.1:0\"\nlog = \"info\"\nadress = 1\n",
+        &[
+            "3:1: 'log' is not of a listener: put it above the first [[listen]]",
+            "4:1: unknown key 'adress'; did you mean address?",
+        ],
+    ),
+    (
+        "listen = [\n  \"127.0.0.1:0\",\n  \"nowhere\",\n]\n",
+        &["3:3: cannot listen on \"nowhere\": the port is missing"],
+    ),
+    ("[[listen]]\naddress = \"tls:nowhere\"\n", &["2:11: an address with tls: needs --tls-cert and --tls-key"]),
+    ("[[listen]]\naddress = \"unix:/s,mode=9\"\n", &["2:11: cannot listen on \"unix:/s,mode=9\": 9 is no mode"]),
+    (
+        "listen = \"unix:s,owner=no-such-user\"\n",
+        &["1:10: cannot listen on unix:s: there is no user no-such-user in /etc/passwd; a number would do"],
+    ),
+    (
+        "admin = \"nowhere\"\nagent = \"tls:127.0.0.1:0\"\n",
+        &[
+            "1:9: cannot start what --admin asks for: cannot listen on \"nowhere\": the port is missing",
+            "2:9: cannot start what --agent asks for: tls:127.0.0.1:0 is for --listen only: use HOST:PORT or unix:PATH",
+        ],
+    ),
+    (
+        "listen = [\"127.0.0.1:7\", \"tls:127.0.0.1:7\"]\nadmin = \"unix:/a\"\nagent = \"unix:/a,mode=0600\"\n",
+        &[
+            "1:26: cannot listen on 127.0.0.1:7: it is to be listened at twice",
+            "3:9: cannot start what --agent asks for: cannot listen on unix:/a,mode=0600: it is to be listened at twice",
+        ],
+    ),
+    ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
+    ("tls-client-auth = \"required\"\n", &["1:19: --tls-client-auth needs --tls-client-ca"]),
+];
+
 #[test]
 fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
     let world = World::new();
@@ -196,73 +262,8 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
     let [expired, expired_key] = [&expired.0, &expired.1].map(|path| path.to_str().unwrap());
     let tls = |certificate: &str, key: &str| format!("tls-cert = \"{certificate}\"\ntls-key = \"{key}\"\n");
     let at_tls = "[[listen]]\naddress = \"tls:127.0.0.1:0\"\n";
-    let bad = [
-        ("x", &["1:2: key with no value, expected `=`"][..]),
-        ("a = 1\n\nb = [1\n", &["3:7: unclosed array, expected `]`"]),
-        ("log = \"info\"\nlog = \"warn\"\n", &["2:1: duplicate key"]),
-        ("listen = [\"127.0.0.1:0\"]\n[[listen]]\naddress = \"127.0.0.1:0\"\n", &["2:3: duplicate key"]),
-        ("max_connections = 1\n", &["1:1: unknown key 'max_connections'; did you mean max-connections?"]),
-        ("colour = 1\n[limits]\n", &["1:1: unknown key 'colour'", "2:2: unknown key 'limits'"]),
-        ("help = true\n", &["1:1: 'help' is for the command line only"]),
-        (
-            "config = \"x\"\ncheck-config = true\n",
-            &["1:1: 'config' is for the command line only", "2:1: 'check-config' is for the command line only"],
-        ),
-        (
-            "workers = \"two\"\n",
-            &["1:11: cannot parse option '--workers' with value 'two': invalid digit found in string"],
-        ),
-        ("workers = true\n", &["1:11: cannot parse option '--workers' with value 'true': invalid digit"]),
-        ("workers = [1]\n", &["1:11: 'workers' has one value, and this is a list"]),
-        ("log = { level = \"info\" }\n", &["1:7: 'log' is a value, and this is a table"]),
-        ("proxy-protocol = [\"10.0.0.0/8\", [1]]\n", &["1:33: 'proxy-protocol' has one value, and this is a list"]),
-        ("proxy-protocol = [\"10.0.0.0/8\",\n  \"nowhere\"]\n", &["2:3: \"nowhere\" is no network: write 10.0.0.0/8"]),
-        (
-            "max-connections = 0\nline-timeout = \"0s\"\n",
-            &[
-                "1:19: --max-connections is 0, but must be from 1 to 10000000",
-                "2:16: --line-timeout is 0s, but must be at least 1ms, or off",
-            ],
-        ),
-        ("max-buffer-bytes = 1\n", &["1:20: --max-buffer-bytes is 1, but must be at least 294912"]),
-        ("workers = 2000\n", &["1:11: --workers is 2000, but must be from 0 to 1024"]),
-        ("[listen]\naddress = \"x\"\n", &["1:2: a listener is written as [[listen]], with two brackets"]),
-        ("listen = [{ address = \"127.0.0.1:0\" }, 1]\n", &["1:40: where one listener is a table, each is"]),
-        ("[[listen]]\nname = \"a\"\n", &["1:1: this listener has no address"]),
-        (
-            "[[listen]]\naddress = \"127.0.0.1:0\"\nlog = \"info\"\nadress = 1\n",
-            &[
-                "3:1: 'log' is not of a listener: put it above the first [[listen]]",
-                "4:1: unknown key 'adress'; did you mean address?",
-            ],
-        ),
-        (
-            "listen = [\n  \"127.0.0.1:0\",\n  \"nowhere\",\n]\n",
-            &["3:3: cannot listen on \"nowhere\": the port is missing"],
-        ),
-        ("[[listen]]\naddress = \"tls:nowhere\"\n", &["2:11: an address with tls: needs --tls-cert and --tls-key"]),
-        ("[[listen]]\naddress = \"unix:/s,mode=9\"\n", &["2:11: cannot listen on \"unix:/s,mode=9\": 9 is no mode"]),
-        (
-            "listen = \"unix:s,owner=no-such-user\"\n",
-            &["1:10: cannot listen on unix:s: there is no user no-such-user in /etc/passwd; a number would do"],
-        ),
-        (
-            "admin = \"nowhere\"\nagent = \"tls:127.0.0.1:0\"\n",
-            &[
-                "1:9: cannot start what --admin asks for: cannot listen on \"nowhere\": the port is missing",
-                "2:9: cannot start what --agent asks for: tls:127.0.0.1:0 is for --listen only: use HOST:PORT or unix:PATH",
-            ],
-        ),
-        (
-            "listen = [\"127.0.0.1:7\", \"tls:127.0.0.1:7\"]\nadmin = \"unix:/a\"\nagent = \"unix:/a,mode=0600\"\n",
-            &[
-                "1:26: cannot listen on 127.0.0.1:7: it is to be listened at twice",
-                "3:9: cannot start what --agent asks for: cannot listen on unix:/a,mode=0600: it is to be listened at twice",
-            ],
-        ),
-        ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
-        ("tls-client-auth = \"required\"\n", &["1:19: --tls-client-auth needs --tls-client-ca"]),
-        (&tls(one, key), &["1:12: --tls-cert is given, and no address begins with tls:"]),
+    let of_tls = [
+        (&*tls(one, key), &["1:12: --tls-cert is given, and no address begins with tls:"][..]),
         (
             &format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{}", tls(one, key)),
             &["3:12: --tls-cert is given, and this address does not begin with tls:"],
@@ -273,7 +274,7 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
             &[&*format!("4:11: {other_key} is not the key of the certificate in {one}")],
         ),
     ];
-    for (file, expected) in bad {
+    for (file, expected) in BAD_FILES.iter().copied().chain(of_tls) {
         let folder = Folder::with(file);
         let checked = folder.checked(&[], &[]);
         let output = folder.output(&[], &[]);
