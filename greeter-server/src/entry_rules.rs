@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_network_is_returned() {
-        for word in ["", "10.0.0.0/33", "localhost", "10.0.0", "*"] {
+        for word in ["", "10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0", "*"] {
             assert_eq!(ProxyNetworks::parse(["10.0.0.0/8", word]), Err(word.to_owned()));
         }
     }

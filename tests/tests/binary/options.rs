@@ -149,6 +149,7 @@ fn times_are_taken_from_a_millisecond_to_for_ever() {
         for value in ["5", "-1s", "1.5", "18446744073709551616s", "584542046091years", "1parsec"] {
             refused(&[option, value], "write it as 500ms, 2s or 1m");
         }
+        refused(&[option, "5M"], "M would be a month; write m for minutes");
         listens(&[option, "1ms"]);
         greets(&[option, "off"]);
         for value in FOR_EVER {

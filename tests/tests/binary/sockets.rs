@@ -102,6 +102,18 @@ fn sockets_of_a_service_manager_are_served_without_an_option() {
 }
 
 #[test]
+fn a_socket_that_nobody_serves_is_warned_of() {
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (address, is_served) in [("fd:web", true), ("127.0.0.1:0", false)] {
+        let mut command = started_with(kept.try_clone().unwrap(), "web");
+        command.args(["--listen", address]);
+        let log = Started::new(command, 1).end();
+        let warned = "A socket of a service manager is not listened at: name it as fd:. number=3";
+        assert_eq!(log.contains(warned), !is_served, "{log}");
+    }
+}
+
+#[test]
 fn stdin_is_a_socket_as_inetd_has_it() {
     let kept = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = kept.local_addr().unwrap();
