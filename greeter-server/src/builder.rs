@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
 use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, Timeouts, WhenFull};
-use crate::listen::{ListenPlace, Listener, ListenerAddress};
+use crate::listen::{ListenPlace, Listener, ListenerAddress, ListenerKind};
 use crate::push::PushHandle;
 use crate::server::Server;
 use crate::sockets::TcpOptions;
@@ -748,17 +748,19 @@ impl<R: Responder> Builder<R> {
     pub fn build(self) -> Result<Server<R>, BuildError> {
         let (builder, config) = self.validate()?;
         let Self { responder, push, trigger, options, listen, mut inherited, tcp_options } = builder;
-        let (mut addresses, mut listeners) = (Vec::new(), Vec::new());
+        let (mut addresses, mut listeners, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for (place, rules) in listen.into_iter().flatten() {
+            let kind = ListenerKind::of(&place, &rules);
             let listening = listen_at(place, &mut inherited, tcp_options);
             let (bound_to, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
             let address = ListenerAddress { bound_to, is_tls: rules.has_handshake() };
             warn_if_reachable(&address);
             addresses.push(address);
-            listeners.push((socket, Arc::new(rules)));
+            listeners.push(socket);
+            kinds.push((kind, Arc::new(rules)));
         }
         inherited.warn_of_unused();
-        Ok(Server::new(responder, push, trigger, (options, config), addresses, listeners))
+        Ok(Server::new(responder, push, trigger, (options, config), addresses, listeners, kinds))
     }
 
     /// Validates the options and the addresses as [`build`](Self::build) does, and listens nowhere.
@@ -786,6 +788,18 @@ impl<R: Responder> Builder<R> {
         Ok(builder)
     }
 
+    /// Takes the listeners, if each is valid, or returns what is wrong.
+    pub(crate) fn take_listeners(&mut self) -> Result<Vec<(ListenPlace, EntryRules)>, Vec<ConfigError>> {
+        let (mut valid, mut errors) = (Vec::new(), Vec::new());
+        for listener in std::mem::take(&mut self.listen) {
+            match listener {
+                Ok(listener) => valid.push(listener),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(valid) } else { Err(errors) }
+    }
+
     /// Returns a builder of which each listener is valid, with its configuration; or all invalid
     /// options.
     fn validate(mut self) -> Result<(Self, Config), BuildError> {
@@ -794,11 +808,9 @@ impl<R: Responder> Builder<R> {
         if self.listen.is_empty() {
             errors.push(ConfigError::NoAddress);
         }
-        for listener in std::mem::take(&mut self.listen) {
-            match listener {
-                Ok(valid) => self.listen.push(Ok(valid)),
-                Err(error) => errors.push(error),
-            }
+        match self.take_listeners() {
+            Ok(valid) => self.listen.extend(valid.into_iter().map(Ok)),
+            Err(invalid) => errors.extend(invalid),
         }
         match config {
             Ok(config) if errors.is_empty() => Ok((self, config)),

@@ -111,6 +111,11 @@ pub(crate) enum UnixName {
     Abstract(Vec<u8>),
 }
 
+/// What of a listener stays as it is while a server runs: where it listens, and whether clients
+/// speak TLS. Two that are one display as one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ListenerKind(String);
+
 /// The address of a listener.
 ///
 /// It displays as it was asked for, with the real port: `127.0.0.1:40123`,
@@ -477,6 +482,17 @@ impl UnixPlace {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+}
+
+impl ListenerKind {
+    pub(crate) fn of(place: &ListenPlace, rules: &EntryRules) -> Self {
+        let tls = match rules.tls {
+            None => "in plain",
+            Some(TlsRule::AtOnce(_)) => "in TLS",
+            Some(TlsRule::OnRequest(_)) => "in TLS on request",
+        };
+        Self(format!("{place} {tls}"))
     }
 }
 

@@ -40,7 +40,7 @@ use self::listeners::{ListenerOptions, TlsFiles};
 use self::log::Log;
 use self::notify::Manager;
 use self::observers::Observers;
-use self::reloader::Reloader;
+use self::reloader::{Prepared, Reloader};
 use self::settings::{SettingProblem, SettingSource, Settings, Sources};
 use self::signals::{SignalRequest, Signals};
 
@@ -48,10 +48,6 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 
 /// The address if no `--listen` is given and no socket is inherited: this machine only.
 const LISTEN: &str = "127.0.0.1:8080";
-
-/// How often the files of certificates are looked at. What is in them counts, since a link may
-/// lead to other files from one moment to the next.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The exit codes, as the help lists them.
 const NOT_STARTED: u8 = 1;
@@ -254,8 +250,10 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ("Logging", &["--log", "--log-format"]),
 ];
 
-/// The groups of options that hold at once when the file was read again, each as the library has it.
-const LIVE_GROUPS: [&str; 3] = ["Limits", "Timeouts", "Stopping"];
+/// The groups of options that hold at once when the file was read again, and others that do: the
+/// name is a listener's.
+const LIVE_GROUPS: [&str; 4] = ["Limits", "Timeouts", "TLS", "Stopping"];
+const LIVE: [&str; 3] = ["proxy-protocol", "log", "name"];
 
 fn main() -> ExitCode {
     if let Some(exit) = completions::asked::<Options>(NAME, values) {
@@ -293,19 +291,23 @@ fn main() -> ExitCode {
         }
     };
     sources.warn_of_unknown_variables();
-    let ready = match prepare(&settings, &options, &inherited) {
-        Ok(ready) => ready,
+    let otherwise = match addresses_if_none_is_given(&settings, &inherited) {
+        Ok(otherwise) => otherwise,
+        Err(problems) => return fail(&log, &problems, USAGE),
+    };
+    let Prepared { options, builder, certificates } = match prepare(&settings, options, &otherwise) {
+        Ok(prepared) => prepared,
         Err(problems) => return fail(&log, &problems, USAGE),
     };
     if options.check_config {
         let said = if options.print_config { settings.to_toml() } else { "the configuration is valid\n".to_owned() };
         return Exit::Asked(said).print();
     }
-    let server = match ready.builder.inherited(inherited).build() {
+    let server = match builder.inherited(inherited).build() {
         Ok(server) => server,
         Err(error) => return fail(&log, &in_words_of_options(error, &settings), USAGE),
     };
-    match serve(server, &log, Given { sources, settings, options, certificates: ready.certificates, hangups }) {
+    match serve(server, &log, Given { sources, settings, options, otherwise, certificates, hangups }) {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
         Err(error) => {
@@ -334,17 +336,13 @@ fn read(sources: &Sources) -> Result<(Settings, Options), Vec<SettingProblem>> {
     Ok((settings, options))
 }
 
-/// A server before it listens.
-struct Prepared {
-    builder: Builder<Expensive<Greeter>>,
-    certificates: Vec<Tls>,
-}
-
 /// What a server that runs is made of, as far as that can be read again.
 struct Given {
     sources: Sources,
     settings: Settings,
     options: Options,
+    /// The addresses if none is given.
+    otherwise: Vec<String>,
     certificates: Vec<Tls>,
     /// Whether SIGHUP has come already, where that means something.
     hangups: Option<Arc<AtomicBool>>,
@@ -354,21 +352,21 @@ struct Given {
 #[derive(Clone, Copy)]
 struct Bound<T>(Option<T>);
 
-/// Turns options into what can listen, with all of it checked that shows before that.
+/// Turns options into what can listen, with all of it checked that shows before that, at these
+/// addresses if none is given.
 fn prepare(
     settings: &Settings,
-    options: &Options,
-    inherited: &InheritedSockets,
-) -> Result<Prepared, Vec<SettingProblem>> {
-    let addresses = if settings.has_listeners() { Vec::new() } else { addresses_if_none_is_given(inherited)? };
-    let listeners = settings.of_listeners(addresses);
+    options: Options,
+    otherwise: &[String],
+) -> Result<Prepared<Options, Expensive<Greeter>>, Vec<SettingProblem>> {
+    let listeners = settings.of_listeners(otherwise);
     let mut made = listeners::of(&listeners, of_listener);
     let certificates = made.certificates();
     let mut problems = made.problems;
     problems.extend(observers::check(options.admin.as_deref(), options.agent.as_deref(), &mut made.taken, settings));
-    let builder = made.listeners.into_iter().fold(limits(options), Builder::listen);
+    let builder = made.listeners.into_iter().fold(limits(&options), Builder::listen);
     match builder.check() {
-        Ok(builder) if problems.is_empty() => return Ok(Prepared { builder, certificates }),
+        Ok(builder) if problems.is_empty() => return Ok(Prepared { options, builder, certificates }),
         Ok(_) => {}
         Err(error) => problems.extend(in_words_of_options(error, settings)),
     }
@@ -377,8 +375,13 @@ fn prepare(
 }
 
 /// Returns the addresses of what a service manager has passed, or that of this machine only.
-fn addresses_if_none_is_given(inherited: &InheritedSockets) -> Result<Vec<String>, Vec<SettingProblem>> {
+fn addresses_if_none_is_given(
+    settings: &Settings,
+    inherited: &InheritedSockets,
+) -> Result<Vec<String>, Vec<SettingProblem>> {
     match inherited.problem() {
+        // They are not asked for, and a reload that asks for them comes too late.
+        _ if settings.has_listeners() => return Ok(vec![LISTEN.to_owned()]),
         Some(problem @ InheritedError::AnotherProcess { .. }) => {
             tracing::warn!(%problem, "Sockets of a service manager are not used.");
         }
@@ -445,11 +448,9 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 
 /// Serves until a signal asks for the end.
 fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow::Result<DrainReport> {
-    let Given { sources, settings, mut options, certificates, hangups } = given;
+    let Given { sources, settings, mut options, otherwise, certificates, hangups } = given;
     let mut signals = Signals::catch(!options.drain_delay.is_zero(), hangups).context("cannot catch signals")?;
-    for tls in &certificates {
-        tls.reload_every(RELOAD_INTERVAL).context("cannot watch the certificates")?;
-    }
+    reloader::watch(&certificates).context("cannot watch the certificates")?;
     raise_descriptor_limit();
     let mut manager = Manager::from_env().context("cannot start a thread")?;
     if let (Some(0), Some(watchdog)) = (options.workers, manager.watchdog()) {
@@ -473,7 +474,7 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
     let mut reloader = Reloader::new(handle.clone(), sources, settings, certificates, is_live);
     while signals.wait().context("cannot wait for signals")? == SignalRequest::Reload {
         manager.reloading();
-        match reloader.reload(prepare_again) {
+        match reloader.reload(|settings| prepare(settings, settings.options()?, &otherwise)) {
             Ok(reloaded) => {
                 options = reloaded;
                 log.set_level(options.log);
@@ -511,18 +512,11 @@ fn say_grace(options: &Options) {
     }
 }
 
-/// Turns settings that were read again into options for a server that listens.
-fn prepare_again(settings: &Settings) -> Result<(Options, Builder<Expensive<Greeter>>), Vec<SettingProblem>> {
-    let options = settings.options()?;
-    let Prepared { builder, .. } = prepare(settings, &options, &InheritedSockets::default())?;
-    Ok((options, builder))
-}
-
 /// Returns whether an option holds at once when the file was read again.
 fn is_live(name: &str) -> bool {
     let is_it = |option: &&str| option.strip_prefix("--") == Some(name);
     let mut groups = GROUPS.iter().filter(|(heading, _)| LIVE_GROUPS.contains(heading));
-    name == "log" || groups.any(|(_, options)| options.iter().any(is_it))
+    LIVE.contains(&name) || groups.any(|(_, options)| options.iter().any(is_it))
 }
 
 fn in_words(addresses: &[ListenerAddress]) -> String {

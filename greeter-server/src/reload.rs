@@ -6,6 +6,7 @@ use greeter_core::Responder;
 
 use crate::builder::{BuildError, Builder};
 use crate::handle::ServerHandle;
+use crate::listen::ListenerKind;
 
 /// What a [reload](ServerHandle::reload) could not do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,18 +19,22 @@ pub struct ReloadReport {
 
 impl ServerHandle {
     /// Has the options of this builder hold from now on: limits, timeouts, how many lines of one
-    /// client are answered side by side, and what is said to whom is rejected. All of them do, or
-    /// none if one of them is invalid. The rest of the builder (its responder, its listeners and
-    /// their sockets) means nothing here.
+    /// client are answered side by side, and what is said to whom is rejected; and of its listeners
+    /// their names, [proxies](crate::Listener::proxy_from) and certificates. All of it does, or
+    /// nothing if any of it is invalid. The rest of the builder (its responder, its sockets) means
+    /// nothing here.
     ///
-    /// Threads, and how lines are framed, stay as the server was started; the report names the
-    /// options that would have changed these. What binds whom:
+    /// Threads, how lines are framed, where is listened and whether in TLS stay as the server was
+    /// started; the report names the options that would have changed these. What binds whom:
     ///
     /// * Timeouts hold at once, for everybody, counted from when the wait began.
     /// * The length of a line holds from the next read, and how much may be unsent, or held in all,
     ///   from the next reply or push.
-    /// * The numbers of connections, in all and for an address, are for those who come. Nobody who
-    ///   is connected is thrown out.
+    /// * The numbers of connections, in all and for an address, and what a listener has, are for
+    ///   those who come. Nobody who is connected is thrown out.
+    ///
+    /// A listener is known by its place and whether it has TLS. One that the builder does not have
+    /// stays as it is; so a builder without any is for the other options.
     ///
     /// A server that has ended stays as it is.
     ///
@@ -42,25 +47,42 @@ impl ServerHandle {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use greeter_server::Server;
+    /// use greeter_server::{Listener, Server};
     ///
-    /// let server = Server::builder().bind("127.0.0.1:0")?.spawn()?;
-    /// let report = server.reload(&Server::builder().max_connections(50).workers(7))?;
+    /// let listener = || Listener::from("127.0.0.1:0");
+    /// let server = Server::builder().bind(listener().proxy_from(["10.0.0.0/8"]))?.spawn()?;
+    /// let report = server.reload(Server::builder().max_connections(50).workers(7))?;
     /// assert_eq!(server.limits().max_connections, 50);
     /// assert_eq!(report.needs_restart, ["workers"]);
     ///
     /// let too_short = Server::builder().max_connections(60).idle_timeout(Duration::ZERO);
-    /// assert!(server.reload(&too_short).is_err());
+    /// assert!(server.reload(too_short).is_err());
     /// assert_eq!(server.limits().max_connections, 50);
+    ///
+    /// // Another network of proxies.
+    /// server.reload(Server::builder().listen(listener().proxy_from(["192.0.2.0/24"])))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn reload<R: Responder>(&self, options: &Builder<R>) -> Result<ReloadReport, BuildError> {
+    pub fn reload<R: Responder>(&self, mut builder: Builder<R>) -> Result<ReloadReport, BuildError> {
         let running = self.running_config();
         let _one_at_a_time = running.lock();
-        let (options, needs_restart) = running.possible(options.options);
-        if let Some(config) = running.make(options) {
-            self.apply(Arc::new(config.map_err(BuildError::Invalid)?));
+        let (options, mut needs_restart) = running.possible(builder.options);
+        let Some(config) = running.make(options) else { return Ok(ReloadReport { needs_restart }) };
+        let (config, listeners) = match (config, builder.take_listeners()) {
+            (Ok(config), Ok(listeners)) => (config, listeners),
+            (config, listeners) => {
+                let invalid = [config.err(), listeners.err()].into_iter().flatten().flatten();
+                return Err(BuildError::Invalid(invalid.collect()));
+            }
+        };
+        let asked: Vec<_> =
+            listeners.into_iter().map(|(place, rules)| (ListenerKind::of(&place, &rules), rules)).collect();
+        let is_asked = !asked.is_empty();
+        let (entry_rules, are_the_same) = running.entry_rules(asked);
+        if is_asked && !are_the_same {
+            needs_restart.push("listen");
         }
+        self.apply(Arc::new(config.with_listeners(entry_rules)));
         Ok(ReloadReport { needs_restart })
     }
 }

@@ -1,9 +1,23 @@
 //! Turns the file, read again, into other settings of a server that runs: all of them, or none if
 //! one is wrong. Must not stop it.
 
+use std::io;
+use std::time::Duration;
+
 use greeter_server::{Builder, Responder, ServerHandle, Tls};
 
 use crate::settings::{SettingProblem, SettingSource, Settings, Sources};
+
+/// How often the files of certificates are looked at. What is in them counts, since a link may
+/// lead to other files from one moment to the next.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What settings were made into: a server before it listens.
+pub(crate) struct Prepared<T, R> {
+    pub(crate) options: T,
+    pub(crate) builder: Builder<R>,
+    pub(crate) certificates: Vec<Tls>,
+}
 
 /// What it takes to read the settings again.
 pub(crate) struct Reloader {
@@ -29,11 +43,12 @@ impl Reloader {
         Self { server, sources, started_with: settings.clone(), current: settings, certificates, is_live }
     }
 
-    /// Has the settings hold that are in the file now, and returns what they were made into. What
-    /// was wrong is logged; then nothing has changed, and there is the first of it in words.
+    /// Has the settings hold that are in the file now, prepared as for a start, and returns what
+    /// the options are. What was wrong is logged; then nothing has changed, and there is the
+    /// first of it in words.
     pub(crate) fn reload<R: Responder, T>(
         &mut self,
-        prepare: impl FnOnce(&Settings) -> Result<(T, Builder<R>), Vec<SettingProblem>>,
+        prepare: impl FnOnce(&Settings) -> Result<Prepared<T, R>, Vec<SettingProblem>>,
     ) -> Result<T, String> {
         self.try_reload(prepare).map_err(|problems| {
             for problem in &problems {
@@ -45,17 +60,23 @@ impl Reloader {
 
     fn try_reload<R: Responder, T>(
         &mut self,
-        prepare: impl FnOnce(&Settings) -> Result<(T, Builder<R>), Vec<SettingProblem>>,
+        prepare: impl FnOnce(&Settings) -> Result<Prepared<T, R>, Vec<SettingProblem>>,
     ) -> Result<T, Vec<SettingProblem>> {
         let settings = self.sources.settings()?;
-        let (prepared, builder) = prepare(&settings)?;
+        let Prepared { options, builder, certificates } = prepare(&settings)?;
         let report = self
             .server
-            .reload(&builder)
+            .reload(builder)
             .map_err(|error| vec![SettingProblem { source: SettingSource::Default, message: error.to_string() }])?;
+        // Only to say so: others have taken their place. Files that are gone are no news in them.
+        let are_new = self.certificates.iter().any(|old| old.reload().unwrap_or(false));
+        if let Err(error) = watch(&certificates) {
+            tracing::error!(%error, "Cannot watch the files of certificates: new ones hold upon SIGHUP.");
+        }
+        self.certificates = certificates;
         let is_live = |name: &&str| (self.is_live)(name);
         let mut changed: Vec<_> = settings.changed_from(&self.current).into_iter().filter(is_live).collect();
-        if self.has_new_certificates() {
+        if are_new {
             changed.push("certificates");
         }
         // The library's names are those of methods.
@@ -72,21 +93,13 @@ impl Reloader {
             let needs_restart = needs_restart.join(", ");
             tracing::warn!(settings = %needs_restart, "Some settings hold only once the server is started again.");
         }
-        Ok(prepared)
+        Ok(options)
     }
+}
 
-    /// Reads the certificates again, which were found to be good, and returns whether they are new.
-    fn has_new_certificates(&self) -> bool {
-        let mut is_new = false;
-        for certificates in &self.certificates {
-            match certificates.reload() {
-                Ok(changed) => is_new |= changed,
-                // Somebody has written to them since. They are looked at every second anyway.
-                Err(error) => tracing::warn!(%error, "Cannot read new certificates, and keeps those it has."),
-            }
-        }
-        is_new
-    }
+/// Has new certificates hold soon after they are in their files, also while nobody sends a signal.
+pub(crate) fn watch(certificates: &[Tls]) -> io::Result<()> {
+    certificates.iter().try_for_each(|tls| tls.reload_every(CERTIFICATES_INTERVAL))
 }
 
 fn in_words(changed: &[&str]) -> String {

@@ -9,20 +9,10 @@ use crate::accept::descriptors::connections_possible;
 use crate::config::{Config, ConfigError, Options};
 use crate::current::Current;
 use crate::entry_rules::{EntryRules, TlsRule};
-use crate::sockets::ListeningSocket;
+use crate::listen::ListenerKind;
 
-/// What of a server stays as it is, as long as it runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
-    listeners: usize,
-    /// Whether any client may owe something first.
-    has_lobby: bool,
-    /// How many bytes a client may send in its TLS handshake, where TLS is spoken.
-    max_handshake_bytes: Option<usize>,
-}
-
-/// Makes the configuration that options ask for; none once the server has ended, which keeps its
-/// responder no longer than its threads do.
+/// Makes the configuration that options ask for, without listeners; none once the server has ended,
+/// which keeps its responder no longer than its threads do.
 type MakeConfig = dyn Fn(Options) -> Option<Result<Config, Vec<ConfigError>>> + Send + Sync;
 
 /// The configuration of a running server, and what makes another.
@@ -30,39 +20,36 @@ pub(crate) struct RunningConfig {
     pub(crate) current: Arc<Current<Config>>,
     make: Box<MakeConfig>,
     started_with: Options,
+    /// What its listeners are.
+    listeners: Vec<ListenerKind>,
     /// Held during a reload, so that one comes after the other.
     reloading: Mutex<()>,
 }
 
-impl Layout {
-    pub(crate) fn of(listeners: &[(ListeningSocket, Arc<EntryRules>)]) -> Self {
-        let tls = listeners.iter().filter_map(|(_, rules)| rules.tls.as_ref());
-        let handshake_bytes = tls.map(|(TlsRule::AtOnce(tls) | TlsRule::OnRequest(tls))| tls.max_handshake_bytes());
-        Self {
-            listeners: listeners.len(),
-            has_lobby: listeners.iter().any(|(_, rules)| rules.asks()),
-            max_handshake_bytes: handshake_bytes.max(),
-        }
-    }
-
-    /// Sets the limits that follow from the listeners, and lowers that of connections to the number
-    /// of available file descriptors.
-    pub(crate) fn fit(self, config: &mut Config) {
-        let Config { connection_threads, workers, ref mut limits, .. } = *config;
-        if !self.has_lobby {
+impl Config {
+    /// Makes it that of a server where clients owe this, with the limits that follow from it, and
+    /// with no more connections than there are available file descriptors.
+    pub(crate) fn with_listeners(mut self, entry_rules: Vec<Arc<EntryRules>>) -> Self {
+        let has_lobby = entry_rules.iter().any(|rules| rules.asks());
+        let limits = &mut self.limits;
+        if !has_lobby {
             limits.max_handshakes = 0;
         }
-        let lobbies = if self.has_lobby { connection_threads } else { 0 };
-        let possible = connections_possible(self.listeners, connection_threads + workers, lobbies);
+        let lobbies = if has_lobby { self.connection_threads } else { 0 };
+        let possible = connections_possible(entry_rules.len(), self.connection_threads + self.workers, lobbies);
         if possible < limits.max_connections {
             let asked = limits.max_connections;
             tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");
             limits.max_connections = possible;
         }
-        if let Some(bytes) = self.max_handshake_bytes {
+        let tls = entry_rules.iter().filter_map(|rules| rules.tls.as_ref());
+        let handshake_bytes = tls.map(|(TlsRule::AtOnce(tls) | TlsRule::OnRequest(tls))| tls.max_handshake_bytes());
+        if let Some(bytes) = handshake_bytes.max() {
             limits.max_tls_connections = limits.max_connections;
             limits.max_handshake_bytes = limits.max_handshake_bytes.max(bytes);
         }
+        self.entry_rules = entry_rules;
+        self
     }
 }
 
@@ -71,20 +58,13 @@ impl RunningConfig {
     pub(crate) fn new<R: Responder>(
         config: Arc<Config>,
         started_with: Options,
-        layout: Layout,
+        listeners: Vec<ListenerKind>,
         responder: &Arc<R>,
     ) -> Self {
         let responder = Arc::downgrade(responder);
-        let make = move |options: Options| {
-            let responder = responder.upgrade()?;
-            let config = options.validate(&*responder);
-            Some(config.map(|mut config| {
-                layout.fit(&mut config);
-                config
-            }))
-        };
+        let make = move |options: Options| Some(options.validate(&*responder.upgrade()?));
         let current = Arc::new(Current::new(config));
-        Self { current, make: Box::new(make), started_with, reloading: Mutex::new(()) }
+        Self { current, make: Box::new(make), started_with, listeners, reloading: Mutex::new(()) }
     }
 
     /// Begins a reload: returns what keeps others from it meanwhile.
@@ -98,8 +78,23 @@ impl RunningConfig {
         options.of_running(&self.started_with)
     }
 
-    /// Makes the configuration that these options ask for; none once the server has ended.
+    /// Makes the configuration that these options ask for, without listeners; none once the server
+    /// has ended.
     pub(crate) fn make(&self, options: Options) -> Option<Result<Config, Vec<ConfigError>>> {
         (self.make)(options)
+    }
+
+    /// Returns what clients owe at each listener if these are what is asked for, and whether they
+    /// are those that there are. One that is not asked for any more stays as it is.
+    pub(crate) fn entry_rules(&self, mut asked: Vec<(ListenerKind, EntryRules)>) -> (Vec<Arc<EntryRules>>, bool) {
+        let are_the_same = asked.iter().map(|(kind, _)| kind).eq(&self.listeners);
+        let current = self.current.get();
+        let of_each = self.listeners.iter().zip(&current.entry_rules).map(|(listener, rules)| {
+            match asked.iter().position(|(kind, _)| kind == listener) {
+                Some(index) => Arc::new(asked.remove(index).1),
+                None => Arc::clone(rules),
+            }
+        });
+        (of_each.collect(), are_the_same)
     }
 }

@@ -16,7 +16,7 @@ use crate::control::{Control, DrainReport, ShutdownTrigger};
 use crate::current::Current;
 use crate::entry_rules::EntryRules;
 use crate::handle::ServerHandle;
-use crate::listen::ListenerAddress;
+use crate::listen::{ListenerAddress, ListenerKind};
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -25,7 +25,7 @@ use crate::pool::watchdog::Watchdog;
 use crate::pool::worker::{Pool, Task};
 use crate::pool::worker_registry::WorkerEntry;
 use crate::push::PushHandle;
-use crate::running_config::{Layout, RunningConfig};
+use crate::running_config::RunningConfig;
 use crate::sockets::ListeningSocket;
 use crate::stats::Counters;
 use crate::sync::{Sender, channel};
@@ -47,7 +47,9 @@ pub struct Server<R> {
     config: Config,
     /// The addresses of the listeners, in the same order.
     addresses: Vec<ListenerAddress>,
-    listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
+    listeners: Vec<ListeningSocket>,
+    /// What each of them is, and what its clients owe, in the same order.
+    kinds: Vec<(ListenerKind, Arc<EntryRules>)>,
 }
 
 /// An error returned by [`Server::spawn`] and [`Server::run`].
@@ -77,9 +79,10 @@ impl<R: Responder> Server<R> {
         trigger: ShutdownTrigger,
         (options, config): (Options, Config),
         addresses: Vec<ListenerAddress>,
-        listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
+        listeners: Vec<ListeningSocket>,
+        kinds: Vec<(ListenerKind, Arc<EntryRules>)>,
     ) -> Self {
-        Self { responder, push, trigger, options, config, addresses, listeners }
+        Self { responder, push, trigger, options, config, addresses, listeners, kinds }
     }
 
     /// Returns the address of the first listener, with its real port.
@@ -149,10 +152,9 @@ impl<R: Responder> Server<R> {
     /// server.shutdown(Duration::from_secs(10));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn spawn(mut self) -> Result<ServerHandle, StartError> {
-        let layout = Layout::of(&self.listeners);
-        layout.fit(&mut self.config);
-        let config = Arc::new(self.config);
+    pub fn spawn(self) -> Result<ServerHandle, StartError> {
+        let (kinds, entry_rules) = self.kinds.into_iter().unzip();
+        let config = Arc::new(self.config.with_listeners(entry_rules));
         let threads = config.connection_threads;
         let (mailboxes, inboxes) = mailboxes(threads).map_err(StartError::of("a connection thread"))?;
         let counters: Vec<Arc<Counters>> = (0..=threads).map(|_| Arc::default()).collect();
@@ -176,7 +178,7 @@ impl<R: Responder> Server<R> {
         let (control, deadlines) = Control::new(counters, admission, Arc::clone(&memory), to_close, to_threads);
         self.trigger.connect(&control);
         let responder = Arc::new(self.responder);
-        let configuration = RunningConfig::new(Arc::clone(&config), self.options, layout, &responder);
+        let configuration = RunningConfig::new(Arc::clone(&config), self.options, kinds, &responder);
         let current = Arc::clone(&configuration.current);
         // From here on, an early return drops the handle, which stops the threads that have
         // started.

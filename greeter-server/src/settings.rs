@@ -22,7 +22,7 @@ use greeter_args::Exit;
 
 use self::environment::EnvironmentSettings;
 use self::known::KnownOptions;
-use self::setting::{CONFIG, LISTEN, ListenerTable, Setting, SettingValue, find};
+use self::setting::{CONFIG, LISTEN, LISTENER_NAME, ListenerTable, Setting, SettingValue, find};
 pub(crate) use self::setting::{SettingProblem, SettingSource};
 
 /// Where the settings of this process come from. The file can be read more than once.
@@ -133,13 +133,16 @@ impl Settings {
     }
 
     /// Returns what holds for each listener; for one at each of these addresses, if none is given.
-    pub(crate) fn of_listeners(&self, otherwise: Vec<String>) -> Vec<ListenerSettings> {
+    pub(crate) fn of_listeners(&self, otherwise: &[String]) -> Vec<ListenerSettings> {
         if !self.listeners.is_empty() {
             return self.listeners.iter().map(|table| self.of_listener(table)).collect();
         }
         let addresses = match find(&self.given, LISTEN) {
             Some(listen) if !listen.values.is_empty() => listen.values.clone(),
-            _ => otherwise.into_iter().map(|text| SettingValue { text, source: SettingSource::Default }).collect(),
+            _ => {
+                let default = |text: &String| SettingValue { text: text.clone(), source: SettingSource::Default };
+                otherwise.iter().map(default).collect()
+            }
         };
         let listeners = addresses.into_iter().map(|address| {
             let source = address.source.clone();
@@ -183,16 +186,18 @@ impl Settings {
         value.map_or(SettingSource::Default, |value| value.source.clone())
     }
 
-    /// Returns the names of the options that have another value here than there.
+    /// Returns the names of the options that have another value here than there, for all listeners
+    /// or for one.
     pub(crate) fn changed_from(&self, other: &Self) -> Vec<&'static str> {
-        let is_changed = |name: &str| self.values(name) != other.values(name);
-        let own_of_listeners = |settings: &Self| {
-            let listeners = settings.listeners.iter();
-            listeners.map(|table| (table.name.clone(), texts(&table.settings))).collect::<Vec<_>>()
+        let are_more = self.listeners.len() != other.listeners.len();
+        let listeners = || self.listeners.iter().zip(&other.listeners).filter(|_| !are_more);
+        let is_changed = |name: &&str| {
+            self.values(name) != other.values(name)
+                || listeners().any(|(one, other)| one.values(name) != other.values(name))
+                || *name == LISTEN && are_more
         };
-        let listeners_changed = own_of_listeners(self) != own_of_listeners(other);
-        let names = self.known.names();
-        names.filter(|name| is_changed(name) || *name == LISTEN && listeners_changed).collect()
+        let are_renamed = listeners().any(|(one, other)| one.name != other.name);
+        self.known.names().filter(is_changed).chain(are_renamed.then_some(LISTENER_NAME)).collect()
     }
 
     /// Returns the values of an option, or its default in words.
@@ -207,10 +212,4 @@ impl Settings {
     pub(crate) fn to_toml(&self) -> String {
         print::to_toml(&self.known, &self.given, &self.listeners)
     }
-}
-
-/// Returns the names and values of settings.
-fn texts(settings: &[Setting]) -> Vec<(&'static str, Vec<String>)> {
-    let texts = |setting: &Setting| setting.values.iter().map(|value| value.text.clone()).collect();
-    settings.iter().map(|setting| (setting.name, texts(setting))).collect()
 }

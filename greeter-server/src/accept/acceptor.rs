@@ -17,7 +17,6 @@ use mio::{Events, Registry, Token};
 use crate::accept::rejected::{MAX_REJECTED, RejectedSockets};
 use crate::admission::{AcceptorMessage, Admission, Decision, Displaced, LobbyDecision};
 use crate::config::Config;
-use crate::entry_rules::EntryRules;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::messages::{Newcomer, ThreadMessage};
 use crate::slots::SLOT_BITS;
@@ -116,7 +115,6 @@ pub(crate) struct AcceptorContext<S, K> {
 #[derive(Debug)]
 struct RegisteredListener<L> {
     socket: L,
-    entry_rules: Arc<EntryRules>,
     state: ListenerState,
     /// How far it has gone with what it may accept: with each client, by the time that one is worth
     /// at the maximum rate (the generic cell rate algorithm).
@@ -142,11 +140,11 @@ enum ListenerState {
 impl<S> SharedAcceptor<S> {
     /// Registers the listeners with the thread that will keep the acceptor.
     pub(crate) fn new(
-        mut listeners: Vec<(ListeningSocket, Arc<EntryRules>)>,
+        mut listeners: Vec<ListeningSocket>,
         registry: &Registry,
         context: AcceptorContext<S, <ListeningSocket as Accept>::Socket>,
     ) -> io::Result<Self> {
-        for (index, (listener, _)) in listeners.iter_mut().enumerate() {
+        for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(registry, Token(FIRST_TOKEN + index))?;
         }
         Ok(Self(Mutex::new(Acceptor::new(listeners, context, MAX_REJECTED, Instant::now()))))
@@ -187,18 +185,13 @@ impl<S: Send> CloseListeners for SharedAcceptor<S> {
 impl<S, L: Accept> Acceptor<S, L> {
     /// Creates an acceptor that keeps at most `max_rejected` rejected clients.
     pub(crate) fn new(
-        listeners: Vec<(L, Arc<EntryRules>)>,
+        listeners: Vec<L>,
         context: AcceptorContext<S, L::Socket>,
         max_rejected: usize,
         now: Instant,
     ) -> Self {
         let AcceptorContext { inbox, threads, admission, config, counters } = context;
-        let register = |(socket, entry_rules)| RegisteredListener {
-            socket,
-            entry_rules,
-            state: ListenerState::Ready,
-            accepted_until: now,
-        };
+        let register = |socket| RegisteredListener { socket, state: ListenerState::Ready, accepted_until: now };
         let listeners = listeners.into_iter().map(register).collect();
         let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
         Self {
@@ -236,6 +229,8 @@ impl<S, L: Accept> Acceptor<S, L> {
                 AcceptorMessage::Reconfigured(config) => {
                     self.rejected.set_linger(config.timeouts.linger);
                     self.config = config;
+                    // Perhaps nothing is owed any more by those who had no place in the lobby.
+                    self.permit_released();
                 }
                 AcceptorMessage::PermitReleased => self.permit_released(),
             }
@@ -297,7 +292,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         }
         let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
-            let until = self.admission.opens_at(self.listeners[index].entry_rules.asks(), now);
+            let until = self.admission.opens_at(self.config.entry_rules[index].asks(), now);
             if until.is_none_or(|until| now < until) {
                 return self.listeners[index].state = ListenerState::Full { until };
             }
@@ -348,7 +343,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         match self.listeners[index].socket.accept() {
             Ok((socket, address)) => {
                 self.counters.accepted.add(1);
-                if self.listeners[index].entry_rules.asks_of(address) {
+                if self.config.entry_rules[index].asks_of(address) {
                     self.dispatch_newcomer(index, socket, address, now);
                 } else {
                     self.dispatch(index, socket, address, now);
@@ -408,7 +403,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         let Some(thread) = self.choose_thread() else {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         };
-        let rules = Arc::clone(&self.listeners[index].entry_rules);
+        let rules = Arc::clone(&self.config.entry_rules[index]);
         match self.admission.admit_newcomer(address, thread, now) {
             LobbyDecision::Enter { place, displaced } => {
                 self.displace(displaced);
@@ -443,7 +438,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         };
         match self.choose_thread() {
             Some(thread) => {
-                let rules = Arc::clone(&self.listeners[index].entry_rules);
+                let rules = Arc::clone(&self.config.entry_rules[index]);
                 self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit, rules });
             }
             None => self.counters.closed[CloseReason::Lost.index()].add(1),

@@ -7,6 +7,8 @@ use std::fmt;
 pub(super) const CONFIG: &str = "config";
 /// The option that each listener of the file is an address of.
 pub(super) const LISTEN: &str = "listen";
+/// What a listener of the file is called by.
+pub(super) const LISTENER_NAME: &str = "name";
 /// The options that a listener of the file may have for itself.
 pub(super) const OF_LISTENERS: [&str; 5] =
     ["proxy-protocol", "tls-cert", "tls-key", "tls-client-ca", "tls-client-auth"];
@@ -54,6 +56,14 @@ pub(super) struct ListenerTable {
     pub(super) name: Option<String>,
     /// Its address, by the name of the option, and what it has for itself.
     pub(super) settings: Vec<Setting>,
+}
+
+impl ListenerTable {
+    /// Returns what it has of an option for itself.
+    pub(super) fn values(&self, name: &str) -> Vec<&str> {
+        let values = find(&self.settings, name).into_iter().flat_map(|setting| &setting.values);
+        values.map(|value| value.text.as_str()).collect()
+    }
 }
 
 pub(super) fn find<'s>(settings: &'s [Setting], name: &str) -> Option<&'s Setting> {

@@ -123,7 +123,7 @@ impl World {
         // Where workers answer, only their own time passes. Otherwise it passes for all.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
         let responder = Arc::new(ScriptedResponder::new(answering.clone(), push.clone(), Arc::clone(&sessions)));
-        let config = Arc::new(rules.config(&responder));
+        let config = Arc::new(rules.config(&responder, &tls));
         let (tasks, task_receiver) = crossbeam_channel::unbounded();
         let registry = Arc::<WorkerRegistry>::default();
         let pool = Pool {
@@ -150,12 +150,8 @@ impl World {
             config: Arc::clone(&config),
             counters: Arc::clone(&counters[rules.threads]),
         };
-        let acceptor = Acceptor::new(
-            vec![(VirtualListener(Arc::clone(&backlog)), Arc::new(rules.entry_rules(&tls)))],
-            context,
-            rules.max_rejected,
-            clock.now(),
-        );
+        let acceptor =
+            Acceptor::new(vec![VirtualListener(Arc::clone(&backlog))], context, rules.max_rejected, clock.now());
         let acceptor = SimulatedAcceptor { acceptor, woken: acceptor_woken, sleeps_until: Some(clock.now()) };
         let thread = |(number, (woken, inbox)): (usize, (Arc<AtomicBool>, Inbox<SimulatedMessage>))| {
             let executor = rules.executor(&responder, &config, &tasks, &registry, &clock);

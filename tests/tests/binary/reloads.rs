@@ -251,28 +251,29 @@ fn of_each_option_it_is_said_whether_it_holds_now_or_needs_a_restart() {
         assert!(!said.contains("WARN"), "as it was started: {said}");
     }
     let later: Vec<_> = later.iter().map(String::as_str).collect();
-    assert_eq!(
-        later,
-        ["admin", "agent", "connection-threads", "listen", "log-format", "proxy-protocol", "work", "workers"]
-    );
+    assert_eq!(later, ["admin", "agent", "connection-threads", "listen", "log-format", "work", "workers"]);
     assert!(live.len() > 15, "{live:?}");
     assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
 }
 
 #[test]
-fn what_a_listener_has_for_itself_needs_a_restart() {
+fn what_a_listener_has_for_itself_holds_for_whoever_comes() {
     let table = |settings: &str| format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{settings}\n");
     let server = ReloadingServer::start(&table(""), &[]);
-    for settings in ["name = \"a\"", "proxy-protocol = \"127.0.0.1\""] {
-        let said = server.reload(&table(settings));
-        assert!(said.contains(&format!("{RELOADED} changed=nothing\n")), "{said}");
-        wait_until("it is said", || {
-            let log = server.log();
-            let last = log.lines().next_back().unwrap_or_default();
-            last.ends_with("Some settings hold only once the server is started again. settings=listen")
-        });
-        assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
-    }
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    server.has(&table("name = \"a\""), "name");
+    assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
+    server.has(&table("proxy-protocol = \"127.0.0.1\""), "proxy-protocol, name");
+    assert_eq!(server.connect().ask(&format!("{header}Bob")), "Hello, Bob\n");
+    wait_until("its own address is in the log", || server.log().contains("peer=192.0.2.1:1"));
+    server.has(&format!("proxy-protocol = \"192.0.2.1\"\n{}", table("")), "proxy-protocol");
+    assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
+    // Another address needs a restart, also beside one that stays.
+    let said = server.reload(&format!("{}{}", table(""), table("").replace("127.0.0.1", "127.0.0.2")));
+    assert!(said.contains(&format!("{RELOADED} changed=proxy-protocol\n")), "{said}");
+    let warned = "Some settings hold only once the server is started again. settings=listen\n";
+    wait_until("it is said", || server.log().ends_with(warned));
+    assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
 }
 
 /// What is above the file stays above it.
@@ -324,12 +325,12 @@ fn the_times_of_a_stop_are_those_that_hold_then() {
 #[test]
 fn certificates_are_read_at_once() {
     let world = World::new();
-    let (certificate, key) = world.identity("server", &[NAME]);
-    let settings = format!(
-        "listen = \"tls:127.0.0.1:0\"\ntls-cert = \"{}\"\ntls-key = \"{}\"\n",
-        certificate.display(),
-        key.display()
-    );
+    let with_files = |(certificate, key): &(PathBuf, PathBuf)| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("listen = \"tls:127.0.0.1:0\"\ntls-cert = \"{certificate}\"\ntls-key = \"{key}\"\n")
+    };
+    let files = world.identity("server", &[NAME]);
+    let settings = with_files(&files);
     let server = ReloadingServer::start(&settings, &[]);
     let is_of = |world: &World| {
         let config = world.authority.trusting(&VERSIONS);
@@ -342,12 +343,18 @@ fn certificates_are_read_at_once() {
         server.reload(&settings);
         assert!(is_of(&next), "{}", server.log());
     }
+    // Other files are read, too, and the old ones may go.
+    let others = World::new();
+    server.has(&with_files(&others.identity("other", &[NAME])), "tls-cert, tls-key");
+    assert!(is_of(&others), "{}", server.log());
+    server.has(&settings, "tls-cert, tls-key");
     // One without its key is refused, and the other stays.
     let last = World::new();
     let shown = last.authority.issue(&[NAME]);
     shown.write(&world.directory, "server");
     server.reload(&settings);
-    fs::write(&key, "nothing\n").unwrap();
+    let key = &files.1;
+    fs::write(key, "nothing\n").unwrap();
     let said = server.reload(&settings);
     assert!(
         said.contains(&format!("{}:3:11: {} has no private key", server.file().display(), key.display())),

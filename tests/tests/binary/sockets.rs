@@ -1,7 +1,7 @@
 //! The server at Unix sockets, and at sockets that it was started with.
 
 use std::ffi::OsStr;
-use std::fs::Permissions;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use greeter_tests::client::PATIENCE;
+use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{greeter_client, greeter_server};
 use greeter_tests::size::tell;
@@ -354,4 +354,22 @@ fn each_listener_expects_headers_of_the_proxies_that_are_named() {
     }
     let log = server.end();
     assert_eq!(log.matches("peer=203.0.113.9:50412 via=").count(), 2, "{log}");
+}
+
+#[test]
+fn a_reload_means_the_sockets_that_it_was_started_with() {
+    let directory = TestDirectory::new();
+    let file = directory.file("greeter.toml");
+    fs::write(&file, "").unwrap();
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = kept.local_addr().unwrap();
+    let mut command = started_with(kept, "");
+    command.arg("--config").arg(&file);
+    let server = Started::new(command, 1);
+    fs::write(&file, "proxy-protocol = \"127.0.0.1\"").unwrap();
+    kill_process(Pid::from_child(&server.child), Signal::HUP).unwrap();
+    let line = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nBob";
+    wait_until("it holds", || Client::connect(address).ask(line) == "Hello, Bob\n");
+    let log = server.end();
+    assert!(log.contains("Settings were reloaded. changed=proxy-protocol\n") && !log.contains("WARN"), "{log}");
 }

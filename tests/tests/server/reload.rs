@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_millis(50);
 const NEVER: Duration = Duration::from_secs(100_000);
 
 #[track_caller]
-fn reload(server: &ServerHandle, options: &Builder<Greeter>) {
+fn reload(server: &ServerHandle, options: Builder<Greeter>) {
     let report = server.reload(options).expect("the options are good");
     assert_eq!(report.needs_restart, Vec::<&str>::new());
 }
@@ -32,22 +32,22 @@ fn timeouts_hold_at_once_for_whoever_is_waited_for() {
         let server = spawn(options().responder(Puppet::default()));
         let mut idle = Client::connect(server.local_addr());
         assert_eq!(idle.ask("echo a"), "a\n");
-        reload(&server, &options().idle_timeout(SOON));
+        reload(&server, options().idle_timeout(SOON));
         assert_eq!(idle.rest(), b"error: idle for 50ms\n");
-        reload(&server, &options());
+        reload(&server, options());
         let mut reading = Client::connect(server.local_addr());
         reading.send("ech");
         wait_until("it has begun", || server.connections().iter().any(|client| client.bytes_received == 3));
-        reload(&server, &options().line_timeout(SOON));
+        reload(&server, options().line_timeout(SOON));
         assert_eq!(reading.rest(), b"error: line not finished within 50ms\n");
-        reload(&server, &options());
+        reload(&server, options());
         let mut writing = Client::connect_with_small_buffer(server.local_addr());
         writing.send("big 50000000\n");
         wait_until("it has a part", || server.connections().iter().any(|client| client.bytes_sent > 0));
-        reload(&server, &options().write_timeout(SOON));
+        reload(&server, options().write_timeout(SOON));
         closed(&server, CloseReason::WriteTimeout);
         // And those who are given time again have it.
-        reload(&server, &options());
+        reload(&server, options());
         let mut idle = Client::connect(server.local_addr());
         assert!(idle.hears_nothing_for(SOON * 3));
         drop((idle, reading, writing));
@@ -66,9 +66,9 @@ fn a_reply_has_the_time_that_holds_now() {
     let mut queued = Client::connect(server.local_addr());
     queued.send("echo b\n");
     wait_until("it is queued", || server.connections().len() == 2);
-    reload(&server, &options().queue_timeout(SOON));
+    reload(&server, options().queue_timeout(SOON));
     assert_eq!(queued.text(), "error: busy\n");
-    reload(&server, &options().reply_timeout(SOON));
+    reload(&server, options().reply_timeout(SOON));
     assert_eq!(hanging.text(), "error: timed out\n");
     puppet.release();
     drop((hanging, queued));
@@ -83,11 +83,11 @@ fn a_line_may_be_as_long_as_holds_now() {
         let (short, long) = ("x".repeat(10), "x".repeat(100));
         let too_long = |most: usize| format!("error: line longer than {most} bytes\n");
         assert_eq!(client.ask(&long), too_long(10));
-        reload(&server, &answered_by(workers).max_line_bytes(100));
+        reload(&server, answered_by(workers).max_line_bytes(100));
         // The thread has that before what it reads next.
         assert_eq!(server.connections().len(), 1);
         assert_eq!(client.ask(&long), format!("Hello, {long}\n"));
-        reload(&server, &answered_by(workers).max_line_bytes(9));
+        reload(&server, answered_by(workers).max_line_bytes(9));
         assert_eq!(server.connections().len(), 1);
         assert_eq!(client.ask(&short), too_long(9));
         drop(client);
@@ -102,17 +102,17 @@ fn those_who_are_in_stay_and_those_who_come_find_what_holds_now() {
     let mut clients = vec![connect(), connect()];
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("Bob"), "Hello, Bob\n"));
     assert_eq!(connect().rest(), b"error: too many connections\n");
-    reload(&server, &answered_by(1).max_connections(3));
+    reload(&server, answered_by(1).max_connections(3));
     clients.push(connect());
     assert_eq!(clients[2].ask("Bob"), "Hello, Bob\n");
-    reload(&server, &answered_by(1).max_connections(10).max_connections_per_address(2));
+    reload(&server, answered_by(1).max_connections(10).max_connections_per_address(2));
     assert_eq!(connect().rest(), b"error: too many connections from your address\n");
-    reload(&server, &answered_by(1).max_connections(1).when_full(WhenFull::Wait));
+    reload(&server, answered_by(1).max_connections(1).when_full(WhenFull::Wait));
     let mut waiting = connect();
     waiting.send("Ann\n");
     assert!(waiting.hears_nothing_for(SOON));
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("Bob"), "Hello, Bob\n"));
-    reload(&server, &answered_by(1).max_connections(4));
+    reload(&server, answered_by(1).max_connections(4));
     assert_eq!(waiting.text(), "Hello, Ann\n");
     drop((clients, waiting));
     at_rest(&server);
@@ -132,7 +132,7 @@ fn those_who_wait_for_room_find_it_in_a_larger_budget() {
     drop(clients);
     wait_until("they are gone", || server.stats().served == 0);
     let before = server.stats().closed_by[CloseReason::Overloaded];
-    reload(&server, &options(10_000_000));
+    reload(&server, options(10_000_000));
     clients = (0..10).map(|_| hold()).collect();
     for client in &mut clients {
         client.send("\n");
@@ -150,12 +150,60 @@ fn newcomers_have_the_time_and_the_places_that_hold_now() {
     let server = options().bind(listener).expect("loopback has a free port").spawn().expect("threads can be had");
     let mut silent = vec![Client::connect(server.local_addr())];
     wait_until("it is in the lobby", || server.stats().handshakes == 1);
-    reload(&server, &options().max_handshakes(5));
+    reload(&server, options().max_handshakes(5));
     silent.extend((0..4).map(|_| Client::connect(server.local_addr())));
     wait_until("they are in the lobby", || server.stats().handshakes == 5);
-    reload(&server, &options().handshake_timeout(SOON));
+    reload(&server, options().handshake_timeout(SOON));
     silent.iter_mut().for_each(|client| assert_eq!(client.rest(), b""));
     assert_eq!(at_rest(&server).closed_by[CloseReason::HandshakeTimeout], 5);
+}
+
+/// One that begins without a lobby has one as soon as somebody owes something.
+#[test]
+fn whoever_comes_is_asked_for_what_its_listener_asks_now() {
+    let from = |networks: &[&str]| {
+        let listener = Listener::from("127.0.0.1:0").proxy_from(networks);
+        answered_by(1).responder(Puppet::default()).listen(listener)
+    };
+    let server = answered_by(1).responder(Puppet::default()).bind("127.0.0.1:0").unwrap().spawn().unwrap();
+    assert_eq!(server.limits().max_handshakes, 0);
+    let reload = |builder: Builder<Puppet>| server.reload(builder).expect("the options are good").needs_restart;
+    let greets = |sent: &str, expected: &str| {
+        // Threads have their mail before anybody who comes after it.
+        let mut client = Client::connect(server.local_addr());
+        assert_eq!(client.ask(&format!("{sent}echo a")), expected, "{sent}");
+        client
+    };
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    let mut first = greets("", "a\n");
+    for _ in 0..2 {
+        assert!(reload(from(&["127.0.0.0/8"])).is_empty());
+        greets(header, "a\n");
+        wait_until("nobody is left", || server.stats().served == 1);
+        let before = server.stats().closed_by[CloseReason::ProxyHeader];
+        Client::connect(server.local_addr()).send("echo a\n");
+        wait_until("it is closed", || server.stats().closed_by[CloseReason::ProxyHeader] > before);
+        assert_ne!(server.limits().max_handshakes, 0);
+        // A builder without listeners is for the other options.
+        assert!(reload(answered_by(1).responder(Puppet::default()).max_connections(7)).is_empty());
+        greets(header, "a\n");
+        assert!(reload(from(&["192.0.2.0/24"])).is_empty());
+        greets("", "a\n");
+        assert_eq!(first.ask("echo b"), "b\n", "whoever is in stays");
+    }
+    // What is wrong with one of them, and with an option, is told, and nothing changes.
+    let wrong = from(&["127.0.0.1"]).listen(Listener::from("127.0.0.1:0").proxy_from(["10.0.0.1/8"])).max_line_bytes(0);
+    let BuildError::Invalid(problems) = server.reload(wrong).expect_err("two are wrong") else { panic!() };
+    assert_eq!(problems.len(), 2);
+    greets("", "a\n");
+    // A place that nobody listens at needs a restart, and what stands beside it does not.
+    let elsewhere = || answered_by(1).responder(Puppet::default()).listen("127.0.0.2:0");
+    assert_eq!(reload(elsewhere()), ["listen"]);
+    greets("", "a\n");
+    assert_eq!(reload(elsewhere().listen(Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"]))), ["listen"]);
+    greets(header, "a\n");
+    drop(first);
+    at_rest(&server);
 }
 
 #[test]
@@ -163,12 +211,12 @@ fn what_is_invalid_changes_nothing_and_what_needs_a_restart_is_named() {
     let server = spawn(answered_by(2).max_connections(7));
     let limits = server.limits();
     let invalid = answered_by(2).max_connections(8).idle_timeout(Duration::ZERO).max_line_bytes(0);
-    let BuildError::Invalid(problems) = server.reload(&invalid).expect_err("two options are invalid") else {
+    let BuildError::Invalid(problems) = server.reload(invalid).expect_err("two options are invalid") else {
         panic!("nothing is listened on")
     };
     assert_eq!((problems.len(), server.limits()), (2, limits));
     let others = answered_by(3).max_connections(9).connection_threads(2).telnet(true);
-    let report = server.reload(&others).expect("the options are good");
+    let report = server.reload(others).expect("the options are good");
     assert_eq!(report.needs_restart, ["workers", "connection_threads", "telnet"]);
     assert_eq!((server.limits().max_connections, server.workers().len()), (9, 2));
 }
@@ -179,7 +227,7 @@ fn a_server_that_has_ended_keeps_no_responder_to_ask() {
     let server = spawn(answered_by(1).responder(Arc::clone(&puppet)));
     server.shutdown(PATIENCE);
     assert_eq!(Arc::strong_count(&puppet), 1);
-    reload(&server, &answered_by(1).max_connections(5));
+    reload(&server, answered_by(1).max_connections(5));
     assert_ne!(server.limits().max_connections, 5);
 }
 
@@ -203,7 +251,7 @@ fn clients_do_not_notice() {
                 timeout += Duration::from_secs(1);
                 reload(
                     &server,
-                    &answered_by(workers).idle_timeout(timeout).max_unsent_bytes(timeout.as_millis() as usize),
+                    answered_by(workers).idle_timeout(timeout).max_unsent_bytes(timeout.as_millis() as usize),
                 );
             }
         });
