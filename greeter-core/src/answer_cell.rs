@@ -34,6 +34,53 @@ impl fmt::Debug for LateAnswer {
     }
 }
 
+/// What happens to a line that is answered [later](crate::Reply::later_with), and to its client, if
+/// the answer does not come within the [reply timeout](crate::ConnectionTimeouts::reply).
+///
+/// ```
+/// # extern crate greeter_core as greeter_server;
+/// # use std::sync::Mutex;
+/// # use std::time::Duration;
+/// # use greeter_server::testing::TestClient;
+/// use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder, WhenLate};
+///
+/// /// Asks another program that may be slow.
+/// struct Asking(Mutex<Vec<Later>>);
+///
+/// impl Responder for Asking {
+///     type Session = ();
+///
+///     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+///         Ok(())
+///     }
+///
+///     fn respond(&self, _: &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+///         self.0.lock().unwrap().push(reply.later_with(WhenLate::Reject));
+///         Ok(())
+///     }
+/// }
+///
+/// let asking = Asking(Mutex::default());
+/// let mut client = TestClient::connect(&asking);
+/// client.send("Bob\nAnn\n").wait(Duration::from_secs(60)).expect("error: timed out\n");
+/// asking.0.lock().unwrap().pop().unwrap().line("Ann is in");
+/// client.expect("Ann is in\n");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenLate {
+    /// The client receives [`Rejection::ReplyTimeout`], and its connection closes: nobody knows
+    /// what has become of the answer.
+    #[default]
+    Close,
+    /// The line is rejected with [`Rejection::ReplyTimeout`] in its place, by the responder's
+    /// [`reject`](crate::Responder::reject), and the client goes on with its next line: it is for
+    /// answers that are no use any more, from a program that can be ended.
+    Reject,
+    /// The answer is waited for without end, as long as anything happens: the [idle
+    /// timeout](crate::ConnectionTimeouts::idle) counts, from the line on.
+    Wait,
+}
+
 /// The place where an answer and its connection meet.
 ///
 /// An answer may come before the connection waits for it, and then lies here. Or the connection
@@ -150,11 +197,13 @@ pub(crate) struct AwaitedAnswer {
     cell: Arc<AnswerCell>,
     /// How the lines end that the answer writes.
     pub(crate) ending: LineEnding,
+    /// What happens if it does not come in time.
+    pub(crate) when_late: WhenLate,
 }
 
 impl AwaitedAnswer {
-    pub(crate) const fn new(cell: Arc<AnswerCell>, ending: LineEnding) -> Self {
-        Self { cell, ending }
+    pub(crate) const fn new(cell: Arc<AnswerCell>, ending: LineEnding, when_late: WhenLate) -> Self {
+        Self { cell, ending, when_late }
     }
 }
 
@@ -265,7 +314,7 @@ mod models {
         loom::model(|| {
             let scene = scene(false);
             scene.arm();
-            let awaited = AwaitedAnswer::new(Arc::clone(&scene.cell), LineEnding::Lf);
+            let awaited = AwaitedAnswer::new(Arc::clone(&scene.cell), LineEnding::Lf, WhenLate::Close);
             let dropping = thread::spawn(move || drop(awaited));
             let met = scene.cell.cancel().is_some();
             dropping.join().unwrap();

@@ -64,6 +64,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::answer_cell::WhenLate;
 use crate::close_reason::CloseReason;
 use crate::config::ConnectionConfig;
 use crate::job::{AnsweredJob, ClientJob, Disconnect, Parked};
@@ -958,6 +959,7 @@ impl<S> Connection<S> {
             // It ends as soon as the driver asks for the close action.
             (Phase::Idle | Phase::Reading, State::Ending { .. }) => None,
             (Phase::Idle, _) => config.timeouts.idle,
+            (Phase::Parked, _) if self.waits_without_end() => config.timeouts.idle,
             (Phase::Reading, _) => config.timeouts.line,
             (Phase::Writing, _) => config.timeouts.write,
             (Phase::Lingering, _) => Some(config.timeouts.linger),
@@ -975,7 +977,14 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Closes the connection if its deadline has passed.
+    /// Returns whether the first line without a reply is parked for as long as its answer takes.
+    fn waits_without_end(&self) -> bool {
+        let JobSlot::Held(job) = &self.job_slot else { return false };
+        job.all_parked().next().is_some_and(|parked| parked.answer.when_late == WhenLate::Wait)
+    }
+
+    /// Closes the connection if its deadline has passed, or rejects a line whose answer was to come
+    /// by then.
     pub fn check_deadline(&mut self, config: &ConnectionConfig, now: Instant) {
         if self.deadline(config).is_none_or(|deadline| now < deadline) {
             return;
@@ -986,21 +995,25 @@ impl<S> Connection<S> {
         if self.parked_until(config).is_some_and(|until| until <= now)
             && let JobSlot::Held(job) = &mut self.job_slot
         {
-            // An answer that is here has won; its message is on the way.
-            let is_over = |parked: &Parked| {
-                !parked.answer.is_answered() && parked.until(config).is_some_and(|until| until <= now)
-            };
-            if job.parked().is_some_and(is_over) {
-                self.close_with(CloseReason::ReplyTimeout, config, now);
-            } else {
-                job.time_out_parked_parts(is_over);
-                self.end_timed_out_part(config, now);
+            let is_late = |parked: &Parked| parked.is_late(config, now);
+            match job.parked().filter(|parked| is_late(parked)).map(|parked| parked.answer.when_late) {
+                Some(WhenLate::Reject) => {
+                    if job.replies.is_empty() {
+                        self.since = now;
+                    }
+                    job.reject_late();
+                }
+                Some(WhenLate::Close | WhenLate::Wait) => self.close_with(CloseReason::ReplyTimeout, config, now),
+                None => {
+                    job.time_out_parked_parts(is_late);
+                    self.end_timed_out_part(config, now);
+                }
             }
             return;
         }
         match (self.phase(), self.state) {
             (_, State::Lingering { reason }) => self.transition(State::Over { reason }),
-            (Phase::Idle, _) => self.close_with(CloseReason::IdleTimeout, config, now),
+            (Phase::Idle | Phase::Parked, _) => self.close_with(CloseReason::IdleTimeout, config, now),
             (Phase::Reading, _) => self.close_with(CloseReason::LineTimeout, config, now),
             (Phase::Writing, _) => self.abort(CloseReason::WriteTimeout),
             _ => {}

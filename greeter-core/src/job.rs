@@ -7,7 +7,7 @@ use std::any::TypeId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crate::answer_cell::{AwaitedAnswer, LateAnswer, Wake};
+use crate::answer_cell::{AwaitedAnswer, LateAnswer, Wake, WhenLate};
 use crate::budget::{BudgetClock, TurnBudget};
 use crate::catch::{drop_caught, panic_message, reject};
 use crate::close_reason::CloseReason;
@@ -125,7 +125,17 @@ pub(crate) struct Parked {
 impl Parked {
     /// Returns until when the answer is waited for.
     pub(crate) fn until(&self, config: &ConnectionConfig) -> Option<Instant> {
-        self.since?.checked_add(config.timeouts.reply?)
+        let timeout = match self.answer.when_late {
+            WhenLate::Close | WhenLate::Reject => config.timeouts.reply,
+            WhenLate::Wait => None,
+        };
+        self.since?.checked_add(timeout?)
+    }
+
+    /// Returns whether the answer has not come in time. One that is here has won, and its message
+    /// is on the way.
+    pub(crate) fn is_late(&self, config: &ConnectionConfig, now: Instant) -> bool {
+        self.until(config).is_some_and(|until| until <= now) && !self.answer.is_answered()
     }
 
     /// Has this called once, when the answer is here, which it may be already.
@@ -393,6 +403,18 @@ impl<S> ClientJob<S> {
         }
         rare.late = Some(Late::Answered { lines, closes, ending: awaited.ending, answer });
         Some(0)
+    }
+
+    /// Has the line rejected whose answer has not come in time. If it comes at this moment, it is
+    /// taken.
+    pub(crate) fn reject_late(&mut self) {
+        let Some(rare) = &mut self.rare else { return };
+        if let Some(Late::Parked(parked)) = rare.late.take_if(|late| matches!(late, Late::Parked(_))) {
+            let Parked { lines, closes, answer, .. } = parked;
+            let (ending, here) = (answer.ending, answer.cancel());
+            let answer = here.unwrap_or(LateAnswer::Rejection(Rejection::ReplyTimeout));
+            rare.late = Some(Late::Answered { lines, closes, ending, answer });
+        }
     }
 
     /// Ends the wait for a late answer, and returns how many lines waited for it.

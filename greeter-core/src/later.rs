@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::answer_cell::{AnswerCell, AwaitedAnswer, LateAnswer};
+use crate::answer_cell::{AnswerCell, AwaitedAnswer, LateAnswer, WhenLate};
 use crate::error::{BoxError, ResponderError, rejection_in};
 use crate::line::LineEnding;
 use crate::rejection::Rejection;
@@ -19,8 +19,8 @@ use crate::sync::Arc;
 /// `error: internal error`, so that no client waits for nothing.
 ///
 /// The line may end before its answer comes: the [reply timeout](crate::ConnectionTimeouts::reply)
-/// expires, the connection breaks or is closed, or the server stops. What comes after that goes
-/// nowhere. Whichever is first decides, and the other has no effect.
+/// expires (what follows for the client is [a choice](WhenLate)), the connection breaks or is
+/// closed, or the server stops. What comes after that goes nowhere. Whichever is first decides, and the other has no effect.
 ///
 /// ```
 /// # extern crate greeter_core as greeter_server;
@@ -82,9 +82,16 @@ impl Reply<'_> {
     ///
     /// [`Later`] has an example.
     pub fn later(&mut self) -> Later {
+        self.later_with(WhenLate::Close)
+    }
+
+    /// Does the same, and says what happens if the answer does not come in time.
+    ///
+    /// [`WhenLate`] has an example.
+    pub fn later_with(&mut self, when_late: WhenLate) -> Later {
         let cell = Arc::new(AnswerCell::new());
         let later = Later { cell: Some(Arc::clone(&cell)), ending: self.ending() };
-        self.answer_later(AwaitedAnswer::new(cell, self.ending()));
+        self.answer_later(AwaitedAnswer::new(cell, self.ending(), when_late));
         later
     }
 }

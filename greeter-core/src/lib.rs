@@ -64,6 +64,7 @@ pub mod testing;
 mod tls;
 
 pub use address::{Address, Credentials};
+pub use answer_cell::WhenLate;
 pub use budget::{BudgetClock, TurnBudget};
 pub use close_reason::CloseReason;
 pub use config::{ConnectionConfig, ConnectionTimeouts, WhenRejected};

@@ -2,6 +2,7 @@
 //!
 //! It neither calls the responder nor sends anything.
 
+use crate::answer_cell::WhenLate;
 use crate::config::ConnectionConfig;
 use crate::job::{ClientJob, Parked};
 use crate::line::LineEnding;
@@ -142,9 +143,14 @@ impl<S> ClientJob<S> {
         self.parts().is_some_and(Parts::has_first_timed_out)
     }
 
-    /// Has each parked part time out for which `is_over` holds.
-    pub(crate) fn time_out_parked_parts(&mut self, is_over: impl Fn(&Parked) -> bool) {
-        let parts = self.parts_mut().map(|parts| parts.time_out_held(|part| part.parked().is_some_and(&is_over)));
-        parts.unwrap_or_default().into_iter().for_each(|part| self.let_go(part));
+    /// Has each parked part time out for which `is_late` holds: it is rejected, or the connection
+    /// closes when it is the first.
+    pub(crate) fn time_out_parked_parts(&mut self, is_late: impl Fn(&Parked) -> bool) {
+        let Some(parts) = self.parts_mut() else { return };
+        let is_late = |part: &Self| part.parked().is_some_and(&is_late);
+        let is_rejected = |part: &Self| part.parked().is_some_and(|parked| parked.answer.when_late == WhenLate::Reject);
+        parts.held_mut().filter(|part| is_late(part) && is_rejected(part)).for_each(Self::reject_late);
+        let timed_out = parts.time_out_held(is_late);
+        timed_out.into_iter().for_each(|part| self.let_go(part));
     }
 }

@@ -106,8 +106,8 @@ pub use control::{DrainReport, ShutdownTrigger};
 pub use greeter_core::{
     Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply,
     Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTls,
-    ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenRejected,
-    WhenTooLong, responder_fn,
+    ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenLate,
+    WhenRejected, WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;
 pub use info::{ConnectionInfo, WorkerInfo};

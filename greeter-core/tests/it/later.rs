@@ -10,7 +10,7 @@ use greeter_core::testing::{
 };
 use greeter_core::{
     BoxError, CloseAction, CloseReason, Connection, Later, Line, LineCounts, LineEnding, Peer, Phase, Rejection, Reply,
-    Responder, ResponderError, TurnBudget,
+    Responder, ResponderError, TurnBudget, WhenLate,
 };
 
 /// Answers `later` later, and all else at once.
@@ -28,7 +28,11 @@ impl Clerk {
     }
 
     fn promise(&self, reply: &mut Reply<'_>) {
-        self.promised.lock().expect("nobody panics with it").push(reply.later());
+        self.promise_with(WhenLate::default(), reply);
+    }
+
+    fn promise_with(&self, when_late: WhenLate, reply: &mut Reply<'_>) {
+        self.promised.lock().expect("nobody panics with it").push(reply.later_with(when_late));
     }
 }
 
@@ -44,6 +48,12 @@ impl Responder for Clerk {
         *seen += 1;
         match line.as_bytes() {
             b"later" => self.promise(reply),
+            b"refusable" => self.promise_with(WhenLate::Reject, reply),
+            b"refusable and last" => {
+                self.promise_with(WhenLate::Reject, reply);
+                reply.close();
+            }
+            b"patient" => self.promise_with(WhenLate::Wait, reply),
             b"now" => reply.later().line("at once"),
             b"wait" => {
                 reply.line("please wait");
@@ -339,6 +349,37 @@ fn the_reply_timeout_ends_the_wait() {
     later.line("too late");
     client.expect("").expect_end(CloseReason::ReplyTimeout);
     assert_eq!(clerk.ended.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_line_that_is_late_may_be_rejected_and_its_client_goes_on() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("refusable\nb\nrefusable\nrefusable and last\n").wait(Duration::from_millis(29_999)).expect("");
+    let later = clerk.promised();
+    assert!(later.is_wanted());
+    client.wait(Duration::from_millis(1)).expect("error: timed out\nb\n");
+    assert!(!later.is_wanted());
+    later.line("too late");
+    clerk.promised().line("in time");
+    client.expect("in time\n").wait(Duration::from_secs(30)).expect("error: timed out\n");
+    client.expect_end(CloseReason::ResponderClosed);
+    assert_eq!(clerk.ended.load(Ordering::Relaxed), 1);
+}
+
+/// Pushes are no sign of life, and what is said after a while is not late.
+#[test]
+fn a_line_may_be_waited_for_until_its_client_counts_as_idle() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("patient\nb\n").wait(Duration::from_secs(299)).expect("");
+    clerk.promised().line("at last");
+    client.expect("at last\nb\n").send("patient\n").wait(Duration::from_secs(299)).expect("");
+    client.push(&PushMessage::line("news").expect("it has no LF")).expect("news\n");
+    let later = clerk.promised();
+    client.wait(Duration::from_secs(1)).expect("error: idle for 300s\n");
+    assert!(!later.is_wanted());
+    client.expect_end(CloseReason::IdleTimeout);
 }
 
 #[test]
