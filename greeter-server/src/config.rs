@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use greeter_core::{BareLf, ConnectionConfig, LineEnding, Parallel, Responder, WhenRejected, WhenTooLong};
+use greeter_core::{BareLf, ClientId, ConnectionConfig, LineEnding, Parallel, Responder, WhenRejected, WhenTooLong};
 
 use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, READ_BYTES, Timeouts};
@@ -216,12 +216,14 @@ impl Options {
 }
 
 impl Config {
-    /// Returns how lines of one client are answered side by side, if they are. Only a session of
-    /// `()` is the same for all of them.
+    /// Returns how lines of one client are answered side by side, if they are. Only a session that
+    /// nothing can change is the same for all of them.
     pub(crate) fn parallel<S: 'static>(&self) -> Option<Parallel<S>> {
-        let parallel: Box<dyn Any> =
-            Box::new(Parallel::<()>::new(self.limits.in_parallel, self.limits.max_unsent_bytes));
-        parallel.downcast().ok().filter(|_| self.limits.in_parallel > 1).map(|parallel| *parallel)
+        let (lines, bytes) = (self.limits.in_parallel, self.limits.max_unsent_bytes);
+        let parallel: [Box<dyn Any>; 2] =
+            [Box::new(Parallel::<()>::new(lines, bytes)), Box::new(Parallel::<ClientId>::new(lines, bytes))];
+        let mut of_session = parallel.into_iter().filter_map(|parallel| parallel.downcast().ok());
+        of_session.next().filter(|_| lines > 1).map(|parallel| *parallel)
     }
 }
 
@@ -249,9 +251,10 @@ impl Config {
 /// Returns an error if lines of one client are to be answered side by side, and the responder is
 /// not one for that.
 fn not_in_parallel<R: Responder>(limits: &Limits) -> Option<ConfigError> {
-    let has_sessions = TypeId::of::<R::Session>() != TypeId::of::<()>();
+    let session = TypeId::of::<R::Session>();
+    let has_sessions = ![TypeId::of::<()>(), TypeId::of::<ClientId>()].contains(&session);
     let reason = match limits.max_data_bytes {
-        _ if has_sessions => "has sessions: its `Session` is not `()`",
+        _ if has_sessions => "has sessions: its `Session` is not `()` or `ClientId`",
         0 => return None,
         _ => "reads counted bytes: its `max_data_bytes` is not 0",
     };

@@ -61,6 +61,9 @@ mod control;
 mod counter;
 mod current;
 mod entry_rules;
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+mod exec;
 mod handle;
 mod info;
 mod job_times;
@@ -103,6 +106,9 @@ pub use builder::{BuildError, Builder};
 pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+pub use exec::{Exec, ExecError, ExecOptions, ExecStats};
 pub use greeter_core::{
     Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply,
     Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTls,

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders in which each file is a part of one binary.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "greeter-client/tests/command",
     "greeter-client/tests/library",
     "greeter-client/tests/tls",
     "greeter-core/tests/it",
     "tests/tests/binary",
+    "tests/tests/exec",
     "tests/tests/fleet",
     "tests/tests/scripts",
     "tests/tests/server",

@@ -242,7 +242,7 @@ fn lines_that_depend_on_each_other_are_not_answered_side_by_side() {
         );
         assert_eq!(error.to_string(), format!("in_parallel is 2, but the responder {reason}"));
     }
-    check(Numbered, "has sessions: its `Session` is not `()`");
+    check(Numbered, "has sessions: its `Session` is not `()` or `ClientId`");
     check(Stores, "reads counted bytes: its `max_data_bytes` is not 0");
     let error = builder().in_parallel(0).bind("127.0.0.1:0").expect_err("it is wrong");
     assert_eq!(error.to_string(), "in_parallel is 0, but must be from 1 to 1024");

@@ -1,0 +1,363 @@
+//! One process that answers lines: bytes into its stdin, and out of its stdout. Must not decide
+//! which lines it gets, or what follows if it breaks the rule: one line for each, and nothing else.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+use mio::unix::pipe::{Receiver, Sender};
+use mio::{Interest, Registry, Token};
+use rustix::process::Signal;
+
+use super::process::{Process, Started};
+use super::stderr::StderrLines;
+use super::waiting::AskedLine;
+
+/// How long a process may take for each step of its end: the end of its stdin, SIGTERM, SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How many bytes of what was not asked for are shown.
+const MAX_SHOWN: usize = 80;
+
+/// A process, and the lines that it has been given.
+#[derive(Debug)]
+pub(super) struct ExecChild {
+    process: Process,
+    /// None once nothing more is to be said to it.
+    stdin: Option<Sender>,
+    stdout: Option<Receiver>,
+    stderr: StderrLines,
+    /// The lines that it has not answered, the oldest first.
+    asked: VecDeque<AskedLine>,
+    /// What is to be written, and how much of it the pipe has taken.
+    unwritten: Vec<u8>,
+    written: usize,
+    /// The reply that has begun.
+    begun: Vec<u8>,
+    /// Until when its next line has to come.
+    pub(super) until: Option<Instant>,
+    answered: u64,
+    /// After how many lines it is to be replaced.
+    pub(super) lines_max: u64,
+    /// When it closed its stdout, if it has.
+    closed: Option<Instant>,
+    /// When it is sent which signal, once it is to end.
+    ends: Option<(Instant, Signal)>,
+}
+
+/// What a process has done wrong. It is not used any more then: whose answer the next line would
+/// be, nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExecFault {
+    #[error("it has ended: {0}")]
+    Ended(ExitStatus),
+    #[error("it has closed its stdout")]
+    Closed,
+    #[error("it wrote when nothing was asked: {}", shown(.0))]
+    Stray(Vec<u8>),
+    #[error("it wrote more than one line for one: {}", shown(.0))]
+    Surplus(Vec<u8>),
+    #[error("its line is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("it did not answer in time: {0}")]
+    Late(Silence),
+    #[error("a pipe to it failed: {0}")]
+    Pipe(io::Error),
+}
+
+/// What is known of a process that has not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    #[error("it has not read the line")]
+    Unread,
+    #[error(
+        "it has read the line and written nothing; is its output buffered? \
+         (python3 -u, perl: $|=1, awk: fflush(), C: fflush(stdout), others: stdbuf -oL)"
+    )]
+    Unwritten,
+    #[error("it has written {0} bytes without a line feed; is its output buffered?")]
+    Unfinished(usize),
+}
+
+/// What came of the bytes that a process has written.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The lines that are answered, with their answers.
+    pub(super) answered: Vec<(AskedLine, Vec<u8>)>,
+    pub(super) fault: Option<ExecFault>,
+}
+
+/// A descriptor of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    Stdin,
+    Stdout,
+    Stderr,
+    Life,
+}
+
+impl Channel {
+    const ALL: [Self; 4] = [Self::Stdin, Self::Stdout, Self::Stderr, Self::Life];
+
+    /// Returns the token of a descriptor of the process with this number.
+    pub(super) const fn token(self, number: usize) -> Token {
+        Token(number * Self::ALL.len() + self as usize)
+    }
+
+    /// Returns the number of the process, and which descriptor of it has this token.
+    pub(super) const fn of(token: Token) -> (usize, Self) {
+        (token.0 / Self::ALL.len(), Self::ALL[token.0 % Self::ALL.len()])
+    }
+}
+
+impl ExecChild {
+    /// Has its descriptors watched, under the tokens of this number.
+    pub(super) fn new(started: Started, number: usize, registry: &Registry) -> io::Result<Self> {
+        let Started { process, mut stdin, mut stdout, mut stderr } = started;
+        registry.register(&mut stdin, Channel::Stdin.token(number), Interest::WRITABLE)?;
+        registry.register(&mut stdout, Channel::Stdout.token(number), Interest::READABLE)?;
+        registry.register(&mut stderr, Channel::Stderr.token(number), Interest::READABLE)?;
+        process.register(registry, Channel::Life.token(number))?;
+        Ok(Self {
+            stderr: StderrLines::new(stderr, process.id()),
+            process,
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            asked: VecDeque::new(),
+            unwritten: Vec::new(),
+            written: 0,
+            begun: Vec::new(),
+            until: None,
+            answered: 0,
+            lines_max: u64::MAX,
+            closed: None,
+            ends: None,
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Returns whether it may be given lines.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stdout.is_some() && self.asked.is_empty() && self.ends.is_none()
+    }
+
+    /// Returns whether it is to end.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// Returns when it closed its stdout, if it has, and was not to end.
+    pub(super) fn closed(&self) -> Option<Instant> {
+        self.closed.filter(|_| self.ends.is_none())
+    }
+
+    /// Returns whether it was given a line of a client.
+    pub(super) fn was_asked(&self) -> bool {
+        self.answered > 0 || self.asked.iter().any(AskedLine::is_of_client)
+    }
+
+    /// Returns whether it has answered as many lines as it may.
+    pub(super) const fn is_worn(&self) -> bool {
+        self.answered >= self.lines_max
+    }
+
+    /// Gives it lines, each to be answered within this time.
+    pub(super) fn give(
+        &mut self,
+        lines: VecDeque<AskedLine>,
+        timeout: Option<Duration>,
+        now: Instant,
+    ) -> Result<(), ExecFault> {
+        debug_assert!(self.is_idle(), "it is asked once it has answered");
+        self.unwritten.clear();
+        self.written = 0;
+        lines.iter().for_each(|line| self.unwritten.extend_from_slice(&line.text));
+        self.asked = lines;
+        self.begin_wait(timeout, now);
+        self.write()
+    }
+
+    /// The time of the first of its lines begins, unless it began with another process.
+    fn begin_wait(&mut self, timeout: Option<Duration>, now: Instant) {
+        self.until = self.asked.front_mut().and_then(|line| {
+            line.until = line.until.or_else(|| now.checked_add(timeout?));
+            line.until
+        });
+    }
+
+    /// Writes what the pipe takes.
+    pub(super) fn write(&mut self) -> Result<(), ExecFault> {
+        while self.written < self.unwritten.len()
+            && let Some(stdin) = &mut self.stdin
+        {
+            match stdin.write(&self.unwritten[self.written..]) {
+                Ok(bytes) => self.written += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // It may have answered all the same: what it has written is read to the end.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+                Err(error) => return Err(ExecFault::Pipe(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what it has written, up to the first fault.
+    pub(super) fn read(
+        &mut self,
+        max_reply_bytes: usize,
+        timeout: Option<Duration>,
+        buffer: &mut [u8],
+        now: Instant,
+    ) -> Progress {
+        let mut progress = Progress::default();
+        while progress.fault.is_none()
+            && let Some(stdout) = &mut self.stdout
+        {
+            match stdout.read(buffer) {
+                // Mostly it is about to end, which tells more.
+                Ok(0) => {
+                    self.stdout = None;
+                    self.closed = Some(now);
+                }
+                Ok(bytes) => {
+                    self.take(&buffer[..bytes], max_reply_bytes, &mut progress);
+                    if !progress.answered.is_empty() {
+                        self.begin_wait(timeout, now);
+                    }
+                    // There was no more.
+                    if bytes < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => progress.fault = Some(ExecFault::Pipe(error)),
+            }
+        }
+        progress
+    }
+
+    /// Takes bytes that it has written.
+    fn take(&mut self, mut bytes: &[u8], max_reply_bytes: usize, progress: &mut Progress) {
+        while !bytes.is_empty() {
+            if self.asked.is_empty() {
+                let bytes = bytes.to_vec();
+                let has_answered_now = !progress.answered.is_empty();
+                let fault = if has_answered_now { ExecFault::Surplus(bytes) } else { ExecFault::Stray(bytes) };
+                progress.fault = Some(fault);
+                return;
+            }
+            let Some(end) = memchr(b'\n', bytes) else {
+                self.begun.extend_from_slice(bytes);
+                break;
+            };
+            self.begun.extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            if self.begun.last() == Some(&b'\r') {
+                self.begun.pop();
+            }
+            if self.begun.len() > max_reply_bytes {
+                break;
+            }
+            let answer = std::mem::take(&mut self.begun);
+            self.answered += 1;
+            progress.answered.extend(self.asked.pop_front().map(|line| (line, answer)));
+        }
+        if self.begun.len() > max_reply_bytes {
+            progress.fault = Some(ExecFault::TooLong(max_reply_bytes));
+        }
+    }
+
+    /// Reads what it says to people. Returns whether there may be more.
+    pub(super) fn read_stderr(&mut self, buffer: &mut [u8]) -> bool {
+        self.stderr.read(buffer)
+    }
+
+    /// Returns the last line that it has said to people.
+    pub(super) fn last_words(&self) -> &str {
+        self.stderr.last_line()
+    }
+
+    /// Returns how many bytes of what it was given it has not read. The pipe tells that also when
+    /// nobody reads from it any more.
+    fn unread(&self) -> usize {
+        let in_pipe = self.stdin.as_ref().and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok());
+        let in_pipe = in_pipe.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+        in_pipe + self.unwritten.len() - self.written
+    }
+
+    /// Returns what is known of why it does not answer.
+    pub(super) fn silence(&self) -> Silence {
+        match (self.begun.len(), self.asked.front()) {
+            (0, Some(line)) if self.unread() >= self.bytes_asked().min(line.text.len()) => Silence::Unread,
+            (0, _) => Silence::Unwritten,
+            (bytes, _) => Silence::Unfinished(bytes),
+        }
+    }
+
+    fn bytes_asked(&self) -> usize {
+        self.asked.iter().map(|line| line.text.len()).sum()
+    }
+
+    /// Takes the lines away that it has not answered: those of which it has read a byte, and those
+    /// of which it has not, which another may be given.
+    pub(super) fn take_asked(&mut self) -> (VecDeque<AskedLine>, VecDeque<AskedLine>) {
+        let mut unread = self.unread();
+        let mut seen = std::mem::take(&mut self.asked);
+        let mut unseen = VecDeque::new();
+        while seen.back().is_some_and(|line| line.text.len() <= unread)
+            && let Some(line) = seen.pop_back()
+        {
+            unread -= line.text.len();
+            unseen.push_front(line);
+        }
+        self.until = None;
+        (seen, unseen)
+    }
+
+    /// Has it end: nothing more is said to it, and after a while it is told by signals. One that
+    /// has broken the rule is told at once.
+    pub(super) fn end(&mut self, is_at_fault: bool, now: Instant) {
+        (self.stdin, self.stdout) = (None, None);
+        if is_at_fault {
+            self.process.signal(Signal::TERM);
+        }
+        self.ends = Some((now + GRACE, if is_at_fault { Signal::KILL } else { Signal::TERM }));
+    }
+
+    /// Returns when it is to be sent the next signal.
+    pub(super) fn next_signal(&self) -> Option<Instant> {
+        self.ends.map(|(at, _)| at)
+    }
+
+    /// Sends it the signal that is due.
+    pub(super) fn signal_if_due(&mut self, now: Instant) {
+        if let Some((at, signal)) = self.ends
+            && at <= now
+        {
+            self.process.signal(signal);
+            self.ends = Some((now + GRACE, Signal::KILL));
+        }
+    }
+
+    /// Returns how it has ended, once it has.
+    pub(super) fn try_reap(&mut self, buffer: &mut [u8]) -> Option<ExitStatus> {
+        let status = self.process.try_reap()?;
+        self.read_stderr(buffer);
+        self.stderr.flush();
+        Some(status)
+    }
+}
+
+/// Shows what a process has written, as far as that helps to find where.
+fn shown(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(MAX_SHOWN)];
+    let more = if start.len() < bytes.len() { " …" } else { "" };
+    format!("\"{}\"{more}", start.escape_ascii())
+}

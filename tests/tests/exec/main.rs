@@ -1,0 +1,12 @@
+//! Programs that answer, each in processes of its own.
+
+#![cfg(unix)]
+
+/// How processes end, and what they leave behind.
+mod ends;
+/// Programs, as they are started here.
+mod kit;
+/// One line for each, and nothing else.
+mod rule;
+/// Programs that are no good from the start, and those that come instead of others.
+mod starts;
