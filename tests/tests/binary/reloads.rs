@@ -363,6 +363,28 @@ fn certificates_are_read_at_once() {
     assert!(is_of(&last));
 }
 
+/// Nobody is interested in what becomes of them: a warning that they are gone would be a riddle.
+#[test]
+fn files_of_certificates_that_are_used_no_more_are_watched_no_more() {
+    let world = World::new();
+    let with_files = |(certificate, key): (PathBuf, PathBuf)| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("listen = \"tls:127.0.0.1:0\"\ntls-cert = \"{certificate}\"\ntls-key = \"{key}\"\nworkers = 2\n")
+    };
+    let server = ReloadingServer::start(&with_files(world.identity("first", &[NAME])), &[]);
+    let watching = || {
+        let threads = fs::read_dir(format!("/proc/{}/task", server.server.id())).expect("it runs");
+        let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+        names.filter(|name| name == "certificates\n").count()
+    };
+    wait_until("its files are watched", || watching() == 1);
+    for name in ["second", "third"] {
+        // No worker has anything to do, and so none looks at what holds now.
+        server.has(&with_files(world.identity(name, &[NAME])), "tls-cert, tls-key");
+        wait_until("the others are not watched", || watching() == 1);
+    }
+}
+
 #[test]
 fn however_often_it_is_asked_what_is_in_the_file_last_holds() {
     let server = ReloadingServer::start(&with(""), &[]);
