@@ -35,6 +35,8 @@ impl ServerHandle {
     ///
     /// A listener is known by its place and whether it has TLS, whatever the order. One that the
     /// builder does not have stays as it is; so a builder without any is for the other options.
+    /// Sockets that were [opened](crate::Listener::opened) elsewhere are known by their order among
+    /// themselves, and of those of the builder nothing is used.
     ///
     /// A server that has ended stays as it is.
     ///
