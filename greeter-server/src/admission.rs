@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use greeter_core::{Address, CloseReason};
 
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, WhenFull};
 use crate::mailbox::Mailbox;
 use crate::slots::{Key, Slots};
@@ -27,8 +28,8 @@ pub(crate) enum AcceptorMessage {
     Pause,
     /// Accept again.
     Resume,
-    /// This holds from now on.
-    Reconfigured(Arc<Config>),
+    /// This holds from now on, and this is what clients owe at each listener.
+    Reconfigured(Arc<Config>, Vec<Arc<EntryRules>>),
     /// A permit was released, and the acceptor had asked to know.
     PermitReleased,
 }

@@ -36,10 +36,44 @@ pub(crate) struct MadeListeners {
 
 /// Returns the one place that an address means, where nobody else can listen as well; none if the
 /// system chooses, or a service manager has chosen.
-pub(crate) fn place_of(address: &str) -> Option<&str> {
-    let place = address.strip_prefix("tls:").unwrap_or(address);
-    let place = if place.starts_with("unix:") { place.split(',').next().unwrap_or(place) } else { place };
+pub(crate) fn place_of(address: &str) -> Option<String> {
+    let (_, place) = tls_and_place(address);
     (!place.ends_with(":0") && !place.starts_with("fd:")).then_some(place)
+}
+
+/// Returns whether two addresses are of one listener, as a server that runs knows it.
+pub(crate) fn is_one_place(one: &str, other: &str) -> bool {
+    tls_and_place(one) == tls_and_place(other)
+}
+
+/// Returns what is behind this scheme, if the address has it, in capitals or not.
+pub(crate) fn behind_scheme<'a>(address: &'a str, scheme: &str) -> Option<&'a str> {
+    let (start, rest) = address.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+/// Returns whether clients of this address speak TLS, and where it is, without what is only set
+/// there.
+fn tls_and_place(address: &str) -> (bool, String) {
+    let behind_tls = behind_scheme(address, "tls:");
+    let place = behind_tls.unwrap_or(address);
+    let place = match (behind_scheme(place, "unix:"), behind_scheme(place, "fd:")) {
+        (Some(path), _) => format!("unix:{}", without_settings(path)),
+        (_, Some(which)) => format!("fd:{which}"),
+        _ => place.to_owned(),
+    };
+    (behind_tls.is_some(), place)
+}
+
+/// Returns the path of a Unix socket: only a tail of settings is no part of it.
+fn without_settings(mut path: &str) -> &str {
+    while !path.starts_with('@')
+        && let Some((before, setting)) = path.rsplit_once(',')
+        && ["mode=", "owner=", "group="].iter().any(|key| setting.starts_with(key))
+    {
+        path = before;
+    }
+    path
 }
 
 /// Makes the listeners, with all certificates that they have, and returns what is wrong beside
@@ -75,14 +109,14 @@ impl MadeListeners {
     fn add(&mut self, ListenerSettings { name, settings, own }: &ListenerSettings, options: ListenerOptions) {
         let ListenerOptions { address, proxies, tls } = options;
         if let Some(place) = place_of(&address) {
-            if self.taken.iter().any(|taken| taken == place) {
+            if self.taken.contains(&place) {
                 return self.note(
                     settings,
                     "listen",
                     &format!("cannot listen on {place}: it is to be listened at twice"),
                 );
             }
-            self.taken.push(place.to_owned());
+            self.taken.push(place);
         }
         let mut listener = Listener::from(address);
         self.speak_tls |= listener.is_tls();
@@ -94,8 +128,8 @@ impl MadeListeners {
                 Ok(tls) => listener = listener.tls(&tls),
                 Err(error) => return self.problems.push(in_words(error, settings)),
             }
-        } else if own.contains(&"tls-cert") {
-            return self.note(settings, "tls-cert", "--tls-cert is given, and this address does not begin with tls:");
+        } else if let Some(name) = own.iter().find(|name| name.starts_with("tls-")) {
+            return self.note(settings, name, &format!("--{name} is given, and this address does not begin with tls:"));
         }
         if let Some(name) = name {
             listener = listener.named(name.as_str());

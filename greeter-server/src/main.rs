@@ -471,10 +471,13 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
     let status = format!("Listening on {}", in_words(handle.local_addrs()));
     manager.ready(&handle, &status).context("cannot start a thread")?;
     say_grace(&options);
-    let mut reloader = Reloader::new(handle.clone(), sources, settings, certificates, is_live);
+    let mut reloader = Reloader::new(handle.clone(), sources, settings, otherwise, certificates, is_live);
     while signals.wait().context("cannot wait for signals")? == SignalRequest::Reload {
         manager.reloading();
-        match reloader.reload(|settings| prepare(settings, settings.options()?, &otherwise)) {
+        let level = options.log;
+        let prepare = |settings: &Settings, otherwise: &[String]| prepare(settings, settings.options()?, otherwise);
+        // What the reload says is shown at the level before, and at the one behind.
+        match reloader.reload(prepare, |reloaded| log.set_level(reloaded.log.max(level))) {
             Ok(reloaded) => {
                 options = reloaded;
                 log.set_level(options.log);

@@ -33,8 +33,10 @@ impl ServerHandle {
     /// * The numbers of connections, in all and for an address, and what a listener has, are for
     ///   those who come. Nobody who is connected is thrown out.
     ///
-    /// A listener is known by its place and whether it has TLS. One that the builder does not have
-    /// stays as it is; so a builder without any is for the other options.
+    /// A listener is known by its place and whether it has TLS, whatever the order. One that the
+    /// builder does not have stays as it is; so a builder without any is for the other options.
+    /// Sockets that were [opened](crate::Listener::opened) elsewhere are known by their order among
+    /// themselves, and of those of the builder nothing is used.
     ///
     /// A server that has ended stays as it is.
     ///
@@ -65,7 +67,7 @@ impl ServerHandle {
     /// ```
     pub fn reload<R: Responder>(&self, mut builder: Builder<R>) -> Result<ReloadReport, BuildError> {
         let running = self.running_config();
-        let _one_at_a_time = running.lock();
+        let mut current_rules = running.lock();
         let (options, mut needs_restart) = running.possible(builder.options);
         let Some(config) = running.make(options) else { return Ok(ReloadReport { needs_restart }) };
         let (config, listeners) = match (config, builder.take_listeners()) {
@@ -78,11 +80,12 @@ impl ServerHandle {
         let asked: Vec<_> =
             listeners.into_iter().map(|(place, rules)| (ListenerKind::of(&place, &rules), rules)).collect();
         let is_asked = !asked.is_empty();
-        let (entry_rules, are_the_same) = running.entry_rules(asked);
+        let (entry_rules, are_the_same) = running.entry_rules(&current_rules, asked);
         if is_asked && !are_the_same {
             needs_restart.push("listen");
         }
-        self.apply(Arc::new(config.with_listeners(entry_rules)));
+        self.apply(Arc::new(config.with_limits_for(&entry_rules)), entry_rules.clone());
+        *current_rules = entry_rules;
         Ok(ReloadReport { needs_restart })
     }
 }

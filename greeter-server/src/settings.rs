@@ -22,7 +22,7 @@ use greeter_args::Exit;
 
 use self::environment::EnvironmentSettings;
 use self::known::KnownOptions;
-use self::setting::{CONFIG, LISTEN, LISTENER_NAME, ListenerTable, Setting, SettingValue, find};
+use self::setting::{CONFIG, LISTEN, LISTENER_NAME, ListenerTable, OF_LISTENERS, Setting, SettingValue, find};
 pub(crate) use self::setting::{SettingProblem, SettingSource};
 
 /// Where the settings of this process come from. The file can be read more than once.
@@ -43,6 +43,7 @@ pub(crate) struct Settings {
 }
 
 /// What holds for one listener.
+#[derive(Clone)]
 pub(crate) struct ListenerSettings {
     /// The name that the file gives it.
     pub(crate) name: Option<String>,
@@ -108,6 +109,13 @@ impl Sources {
             let did_you_mean = meant.as_deref();
             tracing::warn!(variable, did_you_mean, "An environment variable is no setting.");
         }
+    }
+}
+
+impl ListenerSettings {
+    /// Returns its address, as given.
+    pub(crate) fn address(&self) -> &str {
+        self.settings.values(LISTEN).first().copied().unwrap_or_default()
     }
 }
 
@@ -186,25 +194,31 @@ impl Settings {
         value.map_or(SettingSource::Default, |value| value.source.clone())
     }
 
-    /// Returns the names of the options that have another value here than there, for all listeners
-    /// or for one.
-    pub(crate) fn changed_from(&self, other: &Self) -> Vec<&'static str> {
-        let are_more = self.listeners.len() != other.listeners.len();
-        let listeners = || self.listeners.iter().zip(&other.listeners).filter(|_| !are_more);
-        let is_changed = |name: &&str| {
-            self.values(name) != other.values(name)
-                || listeners().any(|(one, other)| one.values(name) != other.values(name))
-                || *name == LISTEN && are_more
+    /// Returns the names of the options that have another value here than there; those of listeners
+    /// by what holds for each of these now, and held before. Where is listened is not looked at.
+    pub(crate) fn changed_from(
+        &self,
+        other: &Self,
+        listeners: &[(&ListenerSettings, &ListenerSettings)],
+    ) -> Vec<&'static str> {
+        let is_changed = |name: &&str| match *name {
+            LISTEN => false,
+            name if OF_LISTENERS.contains(&name) => {
+                listeners.iter().any(|(now, then)| now.settings.values(name) != then.settings.values(name))
+            }
+            name => self.values(name) != other.values(name),
         };
-        let are_renamed = listeners().any(|(one, other)| one.name != other.name);
+        let are_renamed = listeners.iter().any(|(now, then)| now.name != then.name);
         self.known.names().filter(is_changed).chain(are_renamed.then_some(LISTENER_NAME)).collect()
     }
 
-    /// Returns the values of an option, or its default in words.
+    /// Returns the values of an option, or its default in words. An empty list is no value.
     fn values(&self, name: &str) -> Vec<&str> {
         match find(&self.given, name) {
-            Some(setting) => setting.values.iter().map(|value| value.text.as_str()).collect(),
-            None => self.known.find(name).map(|option| option.default).into_iter().collect(),
+            Some(setting) if !setting.values.is_empty() => {
+                setting.values.iter().map(|value| value.text.as_str()).collect()
+            }
+            _ => self.known.find(name).map(|option| option.default).into_iter().collect(),
         }
     }
 

@@ -17,6 +17,7 @@ use mio::{Events, Registry, Token};
 use crate::accept::rejected::{MAX_REJECTED, RejectedSockets};
 use crate::admission::{AcceptorMessage, Admission, Decision, Displaced, LobbyDecision};
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::messages::{Newcomer, ThreadMessage};
 use crate::slots::SLOT_BITS;
@@ -108,6 +109,8 @@ pub(crate) struct AcceptorContext<S, K> {
     pub(crate) threads: Vec<Mailbox<ThreadMessage<S, K>>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) config: Arc<Config>,
+    /// What clients owe at each listener, in the order of the listeners.
+    pub(crate) entry_rules: Vec<Arc<EntryRules>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -115,6 +118,8 @@ pub(crate) struct AcceptorContext<S, K> {
 #[derive(Debug)]
 struct RegisteredListener<L> {
     socket: L,
+    /// What clients owe here.
+    rules: Arc<EntryRules>,
     state: ListenerState,
     /// How far it has gone with what it may accept: with each client, by the time that one is worth
     /// at the maximum rate (the generic cell rate algorithm).
@@ -190,9 +195,10 @@ impl<S, L: Accept> Acceptor<S, L> {
         max_rejected: usize,
         now: Instant,
     ) -> Self {
-        let AcceptorContext { inbox, threads, admission, config, counters } = context;
-        let register = |socket| RegisteredListener { socket, state: ListenerState::Ready, accepted_until: now };
-        let listeners = listeners.into_iter().map(register).collect();
+        let AcceptorContext { inbox, threads, admission, config, entry_rules, counters } = context;
+        let register =
+            |(socket, rules)| RegisteredListener { socket, rules, state: ListenerState::Ready, accepted_until: now };
+        let listeners = listeners.into_iter().zip(entry_rules).map(register).collect();
         let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
         Self {
             inbox,
@@ -226,9 +232,12 @@ impl<S, L: Accept> Acceptor<S, L> {
             match message {
                 AcceptorMessage::Pause => self.is_paused = true,
                 AcceptorMessage::Resume => self.is_paused = false,
-                AcceptorMessage::Reconfigured(config) => {
+                AcceptorMessage::Reconfigured(config, entry_rules) => {
                     self.rejected.set_linger(config.timeouts.linger);
                     self.config = config;
+                    for (listener, rules) in self.listeners.iter_mut().zip(entry_rules) {
+                        listener.rules = rules;
+                    }
                     // Perhaps nothing is owed any more by those who had no place in the lobby.
                     self.permit_released();
                 }
@@ -292,7 +301,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         }
         let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
-            let until = self.admission.opens_at(self.config.entry_rules[index].asks(), now);
+            let until = self.admission.opens_at(self.listeners[index].rules.asks(), now);
             if until.is_none_or(|until| now < until) {
                 return self.listeners[index].state = ListenerState::Full { until };
             }
@@ -343,7 +352,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         match self.listeners[index].socket.accept() {
             Ok((socket, address)) => {
                 self.counters.accepted.add(1);
-                if self.config.entry_rules[index].asks_of(address) {
+                if self.listeners[index].rules.asks_of(address) {
                     self.dispatch_newcomer(index, socket, address, now);
                 } else {
                     self.dispatch(index, socket, address, now);
@@ -403,7 +412,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         let Some(thread) = self.choose_thread() else {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         };
-        let rules = Arc::clone(&self.config.entry_rules[index]);
+        let rules = Arc::clone(&self.listeners[index].rules);
         match self.admission.admit_newcomer(address, thread, now) {
             LobbyDecision::Enter { place, displaced } => {
                 self.displace(displaced);
@@ -438,7 +447,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         };
         match self.choose_thread() {
             Some(thread) => {
-                let rules = Arc::clone(&self.config.entry_rules[index]);
+                let rules = Arc::clone(&self.listeners[index].rules);
                 self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit, rules });
             }
             None => self.counters.closed[CloseReason::Lost.index()].add(1),

@@ -58,14 +58,6 @@ pub(super) struct ListenerTable {
     pub(super) settings: Vec<Setting>,
 }
 
-impl ListenerTable {
-    /// Returns what it has of an option for itself.
-    pub(super) fn values(&self, name: &str) -> Vec<&str> {
-        let values = find(&self.settings, name).into_iter().flat_map(|setting| &setting.values);
-        values.map(|value| value.text.as_str()).collect()
-    }
-}
-
 pub(super) fn find<'s>(settings: &'s [Setting], name: &str) -> Option<&'s Setting> {
     settings.iter().find(|setting| setting.name == name)
 }

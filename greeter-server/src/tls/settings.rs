@@ -259,7 +259,8 @@ impl Tls {
     }
 
     /// Has a thread [reload](Self::reload) every so often, for as long as there is a clone of this,
-    /// such as that of a server.
+    /// such as that of a server, or of a client that may still
+    /// [ask for TLS](crate::Listener::tls_on_request).
     ///
     /// What comes of it is told through `tracing`: new certificates by `info`, and files that
     /// cannot be used by `warn`, once for each problem. Those that are there stay in use.

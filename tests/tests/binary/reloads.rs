@@ -165,6 +165,9 @@ fn a_log_that_was_off_can_be_on() {
     wait_until("it holds", || server.connect().ask("Bob") == "error: too many connections\n");
     let said = server.reload("max-connections = 0\n");
     assert!(said.contains(" ERROR ") && said.contains(REFUSED), "{said}");
+    // That it holds is in the log that it has now, and in the one that it had.
+    server.has(&with("log = \"info\"\nmax-connections = 1"), "log");
+    server.has(&with("log = \"warn\"\nmax-connections = 1"), "log");
 }
 
 /// Good lines before and behind the bad one have no effect, whatever is wrong with it.
@@ -276,6 +279,42 @@ fn what_a_listener_has_for_itself_holds_for_whoever_comes() {
     assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
 }
 
+/// A listener is known by where it is, and not by its place in the file.
+#[test]
+fn what_changes_for_a_listener_is_said_whatever_stands_beside_it() {
+    let directory = TestDirectory::new();
+    let unix = |name: &str, settings: &str| {
+        format!("[[listen]]\naddress = \"unix:{}\"\n{settings}\n", directory.file(name).display())
+    };
+    let tcp = |settings: &str| format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{settings}\n");
+    let server = ReloadingServer::start(&format!("{}{}", tcp(""), unix("a,b,mode=0600", "")), &[]);
+    // A path may contain commas, and a scheme capitals.
+    server.has(&format!("{}{}", unix("a,b,mode=0600", "").replace("unix:", "UNIX:"), tcp("")), "nothing");
+    for (tables, changed, is_elsewhere) in [
+        (unix("a,b,mode=0600", "") + &tcp(""), "nothing", false),
+        (unix("a,b,mode=0600", "proxy-protocol = \"unix\"") + &tcp(""), "proxy-protocol", false),
+        (
+            format!("proxy-protocol = \"unix\"\n{}{}", unix("a,b,mode=0600", ""), tcp("proxy-protocol = []")),
+            "nothing",
+            false,
+        ),
+        // One more, one less, and another mode are for a restart; what else stands there is not.
+        (unix("a,c", "") + &unix("a,b,mode=0600", "name = \"a\"") + &tcp(""), "proxy-protocol, name", true),
+        (tcp("name = \"b\""), "name", true),
+        (tcp("name = \"b\"") + &unix("a,b,mode=0660", "name = \"c\""), "name", true),
+        (tcp("") + &unix("a,b,mode=0600", ""), "name", false),
+    ] {
+        let before = server.log().len();
+        server.has(&tables, changed);
+        // The warning of the first comes before what is said the second time.
+        server.has(&tables, "nothing");
+        let log = server.log();
+        let [_, behind_first, _] = log[before..].split(RELOADED).collect::<Vec<_>>()[..] else { panic!("{log}") };
+        let is_warned = behind_first.contains("once the server is started again. settings=listen\n");
+        assert_eq!(is_warned, is_elsewhere, "{tables}{log}");
+    }
+}
+
 /// What is above the file stays above it.
 #[test]
 fn the_command_line_holds_before_a_file_that_was_read_again() {
@@ -361,6 +400,28 @@ fn certificates_are_read_at_once() {
         "{said}"
     );
     assert!(is_of(&last));
+}
+
+/// Nobody is interested in what becomes of them: a warning that they are gone would be a riddle.
+#[test]
+fn files_of_certificates_that_are_used_no_more_are_watched_no_more() {
+    let world = World::new();
+    let with_files = |(certificate, key): (PathBuf, PathBuf)| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("listen = \"tls:127.0.0.1:0\"\ntls-cert = \"{certificate}\"\ntls-key = \"{key}\"\nworkers = 2\n")
+    };
+    let server = ReloadingServer::start(&with_files(world.identity("first", &[NAME])), &[]);
+    let watching = || {
+        let threads = fs::read_dir(format!("/proc/{}/task", server.server.id())).expect("it runs");
+        let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+        names.filter(|name| name == "certificates\n").count()
+    };
+    wait_until("its files are watched", || watching() == 1);
+    for name in ["second", "third"] {
+        // No worker has anything to do, and so none looks at what holds now.
+        server.has(&with_files(world.identity(name, &[NAME])), "tls-cert, tls-key");
+        wait_until("the others are not watched", || watching() == 1);
+    }
 }
 
 #[test]

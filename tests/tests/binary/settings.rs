@@ -248,6 +248,15 @@ const BAD_FILES: &[(&str, &[&str])] = &[
             "3:9: cannot start what --agent asks for: cannot listen on unix:/a,mode=0600: it is to be listened at twice",
         ],
     ),
+    // A scheme may be in capitals.
+    (
+        "listen = [\"unix:/a,b\", \"UNIX:/a,b,mode=0600\", \"unix:/a,c\"]\nadmin = \"FD:3\"\nagent = \"Unix:/a,c\"\n",
+        &[
+            "1:24: cannot listen on unix:/a,b: it is to be listened at twice",
+            "2:9: cannot start what --admin asks for: FD:3 is for --listen only: use HOST:PORT or unix:PATH",
+            "3:9: cannot start what --agent asks for: cannot listen on Unix:/a,c: it is to be listened at twice",
+        ],
+    ),
     ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
     ("tls-client-auth = \"required\"\n", &["1:19: --tls-client-auth needs --tls-client-ca"]),
 ];
@@ -267,6 +276,10 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
         (
             &format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{}", tls(one, key)),
             &["3:12: --tls-cert is given, and this address does not begin with tls:"],
+        ),
+        (
+            &format!("{}{at_tls}[[listen]]\naddress = \"127.0.0.2:0\"\ntls-client-ca = \"{one}\"\n", tls(one, key)),
+            &["7:17: --tls-client-ca is given, and this address does not begin with tls:"],
         ),
         (&(tls("missing.pem", key) + at_tls), &["1:12: cannot read missing.pem: No such file or directory"]),
         (

@@ -207,6 +207,23 @@ fn whoever_comes_is_asked_for_what_its_listener_asks_now() {
 }
 
 #[test]
+fn listeners_in_another_order_are_the_same() {
+    let at = |address: &str, networks: &[&str]| Listener::from(address).proxy_from(networks);
+    let server = answered_by(1).listen("127.0.0.1:0").listen("127.0.0.2:0").build().unwrap().spawn().unwrap();
+    reload(&server, answered_by(1).listen(at("127.0.0.2:0", &["127.0.0.0/8"])).listen("127.0.0.1:0"));
+    let [plain, proxied] = server.local_addrs() else { panic!("there are two") };
+    assert_eq!(Client::connect(plain).ask("Bob"), "Hello, Bob\n");
+    assert_eq!(Client::connect(proxied).ask("PROXY UNKNOWN\r\nBob"), "Hello, Bob\n");
+    // One that is missing, or one more, is not there before a restart.
+    for others in [answered_by(1).listen("127.0.0.1:0"), answered_by(1).listen("127.0.0.1:0").listen("127.0.0.1:0")] {
+        let report = server.reload(others.listen("127.0.0.3:0")).expect("the options are good");
+        assert_eq!(report.needs_restart, ["listen"]);
+    }
+    let fewer = server.reload(answered_by(1).listen("127.0.0.2:0")).expect("the options are good");
+    assert_eq!(fewer.needs_restart, ["listen"]);
+}
+
+#[test]
 fn what_is_invalid_changes_nothing_and_what_needs_a_restart_is_named() {
     let server = spawn(answered_by(2).max_connections(7));
     let limits = server.limits();
