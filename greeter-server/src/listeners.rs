@@ -34,12 +34,30 @@ pub(crate) struct MadeListeners {
     speak_tls: bool,
 }
 
+/// What stands behind the path of a Unix socket and is no part of it.
+const OF_A_SOCKET_FILE: [&str; 3] = ["mode=", "owner=", "group="];
+
 /// Returns the one place that an address means, where nobody else can listen as well; none if the
 /// system chooses, or a service manager has chosen.
-pub(crate) fn place_of(address: &str) -> Option<&str> {
-    let place = address.strip_prefix("tls:").unwrap_or(address);
-    let place = if place.starts_with("unix:") { place.split(',').next().unwrap_or(place) } else { place };
-    (!place.ends_with(":0") && !place.starts_with("fd:")).then_some(place)
+pub(crate) fn place_of(address: &str) -> Option<String> {
+    let place = behind_scheme(address, "tls:").unwrap_or(address);
+    if let Some(mut name) = behind_scheme(place, "unix:") {
+        // From behind, since a path may contain commas.
+        while let Some((before, setting)) = name.rsplit_once(',')
+            && OF_A_SOCKET_FILE.iter().any(|key| setting.starts_with(key))
+        {
+            name = before;
+        }
+        return Some(format!("unix:{name}"));
+    }
+    let is_chosen_by_others = place.ends_with(":0") || behind_scheme(place, "fd:").is_some();
+    (!is_chosen_by_others).then(|| place.to_owned())
+}
+
+/// Returns what is behind this scheme, which may be written in capitals, if the address has it.
+pub(crate) fn behind_scheme<'a>(address: &'a str, scheme: &str) -> Option<&'a str> {
+    let (start, rest) = address.split_at_checked(scheme.len())?;
+    start.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 /// Makes the listeners, with all certificates that they have, and returns what is wrong beside
@@ -75,14 +93,14 @@ impl MadeListeners {
     fn add(&mut self, ListenerSettings { name, settings, own }: &ListenerSettings, options: ListenerOptions) {
         let ListenerOptions { address, proxies, tls } = options;
         if let Some(place) = place_of(&address) {
-            if self.taken.iter().any(|taken| taken == place) {
+            if self.taken.contains(&place) {
                 return self.note(
                     settings,
                     "listen",
                     &format!("cannot listen on {place}: it is to be listened at twice"),
                 );
             }
-            self.taken.push(place.to_owned());
+            self.taken.push(place);
         }
         let mut listener = Listener::from(address);
         self.speak_tls |= listener.is_tls();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use greeter_server::{Builder, Responder, Server, ServerHandle, admin};
 
-use crate::listeners::place_of;
+use crate::listeners::{behind_scheme, place_of};
 use crate::settings::{SettingProblem, Settings};
 
 /// How long an answer may still take once the server itself has ended.
@@ -49,12 +49,10 @@ pub(crate) fn check(
     let addresses = [("admin", admin), ("agent", agent)].into_iter();
     let problems = addresses.filter_map(|(name, address)| {
         let address = address?;
-        let is_of_others = ["fd:", "tls:"].iter().any(|scheme| address.starts_with(scheme));
-        let place = place_of(address).unwrap_or_default().to_owned();
-        let is_taken = taken.contains(&place);
-        if !place.is_empty() {
-            taken.push(place);
-        }
+        let is_of_others = ["fd:", "tls:"].iter().any(|scheme| behind_scheme(address, scheme).is_some());
+        let place = place_of(address);
+        let is_taken = place.as_ref().is_some_and(|place| taken.contains(place));
+        taken.extend(place);
         let problem = match Server::builder().listen(address).check() {
             _ if is_taken => format!("cannot listen on {address}: it is to be listened at twice"),
             _ if is_of_others => format!("{address} is for --listen only: use HOST:PORT or unix:PATH"),
