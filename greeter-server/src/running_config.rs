@@ -90,7 +90,7 @@ impl RunningConfig {
         let are_the_same = asked.iter().map(|(kind, _)| kind).eq(&self.listeners);
         let current = self.current.get();
         let of_each = self.listeners.iter().zip(&current.entry_rules).map(|(listener, rules)| {
-            match asked.iter().position(|(kind, _)| kind == listener) {
+            match asked.iter().position(|(kind, _)| kind.is_same_listener(listener)) {
                 Some(index) => Arc::new(asked.remove(index).1),
                 None => Arc::clone(rules),
             }

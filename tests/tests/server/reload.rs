@@ -1,5 +1,6 @@
 //! Options that change while clients are connected.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use greeter_server::{BuildError, Builder, CloseReason, Greeter, Listener, ServerHandle, WhenFull};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::directory::TestDirectory;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::{answered_by, in_both_placements, spawn};
 
@@ -215,10 +217,24 @@ fn what_is_invalid_changes_nothing_and_what_needs_a_restart_is_named() {
         panic!("nothing is listened on")
     };
     assert_eq!((problems.len(), server.limits()), (2, limits));
-    let others = answered_by(3).max_connections(9).connection_threads(2).telnet(true);
+    let others = answered_by(3).max_connections(9).connection_threads(2).telnet(true).tcp_keepalive(false);
     let report = server.reload(others).expect("the options are good");
-    assert_eq!(report.needs_restart, ["workers", "connection_threads", "telnet"]);
+    assert_eq!(report.needs_restart, ["workers", "connection_threads", "telnet", "tcp_keepalive"]);
     assert_eq!((server.limits().max_connections, server.workers().len()), (9, 2));
+}
+
+/// Its file is there, and whoever may connect to it may.
+#[test]
+fn who_may_connect_to_a_unix_socket_needs_a_restart_and_its_proxies_do_not() {
+    let directory = TestDirectory::new();
+    let listener = |mode| Listener::unix(directory.file("s")).mode(mode);
+    let server = answered_by(1).bind(listener(0o600)).unwrap().spawn().unwrap();
+    let reload = |listener| server.reload(answered_by(1).listen(listener)).expect("it is good").needs_restart;
+    assert!(reload(listener(0o600)).is_empty());
+    assert_eq!(server.limits().max_handshakes, 0);
+    assert_eq!(reload(listener(0o660).proxy_from(["unix"])), ["listen"]);
+    assert_ne!(server.limits().max_handshakes, 0, "it is known by its path");
+    assert_eq!(directory.file("s").metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
