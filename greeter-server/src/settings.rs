@@ -134,8 +134,13 @@ impl Settings {
 
     /// Returns what holds for each listener; for one at each of these addresses, if none is given.
     pub(crate) fn of_listeners(&self, otherwise: &[String]) -> Vec<ListenerSettings> {
+        self.tables(otherwise).iter().map(|table| self.of_listener(table)).collect()
+    }
+
+    /// Returns the listeners as the file may have them, each with what it has for itself.
+    fn tables(&self, otherwise: &[String]) -> Vec<ListenerTable> {
         if !self.listeners.is_empty() {
-            return self.listeners.iter().map(|table| self.of_listener(table)).collect();
+            return self.listeners.clone();
         }
         let addresses = match find(&self.given, LISTEN) {
             Some(listen) if !listen.values.is_empty() => listen.values.clone(),
@@ -144,12 +149,12 @@ impl Settings {
                 otherwise.iter().map(default).collect()
             }
         };
-        let listeners = addresses.into_iter().map(|address| {
+        let tables = addresses.into_iter().map(|address| {
             let source = address.source.clone();
             let listen = Setting { name: LISTEN, source, values: vec![address] };
-            self.of_listener(&ListenerTable { source: SettingSource::Default, name: None, settings: vec![listen] })
+            ListenerTable { source: SettingSource::Default, name: None, settings: vec![listen] }
         });
-        listeners.collect()
+        tables.collect()
     }
 
     /// Returns what holds for this listener. What it has for itself stands in the file, and so
@@ -187,16 +192,21 @@ impl Settings {
     }
 
     /// Returns the names of the options that have another value here than there, for all listeners
-    /// or for one.
+    /// or for one. Which listeners there are, the server knows better: one place may be written in
+    /// several ways.
     pub(crate) fn changed_from(&self, other: &Self) -> Vec<&'static str> {
-        let are_more = self.listeners.len() != other.listeners.len();
-        let listeners = || self.listeners.iter().zip(&other.listeners).filter(|_| !are_more);
+        let mut others = other.tables(&[]);
+        let pairs = self.tables(&[]).into_iter().filter_map(|table| {
+            let is_it = |other: &ListenerTable| other.values(LISTEN) == table.values(LISTEN);
+            others.iter().position(is_it).map(|index| (table, others.remove(index)))
+        });
+        let pairs: Vec<_> = pairs.collect();
         let is_changed = |name: &&str| {
-            self.values(name) != other.values(name)
-                || listeners().any(|(one, other)| one.values(name) != other.values(name))
-                || *name == LISTEN && are_more
+            *name != LISTEN
+                && (self.values(name) != other.values(name)
+                    || pairs.iter().any(|(one, other)| one.values(name) != other.values(name)))
         };
-        let are_renamed = listeners().any(|(one, other)| one.name != other.name);
+        let are_renamed = pairs.iter().any(|(one, other)| one.name != other.name);
         self.known.names().filter(is_changed).chain(are_renamed.then_some(LISTENER_NAME)).collect()
     }
 

@@ -276,6 +276,23 @@ fn what_a_listener_has_for_itself_holds_for_whoever_comes() {
     assert_eq!(server.connect().ask("Bob"), "Hello, Bob\n");
 }
 
+#[test]
+fn a_listener_is_the_same_however_its_place_is_written() {
+    let server = ReloadingServer::start("[[listen]]\naddress = \"127.0.0.1:0\"\n", &[]);
+    let later = "Some settings hold only once the server is started again. settings=listen\n";
+    for settings in [ANYWHERE, "listen = [\"127.0.0.1:00\"]\n", "[[listen]]\naddress = \"127.0.0.1:0\"\n"] {
+        server.has(settings, "nothing");
+    }
+    // What changes beside another that is new is said as well.
+    let proxied = "[[listen]]\naddress = \"127.0.0.1:0\"\nproxy-protocol = \"192.0.2.1\"\nname = \"a\"\n";
+    let before = format!("[[listen]]\naddress = \"127.0.0.2:0\"\n{proxied}");
+    server.has(&before, "proxy-protocol, name");
+    wait_until("it is said", || server.log().ends_with(later));
+    // What the first of these warns of comes before what the second says.
+    (0..2).for_each(|_| server.has(proxied, "nothing"));
+    assert_eq!(server.log().matches(" WARN ").count(), 1, "{}", server.log());
+}
+
 /// What is above the file stays above it.
 #[test]
 fn the_command_line_holds_before_a_file_that_was_read_again() {
