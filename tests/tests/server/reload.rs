@@ -160,6 +160,25 @@ fn newcomers_have_the_time_and_the_places_that_hold_now() {
     assert_eq!(at_rest(&server).closed_by[CloseReason::HandshakeTimeout], 5);
 }
 
+/// Of the acceptor, and of a lobby.
+#[test]
+fn whoever_was_rejected_lingers_for_the_time_that_holds_now() {
+    let options = |linger| answered_by(1).max_connections_per_address(1).linger_timeout(linger);
+    let proxied = Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"]);
+    let server = spawn(options(NEVER).listen(proxied));
+    let [proxied, plain] = server.local_addrs() else { panic!("there are two") };
+    let mut served = Client::connect(plain);
+    assert_eq!(served.ask("Bob"), "Hello, Bob\n");
+    let mut rejected = [Client::connect(plain), Client::connect(proxied)];
+    rejected[1].send("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n");
+    rejected.iter_mut().for_each(|client| assert_eq!(client.text(), "error: too many connections from your address\n"));
+    assert_eq!(server.stats().closed, 0);
+    reload(&server, options(SOON));
+    wait_until("they have gone", || server.stats().closed_by[CloseReason::AddressLimit] == 2);
+    drop((served, rejected));
+    at_rest(&server);
+}
+
 /// One that begins without a lobby has one as soon as somebody owes something.
 #[test]
 fn whoever_comes_is_asked_for_what_its_listener_asks_now() {
