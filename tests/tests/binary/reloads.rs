@@ -320,6 +320,8 @@ fn the_times_of_a_stop_are_those_that_hold_then() {
         let mut server = ReloadingServer::start(&with(&format!("{long}\n{before}")), &[]);
         let _client = busy(&server);
         server.has(&with(&format!("{long}\n{after}")), "drain-delay");
+        let grace = "Whoever ends this process by SIGTERM should wait so long for it.";
+        wait_until("how long it takes is said where it is new", || after.is_empty() || server.log().contains(grace));
         server.server.signal(Signal::TERM);
         if !after.is_empty() {
             wait_until("the delay begins", || server.log().contains("goes on as before"));
@@ -378,6 +380,10 @@ fn certificates_are_read_at_once() {
         "{said}"
     );
     assert!(is_of(&last));
+    // Those that were read last are looked at from then on, without a signal.
+    let later = World::new();
+    later.authority.issue(&[NAME]).write(&world.directory, "server");
+    wait_until("it has noticed", || is_of(&later));
 }
 
 #[test]
