@@ -44,7 +44,6 @@ pub struct Builder<R> {
     pub(crate) options: Options,
     listen: Vec<Result<(ListenPlace, EntryRules), ConfigError>>,
     inherited: InheritedSockets,
-    tcp_options: TcpOptions,
 }
 
 /// An error returned by [`Builder::build`], [`Builder::bind`] and [`Builder::check`].
@@ -84,6 +83,7 @@ impl Builder<Greeter> {
             bare_lf: BareLf::Accept,
             when_too_long: WhenTooLong::Reject,
             telnet: false,
+            tcp: TcpOptions { keepalive: true },
             is_quiet: false,
         };
         Self {
@@ -93,7 +93,6 @@ impl Builder<Greeter> {
             options,
             listen: Vec::new(),
             inherited: InheritedSockets::default(),
-            tcp_options: TcpOptions { keepalive: true },
         }
     }
 }
@@ -107,8 +106,8 @@ impl<R: Responder> Builder<R> {
     /// let builder = Server::builder().responder(Greeter);
     /// ```
     pub fn responder<R2: Responder>(self, responder: R2) -> Builder<R2> {
-        let Self { responder: _, push, trigger, options, listen, inherited, tcp_options } = self;
-        Builder { responder, push, trigger, options, listen, inherited, tcp_options }
+        let Self { responder: _, push, trigger, options, listen, inherited } = self;
+        Builder { responder, push, trigger, options, listen, inherited }
     }
 
     /// Sets a responder that also pushes lines. `make` receives the [`PushHandle`].
@@ -711,7 +710,7 @@ impl<R: Responder> Builder<R> {
     /// let builder = Server::builder().tcp_keepalive(false);
     /// ```
     pub const fn tcp_keepalive(mut self, on: bool) -> Self {
-        self.tcp_options.keepalive = on;
+        self.options.tcp.keepalive = on;
         self
     }
 
@@ -747,11 +746,11 @@ impl<R: Responder> Builder<R> {
     /// ```
     pub fn build(self) -> Result<Server<R>, BuildError> {
         let (builder, config) = self.validate()?;
-        let Self { responder, push, trigger, options, listen, mut inherited, tcp_options } = builder;
+        let Self { responder, push, trigger, options, listen, mut inherited } = builder;
         let (mut addresses, mut listeners, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for (place, rules) in listen.into_iter().flatten() {
             let kind = ListenerKind::of(&place, &rules);
-            let listening = listen_at(place, &mut inherited, tcp_options);
+            let listening = listen_at(place, &mut inherited, options.tcp);
             let (bound_to, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
             let address = ListenerAddress { bound_to, is_tls: rules.has_handshake() };
             warn_if_reachable(&address);

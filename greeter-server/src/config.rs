@@ -10,6 +10,7 @@ use greeter_core::{BareLf, ClientId, ConnectionConfig, LineEnding, Parallel, Res
 
 use crate::limits::{Limits, READ_BYTES, Timeouts};
 use crate::slots::THREAD_BITS;
+use crate::sockets::TcpOptions;
 
 /// The maximum number of connection threads, and of workers.
 const MAX_THREADS: usize = 1 << THREAD_BITS;
@@ -38,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) bare_lf: BareLf,
     pub(crate) when_too_long: WhenTooLong,
     pub(crate) telnet: bool,
+    pub(crate) tcp: TcpOptions,
     pub(crate) is_quiet: bool,
 }
 
@@ -133,10 +135,11 @@ pub enum ConfigError {
 
 impl Options {
     /// Returns the options that a server which was started with others can have while it runs, and
-    /// the names of those that it cannot: its threads are there, and how lines are framed is agreed
-    /// with those who are connected.
+    /// the names of those that it cannot: its threads and listeners are there, and how lines are
+    /// framed is agreed with those who are connected.
     pub(crate) fn of_running(self, started_with: &Self) -> (Self, Vec<&'static str>) {
-        let Self { placement, connection_threads, line_ending, bare_lf, when_too_long, telnet, .. } = *started_with;
+        let Self { placement, connection_threads, line_ending, bare_lf, when_too_long, telnet, tcp, .. } =
+            *started_with;
         let needs_restart = [
             ("workers", self.placement == placement),
             ("connection_threads", self.connection_threads == connection_threads),
@@ -144,9 +147,10 @@ impl Options {
             ("bare_lf", self.bare_lf == bare_lf),
             ("when_too_long", self.when_too_long == when_too_long),
             ("telnet", self.telnet == telnet),
+            ("tcp_keepalive", self.tcp.keepalive == tcp.keepalive),
         ];
         let needs_restart = needs_restart.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect();
-        let options = Self { placement, connection_threads, line_ending, bare_lf, when_too_long, telnet, ..self };
+        let options = Self { placement, connection_threads, line_ending, bare_lf, when_too_long, telnet, tcp, ..self };
         (options, needs_restart)
     }
 

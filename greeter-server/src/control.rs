@@ -390,7 +390,9 @@ mod tests {
             false
         }
 
-        fn list(&self, _: &Sender<Vec<ConnectionInfo>>) {}
+        fn list(&self, _: &Sender<Vec<ConnectionInfo>>) -> usize {
+            0
+        }
     }
 
     fn control() -> (Arc<Control>, Arc<RecordedCalls>, Receiver<Instant>) {

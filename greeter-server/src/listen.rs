@@ -111,10 +111,15 @@ pub(crate) enum UnixName {
     Abstract(Vec<u8>),
 }
 
-/// What of a listener stays as it is while a server runs: where it listens, and whether clients
-/// speak TLS. Two that are one display as one.
+/// What of a listener stays as it is while a server runs: where it listens, whether clients speak
+/// TLS, and who may connect to the file of a Unix socket.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ListenerKind(String);
+pub(crate) struct ListenerKind {
+    /// The place, and whether in TLS. Two listeners that are one display as one.
+    known_by: String,
+    #[cfg(unix)]
+    unix: Option<UnixPlace>,
+}
 
 /// The address of a listener.
 ///
@@ -492,7 +497,19 @@ impl ListenerKind {
             Some(TlsRule::AtOnce(_)) => "in TLS",
             Some(TlsRule::OnRequest(_)) => "in TLS on request",
         };
-        Self(format!("{place} {tls}"))
+        let known_by = format!("{place} {tls}");
+        #[cfg(unix)]
+        let unix = if let ListenPlace::Unix(unix) = place { Some(unix.clone()) } else { None };
+        Self {
+            known_by,
+            #[cfg(unix)]
+            unix,
+        }
+    }
+
+    /// Returns whether it is the same listener, perhaps for others to connect to.
+    pub(crate) fn is_same_listener(&self, other: &Self) -> bool {
+        self.known_by == other.known_by
     }
 }
 

@@ -34,11 +34,16 @@ pub(crate) struct MadeListeners {
     speak_tls: bool,
 }
 
+/// What stands behind the path of a Unix socket and is no part of it.
+const OF_A_SOCKET_FILE: [&str; 3] = ["mode=", "owner=", "group="];
+
 /// Returns the one place that an address means, where nobody else can listen as well; none if the
 /// system chooses, or a service manager has chosen.
 pub(crate) fn place_of(address: &str) -> Option<String> {
     let (_, place) = tls_and_place(address);
-    (!place.ends_with(":0") && !place.starts_with("fd:")).then_some(place)
+    // A path may end like a port.
+    let is_chosen_by_others = place.ends_with(":0") && !place.starts_with("unix:") || place.starts_with("fd:");
+    (!is_chosen_by_others).then_some(place)
 }
 
 /// Returns whether two addresses are of one listener, as a server that runs knows it.
@@ -69,7 +74,7 @@ fn tls_and_place(address: &str) -> (bool, String) {
 fn without_settings(mut path: &str) -> &str {
     while !path.starts_with('@')
         && let Some((before, setting)) = path.rsplit_once(',')
-        && ["mode=", "owner=", "group="].iter().any(|key| setting.starts_with(key))
+        && OF_A_SOCKET_FILE.iter().any(|key| setting.starts_with(key))
     {
         path = before;
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
 use greeter_core::Phase;
 
 use crate::config::Config;
@@ -39,20 +40,27 @@ impl Monitor {
     }
 
     /// Returns the open connections, but for those of threads that do not answer within a second,
-    /// and how many these are. The own thread of a caller `is_tracked` by the server would answer
-    /// only later.
+    /// and how many these are; one that has ended has none. The own thread of a caller `is_tracked`
+    /// by the server would answer only later.
     pub(crate) fn connections(&self, is_tracked: bool) -> (Vec<ConnectionInfo>, usize) {
         let (sender, lists) = crossbeam_channel::unbounded();
-        self.control.mailboxes.list(&sender);
+        let asked = self.control.mailboxes.list(&sender);
         drop(sender);
-        let Config { connection_threads, workers, .. } = *self.config();
-        let is_connection_thread = workers == 0 && is_tracked;
-        let others = connection_threads - usize::from(is_connection_thread);
+        let is_connection_thread = self.config().workers == 0 && is_tracked;
+        let others = asked.saturating_sub(is_connection_thread.into());
         let deadline = Instant::now() + LIST_TIMEOUT;
-        let lists = std::iter::from_fn(|| lists.recv_deadline(deadline).ok());
-        let lists: Vec<_> = lists.take(others).collect();
-        let silent_threads = others - lists.len();
-        let mut connections: Vec<_> = lists.into_iter().flatten().collect();
+        let (mut connections, mut silent_threads) = (Vec::new(), others);
+        while silent_threads > 0 {
+            match lists.recv_deadline(deadline) {
+                Ok(list) => {
+                    connections.extend(list);
+                    silent_threads -= 1;
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                // Those that are left have ended meanwhile, and with them their clients.
+                Err(RecvTimeoutError::Disconnected) => silent_threads = 0,
+            }
+        }
         // A connection knows that its job is in flight. Whether a worker has taken it, only the
         // workers know.
         let calls: Vec<_> = self.control.workers.all().iter().filter_map(|worker| worker.state().call()).collect();

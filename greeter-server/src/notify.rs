@@ -61,7 +61,7 @@ impl Manager {
 
     /// Says that the server is ready, and from then on that it is alive.
     pub(crate) fn ready(&self, server: &ServerHandle, status: &str) -> io::Result<()> {
-        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.tell_ready(status);
         let (Some(watchdog), Some(told)) = (self.watchdog, self.told.clone()) else { return Ok(()) };
         let server = server.clone();
         start("watchdog", move || give_signs_of_life(&server, (watchdog / 4).max(MIN_INTERVAL), &told))
@@ -78,7 +78,11 @@ impl Manager {
 
     /// Says that this is over, whatever has come of it.
     pub(crate) fn reloaded(&self, status: &str) {
-        // What is in a file of settings begins no line of its own here.
+        self.tell_ready(status);
+    }
+
+    fn tell_ready(&self, status: &str) {
+        // What is in a setting begins no line of its own here.
         self.tell(&[NotifyState::Ready, NotifyState::Status(&printable(status))]);
     }
 

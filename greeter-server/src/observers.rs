@@ -50,11 +50,9 @@ pub(crate) fn check(
     let problems = addresses.filter_map(|(name, address)| {
         let address = address?;
         let is_of_others = ["fd:", "tls:"].iter().any(|scheme| behind_scheme(address, scheme).is_some());
-        let place = place_of(address).unwrap_or_default();
-        let is_taken = taken.contains(&place);
-        if !place.is_empty() {
-            taken.push(place);
-        }
+        let place = place_of(address);
+        let is_taken = place.as_ref().is_some_and(|place| taken.contains(place));
+        taken.extend(place);
         let problem = match Server::builder().listen(address).check() {
             _ if is_taken => format!("cannot listen on {address}: it is to be listened at twice"),
             _ if is_of_others => format!("{address} is for --listen only: use HOST:PORT or unix:PATH"),

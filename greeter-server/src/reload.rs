@@ -24,7 +24,8 @@ impl ServerHandle {
     /// nothing if any of it is invalid. The rest of the builder (its responder, its sockets) means
     /// nothing here.
     ///
-    /// Threads, how lines are framed, where is listened and whether in TLS stay as the server was
+    /// Threads, how lines are framed, [keepalive](Builder::tcp_keepalive), where is listened,
+    /// whether in TLS, and who may connect to the file of a Unix socket stay as the server was
     /// started; the report names the options that would have changed these. What binds whom:
     ///
     /// * Timeouts hold at once, for everybody, counted from when the wait began.

@@ -93,15 +93,13 @@ impl Reloader {
         if are_new {
             changed.push("certificates");
         }
-        // The library's names are those of methods.
+        // The library's names are those of methods. Where is listened, it knows best: one place may
+        // be written in several ways.
         let of_library = report.needs_restart.iter().map(|name| name.replace('_', "-"));
         let since_start = settings.changed_from(&self.started_with, &[]);
         let mut needs_restart: Vec<_> =
             since_start.into_iter().filter(|name| !is_live(name)).map(str::to_owned).collect();
         needs_restart.extend(of_library);
-        if self.addresses_in(&settings) != self.addresses_in(&self.started_with) {
-            needs_restart.push("listen".to_owned());
-        }
         needs_restart.sort();
         needs_restart.dedup();
         self.current = settings;
@@ -123,14 +121,6 @@ impl Reloader {
             asked.iter().position(is_it).map_or_else(|| listener.clone(), |index| asked.remove(index))
         };
         self.listeners.iter().map(with).collect()
-    }
-
-    /// Returns where to listen, in an order that means nothing.
-    fn addresses_in(&self, settings: &Settings) -> Vec<String> {
-        let listeners = settings.of_listeners(&self.otherwise);
-        let mut addresses: Vec<_> = listeners.iter().map(|listener| listener.address().to_owned()).collect();
-        addresses.sort();
-        addresses
     }
 }
 

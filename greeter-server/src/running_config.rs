@@ -96,8 +96,12 @@ impl RunningConfig {
     ) -> (Vec<Arc<EntryRules>>, bool) {
         let mut are_the_same = true;
         let of_each = self.listeners.iter().zip(current).map(|(listener, rules)| {
-            match asked.iter().position(|(kind, _)| kind == listener) {
-                Some(index) => Arc::new(asked.remove(index).1),
+            match asked.iter().position(|(kind, _)| kind.is_same_listener(listener)) {
+                Some(index) => {
+                    let (kind, rules) = asked.remove(index);
+                    are_the_same &= kind == *listener;
+                    Arc::new(rules)
+                }
                 None => {
                     are_the_same = false;
                     Arc::clone(rules)

@@ -142,8 +142,13 @@ impl Settings {
 
     /// Returns what holds for each listener; for one at each of these addresses, if none is given.
     pub(crate) fn of_listeners(&self, otherwise: &[String]) -> Vec<ListenerSettings> {
+        self.tables(otherwise).iter().map(|table| self.of_listener(table)).collect()
+    }
+
+    /// Returns the listeners as the file may have them, each with what it has for itself.
+    fn tables(&self, otherwise: &[String]) -> Vec<ListenerTable> {
         if !self.listeners.is_empty() {
-            return self.listeners.iter().map(|table| self.of_listener(table)).collect();
+            return self.listeners.clone();
         }
         let addresses = match find(&self.given, LISTEN) {
             Some(listen) if !listen.values.is_empty() => listen.values.clone(),
@@ -152,12 +157,12 @@ impl Settings {
                 otherwise.iter().map(default).collect()
             }
         };
-        let listeners = addresses.into_iter().map(|address| {
+        let tables = addresses.into_iter().map(|address| {
             let source = address.source.clone();
             let listen = Setting { name: LISTEN, source, values: vec![address] };
-            self.of_listener(&ListenerTable { source: SettingSource::Default, name: None, settings: vec![listen] })
+            ListenerTable { source: SettingSource::Default, name: None, settings: vec![listen] }
         });
-        listeners.collect()
+        tables.collect()
     }
 
     /// Returns what holds for this listener. What it has for itself stands in the file, and so

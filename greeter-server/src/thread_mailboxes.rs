@@ -31,8 +31,9 @@ pub(crate) trait ThreadMailboxes: PushTarget {
     fn reconfigure(&self, config: &Arc<Config>);
     /// Asks a thread for a sign of life, and returns whether it has not ended.
     fn ask(&self, thread: usize, is_answered: Arc<AtomicBool>) -> bool;
-    /// Asks each thread for its list. A thread that does not return from the responder sends none.
-    fn list(&self, answer: &Sender<Vec<ConnectionInfo>>);
+    /// Asks each thread for its list, and returns how many have not ended. A thread that does not
+    /// return from the responder sends none.
+    fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) -> usize;
 }
 
 impl<S: Send + 'static, K: Send + 'static> PushTarget for Vec<Mailbox<ThreadMessage<S, K>>> {
@@ -75,7 +76,8 @@ impl<S: Send + 'static, K: Send + 'static> ThreadMailboxes for Vec<Mailbox<Threa
         mailbox.map(|mailbox| mailbox.send(ThreadMessage::GiveSignOfLife(is_answered))).is_some()
     }
 
-    fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) {
-        self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::List { answer: answer.clone() }));
+    fn list(&self, answer: &Sender<Vec<ConnectionInfo>>) -> usize {
+        let running = self.iter().filter(|mailbox| mailbox.has_receiver());
+        running.map(|mailbox| mailbox.send(ThreadMessage::List { answer: answer.clone() })).count()
     }
 }

@@ -48,13 +48,13 @@ pub(crate) struct RejectedSockets<K: Socket> {
     counters: Arc<Counters>,
 }
 
-/// A client that was rejected, and until when it may linger.
+/// A client that was rejected, and when.
 #[derive(Debug)]
 struct Lingering<K> {
     socket: K,
     address_key: Option<AddressKey>,
     reason: CloseReason,
-    until: Instant,
+    since: Instant,
 }
 
 /// Whether the client may still send.
@@ -72,7 +72,7 @@ impl<K: Socket> RejectedSockets<K> {
         Self { sockets: VecDeque::new(), max_sockets, linger, next_sweep: now, counters }
     }
 
-    /// Sets how long those may linger who come from now on.
+    /// Sets how long they may linger, also those who are here.
     pub(crate) const fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
     }
@@ -93,7 +93,7 @@ impl<K: Socket> RejectedSockets<K> {
         if self.sockets.len() >= self.max_sockets {
             self.make_room(address_key);
         }
-        self.sockets.push_back(Lingering { socket, address_key, reason, until: now + self.linger });
+        self.sockets.push_back(Lingering { socket, address_key, reason, since: now });
     }
 
     /// Closes the oldest socket, so that its descriptor is free, and returns whether there was one.
@@ -113,7 +113,7 @@ impl<K: Socket> RejectedSockets<K> {
         self.next_sweep = now + SWEEP;
         for _ in 0..self.sockets.len() {
             let Some(mut lingering) = self.sockets.pop_front() else { return };
-            if lingering.until <= now || lingering.discard_input() == ReadOutcome::Closed {
+            if lingering.since + self.linger <= now || lingering.discard_input() == ReadOutcome::Closed {
                 self.close(lingering);
             } else {
                 self.sockets.push_back(lingering);

@@ -315,6 +315,23 @@ fn what_changes_for_a_listener_is_said_whatever_stands_beside_it() {
     }
 }
 
+#[test]
+fn a_listener_is_the_same_however_its_place_is_written() {
+    let server = ReloadingServer::start("[[listen]]\naddress = \"127.0.0.1:0\"\n", &[]);
+    let later = "Some settings hold only once the server is started again. settings=listen\n";
+    for settings in [ANYWHERE, "listen = [\"127.0.0.1:00\"]\n", "[[listen]]\naddress = \"127.0.0.1:0\"\n"] {
+        server.has(settings, "nothing");
+    }
+    // What changes beside another that is new is said as well.
+    let proxied = "[[listen]]\naddress = \"127.0.0.1:0\"\nproxy-protocol = \"192.0.2.1\"\nname = \"a\"\n";
+    let before = format!("[[listen]]\naddress = \"127.0.0.2:0\"\n{proxied}");
+    server.has(&before, "proxy-protocol, name");
+    wait_until("it is said", || server.log().ends_with(later));
+    // What the first of these warns of comes before what the second says.
+    (0..2).for_each(|_| server.has(proxied, "nothing"));
+    assert_eq!(server.log().matches(" WARN ").count(), 1, "{}", server.log());
+}
+
 /// What is above the file stays above it.
 #[test]
 fn the_command_line_holds_before_a_file_that_was_read_again() {
@@ -342,6 +359,8 @@ fn the_times_of_a_stop_are_those_that_hold_then() {
         let mut server = ReloadingServer::start(&with(&format!("{long}\n{before}")), &[]);
         let _client = busy(&server);
         server.has(&with(&format!("{long}\n{after}")), "drain-delay");
+        let grace = "Whoever ends this process by SIGTERM should wait so long for it.";
+        wait_until("how long it takes is said where it is new", || after.is_empty() || server.log().contains(grace));
         server.server.signal(Signal::TERM);
         if !after.is_empty() {
             wait_until("the delay begins", || server.log().contains("goes on as before"));
@@ -400,6 +419,10 @@ fn certificates_are_read_at_once() {
         "{said}"
     );
     assert!(is_of(&last));
+    // Those that were read last are looked at from then on, without a signal.
+    let later = World::new();
+    later.authority.issue(&[NAME]).write(&world.directory, "server");
+    wait_until("it has noticed", || is_of(&later));
 }
 
 /// Nobody is interested in what becomes of them: a warning that they are gone would be a riddle.

@@ -10,6 +10,8 @@ use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{TestedServer, greeter_server};
 use rustix::process::Signal;
 
+use crate::sockets::Started;
+
 /// A service manager, as far as it listens.
 pub(crate) struct Manager {
     socket: UnixDatagram,
@@ -82,6 +84,22 @@ fn it_is_told_when_clients_can_come_and_how_a_stop_goes() {
     assert!(server.wait(PATIENCE).0.success());
 }
 
+#[test]
+fn what_an_address_has_in_it_is_no_word_of_its_own() {
+    let directory = TestDirectory::new();
+    let (path, socket) = (directory.file("notify"), directory.file("s\nSTOPPING=1"));
+    let manager = UnixDatagram::bind(&path).expect("the folder is ours");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
+    let mut command = Command::new(greeter_server());
+    command.args(["--listen", &format!("unix:{}", socket.display())]).env("NOTIFY_SOCKET", &path);
+    let server = Started::new(command, 1);
+    let mut buffer = [0; 4096];
+    let bytes = manager.recv(&mut buffer).expect("the server says something");
+    let told = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
+    assert!(told.starts_with("READY=1\nSTATUS=Listening on unix:") && told.trim_end().lines().count() == 2, "{told}");
+    server.end();
+}
+
 /// A file that is bad is the end of a reload as well: a manager that does not hear of it waits.
 #[test]
 fn it_is_told_of_a_reload_and_always_of_its_end() {
@@ -93,7 +111,11 @@ fn it_is_told_of_a_reload_and_always_of_its_end() {
     let problem = format!("; the settings were not reloaded: {}:1:1: unknown key 'x'", file.display());
     let listening = format!("READY=1\nSTATUS=Listening on {}", server.address());
     let mut latest = 0;
-    for (settings, said) in [("max-connections = 6\n", ""), ("x = 1\n", &*problem), ("x", ":1:2: "), ("", "")] {
+    // A key may have lines of its own, and what is told has none but ours.
+    let lines = "\"x\\nSTOPPING=1\" = 1\n";
+    for (settings, said) in
+        [("max-connections = 6\n", ""), ("x = 1\n", &*problem), (lines, "unknown key 'x"), ("x", ":1:2: "), ("", "")]
+    {
         fs::write(&file, settings).expect("the folder is ours");
         server.signal(Signal::HUP);
         assert!(manager.hears("RELOADING=1\nMONOTONIC_USEC="), "{:?}", manager.told);
@@ -104,6 +126,7 @@ fn it_is_told_of_a_reload_and_always_of_its_end() {
         assert!(manager.hears(&listening), "{:?}", manager.told);
         let told = manager.told.last().expect("it was told").trim_end();
         assert!(if said.is_empty() { told == listening } else { told.contains(said) }, "{told}");
+        assert_eq!(told.lines().count(), 2, "{told}");
     }
 }
 

@@ -185,7 +185,6 @@ fn is_of(world: &World, address: SocketAddr) -> bool {
     TlsClient::new(socket_to(address), &world.authority.trusting(&VERSIONS)).try_handshake().is_ok()
 }
 
-/// What is refused, with all that is said of it; and what is not.
 /// Files that are refused, each with all that is wrong.
 const BAD_FILES: &[(&str, &[&str])] = &[
     ("x", &["1:2: key with no value, expected `=`"]),
@@ -257,6 +256,15 @@ const BAD_FILES: &[(&str, &[&str])] = &[
             "3:9: cannot start what --agent asks for: cannot listen on Unix:/a,c: it is to be listened at twice",
         ],
     ),
+    // Schemes may be in capitals, and a path may end like a port.
+    (
+        "listen = [\"unix:/a:0\", \"TLS:UNIX:/a:0,group=mail,mode=0600\"]\nadmin = \"FD:3\"\nagent = \"Unix:/a:0\"\n",
+        &[
+            "1:24: cannot listen on unix:/a:0: it is to be listened at twice",
+            "2:9: cannot start what --admin asks for: FD:3 is for --listen only: use HOST:PORT or unix:PATH",
+            "3:9: cannot start what --agent asks for: cannot listen on Unix:/a:0: it is to be listened at twice",
+        ],
+    ),
     ("tls-cert = \"a\"\n", &["1:12: --tls-cert and --tls-key belong together: there are 1 and 0"]),
     ("tls-client-auth = \"required\"\n", &["1:19: --tls-client-auth needs --tls-client-ca"]),
 ];
@@ -304,6 +312,8 @@ fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
         "line-timeout = 'off'\nlog = \"debug\"\nproxy-protocol = \"10.0.0.0/8\"\n".to_owned(),
         format!("{}{at_tls}", tls(one, key)),
         format!("{at_tls}{}", tls(expired, expired_key)),
+        // A comma is part of a path, unless a setting is behind it.
+        "listen = [\"unix:a,b\", \"unix:a,c,mode=0600\", \"unix:a\", \"127.0.0.1:0\", \"127.0.0.1:0\"]\n".to_owned(),
     ];
     for file in good {
         let is_addressed = file.contains("[[listen]]");

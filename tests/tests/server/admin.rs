@@ -321,6 +321,8 @@ fn it_does_not_keep_the_server_running_and_has_its_last_figures() {
     assert_eq!(client.rest(), b"");
     assert!(std::net::TcpStream::connect(address).is_err());
     assert_eq!([metric(&admin, "greeter_replies_total"), metric(&admin, "greeter_ready")], [1.0, 0.0]);
+    let none = r#"{"connections":[],"phases":{},"silent_threads":0,"total":0}"#;
+    assert_eq!(get(&admin, "/connections").body, none, "what has ended is not busy");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Options that change while clients are connected.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use greeter_server::{BuildError, Builder, CloseReason, Greeter, Listener, ServerHandle, WhenFull};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::directory::TestDirectory;
 use greeter_tests::puppet::Puppet;
 use greeter_tests::{answered_by, in_both_placements, spawn};
 
@@ -158,6 +160,25 @@ fn newcomers_have_the_time_and_the_places_that_hold_now() {
     assert_eq!(at_rest(&server).closed_by[CloseReason::HandshakeTimeout], 5);
 }
 
+/// Of the acceptor, and of a lobby.
+#[test]
+fn whoever_was_rejected_lingers_for_the_time_that_holds_now() {
+    let options = |linger| answered_by(1).max_connections_per_address(1).linger_timeout(linger);
+    let proxied = Listener::from("127.0.0.1:0").proxy_from(["127.0.0.1"]);
+    let server = spawn(options(NEVER).listen(proxied));
+    let [proxied, plain] = server.local_addrs() else { panic!("there are two") };
+    let mut served = Client::connect(plain);
+    assert_eq!(served.ask("Bob"), "Hello, Bob\n");
+    let mut rejected = [Client::connect(plain), Client::connect(proxied)];
+    rejected[1].send("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n");
+    rejected.iter_mut().for_each(|client| assert_eq!(client.text(), "error: too many connections from your address\n"));
+    assert_eq!(server.stats().closed, 0);
+    reload(&server, options(SOON));
+    wait_until("they have gone", || server.stats().closed_by[CloseReason::AddressLimit] == 2);
+    drop((served, rejected));
+    at_rest(&server);
+}
+
 /// One that begins without a lobby has one as soon as somebody owes something.
 #[test]
 fn whoever_comes_is_asked_for_what_its_listener_asks_now() {
@@ -232,10 +253,24 @@ fn what_is_invalid_changes_nothing_and_what_needs_a_restart_is_named() {
         panic!("nothing is listened on")
     };
     assert_eq!((problems.len(), server.limits()), (2, limits));
-    let others = answered_by(3).max_connections(9).connection_threads(2).telnet(true);
+    let others = answered_by(3).max_connections(9).connection_threads(2).telnet(true).tcp_keepalive(false);
     let report = server.reload(others).expect("the options are good");
-    assert_eq!(report.needs_restart, ["workers", "connection_threads", "telnet"]);
+    assert_eq!(report.needs_restart, ["workers", "connection_threads", "telnet", "tcp_keepalive"]);
     assert_eq!((server.limits().max_connections, server.workers().len()), (9, 2));
+}
+
+/// Its file is there, and whoever may connect to it may.
+#[test]
+fn who_may_connect_to_a_unix_socket_needs_a_restart_and_its_proxies_do_not() {
+    let directory = TestDirectory::new();
+    let listener = |mode| Listener::unix(directory.file("s")).mode(mode);
+    let server = answered_by(1).bind(listener(0o600)).unwrap().spawn().unwrap();
+    let reload = |listener| server.reload(answered_by(1).listen(listener)).expect("it is good").needs_restart;
+    assert!(reload(listener(0o600)).is_empty());
+    assert_eq!(server.limits().max_handshakes, 0);
+    assert_eq!(reload(listener(0o660).proxy_from(["unix"])), ["listen"]);
+    assert_ne!(server.limits().max_handshakes, 0, "it is known by its path");
+    assert_eq!(directory.file("s").metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]

@@ -195,7 +195,10 @@ fn who_writes_on_after_the_servers_end_is_not_decrypted() {
 fn a_stop_answers_whoever_has_just_finished_its_handshake() {
     let world = World::new();
     for round in 0..20 {
-        let server = world.spawn(builder());
+        let server = world.spawn(builder().handshake_timeout(PATIENCE));
+        // One that says nothing, and is there for sure when the stop comes, and until its end.
+        let newcomer = socket_to(inet(server.local_addr()));
+        wait_until("it is in the lobby", || server.stats().handshakes == 1);
         let mut clients = Vec::new();
         for number in 0..20 {
             // From here, the handshake is over in TLS 1.3, and the server has not read that yet.
@@ -203,13 +206,12 @@ fn a_stop_answers_whoever_has_just_finished_its_handshake() {
             client.send(format!("{round} {number}\n"));
             clients.push(client);
         }
-        let newcomer = socket_to(inet(server.local_addr()));
         server.shutdown_trigger().trigger(PATIENCE);
         for (number, mut client) in clients.into_iter().enumerate() {
             assert_eq!(client.rest(), (format!("Hello, {round} {number}\n"), TlsEnd::CloseNotify));
         }
-        drop(newcomer);
         server.wait();
+        drop(newcomer);
         let stats = server.stats();
         assert_eq!((stats.replies, stats.closed_by[CloseReason::Shutdown]), (20, 21));
     }
