@@ -38,8 +38,21 @@ pub(crate) struct MadeListeners {
 /// system chooses, or a service manager has chosen.
 pub(crate) fn place_of(address: &str) -> Option<&str> {
     let place = address.strip_prefix("tls:").unwrap_or(address);
-    let place = if place.starts_with("unix:") { place.split(',').next().unwrap_or(place) } else { place };
+    let place = if place.starts_with("unix:") { without_settings(place) } else { place };
     (!place.ends_with(":0") && !place.starts_with("fd:")).then_some(place)
+}
+
+/// Returns a Unix socket's address without what is said of its file. A comma may also be part of
+/// the path, and always is part of a name without a file.
+fn without_settings(mut address: &str) -> &str {
+    let is_setting = |part: &str| ["mode=", "owner=", "group="].iter().any(|setting| part.starts_with(setting));
+    while !address.starts_with("unix:@")
+        && let Some((before, last)) = address.rsplit_once(',')
+        && is_setting(last)
+    {
+        address = before;
+    }
+    address
 }
 
 /// Makes the listeners, with all certificates that they have, and returns what is wrong beside
