@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use greeter_core::{Address, CloseReason};
 
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, WhenFull};
 use crate::mailbox::Mailbox;
 use crate::slots::{Key, Slots};
@@ -28,7 +29,7 @@ pub(crate) enum AcceptorMessage {
     /// Accept again.
     Resume,
     /// This holds from now on.
-    Reconfigured(Arc<Config>),
+    Reconfigured { config: Arc<Config>, entry_rules: Vec<Arc<EntryRules>> },
     /// A permit was released, and the acceptor had asked to know.
     PermitReleased,
 }

@@ -3,13 +3,11 @@
 
 use std::any::{Any, TypeId};
 use std::io;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use greeter_core::{BareLf, ConnectionConfig, LineEnding, Parallel, Responder, WhenRejected, WhenTooLong};
 
-use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, READ_BYTES, Timeouts};
 use crate::slots::THREAD_BITS;
 
@@ -60,8 +58,6 @@ pub(crate) struct Config {
     /// How many workers there are. 0: connection threads answer in place.
     pub(crate) workers: usize,
     pub(crate) connection_threads: usize,
-    /// What clients owe at each listener, in the order of the listeners.
-    pub(crate) entry_rules: Vec<Arc<EntryRules>>,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     /// How many bytes are read at once: [`READ_BYTES`], but for simulated worlds.
@@ -202,7 +198,6 @@ impl Options {
                 Ok(Config {
                     workers,
                     connection_threads,
-                    entry_rules: Vec::new(),
                     limits,
                     timeouts,
                     read_bytes: READ_BYTES,
@@ -236,7 +231,6 @@ impl Config {
         Self {
             workers: 1,
             connection_threads: 1,
-            entry_rules: Vec::new(),
             limits,
             timeouts,
             read_bytes: READ_BYTES,

@@ -12,6 +12,7 @@ use greeter_core::ClientId;
 use crate::admission::AcceptorMessage;
 use crate::config::Config;
 use crate::control::{Control, DrainReport, ShutdownTrigger, deadline_in};
+use crate::entry_rules::EntryRules;
 use crate::info::{ConnectionInfo, WorkerInfo};
 use crate::job_times::JobTimes;
 use crate::limits::Limits;
@@ -177,7 +178,7 @@ impl ServerHandle {
     }
 
     /// Has this hold from now on, wherever it is read.
-    pub(crate) fn apply(&self, config: Arc<Config>) {
+    pub(crate) fn apply(&self, config: Arc<Config>, entry_rules: Vec<Arc<EntryRules>>) {
         let Running { running_config, monitor: Monitor { control, .. }, to_acceptor, .. } = &*self.0;
         if config.limits != self.config().limits {
             let connections_max = config.limits.max_connections;
@@ -188,7 +189,7 @@ impl ServerHandle {
         control.memory.set_max(config.limits.max_buffer_bytes);
         control.admission.set_limits(config.limits);
         control.mailboxes.reconfigure(&config);
-        to_acceptor.send(AcceptorMessage::Reconfigured(config));
+        to_acceptor.send(AcceptorMessage::Reconfigured { config, entry_rules });
     }
 
     pub(crate) fn running_config(&self) -> &RunningConfig {

@@ -114,7 +114,7 @@ pub(crate) enum UnixName {
 /// What of a listener stays as it is while a server runs: where it listens, and whether clients
 /// speak TLS. Two that are one display as one.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ListenerKind(String);
+pub(crate) struct ListenerKind(pub(crate) String);
 
 /// The address of a listener.
 ///
@@ -482,17 +482,6 @@ impl UnixPlace {
             _ => return Ok(false),
         }
         Ok(true)
-    }
-}
-
-impl ListenerKind {
-    pub(crate) fn of(place: &ListenPlace, rules: &EntryRules) -> Self {
-        let tls = match rules.tls {
-            None => "in plain",
-            Some(TlsRule::AtOnce(_)) => "in TLS",
-            Some(TlsRule::OnRequest(_)) => "in TLS on request",
-        };
-        Self(format!("{place} {tls}"))
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use greeter_core::Responder;
 
+use crate::accept::listener::kind_of;
 use crate::builder::{BuildError, Builder};
 use crate::handle::ServerHandle;
-use crate::listen::ListenerKind;
 
 /// What a [reload](ServerHandle::reload) could not do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,8 @@ impl ServerHandle {
     /// * The numbers of connections, in all and for an address, and what a listener has, are for
     ///   those who come. Nobody who is connected is thrown out.
     ///
-    /// A listener is known by its place and whether it has TLS. One that the builder does not have
+    /// A listener is known by its place and whether it has TLS; the place of an [opened
+    /// socket](crate::Listener::opened) is what it is bound to. One that the builder does not have
     /// stays as it is; so a builder without any is for the other options.
     ///
     /// A server that has ended stays as it is.
@@ -65,7 +66,7 @@ impl ServerHandle {
     /// ```
     pub fn reload<R: Responder>(&self, mut builder: Builder<R>) -> Result<ReloadReport, BuildError> {
         let running = self.running_config();
-        let _one_at_a_time = running.lock();
+        let mut entry_rules = running.lock();
         let (options, mut needs_restart) = running.possible(builder.options);
         let Some(config) = running.make(options) else { return Ok(ReloadReport { needs_restart }) };
         let (config, listeners) = match (config, builder.take_listeners()) {
@@ -75,14 +76,14 @@ impl ServerHandle {
                 return Err(BuildError::Invalid(invalid.collect()));
             }
         };
-        let asked: Vec<_> =
-            listeners.into_iter().map(|(place, rules)| (ListenerKind::of(&place, &rules), rules)).collect();
+        let asked: Vec<_> = listeners.into_iter().map(|(place, rules)| (kind_of(&place, &rules), rules)).collect();
         let is_asked = !asked.is_empty();
-        let (entry_rules, are_the_same) = running.entry_rules(asked);
+        let (asked, are_the_same) = running.entry_rules(asked, &entry_rules);
         if is_asked && !are_the_same {
             needs_restart.push("listen");
         }
-        self.apply(Arc::new(config.with_listeners(entry_rules)));
+        entry_rules.clone_from(&asked);
+        self.apply(Arc::new(config.with_listeners(&asked)), asked);
         Ok(ReloadReport { needs_restart })
     }
 }

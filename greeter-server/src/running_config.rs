@@ -22,14 +22,17 @@ pub(crate) struct RunningConfig {
     started_with: Options,
     /// What its listeners are.
     listeners: Vec<ListenerKind>,
-    /// Held during a reload, so that one comes after the other.
-    reloading: Mutex<()>,
+    /// What clients owe at each of them. It is no part of the configuration that all threads have:
+    /// one that does nothing for long would keep certificates that nobody else has any more, and
+    /// with them the thread that reads these again. Held during a reload, so that one comes after
+    /// the other.
+    entry_rules: Mutex<Vec<Arc<EntryRules>>>,
 }
 
 impl Config {
     /// Makes it that of a server where clients owe this, with the limits that follow from it, and
     /// with no more connections than there are available file descriptors.
-    pub(crate) fn with_listeners(mut self, entry_rules: Vec<Arc<EntryRules>>) -> Self {
+    pub(crate) fn with_listeners(mut self, entry_rules: &[Arc<EntryRules>]) -> Self {
         let has_lobby = entry_rules.iter().any(|rules| rules.asks());
         let limits = &mut self.limits;
         if !has_lobby {
@@ -48,7 +51,6 @@ impl Config {
             limits.max_tls_connections = limits.max_connections;
             limits.max_handshake_bytes = limits.max_handshake_bytes.max(bytes);
         }
-        self.entry_rules = entry_rules;
         self
     }
 }
@@ -58,18 +60,19 @@ impl RunningConfig {
     pub(crate) fn new<R: Responder>(
         config: Arc<Config>,
         started_with: Options,
-        listeners: Vec<ListenerKind>,
+        (listeners, entry_rules): (Vec<ListenerKind>, Vec<Arc<EntryRules>>),
         responder: &Arc<R>,
     ) -> Self {
         let responder = Arc::downgrade(responder);
         let make = move |options: Options| Some(options.validate(&*responder.upgrade()?));
         let current = Arc::new(Current::new(config));
-        Self { current, make: Box::new(make), started_with, listeners, reloading: Mutex::new(()) }
+        Self { current, make: Box::new(make), started_with, listeners, entry_rules: Mutex::new(entry_rules) }
     }
 
-    /// Begins a reload: returns what keeps others from it meanwhile.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
-        self.reloading.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins a reload: returns what clients owe at each listener, which keeps others from it
+    /// meanwhile.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Arc<EntryRules>>> {
+        self.entry_rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the options that a running server can have of these, and the names of those that it
@@ -86,10 +89,13 @@ impl RunningConfig {
 
     /// Returns what clients owe at each listener if these are what is asked for, and whether they
     /// are those that there are. One that is not asked for any more stays as it is.
-    pub(crate) fn entry_rules(&self, mut asked: Vec<(ListenerKind, EntryRules)>) -> (Vec<Arc<EntryRules>>, bool) {
+    pub(crate) fn entry_rules(
+        &self,
+        mut asked: Vec<(ListenerKind, EntryRules)>,
+        current: &[Arc<EntryRules>],
+    ) -> (Vec<Arc<EntryRules>>, bool) {
         let are_the_same = asked.iter().map(|(kind, _)| kind).eq(&self.listeners);
-        let current = self.current.get();
-        let of_each = self.listeners.iter().zip(&current.entry_rules).map(|(listener, rules)| {
+        let of_each = self.listeners.iter().zip(current).map(|(listener, rules)| {
             match asked.iter().position(|(kind, _)| kind == listener) {
                 Some(index) => Arc::new(asked.remove(index).1),
                 None => Arc::clone(rules),

@@ -153,8 +153,8 @@ impl<R: Responder> Server<R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn spawn(self) -> Result<ServerHandle, StartError> {
-        let (kinds, entry_rules) = self.kinds.into_iter().unzip();
-        let config = Arc::new(self.config.with_listeners(entry_rules));
+        let (kinds, entry_rules): (Vec<_>, Vec<_>) = self.kinds.into_iter().unzip();
+        let config = Arc::new(self.config.with_listeners(&entry_rules));
         let threads = config.connection_threads;
         let (mailboxes, inboxes) = mailboxes(threads).map_err(StartError::of("a connection thread"))?;
         let counters: Vec<Arc<Counters>> = (0..=threads).map(|_| Arc::default()).collect();
@@ -167,6 +167,7 @@ impl<R: Responder> Server<R> {
             threads: mailboxes.clone(),
             admission: Arc::clone(&admission),
             config: Arc::clone(&config),
+            entry_rules: entry_rules.clone(),
             counters: Arc::clone(&counters[threads]),
         };
         let acceptor = SharedAcceptor::new(self.listeners, inboxes[0].1.registry(), context);
@@ -178,7 +179,7 @@ impl<R: Responder> Server<R> {
         let (control, deadlines) = Control::new(counters, admission, Arc::clone(&memory), to_close, to_threads);
         self.trigger.connect(&control);
         let responder = Arc::new(self.responder);
-        let configuration = RunningConfig::new(Arc::clone(&config), self.options, kinds, &responder);
+        let configuration = RunningConfig::new(Arc::clone(&config), self.options, (kinds, entry_rules), &responder);
         let current = Arc::clone(&configuration.current);
         // From here on, an early return drops the handle, which stops the threads that have
         // started.

@@ -17,6 +17,7 @@ use mio::{Events, Registry, Token};
 use crate::accept::rejected::{MAX_REJECTED, RejectedSockets};
 use crate::admission::{AcceptorMessage, Admission, Decision, Displaced, LobbyDecision};
 use crate::config::Config;
+use crate::entry_rules::EntryRules;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::messages::{Newcomer, ThreadMessage};
 use crate::slots::SLOT_BITS;
@@ -94,6 +95,8 @@ pub(crate) struct Acceptor<S, L: Accept> {
     threads: Vec<Mailbox<ThreadMessage<S, L::Socket>>>,
     admission: Arc<Admission>,
     config: Arc<Config>,
+    /// What clients owe at each listener, in the order of the listeners.
+    entry_rules: Vec<Arc<EntryRules>>,
     rejected: RejectedSockets<L::Socket>,
     is_paused: bool,
     /// The thread that gets the next client.
@@ -108,6 +111,7 @@ pub(crate) struct AcceptorContext<S, K> {
     pub(crate) threads: Vec<Mailbox<ThreadMessage<S, K>>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) config: Arc<Config>,
+    pub(crate) entry_rules: Vec<Arc<EntryRules>>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -190,7 +194,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         max_rejected: usize,
         now: Instant,
     ) -> Self {
-        let AcceptorContext { inbox, threads, admission, config, counters } = context;
+        let AcceptorContext { inbox, threads, admission, config, entry_rules, counters } = context;
         let register = |socket| RegisteredListener { socket, state: ListenerState::Ready, accepted_until: now };
         let listeners = listeners.into_iter().map(register).collect();
         let rejected = RejectedSockets::new(max_rejected, config.timeouts.linger, now, Arc::clone(&counters));
@@ -200,6 +204,7 @@ impl<S, L: Accept> Acceptor<S, L> {
             threads,
             admission,
             config,
+            entry_rules,
             rejected,
             is_paused: false,
             next_thread: 0,
@@ -226,9 +231,9 @@ impl<S, L: Accept> Acceptor<S, L> {
             match message {
                 AcceptorMessage::Pause => self.is_paused = true,
                 AcceptorMessage::Resume => self.is_paused = false,
-                AcceptorMessage::Reconfigured(config) => {
+                AcceptorMessage::Reconfigured { config, entry_rules } => {
                     self.rejected.set_linger(config.timeouts.linger);
-                    self.config = config;
+                    (self.config, self.entry_rules) = (config, entry_rules);
                     // Perhaps nothing is owed any more by those who had no place in the lobby.
                     self.permit_released();
                 }
@@ -292,7 +297,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         }
         let mut result = Err(io::Error::from(ErrorKind::WouldBlock));
         for _ in 0..ACCEPT_BATCH {
-            let until = self.admission.opens_at(self.config.entry_rules[index].asks(), now);
+            let until = self.admission.opens_at(self.entry_rules[index].asks(), now);
             if until.is_none_or(|until| now < until) {
                 return self.listeners[index].state = ListenerState::Full { until };
             }
@@ -343,7 +348,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         match self.listeners[index].socket.accept() {
             Ok((socket, address)) => {
                 self.counters.accepted.add(1);
-                if self.config.entry_rules[index].asks_of(address) {
+                if self.entry_rules[index].asks_of(address) {
                     self.dispatch_newcomer(index, socket, address, now);
                 } else {
                     self.dispatch(index, socket, address, now);
@@ -403,7 +408,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         let Some(thread) = self.choose_thread() else {
             return self.counters.closed[CloseReason::Lost.index()].add(1);
         };
-        let rules = Arc::clone(&self.config.entry_rules[index]);
+        let rules = Arc::clone(&self.entry_rules[index]);
         match self.admission.admit_newcomer(address, thread, now) {
             LobbyDecision::Enter { place, displaced } => {
                 self.displace(displaced);
@@ -438,7 +443,7 @@ impl<S, L: Accept> Acceptor<S, L> {
         };
         match self.choose_thread() {
             Some(thread) => {
-                let rules = Arc::clone(&self.config.entry_rules[index]);
+                let rules = Arc::clone(&self.entry_rules[index]);
                 self.threads[thread].send(ThreadMessage::Accepted { socket, address, permit, rules });
             }
             None => self.counters.closed[CloseReason::Lost.index()].add(1),

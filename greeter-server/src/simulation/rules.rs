@@ -127,7 +127,7 @@ impl Rules {
     }
 
     /// Returns what is asked of clients.
-    fn entry_rules(&self, tls: &Arc<ToyTls>) -> EntryRules {
+    pub(super) fn entry_rules(&self, tls: &Arc<ToyTls>) -> EntryRules {
         let proxies = self.has_proxy.then(|| ProxyNetworks::parse([PROXY.to_string()]).expect("it is an address"));
         EntryRules { proxies, tls: self.has_tls.then(|| TlsRule::AtOnce(Arc::<ToyTls>::clone(tls))), origin: None }
     }
@@ -152,13 +152,12 @@ impl Rules {
     }
 
     /// Returns the configuration of the server in this world, with this responder.
-    pub(super) fn config(&self, responder: &ScriptedResponder, tls: &Arc<ToyTls>) -> Config {
+    pub(super) fn config(&self, responder: &ScriptedResponder) -> Config {
         let ConnectionTimeouts { line, idle, write, linger, .. } = self.timeouts;
         let connection = ConnectionConfig::new(self.max_line_bytes as u32, self.timeouts, responder);
         Config {
             workers: self.workers,
             connection_threads: self.threads,
-            entry_rules: vec![Arc::new(self.entry_rules(tls))],
             limits: Limits {
                 max_connections: self.max_connections,
                 max_connections_per_address: self.per_address_max,

@@ -123,7 +123,7 @@ impl World {
         // Where workers answer, only their own time passes. Otherwise it passes for all.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
         let responder = Arc::new(ScriptedResponder::new(answering.clone(), push.clone(), Arc::clone(&sessions)));
-        let config = Arc::new(rules.config(&responder, &tls));
+        let config = Arc::new(rules.config(&responder));
         let (tasks, task_receiver) = crossbeam_channel::unbounded();
         let registry = Arc::<WorkerRegistry>::default();
         let pool = Pool {
@@ -148,6 +148,7 @@ impl World {
             threads: mailboxes.clone(),
             admission: Arc::clone(&admission),
             config: Arc::clone(&config),
+            entry_rules: vec![Arc::new(rules.entry_rules(&tls))],
             counters: Arc::clone(&counters[rules.threads]),
         };
         let acceptor =
