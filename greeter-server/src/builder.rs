@@ -9,12 +9,12 @@ use greeter_core::{
 };
 
 use crate::accept::inherited::InheritedSockets;
-use crate::accept::listener::{check_place, listen_at};
+use crate::accept::listener::{check_place, kind_of, listen_at};
 use crate::config::{Config, ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
 use crate::entry_rules::EntryRules;
 use crate::limits::{Limits, Timeouts, WhenFull};
-use crate::listen::{ListenPlace, Listener, ListenerAddress, ListenerKind};
+use crate::listen::{ListenPlace, Listener, ListenerAddress};
 use crate::push::PushHandle;
 use crate::server::Server;
 use crate::sockets::TcpOptions;
@@ -749,7 +749,7 @@ impl<R: Responder> Builder<R> {
         let Self { responder, push, trigger, options, listen, mut inherited } = builder;
         let (mut addresses, mut listeners, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for (place, rules) in listen.into_iter().flatten() {
-            let kind = ListenerKind::of(&place, &rules);
+            let kind = kind_of(&place, &rules);
             let listening = listen_at(place, &mut inherited, options.tcp);
             let (bound_to, socket) = listening.map_err(|(address, source)| BuildError::Listen { address, source })?;
             let address = ListenerAddress { bound_to, is_tls: rules.has_handshake() };

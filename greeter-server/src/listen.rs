@@ -491,13 +491,14 @@ impl UnixPlace {
 }
 
 impl ListenerKind {
-    pub(crate) fn of(place: &ListenPlace, rules: &EntryRules) -> Self {
+    /// A listener at this place, which is known by that.
+    pub(crate) fn of(place: &ListenPlace, known_by: &impl fmt::Display, rules: &EntryRules) -> Self {
         let tls = match rules.tls {
             None => "in plain",
             Some(TlsRule::AtOnce(_)) => "in TLS",
             Some(TlsRule::OnRequest(_)) => "in TLS on request",
         };
-        let known_by = format!("{place} {tls}");
+        let known_by = format!("{known_by} {tls}");
         #[cfg(unix)]
         let unix = if let ListenPlace::Unix(unix) = place { Some(unix.clone()) } else { None };
         Self {

@@ -1,6 +1,12 @@
 //! Tells a service manager how the server is (sd_notify(3)). Must not be waited for by anybody.
 
+use std::ffi::OsStr;
 use std::io;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::linux::net::SocketAddrExt;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
@@ -45,11 +51,16 @@ impl Manager {
     /// Reads from the environment where the manager is (`NOTIFY_SOCKET`), and whether it wants
     /// signs of life (`WATCHDOG_USEC`, `WATCHDOG_PID`).
     pub(crate) fn from_env() -> io::Result<Self> {
-        let is_there = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
+        let address = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+        let reached = address.and_then(|address| {
+            let reached = address_of(&address).and_then(|manager| Ok((UnixDatagram::unbound()?, manager)));
+            reached.inspect_err(|error| tracing::warn!(%error, "Cannot tell the service manager.")).ok()
+        });
+        let is_there = reached.is_some();
         let watchdog = sd_notify::watchdog_enabled().filter(|time| is_there && !time.is_zero());
         let (told, to_tell) = mpsc::sync_channel(MAX_WAITING);
-        if is_there {
-            start("notify", move || tell_all(&to_tell))?;
+        if let Some((socket, manager)) = reached {
+            start("notify", move || tell_all(&to_tell, &socket, &manager))?;
         }
         Ok(Self { told: is_there.then_some(told), watchdog, is_stopping: false })
     }
@@ -124,10 +135,21 @@ fn tell(told: &SyncSender<ManagerWord>, states: &[NotifyState<'_>]) {
     }
 }
 
-fn tell_all(words: &Receiver<ManagerWord>) {
+/// Returns the address of the manager, which is a path, or a name without a file behind `@`.
+fn address_of(socket: &OsStr) -> io::Result<SocketAddr> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = socket.as_bytes().strip_prefix(b"@") {
+        return SocketAddr::from_abstract_name(name);
+    }
+    SocketAddr::from_pathname(socket)
+}
+
+/// Tells the manager all of it, at a socket that is there from the start: it hears that the server
+/// is alive also while clients have all other descriptors.
+fn tell_all(words: &Receiver<ManagerWord>, socket: &UnixDatagram, manager: &SocketAddr) {
     for word in words {
         match word {
-            ManagerWord::Say(states) => say(&[NotifyState::Custom(&states)]),
+            ManagerWord::Say(states) => say(&states, socket, manager),
             // Whoever waits for it does not wait for ever.
             ManagerWord::Flush(flushed) => _ = flushed.try_send(()),
         }
@@ -170,8 +192,8 @@ fn tell_of_stop(server: &ServerHandle, told: &SyncSender<ManagerWord>) {
 }
 
 /// Tells the manager, however long that takes. One that cannot be told has gone.
-fn say(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+fn say(states: &str, socket: &UnixDatagram, manager: &SocketAddr) {
+    if let Err(error) = socket.send_to_addr(states.as_bytes(), manager) {
         tracing::warn!(%error, "Cannot tell the service manager.");
     }
 }

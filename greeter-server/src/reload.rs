@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use greeter_core::Responder;
 
+use crate::accept::listener::kind_of;
 use crate::builder::{BuildError, Builder};
 use crate::handle::ServerHandle;
-use crate::listen::ListenerKind;
 
 /// What a [reload](ServerHandle::reload) could not do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,10 +34,10 @@ impl ServerHandle {
     /// * The numbers of connections, in all and for an address, and what a listener has, are for
     ///   those who come. Nobody who is connected is thrown out.
     ///
-    /// A listener is known by its place and whether it has TLS, whatever the order. One that the
-    /// builder does not have stays as it is; so a builder without any is for the other options.
-    /// Sockets that were [opened](crate::Listener::opened) elsewhere are known by their order among
-    /// themselves, and of those of the builder nothing is used.
+    /// A listener is known by its place and whether it has TLS, whatever the order; the place of an
+    /// [opened socket](crate::Listener::opened) is what it is bound to. One that the builder does
+    /// not have stays as it is; so a builder without any is for the other options. Of its opened
+    /// sockets nothing else is used.
     ///
     /// A server that has ended stays as it is.
     ///
@@ -78,8 +78,7 @@ impl ServerHandle {
                 return Err(BuildError::Invalid(invalid.collect()));
             }
         };
-        let asked: Vec<_> =
-            listeners.into_iter().map(|(place, rules)| (ListenerKind::of(&place, &rules), rules)).collect();
+        let asked: Vec<_> = listeners.into_iter().map(|(place, rules)| (kind_of(&place, &rules), rules)).collect();
         let is_asked = !asked.is_empty();
         let (entry_rules, are_the_same) = running.entry_rules(&current_rules, asked);
         if is_asked && !are_the_same {

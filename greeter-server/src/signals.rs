@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::Arc;
@@ -111,9 +111,6 @@ impl Signals {
             flag::register(signal, Arc::default())?;
         }
         signals.set_delayed(is_delayed)?;
-        if signals.reload.load(Ordering::Relaxed) {
-            (&sender).write_all(&[0])?;
-        }
         Ok(signals)
     }
 
@@ -137,11 +134,13 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits until a signal asks for something.
+    /// Waits until a signal asks for something, unless one has done so before it was caught.
     pub(crate) fn wait(&mut self) -> io::Result<SignalRequest> {
+        let mut request = self.take();
         loop {
-            if let Some(request) = self.next()? {
-                return Ok(request);
+            match request {
+                Some(request) => return Ok(request),
+                None => request = self.next()?,
             }
         }
     }

@@ -288,6 +288,11 @@ impl TestedServer {
         std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives").count()
     }
 
+    /// How many of its threads have this name. Linux knows 15 bytes of it.
+    pub fn threads_named(&self, name: &str) -> usize {
+        threads_in(&format!("/proc/{}/task", self.id()), |its| its.trim_end() == name)
+    }
+
     /// The memory it occupies, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
@@ -345,10 +350,14 @@ fn pid(child: &Child) -> Pid {
 
 /// How many threads of this process have a name that starts so. Linux knows 15 bytes of it.
 pub fn own_threads(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("a process has threads");
+    threads_in("/proc/self/task", |its| its.starts_with(name))
+}
+
+fn threads_in(tasks: &str, is_meant: impl Fn(&str) -> bool) -> usize {
+    let tasks = std::fs::read_dir(tasks).expect("a process has threads");
     // Those that end meanwhile have no name any more.
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|its| its.starts_with(name)).count()
+    names.filter(|its| is_meant(its)).count()
 }
 
 /// Waits for such threads of earlier tests to end, and tells how many go on all the same: those

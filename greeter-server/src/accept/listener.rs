@@ -9,13 +9,16 @@ use mio::net::TcpListener;
 #[cfg(unix)]
 use mio::net::UnixListener;
 use socket2::{Domain, Protocol, Socket, Type};
+#[cfg(unix)]
+use socket2::{SockAddr, SockRef};
 
 use crate::accept::inherited::InheritedSockets;
 #[cfg(unix)]
 use crate::accept::unix;
+use crate::entry_rules::EntryRules;
 #[cfg(unix)]
 use crate::listen::UnixName;
-use crate::listen::{BoundTo, ListenPlace};
+use crate::listen::{BoundTo, ListenPlace, ListenerKind};
 use crate::sockets::{BACKLOG, ListeningKind, ListeningSocket, TcpOptions};
 
 /// Listens at a place, and returns its address with its real port.
@@ -44,6 +47,18 @@ pub(crate) fn listen_at(
         }
     };
     Ok((bound, socket))
+}
+
+/// Returns what a listener at this place is. An opened socket is told from others by what it is
+/// bound to, as its duplicates are.
+pub(crate) fn kind_of(place: &ListenPlace, rules: &EntryRules) -> ListenerKind {
+    #[cfg(unix)]
+    if let ListenPlace::Opened(socket) = place
+        && let Some(bound_to) = SockRef::from(socket).local_addr().ok().as_ref().and_then(bound_to)
+    {
+        return ListenerKind::of(place, &bound_to, rules);
+    }
+    ListenerKind::of(place, place, rules)
 }
 
 /// Finds out what is wrong with a place, as far as that shows without listening there.
@@ -107,17 +122,23 @@ fn adopt(socket: OwnedFd, options: TcpOptions) -> io::Result<(BoundTo, Listening
         return Err(other("it does not listen"));
     }
     socket.set_nonblocking(true)?;
-    let (bound, kind) = if let Some(address) = address.as_socket() {
-        (BoundTo::Inet(address), ListeningKind::Tcp(TcpListener::from_std(socket.into()), Some(options)))
-    } else if address.is_unix() {
-        let name = address.as_pathname().map(|path| UnixName::Path(path.to_owned()));
-        let name = name.or_else(|| unix::abstract_name(&address)).unwrap_or(UnixName::Abstract(Vec::new()));
-        let listener = UnixListener::from_std(OwnedFd::from(socket).into());
-        (BoundTo::Unix(name), ListeningKind::Unix(listener, None))
-    } else {
-        return Err(other("it is neither a TCP nor a Unix socket"));
+    let bound = bound_to(&address).ok_or_else(|| other("it is neither a TCP nor a Unix socket"))?;
+    let kind = match &bound {
+        BoundTo::Inet(_) => ListeningKind::Tcp(TcpListener::from_std(socket.into()), Some(options)),
+        BoundTo::Unix(_) => ListeningKind::Unix(UnixListener::from_std(OwnedFd::from(socket).into()), None),
     };
     Ok((bound, ListeningSocket { kind, is_inherited: true }))
+}
+
+/// Returns what a socket that somebody else has opened is bound to, if it is one to listen at.
+#[cfg(unix)]
+fn bound_to(address: &SockAddr) -> Option<BoundTo> {
+    let unix = || {
+        let name = address.as_pathname().map(|path| UnixName::Path(path.to_owned()));
+        name.or_else(|| unix::abstract_name(address)).unwrap_or(UnixName::Abstract(Vec::new()))
+    };
+    let inet = address.as_socket().map(BoundTo::Inet);
+    inet.or_else(|| address.is_unix().then(|| BoundTo::Unix(unix())))
 }
 
 #[cfg(test)]

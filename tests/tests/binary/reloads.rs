@@ -380,6 +380,22 @@ fn the_times_of_a_stop_are_those_that_hold_then() {
     }
 }
 
+/// Nor does the thread go on that has read them, though workers have had nothing to do since.
+#[test]
+fn certificates_that_were_replaced_are_not_read_again() {
+    let world = World::new();
+    let with_files = |name: &str| {
+        let (certificate, key) = world.identity(name, &[NAME]);
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("listen = \"tls:127.0.0.1:0\"\ntls-cert = \"{certificate}\"\ntls-key = \"{key}\"\n")
+    };
+    let server = ReloadingServer::start(&with_files("first"), &["--workers", "4"]);
+    for name in ["second", "third", "fourth"] {
+        server.has(&with_files(name), "tls-cert, tls-key");
+    }
+    wait_until("those of the last are read, and no others", || server.server.threads_named("certificates") == 1);
+}
+
 #[test]
 fn certificates_are_read_at_once() {
     let world = World::new();

@@ -160,6 +160,15 @@ fn its_watchdog_hears_of_life_through_a_delay_and_a_drain() {
 }
 
 /// Whoever starts the server may have stopped reading.
+/// It takes no descriptor to say so, and clients may have them all.
+#[test]
+fn its_watchdog_hears_of_life_while_there_are_no_descriptors() {
+    let (mut manager, server) = Manager::start(Some(Duration::from_millis(400)), &[]);
+    assert!(manager.hears("READY=1"), "{:?}", manager.told);
+    server.limit_descriptors(0);
+    (0..10).for_each(|_| assert!(manager.hears("WATCHDOG=1"), "{:?}", manager.told));
+}
+
 #[test]
 fn a_manager_that_does_not_listen_holds_up_neither_a_reload_nor_the_end() {
     let directory = TestDirectory::new();

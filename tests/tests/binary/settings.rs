@@ -270,6 +270,13 @@ const BAD_FILES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
+fn paths_with_commas_are_places_of_their_own() {
+    let folder =
+        Folder::with("listen = [\"unix:a,b\", \"unix:a,c,mode=0600\", \"unix:@a,mode=1\", \"unix:@a,mode=2\"]\n");
+    assert_eq!(folder.checked(&[], &[]), [""; 0]);
+}
+
+#[test]
 fn a_check_and_a_start_refuse_the_same_in_the_same_words() {
     let world = World::new();
     let (certificate, key) = world.identity("one", &[NAME]);

@@ -1,5 +1,6 @@
 //! Options that change while clients are connected.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -225,6 +226,34 @@ fn whoever_comes_is_asked_for_what_its_listener_asks_now() {
     greets(header, "a\n");
     drop(first);
     at_rest(&server);
+}
+
+/// Its address says which of several it is: what is meant for one does not hold at another.
+#[test]
+fn an_opened_socket_is_known_by_its_address() {
+    let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback has a free port"));
+    let again = |socket: &TcpListener| Listener::opened(socket.try_clone().expect("there are descriptors"));
+    let options = || answered_by(1).responder(Puppet::default());
+    let server = options().listen(again(&first)).bind(again(&second)).unwrap().spawn().unwrap();
+    let asks = |socket: &TcpListener, sent: &str| {
+        let address = socket.local_addr().expect("it is bound");
+        assert_eq!(Client::connect(address).ask(&format!("{sent}echo a")), "a\n", "{sent}");
+    };
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    let proxied = |socket: &TcpListener| again(socket).proxy_from(["127.0.0.1"]);
+    // One that it does not have is another place.
+    let other = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    for (reloaded, needs_restart, (sent_to_first, sent_to_second)) in [
+        (options().listen(proxied(&second)), &["listen"][..], ("", header)),
+        (options().listen(proxied(&other)), &["listen"], ("", header)),
+        (options().listen(again(&second)).listen(proxied(&first)), &[], (header, "")),
+    ] {
+        assert_eq!(server.reload(reloaded).unwrap().needs_restart, needs_restart);
+        asks(&first, sent_to_first);
+        asks(&second, sent_to_second);
+    }
+    assert!(server.reload(options().listen(again(&first)).listen(again(&second))).unwrap().needs_restart.is_empty());
+    asks(&first, "");
 }
 
 #[test]
