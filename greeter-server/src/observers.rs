@@ -12,6 +12,9 @@ use crate::settings::{SettingProblem, Settings};
 /// How long an answer may still take once the server itself has ended.
 const STOP: Duration = Duration::from_secs(1);
 
+/// Descriptors that each of them may take: those of its clients, and of those that it rejects.
+pub(crate) const DESCRIPTORS: usize = 160;
+
 /// What tells others about the server.
 pub(crate) struct Observers {
     running: Vec<(&'static str, ServerHandle)>,

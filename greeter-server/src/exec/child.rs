@@ -11,7 +11,7 @@ use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
 use rustix::process::Signal;
 
-use super::process::{Process, Started};
+use super::process::{Process, StartedProcess};
 use super::stderr::StderrLines;
 use super::waiting::AskedLine;
 
@@ -114,8 +114,8 @@ impl Channel {
 
 impl ExecChild {
     /// Has its descriptors watched, under the tokens of this number.
-    pub(super) fn new(started: Started, number: usize, registry: &Registry) -> io::Result<Self> {
-        let Started { process, mut stdin, mut stdout, mut stderr } = started;
+    pub(super) fn new(started: StartedProcess, number: usize, registry: &Registry) -> io::Result<Self> {
+        let StartedProcess { process, mut stdin, mut stdout, mut stderr } = started;
         registry.register(&mut stdin, Channel::Stdin.token(number), Interest::WRITABLE)?;
         registry.register(&mut stdout, Channel::Stdout.token(number), Interest::READABLE)?;
         registry.register(&mut stderr, Channel::Stderr.token(number), Interest::READABLE)?;

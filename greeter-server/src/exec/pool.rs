@@ -16,6 +16,7 @@ use greeter_core::Rejection;
 use mio::{Events, Poll};
 
 use super::child::{Channel, ExecChild, ExecFault, Progress};
+use super::orphans::Orphans;
 use super::process::Program;
 use super::report::{ExecError, ExecStats};
 use super::spawner::{StartOutcome, StartRequest};
@@ -37,6 +38,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// How often processes are looked at whose end is no event.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often it is looked for what others have left behind.
+const ORPHANS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a pool that stops waits for its processes, which SIGKILL has ended by then.
 const MAX_STOP: Duration = Duration::from_secs(6);
 
@@ -52,6 +56,7 @@ pub(super) struct PoolOptions {
     pub(super) reply_timeout: Option<Duration>,
     pub(super) queue_timeout: Option<Duration>,
     pub(super) max_reply_bytes: usize,
+    pub(super) reaps_orphans: bool,
 }
 
 /// A message to the thread of a pool.
@@ -112,6 +117,8 @@ pub(super) struct ExecPool {
     /// When there is something to do at the latest.
     look_at: Option<Instant>,
     starting: usize,
+    orphans: Orphans,
+    orphans_at: Option<Instant>,
     stops_by: Option<Instant>,
     buffer: Vec<u8>,
 }
@@ -175,6 +182,8 @@ impl ExecPool {
             talking: Vec::new(),
             look_at: None,
             starting: 0,
+            orphans: Orphans::default(),
+            orphans_at: None,
             stops_by: None,
             buffer: vec![0; READ_BYTES],
         }
@@ -419,6 +428,7 @@ impl ExecPool {
         {
             self.waiting.set_batch(options.batch);
             self.options = options;
+            self.look_for_orphans(now);
             let _ = told.send(Ok(()));
             self.resize(now);
         }
@@ -479,9 +489,10 @@ impl ExecPool {
         let was_asked = child.was_asked();
         let (mut seen, unseen) = child.take_asked();
         let last_words = child.last_words().to_owned();
+        let said = Some(&*last_words).filter(|words| !words.is_empty());
         child.end(true, now);
         let next_signal = child.next_signal();
-        tracing::error!(pid = child.id(), reason = %fault, last_words, "A program failed, and is not asked again.");
+        tracing::error!(pid = child.id(), reason = %fault, said, "A program failed, and is not asked again.");
         self.look_by(next_signal);
         match fault {
             ExecFault::Late(_) => self.state.late.add(1),
@@ -577,6 +588,7 @@ impl ExecPool {
     /// Does what is due, and finds out when the next is.
     fn look(&mut self, now: Instant) {
         self.look_at = None;
+        self.look_for_orphans(now);
         let late = self.waiting.expire(self.options.queue_timeout, now);
         self.look_by(late);
         for number in self.children.keys().copied().collect::<Vec<_>>() {
@@ -608,6 +620,18 @@ impl ExecPool {
                 Next::None | Next::Starting { .. } | Next::OnTrial { silent_until: None, .. } => {}
             }
         }
+    }
+
+    fn look_for_orphans(&mut self, now: Instant) {
+        if !self.options.reaps_orphans {
+            return;
+        }
+        if self.orphans_at.is_none_or(|at| at <= now) {
+            self.orphans.reap(&self.children.values().map(|(child, _)| child.id()).collect());
+            self.orphans_at = Some(now + ORPHANS_INTERVAL);
+        }
+        let at = self.orphans_at;
+        self.look_by(at);
     }
 
     /// Returns whether a process has not answered though its time is over: what it has written by

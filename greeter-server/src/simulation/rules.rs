@@ -186,6 +186,7 @@ impl Rules {
             },
             read_bytes: self.read_bytes,
             is_quiet: false,
+            spare_descriptors: 0,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }
     }

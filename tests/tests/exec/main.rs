@@ -4,6 +4,8 @@
 
 /// How processes end, and what they leave behind.
 mod ends;
+/// Programs that others may copy.
+mod examples;
 /// Programs, as they are started here.
 mod kit;
 /// One line for each, and nothing else.
