@@ -561,10 +561,11 @@ fn serve<R: Responder>(server: Server<R>, log: &Log, given: Given, started: &Sta
     let handle = server.spawn()?;
     let drain = options.drain;
     let observers =
-        Observers::start(&handle, options.admin.as_deref(), options.agent.as_deref()).inspect_err(|_| {
-            // Some may have come already.
-            handle.shutdown(drain);
-        })?;
+        Observers::start(&handle, started.exec.as_ref(), options.admin.as_deref(), options.agent.as_deref())
+            .inspect_err(|_| {
+                // Some may have come already.
+                handle.shutdown(drain);
+            })?;
     let addresses = handle.local_addrs().iter().map(|address| format!("listening on {address}"));
     announce(addresses.chain(observers.addresses()).collect()).context("cannot say where the server listens")?;
     let status = format!("Listening on {}", in_words(handle.local_addrs()));

@@ -10,5 +10,9 @@ mod examples;
 mod kit;
 /// One line for each, and nothing else.
 mod rule;
+/// Programs that others wrote.
+mod squid;
 /// Programs that are no good from the start, and those that come instead of others.
 mod starts;
+/// Everything that a process can do wrong.
+mod torture;

@@ -132,7 +132,7 @@ fn a_program_that_ends_before_it_answers_is_started_less_and_less_often() {
     assert_eq!(client.ask("Bob"), "Bob\n");
 }
 
-struct StopAtEnd<'a>(&'a AtomicBool);
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
