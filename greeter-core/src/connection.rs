@@ -1001,6 +1001,9 @@ impl<S> Connection<S> {
                     if job.replies.is_empty() {
                         self.since = now;
                     }
+                    if let Some(push) = &mut self.pending_push {
+                        push.interrupted = None;
+                    }
                     job.reject_late();
                 }
                 Some(WhenLate::Close | WhenLate::Wait) => self.close_with(CloseReason::ReplyTimeout, config, now),

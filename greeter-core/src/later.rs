@@ -20,7 +20,8 @@ use crate::sync::Arc;
 ///
 /// The line may end before its answer comes: the [reply timeout](crate::ConnectionTimeouts::reply)
 /// expires (what follows for the client is [a choice](WhenLate)), the connection breaks or is
-/// closed, or the server stops. What comes after that goes nowhere. Whichever is first decides, and the other has no effect.
+/// closed, or the server stops. What comes after that goes nowhere. Whichever is first decides, and
+/// the other has no effect.
 ///
 /// ```
 /// # extern crate greeter_core as greeter_server;

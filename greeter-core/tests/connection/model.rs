@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use greeter_core::{
-    BareLf, CloseAction, CloseReason, ConnectionTimeouts, LineCounts, LineEnding, Phase, Rejection, WhenRejected,
-    WhenTooLong,
+    BareLf, CloseAction, CloseReason, ConnectionTimeouts, LineCounts, LineEnding, Phase, Rejection, WhenLate,
+    WhenRejected, WhenTooLong,
 };
 
 use super::responder::{LateKind, ModelReplies, OnConnect, banner, block_reply, reply_to};
@@ -75,6 +75,9 @@ struct ModelParked {
     lines: u32,
     closes: bool,
     since: Instant,
+    when_late: WhenLate,
+    /// The answer, where it was given and the connection was not told yet.
+    given: Option<LateKind>,
 }
 
 /// A line that was received.
@@ -336,15 +339,15 @@ impl Model {
             if let Some(expected) = replies.expected.take() {
                 self.expect(expected);
             }
-            if std::mem::take(&mut replies.is_parked) {
+            if let Some(when_late) = replies.parked.take() {
                 answered -= lines;
                 let closes = std::mem::take(&mut replies.closes);
-                self.parked = Some(ModelParked { lines, closes, since: now });
+                self.parked = Some(ModelParked { lines, closes, since: now, when_late, given: None });
                 break;
             }
             if std::mem::take(&mut replies.is_answered_at_once) {
                 answered -= lines;
-                let parked = ModelParked { lines, closes: false, since: now };
+                let parked = ModelParked { lines, closes: false, since: now, when_late: WhenLate::Close, given: None };
                 self.resumed = Some((parked, LateKind::AtOnce));
             }
             steps += 1;
@@ -574,6 +577,13 @@ impl Model {
         self.unsent.clear();
     }
 
+    /// The answer to the parked line is given, and the connection not told yet.
+    pub(super) fn late_answer_given(&mut self, kind: LateKind) {
+        if let Some(parked) = &mut self.parked {
+            parked.given = Some(kind);
+        }
+    }
+
     /// An answer comes later. Returns whether it was waited for.
     pub(super) fn late_answer(&mut self, kind: LateKind, now: Instant) -> bool {
         let Some(parked) = self.parked.take() else { return false };
@@ -607,13 +617,29 @@ impl Model {
             return;
         }
         if self.parked_until().is_some_and(|until| until <= now) {
-            return self.close_with(CloseReason::ReplyTimeout, now);
+            return self.parked_is_late(now);
         }
         match self.phase() {
-            Phase::Idle => self.close_with(CloseReason::IdleTimeout, now),
+            Phase::Idle | Phase::Parked => self.close_with(CloseReason::IdleTimeout, now),
             Phase::Reading => self.close_with(CloseReason::LineTimeout, now),
             Phase::Writing => self.abort(CloseReason::WriteTimeout),
             _ => self.received_eof(),
+        }
+    }
+
+    /// What is answered has won, though the connection was not told yet.
+    fn parked_is_late(&mut self, now: Instant) {
+        match self.parked {
+            Some(parked) if parked.given.is_some() => {}
+            Some(parked) if parked.when_late == WhenLate::Reject => {
+                if self.unsent.is_empty() {
+                    self.since = now;
+                }
+                self.pending_push.interrupted = None;
+                self.resumed = Some((parked, LateKind::TimedOut));
+                self.parked = None;
+            }
+            _ => self.close_with(CloseReason::ReplyTimeout, now),
         }
     }
 
@@ -747,13 +773,15 @@ impl Model {
     }
 
     fn parked_until(&self) -> Option<Instant> {
-        Some(self.parked?.since + self.timeouts.reply?)
+        let parked = self.parked.filter(|parked| parked.when_late != WhenLate::Wait)?;
+        Some(parked.since + self.timeouts.reply?)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let wait = match self.phase() {
             Phase::Idle | Phase::Reading if matches!(self.state, State::Ending { .. }) => None,
             Phase::Idle => self.timeouts.idle,
+            Phase::Parked if self.parked.is_some_and(|parked| parked.when_late == WhenLate::Wait) => self.timeouts.idle,
             Phase::Reading => self.timeouts.line,
             Phase::Writing => self.timeouts.write,
             Phase::Lingering => Some(self.timeouts.linger),

@@ -21,8 +21,8 @@ use model::{Message, Model, ModelRules};
 use responder::{LateKind, OnConnect, ScriptedResponder};
 
 /// What happens in a step, by its first byte. The bytes behind it say how much.
-#[derive(Clone, Copy, Debug)]
-enum Step {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
     Receive,
     ReadWouldBlock,
     ReceiveEof,
@@ -62,6 +62,13 @@ impl Step {
         Self::Close,
         Self::LateAnswer,
     ];
+
+    /// Returns the byte that a program has for it.
+    #[allow(dead_code, reason = "a fuzzer makes programs of its own")]
+    pub(crate) fn byte(self) -> u8 {
+        let index = Self::ALL.iter().position(|step| *step == self);
+        u8::try_from(index.expect("all are there")).expect("there are few")
+    }
 }
 
 /// The bytes of a program that are left.
@@ -99,6 +106,8 @@ struct Driver {
     model: Model,
     /// The job in flight, and whether the connection still waits for it.
     job: Option<(ClientJob<u32>, Awaited)>,
+    /// The answer that was given and that the connection was not told of yet.
+    given: Option<LateKind>,
     /// How many bytes of replies exhaust a budget.
     reply_bytes: usize,
     now: Instant,
@@ -177,6 +186,7 @@ impl Driver {
             connection: Some(connection),
             model,
             job: None,
+            given: None,
             reply_bytes: if limit == 0 { usize::MAX } else { limit },
             now,
             counts: LineCounts::default(),
@@ -350,8 +360,12 @@ impl Driver {
         }
     }
 
-    /// Keeps the oldest promise. Nobody may wait for it any more.
+    /// Keeps the oldest promise. Nobody may wait for it any more, and the connection may be told of
+    /// it in a later step.
     fn answer_later(&mut self, number: usize) {
+        if let Some(kind) = self.given.take() {
+            return self.late_answer_arrived(kind);
+        }
         let promised = self.responder.promised.get_mut().expect("nobody panics with it");
         if promised.is_empty() {
             return;
@@ -365,12 +379,19 @@ impl Driver {
         let is_wanted = later.is_wanted();
         let kind = LateKind::ALL[number % LateKind::ALL.len()];
         kind.answer(later);
-        if let Some(connection) = &mut self.connection
-            && is_wanted
-        {
-            assert!(connection.late_answer_arrived(None, &self.config, self.now));
-            assert!(self.model.late_answer(kind, self.now));
+        if is_wanted && (128..255).contains(&number) {
+            self.model.late_answer_given(kind);
+            self.given = Some(kind);
+        } else if is_wanted {
+            self.late_answer_arrived(kind);
         }
+    }
+
+    /// Tells the connection of an answer that was given. It may not wait for it any more.
+    fn late_answer_arrived(&mut self, kind: LateKind) {
+        let Some(connection) = &mut self.connection else { return };
+        let is_taken = self.model.late_answer(kind, self.now);
+        assert_eq!(connection.late_answer_arrived(None, &self.config, self.now), is_taken);
     }
 
     /// Does what the close action says.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::model::Expected;
-use greeter_core::{BoxError, CloseReason, Later, Line, LineEnding, Peer, Rejection, Reply, Responder};
+use greeter_core::{BoxError, CloseReason, Later, Line, LineEnding, Peer, Rejection, Reply, Responder, WhenLate};
 
 /// What the responder does with a client that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +123,14 @@ impl Responder for ScriptedResponder {
                 reply.close();
                 return Err("as told".into());
             }
-            Some(b'y') => self.promise(reply),
-            Some(b'Y') => {
-                self.promise(reply);
+            Some(b'y' | b'j' | b'v') => self.promise(text, reply),
+            Some(b'Y' | b'J' | b'V') => {
+                self.promise(text, reply);
                 reply.close();
             }
             Some(b'z') => reply.later().line("at once"),
             Some(b'Z') => {
-                self.promise(reply);
+                self.promise(text, reply);
                 return Err("as told".into());
             }
             Some(b'd' | b'k' | b'e' | b'g' | b'h' | b'i') => return ask_for_bytes(text, reply),
@@ -143,7 +143,7 @@ impl Responder for ScriptedResponder {
         *count += 1;
         match bytes.first() {
             Some(b's') => {}
-            Some(b'y') => self.promise(reply),
+            Some(b'y' | b'j' | b'v') => self.promise(bytes, reply),
             Some(b'd') => read(bytes, reply),
             Some(b'f') => return Err("as told".into()),
             Some(b'p') => panic(),
@@ -167,8 +167,17 @@ impl Responder for ScriptedResponder {
 }
 
 impl ScriptedResponder {
-    fn promise(&self, reply: &mut Reply<'_>) {
-        self.promised.lock().expect("nobody panics with it").push(reply.later());
+    fn promise(&self, text: &[u8], reply: &mut Reply<'_>) {
+        self.promised.lock().expect("nobody panics with it").push(reply.later_with(when_late(text)));
+    }
+}
+
+/// Returns what happens if the answer to this comes too late.
+fn when_late(text: &[u8]) -> WhenLate {
+    match text.first() {
+        Some(b'j' | b'J') => WhenLate::Reject,
+        Some(b'v' | b'V') => WhenLate::Wait,
+        _ => WhenLate::Close,
     }
 }
 
@@ -189,6 +198,8 @@ pub(super) enum LateKind {
     ThenRead,
     /// Before the call has returned.
     AtOnce,
+    /// Not in time.
+    TimedOut,
 }
 
 impl LateKind {
@@ -233,6 +244,7 @@ impl LateKind {
                 Ok(())
             }),
             Self::AtOnce => later.line("at once"),
+            Self::TimedOut => unreachable!("nobody gives it"),
         }
     }
 
@@ -256,6 +268,7 @@ impl LateKind {
     pub(super) fn reply(self, count: &mut u32, ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
         match self {
             Self::Rejection => replies.line("error: late no", ending),
+            Self::TimedOut => replies.line("error: timed out", ending),
             Self::Then => {
                 *count += 1;
                 replies.line(format!("{count} then"), ending);
@@ -320,8 +333,9 @@ pub(super) struct ModelReplies {
     pub(super) closes_rejected: bool,
     /// The counted bytes that were asked for in the last call.
     pub(super) expected: Option<Expected>,
-    /// Whether the answer to the last call comes later; or was there at once.
-    pub(super) is_parked: bool,
+    /// Whether the answer to the last call comes later, and what happens if that is too late; or
+    /// whether it was there at once.
+    pub(super) parked: Option<WhenLate>,
     pub(super) is_answered_at_once: bool,
     /// How often the responder failed.
     pub(super) errors: u32,
@@ -376,7 +390,7 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: us
         Some(b'n') => replies.line("error: no", ending),
         Some(b'b' | b'f' | b'p' | b'c') => replies.error(ending),
         Some(b'q') => replies.line("bye", ending),
-        Some(b'y' | b'Y') => replies.is_parked = true,
+        Some(b'y' | b'Y' | b'j' | b'J' | b'v' | b'V') => replies.parked = Some(when_late(text)),
         Some(b'z') => replies.is_answered_at_once = true,
         Some(b'Z') => replies.error(ending),
         Some(b'd' | b'i') => replies.read(text, ending, max_data_bytes),
@@ -394,14 +408,14 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: us
         }
         _ => replies.line([format!("{count} ").as_bytes(), text].concat(), ending),
     }
-    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i' | b'Y'));
+    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i' | b'Y' | b'J' | b'V'));
 }
 
 /// Adds what a client receives for counted bytes, the `count`-th call of the responder.
 pub(super) fn block_reply(count: u32, bytes: &[u8], ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
     match bytes.first() {
         Some(b's') => {}
-        Some(b'y') => replies.is_parked = true,
+        Some(b'y' | b'j' | b'v') => replies.parked = Some(when_late(bytes)),
         Some(b'd') => replies.read(bytes, ending, max_data_bytes),
         Some(b'f' | b'p') => replies.error(ending),
         Some(b'q') => replies.closes = true,
