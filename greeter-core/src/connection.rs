@@ -312,6 +312,7 @@ impl<S> Connection<S> {
         match self.state {
             State::Open | State::Stopping { .. } => {
                 self.counts.unfinished += u32::from(self.job().input.is_unfinished());
+                self.job().end_of_input.has_come();
                 self.transition(State::Ending { reason: CloseReason::ClientClosed, received_eof: true });
             }
             State::Lingering { reason } => self.transition(State::Over { reason }),
@@ -319,8 +320,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Returns whether there is something to answer: a new client, or complete lines. Nothing is
-    /// answered while replies are unsent.
+    /// Returns whether there is something to answer: a new client, complete lines, or the [end of
+    /// the input](crate::Responder::end_of_input). Nothing is answered while replies are unsent.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
         let is_live = matches!(self.state, State::Open | State::Stopping { .. } | State::Ending { .. });

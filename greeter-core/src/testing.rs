@@ -458,6 +458,9 @@ impl<'a, R: Responder> TestClient<'a, R> {
             }
             if self.has_shut_down && self.unread.is_empty() {
                 connection.received_eof();
+                if connection.wants_answer() {
+                    continue;
+                }
             }
             if !self.unread.is_empty() && connection.wants_input() {
                 connection.received(&std::mem::take(&mut self.unread), &self.config, self.now);

@@ -10,7 +10,7 @@ use greeter_core::{
     WhenRejected, WhenTooLong,
 };
 
-use super::responder::{LateKind, ModelReplies, OnConnect, banner, block_reply, reply_to};
+use super::responder::{LateKind, ModelReplies, OnConnect, OnEnd, banner, block_reply, reply_to};
 
 /// What the configuration says of lines.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct ModelRules {
     pub(super) line_ending: Option<LineEnding>,
     pub(super) telnet: bool,
     pub(super) max_data_bytes: u32,
+    /// What the responder does at the end of the input, if it wants to know of it.
+    pub(super) on_end: Option<OnEnd>,
 }
 
 /// The expected state of one connection.
@@ -43,6 +45,9 @@ pub(super) struct Model {
     /// What was received and neither answered nor discarded.
     input: Vec<u8>,
     expected: Expected,
+    /// What the responder is to be told of behind the last line.
+    end_due: Option<OnEnd>,
+    end_told: bool,
     parked: Option<ModelParked>,
     /// A parked line whose answer is here, for a thread that answers.
     resumed: Option<(ModelParked, LateKind)>,
@@ -128,6 +133,8 @@ impl Model {
             session: None,
             input: Vec::new(),
             expected: Expected::Lines,
+            end_due: None,
+            end_told: false,
             parked: None,
             resumed: None,
             ending: rules.ending_for("\n"),
@@ -242,7 +249,7 @@ impl Model {
     }
 
     fn has_work(&self) -> bool {
-        self.parked.is_none() && (self.resumed.is_some() || self.has_input())
+        self.parked.is_none() && (self.resumed.is_some() || self.has_input() || self.end_due.is_some())
     }
 
     fn has_input(&self) -> bool {
@@ -268,6 +275,7 @@ impl Model {
         match self.state {
             State::Open | State::Stopping { .. } => {
                 self.counts.unfinished += u32::from(self.is_unfinished());
+                self.end_due = self.rules.on_end;
                 self.state = State::Ending { reason: CloseReason::ClientClosed, received_eof: true };
             }
             State::Lingering(reason) => self.state = State::Over(reason),
@@ -319,6 +327,8 @@ impl Model {
                 lines = parked.lines;
                 if let Some(bytes) = kind.bytes(self.ending) {
                     replies.bytes.extend(bytes);
+                } else if self.end_told && kind == LateKind::ThenRead {
+                    replies.error(self.ending);
                 } else {
                     let session = self.session.as_mut().expect("a client that is not accepted is not answered");
                     kind.reply(session, self.ending, self.rules.max_data_bytes as usize, &mut replies);
@@ -333,6 +343,10 @@ impl Model {
                 lines = 1;
                 self.ending = self.rules.ending_for(line.ending);
                 self.answer_line(&line, &mut replies);
+            } else if let Some(on_end) = self.end_due.take() {
+                self.end_told = true;
+                let session = self.session.as_mut().expect("a client that is not accepted is not answered");
+                on_end.reply(session, self.ending, &mut replies);
             } else {
                 break;
             }
@@ -412,6 +426,10 @@ impl Model {
             self.ending = self.rules.ending_for(line.ending);
             replies.line("error: busy", self.ending);
             self.line_rejected(&mut replies);
+        }
+        if !replies.closes && self.end_due.take().is_some() {
+            self.end_told = true;
+            replies.line("error: busy", self.ending);
         }
         self.take_back(rejected, &replies, CloseReason::LineRejected, now);
     }
@@ -574,6 +592,7 @@ impl Model {
         });
         self.counts.discarded += std::mem::take(&mut self.answered);
         self.discard_lines();
+        self.end_due = None;
         self.unsent.clear();
     }
 

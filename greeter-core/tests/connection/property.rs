@@ -18,7 +18,7 @@ use greeter_core::{
     LineEnding, Peer, Phase, PushMessage, TurnBudget, WhenRejected, WhenTooLong, client_id,
 };
 use model::{Message, Model, ModelRules};
-use responder::{LateKind, OnConnect, ScriptedResponder};
+use responder::{LateKind, OnConnect, OnEnd, ScriptedResponder};
 
 /// What happens in a step, by its first byte. The bytes behind it say how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,8 @@ pub(crate) fn holds(bytes: &[u8]) {
 
 impl Driver {
     fn new(program: &mut Program<'_>) -> Self {
-        let max_line_bytes = program.number() as u32 % 32;
+        let first = program.number();
+        let max_line_bytes = first as u32 % 32;
         let (options, limit) = (program.number(), program.number());
         let number = program.number();
         let rules = ModelRules {
@@ -151,6 +152,7 @@ impl Driver {
             line_ending: [None, None, Some(LineEnding::Lf), Some(LineEnding::CrLf)][number >> 3 & 3],
             telnet: number & 32 != 0,
             max_data_bytes: if number & 64 == 0 { 0 } else { 32 },
+            on_end: (first & 32 != 0).then_some(OnEnd::ALL[first >> 6]),
         };
         let seconds = |bit: usize, seconds| (options & bit != 0).then(|| Duration::from_secs(seconds));
         let timeouts = ConnectionTimeouts {
@@ -164,6 +166,7 @@ impl Driver {
         let responder = ScriptedResponder {
             on_connect,
             max_data_bytes: rules.max_data_bytes,
+            on_end: rules.on_end,
             promised: Mutex::default(),
             disconnects: AtomicU32::new(0),
         };

@@ -52,11 +52,38 @@ impl OnConnect {
     }
 }
 
+/// What the responder does when a client has stopped sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnEnd {
+    Line,
+    Later,
+    Panic,
+    AskForBytes,
+}
+
+impl OnEnd {
+    pub(super) const ALL: [Self; 4] = [Self::Line, Self::Later, Self::Panic, Self::AskForBytes];
+
+    /// Adds what the client receives.
+    pub(super) fn reply(self, count: &mut u32, ending: &str, replies: &mut ModelReplies) {
+        *count += 1;
+        match self {
+            Self::Line => replies.line(format!("{count} in all"), ending),
+            Self::Later => {
+                replies.line("wait", ending);
+                replies.parked = Some(WhenLate::Reject);
+            }
+            Self::Panic | Self::AskForBytes => replies.error(ending),
+        }
+    }
+}
+
 /// A responder that does what the first letter of a line says.
 #[derive(Debug)]
 pub(super) struct ScriptedResponder {
     pub(super) on_connect: OnConnect,
     pub(super) max_data_bytes: u32,
+    pub(super) on_end: Option<OnEnd>,
     /// The answers that are to come later, the oldest first.
     pub(super) promised: Mutex<Vec<Later>>,
     pub(super) disconnects: AtomicU32,
@@ -155,6 +182,27 @@ impl Responder for ScriptedResponder {
             }
         }
         Ok(())
+    }
+
+    fn end_of_input(&self, count: &mut u32, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        *count += 1;
+        match self.on_end.expect("it is wanted") {
+            OnEnd::Line => reply.line(format_args!("{count} in all")),
+            OnEnd::Later => {
+                reply.line("wait");
+                self.promise(b"j", reply);
+            }
+            OnEnd::Panic => {
+                reply.line("half");
+                panic()
+            }
+            OnEnd::AskForBytes => read(b"d\x05", reply),
+        }
+        Ok(())
+    }
+
+    fn wants_end_of_input(&self) -> bool {
+        self.on_end.is_some()
     }
 
     fn max_data_bytes(&self) -> usize {
@@ -361,7 +409,7 @@ impl ModelReplies {
         }
     }
 
-    fn error(&mut self, ending: &str) {
+    pub(super) fn error(&mut self, ending: &str) {
         self.errors += 1;
         self.line("error: internal error", ending);
     }

@@ -12,6 +12,8 @@ mod compiler_messages;
 mod counted_bytes;
 /// What depends on the time, which the test owns.
 mod deadlines;
+/// The end of the input, and what a responder says then.
+mod end_of_input;
 /// How connections end, and what is counted then.
 mod endings;
 /// Answers that come later.
