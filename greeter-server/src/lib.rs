@@ -104,9 +104,9 @@ pub use config::ConfigError;
 pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 pub use greeter_core::{
-    Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply,
-    Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTls,
-    ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenLate,
+    Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, Delivery, FromLine, Greeter,
+    IntoReply, Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses,
+    ProxyTls, ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenLate,
     WhenRejected, WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;

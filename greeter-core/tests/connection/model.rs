@@ -106,6 +106,8 @@ enum State {
 pub(super) enum Message {
     Lines(Vec<String>),
     Raw(String),
+    /// The same, and somebody is told of it.
+    Receipted(String),
     /// Answers to telnet's commands.
     Wire(Vec<u8>),
 }
@@ -117,6 +119,11 @@ struct PendingPush {
     bytes: usize,
     /// Since when the connection had been waiting for the client. A push does not change that.
     interrupted: Option<Instant>,
+    /// How many bytes of `unsent` are to be taken until somebody is told.
+    receipts: Vec<usize>,
+    most_receipts: usize,
+    /// Whether the connection closes behind what is being answered.
+    closes: bool,
 }
 
 impl Model {
@@ -465,6 +472,7 @@ impl Model {
         if self.accepts_push() {
             waiting.iter().for_each(|message| self.append_message(message));
         }
+        self.close_if_pushed();
         if self.unsent.is_empty() {
             self.all_sent();
         }
@@ -473,6 +481,16 @@ impl Model {
     pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
         self.unsent.drain(..bytes);
         self.since = now;
+        let before = self.pending_push.receipts.len();
+        self.pending_push.receipts.retain_mut(|end| {
+            let is_taken = *end <= bytes;
+            *end = end.saturating_sub(bytes);
+            !is_taken
+        });
+        let is_any_taken = self.pending_push.receipts.len() < before;
+        if is_any_taken && !self.is_unfinished() && self.pending_push.interrupted.is_some() {
+            self.pending_push.interrupted = Some(now);
+        }
         if self.unsent.is_empty() {
             self.since = self.pending_push.interrupted.unwrap_or(now);
             self.all_sent();
@@ -481,8 +499,42 @@ impl Model {
 
     fn all_sent(&mut self) {
         self.counts.replies += std::mem::take(&mut self.answered);
-        self.pending_push = PendingPush::default();
+        self.pending_push = PendingPush { closes: self.pending_push.closes, ..PendingPush::default() };
         self.appended_bytes = 0;
+    }
+
+    /// The end is pushed.
+    pub(super) fn close(&mut self, now: Instant) {
+        if let State::Lingering(_) | State::Over(_) = self.state {
+            return;
+        }
+        if let Some(kind) = self.parked.and_then(|parked| parked.given) {
+            self.late_answer(kind, now);
+        }
+        self.pending_push.closes = true;
+        self.close_if_pushed();
+        if self.is_closing && self.has_job && self.unsent.is_empty() {
+            self.all_sent();
+        }
+    }
+
+    fn close_if_pushed(&mut self) {
+        if !self.pending_push.closes || !self.has_job || self.is_closing {
+            return;
+        }
+        self.end_due = None;
+        self.rules.on_end = None;
+        if self.session.is_some() && self.resumed.is_none() {
+            self.discard_lines();
+            self.is_closing = true;
+            self.state = State::Ending { reason: CloseReason::ResponderClosed, received_eof: self.has_received_eof() };
+        } else {
+            let lines = self.lines();
+            self.counts.lines += lines;
+            self.counts.discarded += lines;
+            self.input = self.unfinished_line().to_vec();
+            self.expected = Expected::Lines;
+        }
     }
 
     /// Pushes a message, and returns whether the client is to receive it.
@@ -532,6 +584,12 @@ impl Model {
             Message::Raw(text) => {
                 self.unsent.extend_from_slice(text.as_bytes());
                 self.appended_bytes += text.len();
+            }
+            Message::Receipted(text) => {
+                self.unsent.extend_from_slice(text.as_bytes());
+                self.appended_bytes += text.len();
+                self.pending_push.receipts.push(self.unsent.len());
+                self.pending_push.most_receipts += 1;
             }
             Message::Wire(bytes) => {
                 self.unsent.extend_from_slice(bytes);
@@ -867,10 +925,11 @@ impl Model {
 
     /// Returns how many bytes the waiting messages may hold, with the list that they are in.
     fn bytes_waiting(&self) -> usize {
-        const LIST: usize = 4 * 32;
+        const LIST: usize = 4 * 48;
         let waiting = &self.pending_push.waiting;
-        let list = if waiting.is_empty() { 0 } else { LIST + 32 * waiting.len() };
-        list + waiting.iter().map(Message::len).sum::<usize>()
+        let list = if waiting.is_empty() { 0 } else { LIST + 48 * waiting.len() };
+        let receipts = 24 * (4 * self.pending_push.most_receipts.min(1)).max(2 * self.pending_push.most_receipts);
+        receipts + list + waiting.iter().map(Message::len).sum::<usize>()
     }
 }
 
@@ -878,7 +937,7 @@ impl Message {
     fn len(&self) -> usize {
         match self {
             Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
-            Self::Raw(text) => text.len(),
+            Self::Raw(text) | Self::Receipted(text) => text.len(),
             Self::Wire(bytes) => bytes.len(),
         }
     }

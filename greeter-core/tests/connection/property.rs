@@ -9,13 +9,13 @@
 pub(crate) mod model;
 pub(crate) mod responder;
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    BareLf, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts,
-    LineEnding, Peer, Phase, PushMessage, TurnBudget, WhenRejected, WhenTooLong, client_id,
+    BareLf, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Delivery,
+    LineCounts, LineEnding, Peer, Phase, PushMessage, PushReceipt, TurnBudget, WhenRejected, WhenTooLong, client_id,
 };
 use model::{Message, Model, ModelRules};
 use responder::{LateKind, OnConnect, OnEnd, ScriptedResponder};
@@ -113,6 +113,11 @@ struct Driver {
     now: Instant,
     counts: LineCounts,
     pushes: u32,
+    /// All that the client has taken, what was pushed to it with a receipt, and what was told of
+    /// that.
+    taken: Vec<u8>,
+    receipted: Vec<String>,
+    told: Arc<Mutex<Vec<(usize, Delivery)>>>,
     /// Whether the responder knows the client, and so must be called at the end.
     is_known: bool,
 }
@@ -194,6 +199,9 @@ impl Driver {
             now,
             counts: LineCounts::default(),
             pushes: 0,
+            taken: Vec::new(),
+            receipted: Vec::new(),
+            told: Arc::default(),
             is_known: false,
         }
     }
@@ -318,16 +326,32 @@ impl Driver {
         let bytes = if bytes == 255 { usize::MAX } else { bytes };
         let bytes = bytes.min(connection.unsent().len());
         if bytes > 0 {
+            self.taken.extend_from_slice(&connection.unsent()[..bytes]);
             connection.wrote(bytes, self.now);
             self.model.wrote(bytes, self.now);
         }
     }
 
-    /// Pushes a line, several, no lines at all, or bytes as they are.
+    /// Pushes a line, several, no lines at all, or bytes as they are, with a receipt or without
+    /// one; or the end.
     fn push(&mut self, number: usize) {
         let Some(connection) = &mut self.connection else { return };
+        if (208..224).contains(&number) {
+            connection.close(&self.config, self.now);
+            return self.model.close(self.now);
+        }
         self.pushes += 1;
         let text = format!("!{}{}", self.pushes, ".".repeat(number % 32));
+        if number >= 240 {
+            let text = format!("{text} with a receipt\n");
+            let (told, index) = (Arc::clone(&self.told), self.receipted.len());
+            let receipt =
+                PushReceipt::new(move |delivery| told.lock().expect("nobody panics with it").push((index, delivery)));
+            let message = PushMessage::raw(&text);
+            let is_accepted = connection.push_with_receipt(&message, receipt, &self.config, self.now);
+            self.receipted.push(text.clone());
+            return assert_eq!(is_accepted, self.model.push(Message::Receipted(text), self.now));
+        }
         let (pushed, message) = match number / 32 {
             7 => {
                 let text = text + "\n\r\nraw\n";
@@ -415,8 +439,26 @@ impl Driver {
         }
     }
 
+    /// Asserts that whoever pushed with a receipt was told of what the client has taken, and of
+    /// nothing else, once.
+    fn check_receipts(&self) {
+        let told = self.told.lock().expect("nobody panics with it");
+        for (index, text) in self.receipted.iter().enumerate() {
+            let of_this: Vec<_> =
+                told.iter().filter(|(told, _)| *told == index).map(|(_, delivery)| *delivery).collect();
+            let is_taken = self.taken.windows(text.len()).any(|window| window == text.as_bytes());
+            let is_over = self.connection.is_none();
+            match of_this[..] {
+                [] => assert!(!is_taken && !is_over, "nobody is told of {text}"),
+                [delivery] => assert_eq!(delivery == Delivery::Taken, is_taken, "{text}"),
+                _ => panic!("of {text} is told {of_this:?}"),
+            }
+        }
+    }
+
     /// Asserts that all that is visible is as the model has it.
     fn check(&mut self) {
+        self.check_receipts();
         let Some(connection) = &mut self.connection else { return };
         let (model, counts) = (&self.model, connection.take_counts());
         assert_same(connection.unsent(), &model.unsent);

@@ -37,7 +37,7 @@ proptest! {
 fn step() -> impl Strategy<Value = Vec<u8>> {
     let lines =
         prop::sample::select(vec!["y\n", "j\n", "v\r\n", "J\n", "V\n", "j\na\n", "v\nj\nb\n", "d\x01\nj", "un", "a\n"]);
-    let number = prop::sample::select(vec![0, 1, 5, 20, 55, 60, 100, 128, 139, 255]);
+    let number = prop::sample::select(vec![0, 1, 5, 20, 55, 60, 100, 128, 139, 208, 250, 255]);
     let step = |step: property::Step| move |number: u8| vec![step.byte(), number];
     prop_oneof![
         4 => lines.prop_map(|lines| {
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Vec<u8>> {
         4 => number.clone().prop_map(step(property::Step::Write)),
         3 => number.clone().prop_map(step(property::Step::Wait)),
         2 => number.clone().prop_map(step(property::Step::LateAnswer)),
-        1 => number.prop_map(step(property::Step::Push)),
+        2 => number.prop_map(step(property::Step::Push)),
         1 => prop::sample::select(vec![
             property::Step::Reject,
             property::Step::ReceiveEof,

@@ -30,6 +30,8 @@ mod protocol;
 mod proxy_header;
 /// Pushes: lines that the client has not asked for.
 mod pushes;
+/// Who is told of what was pushed, and the end that is pushed.
+mod receipts;
 /// What a responder may do, and what its errors cost.
 mod responders;
 /// TLS that begins behind a reply.

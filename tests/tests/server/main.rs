@@ -30,6 +30,8 @@ mod parallel;
 mod proxied;
 /// Lines that the host pushes.
 mod push;
+/// Much that is sent piece by piece.
+mod relay;
 /// Options that change while clients are connected.
 mod reload;
 /// Clients that reset their connections.
