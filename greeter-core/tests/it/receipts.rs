@@ -430,6 +430,12 @@ fn an_end_that_is_pushed_is_told_to_nobody_as_the_end_of_the_input() {
     let mut client = TestClient::connect(&clerk);
     client.send("later\n").shutdown_write().close().expect("hello\nlater\n");
     client.expect_end(CloseReason::ResponderClosed);
+    let mut scene = Scene::new();
+    scene.connection.received_eof();
+    scene.close();
+    scene.answer();
+    assert_eq!(scene.write(), "hello\n");
+    assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
     // A connection that ends already has its reason.
     let mut client = TestClient::connect(&clerk);
     client.reset().close().expect("hello\n").expect_end(CloseReason::Lost);
