@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{BoxError, ClientId, CloseReason, Later, Line, Peer, Rejection, Reply, Responder};
+use greeter_core::{
+    BoxError, ClientId, CloseReason, Delivery, Later, Line, Peer, Rejection, Reply, Responder, WhenLate,
+};
 
 use super::clock::SimulatedClock;
 use super::oracle;
@@ -28,6 +30,7 @@ pub(super) struct ScriptedResponder {
     pub(super) sessions: Arc<Mutex<SessionHistory>>,
     /// The answers that are to come later.
     pub(super) promises: Arc<Mutex<Vec<Promise>>>,
+    wants_end: bool,
     turn: Mutex<TurnTimes>,
 }
 
@@ -35,6 +38,9 @@ pub(super) struct ScriptedResponder {
 #[derive(Debug)]
 pub(super) struct Promise {
     pub(super) later: Later,
+    /// The client's number.
+    pub(super) number: u32,
+    pub(super) when_late: WhenLate,
     token: String,
     pub(super) asked: Instant,
     /// When it is kept, if it ever is.
@@ -64,6 +70,81 @@ impl Farewell {
     }
 }
 
+/// Pieces for one client, each of which is pushed when the one before it was taken.
+#[derive(Debug)]
+struct Pieces {
+    push: PushHandle,
+    sessions: Arc<Mutex<SessionHistory>>,
+    number: u32,
+    left: u32,
+    last: Last,
+}
+
+/// What comes behind the last piece.
+#[derive(Debug)]
+enum Last {
+    Nothing,
+    Close,
+    Answer(Later),
+}
+
+impl Pieces {
+    fn push_next(mut self) {
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(self.number);
+        let id = record.id.expect("the client is connected");
+        let Some(left) = self.left.checked_sub(1) else {
+            record.is_closed |= matches!(self.last, Last::Close);
+            drop(sessions);
+            return match self.last {
+                Last::Nothing => {}
+                Last::Close => self.push.close(id).expect("it has started"),
+                Last::Answer(later) => later.line(ended(self.number)),
+            };
+        };
+        self.left = left;
+        record.pieces += 1;
+        let piece = format!("piece {}.{}\n", self.number, record.pieces);
+        record.pushed_bytes += piece.len();
+        drop(sessions);
+        let push = self.push.clone();
+        push.raw_then(id, piece, move |delivery| self.told(delivery)).expect("little is being pushed");
+    }
+
+    fn told(self, delivery: Delivery) {
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(self.number);
+        match delivery {
+            Delivery::Taken => record.pieces_taken += 1,
+            Delivery::Lost => record.pieces_lost += 1,
+        }
+        drop(sessions);
+        if delivery == Delivery::Taken {
+            self.push_next();
+        }
+    }
+}
+
+/// What is said last to a client that has stopped sending.
+pub(super) fn ended(number: u32) -> String {
+    format!("ended {number}")
+}
+
+/// What the responder does when a client has stopped sending, by the client's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnEnd {
+    Line,
+    Stream,
+    Nothing,
+    Failure,
+}
+
+impl OnEnd {
+    pub(super) fn of(number: u32) -> Self {
+        [Self::Line, Self::Stream, Self::Nothing, Self::Failure][number as usize % 4]
+    }
+}
+
 /// How an answer that comes later is given, by the number of its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LateKind {
@@ -87,6 +168,11 @@ fn line_of(token: &str) -> usize {
 /// Returns after how many milliseconds an answer is given that comes later, if it ever is.
 fn delay_of(token: &str) -> Option<u64> {
     [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5]
+}
+
+/// Returns what becomes of the line if that is too late.
+pub(super) fn when_late(token: &str) -> WhenLate {
+    [WhenLate::Close, WhenLate::Reject, WhenLate::Wait][line_of(token) % 3]
 }
 
 /// Returns whether an answer is given while its line is parked, and not in the call itself.
@@ -134,9 +220,19 @@ pub(super) struct SessionRecord {
     /// How many rejected lines its session was told of.
     pub(super) too_long: u64,
     pub(super) busy: u64,
+    /// How many lines of it were rejected since their answers came too late.
+    pub(super) late: u64,
+    /// How often it was told of the end of the input.
+    pub(super) ends: u32,
     pushes: u32,
     /// The number of the push by the reply that closed the connection.
     pub(super) pushed_last: u32,
+    /// How many pieces were pushed to it, and what was told of them.
+    pub(super) pieces: u32,
+    pub(super) pieces_taken: u32,
+    pub(super) pieces_lost: u32,
+    /// Whether the end was pushed to it.
+    pub(super) is_closed: bool,
     /// How many bytes were pushed to it, each ending counted as one.
     pub(super) pushed_bytes: usize,
 }
@@ -203,7 +299,9 @@ impl Responder for ScriptedResponder {
         assert_eq!(number, *session, "each client has its own session");
         match command.verb {
             b"silent" => {}
-            b"later" => self.promise(command.token, None, reply),
+            b"later" => self.promise(number, command.token, None, reply),
+            b"stream" => self.stream(number, line_of(command.token) as u32 % 4, Last::Nothing),
+            b"pour" => self.stream(number, line_of(command.token) as u32 % 4, Last::Close),
             b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", command.token))),
             b"big" => reply.line(command.token.repeat(100)),
             b"raw" => reply.raw(format!("{}\n\n\r\nend\n", command.token)),
@@ -225,7 +323,7 @@ impl Responder for ScriptedResponder {
                 reply.close();
             }
             b"leave" => {
-                self.promise(command.token, Some(self.farewell(number)), reply);
+                self.promise(number, command.token, Some(self.farewell(number)), reply);
                 reply.close();
             }
             b"shout" => {
@@ -241,6 +339,28 @@ impl Responder for ScriptedResponder {
         Ok(())
     }
 
+    fn end_of_input(&self, session: &mut u32, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        self.begin_line(*session);
+        self.turn.lock().unwrap().first_reply.get_or_insert(self.clock.now());
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(*session);
+        record.answered = Some(self.clock.now());
+        record.ends += 1;
+        assert_eq!(record.ends, 1, "an input has one end");
+        drop(sessions);
+        match OnEnd::of(*session) {
+            OnEnd::Line => reply.line(ended(*session)),
+            OnEnd::Stream => self.stream(*session, 3, Last::Answer(reply.later_with(WhenLate::Wait))),
+            OnEnd::Nothing => {}
+            OnEnd::Failure => panic_quietly(),
+        }
+        Ok(())
+    }
+
+    fn wants_end_of_input(&self) -> bool {
+        self.wants_end
+    }
+
     fn reject(&self, session: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
         if let Some(number) = session {
             let record = *number;
@@ -248,6 +368,7 @@ impl Responder for ScriptedResponder {
             match rejection {
                 Rejection::LineTooLong { .. } => sessions.record(record).too_long += 1,
                 Rejection::Busy => sessions.record(record).busy += 1,
+                Rejection::ReplyTimeout => sessions.record(record).late += 1,
                 _ => {}
             }
         }
@@ -262,20 +383,32 @@ impl Responder for ScriptedResponder {
 }
 
 impl ScriptedResponder {
-    pub(super) fn new(clock: SimulatedClock, push: PushHandle, sessions: Arc<Mutex<SessionHistory>>) -> Self {
-        Self { clock, push, sessions, promises: Arc::default(), turn: Mutex::default() }
+    pub(super) fn new(
+        clock: SimulatedClock,
+        push: PushHandle,
+        sessions: Arc<Mutex<SessionHistory>>,
+        wants_end: bool,
+    ) -> Self {
+        Self { clock, push, sessions, promises: Arc::default(), wants_end, turn: Mutex::default() }
     }
 
     fn farewell(&self, number: u32) -> Farewell {
         Farewell { push: self.push.clone(), sessions: Arc::clone(&self.sessions), number }
     }
 
+    fn stream(&self, number: u32, pieces: u32, last: Last) {
+        let (push, sessions) = (self.push.clone(), Arc::clone(&self.sessions));
+        Pieces { push, sessions, number, left: pieces, last }.push_next();
+    }
+
     /// Answers later: at once, soon, or later than some timeouts.
-    fn promise(&self, token: &str, farewell: Option<Farewell>, reply: &mut Reply<'_>) {
+    fn promise(&self, number: u32, token: &str, farewell: Option<Farewell>, reply: &mut Reply<'_>) {
         let asked = self.clock.now();
         let delay = delay_of(token);
         let due = delay.map(|millis| asked + Duration::from_millis(millis));
-        let promise = Promise { later: reply.later(), token: token.to_owned(), asked, due, farewell };
+        let when_late = when_late(token);
+        let later = reply.later_with(when_late);
+        let promise = Promise { later, number, when_late, token: token.to_owned(), asked, due, farewell };
         if delay == Some(0) {
             promise.keep();
         } else {
