@@ -165,14 +165,19 @@ fn line_of(token: &str) -> usize {
     token.split_once('.').and_then(|(_, line)| line.parse().ok()).unwrap_or_default()
 }
 
+/// Returns the number of the client with this token.
+fn client_of(token: &str) -> usize {
+    token.split_once('.').and_then(|(client, _)| client.parse().ok()).unwrap_or_default()
+}
+
 /// Returns after how many milliseconds an answer is given that comes later, if it ever is.
 fn delay_of(token: &str) -> Option<u64> {
-    [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5]
+    [Some(0), Some(1), Some(200), Some(5_000), None][(client_of(token) + line_of(token)) % 5]
 }
 
 /// Returns what becomes of the line if that is too late.
 pub(super) fn when_late(token: &str) -> WhenLate {
-    [WhenLate::Close, WhenLate::Reject, WhenLate::Wait][line_of(token) % 3]
+    [WhenLate::Close, WhenLate::Reject, WhenLate::Wait][(client_of(token) / 5 + line_of(token) / 4) % 3]
 }
 
 /// Returns whether an answer is given while its line is parked, and not in the call itself.
