@@ -1197,8 +1197,12 @@ impl<S> Connection<S> {
 
     /// Returns the reason for which the connection is ending, if it is.
     #[must_use]
-    pub const fn reason(&self) -> Option<CloseReason> {
+    pub fn reason(&self) -> Option<CloseReason> {
         match self.state {
+            // Lines behind an end that is pushed are discarded at once.
+            State::Open if self.pending_push.as_ref().is_some_and(|push| push.closes) => {
+                Some(CloseReason::ResponderClosed)
+            }
             State::Open => None,
             State::Stopping { .. } => Some(CloseReason::Shutdown),
             State::Ending { reason, .. } | State::Lingering { reason } | State::Over { reason } => Some(reason),

@@ -452,3 +452,13 @@ fn the_end_of_who_is_to_begin_tls_comes_in_plain() {
     assert_eq!(scene.told.take(), [(1, Delivery::Lost)]);
     scene.assert_ends();
 }
+
+/// Whoever counts lines by the reason why they were discarded has one, from the first on.
+#[test]
+fn lines_that_are_discarded_before_the_banner_have_a_reason() {
+    let mut scene = Scene::new();
+    scene.send("a\nb\n");
+    scene.close();
+    assert_eq!(scene.connection.reason(), Some(CloseReason::ResponderClosed));
+    scene.assert_counts(2, 0, 2);
+}

@@ -75,6 +75,8 @@ pub(super) struct Oracle {
     /// The start of a line, and when it came.
     unfinished: Vec<u8>,
     unfinished_since: Instant,
+    /// How many bytes of what has been read the server has decrypted, with TLS.
+    pub(super) opened: Option<usize>,
     /// Lines that the server has read and not answered.
     lines: VecDeque<ExpectedReply>,
     /// The ending of the latest line whose answer was seen.
@@ -98,7 +100,7 @@ pub(super) struct Oracle {
     pub(super) end: WireEnd,
     pub(super) lines_read: u64,
     /// How many bytes were read, and after how many of them each line ended.
-    bytes_read: usize,
+    pub(super) bytes_read: usize,
     line_ends: Vec<usize>,
     lines_answered: u64,
     busy: u64,
@@ -107,7 +109,7 @@ pub(super) struct Oracle {
     is_end_read: bool,
     /// Whether the rejection of a late line, which was written last, may have been the end: in the
     /// same words, a connection closes whose worker has taken too long for a line behind it.
-    may_have_timed_out: bool,
+    pub(super) may_have_timed_out: bool,
 }
 
 #[derive(Debug)]
@@ -158,6 +160,7 @@ impl Oracle {
             sessions: Arc::clone(sessions),
             unfinished: Vec::new(),
             unfinished_since: now,
+            opened: None,
             lines: VecDeque::new(),
             ending,
             is_banner_sent: banner.is_empty(),
@@ -488,6 +491,8 @@ impl Oracle {
                 let session = self.rules.session.expect("it is set");
                 assert!(since(self.accepted) >= session - session / 10, "client {number} has time left");
             }
+            // It may have read more than it has decrypted, of what came too late.
+            WireEnd::LineTimeout if self.is_ahead() => {}
             WireEnd::LineTimeout => {
                 assert!(self.is_settled() && !self.unfinished.is_empty(), "client {number} has begun no line");
                 let line = self.rules.timeouts.line.expect("it is set");
@@ -569,6 +574,11 @@ impl Oracle {
         self.sessions.lock().unwrap().record(self.number).pushed_bytes > self.rules.max_unsent_bytes
     }
 
+    /// Returns whether more has been read, in ciphertext, than the server has decrypted.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.opened.is_some_and(|opened| opened < self.bytes_read)
+    }
+
     /// What came behind so many bytes is not owed any more.
     pub(super) fn forget_behind(&mut self, bytes: usize) {
         let behind = self.lines_read - self.lines_within(bytes);
@@ -589,8 +599,9 @@ impl Oracle {
     /// Returns whether the client has received all that was pushed to it by the reply that closed
     /// its connection, if one did.
     pub(super) fn has_received_all(&self) -> bool {
-        // A line behind the one that closed may have pushed, too.
-        if self.rules.in_parallel > 1 {
+        // A line behind the one that closed may have pushed, too; and if the end was pushed as well,
+        // what comes behind that is lost.
+        if self.rules.in_parallel > 1 || self.is_closed() {
             return true;
         }
         let pushed_last = self.sessions.lock().unwrap().record(self.number).pushed_last;

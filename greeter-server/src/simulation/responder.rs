@@ -189,6 +189,8 @@ impl Promise {
     /// Keeps it, or breaks it.
     pub(super) fn keep(self) {
         let Self { later, token, farewell, .. } = self;
+        // Nobody waits for the last words to a client whose line was rejected as late.
+        let farewell = farewell.filter(|_| later.is_wanted());
         farewell.into_iter().for_each(|farewell| farewell.say().expect("there is room for it"));
         match LateKind::of(&token) {
             LateKind::Line => later.line(format_args!("late {token}")),
