@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use greeter_core::{ConnectionConfig, ConnectionTimeouts, ProxyHeader, WhenRejected};
 
+/// How long to rest where the system does not wait for sockets, as without memory for it.
+pub(crate) const POLL_PAUSE: Duration = Duration::from_millis(10);
+
 /// Descriptors left to the rest of the process, unless it says how many: files, logs, what the
 /// responder opens.
 pub(crate) const SPARE_DESCRIPTORS: usize = 64;

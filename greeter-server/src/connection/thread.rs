@@ -28,6 +28,7 @@ use crate::connection::timers::{TimerTable, share, spread_within};
 use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
 use crate::job_times::Timing;
+use crate::limits::POLL_PAUSE;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -56,9 +57,6 @@ macro_rules! visit {
         if $config.is_quiet { tracing::debug!($($event)*) } else { tracing::info!($($event)*) }
     };
 }
-
-/// How long to rest where the system does not wait for sockets, as without memory for it.
-const POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whose answer has come later: the client's, and to which line.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_core::Rejection;
@@ -22,6 +23,7 @@ use super::report::{ExecError, ExecStats};
 use super::spawner::{StartOutcome, StartRequest};
 use super::waiting::{AskedLine, WaitingLines};
 use crate::counter::Counter;
+use crate::limits::POLL_PAUSE;
 use crate::mailbox::{Inbox, WAKE_UP};
 use crate::sync::Sender;
 
@@ -201,6 +203,7 @@ impl ExecPool {
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!(%error, "Cannot wait for programs.");
+                thread::sleep(POLL_PAUSE);
             }
             self.inbox.woke_up();
             let now = Instant::now();
@@ -487,7 +490,7 @@ impl ExecPool {
         let place = *place;
         child.read_stderr(&mut self.buffer);
         let was_asked = child.was_asked();
-        let (mut seen, unseen) = child.take_asked();
+        let (mut seen, mut unseen) = child.take_asked();
         let last_words = child.last_words().to_owned();
         let said = Some(&*last_words).filter(|words| !words.is_empty());
         child.end(true, now);
@@ -500,7 +503,8 @@ impl ExecPool {
             ExecFault::Stray(_) | ExecFault::Surplus(_) | ExecFault::TooLong(_) => self.state.strays.add(1),
         }
         if let ExecFault::Late(_) = fault
-            && let Some(late) = seen.pop_front()
+            // Also if it was not read: its time is over with any other process as well.
+            && let Some(late) = seen.pop_front().or_else(|| unseen.pop_front())
         {
             late.reject(Rejection::ReplyTimeout);
         }
@@ -662,6 +666,10 @@ impl ExecPool {
         self.stops_by = Some(now + MAX_STOP);
         self.look_by(Some(now + LOOK_INTERVAL));
         self.reject_all();
+        self.places.clear();
+        if let Some(OptionsOnTrial { told, .. }) = self.trial.take() {
+            let _ = told.send(Err(ExecError::Busy));
+        }
         for (child, _) in self.children.values_mut().filter(|(child, _)| !child.is_ending()) {
             let (seen, unseen) = child.take_asked();
             seen.into_iter().chain(unseen).for_each(|question| question.reject(Rejection::Busy));
@@ -673,6 +681,13 @@ impl ExecPool {
         self.state.is_down.store(self.is_down(), Ordering::Relaxed);
         self.state.running.set(self.children.len() as u64);
         self.state.waiting.set(self.waiting.len() as u64);
+    }
+}
+
+/// Nobody answers any more, also if this thread has panicked.
+impl Drop for ExecPool {
+    fn drop(&mut self) {
+        self.state.is_down.store(true, Ordering::Relaxed);
     }
 }
 

@@ -62,7 +62,7 @@ impl StderrLines {
         let line = String::from_utf8_lossy(&self.begun).trim_end().to_owned();
         self.begun.clear();
         if !line.is_empty() {
-            tracing::warn!(pid = self.process, line, "A program says something.");
+            tracing::info!(pid = self.process, line, "A program says something.");
             self.last = line;
         }
     }

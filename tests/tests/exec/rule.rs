@@ -82,6 +82,20 @@ fn what_was_not_asked_for_ends_the_process_and_is_nobodys_answer() {
     }
 }
 
+/// What was too late for one is too late for all, also if that one has never read it.
+#[test]
+fn a_line_that_is_late_is_given_to_nobody_else() {
+    let (server, exec) = serve(for_each_line(&format!("{ECHO}; sleep 1000")).children(2).reply_timeout(SOON));
+    wait_until("both are there", || exec.stats().running == 2);
+    let mut client = Client::connect(server.local_addr());
+    assert_eq!(client.ask("first"), "first\n");
+    // The one that is asked first is the one that was free last, and it sleeps.
+    assert_eq!(client.ask("second"), "error: timed out\n");
+    assert_eq!((exec.stats().answered, exec.stats().late), (1, 1));
+    drop(client);
+    at_rest(&server);
+}
+
 /// A line that nobody has begun to read is not lost with the process that was to read it.
 #[test]
 fn a_line_that_was_not_read_goes_to_another_process() {
