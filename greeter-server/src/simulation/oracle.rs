@@ -599,8 +599,8 @@ impl Oracle {
     /// Returns whether the client has received all that was pushed to it by the reply that closed
     /// its connection, if one did.
     pub(super) fn has_received_all(&self) -> bool {
-        // A line behind the one that closed may have pushed, too; and if the end was pushed as well,
-        // what comes behind that is lost.
+        // A line behind the one that closed may have pushed, too; and if the end was pushed as
+        // well, what comes behind that is lost.
         if self.rules.in_parallel > 1 || self.is_closed() {
             return true;
         }

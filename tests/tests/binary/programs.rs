@@ -96,6 +96,19 @@ fn the_rest_of_the_command_line_is_the_programs() {
     assert_eq!(Client::connect(server.address()).ask("Bob"), "Bob --listen -h a=b --exec\n");
 }
 
+/// What is meant for the server alone, and its limit of open files before it raised that.
+#[test]
+fn a_process_has_its_own_environment_and_limits() {
+    let script = r#"ulimit -Sn 300; exec "$0" "$@""#;
+    let program =
+        r#"while read -r line; do echo "${LISTEN_FDNAMES-none} $PYTHONUNBUFFERED $(ulimit -Sn) $OTHER"; done"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(greeter_server()).args(["--listen", "127.0.0.1:0", "--exec", "sh", "-c", program]);
+    command.env("LISTEN_FDNAMES", "web").env("OTHER", "stays").env_remove("PYTHONUNBUFFERED");
+    let server = TestedServer::start_command(command);
+    assert_eq!(Client::connect(server.address()).ask("Bob"), "none 1 300 stays\n");
+}
+
 #[test]
 fn a_reload_replaces_the_processes_or_says_why_not() {
     let server = ReloadingServer::start(&with_program(&saying("one"), "exec-children = 2"), &[]);
