@@ -1,9 +1,11 @@
 //! Any program as a responder: it reads a line and writes one. Must not know what is said.
 
 mod child;
+mod pause;
 mod pool;
 mod process;
 mod report;
+mod running;
 mod spawner;
 mod stderr;
 mod waiting;
