@@ -103,8 +103,35 @@ impl Later {
     ///
     /// If it holds an LF, the client receives `error: internal error`, as for a reply.
     pub fn line(self, text: impl LineText) {
+        self.lines([text]);
+    }
+
+    /// Answers with several lines, each as by [`line`](Self::line), or with none.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use std::sync::Mutex;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder};
+    /// # struct Lists(Mutex<Vec<Later>>);
+    /// # impl Responder for Lists {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// #     fn respond(&self, _: &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    /// #         self.0.lock().unwrap().push(reply.later());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let lists = Lists(Mutex::default());
+    /// # let mut client = TestClient::connect(&lists);
+    /// # client.send("list\r\n");
+    /// # let later = lists.0.lock().unwrap().pop().unwrap();
+    /// later.lines(["milk", "eggs"]);
+    /// # client.expect("milk\r\neggs\r\n");
+    /// ```
+    pub fn lines(self, lines: impl IntoIterator<Item = impl LineText>) {
         let mut bytes = Vec::new();
-        let framing = append_line(text, self.ending, &mut bytes);
+        let framing = lines.into_iter().try_for_each(|text| append_line(text, self.ending, &mut bytes));
         self.answer(match framing {
             Ok(()) => LateAnswer::Bytes(bytes),
             Err(error) => LateAnswer::Error(error.into()),

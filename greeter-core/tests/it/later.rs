@@ -148,6 +148,19 @@ fn a_later_answer_ends_as_the_reply_would_have() {
 }
 
 #[test]
+fn a_later_answer_may_be_several_lines_or_none_and_all_of_them_or_an_error() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("later\r\nlater\nlater\nb\n");
+    clerk.promised().lines(["one", "", "three"]);
+    client.expect("one\r\n\r\nthree\r\n");
+    clerk.promised().lines([""; 0]);
+    client.expect("");
+    clerk.promised().lines(["one", "two\nlines"]);
+    client.expect("error: internal error\nb\n");
+}
+
+#[test]
 fn what_was_said_in_the_call_leaves_at_once() {
     let clerk = Clerk::default();
     let mut client = TestClient::connect(&clerk);
