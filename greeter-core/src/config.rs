@@ -54,6 +54,7 @@ pub(crate) struct ConnectionRules {
     pub(crate) telnet: bool,
     /// How many counted bytes the responder reads at once; 0 if it takes none.
     pub(crate) max_data_bytes: u32,
+    pub(crate) wants_end_of_input: bool,
 }
 
 impl ConnectionRules {
@@ -129,7 +130,8 @@ impl ConnectionConfig {
         let data_bytes = responder.max_data_bytes();
         let max_data_bytes = u32::try_from(data_bytes).ok().filter(|&bytes| bytes <= Self::MAX_DATA_BYTES);
         let max_data_bytes = max_data_bytes.unwrap_or_else(|| panic!("{data_bytes} bytes cannot be held"));
-        let rules = ConnectionRules { max_data_bytes, ..ConnectionRules::default() };
+        let wants_end_of_input = responder.wants_end_of_input();
+        let rules = ConnectionRules { max_data_bytes, wants_end_of_input, ..ConnectionRules::default() };
         let word = |rejection: Rejection| {
             let [lf, crlf] =
                 [LineEnding::Lf, LineEnding::CrLf].map(|ending| rejection_words(responder, &rejection, ending));

@@ -13,7 +13,8 @@
 //! | a timer expired | [`check_deadline`] |
 //! | the reply timed out | [`reply_timed_out`] |
 //! | a late answer is here | [`late_answer_arrived`] |
-//! | a message is pushed | [`push`] |
+//! | a message is pushed | [`push`], [`push_with_receipt`] |
+//! | the end is pushed | [`close`] |
 //! | the server stops | [`stop`] |
 //! | TLS has begun | [`tls_started`] |
 //!
@@ -57,22 +58,25 @@
 //! [`late_answer_arrived`]: Connection::late_answer_arrived
 //! [`watch_late_answers`]: Connection::watch_late_answers
 //! [`push`]: Connection::push
+//! [`push_with_receipt`]: Connection::push_with_receipt
+//! [`close`]: Connection::close
 //! [`stop`]: Connection::stop
 //! [`tls_started`]: Connection::tls_started
 //! [`wants_tls`]: Connection::wants_tls
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
 use crate::answer_cell::WhenLate;
 use crate::close_reason::CloseReason;
 use crate::config::ConnectionConfig;
-use crate::job::{AnsweredJob, ClientJob, Disconnect, Parked};
+use crate::job::{AnsweredJob, ClientJob, Disconnect, EndOfInput, Parked};
 use crate::line::LineEnding;
 use crate::parallel::Parallel;
 use crate::parts::PartNumber;
 use crate::peer::Peer;
-use crate::push::{Framing, PushMessage};
+use crate::push::{Framing, PushMessage, PushReceipt};
 use crate::telnet::{self, Decoded};
 use crate::tls::TlsInfo;
 
@@ -105,12 +109,24 @@ enum JobSlot<S> {
 struct PendingPush {
     /// What waits until the job is held again, so that it does not get into the middle of a reply.
     /// Its line endings are known only then.
-    waiting: Vec<(Framing, Vec<u8>)>,
+    waiting: Vec<WaitingPush>,
+    /// Who is to be told when the client has taken so many bytes of the replies.
+    receipts: VecDeque<(usize, PushReceipt)>,
+    /// Whether the connection closes behind what is in flight.
+    closes: bool,
     /// How many bytes were pushed since the client had last taken everything.
     unsent_bytes: usize,
     /// What [`Connection::since`] becomes again once everything is sent: a push is no sign of life
     /// of the client.
     interrupted: Option<Instant>,
+}
+
+/// A message, or several, until it can be appended to the replies.
+#[derive(Debug)]
+struct WaitingPush {
+    framing: Framing,
+    bytes: Vec<u8>,
+    receipt: Option<PushReceipt>,
 }
 
 /// The stages of a connection. It moves forward only, by [`Connection::transition`].
@@ -282,7 +298,7 @@ impl<S> Connection<S> {
             let Decoded { data, answers } = job.telnet.decode(bytes);
             self.received_data(&data, config, now);
             if !answers.is_empty() && self.accepts_push() {
-                self.push_bytes(Framing::Wire, &answers, config, now);
+                self.push_bytes(Framing::Wire, &answers, None, config, now);
             }
         } else {
             self.received_data(bytes, config, now);
@@ -312,6 +328,7 @@ impl<S> Connection<S> {
         match self.state {
             State::Open | State::Stopping { .. } => {
                 self.counts.unfinished += u32::from(self.job().input.is_unfinished());
+                self.job().end_of_input.has_come();
                 self.transition(State::Ending { reason: CloseReason::ClientClosed, received_eof: true });
             }
             State::Lingering { reason } => self.transition(State::Over { reason }),
@@ -319,8 +336,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Returns whether there is something to answer: a new client, or complete lines. Nothing is
-    /// answered while replies are unsent.
+    /// Returns whether there is something to answer: a new client, complete lines, or the [end of
+    /// the input](crate::Responder::end_of_input). Nothing is answered while replies are unsent.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
         let is_live = matches!(self.state, State::Open | State::Stopping { .. } | State::Ending { .. });
@@ -415,6 +432,7 @@ impl<S> Connection<S> {
         self.check_tls_request();
         self.job().release_answered(config);
         self.append_waiting_push(config);
+        self.close_if_pushed(config);
         self.since = now;
         // If there is nothing to send, the lines count as answered now.
         self.finish_writing();
@@ -459,7 +477,27 @@ impl<S> Connection<S> {
         if bytes > 0 {
             self.since = now;
         }
+        self.tell_what_is_taken(now);
         self.finish_writing()
+    }
+
+    /// Tells whoever is to be told that the client has taken a message. Whoever waits for that to
+    /// push more keeps the client waiting, so it counts as a sign of life. It does not extend the
+    /// time for a line that has begun.
+    fn tell_what_is_taken(&mut self, now: Instant) {
+        let Some(push) = &mut self.pending_push else { return };
+        let is_taken = |receipt: &(usize, PushReceipt)| receipt.0 <= self.written;
+        let mut is_any_taken = false;
+        while push.receipts.front().is_some_and(is_taken)
+            && let Some((_, receipt)) = push.receipts.pop_front()
+        {
+            receipt.taken();
+            is_any_taken = true;
+        }
+        let is_unfinished = matches!(&self.job_slot, JobSlot::Held(job) if job.input.is_unfinished());
+        if is_any_taken && !is_unfinished && push.interrupted.is_some() {
+            push.interrupted = Some(now);
+        }
     }
 
     /// Notes that the socket took bytes that are none of what is [unsent](Self::unsent), as with
@@ -477,10 +515,11 @@ impl<S> Connection<S> {
                 self.counts.replies += job.input.take_returned();
                 let replies = std::mem::take(&mut job.replies);
                 if let Some(mut push) = self.pending_push.take() {
+                    push.receipts.drain(..).for_each(|(_, receipt)| receipt.taken());
                     self.since = push.interrupted.take().unwrap_or(self.since);
                     // What waits for the banner, or for TLS, has yet to be sent.
-                    if self.accepts_push() && !push.waiting.is_empty() {
-                        push.unsent_bytes = push.waiting.iter().map(|(_, bytes)| bytes.len()).sum();
+                    if self.accepts_push() && (push.closes || !push.waiting.is_empty()) {
+                        push.unsent_bytes = push.waiting.iter().map(|waiting| waiting.bytes.len()).sum();
                         self.pending_push = Some(push);
                     }
                 }
@@ -499,7 +538,10 @@ impl<S> Connection<S> {
             // all. Otherwise a client that takes a long reply in small pieces would have it moved
             // for each of them.
             if self.written >= replies.len() / 2 {
-                *replies = replies.split_off(std::mem::take(&mut self.written));
+                let taken = std::mem::take(&mut self.written);
+                *replies = replies.split_off(taken);
+                let receipts = self.pending_push.iter_mut().flat_map(|push| &mut push.receipts);
+                receipts.for_each(|(end, _)| *end -= taken);
             }
             replies.shrink_to_fit();
             job.input.compact();
@@ -523,12 +565,42 @@ impl<S> Connection<S> {
         if message.is_empty() || !self.accepts_push() {
             return false;
         }
-        self.push_bytes(message.framing(), message.bytes(), config, now);
+        self.push_bytes(message.framing(), message.bytes(), None, config, now);
         true
     }
 
+    /// Pushes a message like [`push`](Self::push), and has somebody told what becomes of it: once,
+    /// when the client has [taken](crate::Delivery::Taken) all of it, or when it is known that it
+    /// will not.
+    ///
+    /// A client that takes such a message shows that it is there: the [idle
+    /// timeout](crate::ConnectionTimeouts::idle) counts anew from then.
+    pub fn push_with_receipt(
+        &mut self,
+        message: &PushMessage,
+        receipt: PushReceipt,
+        config: &ConnectionConfig,
+        now: Instant,
+    ) -> bool {
+        let is_accepted = self.accepts_push();
+        if is_accepted {
+            self.push_bytes(message.framing(), message.bytes(), Some(receipt), config, now);
+        }
+        is_accepted
+    }
+
     /// Appends bytes that the client has not asked for, or keeps them until they can be.
-    fn push_bytes(&mut self, framing: Framing, bytes: &[u8], config: &ConnectionConfig, now: Instant) {
+    fn push_bytes(
+        &mut self,
+        framing: Framing,
+        bytes: &[u8],
+        receipt: Option<PushReceipt>,
+        config: &ConnectionConfig,
+        now: Instant,
+    ) {
+        if bytes.is_empty() && self.can_append_push() && self.unsent().is_empty() {
+            return receipt.into_iter().for_each(PushReceipt::taken);
+        }
         let push = self.pending_push.get_or_insert_default();
         push.unsent_bytes += bytes.len();
         match &mut self.job_slot {
@@ -538,11 +610,17 @@ impl<S> Connection<S> {
                     self.since = now;
                 }
                 job.append(framing, bytes, config);
+                push.receipts.extend(receipt.map(|receipt| (job.replies.len(), receipt)));
             }
             // A client receives nothing before its banner, and nothing more in plain behind the
             // reply that starts TLS.
-            JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes),
+            JobSlot::Held(_) | JobSlot::InFlight { .. } => push.wait(framing, bytes, receipt),
         }
+    }
+
+    /// Returns whether what is pushed now goes behind what is unsent.
+    fn can_append_push(&self) -> bool {
+        matches!(&self.job_slot, JobSlot::Held(job) if job.session.is_some() && !job.awaits_tls())
     }
 
     /// Returns how many [pushed](Self::push) bytes the client could have taken and has not, at
@@ -558,10 +636,14 @@ impl<S> Connection<S> {
         if self.awaits_tls() {
             return;
         }
-        let waiting = self.pending_push.as_mut().map(|push| std::mem::take(&mut push.waiting));
         let accepts = self.accepts_push();
-        if let (Some(waiting), JobSlot::Held(job), true) = (waiting, &mut self.job_slot, accepts) {
-            waiting.iter().for_each(|(framing, bytes)| job.append(*framing, bytes, config));
+        let Some(push) = &mut self.pending_push else { return };
+        let waiting = std::mem::take(&mut push.waiting);
+        if let (JobSlot::Held(job), true) = (&mut self.job_slot, accepts) {
+            for WaitingPush { framing, bytes, receipt } in waiting {
+                job.append(framing, &bytes, config);
+                push.receipts.extend(receipt.map(|receipt| (job.replies.len(), receipt)));
+            }
         }
     }
 
@@ -684,6 +766,7 @@ impl<S> Connection<S> {
         if let Some(push) = &mut self.pending_push {
             push.interrupted = None;
         }
+        self.close_if_pushed(config);
         self.finish_writing();
         self.end_timed_out_part(config, now);
     }
@@ -775,6 +858,44 @@ impl<S> Connection<S> {
         if bytes_left == 0 {
             self.read_would_block();
         }
+    }
+
+    /// Ends the connection as a reply that [closes](crate::Reply::close) does: behind the replies
+    /// that are unsent or being made, those to lines that are with a thread that answers, and
+    /// behind what was pushed before. Lines that no thread has are discarded, and a parked line is
+    /// waited for no more, unless its answer is here.
+    ///
+    /// Does nothing if the connection closes already.
+    pub fn close(&mut self, config: &ConnectionConfig, now: Instant) {
+        if let State::Lingering { .. } | State::Over { .. } = self.state {
+            return;
+        }
+        while self.late_answer_arrived(None, config, now) {}
+        self.pending_push.get_or_insert_default().closes = true;
+        self.close_if_pushed(config);
+        self.finish_writing();
+    }
+
+    /// Ends the connection if that was [pushed](Self::close), and nothing comes before that which
+    /// is with a thread that answers, or is to be.
+    fn close_if_pushed(&mut self, config: &ConnectionConfig) {
+        let (JobSlot::Held(job), Some(push)) = (&mut self.job_slot, &mut self.pending_push) else { return };
+        if !push.closes {
+            return;
+        }
+        if job.close_reason.is_some() {
+            push.closes = false;
+            return;
+        }
+        job.end_of_input = EndOfInput::Unwanted;
+        if job.session.is_some() && !job.has_late_answer() && !job.is_first_part_made() {
+            push.closes = false;
+            self.close_behind(CloseReason::ResponderClosed);
+        } else {
+            let lines = job.input.discard_lines();
+            self.counts.discard_unanswered(lines);
+        }
+        self.job().release_answered(config);
     }
 
     /// Sends the client the rejection for this reason, and closes. Lines that wait for an answer
@@ -1001,6 +1122,9 @@ impl<S> Connection<S> {
                     if job.replies.is_empty() {
                         self.since = now;
                     }
+                    if let Some(push) = &mut self.pending_push {
+                        push.interrupted = None;
+                    }
                     job.reject_late();
                 }
                 Some(WhenLate::Close | WhenLate::Wait) => self.close_with(CloseReason::ReplyTimeout, config, now),
@@ -1132,17 +1256,21 @@ impl<S> ClientJob<S> {
 
 impl PendingPush {
     /// Keeps a message until the job is held again.
-    fn wait(&mut self, framing: Framing, bytes: &[u8]) {
+    fn wait(&mut self, framing: Framing, bytes: &[u8], receipt: Option<PushReceipt>) {
         match self.waiting.last_mut() {
-            Some((latest, waiting)) if *latest == framing => waiting.extend_from_slice(bytes),
-            _ => self.waiting.push((framing, bytes.to_vec())),
+            Some(latest) if latest.framing == framing && latest.receipt.is_none() => {
+                latest.bytes.extend_from_slice(bytes);
+                latest.receipt = receipt;
+            }
+            _ => self.waiting.push(WaitingPush { framing, bytes: bytes.to_vec(), receipt }),
         }
     }
 
     /// Returns how much memory the messages occupy, in bytes.
     fn bytes_held(&self) -> usize {
-        let texts: usize = self.waiting.iter().map(|(_, bytes)| bytes.capacity()).sum();
-        texts + self.waiting.capacity() * size_of::<(Framing, Vec<u8>)>()
+        let texts: usize = self.waiting.iter().map(|waiting| waiting.bytes.capacity()).sum();
+        let receipts = self.receipts.capacity() * size_of::<(usize, PushReceipt)>();
+        texts + self.waiting.capacity() * size_of::<WaitingPush>() + receipts
     }
 }
 

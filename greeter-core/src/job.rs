@@ -55,8 +55,40 @@ pub struct ClientJob<S> {
     pub(crate) close_reason: Option<CloseReason>,
     /// Whether answering takes so long for each line that others may help.
     pub(crate) is_dear: bool,
+    pub(crate) end_of_input: EndOfInput,
     /// Boxed, since few jobs have any of it, and jobs are many.
     rare: Option<Box<Rare<S>>>,
+}
+
+/// Whether the responder learns that the client has stopped sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndOfInput {
+    /// It does not want to.
+    Unwanted,
+    /// It wants to, once that has happened.
+    Wanted,
+    /// It must be told, behind all lines.
+    Due,
+    /// It was told.
+    Told,
+}
+
+impl EndOfInput {
+    /// The client has stopped sending.
+    pub(crate) fn has_come(&mut self) {
+        if *self == Self::Wanted {
+            *self = Self::Due;
+        }
+    }
+
+    /// Takes it, if the responder must be told of it now.
+    fn take_due(&mut self) -> bool {
+        let is_due = *self == Self::Due;
+        if is_due {
+            *self = Self::Told;
+        }
+        is_due
+    }
 }
 
 /// What few jobs have.
@@ -173,6 +205,7 @@ impl<S> ClientJob<S> {
             replies: Vec::new(),
             close_reason: None,
             is_dear: false,
+            end_of_input: if config.rules.wants_end_of_input { EndOfInput::Wanted } else { EndOfInput::Unwanted },
             rare: None,
         }
     }
@@ -253,7 +286,7 @@ impl<S> ClientJob<S> {
             Some(Late::Parked(_)) => false,
             Some(Late::Answered { .. }) => true,
             None => match self.tls_request() {
-                None => self.input.has_work(),
+                None => self.input.has_work() || self.end_of_input == EndOfInput::Due,
                 Some(request) => request == TlsRequest::Started,
             },
         }
@@ -450,6 +483,7 @@ impl<S> ClientJob<S> {
             replies: Vec::new(),
             close_reason: None,
             is_dear: false,
+            end_of_input: EndOfInput::Unwanted,
             rare: Some(Box::new(Rare { number, ..Rare::default() })),
         }
     }
@@ -600,6 +634,11 @@ impl<S> ClientJob<S> {
             next = self.next_ending(config);
         }
         self.note_busy(self.input.returned() - before);
+        // Like counted bytes: that nobody deals with it is said once.
+        if next.is_none() && self.close_reason.is_none() && self.end_of_input.take_due() {
+            let checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+            self.reject(responder, Rejection::Busy, &checkpoint);
+        }
         AnsweredJob(self)
     }
 
@@ -613,7 +652,8 @@ impl<S> ClientJob<S> {
         S: 'static,
     {
         let session_misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        if !session_misses_nothing || self.has_late_answer() || config.rules.max_data_bytes > 0 {
+        let needs_responder = self.has_late_answer() || self.end_of_input == EndOfInput::Due;
+        if !session_misses_nothing || needs_responder || config.rules.max_data_bytes > 0 {
             return self.close_with(CloseReason::Busy, config);
         }
         while self.close_reason.is_none()
@@ -685,9 +725,12 @@ impl<S> ClientJob<S> {
                 self.finish_call(outcome, call).err()
             } else if let Some(outcome) = self.answer_block(responder, call) {
                 self.finish_call(outcome.map_err(unanswered), call).err()
+            } else if let Some(outcome) = self.tell_of_end(responder, call) {
+                self.finish_call(outcome.map_err(unanswered), call).err()
             } else {
                 match self.answer_lines(responder, config, budget, call) {
-                    Halt::Over => return,
+                    Halt::Over if self.input.has_work() || self.end_of_input != EndOfInput::Due => return,
+                    Halt::Over => None,
                     Halt::Unseen(unseen) => Some(Unanswered::Unseen(unseen)),
                     Halt::Called(outcome) => {
                         self.latest_ending = call.checkpoint.ending;
@@ -714,6 +757,22 @@ impl<S> ClientJob<S> {
         call.lines = 0;
         let mut reply = Reply::new(&mut self.replies, self.latest_ending, &mut call.aside);
         Some(responder.bytes(session, bytes, &mut reply))
+    }
+
+    /// Tells the responder that the client has stopped sending, if it is to be told and no line is
+    /// left.
+    fn tell_of_end<R>(&mut self, responder: &R, call: &mut PendingCall) -> Option<Result<(), BoxError>>
+    where
+        R: Responder<Session = S> + ?Sized,
+    {
+        if self.input.has_work() || !self.end_of_input.take_due() {
+            return None;
+        }
+        let session = self.session.as_mut()?;
+        call.checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+        call.lines = 0;
+        let mut reply = Reply::new(&mut self.replies, self.latest_ending, &mut call.aside);
+        Some(responder.end_of_input(session, &mut reply))
     }
 
     /// Takes an answer that came later, if a thread that answers must deal with one.
@@ -798,6 +857,9 @@ impl<S> ClientJob<S> {
     fn finish_call<T>(&mut self, outcome: Result<T, Unanswered>, call: &mut PendingCall) -> Result<T, Unanswered> {
         let Said { counted, closes, starts_tls, fault, later } = call.aside.finish();
         let misuse = match starts_tls {
+            _ if self.end_of_input == EndOfInput::Told && (starts_tls || counted.is_some()) => {
+                Some("asks for bytes or TLS of a client that has stopped sending")
+            }
             true if counted.is_some() || closes || later.is_some() => Some("starts TLS and something else in one call"),
             true if !self.peer.can_start_tls() => {
                 Some("starts TLS where the listener has none on request, or it is spoken already")
@@ -809,7 +871,9 @@ impl<S> ClientJob<S> {
             (Ok(_), Some(fault)) => Err(Unanswered::ResponderError(fault.into())),
             (outcome, _) => outcome,
         };
-        if let Some(counted) = counted {
+        if let Some(counted) = counted
+            && self.end_of_input != EndOfInput::Told
+        {
             self.input.expect(if outcome.is_ok() { counted } else { counted.skipped() });
             // What comes is not in a part's hands, and must not be taken for lines.
             if self.part().is_some() {

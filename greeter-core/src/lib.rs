@@ -78,7 +78,7 @@ pub use parallel::Parallel;
 pub use parts::PartNumber;
 pub use peer::{ClientId, Origin, Peer, Proxied, client_id};
 pub use proxy::{ProxyAddresses, ProxyHeader, ProxyHeaderError, ProxyTls, ProxyTlvs};
-pub use push::PushMessage;
+pub use push::{Delivery, PushMessage, PushReceipt};
 pub use rejection::Rejection;
 pub use reply::{IntoReply, LineText, Reply, TooManyBytesError};
 pub use responder::{FromLine, Responder, ResponderFn, responder_fn};

@@ -138,6 +138,12 @@ impl<S> ClientJob<S> {
         self.has_late_answer() && !self.is_over()
     }
 
+    /// Returns whether a thread that answers makes the reply of the first part, or is to.
+    pub(crate) fn is_first_part_made(&self) -> bool {
+        let first = self.parts().and_then(Parts::first);
+        self.has_parts() && first.is_none_or(Self::is_due_again)
+    }
+
     /// Returns whether the reply timeout of the first part has passed.
     pub(crate) fn has_first_part_timed_out(&self) -> bool {
         self.parts().is_some_and(Parts::has_first_timed_out)

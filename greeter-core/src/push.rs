@@ -3,6 +3,7 @@
 //! It does not know who receives the message, or when.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::line::{LfInLineError, Line};
 
@@ -106,6 +107,56 @@ impl fmt::Debug for PushMessage {
     /// Writes the message quoted and escaped, so that it is safe to print wherever it came from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} \"{}\"", self.framing, self.bytes.escape_ascii())
+    }
+}
+
+/// What has become of a message that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// The client's end has room for all of it: its socket has taken the last byte, or with TLS,
+    /// the last byte of the ciphertext. The client itself may not have read it yet.
+    Taken,
+    /// Not all of it was taken, and the rest will not be: the client is gone, or its connection
+    /// ends without it.
+    Lost,
+}
+
+/// The call that tells what has become of a message. It is made once: if the receipt is dropped,
+/// the message is lost.
+pub struct PushReceipt(Option<Box<dyn FnOnce(Delivery) + Send>>);
+
+impl PushReceipt {
+    /// Creates a receipt that makes this call.
+    pub fn new(then: impl FnOnce(Delivery) + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+
+    /// Tells that all of the message was taken.
+    pub(crate) fn taken(mut self) {
+        self.tell(Delivery::Taken);
+    }
+
+    /// Makes the call. Nobody can be told of a panic, and the thread that makes it has others to
+    /// serve.
+    fn tell(&mut self, delivery: Delivery) {
+        if let Some(then) = self.0.take()
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| then(delivery)))
+        {
+            // Dropping the payload of a panic may panic as well.
+            std::mem::forget(panic);
+        }
+    }
+}
+
+impl Drop for PushReceipt {
+    fn drop(&mut self) {
+        self.tell(Delivery::Lost);
+    }
+}
+
+impl fmt::Debug for PushReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushReceipt").finish_non_exhaustive()
     }
 }
 

@@ -22,7 +22,9 @@ use crate::reply::{IntoReply, Reply};
 /// 2. [`respond`](Self::respond), once for every complete line, one at a time, in the order in
 ///    which the client sent them. [`reject`](Self::reject) stands in for it where a line cannot be
 ///    answered.
-/// 3. [`disconnect`](Self::disconnect), once, when the connection is closed and the last reply was
+/// 3. [`end_of_input`](Self::end_of_input), once, if the responder
+///    [wants it](Self::wants_end_of_input) and the client stops sending.
+/// 4. [`disconnect`](Self::disconnect), once, when the connection is closed and the last reply was
 ///    made.
 ///
 /// # Threads
@@ -141,6 +143,76 @@ pub trait Responder: Send + Sync + 'static {
     #[expect(unused_variables, reason = "their names are for the reader")]
     fn tls_started(&self, session: &mut Self::Session, peer: &Peer) {}
 
+    /// Learns that the client has stopped sending (a half-close, `shutdown(2)` with `SHUT_WR`, or
+    /// the same in TLS), as a program learns that its stdin is at its end. The client may still
+    /// read: what this writes is sent, and then the connection closes.
+    ///
+    /// It is called once, if the responder [wants it](Self::wants_end_of_input), when all complete
+    /// lines are answered, those too that are answered later. A line that is not complete is
+    /// discarded, as ever. It answers no line and counts as none. It may answer
+    /// [later](Reply::later): the connection stays open until then, and what is pushed meanwhile
+    /// is sent. To ask for [bytes](Reply::read_bytes) or [TLS](Reply::start_tls) here is an error.
+    ///
+    /// It is not called if the connection ends in another way: it broke, the client was killed or
+    /// rejected, something timed out, a reply has closed it, or the server stops and so ends the
+    /// input itself. [`disconnect`](Self::disconnect) is called in any case. If no worker is free
+    /// for longer than the queue timeout, [`reject`](Self::reject) is called in its place, as for a
+    /// line, and the client reads that the server is [busy](Rejection::Busy).
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
+    ///
+    /// /// Answers the sum of all numbers, once they have all come.
+    /// struct Sum;
+    ///
+    /// impl Responder for Sum {
+    ///     type Session = u64;
+    ///
+    ///     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<u64, BoxError> {
+    ///         Ok(0)
+    ///     }
+    ///
+    ///     fn respond(
+    ///         &self,
+    ///         sum: &mut u64,
+    ///         line: Line<'_>,
+    ///         _: &mut Reply<'_>,
+    ///     ) -> Result<(), BoxError> {
+    ///         let number = line.to_str()?.parse::<u32>();
+    ///         *sum += u64::from(number.map_err(|_| Rejection::custom("no number"))?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn wants_end_of_input(&self) -> bool {
+    ///         true
+    ///     }
+    ///
+    ///     fn end_of_input(&self, sum: &mut u64, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    ///         Ok(reply.line(*sum))
+    ///     }
+    /// }
+    ///
+    /// let mut client = TestClient::connect(&Sum);
+    /// client.send("20\nmany\n22\n").expect("error: no number\n");
+    /// client.shutdown_write().expect("42\n").expect_end(CloseReason::ClientClosed);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`respond`](Self::respond).
+    #[expect(unused_variables, reason = "their names are for the reader")]
+    fn end_of_input(&self, session: &mut Self::Session, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Returns whether [`end_of_input`](Self::end_of_input) is to be called. The default is not to:
+    /// it costs a turn for each client that leaves. The server asks once, when it starts.
+    fn wants_end_of_input(&self) -> bool {
+        false
+    }
+
     /// Returns how many counted bytes may be [read at once](Reply::read_bytes), up to 1 GiB. The
     /// default is 0: the responder reads lines only.
     ///
@@ -248,6 +320,14 @@ macro_rules! responder_behind_a_pointer {
 
             fn tls_started(&self, session: &mut Self::Session, peer: &Peer) {
                 R::tls_started(self, session, peer);
+            }
+
+            fn end_of_input(&self, session: &mut Self::Session, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+                R::end_of_input(self, session, reply)
+            }
+
+            fn wants_end_of_input(&self) -> bool {
+                R::wants_end_of_input(self)
             }
 
             fn reject(&self, session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {

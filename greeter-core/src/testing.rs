@@ -31,7 +31,7 @@ pub use crate::config::{ConnectionConfig, ConnectionTimeouts};
 #[doc(no_inline)]
 pub use crate::error::{ResponderError, ResponderErrors};
 #[doc(no_inline)]
-pub use crate::push::PushMessage;
+pub use crate::push::{PushMessage, PushReceipt};
 
 use crate::address::Address;
 use crate::budget::TurnBudget;
@@ -198,6 +198,46 @@ impl<'a, R: Responder> TestClient<'a, R> {
     pub fn push(&mut self, message: &PushMessage) -> &mut Self {
         if let Some(connection) = &mut self.connection {
             connection.push(message, &self.config, self.now);
+        }
+        self.settle();
+        self
+    }
+
+    /// Pushes a message and has somebody [told](Connection::push_with_receipt) what becomes of it.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use std::sync::mpsc::channel;
+    /// use greeter_server::testing::{PushMessage, PushReceipt, TestClient};
+    /// use greeter_server::{Delivery, Greeter};
+    ///
+    /// let (told, tells) = channel();
+    /// let mut client = TestClient::connect(&Greeter);
+    /// let receipt = PushReceipt::new(move |delivery| told.send(delivery).unwrap());
+    /// client.push_with_receipt(&PushMessage::raw("a piece"), receipt).expect("a piece");
+    /// assert_eq!(tells.recv(), Ok(Delivery::Taken));
+    /// ```
+    pub fn push_with_receipt(&mut self, message: &PushMessage, receipt: PushReceipt) -> &mut Self {
+        if let Some(connection) = &mut self.connection {
+            connection.push_with_receipt(message, receipt, &self.config, self.now);
+        }
+        self.settle();
+        self
+    }
+
+    /// Ends the connection from outside, [as a reply that closes does](Connection::close).
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// use greeter_server::testing::TestClient;
+    /// use greeter_server::{CloseReason, Greeter};
+    ///
+    /// let mut client = TestClient::connect(&Greeter);
+    /// client.send("Bob\n").close().expect("Hello, Bob\n").expect_end(CloseReason::ResponderClosed);
+    /// ```
+    pub fn close(&mut self) -> &mut Self {
+        if let Some(connection) = &mut self.connection {
+            connection.close(&self.config, self.now);
         }
         self.settle();
         self
@@ -458,6 +498,9 @@ impl<'a, R: Responder> TestClient<'a, R> {
             }
             if self.has_shut_down && self.unread.is_empty() {
                 connection.received_eof();
+                if connection.wants_answer() {
+                    continue;
+                }
             }
             if !self.unread.is_empty() && connection.wants_input() {
                 connection.received(&std::mem::take(&mut self.unread), &self.config, self.now);

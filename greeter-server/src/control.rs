@@ -328,7 +328,7 @@ mod tests {
     use crate::ticker::Ticker;
     use crossbeam_channel::Receiver;
     use greeter_core::client_id;
-    use greeter_core::{ClientId, Peer};
+    use greeter_core::{ClientId, Peer, PushReceipt};
     use std::sync::atomic::AtomicBool;
 
     /// What the acceptor and the connection threads were told, in order.
@@ -368,9 +368,11 @@ mod tests {
             0
         }
 
-        fn push(&self, _: ClientId, _: InFlightPush) {}
+        fn push(&self, _: ClientId, _: InFlightPush, _: Option<PushReceipt>) {}
 
         fn broadcast(&self, _: &Arc<InFlightPush>) {}
+
+        fn close_client(&self, _: ClientId) {}
     }
 
     impl ThreadMailboxes for RecordedCalls {

@@ -51,6 +51,14 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.tls_started(session, peer);
     }
 
+    fn end_of_input(&self, session: &mut Self::Session, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        self.responder.end_of_input(session, reply)
+    }
+
+    fn wants_end_of_input(&self) -> bool {
+        self.responder.wants_end_of_input()
+    }
+
     fn reject(&self, session: Option<&mut Self::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
         self.responder.reject(session, rejection, reply);
     }

@@ -110,9 +110,9 @@ pub use control::{DrainReport, ShutdownTrigger};
 #[cfg(unix)]
 pub use exec::{Exec, ExecError, ExecOptions, ExecStats};
 pub use greeter_core::{
-    Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, FromLine, Greeter, IntoReply,
-    Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses, ProxyTls,
-    ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenLate,
+    Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, Delivery, FromLine, Greeter,
+    IntoReply, Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses,
+    ProxyTls, ProxyTlvs, Rejection, Reply, Responder, ResponderFn, TlsInfo, TlsVersion, TooManyBytesError, WhenLate,
     WhenRejected, WhenTooLong, responder_fn,
 };
 pub use handle::ServerHandle;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage};
+use greeter_core::{Address, AnsweredJob, ClientId, PartNumber, PushMessage, PushReceipt};
 
 use crate::admission::{LobbyPlace, Permit};
 use crate::config::Config;
@@ -33,10 +33,12 @@ pub(crate) enum ThreadMessage<S, K = ClientSocket> {
     Answered { job: AnsweredJob<S>, charged: u32, timing: Timing },
     /// The reply timeout of this client's job has passed, or of a part of it.
     ReplyTimedOut { client: ClientId, part: Option<PartNumber> },
-    /// Push this to the client, if it is still connected.
-    Push { to: ClientId, message: InFlightPush },
+    /// Push this to the client, if it is still connected. The receipt tells what becomes of it.
+    Push { to: ClientId, message: InFlightPush, receipt: Option<PushReceipt> },
     /// Push this to every client.
     Broadcast { message: Arc<InFlightPush> },
+    /// End this client's connection behind what it is owed.
+    Close(ClientId),
     /// Disconnect this client, if it is still connected.
     Kill(ClientId),
     /// This holds from now on.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use greeter_core::{ClientId, LfInLineError, PushMessage};
+use greeter_core::{ClientId, Delivery, LfInLineError, PushMessage, PushReceipt};
 
 use crate::messages::InFlightPush;
 use crate::thread_mailboxes::PushTarget;
@@ -105,6 +105,98 @@ impl PushHandle {
         self.send_to(to, PushMessage::raw(bytes))
     }
 
+    /// Pushes bytes like [`raw`](Self::raw), and calls `then` once it is known what has become of
+    /// them: once, as soon as the client's socket has [taken](Delivery::Taken) the last of them, or
+    /// it is certain that it will not, since the client is not connected, has gone, was
+    /// disconnected, or the server has ended.
+    ///
+    /// So a responder that stands between a client and another program pushes a piece, and reads
+    /// the next from that program when this one was taken: it holds one piece, however slow the
+    /// client is. A client that takes such a piece is not idle; one that does not take it for the
+    /// write timeout is disconnected.
+    ///
+    /// `then` is called by the client's connection thread, or by the thread that finds the piece
+    /// lost, which may be this one before this returns. So it must be quick and wait for nothing.
+    /// It may push; but whoever pushes again what was lost, from here, has that lost within this
+    /// call. A panic of it is caught.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::TcpStream;
+    /// use greeter_server::{BoxError, ClientId, Delivery, Line, Peer, PushHandle, Reply, Responder, testing};
+    ///
+    /// /// Sends numbers in pieces, and then the end.
+    /// fn count(push: &PushHandle, to: ClientId, from: u32) {
+    ///     if from == 1000 {
+    ///         return push.close(to).unwrap_or_default();
+    ///     }
+    ///     let again = push.clone();
+    ///     let pushed = push.raw_then(to, format!("{from}\n"), move |delivery| {
+    ///         if delivery == Delivery::Taken {
+    ///             count(&again, to, from + 1);
+    ///         }
+    ///     });
+    ///     // Too much is on its way to others.
+    ///     pushed.unwrap_or_else(|_| push.close(to).unwrap_or_default());
+    /// }
+    ///
+    /// struct Count(PushHandle);
+    ///
+    /// impl Responder for Count {
+    ///     type Session = ClientId;
+    ///
+    ///     fn connect(&self, peer: &Peer, _: &mut Reply<'_>) -> Result<ClientId, BoxError> {
+    ///         Ok(peer.id)
+    ///     }
+    ///
+    ///     fn respond(
+    ///         &self,
+    ///         id: &mut ClientId,
+    ///         _: Line<'_>,
+    ///         _: &mut Reply<'_>,
+    ///     ) -> Result<(), BoxError> {
+    ///         Ok(count(&self.0, *id, 0))
+    ///     }
+    /// }
+    ///
+    /// let server = testing::serve_with(Count);
+    /// let mut client = TcpStream::connect(server.local_addr())?;
+    /// client.write_all(b"go\n")?;
+    /// let mut numbers = String::new();
+    /// client.read_to_string(&mut numbers)?;
+    /// assert_eq!(numbers.lines().count(), 1000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`PushError`]. The client receives none of the bytes, and `then` is not called.
+    pub fn raw_then(
+        &self,
+        to: ClientId,
+        bytes: impl AsRef<[u8]>,
+        then: impl FnOnce(Delivery) + Send + 'static,
+    ) -> Result<(), PushError> {
+        let target = self.target()?;
+        let message = self.reserve(PushMessage::raw(bytes), 1)?;
+        target.push(to, message, Some(PushReceipt::new(then)));
+        Ok(())
+    }
+
+    /// Ends this client's connection, as [`Reply::close`](greeter_core::Reply::close) does: behind
+    /// the replies that it is owed, those that are being made, and what was pushed before. Lines
+    /// that no thread has begun to answer are discarded. One that is to be answered
+    /// [later](greeter_core::Reply::later) is waited for no more, and what is answered beside those
+    /// behind it goes nowhere. Does nothing if the client has left or the server has stopped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PushError::NotStarted`].
+    pub fn close(&self, to: ClientId) -> Result<(), PushError> {
+        self.target()?.close_client(to);
+        Ok(())
+    }
+
     /// Pushes one line, like [`line`](Self::line), to every client that is connected when its
     /// connection thread receives the message.
     ///
@@ -137,7 +229,7 @@ impl PushHandle {
 
     fn send_to(&self, to: ClientId, message: PushMessage) -> Result<(), PushError> {
         let target = self.target()?;
-        target.push(to, self.reserve(message, 1)?);
+        target.push(to, self.reserve(message, 1)?, None);
         Ok(())
     }
 
@@ -180,6 +272,8 @@ mod tests {
     struct RecordedPushes {
         count: usize,
         pushed: Mutex<Vec<(Option<ClientId>, Arc<InFlightPush>)>>,
+        receipts: Mutex<Vec<PushReceipt>>,
+        closed: Mutex<Vec<ClientId>>,
     }
 
     impl PushTarget for RecordedPushes {
@@ -187,17 +281,30 @@ mod tests {
             self.count
         }
 
-        fn push(&self, to: ClientId, message: InFlightPush) {
+        fn push(&self, to: ClientId, message: InFlightPush, receipt: Option<PushReceipt>) {
+            self.receipts.lock().unwrap().extend(receipt);
             self.pushed.lock().unwrap().push((Some(to), Arc::new(message)));
         }
 
         fn broadcast(&self, message: &Arc<InFlightPush>) {
             self.pushed.lock().unwrap().push((None, Arc::clone(message)));
         }
+
+        fn close_client(&self, client: ClientId) {
+            self.closed.lock().unwrap().push(client);
+        }
     }
 
     fn push(count: usize) -> (PushHandle, Arc<RecordedPushes>) {
-        let (push, recorded) = (PushHandle::new(), Arc::new(RecordedPushes { count, pushed: Mutex::default() }));
+        let (push, recorded) = (
+            PushHandle::new(),
+            Arc::new(RecordedPushes {
+                count,
+                pushed: Mutex::default(),
+                receipts: Mutex::default(),
+                closed: Mutex::default(),
+            }),
+        );
         push.connect(Arc::clone(&recorded) as _);
         (push, recorded)
     }
@@ -233,6 +340,25 @@ mod tests {
         assert!(recorded.pushed.lock().unwrap().is_empty());
         assert_eq!(PushHandle::new().line(client, "early"), Err(PushError::NotStarted));
         assert_eq!(PushHandle::new().broadcast("early"), Err(PushError::NotStarted));
+    }
+
+    #[test]
+    fn what_was_not_pushed_is_told_of_by_the_error_alone_and_what_was_lost_once() {
+        let told = Arc::new(Mutex::new(Vec::<(u32, Delivery)>::new()));
+        let then = |number: u32| {
+            let told = Arc::clone(&told);
+            move |delivery| told.lock().unwrap().push((number, delivery))
+        };
+        let (push, recorded) = push(1);
+        let client = client_id(7);
+        assert_eq!(PushHandle::new().raw_then(client, "early", then(1)), Err(PushError::NotStarted));
+        assert_eq!(push.raw_then(client, vec![b'x'; 16 << 20], then(2)), Err(PushError::TooMuch));
+        assert_eq!(push.raw_then(client, "lost", then(3)), Ok(()));
+        assert_eq!(*told.lock().unwrap(), []);
+        recorded.receipts.lock().unwrap().clear();
+        assert_eq!(*told.lock().unwrap(), [(3, Delivery::Lost)]);
+        assert_eq!((push.close(client), PushHandle::new().close(client)), (Ok(()), Err(PushError::NotStarted)));
+        assert_eq!(*recorded.closed.lock().unwrap(), [client]);
     }
 
     /// A broadcast is one text, and one message to each thread.

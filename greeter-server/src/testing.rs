@@ -65,7 +65,9 @@
 
 #[doc(inline)]
 pub use greeter_core::testing::{TestClient, check_every_fragmentation, peer};
-pub use greeter_core::{ConnectionConfig, ConnectionTimeouts, PushMessage, ResponderError, ResponderErrors};
+pub use greeter_core::{
+    ConnectionConfig, ConnectionTimeouts, PushMessage, PushReceipt, ResponderError, ResponderErrors,
+};
 
 use std::sync::Arc;
 
@@ -129,8 +131,9 @@ struct PushRecorder(Sender<RecordedPush>);
 /// A message that was pushed.
 #[derive(Debug)]
 enum RecordedPush {
-    To(ClientId, InFlightPush),
+    To(ClientId, InFlightPush, Option<PushReceipt>),
     ToAll(Arc<InFlightPush>),
+    Close(ClientId),
 }
 
 impl Pushed {
@@ -142,11 +145,17 @@ impl Pushed {
     /// more.
     pub fn deliver<'c, 'r: 'c, R: Responder>(&self, clients: impl IntoIterator<Item = &'c mut TestClient<'r, R>>) {
         let mut clients: Vec<_> = clients.into_iter().collect();
-        for push in self.0.try_iter() {
+        for mut push in self.0.try_iter() {
             for client in &mut clients {
-                match &push {
-                    RecordedPush::To(id, message) if *id == client.id() => drop(client.push(message.content())),
-                    RecordedPush::To(..) => {}
+                match &mut push {
+                    RecordedPush::To(id, message, receipt) if *id == client.id() => {
+                        match receipt.take() {
+                            Some(receipt) => client.push_with_receipt(message.content(), receipt),
+                            None => client.push(message.content()),
+                        };
+                    }
+                    RecordedPush::Close(id) if *id == client.id() => drop(client.close()),
+                    RecordedPush::To(..) | RecordedPush::Close(_) => {}
                     RecordedPush::ToAll(message) => drop(client.push(message.content())),
                 }
             }
@@ -159,13 +168,17 @@ impl PushTarget for PushRecorder {
         1
     }
 
-    fn push(&self, to: ClientId, message: InFlightPush) {
+    fn push(&self, to: ClientId, message: InFlightPush, receipt: Option<PushReceipt>) {
         // It fails only if the test has dropped the other end.
-        let _ = self.0.send(RecordedPush::To(to, message));
+        let _ = self.0.send(RecordedPush::To(to, message, receipt));
     }
 
     fn broadcast(&self, message: &Arc<InFlightPush>) {
         let _ = self.0.send(RecordedPush::ToAll(Arc::clone(message)));
+    }
+
+    fn close_client(&self, client: ClientId) {
+        let _ = self.0.send(RecordedPush::Close(client));
     }
 }
 

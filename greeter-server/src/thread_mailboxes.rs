@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use greeter_core::ClientId;
+use greeter_core::{ClientId, PushReceipt};
 
 use crate::config::Config;
 use crate::info::ConnectionInfo;
@@ -18,8 +18,9 @@ use crate::slots::thread_of;
 pub(crate) trait PushTarget: Send + Sync {
     /// Returns how many threads receive a broadcast.
     fn count(&self) -> usize;
-    fn push(&self, to: ClientId, message: InFlightPush);
+    fn push(&self, to: ClientId, message: InFlightPush, receipt: Option<PushReceipt>);
     fn broadcast(&self, message: &Arc<InFlightPush>);
+    fn close_client(&self, client: ClientId);
 }
 
 /// The mailboxes of a server's connection threads.
@@ -41,14 +42,20 @@ impl<S: Send + 'static, K: Send + 'static> PushTarget for Vec<Mailbox<ThreadMess
         self.len()
     }
 
-    fn push(&self, to: ClientId, message: InFlightPush) {
+    fn push(&self, to: ClientId, message: InFlightPush, receipt: Option<PushReceipt>) {
         if let Some(mailbox) = self.get(thread_of(to)) {
-            mailbox.send(ThreadMessage::Push { to, message });
+            mailbox.send(ThreadMessage::Push { to, message, receipt });
         }
     }
 
     fn broadcast(&self, message: &Arc<InFlightPush>) {
         self.iter().for_each(|mailbox| mailbox.send(ThreadMessage::Broadcast { message: Arc::clone(message) }));
+    }
+
+    fn close_client(&self, client: ClientId) {
+        if let Some(mailbox) = self.get(thread_of(client)) {
+            mailbox.send(ThreadMessage::Close(client));
+        }
     }
 }
 

@@ -6,11 +6,11 @@
 use std::time::Instant;
 
 use greeter_core::{
-    BareLf, CloseAction, CloseReason, ConnectionTimeouts, LineCounts, LineEnding, Phase, Rejection, WhenRejected,
-    WhenTooLong,
+    BareLf, CloseAction, CloseReason, ConnectionTimeouts, LineCounts, LineEnding, Phase, Rejection, WhenLate,
+    WhenRejected, WhenTooLong,
 };
 
-use super::responder::{LateKind, ModelReplies, OnConnect, banner, block_reply, reply_to};
+use super::responder::{LateKind, ModelReplies, OnConnect, OnEnd, banner, block_reply, reply_to};
 
 /// What the configuration says of lines.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct ModelRules {
     pub(super) line_ending: Option<LineEnding>,
     pub(super) telnet: bool,
     pub(super) max_data_bytes: u32,
+    /// What the responder does at the end of the input, if it wants to know of it.
+    pub(super) on_end: Option<OnEnd>,
 }
 
 /// The expected state of one connection.
@@ -43,6 +45,9 @@ pub(super) struct Model {
     /// What was received and neither answered nor discarded.
     input: Vec<u8>,
     expected: Expected,
+    /// What the responder is to be told of behind the last line.
+    end_due: Option<OnEnd>,
+    end_told: bool,
     parked: Option<ModelParked>,
     /// A parked line whose answer is here, for a thread that answers.
     resumed: Option<(ModelParked, LateKind)>,
@@ -75,6 +80,9 @@ struct ModelParked {
     lines: u32,
     closes: bool,
     since: Instant,
+    when_late: WhenLate,
+    /// The answer, where it was given and the connection was not told yet.
+    given: Option<LateKind>,
 }
 
 /// A line that was received.
@@ -98,6 +106,8 @@ enum State {
 pub(super) enum Message {
     Lines(Vec<String>),
     Raw(String),
+    /// The same, and somebody is told of it.
+    Receipted(String),
     /// Answers to telnet's commands.
     Wire(Vec<u8>),
 }
@@ -109,6 +119,11 @@ struct PendingPush {
     bytes: usize,
     /// Since when the connection had been waiting for the client. A push does not change that.
     interrupted: Option<Instant>,
+    /// How many bytes of `unsent` are to be taken until somebody is told.
+    receipts: Vec<usize>,
+    most_receipts: usize,
+    /// Whether the connection closes behind what is being answered.
+    closes: bool,
 }
 
 impl Model {
@@ -125,6 +140,8 @@ impl Model {
             session: None,
             input: Vec::new(),
             expected: Expected::Lines,
+            end_due: None,
+            end_told: false,
             parked: None,
             resumed: None,
             ending: rules.ending_for("\n"),
@@ -239,7 +256,7 @@ impl Model {
     }
 
     fn has_work(&self) -> bool {
-        self.parked.is_none() && (self.resumed.is_some() || self.has_input())
+        self.parked.is_none() && (self.resumed.is_some() || self.has_input() || self.end_due.is_some())
     }
 
     fn has_input(&self) -> bool {
@@ -265,6 +282,7 @@ impl Model {
         match self.state {
             State::Open | State::Stopping { .. } => {
                 self.counts.unfinished += u32::from(self.is_unfinished());
+                self.end_due = self.rules.on_end;
                 self.state = State::Ending { reason: CloseReason::ClientClosed, received_eof: true };
             }
             State::Lingering(reason) => self.state = State::Over(reason),
@@ -316,6 +334,8 @@ impl Model {
                 lines = parked.lines;
                 if let Some(bytes) = kind.bytes(self.ending) {
                     replies.bytes.extend(bytes);
+                } else if self.end_told && kind == LateKind::ThenRead {
+                    replies.error(self.ending);
                 } else {
                     let session = self.session.as_mut().expect("a client that is not accepted is not answered");
                     kind.reply(session, self.ending, self.rules.max_data_bytes as usize, &mut replies);
@@ -330,21 +350,25 @@ impl Model {
                 lines = 1;
                 self.ending = self.rules.ending_for(line.ending);
                 self.answer_line(&line, &mut replies);
+            } else if let Some(on_end) = self.end_due.take() {
+                self.end_told = true;
+                let session = self.session.as_mut().expect("a client that is not accepted is not answered");
+                on_end.reply(session, self.ending, &mut replies);
             } else {
                 break;
             }
             if let Some(expected) = replies.expected.take() {
                 self.expect(expected);
             }
-            if std::mem::take(&mut replies.is_parked) {
+            if let Some(when_late) = replies.parked.take() {
                 answered -= lines;
                 let closes = std::mem::take(&mut replies.closes);
-                self.parked = Some(ModelParked { lines, closes, since: now });
+                self.parked = Some(ModelParked { lines, closes, since: now, when_late, given: None });
                 break;
             }
             if std::mem::take(&mut replies.is_answered_at_once) {
                 answered -= lines;
-                let parked = ModelParked { lines, closes: false, since: now };
+                let parked = ModelParked { lines, closes: false, since: now, when_late: WhenLate::Close, given: None };
                 self.resumed = Some((parked, LateKind::AtOnce));
             }
             steps += 1;
@@ -410,6 +434,10 @@ impl Model {
             replies.line("error: busy", self.ending);
             self.line_rejected(&mut replies);
         }
+        if !replies.closes && self.end_due.take().is_some() {
+            self.end_told = true;
+            replies.line("error: busy", self.ending);
+        }
         self.take_back(rejected, &replies, CloseReason::LineRejected, now);
     }
 
@@ -444,6 +472,7 @@ impl Model {
         if self.accepts_push() {
             waiting.iter().for_each(|message| self.append_message(message));
         }
+        self.close_if_pushed();
         if self.unsent.is_empty() {
             self.all_sent();
         }
@@ -452,6 +481,16 @@ impl Model {
     pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
         self.unsent.drain(..bytes);
         self.since = now;
+        let before = self.pending_push.receipts.len();
+        self.pending_push.receipts.retain_mut(|end| {
+            let is_taken = *end <= bytes;
+            *end = end.saturating_sub(bytes);
+            !is_taken
+        });
+        let is_any_taken = self.pending_push.receipts.len() < before;
+        if is_any_taken && !self.is_unfinished() && self.pending_push.interrupted.is_some() {
+            self.pending_push.interrupted = Some(now);
+        }
         if self.unsent.is_empty() {
             self.since = self.pending_push.interrupted.unwrap_or(now);
             self.all_sent();
@@ -460,8 +499,42 @@ impl Model {
 
     fn all_sent(&mut self) {
         self.counts.replies += std::mem::take(&mut self.answered);
-        self.pending_push = PendingPush::default();
+        self.pending_push = PendingPush { closes: self.pending_push.closes, ..PendingPush::default() };
         self.appended_bytes = 0;
+    }
+
+    /// The end is pushed.
+    pub(super) fn close(&mut self, now: Instant) {
+        if let State::Lingering(_) | State::Over(_) = self.state {
+            return;
+        }
+        if let Some(kind) = self.parked.and_then(|parked| parked.given) {
+            self.late_answer(kind, now);
+        }
+        self.pending_push.closes = true;
+        self.close_if_pushed();
+        if self.is_closing && self.has_job && self.unsent.is_empty() {
+            self.all_sent();
+        }
+    }
+
+    fn close_if_pushed(&mut self) {
+        if !self.pending_push.closes || !self.has_job || self.is_closing {
+            return;
+        }
+        self.end_due = None;
+        self.rules.on_end = None;
+        if self.session.is_some() && self.resumed.is_none() {
+            self.discard_lines();
+            self.is_closing = true;
+            self.state = State::Ending { reason: CloseReason::ResponderClosed, received_eof: self.has_received_eof() };
+        } else {
+            let lines = self.lines();
+            self.counts.lines += lines;
+            self.counts.discarded += lines;
+            self.input = self.unfinished_line().to_vec();
+            self.expected = Expected::Lines;
+        }
     }
 
     /// Pushes a message, and returns whether the client is to receive it.
@@ -511,6 +584,12 @@ impl Model {
             Message::Raw(text) => {
                 self.unsent.extend_from_slice(text.as_bytes());
                 self.appended_bytes += text.len();
+            }
+            Message::Receipted(text) => {
+                self.unsent.extend_from_slice(text.as_bytes());
+                self.appended_bytes += text.len();
+                self.pending_push.receipts.push(self.unsent.len());
+                self.pending_push.most_receipts += 1;
             }
             Message::Wire(bytes) => {
                 self.unsent.extend_from_slice(bytes);
@@ -571,7 +650,15 @@ impl Model {
         });
         self.counts.discarded += std::mem::take(&mut self.answered);
         self.discard_lines();
+        self.end_due = None;
         self.unsent.clear();
+    }
+
+    /// The answer to the parked line is given, and the connection not told yet.
+    pub(super) fn late_answer_given(&mut self, kind: LateKind) {
+        if let Some(parked) = &mut self.parked {
+            parked.given = Some(kind);
+        }
     }
 
     /// An answer comes later. Returns whether it was waited for.
@@ -607,13 +694,29 @@ impl Model {
             return;
         }
         if self.parked_until().is_some_and(|until| until <= now) {
-            return self.close_with(CloseReason::ReplyTimeout, now);
+            return self.parked_is_late(now);
         }
         match self.phase() {
-            Phase::Idle => self.close_with(CloseReason::IdleTimeout, now),
+            Phase::Idle | Phase::Parked => self.close_with(CloseReason::IdleTimeout, now),
             Phase::Reading => self.close_with(CloseReason::LineTimeout, now),
             Phase::Writing => self.abort(CloseReason::WriteTimeout),
             _ => self.received_eof(),
+        }
+    }
+
+    /// What is answered has won, though the connection was not told yet.
+    fn parked_is_late(&mut self, now: Instant) {
+        match self.parked {
+            Some(parked) if parked.given.is_some() => {}
+            Some(parked) if parked.when_late == WhenLate::Reject => {
+                if self.unsent.is_empty() {
+                    self.since = now;
+                }
+                self.pending_push.interrupted = None;
+                self.resumed = Some((parked, LateKind::TimedOut));
+                self.parked = None;
+            }
+            _ => self.close_with(CloseReason::ReplyTimeout, now),
         }
     }
 
@@ -747,13 +850,15 @@ impl Model {
     }
 
     fn parked_until(&self) -> Option<Instant> {
-        Some(self.parked?.since + self.timeouts.reply?)
+        let parked = self.parked.filter(|parked| parked.when_late != WhenLate::Wait)?;
+        Some(parked.since + self.timeouts.reply?)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let wait = match self.phase() {
             Phase::Idle | Phase::Reading if matches!(self.state, State::Ending { .. }) => None,
             Phase::Idle => self.timeouts.idle,
+            Phase::Parked if self.parked.is_some_and(|parked| parked.when_late == WhenLate::Wait) => self.timeouts.idle,
             Phase::Reading => self.timeouts.line,
             Phase::Writing => self.timeouts.write,
             Phase::Lingering => Some(self.timeouts.linger),
@@ -820,10 +925,11 @@ impl Model {
 
     /// Returns how many bytes the waiting messages may hold, with the list that they are in.
     fn bytes_waiting(&self) -> usize {
-        const LIST: usize = 4 * 32;
+        const LIST: usize = 4 * 48;
         let waiting = &self.pending_push.waiting;
-        let list = if waiting.is_empty() { 0 } else { LIST + 32 * waiting.len() };
-        list + waiting.iter().map(Message::len).sum::<usize>()
+        let list = if waiting.is_empty() { 0 } else { LIST + 48 * waiting.len() };
+        let receipts = 24 * (4 * self.pending_push.most_receipts.min(1)).max(2 * self.pending_push.most_receipts);
+        receipts + list + waiting.iter().map(Message::len).sum::<usize>()
     }
 }
 
@@ -831,7 +937,7 @@ impl Message {
     fn len(&self) -> usize {
         match self {
             Self::Lines(lines) => lines.iter().map(|line| line.len() + 1).sum(),
-            Self::Raw(text) => text.len(),
+            Self::Raw(text) | Self::Receipted(text) => text.len(),
             Self::Wire(bytes) => bytes.len(),
         }
     }

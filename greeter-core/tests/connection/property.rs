@@ -9,20 +9,20 @@
 pub(crate) mod model;
 pub(crate) mod responder;
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greeter_core::{
-    BareLf, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, LineCounts,
-    LineEnding, Peer, Phase, PushMessage, TurnBudget, WhenRejected, WhenTooLong, client_id,
+    BareLf, ClientJob, CloseAction, CloseReason, Connection, ConnectionConfig, ConnectionTimeouts, Delivery,
+    LineCounts, LineEnding, Peer, Phase, PushMessage, PushReceipt, TurnBudget, WhenRejected, WhenTooLong, client_id,
 };
 use model::{Message, Model, ModelRules};
-use responder::{LateKind, OnConnect, ScriptedResponder};
+use responder::{LateKind, OnConnect, OnEnd, ScriptedResponder};
 
 /// What happens in a step, by its first byte. The bytes behind it say how much.
-#[derive(Clone, Copy, Debug)]
-enum Step {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
     Receive,
     ReadWouldBlock,
     ReceiveEof,
@@ -62,6 +62,13 @@ impl Step {
         Self::Close,
         Self::LateAnswer,
     ];
+
+    /// Returns the byte that a program has for it.
+    #[allow(dead_code, reason = "a fuzzer makes programs of its own")]
+    pub(crate) fn byte(self) -> u8 {
+        let index = Self::ALL.iter().position(|step| *step == self);
+        u8::try_from(index.expect("all are there")).expect("there are few")
+    }
 }
 
 /// The bytes of a program that are left.
@@ -99,11 +106,18 @@ struct Driver {
     model: Model,
     /// The job in flight, and whether the connection still waits for it.
     job: Option<(ClientJob<u32>, Awaited)>,
+    /// The answer that was given and that the connection was not told of yet.
+    given: Option<LateKind>,
     /// How many bytes of replies exhaust a budget.
     reply_bytes: usize,
     now: Instant,
     counts: LineCounts,
     pushes: u32,
+    /// All that the client has taken, what was pushed to it with a receipt, and what was told of
+    /// that.
+    taken: Vec<u8>,
+    receipted: Vec<String>,
+    told: Arc<Mutex<Vec<(usize, Delivery)>>>,
     /// Whether the responder knows the client, and so must be called at the end.
     is_known: bool,
 }
@@ -131,7 +145,8 @@ pub(crate) fn holds(bytes: &[u8]) {
 
 impl Driver {
     fn new(program: &mut Program<'_>) -> Self {
-        let max_line_bytes = program.number() as u32 % 32;
+        let first = program.number();
+        let max_line_bytes = first as u32 % 32;
         let (options, limit) = (program.number(), program.number());
         let number = program.number();
         let rules = ModelRules {
@@ -142,6 +157,7 @@ impl Driver {
             line_ending: [None, None, Some(LineEnding::Lf), Some(LineEnding::CrLf)][number >> 3 & 3],
             telnet: number & 32 != 0,
             max_data_bytes: if number & 64 == 0 { 0 } else { 32 },
+            on_end: (first & 32 != 0).then_some(OnEnd::ALL[first >> 6]),
         };
         let seconds = |bit: usize, seconds| (options & bit != 0).then(|| Duration::from_secs(seconds));
         let timeouts = ConnectionTimeouts {
@@ -155,6 +171,7 @@ impl Driver {
         let responder = ScriptedResponder {
             on_connect,
             max_data_bytes: rules.max_data_bytes,
+            on_end: rules.on_end,
             promised: Mutex::default(),
             disconnects: AtomicU32::new(0),
         };
@@ -177,10 +194,14 @@ impl Driver {
             connection: Some(connection),
             model,
             job: None,
+            given: None,
             reply_bytes: if limit == 0 { usize::MAX } else { limit },
             now,
             counts: LineCounts::default(),
             pushes: 0,
+            taken: Vec::new(),
+            receipted: Vec::new(),
+            told: Arc::default(),
             is_known: false,
         }
     }
@@ -305,16 +326,32 @@ impl Driver {
         let bytes = if bytes == 255 { usize::MAX } else { bytes };
         let bytes = bytes.min(connection.unsent().len());
         if bytes > 0 {
+            self.taken.extend_from_slice(&connection.unsent()[..bytes]);
             connection.wrote(bytes, self.now);
             self.model.wrote(bytes, self.now);
         }
     }
 
-    /// Pushes a line, several, no lines at all, or bytes as they are.
+    /// Pushes a line, several, no lines at all, or bytes as they are, with a receipt or without
+    /// one; or the end.
     fn push(&mut self, number: usize) {
         let Some(connection) = &mut self.connection else { return };
+        if (208..224).contains(&number) {
+            connection.close(&self.config, self.now);
+            return self.model.close(self.now);
+        }
         self.pushes += 1;
         let text = format!("!{}{}", self.pushes, ".".repeat(number % 32));
+        if number >= 240 {
+            let text = format!("{text} with a receipt\n");
+            let (told, index) = (Arc::clone(&self.told), self.receipted.len());
+            let receipt =
+                PushReceipt::new(move |delivery| told.lock().expect("nobody panics with it").push((index, delivery)));
+            let message = PushMessage::raw(&text);
+            let is_accepted = connection.push_with_receipt(&message, receipt, &self.config, self.now);
+            self.receipted.push(text.clone());
+            return assert_eq!(is_accepted, self.model.push(Message::Receipted(text), self.now));
+        }
         let (pushed, message) = match number / 32 {
             7 => {
                 let text = text + "\n\r\nraw\n";
@@ -350,8 +387,12 @@ impl Driver {
         }
     }
 
-    /// Keeps the oldest promise. Nobody may wait for it any more.
+    /// Keeps the oldest promise. Nobody may wait for it any more, and the connection may be told of
+    /// it in a later step.
     fn answer_later(&mut self, number: usize) {
+        if let Some(kind) = self.given.take() {
+            return self.late_answer_arrived(kind);
+        }
         let promised = self.responder.promised.get_mut().expect("nobody panics with it");
         if promised.is_empty() {
             return;
@@ -365,12 +406,19 @@ impl Driver {
         let is_wanted = later.is_wanted();
         let kind = LateKind::ALL[number % LateKind::ALL.len()];
         kind.answer(later);
-        if let Some(connection) = &mut self.connection
-            && is_wanted
-        {
-            assert!(connection.late_answer_arrived(None, &self.config, self.now));
-            assert!(self.model.late_answer(kind, self.now));
+        if is_wanted && (128..255).contains(&number) {
+            self.model.late_answer_given(kind);
+            self.given = Some(kind);
+        } else if is_wanted {
+            self.late_answer_arrived(kind);
         }
+    }
+
+    /// Tells the connection of an answer that was given. It may not wait for it any more.
+    fn late_answer_arrived(&mut self, kind: LateKind) {
+        let Some(connection) = &mut self.connection else { return };
+        let is_taken = self.model.late_answer(kind, self.now);
+        assert_eq!(connection.late_answer_arrived(None, &self.config, self.now), is_taken);
     }
 
     /// Does what the close action says.
@@ -391,8 +439,26 @@ impl Driver {
         }
     }
 
+    /// Asserts that whoever pushed with a receipt was told of what the client has taken, and of
+    /// nothing else, once.
+    fn check_receipts(&self) {
+        let told = self.told.lock().expect("nobody panics with it");
+        for (index, text) in self.receipted.iter().enumerate() {
+            let of_this: Vec<_> =
+                told.iter().filter(|(told, _)| *told == index).map(|(_, delivery)| *delivery).collect();
+            let is_taken = self.taken.windows(text.len()).any(|window| window == text.as_bytes());
+            let is_over = self.connection.is_none();
+            match of_this[..] {
+                [] => assert!(!is_taken && !is_over, "nobody is told of {text}"),
+                [delivery] => assert_eq!(delivery == Delivery::Taken, is_taken, "{text}"),
+                _ => panic!("of {text} is told {of_this:?}"),
+            }
+        }
+    }
+
     /// Asserts that all that is visible is as the model has it.
     fn check(&mut self) {
+        self.check_receipts();
         let Some(connection) = &mut self.connection else { return };
         let (model, counts) = (&self.model, connection.take_counts());
         assert_same(connection.unsent(), &model.unsent);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::model::Expected;
-use greeter_core::{BoxError, CloseReason, Later, Line, LineEnding, Peer, Rejection, Reply, Responder};
+use greeter_core::{BoxError, CloseReason, Later, Line, LineEnding, Peer, Rejection, Reply, Responder, WhenLate};
 
 /// What the responder does with a client that connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +52,38 @@ impl OnConnect {
     }
 }
 
+/// What the responder does when a client has stopped sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnEnd {
+    Line,
+    Later,
+    Panic,
+    AskForBytes,
+}
+
+impl OnEnd {
+    pub(super) const ALL: [Self; 4] = [Self::Line, Self::Later, Self::Panic, Self::AskForBytes];
+
+    /// Adds what the client receives.
+    pub(super) fn reply(self, count: &mut u32, ending: &str, replies: &mut ModelReplies) {
+        *count += 1;
+        match self {
+            Self::Line => replies.line(format!("{count} in all"), ending),
+            Self::Later => {
+                replies.line("wait", ending);
+                replies.parked = Some(WhenLate::Reject);
+            }
+            Self::Panic | Self::AskForBytes => replies.error(ending),
+        }
+    }
+}
+
 /// A responder that does what the first letter of a line says.
 #[derive(Debug)]
 pub(super) struct ScriptedResponder {
     pub(super) on_connect: OnConnect,
     pub(super) max_data_bytes: u32,
+    pub(super) on_end: Option<OnEnd>,
     /// The answers that are to come later, the oldest first.
     pub(super) promised: Mutex<Vec<Later>>,
     pub(super) disconnects: AtomicU32,
@@ -123,14 +150,14 @@ impl Responder for ScriptedResponder {
                 reply.close();
                 return Err("as told".into());
             }
-            Some(b'y') => self.promise(reply),
-            Some(b'Y') => {
-                self.promise(reply);
+            Some(b'y' | b'j' | b'v') => self.promise(text, reply),
+            Some(b'Y' | b'J' | b'V') => {
+                self.promise(text, reply);
                 reply.close();
             }
             Some(b'z') => reply.later().line("at once"),
             Some(b'Z') => {
-                self.promise(reply);
+                self.promise(text, reply);
                 return Err("as told".into());
             }
             Some(b'd' | b'k' | b'e' | b'g' | b'h' | b'i') => return ask_for_bytes(text, reply),
@@ -143,7 +170,7 @@ impl Responder for ScriptedResponder {
         *count += 1;
         match bytes.first() {
             Some(b's') => {}
-            Some(b'y') => self.promise(reply),
+            Some(b'y' | b'j' | b'v') => self.promise(bytes, reply),
             Some(b'd') => read(bytes, reply),
             Some(b'f') => return Err("as told".into()),
             Some(b'p') => panic(),
@@ -157,6 +184,27 @@ impl Responder for ScriptedResponder {
         Ok(())
     }
 
+    fn end_of_input(&self, count: &mut u32, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        *count += 1;
+        match self.on_end.expect("it is wanted") {
+            OnEnd::Line => reply.line(format_args!("{count} in all")),
+            OnEnd::Later => {
+                reply.line("wait");
+                self.promise(b"j", reply);
+            }
+            OnEnd::Panic => {
+                reply.line("half");
+                panic()
+            }
+            OnEnd::AskForBytes => read(b"d\x05", reply),
+        }
+        Ok(())
+    }
+
+    fn wants_end_of_input(&self) -> bool {
+        self.on_end.is_some()
+    }
+
     fn max_data_bytes(&self) -> usize {
         self.max_data_bytes as usize
     }
@@ -167,8 +215,17 @@ impl Responder for ScriptedResponder {
 }
 
 impl ScriptedResponder {
-    fn promise(&self, reply: &mut Reply<'_>) {
-        self.promised.lock().expect("nobody panics with it").push(reply.later());
+    fn promise(&self, text: &[u8], reply: &mut Reply<'_>) {
+        self.promised.lock().expect("nobody panics with it").push(reply.later_with(when_late(text)));
+    }
+}
+
+/// Returns what happens if the answer to this comes too late.
+fn when_late(text: &[u8]) -> WhenLate {
+    match text.first() {
+        Some(b'j' | b'J') => WhenLate::Reject,
+        Some(b'v' | b'V') => WhenLate::Wait,
+        _ => WhenLate::Close,
     }
 }
 
@@ -189,6 +246,8 @@ pub(super) enum LateKind {
     ThenRead,
     /// Before the call has returned.
     AtOnce,
+    /// Not in time.
+    TimedOut,
 }
 
 impl LateKind {
@@ -233,6 +292,7 @@ impl LateKind {
                 Ok(())
             }),
             Self::AtOnce => later.line("at once"),
+            Self::TimedOut => unreachable!("nobody gives it"),
         }
     }
 
@@ -256,6 +316,7 @@ impl LateKind {
     pub(super) fn reply(self, count: &mut u32, ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
         match self {
             Self::Rejection => replies.line("error: late no", ending),
+            Self::TimedOut => replies.line("error: timed out", ending),
             Self::Then => {
                 *count += 1;
                 replies.line(format!("{count} then"), ending);
@@ -320,8 +381,9 @@ pub(super) struct ModelReplies {
     pub(super) closes_rejected: bool,
     /// The counted bytes that were asked for in the last call.
     pub(super) expected: Option<Expected>,
-    /// Whether the answer to the last call comes later; or was there at once.
-    pub(super) is_parked: bool,
+    /// Whether the answer to the last call comes later, and what happens if that is too late; or
+    /// whether it was there at once.
+    pub(super) parked: Option<WhenLate>,
     pub(super) is_answered_at_once: bool,
     /// How often the responder failed.
     pub(super) errors: u32,
@@ -347,7 +409,7 @@ impl ModelReplies {
         }
     }
 
-    fn error(&mut self, ending: &str) {
+    pub(super) fn error(&mut self, ending: &str) {
         self.errors += 1;
         self.line("error: internal error", ending);
     }
@@ -376,7 +438,7 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: us
         Some(b'n') => replies.line("error: no", ending),
         Some(b'b' | b'f' | b'p' | b'c') => replies.error(ending),
         Some(b'q') => replies.line("bye", ending),
-        Some(b'y' | b'Y') => replies.is_parked = true,
+        Some(b'y' | b'Y' | b'j' | b'J' | b'v' | b'V') => replies.parked = Some(when_late(text)),
         Some(b'z') => replies.is_answered_at_once = true,
         Some(b'Z') => replies.error(ending),
         Some(b'd' | b'i') => replies.read(text, ending, max_data_bytes),
@@ -394,14 +456,14 @@ pub(super) fn reply_to(count: u32, text: &[u8], ending: &str, max_data_bytes: us
         }
         _ => replies.line([format!("{count} ").as_bytes(), text].concat(), ending),
     }
-    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i' | b'Y'));
+    replies.closes = matches!(text.first(), Some(b'q' | b'c' | b'i' | b'Y' | b'J' | b'V'));
 }
 
 /// Adds what a client receives for counted bytes, the `count`-th call of the responder.
 pub(super) fn block_reply(count: u32, bytes: &[u8], ending: &str, max_data_bytes: usize, replies: &mut ModelReplies) {
     match bytes.first() {
         Some(b's') => {}
-        Some(b'y') => replies.is_parked = true,
+        Some(b'y' | b'j' | b'v') => replies.parked = Some(when_late(bytes)),
         Some(b'd') => replies.read(bytes, ending, max_data_bytes),
         Some(b'f' | b'p') => replies.error(ending),
         Some(b'q') => replies.closes = true,

@@ -475,6 +475,21 @@ fn a_parked_line_is_waited_for_and_nothing_else_is_done() {
     assert_eq!(scene.connection.close_action(), CloseAction::ShutdownWrite);
 }
 
+/// It is queued since the client took what was pushed, and no longer.
+#[test]
+fn a_line_that_is_late_behind_an_unsent_push_is_rejected_behind_it() {
+    let mut scene = Scene::new("refusable\n");
+    let reply = Duration::from_secs(6);
+    let timeouts = ConnectionTimeouts { reply: Some(reply), ..ConnectionTimeouts::NONE };
+    let config = ConnectionConfig::new(100, timeouts, &scene.clerk);
+    let message = PushMessage::line("news").expect("it has no LF");
+    assert!(scene.connection.push(&message, &config, scene.now));
+    scene.connection.check_deadline(&config, scene.now + reply);
+    let taken = scene.now + reply * 2;
+    scene.connection.wrote("news\n".len(), taken);
+    assert_eq!((scene.connection.phase(), scene.connection.since()), (Phase::Queued, taken));
+}
+
 #[test]
 fn the_driver_is_told_once_and_of_an_answer_that_is_too_late_too() {
     for is_late in [false, true] {

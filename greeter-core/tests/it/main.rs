@@ -12,6 +12,8 @@ mod compiler_messages;
 mod counted_bytes;
 /// What depends on the time, which the test owns.
 mod deadlines;
+/// The end of the input, and what a responder says then.
+mod end_of_input;
 /// How connections end, and what is counted then.
 mod endings;
 /// Answers that come later.
@@ -28,6 +30,8 @@ mod protocol;
 mod proxy_header;
 /// Pushes: lines that the client has not asked for.
 mod pushes;
+/// Who is told of what was pushed, and the end that is pushed.
+mod receipts;
 /// What a responder may do, and what its errors cost.
 mod responders;
 /// TLS that begins behind a reply.

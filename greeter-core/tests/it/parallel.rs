@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use greeter_core::testing::{ConnectionConfig, ConnectionTimeouts, PushMessage, peer};
 use greeter_core::{
     AnsweredJob, BoxError, BudgetClock, ClientJob, CloseAction, CloseReason, Connection, Later, Line, LineCounts,
-    Parallel, PartNumber, Peer, Phase, Reply, Responder, TurnBudget,
+    Parallel, PartNumber, Peer, Phase, Reply, Responder, TurnBudget, WhenLate,
 };
 use proptest::prelude::*;
 
@@ -20,12 +20,25 @@ const MAX_REPLY_BYTES: usize = 6000;
 #[derive(Default)]
 struct Clerk {
     promised: Mutex<Vec<(String, Later)>>,
+    /// What is never answered.
+    broken: Mutex<Vec<Later>>,
+    /// What becomes of a line that is answered later, if that is too late.
+    when_late: WhenLate,
     ended: AtomicU32,
 }
 
 impl Clerk {
     fn promise(&self, line: &str, reply: &mut Reply<'_>) {
-        self.promised.lock().expect("nobody panics with it").push((line.to_owned(), reply.later()));
+        self.promised.lock().expect("nobody panics with it").push((line.to_owned(), reply.later_with(self.when_late)));
+    }
+
+    fn never_answer(&self, reply: &mut Reply<'_>) {
+        self.broken.lock().expect("nobody panics with it").push(reply.later_with(WhenLate::Reject));
+    }
+
+    /// Returns whether a line waits for what is never answered.
+    fn is_waited_for(&self) -> bool {
+        self.broken.lock().expect("nobody panics with it").iter().any(Later::is_wanted)
     }
 
     /// Gives one of the answers that are to come, if any is.
@@ -70,6 +83,11 @@ impl Responder for Clerk {
                 reply.line(format_args!("please {text}"));
                 self.promise(text, reply);
             }
+            "never" => self.never_answer(reply),
+            "vain" => {
+                reply.line("perhaps");
+                self.never_answer(reply);
+            }
             "silent" => {}
             "big" => reply.line("x".repeat(5000)),
             "fail" => return Err("as told".into()),
@@ -109,10 +127,14 @@ struct Scene {
 
 impl Scene {
     fn with(config: ConnectionConfig, max_lines: usize, sent: &str) -> Self {
+        Self::of(Clerk::default(), config, max_lines, sent)
+    }
+
+    fn of(clerk: Clerk, config: ConnectionConfig, max_lines: usize, sent: &str) -> Self {
         let now = Instant::now();
         let connection = Connection::new(peer(1, ([127, 0, 0, 1], 1)), &config, now);
         let parallel = Parallel::new(max_lines, MAX_REPLY_BYTES);
-        let (clerk, in_flight, written) = (Clerk::default(), Vec::new(), Vec::new());
+        let (in_flight, written) = (Vec::new(), Vec::new());
         let (told, counts) = (channel(), counts(0, 0, 0));
         let mut scene = Self { clerk, config, parallel, connection, in_flight, told, now, written, counts };
         scene.take();
@@ -172,6 +194,12 @@ impl Scene {
         self.connection.wrote(sent.len(), self.now);
         self.written.extend_from_slice(&sent);
         String::from_utf8_lossy(&sent).into_owned()
+    }
+
+    /// Lets time pass.
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.connection.check_deadline(&self.config, self.now);
     }
 
     /// Tells the connection of a late answer that it is to be told of, and returns whether there
@@ -479,6 +507,86 @@ fn each_late_answer_has_a_time_of_its_own() {
 }
 
 #[test]
+fn a_late_line_is_rejected_in_its_place_and_the_others_go_on() {
+    let mut scene = Scene::new(4, "a\nnever\nlater\nb\n");
+    scene.take_all();
+    scene.answer(1);
+    scene.answer(1);
+    scene.answer(1);
+    scene.take();
+    assert!(scene.clerk.keep(0) && scene.arrived());
+    scene.wait(REPLY_TIMEOUT);
+    assert_eq!((scene.write(), scene.clerk.is_waited_for()), (String::new(), false));
+    scene.take_all();
+    assert_eq!(scene.in_flight.len(), 2, "the line before it, and the rejection, which the responder words");
+    scene.answer(1);
+    scene.answer(0);
+    assert_eq!(scene.write(), "a\nerror: timed out\nlate later\nb\n");
+    assert_eq!((scene.counts(), scene.connection.reason()), (counts(5, 5, 0), None));
+}
+
+/// What is waited for without end is the client's own idle time only when nothing else of it is
+/// waited for.
+#[test]
+fn an_answer_that_is_waited_for_without_end_makes_its_client_idle_once_it_is_first() {
+    let idle = Duration::from_secs(60);
+    let timeouts = ConnectionTimeouts { idle: Some(idle), reply: Some(REPLY_TIMEOUT), ..ConnectionTimeouts::NONE };
+    let clerk = Clerk { when_late: WhenLate::Wait, ..Clerk::default() };
+    let config = ConnectionConfig::new(100, timeouts, &clerk);
+    let mut scene = Scene::of(clerk, config, 3, "first\na\nlater\nb\n");
+    scene.take_all();
+    scene.answer(0);
+    scene.write();
+    scene.take_all();
+    scene.answer(1);
+    scene.answer(1);
+    scene.wait(10 * idle);
+    assert_eq!(scene.connection.deadline(&scene.config), None, "a thread is at the first");
+    scene.answer(0);
+    assert_eq!(scene.write(), "a\n");
+    assert_eq!(scene.connection.deadline(&scene.config), Some(scene.now + idle));
+    scene.wait(idle - Duration::from_millis(1));
+    assert_eq!(scene.connection.reason(), None);
+    scene.wait(Duration::from_millis(1));
+    assert_eq!(scene.write(), "error: idle for 60s\n");
+    assert_eq!(scene.connection.reason(), Some(CloseReason::IdleTimeout));
+    assert_eq!(scene.counts(), counts(4, 2, 2));
+}
+
+#[test]
+fn each_line_that_is_too_late_is_rejected_in_its_own_time() {
+    let mut scene = Scene::new(3, "never\nnever\n");
+    scene.take_all();
+    scene.answer(1);
+    scene.now += REPLY_TIMEOUT / 2;
+    scene.answer(0);
+    scene.wait(REPLY_TIMEOUT / 2);
+    scene.take_all();
+    assert_eq!(scene.in_flight.len(), 1, "the second came first");
+    assert!(scene.clerk.is_waited_for());
+    scene.wait(REPLY_TIMEOUT / 2);
+    assert!(!scene.clerk.is_waited_for());
+}
+
+#[test]
+fn the_first_line_says_whether_its_client_is_idle() {
+    let idle = REPLY_TIMEOUT / 2;
+    for (lines, wait) in [("later\nnever\n", idle), ("never\nlater\n", REPLY_TIMEOUT)] {
+        let timeouts = ConnectionTimeouts { idle: Some(idle), reply: Some(REPLY_TIMEOUT), ..ConnectionTimeouts::NONE };
+        let clerk = Clerk { when_late: WhenLate::Wait, ..Clerk::default() };
+        let config = ConnectionConfig::new(100, timeouts, &clerk);
+        let mut scene = Scene::of(clerk, config, 3, &format!("first\n{lines}"));
+        scene.take_all();
+        scene.answer(0);
+        scene.write();
+        scene.take_all();
+        scene.answer(1);
+        scene.answer(0);
+        assert_eq!(scene.connection.deadline(&scene.config), Some(scene.now + wait), "{lines}");
+    }
+}
+
+#[test]
 fn a_push_comes_between_whole_replies() {
     let mut scene = Scene::new(3, "a\nb\nc\n");
     scene.take_all();
@@ -537,6 +645,9 @@ fn what_there_is_no_memory_for_ends_the_connection_in_its_place() {
     assert_eq!(scene.connection.reason(), Some(CloseReason::Overloaded));
 }
 
+/// A choice by which time passes; so does each that is like it and greater.
+const PASS: u8 = 202;
+
 fn line() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "a",
@@ -549,20 +660,34 @@ fn line() -> impl Strategy<Value = &'static str> {
         "wait",
         "then",
         "soon",
+        "never",
+        "vain",
         "quit",
         "this is longer than allowed",
     ])
 }
 
+/// A client that has sent these lines. Only what is never answered is too late.
+fn sent_in_any_order(lines: &[&str], max_lines: usize) -> Scene {
+    let clerk = Clerk { when_late: WhenLate::Wait, ..Clerk::default() };
+    let timeouts = ConnectionTimeouts { reply: Some(REPLY_TIMEOUT), ..ConnectionTimeouts::NONE };
+    let config = ConnectionConfig::new(20, timeouts, &clerk);
+    let sent: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    Scene::of(clerk, config, max_lines, &sent)
+}
+
 /// What a client receives whose lines are answered one after the other.
 fn one_after_the_other(lines: &[&str]) -> (Vec<u8>, LineCounts) {
-    let config = ConnectionConfig::new(20, ConnectionTimeouts::NONE, &Clerk::default());
-    let sent: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
-    let mut scene = Scene::with(config, 1, &sent);
-    while scene.take() || scene.clerk.keep(0) {
-        match scene.in_flight.is_empty() {
-            true => assert!(scene.arrived()),
-            false => scene.answer(0),
+    let mut scene = sent_in_any_order(lines, 1);
+    loop {
+        if scene.take() {
+            scene.answer(0);
+        } else if scene.clerk.keep(0) {
+            assert!(scene.arrived());
+        } else if scene.clerk.is_waited_for() {
+            scene.wait(REPLY_TIMEOUT);
+        } else {
+            break;
         }
         scene.write();
     }
@@ -578,11 +703,9 @@ proptest! {
         choices in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let (expected, expected_counts) = one_after_the_other(&lines);
-        let config = ConnectionConfig::new(20, ConnectionTimeouts::NONE, &Clerk::default());
-        let sent: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
-        let mut scene = Scene::with(config, max_lines, &sent);
+        let mut scene = sent_in_any_order(&lines, max_lines);
         // What is to come when no choice is left comes in any way.
-        let rest = [0, 1, 2, u8::MAX].into_iter().cycle().take(400);
+        let rest = [0, 1, 2, PASS, u8::MAX].into_iter().cycle().take(500);
         for choice in choices.into_iter().chain(rest) {
             let which = usize::from(choice) / 4;
             match choice % 4 {
@@ -593,6 +716,7 @@ proptest! {
                     let answered = scene.answered_in(which, Duration::from_micros(cost));
                     scene.connection.answered(answered, &scene.config, scene.now);
                 }
+                2 if choice >= PASS => scene.wait(REPLY_TIMEOUT / 2),
                 2 => {
                     scene.clerk.keep(which);
                     scene.arrived();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{
     AnsweredJob, ClientId, CloseAction, CloseReason, Connection, Parallel, PartNumber, Peer, Phase, PushMessage,
-    Responder,
+    PushReceipt, Responder,
 };
 use mio::{Events, Poll};
 
@@ -268,7 +268,8 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
                 self.job_answered(job, charged, now);
             }
             ThreadMessage::ReplyTimedOut { client, part } => self.reply_timed_out(client, part, now),
-            ThreadMessage::Push { to, message } => self.push(Key::from(to), message.content(), now),
+            ThreadMessage::Push { to, message, receipt } => self.push(Key::from(to), message.content(), receipt, now),
+            ThreadMessage::Close(id) => self.close_by_host(Key::from(id), now),
             ThreadMessage::Broadcast { message } => self.broadcast(message.content(), now),
             ThreadMessage::Kill(id) => {
                 self.with_client(Key::from(id), |client| client.connection.abort(CloseReason::Killed));
@@ -400,7 +401,7 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
     }
 
     /// Pushes a message to a client, if it is still connected.
-    fn push(&mut self, to: Key, message: &PushMessage, now: Instant) {
+    fn push(&mut self, to: Key, message: &PushMessage, receipt: Option<PushReceipt>, now: Instant) {
         let Some(client) = self.clients.get_mut(to) else { return };
         let most = self.shared.config.limits.max_unsent_bytes;
         // A client with too much unsent from before is disconnected, but only after a write was
@@ -413,16 +414,31 @@ impl<R: Responder, W: Poller> ConnectionThread<R, W> {
             }
         }
         // Behind the end of the stream, which may still be on its way, nothing follows.
-        let is_pushed = !client.is_closing() && client.connection.push(message, &self.shared.config.connection, now);
+        let config = &self.shared.config.connection;
+        let is_pushed = !client.is_closing()
+            && match receipt {
+                Some(receipt) => client.connection.push_with_receipt(message, receipt, config, now),
+                None => client.connection.push(message, config, now),
+            };
         // Now and not in its turn: a broadcast adds to every client.
         enforce_memory_budget(client, &self.shared, now);
         enqueue(&mut self.run_queue, client, to);
         self.counters.pushed.add(is_pushed.into());
     }
 
+    /// Ends a client's connection behind what it is owed, unless it is ending already.
+    fn close_by_host(&mut self, key: Key, now: Instant) {
+        let config = Arc::clone(&self.shared.config);
+        self.with_client(key, |client| {
+            if !client.is_closing() {
+                client.connection.close(&config.connection, now);
+            }
+        });
+    }
+
     fn broadcast(&mut self, message: &PushMessage, now: Instant) {
         for key in self.clients.keys() {
-            self.push(key, message, now);
+            self.push(key, message, None, now);
         }
     }
 

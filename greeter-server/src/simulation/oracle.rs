@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{Address, WhenRejected};
+use greeter_core::{Address, WhenLate, WhenRejected};
 
-use super::responder::{LateKind, PANICKED, REJECTED, SLOW, SORTS, SessionHistory, is_parked};
+use super::responder::{LateKind, PANICKED, REJECTED, SLOW, SORTS, SessionHistory, is_parked, when_late};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
@@ -102,6 +102,10 @@ pub(super) struct Oracle {
     lines_answered: u64,
     busy: u64,
     too_long: u64,
+    late: u64,
+    /// Whether the rejection of a late line, which was written last, may have been the end: in the
+    /// same words, a connection closes whose worker has taken too long for a line behind it.
+    may_have_timed_out: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +113,10 @@ struct ExpectedReply {
     reply: Vec<u8>,
     is_last: bool,
     is_too_long: bool,
+    /// What happens if its answer, which is to come later, is too late.
+    when_late: Option<WhenLate>,
+    /// Whether a worker may take too long for it.
+    hangs: bool,
     /// Whether what was pushed right before it must be received before it.
     is_behind_push: bool,
     ending: &'static str,
@@ -165,6 +173,8 @@ impl Oracle {
             lines_answered: 0,
             busy: 0,
             too_long: 0,
+            late: 0,
+            may_have_timed_out: false,
         }
     }
 
@@ -216,8 +226,13 @@ impl Oracle {
             false => LineCommand::of(text).reply(text, ending),
         };
         let command = LineCommand::of(text);
+        let is_later =
+            matches!(command.verb, b"later" | b"leave") && command.number.is_some() && is_parked(command.token);
+        let when_late = (is_later && !is_too_long).then(|| when_late(command.token));
+        let hangs = command.verb == b"hang";
         let is_behind_push = command.verb == b"leave" && is_parked(command.token) && self.rules.in_parallel == 1;
-        self.lines.push_back(ExpectedReply { reply, is_last, is_too_long, is_behind_push, ending, read });
+        let expected = ExpectedReply { reply, is_last, is_too_long, when_late, hangs, is_behind_push, ending, read };
+        self.lines.push_back(expected);
     }
 
     /// The server writes these bytes, which must be what the client is owed. What the client has
@@ -298,7 +313,9 @@ impl Oracle {
         let expected = &self.lines[next];
         let (reply, is_last, read, ending) = (expected.reply.clone(), expected.is_last, expected.read, expected.ending);
         let (is_too_long, is_behind_push) = (expected.is_too_long, expected.is_behind_push);
+        let may_be_late = expected.when_late == Some(WhenLate::Reject) && self.rules.timeouts.reply.is_some();
         let is_answered = self.takes(&reply);
+        let is_late = !is_answered && may_be_late && self.is_late_in_place(ending, now.saturating_duration_since(read));
         // Before the responder knows a client, a rejection is not for a line but closes the
         // connection.
         let is_busy = !is_answered
@@ -330,16 +347,41 @@ impl Oracle {
             let recorded = self.sessions.lock().unwrap().record(self.number).too_long;
             assert!(self.too_long <= recorded, "the session of client {} does not know of a line", self.number);
         }
-        if is_answered || is_busy {
+        if is_answered || is_late || is_busy {
+            self.may_have_timed_out = is_late && self.may_hang();
             self.lines.drain(..=next);
             self.ending = ending;
             self.lines_answered += next as u64 + 1;
             self.latest_reply = now;
         }
-        if is_answered && is_last {
+        if (is_answered || is_late) && is_last {
             self.end = WireEnd::Closed;
         }
-        is_answered || is_busy
+        is_answered || is_late || is_busy
+    }
+
+    /// Removes the rejection of a line whose answer is late from what was written, if that is there
+    /// and the session knows of it.
+    fn is_late_in_place(&mut self, ending: &str, took: Duration) -> bool {
+        let recorded = self.sessions.lock().unwrap().record(self.number).late;
+        if self.late >= recorded || !self.takes(format!("error: timed out{ending}").as_bytes()) {
+            return false;
+        }
+        self.late += 1;
+        let reply = self.rules.timeouts.reply.expect("it is set");
+        assert!(took >= reply, "client {} is late after {took:?}", self.number);
+        true
+    }
+
+    /// Returns whether a worker may take too long for one of the lines that wait.
+    fn may_hang(&self) -> bool {
+        self.rules.reply.is_some() && self.lines.iter().any(|expected| expected.hangs)
+    }
+
+    /// Returns what happens to the line that comes next, as far as can be seen, if its answer is
+    /// too late.
+    fn when_next_is_late(&self) -> Option<WhenLate> {
+        self.lines.iter().find(|expected| !expected.reply.is_empty())?.when_late
     }
 
     /// Pushed lines contain their client's number, and are numbered.
@@ -369,11 +411,15 @@ impl Oracle {
         let since = |earlier: Instant| now.saturating_duration_since(earlier);
         match end {
             WireEnd::IdleTimeout => {
-                assert!(self.is_settled() && self.unfinished.is_empty(), "client {number} has work in flight");
+                // A line whose answer is waited for without end is no work, and keeps the client
+                // from being read.
+                let waits = self.is_banner_sent && self.when_next_is_late() == Some(WhenLate::Wait);
+                let is_idle = waits || self.is_settled() && self.unfinished.is_empty();
+                assert!(is_idle, "client {number} has work in flight");
                 let latest = self.latest_read.max(self.latest_reply);
                 let idle = self.rules.timeouts.idle.expect("it is set");
                 assert!(since(latest) >= idle, "client {number} was not idle");
-                assert!(!self.has_sent_by(latest + idle), "client {number} was not idle, it was not read");
+                assert!(waits || !self.has_sent_by(latest + idle), "client {number} was not idle, it was not read");
             }
             WireEnd::SessionTimeout => {
                 let is_idle = self.is_settled() && self.unfinished.is_empty();
@@ -389,6 +435,11 @@ impl Oracle {
                 assert!(was_read, "client {number} may have finished its line, it was not read");
             }
             WireEnd::ReplyTimeout => {
+                let is_for_next = self.when_next_is_late().is_none_or(|when_late| when_late == WhenLate::Close);
+                assert!(
+                    is_for_next || self.may_hang() || self.rules.in_parallel > 1,
+                    "client {number} is closed for a late line"
+                );
                 let may_wait_for_its_banner = !self.is_banner_sent || number % SORTS == SLOW;
                 assert!(!self.lines.is_empty() || may_wait_for_its_banner, "client {number} waits for nothing");
                 let reply = self.rules.timeouts.reply.expect("it is set");
@@ -499,8 +550,8 @@ impl Oracle {
     /// Returns whether everything that the server has read was answered, as far as answers can be
     /// seen.
     pub(super) fn is_settled(&self) -> bool {
-        self.is_banner_sent && self.written.is_empty() && self.lines.iter().all(|expected| expected.reply.is_empty())
-            || self.end != WireEnd::NotYet
+        let is_answered = self.written.is_empty() && self.lines.iter().all(|expected| expected.reply.is_empty());
+        self.is_banner_sent && is_answered || self.may_have_timed_out || self.end != WireEnd::NotYet
     }
 
     pub(super) fn unfinished_since(&self) -> Option<Instant> {

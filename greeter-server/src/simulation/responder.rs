@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{BoxError, ClientId, CloseReason, Later, Line, Peer, Rejection, Reply, Responder};
+use greeter_core::{BoxError, ClientId, CloseReason, Later, Line, Peer, Rejection, Reply, Responder, WhenLate};
 
 use super::clock::SimulatedClock;
 use super::oracle;
@@ -35,6 +35,9 @@ pub(super) struct ScriptedResponder {
 #[derive(Debug)]
 pub(super) struct Promise {
     pub(super) later: Later,
+    /// The client's number.
+    pub(super) number: u32,
+    pub(super) when_late: WhenLate,
     token: String,
     pub(super) asked: Instant,
     /// When it is kept, if it ever is.
@@ -89,6 +92,11 @@ fn delay_of(token: &str) -> Option<u64> {
     [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5]
 }
 
+/// Returns what becomes of the line if that is too late.
+pub(super) fn when_late(token: &str) -> WhenLate {
+    [WhenLate::Close, WhenLate::Reject, WhenLate::Wait][line_of(token) % 3]
+}
+
 /// Returns whether an answer is given while its line is parked, and not in the call itself.
 pub(super) fn is_parked(token: &str) -> bool {
     delay_of(token) != Some(0)
@@ -134,6 +142,8 @@ pub(super) struct SessionRecord {
     /// How many rejected lines its session was told of.
     pub(super) too_long: u64,
     pub(super) busy: u64,
+    /// How many lines of it were rejected since their answers came too late.
+    pub(super) late: u64,
     pushes: u32,
     /// The number of the push by the reply that closed the connection.
     pub(super) pushed_last: u32,
@@ -203,7 +213,7 @@ impl Responder for ScriptedResponder {
         assert_eq!(number, *session, "each client has its own session");
         match command.verb {
             b"silent" => {}
-            b"later" => self.promise(command.token, None, reply),
+            b"later" => self.promise(number, command.token, None, reply),
             b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", command.token))),
             b"big" => reply.line(command.token.repeat(100)),
             b"raw" => reply.raw(format!("{}\n\n\r\nend\n", command.token)),
@@ -225,7 +235,7 @@ impl Responder for ScriptedResponder {
                 reply.close();
             }
             b"leave" => {
-                self.promise(command.token, Some(self.farewell(number)), reply);
+                self.promise(number, command.token, Some(self.farewell(number)), reply);
                 reply.close();
             }
             b"shout" => {
@@ -248,6 +258,7 @@ impl Responder for ScriptedResponder {
             match rejection {
                 Rejection::LineTooLong { .. } => sessions.record(record).too_long += 1,
                 Rejection::Busy => sessions.record(record).busy += 1,
+                Rejection::ReplyTimeout => sessions.record(record).late += 1,
                 _ => {}
             }
         }
@@ -271,11 +282,13 @@ impl ScriptedResponder {
     }
 
     /// Answers later: at once, soon, or later than some timeouts.
-    fn promise(&self, token: &str, farewell: Option<Farewell>, reply: &mut Reply<'_>) {
+    fn promise(&self, number: u32, token: &str, farewell: Option<Farewell>, reply: &mut Reply<'_>) {
         let asked = self.clock.now();
         let delay = delay_of(token);
         let due = delay.map(|millis| asked + Duration::from_millis(millis));
-        let promise = Promise { later: reply.later(), token: token.to_owned(), asked, due, farewell };
+        let when_late = when_late(token);
+        let later = reply.later_with(when_late);
+        let promise = Promise { later, number, when_late, token: token.to_owned(), asked, due, farewell };
         if delay == Some(0) {
             promise.keep();
         } else {

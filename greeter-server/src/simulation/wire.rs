@@ -272,6 +272,14 @@ impl Wire {
         self.readiness.writable |= self.server_waits.is_none();
     }
 
+    /// Returns since when the client may have been idle that waits for one late answer, if it takes
+    /// what it is sent.
+    pub(super) fn may_idle_since(&self) -> Option<Instant> {
+        let takes_all = self.server_waits.is_none() && self.readiness == Readiness::default();
+        let is_alone = self.rules.in_parallel == 1 && takes_all;
+        is_alone.then(|| self.oracle.latest_write.max(self.room_made))
+    }
+
     /// Checks that nothing waits for longer than it may.
     pub(super) fn check_waits(&self, record: SessionRecord) {
         let now = self.clock.now();

@@ -10,6 +10,8 @@ mod batches;
 mod byte_for_byte;
 /// How many clients are let in, and what is said to the others.
 mod connection_limits;
+/// What is said to a client that has stopped sending.
+mod end_of_input;
 /// A responder that fails where it is not asked for a reply.
 mod failing_sessions;
 /// Clients that the host cuts off.
@@ -28,6 +30,8 @@ mod parallel;
 mod proxied;
 /// Lines that the host pushes.
 mod push;
+/// Much that is sent piece by piece.
+mod relay;
 /// Options that change while clients are connected.
 mod reload;
 /// Clients that reset their connections.

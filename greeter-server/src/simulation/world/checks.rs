@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use greeter_core::CloseReason;
+use greeter_core::{CloseReason, WhenLate};
 
 use super::{SimulatedAcceptor, SimulatedThread, World};
 
@@ -28,11 +28,17 @@ impl World {
                 wire.check_waits(*sessions.record(wire.number));
             }
         }
-        if let Some(reply) = self.rules.timeouts.reply {
-            for promise in &*self.promises.lock().unwrap() {
-                let is_late = self.clock.is_past(promise.asked, reply + self.rules.slack());
-                assert!(!is_late || !promise.later.is_wanted(), "a parked line does not time out: {promise:?}");
-            }
+        for promise in &*self.promises.lock().unwrap() {
+            let (wait, since) = match promise.when_late {
+                WhenLate::Close | WhenLate::Reject => (self.rules.timeouts.reply, promise.asked),
+                // What was said before it may have to be taken first, or written.
+                WhenLate::Wait => match self.wires[promise.number as usize].lock().unwrap().may_idle_since() {
+                    Some(since) => (self.rules.timeouts.idle, since.max(promise.asked)),
+                    None => continue,
+                },
+            };
+            let is_late = wait.is_some_and(|wait| self.clock.is_past(since, wait + self.rules.slack()));
+            assert!(!is_late || !promise.later.is_wanted(), "a parked line does not time out: {promise:?}");
         }
         if let Some(pool) = &self.pool {
             pool.check_call_times(now, self.rules.slack() + self.clock.suspended());
