@@ -12,6 +12,9 @@ use rustix::process::Signal;
 use super::process::{Process, Started};
 use super::stderr::StderrLines;
 
+/// The most processes that a program runs in.
+pub(super) const MAX_CHILDREN: usize = 10_000;
+
 /// How long a process may take for each step of its end: the end of its stdin, SIGTERM, SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 

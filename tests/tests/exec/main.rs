@@ -10,3 +10,5 @@ mod kit;
 mod rule;
 /// Programs that are no good from the start, and those that come instead of others.
 mod starts;
+/// Programs that answer many clients at once.
+mod tagged;
