@@ -110,8 +110,9 @@ struct PendingPush {
     /// What waits until the job is held again, so that it does not get into the middle of a reply.
     /// Its line endings are known only then.
     waiting: Vec<WaitingPush>,
-    /// Who is to be told when the client has taken so many bytes of the replies.
-    receipts: VecDeque<(usize, PushReceipt)>,
+    /// Who is to be told when the client has taken so many bytes of the replies. It is negative
+    /// where these are gone already, though in part of a record.
+    receipts: VecDeque<(isize, PushReceipt)>,
     /// Whether the connection closes behind what is in flight.
     closes: bool,
     /// How many bytes were pushed since the client had last taken everything.
@@ -472,21 +473,32 @@ impl<S> Connection<S> {
     ///
     /// Panics if fewer bytes were unsent.
     pub fn wrote(&mut self, bytes: usize, now: Instant) -> Option<Vec<u8>> {
+        self.wrote_in_part(bytes, 0, now)
+    }
+
+    /// Does the same where the last `in_part` bytes that it took, in this call or earlier ones, are
+    /// of no use to the client without more: with TLS, those of a record of which not all was
+    /// taken. Nobody is [told](Self::push_with_receipt) of these yet.
+    ///
+    /// # Panics
+    ///
+    /// Panics if fewer bytes were unsent.
+    pub fn wrote_in_part(&mut self, bytes: usize, in_part: usize, now: Instant) -> Option<Vec<u8>> {
         assert!(bytes <= self.unsent().len(), "the socket takes what it is given");
         self.written += bytes;
         if bytes > 0 {
             self.since = now;
         }
-        self.tell_what_is_taken(now);
+        self.tell_what_is_taken(self.written.cast_signed() - in_part.cast_signed(), now);
         self.finish_writing()
     }
 
     /// Tells whoever is to be told that the client has taken a message. Whoever waits for that to
     /// push more keeps the client waiting, so it counts as a sign of life. It does not extend the
     /// time for a line that has begun.
-    fn tell_what_is_taken(&mut self, now: Instant) {
+    fn tell_what_is_taken(&mut self, taken: isize, now: Instant) {
         let Some(push) = &mut self.pending_push else { return };
-        let is_taken = |receipt: &(usize, PushReceipt)| receipt.0 <= self.written;
+        let is_taken = |receipt: &(isize, PushReceipt)| receipt.0 <= taken;
         let mut is_any_taken = false;
         while push.receipts.front().is_some_and(is_taken)
             && let Some((_, receipt)) = push.receipts.pop_front()
@@ -541,7 +553,7 @@ impl<S> Connection<S> {
                 let taken = std::mem::take(&mut self.written);
                 *replies = replies.split_off(taken);
                 let receipts = self.pending_push.iter_mut().flat_map(|push| &mut push.receipts);
-                receipts.for_each(|(end, _)| *end -= taken);
+                receipts.for_each(|(end, _)| *end -= taken.cast_signed());
             }
             replies.shrink_to_fit();
             job.input.compact();
@@ -610,7 +622,7 @@ impl<S> Connection<S> {
                     self.since = now;
                 }
                 job.append(framing, bytes, config);
-                push.receipts.extend(receipt.map(|receipt| (job.replies.len(), receipt)));
+                push.receipts.extend(receipt.map(|receipt| (job.replies.len().cast_signed(), receipt)));
             }
             // A client receives nothing before its banner, and nothing more in plain behind the
             // reply that starts TLS.
@@ -642,7 +654,7 @@ impl<S> Connection<S> {
         if let (JobSlot::Held(job), true) = (&mut self.job_slot, accepts) {
             for WaitingPush { framing, bytes, receipt } in waiting {
                 job.append(framing, &bytes, config);
-                push.receipts.extend(receipt.map(|receipt| (job.replies.len(), receipt)));
+                push.receipts.extend(receipt.map(|receipt| (job.replies.len().cast_signed(), receipt)));
             }
         }
     }
@@ -1269,7 +1281,7 @@ impl PendingPush {
     /// Returns how much memory the messages occupy, in bytes.
     fn bytes_held(&self) -> usize {
         let texts: usize = self.waiting.iter().map(|waiting| waiting.bytes.capacity()).sum();
-        let receipts = self.receipts.capacity() * size_of::<(usize, PushReceipt)>();
+        let receipts = self.receipts.capacity() * size_of::<(isize, PushReceipt)>();
         texts + self.waiting.capacity() * size_of::<WaitingPush>() + receipts
     }
 }

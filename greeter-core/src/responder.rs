@@ -295,6 +295,16 @@ pub trait Responder: Send + Sync + 'static {
     /// dropped without this call.
     #[expect(unused_variables, reason = "their names are for the reader")]
     fn disconnect(&self, session: Self::Session, reason: CloseReason) {}
+
+    /// Returns whether new clients are wanted, as far as the responder is concerned: false while
+    /// what it needs is not there, such as another program or a database. The default is true.
+    ///
+    /// It changes nothing for clients. A server's readiness, which probes and balancers ask for
+    /// (`ServerHandle::is_ready` of greeter-server, and its admin server), is this as well. It is
+    /// called by any thread, and must not wait.
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 macro_rules! responder_behind_a_pointer {
@@ -336,6 +346,10 @@ macro_rules! responder_behind_a_pointer {
 
             fn disconnect(&self, session: Self::Session, reason: CloseReason) {
                 R::disconnect(self, session, reason);
+            }
+
+            fn is_ready(&self) -> bool {
+                R::is_ready(self)
             }
         }
     )*};

@@ -31,6 +31,7 @@ mod metrics;
 mod request;
 mod status;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use greeter_core::{BoxError, Line, Peer, Rejection, Reply, Responder, WhenRejected};
@@ -45,6 +46,9 @@ use crate::monitor::Monitor;
 use crate::server::Server;
 
 pub use self::agent::Agent;
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+pub use self::metrics::exec_metrics;
 
 /// How long a connection thread may owe a sign of life.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
@@ -67,7 +71,22 @@ const PAGE: &str = include_str!("admin/page.html");
 /// Start it behind the other, and stop it behind it. It does not keep the other running, and
 /// answers with its last figures once that has ended.
 pub fn server(of: &ServerHandle) -> Builder<Admin> {
-    small_server(Admin::new(of.monitor())).max_line_bytes(MAX_LINE_BYTES)
+    server_with(of, String::new)
+}
+
+/// Does the same, with more metrics behind those of the server: what this returns, in the text
+/// format of Prometheus, at each scrape. It must not wait for anything.
+///
+/// ```
+/// use greeter_server::{Server, admin};
+///
+/// let server = Server::builder().bind("127.0.0.1:0")?.spawn()?;
+/// let more = || "# TYPE orders_total counter\norders_total 7\n".to_owned();
+/// let admin = admin::server_with(&server, more).bind("127.0.0.1:0")?.spawn()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn server_with(of: &ServerHandle, metrics: impl Fn() -> String + Send + Sync + 'static) -> Builder<Admin> {
+    small_server(Admin::new(of.monitor(), Box::new(metrics))).max_line_bytes(MAX_LINE_BYTES)
 }
 
 /// Returns the builder of a server that speaks HAProxy's agent-check for this one: whoever connects
@@ -96,11 +115,14 @@ fn small_server<R: Responder>(responder: R) -> Builder<R> {
 }
 
 /// The responder of [`server`].
-#[derive(Debug)]
 pub struct Admin {
     monitor: Monitor,
     snapshots: Snapshots,
+    more_metrics: Box<MoreMetrics>,
 }
+
+/// Metrics that are not the server's own.
+type MoreMetrics = dyn Fn() -> String + Send + Sync;
 
 /// One connection of an [`Admin`], on which one request comes.
 #[derive(Debug)]
@@ -117,8 +139,8 @@ pub struct AdminSession {
 }
 
 impl Admin {
-    fn new(monitor: Monitor) -> Self {
-        Self { monitor, snapshots: Snapshots::default() }
+    fn new(monitor: Monitor, more_metrics: Box<MoreMetrics>) -> Self {
+        Self { monitor, snapshots: Snapshots::default(), more_metrics }
     }
 
     fn answer(&self, path: &str) -> Answer {
@@ -132,7 +154,7 @@ impl Admin {
             "/readyz" if self.monitor.control.is_ready() => Answer::ok(TEXT, "ready\n"),
             "/readyz" if self.monitor.control.is_stopping() => unavailable("stopping\n".into()),
             "/readyz" => unavailable("wants no new clients\n".into()),
-            "/metrics" => Answer::ok(metrics::CONTENT_TYPE, metrics::metrics(&self.monitor)),
+            "/metrics" => Answer::ok(metrics::CONTENT_TYPE, metrics::metrics(&self.monitor) + &(self.more_metrics)()),
             "/connections" => match self.snapshots.latest(&self.monitor) {
                 Some(json) => Answer::ok(JSON, json.to_string()),
                 None => Answer::of(Status::UNAVAILABLE),
@@ -140,6 +162,12 @@ impl Admin {
             "/" => Answer::ok(HTML, PAGE),
             _ => Answer::of(Status::NOT_FOUND),
         }
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::accept::listener::{check_place, kind_of, listen_at};
 use crate::config::{Config, ConfigError, Options, Placement};
 use crate::control::ShutdownTrigger;
 use crate::entry_rules::EntryRules;
-use crate::limits::{Limits, Timeouts, WhenFull};
+use crate::limits::{Limits, SPARE_DESCRIPTORS, Timeouts, WhenFull};
 use crate::listen::{ListenPlace, Listener, ListenerAddress};
 use crate::push::PushHandle;
 use crate::server::Server;
@@ -85,6 +85,7 @@ impl Builder<Greeter> {
             telnet: false,
             tcp: TcpOptions { keepalive: true },
             is_quiet: false,
+            spare_descriptors: SPARE_DESCRIPTORS,
         };
         Self {
             responder: Greeter,
@@ -735,6 +736,19 @@ impl<R: Responder> Builder<R> {
     #[cfg(feature = "admin")]
     pub(crate) const fn quiet(mut self) -> Self {
         self.options.is_quiet = true;
+        self
+    }
+
+    /// Sets how many file descriptors are left to the rest of the program: the server has fewer
+    /// connections where it would take these as well (RLIMIT_NOFILE in getrlimit(2)). The default
+    /// is 64; more is for a responder that holds files or sockets of its own.
+    ///
+    /// ```
+    /// # use greeter_server::Server;
+    /// let builder = Server::builder().spare_descriptors(500);
+    /// ```
+    pub const fn spare_descriptors(mut self, descriptors: usize) -> Self {
+        self.options.spare_descriptors = descriptors;
         self
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) telnet: bool,
     pub(crate) tcp: TcpOptions,
     pub(crate) is_quiet: bool,
+    /// How many descriptors are left to others.
+    pub(crate) spare_descriptors: usize,
 }
 
 /// Which threads answer.
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) read_bytes: usize,
     /// Whether it is `debug` who comes and goes, and when the server does.
     pub(crate) is_quiet: bool,
+    /// How many descriptors are left to others.
+    pub(crate) spare_descriptors: usize,
     /// What the state machine of a connection needs, with the rejections in the responder's own
     /// form.
     pub(crate) connection: ConnectionConfig,
@@ -198,7 +202,7 @@ impl Options {
                     .bare_lf(self.bare_lf)
                     .line_ending(self.line_ending)
                     .telnet(self.telnet);
-                let is_quiet = self.is_quiet;
+                let Self { is_quiet, spare_descriptors, .. } = self;
                 Ok(Config {
                     workers,
                     connection_threads,
@@ -206,6 +210,7 @@ impl Options {
                     timeouts,
                     read_bytes: READ_BYTES,
                     is_quiet,
+                    spare_descriptors,
                     connection,
                 })
             }
@@ -241,6 +246,7 @@ impl Config {
             timeouts,
             read_bytes: READ_BYTES,
             is_quiet: false,
+            spare_descriptors: crate::limits::SPARE_DESCRIPTORS,
             connection,
         }
     }

@@ -22,6 +22,9 @@ use crate::thread_mailboxes::ThreadMailboxes;
 /// How long after the deadline of a stop the responder may still return.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// Tells whether the responder wants new clients.
+type CanAnswer = dyn Fn() -> bool + Send + Sync;
+
 /// A running server, as far as it can be asked for its state and be stopped. Neither waits for a
 /// thread.
 pub(crate) struct Control {
@@ -35,6 +38,7 @@ pub(crate) struct Control {
     pub(crate) mailboxes: Arc<dyn ThreadMailboxes>,
     pub(crate) liveness: Liveness,
     pub(crate) wanted: Wanted,
+    can_answer: Box<CanAnswer>,
     stop: Mutex<Option<StopRequest>>,
     /// Sends the thread that waits for the others the deadline for that.
     join_deadlines: Sender<Instant>,
@@ -111,6 +115,7 @@ impl Control {
         memory: Arc<MemoryBudget>,
         acceptor: Arc<dyn CloseListeners>,
         mailboxes: Arc<dyn ThreadMailboxes>,
+        can_answer: Box<CanAnswer>,
     ) -> (Arc<Self>, Receiver<Instant>) {
         let (join_deadlines, deadlines) = crossbeam_channel::unbounded();
         let control = Self {
@@ -124,6 +129,7 @@ impl Control {
             mailboxes,
             liveness: Liveness::default(),
             wanted: Wanted::default(),
+            can_answer,
             stop: Mutex::new(None),
             join_deadlines,
         };
@@ -150,7 +156,7 @@ impl Control {
 
     /// Returns whether new clients are wanted.
     pub(crate) fn is_ready(&self) -> bool {
-        self.wanted.are_wanted() && !self.is_stopping()
+        self.wanted.are_wanted() && !self.is_stopping() && (self.can_answer)()
     }
 
     /// Returns whether a stop was requested.
@@ -403,7 +409,7 @@ mod tests {
         let admission = Arc::new(Admission::new(limits, mailbox().unwrap().0));
         let (counters, memory) = (vec![Arc::default(), Arc::default()], Arc::new(MemoryBudget::new(1 << 20)));
         let (acceptor, mailboxes) = (Arc::clone(&calls) as _, Arc::clone(&calls) as _);
-        let (control, deadlines) = Control::new(counters, admission, memory, acceptor, mailboxes);
+        let (control, deadlines) = Control::new(counters, admission, memory, acceptor, mailboxes, Box::new(|| true));
         (control, calls, deadlines)
     }
 

@@ -1,6 +1,7 @@
 //! Any program as a responder: it reads a line and writes one. Must not know what is said.
 
 mod child;
+mod orphans;
 mod pause;
 mod pool;
 mod process;
@@ -114,6 +115,7 @@ pub struct ExecOptions {
     reply_timeout: Option<Duration>,
     queue_timeout: Option<Duration>,
     max_reply_bytes: usize,
+    reaps_orphans: bool,
 }
 
 impl Exec {
@@ -130,6 +132,7 @@ impl Exec {
             reply_timeout: Timeouts::DEFAULT.reply,
             queue_timeout: Timeouts::DEFAULT.queue,
             max_reply_bytes: Limits::DEFAULT.max_unsent_bytes,
+            reaps_orphans: false,
         }
     }
 
@@ -255,6 +258,14 @@ impl ExecOptions {
         self
     }
 
+    /// Has processes reaped that are children of this one and that it does not know: for a program
+    /// that is process 1, as of a container, and that starts no others. What its processes have
+    /// started and left behind would stay there as zombies.
+    pub const fn reap_orphans(mut self, on: bool) -> Self {
+        self.reaps_orphans = on;
+        self
+    }
+
     /// Checks the options, and whether there is such a program, and starts nothing.
     ///
     /// # Errors
@@ -294,7 +305,17 @@ impl ExecOptions {
     }
 
     fn validate(self) -> Result<PoolOptions, ExecError> {
-        let Self { program, children, batch, lines_max, probe, reply_timeout, queue_timeout, max_reply_bytes } = self;
+        let Self {
+            program,
+            children,
+            batch,
+            lines_max,
+            probe,
+            reply_timeout,
+            queue_timeout,
+            max_reply_bytes,
+            reaps_orphans,
+        } = self;
         let numbers = [
             ("children", children, MAX_CHILDREN),
             ("batch", batch, MAX_BATCH),
@@ -307,7 +328,17 @@ impl ExecOptions {
             return Err(ExecError::Probe);
         }
         let program = Arc::new(program);
-        Ok(PoolOptions { program, children, batch, lines_max, probe, reply_timeout, queue_timeout, max_reply_bytes })
+        Ok(PoolOptions {
+            program,
+            children,
+            batch,
+            lines_max,
+            probe,
+            reply_timeout,
+            queue_timeout,
+            max_reply_bytes,
+            reaps_orphans,
+        })
     }
 }
 
@@ -323,6 +354,10 @@ impl Responder for Exec {
         let later = reply.later_with(WhenLate::Reject);
         self.0.mailbox.send(PoolMessage::Ask(AskedLine::new(line.as_bytes(), *client, later)));
         Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
     }
 }
 

@@ -335,7 +335,8 @@ impl ServerHandle {
     }
 
     /// Returns whether the server wants new clients: it has not [said](Self::set_ready) otherwise,
-    /// it is not [paused](Self::pause_accepting), and it does not stop.
+    /// nor does its [responder](crate::Responder::is_ready), it is not
+    /// [paused](Self::pause_accepting), and it does not stop.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.control().is_ready()

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use greeter_core::{ConnectionConfig, ConnectionTimeouts, ProxyHeader, WhenRejected};
 
+/// Descriptors left to the rest of the process, unless it says how many: files, logs, what the
+/// responder opens.
+pub(crate) const SPARE_DESCRIPTORS: usize = 64;
+
 /// How many bytes are read at once. A client that pipelines is read, answered and written in
 /// batches of this size, so it decides how long other clients wait and how much memory each needs.
 /// Measured with 64 KiB: the cost of a line differs by less than the noise (256 to 4,096 lines on

@@ -11,6 +11,7 @@ mod listeners;
 mod log;
 mod notify;
 mod observers;
+mod program;
 mod reloader;
 mod settings;
 mod signals;
@@ -29,8 +30,8 @@ use bytesize::ByteSize;
 use greeter_args::completions::{self, Choice};
 use greeter_args::{Exit, printable};
 use greeter_server::{
-    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets,
-    ListenerAddress, Server, Tls, WhenFull,
+    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Exec, ExecOptions, Greeter, InheritedError,
+    InheritedSockets, ListenerAddress, Responder, Server, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -40,6 +41,7 @@ use self::listeners::{ListenerOptions, TlsFiles};
 use self::log::Log;
 use self::notify::Manager;
 use self::observers::Observers;
+use self::program::{EXEC, ProgramOptions};
 use self::reloader::{Prepared, Reloader};
 use self::settings::{SettingProblem, SettingSource, Settings, Sources};
 use self::signals::{SignalRequest, Signals};
@@ -48,6 +50,9 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 
 /// The address if no `--listen` is given and no socket is inherited: this machine only.
 const LISTEN: &str = "127.0.0.1:8080";
+
+/// Descriptors of what else there is: the log, files that are read again, what signals write to.
+const DESCRIPTORS_OF_OTHERS: usize = 64;
 
 /// The exit codes, as the help lists them.
 const NOT_STARTED: u8 = 1;
@@ -65,6 +70,7 @@ In the file, and in the environment, options are called as here: max-connections
     example = "Greet on this machine only, and say who comes and goes:\n    {command_name}",
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
     example = "Greet whoever is in the group mail of this machine:\n    {command_name} --listen unix:/run/greeter.sock,mode=0660,group=mail",
+    example = "Have another program answer, in as many processes as there are processors:\n    {command_name} --listen 0.0.0.0:8080 --exec python3 -u responder.py",
     example = "See what an expensive reply does to two clients, with one worker and with two:\n    {command_name} --work 1s --workers 1\n    {command_name} --work 1s --workers 2",
     error_code(0, "stopped, and every line that had arrived was answered"),
     error_code(1, "could not start"),
@@ -205,6 +211,26 @@ struct Options {
     #[argh(option, arg_name = "address")]
     agent: Option<String>,
 
+    /// program that answers in the place of the greeter, with its arguments, to the end of the command line: it reads a line from stdin and writes one to stdout, again and again (default: none)
+    #[argh(option, arg_name = "word")]
+    exec: Vec<String>,
+
+    /// number of processes that the program runs in (default: one for each processor)
+    #[argh(option, arg_name = "n")]
+    exec_children: Option<usize>,
+
+    /// number of lines of one client that a process is given at once (default: 1)
+    #[argh(option, arg_name = "n")]
+    exec_batch: Option<usize>,
+
+    /// number of lines after which a process is replaced, a tenth less or more, or off (default: off)
+    #[argh(option, arg_name = "n", from_str_fn(number_or_off))]
+    exec_lines_max: Option<Bound<usize>>,
+
+    /// line that each process has to answer before it is given any other (default: none)
+    #[argh(option, arg_name = "line")]
+    exec_probe: Option<String>,
+
     /// least level to log: off, error, warn, info or debug (default: info)
     #[argh(option, arg_name = "level", default = "LevelFilter::INFO", from_str_fn(level))]
     log: LevelFilter,
@@ -215,9 +241,10 @@ struct Options {
 }
 
 /// The options as people look for them in the help.
-const GROUPS: [(&str, &[&str]); 8] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     ("Configuration", &["--config", "--check-config", "--print-config"]),
     ("Listening and answering", &["--listen", "--proxy-protocol", "--workers", "--connection-threads", "--work"]),
+    ("A program that answers", &["--exec", "--exec-children", "--exec-batch", "--exec-lines-max", "--exec-probe"]),
     (
         "Limits",
         &[
@@ -252,7 +279,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
 
 /// The groups of options that hold at once when the file was read again, and others that do: the
 /// name is a listener's.
-const LIVE_GROUPS: [&str; 4] = ["Limits", "Timeouts", "TLS", "Stopping"];
+const LIVE_GROUPS: [&str; 5] = ["A program that answers", "Limits", "Timeouts", "TLS", "Stopping"];
 const LIVE: [&str; 3] = ["proxy-protocol", "log", "name"];
 
 fn main() -> ExitCode {
@@ -303,17 +330,38 @@ fn main() -> ExitCode {
         let said = if options.print_config { settings.to_toml() } else { "the configuration is valid\n".to_owned() };
         return Exit::Asked(said).print();
     }
-    let server = match builder.inherited(inherited).build() {
-        Ok(server) => server,
-        Err(error) => return fail(&log, &in_words_of_options(error, &settings), USAGE),
+    let max_open_files = raise_descriptor_limit();
+    let program = program(&options);
+    let exec = match program.to_exec(max_open_files).map(ExecOptions::start).transpose() {
+        Ok(exec) => exec,
+        Err(error) => return fail(&log, &[program.in_words(error, &settings)], USAGE),
     };
-    match serve(server, &log, Given { sources, settings, options, otherwise, certificates, hangups }) {
+    let builder = builder.inherited(inherited);
+    let started = Started { exec, max_open_files };
+    let given = Given { sources, settings, options, otherwise, certificates, hangups };
+    match started.exec.clone() {
+        Some(exec) => run(builder.responder(exec), &log, given, &started),
+        None => run(builder, &log, given, &started),
+    }
+}
+
+/// Listens and serves, until a signal asks for the end, and returns the exit code.
+fn run<R: Responder>(builder: Builder<R>, log: &Log, given: Given, started: &Started) -> ExitCode {
+    let outcome = match builder.build() {
+        Ok(server) => serve(server, log, given, started),
+        Err(error) => {
+            started.stop();
+            return fail(log, &in_words_of_options(error, &given.settings), USAGE);
+        }
+    };
+    started.stop();
+    match outcome {
         Ok(DrainReport { discarded: 0, threads_left: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(DISCARDED),
         Err(error) => {
             // An address of the observers, which begin behind the server itself.
             let code = if error.is::<BuildError>() { USAGE } else { NOT_STARTED };
-            fail(&log, &[SettingProblem { source: SettingSource::Default, message: format!("{error:#}") }], code)
+            fail(log, &[SettingProblem { source: SettingSource::Default, message: format!("{error:#}") }], code)
         }
     }
 }
@@ -348,6 +396,36 @@ struct Given {
     hangups: Option<Arc<AtomicBool>>,
 }
 
+/// What runs already when the server begins, and ends behind it.
+struct Started {
+    /// The program that answers, if it is not the greeter.
+    exec: Option<Exec>,
+    /// How many files its processes may have open: as many as this one might at first.
+    max_open_files: Option<u64>,
+}
+
+impl Started {
+    fn stop(&self) {
+        self.exec.iter().for_each(Exec::stop);
+    }
+
+    /// Has the program be the one that is asked for now, if a program answers.
+    fn replace(&self, options: &Options, settings: &Settings) -> Result<(), Vec<SettingProblem>> {
+        let program = program(options);
+        match (&self.exec, program.to_exec(self.max_open_files)) {
+            (Some(exec), Some(options)) => {
+                exec.replace(options).map_err(|error| vec![program.in_words(error, settings)])
+            }
+            (None, None) => Ok(()),
+            (Some(_), None) | (None, Some(_)) => {
+                let message =
+                    "whether a program answers cannot change while the server runs: start it again".to_owned();
+                Err(vec![SettingProblem { source: settings.source_of(EXEC), message }])
+            }
+        }
+    }
+}
+
 /// A limit; none where the option is `off`.
 #[derive(Clone, Copy)]
 struct Bound<T>(Option<T>);
@@ -363,6 +441,7 @@ fn prepare(
     let mut made = listeners::of(&listeners, of_listener);
     let certificates = made.certificates();
     let mut problems = made.problems;
+    problems.extend(program(&options).check(settings));
     problems.extend(observers::check(options.admin.as_deref(), options.agent.as_deref(), &mut made.taken, settings));
     let builder = made.listeners.into_iter().fold(limits(&options), Builder::listen);
     match builder.check() {
@@ -410,10 +489,31 @@ fn of_listener(settings: &Settings) -> Result<ListenerOptions, Vec<SettingProble
     })
 }
 
+/// Returns what is said of the program that answers.
+fn program(options: &Options) -> ProgramOptions {
+    let bound = |option: Option<Bound<Duration>>| option.map(|Bound(time)| time);
+    ProgramOptions {
+        words: options.exec.clone(),
+        children: options.exec_children,
+        batch: options.exec_batch,
+        lines_max: options.exec_lines_max.and_then(|Bound(lines)| lines).map(|lines| lines as u64),
+        probe: options.exec_probe.clone(),
+        reply_timeout: bound(options.reply_timeout),
+        queue_timeout: bound(options.queue_timeout),
+        max_reply_bytes: options.max_unsent_bytes,
+    }
+}
+
 /// Turns options into a builder without an address.
 fn limits(options: &Options) -> Builder<Expensive<Greeter>> {
     let mut builder = Server::builder().responder(Expensive::new(Greeter, options.work)).when_full(options.when_full);
-    builder = given(builder, options.workers, |builder, workers| match workers {
+    let program = program(options);
+    let observers = usize::from(options.admin.is_some()) + usize::from(options.agent.is_some());
+    let spared = DESCRIPTORS_OF_OTHERS + observers * observers::DESCRIPTORS + program.descriptors();
+    builder = builder.spare_descriptors(spared).in_parallel(program.batch());
+    // A line is only handed to a program: nobody has to help with that.
+    let workers = options.workers.or_else(|| (!program.words.is_empty()).then_some(0));
+    builder = given(builder, workers, |builder, workers| match workers {
         0 => builder.in_place(),
         workers => builder.workers(workers),
     });
@@ -447,11 +547,10 @@ fn given<B, T>(builder: B, value: Option<T>, set: impl FnOnce(B, T) -> B) -> B {
 }
 
 /// Serves until a signal asks for the end.
-fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow::Result<DrainReport> {
+fn serve<R: Responder>(server: Server<R>, log: &Log, given: Given, started: &Started) -> anyhow::Result<DrainReport> {
     let Given { sources, settings, mut options, otherwise, certificates, hangups } = given;
     let mut signals = Signals::catch(!options.drain_delay.is_zero(), hangups).context("cannot catch signals")?;
     reloader::watch(&certificates).context("cannot watch the certificates")?;
-    raise_descriptor_limit();
     let mut manager = Manager::from_env().context("cannot start a thread")?;
     if let (Some(0), Some(watchdog)) = (options.workers, manager.watchdog()) {
         tracing::warn!(
@@ -462,10 +561,11 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
     let handle = server.spawn()?;
     let drain = options.drain;
     let observers =
-        Observers::start(&handle, options.admin.as_deref(), options.agent.as_deref()).inspect_err(|_| {
-            // Some may have come already.
-            handle.shutdown(drain);
-        })?;
+        Observers::start(&handle, started.exec.as_ref(), options.admin.as_deref(), options.agent.as_deref())
+            .inspect_err(|_| {
+                // Some may have come already.
+                handle.shutdown(drain);
+            })?;
     let addresses = handle.local_addrs().iter().map(|address| format!("listening on {address}"));
     announce(addresses.chain(observers.addresses()).collect()).context("cannot say where the server listens")?;
     let status = format!("Listening on {}", in_words(handle.local_addrs()));
@@ -475,7 +575,12 @@ fn serve(server: Server<Expensive<Greeter>>, log: &Log, given: Given) -> anyhow:
     while signals.wait().context("cannot wait for signals")? == SignalRequest::Reload {
         manager.reloading();
         let level = options.log;
-        let prepare = |settings: &Settings, otherwise: &[String]| prepare(settings, settings.options()?, otherwise);
+        let prepare = |settings: &Settings, otherwise: &[String]| {
+            let prepared = prepare(settings, settings.options()?, otherwise)?;
+            // The last thing that can be wrong.
+            started.replace(&prepared.options, settings)?;
+            Ok(prepared)
+        };
         // What the reload says is shown at the level before, and at the one behind.
         match reloader.reload(prepare, |reloaded| log.set_level(reloaded.log.max(level))) {
             Ok(reloaded) => {
@@ -540,12 +645,14 @@ fn announce(lines: Vec<String>) -> io::Result<()> {
 }
 
 /// Raises the limit of open files as far as allowed. A connection needs a descriptor, and the usual
-/// limit of 1,024 is low only because of select(2), which is not used here.
-fn raise_descriptor_limit() {
+/// limit of 1,024 is low only because of select(2), which is not used here. Returns what it was:
+/// other programs may use that.
+fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "Cannot raise the limit of open files.");
     }
+    limit.current
 }
 
 /// Returns the error in terms of the options, each with its place.

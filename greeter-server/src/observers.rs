@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use greeter_server::{Builder, Responder, Server, ServerHandle, admin};
+use greeter_server::{Builder, Exec, Responder, Server, ServerHandle, admin};
 
 use crate::listeners::{behind_scheme, place_of};
 use crate::settings::{SettingProblem, Settings};
 
 /// How long an answer may still take once the server itself has ended.
 const STOP: Duration = Duration::from_secs(1);
+
+/// Descriptors that each of them may take: those of its clients, and of those that it rejects.
+pub(crate) const DESCRIPTORS: usize = 160;
 
 /// What tells others about the server.
 pub(crate) struct Observers {
@@ -19,8 +22,15 @@ pub(crate) struct Observers {
 
 impl Observers {
     /// Starts those that have an address.
-    pub(crate) fn start(of: &ServerHandle, admin: Option<&str>, agent: Option<&str>) -> anyhow::Result<Self> {
-        let admin = admin.map(|address| start("admin", address, admin::server(of))).transpose()?;
+    pub(crate) fn start(
+        of: &ServerHandle,
+        exec: Option<&Exec>,
+        admin: Option<&str>,
+        agent: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let exec = exec.cloned();
+        let of_program = move || exec.as_ref().map_or_else(String::new, |exec| admin::exec_metrics(&exec.stats()));
+        let admin = admin.map(|address| start("admin", address, admin::server_with(of, of_program))).transpose()?;
         let agent = agent.map(|address| start("agent", address, admin::agent(of))).transpose()?;
         Ok(Self { running: admin.into_iter().chain(agent).collect() })
     }

@@ -38,7 +38,12 @@ impl Config {
             limits.max_handshakes = 0;
         }
         let lobbies = if has_lobby { self.connection_threads } else { 0 };
-        let possible = connections_possible(entry_rules.len(), self.connection_threads + self.workers, lobbies);
+        let possible = connections_possible(
+            entry_rules.len(),
+            self.connection_threads + self.workers,
+            lobbies,
+            self.spare_descriptors,
+        );
         if possible < limits.max_connections {
             let asked = limits.max_connections;
             tracing::warn!(asked, possible, "The limit of open files allows fewer connections.");

@@ -176,9 +176,12 @@ impl<R: Responder> Server<R> {
         self.push.connect(Arc::<dyn ThreadMailboxes>::clone(&to_threads));
         let memory = Arc::new(MemoryBudget::new(config.limits.max_buffer_bytes));
         let to_close = Arc::<SharedAcceptor<_>>::clone(&acceptor);
-        let (control, deadlines) = Control::new(counters, admission, Arc::clone(&memory), to_close, to_threads);
-        self.trigger.connect(&control);
         let responder = Arc::new(self.responder);
+        let asked = Arc::downgrade(&responder);
+        let can_answer = Box::new(move || asked.upgrade().is_none_or(|responder| responder.is_ready()));
+        let (control, deadlines) =
+            Control::new(counters, admission, Arc::clone(&memory), to_close, to_threads, can_answer);
+        self.trigger.connect(&control);
         let configuration = RunningConfig::new(Arc::clone(&config), self.options, kinds, entry_rules, &responder);
         let current = Arc::clone(&configuration.current);
         // From here on, an early return drops the handle, which stops the threads that have

@@ -22,7 +22,9 @@ use greeter_args::Exit;
 
 use self::environment::EnvironmentSettings;
 use self::known::KnownOptions;
-use self::setting::{CONFIG, LISTEN, LISTENER_NAME, ListenerTable, OF_LISTENERS, Setting, SettingValue, find};
+use self::setting::{
+    CONFIG, EXEC_FLAG, LISTEN, LISTENER_NAME, ListenerTable, OF_LISTENERS, Setting, SettingValue, find,
+};
 pub(crate) use self::setting::{SettingProblem, SettingSource};
 
 /// Where the settings of this process come from. The file can be read more than once.
@@ -60,7 +62,7 @@ impl Sources {
     ///
     /// An [`Exit`] where the arguments ask for help or for the version, or cannot be understood.
     pub(crate) fn of_process<T: FromArgs + ArgsInfo>(name: &str, version: &str) -> Result<Self, Exit> {
-        let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+        let words = with_rest_as_values(std::env::args_os().skip(1));
         greeter_args::parse_from::<T>(name, version, &words)?;
         let known = KnownOptions::of::<T>();
         let (flags, switches) = known.split(words.iter().map(|word| word.to_string_lossy().into_owned()));
@@ -117,6 +119,23 @@ impl ListenerSettings {
     pub(crate) fn address(&self) -> &str {
         self.settings.values(LISTEN).first().copied().unwrap_or_default()
     }
+}
+
+/// Has each word behind `--exec` be a value of it, whatever it looks like.
+fn with_rest_as_values(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    if let Some(start) = words.iter().position(|word| *word == *EXEC_FLAG)
+        && start + 1 < words.len()
+    {
+        let rest = words.split_off(start + 1);
+        words.pop();
+        words.extend(rest.into_iter().map(|word| {
+            let mut value = OsString::from(format!("{EXEC_FLAG}="));
+            value.push(word);
+            value
+        }));
+    }
+    words
 }
 
 impl Settings {

@@ -101,6 +101,14 @@ impl<K: Socket> Transport<K> {
         }
     }
 
+    /// Returns how many bytes that count as sent are of a record that is not.
+    pub(crate) const fn sent_in_part(&self) -> usize {
+        match self {
+            Self::Plain(_) | Self::Upgradable(_) => 0,
+            Self::Tls(stream) => stream.sent_in_part(),
+        }
+    }
+
     /// Returns whether there is something to write beside replies that are unsent.
     pub(crate) fn wants_write(&self) -> bool {
         match self {

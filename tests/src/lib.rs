@@ -117,6 +117,8 @@ mod documents {
     struct ArgsReadme;
     #[doc = include_str!("../../docs/server.md")]
     struct Server;
+    #[doc = include_str!("../../docs/programs.md")]
+    struct Programs;
     #[doc = include_str!("../../docs/responders.md")]
     struct Responders;
     #[doc = include_str!("../../docs/client.md")]

@@ -157,6 +157,22 @@ fn each_is_told_of_once_its_last_byte_is_taken_and_not_before() {
     assert_eq!(scene.connection.bytes_held(), 0);
 }
 
+/// The last bytes of a record make the others of use.
+#[test]
+fn what_is_in_part_of_a_record_is_not_taken_before_the_rest_is() {
+    let mut scene = Scene::connected();
+    assert!(scene.push(1, "one ") && scene.push(2, "two ") && scene.push(3, "three"));
+    scene.connection.wrote_in_part(4, 4, scene.now);
+    scene.connection.wrote_in_part(6, 10, scene.now);
+    assert_eq!(scene.told.take(), []);
+    scene.connection.write_would_block();
+    scene.connection.wrote_in_part(1, 0, scene.now);
+    assert_eq!(scene.told.take(), [(1, Delivery::Taken), (2, Delivery::Taken)]);
+    scene.connection.wrote_in_part(1, 1, scene.now);
+    assert_eq!(scene.write(), "e");
+    assert_eq!(scene.told.take(), [(3, Delivery::Taken)]);
+}
+
 #[test]
 fn nothing_is_taken_as_soon_as_what_is_before_it_is() {
     let mut scene = Scene::connected();
@@ -414,6 +430,12 @@ fn an_end_that_is_pushed_is_told_to_nobody_as_the_end_of_the_input() {
     let mut client = TestClient::connect(&clerk);
     client.send("later\n").shutdown_write().close().expect("hello\nlater\n");
     client.expect_end(CloseReason::ResponderClosed);
+    let mut scene = Scene::new();
+    scene.connection.received_eof();
+    scene.close();
+    scene.answer();
+    assert_eq!(scene.write(), "hello\n");
+    assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::ResponderClosed));
     // A connection that ends already has its reason.
     let mut client = TestClient::connect(&clerk);
     client.reset().close().expect("hello\n").expect_end(CloseReason::Lost);

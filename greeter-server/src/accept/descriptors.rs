@@ -2,9 +2,6 @@
 
 use crate::accept::rejected::{MAX_REJECTED, MAX_REJECTED_BY_LOBBY};
 
-/// Descriptors left to the rest of the process: files, logs, what the responder opens.
-const FOR_OTHERS: usize = 64;
-
 /// Descriptors of one thread of the server: to poll, and to be woken.
 const PER_THREAD: usize = 2;
 
@@ -17,8 +14,8 @@ const PER_LOBBY: usize = MAX_REJECTED_BY_LOBBY + 1;
 
 /// Returns how many clients can be served with the descriptors that this process may have
 /// (RLIMIT_NOFILE in getrlimit(2)), less a reserve.
-pub(crate) fn connections_possible(listeners: usize, threads: usize, lobbies: usize) -> usize {
-    let reserve = FOR_REJECTED + FOR_OTHERS + listeners + PER_THREAD * threads + PER_LOBBY * lobbies;
+pub(crate) fn connections_possible(listeners: usize, threads: usize, lobbies: usize, for_others: usize) -> usize {
+    let reserve = FOR_REJECTED + for_others + listeners + PER_THREAD * threads + PER_LOBBY * lobbies;
     limit().saturating_sub(reserve).max(1)
 }
 
@@ -41,7 +38,7 @@ mod tests {
 
     #[test]
     fn each_lobby_has_a_reserve_for_those_that_it_rejects() {
-        let [none, one, two] = [0, 1, 2].map(|lobbies| connections_possible(1, 2, lobbies));
+        let [none, one, two] = [0, 1, 2].map(|lobbies| connections_possible(1, 2, lobbies, 64));
         let is_bounded = none < usize::MAX / 2 && none > 100;
         assert!(!is_bounded || (none - one, one - two) == (MAX_REJECTED_BY_LOBBY + 1, MAX_REJECTED_BY_LOBBY + 1));
     }

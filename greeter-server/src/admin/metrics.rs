@@ -6,6 +6,9 @@ use greeter_core::CloseReason;
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+use crate::exec::ExecStats;
 use crate::info::WorkerInfo;
 use crate::job_times::{self, JobTimes};
 use crate::limits::Limits;
@@ -37,6 +40,30 @@ pub(super) fn metrics(monitor: &Monitor) -> String {
         u8::from(monitor.control.is_ready()).into(),
     ));
     // It refuses only a family without a metric, and there is none.
+    TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+/// Returns the metrics of a program that answers, for [`server_with`](crate::admin::server_with).
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+#[must_use]
+pub fn exec_metrics(stats: &ExecStats) -> String {
+    let ExecStats { running, waiting, answered, started, failed_starts, late, strays, ended } = *stats;
+    let ends = [("late", late), ("stray", strays), ("ended", ended), ("not_started", failed_starts)];
+    let ends = ends.map(|(reason, count)| with_counter(labelled("reason", reason), count));
+    let families = [
+        gauge("exec_processes", "Processes of the program that run, those included that are to end.", float(running)),
+        gauge("exec_lines_waiting", "Lines that wait for a process.", float(waiting)),
+        counter("exec_lines_answered_total", "Lines that the program has answered.", answered),
+        counter("exec_starts_total", "Processes of the program that were started.", started),
+        family(
+            "exec_failures_total",
+            "Processes that were ended since they were late or said more than they were asked, that have ended by \
+             themselves, or that could not be started.",
+            MetricType::COUNTER,
+            ends.into(),
+        ),
+    ];
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
 }
 

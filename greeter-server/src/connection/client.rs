@@ -249,7 +249,8 @@ impl<S, K: Socket> Client<S, K> {
                 Ok(bytes) => {
                     counters.bytes_sent.add(bytes as u64);
                     self.bytes_sent += bytes as u64;
-                    if let Some(buffer) = self.connection.wrote(bytes, now) {
+                    let in_part = transport.sent_in_part();
+                    if let Some(buffer) = self.connection.wrote_in_part(bytes, in_part, now) {
                         scratch.keep(buffer);
                     }
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use memchr::memchr;
 use mio::Registry;
 
-use super::process::Started;
+use super::process::StartedProcess;
 use super::running::{RunningChild, shown};
 use super::waiting::AskedLine;
 
@@ -75,7 +75,7 @@ pub(super) struct Progress {
 
 impl ExecChild {
     /// Has its descriptors watched, under the tokens of this number.
-    pub(super) fn new(started: Started, number: usize, registry: &Registry) -> io::Result<Self> {
+    pub(super) fn new(started: StartedProcess, number: usize, registry: &Registry) -> io::Result<Self> {
         Ok(Self {
             running: RunningChild::new(started, number, registry)?,
             asked: VecDeque::new(),

@@ -15,6 +15,7 @@ use greeter_core::Rejection;
 use mio::{Events, Poll};
 
 use super::child::{ExecChild, ExecFault, Progress};
+use super::orphans::Orphans;
 use super::pause::{pause_after, varied};
 use super::process::Program;
 use super::report::{ExecError, ExecStats};
@@ -40,6 +41,7 @@ pub(super) struct PoolOptions {
     pub(super) reply_timeout: Option<Duration>,
     pub(super) queue_timeout: Option<Duration>,
     pub(super) max_reply_bytes: usize,
+    pub(super) reaps_orphans: bool,
 }
 
 /// A message to the thread of a pool.
@@ -100,6 +102,7 @@ pub(super) struct ExecPool {
     /// When there is something to do at the latest.
     look_at: Option<Instant>,
     starting: usize,
+    orphans: Orphans,
     stops_by: Option<Instant>,
     buffer: Vec<u8>,
 }
@@ -163,6 +166,7 @@ impl ExecPool {
             talking: Vec::new(),
             look_at: None,
             starting: 0,
+            orphans: Orphans::default(),
             stops_by: None,
             buffer: vec![0; READ_BYTES],
         }
@@ -407,6 +411,7 @@ impl ExecPool {
         {
             self.waiting.set_batch(options.batch);
             self.options = options;
+            self.look_for_orphans(now);
             let _ = told.send(Ok(()));
             self.resize(now);
         }
@@ -467,9 +472,10 @@ impl ExecPool {
         let was_asked = child.was_asked();
         let (mut seen, unseen) = child.take_asked();
         let last_words = child.running.last_words().to_owned();
+        let said = Some(&*last_words).filter(|words| !words.is_empty());
         child.running.end(true, now);
         let next_signal = child.running.next_signal();
-        tracing::error!(pid = child.running.id(), reason = %fault, last_words, "A program failed, and is not asked again.");
+        tracing::error!(pid = child.running.id(), reason = %fault, said, "A program failed, and is not asked again.");
         self.look_by(next_signal);
         match fault {
             ExecFault::Late(_) => self.state.late.add(1),
@@ -563,6 +569,7 @@ impl ExecPool {
     /// Does what is due, and finds out when the next is.
     fn look(&mut self, now: Instant) {
         self.look_at = None;
+        self.look_for_orphans(now);
         let late = self.waiting.expire(self.options.queue_timeout, now);
         self.look_by(late);
         for number in self.children.keys().copied().collect::<Vec<_>>() {
@@ -593,6 +600,14 @@ impl ExecPool {
                 Next::Pausing { until } | Next::OnTrial { silent_until: Some(until), .. } => self.look_by(Some(until)),
                 Next::None | Next::Starting { .. } | Next::OnTrial { silent_until: None, .. } => {}
             }
+        }
+    }
+
+    fn look_for_orphans(&mut self, now: Instant) {
+        if self.options.reaps_orphans {
+            let ours = self.children.values().map(|(child, _)| child.running.id());
+            let next = self.orphans.look(ours, now);
+            self.look_by(Some(next));
         }
     }
 

@@ -13,6 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// What a service manager says to this process, and to no other (sd_notify(3), sd_listen_fds(3)).
@@ -31,7 +32,7 @@ pub(super) struct Program {
 
 /// A process that was started, and our ends of its pipes, which do not block.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(super) struct StartedProcess {
     pub(super) process: Process,
     pub(super) stdin: Sender,
     pub(super) stdout: Receiver,
@@ -51,7 +52,7 @@ pub(super) struct Process {
 
 impl Program {
     /// Starts it, and waits until the program runs in its process, or cannot.
-    pub(super) fn start(&self) -> io::Result<Started> {
+    pub(super) fn start(&self) -> io::Result<StartedProcess> {
         let mut command = Command::new(&self.name);
         command.args(&self.arguments);
         for name in OF_SERVICE_MANAGER {
@@ -74,7 +75,7 @@ impl Program {
         stdin.set_nonblocking(true)?;
         stdout.set_nonblocking(true)?;
         stderr.set_nonblocking(true)?;
-        Ok(Started { process, stdin, stdout, stderr })
+        Ok(StartedProcess { process, stdin, stdout, stderr })
     }
 
     /// Gives the process the limit of open files that is its own: with more than 1,024, programs
@@ -99,7 +100,7 @@ impl Program {
             return is_executable(Path::new(&self.name));
         }
         let path = env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
-        let mut problem = io::Error::from(io::ErrorKind::NotFound);
+        let mut problem = Errno::NOENT.into();
         for folder in env::split_paths(&path) {
             match is_executable(&folder.join(&self.name)) {
                 Ok(found) => return Ok(found),
@@ -118,7 +119,7 @@ impl Program {
 fn is_executable(path: &Path) -> io::Result<PathBuf> {
     let is_file = path.metadata()?.is_file();
     access(path, Access::EXEC_OK)?;
-    if is_file { Ok(path.to_owned()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    if is_file { Ok(path.to_owned()) } else { Err(Errno::ACCESS.into()) }
 }
 
 impl Process {

@@ -9,7 +9,7 @@ use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
 use rustix::process::Signal;
 
-use super::process::{Process, Started};
+use super::process::{Process, StartedProcess};
 use super::stderr::StderrLines;
 
 /// The most processes that a program runs in.
@@ -69,8 +69,8 @@ impl Channel {
 
 impl RunningChild {
     /// Has its descriptors watched, under the tokens of this number.
-    pub(super) fn new(started: Started, number: usize, registry: &Registry) -> io::Result<Self> {
-        let Started { process, mut stdin, mut stdout, mut stderr } = started;
+    pub(super) fn new(started: StartedProcess, number: usize, registry: &Registry) -> io::Result<Self> {
+        let StartedProcess { process, mut stdin, mut stdout, mut stderr } = started;
         registry.register(&mut stdin, Channel::Stdin.token(number), Interest::WRITABLE)?;
         registry.register(&mut stdout, Channel::Stdout.token(number), Interest::READABLE)?;
         registry.register(&mut stderr, Channel::Stderr.token(number), Interest::READABLE)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use super::process::{Program, Started};
+use super::process::{Program, StartedProcess};
 use crate::mailbox::Mailbox;
 use crate::sync::{Receiver, Sender, channel};
 
@@ -22,7 +22,7 @@ pub(super) struct StartRequest {
 #[derive(Debug)]
 pub(super) struct StartOutcome {
     pub(super) request: StartRequest,
-    pub(super) started: io::Result<Started>,
+    pub(super) started: io::Result<StartedProcess>,
 }
 
 /// Starts the thread. It ends when nobody can ask any more.

@@ -167,6 +167,7 @@ pub struct TaggedOptions {
     children: usize,
     reply_timeout: Option<Duration>,
     max_reply_bytes: usize,
+    reaps_orphans: bool,
 }
 
 impl Tagged {
@@ -179,6 +180,7 @@ impl Tagged {
             children: thread::available_parallelism().map_or(1, NonZero::get),
             reply_timeout: Timeouts::DEFAULT.reply,
             max_reply_bytes: Limits::DEFAULT.max_unsent_bytes,
+            reaps_orphans: false,
         }
     }
 
@@ -269,6 +271,14 @@ impl TaggedOptions {
         self
     }
 
+    /// Has processes reaped that are children of this one and that it does not know: for a program
+    /// that is process 1, as of a container, and that starts no others. What its processes have
+    /// started and left behind would stay there as zombies.
+    pub const fn reap_orphans(mut self, on: bool) -> Self {
+        self.reaps_orphans = on;
+        self
+    }
+
     /// Checks the options, and whether there is such a program, and starts nothing.
     ///
     /// # Errors
@@ -310,11 +320,11 @@ impl TaggedOptions {
     }
 
     fn validate(self) -> Result<TaggedConfig, ExecError> {
-        let Self { program, children, reply_timeout, max_reply_bytes } = self;
+        let Self { program, children, reply_timeout, max_reply_bytes, reaps_orphans } = self;
         if !(1..=MAX_CHILDREN).contains(&children) {
             return Err(ExecError::OutOfRange { option: "children", value: children, min: 1, max: MAX_CHILDREN });
         }
-        Ok(TaggedConfig { program: Arc::new(program), children, reply_timeout, max_reply_bytes })
+        Ok(TaggedConfig { program: Arc::new(program), children, reply_timeout, max_reply_bytes, reaps_orphans })
     }
 }
 
@@ -351,6 +361,10 @@ impl Responder for Tagged {
 
     fn disconnect(&self, session: TaggedSession, reason: CloseReason) {
         session.left(reason);
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 /// The option that names the file.
 pub(super) const CONFIG: &str = "config";
+/// The option that takes the rest of the command line.
+pub(super) const EXEC_FLAG: &str = "--exec";
 /// The option that each listener of the file is an address of.
 pub(super) const LISTEN: &str = "listen";
 /// What a listener of the file is called by.

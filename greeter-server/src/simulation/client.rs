@@ -261,9 +261,9 @@ fn script(number: u32, rules: &Rules, random: &mut Random) -> VecDeque<u8> {
 
 fn verb(rules: &Rules, random: &mut Random) -> &'static str {
     const FREQUENT: [&str; 4] = ["echo", "three", "big", "shout"];
-    const RARE: [&str; 14] = [
+    const RARE: [&str; 18] = [
         "raw", "panic", "stumble", "fail", "reject", "break", "quit", "part", "leave", "slow", "silent", "later",
-        "later", "later",
+        "later", "later", "stream", "stream", "stream", "pour",
     ];
     const DEAR: [&str; 6] = ["slow", "slow", "later", "hang", "quit", "part"];
     match random.below(8) {

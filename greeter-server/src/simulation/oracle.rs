@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Address, WhenLate, WhenRejected};
 
-use super::responder::{LateKind, PANICKED, REJECTED, SLOW, SORTS, SessionHistory, is_parked, when_late};
+use super::responder::{LateKind, OnEnd, PANICKED, REJECTED, SLOW, SORTS, SessionHistory, ended, is_parked, when_late};
 use super::rules::Rules;
 
 /// The parts of a line. A line without a verb and a token is echoed.
@@ -39,7 +39,7 @@ impl<'a> LineCommand<'a> {
     fn reply(&self, line: &[u8], ending: &str) -> (Vec<u8>, bool) {
         let token = self.token;
         let reply = match (self.verb, self.number) {
-            (b"silent", Some(_)) => String::new(),
+            (b"silent" | b"stream" | b"pour", Some(_)) => String::new(),
             (b"later" | b"leave", Some(_)) => {
                 let reply = match LateKind::of(token) {
                     LateKind::Line => format!("late {token}{ending}"),
@@ -86,6 +86,7 @@ pub(super) struct Oracle {
     /// What the server has written that is not a whole reply yet.
     written: Vec<u8>,
     latest_push: u32,
+    pub(super) latest_piece: u32,
     pub(super) accepted: Instant,
     /// When the server last read something, and last wrote something that was not pushed.
     pub(super) latest_read: Instant,
@@ -103,6 +104,7 @@ pub(super) struct Oracle {
     busy: u64,
     too_long: u64,
     late: u64,
+    is_end_read: bool,
     /// Whether the rejection of a late line, which was written last, may have been the end: in the
     /// same words, a connection closes whose worker has taken too long for a line behind it.
     may_have_timed_out: bool,
@@ -117,6 +119,9 @@ struct ExpectedReply {
     when_late: Option<WhenLate>,
     /// Whether a worker may take too long for it.
     hangs: bool,
+    /// Whether it is no line, but the end of the input; and whether the responder may not be told.
+    is_end: bool,
+    is_optional: bool,
     /// Whether what was pushed right before it must be received before it.
     is_behind_push: bool,
     ending: &'static str,
@@ -160,6 +165,7 @@ impl Oracle {
             banner: banner.into_bytes(),
             written: Vec::new(),
             latest_push: 0,
+            latest_piece: 0,
             accepted: now,
             latest_read: now,
             unread_since: None,
@@ -174,6 +180,7 @@ impl Oracle {
             busy: 0,
             too_long: 0,
             late: 0,
+            is_end_read: false,
             may_have_timed_out: false,
         }
     }
@@ -231,8 +238,48 @@ impl Oracle {
         let when_late = (is_later && !is_too_long).then(|| when_late(command.token));
         let hangs = command.verb == b"hang";
         let is_behind_push = command.verb == b"leave" && is_parked(command.token) && self.rules.in_parallel == 1;
-        let expected = ExpectedReply { reply, is_last, is_too_long, when_late, hangs, is_behind_push, ending, read };
+        let expected = ExpectedReply {
+            reply,
+            is_last,
+            is_too_long,
+            when_late,
+            hangs,
+            is_end: false,
+            is_optional: false,
+            is_behind_push,
+            ending,
+            read,
+        };
         self.lines.push_back(expected);
+    }
+
+    /// The server has read the end of the input. With TLS, that may still be behind what it has to
+    /// decrypt.
+    pub(super) fn read_end(&mut self, now: Instant) {
+        let is_again = self.lines.back().is_some_and(|expected| expected.is_end);
+        if !self.rules.wants_end || self.end != WireEnd::NotYet || self.is_end_read || is_again {
+            return;
+        }
+        self.is_end_read = true;
+        let ending = self.lines.back().map_or(self.ending, |expected| expected.ending);
+        let on_end = OnEnd::of(self.number);
+        let reply = match on_end {
+            OnEnd::Line | OnEnd::Stream => format!("{}{ending}", ended(self.number)),
+            OnEnd::Nothing => return,
+            OnEnd::Failure => format!("error: internal error{ending}"),
+        };
+        self.lines.push_back(ExpectedReply {
+            reply: reply.into_bytes(),
+            is_last: false,
+            is_too_long: false,
+            when_late: (on_end == OnEnd::Stream).then_some(WhenLate::Wait),
+            hangs: false,
+            is_end: true,
+            is_optional: self.rules.has_tls,
+            is_behind_push: false,
+            ending,
+            read: now,
+        });
     }
 
     /// The server writes these bytes, which must be what the client is owed. What the client has
@@ -264,7 +311,7 @@ impl Oracle {
         if self.end != WireEnd::NotYet {
             // What was pushed before the end of the stream comes after the last reply, unless the
             // client was rejected.
-            return self.end == WireEnd::Closed && (self.match_push() || self.may_become_push());
+            return self.end == WireEnd::Closed && (self.match_push() || self.match_piece() || self.may_become_push());
         }
         if !self.is_banner_sent && self.takes(&self.banner.clone()) {
             self.latest_reply = now;
@@ -274,7 +321,7 @@ impl Oracle {
             }
             return true;
         }
-        if self.match_reply(now) || self.match_push() || self.match_end(now) {
+        if self.match_reply(now) || self.match_push() || self.match_piece() || self.match_end(now) {
             return true;
         }
         let may_become = |text: &[u8]| text.starts_with(&self.written);
@@ -290,8 +337,10 @@ impl Oracle {
     /// Returns whether what was written may be the start of a pushed line.
     fn may_become_push(&self) -> bool {
         self.written.len() < 24 && !self.written.contains(&b'\n') && {
-            let push = format!("push {}.", self.number);
-            self.written.starts_with(push.as_bytes()) || push.as_bytes().starts_with(&self.written)
+            ["push", "piece"].iter().any(|what| {
+                let push = format!("{what} {}.", self.number);
+                self.written.starts_with(push.as_bytes()) || push.as_bytes().starts_with(&self.written)
+            })
         }
     }
 
@@ -349,9 +398,8 @@ impl Oracle {
         }
         if is_answered || is_late || is_busy {
             self.may_have_timed_out = is_late && self.may_hang();
-            self.lines.drain(..=next);
+            self.lines_answered += self.lines.drain(..=next).filter(|expected| !expected.is_end).count() as u64;
             self.ending = ending;
-            self.lines_answered += next as u64 + 1;
             self.latest_reply = now;
         }
         if (is_answered || is_late) && is_last {
@@ -382,6 +430,19 @@ impl Oracle {
     /// too late.
     fn when_next_is_late(&self) -> Option<WhenLate> {
         self.lines.iter().find(|expected| !expected.reply.is_empty())?.when_late
+    }
+
+    /// Pieces come as they are, one behind the other.
+    fn match_piece(&mut self) -> bool {
+        let piece = format!("piece {}.{}\n", self.number, self.latest_piece + 1);
+        let is_next = self.is_banner_sent && self.takes(piece.as_bytes());
+        self.latest_piece += u32::from(is_next);
+        is_next
+    }
+
+    /// Returns whether the end was pushed, behind which lines may have no answer.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sessions.lock().unwrap().record(self.number).is_closed
     }
 
     /// Pushed lines contain their client's number, and are numbered.
@@ -511,7 +572,9 @@ impl Oracle {
     /// What came behind so many bytes is not owed any more.
     pub(super) fn forget_behind(&mut self, bytes: usize) {
         let behind = self.lines_read - self.lines_within(bytes);
+        let end = if self.lines.back().is_some_and(|expected| expected.is_end) { self.lines.pop_back() } else { None };
         self.lines.truncate(self.lines.len().saturating_sub(behind as usize));
+        self.lines.extend(end);
     }
 
     /// Returns how many lines are complete within so many bytes.
@@ -550,7 +613,8 @@ impl Oracle {
     /// Returns whether everything that the server has read was answered, as far as answers can be
     /// seen.
     pub(super) fn is_settled(&self) -> bool {
-        let is_answered = self.written.is_empty() && self.lines.iter().all(|expected| expected.reply.is_empty());
+        let is_owed = |expected: &ExpectedReply| !expected.reply.is_empty() && !expected.is_optional;
+        let is_answered = self.written.is_empty() && (self.is_closed() || !self.lines.iter().any(is_owed));
         self.is_banner_sent && is_answered || self.may_have_timed_out || self.end != WireEnd::NotYet
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greeter_core::{BoxError, ClientId, CloseReason, Later, Line, Peer, Rejection, Reply, Responder, WhenLate};
+use greeter_core::{
+    BoxError, ClientId, CloseReason, Delivery, Later, Line, Peer, Rejection, Reply, Responder, WhenLate,
+};
 
 use super::clock::SimulatedClock;
 use super::oracle;
@@ -28,6 +30,7 @@ pub(super) struct ScriptedResponder {
     pub(super) sessions: Arc<Mutex<SessionHistory>>,
     /// The answers that are to come later.
     pub(super) promises: Arc<Mutex<Vec<Promise>>>,
+    wants_end: bool,
     turn: Mutex<TurnTimes>,
 }
 
@@ -67,6 +70,81 @@ impl Farewell {
     }
 }
 
+/// Pieces for one client, each of which is pushed when the one before it was taken.
+#[derive(Debug)]
+struct Pieces {
+    push: PushHandle,
+    sessions: Arc<Mutex<SessionHistory>>,
+    number: u32,
+    left: u32,
+    last: Last,
+}
+
+/// What comes behind the last piece.
+#[derive(Debug)]
+enum Last {
+    Nothing,
+    Close,
+    Answer(Later),
+}
+
+impl Pieces {
+    fn push_next(mut self) {
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(self.number);
+        let id = record.id.expect("the client is connected");
+        let Some(left) = self.left.checked_sub(1) else {
+            record.is_closed |= matches!(self.last, Last::Close);
+            drop(sessions);
+            return match self.last {
+                Last::Nothing => {}
+                Last::Close => self.push.close(id).expect("it has started"),
+                Last::Answer(later) => later.line(ended(self.number)),
+            };
+        };
+        self.left = left;
+        record.pieces += 1;
+        let piece = format!("piece {}.{}\n", self.number, record.pieces);
+        record.pushed_bytes += piece.len();
+        drop(sessions);
+        let push = self.push.clone();
+        push.raw_then(id, piece, move |delivery| self.told(delivery)).expect("little is being pushed");
+    }
+
+    fn told(self, delivery: Delivery) {
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(self.number);
+        match delivery {
+            Delivery::Taken => record.pieces_taken += 1,
+            Delivery::Lost => record.pieces_lost += 1,
+        }
+        drop(sessions);
+        if delivery == Delivery::Taken {
+            self.push_next();
+        }
+    }
+}
+
+/// What is said last to a client that has stopped sending.
+pub(super) fn ended(number: u32) -> String {
+    format!("ended {number}")
+}
+
+/// What the responder does when a client has stopped sending, by the client's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnEnd {
+    Line,
+    Stream,
+    Nothing,
+    Failure,
+}
+
+impl OnEnd {
+    pub(super) fn of(number: u32) -> Self {
+        [Self::Line, Self::Stream, Self::Nothing, Self::Failure][number as usize % 4]
+    }
+}
+
 /// How an answer that comes later is given, by the number of its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LateKind {
@@ -87,14 +165,19 @@ fn line_of(token: &str) -> usize {
     token.split_once('.').and_then(|(_, line)| line.parse().ok()).unwrap_or_default()
 }
 
+/// Returns the number of the client with this token.
+fn client_of(token: &str) -> usize {
+    token.split_once('.').and_then(|(client, _)| client.parse().ok()).unwrap_or_default()
+}
+
 /// Returns after how many milliseconds an answer is given that comes later, if it ever is.
 fn delay_of(token: &str) -> Option<u64> {
-    [Some(0), Some(1), Some(200), Some(5_000), None][line_of(token) / 4 % 5]
+    [Some(0), Some(1), Some(200), Some(5_000), None][(client_of(token) + line_of(token)) % 5]
 }
 
 /// Returns what becomes of the line if that is too late.
 pub(super) fn when_late(token: &str) -> WhenLate {
-    [WhenLate::Close, WhenLate::Reject, WhenLate::Wait][line_of(token) % 3]
+    [WhenLate::Close, WhenLate::Reject, WhenLate::Wait][(client_of(token) / 5 + line_of(token) / 4) % 3]
 }
 
 /// Returns whether an answer is given while its line is parked, and not in the call itself.
@@ -144,9 +227,17 @@ pub(super) struct SessionRecord {
     pub(super) busy: u64,
     /// How many lines of it were rejected since their answers came too late.
     pub(super) late: u64,
+    /// How often it was told of the end of the input.
+    pub(super) ends: u32,
     pushes: u32,
     /// The number of the push by the reply that closed the connection.
     pub(super) pushed_last: u32,
+    /// How many pieces were pushed to it, and what was told of them.
+    pub(super) pieces: u32,
+    pub(super) pieces_taken: u32,
+    pub(super) pieces_lost: u32,
+    /// Whether the end was pushed to it.
+    pub(super) is_closed: bool,
     /// How many bytes were pushed to it, each ending counted as one.
     pub(super) pushed_bytes: usize,
 }
@@ -214,6 +305,8 @@ impl Responder for ScriptedResponder {
         match command.verb {
             b"silent" => {}
             b"later" => self.promise(number, command.token, None, reply),
+            b"stream" => self.stream(number, line_of(command.token) as u32 % 4, Last::Nothing),
+            b"pour" => self.stream(number, line_of(command.token) as u32 % 4, Last::Close),
             b"three" => ["1", "2", "3"].iter().for_each(|piece| reply.line(format_args!("{piece} {}", command.token))),
             b"big" => reply.line(command.token.repeat(100)),
             b"raw" => reply.raw(format!("{}\n\n\r\nend\n", command.token)),
@@ -251,6 +344,28 @@ impl Responder for ScriptedResponder {
         Ok(())
     }
 
+    fn end_of_input(&self, session: &mut u32, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        self.begin_line(*session);
+        self.turn.lock().unwrap().first_reply.get_or_insert(self.clock.now());
+        let mut sessions = self.sessions.lock().unwrap();
+        let record = sessions.record(*session);
+        record.answered = Some(self.clock.now());
+        record.ends += 1;
+        assert_eq!(record.ends, 1, "an input has one end");
+        drop(sessions);
+        match OnEnd::of(*session) {
+            OnEnd::Line => reply.line(ended(*session)),
+            OnEnd::Stream => self.stream(*session, 3, Last::Answer(reply.later_with(WhenLate::Wait))),
+            OnEnd::Nothing => {}
+            OnEnd::Failure => panic_quietly(),
+        }
+        Ok(())
+    }
+
+    fn wants_end_of_input(&self) -> bool {
+        self.wants_end
+    }
+
     fn reject(&self, session: Option<&mut u32>, rejection: Rejection, reply: &mut Reply<'_>) {
         if let Some(number) = session {
             let record = *number;
@@ -273,12 +388,22 @@ impl Responder for ScriptedResponder {
 }
 
 impl ScriptedResponder {
-    pub(super) fn new(clock: SimulatedClock, push: PushHandle, sessions: Arc<Mutex<SessionHistory>>) -> Self {
-        Self { clock, push, sessions, promises: Arc::default(), turn: Mutex::default() }
+    pub(super) fn new(
+        clock: SimulatedClock,
+        push: PushHandle,
+        sessions: Arc<Mutex<SessionHistory>>,
+        wants_end: bool,
+    ) -> Self {
+        Self { clock, push, sessions, promises: Arc::default(), wants_end, turn: Mutex::default() }
     }
 
     fn farewell(&self, number: u32) -> Farewell {
         Farewell { push: self.push.clone(), sessions: Arc::clone(&self.sessions), number }
+    }
+
+    fn stream(&self, number: u32, pieces: u32, last: Last) {
+        let (push, sessions) = (self.push.clone(), Arc::clone(&self.sessions));
+        Pieces { push, sessions, number, left: pieces, last }.push_next();
     }
 
     /// Answers later: at once, soon, or later than some timeouts.

@@ -71,6 +71,8 @@ pub(super) struct Rules {
     /// How long a header and a handshake may take.
     pub(super) handshake: Duration,
     pub(super) max_handshakes: usize,
+    /// Whether the responder has something to say to who has stopped sending.
+    pub(super) wants_end: bool,
 }
 
 impl Rules {
@@ -123,6 +125,7 @@ impl Rules {
             max_record: random.pick(&[1, 20, 300, 2000, 16_000]),
             handshake: Duration::from_millis(random.pick(&[1500, 5000])),
             max_handshakes: random.pick(&[1, 2, 1000]),
+            wants_end: random.one_in(2),
         }
     }
 
@@ -186,6 +189,7 @@ impl Rules {
             },
             read_bytes: self.read_bytes,
             is_quiet: false,
+            spare_descriptors: 0,
             connection: connection.when_rejected(self.when_rejected).line_ending(self.line_ending),
         }
     }

@@ -319,7 +319,8 @@ impl Wire {
             && !self.oracle.has_lines()
             && self.tls.as_ref().is_none_or(|tls| tls.data_unsent_since.is_none())
         {
-            if let Some(since) = self.oracle.finished {
+            let is_to_be_told = self.rules.wants_end && self.server_saw_eof && record.ends == 0;
+            if let Some(since) = self.oracle.finished.filter(|_| !is_to_be_told) {
                 let is_unnoticed = self.readiness == Readiness::default() && is_late(since.max(latest), Duration::ZERO);
                 assert!(!is_unnoticed, "the end of client {number} is not noticed");
             }
@@ -475,7 +476,9 @@ impl Wire {
             if tls.is_bad && self.is_newcomer() {
                 return;
             }
-            if let (Some(owed), WireEnd::NotYet) = (self.owed_at_stop, self.oracle.end) {
+            // Behind an end that was pushed, nothing is read.
+            let is_owed = !self.oracle.is_closed() && self.oracle.end == WireEnd::NotYet;
+            if let Some(owed) = self.owed_at_stop.filter(|_| is_owed) {
                 let opened = tls.opened(self.number);
                 let arrived = tls.content_ends.iter().rfind(|(end, _)| *end <= owed).map_or(0, |(_, content)| *content);
                 assert!(opened >= arrived, "client {} is owed what had come before the stop", self.number);
@@ -486,7 +489,7 @@ impl Wire {
         assert!(self.oracle.has_received_all(), "client {} has not received what was pushed to it", self.number);
         let was_all_read = self.owed_at_stop.is_some_and(|owed| self.bytes_read >= owed);
         assert!(
-            self.server_saw_eof || self.oracle.end != WireEnd::NotYet || was_all_read,
+            self.server_saw_eof || self.oracle.end != WireEnd::NotYet || was_all_read || self.oracle.is_closed(),
             "client {} is sent the end without a reason",
             self.number
         );
@@ -531,7 +534,7 @@ impl Wire {
         let now = self.clock.now();
         let Some(tls) = &mut self.tls else { return self.oracle.read(bytes, now) };
         let was_in = tls.has_finished;
-        let mut plaintext = Vec::new();
+        let (mut plaintext, mut has_ended) = (Vec::new(), false);
         let records = tls.from_client.read(bytes);
         tls.records_at_once = records.len();
         for record in records {
@@ -547,7 +550,7 @@ impl Wire {
                     let before = tls.content_ends.last().map_or(0, |(_, content)| *content);
                     tls.content_ends.push((mark.map_or(0, |mark| mark.end), before + content.len()));
                 }
-                ToyRecord::CloseNotify => self.server_saw_eof = true,
+                ToyRecord::CloseNotify => (self.server_saw_eof, has_ended) = (true, true),
                 ToyRecord::Bad => (tls.is_bad, tls.is_alert_owed) = (true, true),
                 ToyRecord::NotTls => tls.is_bad = true,
                 ToyRecord::LastWord | ToyRecord::Alert => panic!("a client says {record:?}"),
@@ -557,6 +560,9 @@ impl Wire {
             self.oracle.read(&plaintext, now);
         } else {
             self.oracle.read_early(&plaintext, now);
+        }
+        if has_ended {
+            self.oracle.read_end(now);
         }
     }
 
@@ -683,6 +689,9 @@ impl Read for VirtualSocket {
         }
         if wire.inbound.is_empty() {
             wire.server_saw_eof |= wire.client_finished.is_some();
+            if wire.client_finished.is_some() && wire.server_end == ServerEnd::Open && wire.header_left == 0 {
+                wire.oracle.read_end(wire.clock.now());
+            }
             return if wire.client_finished.is_some() { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
         // If there is room in the buffer, a read empties the socket, as TCP does.

@@ -122,7 +122,8 @@ impl World {
 
         // Where workers answer, only their own time passes. Otherwise it passes for all.
         let answering = if rules.workers > 0 { clock.copy() } else { clock.clone() };
-        let responder = Arc::new(ScriptedResponder::new(answering.clone(), push.clone(), Arc::clone(&sessions)));
+        let responder =
+            Arc::new(ScriptedResponder::new(answering.clone(), push.clone(), Arc::clone(&sessions), rules.wants_end));
         let config = Arc::new(rules.config(&responder));
         let (tasks, task_receiver) = crossbeam_channel::unbounded();
         let registry = Arc::<WorkerRegistry>::default();

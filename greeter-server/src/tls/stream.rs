@@ -260,6 +260,11 @@ impl<K: Socket> TlsStream<K> {
         self.socket.read(&mut buffers.ciphertext[..room])
     }
 
+    /// Returns how many bytes that count as sent are of a record that is not.
+    pub(crate) const fn sent_in_part(&self) -> usize {
+        self.unsent_ciphertext.told
+    }
+
     /// Writes, and returns how many of the bytes count as sent now, since their ciphertext is: some
     /// of them may have been encrypted by an earlier call, which was given the same. It returns 0
     /// only if there is nothing to send any more.

@@ -10,7 +10,8 @@
 //! the words are compared.
 //! * `talk`: a script, which passes against a server of its own. If a file's name follows, that
 //!   file is there for the commands.
-//! * `toml` with a file's name behind it: that file is there for the commands.
+//! * `toml`, `sh`, `python`, `perl` or `awk` with a file's name behind it: that file is there for
+//!   the commands.
 //! * `talk-other`: a script for a server that is not ours. It has no error and no warning.
 //!
 //! In a table, what stands under `write` can be parsed.
@@ -235,7 +236,7 @@ fn check_typed(document: &str, blocks: &[Block<'_>]) {
         } else if command.contains("nc -N") && missing_program("nc", "netcat-openbsd") {
             // All else is typed.
         } else if let Some(arguments) = command.strip_prefix("cargo run --release -p greeter-server") {
-            server = start(arguments.strip_prefix(" -- ").unwrap_or_default(), &prints);
+            server = start(arguments.strip_prefix(" -- ").unwrap_or_default(), &prints, &folder);
         } else {
             let output = type_in(&command, &folder, &server);
             let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -262,6 +263,11 @@ fn typed_in(block: &Block<'_>) -> Vec<Typed> {
     typed
 }
 
+/// Whether a block is a file for the commands, if it has a name.
+fn is_file(block: &Block<'_>) -> bool {
+    block.words.first().is_some_and(|word| ["awk", "perl", "python", "sh", "talk", "toml"].contains(word))
+}
+
 /// A fresh folder with the files that have a name.
 fn folder_for(document: &str, blocks: &[Block<'_>]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documents").join(document);
@@ -269,7 +275,7 @@ fn folder_for(document: &str, blocks: &[Block<'_>]) -> PathBuf {
         fs::remove_dir_all(&folder).expect("what an earlier run left can be removed");
     }
     fs::create_dir_all(&folder).expect("there is room for a folder");
-    for block in marked(blocks, "talk").chain(marked(blocks, "toml")) {
+    for block in blocks.iter().filter(|block| is_file(block)) {
         if let Some(name) = block.words.get(1) {
             fs::write(folder.join(name), &block.text).expect("there is room for a file");
         }
@@ -277,14 +283,15 @@ fn folder_for(document: &str, blocks: &[Block<'_>]) -> PathBuf {
     folder
 }
 
-fn start(arguments: &str, prints: &str) -> TestedServer {
+fn start(arguments: &str, prints: &str, folder: &Path) -> TestedServer {
     let arguments = arguments.replace(&format!(":{PORT}"), ":0");
     let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
     if !arguments.contains(&"--listen") {
-        arguments.extend(["--listen", "127.0.0.1:0"]);
+        // In front: behind some, nothing is an option.
+        arguments.splice(..0, ["--listen", "127.0.0.1:0"]);
     }
     let mut command = Command::new(greeter_server());
-    command.args(&arguments);
+    command.args(&arguments).current_dir(folder);
     let server = TestedServer::start_listeners(command, prints.lines().count());
     let announced: String = server
         .addresses()
@@ -352,6 +359,24 @@ fn the_readme_does_what_it_says() {
 #[test]
 fn the_page_on_the_server_does_what_it_says() {
     check("docs/server.md");
+}
+
+#[test]
+fn the_page_on_programs_does_what_it_says() {
+    check("docs/programs.md");
+}
+
+#[test]
+fn the_programs_on_the_page_are_those_among_the_examples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/programs.md")).expect("the page is there");
+    let blocks = blocks(&page);
+    let named: Vec<_> = blocks.iter().filter(|block| is_file(block) && block.words.first() != Some(&"toml")).collect();
+    assert!(named.len() >= 4);
+    for block in named {
+        let file = root.join("greeter-server/examples/programs").join(block.words[1]);
+        assert_eq!(fs::read_to_string(&file).ok().as_ref(), Some(&block.text), "{}", file.display());
+    }
 }
 
 #[test]

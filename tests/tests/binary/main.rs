@@ -19,6 +19,8 @@ mod names;
 mod no_names_looked_up;
 /// The server's options, and every value that they may not have.
 mod options;
+/// Programs that answer in the place of the greeter.
+mod programs;
 /// Settings that are read again while the server runs.
 mod reloads;
 /// A server that is started again and again, at a socket that somebody else keeps.

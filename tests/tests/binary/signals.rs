@@ -341,7 +341,7 @@ fn as_process_1_it_drains() {
 }
 
 /// How to have `unshare` start a program as process 1; none where that is not allowed.
-fn container() -> Option<&'static [&'static str]> {
+pub(crate) fn container() -> Option<&'static [&'static str]> {
     const BY_ANYBODY: &[&str] = &["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
     const BY_ROOT: &[&str] = &["--pid", "--fork", "--kill-child"];
     if missing_program("unshare", "util-linux") {
@@ -359,7 +359,7 @@ fn container() -> Option<&'static [&'static str]> {
 }
 
 /// The process that this one has started.
-fn only_child(parent: u32) -> Pid {
+pub(crate) fn only_child(parent: u32) -> Pid {
     let is_child = |status: &str| status.lines().any(|line| line == format!("PPid:\t{parent}"));
     let mut processes = fs::read_dir("/proc").expect("the system has a table of processes").filter_map(Result::ok);
     let child = processes.find_map(|process| {

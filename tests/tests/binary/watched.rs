@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use greeter_server::admin;
+use greeter_server::{ExecStats, admin};
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{TestedServer, greeter_server};
@@ -109,7 +109,8 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 #[test]
 fn the_chapter_and_the_alerts_are_about_metrics_that_there_are() {
     let server = spawn(builder().max_accept_rate(5000));
-    let admin = spawn(admin::server(&server));
+    let of_program = || admin::exec_metrics(&ExecStats::default());
+    let admin = spawn(admin::server_with(&server, of_program));
     let mut asks = Client::connect(admin.local_addr());
     asks.send("GET /metrics HTTP/1.0\r\n\r\n");
     let metrics = String::from_utf8(asks.rest()).expect("metrics are text");

@@ -4,11 +4,17 @@
 
 /// How processes end, and what they leave behind.
 mod ends;
+/// Programs that others may copy.
+mod examples;
 /// Programs, as they are started here.
 mod kit;
 /// One line for each, and nothing else.
 mod rule;
+/// Programs that others wrote.
+mod squid;
 /// Programs that are no good from the start, and those that come instead of others.
 mod starts;
 /// Programs that answer many clients at once.
 mod tagged;
+/// Everything that a process can do wrong.
+mod torture;

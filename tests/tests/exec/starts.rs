@@ -125,13 +125,14 @@ fn a_program_that_ends_before_it_answers_is_started_less_and_less_often() {
     assert_eq!(client.ask("Bob"), "Bob\n");
     wait_until("it is not ready", || !exec.is_ready());
     wait_until("it has been tried again", || exec.stats().started >= 4);
+    assert!(!server.is_ready(), "and the server says so");
     assert_eq!(client.ask("Bob"), "error: busy\n");
     fs::write(&starts, "").unwrap();
     wait_until("one is good again", || exec.is_ready());
     assert_eq!(client.ask("Bob"), "Bob\n");
 }
 
-struct StopAtEnd<'a>(&'a AtomicBool);
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
@@ -142,6 +143,7 @@ impl Drop for StopAtEnd<'_> {
 #[test]
 fn other_options_hold_for_all_processes_and_no_line_is_lost() {
     let (server, exec) = serve(for_each_line(r#"echo "old $line""#).children(3));
+    wait_until("all are there", || exec.stats().running == 3);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         // Also if this test fails.
@@ -156,13 +158,17 @@ fn other_options_hold_for_all_processes_and_no_line_is_lost() {
                 }
             });
         }
+        let replaced_by = |options: ExecOptions, children: u64| {
+            let before = exec.stats().started;
+            exec.replace(options.children(children as usize)).expect("it is good");
+            let is_replaced = || (exec.stats().started - before, exec.stats().running) == (children, children);
+            wait_until("the others are gone", is_replaced);
+        };
         for _ in 0..3 {
-            exec.replace(for_each_line(r#"echo "new $line""#).children(2)).expect("it is good");
+            replaced_by(for_each_line(r#"echo "new $line""#), 2);
             let mut client = Client::connect(server.local_addr());
-            wait_until("the old ones are gone", || exec.stats().running == 2);
             (0..10).for_each(|_| assert_eq!(client.ask("x"), "new x\n"));
-            exec.replace(for_each_line(r#"echo "old $line""#).children(4).batch(2)).expect("it is good");
-            wait_until("there are four", || exec.stats().running == 4);
+            replaced_by(for_each_line(r#"echo "old $line""#).batch(2), 4);
         }
     });
     assert_eq!((exec.stats().ended, exec.stats().strays, exec.stats().late), (0, 0, 0));

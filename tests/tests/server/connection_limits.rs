@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{CloseReason, ServerHandle, WhenFull};
+use greeter_server::{Builder, CloseReason, ServerHandle, WhenFull};
 use greeter_tests::books::{at_rest, balanced};
 use greeter_tests::client::{Client, wait_until};
 use greeter_tests::size::sized;
@@ -224,4 +224,14 @@ fn a_thousand_too_many_are_all_told() {
     assert_eq!(served.ask("Bob"), "Hello, Bob\n");
     drop(served);
     assert_eq!(at_rest(&server).closed_by[CloseReason::ConnectionLimit], 1000);
+}
+
+#[test]
+fn descriptors_that_are_spared_are_no_clients() {
+    let possible = |spare: Option<usize>| {
+        let builder = answered_by(1).max_connections(10_000_000);
+        spawn(spare.into_iter().fold(builder, Builder::spare_descriptors)).limits().max_connections
+    };
+    let by_default = possible(None);
+    assert_eq!((possible(Some(64)), possible(Some(164))), (by_default, by_default - 100));
 }

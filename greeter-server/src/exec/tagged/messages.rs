@@ -21,6 +21,7 @@ pub(super) struct TaggedConfig {
     pub(super) children: usize,
     pub(super) reply_timeout: Option<Duration>,
     pub(super) max_reply_bytes: usize,
+    pub(super) reaps_orphans: bool,
 }
 
 /// A message to the thread.

@@ -17,6 +17,7 @@ use super::report::TaggedStats;
 use super::session::answer_and_close;
 use super::words::TaggedId;
 use crate::counter::Counter;
+use crate::exec::orphans::Orphans;
 use crate::exec::pause::pause_after;
 use crate::exec::report::ExecError;
 use crate::exec::running::{Channel, LOOK_INTERVAL, MAX_STOP, READ_BYTES, RunningChild};
@@ -63,6 +64,7 @@ pub(super) struct TaggedPool {
     /// When there is something to do at the latest.
     look_at: Option<Instant>,
     starting: usize,
+    orphans: Orphans,
     stops_by: Option<Instant>,
     buffer: Vec<u8>,
 }
@@ -135,6 +137,7 @@ impl TaggedPool {
             unread: Vec::new(),
             look_at: None,
             starting: 0,
+            orphans: Orphans::default(),
             stops_by: None,
             buffer: vec![0; READ_BYTES],
         }
@@ -423,6 +426,7 @@ impl TaggedPool {
     fn adopt(&mut self, number: usize, now: Instant) {
         let Some(ConfigOnTrial { config, told, .. }) = self.trial.take() else { return };
         self.config = config;
+        self.look_for_orphans(now);
         let mut leaving: Vec<usize> = Vec::new();
         for (other, (_, role)) in self.children.iter_mut().filter(|(other, _)| **other != number) {
             *role = ChildRole::Leaving;
@@ -465,7 +469,8 @@ impl TaggedPool {
         }
         child.running.end(true, now);
         let (pid, was_asked, next_signal) = (child.running.id(), child.was_asked(), child.running.next_signal());
-        tracing::error!(pid, reason = %fault, last_words, "A program failed, and its clients with it.");
+        let said = Some(&*last_words).filter(|words| !words.is_empty());
+        tracing::error!(pid, reason = %fault, said, "A program failed, and its clients with it.");
         self.look_by(next_signal);
         match role {
             ChildRole::Leaving => {}
@@ -533,6 +538,7 @@ impl TaggedPool {
     /// Does what is due, and finds out when the next is.
     fn look(&mut self, now: Instant) {
         self.look_at = None;
+        self.look_for_orphans(now);
         for number in self.children.keys().copied().collect::<Vec<_>>() {
             let Some((child, _)) = self.children.get_mut(&number) else { continue };
             child.running.signal_if_due(now);
@@ -558,6 +564,14 @@ impl TaggedPool {
             }
         }
         self.look_by(self.stops_by);
+    }
+
+    fn look_for_orphans(&mut self, now: Instant) {
+        if self.config.reaps_orphans {
+            let ours = self.children.values().map(|(child, _)| child.running.id());
+            let next = self.orphans.look(ours, now);
+            self.look_by(Some(next));
+        }
     }
 
     /// Ends what a process has had too much time for: what it has written by then counts.

@@ -9,6 +9,7 @@ use super::{SimulatedAcceptor, SimulatedThread, World};
 
 use crate::limits::MAX_TIMED_OUT_PER_WORKER;
 use crate::simulation::oracle::WireEnd;
+use crate::simulation::responder::SessionRecord;
 use crate::simulation::toy_tls::OVERHEAD;
 use crate::stats::{Stats, total};
 use crate::tls::record::MAX_RECORD_BYTES;
@@ -20,12 +21,15 @@ impl World {
             assert!(!self.clock.is_past(deadline, self.rules.slack()), "the stop takes too long");
         }
         self.check_backlog();
-        let mut sessions = self.sessions.lock().unwrap();
         for wire in &self.wires {
             let wire = wire.lock().unwrap();
             wire.check_rejected();
+            let record = self.record(wire.number);
+            // Who has taken a piece was told of in the same turn.
+            let taken = wire.oracle.latest_piece;
+            assert_eq!(taken, record.pieces_taken, "of the pieces of client {} is told in time", wire.number);
             if wire.registered.is_some() {
-                wire.check_waits(*sessions.record(wire.number));
+                wire.check_waits(record);
             }
         }
         for promise in &*self.promises.lock().unwrap() {
@@ -44,6 +48,10 @@ impl World {
             pool.check_call_times(now, self.rules.slack() + self.clock.suspended());
             pool.check_worker_count();
         }
+    }
+
+    fn record(&self, number: u32) -> SessionRecord {
+        *self.sessions.lock().unwrap().record(number)
     }
 
     /// Checks that no client waits that could be accepted or rejected.
@@ -93,11 +101,10 @@ impl World {
     }
 
     pub(super) fn check_turns(&self, number: usize) {
-        let mut sessions = self.sessions.lock().unwrap();
         for wire in &self.wires {
             let mut wire = wire.lock().unwrap();
             if wire.registered.is_some_and(|(thread, _)| thread == number) {
-                let record = *sessions.record(wire.number);
+                let record = self.record(wire.number);
                 wire.note_round(record);
             }
         }
@@ -109,7 +116,8 @@ impl World {
         let rules = &self.rules;
         let longest_reply = 1000;
         // What was pushed comes on top of the replies.
-        let unsent = 2 * rules.max_unsent_bytes + longest_reply;
+        let of_receipts = 500;
+        let unsent = 2 * rules.max_unsent_bytes + longest_reply + of_receipts;
         // Of each line that is answered beside others, there is a copy.
         let part = 2 * (rules.max_line_bytes + 2) + 2 * longest_reply;
         let parts = if rules.in_parallel > 1 { rules.in_parallel * part } else { 0 };
@@ -229,6 +237,8 @@ impl World {
     fn check_disconnects(&self) {
         let sessions = self.sessions.lock().unwrap();
         for (number, record) in sessions.all().iter().enumerate() {
+            let told = record.pieces_taken + record.pieces_lost;
+            assert_eq!(record.pieces, told, "of each piece of client {number} is told once");
             assert_eq!(record.id.is_some(), record.disconnect.is_some(), "the session of client {number} does not end");
         }
     }
