@@ -4,10 +4,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use greeter_server::{ExecError, Listener, ServerHandle, Tagged, TaggedOptions, TaggedStats};
+use greeter_server::{
+    BoxError, CloseReason, ExecError, Line, Listener, Peer, Rejection, Reply, Responder, ServerHandle, Tagged,
+    TaggedOptions, TaggedStats,
+};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, inet, wait_until};
 use greeter_tests::directory::TestDirectory;
@@ -528,6 +533,116 @@ fn what_is_pushed_comes_before_or_behind_a_reply_as_it_was_said() {
         at_rest(&server);
         assert_eq!(tagged.stats().pushed, 604);
     });
+}
+
+/// Hands lines over with a wait before and behind, as a worker does whom others keep from running.
+struct Delayed<R, F> {
+    responder: R,
+    /// Called before and behind.
+    wait: [F; 2],
+}
+
+type Gate = (Sender<()>, Mutex<Receiver<()>>);
+
+/// Something that tells that it is called, and then waits.
+fn gate() -> (impl Fn() + Send + Sync + 'static, Receiver<()>, Sender<()>) {
+    let ((entered, has_entered), (go, may_go)) = (channel(), channel());
+    let (entered, may_go): Gate = (entered, Mutex::new(may_go));
+    let wait = move || {
+        entered.send(()).expect("the test waits");
+        may_go.lock().expect("nobody panics with it").recv_timeout(PATIENCE).expect("the test goes on");
+    };
+    (wait, has_entered, go)
+}
+
+impl<R: Responder, F: Fn() + Send + Sync + 'static> Responder for Delayed<R, F> {
+    type Session = R::Session;
+
+    fn connect(&self, peer: &Peer, reply: &mut Reply<'_>) -> Result<R::Session, BoxError> {
+        self.responder.connect(peer, reply)
+    }
+
+    fn respond(&self, session: &mut R::Session, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+        let is_delayed = line.as_bytes().starts_with(b"delayed");
+        if is_delayed {
+            self.wait[0]();
+        }
+        self.responder.respond(session, line, reply)?;
+        if is_delayed {
+            self.wait[1]();
+        }
+        Ok(())
+    }
+
+    fn reject(&self, session: Option<&mut R::Session>, rejection: Rejection, reply: &mut Reply<'_>) {
+        self.responder.reject(session, rejection, reply);
+    }
+
+    fn disconnect(&self, session: R::Session, reason: CloseReason) {
+        self.responder.disconnect(session, reason);
+    }
+}
+
+/// A reply that is there before its line waits is sent with the call that has handed the line over:
+/// what was pushed before it must not come behind it for that.
+#[test]
+fn no_reply_overtakes_what_was_pushed_however_late_its_line_waits() {
+    // By what the first client hears, all that was said before has been dealt with.
+    let body = r#"case $text in
+        push) push 2 pushed; say "$id" "it was"; over "$id";;
+        *pushing) push "$id" pushed; say "$id" reply; over "$id"; push 1 go;;
+        *refused) refuse "$id" reply; push 1 go;;
+        *closed) say "$id" reply; close "$id"; push 1 go;;
+        *) say "$id" reply; over "$id"; push 1 go;;
+    esac"#;
+    let cases = [
+        ("delayed, pushing", false, "reply\n"),
+        ("delayed", true, "reply\n"),
+        ("delayed, refused", true, "error: reply\n"),
+        ("delayed, closed", true, "reply\n"),
+    ];
+    // A call that has taken more than a millisecond is the last of its turn, and then it is no matter.
+    for (line, is_pushed, reply) in cases.repeat(10) {
+        let builder = answered_by(2);
+        let tagged = for_each_line(body).start(builder.push()).unwrap();
+        let (wait, has_entered, go) = gate();
+        let wait = Arc::new(wait);
+        let server = greeter_tests::spawn(builder.responder(Delayed {
+            responder: tagged.clone(),
+            wait: [Arc::clone(&wait), wait].map(|wait| move || wait()),
+        }));
+        let (mut first, mut second) = (join(&server, &tagged, 1), join(&server, &tagged, 2));
+        second.send(format!("{line}\n"));
+        has_entered.recv_timeout(PATIENCE).expect("the line has come");
+        if is_pushed {
+            assert_eq!(first.ask("push"), "it was\n");
+        }
+        go.send(()).unwrap();
+        assert_eq!(first.text(), "go\n");
+        go.send(()).unwrap();
+        assert_eq!((second.text(), second.text()), ("pushed\n".to_owned(), reply.to_owned()), "{line}");
+        drop((first, second));
+        at_rest(&server);
+    }
+}
+
+/// Without workers, what is pushed waits for the thread that is in the call.
+#[test]
+fn no_reply_overtakes_what_was_pushed_to_the_thread_that_hands_its_line_over() {
+    let body = r#"push "$id" pushed; say "$id" reply; over "$id"; push 1 go"#;
+    let builder = answered_by(0);
+    let tagged = for_each_line(body).start(builder.push()).unwrap();
+    let (before, behind) = (tagged.clone(), tagged.clone());
+    let waits: [Box<dyn Fn() + Send + Sync>; 2] = [
+        Box::new(move || assert_eq!(before.stats().pushed, 0)),
+        // By then, all that was said before has been dealt with.
+        Box::new(move || wait_until("the program has answered", || behind.stats().pushed > 0)),
+    ];
+    let server = greeter_tests::spawn(builder.responder(Delayed { responder: tagged.clone(), wait: waits }));
+    let (mut first, mut second) = (join(&server, &tagged, 1), join(&server, &tagged, 2));
+    second.send("delayed\n");
+    assert_eq!((second.text(), second.text()), ("pushed\n".to_owned(), "reply\n".to_owned()));
+    assert_eq!(first.text(), "go\n");
 }
 
 /// What is pushed during a long turn does not wait for its end.
