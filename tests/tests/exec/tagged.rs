@@ -601,7 +601,7 @@ fn no_reply_overtakes_what_was_pushed_however_late_its_line_waits() {
         ("delayed, refused", true, "error: reply\n"),
         ("delayed, closed", true, "reply\n"),
     ];
-    // A call that has taken more than a millisecond is the last of its turn, and then it is no matter.
+    // A call that takes more than a millisecond is the last of its turn, and then it is no matter.
     for (line, is_pushed, reply) in cases.repeat(10) {
         let builder = answered_by(2);
         let tagged = for_each_line(body).start(builder.push()).unwrap();
