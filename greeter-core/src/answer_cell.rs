@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 
 use crate::error::ResponderError;
@@ -16,7 +17,7 @@ use crate::sync::{Arc, Mutex, MutexGuard};
 /// What came in the place of a reply.
 pub(crate) enum LateAnswer {
     /// The reply, as it is sent.
-    Bytes(Vec<u8>),
+    Bytes(Vec<u8>, WhenTaken),
     Rejection(Rejection),
     /// A [`ThenFn`](crate::later::ThenFn) for sessions of a type that only the responder knows.
     Then(Box<dyn Any + Send>),
@@ -26,10 +27,35 @@ pub(crate) enum LateAnswer {
 impl fmt::Debug for LateAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(bytes) => write!(f, "Bytes \"{}\"", bytes.escape_ascii()),
+            Self::Bytes(bytes, _) => write!(f, "Bytes \"{}\"", bytes.escape_ascii()),
             Self::Rejection(rejection) => write!(f, "{rejection:?}"),
             Self::Then(_) => f.write_str("Then"),
             Self::Error(error) => write!(f, "{error:?}"),
+        }
+    }
+}
+
+/// What is done once an answer is among the replies, or nobody wants it any more. That it is done
+/// when this is dropped leaves no way to forget it.
+pub(crate) struct WhenTaken(Option<Box<dyn FnOnce() + Send>>);
+
+impl WhenTaken {
+    pub(crate) const fn nothing() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn call(then: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(then)))
+    }
+}
+
+impl Drop for WhenTaken {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take()
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(then))
+        {
+            // Nobody can be told, and dropping the payload of a panic may panic as well.
+            std::mem::forget(panic);
         }
     }
 }
@@ -112,6 +138,11 @@ impl AnswerCell {
         !matches!(*self.state(), CellState::Closed(_))
     }
 
+    /// Returns whether the connection waits, and is told of the answer.
+    pub(crate) fn is_armed(&self) -> bool {
+        matches!(*self.state(), CellState::Armed(_))
+    }
+
     /// Puts the answer here. Called once.
     pub(crate) fn answer(&self, answer: LateAnswer) {
         let (wake, _too_late) = {
@@ -149,7 +180,7 @@ impl AnswerCell {
     /// Returns how many bytes the answer has, if it is here and is bytes.
     pub(crate) fn len(&self) -> usize {
         match &*self.state() {
-            CellState::Answered(LateAnswer::Bytes(bytes)) => bytes.len(),
+            CellState::Answered(LateAnswer::Bytes(bytes, _)) => bytes.len(),
             _ => 0,
         }
     }
@@ -257,7 +288,7 @@ mod models {
             let cell = Arc::clone(&cell);
             move || {
                 if !drops {
-                    cell.answer(LateAnswer::Bytes(b"late".to_vec()));
+                    cell.answer(LateAnswer::Bytes(b"late".to_vec(), WhenTaken::nothing()));
                 } else if cell.is_open() {
                     cell.answer(LateAnswer::Error(ResponderError::Misuse("dropped")));
                 }

@@ -527,7 +527,7 @@ impl<S> Connection<S> {
                 self.counts.replies += job.input.take_returned();
                 let replies = std::mem::take(&mut job.replies);
                 if let Some(mut push) = self.pending_push.take() {
-                    push.receipts.drain(..).for_each(|(_, receipt)| receipt.taken());
+                    std::mem::take(&mut push.receipts).into_iter().for_each(|(_, receipt)| receipt.taken());
                     self.since = push.interrupted.take().unwrap_or(self.since);
                     // What waits for the banner, or for TLS, has yet to be sent.
                     if self.accepts_push() && (push.closes || !push.waiting.is_empty()) {
@@ -899,13 +899,18 @@ impl<S> Connection<S> {
             push.closes = false;
             return;
         }
-        job.end_of_input = EndOfInput::Unwanted;
+        // One that was told of it has nothing to read any more.
+        if job.end_of_input != EndOfInput::Told {
+            job.end_of_input = EndOfInput::Unwanted;
+        }
         if job.session.is_some() && !job.has_late_answer() && !job.is_first_part_made() {
             push.closes = false;
             self.close_behind(CloseReason::ResponderClosed);
         } else {
             let lines = job.input.discard_lines();
             self.counts.discard_unanswered(lines);
+            // Whatever the answer asks for, nothing is read any more.
+            return job.input.release_taken(config.max_line_bytes);
         }
         self.job().release_answered(config);
     }

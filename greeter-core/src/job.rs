@@ -423,7 +423,7 @@ impl<S> ClientJob<S> {
         let answer = self.parked()?.answer.take()?;
         let rare = self.rare.as_mut()?;
         let Some(Late::Parked(Parked { lines, closes, answer: awaited, .. })) = rare.late.take() else { return None };
-        if let LateAnswer::Bytes(bytes) = answer {
+        if let LateAnswer::Bytes(bytes, _when_taken) = answer {
             let start = self.replies.len();
             self.replies.extend_from_slice(&bytes);
             // What a part has to send is escaped when it is appended to the replies of its job.
@@ -599,7 +599,7 @@ impl<S> ClientJob<S> {
             let checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
             self.input.return_again(lines);
             match answer {
-                LateAnswer::Bytes(bytes) => self.replies.extend_from_slice(&bytes),
+                LateAnswer::Bytes(bytes, _when_taken) => self.replies.extend_from_slice(&bytes),
                 LateAnswer::Rejection(rejection) => self.reject(responder, rejection, &checkpoint),
                 LateAnswer::Error(error) => {
                     self.record_error(error);
@@ -794,7 +794,7 @@ impl<S> ClientJob<S> {
         }
         let session = self.session.as_mut()?;
         Some(match answer {
-            LateAnswer::Bytes(bytes) => {
+            LateAnswer::Bytes(bytes, _when_taken) => {
                 self.replies.extend_from_slice(&bytes);
                 Ok(())
             }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::answer_cell::{AnswerCell, AwaitedAnswer, LateAnswer, WhenLate};
+use crate::answer_cell::{AnswerCell, AwaitedAnswer, LateAnswer, WhenLate, WhenTaken};
 use crate::error::{BoxError, ResponderError, rejection_in};
 use crate::line::LineEnding;
 use crate::rejection::Rejection;
@@ -103,17 +103,83 @@ impl Later {
     ///
     /// If it holds an LF, the client receives `error: internal error`, as for a reply.
     pub fn line(self, text: impl LineText) {
+        self.lines([text]);
+    }
+
+    /// Answers with several lines, each as by [`line`](Self::line), or with none.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use std::sync::Mutex;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder};
+    /// # struct Lists(Mutex<Vec<Later>>);
+    /// # impl Responder for Lists {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// #     fn respond(&self, _: &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    /// #         self.0.lock().unwrap().push(reply.later());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let lists = Lists(Mutex::default());
+    /// # let mut client = TestClient::connect(&lists);
+    /// # client.send("list\r\n");
+    /// # let later = lists.0.lock().unwrap().pop().unwrap();
+    /// later.lines(["milk", "eggs"]);
+    /// # client.expect("milk\r\neggs\r\n");
+    /// ```
+    pub fn lines(self, lines: impl IntoIterator<Item = impl LineText>) {
+        self.lines_when_taken(lines, WhenTaken::nothing());
+    }
+
+    /// Does the same, and has `then` called: once the answer is among what is sent to the client,
+    /// or it is known that it will not be. What is pushed to the client from then on comes behind
+    /// the answer.
+    ///
+    /// It may be called on a thread that serves clients, so it must be quick.
+    ///
+    /// ```
+    /// # extern crate greeter_core as greeter_server;
+    /// # use std::sync::Mutex;
+    /// # use std::sync::mpsc::channel;
+    /// # use greeter_server::testing::TestClient;
+    /// # use greeter_server::{BoxError, Later, Line, Peer, Reply, Responder};
+    /// # struct Rooms(Mutex<Vec<Later>>);
+    /// # impl Responder for Rooms {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// #     fn respond(&self, _: &mut (), _: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    /// #         self.0.lock().unwrap().push(reply.later());
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let rooms = Rooms(Mutex::default());
+    /// # let mut client = TestClient::connect(&rooms);
+    /// # client.send("enter\n");
+    /// # let later = rooms.0.lock().unwrap().pop().unwrap();
+    /// let (entered, members) = channel();
+    /// later.lines_then(["you have entered"], move || drop(entered.send("Bob")));
+    /// # client.expect("you have entered\n");
+    /// // Whatever others say to Bob is pushed behind that.
+    /// assert_eq!(members.recv(), Ok("Bob"));
+    /// ```
+    pub fn lines_then(self, lines: impl IntoIterator<Item = impl LineText>, then: impl FnOnce() + Send + 'static) {
+        self.lines_when_taken(lines, WhenTaken::call(then));
+    }
+
+    fn lines_when_taken(self, lines: impl IntoIterator<Item = impl LineText>, when_taken: WhenTaken) {
         let mut bytes = Vec::new();
-        let framing = append_line(text, self.ending, &mut bytes);
+        let framing = lines.into_iter().try_for_each(|text| append_line(text, self.ending, &mut bytes));
         self.answer(match framing {
-            Ok(()) => LateAnswer::Bytes(bytes),
+            Ok(()) => LateAnswer::Bytes(bytes, when_taken),
             Err(error) => LateAnswer::Error(error.into()),
         });
     }
 
     /// Answers with bytes as they are, also none: adds no ending and checks nothing.
     pub fn raw(self, bytes: impl Into<Vec<u8>>) {
-        self.answer(LateAnswer::Bytes(bytes.into()));
+        self.answer(LateAnswer::Bytes(bytes.into(), WhenTaken::nothing()));
     }
 
     /// Rejects the line, in the responder's [own words](crate::Responder::reject).
@@ -212,6 +278,14 @@ impl Later {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.cell.as_ref().is_some_and(|cell| cell.is_open())
+    }
+
+    /// Returns whether the connection waits for the answer already: whether what is pushed to the
+    /// client before the answer is given comes before it. It does soon after the call that has
+    /// asked for the handle has returned.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| cell.is_armed())
     }
 
     fn answer(mut self, answer: LateAnswer) {

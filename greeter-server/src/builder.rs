@@ -139,6 +139,54 @@ impl<R: Responder> Builder<R> {
         self.responder(responder)
     }
 
+    /// Sets a responder that also pushes lines, and whose making may fail, as that of a
+    /// `Tagged` does.
+    ///
+    /// ```
+    /// # use greeter_server::{BoxError, Line, Peer, PushHandle, Reply, Responder, Server};
+    /// # struct Archive(PushHandle);
+    /// # impl Archive {
+    /// #     fn open(push: PushHandle) -> std::io::Result<Self> { Ok(Self(push)) }
+    /// # }
+    /// # impl Responder for Archive {
+    /// #     type Session = ();
+    /// #     fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> { Ok(()) }
+    /// #     fn respond(&self, _: &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let builder = Server::builder().try_responder_with(Archive::open)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns that of `make`.
+    pub fn try_responder_with<R2: Responder, E>(
+        self,
+        make: impl FnOnce(PushHandle) -> Result<R2, E>,
+    ) -> Result<Builder<R2>, E> {
+        let responder = make(self.push.clone())?;
+        Ok(self.responder(responder))
+    }
+
+    /// Returns the handle that pushes to the clients of this server, for whatever is made before
+    /// it. Until the server has started, [nothing](crate::PushError::NotStarted) can be pushed.
+    ///
+    /// ```
+    /// # use greeter_server::{PushError, Server};
+    /// let builder = Server::builder();
+    /// let push = builder.push();
+    /// assert_eq!(push.broadcast("too early"), Err(PushError::NotStarted));
+    /// let server = builder.bind("127.0.0.1:0")?.spawn()?;
+    /// push.broadcast("it has begun")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn push(&self) -> PushHandle {
+        self.push.clone()
+    }
+
     /// Returns a trigger that stops the server, for a responder or for any other code that does not
     /// have the [handle](crate::ServerHandle).
     ///

@@ -2,11 +2,14 @@
 
 mod child;
 mod orphans;
+mod pause;
 mod pool;
 mod process;
 mod report;
+mod running;
 mod spawner;
 mod stderr;
+mod tagged;
 mod waiting;
 
 use std::ffi::{OsStr, OsString};
@@ -21,13 +24,15 @@ use greeter_core::{BoxError, ClientId, Line, Peer, Reply, Responder, WhenLate};
 use self::pool::{ExecPool, PoolMessage, PoolOptions, PoolState};
 use self::process::Program;
 pub use self::report::{ExecError, ExecStats};
+use self::running::MAX_CHILDREN;
+pub use self::tagged::report::TaggedStats;
+pub use self::tagged::{Tagged, TaggedOptions};
 use self::waiting::AskedLine;
 use crate::limits::{Limits, Timeouts};
 use crate::mailbox::{Mailbox, mailbox};
 use crate::sync::channel;
 
-/// The most processes that a program runs in, and the most lines that one is given at once.
-const MAX_CHILDREN: usize = 10_000;
+/// The most lines that a process is given at once.
 const MAX_BATCH: usize = 1024;
 
 /// Has another program answer: it runs in processes that stay, and each reads a line and writes

@@ -869,7 +869,7 @@ impl Model {
 
     pub(super) fn reason(&self) -> Option<CloseReason> {
         match self.state {
-            State::Open => None,
+            State::Open => self.pending_push.closes.then_some(CloseReason::ResponderClosed),
             State::Stopping { .. } => Some(CloseReason::Shutdown),
             State::Ending { reason, .. } | State::Lingering(reason) | State::Over(reason) => Some(reason),
         }

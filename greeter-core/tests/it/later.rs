@@ -1,8 +1,8 @@
 //! Checks answers that come later: each is given once, whoever is first decides, and the account
 //! balances.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greeter_core::testing::{
@@ -145,6 +145,19 @@ fn a_later_answer_ends_as_the_reply_would_have() {
     client.expect("two\r\n");
     clerk.promised().reject(Rejection::custom("three"));
     client.expect("error: three\r\n");
+}
+
+#[test]
+fn a_later_answer_may_be_several_lines_or_none_and_all_of_them_or_an_error() {
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("later\r\nlater\nlater\nb\n");
+    clerk.promised().lines(["one", "", "three"]);
+    client.expect("one\r\n\r\nthree\r\n");
+    clerk.promised().lines([""; 0]);
+    client.expect("");
+    clerk.promised().lines(["one", "two\nlines"]);
+    client.expect("error: internal error\nb\n");
 }
 
 #[test]
@@ -475,6 +488,43 @@ fn a_line_that_is_late_behind_an_unsent_push_is_rejected_behind_it() {
     let taken = scene.now + reply * 2;
     scene.connection.wrote("news\n".len(), taken);
     assert_eq!((scene.connection.phase(), scene.connection.since()), (Phase::Queued, taken));
+}
+
+#[test]
+fn whoever_answers_knows_when_the_line_is_waited_for_and_when_its_answer_was_taken() {
+    let told = Arc::new(AtomicU32::new(0));
+    let then = || {
+        let told = Arc::clone(&told);
+        move || {
+            told.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    for (ends, said) in [(false, b"one\ntwo\n".as_slice()), (true, b"")] {
+        told.store(0, Ordering::Relaxed);
+        let mut scene = Scene::new("later\n");
+        let later = scene.clerk.promised();
+        assert!(!later.is_awaited());
+        scene.connection.watch_late_answers(|_| Box::new(|| {}));
+        assert!(later.is_awaited());
+        if ends {
+            scene.connection.abort(CloseReason::Lost);
+            assert!(!later.is_awaited());
+        }
+        later.lines_then(["one", "two"], then());
+        assert_eq!(told.load(Ordering::Relaxed), u32::from(ends));
+        assert_eq!(scene.connection.late_answer_arrived(None, &scene.config, scene.now), !ends);
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(scene.write(), said);
+    }
+    // An answer that is no lines is told of as well, and a panic ends nothing.
+    let clerk = Clerk::default();
+    let mut client = TestClient::connect(&clerk);
+    client.send("later\nlater\n");
+    clerk.promised().lines_then(["two\nlines"], then());
+    client.expect("error: internal error\n");
+    assert_eq!(told.load(Ordering::Relaxed), 2);
+    clerk.promised().lines_then(["one"], || panic!("as told"));
+    client.expect("one\n").send("b\n").expect("b\n");
 }
 
 #[test]

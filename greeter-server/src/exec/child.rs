@@ -2,33 +2,21 @@
 //! which lines it gets, or what follows if it breaks the rule: one line for each, and nothing else.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
-use mio::unix::pipe::{Receiver, Sender};
-use mio::{Interest, Registry, Token};
-use rustix::process::Signal;
+use mio::Registry;
 
-use super::process::{Process, StartedProcess};
-use super::stderr::StderrLines;
+use super::process::StartedProcess;
+use super::running::{RunningChild, shown};
 use super::waiting::AskedLine;
-
-/// How long a process may take for each step of its end: the end of its stdin, SIGTERM, SIGKILL.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// How many bytes of what was not asked for are shown.
-const MAX_SHOWN: usize = 80;
 
 /// A process, and the lines that it has been given.
 #[derive(Debug)]
 pub(super) struct ExecChild {
-    process: Process,
-    /// None once nothing more is to be said to it.
-    stdin: Option<Sender>,
-    stdout: Option<Receiver>,
-    stderr: StderrLines,
+    pub(super) running: RunningChild,
     /// The lines that it has not answered, the oldest first.
     asked: VecDeque<AskedLine>,
     /// What is to be written, and how much of it the pipe has taken.
@@ -41,10 +29,6 @@ pub(super) struct ExecChild {
     answered: u64,
     /// After how many lines it is to be replaced.
     pub(super) lines_max: u64,
-    /// When it closed its stdout, if it has.
-    closed: Option<Instant>,
-    /// When it is sent which signal, once it is to end.
-    ends: Option<(Instant, Signal)>,
 }
 
 /// What a process has done wrong. It is not used any more then: whose answer the next line would
@@ -89,42 +73,11 @@ pub(super) struct Progress {
     pub(super) fault: Option<ExecFault>,
 }
 
-/// A descriptor of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Channel {
-    Stdin,
-    Stdout,
-    Stderr,
-    Life,
-}
-
-impl Channel {
-    const ALL: [Self; 4] = [Self::Stdin, Self::Stdout, Self::Stderr, Self::Life];
-
-    /// Returns the token of a descriptor of the process with this number.
-    pub(super) const fn token(self, number: usize) -> Token {
-        Token(number * Self::ALL.len() + self as usize)
-    }
-
-    /// Returns the number of the process, and which descriptor of it has this token.
-    pub(super) const fn of(token: Token) -> (usize, Self) {
-        (token.0 / Self::ALL.len(), Self::ALL[token.0 % Self::ALL.len()])
-    }
-}
-
 impl ExecChild {
     /// Has its descriptors watched, under the tokens of this number.
     pub(super) fn new(started: StartedProcess, number: usize, registry: &Registry) -> io::Result<Self> {
-        let StartedProcess { process, mut stdin, mut stdout, mut stderr } = started;
-        registry.register(&mut stdin, Channel::Stdin.token(number), Interest::WRITABLE)?;
-        registry.register(&mut stdout, Channel::Stdout.token(number), Interest::READABLE)?;
-        registry.register(&mut stderr, Channel::Stderr.token(number), Interest::READABLE)?;
-        process.register(registry, Channel::Life.token(number))?;
         Ok(Self {
-            stderr: StderrLines::new(stderr, process.id()),
-            process,
-            stdin: Some(stdin),
-            stdout: Some(stdout),
+            running: RunningChild::new(started, number, registry)?,
             asked: VecDeque::new(),
             unwritten: Vec::new(),
             written: 0,
@@ -132,28 +85,12 @@ impl ExecChild {
             until: None,
             answered: 0,
             lines_max: u64::MAX,
-            closed: None,
-            ends: None,
         })
-    }
-
-    pub(super) fn id(&self) -> u32 {
-        self.process.id()
     }
 
     /// Returns whether it may be given lines.
     pub(super) fn is_idle(&self) -> bool {
-        self.stdout.is_some() && self.asked.is_empty() && self.ends.is_none()
-    }
-
-    /// Returns whether it is to end.
-    pub(super) const fn is_ending(&self) -> bool {
-        self.ends.is_some()
-    }
-
-    /// Returns when it closed its stdout, if it has, and was not to end.
-    pub(super) fn closed(&self) -> Option<Instant> {
-        self.closed.filter(|_| self.ends.is_none())
+        self.running.is_open() && self.asked.is_empty()
     }
 
     /// Returns whether it was given a line of a client.
@@ -192,18 +129,8 @@ impl ExecChild {
 
     /// Writes what the pipe takes.
     pub(super) fn write(&mut self) -> Result<(), ExecFault> {
-        while self.written < self.unwritten.len()
-            && let Some(stdin) = &mut self.stdin
-        {
-            match stdin.write(&self.unwritten[self.written..]) {
-                Ok(bytes) => self.written += bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // It may have answered all the same: what it has written is read to the end.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-                Err(error) => return Err(ExecFault::Pipe(error)),
-            }
-        }
+        let written = self.running.write(&self.unwritten[self.written..]).map_err(ExecFault::Pipe)?;
+        self.written += written;
         Ok(())
     }
 
@@ -216,16 +143,9 @@ impl ExecChild {
         now: Instant,
     ) -> Progress {
         let mut progress = Progress::default();
-        while progress.fault.is_none()
-            && let Some(stdout) = &mut self.stdout
-        {
-            match stdout.read(buffer) {
-                // Mostly it is about to end, which tells more.
-                Ok(0) => {
-                    self.stdout = None;
-                    self.closed = Some(now);
-                }
-                Ok(bytes) => {
+        while progress.fault.is_none() {
+            match self.running.read(buffer, now) {
+                Ok(Some(bytes)) => {
                     self.take(&buffer[..bytes], max_reply_bytes, &mut progress);
                     if !progress.answered.is_empty() {
                         self.begin_wait(timeout, now);
@@ -235,8 +155,7 @@ impl ExecChild {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(None) => break,
                 Err(error) => progress.fault = Some(ExecFault::Pipe(error)),
             }
         }
@@ -274,22 +193,9 @@ impl ExecChild {
         }
     }
 
-    /// Reads what it says to people. Returns whether there may be more.
-    pub(super) fn read_stderr(&mut self, buffer: &mut [u8]) -> bool {
-        self.stderr.read(buffer)
-    }
-
-    /// Returns the last line that it has said to people.
-    pub(super) fn last_words(&self) -> &str {
-        self.stderr.last_line()
-    }
-
-    /// Returns how many bytes of what it was given it has not read. The pipe tells that also when
-    /// nobody reads from it any more.
+    /// Returns how many bytes of what it was given it has not read.
     fn unread(&self) -> usize {
-        let in_pipe = self.stdin.as_ref().and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok());
-        let in_pipe = in_pipe.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
-        in_pipe + self.unwritten.len() - self.written
+        self.running.unread() + self.unwritten.len() - self.written
     }
 
     /// Returns what is known of why it does not answer.
@@ -320,44 +226,4 @@ impl ExecChild {
         self.until = None;
         (seen, unseen)
     }
-
-    /// Has it end: nothing more is said to it, and after a while it is told by signals. One that
-    /// has broken the rule is told at once.
-    pub(super) fn end(&mut self, is_at_fault: bool, now: Instant) {
-        (self.stdin, self.stdout) = (None, None);
-        if is_at_fault {
-            self.process.signal(Signal::TERM);
-        }
-        self.ends = Some((now + GRACE, if is_at_fault { Signal::KILL } else { Signal::TERM }));
-    }
-
-    /// Returns when it is to be sent the next signal.
-    pub(super) fn next_signal(&self) -> Option<Instant> {
-        self.ends.map(|(at, _)| at)
-    }
-
-    /// Sends it the signal that is due.
-    pub(super) fn signal_if_due(&mut self, now: Instant) {
-        if let Some((at, signal)) = self.ends
-            && at <= now
-        {
-            self.process.signal(signal);
-            self.ends = Some((now + GRACE, Signal::KILL));
-        }
-    }
-
-    /// Returns how it has ended, once it has.
-    pub(super) fn try_reap(&mut self, buffer: &mut [u8]) -> Option<ExitStatus> {
-        let status = self.process.try_reap()?;
-        self.read_stderr(buffer);
-        self.stderr.flush();
-        Some(status)
-    }
-}
-
-/// Shows what a process has written, as far as that helps to find where.
-fn shown(bytes: &[u8]) -> String {
-    let start = &bytes[..bytes.len().min(MAX_SHOWN)];
-    let more = if start.len() < bytes.len() { " …" } else { "" };
-    format!("\"{}\"{more}", start.escape_ascii())
 }

@@ -3,19 +3,36 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
+
+/// How often it is looked for them.
+const ORPHANS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Zombies of which nobody knows.
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
     /// Those that were there when it was looked last: one of ours may have ended before we know it.
     seen: HashSet<u32>,
+    /// When to look again.
+    look_at: Option<Instant>,
 }
 
 impl Orphans {
+    /// Looks for them, if it is time for that, beside those that are ours. Returns when it is next.
+    pub(super) fn look(&mut self, ours: impl Iterator<Item = u32>, now: Instant) -> Instant {
+        match self.look_at {
+            Some(at) if at > now => at,
+            _ => {
+                self.reap(&ours.collect());
+                *self.look_at.insert(now + ORPHANS_INTERVAL)
+            }
+        }
+    }
+
     /// Reaps those that were there the last time as well, and are none of ours.
-    pub(super) fn reap(&mut self, ours: &HashSet<u32>) {
+    fn reap(&mut self, ours: &HashSet<u32>) {
         let zombies: HashSet<u32> = zombies().filter(|pid| !ours.contains(pid)).collect();
         for pid in zombies.intersection(&self.seen) {
             let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);

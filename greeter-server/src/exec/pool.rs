@@ -5,7 +5,6 @@
 //! again: with its answers shifted by one, each client would read another's.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -16,10 +15,12 @@ use std::time::{Duration, Instant};
 use greeter_core::Rejection;
 use mio::{Events, Poll};
 
-use super::child::{Channel, ExecChild, ExecFault, Progress};
+use super::child::{ExecChild, ExecFault, Progress};
 use super::orphans::Orphans;
+use super::pause::{pause_after, varied};
 use super::process::Program;
 use super::report::{ExecError, ExecStats};
+use super::running::{Channel, LOOK_INTERVAL, MAX_STOP, READ_BYTES};
 use super::spawner::{StartOutcome, StartRequest};
 use super::waiting::{AskedLine, WaitingLines};
 use crate::counter::Counter;
@@ -27,24 +28,8 @@ use crate::limits::POLL_PAUSE;
 use crate::mailbox::{Inbox, WAKE_UP};
 use crate::sync::Sender;
 
-/// How much is read at once. It is also what a pipe holds.
-const READ_BYTES: usize = 64 * 1024;
-
 /// How long the first process has to be silent, where there is nothing to ask it.
 pub(super) const TRIAL: Duration = Duration::from_millis(500);
-
-/// How long a place without a process waits for the next, at least and at most.
-const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
-
-/// How often processes are looked at whose end is no event.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How often it is looked for what others have left behind.
-const ORPHANS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a pool that stops waits for its processes, which SIGKILL has ended by then.
-const MAX_STOP: Duration = Duration::from_secs(6);
 
 /// What a pool is made of.
 #[derive(Clone, Debug)]
@@ -120,7 +105,6 @@ pub(super) struct ExecPool {
     look_at: Option<Instant>,
     starting: usize,
     orphans: Orphans,
-    orphans_at: Option<Instant>,
     stops_by: Option<Instant>,
     buffer: Vec<u8>,
 }
@@ -185,7 +169,6 @@ impl ExecPool {
             look_at: None,
             starting: 0,
             orphans: Orphans::default(),
-            orphans_at: None,
             stops_by: None,
             buffer: vec![0; READ_BYTES],
         }
@@ -279,7 +262,7 @@ impl ExecPool {
         let (place, timeout) = (*place, self.options.reply_timeout);
         let Progress { answered, fault } = child.read(self.options.max_reply_bytes, timeout, &mut self.buffer, now);
         let (until, is_idle, closed, has_answered) =
-            (child.until, child.is_idle(), child.closed(), !answered.is_empty());
+            (child.until, child.is_idle(), child.running.closed(), !answered.is_empty());
         if has_answered {
             self.state.answered.add(answered.len() as u64);
             self.look_by(until);
@@ -339,7 +322,7 @@ impl ExecPool {
             }
             Channel::Stdout => drop(self.read(number, now)),
             Channel::Stderr => {
-                if child.read_stderr(&mut self.buffer) {
+                if child.running.read_stderr(&mut self.buffer) {
                     self.talking.push(number);
                 }
             }
@@ -352,8 +335,8 @@ impl ExecPool {
         // It may have answered before.
         self.read(number, now);
         let Some((child, _)) = self.children.get_mut(&number) else { return };
-        let Some(status) = child.try_reap(&mut self.buffer) else { return };
-        let pid = child.id();
+        let Some(status) = child.running.try_reap(&mut self.buffer) else { return };
+        let pid = child.running.id();
         self.failed(number, &ExecFault::Ended(status), now);
         tracing::debug!(pid, %status, "A program has ended.");
         self.children.remove(&number);
@@ -393,7 +376,7 @@ impl ExecPool {
             }
         };
         self.state.started.add(1);
-        tracing::debug!(pid = child.id(), "A program was started.");
+        tracing::debug!(pid = child.running.id(), "A program was started.");
         let is_trial = place == 0 && self.trial.is_some();
         let options = self.trial.as_ref().filter(|_| is_trial).map_or(&self.options, |trial| &trial.options);
         child.lines_max = options.lines_max.map_or(u64::MAX, varied);
@@ -475,8 +458,8 @@ impl ExecPool {
     /// A process that is free is not needed any more.
     fn retire(&mut self, number: usize, now: Instant) {
         if let Some((child, _)) = self.children.get_mut(&number) {
-            child.end(false, now);
-            let next_signal = child.next_signal();
+            child.running.end(false, now);
+            let next_signal = child.running.next_signal();
             self.look_by(next_signal);
         }
     }
@@ -484,18 +467,18 @@ impl ExecPool {
     /// A process has broken the rule, or has ended. It is not asked again.
     fn failed(&mut self, number: usize, fault: &ExecFault, now: Instant) {
         let Some((child, place)) = self.children.get_mut(&number) else { return };
-        if child.is_ending() {
+        if child.running.is_ending() {
             return;
         }
         let place = *place;
-        child.read_stderr(&mut self.buffer);
+        child.running.read_stderr(&mut self.buffer);
         let was_asked = child.was_asked();
         let (mut seen, mut unseen) = child.take_asked();
-        let last_words = child.last_words().to_owned();
+        let last_words = child.running.last_words().to_owned();
         let said = Some(&*last_words).filter(|words| !words.is_empty());
-        child.end(true, now);
-        let next_signal = child.next_signal();
-        tracing::error!(pid = child.id(), reason = %fault, said, "A program failed, and is not asked again.");
+        child.running.end(true, now);
+        let next_signal = child.running.next_signal();
+        tracing::error!(pid = child.running.id(), reason = %fault, said, "A program failed, and is not asked again.");
         self.look_by(next_signal);
         match fault {
             ExecFault::Late(_) => self.state.late.add(1),
@@ -566,9 +549,7 @@ impl ExecPool {
     /// Waits before another process is started: longer each time that one has ended before it was
     /// asked.
     fn pause(&mut self, place: usize, now: Instant) {
-        let doublings = self.places[place].failures.saturating_sub(1).min(16);
-        let pause = MIN_PAUSE.saturating_mul(1 << doublings).min(MAX_PAUSE);
-        let pause = Duration::from_micros(varied_by(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX), 5));
+        let pause = pause_after(self.places[place].failures);
         self.places[place].next = Next::Pausing { until: now + pause };
         self.look_by(Some(now + pause));
         if self.is_down() {
@@ -597,15 +578,15 @@ impl ExecPool {
         self.look_by(late);
         for number in self.children.keys().copied().collect::<Vec<_>>() {
             let Some((child, _)) = self.children.get_mut(&number) else { continue };
-            child.signal_if_due(now);
-            if let Some(closed) = child.closed() {
+            child.running.signal_if_due(now);
+            if let Some(closed) = child.running.closed() {
                 self.look_at_life(number, now);
                 if closed + LOOK_INTERVAL <= now {
                     self.failed(number, &ExecFault::Closed, now);
                 } else {
                     self.look_by(Some(closed + LOOK_INTERVAL));
                 }
-            } else if child.is_ending() || cfg!(not(target_os = "linux")) {
+            } else if child.running.is_ending() || cfg!(not(target_os = "linux")) {
                 self.look_at_life(number, now);
                 self.look_by(Some(now + LOOK_INTERVAL));
             } else if child.until.is_some_and(|until| until <= now) && self.is_late(number, now) {
@@ -627,15 +608,11 @@ impl ExecPool {
     }
 
     fn look_for_orphans(&mut self, now: Instant) {
-        if !self.options.reaps_orphans {
-            return;
+        if self.options.reaps_orphans {
+            let ours = self.children.values().map(|(child, _)| child.running.id());
+            let next = self.orphans.look(ours, now);
+            self.look_by(Some(next));
         }
-        if self.orphans_at.is_none_or(|at| at <= now) {
-            self.orphans.reap(&self.children.values().map(|(child, _)| child.id()).collect());
-            self.orphans_at = Some(now + ORPHANS_INTERVAL);
-        }
-        let at = self.orphans_at;
-        self.look_by(at);
     }
 
     /// Returns whether a process has not answered though its time is over: what it has written by
@@ -670,10 +647,10 @@ impl ExecPool {
         if let Some(OptionsOnTrial { told, .. }) = self.trial.take() {
             let _ = told.send(Err(ExecError::Busy));
         }
-        for (child, _) in self.children.values_mut().filter(|(child, _)| !child.is_ending()) {
+        for (child, _) in self.children.values_mut().filter(|(child, _)| !child.running.is_ending()) {
             let (seen, unseen) = child.take_asked();
             seen.into_iter().chain(unseen).for_each(|question| question.reject(Rejection::Busy));
-            child.end(false, now);
+            child.running.end(false, now);
         }
     }
 
@@ -704,16 +681,4 @@ impl PoolState {
             ended: self.ended.get(),
         }
     }
-}
-
-/// Returns a number a tenth less or more, so that not all are replaced together.
-fn varied(number: u64) -> u64 {
-    varied_by(number, 10).max(1)
-}
-
-/// Returns a number that is up to this part of it less or more.
-fn varied_by(number: u64, part: u64) -> u64 {
-    let chance = RandomState::new().build_hasher().finish();
-    let most = number / part;
-    number - most + chance % (2 * most + 1)
 }

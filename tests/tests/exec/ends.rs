@@ -4,13 +4,7 @@ use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 
-use crate::kit::{ECHO, for_each_line, serve, shell};
-
-/// Whether there is a process with this number that has not ended.
-fn is_there(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    !stat.is_empty() && !stat.contains(") Z ")
-}
+use crate::kit::{ECHO, for_each_line, is_there, serve, shell};
 
 #[test]
 fn a_process_ends_with_its_group_however_deaf_it_is() {

@@ -1,3 +1,4 @@
+use std::fs;
 use std::time::Duration;
 
 use greeter_server::{Exec, ExecOptions, ServerHandle};
@@ -21,6 +22,12 @@ pub(crate) const ECHO: &str = r#"printf '%s\n' "$line""#;
 pub(crate) fn serve(options: ExecOptions) -> (ServerHandle, Exec) {
     let exec = options.start().expect("the program is good");
     (greeter_tests::spawn(answered_by(0).responder(exec.clone())), exec)
+}
+
+/// Whether there is a process with this number that has not ended.
+pub(crate) fn is_there(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
 }
 
 /// Sooner than any test ends that waits for it.

@@ -14,5 +14,7 @@ mod rule;
 mod squid;
 /// Programs that are no good from the start, and those that come instead of others.
 mod starts;
+/// Programs that answer many clients at once.
+mod tagged;
 /// Everything that a process can do wrong.
 mod torture;
