@@ -4,6 +4,7 @@ mod child;
 mod orphans;
 mod pause;
 mod pool;
+mod pool_thread;
 mod process;
 mod report;
 mod running;
@@ -15,13 +16,15 @@ mod waiting;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use greeter_core::{BoxError, ClientId, Line, Peer, Reply, Responder, WhenLate};
 
 use self::pool::{ExecPool, PoolMessage, PoolOptions, PoolState};
+use self::pool_thread::PoolThread;
 use self::process::Program;
 pub use self::report::{ExecError, ExecStats};
 use self::running::MAX_CHILDREN;
@@ -29,8 +32,6 @@ pub use self::tagged::report::TaggedStats;
 pub use self::tagged::{Tagged, TaggedOptions};
 use self::waiting::AskedLine;
 use crate::limits::{Limits, Timeouts};
-use crate::mailbox::{Mailbox, mailbox};
-use crate::sync::channel;
 
 /// The most lines that a process is given at once.
 const MAX_BATCH: usize = 1024;
@@ -86,9 +87,8 @@ pub struct Exec(Arc<ExecHandle>);
 
 /// What all clones share.
 struct ExecHandle {
-    mailbox: Mailbox<PoolMessage>,
+    thread: PoolThread<PoolMessage>,
     state: Arc<PoolState>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Options of [`Exec`].
@@ -106,25 +106,14 @@ struct ExecHandle {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until they start a program"]
-pub struct ExecOptions {
-    program: Program,
-    children: usize,
-    batch: usize,
-    lines_max: Option<u64>,
-    probe: Option<Vec<u8>>,
-    reply_timeout: Option<Duration>,
-    queue_timeout: Option<Duration>,
-    max_reply_bytes: usize,
-    reaps_orphans: bool,
-}
+pub struct ExecOptions(PoolOptions);
 
 impl Exec {
     /// Returns options to start this program with. It is looked for as a shell does: in `PATH`,
     /// unless there is a `/` in it. No shell sees it or its arguments.
     pub fn options(program: impl AsRef<OsStr>) -> ExecOptions {
-        let name = program.as_ref().to_owned();
-        ExecOptions {
-            program: Program { name, arguments: Vec::new(), environment: Vec::new(), max_open_files: None },
+        ExecOptions(PoolOptions {
+            program: Arc::new(Program::new(program.as_ref())),
             children: thread::available_parallelism().map_or(1, NonZero::get),
             batch: 1,
             lines_max: None,
@@ -133,7 +122,7 @@ impl Exec {
             queue_timeout: Timeouts::DEFAULT.queue,
             max_reply_bytes: Limits::DEFAULT.max_unsent_bytes,
             reaps_orphans: false,
-        }
+        })
     }
 
     /// Has other options hold from now on, and the processes replaced, one after the other, each
@@ -145,16 +134,14 @@ impl Exec {
     /// Those of [`start`](ExecOptions::start); then all is as before.
     pub fn replace(&self, options: ExecOptions) -> Result<(), ExecError> {
         let options = Arc::new(options.validate()?);
-        let (told, outcome) = channel();
-        self.0.mailbox.send(PoolMessage::Replace { options, told });
-        outcome.recv().unwrap_or(Err(ExecError::Busy))
+        self.0.thread.ask(|told| PoolMessage::Replace { options, told })
     }
 
     /// Returns whether lines are answered: false while no process is there, and the last ones have
     /// ended before they were given a line.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.0.state.is_down.load(std::sync::atomic::Ordering::Relaxed)
+        !self.0.state.is_down.load(Ordering::Relaxed)
     }
 
     /// Returns counts and gauges.
@@ -166,18 +153,18 @@ impl Exec {
     /// Ends all processes, and waits for that: some seconds at most. It is for when the server has
     /// stopped; a line that is asked later is rejected.
     pub fn stop(&self) {
-        self.0.mailbox.send(PoolMessage::Stop);
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            tracing::error!("What drives a program has panicked.");
-        }
+        self.0.thread.stop(PoolMessage::Stop);
     }
 }
 
 impl ExecOptions {
+    fn program(&mut self) -> &mut Program {
+        Arc::make_mut(&mut self.0.program)
+    }
+
     /// Adds an argument.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.program.arguments.push(argument.as_ref().to_owned());
+        self.program().arguments.push(argument.as_ref().to_owned());
         self
     }
 
@@ -189,14 +176,14 @@ impl ExecOptions {
     /// Sets a variable of the program's environment. The others are those of this process, but for
     /// what a service manager has said to it alone; and `PYTHONUNBUFFERED=1`, unless it is set.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program.environment.push((name.into(), value.into()));
+        self.program().environment.push((name.into(), value.into()));
         self
     }
 
     /// Sets in how many processes the program runs, 1 to 10,000: so many lines are answered at a
     /// time. The default is one for each processor.
     pub const fn children(mut self, children: usize) -> Self {
-        self.children = children;
+        self.0.children = children;
         self
     }
 
@@ -207,14 +194,14 @@ impl ExecOptions {
     /// A client has several lines at a time only if the server answers as many of them [side by
     /// side](crate::Builder::in_parallel).
     pub const fn batch(mut self, lines: usize) -> Self {
-        self.batch = lines;
+        self.0.batch = lines;
         self
     }
 
     /// Sets after how many lines a process is replaced, a tenth less or more, for programs that
     /// grow. The next is started first. The default is never.
     pub const fn lines_max(mut self, lines: u64) -> Self {
-        self.lines_max = Some(lines);
+        self.0.lines_max = Some(lines);
         self
     }
 
@@ -222,7 +209,7 @@ impl ExecOptions {
     /// likes. Without one, only the first is tried, by whether it lives in silence for half a
     /// second.
     pub fn probe(mut self, line: impl AsRef<[u8]>) -> Self {
-        self.probe = Some(line.as_ref().to_owned());
+        self.0.probe = Some(line.as_ref().to_owned());
         self
     }
 
@@ -233,28 +220,28 @@ impl ExecOptions {
     /// The server's own [reply timeout](crate::Builder::reply_timeout) counts as well, from when
     /// the line was asked; then, too, the client goes on.
     pub fn reply_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.reply_timeout = timeout.into();
+        self.0.reply_timeout = timeout.into();
         self
     }
 
     /// Sets how long a line may wait for a process that is free. Then it is rejected as
     /// [busy](crate::Rejection::Busy). The default is 5 seconds.
     pub fn queue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.queue_timeout = timeout.into();
+        self.0.queue_timeout = timeout.into();
         self
     }
 
     /// Sets how long a reply may be, in bytes. The default is 64 KiB.
     pub const fn max_reply_bytes(mut self, bytes: usize) -> Self {
-        self.max_reply_bytes = bytes;
+        self.0.max_reply_bytes = bytes;
         self
     }
 
     /// Sets how many files each process may have open (the soft limit of RLIMIT_NOFILE in
     /// getrlimit(2); Linux): for a host program that has raised its own. The default is what this
     /// process may.
-    pub const fn max_open_files(mut self, files: u64) -> Self {
-        self.program.max_open_files = Some(files);
+    pub fn max_open_files(mut self, files: u64) -> Self {
+        self.program().max_open_files = Some(files);
         self
     }
 
@@ -262,7 +249,7 @@ impl ExecOptions {
     /// that is process 1, as of a container, and that starts no others. What its processes have
     /// started and left behind would stay there as zombies.
     pub const fn reap_orphans(mut self, on: bool) -> Self {
-        self.reaps_orphans = on;
+        self.0.reaps_orphans = on;
         self
     }
 
@@ -272,9 +259,7 @@ impl ExecOptions {
     ///
     /// Those of [`start`](Self::start) that show by then.
     pub fn check(&self) -> Result<(), ExecError> {
-        let options = self.clone().validate()?;
-        let not_started = |source| ExecError::NotStarted { program: options.program.display().to_string(), source };
-        options.program.find().map(drop).map_err(not_started)
+        self.clone().validate()?.program.check()
     }
 
     /// Starts the program, and waits until its first process was found to be good: for half a
@@ -285,60 +270,35 @@ impl ExecOptions {
     /// Returns an [`ExecError`] if an option is invalid, the system cannot start the program or
     /// what drives it, or its first process is no good. Then nothing is left of it.
     pub fn start(self) -> Result<Exec, ExecError> {
-        let options = self.validate()?;
-        let failed = |source| ExecError::Thread { source };
-        let (mailbox, inbox, poll) = mailbox().map_err(failed)?;
-        let spawner = spawner::start(mailbox.clone()).map_err(failed)?;
-        let state = Arc::<PoolState>::default();
-        let pool = ExecPool::new(Arc::new(options.clone()), (poll, inbox), spawner, Arc::clone(&state));
-        let thread = thread::Builder::new().name("greeter-exec".to_owned()).spawn(|| pool.run()).map_err(failed)?;
-        let exec = Exec(Arc::new(ExecHandle { mailbox, state, thread: Mutex::new(Some(thread)) }));
-        let (told, outcome) = channel();
-        exec.0.mailbox.send(PoolMessage::Replace { options: Arc::new(options), told });
-        match outcome.recv().unwrap_or(Err(ExecError::Busy)) {
-            Ok(()) => Ok(exec),
-            Err(error) => {
-                exec.stop();
-                Err(error)
-            }
+        let options = Arc::new(self.validate()?);
+        let (state, shared) = (Arc::<PoolState>::default(), Arc::clone(&options));
+        let of_pool = Arc::clone(&state);
+        let run = move |events| ExecPool::new(shared, events, of_pool).run();
+        let thread = PoolThread::start("greeter-exec", run)?;
+        let exec = Exec(Arc::new(ExecHandle { thread, state }));
+        let outcome = exec.0.thread.ask(|told| PoolMessage::Replace { options, told });
+        if outcome.is_err() {
+            exec.stop();
         }
+        outcome.map(|()| exec)
     }
 
+    /// Returns them, if they are valid.
     fn validate(self) -> Result<PoolOptions, ExecError> {
-        let Self {
-            program,
-            children,
-            batch,
-            lines_max,
-            probe,
-            reply_timeout,
-            queue_timeout,
-            max_reply_bytes,
-            reaps_orphans,
-        } = self;
+        let Self(options) = self;
+        let lines_max = usize::try_from(options.lines_max.unwrap_or(1)).unwrap_or(usize::MAX);
         let numbers = [
-            ("children", children, MAX_CHILDREN),
-            ("batch", batch, MAX_BATCH),
-            ("lines_max", usize::try_from(lines_max.unwrap_or(1)).unwrap_or(usize::MAX), usize::MAX),
+            ("children", options.children, MAX_CHILDREN),
+            ("batch", options.batch, MAX_BATCH),
+            ("lines_max", lines_max, usize::MAX),
         ];
         if let Some((option, value, max)) = numbers.into_iter().find(|(_, value, max)| !(1..=*max).contains(value)) {
             return Err(ExecError::OutOfRange { option, value, min: 1, max });
         }
-        if probe.as_ref().is_some_and(|probe| probe.contains(&b'\n')) {
+        if options.probe.as_ref().is_some_and(|probe| probe.contains(&b'\n')) {
             return Err(ExecError::Probe);
         }
-        let program = Arc::new(program);
-        Ok(PoolOptions {
-            program,
-            children,
-            batch,
-            lines_max,
-            probe,
-            reply_timeout,
-            queue_timeout,
-            max_reply_bytes,
-            reaps_orphans,
-        })
+        Ok(options)
     }
 }
 
@@ -352,7 +312,7 @@ impl Responder for Exec {
 
     fn respond(&self, client: &mut ClientId, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let later = reply.later_with(WhenLate::Reject);
-        self.0.mailbox.send(PoolMessage::Ask(AskedLine::new(line.as_bytes(), *client, later)));
+        self.0.thread.send(PoolMessage::Ask(AskedLine::new(line.as_bytes(), *client, later)));
         Ok(())
     }
 
@@ -363,7 +323,7 @@ impl Responder for Exec {
 
 impl Drop for ExecHandle {
     fn drop(&mut self) {
-        self.mailbox.send(PoolMessage::Stop);
+        self.thread.send(PoolMessage::Stop);
     }
 }
 

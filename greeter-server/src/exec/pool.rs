@@ -5,27 +5,23 @@
 //! again: with its answers shifted by one, each client would read another's.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_core::Rejection;
-use mio::{Events, Poll};
 
 use super::child::{ExecChild, ExecFault, Progress};
 use super::orphans::Orphans;
 use super::pause::{pause_after, varied};
+use super::pool_thread::PoolEvents;
 use super::process::Program;
 use super::report::{ExecError, ExecStats};
 use super::running::{Channel, LOOK_INTERVAL, MAX_STOP, READ_BYTES};
 use super::spawner::{StartOutcome, StartRequest};
 use super::waiting::{AskedLine, WaitingLines};
 use crate::counter::Counter;
-use crate::limits::POLL_PAUSE;
-use crate::mailbox::{Inbox, WAKE_UP};
 use crate::sync::Sender;
 
 /// How long the first process has to be silent, where there is nothing to ask it.
@@ -83,9 +79,7 @@ pub(super) struct PoolState {
 /// The thread's own.
 pub(super) struct ExecPool {
     options: Arc<PoolOptions>,
-    poll: Poll,
-    inbox: Inbox<PoolMessage>,
-    spawner: Sender<StartRequest>,
+    events: PoolEvents<PoolMessage>,
     state: Arc<PoolState>,
     /// The processes, also those that are to end, each with its place.
     children: BTreeMap<usize, (ExecChild, usize)>,
@@ -144,18 +138,11 @@ enum Next {
 }
 
 impl ExecPool {
-    pub(super) fn new(
-        options: Arc<PoolOptions>,
-        (poll, inbox): (Poll, Inbox<PoolMessage>),
-        spawner: Sender<StartRequest>,
-        state: Arc<PoolState>,
-    ) -> Self {
+    pub(super) fn new(options: Arc<PoolOptions>, events: PoolEvents<PoolMessage>, state: Arc<PoolState>) -> Self {
         let waiting = WaitingLines::new(options.batch);
         Self {
             options,
-            poll,
-            inbox,
-            spawner,
+            events,
             state,
             children: BTreeMap::new(),
             next_number: 0,
@@ -176,28 +163,16 @@ impl ExecPool {
 
     /// Answers lines until it is to stop, and its processes have ended.
     pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(256);
         while !self.has_stopped() {
-            let timeout = match self.inbox.try_sleep() && self.talking.is_empty() {
-                true => self.look_at.map(|at| at.saturating_duration_since(Instant::now())),
-                false => Some(Duration::ZERO),
-            };
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "Cannot wait for programs.");
-                thread::sleep(POLL_PAUSE);
-            }
-            self.inbox.woke_up();
+            // Who was not read to the end has its turn at once.
+            let until = if self.talking.is_empty() { self.look_at } else { Some(Instant::now()) };
+            let events = self.events.wait(until);
             let now = Instant::now();
-            for event in events.iter().filter(|event| event.token() != WAKE_UP) {
-                let (number, channel) = Channel::of(event.token());
+            let talking = mem::take(&mut self.talking).into_iter().map(|number| (number, Channel::Stderr));
+            for (number, channel) in events.into_iter().chain(talking) {
                 self.on_event(number, channel, now);
             }
-            for number in mem::take(&mut self.talking) {
-                self.on_event(number, Channel::Stderr, now);
-            }
-            while let Some(message) = self.inbox.next_message() {
+            while let Some(message) = self.events.next_message() {
                 self.take(message, now);
             }
             if self.look_at.is_some_and(|at| at <= now) {
@@ -352,8 +327,7 @@ impl ExecPool {
         self.next_number += 1;
         self.starting += 1;
         self.places[place].next = Next::Starting { number };
-        // The thread lives as long as this one.
-        let _ = self.spawner.send(StartRequest { program: Arc::clone(&options.program), place, number });
+        self.events.spawn(StartRequest { program: Arc::clone(&options.program), place, number });
     }
 
     /// A process runs, or could not be started.
@@ -365,7 +339,7 @@ impl ExecPool {
         if self.stops_by.is_some() || !self.places.get(place).is_some_and(is_wanted) {
             return;
         }
-        let child = started.and_then(|started| ExecChild::new(started, number, self.poll.registry()));
+        let child = started.and_then(|started| ExecChild::new(started, number, self.events.registry()));
         let mut child = match child {
             Ok(child) => child,
             Err(error) => {

@@ -16,6 +16,8 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::report::ExecError;
+
 /// What a service manager says to this process, and to no other (sd_notify(3), sd_listen_fds(3)).
 const OF_SERVICE_MANAGER: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
@@ -51,6 +53,17 @@ pub(super) struct Process {
 }
 
 impl Program {
+    /// A program of this name, without arguments, in the environment of this process.
+    pub(super) fn new(name: &OsStr) -> Self {
+        Self { name: name.to_owned(), arguments: Vec::new(), environment: Vec::new(), max_open_files: None }
+    }
+
+    /// Finds out whether there is such a program.
+    pub(super) fn check(&self) -> Result<(), ExecError> {
+        let not_started = |source| ExecError::NotStarted { program: self.display().to_string(), source };
+        self.find().map(drop).map_err(not_started)
+    }
+
     /// Starts it, and waits until the program runs in its process, or cannot.
     pub(super) fn start(&self) -> io::Result<StartedProcess> {
         let mut command = Command::new(&self.name);
@@ -95,7 +108,7 @@ impl Program {
     fn limit_files(&self, _: &Process) {}
 
     /// Looks whether there is such a program, as execvp(3) does.
-    pub(super) fn find(&self) -> io::Result<PathBuf> {
+    fn find(&self) -> io::Result<PathBuf> {
         if Path::new(&self.name).components().count() > 1 {
             return is_executable(Path::new(&self.name));
         }

@@ -11,8 +11,8 @@ mod words;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use greeter_core::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
@@ -21,14 +21,12 @@ use self::messages::{EndCause, TaggedConfig, TaggedMessage};
 use self::pool::{TaggedPool, TaggedState};
 use self::report::TaggedStats;
 use self::session::TaggedSession;
+use super::pool_thread::PoolThread;
 use super::process::Program;
 use super::report::ExecError;
 use super::running::MAX_CHILDREN;
-use super::spawner;
 use crate::limits::{Limits, Timeouts};
-use crate::mailbox::{Mailbox, mailbox};
 use crate::push::PushHandle;
-use crate::sync::channel;
 
 /// Has another program answer many clients at once, with all that a responder of this library has:
 /// sessions, several lines for one, pushes, and orderly ends.
@@ -141,9 +139,8 @@ pub struct Tagged(Arc<TaggedHandle>);
 
 /// What all clones share.
 struct TaggedHandle {
-    mailbox: Mailbox<TaggedMessage>,
+    thread: PoolThread<TaggedMessage>,
     state: Arc<TaggedState>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Options of [`Tagged`].
@@ -162,26 +159,19 @@ struct TaggedHandle {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until they start a program"]
-pub struct TaggedOptions {
-    program: Program,
-    children: usize,
-    reply_timeout: Option<Duration>,
-    max_reply_bytes: usize,
-    reaps_orphans: bool,
-}
+pub struct TaggedOptions(TaggedConfig);
 
 impl Tagged {
     /// Returns options to start this program with. It is looked for as a shell does: in `PATH`,
     /// unless there is a `/` in it. No shell sees it or its arguments.
     pub fn options(program: impl AsRef<OsStr>) -> TaggedOptions {
-        let name = program.as_ref().to_owned();
-        TaggedOptions {
-            program: Program { name, arguments: Vec::new(), environment: Vec::new(), max_open_files: None },
+        TaggedOptions(TaggedConfig {
+            program: Arc::new(Program::new(program.as_ref())),
             children: thread::available_parallelism().map_or(1, NonZero::get),
             reply_timeout: Timeouts::DEFAULT.reply,
             max_reply_bytes: Limits::DEFAULT.max_unsent_bytes,
             reaps_orphans: false,
-        }
+        })
     }
 
     /// Has new clients go to processes with other options, and waits until the first of them has
@@ -193,9 +183,7 @@ impl Tagged {
     /// Those of [`start`](TaggedOptions::start); then all is as before.
     pub fn replace(&self, options: TaggedOptions) -> Result<(), ExecError> {
         let config = Arc::new(options.validate()?);
-        let (told, outcome) = channel();
-        self.0.mailbox.send(TaggedMessage::Replace { config, told });
-        outcome.recv().unwrap_or(Err(ExecError::Busy))
+        self.0.thread.ask(|told| TaggedMessage::Replace { config, told })
     }
 
     /// Returns whether new clients are let in: whether there is a process.
@@ -213,18 +201,18 @@ impl Tagged {
     /// Ends all processes, and waits for that: some seconds at most. It is for when the server has
     /// stopped; clients that are still there lose their connections.
     pub fn stop(&self) {
-        self.0.mailbox.send(TaggedMessage::Stop);
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            tracing::error!("What drives a program has panicked.");
-        }
+        self.0.thread.stop(TaggedMessage::Stop);
     }
 }
 
 impl TaggedOptions {
+    fn program(&mut self) -> &mut Program {
+        Arc::make_mut(&mut self.0.program)
+    }
+
     /// Adds an argument.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.program.arguments.push(argument.as_ref().to_owned());
+        self.program().arguments.push(argument.as_ref().to_owned());
         self
     }
 
@@ -236,14 +224,14 @@ impl TaggedOptions {
     /// Sets a variable of the program's environment. The others are those of this process, but for
     /// what a service manager has said to it alone; and `PYTHONUNBUFFERED=1`, unless it is set.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program.environment.push((name.into(), value.into()));
+        self.program().environment.push((name.into(), value.into()));
         self
     }
 
     /// Sets in how many processes the program runs, 1 to 10,000. The default is one for each
     /// processor. What clients are to have in common takes one.
     pub const fn children(mut self, children: usize) -> Self {
-        self.children = children;
+        self.0.children = children;
         self
     }
 
@@ -253,21 +241,21 @@ impl TaggedOptions {
     /// The server's own [reply timeout](crate::Builder::reply_timeout) counts as well, and comes to
     /// the same.
     pub fn reply_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.reply_timeout = timeout.into();
+        self.0.reply_timeout = timeout.into();
         self
     }
 
     /// Sets how long a reply may be, in bytes, with all of its lines. The default is 64 KiB.
     pub const fn max_reply_bytes(mut self, bytes: usize) -> Self {
-        self.max_reply_bytes = bytes;
+        self.0.max_reply_bytes = bytes;
         self
     }
 
     /// Sets how many files each process may have open (the soft limit of RLIMIT_NOFILE in
     /// getrlimit(2); Linux): for a host program that has raised its own. The default is what this
     /// process may.
-    pub const fn max_open_files(mut self, files: u64) -> Self {
-        self.program.max_open_files = Some(files);
+    pub fn max_open_files(mut self, files: u64) -> Self {
+        self.program().max_open_files = Some(files);
         self
     }
 
@@ -275,7 +263,7 @@ impl TaggedOptions {
     /// that is process 1, as of a container, and that starts no others. What its processes have
     /// started and left behind would stay there as zombies.
     pub const fn reap_orphans(mut self, on: bool) -> Self {
-        self.reaps_orphans = on;
+        self.0.reaps_orphans = on;
         self
     }
 
@@ -285,9 +273,7 @@ impl TaggedOptions {
     ///
     /// Those of [`start`](Self::start) that show by then.
     pub fn check(&self) -> Result<(), ExecError> {
-        let config = self.clone().validate()?;
-        let not_started = |source| ExecError::NotStarted { program: config.program.display().to_string(), source };
-        config.program.find().map(drop).map_err(not_started)
+        self.clone().validate()?.program.check()
     }
 
     /// Starts the program, and waits until its first process has said hello. What it pushes goes
@@ -301,30 +287,24 @@ impl TaggedOptions {
     /// what drives it, or its first process is no good. Then nothing is left of it.
     pub fn start(self, push: PushHandle) -> Result<Tagged, ExecError> {
         let config = Arc::new(self.validate()?);
-        let failed = |source| ExecError::Thread { source };
-        let (mailbox, inbox, poll) = mailbox().map_err(failed)?;
-        let spawner = spawner::start(mailbox.clone()).map_err(failed)?;
-        let state = Arc::<TaggedState>::default();
-        let pool = TaggedPool::new(Arc::clone(&config), (poll, inbox), spawner, push, Arc::clone(&state));
-        let thread = thread::Builder::new().name("greeter-tagged".to_owned()).spawn(|| pool.run()).map_err(failed)?;
-        let tagged = Tagged(Arc::new(TaggedHandle { mailbox, state, thread: Mutex::new(Some(thread)) }));
-        let (told, outcome) = channel();
-        tagged.0.mailbox.send(TaggedMessage::Replace { config, told });
-        match outcome.recv().unwrap_or(Err(ExecError::Busy)) {
-            Ok(()) => Ok(tagged),
-            Err(error) => {
-                tagged.stop();
-                Err(error)
-            }
+        let (state, shared) = (Arc::<TaggedState>::default(), Arc::clone(&config));
+        let of_pool = Arc::clone(&state);
+        let run = move |events| TaggedPool::new(shared, events, push, of_pool).run();
+        let thread = PoolThread::start("greeter-tagged", run)?;
+        let tagged = Tagged(Arc::new(TaggedHandle { thread, state }));
+        let outcome = tagged.0.thread.ask(|told| TaggedMessage::Replace { config, told });
+        if outcome.is_err() {
+            tagged.stop();
         }
+        outcome.map(|()| tagged)
     }
 
+    /// Returns them, if they are valid.
     fn validate(self) -> Result<TaggedConfig, ExecError> {
-        let Self { program, children, reply_timeout, max_reply_bytes, reaps_orphans } = self;
-        if !(1..=MAX_CHILDREN).contains(&children) {
-            return Err(ExecError::OutOfRange { option: "children", value: children, min: 1, max: MAX_CHILDREN });
+        match self.0.children {
+            1..=MAX_CHILDREN => Ok(self.0),
+            value => Err(ExecError::OutOfRange { option: "children", value, min: 1, max: MAX_CHILDREN }),
         }
-        Ok(TaggedConfig { program: Arc::new(program), children, reply_timeout, max_reply_bytes, reaps_orphans })
     }
 }
 
@@ -336,7 +316,7 @@ impl Responder for Tagged {
         if !self.is_ready() {
             return Err(Rejection::Busy.into());
         }
-        Ok(TaggedSession::open(peer.id, words::opening(peer), &self.0.mailbox))
+        Ok(TaggedSession::open(peer.id, words::opening(peer), self.0.thread.mailbox()))
     }
 
     fn respond(&self, session: &mut TaggedSession, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
@@ -370,7 +350,7 @@ impl Responder for Tagged {
 
 impl Drop for TaggedHandle {
     fn drop(&mut self) {
-        self.mailbox.send(TaggedMessage::Stop);
+        self.thread.send(TaggedMessage::Stop);
     }
 }
 

@@ -25,7 +25,7 @@ fn a_process_ends_with_its_group_however_deaf_it_is() {
         assert!(all.lines().count() >= 2 && all.lines().all(is_there), "{all}");
         exec.stop();
         wait_until("nobody is left", || !all.lines().any(is_there));
-        assert_eq!(exec.stats().running, 0);
+        assert!(exec.stats().running == 0 && !exec.is_ready());
     }
 }
 

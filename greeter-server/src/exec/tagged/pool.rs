@@ -2,14 +2,12 @@
 //! drives them all. Must not know what a program says of a client.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use greeter_core::{ClientId, CloseReason, Later, Rejection};
-use mio::{Events, Poll};
 
 use super::child::{Done, TaggedChild, TaggedFault};
 use super::messages::{ClientLink, EndCause, TaggedConfig, TaggedMessage};
@@ -19,10 +17,10 @@ use super::words::TaggedId;
 use crate::counter::Counter;
 use crate::exec::orphans::Orphans;
 use crate::exec::pause::pause_after;
+use crate::exec::pool_thread::PoolEvents;
 use crate::exec::report::ExecError;
 use crate::exec::running::{Channel, LOOK_INTERVAL, MAX_STOP, READ_BYTES, RunningChild};
 use crate::exec::spawner::{StartOutcome, StartRequest};
-use crate::mailbox::{Inbox, WAKE_UP};
 use crate::push::PushHandle;
 use crate::sync::Sender;
 
@@ -46,9 +44,7 @@ pub(super) struct TaggedState {
 /// The thread's own.
 pub(super) struct TaggedPool {
     config: Arc<TaggedConfig>,
-    poll: Poll,
-    inbox: Inbox<TaggedMessage>,
-    spawner: Sender<StartRequest>,
+    events: PoolEvents<TaggedMessage>,
     push: PushHandle,
     state: Arc<TaggedState>,
     /// The processes, also those that are to end.
@@ -116,16 +112,13 @@ struct ConfigOnTrial {
 impl TaggedPool {
     pub(super) fn new(
         config: Arc<TaggedConfig>,
-        (poll, inbox): (Poll, Inbox<TaggedMessage>),
-        spawner: Sender<StartRequest>,
+        events: PoolEvents<TaggedMessage>,
         push: PushHandle,
         state: Arc<TaggedState>,
     ) -> Self {
         Self {
             config,
-            poll,
-            inbox,
-            spawner,
+            events,
             push,
             state,
             children: BTreeMap::new(),
@@ -145,27 +138,15 @@ impl TaggedPool {
 
     /// Drives processes until it is to stop, and they have ended.
     pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(256);
         while !self.has_stopped() {
-            let timeout = match self.inbox.try_sleep() && self.unread.is_empty() {
-                true => self.look_at.map(|at| at.saturating_duration_since(Instant::now())),
-                false => Some(Duration::ZERO),
-            };
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "Cannot wait for programs.");
-            }
-            self.inbox.woke_up();
+            // Who was not read to the end has its turn at once.
+            let until = if self.unread.is_empty() { self.look_at } else { Some(Instant::now()) };
+            let events = self.events.wait(until);
             let now = Instant::now();
-            for (number, channel) in mem::take(&mut self.unread) {
+            for (number, channel) in mem::take(&mut self.unread).into_iter().chain(events) {
                 self.on_event(number, channel, now);
             }
-            for event in events.iter().filter(|event| event.token() != WAKE_UP) {
-                let (number, channel) = Channel::of(event.token());
-                self.on_event(number, channel, now);
-            }
-            while let Some(message) = self.inbox.next_message() {
+            while let Some(message) = self.events.next_message() {
                 self.take(message, now);
             }
             if self.look_at.is_some_and(|at| at <= now) {
@@ -174,7 +155,6 @@ impl TaggedPool {
             self.write(now);
             self.publish();
         }
-        self.state.is_ready.store(false, Ordering::Relaxed);
     }
 
     fn has_stopped(&self) -> bool {
@@ -362,8 +342,7 @@ impl TaggedPool {
         let number = self.next_number;
         self.next_number += 1;
         self.starting += 1;
-        // The thread lives as long as this one.
-        let _ = self.spawner.send(StartRequest { program: Arc::clone(&config.program), place, number });
+        self.events.spawn(StartRequest { program: Arc::clone(&config.program), place, number });
         number
     }
 
@@ -390,7 +369,7 @@ impl TaggedPool {
             return;
         }
         let config = Arc::clone(config);
-        let running = started.and_then(|started| RunningChild::new(started, number, self.poll.registry()));
+        let running = started.and_then(|started| RunningChild::new(started, number, self.events.registry()));
         match running {
             Ok(running) => {
                 self.state.started.add(1);
@@ -620,6 +599,13 @@ impl TaggedPool {
         let sum = |count: fn(&TaggedChild) -> usize| self.children.values().map(|(child, _)| count(child) as u64).sum();
         self.state.clients.set(sum(TaggedChild::clients));
         self.state.waiting.set(sum(TaggedChild::lines_in_progress));
+    }
+}
+
+/// Nobody is let in any more, also if this thread has panicked.
+impl Drop for TaggedPool {
+    fn drop(&mut self) {
+        self.state.is_ready.store(false, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,105 @@
+//! The thread that drives a program's processes: its mail and its events at one end, whoever asks
+//! and waits for it at the other. Must not know what is asked.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Registry};
+
+use super::report::ExecError;
+use super::running::Channel;
+use super::spawner::{self, StartOutcome, StartRequest};
+use crate::limits::POLL_PAUSE;
+use crate::mailbox::{Inbox, Mailbox, WAKE_UP, mailbox};
+use crate::sync::{Sender, channel};
+
+/// How many events are taken at once.
+const EVENTS: usize = 256;
+
+/// The end of those who ask.
+pub(super) struct PoolThread<M> {
+    mailbox: Mailbox<M>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The thread's own end.
+pub(super) struct PoolEvents<M> {
+    poll: Poll,
+    events: Events,
+    inbox: Inbox<M>,
+    spawner: Sender<StartRequest>,
+}
+
+impl<M: From<StartOutcome> + Send + 'static> PoolThread<M> {
+    /// Starts the thread, and that which starts processes for it.
+    pub(super) fn start(name: &str, run: impl FnOnce(PoolEvents<M>) + Send + 'static) -> Result<Self, ExecError> {
+        let failed = |source| ExecError::Thread { source };
+        let (mailbox, inbox, poll) = mailbox().map_err(failed)?;
+        let spawner = spawner::start(mailbox.clone()).map_err(failed)?;
+        let events = PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, spawner };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(|| run(events)).map_err(failed)?;
+        Ok(Self { mailbox, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl<M> PoolThread<M> {
+    pub(super) const fn mailbox(&self) -> &Mailbox<M> {
+        &self.mailbox
+    }
+
+    pub(super) fn send(&self, message: M) {
+        self.mailbox.send(message);
+    }
+
+    /// Sends what has an outcome, and waits for that.
+    pub(super) fn ask(&self, message: impl FnOnce(Sender<Result<(), ExecError>>) -> M) -> Result<(), ExecError> {
+        let (told, outcome) = channel();
+        self.send(message(told));
+        outcome.recv().unwrap_or(Err(ExecError::Busy))
+    }
+
+    /// Sends that it is to stop, and waits for its end.
+    pub(super) fn stop(&self, message: M) {
+        self.send(message);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(_)) = thread.map(JoinHandle::join) {
+            tracing::error!("What drives a program has panicked.");
+        }
+    }
+}
+
+impl<M> PoolEvents<M> {
+    pub(super) fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// Has a process started.
+    pub(super) fn spawn(&self, request: StartRequest) {
+        // The other thread lives as long as this one.
+        let _ = self.spawner.send(request);
+    }
+
+    /// Waits for mail or an event, until then at most, and returns for what processes there are
+    /// events. The time is over at once if there is mail already.
+    pub(super) fn wait(&mut self, until: Option<Instant>) -> Vec<(usize, Channel)> {
+        let timeout = match self.inbox.try_sleep() {
+            true => until.map(|until| until.saturating_duration_since(Instant::now())),
+            false => Some(Duration::ZERO),
+        };
+        if let Err(error) = self.poll.poll(&mut self.events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "Cannot wait for programs.");
+            thread::sleep(POLL_PAUSE);
+        }
+        self.inbox.woke_up();
+        let tokens = self.events.iter().map(|event| event.token()).filter(|token| *token != WAKE_UP);
+        tokens.map(Channel::of).collect()
+    }
+
+    pub(super) fn next_message(&self) -> Option<M> {
+        self.inbox.next_message()
+    }
+}
