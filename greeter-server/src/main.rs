@@ -31,7 +31,7 @@ use greeter_args::completions::{self, Choice};
 use greeter_args::{Exit, printable};
 use greeter_server::{
     BuildError, Builder, ClientAuth, ConfigError, DrainReport, Exec, ExecOptions, Greeter, InheritedError,
-    InheritedSockets, ListenerAddress, Responder, Server, Tls, WhenFull,
+    InheritedSockets, ListenerAddress, Responder, Server, ServerHandle, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -330,18 +330,22 @@ fn main() -> ExitCode {
         let said = if options.print_config { settings.to_toml() } else { "the configuration is valid\n".to_owned() };
         return Exit::Asked(said).print();
     }
+    let given = Given { sources, settings, options, otherwise, certificates, hangups };
+    begin(builder.inherited(inherited), &log, given)
+}
+
+/// Starts the program that answers, if one does, and runs the server.
+fn begin(builder: Builder<Expensive<Greeter>>, log: &Log, given: Given) -> ExitCode {
     let max_open_files = raise_descriptor_limit();
-    let program = program(&options);
+    let program = program(&given.options);
     let exec = match program.to_exec(max_open_files).map(ExecOptions::start).transpose() {
         Ok(exec) => exec,
-        Err(error) => return fail(&log, &[program.in_words(error, &settings)], USAGE),
+        Err(error) => return fail(log, &[program.in_words(error, &given.settings)], USAGE),
     };
-    let builder = builder.inherited(inherited);
     let started = Started { exec, max_open_files };
-    let given = Given { sources, settings, options, otherwise, certificates, hangups };
     match started.exec.clone() {
-        Some(exec) => run(builder.responder(exec), &log, given, &started),
-        None => run(builder, &log, given, &started),
+        Some(exec) => run(builder.responder(exec), log, given, &started),
+        None => run(builder, log, given, &started),
     }
 }
 
@@ -595,21 +599,31 @@ fn serve<R: Responder>(server: Server<R>, log: &Log, given: Given, started: &Sta
             Err(problem) => manager.reloaded(&format!("{status}; the settings were not reloaded: {problem}")),
         }
     }
-    let Options { drain, drain_delay: delay, .. } = options;
+    let report = stop(&handle, &options, &mut signals, &mut manager)?;
+    observers.stop();
+    manager.flush();
+    Ok(report)
+}
+
+/// Stops the server, behind the delay unless somebody is in a hurry.
+fn stop(
+    handle: &ServerHandle,
+    options: &Options,
+    signals: &mut Signals,
+    manager: &mut Manager,
+) -> anyhow::Result<DrainReport> {
+    let Options { drain, drain_delay: delay, .. } = *options;
     if !delay.is_zero() && !signals.is_urgent() {
         tracing::info!(?delay, ?drain, "Server will stop, and goes on as before until then.");
         handle.set_ready(false);
         // From here on it asks for time, so that nobody ends it before it has stopped.
-        manager.stopping(&handle);
+        manager.stopping(handle);
         signals.wait_for(delay).context("cannot wait for signals")?;
     }
     signals.end_delays();
     tracing::info!(?drain, "Server is stopping.");
-    manager.stopping(&handle);
-    let report = handle.shutdown(drain);
-    observers.stop();
-    manager.flush();
-    Ok(report)
+    manager.stopping(handle);
+    Ok(handle.shutdown(drain))
 }
 
 /// Says how long a stop may take, if nobody would think so.

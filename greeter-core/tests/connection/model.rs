@@ -319,12 +319,7 @@ impl Model {
     fn answer(&mut self, max_steps: u32, reply_bytes: usize, now: Instant) -> (u32, ModelReplies) {
         let mut replies = ModelReplies::default();
         if self.session.is_none() {
-            let ending = self.rules.ending_for("\n");
-            banner(self.on_connect, ending, &mut replies);
-            if self.lines() == 0 {
-                self.ending = self.on_connect.ending(ending);
-            }
-            self.session = self.on_connect.accepts().then_some(0);
+            self.connect(&mut replies);
         }
         let (mut answered, mut steps) = (0, 0);
         while !replies.closes {
@@ -377,6 +372,15 @@ impl Model {
             }
         }
         (answered, replies)
+    }
+
+    fn connect(&mut self, replies: &mut ModelReplies) {
+        let ending = self.rules.ending_for("\n");
+        banner(self.on_connect, ending, replies);
+        if self.lines() == 0 {
+            self.ending = self.on_connect.ending(ending);
+        }
+        self.session = self.on_connect.accepts().then_some(0);
     }
 
     fn answer_line(&mut self, line: &ModelLine, replies: &mut ModelReplies) {
