@@ -74,7 +74,7 @@ const MAX_BATCH: usize = 1024;
 /// A line that it had not begun to read is given to another, within the same time. Of any other,
 /// nobody knows what has become of it: it is never repeated, and its client receives `error:
 /// internal error`. The next process starts after a tenth of a second, and if processes end before
-/// they are given a line, after twice as long each time, up to 30 seconds. While that is so in all
+/// they have read a line, after twice as long each time, up to 30 seconds. While that is so in all
 /// places, lines are rejected as [busy](crate::Rejection::Busy) at once.
 ///
 /// # Threads
@@ -138,7 +138,7 @@ impl Exec {
     }
 
     /// Returns whether lines are answered: false while no process is there, and the last ones have
-    /// ended before they were given a line.
+    /// ended before they had read a line.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.0.state.is_down.load(Ordering::Relaxed)

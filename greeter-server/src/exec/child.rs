@@ -93,9 +93,9 @@ impl ExecChild {
         self.running.is_open() && self.asked.is_empty()
     }
 
-    /// Returns whether it was given a line of a client.
-    pub(super) fn was_asked(&self) -> bool {
-        self.answered > 0 || self.asked.iter().any(AskedLine::is_of_client)
+    /// Returns whether it has answered a line.
+    pub(super) const fn has_answered(&self) -> bool {
+        self.answered > 0
     }
 
     /// Returns whether it has answered as many lines as it may.

@@ -114,7 +114,7 @@ struct OptionsOnTrial {
 struct ChildPlace {
     current: Option<usize>,
     next: Next,
-    /// How many processes in a row have ended before they were given a line.
+    /// How many processes in a row have ended before they had read a line.
     failures: u32,
 }
 
@@ -446,8 +446,9 @@ impl ExecPool {
         }
         let place = *place;
         child.running.read_stderr(&mut self.buffer);
-        let was_asked = child.was_asked();
         let (mut seen, mut unseen) = child.take_asked();
+        // To be given a line is no work.
+        let has_worked = child.has_answered() || seen.iter().any(AskedLine::is_of_client);
         let last_words = child.running.last_words().to_owned();
         let said = Some(&*last_words).filter(|words| !words.is_empty());
         child.running.end(true, now);
@@ -470,7 +471,7 @@ impl ExecPool {
         let until = unseen.front().and_then(|question| question.until);
         unseen.into_iter().rev().filter(AskedLine::is_of_client).for_each(|question| self.waiting.push_front(question));
         self.look_by(until);
-        self.lost(place, number, fault, &last_words, was_asked, now);
+        self.lost(place, number, fault, &last_words, has_worked, now);
     }
 
     /// A place has lost its process, or the one that was to come.
@@ -480,7 +481,7 @@ impl ExecPool {
         number: usize,
         fault: &ExecFault,
         last_words: &str,
-        was_asked: bool,
+        has_worked: bool,
         now: Instant,
     ) {
         let Some(of_place) = self.places.get_mut(place) else { return };
@@ -494,7 +495,7 @@ impl ExecPool {
         if of_place.current == Some(number) {
             of_place.current = None;
             // With a line that ends it, a client has this place wait for a moment, and no longer.
-            of_place.failures += u32::from(!was_asked);
+            of_place.failures += u32::from(!has_worked);
             if of_place.next == Next::None {
                 self.pause(place, now);
             }
@@ -520,8 +521,8 @@ impl ExecPool {
         self.replace_next();
     }
 
-    /// Waits before another process is started: longer each time that one has ended before it was
-    /// asked.
+    /// Waits before another process is started: longer each time that one has ended before it had
+    /// read a line.
     fn pause(&mut self, place: usize, now: Instant) {
         let pause = pause_after(self.places[place].failures);
         self.places[place].next = Next::Pausing { until: now + pause };

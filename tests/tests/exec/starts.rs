@@ -132,6 +132,36 @@ fn a_program_that_ends_before_it_answers_is_started_less_and_less_often() {
     assert_eq!(client.ask("Bob"), "Bob\n");
 }
 
+/// Also those that it was given and has not read: it was no good, whoever waits for it.
+#[test]
+fn whoever_waits_while_a_program_ends_again_and_again_is_told() {
+    let directory = TestDirectory::new();
+    let is_broken = directory.file("broken");
+    let script = format!("[ -e {0} ] && exit 1; read -r line; : > {0}; sleep 0.2; kill -9 $$", is_broken.display());
+    let (server, exec) = serve(shell(&script).queue_timeout(None).reply_timeout(None));
+    let mut clients = [(); 3].map(|()| Client::connect(server.local_addr()));
+    clients[0].send("first\n");
+    wait_until("it has read that", || is_broken.exists());
+    clients[1..].iter_mut().for_each(|client| client.send("next\n"));
+    assert_eq!(clients[0].text(), "error: internal error\n");
+    clients[1..].iter_mut().for_each(|client| assert_eq!(client.text(), "error: busy\n"));
+    assert!(!exec.is_ready());
+}
+
+/// One that has not answered its probe yet is not what is wanted any more.
+#[test]
+fn processes_that_are_on_their_way_are_replaced_as_well() {
+    let directory = TestDirectory::new();
+    let is_first = directory.file("first");
+    let script = format!("if [ -e {0} ]; then sleep 1000; fi; : > {0}; exec cat", is_first.display());
+    let (server, exec) = serve(shell(&script).probe("ping").children(2));
+    wait_until("the second is asked", || exec.stats().started == 2);
+    exec.replace(for_each_line(r#"echo "new $line""#).children(2)).expect("it is good");
+    wait_until("both are others", || (exec.stats().started, exec.stats().running) == (4, 2));
+    let mut clients = [(); 2].map(|()| Client::connect(server.local_addr()));
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("x"), "new x\n"));
+}
+
 pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
