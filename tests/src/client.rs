@@ -101,7 +101,7 @@ impl Client {
         self.socket.set_write_timeout(Some(stuck_after)).expect("a socket can be set up");
         let mut sent = 0;
         while sent < bytes.len() {
-            match self.socket.write(&bytes[sent..]) {
+            match uninterrupted(|| self.socket.write(&bytes[sent..])) {
                 Ok(more) => sent += more,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
                 Err(error) => panic!("cannot send: {error}"),
@@ -115,7 +115,7 @@ impl Client {
     pub fn send_until_cut(&mut self, bytes: &[u8]) -> (usize, Duration) {
         let (mut sent, mut last) = (0, Instant::now());
         while sent < bytes.len() {
-            match self.socket.write(&bytes[sent..]) {
+            match uninterrupted(|| self.socket.write(&bytes[sent..])) {
                 Ok(more) => sent += more,
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => break,
                 Err(error) => panic!("cannot send: {error}"),
@@ -228,7 +228,7 @@ impl Client {
 /// What a call comes to that is made again when a signal, such as one to stop and go on, has
 /// interrupted it. On a socket that has a timeout, the system leaves that to the caller
 /// (signal(7)).
-pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use greeter_tests::client::{PATIENCE, wait_until};
+use greeter_tests::client::{PATIENCE, uninterrupted, wait_until};
 use greeter_tests::missing_program;
 use greeter_tests::process::greeter_server;
 
@@ -25,7 +25,7 @@ fn visit(address: SocketAddr, name: &str) -> bool {
     let mut said = vec![0; expected.len()];
     let mut received = 0;
     while received < said.len() {
-        match client.read(&mut said[received..]).expect("nobody is reset") {
+        match uninterrupted(|| client.read(&mut said[received..])).expect("nobody is reset") {
             0 => break,
             bytes => received += bytes,
         }

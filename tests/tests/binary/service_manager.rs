@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::client::{Client, PATIENCE, uninterrupted, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{TestedServer, greeter_server};
 use rustix::process::Signal;
@@ -49,7 +49,7 @@ impl Manager {
     /// Waits for a message, and returns whether it has this.
     pub(crate) fn hears(&mut self, words: &str) -> bool {
         let mut buffer = [0; 4096];
-        let bytes = self.socket.recv(&mut buffer).expect("the server says something");
+        let bytes = uninterrupted(|| self.socket.recv(&mut buffer)).expect("the server says something");
         let message = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
         let is_it = message.contains(words);
         self.told.push(message);
@@ -59,7 +59,7 @@ impl Manager {
     /// Whether it hears nothing for so long.
     fn hears_nothing_for(&self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).expect("a socket can be set up");
-        let is_silent = self.socket.recv(&mut [0; 4096]).is_err();
+        let is_silent = uninterrupted(|| self.socket.recv(&mut [0; 4096])).is_err();
         self.socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
         is_silent
     }
@@ -94,7 +94,7 @@ fn what_an_address_has_in_it_is_no_word_of_its_own() {
     command.args(["--listen", &format!("unix:{}", socket.display())]).env("NOTIFY_SOCKET", &path);
     let server = Started::new(command, 1);
     let mut buffer = [0; 4096];
-    let bytes = manager.recv(&mut buffer).expect("the server says something");
+    let bytes = uninterrupted(|| manager.recv(&mut buffer)).expect("the server says something");
     let told = String::from_utf8_lossy(&buffer[..bytes]).into_owned();
     assert!(told.starts_with("READY=1\nSTATUS=Listening on unix:") && told.trim_end().lines().count() == 2, "{told}");
     server.end();

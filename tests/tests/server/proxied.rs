@@ -10,7 +10,7 @@ use greeter_server::{
     BoxError, Builder, CloseReason, Line, Listener, Peer, Reply, Responder, Server, ServerHandle, WhenFull,
 };
 use greeter_tests::books::at_rest;
-use greeter_tests::client::{Client, PATIENCE, wait_until};
+use greeter_tests::client::{Client, PATIENCE, uninterrupted, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::{builder, missing_program, raise_descriptor_limit};
 
@@ -106,7 +106,7 @@ fn what_is_no_header_is_closed_at_the_first_wrong_byte_and_told_nothing() {
         let mut client = TcpStream::connect(server.local_addr()).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.write_all(wrong).unwrap();
-        let said = client.read(&mut [0; 100]);
+        let said = uninterrupted(|| client.read(&mut [0; 100]));
         let is_gone = matches!(&said, Ok(0)) || said.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
         assert!(is_gone, "{}", wrong.escape_ascii());
     }

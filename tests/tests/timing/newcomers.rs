@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_server::{CloseReason, Listener};
 use greeter_tests::books::at_rest;
-use greeter_tests::client::{Client, PATIENCE, inet, wait_until};
+use greeter_tests::client::{Client, PATIENCE, inet, uninterrupted, wait_until};
 use greeter_tests::probe::probe;
 use greeter_tests::process::TestedServer;
 use greeter_tests::size::{figure, sized};
@@ -86,7 +86,7 @@ fn handshake_timeout() -> Duration {
 
 /// Returns whether the server has closed or reset the connection.
 fn is_gone(socket: &mut TcpStream) -> bool {
-    match socket.read(&mut [0; 100]) {
+    match uninterrupted(|| socket.read(&mut [0; 100])) {
         Ok(bytes) => bytes == 0,
         Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greeter_tests::client::PATIENCE;
+use greeter_tests::client::{PATIENCE, uninterrupted};
 use greeter_tests::probe::{latency_of, probe};
 use greeter_tests::process::{TestedServer, greeter_server};
 use greeter_tests::size::{figure, sized};
@@ -48,7 +48,7 @@ fn storm(hello: &[u8], address: SocketAddr, is_over: &AtomicBool) -> usize {
         if sockets.len() == AT_A_TIME
             && let Some(mut oldest) = sockets.pop_front()
         {
-            answered += usize::from(oldest.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0));
+            answered += usize::from(uninterrupted(|| oldest.read(&mut [0; 4096])).is_ok_and(|bytes| bytes > 0));
         }
         let mut socket = socket_to(address);
         // Who has been displaced may be gone.
@@ -101,7 +101,7 @@ fn cut_off(server: &TestedServer, clients: usize, first: &[u8], dribble: &[u8]) 
                 let _ = socket.write_all(&[*byte]);
             }
             // The server may have said hello.
-            match socket.read(&mut [0; 4096]) {
+            match uninterrupted(|| socket.read(&mut [0; 4096])) {
                 Ok(bytes) => bytes > 0,
                 Err(error) => error.kind() == io::ErrorKind::WouldBlock,
             }
