@@ -321,6 +321,15 @@ impl<S> Connection<S> {
     pub fn read_would_block(&mut self) {
         if let State::Stopping { .. } = self.state {
             self.transition(State::Ending { reason: CloseReason::Shutdown, received_eof: false });
+            self.end_input();
+        }
+    }
+
+    /// Has the responder told that nothing more is received, if the job is held. Otherwise it is
+    /// when the job comes back.
+    fn end_input(&mut self) {
+        if let (JobSlot::Held(job), State::Ending { reason, .. }) = (&mut self.job_slot, self.state) {
+            job.end_of_input.has_come(reason);
         }
     }
 
@@ -329,8 +338,8 @@ impl<S> Connection<S> {
         match self.state {
             State::Open | State::Stopping { .. } => {
                 self.counts.unfinished += u32::from(self.job().input.is_unfinished());
-                self.job().end_of_input.has_come();
                 self.transition(State::Ending { reason: CloseReason::ClientClosed, received_eof: true });
+                self.end_input();
             }
             State::Lingering { reason } => self.transition(State::Over { reason }),
             State::Ending { .. } | State::Over { .. } => {}
@@ -427,6 +436,7 @@ impl<S> Connection<S> {
         job.begin_wait(now);
         let close_reason = job.close_reason;
         self.job_slot = JobSlot::Held(job);
+        self.end_input();
         if let Some(reason) = close_reason {
             self.close_behind(reason);
         }

@@ -60,34 +60,36 @@ pub struct ClientJob<S> {
     rare: Option<Box<Rare<S>>>,
 }
 
-/// Whether the responder learns that the client has stopped sending.
+/// Whether the responder learns that nothing more is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndOfInput {
     /// It does not want to.
     Unwanted,
     /// It wants to, once that has happened.
     Wanted,
-    /// It must be told, behind all lines.
-    Due,
+    /// It must be told, behind all lines, and why.
+    Due(CloseReason),
     /// It was told.
     Told,
 }
 
 impl EndOfInput {
-    /// The client has stopped sending.
-    pub(crate) fn has_come(&mut self) {
+    /// Nothing more is received, for this reason.
+    pub(crate) fn has_come(&mut self, reason: CloseReason) {
         if *self == Self::Wanted {
-            *self = Self::Due;
+            *self = Self::Due(reason);
         }
     }
 
-    /// Takes it, if the responder must be told of it now.
-    fn take_due(&mut self) -> bool {
-        let is_due = *self == Self::Due;
-        if is_due {
-            *self = Self::Told;
-        }
-        is_due
+    const fn is_due(self) -> bool {
+        matches!(self, Self::Due(_))
+    }
+
+    /// Takes the reason, if the responder must be told now.
+    fn take_due(&mut self) -> Option<CloseReason> {
+        let Self::Due(reason) = *self else { return None };
+        *self = Self::Told;
+        Some(reason)
     }
 }
 
@@ -286,7 +288,7 @@ impl<S> ClientJob<S> {
             Some(Late::Parked(_)) => false,
             Some(Late::Answered { .. }) => true,
             None => match self.tls_request() {
-                None => self.input.has_work() || self.end_of_input == EndOfInput::Due,
+                None => self.input.has_work() || self.end_of_input.is_due(),
                 Some(request) => request == TlsRequest::Started,
             },
         }
@@ -635,7 +637,7 @@ impl<S> ClientJob<S> {
         }
         self.note_busy(self.input.returned() - before);
         // Like counted bytes: that nobody deals with it is said once.
-        if next.is_none() && self.close_reason.is_none() && self.end_of_input.take_due() {
+        if next.is_none() && self.close_reason.is_none() && self.end_of_input.take_due().is_some() {
             let checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
             self.reject(responder, Rejection::Busy, &checkpoint);
         }
@@ -652,7 +654,7 @@ impl<S> ClientJob<S> {
         S: 'static,
     {
         let session_misses_nothing = self.session.is_some() && TypeId::of::<S>() == TypeId::of::<()>();
-        let needs_responder = self.has_late_answer() || self.end_of_input == EndOfInput::Due;
+        let needs_responder = self.has_late_answer() || self.end_of_input.is_due();
         if !session_misses_nothing || needs_responder || config.rules.max_data_bytes > 0 {
             return self.close_with(CloseReason::Busy, config);
         }
@@ -729,7 +731,7 @@ impl<S> ClientJob<S> {
                 self.finish_call(outcome.map_err(unanswered), call).err()
             } else {
                 match self.answer_lines(responder, config, budget, call) {
-                    Halt::Over if self.input.has_work() || self.end_of_input != EndOfInput::Due => return,
+                    Halt::Over if self.input.has_work() || !self.end_of_input.is_due() => return,
                     Halt::Over => None,
                     Halt::Unseen(unseen) => Some(Unanswered::Unseen(unseen)),
                     Halt::Called(outcome) => {
@@ -759,20 +761,22 @@ impl<S> ClientJob<S> {
         Some(responder.bytes(session, bytes, &mut reply))
     }
 
-    /// Tells the responder that the client has stopped sending, if it is to be told and no line is
-    /// left.
+    /// Tells the responder that nothing more is received, if it is to be told and no line is left.
     fn tell_of_end<R>(&mut self, responder: &R, call: &mut PendingCall) -> Option<Result<(), BoxError>>
     where
         R: Responder<Session = S> + ?Sized,
     {
-        if self.input.has_work() || !self.end_of_input.take_due() {
+        if self.input.has_work() {
             return None;
         }
+        let reason = self.end_of_input.take_due()?;
         let session = self.session.as_mut()?;
-        call.checkpoint = Checkpoint { replies: self.replies.len(), ending: self.latest_ending };
+        // Whatever has come of the last line, this is said as it was.
+        let ending = call.checkpoint.ending;
+        call.checkpoint = Checkpoint { replies: self.replies.len(), ending };
         call.lines = 0;
-        let mut reply = Reply::new(&mut self.replies, self.latest_ending, &mut call.aside);
-        Some(responder.end_of_input(session, &mut reply))
+        let mut reply = Reply::new(&mut self.replies, ending, &mut call.aside);
+        Some(responder.end_of_input(session, reason, &mut reply))
     }
 
     /// Takes an answer that came later, if a thread that answers must deal with one.

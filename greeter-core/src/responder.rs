@@ -23,7 +23,7 @@ use crate::reply::{IntoReply, Reply};
 ///    which the client sent them. [`reject`](Self::reject) stands in for it where a line cannot be
 ///    answered.
 /// 3. [`end_of_input`](Self::end_of_input), once, if the responder
-///    [wants it](Self::wants_end_of_input) and the client stops sending.
+///    [wants it](Self::wants_end_of_input) and nothing more comes.
 /// 4. [`disconnect`](Self::disconnect), once, when the connection is closed and the last reply was
 ///    made.
 ///
@@ -143,19 +143,25 @@ pub trait Responder: Send + Sync + 'static {
     #[expect(unused_variables, reason = "their names are for the reader")]
     fn tls_started(&self, session: &mut Self::Session, peer: &Peer) {}
 
-    /// Learns that the client has stopped sending (a half-close, `shutdown(2)` with `SHUT_WR`, or
-    /// the same in TLS), as a program learns that its stdin is at its end. The client may still
-    /// read: what this writes is sent, and then the connection closes.
+    /// Learns that nothing more comes from the client, as a program learns that its stdin is at its
+    /// end. The client may still read: what this writes is sent, and then the connection closes.
+    ///
+    /// The `reason` is that for which the connection closes then. With
+    /// [`ClientClosed`](CloseReason::ClientClosed) the client itself has stopped sending (a
+    /// half-close, `shutdown(2)` with `SHUT_WR`, or the same in TLS): it has said all. With
+    /// [`Shutdown`](CloseReason::Shutdown) the server stops, and nobody knows what the client would
+    /// have said. There are no others today.
     ///
     /// It is called once, if the responder [wants it](Self::wants_end_of_input), when all complete
     /// lines are answered, those too that are answered later. A line that is not complete is
     /// discarded, as ever. It answers no line and counts as none. It may answer
-    /// [later](Reply::later): the connection stays open until then, and what is pushed meanwhile
-    /// is sent. To ask for [bytes](Reply::read_bytes) or [TLS](Reply::start_tls) here is an error.
+    /// [later](Reply::later): the connection stays open until then, or until a shutdown has run out
+    /// of time, and what is pushed meanwhile is sent. To ask for [bytes](Reply::read_bytes) or
+    /// [TLS](Reply::start_tls) here is an error.
     ///
     /// It is not called if the connection ends in another way: it broke, the client was killed or
-    /// rejected, something timed out, a reply has closed it, or the server stops and so ends the
-    /// input itself. [`disconnect`](Self::disconnect) is called in any case. If no worker is free
+    /// rejected, something timed out, or a reply has closed it.
+    /// [`disconnect`](Self::disconnect) is called in any case. If no worker is free
     /// for longer than the queue timeout, [`reject`](Self::reject) is called in its place, as for a
     /// line, and the client reads that the server is [busy](Rejection::Busy).
     ///
@@ -189,8 +195,17 @@ pub trait Responder: Send + Sync + 'static {
     ///         true
     ///     }
     ///
-    ///     fn end_of_input(&self, sum: &mut u64, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-    ///         Ok(reply.line(*sum))
+    ///     fn end_of_input(
+    ///         &self,
+    ///         sum: &mut u64,
+    ///         reason: CloseReason,
+    ///         reply: &mut Reply<'_>,
+    ///     ) -> Result<(), BoxError> {
+    ///         // A sum of some of the numbers would be taken for that of all.
+    ///         match reason {
+    ///             CloseReason::ClientClosed => Ok(reply.line(*sum)),
+    ///             _ => Ok(()),
+    ///         }
     ///     }
     /// }
     ///
@@ -203,7 +218,12 @@ pub trait Responder: Send + Sync + 'static {
     ///
     /// As for [`respond`](Self::respond).
     #[expect(unused_variables, reason = "their names are for the reader")]
-    fn end_of_input(&self, session: &mut Self::Session, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(
+        &self,
+        session: &mut Self::Session,
+        reason: CloseReason,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -332,8 +352,13 @@ macro_rules! responder_behind_a_pointer {
                 R::tls_started(self, session, peer);
             }
 
-            fn end_of_input(&self, session: &mut Self::Session, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-                R::end_of_input(self, session, reply)
+            fn end_of_input(
+                &self,
+                session: &mut Self::Session,
+                reason: CloseReason,
+                reply: &mut Reply<'_>,
+            ) -> Result<(), BoxError> {
+                R::end_of_input(self, session, reason, reply)
             }
 
             fn wants_end_of_input(&self) -> bool {

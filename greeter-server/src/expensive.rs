@@ -51,8 +51,13 @@ impl<R: Responder> Responder for Expensive<R> {
         self.responder.tls_started(session, peer);
     }
 
-    fn end_of_input(&self, session: &mut Self::Session, reply: &mut Reply<'_>) -> Result<(), BoxError> {
-        self.responder.end_of_input(session, reply)
+    fn end_of_input(
+        &self,
+        session: &mut Self::Session,
+        reason: CloseReason,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), BoxError> {
+        self.responder.end_of_input(session, reason, reply)
     }
 
     fn wants_end_of_input(&self) -> bool {

@@ -48,6 +48,8 @@ pub(super) struct Model {
     /// What the responder is to be told of behind the last line.
     end_due: Option<OnEnd>,
     end_told: bool,
+    /// The same, since the server has stopped while the job was away.
+    end_due_with_job: Option<OnEnd>,
     parked: Option<ModelParked>,
     /// A parked line whose answer is here, for a thread that answers.
     resumed: Option<(ModelParked, LateKind)>,
@@ -142,6 +144,7 @@ impl Model {
             expected: Expected::Lines,
             end_due: None,
             end_told: false,
+            end_due_with_job: None,
             parked: None,
             resumed: None,
             ending: rules.ending_for("\n"),
@@ -275,6 +278,10 @@ impl Model {
     pub(super) fn read_would_block(&mut self) {
         if let State::Stopping { .. } = self.state {
             self.state = State::Ending { reason: CloseReason::Shutdown, received_eof: false };
+            match self.has_job {
+                true => self.end_due = self.rules.on_end,
+                false => self.end_due_with_job = self.rules.on_end,
+            }
         }
     }
 
@@ -460,6 +467,7 @@ impl Model {
         if let State::Over(_) = self.state {
             return;
         }
+        self.end_due = self.end_due.or(self.end_due_with_job.take());
         let sent = self.rules.sent(&replies.bytes);
         self.unsent.extend_from_slice(&sent);
         self.appended_bytes += sent.len();

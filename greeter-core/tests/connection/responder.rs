@@ -184,7 +184,7 @@ impl Responder for ScriptedResponder {
         Ok(())
     }
 
-    fn end_of_input(&self, count: &mut u32, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(&self, count: &mut u32, _: CloseReason, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         *count += 1;
         match self.on_end.expect("it is wanted") {
             OnEnd::Line => reply.line(format_args!("{count} in all")),

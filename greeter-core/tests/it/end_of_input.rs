@@ -1,5 +1,5 @@
-//! Checks when a responder learns that its client has stopped sending, and what follows from what
-//! it does then.
+//! Checks when a responder learns that nothing more comes from its client, and what follows from
+//! what it does then.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,11 +18,17 @@ struct Total {
     promised: Mutex<Vec<Later>>,
     ends: AtomicU32,
     rejected: AtomicU32,
+    /// That of the latest end.
+    reason: Mutex<Option<CloseReason>>,
 }
 
 impl Total {
     fn promised(&self) -> Later {
         self.promised.lock().expect("nobody panics with it").remove(0)
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        *self.reason.lock().expect("nobody panics with it")
     }
 
     fn ends(&self) -> u32 {
@@ -45,6 +51,7 @@ impl Responder for Total {
         match line.to_str()? {
             "later" => self.promise(WhenLate::Close, reply),
             "quit" => reply.close(),
+            "panic" => panic!("as told"),
             "starttls" => reply.start_tls(),
             _ => {}
         }
@@ -53,8 +60,14 @@ impl Responder for Total {
         Ok(())
     }
 
-    fn end_of_input(&self, lines: &mut Vec<String>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(
+        &self,
+        lines: &mut Vec<String>,
+        reason: CloseReason,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), BoxError> {
         self.ends.fetch_add(1, Ordering::Relaxed);
+        *self.reason.lock().expect("nobody panics with it") = Some(reason);
         match lines.last().map(String::as_str) {
             Some("end fails") => return Err("as told".into()),
             Some("end rejects") => return Err(Rejection::custom("no").into()),
@@ -112,7 +125,6 @@ fn whoever_leaves_in_another_way_is_not_told_of() {
     let connect = || TestClient::connect(&total);
     connect().send("a\n").reset().expect("1\n").expect_end(CloseReason::Lost);
     connect().send("quit\n").expect("1\n").expect_end(CloseReason::ResponderClosed);
-    connect().shutdown().expect_end(CloseReason::Shutdown);
     let five_minutes = Duration::from_secs(300);
     connect().wait(five_minutes).expect("error: idle for 300s\n").expect_end(CloseReason::IdleTimeout);
     let mut tls = TestClient::connect_by(Origin::default().with_start_tls(), &total);
@@ -222,14 +234,26 @@ impl Scene {
 #[test]
 fn it_is_one_turn_with_the_lines_before_it_and_is_no_line() {
     let mut scene = Scene::new();
-    scene.send("a\nb\nun");
+    scene.send("a\nb\r\nun");
     scene.connection.received_eof();
     assert_eq!(scene.connection.lines_waiting(), 2);
     scene.answer();
-    assert_eq!(scene.write(), "1\n2\n2 in all\n");
+    assert_eq!(scene.write(), "1\n2\r\n2 in all\r\n");
     assert!(!scene.connection.wants_answer());
     scene.assert_counts(2, 2, 0, 1);
     assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::ClientClosed));
+}
+
+#[test]
+fn it_ends_its_lines_as_the_last_line_did_whatever_came_of_that() {
+    for last in ["b", "panic"] {
+        let mut scene = Scene::new();
+        scene.send(&format!("a\n{last}\r\n"));
+        scene.connection.received_eof();
+        scene.answer();
+        let sent = scene.write();
+        assert!(sent.starts_with("1\n") && sent.ends_with(" in all\r\n"), "{last}: {sent}");
+    }
 }
 
 #[test]
@@ -254,20 +278,58 @@ fn it_waits_for_its_turn_when_the_budget_is_exhausted() {
 }
 
 #[test]
-fn nobody_is_told_of_an_end_that_the_server_has_made_first() {
-    for stops_first in [true, false] {
+fn a_stop_ends_the_input_behind_what_has_arrived() {
+    let total = Total::default();
+    let mut client = TestClient::connect(&total);
+    client.send("a\nun").shutdown().expect("1\n1 in all\n").expect_end(CloseReason::Shutdown);
+    assert_eq!((total.ends(), total.reason()), (1, Some(CloseReason::Shutdown)));
+    let mut client = TestClient::connect(&total);
+    client.send("end waits\n").shutdown().expect("1\nwait\n1 in all\n");
+    total.promised().line("here");
+    client.expect("here\n").expect_end(CloseReason::Shutdown);
+    assert_eq!(total.ends(), 2);
+    let mut tls = TestClient::connect_by(Origin::default().with_start_tls(), &total);
+    tls.send("starttls\n").shutdown().expect("1\n").expect_end(CloseReason::Shutdown);
+    assert_eq!(total.ends(), 2);
+}
+
+#[test]
+fn whichever_end_comes_first_is_the_one_that_is_told() {
+    for (received, reason) in [("a\n", CloseReason::Shutdown), ("a", CloseReason::ClientClosed)] {
         let mut scene = Scene::new();
         scene.connection.stop(2);
-        scene.send("a");
-        if stops_first {
-            scene.send("\n");
-        }
+        scene.send(received);
         scene.connection.received_eof();
-        match stops_first {
-            true => scene.answer(),
-            false => assert!(scene.connection.wants_answer(), "its own end had come by then"),
+        scene.answer();
+        assert_eq!((scene.total.ends(), scene.total.reason()), (1, Some(reason)));
+        scene.write();
+        assert!(!scene.connection.wants_answer());
+    }
+}
+
+/// A stop does not wait for the job.
+#[test]
+fn a_stop_while_a_line_is_answered_is_told_behind_it() {
+    for closes in [false, true] {
+        let mut scene = Scene::new();
+        scene.send(if closes { "quit\n" } else { "a\n" });
+        let job = scene.connection.take_job(scene.now).expect("there is a line");
+        scene.connection.stop(0);
+        let answered = job.answer(&scene.total, &scene.config, TurnBudget::unlimited());
+        assert_eq!(scene.total.ends(), 0);
+        scene.connection.answered(answered, &scene.config, scene.now);
+        assert_eq!(scene.write(), "1\n");
+        assert_eq!(scene.connection.wants_answer(), !closes);
+        if !closes {
+            scene.answer();
+            assert_eq!(scene.write(), "1 in all\n");
         }
-        assert_eq!(scene.connection.wants_answer(), !stops_first);
+        let reason = if closes { CloseReason::ResponderClosed } else { CloseReason::Shutdown };
+        assert_eq!(
+            (scene.connection.close_action(), scene.connection.reason()),
+            (CloseAction::ShutdownWrite, Some(reason))
+        );
+        assert_eq!(scene.total.ends(), u32::from(!closes));
     }
 }
 

@@ -39,7 +39,7 @@ impl Responder for Clerk {
         true
     }
 
-    fn end_of_input(&self, (): &mut (), reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(&self, (): &mut (), _: CloseReason, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         reply.line("no more");
         Ok(())
     }

@@ -259,6 +259,22 @@ impl Oracle {
     /// The server has read the end of the input. With TLS, that may still be behind what it has to
     /// decrypt.
     pub(super) fn read_end(&mut self, now: Instant) {
+        self.end_input(self.rules.has_tls, now);
+    }
+
+    /// If the server has ended the input itself by now, the responder was told so.
+    pub(super) fn note_stop(&mut self, now: Instant) {
+        if self.sessions.lock().unwrap().record(self.number).is_ended_by_stop {
+            // What was not decrypted by then has not arrived.
+            if let Some(opened) = self.opened {
+                self.forget_behind(opened);
+            }
+            self.end_input(false, now);
+        }
+    }
+
+    /// The responder is to be told that nothing more comes, behind what was read.
+    fn end_input(&mut self, is_optional: bool, now: Instant) {
         let is_again = self.lines.back().is_some_and(|expected| expected.is_end);
         if !self.rules.wants_end || self.end != WireEnd::NotYet || self.is_end_read || is_again {
             return;
@@ -278,7 +294,7 @@ impl Oracle {
             when_late: (on_end == OnEnd::Stream).then_some(WhenLate::Wait),
             hangs: false,
             is_end: true,
-            is_optional: self.rules.has_tls,
+            is_optional,
             is_behind_push: false,
             ending,
             read: now,
@@ -290,6 +306,7 @@ impl Oracle {
     pub(super) fn wrote(&mut self, bytes: &[u8], now: Instant, unread_since: Option<Instant>) {
         self.latest_write = now;
         self.unread_since = unread_since;
+        self.note_stop(now);
         self.written.extend_from_slice(bytes);
         while !self.written.is_empty() {
             let written = self.written.len();
@@ -615,6 +632,10 @@ impl Oracle {
             return first.read;
         }
         self.sessions.lock().unwrap().record(self.number).line_began.unwrap_or(self.latest_read)
+    }
+
+    pub(super) fn is_told_of_end(&self) -> bool {
+        self.sessions.lock().unwrap().record(self.number).ends > 0
     }
 
     pub(super) fn is_known(&self) -> bool {

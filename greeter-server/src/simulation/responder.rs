@@ -231,6 +231,8 @@ pub(super) struct SessionRecord {
     pub(super) late: u64,
     /// How often it was told of the end of the input.
     pub(super) ends: u32,
+    /// Whether that was since the server has stopped.
+    pub(super) is_ended_by_stop: bool,
     pushes: u32,
     /// The number of the push by the reply that closed the connection.
     pub(super) pushed_last: u32,
@@ -346,13 +348,14 @@ impl Responder for ScriptedResponder {
         Ok(())
     }
 
-    fn end_of_input(&self, session: &mut u32, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(&self, session: &mut u32, reason: CloseReason, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         self.begin_line(*session);
         self.turn.lock().unwrap().first_reply.get_or_insert(self.clock.now());
         let mut sessions = self.sessions.lock().unwrap();
         let record = sessions.record(*session);
         record.answered = Some(self.clock.now());
         record.ends += 1;
+        record.is_ended_by_stop = reason == CloseReason::Shutdown;
         assert_eq!(record.ends, 1, "an input has one end");
         drop(sessions);
         match OnEnd::of(*session) {

@@ -281,8 +281,10 @@ impl Wire {
     }
 
     /// Checks that nothing waits for longer than it may.
-    pub(super) fn check_waits(&self, record: SessionRecord) {
+    pub(super) fn check_waits(&mut self, record: SessionRecord) {
         let now = self.clock.now();
+        self.oracle.opened = self.tls.as_ref().map(|tls| tls.opened(self.number));
+        self.oracle.note_stop(now);
         let Rules { timeouts, .. } = self.rules;
         let is_late = |since: Instant, wait| self.clock.is_past(since, wait + self.rules.slack());
         let Oracle { latest_read, latest_write, .. } = self.oracle;
@@ -319,8 +321,13 @@ impl Wire {
             && !self.oracle.has_lines()
             && self.tls.as_ref().is_none_or(|tls| tls.data_unsent_since.is_none())
         {
-            let is_to_be_told = self.rules.wants_end && self.server_saw_eof && record.ends == 0;
-            if let Some(since) = self.oracle.finished.filter(|_| !is_to_be_told) {
+            let has_ended = self.server_saw_eof || self.stop_deadline.is_some();
+            if self.rules.wants_end && has_ended && record.ends == 0 {
+                // It has a call coming, for which there may be no worker for now.
+                return;
+            }
+            // Behind a stop, nothing is read.
+            if let Some(since) = self.oracle.finished.filter(|_| !record.is_ended_by_stop) {
                 // There is no event for what lies in the server, undecrypted. Nor is anything read
                 // while there is no room for what is to be written, as behind a key update.
                 let is_busy = self.is_ahead() || self.server_waits.is_some();
@@ -496,6 +503,12 @@ impl Wire {
         assert!(
             self.server_saw_eof || is_said || was_all_read || self.oracle.is_closed(),
             "client {} is sent the end without a reason",
+            self.number
+        );
+        let is_to_be_told = self.rules.wants_end && !is_said && !self.oracle.is_closed();
+        assert!(
+            !is_to_be_told || self.oracle.is_told_of_end(),
+            "client {} is sent the end and nobody is told",
             self.number
         );
     }

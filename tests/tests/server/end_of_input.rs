@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use greeter_server::{BoxError, CloseReason, Later, Line, Peer, Phase, Reply, Responder, ServerHandle};
 use greeter_tests::books::at_rest;
@@ -35,7 +36,12 @@ impl Responder for Count {
         true
     }
 
-    fn end_of_input(&self, (lines, is_later): &mut (u32, bool), reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(
+        &self,
+        (lines, is_later): &mut (u32, bool),
+        _: CloseReason,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), BoxError> {
         if *is_later {
             self.0.lock().expect("nobody panics with it").send((*lines, reply.later()))?;
         } else {
@@ -48,6 +54,30 @@ impl Responder for Count {
 fn count(workers: usize) -> (ServerHandle, Receiver<(u32, Later)>) {
     let (sender, asked) = channel();
     (spawn(answered_by(workers).responder(Count(Mutex::new(sender)))), asked)
+}
+
+#[test]
+fn a_stop_ends_the_input_of_all_clients() {
+    for workers in PLACEMENTS {
+        let (server, asked) = count(workers);
+        let mut clients: Vec<_> = (0..5).map(|_| Client::connect(server.local_addr())).collect();
+        clients.iter_mut().for_each(|client| client.send("a\nlater\n"));
+        let mut last = Client::connect(server.local_addr());
+        last.send("a\nb\nun");
+        wait_until("all lines are answered", || server.stats().replies == 12);
+        let stopper = std::thread::spawn(move || server.shutdown(Duration::from_secs(30)));
+        assert_eq!(String::from_utf8_lossy(&last.rest()), "2 in all\n");
+        drop(last);
+        for _ in 0..5 {
+            let (lines, later) = asked.recv().expect("it is told");
+            later.line(format_args!("{lines}, later"));
+        }
+        for mut client in clients {
+            assert_eq!(String::from_utf8_lossy(&client.rest()), "2, later\n");
+        }
+        let report = stopper.join().expect("it does not panic");
+        assert_eq!((report.discarded, report.threads_left), (0, 0));
+    }
 }
 
 #[test]

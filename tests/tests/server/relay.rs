@@ -91,7 +91,7 @@ impl Responder for Relay {
         true
     }
 
-    fn end_of_input(&self, id: &mut ClientId, reply: &mut Reply<'_>) -> Result<(), BoxError> {
+    fn end_of_input(&self, id: &mut ClientId, _: CloseReason, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         self.stream(*id, Some(reply.later_with(WhenLate::Wait)));
         Ok(())
     }

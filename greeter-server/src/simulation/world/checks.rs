@@ -22,7 +22,7 @@ impl World {
         }
         self.check_backlog();
         for wire in &self.wires {
-            let wire = wire.lock().unwrap();
+            let mut wire = wire.lock().unwrap();
             wire.check_rejected();
             let record = self.record(wire.number);
             // Who has taken a piece was told of in the same turn.
