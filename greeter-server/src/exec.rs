@@ -3,6 +3,7 @@
 mod child;
 mod orphans;
 mod pause;
+mod per_client;
 mod pool;
 mod pool_thread;
 mod process;
@@ -23,6 +24,8 @@ use std::time::Duration;
 
 use greeter_core::{BoxError, ClientId, Line, Peer, Reply, Responder, WhenLate};
 
+pub use self::per_client::report::PerClientStats;
+pub use self::per_client::{PerClient, PerClientOptions};
 use self::pool::{ExecPool, PoolMessage, PoolOptions, PoolState};
 use self::pool_thread::PoolThread;
 use self::process::Program;

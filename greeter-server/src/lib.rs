@@ -28,7 +28,7 @@
 //! | `"tls"` | TLS: `Tls`, and addresses that begin with `tls:` |
 //! | `"tls-aws-lc-rs"` | the same, with the cryptography of AWS-LC |
 //! | `"admin"` | metrics, probes and a page about a running server: `admin::server` |
-//! | `"exec"` | any program as a responder (Unix): `Exec`, `Tagged` |
+//! | `"exec"` | any program as a responder (Unix): `Exec`, `Tagged`, `PerClient` |
 //! | `"cli"`, on by default | what the binary needs, TLS and the admin server among it |
 
 #![forbid(unsafe_code)]
@@ -109,7 +109,10 @@ pub use control::{DrainReport, ShutdownTrigger};
 #[doc(inline)]
 #[cfg(feature = "exec")]
 #[cfg(unix)]
-pub use exec::{Exec, ExecError, ExecOptions, ExecStats, Tagged, TaggedOptions, TaggedStats};
+pub use exec::{
+    Exec, ExecError, ExecOptions, ExecStats, PerClient, PerClientOptions, PerClientStats, Tagged, TaggedOptions,
+    TaggedStats,
+};
 pub use greeter_core::{
     Address, BareLf, BoxError, ClientCertificate, ClientId, CloseReason, Credentials, Delivery, FromLine, Greeter,
     IntoReply, Later, LfInLineError, Line, LineEnding, LineText, Origin, Peer, Phase, Proxied, ProxyAddresses,

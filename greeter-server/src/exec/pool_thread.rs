@@ -29,6 +29,7 @@ pub(super) struct PoolEvents<M> {
     poll: Poll,
     events: Events,
     inbox: Inbox<M>,
+    mailbox: Mailbox<M>,
     spawner: Sender<StartRequest>,
 }
 
@@ -38,7 +39,8 @@ impl<M: From<StartOutcome> + Send + 'static> PoolThread<M> {
         let failed = |source| ExecError::Thread { source };
         let (mailbox, inbox, poll) = mailbox().map_err(failed)?;
         let spawner = spawner::start(mailbox.clone()).map_err(failed)?;
-        let events = PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, spawner };
+        let events =
+            PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, mailbox: mailbox.clone(), spawner };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(|| run(events)).map_err(failed)?;
         Ok(Self { mailbox, thread: Mutex::new(Some(thread)) })
     }
@@ -73,6 +75,11 @@ impl<M> PoolThread<M> {
 impl<M> PoolEvents<M> {
     pub(super) fn registry(&self) -> &Registry {
         self.poll.registry()
+    }
+
+    /// Returns the thread's own mailbox, for those who are to tell it something.
+    pub(super) const fn mailbox(&self) -> &Mailbox<M> {
+        &self.mailbox
     }
 
     /// Has a process started.

@@ -6,9 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
@@ -28,11 +29,16 @@ pub(super) struct Program {
     pub(super) name: OsString,
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(OsString, OsString)>,
+    /// Variables of this process that it does not have.
+    pub(super) forgotten: &'static [&'static str],
+    /// Whether its stdin and stdout are one socket, as of inetd, and not two pipes.
+    pub(super) has_socket: bool,
     /// The soft limit of open files (RLIMIT_NOFILE), if it is another than this process has.
     pub(super) max_open_files: Option<u64>,
 }
 
-/// A process that was started, and our ends of its pipes, which do not block.
+/// A process that was started, and our ends of its pipes, which do not block. Where it has a socket,
+/// two of them are one end of that.
 #[derive(Debug)]
 pub(super) struct StartedProcess {
     pub(super) process: Process,
@@ -55,7 +61,14 @@ pub(super) struct Process {
 impl Program {
     /// A program of this name, without arguments, in the environment of this process.
     pub(super) fn new(name: &OsStr) -> Self {
-        Self { name: name.to_owned(), arguments: Vec::new(), environment: Vec::new(), max_open_files: None }
+        Self {
+            name: name.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            forgotten: &[],
+            has_socket: false,
+            max_open_files: None,
+        }
     }
 
     /// Finds out whether there is such a program.
@@ -68,7 +81,7 @@ impl Program {
     pub(super) fn start(&self) -> io::Result<StartedProcess> {
         let mut command = Command::new(&self.name);
         command.args(&self.arguments);
-        for name in OF_SERVICE_MANAGER {
+        for name in OF_SERVICE_MANAGER.iter().chain(self.forgotten) {
             command.env_remove(name);
         }
         // Otherwise nothing that Python prints leaves it before there are 8 KiB.
@@ -76,12 +89,15 @@ impl Program {
             command.env("PYTHONUNBUFFERED", "1");
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut process = Process::new(command.spawn()?);
+        let socket = self.has_socket.then(|| give_socket(&mut command)).transpose()?;
+        if socket.is_none() {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        }
+        let mut process = Process::new(command.stderr(Stdio::piped()).process_group(0).spawn()?);
         self.limit_files(&process);
         let child = &mut process.child;
-        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
+        let ends = socket.or_else(|| Some((child.stdin.take()?, child.stdout.take()?)));
+        let (Some((stdin, stdout)), Some(stderr)) = (ends, child.stderr.take()) else {
             unreachable!("pipes were asked for")
         };
         let (stdin, stdout, stderr) = (Sender::from(stdin), Receiver::from(stdout), Receiver::from(stderr));
@@ -127,6 +143,13 @@ impl Program {
     pub(super) fn display(&self) -> impl std::fmt::Display + '_ {
         OsStr::display(&self.name)
     }
+}
+
+/// Has a program talk through a socket, and returns our end of it, to write to and to read from.
+fn give_socket(command: &mut Command) -> io::Result<(ChildStdin, ChildStdout)> {
+    let (ours, its) = UnixStream::pair()?;
+    command.stdin(OwnedFd::from(its.try_clone()?)).stdout(OwnedFd::from(its));
+    Ok((ChildStdin::from(OwnedFd::from(ours.try_clone()?)), ChildStdout::from(OwnedFd::from(ours))))
 }
 
 fn is_executable(path: &Path) -> io::Result<PathBuf> {
@@ -182,10 +205,15 @@ impl Process {
         Ok(())
     }
 
+    /// Returns whether it has ended, or is not there any more.
+    pub(super) fn has_ended(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.pid()), look), Ok(None))
+    }
+
     /// Returns how it has ended, once it has; and then nothing is left of its group.
     pub(super) fn try_reap(&mut self) -> Option<ExitStatus> {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if let Ok(None) = waitid(WaitId::Pid(self.pid()), look) {
+        if !self.has_ended() {
             return None;
         }
         self.signal(Signal::KILL);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
 
 use super::process::{Process, StartedProcess};
@@ -104,8 +105,35 @@ impl RunningChild {
         self.closed.filter(|_| self.ends.is_none())
     }
 
-    /// Writes what the pipe takes, and returns how much that was.
+    /// Returns whether it has closed its stdout, or nobody listens to it any more.
+    pub(super) const fn has_closed_stdout(&self) -> bool {
+        self.stdout.is_none()
+    }
+
+    /// Returns whether it has ended, and waits to be reaped.
+    pub(super) fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// Ends its stdin.
+    pub(super) fn close_stdin(&mut self) {
+        if let Some(stdin) = self.stdin.take() {
+            // Of a socket, it is one direction that ends. A pipe has no other.
+            let _ = shutdown(&stdin, Shutdown::Write);
+        }
+    }
+
+    /// Writes what the pipe takes, and returns how much that was. One that does not read any more
+    /// may have answered all the same: what it has written is read to the end.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.try_write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+            written => written,
+        }
+    }
+
+    /// Does the same, and that nobody reads from the pipe any more is an error.
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < bytes.len()
             && let Some(stdin) = &mut self.stdin
@@ -114,8 +142,7 @@ impl RunningChild {
                 Ok(more) => written += more,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // It may have answered all the same: what it has written is read to the end.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+                Err(_) if written > 0 => break,
                 Err(error) => return Err(error),
             }
         }
@@ -134,6 +161,11 @@ impl RunningChild {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Of a socket, it is the end of a program that has not read all.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    self.stdout = None;
+                    self.closed = Some(now);
+                }
                 Err(error) => return Err(error),
             }
         }

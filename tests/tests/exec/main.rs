@@ -8,6 +8,8 @@ mod ends;
 mod examples;
 /// Programs, as they are started here.
 mod kit;
+/// Programs that have a process for each client.
+mod per_client;
 /// One line for each, and nothing else.
 mod rule;
 /// Programs that others wrote.

@@ -1,0 +1,194 @@
+//! One client's process: lines in, pieces of what it says out, each when the one before was taken.
+//! Must not decide when it starts.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greeter_core::{Delivery, Later};
+
+use super::MAX_UNREAD;
+use super::messages::{PerClientMessage, ProcessLink};
+use super::report::ProcessPermit;
+use crate::exec::running::{LOOK_INTERVAL, RunningChild};
+use crate::mailbox::Mailbox;
+use crate::push::{PushError, PushHandle};
+
+/// How much of what a process says is on its way to its client at most.
+pub(super) const PIECE_BYTES: usize = 16 * 1024;
+
+/// How long what a process has left behind may hold its stdout, and the client wait for it.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
+/// When a piece for which there was no room is pushed again.
+const PUSH_AGAIN: Duration = Duration::from_millis(10);
+
+/// A client, and its process.
+#[derive(Debug)]
+pub(super) struct ClientProcess {
+    pub(super) link: Arc<ProcessLink>,
+    _permit: ProcessPermit,
+    /// None while it is being started.
+    pub(super) running: Option<RunningChild>,
+    /// Whether the client is gone.
+    pub(super) is_left: bool,
+    /// What is to be written to it, and how much of that its pipe has taken.
+    unwritten: Vec<u8>,
+    written: usize,
+    /// The client's line that waits until enough of this is written.
+    parked: Option<Later>,
+    /// What ends the connection, if nothing more comes from the client.
+    end: Option<Later>,
+    piece: Piece,
+    /// When it was seen to have ended.
+    ended: Option<Instant>,
+}
+
+/// What the process has said, as far as the client has not taken it.
+#[derive(Debug)]
+enum Piece {
+    Nothing,
+    /// It is on its way.
+    Pushed,
+    /// There was no room for it.
+    Held {
+        bytes: Vec<u8>,
+        again_at: Instant,
+    },
+}
+
+impl ClientProcess {
+    pub(super) const fn new(link: Arc<ProcessLink>, permit: ProcessPermit) -> Self {
+        Self {
+            link,
+            _permit: permit,
+            running: None,
+            is_left: false,
+            unwritten: Vec::new(),
+            written: 0,
+            parked: None,
+            end: None,
+            piece: Piece::Nothing,
+            ended: None,
+        }
+    }
+
+    /// The client has sent a line.
+    pub(super) fn input(&mut self, bytes: &[u8], later: Option<Later>) {
+        self.unwritten.extend_from_slice(bytes);
+        self.parked = later;
+    }
+
+    /// Nothing more comes from the client.
+    pub(super) fn end_input(&mut self, later: Later) {
+        self.end = Some(later);
+    }
+
+    /// The client has taken the piece.
+    pub(super) fn taken(&mut self) {
+        self.piece = Piece::Nothing;
+    }
+
+    /// Writes what its pipe takes, and ends its stdin if that was all there will be.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        let Some(running) = self.running.as_mut().filter(|running| !running.is_ending()) else { return Ok(()) };
+        let unwritten = &self.unwritten[self.written..];
+        let written = match running.try_write(unwritten) {
+            // It does not read any more, and may write all the same.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                unwritten.len()
+            }
+            written => written?,
+        };
+        self.written += written;
+        self.link.has_read(written);
+        if self.written == self.unwritten.len() {
+            (self.unwritten, self.written) = (Vec::new(), 0);
+            if self.end.is_some() {
+                running.close_stdin();
+            }
+        } else if self.written > MAX_UNREAD {
+            self.unwritten.drain(..self.written);
+            self.written = 0;
+        }
+        if self.unwritten.len() - self.written <= MAX_UNREAD / 2 {
+            answer_with_nothing(self.parked.take());
+        }
+        Ok(())
+    }
+
+    /// Pushes the next piece of what it says, if the one before was taken.
+    pub(super) fn send(
+        &mut self,
+        push: &PushHandle,
+        thread: &Mailbox<PerClientMessage>,
+        buffer: &mut [u8],
+        now: Instant,
+    ) -> io::Result<()> {
+        let Some(running) = self.running.as_mut().filter(|running| !running.is_ending()) else { return Ok(()) };
+        let bytes = match std::mem::replace(&mut self.piece, Piece::Nothing) {
+            Piece::Nothing => match running.read(buffer, now)? {
+                Some(bytes) => buffer[..bytes].to_vec(),
+                None => return Ok(()),
+            },
+            Piece::Held { bytes, again_at } if again_at <= now => bytes,
+            piece => {
+                self.piece = piece;
+                return Ok(());
+            }
+        };
+        let (client, thread) = (self.link.client, thread.clone());
+        let then = move |delivery| {
+            // Otherwise the client is gone, and its session says so.
+            if delivery == Delivery::Taken {
+                thread.send(PerClientMessage::Taken { client });
+            }
+        };
+        self.piece = match push.raw_then(client, &bytes, then) {
+            Err(PushError::TooMuch) => Piece::Held { bytes, again_at: now + PUSH_AGAIN },
+            _ => Piece::Pushed,
+        };
+        Ok(())
+    }
+
+    /// Looks whether it has ended, and returns whether there is nothing more to come from it.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        let Some(running) = &self.running else { return false };
+        if self.ended.is_none() && running.has_ended() {
+            self.ended = Some(now);
+        }
+        let Some(ended) = self.ended else { return false };
+        matches!(self.piece, Piece::Nothing) && (running.has_closed_stdout() || ended + AFTERMATH <= now)
+    }
+
+    /// Returns when there is something to do for it.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let running = self.running.as_ref()?;
+        if running.is_ending() {
+            return Some(running.next_signal().map_or(now, |at| at.min(now + LOOK_INTERVAL)));
+        }
+        let again = match self.piece {
+            Piece::Held { again_at, .. } => Some(again_at),
+            Piece::Nothing | Piece::Pushed => None,
+        };
+        let is_unwatched = self.ended.is_none() && (running.has_closed_stdout() || cfg!(not(target_os = "linux")));
+        let look = is_unwatched.then(|| now + LOOK_INTERVAL);
+        let over = self.ended.map(|ended| (ended + AFTERMATH).max(now)).filter(|at| *at > now);
+        again.into_iter().chain(look).chain(over).min()
+    }
+
+    /// Ends the connection behind all that was said.
+    pub(super) fn finish(&mut self, push: &PushHandle) {
+        answer_with_nothing(self.parked.take());
+        match self.end.take() {
+            Some(end) => answer_with_nothing(Some(end)),
+            // If the server has not started, there is nobody to close.
+            None => _ = push.close(self.link.client),
+        }
+    }
+}
+
+/// Answers a line, which is not one to the program, so that the client's next may come.
+pub(super) fn answer_with_nothing(later: Option<Later>) {
+    later.into_iter().for_each(|later| later.raw(""));
+}
