@@ -319,6 +319,21 @@ impl Drop for TestedServer {
     }
 }
 
+/// The processes with this word, `NAME=VALUE`, in their environment that have not ended. Numbers
+/// would not tell: others may have them by now.
+///
+/// # Panics
+///
+/// When the system does not say which processes there are.
+pub fn marked(word: &str) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("the system has a table of processes").flatten();
+    let is_marked = |id: &u32| {
+        let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == word.as_bytes())
+    };
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(is_marked).collect()
+}
+
 /// A pipe that takes nothing more, and its other end.
 ///
 /// # Panics
