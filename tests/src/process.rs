@@ -1,6 +1,7 @@
 //! Programs of this workspace as processes of their own.
 
 use std::env;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -242,8 +243,8 @@ impl TestedServer {
     pub fn stand_still(&self) {
         self.signal(Signal::STOP);
         let is_still = || {
-            let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives");
-            let stats = threads.map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("stat")));
+            let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives");
+            let stats = threads.map(|thread| fs::read_to_string(thread.expect("a thread").path().join("stat")));
             stats.flatten().all(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
         };
         wait_until("all its threads stand still", is_still);
@@ -280,12 +281,12 @@ impl TestedServer {
 
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("the process lives").count()
+        descriptors_of(self.id(), "")
     }
 
     /// How many threads it has.
     pub fn threads(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives").count()
+        fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process lives").count()
     }
 
     /// How many of its threads have this name. Linux knows 15 bytes of it.
@@ -295,14 +296,12 @@ impl TestedServer {
 
     /// The memory it occupies, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes are a number") * 1024
+        resident_bytes_of(self.id())
     }
 
     /// The processor time it has used so far.
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process lives");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process lives");
         // The name of the program may hold blanks; what follows its bracket does not. See
         // proc_pid_stat(5).
         let fields: Vec<&str> = stat.rsplit(')').next().expect("there is a name").split_ascii_whitespace().collect();
@@ -317,6 +316,45 @@ impl Drop for TestedServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// How many descriptors this process has open of what has this in its name, as proc_pid_fd(5) has
+/// that.
+///
+/// # Panics
+///
+/// When it is not there.
+pub fn descriptors_of(id: u32, what: &str) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{id}/fd")).expect("the process lives").flatten();
+    // One that is closed meanwhile has no name.
+    let names = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    names.filter(|name| name.to_string_lossy().contains(what)).count()
+}
+
+/// The memory that this process occupies, in bytes.
+///
+/// # Panics
+///
+/// When it is not there.
+pub fn resident_bytes_of(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the process lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes are a number") * 1024
+}
+
+/// The processes with this word, `NAME=VALUE`, in their environment that have not ended. Numbers
+/// would not tell: others may have them by now.
+///
+/// # Panics
+///
+/// When the system does not say which processes there are.
+pub fn marked(word: &str) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("the system has a table of processes").flatten();
+    let is_marked = |id: &u32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == word.as_bytes())
+    };
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(is_marked).collect()
 }
 
 /// A pipe that takes nothing more, and its other end.
@@ -354,9 +392,9 @@ pub fn own_threads(name: &str) -> usize {
 }
 
 fn threads_in(tasks: &str, is_meant: impl Fn(&str) -> bool) -> usize {
-    let tasks = std::fs::read_dir(tasks).expect("a process has threads");
+    let tasks = fs::read_dir(tasks).expect("a process has threads");
     // Those that end meanwhile have no name any more.
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|its| is_meant(its)).count()
 }
 

@@ -2,10 +2,12 @@
 //! and waits for it at the other. Must not know what is asked.
 
 use std::io;
+use std::iter;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::{Events, Poll, Registry};
 
 use super::report::ExecError;
@@ -102,11 +104,63 @@ impl<M> PoolEvents<M> {
             thread::sleep(POLL_PAUSE);
         }
         self.inbox.woke_up();
-        let tokens = self.events.iter().map(|event| event.token()).filter(|token| *token != WAKE_UP);
-        tokens.map(Channel::of).collect()
+        let events = self.events.iter().filter(|event| event.token() != WAKE_UP);
+        // Whoever reads stops where there is no more, and would not see the end behind that, which
+        // is no event of its own if it has come with the last bytes.
+        let times = |event: &Event| 1 + usize::from(event.is_read_closed());
+        events.flat_map(|event| iter::repeat_n(Channel::of(event.token()), times(event))).collect()
     }
 
     pub(super) fn next_message(&self) -> Option<M> {
         self.inbox.next_message()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::fd::AsRawFd;
+
+    use mio::Interest;
+    use mio::unix::SourceFd;
+
+    use crate::exec::process::Program;
+    use crate::exec::running::RunningChild;
+
+    struct Mail;
+
+    impl From<StartOutcome> for Mail {
+        fn from(_: StartOutcome) -> Self {
+            Self
+        }
+    }
+
+    #[test]
+    fn an_end_that_comes_with_the_last_bytes_is_seen_behind_them() {
+        let (mailbox, inbox, poll) = mailbox::<Mail>().unwrap();
+        let spawner = spawner::start(mailbox).unwrap();
+        let mut events = PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, spawner };
+        let mut program = Program::new(OsStr::new("sh"));
+        program.arguments = ["-c", "echo last; exec >&-; sleep 1000"].map(Into::into).into();
+        let started = program.start().unwrap();
+        // By then, its end has come.
+        let (mut other, mut closed) = (Poll::new().unwrap(), Events::with_capacity(1));
+        let stdout = started.stdout.as_raw_fd();
+        other.registry().register(&mut SourceFd(&stdout), WAKE_UP, Interest::READABLE).unwrap();
+        while !closed.iter().any(Event::is_read_closed) {
+            other.poll(&mut closed, None).unwrap();
+        }
+        let mut child = RunningChild::new(started, 7, events.registry()).unwrap();
+        let (mut buffer, now) = (vec![0; 100], Instant::now());
+        let mut read = Vec::new();
+        while !read.contains(&None) {
+            let happened = events.wait(Some(now + Duration::from_secs(20)));
+            assert!(!happened.is_empty(), "nothing more comes: {read:?}");
+            let of_stdout = happened.iter().filter(|event| **event == (7, Channel::Stdout));
+            read.extend(of_stdout.map(|_| child.read(&mut buffer, now).unwrap()));
+        }
+        assert_eq!((read, child.closed()), (vec![Some(5), None], Some(now)));
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::time::Instant;
 
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
-use greeter_tests::process::{TestedServer, greeter_server};
-use rustix::process::{Signal, kill_process};
+use greeter_tests::process::{TestedServer, descriptors_of, greeter_server, marked, resident_bytes_of};
+use greeter_tests::raise_descriptor_limit;
+use greeter_tests::size::{figure, sized};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::reloads::ReloadingServer;
 use crate::signals::{container, only_child};
@@ -182,4 +185,84 @@ fn as_process_1_it_reaps_what_others_leave_behind() {
     assert_eq!(client.ask("Bob"), "Bob\n");
     kill_process(init, Signal::TERM).expect("it is our own");
     assert!(server.wait(PATIENCE).0.success());
+}
+
+#[test]
+fn hundreds_of_processes_run_are_replaced_and_leave_nothing() {
+    run_hundreds("GREETER_HUNDREDS", &[]);
+}
+
+#[test]
+fn as_process_1_it_has_hundreds_of_processes_as_well() {
+    let Some(arguments) = container() else { return };
+    run_hundreds("GREETER_HUNDREDS_OF_1", &[&["unshare"], arguments, &["--mount-proc"]].concat());
+}
+
+/// What is needed is far more than 1,024 descriptors, which is all that the server may have as it
+/// starts; and there are as many clients as it lets in, which leave it its reserve.
+fn run_hundreds(mark: &str, container: &[&str]) {
+    raise_descriptor_limit();
+    let count = sized(300, 1000);
+    let (directory, marker) = (TestDirectory::new(), format!("{mark}={}", std::process::id()));
+    let file = directory.file("greeter.toml");
+    // It does not end when it could, so that for a while there are twice as many.
+    let script = r#"while IFS= read -r line; do printf '%s\n' "$line"; done; exec sleep 10"#;
+    let program = format!("exec = [\"env\", \"{marker}\", \"sh\", \"-c\", '''{script}''']");
+    let settings = format!("exec-children = {count}\nmax-connections-per-address = 10000\n{program}\n");
+    fs::write(&file, settings).expect("the folder is ours");
+    let limited = format!(r#"ulimit -Sn 1024; ulimit -Hn {}; exec "$0" "$@""#, 8 * count + 500);
+    let words = [container, &["sh", "-c", &limited]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(greeter_server()).args(["--listen", "127.0.0.1:0", "--config"]).arg(&file);
+
+    let began = Instant::now();
+    let mut server = TestedServer::start_command(command);
+    let its = match container {
+        [] => Pid::from_raw(server.id().cast_signed()).expect("processes are numbered from 1"),
+        _ => only_child(server.id()),
+    };
+    let id = its.as_raw_pid().unsigned_abs();
+    // Of each process, the server has one, which comes behind its pipes.
+    wait_until("all run", || descriptors_of(id, "pidfd") == count && marked(&marker).len() == count);
+    figure("seconds until all run", began.elapsed().as_secs_f32());
+    let (descriptors, before) = (descriptors_of(id, ""), descendants(id).0);
+    assert!(before.len() == count && descriptors > 4 * count, "{} with {descriptors}", before.len());
+
+    let mut clients = Vec::new();
+    let said_to_last = loop {
+        let mut client = Client::connect(server.address());
+        client.send_if_taken("x\n");
+        match client.text() {
+            said if said == "x\n" => clients.push(client),
+            said => break said,
+        }
+    };
+    assert_eq!(said_to_last, "error: too many connections\n");
+    assert!(clients.len() > 100, "{}", clients.len());
+    kill_process(its, Signal::HUP).expect("it is our own");
+    let mut most = 0;
+    wait_until("all are others, and those before are gone", || {
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("y"), "y\n"));
+        most = most.max(descriptors_of(id, ""));
+        let now = marked(&marker);
+        now.len() == count && !now.iter().any(|pid| before.contains(pid))
+    });
+    let in_all = descriptors + clients.len();
+    wait_until("it has no more descriptors than before", || descriptors_of(id, "") <= in_all);
+    wait_until("nobody is left to be reaped", || descendants(id).1.is_empty());
+    let after = (descriptors_of(id, "pidfd"), descriptors_of(id, ""));
+    assert_eq!((after.0, descendants(id).0.len()), (count, count));
+    figure(
+        "descriptors: at first, with clients, at most, then",
+        format!("{descriptors}, {in_all}, {most}, {}", after.1),
+    );
+    figure("KiB of the server", resident_bytes_of(id) / 1024);
+
+    drop(clients);
+    let began = Instant::now();
+    kill_process(its, Signal::TERM).expect("it is our own");
+    let (status, log) = server.wait(PATIENCE);
+    figure("seconds until all have ended", began.elapsed().as_secs_f32());
+    assert!(status.success() && log.contains("Settings were reloaded.") && !log.contains("ERROR"), "{log}");
+    assert_eq!(marked(&marker), Vec::<u32>::new(), "nobody is left");
 }

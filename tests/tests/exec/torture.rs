@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use greeter_tests::client::{Client, PATIENCE, wait_until};
-use greeter_tests::process::{TestedServer, greeter_server};
+use greeter_tests::process::{TestedServer, greeter_server, marked};
 use greeter_tests::size::{figure, sized};
 use rustix::process::Signal;
 
@@ -52,16 +52,6 @@ const VERBS: [&str; 13] = [
 
 const CLIENTS: usize = 8;
 
-/// The processes with this word in their environment that have not ended.
-fn marked(word: &str) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").expect("the system has a table of processes").flatten();
-    let is_marked = |pid: &u32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == word.as_bytes())
-    };
-    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(is_marked).collect()
-}
-
 /// For five minutes: `GREETER_FULL=1`. A line too many that comes when the next was asked is not
 /// among these: nobody can tell it from an answer.
 #[test]
@@ -73,7 +63,7 @@ fn whatever_processes_do_nobody_reads_anothers_answer_and_nothing_is_left() {
     command.args(["--exec-children", "4", "--exec-lines-max", "20", "--exec", "env", &marker, "sh", "-c", PROGRAM]);
     let mut server = TestedServer::start_command(command);
     let (outcomes, began) = (Mutex::new(BTreeMap::<&str, u64>::new()), Instant::now());
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let (mut most_descriptors, mut most_bytes) = (0, 0);
     thread::scope(|scope| {
         let over = StopAtEnd(&is_over);
@@ -82,7 +72,7 @@ fn whatever_processes_do_nobody_reads_anothers_answer_and_nothing_is_left() {
             scope.spawn(move || {
                 let mut client = Client::connect(server.address());
                 for line in 0.. {
-                    if is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    if is_over.load(Ordering::Relaxed) {
                         break;
                     }
                     // Every second line is one that is answered.
@@ -100,17 +90,19 @@ fn whatever_processes_do_nobody_reads_anothers_answer_and_nothing_is_left() {
                 }
             });
         }
-        while began.elapsed() < duration && !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+        while began.elapsed() < duration && !is_over.load(Ordering::Relaxed) {
             most_descriptors = most_descriptors.max(server.descriptors());
             most_bytes = most_bytes.max(server.resident_bytes());
             thread::sleep(Duration::from_millis(50));
         }
+        // However much, or little, a busy machine gets done in that time.
+        wait_until("all of it has happened several times", || {
+            let outcomes = outcomes.lock().expect("nobody panics with it");
+            ["answered", "timed out", "failed"].iter().all(|outcome| outcomes.get(outcome).is_some_and(|n| *n > 10))
+        });
         drop(over);
     });
     let outcomes = outcomes.into_inner().expect("nobody panics with it");
-    for outcome in ["answered", "timed out", "failed"] {
-        assert!(outcomes.get(outcome).is_some_and(|count| *count > 10), "{outcomes:?}");
-    }
     // Four children, those that come, and those that go: for each of these, two seconds may pass.
     let descriptors = server.descriptors();
     assert!(most_descriptors < 500, "{most_descriptors}");
@@ -118,7 +110,7 @@ fn whatever_processes_do_nobody_reads_anothers_answer_and_nothing_is_left() {
     figure("outcomes", format!("{outcomes:?}"));
     figure("descriptors at most, and at the end", format!("{most_descriptors}, {descriptors}"));
     figure("KiB at most", most_bytes / 1024);
-    assert!(!marked(&marker).is_empty());
+    wait_until("there are processes", || !marked(&marker).is_empty());
     server.signal(Signal::TERM);
     let (status, log) = server.wait(PATIENCE);
     assert!(status.success(), "{log}");
