@@ -30,8 +30,8 @@ use bytesize::ByteSize;
 use greeter_args::completions::{self, Choice};
 use greeter_args::{Exit, printable};
 use greeter_server::{
-    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Exec, ExecOptions, Greeter, InheritedError,
-    InheritedSockets, ListenerAddress, Responder, Server, ServerHandle, Tls, WhenFull,
+    BuildError, Builder, ClientAuth, ConfigError, DrainReport, Greeter, InheritedError, InheritedSockets,
+    ListenerAddress, Responder, Server, ServerHandle, Tls, WhenFull,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::level_filters::LevelFilter;
@@ -41,7 +41,7 @@ use self::listeners::{ListenerOptions, TlsFiles};
 use self::log::Log;
 use self::notify::Manager;
 use self::observers::Observers;
-use self::program::{EXEC, ProgramOptions};
+use self::program::{ExecMode, ProgramOptions, RunningProgram};
 use self::reloader::{Prepared, Reloader};
 use self::settings::{SettingProblem, SettingSource, Settings, Sources};
 use self::signals::{SignalRequest, Signals};
@@ -215,6 +215,10 @@ struct Options {
     #[argh(option, arg_name = "word")]
     exec: Vec<String>,
 
+    /// how the program is talked to: lines, where it answers each with one, or tagged, where it has many clients and each line says whose it is (default: lines)
+    #[argh(option, arg_name = "mode", default = "ExecMode::Lines", from_str_fn(exec_mode))]
+    exec_mode: ExecMode,
+
     /// number of processes that the program runs in (default: one for each processor)
     #[argh(option, arg_name = "n")]
     exec_children: Option<usize>,
@@ -244,7 +248,10 @@ struct Options {
 const GROUPS: [(&str, &[&str]); 9] = [
     ("Configuration", &["--config", "--check-config", "--print-config"]),
     ("Listening and answering", &["--listen", "--proxy-protocol", "--workers", "--connection-threads", "--work"]),
-    ("A program that answers", &["--exec", "--exec-children", "--exec-batch", "--exec-lines-max", "--exec-probe"]),
+    (
+        "A program that answers",
+        &["--exec", "--exec-mode", "--exec-children", "--exec-batch", "--exec-lines-max", "--exec-probe"],
+    ),
     (
         "Limits",
         &[
@@ -337,14 +344,15 @@ fn main() -> ExitCode {
 /// Starts the program that answers, if one does, and runs the server.
 fn begin(builder: Builder<Expensive<Greeter>>, log: &Log, given: Given) -> ExitCode {
     let max_open_files = raise_descriptor_limit();
-    let program = program(&given.options);
-    let exec = match program.to_exec(max_open_files).map(ExecOptions::start).transpose() {
-        Ok(exec) => exec,
-        Err(error) => return fail(log, &[program.in_words(error, &given.settings)], USAGE),
+    let options = program(&given.options);
+    let program = match options.to_start(max_open_files).map(|program| program.start(builder.push())).transpose() {
+        Ok(program) => program,
+        Err(error) => return fail(log, &[options.in_words(error, &given.settings)], USAGE),
     };
-    let started = Started { exec, max_open_files };
-    match started.exec.clone() {
-        Some(exec) => run(builder.responder(exec), log, given, &started),
+    let started = Started { program, max_open_files };
+    match started.program.clone() {
+        Some(RunningProgram::Lines(exec)) => run(builder.responder(exec), log, given, &started),
+        Some(RunningProgram::Tagged(tagged)) => run(builder.responder(tagged), log, given, &started),
         None => run(builder, log, given, &started),
     }
 }
@@ -375,6 +383,7 @@ fn values(name: &str) -> Choice {
     match name {
         "auth" => Choice::of(&["optional", "required"]),
         "format" => Choice::of(&["text", "json"]),
+        "mode" => Choice::of(&["lines", "tagged"]),
         "level" => Choice::of(&["off", "error", "warn", "info", "debug"]),
         "policy" => Choice::of(&["refuse", "wait"]),
         _ => Choice::NONE,
@@ -403,30 +412,20 @@ struct Given {
 /// What runs already when the server begins, and ends behind it.
 struct Started {
     /// The program that answers, if it is not the greeter.
-    exec: Option<Exec>,
+    program: Option<RunningProgram>,
     /// How many files its processes may have open: as many as this one might at first.
     max_open_files: Option<u64>,
 }
 
 impl Started {
     fn stop(&self) {
-        self.exec.iter().for_each(Exec::stop);
+        self.program.iter().for_each(RunningProgram::stop);
     }
 
     /// Has the program be the one that is asked for now, if a program answers.
     fn replace(&self, options: &Options, settings: &Settings) -> Result<(), Vec<SettingProblem>> {
-        let program = program(options);
-        match (&self.exec, program.to_exec(self.max_open_files)) {
-            (Some(exec), Some(options)) => {
-                exec.replace(options).map_err(|error| vec![program.in_words(error, settings)])
-            }
-            (None, None) => Ok(()),
-            (Some(_), None) | (None, Some(_)) => {
-                let message =
-                    "whether a program answers cannot change while the server runs: start it again".to_owned();
-                Err(vec![SettingProblem { source: settings.source_of(EXEC), message }])
-            }
-        }
+        let replaced = program(options).replace(self.program.as_ref(), self.max_open_files, settings);
+        replaced.map_err(|problem| vec![problem])
     }
 }
 
@@ -498,6 +497,7 @@ fn program(options: &Options) -> ProgramOptions {
     let bound = |option: Option<Bound<Duration>>| option.map(|Bound(time)| time);
     ProgramOptions {
         words: options.exec.clone(),
+        mode: options.exec_mode,
         children: options.exec_children,
         batch: options.exec_batch,
         lines_max: options.exec_lines_max.and_then(|Bound(lines)| lines).map(|lines| lines as u64),
@@ -565,7 +565,7 @@ fn serve<R: Responder>(server: Server<R>, log: &Log, given: Given, started: &Sta
     let handle = server.spawn()?;
     let drain = options.drain;
     let observers =
-        Observers::start(&handle, started.exec.as_ref(), options.admin.as_deref(), options.agent.as_deref())
+        Observers::start(&handle, started.program.as_ref(), options.admin.as_deref(), options.agent.as_deref())
             .inspect_err(|_| {
                 // Some may have come already.
                 handle.shutdown(drain);
@@ -751,6 +751,14 @@ fn client_auth(text: &str) -> Result<ClientAuth, String> {
         "optional" => Ok(ClientAuth::Optional),
         "required" => Ok(ClientAuth::Required),
         _ => Err("use optional or required".to_owned()),
+    }
+}
+
+fn exec_mode(text: &str) -> Result<ExecMode, String> {
+    match text {
+        "lines" => Ok(ExecMode::Lines),
+        "tagged" => Ok(ExecMode::Tagged),
+        _ => Err("use lines or tagged".to_owned()),
     }
 }
 

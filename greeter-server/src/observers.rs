@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use greeter_server::{Builder, Exec, Responder, Server, ServerHandle, admin};
+use greeter_server::{Builder, Responder, Server, ServerHandle, admin};
 
 use crate::listeners::{behind_scheme, place_of};
+use crate::program::RunningProgram;
 use crate::settings::{SettingProblem, Settings};
 
 /// How long an answer may still take once the server itself has ended.
@@ -24,12 +25,12 @@ impl Observers {
     /// Starts those that have an address.
     pub(crate) fn start(
         of: &ServerHandle,
-        exec: Option<&Exec>,
+        program: Option<&RunningProgram>,
         admin: Option<&str>,
         agent: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let exec = exec.cloned();
-        let of_program = move || exec.as_ref().map_or_else(String::new, |exec| admin::exec_metrics(&exec.stats()));
+        let program = program.cloned();
+        let of_program = move || program.as_ref().map_or_else(String::new, RunningProgram::metrics);
         let admin = admin.map(|address| start("admin", address, admin::server_with(of, of_program))).transpose()?;
         let agent = agent.map(|address| start("agent", address, admin::agent(of))).transpose()?;
         Ok(Self { running: admin.into_iter().chain(agent).collect() })

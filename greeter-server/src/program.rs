@@ -1,22 +1,41 @@
-//! Turns `--exec` and its like into a program that answers. Must not start it.
+//! Turns `--exec` and its like into a program that answers, in whichever mode. Must not decide when
+//! it starts, or ends.
 
 use std::time::Duration;
 
-use greeter_server::{Exec, ExecError, ExecOptions};
+use greeter_server::{Exec, ExecError, ExecOptions, PushHandle, Tagged, TaggedOptions, admin};
 
 use crate::settings::{SettingProblem, Settings};
 
 /// The option with the program, which takes the rest of the command line.
 pub(crate) const EXEC: &str = "exec";
 
+/// The option with how it is talked to.
+const MODE: &str = "exec-mode";
+
+/// The options that say more of the program, and those of them that mean something where a process
+/// has one line at a time.
+const OF_PROGRAMS: [&str; 5] = [MODE, "exec-children", "exec-batch", "exec-lines-max", "exec-probe"];
+const OF_LINES: [&str; 3] = ["exec-batch", "exec-lines-max", "exec-probe"];
+
 /// Descriptors of a process and of the next in its place: three pipes each, and one for its life.
 const DESCRIPTORS_PER_CHILD: usize = 8;
+
+/// How a program is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExecMode {
+    /// A process has one line, and answers it with one.
+    Lines,
+    /// A process has many clients, and each line says whose it is.
+    Tagged,
+}
 
 /// What is said of the program.
 #[derive(Clone, Debug)]
 pub(crate) struct ProgramOptions {
     /// Its name and its arguments; nothing, if the greeter answers.
     pub(crate) words: Vec<String>,
+    pub(crate) mode: ExecMode,
     pub(crate) children: Option<usize>,
     pub(crate) batch: Option<usize>,
     pub(crate) lines_max: Option<u64>,
@@ -28,10 +47,17 @@ pub(crate) struct ProgramOptions {
 }
 
 impl ProgramOptions {
-    /// Returns options to start the program with, if there is one.
-    pub(crate) fn to_exec(&self, max_open_files: Option<u64>) -> Option<ExecOptions> {
-        let Self { words, children, batch, lines_max, probe, reply_timeout, queue_timeout, max_reply_bytes } = self;
-        let (program, arguments) = words.split_first()?;
+    /// Returns what to start, if there is a program.
+    pub(crate) fn to_start(&self, max_open_files: Option<u64>) -> Option<ProgramToStart> {
+        let (program, arguments) = self.words.split_first()?;
+        Some(match self.mode {
+            ExecMode::Lines => ProgramToStart::Lines(self.lines(program, arguments, max_open_files)),
+            ExecMode::Tagged => ProgramToStart::Tagged(self.tagged(program, arguments, max_open_files)),
+        })
+    }
+
+    fn lines(&self, program: &str, arguments: &[String], max_open_files: Option<u64>) -> ExecOptions {
+        let Self { children, batch, lines_max, probe, reply_timeout, queue_timeout, max_reply_bytes, .. } = self;
         let mut exec = Exec::options(program).args(arguments);
         exec = children.iter().fold(exec, |exec, children| exec.children(*children));
         exec = batch.iter().fold(exec, |exec, lines| exec.batch(*lines));
@@ -40,27 +66,68 @@ impl ProgramOptions {
         exec = reply_timeout.iter().fold(exec, |exec, timeout| exec.reply_timeout(*timeout));
         exec = queue_timeout.iter().fold(exec, |exec, timeout| exec.queue_timeout(*timeout));
         exec = max_reply_bytes.iter().fold(exec, |exec, bytes| exec.max_reply_bytes(*bytes));
-        exec = exec.reap_orphans(std::process::id() == 1);
-        Some(max_open_files.into_iter().fold(exec, ExecOptions::max_open_files))
+        exec = exec.reap_orphans(is_process_1());
+        max_open_files.into_iter().fold(exec, ExecOptions::max_open_files)
+    }
+
+    fn tagged(&self, program: &str, arguments: &[String], max_open_files: Option<u64>) -> TaggedOptions {
+        let Self { children, reply_timeout, max_reply_bytes, .. } = self;
+        let mut tagged = Tagged::options(program).args(arguments);
+        tagged = children.iter().fold(tagged, |tagged, children| tagged.children(*children));
+        tagged = reply_timeout.iter().fold(tagged, |tagged, timeout| tagged.reply_timeout(*timeout));
+        tagged = max_reply_bytes.iter().fold(tagged, |tagged, bytes| tagged.max_reply_bytes(*bytes));
+        tagged = tagged.reap_orphans(is_process_1());
+        max_open_files.into_iter().fold(tagged, TaggedOptions::max_open_files)
     }
 
     /// Returns what is wrong with them, as far as that shows without a start.
     pub(crate) fn check(&self, settings: &Settings) -> Vec<SettingProblem> {
-        let Some(exec) = self.to_exec(None) else {
-            let of_programs = ["exec-children", "exec-batch", "exec-lines-max", "exec-probe"];
-            let given = of_programs.into_iter().filter(|name| settings.has(name));
-            let problem = |name| SettingProblem {
+        let refused = |names: &[&str], why: &str| {
+            let given = names.iter().filter(|name| settings.has(name));
+            let problem = |name: &&str| SettingProblem {
                 source: settings.source_of(name),
-                message: format!("--{name} is for a program: there is no --exec"),
+                message: format!("--{name} is for {why}"),
             };
-            return given.map(problem).collect();
+            given.map(problem).collect::<Vec<_>>()
         };
-        let mut problems: Vec<_> = exec.check().err().map(|error| self.in_words(error, settings)).into_iter().collect();
+        let Some(program) = self.to_start(None) else {
+            return refused(&OF_PROGRAMS, "a program: there is no --exec");
+        };
+        let mut problems = match self.mode {
+            ExecMode::Lines => Vec::new(),
+            ExecMode::Tagged => refused(&OF_LINES, "--exec-mode lines"),
+        };
+        problems.extend(program.check().err().map(|error| self.in_words(error, settings)));
         if settings.has("work") {
             let message = "--work is for the greeter: with --exec, the program takes its own time".to_owned();
             problems.push(SettingProblem { source: settings.source_of("work"), message });
         }
         problems
+    }
+
+    /// Has the program that runs be the one of these options, if a program answers.
+    pub(crate) fn replace(
+        &self,
+        running: Option<&RunningProgram>,
+        max_open_files: Option<u64>,
+        settings: &Settings,
+    ) -> Result<(), SettingProblem> {
+        let needs_restart = |name: &str, what: &str| {
+            let message = format!("{what} cannot change while the server runs: start it again");
+            Err(SettingProblem { source: settings.source_of(name), message })
+        };
+        let replaced = match (running, self.to_start(max_open_files)) {
+            (None, None) => return Ok(()),
+            (Some(RunningProgram::Lines(exec)), Some(ProgramToStart::Lines(options))) => exec.replace(options),
+            (Some(RunningProgram::Tagged(tagged)), Some(ProgramToStart::Tagged(options))) => tagged.replace(options),
+            (Some(_), Some(_)) => {
+                // It may be the one that is not given which is another.
+                let name = if settings.has(MODE) { MODE } else { EXEC };
+                return needs_restart(name, "the mode of a program");
+            }
+            (Some(_), None) | (None, Some(_)) => return needs_restart(EXEC, "whether a program answers"),
+        };
+        replaced.map_err(|error| self.in_words(error, settings))
     }
 
     /// Returns an error in terms of the options, with its place.
@@ -88,8 +155,13 @@ impl ProgramOptions {
 
     /// Returns how many lines of one client are answered side by side.
     pub(crate) fn batch(&self) -> usize {
-        // One that is out of its range is refused as what it is.
-        self.batch.filter(|lines| (1..=1024).contains(lines) && !self.words.is_empty()).unwrap_or(1)
+        match self.mode {
+            // One that is out of its range is refused as what it is.
+            ExecMode::Lines => {
+                self.batch.filter(|lines| (1..=1024).contains(lines) && !self.words.is_empty()).unwrap_or(1)
+            }
+            ExecMode::Tagged => 1,
+        }
     }
 
     /// Returns how many descriptors its processes may take.
@@ -97,4 +169,58 @@ impl ProgramOptions {
         let children = self.children.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         if self.words.is_empty() { 0 } else { DESCRIPTORS_PER_CHILD.saturating_mul(children) }
     }
+}
+
+/// A program before it runs.
+#[derive(Debug)]
+pub(crate) enum ProgramToStart {
+    Lines(ExecOptions),
+    Tagged(TaggedOptions),
+}
+
+impl ProgramToStart {
+    fn check(&self) -> Result<(), ExecError> {
+        match self {
+            Self::Lines(options) => options.check(),
+            Self::Tagged(options) => options.check(),
+        }
+    }
+
+    /// Starts it. What it says to clients of itself goes through this handle.
+    pub(crate) fn start(self, push: PushHandle) -> Result<RunningProgram, ExecError> {
+        match self {
+            Self::Lines(options) => options.start().map(RunningProgram::Lines),
+            Self::Tagged(options) => options.start(push).map(RunningProgram::Tagged),
+        }
+    }
+}
+
+/// A program that answers.
+#[derive(Clone, Debug)]
+pub(crate) enum RunningProgram {
+    Lines(Exec),
+    Tagged(Tagged),
+}
+
+impl RunningProgram {
+    /// Ends its processes, and waits for that.
+    pub(crate) fn stop(&self) {
+        match self {
+            Self::Lines(exec) => exec.stop(),
+            Self::Tagged(tagged) => tagged.stop(),
+        }
+    }
+
+    /// Returns what there is to tell of it, in the text format of Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        match self {
+            Self::Lines(exec) => admin::exec_metrics(&exec.stats()),
+            Self::Tagged(tagged) => admin::tagged_metrics(&tagged.stats()),
+        }
+    }
+}
+
+/// Returns whether this process gets the children that others have left behind, as in a container.
+fn is_process_1() -> bool {
+    std::process::id() == 1
 }

@@ -8,7 +8,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 #[cfg(feature = "exec")]
 #[cfg(unix)]
-use crate::exec::ExecStats;
+use crate::exec::{ExecStats, TaggedStats};
 use crate::info::WorkerInfo;
 use crate::job_times::{self, JobTimes};
 use crate::limits::Limits;
@@ -49,22 +49,56 @@ pub(super) fn metrics(monitor: &Monitor) -> String {
 #[must_use]
 pub fn exec_metrics(stats: &ExecStats) -> String {
     let ExecStats { running, waiting, answered, started, failed_starts, late, strays, ended } = *stats;
-    let ends = [("late", late), ("stray", strays), ("ended", ended), ("not_started", failed_starts)];
-    let ends = ends.map(|(reason, count)| with_counter(labelled("reason", reason), count));
-    let families = [
+    let failures = failures(
+        "Processes that were ended since they were late or said more than they were asked, that have ended by \
+         themselves, or that could not be started.",
+        [("late", late), ("stray", strays), ("ended", ended), ("not_started", failed_starts)],
+    );
+    let waiting = gauge("exec_lines_waiting", "Lines that wait for a process.", float(waiting));
+    of_program(running, answered, started, [waiting, failures])
+}
+
+/// Returns the metrics of a program that answers many clients at once, for
+/// [`server_with`](crate::admin::server_with). What [`exec_metrics`] has as well has the same name
+/// there.
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+#[must_use]
+pub fn tagged_metrics(stats: &TaggedStats) -> String {
+    let TaggedStats { running, clients, waiting, answered, pushed, started, failed_starts, late, confused, ended } =
+        *stats;
+    let failures = failures(
+        "Lines that were not answered in time, and processes that were ended since they broke the rule, that have \
+         ended by themselves, or that could not be started.",
+        [("late", late), ("confused", confused), ("ended", ended), ("not_started", failed_starts)],
+    );
+    let more = [
+        gauge("exec_clients", "Clients that a process of the program has.", float(clients)),
+        gauge("exec_lines_in_progress", "Lines that the program was given and has not answered.", float(waiting)),
+        counter("exec_lines_pushed_total", "Lines that the program has pushed.", pushed),
+        failures,
+    ];
+    of_program(running, answered, started, more)
+}
+
+/// What is told of a program in whichever way it is talked to, and what is told besides.
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+fn of_program(running: u64, answered: u64, started: u64, more: impl IntoIterator<Item = MetricFamily>) -> String {
+    let mut families = vec![
         gauge("exec_processes", "Processes of the program that run, those included that are to end.", float(running)),
-        gauge("exec_lines_waiting", "Lines that wait for a process.", float(waiting)),
         counter("exec_lines_answered_total", "Lines that the program has answered.", answered),
         counter("exec_starts_total", "Processes of the program that were started.", started),
-        family(
-            "exec_failures_total",
-            "Processes that were ended since they were late or said more than they were asked, that have ended by \
-             themselves, or that could not be started.",
-            MetricType::COUNTER,
-            ends.into(),
-        ),
     ];
+    families.extend(more);
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+fn failures<const N: usize>(help: &str, counts: [(&str, u64); N]) -> MetricFamily {
+    let counts = counts.map(|(reason, count)| with_counter(labelled("reason", reason), count));
+    family("exec_failures_total", help, MetricType::COUNTER, counts.into())
 }
 
 fn build_info() -> MetricFamily {

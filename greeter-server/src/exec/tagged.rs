@@ -129,7 +129,8 @@ use crate::push::PushHandle;
 ///
 /// # A program
 ///
-/// A chat and a counter in Python, `examples/programs/tagged.py`:
+/// A chat and a counter in Python, `examples/programs/tagged.py`; beside it is the same in shell,
+/// awk and Perl:
 ///
 /// ```python
 #[doc = include_str!("../../examples/programs/tagged.py")]

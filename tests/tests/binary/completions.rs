@@ -31,11 +31,12 @@ const OF_THE_CLIENT: [(&[&str], &[&str]); 15] = [
     (&["pipe", ""], &["--help", "--version"]),
 ];
 
-const OF_THE_SERVER: [(&[&str], &[&str]); 10] = [
+const OF_THE_SERVER: [(&[&str], &[&str]); 11] = [
     (&["--dr"], &["--drain", "--drain-delay", "--drain-spread"]),
     (&["--when-full", ""], &["refuse", "wait"]),
     (&["--log", "off", "--log-format", "j"], &["json"]),
     (&["--tls-client-auth", "o"], &["optional"]),
+    (&["--exec-mode", ""], &["lines", "tagged"]),
     (&["--tls-cert", "a.pem", "--tls-key", ""], &["<files>"]),
     (&["--listen", ""], &[]),
     (&["--config", ""], &["<files>"]),

@@ -1,7 +1,8 @@
 //! A program that answers in the place of the greeter.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 use std::time::Instant;
 
@@ -12,8 +13,10 @@ use greeter_tests::raise_descriptor_limit;
 use greeter_tests::size::{figure, sized};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::kit::{TlsClient, VERSIONS, World, socket_to};
 use crate::reloads::ReloadingServer;
 use crate::signals::{container, only_child};
+use crate::watched::{exchange, status};
 
 /// Says its name, and what it is asked.
 fn saying(name: &str) -> String {
@@ -22,6 +25,19 @@ fn saying(name: &str) -> String {
 
 fn with_program(script: &str, settings: &str) -> String {
     format!("listen = \"127.0.0.1:0\"\nexec = [\"sh\", \"-c\", '''{script}''']\n{settings}\n")
+}
+
+/// A program for many clients, with these lines of it done for each `verb`, `id` and `text`.
+fn talking(body: &str) -> String {
+    format!(
+        r#"IFS="$(printf '\t')"; say() {{ printf '%s\n' "$*"; }}; read -r _; say hello 1; while read -r verb id text; do {body}; done"#
+    )
+}
+
+/// The same in a file: it says its name, and what it is asked.
+fn with_talk(name: &str, settings: &str) -> String {
+    let body = format!(r#"case $verb in line) say say "$id" "{name} $text"; say done "$id";; esac"#);
+    with_program(&talking(&body), settings)
 }
 
 /// The processes that this one has started and that they have, and those that nobody has reaped.
@@ -50,6 +66,7 @@ fn descendants(of: u32) -> (Vec<u32>, Vec<u32>) {
 
 #[test]
 fn what_is_wrong_with_a_program_is_said_before_anybody_listens() {
+    let tagged = |option, value| ["--exec-mode", "tagged", option, value, "--exec", "cat"];
     for (arguments, said) in [
         (&["--exec"][..], "error: no value provided for option '--exec'\n"),
         (
@@ -78,18 +95,53 @@ fn what_is_wrong_with_a_program_is_said_before_anybody_listens() {
         (&["--exec-batch", "2000", "--exec", "cat"], "error: --exec-batch is 2000, but must be from 1 to 1024\n"),
         (&["--exec-lines-max", "0", "--exec", "cat"], "error: --exec-lines-max is 0, but must be at least 1\n"),
         (&["--exec-batch", "2"], "error: --exec-batch is for a program: there is no --exec\n"),
+        (&["--exec-mode", "tagged"], "error: --exec-mode is for a program: there is no --exec\n"),
+        (
+            &["--exec-mode", "tag", "--exec", "cat"],
+            "error: cannot parse option '--exec-mode' with value 'tag': use lines or tagged\n",
+        ),
+        (&tagged("--exec-batch", "1"), "error: --exec-batch is for --exec-mode lines\n"),
+        (&tagged("--exec-lines-max", "9"), "error: --exec-lines-max is for --exec-mode lines\n"),
+        (&tagged("--exec-probe", "p"), "error: --exec-probe is for --exec-mode lines\n"),
+        (&tagged("--exec-children", "0"), "error: --exec-children is 0, but must be from 1 to 10000\n"),
+        (&tagged("--work", "1s"), "error: --work is for the greeter: with --exec, the program takes its own time\n"),
+        (
+            &["--exec-mode", "tagged", "--exec", "no-such-program"],
+            "error: cannot start no-such-program: No such file or directory (os error 2)\n",
+        ),
         (
             &["--work", "1s", "--exec", "cat"],
             "error: --work is for the greeter: with --exec, the program takes its own time\n",
         ),
+        (
+            &["--exec-mode", "tagged", "--exec", "sh", "-c", "echo cannot >&2; exit 1"],
+            "error: sh is no program that answers lines: it has ended: exit status: 1; it says: cannot\n",
+        ),
+        (
+            &["--exec-mode", "tagged", "--exec", "sh", "-c", "echo hello; cat"],
+            "error: sh is no program that answers lines: it said something else than hello first: \"hello\"\n",
+        ),
+        (
+            &["--exec-mode", "tagged", "--reply-timeout", "100ms", "--exec", "sh", "-c", "cat >/dev/null"],
+            "error: sh is no program that answers lines: it did not say hello in time; is its output buffered?\n",
+        ),
     ] {
-        let output = Command::new(greeter_server()).args(["--listen", "127.0.0.1:0"]).args(arguments).output();
+        let mut command = Command::new(greeter_server());
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        let (status, log) = TestedServer::try_start(command, 1).expect_err("it does not listen");
+        assert_eq!((error_in(&log), status.code()), (said, Some(2)), "{log}");
+        let output = Command::new(greeter_server()).arg("--check-config").args(arguments).output();
         let output = output.expect("the server can be started");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let error = stderr.split_inclusive('\n').find(|line| line.starts_with("error: ")).unwrap_or_default();
-        assert_eq!((error, output.status.code()), (said, Some(2)), "{stderr}");
-        assert!(output.stdout.is_empty());
+        let needs_a_start = said.contains("is no program that answers lines");
+        let expected = if needs_a_start { ("", Some(0)) } else { (said, Some(2)) };
+        assert_eq!((error_in(&stderr), output.status.code()), expected, "{stderr}");
     }
+}
+
+/// What is wrong, as the server says it.
+fn error_in(log: &str) -> &str {
+    log.split_inclusive('\n').find(|line| line.starts_with("error: ")).unwrap_or_default()
 }
 
 #[test]
@@ -103,13 +155,18 @@ fn the_rest_of_the_command_line_is_the_programs() {
 #[test]
 fn a_process_has_its_own_environment_and_limits() {
     let script = r#"ulimit -Sn 300; exec "$0" "$@""#;
-    let program =
-        r#"while read -r line; do echo "${LISTEN_FDNAMES-none} $PYTHONUNBUFFERED $(ulimit -Sn) $OTHER"; done"#;
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).arg(greeter_server()).args(["--listen", "127.0.0.1:0", "--exec", "sh", "-c", program]);
-    command.env("LISTEN_FDNAMES", "web").env("OTHER", "stays").env_remove("PYTHONUNBUFFERED");
-    let server = TestedServer::start_command(command);
-    assert_eq!(Client::connect(server.address()).ask("Bob"), "none 1 300 stays\n");
+    let says = r#""${LISTEN_FDNAMES-none} $PYTHONUNBUFFERED $(ulimit -Sn) $OTHER""#;
+    for (mode, program) in [
+        ("lines", format!("while read -r line; do echo {says}; done")),
+        ("tagged", talking(&format!(r#"case $verb in line) say say "$id" {says}; say done "$id";; esac"#))),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(greeter_server()).args(["--listen", "127.0.0.1:0", "--exec-mode", mode]);
+        command.args(["--exec", "sh", "-c", &program]);
+        command.env("LISTEN_FDNAMES", "web").env("OTHER", "stays").env_remove("PYTHONUNBUFFERED");
+        let server = TestedServer::start_command(command);
+        assert_eq!(Client::connect(server.address()).ask("Bob"), "none 1 300 stays\n", "{mode}");
+    }
 }
 
 #[test]
@@ -169,22 +226,251 @@ fn at_the_end_what_is_asked_is_answered_and_nobody_is_left() {
 fn as_process_1_it_reaps_what_others_leave_behind() {
     let Some(arguments) = container() else { return };
     // Each line leaves two processes behind, which end soon.
-    let script = r#"while IFS= read -r line; do (sleep 0.1 & sleep 0.2 &) >/dev/null; echo "$line"; done"#;
-    let mut command = Command::new("unshare");
-    command.args(arguments).arg("--mount-proc").arg(greeter_server());
-    command.args(["--listen", "127.0.0.1:0", "--exec", "sh", "-c", script]);
-    let mut server = TestedServer::start_command(command);
-    let init = only_child(server.id());
-    let mut client = Client::connect(server.address());
-    for name in 0..20 {
-        assert_eq!(client.ask(&name.to_string()), format!("{name}\n"));
+    let leave = "(sleep 0.1 & sleep 0.2 &) >/dev/null";
+    for (mode, program) in [
+        ("lines", format!(r#"while IFS= read -r line; do {leave}; echo "$line"; done"#)),
+        ("tagged", talking(&format!(r#"case $verb in line) {leave}; say say "$id" "$text"; say done "$id";; esac"#))),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(arguments).arg("--mount-proc").arg(greeter_server());
+        command.args(["--listen", "127.0.0.1:0", "--exec-mode", mode, "--exec", "sh", "-c", &program]);
+        let mut server = TestedServer::start_command(command);
+        let init = only_child(server.id());
+        let mut client = Client::connect(server.address());
+        for name in 0..20 {
+            assert_eq!(client.ask(&name.to_string()), format!("{name}\n"), "{mode}");
+        }
+        let of_init = || descendants(init.as_raw_pid().unsigned_abs());
+        wait_until("they have ended", || of_init().0.len() - of_init().1.len() <= 2);
+        wait_until("they are reaped", || of_init().1.is_empty());
+        assert_eq!(client.ask("Bob"), "Bob\n", "{mode}");
+        kill_process(init, Signal::TERM).expect("it is our own");
+        assert!(server.wait(PATIENCE).0.success(), "{mode}");
     }
-    let of_init = || descendants(init.as_raw_pid().unsigned_abs());
-    wait_until("they have ended", || of_init().0.len() - of_init().1.len() <= 2);
-    wait_until("they are reaped", || of_init().1.is_empty());
-    assert_eq!(client.ask("Bob"), "Bob\n");
-    kill_process(init, Signal::TERM).expect("it is our own");
+}
+
+const CHAT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../greeter-server/examples/programs/tagged.sh");
+
+#[test]
+fn clients_of_one_process_talk_to_each_other() {
+    let server = TestedServer::start(&["--exec-mode", "tagged", "--exec-children", "1", "--exec", "sh", CHAT]);
+    let mut clients = [(); 2].map(|()| Client::connect(server.address()));
+    assert_eq!(clients.each_mut().map(Client::text), ["welcome\n", "welcome\n"]);
+    let [ann, bob] = &mut clients;
+    ann.send("say hello, Bob\r\ncount\r\n");
+    assert_eq!((bob.text(), ann.text()), ("hello, Bob\n".to_owned(), "1\r\n".to_owned()));
+    bob.send("say hello, Ann\nbye\n");
+    assert_eq!(ann.text(), "hello, Ann\r\n");
+    assert_eq!(bob.rest(), b"good bye\n");
+    assert_eq!(ann.ask("count"), "2\n");
+}
+
+#[test]
+fn a_reply_may_be_as_long_as_what_a_client_may_leave_unsent() {
+    let program = talking(r#"case $verb in line) say say "$id" "$text"; say done "$id";; esac"#);
+    let arguments = ["--max-unsent-bytes", "1KiB", "--exec-mode", "tagged", "--exec", "sh", "-c", &program];
+    let server = TestedServer::start(&arguments);
+    let most = "x".repeat(1024);
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.ask(&most), format!("{most}\n"));
+    client.send(format!("{most}x\n"));
+    assert_eq!(client.rest(), b"error: internal error\n");
+}
+
+#[test]
+fn a_program_is_told_how_a_client_has_come() {
+    let world = World::new();
+    let (certificate, key) = world.identity("server", &[crate::kit::NAME]);
+    let body = r#"case $verb in open) say push "$id" "$text";; esac"#;
+    let settings = format!(
+        "exec = [\"sh\", \"-c\", '''{}''']\nexec-mode = \"tagged\"\ntls-cert = \"{}\"\ntls-key = \"{}\"\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\nname = \"named\"\n\
+         [[listen]]\naddress = \"127.0.0.1:0\"\nproxy-protocol = \"127.0.0.1\"\n\
+         [[listen]]\naddress = \"tls:127.0.0.1:0\"\n\
+         [[listen]]\naddress = \"tls:127.0.0.1:0\"\nname = \"all\"\nproxy-protocol = \"127.0.0.1\"\n",
+        talking(body),
+        certificate.display(),
+        key.display()
+    );
+    let file = world.directory.file("greeter.toml");
+    fs::write(&file, settings).expect("the folder is ours");
+    let mut command = Command::new(greeter_server());
+    command.arg("--config").arg(&file);
+    let server = TestedServer::start_listeners(command, 5);
+    let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n".as_slice();
+    let (with_tls, name) = (["\ttls=TLSv1.2", "\ttls=TLSv1.3"], "\tlistener=");
+    for (number, address) in server.addresses().iter().enumerate() {
+        let (has_tls, has_proxy) = ([3, 4].contains(&number), [2, 4].contains(&number));
+        for (version, tls) in VERSIONS.iter().zip(with_tls) {
+            let mut socket = socket_to(*address);
+            let own = socket.local_addr().expect("it is connected");
+            if has_proxy {
+                socket.write_all(header).expect("it is taken");
+            }
+            let said = if has_tls {
+                TlsClient::over(socket, &world.authority.trusting(&[version])).line()
+            } else {
+                let mut said = String::new();
+                BufReader::new(socket).read_line(&mut said).expect("it is text");
+                said
+            };
+            let address = if has_proxy { "192.0.2.1:1".to_owned() } else { own.to_string() };
+            let name = match number {
+                1 => format!("{name}named"),
+                4 => format!("{name}all"),
+                _ => String::new(),
+            };
+            let tls = if has_tls { tls } else { "" };
+            let via = if has_proxy { format!("\tvia={own}") } else { String::new() };
+            assert_eq!(said, format!("{address}{name}{tls}{via}\n"));
+        }
+    }
+}
+
+#[test]
+fn what_a_program_reports_is_in_the_log_at_its_level() {
+    let body = r#"case $verb in line) say log "$text"; say done "$id";; esac"#;
+    let program = talking(body);
+    let server = |level: &str| {
+        TestedServer::start(&[
+            "--log",
+            level,
+            "--exec-mode",
+            "tagged",
+            "--exec-children",
+            "1",
+            "--exec",
+            "sh",
+            "-c",
+            &program,
+        ])
+    };
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    for (least, shown) in [("debug", 4), ("info", 3), ("error", 1)] {
+        let mut server = server(least);
+        let mut client = Client::connect(server.address());
+        for level in levels {
+            client.send(format!("{level}\tit is\t{level}\n"));
+        }
+        assert_eq!(client.finish(), b"");
+        server.signal(Signal::TERM);
+        let (status, log) = server.wait(PATIENCE);
+        assert!(status.success(), "{log}");
+        let reports = log.lines().filter_map(|line| line.split_once(" A program reports. pid="));
+        let said: Vec<_> = reports
+            .map(|(before, behind)| {
+                let level = before.split_whitespace().last().unwrap_or_default();
+                let text = behind.split_once(' ').map(|(_, text)| text).unwrap_or_default();
+                (level.to_lowercase(), text.to_owned())
+            })
+            .collect();
+        let expected = levels[..shown].iter().map(|level| ((*level).to_owned(), format!("line=\"it is\\t{level}\"")));
+        assert_eq!(said, expected.collect::<Vec<_>>(), "{log}");
+    }
+}
+
+#[test]
+fn a_reload_has_new_clients_go_to_other_processes_and_never_changes_the_mode() {
+    let tagged = "exec-mode = \"tagged\"\nexec-children = 1";
+    let server = ReloadingServer::start(&with_talk("one", tagged), &[]);
+    let mut old = server.connect();
+    assert_eq!(old.ask("Bob"), "one Bob\n");
+    let (before, _) = descendants(server.server.id());
+    server.has(&with_talk("two", "exec-mode = \"tagged\"\nexec-children = 2"), "exec, exec-children");
+    let mut new = server.connect();
+    assert_eq!((new.ask("Ann"), old.ask("Ann")), ("two Ann\n".to_owned(), "one Ann\n".to_owned()));
+    for (bad, said) in [
+        (with_program("echo oh no >&2; exit 3", &format!("{tagged}\nmax-line-bytes = 3")), "it says: oh no"),
+        (
+            with_talk("three", "exec-mode = \"lines\"\nmax-line-bytes = 3"),
+            "greeter.toml:3:13: the mode of a program cannot change while the server runs: start it again",
+        ),
+        (with_talk("three", "max-line-bytes = 3"), "greeter.toml:2:9: the mode of a program cannot change"),
+        ("listen = \"127.0.0.1:0\"\nmax-line-bytes = 3\n".to_owned(), "whether a program answers cannot change"),
+        (
+            with_talk("three", &format!("{tagged}\nexec-probe = \"p\"\nmax-line-bytes = 3")),
+            "greeter.toml:5:14: --exec-probe is for --exec-mode lines",
+        ),
+    ] {
+        let told = server.reload(&bad);
+        assert!(told.contains(said) && told.contains("ERROR"), "{told}");
+        assert_eq!(
+            (old.ask("longer"), server.connect().ask("longer")),
+            ("one longer\n".to_owned(), "two longer\n".to_owned())
+        );
+    }
+    drop(old);
+    wait_until("the old one ends", || !descendants(server.server.id()).0.iter().any(|pid| before.contains(pid)));
+    assert_eq!(new.ask("Bob"), "two Bob\n");
+    // And the other way round.
+    let lines = ReloadingServer::start(&with_program(&saying("one"), ""), &[]);
+    let told = lines.reload(&with_talk("two", tagged));
+    assert!(told.contains("greeter.toml:3:13: the mode of a program cannot change while the server runs"), "{told}");
+    assert_eq!(lines.connect().ask("Bob"), "one Bob\n");
+    // What is said in words is what holds anyway.
+    lines.has(&with_program(&saying("one"), "exec-mode = \"lines\""), "nothing");
+}
+
+#[test]
+fn probes_and_metrics_are_told_how_a_program_for_many_clients_does() {
+    let directory = TestDirectory::new();
+    let [admin, is_broken] = ["admin", "broken"].map(|name| directory.file(name));
+    let body =
+        r#"case $verb in open) say push "$id" hello;; line) case $text in die) exit 1;; esac; say done "$id";; esac"#;
+    let program = format!("[ -e {} ] && exit 1; {}", is_broken.display(), talking(body));
+    let at_admin = format!("unix:{}", admin.display());
+    let mode = ["--exec-mode", "tagged", "--exec-children", "1"];
+    let server = TestedServer::start(&[&["--admin", &at_admin][..], &mode, &["--exec", "sh", "-c", &program]].concat());
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.text(), "hello\n");
+    let tells = |metric: &str| {
+        exchange(&admin, "GET /metrics HTTP/1.0\r\n\r\n").contains(&format!("\ngreeter_exec_{metric}\n"))
+    };
+    wait_until("it is counted", || tells("clients 1") && tells("lines_pushed_total 1") && tells("processes 1"));
+    assert_eq!(status(&admin, "/readyz"), 200);
+    fs::write(&is_broken, "").expect("the folder is ours");
+    client.send("die\n");
+    assert_eq!(client.rest(), b"error: internal error\n");
+    wait_until("it is not ready", || status(&admin, "/readyz") == 503);
+    wait_until("it is counted", || tells("clients 0") && !tells("failures_total{reason=\"ended\"} 0"));
+    fs::remove_file(&is_broken).expect("it is there");
+    wait_until("it is ready again", || status(&admin, "/readyz") == 200);
+}
+
+#[test]
+fn at_the_end_a_program_for_many_clients_answers_what_it_was_asked_and_nobody_is_left() {
+    let directory = TestDirectory::new();
+    let [is_asked, may_answer, ends, log] = ["asked", "go", "ends", "log"].map(|name| directory.file(name));
+    let body = format!(
+        r#"case $verb in
+            line) : > {}; until [ -e {} ]; do sleep 0.01; done; say say "$id" "$text"; say done "$id";;
+            end) say "$verb" "$id" "$text" >> {};;
+        esac"#,
+        is_asked.display(),
+        may_answer.display(),
+        ends.display()
+    );
+    let program = talking(&body);
+    let mode = ["--listen", "127.0.0.1:0", "--exec-mode", "tagged", "--exec-children", "1"];
+    let arguments = [&mode[..], &["--exec", "sh", "-c", &program]].concat();
+    let mut server = TestedServer::start_logging_to(File::create(&log).expect("the folder is ours"), &arguments);
+    let (mut client, mut idle) = (Client::connect(server.address()), Client::connect(server.address()));
+    client.send("Bob\n");
+    wait_until("it is asked", || is_asked.exists());
+    let (processes, _) = descendants(server.id());
+    server.signal(Signal::TERM);
+    let has_logged = |words: &str| fs::read_to_string(&log).is_ok_and(|log| log.contains(words));
+    wait_until("it stops", || has_logged("Server is stopping."));
+    fs::write(&may_answer, "").expect("the folder is ours");
+    assert_eq!((client.rest(), idle.rest()), (b"Bob\n".to_vec(), Vec::new()));
     assert!(server.wait(PATIENCE).0.success());
+    let is_there = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    wait_until("nobody is left", || !processes.iter().any(is_there));
+    let ends = fs::read_to_string(&ends).expect("it was told");
+    let mut ids: Vec<_> = ends.lines().filter_map(|line| line.split('\t').nth(1)).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["1", "2"], "{ends}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use greeter_server::{ExecStats, admin};
+use greeter_server::{ExecStats, TaggedStats, admin};
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{TestedServer, greeter_server};
@@ -15,7 +15,7 @@ use greeter_tests::{builder, missing_program, spawn};
 use rustix::process::Signal;
 
 /// Returns all that comes back from a Unix socket for these bytes.
-fn exchange(socket: &Path, bytes: &str) -> String {
+pub(crate) fn exchange(socket: &Path, bytes: &str) -> String {
     let mut stream = UnixStream::connect(socket).expect("somebody listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");
     let _ = stream.write_all(bytes.as_bytes());
@@ -25,7 +25,7 @@ fn exchange(socket: &Path, bytes: &str) -> String {
 }
 
 /// Returns the status of the response for this path.
-fn status(socket: &Path, path: &str) -> u16 {
+pub(crate) fn status(socket: &Path, path: &str) -> u16 {
     let answer = exchange(socket, &format!("GET {path} HTTP/1.0\r\n\r\n"));
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
     status.unwrap_or_else(|| panic!("{answer:?} has no status"))
@@ -109,8 +109,9 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 #[test]
 fn the_chapter_and_the_alerts_are_about_metrics_that_there_are() {
     let server = spawn(builder().max_accept_rate(5000));
-    let of_program = || admin::exec_metrics(&ExecStats::default());
-    let admin = spawn(admin::server_with(&server, of_program));
+    // In one mode, and in the other: there is one program, but the chapter is about both.
+    let of_programs = || admin::exec_metrics(&ExecStats::default()) + &admin::tagged_metrics(&TaggedStats::default());
+    let admin = spawn(admin::server_with(&server, of_programs));
     let mut asks = Client::connect(admin.local_addr());
     asks.send("GET /metrics HTTP/1.0\r\n\r\n");
     let metrics = String::from_utf8(asks.rest()).expect("metrics are text");

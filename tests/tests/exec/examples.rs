@@ -1,13 +1,19 @@
-use greeter_server::Exec;
-use greeter_tests::client::Client;
-use greeter_tests::missing_program;
+use std::collections::BTreeSet;
+
+use greeter_server::{Exec, Tagged};
+use greeter_tests::books::at_rest;
+use greeter_tests::client::{Client, wait_until};
+use greeter_tests::{in_both_placements, missing_program};
 
 use crate::kit::serve;
+use crate::tagged::{join, serve_with};
+
+/// Where they are.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../greeter-server/examples/programs/");
 
 /// Those on the page on programs.
 #[test]
 fn the_programs_among_the_examples_answer() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../greeter-server/examples/programs/");
     for (words, package) in [
         (&["sh", "upper.sh"][..], "dash"),
         (&["python3", "upper.py"], "python3"),
@@ -19,7 +25,7 @@ fn the_programs_among_the_examples_answer() {
             continue;
         }
         let (file, arguments) = words[1..].split_last().expect("there is a file");
-        let (server, exec) = serve(Exec::options(words[0]).args(arguments).arg(format!("{folder}{file}")).probe("a"));
+        let (server, exec) = serve(Exec::options(words[0]).args(arguments).arg(format!("{FOLDER}{file}")).probe("a"));
         let mut clients = [(); 3].map(|()| Client::connect(server.local_addr()));
         for name in ["Bob", "", "ann and more"] {
             clients.iter_mut().for_each(|client| client.send(format!("{name}\nsecond\n")));
@@ -32,5 +38,50 @@ fn the_programs_among_the_examples_answer() {
             }
         }
         assert_eq!((exec.stats().late, exec.stats().ended, exec.stats().strays), (0, 0, 0));
+    }
+}
+
+/// Each of them whole: pushes, sessions, replies of several lines and of none, refusals and an end.
+#[test]
+fn the_programs_for_many_clients_are_a_chat_with_a_counter() {
+    for (words, package) in [
+        (&["sh", "tagged.sh"][..], "dash"),
+        (&["python3", "tagged.py"], "python3"),
+        (&["perl", "tagged.pl"], "perl"),
+        (&["gawk", "-f", "tagged.awk"], "gawk"),
+        (&["mawk", "-W", "interactive", "-f", "tagged.awk"], "mawk"),
+    ] {
+        if missing_program(words[0], package) {
+            continue;
+        }
+        let (file, arguments) = words[1..].split_last().expect("there is a file");
+        in_both_placements(|workers| {
+            let options = Tagged::options(words[0]).args(arguments).arg(format!("{FOLDER}{file}")).children(1);
+            let (server, tagged) = serve_with(workers, options);
+            let (mut ann, mut bob) = (join(&server, &tagged, 1), join(&server, &tagged, 2));
+            assert_eq!((ann.text(), bob.text()), ("welcome\n".to_owned(), "welcome\n".to_owned()), "{words:?}");
+            // Whatever bytes they are, in any language.
+            ann.send(b"say  hello,\tBob\t\nsay \xff\ncount\ncount\n".as_slice());
+            assert_eq!(bob.text(), " hello,\tBob\t\n", "{words:?}");
+            assert_eq!(bob.line(), Some(b"\xff\n".to_vec()), "{words:?}");
+            assert_eq!((ann.text(), ann.text()), ("1\n".to_owned(), "2\n".to_owned()), "{words:?}");
+            assert_eq!(bob.ask("count"), "1\n", "{words:?}");
+            bob.send("who\n");
+            let said = BTreeSet::from([bob.text(), bob.text()]);
+            assert_eq!(said, BTreeSet::from(["number 1\n", "number 2\n"].map(str::to_owned)), "{words:?}");
+            bob.send("\n\tcount\nsay good-bye\nbye\ncount\n");
+            let refused = "error: say …, count, who or bye\n";
+            assert_eq!(
+                String::from_utf8(bob.rest()).expect("it is text"),
+                format!("{refused}{refused}good bye\n"),
+                "{words:?}"
+            );
+            assert_eq!(ann.text(), "good-bye\n", "{words:?}");
+            wait_until("he is gone", || tagged.stats().clients == 1);
+            assert_eq!((ann.ask("who"), ann.ask("count")), ("number 1\n".to_owned(), "3\n".to_owned()), "{words:?}");
+            drop((ann, bob));
+            at_rest(&server);
+            assert_eq!((tagged.stats().ended, tagged.stats().confused, tagged.stats().started), (0, 0, 1), "{words:?}");
+        });
     }
 }

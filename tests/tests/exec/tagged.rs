@@ -56,7 +56,7 @@ fn serve(options: TaggedOptions) -> (ServerHandle, Tagged) {
 }
 
 #[track_caller]
-fn serve_with(workers: usize, options: TaggedOptions) -> (ServerHandle, Tagged) {
+pub(crate) fn serve_with(workers: usize, options: TaggedOptions) -> (ServerHandle, Tagged) {
     let builder = answered_by(workers);
     let tagged = options.start(builder.push()).expect("the program is good");
     (greeter_tests::spawn(builder.responder(tagged.clone())), tagged)
@@ -69,7 +69,7 @@ const LATE: Duration = Duration::from_secs(1);
 const PYTHON: &str = "import os, random, signal, sys\ndef tell(*fields): print(*fields, sep='\\t', flush=True)\n";
 
 /// The `number`th client, whom a process knows before the next comes.
-fn join(server: &ServerHandle, tagged: &Tagged, number: u64) -> Client {
+pub(crate) fn join(server: &ServerHandle, tagged: &Tagged, number: u64) -> Client {
     let client = Client::connect(server.local_addr());
     wait_until("it is known", || tagged.stats().clients >= number);
     client
@@ -661,35 +661,6 @@ fn whoever_waits_for_a_reply_is_pushed_to_meanwhile() {
     }
     other.send("end\n");
     assert_eq!((waiting.text(), waiting.text()), ("end\n".to_owned(), "done\n".to_owned()));
-}
-
-/// The example program whole: a chat with pushes, a counter with sessions, and what else there is.
-#[test]
-fn the_example_is_a_chat_with_a_counter() {
-    if missing_program("python3", "python3") {
-        return;
-    }
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../greeter-server/examples/programs/tagged.py");
-    in_both_placements(|workers| {
-        let (server, tagged) = serve_with(workers, Tagged::options("python3").arg(&program).children(1));
-        let (mut ann, mut bob) = (join(&server, &tagged, 1), join(&server, &tagged, 2));
-        assert_eq!((ann.text(), bob.text()), ("welcome\n".to_owned(), "welcome\n".to_owned()));
-        ann.send("say hello, Bob\ncount\ncount\n");
-        assert_eq!(bob.text(), "hello, Bob\n");
-        assert_eq!((ann.text(), ann.text()), ("1\n".to_owned(), "2\n".to_owned()));
-        assert_eq!(bob.ask("count"), "1\n");
-        bob.send("who\nwhat?\nsay good-bye\nbye\ncount\n");
-        assert_eq!(
-            String::from_utf8(bob.rest()).unwrap(),
-            "number 1\nnumber 2\nerror: say …, count, who or bye\ngood bye\n"
-        );
-        assert_eq!(ann.text(), "good-bye\n");
-        wait_until("he is gone", || tagged.stats().clients == 1);
-        assert_eq!(ann.ask("who"), "number 1\n");
-        drop((ann, bob));
-        at_rest(&server);
-        assert_eq!((tagged.stats().ended, tagged.stats().confused, tagged.stats().started), (0, 0, 1));
-    });
 }
 
 /// A program that answers in any order, if it does: what a line has at its end, it does.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use greeter_server::{ExecStats, Greeter, ServerHandle, WorkerInfo, admin};
+use greeter_server::{ExecStats, Greeter, ServerHandle, TaggedStats, WorkerInfo, admin};
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::puppet::Puppet;
@@ -258,15 +258,18 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
         return;
     }
     let server = spawn(builder().max_accept_rate(5000));
-    let of_program = || admin::exec_metrics(&ExecStats::default());
-    let metrics = get(&spawn(admin::server_with(&server, of_program)), "/metrics").body;
-    assert!(metrics.contains("\ngreeter_exec_failures_total{reason=\"late\"} 0\n"), "{metrics}");
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut promtool = promtool.spawn().expect("it starts");
-    promtool.stdin.take().expect("it reads").write_all(metrics.as_bytes()).expect("it reads all");
-    let said = promtool.wait_with_output().expect("it ends");
-    assert!(said.status.success() && said.stderr.is_empty() && said.stdout.is_empty(), "{said:?}");
+    for of_program in [|| admin::exec_metrics(&ExecStats::default()), || admin::tagged_metrics(&TaggedStats::default())]
+        as [fn() -> String; 2]
+    {
+        let metrics = get(&spawn(admin::server_with(&server, of_program)), "/metrics").body;
+        assert!(metrics.contains("\ngreeter_exec_failures_total{reason=\"late\"} 0\n"), "{metrics}");
+        let mut promtool = Command::new("promtool");
+        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut promtool = promtool.spawn().expect("it starts");
+        promtool.stdin.take().expect("it reads").write_all(metrics.as_bytes()).expect("it reads all");
+        let said = promtool.wait_with_output().expect("it ends");
+        assert!(said.status.success() && said.stderr.is_empty() && said.stdout.is_empty(), "{said:?}");
+    }
 }
 
 #[test]
