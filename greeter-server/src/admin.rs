@@ -48,7 +48,7 @@ use crate::server::Server;
 pub use self::agent::Agent;
 #[cfg(feature = "exec")]
 #[cfg(unix)]
-pub use self::metrics::{exec_metrics, tagged_metrics};
+pub use self::metrics::{exec_metrics, per_client_metrics, tagged_metrics};
 
 /// How long a connection thread may owe a sign of life.
 const STUCK_AFTER: Duration = Duration::from_secs(10);

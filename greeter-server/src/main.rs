@@ -71,6 +71,7 @@ In the file, and in the environment, options are called as here: max-connections
     example = "Greet everyone who can reach this machine, in IPv4 and IPv6:\n    {command_name} --listen 0.0.0.0:8080 --listen [::]:8080",
     example = "Greet whoever is in the group mail of this machine:\n    {command_name} --listen unix:/run/greeter.sock,mode=0660,group=mail",
     example = "Have another program answer, in as many processes as there are processors:\n    {command_name} --listen 0.0.0.0:8080 --exec python3 -u responder.py",
+    example = "Have a program of inetd's answer, with a process for each client:\n    {command_name} --listen 0.0.0.0:79 --exec-mode per-client --exec in.fingerd",
     example = "See what an expensive reply does to two clients, with one worker and with two:\n    {command_name} --work 1s --workers 1\n    {command_name} --work 1s --workers 2",
     error_code(0, "stopped, and every line that had arrived was answered"),
     error_code(1, "could not start"),
@@ -215,11 +216,11 @@ struct Options {
     #[argh(option, arg_name = "word")]
     exec: Vec<String>,
 
-    /// how the program is talked to: lines, where it answers each with one, or tagged, where it has many clients and each line says whose it is (default: lines)
+    /// how the program is talked to: lines, where it answers each with one; tagged, where it has many clients and each line says whose it is; or per-client, where each client has a process of its own, as of inetd (default: lines)
     #[argh(option, arg_name = "mode", default = "ExecMode::Lines", from_str_fn(exec_mode))]
     exec_mode: ExecMode,
 
-    /// number of processes that the program runs in (default: one for each processor)
+    /// number of processes that the program runs in, which with per-client is the most there may be (default: one for each processor; 1 with tagged, 100 with per-client)
     #[argh(option, arg_name = "n")]
     exec_children: Option<usize>,
 
@@ -353,6 +354,7 @@ fn begin(builder: Builder<Expensive<Greeter>>, log: &Log, given: Given) -> ExitC
     match started.program.clone() {
         Some(RunningProgram::Lines(exec)) => run(builder.responder(exec), log, given, &started),
         Some(RunningProgram::Tagged(tagged)) => run(builder.responder(tagged), log, given, &started),
+        Some(RunningProgram::PerClient(per_client)) => run(builder.responder(per_client), log, given, &started),
         None => run(builder, log, given, &started),
     }
 }
@@ -383,7 +385,7 @@ fn values(name: &str) -> Choice {
     match name {
         "auth" => Choice::of(&["optional", "required"]),
         "format" => Choice::of(&["text", "json"]),
-        "mode" => Choice::of(&["lines", "tagged"]),
+        "mode" => Choice::of(&["lines", "tagged", "per-client"]),
         "level" => Choice::of(&["off", "error", "warn", "info", "debug"]),
         "policy" => Choice::of(&["refuse", "wait"]),
         _ => Choice::NONE,
@@ -758,7 +760,8 @@ fn exec_mode(text: &str) -> Result<ExecMode, String> {
     match text {
         "lines" => Ok(ExecMode::Lines),
         "tagged" => Ok(ExecMode::Tagged),
-        _ => Err("use lines or tagged".to_owned()),
+        "per-client" => Ok(ExecMode::PerClient),
+        _ => Err("use lines, tagged or per-client".to_owned()),
     }
 }
 

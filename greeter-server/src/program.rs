@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use greeter_server::{Exec, ExecError, ExecOptions, PushHandle, Tagged, TaggedOptions, admin};
+use greeter_server::{
+    Exec, ExecError, ExecOptions, PerClient, PerClientOptions, PushHandle, Tagged, TaggedOptions, admin,
+};
 
 use crate::settings::{SettingProblem, Settings};
 
@@ -18,8 +20,11 @@ const MODE: &str = "exec-mode";
 const OF_PROGRAMS: [&str; 5] = [MODE, "exec-children", "exec-batch", "exec-lines-max", "exec-probe"];
 const OF_LINES: [&str; 3] = ["exec-batch", "exec-lines-max", "exec-probe"];
 
-/// Descriptors of a process and of the next in its place: three pipes each, and one for its life.
-const DESCRIPTORS_PER_CHILD: usize = 8;
+/// Descriptors of a process: three for its pipes or its socket, and one for its life.
+const DESCRIPTORS_PER_CHILD: usize = 4;
+
+/// How many processes there may be where each client has one, unless it is said.
+const MAX_PER_CLIENT: usize = 100;
 
 /// How a program is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub(crate) enum ExecMode {
     Lines,
     /// A process has many clients, and each line says whose it is.
     Tagged,
+    /// A process has one client, as of inetd.
+    PerClient,
 }
 
 /// What is said of the program.
@@ -53,13 +60,13 @@ impl ProgramOptions {
         Some(match self.mode {
             ExecMode::Lines => ProgramToStart::Lines(self.lines(program, arguments, max_open_files)),
             ExecMode::Tagged => ProgramToStart::Tagged(self.tagged(program, arguments, max_open_files)),
+            ExecMode::PerClient => ProgramToStart::PerClient(self.per_client(program, arguments, max_open_files)),
         })
     }
 
     fn lines(&self, program: &str, arguments: &[String], max_open_files: Option<u64>) -> ExecOptions {
-        let Self { children, batch, lines_max, probe, reply_timeout, queue_timeout, max_reply_bytes, .. } = self;
-        let mut exec = Exec::options(program).args(arguments);
-        exec = children.iter().fold(exec, |exec, children| exec.children(*children));
+        let Self { batch, lines_max, probe, reply_timeout, queue_timeout, max_reply_bytes, .. } = self;
+        let mut exec = Exec::options(program).args(arguments).children(self.children());
         exec = batch.iter().fold(exec, |exec, lines| exec.batch(*lines));
         exec = lines_max.iter().fold(exec, |exec, lines| exec.lines_max(*lines));
         exec = probe.iter().fold(exec, ExecOptions::probe);
@@ -71,13 +78,26 @@ impl ProgramOptions {
     }
 
     fn tagged(&self, program: &str, arguments: &[String], max_open_files: Option<u64>) -> TaggedOptions {
-        let Self { children, reply_timeout, max_reply_bytes, .. } = self;
-        let mut tagged = Tagged::options(program).args(arguments);
-        tagged = children.iter().fold(tagged, |tagged, children| tagged.children(*children));
+        let Self { reply_timeout, max_reply_bytes, .. } = self;
+        let mut tagged = Tagged::options(program).args(arguments).children(self.children());
         tagged = reply_timeout.iter().fold(tagged, |tagged, timeout| tagged.reply_timeout(*timeout));
         tagged = max_reply_bytes.iter().fold(tagged, |tagged, bytes| tagged.max_reply_bytes(*bytes));
         tagged = tagged.reap_orphans(is_process_1());
         max_open_files.into_iter().fold(tagged, TaggedOptions::max_open_files)
+    }
+
+    fn per_client(&self, program: &str, arguments: &[String], max_open_files: Option<u64>) -> PerClientOptions {
+        let per_client = PerClient::options(program).args(arguments).max_processes(self.children());
+        max_open_files.into_iter().fold(per_client.reap_orphans(is_process_1()), PerClientOptions::max_open_files)
+    }
+
+    /// Returns how many processes there are, or may be.
+    fn children(&self) -> usize {
+        self.children.unwrap_or_else(|| match self.mode {
+            ExecMode::Lines => std::thread::available_parallelism().map_or(1, usize::from),
+            ExecMode::Tagged => 1,
+            ExecMode::PerClient => MAX_PER_CLIENT,
+        })
     }
 
     /// Returns what is wrong with them, as far as that shows without a start.
@@ -95,7 +115,7 @@ impl ProgramOptions {
         };
         let mut problems = match self.mode {
             ExecMode::Lines => Vec::new(),
-            ExecMode::Tagged => refused(&OF_LINES, "--exec-mode lines"),
+            ExecMode::Tagged | ExecMode::PerClient => refused(&OF_LINES, "--exec-mode lines"),
         };
         problems.extend(program.check().err().map(|error| self.in_words(error, settings)));
         if settings.has("work") {
@@ -120,6 +140,9 @@ impl ProgramOptions {
             (None, None) => return Ok(()),
             (Some(RunningProgram::Lines(exec)), Some(ProgramToStart::Lines(options))) => exec.replace(options),
             (Some(RunningProgram::Tagged(tagged)), Some(ProgramToStart::Tagged(options))) => tagged.replace(options),
+            (Some(RunningProgram::PerClient(running)), Some(ProgramToStart::PerClient(options))) => {
+                running.replace(options)
+            }
             (Some(_), Some(_)) => {
                 // It may be the one that is not given which is another.
                 let name = if settings.has(MODE) { MODE } else { EXEC };
@@ -135,7 +158,7 @@ impl ProgramOptions {
         let (name, message) = match &error {
             ExecError::OutOfRange { option, value, min, max } => {
                 let name = match *option {
-                    "children" => "exec-children",
+                    "children" | "max_processes" => "exec-children",
                     "batch" => "exec-batch",
                     _ => "exec-lines-max",
                 };
@@ -160,14 +183,19 @@ impl ProgramOptions {
             ExecMode::Lines => {
                 self.batch.filter(|lines| (1..=1024).contains(lines) && !self.words.is_empty()).unwrap_or(1)
             }
-            ExecMode::Tagged => 1,
+            ExecMode::Tagged | ExecMode::PerClient => 1,
         }
     }
 
     /// Returns how many descriptors its processes may take.
     pub(crate) fn descriptors(&self) -> usize {
-        let children = self.children.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        if self.words.is_empty() { 0 } else { DESCRIPTORS_PER_CHILD.saturating_mul(children) }
+        // While one that stays is replaced, there are two.
+        let at_once = match self.mode {
+            ExecMode::Lines | ExecMode::Tagged => 2,
+            ExecMode::PerClient => 1,
+        };
+        let processes = if self.words.is_empty() { 0 } else { self.children().saturating_mul(at_once) };
+        DESCRIPTORS_PER_CHILD.saturating_mul(processes)
     }
 }
 
@@ -176,6 +204,7 @@ impl ProgramOptions {
 pub(crate) enum ProgramToStart {
     Lines(ExecOptions),
     Tagged(TaggedOptions),
+    PerClient(PerClientOptions),
 }
 
 impl ProgramToStart {
@@ -183,6 +212,7 @@ impl ProgramToStart {
         match self {
             Self::Lines(options) => options.check(),
             Self::Tagged(options) => options.check(),
+            Self::PerClient(options) => options.check(),
         }
     }
 
@@ -191,6 +221,7 @@ impl ProgramToStart {
         match self {
             Self::Lines(options) => options.start().map(RunningProgram::Lines),
             Self::Tagged(options) => options.start(push).map(RunningProgram::Tagged),
+            Self::PerClient(options) => options.start(push).map(RunningProgram::PerClient),
         }
     }
 }
@@ -200,6 +231,7 @@ impl ProgramToStart {
 pub(crate) enum RunningProgram {
     Lines(Exec),
     Tagged(Tagged),
+    PerClient(PerClient),
 }
 
 impl RunningProgram {
@@ -208,6 +240,7 @@ impl RunningProgram {
         match self {
             Self::Lines(exec) => exec.stop(),
             Self::Tagged(tagged) => tagged.stop(),
+            Self::PerClient(per_client) => per_client.stop(),
         }
     }
 
@@ -216,6 +249,7 @@ impl RunningProgram {
         match self {
             Self::Lines(exec) => admin::exec_metrics(&exec.stats()),
             Self::Tagged(tagged) => admin::tagged_metrics(&tagged.stats()),
+            Self::PerClient(per_client) => admin::per_client_metrics(&per_client.stats()),
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 #[cfg(feature = "exec")]
 #[cfg(unix)]
-use crate::exec::{ExecStats, TaggedStats};
+use crate::exec::{ExecStats, PerClientStats, TaggedStats};
 use crate::info::WorkerInfo;
 use crate::job_times::{self, JobTimes};
 use crate::limits::Limits;
@@ -55,7 +55,7 @@ pub fn exec_metrics(stats: &ExecStats) -> String {
         [("late", late), ("stray", strays), ("ended", ended), ("not_started", failed_starts)],
     );
     let waiting = gauge("exec_lines_waiting", "Lines that wait for a process.", float(waiting));
-    of_program(running, answered, started, [waiting, failures])
+    of_program(running, started, [lines_answered(answered), waiting, failures])
 }
 
 /// Returns the metrics of a program that answers many clients at once, for
@@ -73,25 +73,51 @@ pub fn tagged_metrics(stats: &TaggedStats) -> String {
         [("late", late), ("confused", confused), ("ended", ended), ("not_started", failed_starts)],
     );
     let more = [
+        lines_answered(answered),
         gauge("exec_clients", "Clients that a process of the program has.", float(clients)),
         gauge("exec_lines_in_progress", "Lines that the program was given and has not answered.", float(waiting)),
         counter("exec_lines_pushed_total", "Lines that the program has pushed.", pushed),
         failures,
     ];
-    of_program(running, answered, started, more)
+    of_program(running, started, more)
+}
+
+/// Returns the metrics of a program that has a process for each client, for
+/// [`server_with`](crate::admin::server_with). What [`exec_metrics`] has as well has the same name
+/// there.
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+#[must_use]
+pub fn per_client_metrics(stats: &PerClientStats) -> String {
+    let PerClientStats { running, max_processes, started, failed_starts, crashed, rejected } = *stats;
+    let failures = failures(
+        "Processes that were ended by a signal that was not the server's, or could not be started.",
+        [("crashed", crashed), ("not_started", failed_starts)],
+    );
+    let more = [
+        gauge("exec_processes_max", "Processes of the program that there may be.", float(max_processes)),
+        counter("exec_clients_rejected_total", "Clients that were rejected, since there were as many.", rejected),
+        failures,
+    ];
+    of_program(running, started, more)
 }
 
 /// What is told of a program in whichever way it is talked to, and what is told besides.
 #[cfg(feature = "exec")]
 #[cfg(unix)]
-fn of_program(running: u64, answered: u64, started: u64, more: impl IntoIterator<Item = MetricFamily>) -> String {
+fn of_program(running: u64, started: u64, more: impl IntoIterator<Item = MetricFamily>) -> String {
     let mut families = vec![
         gauge("exec_processes", "Processes of the program that run, those included that are to end.", float(running)),
-        counter("exec_lines_answered_total", "Lines that the program has answered.", answered),
         counter("exec_starts_total", "Processes of the program that were started.", started),
     ];
     families.extend(more);
     TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+}
+
+#[cfg(feature = "exec")]
+#[cfg(unix)]
+fn lines_answered(answered: u64) -> MetricFamily {
+    counter("exec_lines_answered_total", "Lines that the program has answered.", answered)
 }
 
 #[cfg(feature = "exec")]

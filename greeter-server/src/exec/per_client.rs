@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Reply, Responder, WhenLate};
 
-use self::messages::{PerClientConfig, PerClientMessage, ProcessLink};
+use self::messages::{MAX_UNREAD, PerClientConfig, PerClientMessage, ProcessLink};
 use self::pool::PerClientPool;
 use self::report::{PerClientState, PerClientStats};
 use super::pool_thread::PoolThread;
@@ -25,9 +25,6 @@ use crate::push::PushHandle;
 
 /// How many processes there may be unless told otherwise.
 const MAX_PROCESSES: usize = 100;
-
-/// How many bytes may wait for a process to read them before its client is not read any more.
-const MAX_UNREAD: usize = 64 * 1024;
 
 /// Has a program answer each client in a process of its own, as inetd and `tcpserver` do: what the
 /// client sends is the program's stdin, and what the program writes to its stdout is what the
@@ -54,8 +51,8 @@ const MAX_UNREAD: usize = 64 * 1024;
 /// * **In** goes each line with the ending that it had, once it is complete. A line that the server
 ///   rejects, being too long, does not, and neither does one without an end. A client whose process
 ///   does not read is not read any more either once 64 KiB wait for it.
-/// * **Out** goes every byte as it comes: a prompt needs no LF. A program whose client does not read
-///   has to wait, with 16 KiB on their way, and nothing is lost, however much it is.
+/// * **Out** goes every byte as it comes: a prompt needs no LF. A program whose client does not
+///   read has to wait, with 16 KiB on their way, and nothing is lost, however much it is.
 /// * **The end of the input** is that of the program's stdin: when the client has stopped sending
 ///   (`printf … | nc -N`), or the server stops. Then the program has as much time as it wants, as
 ///   long as the client is not [idle](crate::Builder::idle_timeout), or the shutdown has time left.
@@ -78,8 +75,8 @@ const MAX_UNREAD: usize = 64 * 1024;
 /// header `TCPLOCALIP` and `TCPLOCALPORT` as well; and of a Unix socket `PROTO=UNIX`,
 /// `UNIXREMOTEEUID`, `UNIXREMOTEEGID` and `UNIXREMOTEPID`. With TLS, `SSL_PROTOCOL`, such as
 /// `TLSv1.3`, `SSL_TLS_SNI_SERVERNAME`, and `SSL_PEER_CERT_HASH`, the SHA-256 of the client's
-/// certificate in hex. `GREETER_LISTENER` is the [name](crate::Listener::named) of the listener. What
-/// is not known of a client is not set.
+/// certificate in hex. `GREETER_LISTENER` is the [name](crate::Listener::named) of the listener.
+/// What is not known of a client is not set.
 ///
 /// # How many there are
 ///

@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn an_end_that_comes_with_the_last_bytes_is_seen_behind_them() {
         let (mailbox, inbox, poll) = mailbox::<Mail>().unwrap();
-        let spawner = spawner::start(mailbox).unwrap();
-        let mut events = PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, spawner };
+        let spawner = spawner::start(mailbox.clone()).unwrap();
+        let mut events = PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, mailbox, spawner };
         let mut program = Program::new(OsStr::new("sh"));
         program.arguments = ["-c", "echo last; exec >&-; sleep 1000"].map(Into::into).into();
         let started = program.start().unwrap();

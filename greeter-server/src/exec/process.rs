@@ -37,8 +37,8 @@ pub(super) struct Program {
     pub(super) max_open_files: Option<u64>,
 }
 
-/// A process that was started, and our ends of its pipes, which do not block. Where it has a socket,
-/// two of them are one end of that.
+/// A process that was started, and our ends of its pipes, which do not block. Where it has a
+/// socket, two of them are one end of that.
 #[derive(Debug)]
 pub(super) struct StartedProcess {
     pub(super) process: Process,

@@ -10,9 +10,7 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use greeter_core::{BoxError, CloseReason, Line, Peer, Rejection, Reply, Responder};
@@ -39,7 +37,7 @@ use crate::push::PushHandle;
 /// use greeter_server::{Server, Tagged};
 ///
 /// Server::builder()
-///     .try_responder_with(|push| Tagged::options("python3").args(["tagged.py"]).children(1).start(push))?
+///     .try_responder_with(|push| Tagged::options("python3").args(["tagged.py"]).start(push))?
 ///     .in_place()
 ///     .bind("127.0.0.1:7000")?
 ///     .run()?;
@@ -112,11 +110,11 @@ use crate::push::PushHandle;
 ///
 /// A client belongs to one process for its life: to that which has the fewest when it comes. The
 /// sessions are in the process's memory, so clients of different processes know nothing of each
-/// other: a chat has [one](TaggedOptions::children). When a process ends, its clients lose their
-/// connections, a line in progress being an internal error. New clients go to the others; where
-/// there is no process at all, they are rejected as [busy](Rejection::Busy). The next starts after
-/// a tenth of a second, and if processes end before they are given a line, after twice as long each
-/// time, up to 30 seconds.
+/// other, and there is [one](TaggedOptions::children) unless told otherwise. When a process ends,
+/// its clients lose their connections, a line in progress being an internal error. New clients go
+/// to the others; where there is no process at all, they are rejected as [busy](Rejection::Busy).
+/// The next starts after a tenth of a second, and if processes end before they are given a line,
+/// after twice as long each time, up to 30 seconds.
 ///
 /// # Threads
 ///
@@ -168,7 +166,7 @@ impl Tagged {
     pub fn options(program: impl AsRef<OsStr>) -> TaggedOptions {
         TaggedOptions(TaggedConfig {
             program: Arc::new(Program::new(program.as_ref())),
-            children: thread::available_parallelism().map_or(1, NonZero::get),
+            children: 1,
             reply_timeout: Timeouts::DEFAULT.reply,
             max_reply_bytes: Limits::DEFAULT.max_unsent_bytes,
             reaps_orphans: false,
@@ -229,8 +227,8 @@ impl TaggedOptions {
         self
     }
 
-    /// Sets in how many processes the program runs, 1 to 10,000. The default is one for each
-    /// processor. What clients are to have in common takes one.
+    /// Sets in how many processes the program runs, 1 to 10,000. The default is 1: clients of
+    /// different processes have nothing in common.
     pub const fn children(mut self, children: usize) -> Self {
         self.0.children = children;
         self

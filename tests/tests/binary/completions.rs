@@ -36,7 +36,7 @@ const OF_THE_SERVER: [(&[&str], &[&str]); 11] = [
     (&["--when-full", ""], &["refuse", "wait"]),
     (&["--log", "off", "--log-format", "j"], &["json"]),
     (&["--tls-client-auth", "o"], &["optional"]),
-    (&["--exec-mode", ""], &["lines", "tagged"]),
+    (&["--exec-mode", ""], &["lines", "per-client", "tagged"]),
     (&["--tls-cert", "a.pem", "--tls-key", ""], &["<files>"]),
     (&["--listen", ""], &[]),
     (&["--config", ""], &["<files>"]),

@@ -98,8 +98,17 @@ fn what_is_wrong_with_a_program_is_said_before_anybody_listens() {
         (&["--exec-mode", "tagged"], "error: --exec-mode is for a program: there is no --exec\n"),
         (
             &["--exec-mode", "tag", "--exec", "cat"],
-            "error: cannot parse option '--exec-mode' with value 'tag': use lines or tagged\n",
+            "error: cannot parse option '--exec-mode' with value 'tag': use lines, tagged or per-client\n",
         ),
+        (
+            &["--exec-mode", "per-client", "--exec-probe", "p", "--exec", "cat"],
+            "error: --exec-probe is for --exec-mode lines\n",
+        ),
+        (
+            &["--exec-mode", "per-client", "--exec-children", "0", "--exec", "cat"],
+            "error: --exec-children is 0, but must be from 1 to 10000\n",
+        ),
+        (&["--exec-mode", "per-client", "--exec", "/"], "error: cannot start /: Permission denied (os error 13)\n"),
         (&tagged("--exec-batch", "1"), "error: --exec-batch is for --exec-mode lines\n"),
         (&tagged("--exec-lines-max", "9"), "error: --exec-lines-max is for --exec-mode lines\n"),
         (&tagged("--exec-probe", "p"), "error: --exec-probe is for --exec-mode lines\n"),
@@ -159,6 +168,7 @@ fn a_process_has_its_own_environment_and_limits() {
     for (mode, program) in [
         ("lines", format!("while read -r line; do echo {says}; done")),
         ("tagged", talking(&format!(r#"case $verb in line) say say "$id" {says}; say done "$id";; esac"#))),
+        ("per-client", format!("while read -r line; do echo {says}; done")),
     ] {
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(greeter_server()).args(["--listen", "127.0.0.1:0", "--exec-mode", mode]);
@@ -230,6 +240,7 @@ fn as_process_1_it_reaps_what_others_leave_behind() {
     for (mode, program) in [
         ("lines", format!(r#"while IFS= read -r line; do {leave}; echo "$line"; done"#)),
         ("tagged", talking(&format!(r#"case $verb in line) {leave}; say say "$id" "$text"; say done "$id";; esac"#))),
+        ("per-client", format!(r#"while IFS= read -r line; do {leave}; echo "$line"; done"#)),
     ] {
         let mut command = Command::new("unshare");
         command.args(arguments).arg("--mount-proc").arg(greeter_server());
@@ -253,7 +264,7 @@ const CHAT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../greeter-server/examp
 
 #[test]
 fn clients_of_one_process_talk_to_each_other() {
-    let server = TestedServer::start(&["--exec-mode", "tagged", "--exec-children", "1", "--exec", "sh", CHAT]);
+    let server = TestedServer::start(&["--exec-mode", "tagged", "--exec", "sh", CHAT]);
     let mut clients = [(); 2].map(|()| Client::connect(server.address()));
     assert_eq!(clients.each_mut().map(Client::text), ["welcome\n", "welcome\n"]);
     let [ann, bob] = &mut clients;
@@ -278,18 +289,46 @@ fn a_reply_may_be_as_long_as_what_a_client_may_leave_unsent() {
 }
 
 #[test]
-fn a_program_is_told_how_a_client_has_come() {
+fn a_program_for_many_clients_is_told_how_a_client_has_come() {
+    let body = r#"case $verb in open) say push "$id" "$text";; esac"#;
+    are_told_how_clients_have_come("tagged", &talking(body), |came| {
+        let Came { address, name, tls, via } = came;
+        let [name, tls, via] = [("listener", name), ("tls", tls), ("via", via.as_deref())]
+            .map(|(key, value)| value.as_ref().map(|value| format!("\t{key}={value}")).unwrap_or_default());
+        format!("{address}{name}{tls}{via}\n")
+    });
+}
+
+#[test]
+fn a_program_for_one_client_has_it_in_its_environment() {
+    let program = r#"echo "$PROTO $TCPREMOTEIP:$TCPREMOTEPORT ${GREETER_LISTENER-} ${SSL_PROTOCOL-} ${TCPLOCALIP-}""#;
+    are_told_how_clients_have_come("per-client", program, |came| {
+        let Came { address, name, tls, via } = came;
+        let local = via.as_ref().map_or("", |_| "192.0.2.2");
+        format!("TCP {address} {} {} {local}\n", name.unwrap_or_default(), tls.unwrap_or_default())
+    });
+}
+
+/// How a client has come.
+struct Came<'a> {
+    address: String,
+    name: Option<&'a str>,
+    tls: Option<&'a str>,
+    via: Option<String>,
+}
+
+/// A program of this mode says how its clients have come, in this way.
+fn are_told_how_clients_have_come(mode: &str, program: &str, expected: impl Fn(Came<'_>) -> String) {
     let world = World::new();
     let (certificate, key) = world.identity("server", &[crate::kit::NAME]);
-    let body = r#"case $verb in open) say push "$id" "$text";; esac"#;
     let settings = format!(
-        "exec = [\"sh\", \"-c\", '''{}''']\nexec-mode = \"tagged\"\ntls-cert = \"{}\"\ntls-key = \"{}\"\n\
+        "exec = [\"sh\", \"-c\", '''{}''']\nexec-mode = \"{mode}\"\ntls-cert = \"{}\"\ntls-key = \"{}\"\n\
          [[listen]]\naddress = \"127.0.0.1:0\"\n\
          [[listen]]\naddress = \"127.0.0.1:0\"\nname = \"named\"\n\
          [[listen]]\naddress = \"127.0.0.1:0\"\nproxy-protocol = \"127.0.0.1\"\n\
          [[listen]]\naddress = \"tls:127.0.0.1:0\"\n\
          [[listen]]\naddress = \"tls:127.0.0.1:0\"\nname = \"all\"\nproxy-protocol = \"127.0.0.1\"\n",
-        talking(body),
+        program,
         certificate.display(),
         key.display()
     );
@@ -299,7 +338,7 @@ fn a_program_is_told_how_a_client_has_come() {
     command.arg("--config").arg(&file);
     let server = TestedServer::start_listeners(command, 5);
     let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n".as_slice();
-    let (with_tls, name) = (["\ttls=TLSv1.2", "\ttls=TLSv1.3"], "\tlistener=");
+    let with_tls = ["TLSv1.2", "TLSv1.3"];
     for (number, address) in server.addresses().iter().enumerate() {
         let (has_tls, has_proxy) = ([3, 4].contains(&number), [2, 4].contains(&number));
         for (version, tls) in VERSIONS.iter().zip(with_tls) {
@@ -317,13 +356,12 @@ fn a_program_is_told_how_a_client_has_come() {
             };
             let address = if has_proxy { "192.0.2.1:1".to_owned() } else { own.to_string() };
             let name = match number {
-                1 => format!("{name}named"),
-                4 => format!("{name}all"),
-                _ => String::new(),
+                1 => Some("named"),
+                4 => Some("all"),
+                _ => None,
             };
-            let tls = if has_tls { tls } else { "" };
-            let via = if has_proxy { format!("\tvia={own}") } else { String::new() };
-            assert_eq!(said, format!("{address}{name}{tls}{via}\n"));
+            let (tls, via) = (has_tls.then_some(tls), has_proxy.then(|| own.to_string()));
+            assert_eq!(said, expected(Came { address, name, tls, via }));
         }
     }
 }
@@ -551,4 +589,61 @@ fn run_hundreds(mark: &str, container: &[&str]) {
     figure("seconds until all have ended", began.elapsed().as_secs_f32());
     assert!(status.success() && log.contains("Settings were reloaded.") && !log.contains("ERROR"), "{log}");
     assert_eq!(marked(&marker), Vec::<u32>::new(), "nobody is left");
+}
+
+#[test]
+fn a_process_for_each_client_from_its_start_to_the_end_of_the_server() {
+    let directory = TestDirectory::new();
+    let admin = directory.file("admin");
+    let per_client = |name: &str, more: &str| {
+        let script =
+            format!(r#"echo {name} >&2; while IFS= read -r line; do echo "{name} $line"; done; echo {name} ends"#);
+        with_program(
+            &script,
+            &format!("exec-mode = \"per-client\"\nexec-children = 2\nadmin = \"unix:{}\"\n{more}", admin.display()),
+        )
+    };
+    let mut server = ReloadingServer::start(&per_client("one", ""), &[]);
+    let tells = |metric: &str| {
+        exchange(&admin, "GET /metrics HTTP/1.0\r\n\r\n").contains(&format!("\ngreeter_exec_{metric}\n"))
+    };
+    assert!(tells("processes 0") && tells("processes_max 2"));
+    let mut old = server.connect();
+    assert_eq!(old.ask("Bob\r"), "one Bob\r\n");
+    server.has(&per_client("two", ""), "exec");
+    let mut new = server.connect();
+    assert_eq!((new.ask("Ann"), old.ask("Ann")), ("two Ann\n".to_owned(), "one Ann\n".to_owned()));
+    assert_eq!(server.connect().rest(), b"error: busy\n");
+    assert_eq!(status(&admin, "/readyz"), 503);
+    assert!(tells("processes 2") && tells("clients_rejected_total 1") && tells("starts_total 2"));
+    let bad = format!("listen = \"127.0.0.1:0\"\nadmin = \"unix:{}\"\nexec-mode = \"per-client\"\n", admin.display());
+    for (bad, said) in [
+        (
+            bad.clone() + "exec = [\"no-such-program\"]\n",
+            "greeter.toml:4:9: cannot start no-such-program: No such file",
+        ),
+        (bad + "exec = [\"cat\"]\nexec-children = 10001\n", "--exec-children is 10001, but must be from 1 to 10000"),
+        (per_client("three", "").replace("per-client", "lines"), "the mode of a program cannot change"),
+    ] {
+        let told = server.reload(&bad);
+        assert!(told.contains(said) && told.contains("ERROR"), "{told}");
+        assert_eq!((new.ask("Ann"), old.ask("Ann")), ("two Ann\n".to_owned(), "one Ann\n".to_owned()));
+    }
+    old.finish_sending();
+    assert_eq!(old.rest(), b"one ends\n");
+    wait_until("there is room", || status(&admin, "/readyz") == 200);
+    let (left, _) = descendants(server.server.id());
+    assert_eq!(left.len(), 1);
+    new.send("last\n");
+    server.server.signal(Signal::TERM);
+    assert_eq!(new.rest(), b"two last\ntwo ends\n");
+    drop(new);
+    assert!(server.server.wait(PATIENCE).0.success());
+    let is_there = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(!left.iter().any(is_there));
+    assert!(
+        server.log().contains("A program says something. pid=") && server.log().contains("line=\"two\""),
+        "{}",
+        server.log()
+    );
 }

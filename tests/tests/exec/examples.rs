@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
 
-use greeter_server::{Exec, Tagged};
+use greeter_server::{Exec, PerClient, Tagged};
 use greeter_tests::books::at_rest;
 use greeter_tests::client::{Client, wait_until};
-use greeter_tests::{in_both_placements, missing_program};
+use greeter_tests::{answered_by, in_both_placements, missing_program};
 
 use crate::kit::serve;
+use crate::per_client::serve_by;
 use crate::tagged::{join, serve_with};
 
 /// Where they are.
@@ -83,5 +84,45 @@ fn the_programs_for_many_clients_are_a_chat_with_a_counter() {
             at_rest(&server);
             assert_eq!((tagged.stats().ended, tagged.stats().confused, tagged.stats().started), (0, 0, 1), "{words:?}");
         });
+    }
+}
+
+/// Each of them whole: a prompt, what is known of the client, lines in either kind, and both ends.
+#[test]
+fn the_programs_for_one_client_each_add_up() {
+    for (words, package) in [
+        (&["sh", "sum.sh"][..], "dash"),
+        (&["python3", "sum.py"], "python3"),
+        (&["perl", "sum.pl"], "perl"),
+        (&["gawk", "-f", "sum.awk"], "gawk"),
+        (&["mawk", "-W", "interactive", "-f", "sum.awk"], "mawk"),
+    ] {
+        if missing_program(words[0], package) {
+            continue;
+        }
+        let (file, arguments) = words[1..].split_last().expect("there is a file");
+        let options = PerClient::options(words[0]).args(arguments).arg(format!("{FOLDER}{file}"));
+        let (server, _per_client) = serve_by(answered_by(0), options);
+        let (mut ann, mut bob) = (Client::connect(server.local_addr()), Client::connect(server.local_addr()));
+        for client in [&mut ann, &mut bob] {
+            assert_eq!(
+                (client.text(), client.bytes(2)),
+                ("hello, 127.0.0.1\n".to_owned(), b"> ".to_vec()),
+                "{words:?}"
+            );
+        }
+        ann.send("20\r\n");
+        assert_eq!(ann.bytes(2), b"> ", "{words:?}");
+        for wrong in ["two", "", "12345678901", "1 2"] {
+            assert_eq!((ann.ask(wrong), ann.bytes(2)), ("that is no number\n".to_owned(), b"> ".to_vec()), "{words:?}");
+        }
+        bob.send("7\n");
+        ann.send("022\n");
+        assert_eq!((ann.bytes(2), bob.bytes(2)), (b"> ".to_vec(), b"> ".to_vec()), "{words:?}");
+        assert_eq!(ann.finish(), b"42 in all\n", "{words:?}");
+        bob.send("quit\r\n8\n");
+        assert_eq!(bob.rest(), b"7 in all\n", "{words:?}");
+        drop((ann, bob));
+        at_rest(&server);
     }
 }

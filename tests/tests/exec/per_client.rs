@@ -31,7 +31,7 @@ fn serve(options: PerClientOptions) -> (ServerHandle, PerClient) {
 }
 
 #[track_caller]
-fn serve_by(builder: Builder<Greeter>, options: PerClientOptions) -> (ServerHandle, PerClient) {
+pub(crate) fn serve_by(builder: Builder<Greeter>, options: PerClientOptions) -> (ServerHandle, PerClient) {
     let per_client = options.start(builder.push()).expect("there is such a program");
     (greeter_tests::spawn(builder.responder(per_client.clone())), per_client)
 }

@@ -10,6 +10,9 @@ use super::report::ProcessPermit;
 use crate::exec::process::Program;
 use crate::exec::spawner::StartOutcome;
 
+/// How many bytes may wait for a process to read them before its client is not read any more.
+pub(super) const MAX_UNREAD: usize = 64 * 1024;
+
 /// What a program is run with.
 #[derive(Clone, Debug)]
 pub(super) struct PerClientConfig {

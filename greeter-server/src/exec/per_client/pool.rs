@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
-use std::process::ExitStatus;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -227,7 +227,13 @@ impl PerClientPool {
     fn reap(&mut self, number: usize) {
         let Some(ClientProcess { running: Some(running), link, .. }) = self.processes.get_mut(&number) else { return };
         let Some(status) = running.try_reap(&mut self.buffer) else { return };
-        log_end(running, link.client, status);
+        let (pid, client) = (running.id(), link.client);
+        if status.signal().is_some() && !running.is_ending() {
+            self.state.crashed.add(1);
+            tracing::warn!(pid, %client, %status, "A program has crashed.");
+        } else {
+            tracing::debug!(pid, %client, %status, "A program has ended.");
+        }
         self.remove(number);
     }
 
@@ -282,16 +288,5 @@ impl PerClientPool {
                 self.end(number, now);
             }
         }
-    }
-}
-
-/// A program that has ended on its own by a signal is no good.
-fn log_end(running: &RunningChild, client: ClientId, status: ExitStatus) {
-    use std::os::unix::process::ExitStatusExt;
-    let pid = running.id();
-    if status.signal().is_some() && !running.is_ending() {
-        tracing::warn!(pid, %client, %status, "A program has ended.");
-    } else {
-        tracing::debug!(pid, %client, %status, "A program has ended.");
     }
 }

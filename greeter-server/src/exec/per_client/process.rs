@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Delivery, Later};
 
-use super::MAX_UNREAD;
-use super::messages::{PerClientMessage, ProcessLink};
+use super::messages::{MAX_UNREAD, PerClientMessage, ProcessLink};
 use super::report::ProcessPermit;
 use crate::exec::running::{LOOK_INTERVAL, RunningChild};
 use crate::mailbox::Mailbox;

@@ -18,6 +18,8 @@ pub struct PerClientStats {
     pub started: u64,
     /// How many could not be started.
     pub failed_starts: u64,
+    /// How many were ended by a signal that was not this library's: most have crashed.
+    pub crashed: u64,
     /// How many clients were rejected since there were too many processes.
     pub rejected: u64,
 }
@@ -31,6 +33,7 @@ pub(super) struct PerClientState {
     rejected: AtomicU64,
     pub(super) started: Counter,
     pub(super) failed_starts: Counter,
+    pub(super) crashed: Counter,
 }
 
 /// Leave for one process, until it is dropped.
@@ -45,6 +48,7 @@ impl PerClientState {
             rejected: AtomicU64::new(0),
             started: Counter::default(),
             failed_starts: Counter::default(),
+            crashed: Counter::default(),
         }
     }
 
@@ -74,6 +78,7 @@ impl PerClientState {
             max_processes: of(&self.max),
             started: self.started.get(),
             failed_starts: self.failed_starts.get(),
+            crashed: self.crashed.get(),
             rejected: self.rejected.load(Ordering::Relaxed),
         }
     }
