@@ -12,6 +12,12 @@ pub(crate) const POLL_PAUSE: Duration = Duration::from_millis(10);
 /// responder opens.
 pub(crate) const SPARE_DESCRIPTORS: usize = 64;
 
+/// How long a turn may keep a thread that answers while other clients wait. Measured with replies
+/// that take 100 µs, two workers, eight clients that have 1,000 lines in flight each, and one that
+/// sends a line at a time: with 0.3, 1, 3 and 10 ms, that one waits 1.4, 3.9, 11 and 35 ms, and 89,
+/// 97, 99 and 100 of a hundred lines are answered in the same time.
+pub(crate) const TURN: Duration = Duration::from_millis(1);
+
 /// How many bytes are read at once. A client that pipelines is read, answered and written in
 /// batches of this size, so it decides how long other clients wait and how much memory each needs.
 /// Measured with 64 KiB: the cost of a line differs by less than the noise (256 to 4,096 lines on

@@ -28,7 +28,7 @@ use crate::connection::timers::{TimerTable, share, spread_within};
 use crate::connection::yielding::YieldPolicy;
 use crate::info::ConnectionInfo;
 use crate::job_times::Timing;
-use crate::limits::POLL_PAUSE;
+use crate::limits::{POLL_PAUSE, TURN};
 use crate::mailbox::{Inbox, Mailbox};
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -647,22 +647,43 @@ fn drive<R: Responder, K: Socket>(
     client.read(&mut scratch.read, &shared.config.connection, counters, now)?;
     enforce_memory_budget(client, shared, now);
     client.finish_deadline_check(&shared.config, shared.epoch, now);
+    let (turn_began, mut driven) = (now, answer_next(client, executor, shared, scratch, counters, now, &clock));
+    // Lines that are handed over, one beside the other, cost next to nothing: they share a turn.
+    while let (now, Driven::Answered) = driven
+        && now.saturating_duration_since(turn_began) < TURN
+        && parallel_for(client, executor).is_some()
+    {
+        driven = answer_next(client, executor, shared, scratch, counters, now, &clock);
+    }
+    let (now, outcome) = driven;
+    client.write(scratch, counters, now)?;
+    if outcome == Driven::Answered {
+        enforce_memory_budget(client, shared, now);
+    }
+    Ok(driven)
+}
+
+/// Has the next line of a client answered beside others, or all that there are.
+fn answer_next<R: Responder, K: Socket>(
+    client: &mut Client<R::Session, K>,
+    executor: &mut Executor<R>,
+    shared: &Shared,
+    scratch: &mut Scratch,
+    counters: &Counters,
+    now: Instant,
+    clock: impl Fn() -> Instant,
+) -> (Instant, Driven) {
     let part = parallel_for(client, executor).and_then(|parallel| client.connection.take_part(parallel, now));
-    let Some(mut job) = part.or_else(|| client.connection.take_job(now)) else {
-        client.write(scratch, counters, now)?;
-        return Ok((now, Driven::Dispatched));
-    };
+    let Some(mut job) = part.or_else(|| client.connection.take_job(now)) else { return (now, Driven::Dispatched) };
     job.set_reply_buffer(scratch.buffer(job.reply_capacity_hint()));
     let begun = clock();
-    let Some(mut job) = executor.answer(job, begun, &clock) else { return Ok((begun, Driven::Dispatched)) };
+    let Some(mut job) = executor.answer(job, begun, &clock) else { return (begun, Driven::Dispatched) };
     // The responder may have taken any time.
     let now = clock();
     counters.times.add(Timing { sent: begun, begun, answered: Some(now) }, now);
     report_errors(&mut job, counters);
     client.connection.answered(job, &shared.config.connection, now);
-    client.write(scratch, counters, now)?;
-    enforce_memory_budget(client, shared, now);
-    Ok((now, Driven::Answered))
+    (now, Driven::Answered)
 }
 
 /// Returns how one more line of the client is answered beside others, if one is to be: by a worker

@@ -11,6 +11,7 @@ use greeter_core::{AnsweredJob, BudgetClock, ClientJob, CloseReason, Disconnect,
 use crate::config::Config;
 use crate::current::Current;
 use crate::job_times::Timing;
+use crate::limits::TURN;
 use crate::mailbox::Mailbox;
 use crate::memory::MemoryBudget;
 use crate::messages::ThreadMessage;
@@ -19,12 +20,6 @@ use crate::slots::thread_of;
 use crate::sockets::ClientSocket;
 use crate::sync::Receiver;
 use crate::ticker::{Moment, Ticker};
-
-/// How long a turn may keep a worker while other jobs wait. Measured with replies that take 100 µs,
-/// two workers, eight clients that have 1,000 lines in flight each, and one that sends a line at a
-/// time: with 0.3, 1, 3 and 10 ms, that one waits 1.4, 3.9, 11 and 35 ms, and 89, 97, 99 and 100 of
-/// a hundred lines are answered in the same time.
-const TURN: Duration = Duration::from_millis(1);
 
 /// Work for the pool.
 #[derive(Debug)]
