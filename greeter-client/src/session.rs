@@ -65,10 +65,10 @@
 //! # Layout
 //!
 //! Files, each importing only from those before it: `event` (what happened), `error` (what should
-//! have), `options`, `receive_buffer` (what has come), `socket_io` (a socket and its threads),
-//! `transcript`, `connection` (one of them), `expectation`, `group` (those of one name), then
-//! [`Session`] itself, `handle` (its steps on a connection) and `peek` (a look that consumes
-//! nothing).
+//! have), `options`, `receive_buffer` (what has come), `prompt` (where one may end), `socket_io` (a
+//! socket and its threads), `transcript`, `connection` (one of them), `expectation`, `group` (those
+//! of one name), then [`Session`] itself, `handle` (its steps on a connection) and `peek` (a look
+//! that consumes nothing).
 
 mod connection;
 mod error;
@@ -78,6 +78,7 @@ mod group;
 mod handle;
 mod options;
 mod peek;
+mod prompt;
 mod receive_buffer;
 mod socket_io;
 mod transcript;
@@ -89,6 +90,7 @@ pub use error::{Actual, Expected, Mismatch, SessionError};
 pub use event::{Entry, Event};
 pub use handle::ConnectionHandle;
 pub use options::{SessionOptions, Target};
+pub use prompt::MAX_PROMPT_BYTES;
 
 pub use crate::net::StreamEnd;
 

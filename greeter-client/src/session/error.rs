@@ -134,6 +134,9 @@ pub enum Expected {
     Line(Option<Vec<u8>>),
     /// Exactly these bytes.
     Bytes(Vec<u8>),
+    /// The start of a line that is left unfinished: what it ends with, and in a script all of it,
+    /// as it is written, with the values of what is bound.
+    Prompt(Vec<u8>),
     /// So many bytes, whatever they are.
     Count(usize),
     /// The peer's end of the stream, and nothing unread before it.
@@ -154,7 +157,8 @@ pub enum Actual {
     Line(Vec<u8>),
     /// The start of a line: its ending has not come, or will not.
     PartialLine(Vec<u8>),
-    /// Where bytes were expected: those that came, at most as many as should have.
+    /// Where bytes were expected: those that came, at most as many as should have. Where a prompt
+    /// was: more than one may have.
     Bytes(Vec<u8>),
     /// A line that is longer than
     /// [`SessionOptions::max_unread_bytes`](super::SessionOptions::max_unread_bytes).
@@ -190,6 +194,7 @@ impl fmt::Display for Expected {
             Self::Line(None) => f.write_str("another line"),
             Self::Line(Some(line)) => write!(f, "the line {}", QuotedStart(line)),
             Self::Bytes(bytes) => write!(f, "the bytes {}", QuotedStart(bytes)),
+            Self::Prompt(prompt) => write!(f, "a prompt like {}", QuotedStart(prompt)),
             Self::Count(count) => write!(f, "{count} bytes"),
             Self::Eof => f.write_str("the end"),
             Self::Reset => f.write_str("a reset"),

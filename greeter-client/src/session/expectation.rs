@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::connection::SessionConnection;
 use super::error::{Actual, Observed, SessionError};
 use super::event::Event;
+use super::prompt::{LineStart, MAX_PROMPT_BYTES, next_start};
 use super::socket_io::{IoState, SendErrors, SocketIo};
 use super::transcript::SessionLog;
 use crate::net::{Deadline, Eol, StreamEnd};
@@ -95,6 +96,54 @@ impl<'a> Expectation<'a> {
         }
     }
 
+    /// The shortest start of a line that ends with `ending` and that `accepts` accepts.
+    ///
+    /// It is decided at each place where `ending` ends, in their order and by the whole from the
+    /// front: so it makes no difference how the bytes were cut. That what is unread at the moment
+    /// is the prompt would be a rule of packets.
+    pub(super) fn prompt(&mut self, ending: &[u8], mut accepts: impl FnMut(&[u8]) -> bool) -> Result<(), Observed> {
+        // Where it cannot end, up to here.
+        let mut tried = 0;
+        loop {
+            match self.next_start(ending, tried)? {
+                StartOrLine::Start(start) if accepts(&start) => {
+                    self.take(start.len(), Event::ReceivedBytes(start));
+                    return Ok(());
+                }
+                StartOrLine::Start(start) => tried = start.len(),
+                StartOrLine::Line(observed) if self.skipping => {
+                    let line = self.next_line()?;
+                    self.skip(&line, observed)?;
+                    tried = 0;
+                }
+                StartOrLine::Line(observed) => return Err(observed),
+            }
+        }
+    }
+
+    /// Waits until more of the line may be the prompt than its first `tried` bytes, or none of it
+    /// can.
+    fn next_start(&self, ending: &[u8], tried: usize) -> Result<StartOrLine, Observed> {
+        let limit = MAX_PROMPT_BYTES.min(self.socket_io.max_unread_bytes());
+        let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| {
+            let unread = state.received.unread();
+            Some(match (next_start(unread, ending, tried, limit), state.end) {
+                (LineStart::Candidate(end), _) => Ok(StartOrLine::Start(unread[..end].to_vec())),
+                (LineStart::Ended(bytes), _) => {
+                    let line = self.eol.strip(&unread[..bytes]).to_vec();
+                    Ok(StartOrLine::Line(Observed::new(Actual::Line(line), bytes)))
+                }
+                (LineStart::TooLong, _) => {
+                    Ok(StartOrLine::Line(Observed::new(Actual::Bytes(unread[..limit].to_vec()), limit)))
+                }
+                (LineStart::Open, None) => return None,
+                (LineStart::Open, Some(end)) if unread.is_empty() => Err(Observed::new(Actual::End(end), 0)),
+                (LineStart::Open, Some(_)) => Err(unfinished(unread)),
+            })
+        });
+        found.unwrap_or_else(|| Err(self.line_at_timeout()))
+    }
+
     /// The next `count` bytes, whatever they are.
     pub(super) fn count(&mut self, count: usize) -> Result<Vec<u8>, Observed> {
         let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| {
@@ -180,10 +229,14 @@ impl<'a> Expectation<'a> {
                 (_, None) => None,
             }
         });
-        found.unwrap_or_else(|| match self.socket_io.lock().received.unread() {
-            [] => Err(Observed::new(Actual::Nothing, 0).timed_out()),
-            unread => Err(unfinished(unread).timed_out()),
-        })
+        found.unwrap_or_else(|| Err(self.line_at_timeout()))
+    }
+
+    fn line_at_timeout(&self) -> Observed {
+        match self.socket_io.lock().received.unread() {
+            [] => Observed::new(Actual::Nothing, 0).timed_out(),
+            unread => unfinished(unread).timed_out(),
+        }
     }
 
     /// The line, or the start of one, that came where nothing should have.
@@ -229,6 +282,14 @@ impl<'a> Expectation<'a> {
         self.socket_io.consume(count);
         self.connection.record(self.log, event);
     }
+}
+
+/// What has come of a line that is to begin with a prompt.
+enum StartOrLine {
+    /// This may be the prompt.
+    Start(Vec<u8>),
+    /// Nothing of it can be; what came in the prompt's place.
+    Line(Observed),
 }
 
 /// Lets the reading thread go on until `count` bytes are unread.

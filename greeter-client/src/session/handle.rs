@@ -50,7 +50,7 @@ impl<'a> ConnectionHandle<'a> {
     }
 
     /// Skips every whole line that is not what the expectation demands, until one is, or until
-    /// bytes or the end are. It means nothing for [`take`](Self::take) and
+    /// bytes, a prompt or the end are. It means nothing for [`take`](Self::take) and
     /// [`expect_nothing`](Self::expect_nothing).
     pub fn skipping(self) -> Self {
         Self { skipping: true, ..self }
@@ -161,7 +161,7 @@ impl<'a> ConnectionHandle<'a> {
     }
 
     /// Expects the next bytes to be exactly these, whether or not they end a line: a prompt, for
-    /// instance.
+    /// instance, that is always the same.
     ///
     /// # Errors
     ///
@@ -169,6 +169,52 @@ impl<'a> ConnectionHandle<'a> {
     pub fn expect_bytes(self, bytes: impl AsRef<[u8]>) -> Result<(), SessionError> {
         let bytes = bytes.as_ref();
         self.each(&Expected::Bytes(bytes.to_vec()), |expectation| expectation.bytes(bytes))
+    }
+
+    /// Expects a prompt, which is the start of a line that the server leaves unfinished: the
+    /// shortest start of what is unread that ends with `ending`, holds no LF, and is accepted by
+    /// `accepts`. For a member of a crowd `accepts` receives its number, which counts from 1;
+    /// outside of crowds there is none. It is asked at each place where `ending` ends, whether or
+    /// not more has come behind it; so the more of the prompt it wants to see, the less it takes
+    /// for one. An LF before that ends the wait, as do
+    /// [`MAX_PROMPT_BYTES`](super::MAX_PROMPT_BYTES).
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = greeter_client::ServerAddress::from(listener.local_addr()?);
+    /// # let server = std::thread::spawn(move || -> std::io::Result<()> {
+    /// #     let (mut stream, _) = listener.accept()?;
+    /// #     stream.write_all(b"it costs 5$ a day\nguest@host-7:~$ ")?;
+    /// #     stream.read_to_end(&mut Vec::new()).map(drop)
+    /// # });
+    /// # let mut session = greeter_client::Session::new(greeter_client::session::SessionOptions::to(address));
+    /// // The host is another one each time, and there is something to be read before it asks.
+    /// let mut host = String::new();
+    /// session.on("").skipping().expect_prompt(":~$ ", |_, prompt| {
+    ///     let text = String::from_utf8_lossy(prompt);
+    ///     let found = text.strip_prefix("guest@").and_then(|text| text.strip_suffix(":~$ "));
+    ///     found.map(|found| host = found.to_owned()).is_some()
+    /// })?;
+    /// assert_eq!(host, "host-7");
+    /// # session.finish()?;
+    /// # server.join().expect("the server does not panic")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect).
+    pub fn expect_prompt(
+        self,
+        ending: impl AsRef<[u8]>,
+        mut accepts: impl FnMut(Option<usize>, &[u8]) -> bool,
+    ) -> Result<(), SessionError> {
+        let ending = ending.as_ref();
+        self.each(&Expected::Prompt(ending.to_vec()), |expectation| {
+            let member = expectation.member();
+            expectation.prompt(ending, |start| accepts(member, start))
+        })
     }
 
     /// Takes the next `count` bytes, whatever they are: those of all members of a crowd, one behind

@@ -174,6 +174,7 @@ fn expected(expected: &Expected) -> String {
         Expected::Line(Some(line)) => format!("<{}", ShownLine(line)),
         Expected::Line(None) => "< another line".to_owned(),
         Expected::Bytes(bytes) => format!("<{}", ShownBytes(bytes)),
+        Expected::Prompt(prompt) => format!("<prompt \"{}\"", one_line(prompt)),
         Expected::Count(count) => format!("<bytes {count}"),
         Expected::Eof => "<eof".to_owned(),
         Expected::Reset => "<reset".to_owned(),
@@ -240,6 +241,12 @@ fn hint(mismatch: &Mismatch) -> Option<String> {
         }
         (Expected::Line(Some(expected)), Actual::PartialLine(actual)) if actual == expected => {
             Some(format!("to expect this without the end of a line, write <{}", ShownBytes(actual)))
+        }
+        (Expected::Prompt(_), Actual::Line(_)) => {
+            Some("what ends with a newline is no prompt: expect it as a line, or skip it with <*".to_owned())
+        }
+        (Expected::Prompt(_), Actual::Bytes(bytes)) => {
+            Some(format!("a prompt ends within the first {} bytes of its line", bytes.len()))
         }
         (Expected::Eof, Actual::End(StreamEnd::Reset)) => {
             Some("a server that closes with input unread resets; <closed takes either".to_owned())
