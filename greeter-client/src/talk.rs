@@ -32,6 +32,12 @@
 //! braces. The escapes are `\n`, `\r`, `\t`, `\0`, `\e`, `\a`, `\\`, `\"` and `\xNN`. `x 70000`
 //! behind it repeats them.
 //!
+//! # Prompts
+//!
+//! `<prompt "…"` are the only quotes with placeholders. From the left, a backslash is an escape,
+//! `{{` a placeholder to its own end, in which a regex is verbatim, and `"` the end. See
+//! [`Prompt`].
+//!
 //! # Placeholders
 //!
 //! See [`Pattern`] and [`Template`]. Regexes work on bytes: `.` is any byte, `\d`, `\w` and `\s`
@@ -45,6 +51,7 @@
 //! | a file | [`MAX_SCRIPT_BYTES`] |
 //! | a line of it | [`MAX_LINE_BYTES`] |
 //! | the raw form with its repetition, `<bytes` | [`MAX_RAW_BYTES`] |
+//! | a prompt | [`MAX_PROMPT_BYTES`] |
 //! | a crowd | [`MAX_CROWD`] |
 //! | a duration | a day |
 //! | placeholders in a line | 64 |
@@ -57,9 +64,9 @@
 //!
 //! Files, each importing only from those before it: `limits`, `source` (a text and its lines),
 //! `variables`, `diagnostic`, `lexer` (words, quotes, numbers), `pattern` (what a line may hold,
-//! with `placeholder`), `count`, `script` (the tree), `check` (what only all steps together show),
-//! `parse` (texts become scripts, with `line`), `discover` (paths become files, and with `markdown`
-//! files become scripts), `format` and `edit`.
+//! with `placeholder`), `count`, `prompt` (quotes with placeholders), `script` (the tree), `check`
+//! (what only all steps together show), `parse` (texts become scripts, with `line`), `discover`
+//! (paths become files, and with `markdown` files become scripts), `format` and `edit`.
 
 mod check;
 mod count;
@@ -71,6 +78,7 @@ mod lexer;
 mod limits;
 mod parse;
 mod pattern;
+mod prompt;
 mod script;
 mod source;
 mod variables;
@@ -84,11 +92,12 @@ pub use format::{format, spell_line};
 pub(crate) use lexer::parse_duration;
 pub use lexer::quote;
 pub use limits::{
-    MAX_CROWD, MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_LINE_BYTES, MAX_RAW_BYTES, MAX_SCRIPT_BYTES,
-    MAX_STEPS,
+    MAX_CROWD, MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_LINE_BYTES, MAX_PROMPT_BYTES, MAX_RAW_BYTES,
+    MAX_SCRIPT_BYTES, MAX_STEPS,
 };
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};
+pub use prompt::Prompt;
 pub use script::{
     Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Raw, Script, Signal, Step,
 };

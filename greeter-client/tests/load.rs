@@ -415,6 +415,19 @@ fn scripts_are_a_unit_of_load() {
     assert!(open.to_string().starts_with("open loop, 100/s: up to 2 sessions with"), "{open}");
 }
 
+#[test]
+fn sessions_of_a_load_wait_for_prompts_of_their_own() {
+    let script = "> h-{{#}}:~$ next\n<prompt \"{{hello}}, h-{{#}}:~$ \"\n<\"next\\n\"\n";
+    let mut load = Load::scripts(greeter(), vec![Script::parse("prompt.talk", script).unwrap()]);
+    (load.connections, load.warmup, load.duration) = (3, Duration::ZERO, 100 * MS);
+    holds(&run(load), &["errors=0", "rate>0/s"]);
+    let other = Script::parse("prompt.talk", script.replace("h-{{#}}:~$ \"", "h-{{#}}:~# \"")).unwrap();
+    let mut load = Load::scripts(greeter(), vec![other]);
+    (load.connections, load.warmup, load.duration) = (1, Duration::ZERO, 100 * MS);
+    let report = run(load).to_string();
+    assert!(report.contains("    - <prompt \"{{hello}}, h-1:~# \"\n"), "{report}");
+}
+
 /// What a session says differs from that of another; within a crowd, the members differ, as ever.
 #[test]
 fn sessions_that_run_at_a_time_have_their_numbers() {

@@ -7,10 +7,10 @@
 //!
 //! A line that nobody expects is one that has come by the time the script says or does the next
 //! thing, so that before that the run waits for [`QUIET`]. What is said never changes; nor do raw
-//! expectations, `<bytes`, `<nothing`, and what fails for being late behind `within`: where one of
-//! them is not met, the script fails, unless it is met behind lines that are inserted. So it does
-//! where a server of the run's own has [died](StepError::ServerDied), and where a step that is not
-//! met stands in an included file, which other scripts may share.
+//! expectations, prompts, `<bytes`, `<nothing`, and what fails for being late behind `within`:
+//! where one of them is not met, the script fails, unless it is met behind lines that are inserted.
+//! So it does where a server of the run's own has [died](StepError::ServerDied), and where a step
+//! that is not met stands in an included file, which other scripts may share.
 
 mod align;
 mod blesser;

@@ -9,10 +9,15 @@ use super::outcome::{Failure, Outcome};
 use super::own_server::{OwnServer, check_survival};
 use super::process::ServerProcess;
 use crate::net::ServerAddress;
+use crate::session;
 use crate::session::{Expected, Session, SessionError, SessionOptions, Target};
+use crate::talk;
 use crate::talk::{
     Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Script, Step, Variables,
 };
+
+/// What can be written can be waited for.
+const _: () = assert!(talk::MAX_PROMPT_BYTES == session::MAX_PROMPT_BYTES);
 
 /// Runs `script`. With a `server`, connections go to its address, and `signal` and `exits` mean it.
 pub fn run(script: &Script, options: &RunOptions, server: Option<&mut ServerProcess>) -> Outcome {
@@ -163,6 +168,16 @@ impl<'a> Runner<'a> {
                 })
             }
             Incoming::Raw(raw) => handle.expect_bytes(raw.to_vec()),
+            Incoming::Prompt(prompt) => {
+                let variables = &mut self.variables;
+                handle.expect_prompt(prompt.ending(), |member, start| match prompt.matches(start, variables, member) {
+                    Some(bindings) => {
+                        variables.bind(bindings);
+                        true
+                    }
+                    None => false,
+                })
+            }
             Incoming::Eof => handle.expect_eof(),
             Incoming::Reset => handle.expect_reset(),
             Incoming::Closed => handle.expect_closed(),
@@ -174,15 +189,21 @@ impl<'a> Runner<'a> {
         outcome.map_err(|error| self.classify(error, what))
     }
 
-    /// What a mismatch means: the line that a pattern stands for, or that the script as a
-    /// whole has run out of time.
+    /// What a mismatch means: the line or the prompt that a pattern stands for, or that the script
+    /// as a whole has run out of time.
     fn classify(&self, error: SessionError, what: &Incoming) -> StepError {
         let SessionError::Mismatch(mut mismatch) = error else { return error.into() };
         if mismatch.timed_out && self.is_over() {
             return StepError::MaxTime(self.max_time);
         }
-        if let Incoming::Line(pattern) = what {
-            mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, mismatch.member)));
+        match what {
+            Incoming::Line(pattern) => {
+                mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, mismatch.member)));
+            }
+            Incoming::Prompt(prompt) => {
+                mismatch.expected = Expected::Prompt(prompt.expected(&self.variables, mismatch.member));
+            }
+            _ => {}
         }
         SessionError::Mismatch(mismatch).into()
     }

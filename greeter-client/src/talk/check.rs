@@ -101,7 +101,7 @@ impl<'a> StepChecker<'a> {
         let unskippable = matches!(what, Incoming::Skip | Incoming::Nothing(_) | Incoming::Bytes(_));
         if self.skips.remove(from).is_some() && unskippable {
             let message = "'<*' stands before this, and cannot skip to it".to_owned();
-            self.report(step, message, Some("it skips to a line, to raw bytes or to the end".into()));
+            self.report(step, message, Some("it skips to a line, to raw bytes, to a prompt or to the end".into()));
         }
         if *what == Incoming::Skip {
             self.skips.insert(from, step);

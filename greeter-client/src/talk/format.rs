@@ -33,7 +33,8 @@ use crate::net::Eol;
 ///   `1500ms`, `250us`.
 /// * `connect` names the crowd's size, `to`, `from`, `tls` and `proxy` in this order.
 /// * In double quotes, what an editor shows as it is stands for itself, and everything else has its
-///   shortest escape; a word or a value that needs no quotes has none. `x 1` is left out.
+///   shortest escape; a word or a value that needs no quotes has none. `x 1` is left out. In a
+///   prompt, a brace that is text and stands before another brace is `\x7b`.
 /// * Every line ends as the first one does, the last one too; but data that ends with CR has CR LF
 ///   behind it. There is no byte order mark.
 ///
@@ -171,6 +172,7 @@ fn normal_incoming(what: &Incoming) -> Option<String> {
     Some(match what {
         Incoming::Line(_) => return None,
         Incoming::Raw(raw) => normal_raw(raw),
+        Incoming::Prompt(prompt) => format!("prompt {prompt}"),
         Incoming::Skip => "*".into(),
         Incoming::Eof => "eof".into(),
         Incoming::Reset => "reset".into(),

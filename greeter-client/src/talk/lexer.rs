@@ -75,7 +75,7 @@ pub(super) fn unquote(text: &[u8]) -> Result<(Vec<u8>, usize), LineDiagnostic> {
 }
 
 /// The byte that the escape at the start of `text` stands for, and the escape's length.
-fn unescape(text: &[u8]) -> Result<(u8, usize), LineDiagnostic> {
+pub(super) fn unescape(text: &[u8]) -> Result<(u8, usize), LineDiagnostic> {
     const ESCAPES: &str = r#"the escapes are \n \r \t \0 \e \a \\ \" and \xNN"#;
     let simple = match text.get(1) {
         Some(b'n') => b'\n',

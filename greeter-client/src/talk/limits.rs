@@ -8,6 +8,9 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// The most bytes that one raw step sends or expects, repetition included, and that `<bytes` takes:
 /// enough to try every limit of a line server, and little enough to hold in memory.
 pub const MAX_RAW_BYTES: usize = 64 * 1024 * 1024;
+/// The most bytes that a prompt is met by: whatever unfinished line is longer is no prompt, and
+/// each place at which one may end is looked at.
+pub const MAX_PROMPT_BYTES: usize = 4096;
 /// The most members of a crowd: as many connections as a client can have from one address with room
 /// to spare.
 pub const MAX_CROWD: usize = 10_000;

@@ -11,7 +11,7 @@
 //! nobody has said so. A placeholder without a regex does not take it, for a value with a CR at its
 //! end would fail far from its cause.
 
-mod placeholder;
+pub(super) mod placeholder;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -267,6 +267,14 @@ impl Pattern {
         Ok(Self(kind))
     }
 
+    /// Of parts that have been parsed. Text never stands beside text.
+    pub(super) fn of(parts: Box<[Part]>) -> Self {
+        match &*parts {
+            [text @ Part::Text(_)] => Self(Matcher::Text(text.clone())),
+            _ => Self(Matcher::of(parts)),
+        }
+    }
+
     /// The same with the values of what is bound as literals: for a pattern that is matched often
     /// with the same values. It [is a text](Self::text) if nothing is free.
     #[cfg(feature = "load")]
@@ -284,7 +292,7 @@ impl Pattern {
         self.parts().iter().filter_map(|part| part.name().map(|name| name.as_str()))
     }
 
-    fn parts(&self) -> &[Part] {
+    pub(super) fn parts(&self) -> &[Part] {
         match &self.0 {
             Matcher::Text(text) => std::slice::from_ref(text),
             Matcher::Simple(parts) => parts,
@@ -313,7 +321,7 @@ impl Eq for Pattern {}
 /// An error of parsing a [`Pattern`] or a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.message)]
-pub struct PatternError(LineDiagnostic);
+pub struct PatternError(pub(super) LineDiagnostic);
 
 impl PatternError {
     /// Returns which bytes of the text are wrong.
@@ -333,7 +341,7 @@ impl PatternError {
 #[derive(Debug, Default)]
 pub(super) struct PatternCache {
     patterns: HashMap<Box<[u8]>, Arc<RegexPattern>>,
-    regexes: Regexes,
+    pub(super) regexes: Regexes,
 }
 
 /// Matches where each free part takes anything: literals are searched in turn, the last one at the

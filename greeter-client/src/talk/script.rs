@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::count::Count;
 use super::diagnostic::Diagnostic;
 use super::pattern::{Pattern, Template};
+use super::prompt::Prompt;
 use super::source::Source;
 use super::variables::Name;
 use crate::net::{Eol, Proxy, ServerAddress};
@@ -204,6 +205,9 @@ pub enum Incoming {
     Line(Pattern),
     /// `<"raw" x 3`
     Raw(Raw),
+    /// `<prompt "user@host-{{n}}:~$ "`: the shortest start of what is unread that matches, with no
+    /// LF in it.
+    Prompt(Prompt),
     /// `<*`: lines are skipped until the next expectation of this connection matches. There is one,
     /// and it is neither [`Skip`](Self::Skip), [`Nothing`](Self::Nothing) nor
     /// [`Bytes`](Self::Bytes).

@@ -216,6 +216,39 @@ fn lines_before_bytes_are_inserted() {
     fails(&server, "> on\n<\"three\\n\"\n", "- <\"three\\n\"");
 }
 
+fn says(table: &[(&str, &str)]) -> ServerAddress {
+    let says = |&(line, bytes): &(&str, &str)| {
+        (line.to_owned(), Says { bytes: bytes.as_bytes().to_vec(), close: bytes == "bye\n", tells: None })
+    };
+    puppet(table.iter().map(says).collect())
+}
+
+#[test]
+fn a_prompt_stays_and_lines_before_it_are_inserted() {
+    let server = says(&[("", "user@h-71:~$ "), ("in", "news of h-71\nhi\nuser@h-71:~$ "), ("exit", "bye\n")]);
+    let text = "<prompt \"user@{{host:h-\\d+}}:~$ \"\n> in\n<*\n<prompt \"user@{{host}}:~$ \"\n> exit\n< bye\n";
+    becomes(&server, text, text);
+    becomes(
+        &server,
+        "<prompt \"user@{{host}}:~$ \"\n> in\n<prompt \"user@{{host}}:~$ \"\n> exit\n<eof\n",
+        "<prompt \"user@{{host}}:~$ \"\n> in\n< news of {{host}}\n< hi\n<prompt \"user@{{host}}:~$ \"\n> exit\n< bye\n<eof\n",
+    );
+    becomes(
+        &server,
+        "<prompt \"{{*}}$ \"\n> in\n< news of h-71\nwithin 9s\n<prompt \"{{*}}$ \"\nabandon\n",
+        "<prompt \"{{*}}$ \"\n> in\n< news of h-71\n< hi\nwithin 9s\n<prompt \"{{*}}$ \"\nabandon\n",
+    );
+    // What stands behind it in its line makes no difference.
+    let prompt = "<prompt \"user@{{*}}:~$ \"\n";
+    becomes(
+        &server,
+        &format!("{prompt}> in\n> exit\n{prompt}< bye\n"),
+        &format!("{prompt}> in\n> exit\n< news of h-71\n< hi\n{prompt}< bye\n"),
+    );
+    fails(&server, "<prompt \"{{*}}# \"\n> exit\n< bye\n", "    - <prompt \"{{*}}# \"");
+    fails(&server, "<*\n<prompt \"{{*}}# \"\n> exit\n< bye\n", "    - <prompt \"{{*}}# \"");
+}
+
 #[test]
 fn some_things_are_for_people_to_change() {
     let server = server(&[("Bob", &["Hello, Bob"])]);

@@ -19,6 +19,8 @@ mod lines;
 mod pipe;
 /// A connection with many lines on their way.
 mod pipeline;
+/// Prompts, in a session and in a script, however their bytes were cut.
+mod prompts;
 /// Scripts that are made of what happened.
 mod recorder;
 /// What a report of a run has in it, in each of its forms.

@@ -87,6 +87,34 @@ fn json_and_junit_hold_the_report_of_a_failure() {
     assert_eq!((failure.attribute("message").unwrap(), failure.text().unwrap()), (&*in_xml(&message), &*in_xml(&text)));
 }
 
+/// As it is written, and not as bytes are.
+#[test]
+fn a_prompt_that_does_not_come_is_told_in_every_format() {
+    let text = "<prompt \"{{user}}@h-{{n:\\d+}}:\\\"$ \"\n";
+    let failed = || {
+        let server = puppet(BTreeMap::from([("".into(), Says { bytes: b"ann@h-7\n".to_vec(), ..Says::default() })]));
+        Outcome::Failed(match run(&Script::parse("a.talk", text).unwrap(), &RunOptions::to(server), None) {
+            Outcome::Failed(failure) => failure,
+            outcome => panic!("{outcome:?}"),
+        })
+    };
+    let shown = |report: &str| report.contains(&format!("    - {text}    + < ann@h-7\n  hint: what ends"));
+    let object = &objects(&report(ReportFormat::Json, &[("a.talk", failed())]))[0]["failure"];
+    assert!(shown(object["report"].as_str().unwrap()), "{object}");
+    let message =
+        "the connection: expected a prompt like \"{{user}}@h-{{n:\\d+}}:\\\"$ \", but the line \"ann@h-7\" came";
+    assert_eq!(object["message"], message);
+    let junit = report(ReportFormat::Junit, &[("a.talk", failed())]);
+    let document = roxmltree::Document::parse(&junit).unwrap();
+    let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
+    assert!(failure.attribute("message") == Some(message) && shown(failure.text().unwrap()), "{junit}");
+    for format in [ReportFormat::Text, ReportFormat::Tap] {
+        let report = report(format, &[("a.talk", failed())]);
+        let lines: Vec<&str> = report.lines().map(str::trim).collect();
+        assert!(lines.windows(2).any(|pair| *pair == [&format!("- {}", text.trim())[..], "+ < ann@h-7"]), "{report}");
+    }
+}
+
 #[test]
 fn tap_numbers_its_points_and_explains_them() {
     let skipped = Outcome::Skipped("no # here".into());

@@ -46,6 +46,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         "(\\{\\{[abc]\\}\\}|\\{\\{[abc]?:[a-z.*+()\\[\\]\\\\]{1,5}\\}\\}|\\{\\{[#*]\\}\\}|[ab ]){0,5}",
     ];
     let raw = "\"([ -!#-\\[\\]-~é\u{202e}\t]|\\\\[nrt0ea\\\\\"]|\\\\x[0-9a-fA-F]{2}){0,6}\"( *x *[0-9]{1,3})? *";
+    let prompt = "prompt +\"([ -!#-\\[\\]-~é]|\\{{1,3}|\\{\\{[a-z#*]\\}\\}|\\{\\{[ab]?:[ab\".*+\\\\]{1,4}\\}\\}|\\\\[rt0ea\\\\\"]|\\\\x[0-9a-fA-F]{2}){0,6}[$> ]\" *";
     let word = "eof|reset|closed|\\*|nothing [0-9.]{1,4}(us|ms|s|m|h)|bytes [0-9]{1,4}";
     let control = "(within|timeout|sleep) +[0-9]{1,3}(\\.[0-9]{1,4})?(us|ms|s|m|min|h)|eol +(lf|crlf)|signal TERM|exits [0-9]{1,3}\
         |set +[a-z] *= *([ -~\t]{0,8}|\"([a-z {]|\\\\n|\\\\xff){0,4}\")|require (tls|unix)|(close|starttls)( bob| c\\.1)?|abandon|include \"?[a-z ]{1,4}\"?\
@@ -53,7 +54,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     let comment = "#[ #!]{0,3}[ -~]{0,8}";
     prop_oneof![
         4 => (speaker, "[<>]", text).prop_map(|(speaker, sign, text)| format!("{speaker}{sign} {text}")),
-        2 => (speaker, "[<>]", prop_oneof![raw, word]).prop_map(|(speaker, sign, what)| format!("{speaker}{sign}{what}")),
+        2 => (speaker, "[<>]", prop_oneof![raw, prompt, word]).prop_map(|(speaker, sign, what)| format!("{speaker}{sign}{what}")),
         3 => control,
         1 => comment,
         1 => "[ \t]{0,2}",

@@ -110,6 +110,22 @@ fn after_one_space_everything_is_literal() {
     same("< ", "<");
 }
 
+/// What was a script before there were prompts says what it said.
+#[test]
+fn what_is_called_a_prompt_elsewhere_is_what_it_was() {
+    let text = "connect prompt\nset prompt = <prompt \"{{n}}$ \"\nprompt> prompt \"a\"\nprompt< <prompt \"{{n}}\"\n\
+        prompt<\"prompt {{n}}$ \"\n< prompt\n< prompt \"{{n}}$ \"\n>\"prompt\"\n";
+    let steps: Vec<String> = actions(text).iter().map(|action| format!("{action:?}")).collect();
+    assert!(!steps.iter().any(|step| step.contains("Prompt(")), "{steps:?}");
+    assert_eq!(steps.len(), 8);
+    let Action::Expect { from: ConnectionName::Named(name), what: Incoming::Raw(raw) } =
+        &actions("prompt<\"{{n}}$ \"")[0]
+    else {
+        panic!("no raw bytes");
+    };
+    assert_eq!((name.as_str(), raw.unit()), ("prompt", &b"{{n}}$ "[..]));
+}
+
 #[test]
 fn raw_bytes_are_exactly_those() {
     let Action::Send { what: Outgoing::Raw(raw), .. } = &actions(b">\"\\n\\r\\t\\0\\e\\a\\\\\\\"\\x7F\xff{{\" x 2")[0]

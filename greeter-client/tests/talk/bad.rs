@@ -56,6 +56,49 @@ pub(crate) const LINES: &[(&str, &str)] = &[
         "1:8: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
     ),
     (r#"<bytes "{{a}}""#, "1:8: error: '{{a}}' is no number (the number of bytes is a number from 1 to 67108864)"),
+    ("<prompt", r#"1:2: error: 'prompt' needs a value (as in '<prompt "user@host-{{n}}:~$ "')"#),
+    ("<prompt \t", r#"1:2: error: 'prompt' needs a value (as in '<prompt "user@host-{{n}}:~$ "')"#),
+    ("<prompt $ ", r#"1:9: error: a prompt stands in double quotes (as in '<prompt "user@host-{{n}}:~$ "')"#),
+    (r#"bob<prompt"$ ""#, "1:11: error: a blank must stand before the quote"),
+    (r#"<prompt """#, r#"1:9: error: there is nothing between the quotes (as in '<prompt "user@host-{{n}}:~$ "')"#),
+    (r#"<prompt "$ "#, r#"1:9: error: the closing quote is missing (a quote within is \")"#),
+    (r#"<prompt "{{:a"}}"#, r#"1:9: error: the closing quote is missing (a quote within is \")"#),
+    (r#"<prompt "$ " x 3"#, "1:13: error: nothing can follow the closing quote"),
+    (
+        r#"<prompt "a{{n}}""#,
+        "1:11: error: a prompt must end in text, so that it is known where it ends (half of a value that is still on its way would do for this placeholder)",
+    ),
+    (
+        r#"<prompt "$ {{a}}{{:\d}}""#,
+        "1:17: error: a prompt must end in text, so that it is known where it ends (half of a value that is still on its way would do for this placeholder)",
+    ),
+    (
+        r#"<prompt "$ \n""#,
+        "1:12: error: a prompt is part of one line (what ends with a newline is a line: '< text', or <* to skip it)",
+    ),
+    (
+        r#"<prompt "a\x0Ab""#,
+        "1:11: error: a prompt is part of one line (what ends with a newline is a line: '< text', or <* to skip it)",
+    ),
+    (r#"<prompt "a\q""#, r#"1:11: error: \q is no escape (the escapes are \n \r \t \0 \e \a \\ \" and \xNN)"#),
+    (r#"<prompt "{{ n }}$ ""#, "1:10: error: '{{' opens no placeholder (write it without blanks: {{n}})"),
+    (
+        r#"<prompt "a {{$ ""#,
+        r"1:12: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself is written \x7b{)",
+    ),
+    (
+        r#"<prompt "{{n:[}}$ ""#,
+        "1:10: error: this placeholder is not closed (}} closes it; a brace within the regex needs its partner or a backslash)",
+    ),
+    (r#"<prompt "\x41{{n:(}}$ ""#, "1:18: error: bad regex: unclosed group"),
+    (
+        "<promt \"$ \"",
+        "1:2: error: '<promt' is no statement (did you mean '<prompt'? else, to expect a line put one space after <: '< promt \"$ \"')",
+    ),
+    (
+        "<prompts",
+        "1:2: error: '<prompts' is no statement (did you mean '<prompt'? else, to expect a line put one space after <: '< prompts')",
+    ),
     ("> {{ name }}", "1:3: error: '{{' opens no placeholder (write it without blanks: {{name}})"),
     (
         "> {{name",
@@ -247,16 +290,18 @@ pub(crate) const FLOWS: &[(&str, &str)] = &[
     ("<*", "1:1: error: nothing follows on this connection that could be skipped to"),
     (
         "<*\n<*\n< a",
-        "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes or to the end)",
+        "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes, to a prompt or to the end)",
     ),
     (
         "<*\n<nothing 1s",
-        "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes or to the end)",
+        "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes, to a prompt or to the end)",
     ),
     (
         "<*\n<bytes 3",
-        "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes or to the end)",
+        "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes, to a prompt or to the end)",
     ),
+    ("<*\n<prompt \"$ \"", ""),
+    ("<eof\n<prompt \"$ \"", AFTER_EOF),
     ("bob<*\n< a", "1:1: error: nothing follows on this connection that could be skipped to"),
     (">eof\n> a", "2:1: error: nothing can be sent after '>eof' (line 1)"),
     (">eof\n>eof", "2:1: error: nothing can be sent after '>eof' (line 1)"),
@@ -331,6 +376,15 @@ pub(crate) fn odd() -> Vec<(Vec<u8>, &'static str)> {
         (
             b"< {{:\xff}}".to_vec(),
             r"1:6: error: this regex is not valid UTF-8 (a byte that is no UTF-8 is written \xNN)",
+        ),
+        (
+            format!("<prompt \"{}$\"", "{{a}}".repeat(65)).into_bytes(),
+            "1:330: error: a prompt can have at most 64 placeholders",
+        ),
+        (format!("<prompt \"{}\"", "a".repeat(4097)).into_bytes(), "1:9: error: a prompt can have at most 4096 bytes"),
+        (
+            b"<prompt \"\xff{{:\xff}}$\"".to_vec(),
+            r"1:14: error: this regex is not valid UTF-8 (a byte that is no UTF-8 is written \xNN)",
         ),
         (format!("< {}", "{{a}}".repeat(65)).into_bytes(), "1:323: error: a line can have at most 64 placeholders"),
         (

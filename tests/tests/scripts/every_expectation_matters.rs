@@ -237,9 +237,16 @@ fn altered(line: &[u8], action: &Action) -> Vec<Vec<u8>> {
         Action::Exits(status) => with(&format!("exits {}", status ^ 1)),
         Action::Expect { what, .. } => match what {
             Incoming::Line(_) if line.len() == sign => with(" x"),
-            Incoming::Line(_) => literals(line, sign + 1).into_iter().map(|at| flipped(line, at)).collect(),
+            Incoming::Line(_) => literals(line, sign + 1, b" ").into_iter().map(|at| flipped(line, at)).collect(),
             Incoming::Raw(raw) => {
                 (0..raw.unit().len()).flat_map(|at| with(&spelled(&flipped(raw.unit(), at), raw))).collect()
+            }
+            // In its quotes, a byte that is another one now might be their end.
+            Incoming::Prompt(_) => {
+                let end = line.iter().rposition(|&byte| byte == b'"').unwrap_or(line.len());
+                let escaped = |at: usize| format!("\\x{:02x}", line[at] ^ 1).into_bytes();
+                let places = literals(&line[..end], sign + "prompt \"".len(), b"");
+                places.into_iter().map(|at| [&line[..at], &escaped(at), &line[at + 1..]].concat()).collect()
             }
             Incoming::Bytes(Count::Bytes(count)) => with(&format!("bytes {}", count ^ 1)),
             Incoming::Bytes(Count::Variable(_)) => with("bytes 1"),
@@ -252,8 +259,8 @@ fn altered(line: &[u8], action: &Action) -> Vec<Vec<u8>> {
     }
 }
 
-/// Where the bytes stand that are neither blank nor part of a placeholder.
-fn literals(line: &[u8], start: usize) -> Vec<usize> {
+/// Where the bytes stand that are neither `left_out` nor part of a placeholder.
+fn literals(line: &[u8], start: usize, left_out: &[u8]) -> Vec<usize> {
     let mut literals = Vec::new();
     let mut at = start;
     while at < line.len() {
@@ -261,7 +268,7 @@ fn literals(line: &[u8], start: usize) -> Vec<usize> {
             let length = line[at..].windows(2).position(|pair| pair == b"}}").expect("a placeholder ends");
             at += length + 2;
         } else {
-            if line[at] != b' ' {
+            if !left_out.contains(&line[at]) {
                 literals.push(at);
             }
             at += 1;

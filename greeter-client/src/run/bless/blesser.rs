@@ -124,8 +124,8 @@ impl<'a> Blesser<'a> {
         match what {
             _ if self.script.is_included(step) => self.run.step(step),
             Incoming::Bytes(_) | Incoming::Nothing(_) => self.run.step(step),
-            Incoming::Raw(_) if is_skipping => self.run.step(step),
-            Incoming::Raw(_) => self.expect_raw(index, step, from, what),
+            Incoming::Raw(_) | Incoming::Prompt(_) if is_skipping => self.run.step(step),
+            Incoming::Raw(_) | Incoming::Prompt(_) => self.expect_raw(index, step, from, what),
             _ if self.is_over(from) => Ok(self.delete(index)),
             Incoming::Skip => self.run.step(step),
             Incoming::Line(_) if is_skipping => self.expect_behind_others(index, step, from),

@@ -80,6 +80,10 @@ pub(super) fn unsolicited_before(what: &Incoming, peek: &Peek, variables: &Varia
             let first = raw.unit().split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
             peek.lines.iter().position(|line| line.starts_with(first) || first.starts_with(line)).unwrap_or(count)
         }
+        Incoming::Prompt(prompt) => {
+            let is_met = |line: &Vec<u8>| prompt.starts(line, variables, peek.member);
+            peek.lines.iter().position(is_met).unwrap_or(count)
+        }
         Incoming::Eof | Incoming::Reset | Incoming::Closed => count,
         Incoming::Skip | Incoming::Nothing(_) | Incoming::Bytes(_) => 0,
     }

@@ -6,7 +6,7 @@ use super::{lookahead, spell};
 use crate::net::StreamEnd;
 use crate::run::error::StepError;
 use crate::run::runner::AfterStep;
-use crate::session::{Actual, GroupPeek, SessionError};
+use crate::session::{Actual, GroupPeek, Peek, SessionError};
 use crate::talk::{Action, ConnectionName, Incoming, Pattern, Step};
 
 impl Blesser<'_> {
@@ -122,7 +122,7 @@ impl Blesser<'_> {
         self.replace(index, vec![line])
     }
 
-    /// Bytes never change, but lines may have come before them.
+    /// Bytes and prompts never change, but lines may have come before them.
     pub(super) fn expect_raw(
         &mut self,
         index: usize,
@@ -140,13 +140,24 @@ impl Blesser<'_> {
         // Of a crowd, some have had their bytes already.
         let [peek] = &group_peek.members[..] else { return Err(error) };
         match lookahead::unsolicited_before(what, peek, &self.run.variables) {
-            count if count == 0 || count == peek.lines.len() && !begins_like(what, &peek.rest) => Err(error),
+            count if count == 0 || count == peek.lines.len() && !self.begins_like(what, peek) => Err(error),
             count => {
                 let lines = self.take_counted(&group_peek, &[count])?;
                 self.insert(index, lines)?;
                 self.run.within = within;
                 self.run.step(step)
             }
+        }
+    }
+
+    /// Whether bytes that do not end a line are the start of those that are expected, or start with
+    /// them.
+    fn begins_like(&self, what: &Incoming, peek: &Peek) -> bool {
+        match what {
+            _ if peek.rest.is_empty() => false,
+            Incoming::Raw(raw) => raw.unit().starts_with(&peek.rest) || peek.rest.starts_with(raw.unit()),
+            Incoming::Prompt(prompt) => prompt.starts(&peek.rest, &self.run.variables, peek.member),
+            _ => false,
         }
     }
 
@@ -239,11 +250,4 @@ impl Blesser<'_> {
                 true
             })
     }
-}
-
-/// Whether bytes that do not end a line are the start of those that are expected, or start with
-/// them.
-fn begins_like(what: &Incoming, bytes: &[u8]) -> bool {
-    let Incoming::Raw(raw) = what else { return false };
-    !bytes.is_empty() && (raw.unit().starts_with(bytes) || bytes.starts_with(raw.unit()))
 }

@@ -11,6 +11,8 @@ use crate::talk::lexer;
 use crate::talk::lexer::{Word, count, duration, meant, shown};
 use crate::talk::limits::{MAX_LINE_BYTES, MAX_RAW_BYTES};
 use crate::talk::pattern::{Pattern, PatternCache, Template};
+use crate::talk::prompt;
+use crate::talk::prompt::Prompt;
 use crate::talk::script::{Action, Capability, ConnectionName, Incoming, Outgoing, Raw, Signal};
 use crate::talk::source::{blanks, is_blank, trim_end};
 use crate::talk::variables::{Name, NameError, is_name_byte};
@@ -103,6 +105,11 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
             Pattern::parse(text, cache).map(Incoming::Line).map_err(|diagnostic| diagnostic.shifted(at + 2))
         }
         [b'"', ..] => parse_raw(line, at + 1).map(Incoming::Raw),
+        [b'p', b'r', b'o', b'm', b'p', b't', rest @ ..]
+            if rest.first().is_none_or(|&byte| is_blank(byte) || byte == b'"') =>
+        {
+            parse_prompt(line, at + 1, cache).map(Incoming::Prompt)
+        }
         _ => {
             let words = direction_words(line, at)?;
             match &*words[0].text {
@@ -112,7 +119,7 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
                 "closed" => alone(&words, "<closed").map(|()| Incoming::Closed),
                 "nothing" => some_time(only_value(&words, "<nothing 100ms")?).map(Incoming::Nothing),
                 "bytes" => Count::parse(only_value(&words, "<bytes 512")?).map(Incoming::Bytes),
-                _ => Err(no_data(line, at, &words[0], &["*", "eof", "reset", "closed", "nothing", "bytes"])),
+                _ => Err(no_data(line, at, &words[0], &["*", "eof", "reset", "closed", "nothing", "bytes", "prompt"])),
             }
         }
     }
@@ -178,6 +185,27 @@ fn parse_raw(line: &[u8], start: usize) -> Result<Raw, LineDiagnostic> {
     };
     let times = u32::try_from(times).expect("so many bytes are fewer than 4 GiB");
     Ok(Raw { bytes: bytes.into(), times })
+}
+
+/// The prompt whose word stands at byte `start`.
+fn parse_prompt(line: &[u8], start: usize, cache: &mut PatternCache) -> Result<Prompt, LineDiagnostic> {
+    let word = start..start + "prompt".len();
+    let quotes = word.end + blanks(&line[word.end..]);
+    let rest = word.end..trim_end(line).len();
+    match line.get(quotes) {
+        None => return Err(LineDiagnostic::new(word, "'prompt' needs a value").help(prompt::EXAMPLE)),
+        Some(b'"') if quotes > word.end => {}
+        Some(b'"') => return Err(LineDiagnostic::new(rest, "a blank must stand before the quote")),
+        Some(_) => {
+            let diagnostic = LineDiagnostic::new(quotes..rest.end, "a prompt stands in double quotes");
+            return Err(diagnostic.help(prompt::EXAMPLE));
+        }
+    }
+    let (prompt, length) = Prompt::parse(&line[quotes..], cache).map_err(|diagnostic| diagnostic.shifted(quotes))?;
+    if quotes + length < rest.end {
+        return Err(LineDiagnostic::new(quotes + length..rest.end, "nothing can follow the closing quote"));
+    }
+    Ok(prompt)
 }
 
 // Control lines.

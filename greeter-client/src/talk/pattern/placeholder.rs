@@ -14,7 +14,7 @@ use crate::talk::lexer::shown;
 use crate::talk::variables::{Name, NameError, Unbound, Variables, is_name, is_name_byte};
 
 /// The most placeholders in a line. A regex of so many parts is still compiled in no time.
-const MAX_PLACEHOLDERS: usize = 64;
+pub(crate) const MAX_PLACEHOLDERS: usize = 64;
 /// The most memory that one placeholder's regex may take, compiled: some thousand characters to
 /// match.
 const MAX_REGEX_BYTES: usize = 256 * 1024;
@@ -101,7 +101,7 @@ pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Par
         // before it.
         let start = start + text[start..].iter().take_while(|&&byte| byte == b'{').count() - 2;
         let (part, length) =
-            parse_placeholder(&text[start..], regexes).map_err(|diagnostic| diagnostic.shifted(start))?;
+            parse_placeholder(&text[start..], regexes, RAW).map_err(|diagnostic| diagnostic.shifted(start))?;
         placeholders += 1;
         if placeholders > MAX_PLACEHOLDERS {
             let message = format!("a line can have at most {MAX_PLACEHOLDERS} placeholders");
@@ -122,8 +122,12 @@ pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Par
 const RAW: &str = "placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; \
                    {{ itself can be written in the raw form, in double quotes";
 
-/// The placeholder whose braces start `text`, and its length.
-fn parse_placeholder(text: &[u8], regexes: &mut Regexes) -> Result<(Part, usize), LineDiagnostic> {
+/// The placeholder whose braces start `text`, and its length. `help` is for braces that open none.
+pub(crate) fn parse_placeholder(
+    text: &[u8],
+    regexes: &mut Regexes,
+    help: &str,
+) -> Result<(Part, usize), LineDiagnostic> {
     let inner = &text[2..];
     match inner {
         [b'*', b'}', b'}', ..] => return Ok((Part::Anything, 5)),
@@ -148,13 +152,13 @@ fn parse_placeholder(text: &[u8], regexes: &mut Regexes) -> Result<(Part, usize)
             let regex = check_regex(&regex[..length], regexes).map_err(|diagnostic| diagnostic.shifted(start))?;
             Ok((Part::Regex(name, regex), start + length + 2))
         }
-        _ => Err(no_placeholder(text)),
+        _ => Err(no_placeholder(text, help)),
     }
 }
 
-fn no_placeholder(text: &[u8]) -> LineDiagnostic {
+fn no_placeholder(text: &[u8], help: &str) -> LineDiagnostic {
     let diagnostic = LineDiagnostic::new(0..2, "'{{' opens no placeholder");
-    let Some(end) = memmem::find(text, b"}}") else { return diagnostic.help(RAW) };
+    let Some(end) = memmem::find(text, b"}}") else { return diagnostic.help(help) };
     let inner = String::from_utf8_lossy(&text[2..end]);
     let trimmed = inner.trim();
     if trimmed.len() < inner.len() && (is_name(trimmed.as_bytes()) || trimmed == "*" || trimmed == "#") {
@@ -163,7 +167,7 @@ fn no_placeholder(text: &[u8]) -> LineDiagnostic {
             ..diagnostic.help(format!("write it without blanks: {{{{{trimmed}}}}}"))
         };
     }
-    diagnostic.help(RAW)
+    diagnostic.help(help)
 }
 
 /// How long the regex is that ends at the first `}}` which does not belong to it.
