@@ -267,6 +267,14 @@ impl Pattern {
         Ok(Self(kind))
     }
 
+    /// Whether a line that begins with `start` may match, as far as text at the front of the
+    /// pattern tells.
+    pub(crate) fn may_begin_with(&self, start: &[u8], variables: &Variables, member: Option<usize>) -> bool {
+        let fixed: Vec<_> = self.parts().iter().map_while(|part| part.fixed(variables, member)).collect();
+        let text = fixed.concat();
+        text.starts_with(start) || fixed.len() < self.parts().len() && start.starts_with(&text)
+    }
+
     /// Of parts that have been parsed. Text never stands beside text.
     pub(super) fn of(parts: Box<[Part]>) -> Self {
         match &*parts {

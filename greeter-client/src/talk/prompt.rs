@@ -58,6 +58,11 @@ impl Prompt {
         Spelled(&parts).to_string().into_bytes()
     }
 
+    /// Whether a line that begins with `start` may be it, or begin with it.
+    pub(crate) fn may_begin_with(&self, start: &[u8], variables: &Variables, member: Option<usize>) -> bool {
+        self.0.may_begin_with(start, variables, member) || self.starts(start, variables, member)
+    }
+
     /// The variables it captures or needs.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.names()

@@ -249,6 +249,45 @@ fn a_prompt_stays_and_lines_before_it_are_inserted() {
     fails(&server, "<*\n<prompt \"{{*}}# \"\n> exit\n< bye\n", "    - <prompt \"{{*}}# \"");
 }
 
+/// As a recording has it: else it stands before the next line, as if it were a part of that.
+#[test]
+fn a_prompt_that_came_before_a_send_is_written_before_it() {
+    let server = says(&[("", "welcome\n$ "), ("in", "hi\n$ "), ("exit", "bye\n"), ("on", "")]);
+    becomes(&server, "< welcome\n> in\n> exit\n", "< welcome\n<\"$ \"\n> in\n> exit\n< hi\n< $ bye\n");
+    becomes(
+        &server,
+        "# In.\nconnect\n> in\n\nsleep 1ms\n# Out.\n> exit\n< bye\n",
+        "# In.\nconnect\n< welcome\n<\"$ \"\n> in\n\nsleep 1ms\n< hi\n<\"$ \"\n# Out.\n> exit\n< bye\n",
+    );
+    // Which of several connections it came on makes no difference.
+    becomes(
+        &server,
+        "connect bob\nconnect c x2\n> on\nbob> exit\nc> exit\nclose\n",
+        "connect bob\nbob< welcome\nbob<\"$ \"\nconnect c x2\nc< welcome\nc<\"$ \"\n> on\nbob> exit\nc> exit\n\
+         close\nbob< bye\nc< bye\n",
+    );
+}
+
+#[test]
+fn what_may_still_become_what_is_expected_is_left_to_it() {
+    let server = says(&[("", "$ "), ("in", "hi\n$ "), ("half", "50"), ("exit", "bye\n")]);
+    for text in [
+        "<\"$ \"\n> half\nsleep 1ms\n> exit\n<prompt \"5\"\n< 0bye\n",
+        "> in\n< $ hi\n> exit\n< $ bye\n",
+        "> in\n< {{:. }}hi\n<\"$ \"\n> exit\n< {{*}}\n",
+        "> in\n<\"$ hi\\n$ \"\n> exit\n<*\n<eof\n",
+        "> in\n<prompt \"${{*}}i\"\n<\n> exit\n<*\n< $ bye\n",
+        "> in\n<prompt \"$ \"\n< hi\n> exit\n<bytes 6\n",
+        "> in\n<prompt \"{{x}} hi\"\n<\n> exit\n<bytes 2\n< bye\n",
+        "> in\n> exit\nclose\n",
+        "set p = $\n> in\n< {{p}} {{hi}}\n> exit\n< {{p}} {{*}}\n",
+    ] {
+        let text = format!("connect\n{text}");
+        becomes(&server, &text, &text);
+    }
+    becomes(&server, "connect\n> in\n< % {{*}}\nabandon\n", "connect\n<\"$ \"\n> in\n< hi\nabandon\n");
+}
+
 #[test]
 fn some_things_are_for_people_to_change() {
     let server = server(&[("Bob", &["Hello, Bob"])]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::lookahead::{self, ScriptConnection};
+use super::lookahead::{self, ScriptConnection, Unsolicited};
 use super::spell::{self, called};
 use crate::run::error::StepError;
 use crate::run::options::RunOptions;
@@ -139,7 +139,7 @@ impl<'a> Blesser<'a> {
     fn write_unsolicited(&mut self, index: usize) -> Result<(), StepError> {
         for group_peek in self.run.session.peek() {
             let steps = &self.script.steps()[index..];
-            let counts: Vec<usize> = group_peek
+            let unsolicited: Vec<Unsolicited> = group_peek
                 .members
                 .iter()
                 .map(|peek| match (ScriptConnection { name: &group_peek.name, member: peek.member }) {
@@ -149,12 +149,14 @@ impl<'a> Blesser<'a> {
                         .iter()
                         .any(|connection_name| lookahead::group(connection_name) == peer.name) =>
                     {
-                        0
+                        Unsolicited::default()
                     }
                     peer => peer.unsolicited(peek, steps, &self.run.variables),
                 })
                 .collect();
-            let lines = self.take_counted(&group_peek, &counts)?;
+            let counts: Vec<usize> = unsolicited.iter().map(|unsolicited| unsolicited.lines).collect();
+            let mut lines = self.take_counted(&group_peek, &counts)?;
+            lines.extend(self.take_rests(&group_peek, &unsolicited)?);
             self.insert(index, lines)?;
         }
         Ok(())

@@ -49,20 +49,51 @@ impl ScriptConnection<'_> {
         }
     }
 
-    /// How many of the lines that are unread nobody will ask for: not the next expectation of the
+    /// What of that which is unread nobody will ask for: not the next expectation of the
     /// connection, after what is still said before it. Where an expectation comes before anything
     /// is said, it is for that to judge.
-    pub(super) fn unsolicited(self, peek: &Peek, steps: &[Step], variables: &Variables) -> usize {
+    pub(super) fn unsolicited(self, peek: &Peek, steps: &[Step], variables: &Variables) -> Unsolicited {
         let mut is_first = true;
         for turn in steps.iter().filter_map(|step| self.role_of(step)) {
             match turn {
-                StepRole::Forgets => return 0,
-                StepRole::Expects(_) if is_first => return 0,
-                StepRole::Expects(what) => return unsolicited_before(what, peek, variables),
+                StepRole::Forgets => return Unsolicited::default(),
+                StepRole::Expects(_) if is_first => return Unsolicited::default(),
+                StepRole::Expects(what) => {
+                    let lines = unsolicited_before(what, peek, variables);
+                    let is_last = lines == peek.lines.len();
+                    let rest = is_last && !peek.rest.is_empty() && !may_begin_with(what, peek, variables);
+                    return Unsolicited { lines, rest };
+                }
                 StepRole::Sends => is_first = false,
             }
         }
-        peek.lines.len()
+        // If nothing more is said, the rest of the line may come with the end.
+        Unsolicited { lines: peek.lines.len(), rest: !is_first && !peek.rest.is_empty() }
+    }
+}
+
+/// What is unread on a connection and that nobody will ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unsolicited {
+    /// So many lines.
+    pub(super) lines: usize,
+    /// What stands behind them without an end: a prompt.
+    pub(super) rest: bool,
+}
+
+/// Whether what stands behind the last line may become, with what still comes, what is expected. If
+/// so, it belongs to that, and the script stays as it is.
+fn may_begin_with(what: &Incoming, peek: &Peek, variables: &Variables) -> bool {
+    let rest = &peek.rest[..];
+    match what {
+        Incoming::Line(pattern) => pattern.may_begin_with(rest, variables, peek.member),
+        Incoming::Prompt(prompt) => prompt.may_begin_with(rest, variables, peek.member),
+        Incoming::Raw(raw) => {
+            let bytes = raw.to_vec();
+            bytes.starts_with(rest) || rest.starts_with(&bytes)
+        }
+        Incoming::Eof | Incoming::Reset | Incoming::Closed => false,
+        Incoming::Skip | Incoming::Nothing(_) | Incoming::Bytes(_) => true,
     }
 }
 

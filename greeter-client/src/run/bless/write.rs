@@ -1,10 +1,11 @@
 //! Writes down what came, and where.
 
 use super::blesser::Blesser;
-use super::spell::{Speller, called, group_of};
+use super::lookahead::Unsolicited;
+use super::spell::{self, Speller, called, group_of};
 use crate::run::error::StepError;
 use crate::run::runner::AfterStep;
-use crate::session::GroupPeek;
+use crate::session::{GroupPeek, Peek};
 use crate::talk::Action;
 
 impl Blesser<'_> {
@@ -34,6 +35,25 @@ impl Blesser<'_> {
             self.run.session.take_lines(group_of(&group_peek.name), peek.member, count)?;
         }
         Ok(lines)
+    }
+
+    /// Consumes and spells what stands unfinished behind the last line of each connection that
+    /// nobody will ask for it.
+    pub(super) fn take_rests(
+        &mut self,
+        group_peek: &GroupPeek,
+        unsolicited: &[Unsolicited],
+    ) -> Result<Vec<String>, StepError> {
+        let taken: Vec<&Peek> =
+            group_peek.members.iter().zip(unsolicited).filter(|(_, found)| found.rest).map(|(peek, _)| peek).collect();
+        for peek in &taken {
+            self.run.session.take_rest(group_of(&group_peek.name), peek.member)?;
+        }
+        let [first, others @ ..] = &taken[..] else { return Ok(Vec::new()) };
+        if taken.len() == group_peek.size && others.iter().all(|peek| peek.rest == first.rest) {
+            return Ok(vec![spell::raw(group_of(&group_peek.name), &first.rest)]);
+        }
+        Ok(taken.iter().map(|peek| spell::raw(&called(group_peek, peek.member), &peek.rest)).collect())
     }
 
     /// Consumes the first line of each connection that has one.
