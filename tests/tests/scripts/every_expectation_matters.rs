@@ -55,6 +55,7 @@ const SURVIVORS: &[(&str, Change, &str, &str)] = &[
     ("strangers/redis_publish", Change::Dropped, "alice<nothing 50ms", SILENT),
     ("strangers/redis_publish", Change::Dropped, "alice<eof", ENDS_ANYWAY),
     ("strangers/redis_publish", Change::Dropped, "bob<eof", ENDS_ANYWAY),
+    ("strangers/shell", Change::Dropped, "<eof", ENDS_ANYWAY),
     ("strangers/smtp", Change::Dropped, "< 250-{{host}}", SKIPPED),
     ("strangers/smtp", Change::Dropped, "<nothing 50ms", SILENT),
     ("strangers/smtp", Change::Dropped, "<eof", ENDS_ANYWAY),

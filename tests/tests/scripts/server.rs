@@ -26,6 +26,7 @@ const STRANGERS: &[Stranger] = &[
     Stranger { protocol: "irc", program: "ngircd", package: "ngircd", arguments: ngircd },
     Stranger { protocol: "memcached", program: "memcached", package: "memcached", arguments: memcached },
     Stranger { protocol: "redis", program: "redis-server", package: "redis-server", arguments: redis },
+    Stranger { protocol: "shell", program: "python3", package: "python3", arguments: shell },
     Stranger { protocol: "smtp", program: "smtp-sink", package: "postfix", arguments: smtp_sink },
 ];
 
@@ -50,6 +51,17 @@ fn redis(folder: &Path) -> Vec<String> {
     // Never.
     arguments.extend(["--save".to_owned(), String::new()]);
     arguments
+}
+
+fn shell(_folder: &Path) -> Vec<String> {
+    // It becomes the shell of its only client, so that there is no other process to wait for. That
+    // asks on stderr, and `$$` is its number.
+    let program = "import os, socket, sys\n\
+         client, _ = socket.create_server(('127.0.0.1', int(sys.argv[1]))).accept()\n\
+         for stream in range(3): os.dup2(client.fileno(), stream)\n\
+         asks = {'PS1': 'guest@host-$$:~\\\\$ ', 'PS2': '> '}\n\
+         os.execvpe('dash', ['dash', '-i'], {**os.environ, **asks})";
+    ["-c", program, "{port}"].map(str::to_owned).into()
 }
 
 fn smtp_sink(_folder: &Path) -> Vec<String> {
@@ -88,8 +100,9 @@ impl Stranger {
         let told = |error: ServerError| format!("{error}\n{}", fs::read_to_string(&log).unwrap_or_default());
         let mut server = ServerProcess::start(&command.concat(), START).map_err(told)?;
         let outcome = run(script, options, Some(&mut server));
-        // It has nothing to save, and some take a second to end when they are asked to.
-        server.signal(Signal::Kill).map_err(told)?;
+        // It has nothing to save, and some take a second to end when they are asked to. One that
+        // has ended with its client cannot be killed; of any other trouble, its end tells.
+        let _ = server.signal(Signal::Kill);
         server.end().map_err(told)?;
         Ok(outcome)
     }
