@@ -7,7 +7,7 @@ mod pool;
 mod process;
 pub(super) mod report;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Rep
 use self::messages::{MAX_UNREAD, PerClientConfig, PerClientMessage, ProcessLink};
 use self::pool::PerClientPool;
 use self::report::{PerClientState, PerClientStats};
+use super::common_options::common_options;
 use super::pool_thread::PoolThread;
 use super::process::Program;
 use super::report::ExecError;
@@ -168,49 +169,13 @@ impl PerClient {
     }
 }
 
+common_options!(PerClientOptions);
+
 impl PerClientOptions {
-    fn program(&mut self) -> &mut Program {
-        Arc::make_mut(&mut self.0.program)
-    }
-
-    /// Adds an argument.
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.program().arguments.push(argument.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments.
-    pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        arguments.into_iter().fold(self, Self::arg)
-    }
-
-    /// Sets a variable of the program's environment, beside those of [each
-    /// client](PerClient#the-environment). `PYTHONUNBUFFERED=1` is set, unless it is set otherwise.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program().environment.push((name.into(), value.into()));
-        self
-    }
-
     /// Sets how many processes there may be, 1 to 10,000, those included that are to end. The
     /// default is 100.
     pub const fn max_processes(mut self, processes: usize) -> Self {
         self.0.max_processes = processes;
-        self
-    }
-
-    /// Sets how many files each process may have open (the soft limit of RLIMIT_NOFILE in
-    /// getrlimit(2); Linux): for a host program that has raised its own. The default is what this
-    /// process may.
-    pub fn max_open_files(mut self, files: u64) -> Self {
-        self.program().max_open_files = Some(files);
-        self
-    }
-
-    /// Has processes reaped that are children of this one and that it does not know: for a program
-    /// that is process 1, as of a container, and that starts no others. What its processes have
-    /// started and left behind would stay there as zombies.
-    pub const fn reap_orphans(mut self, on: bool) -> Self {
-        self.0.reaps_orphans = on;
         self
     }
 
