@@ -1,6 +1,7 @@
 //! Any program as a responder: it reads a line and writes one. Must not know what is said.
 
 mod child;
+mod common_options;
 mod orphans;
 mod pause;
 mod per_client;
@@ -14,7 +15,7 @@ mod stderr;
 mod tagged;
 mod waiting;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use greeter_core::{BoxError, ClientId, Line, Peer, Reply, Responder, WhenLate};
 
+use self::common_options::common_options;
 pub use self::per_client::report::PerClientStats;
 pub use self::per_client::{PerClient, PerClientOptions};
 use self::pool::{ExecPool, PoolMessage, PoolOptions, PoolState};
@@ -160,29 +162,9 @@ impl Exec {
     }
 }
 
+common_options!(ExecOptions);
+
 impl ExecOptions {
-    fn program(&mut self) -> &mut Program {
-        Arc::make_mut(&mut self.0.program)
-    }
-
-    /// Adds an argument.
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.program().arguments.push(argument.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments.
-    pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        arguments.into_iter().fold(self, Self::arg)
-    }
-
-    /// Sets a variable of the program's environment. The others are those of this process, but for
-    /// what a service manager has said to it alone; and `PYTHONUNBUFFERED=1`, unless it is set.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program().environment.push((name.into(), value.into()));
-        self
-    }
-
     /// Sets in how many processes the program runs, 1 to 10,000: so many lines are answered at a
     /// time. The default is one for each processor.
     pub const fn children(mut self, children: usize) -> Self {
@@ -237,22 +219,6 @@ impl ExecOptions {
     /// Sets how long a reply may be, in bytes. The default is 64 KiB.
     pub const fn max_reply_bytes(mut self, bytes: usize) -> Self {
         self.0.max_reply_bytes = bytes;
-        self
-    }
-
-    /// Sets how many files each process may have open (the soft limit of RLIMIT_NOFILE in
-    /// getrlimit(2); Linux): for a host program that has raised its own. The default is what this
-    /// process may.
-    pub fn max_open_files(mut self, files: u64) -> Self {
-        self.program().max_open_files = Some(files);
-        self
-    }
-
-    /// Has processes reaped that are children of this one and that it does not know: for a program
-    /// that is process 1, as of a container, and that starts no others. What its processes have
-    /// started and left behind would stay there as zombies.
-    pub const fn reap_orphans(mut self, on: bool) -> Self {
-        self.0.reaps_orphans = on;
         self
     }
 

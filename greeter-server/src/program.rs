@@ -6,6 +6,7 @@ use std::time::Duration;
 use greeter_server::{
     Exec, ExecError, ExecOptions, PerClient, PerClientOptions, PushHandle, Tagged, TaggedOptions, admin,
 };
+use rustix::process::{Resource, getrlimit};
 
 use crate::settings::{SettingProblem, Settings};
 
@@ -23,8 +24,11 @@ const OF_LINES: [&str; 3] = ["exec-batch", "exec-lines-max", "exec-probe"];
 /// Descriptors of a process: three for its pipes or its socket, and one for its life.
 const DESCRIPTORS_PER_CHILD: usize = 4;
 
-/// How many processes there may be where each client has one, unless it is said.
-const MAX_PER_CLIENT: usize = 100;
+/// Open files of the server itself, about: for those that it rejects, its threads, its log.
+const FILES_OF_SERVER: usize = 256;
+
+/// The most processes that the library takes.
+const MAX_CHILDREN: usize = 10_000;
 
 /// How a program is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +95,25 @@ impl ProgramOptions {
         max_open_files.into_iter().fold(per_client.reap_orphans(is_process_1()), PerClientOptions::max_open_files)
     }
 
-    /// Returns how many processes there are, or may be.
+    /// Returns how many processes there are, or may be: where each has a client, no more than can
+    /// have their files beside those of their clients.
     fn children(&self) -> usize {
+        let asked = self.asked_children();
+        match self.mode {
+            // One that is out of its range is refused as what it is.
+            ExecMode::PerClient if (1..=MAX_CHILDREN).contains(&asked) => {
+                let each = DESCRIPTORS_PER_CHILD + 1;
+                asked.min(max_open_files().saturating_sub(FILES_OF_SERVER) / each).max(1)
+            }
+            ExecMode::Lines | ExecMode::Tagged | ExecMode::PerClient => asked,
+        }
+    }
+
+    fn asked_children(&self) -> usize {
         self.children.unwrap_or_else(|| match self.mode {
             ExecMode::Lines => std::thread::available_parallelism().map_or(1, usize::from),
             ExecMode::Tagged => 1,
-            ExecMode::PerClient => MAX_PER_CLIENT,
+            ExecMode::PerClient => PerClientOptions::DEFAULT_MAX_PROCESSES,
         })
     }
 
@@ -187,15 +204,30 @@ impl ProgramOptions {
         }
     }
 
-    /// Returns how many descriptors its processes may take.
+    /// Returns how many descriptors its processes may take. Clients are left their part, whatever
+    /// is asked for.
     pub(crate) fn descriptors(&self) -> usize {
+        if self.words.is_empty() {
+            return 0;
+        }
+        let (asked, open_files) = (self.asked_children(), max_open_files());
+        let most = open_files.saturating_sub(FILES_OF_SERVER) / 5 * 4;
         // While one that stays is replaced, there are two.
-        let at_once = match self.mode {
-            ExecMode::Lines | ExecMode::Tagged => 2,
-            ExecMode::PerClient => 1,
+        let (at_once, wanted) = match self.mode {
+            ExecMode::Lines | ExecMode::Tagged => (2, asked),
+            ExecMode::PerClient => (1, self.children()),
         };
-        let processes = if self.words.is_empty() { 0 } else { self.children().saturating_mul(at_once) };
-        DESCRIPTORS_PER_CHILD.saturating_mul(processes)
+        let descriptors = wanted.saturating_mul(at_once * DESCRIPTORS_PER_CHILD);
+        if descriptors > most || wanted < asked {
+            let may_have = most / (at_once * DESCRIPTORS_PER_CHILD);
+            tracing::warn!(
+                exec_children = asked,
+                may_have,
+                open_files,
+                "There are too few open files for all processes."
+            );
+        }
+        descriptors.min(most)
     }
 }
 
@@ -257,4 +289,10 @@ impl RunningProgram {
 /// Returns whether this process gets the children that others have left behind, as in a container.
 fn is_process_1() -> bool {
     std::process::id() == 1
+}
+
+/// Returns how many open files this process may have, once it has raised the limit.
+fn max_open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }

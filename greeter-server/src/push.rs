@@ -27,9 +27,9 @@ use crate::thread_mailboxes::PushTarget;
 /// (idle, overloaded, timed out…) does not.
 ///
 /// An answer that comes [later](greeter_core::Later) takes a way of its own to the connection: what
-/// one thread pushes before it or behind it may come on the other side of it. Whoever needs an order
-/// pushes from the call that [`Later::lines_then`](greeter_core::Later::lines_then) makes, when the
-/// reply is among what the client is sent.
+/// one thread pushes before it or behind it may come on the other side of it. Whoever needs an
+/// order pushes from the call that [`Later::lines_then`](greeter_core::Later::lines_then) makes,
+/// when the reply is among what the client is sent.
 ///
 /// Pushing sends a message to the client's connection thread. It does not block, and does not
 /// report whether the client was still connected. A client that does not read what is pushed is

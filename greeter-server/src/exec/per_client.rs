@@ -7,24 +7,22 @@ mod pool;
 mod process;
 pub(super) mod report;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::sync::Arc;
 
 use greeter_core::{BoxError, CloseReason, Line, LineEnding, Peer, Rejection, Reply, Responder, WhenLate};
 
-use self::messages::{MAX_UNREAD, PerClientConfig, PerClientMessage, ProcessLink};
+use self::messages::{LINE_COST, MAX_UNREAD, PerClientConfig, PerClientMessage, ProcessLink};
 use self::pool::PerClientPool;
 use self::report::{PerClientState, PerClientStats};
+use super::common_options::common_options;
 use super::pool_thread::PoolThread;
 use super::process::Program;
 use super::report::ExecError;
 use super::running::MAX_CHILDREN;
 use crate::mailbox::Mailbox;
 use crate::push::PushHandle;
-
-/// How many processes there may be unless told otherwise.
-const MAX_PROCESSES: usize = 100;
 
 /// Has a program answer each client in a process of its own, as inetd and `tcpserver` do: what the
 /// client sends is the program's stdin, and what the program writes to its stdout is what the
@@ -57,14 +55,17 @@ const MAX_PROCESSES: usize = 100;
 ///   (`printf … | nc -N`), or the server stops. Then the program has as much time as it wants, as
 ///   long as the client is not [idle](crate::Builder::idle_timeout), or the shutdown has time left.
 /// * **The end of the process** ends the connection, behind all that it has written. If something
-///   that it has started has its stdout still, the connection ends a second later.
-/// * **The end of the connection** ends the process with all that it has started: by the end of its
-///   stdin and of its stdout, after two seconds by SIGTERM, and after two more by SIGKILL. A client
+///   that it has started has its stdout still, the connection ends a second later. What is left of
+///   its process group is killed then: a job in the background, too, unless it has made a session
+///   of its own (setsid(2)).
+/// * **The end of the connection** ends the process with its group: by the end of its stdin and of
+///   its stdout, after two seconds by SIGTERM, and after two more by SIGKILL. A client
 ///   that only closes may be one that has stopped sending and still reads: nobody knows before
 ///   something is sent to it.
 ///
 /// There is no time for a reply, since nobody knows what is one. The idle timeout counts what goes
-/// in either direction.
+/// in either direction. Who is let go by it, or by the time for a line, is told nothing but the
+/// end: the words between are the program's.
 ///
 /// What a process writes to its stderr is in the log, line by line.
 ///
@@ -90,7 +91,7 @@ const MAX_PROCESSES: usize = 100;
 /// place](crate::Builder::in_place). Clones share the processes; when the last is dropped they end.
 ///
 /// The server's [memory budget](crate::Builder::max_buffer_bytes) does not know of what lies
-/// between it and a process: 64 KiB and a line for each client at most.
+/// between it and a process: twice 64 KiB and a line for each client at most, and mostly little.
 #[derive(Clone)]
 pub struct PerClient(Arc<PerClientHandle>);
 
@@ -131,7 +132,7 @@ impl PerClient {
         let program = Program { forgotten: environment::NAMES, has_socket: true, ..Program::new(program.as_ref()) };
         PerClientOptions(PerClientConfig {
             program: Arc::new(program),
-            max_processes: MAX_PROCESSES,
+            max_processes: PerClientOptions::DEFAULT_MAX_PROCESSES,
             reaps_orphans: false,
         })
     }
@@ -168,49 +169,17 @@ impl PerClient {
     }
 }
 
+common_options!(PerClientOptions);
+
 impl PerClientOptions {
-    fn program(&mut self) -> &mut Program {
-        Arc::make_mut(&mut self.0.program)
-    }
-
-    /// Adds an argument.
-    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
-        self.program().arguments.push(argument.as_ref().to_owned());
-        self
-    }
-
-    /// Adds arguments.
-    pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        arguments.into_iter().fold(self, Self::arg)
-    }
-
-    /// Sets a variable of the program's environment, beside those of [each
-    /// client](PerClient#the-environment). `PYTHONUNBUFFERED=1` is set, unless it is set otherwise.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program().environment.push((name.into(), value.into()));
-        self
-    }
+    /// How many [processes](Self::max_processes) there may be unless told otherwise.
+    pub const DEFAULT_MAX_PROCESSES: usize = 100;
 
     /// Sets how many processes there may be, 1 to 10,000, those included that are to end. The
-    /// default is 100.
+    /// default is [100](Self::DEFAULT_MAX_PROCESSES). Each takes four descriptors beside that of
+    /// its client, which the server has to [spare](crate::Builder::spare_descriptors).
     pub const fn max_processes(mut self, processes: usize) -> Self {
         self.0.max_processes = processes;
-        self
-    }
-
-    /// Sets how many files each process may have open (the soft limit of RLIMIT_NOFILE in
-    /// getrlimit(2); Linux): for a host program that has raised its own. The default is what this
-    /// process may.
-    pub fn max_open_files(mut self, files: u64) -> Self {
-        self.program().max_open_files = Some(files);
-        self
-    }
-
-    /// Has processes reaped that are children of this one and that it does not know: for a program
-    /// that is process 1, as of a container, and that starts no others. What its processes have
-    /// started and left behind would stay there as zombies.
-    pub const fn reap_orphans(mut self, on: bool) -> Self {
-        self.0.reaps_orphans = on;
         self
     }
 
@@ -259,7 +228,10 @@ impl Responder for PerClient {
 
     fn connect(&self, peer: &Peer, _: &mut Reply<'_>) -> Result<PerClientSession, BoxError> {
         let thread = self.0.thread.mailbox().clone();
-        let permit = self.0.state.permit().filter(|_| thread.has_receiver()).ok_or(Rejection::Busy)?;
+        let permit = self.0.state.permit().filter(|_| thread.has_receiver()).ok_or_else(|| {
+            tracing::warn!(max_processes = self.stats().max_processes, "There is no room for a client's process.");
+            Rejection::Busy
+        })?;
         let link = Arc::new(ProcessLink::new(peer.id));
         let environment = environment::of(peer);
         thread.send(PerClientMessage::Open { link: Arc::clone(&link), environment, permit });
@@ -271,10 +243,19 @@ impl Responder for PerClient {
     fn respond(&self, session: &mut PerClientSession, line: Line<'_>, reply: &mut Reply<'_>) -> Result<(), BoxError> {
         let ending = line.ending().unwrap_or(LineEnding::Lf).as_bytes();
         let bytes = [line.as_bytes(), ending].concat();
-        let unread = session.link.add_unread(bytes.len());
+        let unread = session.link.add_unread(bytes.len() + LINE_COST);
         let later = (unread > MAX_UNREAD).then(|| reply.later_with(WhenLate::Wait));
         session.thread.send(PerClientMessage::Input { client: session.link.client, bytes, later });
         Ok(())
+    }
+
+    /// What a program says is its own: of a client that is let go for its silence, the end says
+    /// enough.
+    fn reject(&self, _: Option<&mut PerClientSession>, rejection: Rejection, reply: &mut Reply<'_>) {
+        match rejection {
+            Rejection::IdleTimeout { .. } | Rejection::LineTimeout { .. } => {}
+            rejection => reply.line(format_args!("error: {rejection}")),
+        }
     }
 
     fn wants_end_of_input(&self) -> bool {

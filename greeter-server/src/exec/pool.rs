@@ -172,7 +172,7 @@ impl ExecPool {
             for (number, channel) in events.into_iter().chain(talking) {
                 self.on_event(number, channel, now);
             }
-            while let Some(message) = self.events.next_message() {
+            for message in self.events.take_mail() {
                 self.take(message, now);
             }
             if self.look_at.is_some_and(|at| at <= now) {

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::iter;
+use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use mio::{Events, Poll, Registry};
 
 use super::report::ExecError;
 use super::running::Channel;
-use super::spawner::{self, StartOutcome, StartRequest};
+use super::spawner::{self, ProcessSpawner, StartOutcome, StartRequest};
 use crate::limits::POLL_PAUSE;
 use crate::mailbox::{Inbox, Mailbox, WAKE_UP, mailbox};
 use crate::sync::{Sender, channel};
@@ -20,10 +21,14 @@ use crate::sync::{Sender, channel};
 /// How many events are taken at once.
 const EVENTS: usize = 256;
 
+/// How many messages are.
+const MAX_MAIL: usize = 256;
+
 /// The end of those who ask.
 pub(super) struct PoolThread<M> {
     mailbox: Mailbox<M>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// It, and that which starts processes for it.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The thread's own end.
@@ -32,7 +37,7 @@ pub(super) struct PoolEvents<M> {
     events: Events,
     inbox: Inbox<M>,
     mailbox: Mailbox<M>,
-    spawner: Sender<StartRequest>,
+    spawner: ProcessSpawner,
 }
 
 impl<M: From<StartOutcome> + Send + 'static> PoolThread<M> {
@@ -40,11 +45,11 @@ impl<M: From<StartOutcome> + Send + 'static> PoolThread<M> {
     pub(super) fn start(name: &str, run: impl FnOnce(PoolEvents<M>) + Send + 'static) -> Result<Self, ExecError> {
         let failed = |source| ExecError::Thread { source };
         let (mailbox, inbox, poll) = mailbox().map_err(failed)?;
-        let spawner = spawner::start(mailbox.clone()).map_err(failed)?;
+        let (spawner, spawns) = spawner::start(mailbox.clone()).map_err(failed)?;
         let events =
             PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, mailbox: mailbox.clone(), spawner };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(|| run(events)).map_err(failed)?;
-        Ok(Self { mailbox, thread: Mutex::new(Some(thread)) })
+        Ok(Self { mailbox, threads: Mutex::new(vec![thread, spawns]) })
     }
 }
 
@@ -67,9 +72,11 @@ impl<M> PoolThread<M> {
     /// Sends that it is to stop, and waits for its end.
     pub(super) fn stop(&self, message: M) {
         self.send(message);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(_)) = thread.map(JoinHandle::join) {
-            tracing::error!("What drives a program has panicked.");
+        let threads = mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("What drives a program has panicked.");
+            }
         }
     }
 }
@@ -86,8 +93,7 @@ impl<M> PoolEvents<M> {
 
     /// Has a process started.
     pub(super) fn spawn(&self, request: StartRequest) {
-        // The other thread lives as long as this one.
-        let _ = self.spawner.send(request);
+        self.spawner.start(request);
     }
 
     /// Waits for mail or an event, until then at most, and returns for what processes there are
@@ -111,8 +117,10 @@ impl<M> PoolEvents<M> {
         events.flat_map(|event| iter::repeat_n(Channel::of(event.token()), times(event))).collect()
     }
 
-    pub(super) fn next_message(&self) -> Option<M> {
-        self.inbox.next_message()
+    /// Returns the mail, as far as it is dealt with before events and time are looked at again:
+    /// whoever writes without end keeps no process waiting.
+    pub(super) fn take_mail(&self) -> Vec<M> {
+        iter::from_fn(|| self.inbox.next_message()).take(MAX_MAIL).collect()
     }
 }
 
@@ -140,7 +148,7 @@ mod tests {
     #[test]
     fn an_end_that_comes_with_the_last_bytes_is_seen_behind_them() {
         let (mailbox, inbox, poll) = mailbox::<Mail>().unwrap();
-        let spawner = spawner::start(mailbox.clone()).unwrap();
+        let (spawner, _spawns) = spawner::start(mailbox.clone()).unwrap();
         let mut events = PoolEvents { poll, events: Events::with_capacity(EVENTS), inbox, mailbox, spawner };
         let mut program = Program::new(OsStr::new("sh"));
         program.arguments = ["-c", "echo last; exec >&-; sleep 1000"].map(Into::into).into();

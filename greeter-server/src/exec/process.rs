@@ -15,7 +15,9 @@ use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry, Token};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process, kill_process_group, waitid,
+};
 
 use super::report::ExecError;
 
@@ -188,7 +190,20 @@ impl Process {
         if !self.is_reaped {
             // It may have ended.
             let _ = kill_process_group(self.pid(), signal);
+            if getpgid(Some(self.pid())) != Ok(self.pid()) {
+                // It has left its group.
+                let _ = kill_process(self.pid(), signal);
+            }
         }
+    }
+
+    /// Returns whether its end is an event, once it is [registered](Self::register).
+    pub(super) const fn is_watched(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        let is_watched = self.descriptor.is_some();
+        #[cfg(not(target_os = "linux"))]
+        let is_watched = false;
+        is_watched
     }
 
     /// Has the end of the process be an event.
@@ -205,22 +220,28 @@ impl Process {
         Ok(())
     }
 
+    /// Looks at how it is: nothing while it runs, and an error if another has reaped it, though it
+    /// is ours.
+    fn look(&self) -> Result<Option<WaitIdStatus>, Errno> {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.pid()), look)
+    }
+
     /// Returns whether it has ended, or is not there any more.
     pub(super) fn has_ended(&self) -> bool {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(self.pid()), look), Ok(None))
+        !matches!(self.look(), Ok(None))
     }
 
     /// Returns how it has ended, once it has; and then nothing is left of its group.
     pub(super) fn try_reap(&mut self) -> Option<ExitStatus> {
-        if !self.has_ended() {
-            return None;
+        match self.look() {
+            Ok(None) => return None,
+            Ok(Some(_)) => self.signal(Signal::KILL),
+            // Its number may be anybody's.
+            Err(_) => {}
         }
-        self.signal(Signal::KILL);
-        let status = self.child.wait();
         self.is_reaped = true;
-        // Another may have reaped it, though it is ours.
-        Some(status.unwrap_or_default())
+        Some(self.child.wait().unwrap_or_default())
     }
 }
 
@@ -228,7 +249,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !mem::replace(&mut self.is_reaped, true) {
             let _ = kill_process_group(self.pid(), Signal::KILL);
-            let _ = self.child.wait();
+            match kill_process(self.pid(), Signal::KILL) {
+                Ok(()) => _ = self.child.wait(),
+                // It has become another user's, and ends when it likes: nobody waits for that.
+                Err(error) => tracing::error!(pid = self.id(), %error, "Cannot end a program."),
+            }
         }
     }
 }

@@ -110,6 +110,11 @@ impl RunningChild {
         self.stdout.is_none()
     }
 
+    /// Returns whether its end is an event. Otherwise it has to be looked for.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.process.is_watched()
+    }
+
     /// Returns whether it has ended, and waits to be reaped.
     pub(super) fn has_ended(&self) -> bool {
         self.process.has_ended()

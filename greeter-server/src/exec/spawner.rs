@@ -3,7 +3,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use super::process::{Program, StartedProcess};
 use crate::mailbox::Mailbox;
@@ -25,16 +26,43 @@ pub(super) struct StartOutcome {
     pub(super) started: io::Result<StartedProcess>,
 }
 
+/// The end of whoever wants processes. When it is dropped, nothing more is started.
+#[derive(Debug)]
+pub(super) struct ProcessSpawner {
+    requests: Sender<StartRequest>,
+    is_over: Arc<AtomicBool>,
+}
+
 /// Starts the thread. It ends when nobody can ask any more.
-pub(super) fn start<M: From<StartOutcome> + Send + 'static>(mailbox: Mailbox<M>) -> io::Result<Sender<StartRequest>> {
+pub(super) fn start<M: From<StartOutcome> + Send + 'static>(
+    mailbox: Mailbox<M>,
+) -> io::Result<(ProcessSpawner, JoinHandle<()>)> {
     let (sender, requests): (_, Receiver<StartRequest>) = channel();
+    let is_over = Arc::<AtomicBool>::default();
+    let spawner = ProcessSpawner { requests: sender, is_over: Arc::clone(&is_over) };
     let run = move || {
         while let Ok(request) = requests.recv() {
-            let started = request.program.start();
-            // If nobody wants it any more, it is dropped, and its process ends.
-            mailbox.send(StartOutcome { request, started }.into());
+            if !is_over.load(Ordering::Relaxed) {
+                let started = request.program.start();
+                // If nobody wants it any more, it is dropped, and its process ends.
+                mailbox.send(StartOutcome { request, started }.into());
+            }
         }
     };
-    thread::Builder::new().name("greeter-spawn".to_owned()).spawn(run)?;
-    Ok(sender)
+    let thread = thread::Builder::new().name("greeter-spawn".to_owned()).spawn(run)?;
+    Ok((spawner, thread))
+}
+
+impl ProcessSpawner {
+    /// Has a process started.
+    pub(super) fn start(&self, request: StartRequest) {
+        // The other thread lives as long as this end.
+        let _ = self.requests.send(request);
+    }
+}
+
+impl Drop for ProcessSpawner {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use greeter_tests::client::{Client, PATIENCE, wait_until};
@@ -301,7 +303,8 @@ fn a_program_for_many_clients_is_told_how_a_client_has_come() {
 
 #[test]
 fn a_program_for_one_client_has_it_in_its_environment() {
-    let program = r#"echo "$PROTO $TCPREMOTEIP:$TCPREMOTEPORT ${GREETER_LISTENER-} ${SSL_PROTOCOL-} ${TCPLOCALIP-}""#;
+    // What others have said to the server of its own client is none of these.
+    let program = r#"echo "$PROTO $TCPREMOTEIP:$TCPREMOTEPORT ${GREETER_LISTENER-} ${SSL_PROTOCOL-} ${TCPLOCALIP-}${TCPREMOTEHOST-}""#;
     are_told_how_clients_have_come("per-client", program, |came| {
         let Came { address, name, tls, via } = came;
         let local = via.as_ref().map_or("", |_| "192.0.2.2");
@@ -335,7 +338,7 @@ fn are_told_how_clients_have_come(mode: &str, program: &str, expected: impl Fn(C
     let file = world.directory.file("greeter.toml");
     fs::write(&file, settings).expect("the folder is ours");
     let mut command = Command::new(greeter_server());
-    command.arg("--config").arg(&file);
+    command.arg("--config").arg(&file).env("TCPREMOTEHOST", "ours").env("TCPLOCALIP", "ours");
     let server = TestedServer::start_listeners(command, 5);
     let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n".as_slice();
     let with_tls = ["TLSv1.2", "TLSv1.3"];
@@ -646,4 +649,50 @@ fn a_process_for_each_client_from_its_start_to_the_end_of_the_server() {
         "{}",
         server.log()
     );
+}
+
+/// Clients and their processes share what there is.
+#[test]
+fn too_few_open_files_for_all_processes_leave_each_client_its_own() {
+    let directory = TestDirectory::new();
+    let log = directory.file("log");
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n 600; exec "$0" "$@" 2> "$LOG""#]).arg(greeter_server()).env("LOG", &log);
+    command.args(["--listen", "127.0.0.1:0", "--exec-mode", "per-client", "--exec-children", "500", "--exec", "cat"]);
+    let server = TestedServer::start_command(command);
+    let mut clients: Vec<_> = (0..20).map(|_| Client::connect(server.address())).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("Bob"), "Bob\n"));
+    let log = fs::read_to_string(&log).expect("it is text");
+    let warning = "There are too few open files for all processes. exec_children=500 may_have=68 open_files=600";
+    assert!(log.contains(warning), "{log}");
+}
+
+/// Short lines cost more than their bytes, and there are many of them.
+#[test]
+fn whoever_floods_a_program_with_short_lines_costs_little_and_keeps_nobody_waiting() {
+    let program = r#"read -r what; [ "$what" ] || exec cat > /dev/null; yes tick"#;
+    let server = TestedServer::start(&["--exec-mode", "per-client", "--exec", "sh", "-c", program]);
+    let is_over = AtomicBool::new(false);
+    let bytes = thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let mut client = Client::connect(server.address());
+                while !is_over.load(Ordering::Relaxed) {
+                    client.send([b'\n'; 65_536]);
+                }
+                client.reset();
+            });
+        }
+        let heard = (0..3).map(|_| {
+            let mut client = Client::connect(server.address());
+            client.send("tick\n");
+            (0..1000).for_each(|_| assert_eq!(client.text(), "tick\n"));
+            client.reset();
+            server.resident_bytes()
+        });
+        let bytes = heard.max();
+        is_over.store(true, Ordering::Relaxed);
+        bytes
+    });
+    assert!(bytes < Some(48 << 20), "{bytes:?}");
 }

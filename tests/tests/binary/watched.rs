@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use greeter_server::{ExecStats, TaggedStats, admin};
+use greeter_server::{ExecStats, PerClientStats, TaggedStats, admin};
 use greeter_tests::client::{Client, PATIENCE, wait_until};
 use greeter_tests::directory::TestDirectory;
 use greeter_tests::process::{TestedServer, greeter_server};
@@ -109,8 +109,12 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 #[test]
 fn the_chapter_and_the_alerts_are_about_metrics_that_there_are() {
     let server = spawn(builder().max_accept_rate(5000));
-    // In one mode, and in the other: there is one program, but the chapter is about both.
-    let of_programs = || admin::exec_metrics(&ExecStats::default()) + &admin::tagged_metrics(&TaggedStats::default());
+    // In each mode: there is one program, but the chapter is about all.
+    let of_programs = || {
+        admin::exec_metrics(&ExecStats::default())
+            + &admin::tagged_metrics(&TaggedStats::default())
+            + &admin::per_client_metrics(&PerClientStats::default())
+    };
     let admin = spawn(admin::server_with(&server, of_programs));
     let mut asks = Client::connect(admin.local_addr());
     asks.send("GET /metrics HTTP/1.0\r\n\r\n");

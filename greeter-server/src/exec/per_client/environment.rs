@@ -63,3 +63,36 @@ fn hex(bytes: &[u8]) -> String {
         hex
     })
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use std::sync::Arc;
+
+    use greeter_core::{ClientCertificate, Origin, TlsInfo, TlsVersion, client_id};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_told_and_has_a_name_that_is_forgotten_otherwise() {
+        let mut info = TlsInfo::new(TlsVersion::Tls13);
+        info.server_name = Some("mail.example".into());
+        info.client = Some(ClientCertificate::new(b"", [0xab; 32]));
+        let mut peer = Peer::new(client_id(1), std::net::SocketAddr::from(([0x2001, 0, 0, 0, 0, 0, 0, 1], 7)).into());
+        peer.origin = Some(Arc::new(Origin::new(None, Some(info)).with_listener("main")));
+        let told = of(&peer);
+        assert!(told.iter().all(|(name, _)| NAMES.contains(name)));
+        let told: Vec<_> = told.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let hash = format!("SSL_PEER_CERT_HASH={}", "ab".repeat(32));
+        let expected = [
+            "PROTO=TCP",
+            "TCPREMOTEIP=2001::1",
+            "TCPREMOTEPORT=7",
+            "SSL_PROTOCOL=TLSv1.3",
+            "SSL_TLS_SNI_SERVERNAME=mail.example",
+            &hash,
+            "GREETER_LISTENER=main",
+        ];
+        assert_eq!(told, expected);
+    }
+}

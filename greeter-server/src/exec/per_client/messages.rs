@@ -13,6 +13,9 @@ use crate::exec::spawner::StartOutcome;
 /// How many bytes may wait for a process to read them before its client is not read any more.
 pub(super) const MAX_UNREAD: usize = 64 * 1024;
 
+/// What a line on its way costs beside its bytes, in bytes: short ones are many.
+pub(super) const LINE_COST: usize = 128;
+
 /// What a program is run with.
 #[derive(Clone, Debug)]
 pub(super) struct PerClientConfig {
@@ -65,7 +68,8 @@ impl From<StartOutcome> for PerClientMessage {
 #[derive(Debug)]
 pub(super) struct ProcessLink {
     pub(super) client: ClientId,
-    /// How many bytes the process has not read, but for those in its pipe.
+    /// How many bytes the process has not read, but for those in its socket; and what lines cost
+    /// that are on their way to the thread.
     unread: AtomicUsize,
 }
 

@@ -1,6 +1,6 @@
 //! Clients to processes of their own: one thread drives them all. Must not know what is said.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(super) struct PerClientPool {
     /// The numbers of the processes of those who are there.
     clients: HashMap<ClientId, usize>,
     next_number: usize,
+    /// Processes for which there is something to do, once all that is at hand was looked at.
+    due: BTreeSet<usize>,
     /// Processes whose stderr was not read to the end.
     unread: Vec<usize>,
     /// When there is something to do at the latest.
@@ -51,6 +53,7 @@ impl PerClientPool {
             processes: BTreeMap::new(),
             clients: HashMap::new(),
             next_number: 0,
+            due: BTreeSet::new(),
             unread: Vec::new(),
             look_at: None,
             orphans: Orphans::default(),
@@ -68,13 +71,16 @@ impl PerClientPool {
             let events = self.events.wait(until);
             let now = Instant::now();
             for number in mem::take(&mut self.unread) {
-                self.on_event(number, Channel::Stderr, now);
+                self.on_event(number, Channel::Stderr);
             }
             for (number, channel) in events {
-                self.on_event(number, channel, now);
+                self.on_event(number, channel);
             }
-            while let Some(message) = self.events.next_message() {
+            for message in self.events.take_mail() {
                 self.take(message, now);
+            }
+            for number in mem::take(&mut self.due) {
+                self.turn(number, now);
             }
             if self.look_at.is_some_and(|at| at <= now) {
                 self.look(now);
@@ -92,21 +98,21 @@ impl PerClientPool {
             PerClientMessage::Input { client, bytes, later } => match self.process_of(client) {
                 Some((number, process)) => {
                     process.input(&bytes, later);
-                    self.turn(number, now);
+                    self.due.insert(number);
                 }
                 None => answer_with_nothing(later),
             },
             PerClientMessage::EndOfInput { client, later } => match self.process_of(client) {
                 Some((number, process)) => {
                     process.end_input(later);
-                    self.turn(number, now);
+                    self.due.insert(number);
                 }
                 None => answer_with_nothing(Some(later)),
             },
             PerClientMessage::Taken { client } => {
                 if let Some((number, process)) = self.process_of(client) {
                     process.taken();
-                    self.turn(number, now);
+                    self.due.insert(number);
                 }
             }
             PerClientMessage::Left { client } => {
@@ -128,7 +134,7 @@ impl PerClientPool {
         Some((number, self.processes.get_mut(&number)?))
     }
 
-    fn on_event(&mut self, number: usize, channel: Channel, now: Instant) {
+    fn on_event(&mut self, number: usize, channel: Channel) {
         let Some(process) = self.processes.get_mut(&number) else { return };
         let Some(running) = &mut process.running else { return };
         match channel {
@@ -137,7 +143,7 @@ impl PerClientPool {
                     self.unread.push(number);
                 }
             }
-            Channel::Stdin | Channel::Stdout | Channel::Life => self.turn(number, now),
+            Channel::Stdin | Channel::Stdout | Channel::Life => _ = self.due.insert(number),
         }
     }
 }
@@ -194,15 +200,10 @@ impl PerClientPool {
             process.finish(push);
             return self.end(number, now);
         }
-        // What it has said before its end has been read by then.
-        let (was_over, is_ending) =
-            (process.is_over(now), process.running.as_ref().is_some_and(RunningChild::is_ending));
-        if was_over && !is_ending {
-            let outcome = process.send(push, thread, &mut self.buffer, now);
-            if outcome.is_ok() && process.is_over(now) {
-                process.finish(push);
-                process.is_left = true;
-            }
+        let is_ending = process.running.as_ref().is_some_and(RunningChild::is_ending);
+        if !is_ending && process.is_over(now) {
+            process.finish(push);
+            process.is_left = true;
         }
         if process.is_left {
             return self.reap(number);
@@ -228,11 +229,13 @@ impl PerClientPool {
         let Some(ClientProcess { running: Some(running), link, .. }) = self.processes.get_mut(&number) else { return };
         let Some(status) = running.try_reap(&mut self.buffer) else { return };
         let (pid, client) = (running.id(), link.client);
-        if status.signal().is_some() && !running.is_ending() {
+        if running.is_ending() || status.success() {
+            tracing::debug!(pid, %client, %status, "A program has ended.");
+        } else if status.signal().is_some() {
             self.state.crashed.add(1);
             tracing::warn!(pid, %client, %status, "A program has crashed.");
         } else {
-            tracing::debug!(pid, %client, %status, "A program has ended.");
+            tracing::info!(pid, %client, %status, "A program has ended.");
         }
         self.remove(number);
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use greeter_core::{Delivery, Later};
 
-use super::messages::{MAX_UNREAD, PerClientMessage, ProcessLink};
+use super::messages::{LINE_COST, MAX_UNREAD, PerClientMessage, ProcessLink};
 use super::report::ProcessPermit;
 use crate::exec::running::{LOOK_INTERVAL, RunningChild};
 use crate::mailbox::Mailbox;
@@ -36,11 +36,11 @@ pub(super) struct ClientProcess {
     written: usize,
     /// The client's line that waits until enough of this is written.
     parked: Option<Later>,
-    /// What ends the connection, if nothing more comes from the client.
-    end: Option<Later>,
+    /// The answer to the end of the input, which ends the connection.
+    last_answer: Option<Later>,
     piece: Piece,
-    /// When it was seen to have ended.
-    ended: Option<Instant>,
+    /// When it was seen to be dead.
+    dead_since: Option<Instant>,
 }
 
 /// What the process has said, as far as the client has not taken it.
@@ -66,9 +66,9 @@ impl ClientProcess {
             unwritten: Vec::new(),
             written: 0,
             parked: None,
-            end: None,
+            last_answer: None,
             piece: Piece::Nothing,
-            ended: None,
+            dead_since: None,
         }
     }
 
@@ -76,11 +76,12 @@ impl ClientProcess {
     pub(super) fn input(&mut self, bytes: &[u8], later: Option<Later>) {
         self.unwritten.extend_from_slice(bytes);
         self.parked = later;
+        self.link.has_read(LINE_COST);
     }
 
     /// Nothing more comes from the client.
     pub(super) fn end_input(&mut self, later: Later) {
-        self.end = Some(later);
+        self.last_answer = Some(later);
     }
 
     /// The client has taken the piece.
@@ -103,10 +104,10 @@ impl ClientProcess {
         self.link.has_read(written);
         if self.written == self.unwritten.len() {
             (self.unwritten, self.written) = (Vec::new(), 0);
-            if self.end.is_some() {
+            if self.last_answer.is_some() {
                 running.close_stdin();
             }
-        } else if self.written > MAX_UNREAD {
+        } else if self.written > self.unwritten.len() / 2 {
             self.unwritten.drain(..self.written);
             self.written = 0;
         }
@@ -126,6 +127,7 @@ impl ClientProcess {
     ) -> io::Result<()> {
         let Some(running) = self.running.as_mut().filter(|running| !running.is_ending()) else { return Ok(()) };
         let bytes = match std::mem::replace(&mut self.piece, Piece::Nothing) {
+            Piece::Nothing if self.dead_since.is_some_and(|since| since + AFTERMATH <= now) => return Ok(()),
             Piece::Nothing => match running.read(buffer, now)? {
                 Some(bytes) => buffer[..bytes].to_vec(),
                 None => return Ok(()),
@@ -153,11 +155,11 @@ impl ClientProcess {
     /// Looks whether it has ended, and returns whether there is nothing more to come from it.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
         let Some(running) = &self.running else { return false };
-        if self.ended.is_none() && running.has_ended() {
-            self.ended = Some(now);
+        if self.dead_since.is_none() && running.has_ended() {
+            self.dead_since = Some(now);
         }
-        let Some(ended) = self.ended else { return false };
-        matches!(self.piece, Piece::Nothing) && (running.has_closed_stdout() || ended + AFTERMATH <= now)
+        let Some(since) = self.dead_since else { return false };
+        matches!(self.piece, Piece::Nothing) && (running.has_closed_stdout() || since + AFTERMATH <= now)
     }
 
     /// Returns when there is something to do for it.
@@ -170,17 +172,16 @@ impl ClientProcess {
             Piece::Held { again_at, .. } => Some(again_at),
             Piece::Nothing | Piece::Pushed => None,
         };
-        let is_unwatched = self.ended.is_none() && (running.has_closed_stdout() || cfg!(not(target_os = "linux")));
-        let look = is_unwatched.then(|| now + LOOK_INTERVAL);
-        let over = self.ended.map(|ended| (ended + AFTERMATH).max(now)).filter(|at| *at > now);
+        let look = (self.dead_since.is_none() && !running.is_watched()).then(|| now + LOOK_INTERVAL);
+        let over = self.dead_since.map(|since| since + AFTERMATH).filter(|at| *at > now);
         again.into_iter().chain(look).chain(over).min()
     }
 
     /// Ends the connection behind all that was said.
     pub(super) fn finish(&mut self, push: &PushHandle) {
         answer_with_nothing(self.parked.take());
-        match self.end.take() {
-            Some(end) => answer_with_nothing(Some(end)),
+        match self.last_answer.take() {
+            Some(last) => answer_with_nothing(Some(last)),
             // If the server has not started, there is nobody to close.
             None => _ = push.close(self.link.client),
         }
@@ -190,4 +191,66 @@ impl ClientProcess {
 /// Answers a line, which is not one to the program, so that the client's next may come.
 pub(super) fn answer_with_nothing(later: Option<Later>) {
     later.into_iter().for_each(|later| later.raw(""));
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use std::ffi::OsStr;
+    use std::sync::Mutex;
+    use std::thread;
+
+    use greeter_core::{ClientId, PushReceipt, client_id};
+
+    use super::*;
+    use crate::exec::per_client::report::PerClientState;
+    use crate::exec::process::Program;
+    use crate::mailbox::mailbox;
+    use crate::messages::InFlightPush;
+    use crate::thread_mailboxes::PushTarget;
+
+    /// A server whose threads do nothing.
+    #[derive(Default)]
+    struct Busy(Mutex<Vec<(InFlightPush, Option<PushReceipt>)>>);
+
+    impl PushTarget for Busy {
+        fn count(&self) -> usize {
+            1
+        }
+
+        fn push(&self, _: ClientId, message: InFlightPush, receipt: Option<PushReceipt>) {
+            self.0.lock().unwrap().push((message, receipt));
+        }
+
+        fn broadcast(&self, _: &Arc<InFlightPush>) {}
+
+        fn close_client(&self, _: ClientId) {}
+    }
+
+    #[test]
+    fn a_piece_for_which_there_is_no_room_is_held_and_nothing_is_read_meanwhile() {
+        let (push, busy) = (PushHandle::new(), Arc::<Busy>::default());
+        push.connect(Arc::clone(&busy) as _);
+        push.raw(client_id(2), vec![b'x'; (16 << 20) - 64]).unwrap();
+        let (thread, _inbox, poll) = mailbox().unwrap();
+        let permit = Arc::new(PerClientState::new(1)).permit().unwrap();
+        let mut process = ClientProcess::new(Arc::new(ProcessLink::new(client_id(1))), permit);
+        let mut program = Program::new(OsStr::new("sh"));
+        program.arguments = ["-c", "echo first; read -r _; echo second"].map(Into::into).into();
+        program.has_socket = true;
+        let started = program.start().unwrap();
+        process.running = Some(RunningChild::new(started, 1, poll.registry()).unwrap());
+        let (began, mut buffer) = (Instant::now(), [0; PIECE_BYTES]);
+        while !matches!(process.piece, Piece::Held { .. }) {
+            process.send(&push, &thread, &mut buffer, began).unwrap();
+            thread::yield_now();
+        }
+        assert_eq!(process.next_due(began), Some(began + PUSH_AGAIN));
+        busy.0.lock().unwrap().clear();
+        process.send(&push, &thread, &mut buffer, began).unwrap();
+        assert!(matches!(process.piece, Piece::Held { .. }), "it is not time for that");
+        process.send(&push, &thread, &mut buffer, began + PUSH_AGAIN).unwrap();
+        assert!(matches!(process.piece, Piece::Pushed));
+        assert_eq!(busy.0.lock().unwrap().len(), 1);
+    }
 }

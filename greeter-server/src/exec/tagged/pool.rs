@@ -146,7 +146,7 @@ impl TaggedPool {
             for (number, channel) in mem::take(&mut self.unread).into_iter().chain(events) {
                 self.on_event(number, channel, now);
             }
-            while let Some(message) = self.events.next_message() {
+            for message in self.events.take_mail() {
                 self.take(message, now);
             }
             if self.look_at.is_some_and(|at| at <= now) {
