@@ -412,6 +412,8 @@ fn whatever_clients_and_processes_do_nothing_is_left_and_nobody_reads_what_is_an
             });
         }
     });
+    // Whoever has left at once may not have been accepted yet.
+    wait_until("all have come", || server.stats().accepted == (threads * rounds) as u64);
     at_an_end(&server, &per_client);
     assert!(heard.into_inner() > threads as u64 * rounds as u64, "somebody was answered");
     let known = fs::read_to_string(&known).expect("they have written");
