@@ -27,9 +27,6 @@ const DESCRIPTORS_PER_CHILD: usize = 4;
 /// Open files of the server itself, about: for those that it rejects, its threads, its log.
 const FILES_OF_SERVER: usize = 256;
 
-/// The most processes that the library takes.
-const MAX_CHILDREN: usize = 10_000;
-
 /// How a program is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecMode {
@@ -101,9 +98,8 @@ impl ProgramOptions {
         let asked = self.asked_children();
         match self.mode {
             // One that is out of its range is refused as what it is.
-            ExecMode::PerClient if (1..=MAX_CHILDREN).contains(&asked) => {
-                let each = DESCRIPTORS_PER_CHILD + 1;
-                asked.min(max_open_files().saturating_sub(FILES_OF_SERVER) / each).max(1)
+            ExecMode::PerClient if asked <= PerClientOptions::MAX_PROCESSES => {
+                asked.min((files_for_clients_and_processes() / (DESCRIPTORS_PER_CHILD + 1)).max(1))
             }
             ExecMode::Lines | ExecMode::Tagged | ExecMode::PerClient => asked,
         }
@@ -204,22 +200,22 @@ impl ProgramOptions {
         }
     }
 
-    /// Returns how many descriptors its processes may take. Clients are left their part, whatever
-    /// is asked for.
+    /// Returns how many descriptors its processes may take: what is asked for, or if there are
+    /// fewer, as many as leave clients a fifth.
     pub(crate) fn descriptors(&self) -> usize {
         if self.words.is_empty() {
             return 0;
         }
-        let (asked, open_files) = (self.asked_children(), max_open_files());
-        let most = open_files.saturating_sub(FILES_OF_SERVER) / 5 * 4;
         // While one that stays is replaced, there are two.
-        let (at_once, wanted) = match self.mode {
-            ExecMode::Lines | ExecMode::Tagged => (2, asked),
-            ExecMode::PerClient => (1, self.children()),
+        let at_once = match self.mode {
+            ExecMode::Lines | ExecMode::Tagged => 2,
+            ExecMode::PerClient => 1,
         };
-        let descriptors = wanted.saturating_mul(at_once * DESCRIPTORS_PER_CHILD);
-        if descriptors > most || wanted < asked {
-            let may_have = most / (at_once * DESCRIPTORS_PER_CHILD);
+        let of = |processes: usize| processes.saturating_mul(at_once * DESCRIPTORS_PER_CHILD);
+        let (asked, for_both) = (self.asked_children(), files_for_clients_and_processes());
+        let descriptors = if of(asked) <= for_both { of(self.children()) } else { for_both / 5 * 4 };
+        if descriptors < of(asked) {
+            let (may_have, open_files) = (descriptors / of(1), max_open_files());
             tracing::warn!(
                 exec_children = asked,
                 may_have,
@@ -227,7 +223,7 @@ impl ProgramOptions {
                 "There are too few open files for all processes."
             );
         }
-        descriptors.min(most)
+        descriptors
     }
 }
 
@@ -289,6 +285,11 @@ impl RunningProgram {
 /// Returns whether this process gets the children that others have left behind, as in a container.
 fn is_process_1() -> bool {
     std::process::id() == 1
+}
+
+/// Returns how many open files are left for clients and for a program's processes.
+fn files_for_clients_and_processes() -> usize {
+    max_open_files().saturating_sub(FILES_OF_SERVER)
 }
 
 /// Returns how many open files this process may have, once it has raised the limit.

@@ -2,6 +2,7 @@
 //! prompt ends in what has come, the session finds out, by the text that it ends in.
 
 use std::fmt::{self, Write};
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::diagnostic::LineDiagnostic;
@@ -127,14 +128,7 @@ impl Prompt {
             }
         }
         let length = at + 1;
-        if literal.is_empty() && parts.is_empty() {
-            let diagnostic = LineDiagnostic::new(0..length, "there is nothing between the quotes");
-            return Err(diagnostic.help(EXAMPLE));
-        }
-        if literal.is_empty() {
-            let diagnostic = LineDiagnostic::new(last, "a prompt must end in text, so that it is known where it ends");
-            return Err(diagnostic.help("half of a value that is still on its way would do for this placeholder"));
-        }
+        check_ending(&literal, parts.is_empty(), last, length)?;
         if bytes > MAX_PROMPT_BYTES {
             let message = format!("a prompt can have at most {MAX_PROMPT_BYTES} bytes");
             return Err(LineDiagnostic::new(0..length, message));
@@ -149,6 +143,19 @@ pub(super) const EXAMPLE: &str = r#"as in '<prompt "user@host-{{n}}:~$ "'"#;
 
 const ESCAPED_BRACES: &str =
     r"placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself is written \x7b{";
+
+/// Refuses quotes of this length that do not end in text: whose last placeholder is `last`, or that
+/// hold nothing at all.
+fn check_ending(text: &[u8], is_empty: bool, last: Range<usize>, length: usize) -> Result<(), LineDiagnostic> {
+    if !text.is_empty() {
+        return Ok(());
+    }
+    if is_empty {
+        return Err(LineDiagnostic::new(0..length, "there is nothing between the quotes").help(EXAMPLE));
+    }
+    let diagnostic = LineDiagnostic::new(last, "a prompt must end in text, so that it is known where it ends");
+    Err(diagnostic.help("half of a value that is still on its way would do for this placeholder"))
+}
 
 fn push_text(parts: &mut Vec<Part>, literal: &mut Vec<u8>) {
     if !literal.is_empty() {

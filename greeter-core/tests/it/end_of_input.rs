@@ -364,6 +364,40 @@ fn where_no_worker_is_free_it_is_rejected_in_its_place() {
     assert_eq!(scene.connection.close_action(), CloseAction::Close(CloseReason::Busy));
 }
 
+/// A session of `()` misses nothing but this.
+struct NoSession;
+
+impl Responder for NoSession {
+    type Session = ();
+
+    fn connect(&self, _: &Peer, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn respond(&self, (): &mut (), _: Line<'_>, _: &mut Reply<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn wants_end_of_input(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn where_nobody_is_left_who_could_be_told_the_server_says_that_it_is_busy() {
+    let config = ConnectionConfig::new(100, ConnectionTimeouts::NONE, &NoSession);
+    let now = Instant::now();
+    let mut connection = Connection::new(peer(1, ([127, 0, 0, 1], 1)), &config, now);
+    let job = connection.take_job(now).expect("it is new");
+    connection.answered(job.answer(&NoSession, &config, TurnBudget::unlimited()), &config, now);
+    connection.received_eof();
+    let job = connection.take_job(now).expect("it is due");
+    connection.answered(job.reject_without_responder(&config), &config, now);
+    assert_eq!(connection.unsent(), b"error: busy\n");
+    connection.wrote(12, now);
+    assert_eq!(connection.close_action(), CloseAction::Close(CloseReason::Busy));
+}
+
 #[test]
 fn it_waits_for_all_lines_that_are_answered_side_by_side() {
     let mut scene = Scene::new();

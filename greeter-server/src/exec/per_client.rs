@@ -175,6 +175,9 @@ impl PerClientOptions {
     /// How many [processes](Self::max_processes) there may be unless told otherwise.
     pub const DEFAULT_MAX_PROCESSES: usize = 100;
 
+    /// The most [processes](Self::max_processes) that may be asked for.
+    pub const MAX_PROCESSES: usize = MAX_CHILDREN;
+
     /// Sets how many processes there may be, 1 to 10,000, those included that are to end. The
     /// default is [100](Self::DEFAULT_MAX_PROCESSES). Each takes four descriptors beside that of
     /// its client, which the server has to [spare](crate::Builder::spare_descriptors).
@@ -216,8 +219,8 @@ impl PerClientOptions {
     /// Returns them, if they are valid and there is such a program.
     fn validate(self) -> Result<PerClientConfig, ExecError> {
         match self.0.max_processes {
-            1..=MAX_CHILDREN => self.0.program.check().map(|()| self.0),
-            value => Err(ExecError::OutOfRange { option: "max_processes", value, min: 1, max: MAX_CHILDREN }),
+            1..=Self::MAX_PROCESSES => self.0.program.check().map(|()| self.0),
+            value => Err(ExecError::OutOfRange { option: "max_processes", value, min: 1, max: Self::MAX_PROCESSES }),
         }
     }
 }

@@ -321,33 +321,41 @@ impl Wire {
             && !self.oracle.has_lines()
             && self.tls.as_ref().is_none_or(|tls| tls.data_unsent_since.is_none())
         {
-            let has_ended = self.server_saw_eof || self.stop_deadline.is_some();
-            if self.rules.wants_end && has_ended && record.ends == 0 {
-                // It has a call coming, for which there may be no worker for now.
-                return;
-            }
-            // Behind a stop, nothing is read.
-            if let Some(since) = self.oracle.finished.filter(|_| !record.is_ended_by_stop) {
-                // There is no event for what lies in the server, undecrypted. Nor is anything read
-                // while there is no room for what is to be written, as behind a key update.
-                let is_busy = self.is_ahead() || self.server_waits.is_some();
-                let is_at_rest = self.readiness == Readiness::default() && !is_busy;
-                let is_unnoticed = is_at_rest && is_late(since.max(latest), Duration::ZERO);
-                assert!(!is_unnoticed, "the end of client {number} is not noticed");
-            }
-            let (wait, since) = match self.oracle.unfinished_since() {
-                // Since it began, or since the replies to the lines before it were sent.
-                Some(since) => (timeouts.line, since.max(latest_write).max(record.answered.unwrap_or(since))),
-                None => (timeouts.idle, latest),
-            };
-            // The words that tell it so may have to wait behind an answer to a key update.
-            let wait = wait.and_then(|wait| match self.server_waits {
-                Some(_) => timeouts.write.map(|write| wait + write),
-                None => Some(wait),
-            });
-            let waited = now.saturating_duration_since(since);
-            assert!(!wait.is_some_and(|wait| is_late(since, wait)), "client {number} does nothing, for {waited:?}");
+            self.check_silence(record, latest);
         }
+    }
+
+    /// Checks that a client that is owed nothing has not been silent for too long.
+    fn check_silence(&self, record: SessionRecord, latest: Instant) {
+        let (now, number, timeouts) = (self.clock.now(), self.number, self.rules.timeouts);
+        let is_late = |since: Instant, wait| self.clock.is_past(since, wait + self.rules.slack());
+        let latest_write = self.oracle.latest_write.max(self.room_made);
+        let has_ended = self.server_saw_eof || self.stop_deadline.is_some();
+        if self.rules.wants_end && has_ended && record.ends == 0 {
+            // It has a call coming, for which there may be no worker for now.
+            return;
+        }
+        // Behind a stop, nothing is read.
+        if let Some(since) = self.oracle.finished.filter(|_| !record.is_ended_by_stop) {
+            // There is no event for what lies in the server, undecrypted. Nor is anything read
+            // while there is no room for what is to be written, as behind a key update.
+            let is_busy = self.is_ahead() || self.server_waits.is_some();
+            let is_at_rest = self.readiness == Readiness::default() && !is_busy;
+            let is_unnoticed = is_at_rest && is_late(since.max(latest), Duration::ZERO);
+            assert!(!is_unnoticed, "the end of client {number} is not noticed");
+        }
+        let (wait, since) = match self.oracle.unfinished_since() {
+            // Since it began, or since the replies to the lines before it were sent.
+            Some(since) => (timeouts.line, since.max(latest_write).max(record.answered.unwrap_or(since))),
+            None => (timeouts.idle, latest),
+        };
+        // The words that tell it so may have to wait behind an answer to a key update.
+        let wait = wait.and_then(|wait| match self.server_waits {
+            Some(_) => timeouts.write.map(|write| wait + write),
+            None => Some(wait),
+        });
+        let waited = now.saturating_duration_since(since);
+        assert!(!wait.is_some_and(|wait| is_late(since, wait)), "client {number} does nothing, for {waited:?}");
     }
 
     /// The connection thread has done a round. A client that has sent something and is owed nothing

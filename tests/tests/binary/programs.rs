@@ -555,17 +555,7 @@ fn run_hundreds(mark: &str, container: &[&str]) {
     let (descriptors, before) = (descriptors_of(id, ""), descendants(id).0);
     assert!(before.len() == count && descriptors > 4 * count, "{} with {descriptors}", before.len());
 
-    let mut clients = Vec::new();
-    let said_to_last = loop {
-        let mut client = Client::connect(server.address());
-        client.send_if_taken("x\n");
-        match client.text() {
-            said if said == "x\n" => clients.push(client),
-            said => break said,
-        }
-    };
-    assert_eq!(said_to_last, "error: too many connections\n");
-    assert!(clients.len() > 100, "{}", clients.len());
+    let mut clients = as_many_clients_as_there_may_be(&server);
     kill_process(its, Signal::HUP).expect("it is our own");
     let mut most = 0;
     wait_until("all are others, and those before are gone", || {
@@ -592,6 +582,22 @@ fn run_hundreds(mark: &str, container: &[&str]) {
     figure("seconds until all have ended", began.elapsed().as_secs_f32());
     assert!(status.success() && log.contains("Settings were reloaded.") && !log.contains("ERROR"), "{log}");
     assert_eq!(marked(&marker), Vec::<u32>::new(), "nobody is left");
+}
+
+/// Connects until nobody is let in any more.
+fn as_many_clients_as_there_may_be(server: &TestedServer) -> Vec<Client> {
+    let mut clients = Vec::new();
+    let said_to_last = loop {
+        let mut client = Client::connect(server.address());
+        client.send_if_taken("x\n");
+        match client.text() {
+            said if said == "x\n" => clients.push(client),
+            said => break said,
+        }
+    };
+    assert_eq!(said_to_last, "error: too many connections\n");
+    assert!(clients.len() > 100, "{}", clients.len());
+    clients
 }
 
 #[test]

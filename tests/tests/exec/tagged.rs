@@ -789,20 +789,7 @@ fn a_program_that_does_whatever_is_wrong_mixes_up_nobody_and_leaves_nothing() {
             });
         }
     });
-    // Whatever chance has left out.
-    for (wrong, count) in [
-        ("die", (|stats| stats.ended) as fn(TaggedStats) -> u64),
-        ("nonsense", |stats| stats.confused),
-        ("late", |stats| stats.late),
-    ] {
-        wait_until(wrong, || {
-            wait_until("there is a process", || tagged.is_ready());
-            let mut client = Client::connect(server.local_addr());
-            client.send_if_taken(format!("last 0 {wrong}\n"));
-            drop(client.rest());
-            count(tagged.stats()) > 0
-        });
-    }
+    provoke_what_chance_has_left_out(&server, &tagged);
     at_rest(&server);
     wait_until("nobody is left", || tagged.stats().clients == 0);
     assert!(answered.into_inner() > 100, "{:?}", tagged.stats());
@@ -818,6 +805,23 @@ fn a_program_that_does_whatever_is_wrong_mixes_up_nobody_and_leaves_nothing() {
         .collect();
     for pipe in pipes_of(&known).iter().flatten() {
         assert!(pipe.starts_with("pipe:") && !ours.iter().any(|other| other == Path::new(pipe)), "{pipe} is left");
+    }
+}
+
+/// Until each kind of wrong has happened.
+fn provoke_what_chance_has_left_out(server: &ServerHandle, tagged: &Tagged) {
+    for (wrong, count) in [
+        ("die", (|stats| stats.ended) as fn(TaggedStats) -> u64),
+        ("nonsense", |stats| stats.confused),
+        ("late", |stats| stats.late),
+    ] {
+        wait_until(wrong, || {
+            wait_until("there is a process", || tagged.is_ready());
+            let mut client = Client::connect(server.local_addr());
+            client.send_if_taken(format!("last 0 {wrong}\n"));
+            drop(client.rest());
+            count(tagged.stats()) > 0
+        });
     }
 }
 

@@ -117,7 +117,7 @@ impl PerClientPool {
             }
             PerClientMessage::Left { client } => {
                 if let Some(number) = self.clients.remove(&client) {
-                    self.end(number, now);
+                    self.dismiss(number, now);
                 }
             }
             PerClientMessage::Started(outcome) => self.started(outcome, now),
@@ -174,9 +174,9 @@ impl PerClientPool {
             Ok(running) => {
                 self.state.started.add(1);
                 tracing::debug!(pid = running.id(), %client, "A program was started.");
-                let is_left = process.is_left;
+                let is_dismissed = process.is_dismissed;
                 process.running = Some(running);
-                if is_left { self.end(number, now) } else { self.turn(number, now) }
+                if is_dismissed { self.dismiss(number, now) } else { self.turn(number, now) }
             }
             Err(error) => {
                 self.state.failed_starts.add(1);
@@ -198,14 +198,14 @@ impl PerClientPool {
         if let Err(error) = outcome {
             tracing::error!(client = %process.link.client, %error, "A pipe to a program failed.");
             process.finish(push);
-            return self.end(number, now);
+            return self.dismiss(number, now);
         }
         let is_ending = process.running.as_ref().is_some_and(RunningChild::is_ending);
         if !is_ending && process.is_over(now) {
             process.finish(push);
-            process.is_left = true;
+            process.is_dismissed = true;
         }
-        if process.is_left {
+        if process.is_dismissed {
             return self.reap(number);
         }
         let next_due = process.next_due(now);
@@ -213,9 +213,9 @@ impl PerClientPool {
     }
 
     /// The client is gone, and its process is to follow.
-    fn end(&mut self, number: usize, now: Instant) {
+    fn dismiss(&mut self, number: usize, now: Instant) {
         let Some(process) = self.processes.get_mut(&number) else { return };
-        process.is_left = true;
+        process.is_dismissed = true;
         if let Some(running) = &mut process.running {
             running.end(false, now);
             self.reap(number);
@@ -266,14 +266,16 @@ impl PerClientPool {
         }
         for number in self.processes.keys().copied().collect::<Vec<_>>() {
             let Some(process) = self.processes.get_mut(&number) else { continue };
+            let waits_for_time = process.waits_for_time();
             match &mut process.running {
-                Some(running) if process.is_left => {
+                Some(running) if process.is_dismissed => {
                     running.signal_if_due(now);
                     self.reap(number);
                     let next_due = self.processes.get(&number).and_then(|process| process.next_due(now));
                     self.look_by(next_due);
                 }
-                _ => self.turn(number, now),
+                _ if waits_for_time => self.turn(number, now),
+                _ => {}
             }
         }
         self.look_by(self.stops_by);
@@ -286,9 +288,9 @@ impl PerClientPool {
         self.stops_by = Some(now + MAX_STOP);
         self.look_by(self.stops_by);
         for number in self.processes.keys().copied().collect::<Vec<_>>() {
-            if let Some(process) = self.processes.get_mut(&number).filter(|process| !process.is_left) {
+            if let Some(process) = self.processes.get_mut(&number).filter(|process| !process.is_dismissed) {
                 process.finish(&self.push);
-                self.end(number, now);
+                self.dismiss(number, now);
             }
         }
     }

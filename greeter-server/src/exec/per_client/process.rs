@@ -29,8 +29,8 @@ pub(super) struct ClientProcess {
     _permit: ProcessPermit,
     /// None while it is being started.
     pub(super) running: Option<RunningChild>,
-    /// Whether the client is gone.
-    pub(super) is_left: bool,
+    /// Whether nothing is done for it any more but to see to its end.
+    pub(super) is_dismissed: bool,
     /// What is to be written to it, and how much of that its pipe has taken.
     unwritten: Vec<u8>,
     written: usize,
@@ -62,7 +62,7 @@ impl ClientProcess {
             link,
             _permit: permit,
             running: None,
-            is_left: false,
+            is_dismissed: false,
             unwritten: Vec::new(),
             written: 0,
             parked: None,
@@ -162,6 +162,12 @@ impl ClientProcess {
         matches!(self.piece, Piece::Nothing) && (running.has_closed_stdout() || since + AFTERMATH <= now)
     }
 
+    /// Returns whether there may be something to do for it that no event tells of.
+    pub(super) fn waits_for_time(&self) -> bool {
+        let is_unwatched = self.running.as_ref().is_some_and(|running| !running.is_watched());
+        is_unwatched || self.dead_since.is_some() || matches!(self.piece, Piece::Held { .. })
+    }
+
     /// Returns when there is something to do for it.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let running = self.running.as_ref()?;
@@ -201,6 +207,7 @@ mod tests {
     use std::thread;
 
     use greeter_core::{ClientId, PushReceipt, client_id};
+    use mio::Registry;
 
     use super::*;
     use crate::exec::per_client::report::PerClientState;
@@ -227,19 +234,45 @@ mod tests {
         fn close_client(&self, _: ClientId) {}
     }
 
+    /// A process that does this.
+    fn process(script: &str, registry: &Registry) -> ClientProcess {
+        let permit = Arc::new(PerClientState::new(1)).permit().unwrap();
+        let mut process = ClientProcess::new(Arc::new(ProcessLink::new(client_id(1))), permit);
+        let mut program = Program::new(OsStr::new("sh"));
+        program.arguments = ["-c", script].map(Into::into).into();
+        program.has_socket = true;
+        process.running = Some(RunningChild::new(program.start().unwrap(), 1, registry).unwrap());
+        process
+    }
+
+    #[test]
+    fn of_what_it_has_left_behind_nothing_is_read_after_a_while() {
+        let (push, busy) = (PushHandle::new(), Arc::<Busy>::default());
+        push.connect(Arc::clone(&busy) as _);
+        let (thread, _inbox, poll) = mailbox().unwrap();
+        let mut process = process("yes", poll.registry());
+        let (began, mut buffer) = (Instant::now(), [0; PIECE_BYTES]);
+        process.dead_since = Some(began);
+        for _ in 0..3 {
+            // There is always more.
+            while !matches!(process.piece, Piece::Pushed) {
+                process.send(&push, &thread, &mut buffer, began).unwrap();
+                thread::yield_now();
+            }
+            process.taken();
+        }
+        assert!(process.waits_for_time() && !process.is_over(began));
+        process.send(&push, &thread, &mut buffer, began + AFTERMATH).unwrap();
+        assert!(process.is_over(began + AFTERMATH));
+    }
+
     #[test]
     fn a_piece_for_which_there_is_no_room_is_held_and_nothing_is_read_meanwhile() {
         let (push, busy) = (PushHandle::new(), Arc::<Busy>::default());
         push.connect(Arc::clone(&busy) as _);
         push.raw(client_id(2), vec![b'x'; (16 << 20) - 64]).unwrap();
         let (thread, _inbox, poll) = mailbox().unwrap();
-        let permit = Arc::new(PerClientState::new(1)).permit().unwrap();
-        let mut process = ClientProcess::new(Arc::new(ProcessLink::new(client_id(1))), permit);
-        let mut program = Program::new(OsStr::new("sh"));
-        program.arguments = ["-c", "echo first; read -r _; echo second"].map(Into::into).into();
-        program.has_socket = true;
-        let started = program.start().unwrap();
-        process.running = Some(RunningChild::new(started, 1, poll.registry()).unwrap());
+        let mut process = process("echo first; read -r _; echo second", poll.registry());
         let (began, mut buffer) = (Instant::now(), [0; PIECE_BYTES]);
         while !matches!(process.piece, Piece::Held { .. }) {
             process.send(&push, &thread, &mut buffer, began).unwrap();
