@@ -121,6 +121,12 @@ impl Observed {
         Self { actual, bytes, timed_out: false }
     }
 
+    /// `actual` is all that is unread. What comes after this look is not told beside it: else the
+    /// same failure would be told in two ways.
+    pub(super) fn all(actual: Actual) -> Self {
+        Self::new(actual, usize::MAX)
+    }
+
     pub(super) fn timed_out(self) -> Self {
         Self { timed_out: true, ..self }
     }

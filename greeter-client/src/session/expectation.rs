@@ -259,7 +259,7 @@ impl<'a> Expectation<'a> {
         state.demand = 0;
         match state.received.unread() {
             [] => Observed::new(Actual::Nothing, 0).timed_out(),
-            unread => Observed::new(Actual::Bytes(unread.to_vec()), unread.len()).timed_out(),
+            unread => Observed::all(Actual::Bytes(unread.to_vec())).timed_out(),
         }
     }
 
@@ -299,5 +299,5 @@ fn demand<T>(state: &mut IoState, count: usize) -> Option<T> {
 }
 
 fn unfinished(unread: &[u8]) -> Observed {
-    Observed::new(Actual::PartialLine(unread.to_vec()), unread.len())
+    Observed::all(Actual::PartialLine(unread.to_vec()))
 }
