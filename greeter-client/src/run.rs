@@ -23,6 +23,7 @@ mod error;
 mod options;
 mod outcome;
 mod own_server;
+mod pending;
 mod port;
 mod process;
 pub mod report;

@@ -96,7 +96,7 @@ pub use crate::net::StreamEnd;
 
 use crate::net::{Deadline, Eol};
 use connection::SessionConnection;
-use expectation::Expectation;
+use expectation::{Expectation, Skips};
 use group::{Group, Selection};
 pub(crate) use peek::{GroupPeek, Peek};
 use socket_io::REFUSAL;
@@ -322,7 +322,7 @@ fn finish_connection(
     eol: Eol,
     start: Instant,
 ) -> Result<(), SessionError> {
-    match Expectation::new(connection, log, deadline, eol, false)?.end(StreamEnd::is_eof) {
+    match Expectation::new(connection, log, deadline, eol, &mut Skips::Nothing)?.end(StreamEnd::is_eof) {
         // The script has not said that the server may refuse something.
         Ok(()) => connection.send_error().map_or(Ok(()), Err),
         Err(observed) => Err(connection.mismatch(Expected::Eof, observed, start.elapsed(), 0)?),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::process::ServerError;
 use crate::net::{ServerAddressError, StreamEnd};
 use crate::session::{Actual, Expected, SessionError};
-use crate::talk::{CountError, Diagnostics, Unbound};
+use crate::talk::{CountError, Diagnostics, Name, Unbound};
 
 /// Why a step, or the end of a script, failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,14 @@ pub enum StepError {
     /// A placeholder has no value.
     #[error(transparent)]
     Unbound(#[from] Unbound),
+    /// A placeholder has no value, since the optional line that has it in it has not come.
+    #[error("{{{{{name}}}}} has no value: '<? {line}' would have captured it, and no such line has come")]
+    NotCaptured {
+        /// The variable.
+        name: Name,
+        /// The pattern of the line.
+        line: String,
+    },
     /// What a variable says is no number of bytes.
     #[error(transparent)]
     Count(#[from] CountError),

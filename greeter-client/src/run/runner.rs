@@ -1,5 +1,6 @@
 //! Walks the steps of a script over a session.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,15 @@ use super::error::StepError;
 use super::options::RunOptions;
 use super::outcome::{Failure, Outcome};
 use super::own_server::{OwnServer, check_survival};
+use super::pending::{Findings, LineJudge, LinesBefore};
 use super::process::ServerProcess;
 use crate::net::ServerAddress;
 use crate::session;
-use crate::session::{Expected, Session, SessionError, SessionOptions, Target};
+use crate::session::{ConnectionHandle, Expected, Mismatch, Session, SessionError, SessionOptions, Target};
 use crate::talk;
 use crate::talk::{
-    Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Script, Step, Variables,
+    Action, Capability, Connect, ConnectionName, CountError, Destination, Incoming, Outgoing, Pattern, Script, Step,
+    Unbound, Variables,
 };
 
 /// What can be written can be waited for.
@@ -55,8 +58,10 @@ pub(super) struct Runner<'a> {
     pub(super) variables: Variables,
     /// The deadline of the next expectation.
     pub(super) within: Option<Duration>,
-    /// The connections whose next expectation skips lines.
-    pub(super) skipping: Vec<ConnectionName>,
+    /// Which lines may come before the next expectation of a connection.
+    pub(super) pending: BTreeMap<ConnectionName, LinesBefore>,
+    /// Patterns of lines that might have come and have not.
+    not_come: Vec<Pattern>,
     /// None for a time so far off that the clock cannot tell it.
     pub(super) ends: Option<Instant>,
     pub(super) max_time: Duration,
@@ -91,7 +96,8 @@ impl<'a> Runner<'a> {
             server: server.map(|server| OwnServer { server, is_end_asked: false }),
             variables,
             within: None,
-            skipping: Vec::new(),
+            pending: BTreeMap::new(),
+            not_come: Vec::new(),
             ends: Instant::now().checked_add(options.max_time),
             max_time: options.max_time,
         }
@@ -99,9 +105,12 @@ impl<'a> Runner<'a> {
 
     pub(super) fn step(&mut self, step: &Step) -> Result<AfterStep, StepError> {
         self.check_time()?;
-        match step.action() {
+        self.act(step.action()).map_err(|error| self.explained(error))
+    }
+
+    fn act(&mut self, action: &Action) -> Result<AfterStep, StepError> {
+        match action {
             Action::Send { to, what } => self.send(to, what)?,
-            Action::Expect { from, what: Incoming::Skip } => self.skipping.push(from.clone()),
             Action::Expect { from, what } => self.expect(from, what)?,
             Action::Within(duration) => self.within = Some(*duration),
             Action::Timeout(duration) => self.session.set_timeout(*duration),
@@ -149,63 +158,73 @@ impl<'a> Runner<'a> {
     }
 
     fn expect(&mut self, from: &ConnectionName, what: &Incoming) -> Result<(), StepError> {
-        let timeout = self.deadline();
-        let name = from.to_string();
-        let mut handle = self.session.on(&name).within(timeout);
-        if let Some(index) = self.skipping.iter().position(|skipping| skipping == from) {
-            self.skipping.swap_remove(index);
-            handle = handle.skipping();
+        match what {
+            Incoming::Skip => self.pending.entry(from.clone()).or_default().add_any(),
+            Incoming::Never(pattern) => self.pending.entry(from.clone()).or_default().add_excluded(pattern),
+            Incoming::Optional(pattern) => self.pending.entry(from.clone()).or_default().add_optional(pattern),
+            _ => self.wait_for(from, what)?,
         }
-        let outcome = match what {
-            Incoming::Line(pattern) => {
-                let variables = &mut self.variables;
-                handle.expect_line(|member, line| match pattern.matches(line, variables, member) {
-                    Some(bindings) => {
-                        variables.bind(bindings);
-                        true
-                    }
-                    None => false,
-                })
+        Ok(())
+    }
+
+    fn wait_for(&mut self, from: &ConnectionName, what: &Incoming) -> Result<(), StepError> {
+        let timeout = self.deadline();
+        let count = if let Incoming::Bytes(count) = what { count.bytes(&self.variables)? } else { 0 };
+        let before = self.pending.remove(from).unwrap_or_default();
+        let judge = LineJudge::new(&before, &mut self.variables);
+        let name = from.to_string();
+        let outcome = wait(judge.admit(self.session.on(&name).within(timeout)), &judge, what, count);
+        let Findings { unmet, excluded } = judge.into_findings();
+        match outcome {
+            Ok(()) => {
+                self.not_come.extend(unmet.into_iter().cloned());
+                Ok(())
             }
-            Incoming::Raw(raw) => handle.expect_bytes(raw.to_vec()),
-            Incoming::Prompt(prompt) => {
-                let variables = &mut self.variables;
-                handle.expect_prompt(prompt.ending(), |member, start| match prompt.matches(start, variables, member) {
-                    Some(bindings) => {
-                        variables.bind(bindings);
-                        true
-                    }
-                    None => false,
-                })
+            Err(SessionError::Mismatch(mut mismatch)) => {
+                if let LinesBefore::These(_) = before {
+                    // They were asked for, and are shown as whatever was.
+                    mismatch.skipped_lines = 0;
+                }
+                Err(self.classify(mismatch, what, excluded))
             }
-            Incoming::Eof => handle.expect_eof(),
-            Incoming::Reset => handle.expect_reset(),
-            Incoming::Closed => handle.expect_closed(),
-            Incoming::Nothing(duration) => handle.expect_nothing(*duration),
-            Incoming::Bytes(count) => handle.take(count.bytes(&self.variables)?).map(drop),
-            // Noted down before.
-            Incoming::Skip => Ok(()),
-        };
-        outcome.map_err(|error| self.classify(error, what))
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What a mismatch means: the line or the prompt that a pattern stands for, or that the script
     /// as a whole has run out of time.
-    fn classify(&self, error: SessionError, what: &Incoming) -> StepError {
-        let SessionError::Mismatch(mut mismatch) = error else { return error.into() };
+    fn classify(&self, mut mismatch: Box<Mismatch>, what: &Incoming, excluded: Option<&Pattern>) -> StepError {
         if mismatch.timed_out && self.is_over() {
             return StepError::MaxTime(self.max_time);
         }
-        match what {
-            Incoming::Line(pattern) => {
+        match (what, excluded) {
+            (_, Some(pattern)) => mismatch.expected = Expected::Not(pattern.expected(&self.variables, mismatch.member)),
+            (Incoming::Line(pattern), None) => {
                 mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, mismatch.member)));
             }
-            Incoming::Prompt(prompt) => {
+            (Incoming::Prompt(prompt), None) => {
                 mismatch.expected = Expected::Prompt(prompt.expected(&self.variables, mismatch.member));
             }
             _ => {}
         }
         SessionError::Mismatch(mismatch).into()
+    }
+
+    /// A value that is missing because the line that has it in it need not come is told with that.
+    fn explained(&self, error: StepError) -> StepError {
+        let name = match &error {
+            StepError::Unbound(Unbound::Variable(name))
+            | StepError::Count(CountError::Unbound(Unbound::Variable(name))) => name,
+            _ => return error,
+        };
+        let captures = |pattern: &&Pattern| pattern.names().any(|captured| captured == name.as_str());
+        match self.not_come.iter().rfind(captures) {
+            Some(pattern) => StepError::NotCaptured {
+                name: name.clone(),
+                line: String::from_utf8_lossy(&pattern.expected(&Variables::default(), None)).into_owned(),
+            },
+            None => error,
+        }
     }
 
     fn connect(&mut self, connect: &Connect) -> Result<(), StepError> {
@@ -283,6 +302,29 @@ impl<'a> Runner<'a> {
             Capability::Proxy => true,
             Capability::Tls => cfg!(feature = "tls"),
         }
+    }
+}
+
+/// Waits until `what` has come: `count` bytes, if it is so many.
+fn wait(
+    handle: ConnectionHandle<'_>,
+    judge: &LineJudge<'_, '_>,
+    what: &Incoming,
+    count: usize,
+) -> Result<(), SessionError> {
+    match what {
+        Incoming::Line(pattern) => handle.expect_line(|member, line| judge.is_line(pattern, member, line)),
+        Incoming::Raw(raw) => handle.expect_bytes(raw.to_vec()),
+        Incoming::Prompt(prompt) => handle.expect_prompt(prompt.ending(), |member, start| {
+            judge.binds(|variables| prompt.matches(start, variables, member))
+        }),
+        Incoming::Eof => handle.expect_eof(),
+        Incoming::Reset => handle.expect_reset(),
+        Incoming::Closed => handle.expect_closed(),
+        Incoming::Nothing(duration) => handle.expect_nothing(*duration),
+        Incoming::Bytes(_) => handle.take(count).map(drop),
+        // They are about what comes next, and wait for nothing.
+        Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) => Ok(()),
     }
 }
 

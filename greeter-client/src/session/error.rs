@@ -138,6 +138,9 @@ impl Observed {
 pub enum Expected {
     /// The next line: exactly this one, or what only the closure knows.
     Line(Option<Vec<u8>>),
+    /// A line that is not this one, which must not come before what is waited for: the pattern of a
+    /// script.
+    Not(Vec<u8>),
     /// Exactly these bytes.
     Bytes(Vec<u8>),
     /// The start of a line that is left unfinished: what it ends with, and in a script all of it,
@@ -199,6 +202,7 @@ impl fmt::Display for Expected {
         match self {
             Self::Line(None) => f.write_str("another line"),
             Self::Line(Some(line)) => write!(f, "the line {}", QuotedStart(line)),
+            Self::Not(line) => write!(f, "another line than {}", QuotedStart(line)),
             Self::Bytes(bytes) => write!(f, "the bytes {}", QuotedStart(bytes)),
             Self::Prompt(prompt) => write!(f, "a prompt like {}", QuotedStart(prompt)),
             Self::Count(count) => write!(f, "{count} bytes"),

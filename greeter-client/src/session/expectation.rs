@@ -1,6 +1,7 @@
 //! What a connection waits for: each expectation looks at the front of what has come until it is
 //! met, impossible or late, and consumes only what meets it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,30 +16,60 @@ use crate::net::{Deadline, Eol, StreamEnd};
 /// How long the rest of a line may take that came where nothing should have.
 const LINE_REST: Duration = Duration::from_millis(50);
 
+/// Which lines may come before what is expected; they are consumed, too.
+pub(super) enum Skips<'a> {
+    Nothing,
+    Everything,
+    /// For a member of a crowd it is asked with its number.
+    If(SkipRule<'a>),
+}
+
+/// Whether a line may be skipped, of a member of a crowd or of nobody.
+type SkipRule<'a> = Box<dyn FnMut(Option<usize>, &[u8]) -> bool + 'a>;
+
+impl Skips<'_> {
+    fn has(&mut self, member: Option<usize>, line: &[u8]) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::If(has) => has(member, line),
+        }
+    }
+}
+
+impl fmt::Debug for Skips<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Everything => "Everything",
+            Self::If(_) => "If(..)",
+        })
+    }
+}
+
 /// What one connection expects now.
 #[derive(Debug)]
-pub(super) struct Expectation<'a> {
+pub(super) struct Expectation<'a, 's> {
     connection: &'a mut SessionConnection,
     log: &'a mut SessionLog,
     socket_io: Arc<SocketIo>,
     pub(super) deadline: Deadline,
     pub(super) eol: Eol,
-    /// Lines that are not what is expected are consumed, too.
-    pub(super) skipping: bool,
-    /// How many that were.
+    skips: &'a mut Skips<'s>,
+    /// How many lines that were.
     pub(super) skipped_lines: usize,
 }
 
-impl<'a> Expectation<'a> {
+impl<'a, 's> Expectation<'a, 's> {
     pub(super) fn new(
         connection: &'a mut SessionConnection,
         log: &'a mut SessionLog,
         deadline: Deadline,
         eol: Eol,
-        skipping: bool,
+        skips: &'a mut Skips<'s>,
     ) -> Result<Self, SessionError> {
         let socket_io = connection.socket_io()?;
-        Ok(Self { connection, log, socket_io, deadline, eol, skipping, skipped_lines: 0 })
+        Ok(Self { connection, log, socket_io, deadline, eol, skips, skipped_lines: 0 })
     }
 
     /// The connection's number within its crowd.
@@ -56,11 +87,7 @@ impl<'a> Expectation<'a> {
                 self.take_line(&line);
                 return Ok(());
             }
-            let observed = Observed::new(Actual::Line(text.to_vec()), line.len());
-            if !self.skipping {
-                return Err(observed);
-            }
-            self.skip(&line, observed)?;
+            self.skip(&line, self.whole(&line))?;
         }
     }
 
@@ -86,9 +113,9 @@ impl<'a> Expectation<'a> {
                     self.take(expected.len(), Event::ReceivedBytes(expected.to_vec()));
                     return Ok(());
                 }
-                Some(Err(observed)) if self.skipping && observed.bytes > 0 => {
+                Some(Err(observed)) if self.skips_some() && observed.bytes > 0 => {
                     let line = self.next_line()?;
-                    self.skip(&line, observed)?;
+                    self.skip(&line, self.whole(&line))?;
                 }
                 Some(Err(observed)) => return Err(observed),
                 None => return Err(self.bytes_at_timeout()),
@@ -111,7 +138,7 @@ impl<'a> Expectation<'a> {
                     return Ok(());
                 }
                 StartOrLine::Start(start) => tried = start.len(),
-                StartOrLine::Line(observed) if self.skipping => {
+                StartOrLine::Line(observed) if self.skips_some() => {
                     let line = self.next_line()?;
                     self.skip(&line, observed)?;
                     tried = 0;
@@ -183,7 +210,7 @@ impl<'a> Expectation<'a> {
             match found {
                 Some((Some(end), true)) if accepts(end) => break end,
                 Some((Some(end), true)) => return Err(Observed::new(Actual::End(end), 0)),
-                Some(_) if self.skipping => {
+                Some(_) if self.skips_some() => {
                     let line = self.next_line_by(SendErrors::Ignored)?;
                     self.skip(&line, self.something())?;
                 }
@@ -249,7 +276,7 @@ impl<'a> Expectation<'a> {
         });
         let mut state = self.socket_io.lock();
         match state.received.line() {
-            Some(line) => Observed::new(Actual::Line(self.eol.strip(line).to_vec()), line.len()),
+            Some(line) => self.whole(line),
             None => unfinished(state.received.unread()),
         }
     }
@@ -263,9 +290,21 @@ impl<'a> Expectation<'a> {
         }
     }
 
-    /// Consumes a line in vain, unless the time is over: lines that never end to come are no reason
-    /// to go on.
+    fn whole(&self, line: &[u8]) -> Observed {
+        Observed::new(Actual::Line(self.eol.strip(line).to_vec()), line.len())
+    }
+
+    /// Whether a line may come before what is expected, so that its end is worth waiting for.
+    fn skips_some(&self) -> bool {
+        !matches!(self.skips, Skips::Nothing)
+    }
+
+    /// Consumes a line that may come before what is expected, unless the time is over: lines that
+    /// never end to come are no reason to go on.
     fn skip(&mut self, line: &[u8], observed: Observed) -> Result<(), Observed> {
+        if !self.skips.has(self.connection.member, self.eol.strip(line)) {
+            return Err(observed);
+        }
         if self.deadline.remaining().is_err() {
             return Err(observed.timed_out());
         }

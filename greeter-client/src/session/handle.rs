@@ -6,7 +6,7 @@ use super::Session;
 use super::connection::SessionConnection;
 use super::error::{Expected, Observed, SessionError};
 use super::event::Event;
-use super::expectation::Expectation;
+use super::expectation::{Expectation, Skips};
 use super::group::Selection;
 use super::transcript::SessionLog;
 use crate::net::{Deadline, StreamEnd};
@@ -25,7 +25,7 @@ pub struct ConnectionHandle<'a> {
     session: &'a mut Session,
     name: &'a str,
     timeout: Duration,
-    skipping: bool,
+    skips: Skips<'a>,
 }
 
 impl Session {
@@ -40,7 +40,7 @@ impl Session {
 impl<'a> ConnectionHandle<'a> {
     fn new(session: &'a mut Session, name: &'a str) -> Self {
         let timeout = session.options.timeout;
-        Self { session, name, timeout, skipping: false }
+        Self { session, name, timeout, skips: Skips::Nothing }
     }
 
     /// Sets the timeout of the step, in place of
@@ -53,7 +53,30 @@ impl<'a> ConnectionHandle<'a> {
     /// bytes, a prompt or the end are. It means nothing for [`take`](Self::take) and
     /// [`expect_nothing`](Self::expect_nothing).
     pub fn skipping(self) -> Self {
-        Self { skipping: true, ..self }
+        Self { skips: Skips::Everything, ..self }
+    }
+
+    /// Skips a line that is not what the expectation demands if `skips` says so, as
+    /// [`skipping`](Self::skipping) does with every line; one that is neither fails the
+    /// expectation. `skips` receives what [`expect_line`](Self::expect_line) gives its closure, and
+    /// is asked once for each line. So can be said what may come before, and what must not:
+    ///
+    /// ```no_run
+    /// # let mut session = greeter_client::Session::default();
+    /// // Some servers have a greeting.
+    /// let mut greetings = 1;
+    /// let is_greeting = |_: Option<usize>, line: &[u8]| {
+    ///     greetings -= i32::from(line.starts_with(b"200 "));
+    ///     line.starts_with(b"200 ") && greetings >= 0
+    /// };
+    /// session.on("").skipping_if(is_greeting).expect("Hello, Bob")?;
+    ///
+    /// // Whatever comes before the end of the list, but no error.
+    /// session.on("").skipping_if(|_, line| !line.starts_with(b"-ERR")).expect(".")?;
+    /// # Ok::<(), greeter_client::SessionError>(())
+    /// ```
+    pub fn skipping_if(self, skips: impl FnMut(Option<usize>, &[u8]) -> bool + 'a) -> Self {
+        Self { skips: Skips::If(Box::new(skips)), ..self }
     }
 
     /// Sends `line` and a line ending, with the next [flush](Session::flush).
@@ -336,13 +359,13 @@ impl<'a> ConnectionHandle<'a> {
     fn each(
         mut self,
         expected: &Expected,
-        mut wait: impl FnMut(&mut Expectation<'_>) -> Result<(), Observed>,
+        mut wait: impl FnMut(&mut Expectation<'_, '_>) -> Result<(), Observed>,
     ) -> Result<(), SessionError> {
         let (selection, start, deadline) = self.begin()?;
-        let (eol, skipping) = (self.session.options.eol, self.skipping);
+        let eol = self.session.options.eol;
         let (members, log) = self.session.members(&selection);
         for connection in members {
-            let mut expectation = Expectation::new(connection, log, deadline, eol, skipping)?;
+            let mut expectation = Expectation::new(connection, log, deadline, eol, &mut self.skips)?;
             if let Err(observed) = wait(&mut expectation) {
                 let skipped_lines = expectation.skipped_lines;
                 return Err(connection.mismatch(expected.clone(), observed, start.elapsed(), skipped_lines)?);

@@ -13,8 +13,13 @@ use super::variables::Name;
 
 /// The steps that cannot work, and why.
 pub(super) fn check<'a>(steps: &'a [Step], sources: &'a [Arc<Source>]) -> Vec<(&'a Step, LineDiagnostic)> {
-    let mut flow =
-        StepChecker { sources, connections: HashMap::new(), within: None, skips: BTreeMap::new(), diagnostics: vec![] };
+    let mut flow = StepChecker {
+        sources,
+        connections: HashMap::new(),
+        within: None,
+        pending: BTreeMap::new(),
+        diagnostics: vec![],
+    };
     let mut abandoned = None;
     for step in steps {
         if flow.diagnostics.len() > MAX_DIAGNOSTICS {
@@ -45,9 +50,23 @@ struct StepChecker<'a> {
     connections: HashMap<Option<&'a Name>, CheckedConnection<'a>>,
     /// A `within` that waits for its expectation.
     within: Option<&'a Step>,
-    /// Each `<*` that waits for what it skips to.
-    skips: BTreeMap<&'a ConnectionName, &'a Step>,
+    /// The last step of each connection that is about what comes before its next expectation.
+    pending: BTreeMap<&'a ConnectionName, (&'a Step, Before)>,
     diagnostics: Vec<(&'a Step, LineDiagnostic)>,
+}
+
+const NOT_SKIPPED_TO: (&str, &str) =
+    ("'<*' stands before this, and cannot skip to it", "it skips to a line, to raw bytes, to a prompt or to the end");
+
+/// What a step says of the lines before the next expectation of its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// `<*`
+    Any,
+    /// `<!`
+    Never,
+    /// `<?`
+    Optional,
 }
 
 /// A connection or a crowd, as far as the steps tell.
@@ -98,13 +117,19 @@ impl<'a> StepChecker<'a> {
 
     fn expect(&mut self, step: &'a Step, from: &'a ConnectionName, what: &'a Incoming) {
         self.within = None;
-        let unskippable = matches!(what, Incoming::Skip | Incoming::Nothing(_) | Incoming::Bytes(_));
-        if self.skips.remove(from).is_some() && unskippable {
-            let message = "'<*' stands before this, and cannot skip to it".to_owned();
-            self.report(step, message, Some("it skips to a line, to raw bytes, to a prompt or to the end".into()));
+        let before = self.pending.remove(from).map(|(_, before)| before);
+        let follows = match what {
+            Incoming::Skip => Some(Before::Any),
+            Incoming::Never(_) => Some(Before::Never),
+            Incoming::Optional(_) => Some(Before::Optional),
+            _ => None,
+        };
+        let takes_anything = matches!(what, Incoming::Nothing(_) | Incoming::Bytes(_));
+        if let Some((message, help)) = before.and_then(|before| before.refuses(follows, takes_anything)) {
+            self.report(step, message.to_owned(), Some(help.to_owned()));
         }
-        if *what == Incoming::Skip {
-            self.skips.insert(from, step);
+        if let Some(follows) = follows {
+            self.pending.insert(from, (step, follows));
         }
         let Some(ends) = self.used(step, from) else { return };
         match (ends.receiving, what) {
@@ -218,10 +243,39 @@ impl<'a> StepChecker<'a> {
         if let Some(step) = self.within.take() {
             self.report_useless_within(step);
         }
-        for (_, step) in std::mem::take(&mut self.skips) {
-            self.report(step, "nothing follows on this connection that could be skipped to".into(), None);
+        for (_, (step, before)) in std::mem::take(&mut self.pending) {
+            let message = match before {
+                Before::Any => "nothing follows on this connection that could be skipped to",
+                Before::Never => "no '<*' follows on this connection that could skip such a line",
+                Before::Optional => "nothing follows on this connection that such a line could come before",
+            };
+            self.report(step, message.into(), None);
         }
         self.diagnostics
+    }
+}
+
+impl Before {
+    /// Why a step cannot stand behind this one, and what to do: one that is about the same
+    /// expectation, or, without `follows`, what is expected.
+    const fn refuses(self, follows: Option<Self>, takes_anything: bool) -> Option<(&'static str, &'static str)> {
+        Some(match (self, follows) {
+            (Self::Any, Some(Self::Any)) => NOT_SKIPPED_TO,
+            (Self::Any, None) if takes_anything => NOT_SKIPPED_TO,
+            (Self::Any, Some(Self::Never)) => ("'<*' stands before this", "what it must not skip is said before it"),
+            (Self::Any | Self::Never, Some(Self::Optional)) | (Self::Optional, Some(Self::Any | Self::Never)) => (
+                "'<?' and '<*' cannot stand before the same expectation",
+                "they take the same lines; what '<*' must not skip, '<!' says before it",
+            ),
+            (Self::Never, None) => (
+                "'<!' stands before this, and nothing is skipped here",
+                "behind '<!' stands '<*', which must not skip such a line",
+            ),
+            (Self::Optional, None) if takes_anything => {
+                ("'<?' cannot stand before this", "it stands before a line, raw bytes, a prompt or the end")
+            }
+            _ => return None,
+        })
     }
 }
 

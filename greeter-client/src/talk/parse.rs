@@ -338,11 +338,13 @@ fn mixed_endings(source: &Source) -> Option<(usize, LineDiagnostic)> {
 
 /// What can be run but was probably not meant.
 fn warning_of(line: &[u8], action: &Action) -> Option<LineDiagnostic> {
-    let (Action::Send { what: Outgoing::Line(_), .. } | Action::Expect { what: Incoming::Line(_), .. }) = action else {
-        return None;
+    let sign_bytes = match action {
+        Action::Send { what: Outgoing::Line(_), .. } | Action::Expect { what: Incoming::Line(_), .. } => 1,
+        Action::Expect { what: Incoming::Optional(_) | Incoming::Never(_), .. } => 2,
+        _ => return None,
     };
     let sign = line.iter().position(|byte| matches!(byte, b'<' | b'>')).expect("a data line has a direction");
-    let text = line.get(sign + 2..).unwrap_or_default();
+    let text = line.get(sign + sign_bytes + 1..).unwrap_or_default();
     if line.last().is_some_and(|&byte| is_blank(byte)) {
         let at = trim_end(line).len()..line.len();
         return Some(match text {

@@ -209,9 +209,14 @@ pub enum Incoming {
     /// LF in it.
     Prompt(Prompt),
     /// `<*`: lines are skipped until the next expectation of this connection matches. There is one,
-    /// and it is neither [`Skip`](Self::Skip), [`Nothing`](Self::Nothing) nor
-    /// [`Bytes`](Self::Bytes).
+    /// and it is neither [`Nothing`](Self::Nothing) nor [`Bytes`](Self::Bytes).
     Skip,
+    /// `<! text`: no line that is skipped by the [`Skip`](Self::Skip) behind it is this, nor the
+    /// line that is expected then.
+    Never(Pattern),
+    /// `<? text`: a line that may come before the next expectation of this connection is met, once.
+    /// It is held against lines that do not meet that.
+    Optional(Pattern),
     /// `<eof`
     Eof,
     /// `<reset`

@@ -249,6 +249,40 @@ fn a_prompt_stays_and_lines_before_it_are_inserted() {
     fails(&server, "<*\n<prompt \"{{*}}# \"\n> exit\n< bye\n", "    - <prompt \"{{*}}# \"");
 }
 
+#[test]
+fn what_may_come_and_what_must_not_stays_as_it_is() {
+    let server = server(&[("a", &["motd 7", "ready", "go"]), ("b", &["ready"]), ("c", &["one", "-ERR two", "three"])]);
+    let optional = "<? motd {{n}}\n<? news\n";
+    for text in [
+        &format!("> a\n{optional}< ready\n< go\n"),
+        &format!("> b\n{optional}< ready\n"),
+        &format!("> a\n{optional}<\"ready\\n\"\n< go\n"),
+        "> c\n<! -ERR {{*}}\n<*\n< one\n< -ERR two\n< three\n",
+    ] {
+        becomes(&server, text, text);
+    }
+    becomes(
+        &server,
+        &format!("> a\n{optional}< steady\n> {{{{n}}}}\n< go\n"),
+        &format!("> a\n{optional}< ready\n> {{{{n}}}}\n< go\n"),
+    );
+    becomes(&server, &format!("> a\n{optional}< go\n"), &format!("> a\n{optional}< ready\n< go\n"));
+    becomes(&server, &format!("> a\n> b\n{optional}<eof\n"), &format!("> a\n> b\n{optional}< ready\n< go\n< ready\n"));
+    becomes(
+        &server,
+        "connect c x2\nc> a\nc<? motd 7\nc< steady\nc< go\n",
+        "connect c x2\nc> a\nc<? motd 7\nc< ready\nc< go\n",
+    );
+    // Without what they come before, they would be no script.
+    fails(
+        &server,
+        &format!("> x\n{optional}< ready\n"),
+        "nothing follows on this connection that such a line could come before",
+    );
+    fails(&server, "> x\n<! -ERR {{*}}\n<*\n< three\n", "    - < three\n    + (nothing within");
+    fails(&server, "> c\n<! -ERR {{*}}\n<*\n< three\n", "    - <! -ERR {{*}}\n    + < -ERR two");
+}
+
 /// As a recording has it: else it stands before the next line, as if it were a part of that.
 #[test]
 fn a_prompt_that_came_before_a_send_is_written_before_it() {

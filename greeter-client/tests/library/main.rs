@@ -7,6 +7,8 @@ mod kit;
 
 /// What becomes of a connection to a server that does not keep to the rules.
 mod bad_servers;
+/// Lines that may come before what is expected, or must not, however their bytes were cut.
+mod before;
 /// What blessing makes of this script and that.
 mod bless;
 /// What holds for blessing whatever the script.

@@ -126,6 +126,19 @@ fn what_is_called_a_prompt_elsewhere_is_what_it_was() {
     assert_eq!((name.as_str(), raw.unit()), ("prompt", &b"{{n}}$ "[..]));
 }
 
+/// What was a script before lines could be optional says what it said.
+#[test]
+fn signs_behind_the_space_are_data() {
+    let steps = actions("< ? motd\n< ! -ERR\n> ? x\nset x = <? y\n<\"? a\\n\"\n# <! z\n<*\n< <*\n");
+    let steps: Vec<String> = steps.iter().map(|action| format!("{action:?}")).collect();
+    assert!(!steps.iter().any(|step| step.contains("Optional(") || step.contains("Never(")), "{steps:?}");
+    assert_eq!(steps.len(), 7);
+    let Action::Expect { what: Incoming::Optional(pattern), .. } = &actions("<?  a\n< b")[0] else {
+        panic!("no optional line");
+    };
+    assert_eq!(pattern.text(), Some(&b" a"[..]));
+}
+
 #[test]
 fn raw_bytes_are_exactly_those() {
     let Action::Send { what: Outgoing::Raw(raw), .. } = &actions(b">\"\\n\\r\\t\\0\\e\\a\\\\\\\"\\x7F\xff{{\" x 2")[0]

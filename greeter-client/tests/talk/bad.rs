@@ -32,6 +32,9 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     (">\ttab", "1:2: error: a tab follows > (put one space there; what follows it is literal)"),
     (">eof now", "1:6: error: nothing can follow '>eof'"),
     ("<* until", "1:4: error: nothing can follow '<*'"),
+    ("<?motd", "1:2: error: '<?motd' is no statement (put one space after <?: '<? motd')"),
+    ("bob<!\tERR {{*}}", "1:5: error: '<!ERR {{*}}' is no statement (put one space after <!: '<! ERR {{*}}')"),
+    ("<? {{a:(}}", "1:8: error: bad regex: unclosed group"),
     ("<nothing", "1:2: error: 'nothing' needs a value (as in '<nothing 100ms')"),
     (
         "<nothing 5",
@@ -301,6 +304,38 @@ pub(crate) const FLOWS: &[(&str, &str)] = &[
         "2:1: error: '<*' stands before this, and cannot skip to it (it skips to a line, to raw bytes, to a prompt or to the end)",
     ),
     ("<*\n<prompt \"$ \"", ""),
+    ("<? a\n<? b\n> c\nbob<! d\n<eof\nbob<! d\nbob<*\nbob< e", ""),
+    (
+        "<?\n<!\n<*\n< a",
+        "2:1: error: '<?' and '<*' cannot stand before the same expectation (they take the same lines; what '<*' must not skip, '<!' says before it)",
+    ),
+    ("<? a", "1:1: error: nothing follows on this connection that such a line could come before"),
+    ("bob<! a\n< a", "1:1: error: no '<*' follows on this connection that could skip such a line"),
+    (
+        "<! a\n< b",
+        "2:1: error: '<!' stands before this, and nothing is skipped here (behind '<!' stands '<*', which must not skip such a line)",
+    ),
+    (
+        "<! a\n<eof",
+        "2:1: error: '<!' stands before this, and nothing is skipped here (behind '<!' stands '<*', which must not skip such a line)",
+    ),
+    ("<*\n<! a\n<*\n< b", "2:1: error: '<*' stands before this (what it must not skip is said before it)"),
+    (
+        "<*\n<? a\n< b",
+        "2:1: error: '<?' and '<*' cannot stand before the same expectation (they take the same lines; what '<*' must not skip, '<!' says before it)",
+    ),
+    (
+        "<? a\n<*\n< b",
+        "2:1: error: '<?' and '<*' cannot stand before the same expectation (they take the same lines; what '<*' must not skip, '<!' says before it)",
+    ),
+    (
+        "<? a\n<nothing 1s",
+        "2:1: error: '<?' cannot stand before this (it stands before a line, raw bytes, a prompt or the end)",
+    ),
+    (
+        "<? a\n<bytes 1",
+        "2:1: error: '<?' cannot stand before this (it stands before a line, raw bytes, a prompt or the end)",
+    ),
     ("<eof\n<prompt \"$ \"", AFTER_EOF),
     ("bob<*\n< a", "1:1: error: nothing follows on this connection that could be skipped to"),
     (">eof\n> a", "2:1: error: nothing can be sent after '>eof' (line 1)"),
@@ -346,6 +381,11 @@ pub(crate) const WARNINGS: &[(&str, &str)] = &[
         "bob< \t \n",
         r#"1:5: warning: the blanks at the end are part of the line (where they are meant, the raw form shows them, as in "Bob  \n")"#,
     ),
+    (
+        "c<? Bob \nc< a",
+        r#"1:8: warning: the blanks at the end are part of the line (where they are meant, the raw form shows them, as in "Bob  \n")"#,
+    ),
+    ("c<! \nc<*\nc< a", "1:4: warning: the blank at the end has no meaning"),
     (
         r#"> Bob\n"#,
         r#"1:6: warning: \n is literal here: a backslash and a letter (a line's ending is added; escapes belong into the raw form, in double quotes)"#,

@@ -10,6 +10,7 @@ use crate::run::error::StepError;
 use crate::run::options::RunOptions;
 use crate::run::outcome::{Failure, Outcome};
 use crate::run::own_server::check_survival;
+use crate::run::pending::LinesBefore;
 use crate::run::process::ServerProcess;
 use crate::run::runner::{AfterStep, Runner};
 use crate::session::{Event, GroupPeek};
@@ -120,18 +121,24 @@ impl<'a> Blesser<'a> {
         from: &ConnectionName,
         what: &Incoming,
     ) -> Result<AfterStep, StepError> {
-        let is_skipping = self.run.skipping.contains(from);
+        let is_skipping = matches!(self.run.pending.get(from), Some(LinesBefore::Any { .. }));
         match what {
             _ if self.script.is_included(step) => self.run.step(step),
             Incoming::Bytes(_) | Incoming::Nothing(_) => self.run.step(step),
-            Incoming::Raw(_) | Incoming::Prompt(_) if is_skipping => self.run.step(step),
+            Incoming::Raw(_) | Incoming::Prompt(_) if self.run.pending.contains_key(from) => self.run.step(step),
             Incoming::Raw(_) | Incoming::Prompt(_) => self.expect_raw(index, step, from, what),
             _ if self.is_over(from) => Ok(self.delete(index)),
-            Incoming::Skip => self.run.step(step),
+            Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) => self.run.step(step),
             Incoming::Line(_) if is_skipping => self.expect_behind_others(index, step, from),
             _ if is_skipping => self.run.step(step),
-            Incoming::Line(pattern) => self.expect_line(index, step, from, pattern),
-            Incoming::Eof | Incoming::Reset | Incoming::Closed => self.expect_end(index, step, from),
+            Incoming::Line(pattern) => {
+                self.take_optional(from, Some(pattern))?;
+                self.expect_line(index, step, from, pattern)
+            }
+            Incoming::Eof | Incoming::Reset | Incoming::Closed => {
+                self.take_optional(from, None)?;
+                self.expect_end(index, step, from)
+            }
         }
     }
 
@@ -143,12 +150,7 @@ impl<'a> Blesser<'a> {
                 .members
                 .iter()
                 .map(|peek| match (ScriptConnection { name: &group_peek.name, member: peek.member }) {
-                    peer if self
-                        .run
-                        .skipping
-                        .iter()
-                        .any(|connection_name| lookahead::group(connection_name) == peer.name) =>
-                    {
+                    peer if self.run.pending.keys().any(|pending| lookahead::group(pending) == peer.name) => {
                         Unsolicited::default()
                     }
                     peer => peer.unsolicited(peek, steps, &self.run.variables),

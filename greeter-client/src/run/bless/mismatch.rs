@@ -1,10 +1,14 @@
 //! Expectations that may not be met, and what takes their place then.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::align::{Move, first_move};
 use super::blesser::{Activity, Blesser, MAX_SKIPPED, QUIET};
 use super::{lookahead, spell};
 use crate::net::StreamEnd;
 use crate::run::error::StepError;
+use crate::run::pending::LinesBefore;
 use crate::run::runner::AfterStep;
 use crate::session::{Actual, GroupPeek, Peek, SessionError};
 use crate::talk::{Action, ConnectionName, Incoming, Pattern, Step};
@@ -21,11 +25,7 @@ impl Blesser<'_> {
     ) -> Result<AfterStep, StepError> {
         self.run.check_time()?;
         let name = from.to_string();
-        let timeout = match self.activity {
-            Activity::Silent => QUIET,
-            _ => self.run.at_most(self.run.within.unwrap_or(self.run.session.options().timeout)),
-        };
-        let group_peek = self.run.session.await_lines(&name, timeout)?;
+        let group_peek = self.run.session.await_lines(&name, self.patience())?;
         if self.are_met(&[pattern], &group_peek, 0, 0) {
             return self.run.step(step);
         }
@@ -62,6 +62,46 @@ impl Blesser<'_> {
                 self.insert(index, lines)?;
                 self.run.step(step)
             }
+        }
+    }
+
+    /// Takes the lines that may come before what is expected next: a line like `pattern`, or the
+    /// end. They stay as they are written, come or not.
+    pub(super) fn take_optional(&mut self, from: &ConnectionName, pattern: Option<&Pattern>) -> Result<(), StepError> {
+        let Some(before) = self.run.pending.remove(from) else { return Ok(()) };
+        let name = from.to_string();
+        // How many of the optional patterns are over for each member.
+        let mut had = BTreeMap::new();
+        loop {
+            let timeout = self.patience();
+            let mut is_taken = false;
+            for peek in self.run.session.await_lines(&name, timeout)?.members {
+                let had = had.entry(peek.member).or_insert(0);
+                let Some(line) = peek.lines.first() else { continue };
+                let matches = |pattern: &Pattern| pattern.matches(line, &self.run.variables, peek.member);
+                if pattern.and_then(matches).is_some() {
+                    continue;
+                }
+                let found = before.optional(*had).iter().map(matches).enumerate();
+                let Some((offset, bindings)) = found.into_iter().find_map(|(at, found)| Some((at, found?))) else {
+                    continue;
+                };
+                self.run.variables.bind(bindings);
+                *had += offset + 1;
+                self.run.session.take_lines(lookahead::group(from), peek.member, 1)?;
+                is_taken = true;
+            }
+            if !is_taken {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long a line is waited for.
+    fn patience(&self) -> Duration {
+        match self.activity {
+            Activity::Silent => QUIET,
+            _ => self.run.at_most(self.run.within.unwrap_or(self.run.session.options().timeout)),
         }
     }
 
@@ -207,6 +247,7 @@ impl Blesser<'_> {
         from: &ConnectionName,
     ) -> Result<AfterStep, StepError> {
         let is_timed = self.run.within.is_some();
+        let is_restricted = self.run.pending.get(from).is_some_and(LinesBefore::is_restricted);
         let mismatch = match self.run.step(step) {
             Err(StepError::Session(SessionError::Mismatch(mismatch))) => mismatch,
             outcome => return outcome,
@@ -219,7 +260,8 @@ impl Blesser<'_> {
                 let is_skip =
                     |step: &Step| *step.action() == Action::Expect { from: from.clone(), what: Incoming::Skip };
                 let skip = self.script.steps()[..index].iter().rposition(is_skip).expect("who skips was told to");
-                if self.script.is_included(&self.script.steps()[skip]) {
+                // What it must not skip would stand there alone.
+                if is_restricted || self.script.is_included(&self.script.steps()[skip]) {
                     return Err(SessionError::Mismatch(mismatch).into());
                 }
                 self.activity = Activity::Silent;

@@ -125,7 +125,10 @@ pub(super) fn names(script: &Script) -> BTreeSet<String> {
     for step in script.steps() {
         match step.action() {
             Action::Send { what: Outgoing::Line(template), .. } => names.extend(template.names().map(str::to_owned)),
-            Action::Expect { what: Incoming::Line(pattern), .. } => names.extend(pattern.names().map(str::to_owned)),
+            Action::Expect {
+                what: Incoming::Line(pattern) | Incoming::Optional(pattern) | Incoming::Never(pattern),
+                ..
+            } => names.extend(pattern.names().map(str::to_owned)),
             Action::Expect { what: Incoming::Prompt(prompt), .. } => names.extend(prompt.names().map(str::to_owned)),
             Action::Set { name, value } => {
                 names.insert(name.as_str().to_owned());

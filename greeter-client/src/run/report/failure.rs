@@ -173,6 +173,7 @@ fn expected(expected: &Expected) -> String {
     match expected {
         Expected::Line(Some(line)) => format!("<{}", ShownLine(line)),
         Expected::Line(None) => "< another line".to_owned(),
+        Expected::Not(line) => format!("<!{}", ShownLine(line)),
         Expected::Bytes(bytes) => format!("<{}", ShownBytes(bytes)),
         Expected::Prompt(prompt) => format!("<prompt \"{}\"", one_line(prompt)),
         Expected::Count(count) => format!("<bytes {count}"),

@@ -104,6 +104,18 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
         [b' ', text @ ..] => {
             Pattern::parse(text, cache).map(Incoming::Line).map_err(|diagnostic| diagnostic.shifted(at + 2))
         }
+        // As behind `<` itself: one space, and then the line.
+        [sign @ (b'?' | b'!'), rest @ ..] if rest.first().is_none_or(|&byte| byte == b' ') => {
+            let text = rest.get(1..).unwrap_or_default();
+            let pattern = Pattern::parse(text, cache).map_err(|diagnostic| diagnostic.shifted(at + 3))?;
+            Ok(if *sign == b'?' { Incoming::Optional(pattern) } else { Incoming::Never(pattern) })
+        }
+        [sign @ (b'?' | b'!'), rest @ ..] => {
+            let (sign, text) = (char::from(*sign), String::from_utf8_lossy(rest.trim_ascii()));
+            let diagnostic =
+                LineDiagnostic::new(at + 1..line.len(), format!("'<{sign}{}' is no statement", shown(&text)));
+            Err(diagnostic.help(format!("put one space after <{sign}: '<{sign} {}'", shown(&text))))
+        }
         [b'"', ..] => parse_raw(line, at + 1).map(Incoming::Raw),
         [b'p', b'r', b'o', b'm', b'p', b't', rest @ ..]
             if rest.first().is_none_or(|&byte| is_blank(byte) || byte == b'"') =>
@@ -119,7 +131,12 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
                 "closed" => alone(&words, "<closed").map(|()| Incoming::Closed),
                 "nothing" => some_time(only_value(&words, "<nothing 100ms")?).map(Incoming::Nothing),
                 "bytes" => Count::parse(only_value(&words, "<bytes 512")?).map(Incoming::Bytes),
-                _ => Err(no_data(line, at, &words[0], &["*", "eof", "reset", "closed", "nothing", "bytes", "prompt"])),
+                _ => Err(no_data(
+                    line,
+                    at,
+                    &words[0],
+                    &["*", "?", "!", "eof", "reset", "closed", "nothing", "bytes", "prompt"],
+                )),
             }
         }
     }

@@ -1,0 +1,144 @@
+//! Which lines may come before what a connection expects next, and which must not: `<*`, `<!` and
+//! `<?`.
+
+use std::cell::RefCell;
+
+use crate::session::ConnectionHandle;
+use crate::talk::{Bindings, Pattern, Variables};
+
+/// Which lines may come before what a connection expects next.
+#[derive(Debug, Default)]
+pub(super) enum LinesBefore {
+    #[default]
+    None,
+    /// `<*`: any. What `<!` says must not be among them, nor be what is expected.
+    Any { but: Vec<Pattern> },
+    /// `<?`: these, in their order, each once at most.
+    These(Vec<Pattern>),
+}
+
+impl LinesBefore {
+    pub(super) fn add_excluded(&mut self, pattern: &Pattern) {
+        match self {
+            Self::Any { but } => but.push(pattern.clone()),
+            Self::None | Self::These(_) => *self = Self::Any { but: vec![pattern.clone()] },
+        }
+    }
+
+    pub(super) fn add_any(&mut self) {
+        if !matches!(self, Self::Any { .. }) {
+            *self = Self::Any { but: Vec::new() };
+        }
+    }
+
+    pub(super) fn add_optional(&mut self, pattern: &Pattern) {
+        match self {
+            Self::These(patterns) => patterns.push(pattern.clone()),
+            Self::None | Self::Any { .. } => *self = Self::These(vec![pattern.clone()]),
+        }
+    }
+
+    /// Whether `<!` stands before `<*`.
+    pub(super) fn is_restricted(&self) -> bool {
+        matches!(self, Self::Any { but } if !but.is_empty())
+    }
+
+    /// The patterns of lines that may come, and have not yet for `member`, who has had so many.
+    pub(super) fn optional(&self, had: usize) -> &[Pattern] {
+        match self {
+            Self::These(patterns) => &patterns[had..],
+            Self::None | Self::Any { .. } => &[],
+        }
+    }
+}
+
+/// Judges line after line while an expectation waits. What is captured is there for the next line.
+pub(super) struct LineJudge<'a, 'v> {
+    before: &'a LinesBefore,
+    variables: RefCell<&'v mut Variables>,
+    progress: RefCell<JudgeProgress>,
+}
+
+/// What has come of that which may come before.
+#[derive(Default)]
+struct JudgeProgress {
+    /// Whom the next two are about: one member of a crowd is heard behind the other.
+    member: Option<usize>,
+    /// How many of the optional patterns stand before the next line: they keep their order.
+    had: usize,
+    /// The optional patterns that were met, by anybody.
+    met: Vec<usize>,
+    /// The excluded pattern that was met.
+    excluded: Option<usize>,
+}
+
+impl<'a, 'v> LineJudge<'a, 'v> {
+    pub(super) fn new(before: &'a LinesBefore, variables: &'v mut Variables) -> Self {
+        Self { before, variables: RefCell::new(variables), progress: RefCell::default() }
+    }
+
+    /// Lets the expectation of the handle take the lines that may come before.
+    pub(super) fn admit<'b>(&'b self, handle: ConnectionHandle<'b>) -> ConnectionHandle<'b> {
+        match self.before {
+            LinesBefore::None => handle,
+            LinesBefore::Any { .. } if !self.before.is_restricted() => handle.skipping(),
+            LinesBefore::Any { .. } => handle.skipping_if(|member, line| !self.is_excluded(member, line)),
+            LinesBefore::These(_) => handle.skipping_if(|member, line| self.is_optional(member, line)),
+        }
+    }
+
+    /// Whether a line is the one that is expected. What must not come is not, whatever else it is.
+    pub(super) fn is_line(&self, pattern: &Pattern, member: Option<usize>, line: &[u8]) -> bool {
+        !self.is_excluded(member, line) && self.binds(|variables| pattern.matches(line, variables, member))
+    }
+
+    /// Binds what is captured; false if nothing matches.
+    pub(super) fn binds(&self, matches: impl FnOnce(&Variables) -> Option<Bindings>) -> bool {
+        let mut variables = self.variables.borrow_mut();
+        let bindings = matches(&variables);
+        let is_met = bindings.is_some();
+        variables.bind(bindings.unwrap_or_default());
+        is_met
+    }
+
+    fn is_excluded(&self, member: Option<usize>, line: &[u8]) -> bool {
+        let LinesBefore::Any { but } = self.before else { return false };
+        let variables = self.variables.borrow();
+        let excluded = but.iter().position(|pattern| pattern.matches(line, &variables, member).is_some());
+        self.progress.borrow_mut().excluded = excluded;
+        excluded.is_some()
+    }
+
+    fn is_optional(&self, member: Option<usize>, line: &[u8]) -> bool {
+        let mut progress = self.progress.borrow_mut();
+        if progress.member != member {
+            (progress.member, progress.had) = (member, 0);
+        }
+        let met = |pattern: &Pattern| self.binds(|variables| pattern.matches(line, variables, member));
+        let Some(offset) = self.before.optional(progress.had).iter().position(met) else { return false };
+        let index = progress.had + offset;
+        progress.met.push(index);
+        progress.had = index + 1;
+        true
+    }
+
+    /// What was found out besides whether the expectation was met.
+    pub(super) fn into_findings(self) -> Findings<'a> {
+        let JudgeProgress { met, excluded, .. } = self.progress.into_inner();
+        let optional = self.before.optional(0).iter().enumerate();
+        let unmet = optional.filter(|(index, _)| !met.contains(index)).map(|(_, pattern)| pattern).collect();
+        let excluded = match self.before {
+            LinesBefore::Any { but } => excluded.map(|index| &but[index]),
+            LinesBefore::None | LinesBefore::These(_) => None,
+        };
+        Findings { unmet, excluded }
+    }
+}
+
+/// What came before an expectation, and what did not.
+pub(super) struct Findings<'a> {
+    /// The optional patterns whose lines nobody has sent.
+    pub(super) unmet: Vec<&'a Pattern>,
+    /// The excluded pattern whose line has ended the wait.
+    pub(super) excluded: Option<&'a Pattern>,
+}
