@@ -64,10 +64,11 @@
 //!
 //! Files, each importing only from those before it: `limits`, `source` (a text and its lines),
 //! `variables`, `diagnostic`, `lexer` (words, quotes, numbers), `pattern` (what a line may hold,
-//! with `placeholder`), `count`, `prompt` (quotes with placeholders), `script` (the tree), `check`
-//! (what only all steps together show), `parse` (texts become scripts, with `line`), `discover`
-//! (paths become files, and with `markdown` files become scripts), `format` and `edit`.
+//! with `placeholder`), `count`, `calculation`, `prompt` (quotes with placeholders), `script` (the
+//! tree), `check` (what only all steps together show), `parse` (texts become scripts, with `line`),
+//! `discover` (paths become files, and with `markdown` files become scripts), `format` and `edit`.
 
+mod calculation;
 mod check;
 mod count;
 mod diagnostic;
@@ -83,6 +84,7 @@ mod script;
 mod source;
 mod variables;
 
+pub use calculation::{Calculation, CalculationError, Function, Product};
 pub use count::{Count, CountError};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use discover::{find_all, load_all};

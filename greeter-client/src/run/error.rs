@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::process::ServerError;
 use crate::net::{ServerAddressError, StreamEnd};
 use crate::session::{Actual, Expected, SessionError};
-use crate::talk::{CountError, Diagnostics, Name, Unbound};
+use crate::talk::{CalculationError, CountError, Diagnostics, Name, Unbound};
 
 /// Why a step, or the end of a script, failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum StepError {
         /// The pattern of the line.
         line: String,
     },
+    /// A value cannot be computed.
+    #[error(transparent)]
+    Calculation(#[from] CalculationError),
     /// What a variable says is no number of bytes.
     #[error(transparent)]
     Count(#[from] CountError),

@@ -15,8 +15,8 @@ use crate::session;
 use crate::session::{ConnectionHandle, Expected, Mismatch, Session, SessionError, SessionOptions, Target};
 use crate::talk;
 use crate::talk::{
-    Action, Capability, Connect, ConnectionName, CountError, Destination, Incoming, Outgoing, Pattern, Script, Step,
-    Unbound, Variables,
+    Action, CalculationError, Capability, Connect, ConnectionName, CountError, Destination, Incoming, Outgoing,
+    Pattern, Script, Step, Unbound, Variables,
 };
 
 /// What can be written can be waited for.
@@ -121,6 +121,10 @@ impl<'a> Runner<'a> {
                 let value = value.expand(&self.variables, None)?;
                 self.variables.set(name.clone(), value);
             }
+            Action::Let { name, value } => {
+                let value = value.value(&self.variables)?;
+                self.variables.set(name.clone(), value);
+            }
             Action::Require(capability) if !self.has(*capability) => return Ok(AfterStep::Skip(lacking(*capability))),
             Action::Require(_) => {}
             Action::Signal(signal) => {
@@ -214,6 +218,7 @@ impl<'a> Runner<'a> {
     fn explained(&self, error: StepError) -> StepError {
         let name = match &error {
             StepError::Unbound(Unbound::Variable(name))
+            | StepError::Calculation(CalculationError::Unbound(Unbound::Variable(name)))
             | StepError::Count(CountError::Unbound(Unbound::Variable(name))) => name,
             _ => return error,
         };

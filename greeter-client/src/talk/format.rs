@@ -148,6 +148,7 @@ fn normal_action(action: &Action) -> Option<String> {
         Action::Eol(Eol::CrLf) => "eol crlf".into(),
         Action::Connect(connect) => normal_connect(connect),
         Action::Set { name, value } => format!("set {name} = {}", normal_value(value)),
+        Action::Let { name, value } => format!("let {name} = {value}"),
         Action::Require(capability) => format!("require {capability}"),
         Action::Signal(signal) => format!("signal {signal}"),
         Action::Exits(status) => format!("exits {status}"),

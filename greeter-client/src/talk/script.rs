@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::calculation::Calculation;
 use super::count::Count;
 use super::diagnostic::Diagnostic;
 use super::pattern::{Pattern, Template};
@@ -146,6 +147,13 @@ pub enum Action {
         name: Name,
         /// Its value; `{{#}}` is not in it.
         value: Template,
+    },
+    /// `let name = {{high}}*256+{{low}}`, `let name = md5({{text}})`
+    Let {
+        /// The variable.
+        name: Name,
+        /// How its value is computed.
+        value: Calculation,
     },
     /// `require tls`
     Require(Capability),

@@ -13,6 +13,8 @@ mod before;
 mod bless;
 /// What holds for blessing whatever the script.
 mod bless_any;
+/// Values that scripts compute.
+mod calculations;
 /// How a connection comes about, or does not.
 mod connecting;
 /// A connection that is asked one line at a time.

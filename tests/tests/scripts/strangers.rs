@@ -5,7 +5,6 @@ use std::path::Path;
 
 use greeter_client::run::{Outcome, RunOptions};
 use greeter_client::talk::{Script, load_all};
-use greeter_tests::missing_program;
 use libtest_mimic::{Failed, Trial};
 
 use crate::server::Stranger;
@@ -20,7 +19,7 @@ fn trial(script: Script) -> Trial {
     let file = Path::new(script.name()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Trial::test(file, move || {
         let stranger = Stranger::of(&script).ok_or("nobody is known whom this is for")?;
-        if missing_program(&stranger.path(), stranger.package) {
+        if stranger.is_missing() {
             return Ok(());
         }
         match stranger.run(&script, &RunOptions::default())? {

@@ -90,9 +90,12 @@ impl<'a> Blesser<'a> {
 
     fn step(&mut self, index: usize, step: &Step) -> Result<AfterStep, StepError> {
         match step.action() {
-            Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Eol(_) | Action::Require(_) => {
-                self.run.step(step)
-            }
+            Action::Within(_)
+            | Action::Timeout(_)
+            | Action::Set { .. }
+            | Action::Let { .. }
+            | Action::Eol(_)
+            | Action::Require(_) => self.run.step(step),
             Action::Expect { from, what } => {
                 if self.activity == Activity::Speaking {
                     self.activity = Activity::Open;

@@ -134,6 +134,10 @@ pub(super) fn names(script: &Script) -> BTreeSet<String> {
                 names.insert(name.as_str().to_owned());
                 names.extend(value.names().map(str::to_owned));
             }
+            Action::Let { name, value } => {
+                names.insert(name.as_str().to_owned());
+                names.extend(value.names().into_iter().map(str::to_owned));
+            }
             Action::Connect(connect) => {
                 if let Some(Destination::Template(template)) = &connect.to {
                     names.extend(template.names().map(str::to_owned));

@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::connect::parse_connect;
 use super::values::{alone, bare_name, crowd_count, only_value, some_time, unknown, variable_name};
 use crate::net::Eol;
+use crate::talk::calculation;
+use crate::talk::calculation::Calculation;
 use crate::talk::count::Count;
 use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer;
@@ -29,7 +31,7 @@ pub(crate) enum Statement<'a> {
 }
 
 const CONTROLS: &[&str] = &[
-    "within", "timeout", "sleep", "eol", "connect", "set", "include", "require", "signal", "exits", "close",
+    "within", "timeout", "sleep", "eol", "connect", "set", "let", "include", "require", "signal", "exits", "close",
     "starttls", "abandon",
 ];
 
@@ -238,8 +240,10 @@ fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, LineDiagnos
         LineDiagnostic::new(at..at + 1, "this byte is not valid UTF-8")
             .help("only comments and data may hold any bytes")
     })?;
-    if keyword == "set" {
-        return parse_set(text, first.end).map(Statement::Action);
+    match &*keyword {
+        "set" => return parse_set(text, first.end).map(Statement::Action),
+        "let" => return parse_let(text, first.end).map(Statement::Action),
+        _ => {}
     }
     let mut all = vec![Word { at: first.clone(), text: keyword.clone() }];
     all.extend(lexer::split(text, first.end)?);
@@ -336,31 +340,47 @@ fn parse_whose(words: &[Word<'_>], example: &str) -> Result<ConnectionName, Line
 
 /// The rest of `set`, from byte `start` on.
 fn parse_set(line: &str, start: usize) -> Result<Action, LineDiagnostic> {
-    const EXAMPLE: &str = "as in 'set host = mail.example'";
+    let (name, at) = parse_assignment(line, "set", start, "as in 'set host = mail.example'")?;
+    let value = &line.as_bytes()[at.clone()];
+    let value = if value.first() == Some(&b'"') {
+        let (bytes, length) = lexer::unquote(value).map_err(|diagnostic| diagnostic.shifted(at.start))?;
+        if length < value.len() {
+            return Err(LineDiagnostic::new(at.start + length..at.end, "nothing can follow the closing quote"));
+        }
+        Template::literal(&bytes)
+    } else {
+        Template::parse(value).map_err(|diagnostic| diagnostic.shifted(at.start))?
+    };
+    if value.needs_member() {
+        return Err(LineDiagnostic::new(at, "{{#}} has no value here: a variable is in no crowd"));
+    }
+    Ok(Action::Set { name, value })
+}
+
+/// The rest of `let`, from byte `start` on.
+fn parse_let(line: &str, start: usize) -> Result<Action, LineDiagnostic> {
+    let (name, at) = parse_assignment(line, "let", start, calculation::EXAMPLE)?;
+    Calculation::parse(line, at).map(|value| Action::Let { name, value })
+}
+
+/// The name behind `keyword`, and where the value stands behind its `=`.
+fn parse_assignment(
+    line: &str,
+    keyword: &str,
+    start: usize,
+    example: &str,
+) -> Result<(Name, Range<usize>), LineDiagnostic> {
     let end = trim_end(line.as_bytes()).len();
     let Some(equals) = line[start..end].find('=').map(|offset| start + offset) else {
-        return Err(LineDiagnostic::new(start.min(end)..end, "'set' needs a name, = and a value").help(EXAMPLE));
+        let message = format!("'{keyword}' needs a name, = and a value");
+        return Err(LineDiagnostic::new(start.min(end)..end, message).help(example));
     };
     let name_start = start + blanks(&line.as_bytes()[start..]);
     let name = trim_end(&line.as_bytes()[name_start.min(equals)..equals]);
     let at = name_start.min(equals)..name_start.min(equals) + name.len();
     let name = variable_name(&Word { at: at.clone(), text: line[at].into() }).map_err(|diagnostic| match name {
-        [] => diagnostic.help(EXAMPLE),
+        [] => diagnostic.help(example),
         _ => diagnostic,
     })?;
-    let value_start = equals + 1 + blanks(&line.as_bytes()[equals + 1..end]);
-    let value = &line.as_bytes()[value_start..end];
-    let value = if value.first() == Some(&b'"') {
-        let (bytes, length) = lexer::unquote(value).map_err(|diagnostic| diagnostic.shifted(value_start))?;
-        if length < value.len() {
-            return Err(LineDiagnostic::new(value_start + length..end, "nothing can follow the closing quote"));
-        }
-        Template::literal(&bytes)
-    } else {
-        Template::parse(value).map_err(|diagnostic| diagnostic.shifted(value_start))?
-    };
-    if value.needs_member() {
-        return Err(LineDiagnostic::new(value_start..end, "{{#}} has no value here: a variable is in no crowd"));
-    }
-    Ok(Action::Set { name, value })
+    Ok((name, equals + 1 + blanks(&line.as_bytes()[equals + 1..end])..end))
 }
