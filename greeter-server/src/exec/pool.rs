@@ -528,6 +528,8 @@ impl ExecPool {
         self.places[place].next = Next::Pausing { until: now + pause };
         self.look_by(Some(now + pause));
         if self.is_down() {
+            // Who is refused and asks whether it is ready is told why.
+            self.publish();
             self.reject_all();
         }
     }
