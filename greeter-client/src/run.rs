@@ -18,6 +18,7 @@
 //!
 //! A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
 
+mod assignment;
 mod bless;
 mod error;
 mod options;

@@ -88,6 +88,7 @@ use std::time::{Duration, Instant};
 
 pub use error::{Actual, Expected, Mismatch, SessionError};
 pub use event::{Entry, Event};
+pub use expectation::LineFit;
 pub use handle::ConnectionHandle;
 pub use options::{SessionOptions, Target};
 pub use prompt::MAX_PROMPT_BYTES;

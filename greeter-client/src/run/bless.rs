@@ -13,6 +13,7 @@
 //! that is not met stands in an included file, which other scripts may share.
 
 mod align;
+mod any_order;
 mod blesser;
 mod lookahead;
 mod mismatch;

@@ -26,6 +26,9 @@ pub enum StepError {
         /// The pattern of the line.
         line: String,
     },
+    /// Lines that may come in any order have come, and leave open what they capture.
+    #[error("{0}")]
+    Unclear(String),
     /// A value cannot be computed.
     #[error(transparent)]
     Calculation(#[from] CalculationError),

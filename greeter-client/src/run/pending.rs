@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 
-use crate::session::ConnectionHandle;
+use super::assignment::{Assignment, Unclear};
+use crate::session::{ConnectionHandle, LineFit};
 use crate::talk::{Bindings, Pattern, Variables};
 
 /// Which lines may come before what a connection expects next.
@@ -55,17 +56,23 @@ impl LinesBefore {
 /// Judges line after line while an expectation waits. What is captured is there for the next line.
 pub(super) struct LineJudge<'a, 'v> {
     before: &'a LinesBefore,
+    /// What is expected in any order.
+    any_order: &'a [Pattern],
     variables: RefCell<&'v mut Variables>,
-    progress: RefCell<JudgeProgress>,
+    progress: RefCell<JudgeProgress<'a>>,
 }
 
 /// What has come of that which may come before.
 #[derive(Default)]
-struct JudgeProgress {
+struct JudgeProgress<'a> {
     /// Whom the next two are about: one member of a crowd is heard behind the other.
     member: Option<usize>,
     /// How many of the optional patterns stand before the next line: they keep their order.
     had: usize,
+    /// What has come of what is expected in any order.
+    assignment: Option<Assignment<'a>>,
+    /// Why that does not say what the variables are.
+    unclear: Option<Unclear>,
     /// The optional patterns that were met, by anybody.
     met: Vec<usize>,
     /// The excluded pattern that was met.
@@ -73,23 +80,58 @@ struct JudgeProgress {
 }
 
 impl<'a, 'v> LineJudge<'a, 'v> {
-    pub(super) fn new(before: &'a LinesBefore, variables: &'v mut Variables) -> Self {
-        Self { before, variables: RefCell::new(variables), progress: RefCell::default() }
+    pub(super) fn new(before: &'a LinesBefore, any_order: &'a [Pattern], variables: &'v mut Variables) -> Self {
+        Self { before, any_order, variables: RefCell::new(variables), progress: RefCell::default() }
     }
 
     /// Lets the expectation of the handle take the lines that may come before.
     pub(super) fn admit<'b>(&'b self, handle: ConnectionHandle<'b>) -> ConnectionHandle<'b> {
         match self.before {
             LinesBefore::None => handle,
-            LinesBefore::Any { .. } if !self.before.is_restricted() => handle.skipping(),
-            LinesBefore::Any { .. } => handle.skipping_if(|member, line| !self.is_excluded(member, line)),
-            LinesBefore::These(_) => handle.skipping_if(|member, line| self.is_optional(member, line)),
+            LinesBefore::Any { .. } if !self.before.is_restricted() && self.any_order.is_empty() => handle.skipping(),
+            LinesBefore::Any { .. } => {
+                handle.skipping_if(|member, line| !self.is_unclear() && !self.is_excluded(member, line))
+            }
+            LinesBefore::These(_) => {
+                handle.skipping_if(|member, line| !self.is_unclear() && self.is_optional(member, line))
+            }
         }
     }
 
     /// Whether a line is the one that is expected. What must not come is not, whatever else it is.
     pub(super) fn is_line(&self, pattern: &Pattern, member: Option<usize>, line: &[u8]) -> bool {
         !self.is_excluded(member, line) && self.binds(|variables| pattern.matches(line, variables, member))
+    }
+
+    /// What a line is among those that are expected in any order.
+    pub(super) fn fit(&self, member: Option<usize>, line: &[u8]) -> LineFit {
+        if self.is_excluded(member, line) {
+            return LineFit::Wrong;
+        }
+        let mut progress = self.progress.borrow_mut();
+        progress.turn_to(member);
+        let JudgeProgress { assignment, unclear, .. } = &mut *progress;
+        let assignment = assignment.get_or_insert_with(|| Assignment::new(self.any_order));
+        if !assignment.add(line, &self.variables.borrow(), member) {
+            return LineFit::Wrong;
+        }
+        if !assignment.is_complete() {
+            return LineFit::Fits;
+        }
+        match assignment.bindings() {
+            Ok(bindings) => {
+                self.variables.borrow_mut().bind(bindings);
+                LineFit::Last
+            }
+            Err(why) => {
+                *unclear = Some(why);
+                LineFit::Wrong
+            }
+        }
+    }
+
+    fn is_unclear(&self) -> bool {
+        self.progress.borrow().unclear.is_some()
     }
 
     /// Binds what is captured; false if nothing matches.
@@ -111,9 +153,7 @@ impl<'a, 'v> LineJudge<'a, 'v> {
 
     fn is_optional(&self, member: Option<usize>, line: &[u8]) -> bool {
         let mut progress = self.progress.borrow_mut();
-        if progress.member != member {
-            (progress.member, progress.had) = (member, 0);
-        }
+        progress.turn_to(member);
         let met = |pattern: &Pattern| self.binds(|variables| pattern.matches(line, variables, member));
         let Some(offset) = self.before.optional(progress.had).iter().position(met) else { return false };
         let index = progress.had + offset;
@@ -124,14 +164,23 @@ impl<'a, 'v> LineJudge<'a, 'v> {
 
     /// What was found out besides whether the expectation was met.
     pub(super) fn into_findings(self) -> Findings<'a> {
-        let JudgeProgress { met, excluded, .. } = self.progress.into_inner();
+        let JudgeProgress { met, excluded, assignment, unclear, .. } = self.progress.into_inner();
         let optional = self.before.optional(0).iter().enumerate();
         let unmet = optional.filter(|(index, _)| !met.contains(index)).map(|(_, pattern)| pattern).collect();
         let excluded = match self.before {
             LinesBefore::Any { but } => excluded.map(|index| &but[index]),
             LinesBefore::None | LinesBefore::These(_) => None,
         };
-        Findings { unmet, excluded }
+        let assignment = assignment.unwrap_or_else(|| Assignment::new(self.any_order));
+        Findings { unmet, excluded, assignment, unclear }
+    }
+}
+
+impl JudgeProgress<'_> {
+    fn turn_to(&mut self, member: Option<usize>) {
+        if self.member != member {
+            (self.member, self.had, self.assignment) = (member, 0, None);
+        }
     }
 }
 
@@ -141,4 +190,8 @@ pub(super) struct Findings<'a> {
     pub(super) unmet: Vec<&'a Pattern>,
     /// The excluded pattern whose line has ended the wait.
     pub(super) excluded: Option<&'a Pattern>,
+    /// What has come of what is expected in any order.
+    pub(super) assignment: Assignment<'a>,
+    /// Why that is not all, though it is complete.
+    pub(super) unclear: Option<Unclear>,
 }

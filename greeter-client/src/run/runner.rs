@@ -60,6 +60,8 @@ pub(super) struct Runner<'a> {
     pub(super) within: Option<Duration>,
     /// Which lines may come before the next expectation of a connection.
     pub(super) pending: BTreeMap<ConnectionName, LinesBefore>,
+    /// Patterns of the lines that are expected next, in any order, as far as the steps have come.
+    any_order: Vec<Pattern>,
     /// Patterns of lines that might have come and have not.
     not_come: Vec<Pattern>,
     /// None for a time so far off that the clock cannot tell it.
@@ -97,6 +99,7 @@ impl<'a> Runner<'a> {
             variables,
             within: None,
             pending: BTreeMap::new(),
+            any_order: Vec::new(),
             not_come: Vec::new(),
             ends: Instant::now().checked_add(options.max_time),
             max_time: options.max_time,
@@ -166,6 +169,12 @@ impl<'a> Runner<'a> {
             Incoming::Skip => self.pending.entry(from.clone()).or_default().add_any(),
             Incoming::Never(pattern) => self.pending.entry(from.clone()).or_default().add_excluded(pattern),
             Incoming::Optional(pattern) => self.pending.entry(from.clone()).or_default().add_optional(pattern),
+            Incoming::AnyOrder { pattern, more } => {
+                self.any_order.push(pattern.clone());
+                if *more == 0 {
+                    self.wait_for(from, what)?;
+                }
+            }
             _ => self.wait_for(from, what)?,
         }
         Ok(())
@@ -175,13 +184,14 @@ impl<'a> Runner<'a> {
         let timeout = self.deadline();
         let count = if let Incoming::Bytes(count) = what { count.bytes(&self.variables)? } else { 0 };
         let before = self.pending.remove(from).unwrap_or_default();
-        let judge = LineJudge::new(&before, &mut self.variables);
+        let any_order = std::mem::take(&mut self.any_order);
+        let judge = LineJudge::new(&before, &any_order, &mut self.variables);
         let name = from.to_string();
         let outcome = wait(judge.admit(self.session.on(&name).within(timeout)), &judge, what, count);
-        let Findings { unmet, excluded } = judge.into_findings();
+        let findings = judge.into_findings();
         match outcome {
             Ok(()) => {
-                self.not_come.extend(unmet.into_iter().cloned());
+                self.not_come.extend(findings.unmet.into_iter().cloned());
                 Ok(())
             }
             Err(SessionError::Mismatch(mut mismatch)) => {
@@ -189,7 +199,7 @@ impl<'a> Runner<'a> {
                     // They were asked for, and are shown as whatever was.
                     mismatch.skipped_lines = 0;
                 }
-                Err(self.classify(mismatch, what, excluded))
+                Err(self.classify(mismatch, what, &findings))
             }
             Err(error) => Err(error.into()),
         }
@@ -197,11 +207,22 @@ impl<'a> Runner<'a> {
 
     /// What a mismatch means: the line or the prompt that a pattern stands for, or that the script
     /// as a whole has run out of time.
-    fn classify(&self, mut mismatch: Box<Mismatch>, what: &Incoming, excluded: Option<&Pattern>) -> StepError {
+    fn classify(&self, mut mismatch: Box<Mismatch>, what: &Incoming, findings: &Findings<'_>) -> StepError {
         if mismatch.timed_out && self.is_over() {
             return StepError::MaxTime(self.max_time);
         }
-        match (what, excluded) {
+        let member = mismatch.member;
+        let written = |pattern: &Pattern| pattern.expected(&self.variables, member);
+        if let Some(unclear) = &findings.unclear {
+            return findings.assignment.explain(unclear);
+        }
+        match (what, findings.excluded) {
+            (Incoming::AnyOrder { .. }, None) => {
+                mismatch.expected = Expected::AnyOrder {
+                    came: findings.assignment.lines().map(<[u8]>::to_vec).collect(),
+                    left: findings.assignment.patterns_left().map(written).collect(),
+                };
+            }
             (_, Some(pattern)) => mismatch.expected = Expected::Not(pattern.expected(&self.variables, mismatch.member)),
             (Incoming::Line(pattern), None) => {
                 mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, mismatch.member)));
@@ -328,6 +349,7 @@ fn wait(
         Incoming::Closed => handle.expect_closed(),
         Incoming::Nothing(duration) => handle.expect_nothing(*duration),
         Incoming::Bytes(_) => handle.take(count).map(drop),
+        Incoming::AnyOrder { .. } => handle.expect_lines(|member, line| judge.fit(member, line)),
         // They are about what comes next, and wait for nothing.
         Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) => Ok(()),
     }

@@ -141,6 +141,14 @@ pub enum Expected {
     /// A line that is not this one, which must not come before what is waited for: the pattern of a
     /// script.
     Not(Vec<u8>),
+    /// Lines in any order: those that have come, none of which is consumed, and the patterns of a
+    /// script for which none has.
+    AnyOrder {
+        /// What has come.
+        came: Vec<Vec<u8>>,
+        /// What has not.
+        left: Vec<Vec<u8>>,
+    },
     /// Exactly these bytes.
     Bytes(Vec<u8>),
     /// The start of a line that is left unfinished: what it ends with, and in a script all of it,
@@ -203,6 +211,10 @@ impl fmt::Display for Expected {
             Self::Line(None) => f.write_str("another line"),
             Self::Line(Some(line)) => write!(f, "the line {}", QuotedStart(line)),
             Self::Not(line) => write!(f, "another line than {}", QuotedStart(line)),
+            Self::AnyOrder { left, .. } => {
+                let left: Vec<String> = left.iter().map(|line| QuotedStart(line).to_string()).collect();
+                write!(f, "in any order the lines {}", left.join(", "))
+            }
             Self::Bytes(bytes) => write!(f, "the bytes {}", QuotedStart(bytes)),
             Self::Prompt(prompt) => write!(f, "a prompt like {}", QuotedStart(prompt)),
             Self::Count(count) => write!(f, "{count} bytes"),

@@ -16,6 +16,17 @@ use crate::net::{Deadline, Eol, StreamEnd};
 /// How long the rest of a line may take that came where nothing should have.
 const LINE_REST: Duration = Duration::from_millis(50);
 
+/// What a line is among several that are [expected](super::ConnectionHandle::expect_lines) at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineFit {
+    /// One of them, and more are to come.
+    Fits,
+    /// One of them, and the last.
+    Last,
+    /// None of them.
+    Wrong,
+}
+
 /// Which lines may come before what is expected; they are consumed, too.
 pub(super) enum Skips<'a> {
     Nothing,
@@ -89,6 +100,58 @@ impl<'a, 's> Expectation<'a, 's> {
             }
             self.skip(&line, self.whole(&line))?;
         }
+    }
+
+    /// Lines, until `judge` says which is the last one. Nothing is consumed before that.
+    pub(super) fn lines(&mut self, mut judge: impl FnMut(&[u8]) -> LineFit) -> Result<(), Observed> {
+        // How much of what is unread has been judged; and where its lines end.
+        let mut judged = 0;
+        let mut ends = Vec::new();
+        loop {
+            let line = self.line_behind(judged)?;
+            let observed = Observed::new(Actual::Line(self.eol.strip(&line).to_vec()), judged + line.len());
+            let fit = judge(self.eol.strip(&line));
+            if fit == LineFit::Wrong && !self.skips.has(self.connection.member, self.eol.strip(&line)) {
+                return Err(observed);
+            }
+            if self.deadline.remaining().is_err() && fit != LineFit::Last {
+                return Err(observed.timed_out());
+            }
+            judged += line.len();
+            ends.push(line.len());
+            if fit == LineFit::Last {
+                break;
+            }
+        }
+        for length in ends {
+            let line = self.socket_io.lock().received.unread()[..length].to_vec();
+            self.take_line(&line);
+        }
+        Ok(())
+    }
+
+    /// Waits for a whole line behind the first `judged` bytes, which are whole lines.
+    fn line_behind(&self, judged: usize) -> Result<Vec<u8>, Observed> {
+        let limit = self.socket_io.max_unread_bytes();
+        // Every byte is searched once.
+        let mut searched = judged;
+        let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| {
+            let unread = state.received.unread();
+            if let Some(lf) = memchr::memchr(b'\n', &unread[searched..]) {
+                return Some(Ok(unread[judged..=searched + lf].to_vec()));
+            }
+            searched = unread.len();
+            match (&unread[judged..], state.end) {
+                ([], Some(end)) => Some(Err(Observed::new(Actual::End(end), judged))),
+                (_, None) if unread.len() >= limit => Some(Err(Observed::new(Actual::LineTooLong { limit }, judged))),
+                (rest, Some(_)) => Some(Err(unfinished(rest))),
+                (_, None) => None,
+            }
+        });
+        found.unwrap_or_else(|| match &self.socket_io.lock().received.unread()[judged..] {
+            [] => Err(Observed::new(Actual::Nothing, judged).timed_out()),
+            rest => Err(unfinished(rest).timed_out()),
+        })
     }
 
     /// Exactly `expected`.

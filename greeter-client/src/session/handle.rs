@@ -6,7 +6,7 @@ use super::Session;
 use super::connection::SessionConnection;
 use super::error::{Expected, Observed, SessionError};
 use super::event::Event;
-use super::expectation::{Expectation, Skips};
+use super::expectation::{Expectation, LineFit, Skips};
 use super::group::Selection;
 use super::transcript::SessionLog;
 use crate::net::{Deadline, StreamEnd};
@@ -180,6 +180,39 @@ impl<'a> ConnectionHandle<'a> {
         self.each(&Expected::Line(None), |expectation| {
             let member = expectation.member();
             expectation.line(|line| accepts(member, line))
+        })
+    }
+
+    /// Expects several lines, until `judge` says of one that it was the last: lines that may come
+    /// in any order, for instance. Only when they have all come are they consumed. For a member of
+    /// a crowd `judge` receives its number, as with [`expect_line`](Self::expect_line). A line that
+    /// is [`Wrong`](LineFit::Wrong) fails the expectation, unless it may be
+    /// [skipped](Self::skipping).
+    ///
+    /// ```no_run
+    /// # let mut session = greeter_client::Session::default();
+    /// use greeter_client::session::LineFit;
+    ///
+    /// // Whoever is first.
+    /// let mut missing = vec!["Ann", "Ben", "Cid"];
+    /// session.on("").expect_lines(|_, line| {
+    ///     let Some(index) = missing.iter().position(|name| name.as_bytes() == line) else {
+    ///         return LineFit::Wrong;
+    ///     };
+    ///     missing.remove(index);
+    ///     if missing.is_empty() { LineFit::Last } else { LineFit::Fits }
+    /// })?;
+    /// # Ok::<(), greeter_client::SessionError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`expect`](Self::expect); also if more comes before the last line than is [read
+    /// ahead](super::SessionOptions::max_unread_bytes).
+    pub fn expect_lines(self, mut judge: impl FnMut(Option<usize>, &[u8]) -> LineFit) -> Result<(), SessionError> {
+        self.each(&Expected::Line(None), |expectation| {
+            let member = expectation.member();
+            expectation.lines(|line| judge(member, line))
         })
     }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::diagnostic::LineDiagnostic;
-use super::limits::MAX_DIAGNOSTICS;
+use super::limits::{MAX_ANY_ORDER, MAX_DIAGNOSTICS};
 use super::script::{Action, Connect, ConnectionName, Incoming, Outgoing, Step};
 use super::source::Source;
 use super::variables::Name;
@@ -130,6 +130,10 @@ impl<'a> StepChecker<'a> {
         }
         if let Some(follows) = follows {
             self.pending.insert(from, (step, follows));
+        }
+        // Told once, where the first stands that is one too many, seen from the last.
+        if matches!(what, Incoming::AnyOrder { more: MAX_ANY_ORDER, .. }) {
+            self.report(step, format!("at most {MAX_ANY_ORDER} lines can come in any order"), None);
         }
         let Some(ends) = self.used(step, from) else { return };
         match (ends.receiving, what) {

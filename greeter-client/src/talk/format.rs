@@ -171,7 +171,7 @@ fn normal_outgoing(what: &Outgoing) -> Option<String> {
 
 fn normal_incoming(what: &Incoming) -> Option<String> {
     Some(match what {
-        Incoming::Line(_) | Incoming::Never(_) | Incoming::Optional(_) => return None,
+        Incoming::Line(_) | Incoming::Never(_) | Incoming::Optional(_) | Incoming::AnyOrder { .. } => return None,
         Incoming::Raw(raw) => normal_raw(raw),
         Incoming::Prompt(prompt) => format!("prompt {prompt}"),
         Incoming::Skip => "*".into(),

@@ -11,6 +11,9 @@ pub const MAX_RAW_BYTES: usize = 64 * 1024 * 1024;
 /// The most bytes that a prompt is met by: whatever unfinished line is longer is no prompt, and
 /// each place at which one may end is looked at.
 pub const MAX_PROMPT_BYTES: usize = 4096;
+/// The most lines that may come in any order, together: for each that comes, all the others may be
+/// given another place.
+pub const MAX_ANY_ORDER: usize = 100;
 /// The most members of a crowd: as many connections as a client can have from one address with room
 /// to spare.
 pub const MAX_CROWD: usize = 10_000;

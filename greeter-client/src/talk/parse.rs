@@ -16,7 +16,7 @@ use super::check;
 use super::diagnostic::{Diagnostic, Diagnostics, LineDiagnostic, Severity};
 use super::limits::{MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_SCRIPT_BYTES, MAX_STEPS};
 use super::pattern::PatternCache;
-use super::script::{Action, Incoming, Outgoing, Script, Step};
+use super::script::{Action, ConnectionName, Incoming, Outgoing, Script, Step};
 use super::source::{Source, blanks, is_blank, trim_end};
 use crate::net::escape;
 use line::Statement;
@@ -84,6 +84,7 @@ pub(super) fn build_script(name: String, source: Source) -> Result<Script, Diagn
     let mut builder = ScriptBuilder::default();
     let own = builder.add(source);
     builder.flatten(own, None);
+    count_groups(&mut builder.steps);
     if builder.diagnostics.iter().all(|diagnostic| diagnostic.severity() == Severity::Warning) {
         let found = check::check(&builder.steps, &builder.sources);
         let found: Vec<_> =
@@ -336,11 +337,28 @@ fn mixed_endings(source: &Source) -> Option<(usize, LineDiagnostic)> {
     Some((odd, LineDiagnostic::new(end..end, message).help(help)))
 }
 
+/// Tells each line of those that may come in any order how many more of them follow.
+fn count_groups(steps: &mut [Step]) {
+    let mut behind: Option<(u32, ConnectionName, usize)> = None;
+    for step in steps.iter_mut().rev() {
+        let source = step.source;
+        let Action::Expect { from, what: Incoming::AnyOrder { more, .. } } = &mut step.action else {
+            behind = None;
+            continue;
+        };
+        *more = match &behind {
+            Some((file, connection_name, count)) if (*file, connection_name) == (source, from) => count + 1,
+            _ => 0,
+        };
+        behind = Some((source, from.clone(), *more));
+    }
+}
+
 /// What can be run but was probably not meant.
 fn warning_of(line: &[u8], action: &Action) -> Option<LineDiagnostic> {
     let sign_bytes = match action {
         Action::Send { what: Outgoing::Line(_), .. } | Action::Expect { what: Incoming::Line(_), .. } => 1,
-        Action::Expect { what: Incoming::Optional(_) | Incoming::Never(_), .. } => 2,
+        Action::Expect { what: Incoming::Optional(_) | Incoming::Never(_) | Incoming::AnyOrder { .. }, .. } => 2,
         _ => return None,
     };
     let sign = line.iter().position(|byte| matches!(byte, b'<' | b'>')).expect("a data line has a direction");

@@ -225,6 +225,14 @@ pub enum Incoming {
     /// `<? text`: a line that may come before the next expectation of this connection is met, once.
     /// It is held against lines that do not meet that.
     Optional(Pattern),
+    /// `<& text`: a line that may come in any order with those of the steps beside it. Each line is
+    /// one pattern's; what one captures is nothing to the others. Waited for by the last of them.
+    AnyOrder {
+        /// The line.
+        pattern: Pattern,
+        /// How many more of them follow: consecutive steps of one connection in one file.
+        more: usize,
+    },
     /// `<eof`
     Eof,
     /// `<reset`

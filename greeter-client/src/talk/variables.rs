@@ -136,6 +136,11 @@ impl Bindings {
         self.0.iter().map(|(name, value)| (name, value.as_slice()))
     }
 
+    /// Binds all that `other` binds; false if that is something else than what is bound.
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        other.0.iter().all(|(name, value)| self.add(name, value))
+    }
+
     /// Binds `name`, unless it is bound to something else.
     pub(super) fn add(&mut self, name: &Name, value: &[u8]) -> bool {
         match self.0.iter().find(|(known, _)| known == name) {

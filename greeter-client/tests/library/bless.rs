@@ -283,6 +283,20 @@ fn what_may_come_and_what_must_not_stays_as_it_is() {
     fails(&server, "> c\n<! -ERR {{*}}\n<*\n< three\n", "    - <! -ERR {{*}}\n    + < -ERR two");
 }
 
+#[test]
+fn lines_in_any_order_keep_the_patterns_that_are_met() {
+    let server = server(&[("x", &["c 3", "a 1", "b 2"]), ("y", &["a"]), ("z", &["{{", "a"])]);
+    let text = "> x\n<& a {{n}}\n<& b {{*}}\n<& c 3\n> {{n}}\n";
+    becomes(&server, text, text);
+    becomes(&server, "> x\n<& a {{n}}\n<& q\n<& c 3\n> {{n}}\n", "> x\n<& a {{n}}\n<& b 2\n<& c 3\n> {{n}}\n");
+    becomes(&server, "> x\n<& a {{n}}\n# One.\n<& c 4\n", "> x\n<& a {{n}}\n# One.\n<& c 3\n< b 2\n");
+    becomes(&server, "> x\n<& q\n<& c 4\n<& r\n", "> x\n<& c 3\n<& a 1\n<& b 2\n");
+    becomes(&server, "> x\n> y\n<& a\n<& a 1\n<& b 2\n<& c 3\n<& d\n", "> x\n> y\n<& a\n<& a 1\n<& b 2\n<& c 3\n");
+    fails(&server, "> z\n<& a\n<& b\n", "    - <& b");
+    fails(&server, "> x\n<& {{x}}\n<& {{*}}\n<& q\n", "what is captured is not clear");
+    fails(&server, "> x\nwithin 5s\n<& a 1\n<& q\n", "    - <& q");
+}
+
 /// As a recording has it: else it stands before the next line, as if it were a part of that.
 #[test]
 fn a_prompt_that_came_before_a_send_is_written_before_it() {

@@ -5,6 +5,8 @@
 /// Servers that do what a test says, which the others use.
 mod kit;
 
+/// Lines that may come in any order.
+mod any_order;
 /// What becomes of a connection to a server that does not keep to the rules.
 mod bad_servers;
 /// Lines that may come before what is expected, or must not, however their bytes were cut.

@@ -53,7 +53,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         |connect( [a-z]{1,3})?( x[0-9]{1,3}| to (a:1|\\[::1\\]:2|unix:x|\"unix:a b\"|\\{\\{a\\}\\}:5)| tls| from ::1| proxy v[12]( local| 1\\.2\\.3\\.4:5)?){0,3} *";
     let comment = "#[ #!]{0,3}[ -~]{0,8}";
     prop_oneof![
-        4 => (speaker, "<|>|<[?!]", text).prop_map(|(speaker, sign, text)| format!("{speaker}{sign} {text}")),
+        4 => (speaker, "<|>|<[?!&]", text).prop_map(|(speaker, sign, text)| format!("{speaker}{sign} {text}")),
         2 => (speaker, "[<>]", prop_oneof![raw, prompt, word]).prop_map(|(speaker, sign, what)| format!("{speaker}{sign}{what}")),
         3 => control,
         1 => comment,
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_of_the_languages_own_signs_holds(text in "[<>?!#{}\"\\\\:*x. 0-9a-f\n\r\t]{0,60}") {
+    fn noise_of_the_languages_own_signs_holds(text in "[<>?!&#{}\"\\\\:*x. 0-9a-f\n\r\t]{0,60}") {
         holds(text.as_bytes());
     }
 }

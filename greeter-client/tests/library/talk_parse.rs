@@ -129,14 +129,35 @@ fn what_is_called_a_prompt_elsewhere_is_what_it_was() {
 /// What was a script before lines could be optional says what it said.
 #[test]
 fn signs_behind_the_space_are_data() {
-    let steps = actions("< ? motd\n< ! -ERR\n> ? x\nset x = <? y\n<\"? a\\n\"\n# <! z\n<*\n< <*\n");
+    let steps = actions("< ? motd\n< ! -ERR\n< & a\n> ? x\nset x = <? y\n<\"? a\\n\"\n# <! z\n<*\n< <*\n");
     let steps: Vec<String> = steps.iter().map(|action| format!("{action:?}")).collect();
-    assert!(!steps.iter().any(|step| step.contains("Optional(") || step.contains("Never(")), "{steps:?}");
-    assert_eq!(steps.len(), 7);
+    assert!(
+        !steps.iter().any(|step| ["Optional(", "Never(", "AnyOrder"].iter().any(|word| step.contains(word))),
+        "{steps:?}"
+    );
+    assert_eq!(steps.len(), 8);
     let Action::Expect { what: Incoming::Optional(pattern), .. } = &actions("<?  a\n< b")[0] else {
         panic!("no optional line");
     };
     assert_eq!(pattern.text(), Some(&b" a"[..]));
+}
+
+#[test]
+fn lines_in_any_order_are_those_of_one_connection_without_a_step_between() {
+    let more = |text: &str| -> Vec<usize> {
+        let count = |action| match action {
+            Action::Expect { what: Incoming::AnyOrder { more, .. }, .. } => Some(more),
+            _ => None,
+        };
+        actions(text).into_iter().filter_map(count).collect()
+    };
+    assert_eq!(more("<& a\n# b\n<& b\n\n<& c\n> x\n<& d\n"), [2, 1, 0, 0]);
+    assert_eq!(more("<& a\nbob<& b\nbob<& c\n<& d\n"), [0, 1, 0, 0]);
+    let many = |count: usize| Script::parse("a.talk", "<& x\n".repeat(count)).map(drop).map_err(|err| err.to_string());
+    assert_eq!(many(100), Ok(()));
+    let problems = many(103).unwrap_err();
+    assert!(problems.starts_with("a.talk:3:1: error: at most 100 lines can come in any order"), "{problems}");
+    assert_eq!(problems.matches("error:").count(), 1, "{problems}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ("<* until", "1:4: error: nothing can follow '<*'"),
     ("<?motd", "1:2: error: '<?motd' is no statement (put one space after <?: '<? motd')"),
     ("bob<!\tERR {{*}}", "1:5: error: '<!ERR {{*}}' is no statement (put one space after <!: '<! ERR {{*}}')"),
+    ("<&a", "1:2: error: '<&a' is no statement (put one space after <&: '<& a')"),
     ("<? {{a:(}}", "1:8: error: bad regex: unclosed group"),
     ("<nothing", "1:2: error: 'nothing' needs a value (as in '<nothing 100ms')"),
     (
@@ -198,22 +199,58 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ),
     ("eol cr", "1:5: error: 'cr' is not known here (known are lf, crlf)"),
     ("eol CRLF", "1:5: error: 'CRLF' is not known here (did you mean 'crlf'?)"),
-    ("let", "1:4: error: 'let' needs a name, = and a value (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let = 1", "1:5: error: '' is no name (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x =", "1:8: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = 1+", "1:11: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = -1", "1:9: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = 1 2", "1:11: error: here +, - or * must stand, or the end of the line (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = 2*(3+4)", "1:11: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = {{a:b}}+1", "1:9: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = {{a}}/2", "1:14: error: here +, - or * must stand, or the end of the line (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
-    ("let x = \"1\"", "1:9: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')"),
+    (
+        "let",
+        "1:4: error: 'let' needs a name, = and a value (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let = 1",
+        "1:5: error: '' is no name (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x =",
+        "1:8: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = 1+",
+        "1:11: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = -1",
+        "1:9: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = 1 2",
+        "1:11: error: here +, - or * must stand, or the end of the line (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = 2*(3+4)",
+        "1:11: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = {{a:b}}+1",
+        "1:9: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = {{a}}/2",
+        "1:14: error: here +, - or * must stand, or the end of the line (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
+    (
+        "let x = \"1\"",
+        "1:9: error: here a number or {{name}} must stand (as in 'let port = {{high}}*256+{{low}}' or 'let digest = md5({{banner}}{{password}})')",
+    ),
     ("let x = 9223372036854775808", "1:9: error: this number is too large (it can be 9223372036854775807 at most)"),
     ("let x = md6(a)", "1:9: error: 'md6' is no function (did you mean 'md5'?)"),
     ("let x = crypt(a)", "1:9: error: 'crypt' is no function (the functions are md5, base64, len)"),
     ("let x = md5(a", "1:13: error: 'md5(' is not closed (the last ) of the line closes it, and nothing follows that)"),
-    ("let x = len(a) + 1", "1:18: error: 'len(' is not closed (the last ) of the line closes it, and nothing follows that)"),
-    ("let x = md5({{*}})", "1:13: error: only {{name}} and {{#}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)"),
+    (
+        "let x = len(a) + 1",
+        "1:18: error: 'len(' is not closed (the last ) of the line closes it, and nothing follows that)",
+    ),
+    (
+        "let x = md5({{*}})",
+        "1:13: error: only {{name}} and {{#}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
+    ),
     ("let x = md5({{#}})", "1:13: error: {{#}} has no value here: a variable is in no crowd"),
     ("set", "1:4: error: 'set' needs a name, = and a value (as in 'set host = mail.example')"),
     ("set a", "1:4: error: 'set' needs a name, = and a value (as in 'set host = mail.example')"),
@@ -326,6 +363,12 @@ pub(crate) const FLOWS: &[(&str, &str)] = &[
         "<?\n<!\n<*\n< a",
         "2:1: error: '<?' and '<*' cannot stand before the same expectation (they take the same lines; what '<*' must not skip, '<!' says before it)",
     ),
+    ("<*\n<& a\n<& b", ""),
+    ("<& a\nbob<& b\n<& c", ""),
+    (
+        "<! a\n<& b",
+        "2:1: error: '<!' stands before this, and nothing is skipped here (behind '<!' stands '<*', which must not skip such a line)",
+    ),
     ("<? a", "1:1: error: nothing follows on this connection that such a line could come before"),
     ("bob<! a\n< a", "1:1: error: no '<*' follows on this connection that could skip such a line"),
     (
@@ -402,6 +445,7 @@ pub(crate) const WARNINGS: &[(&str, &str)] = &[
         "c<? Bob \nc< a",
         r#"1:8: warning: the blanks at the end are part of the line (where they are meant, the raw form shows them, as in "Bob  \n")"#,
     ),
+    ("c<& \nc<& a", "1:4: warning: the blank at the end has no meaning"),
     ("c<! \nc<*\nc< a", "1:4: warning: the blank at the end has no meaning"),
     (
         r#"> Bob\n"#,

@@ -227,6 +227,8 @@ fn mutants(script: &Script) -> Vec<Mutant> {
         let next = expectations[index + 1..].iter().find(|(_, next)| from(next) == from(action));
         if let Some(&(next, _)) = next
             && lines[next - 1] != old
+            // In any order, this is the same.
+            && !matches!(action, Action::Expect { what: Incoming::AnyOrder { more: 1.., .. }, .. })
         {
             add(Change::Swapped, &[(line, lines[next - 1]), (next, old)]);
         }
@@ -250,7 +252,7 @@ fn altered(line: &[u8], action: &Action) -> Vec<Vec<u8>> {
         Action::Exits(status) => with(&format!("exits {}", status ^ 1)),
         Action::Expect { what, .. } => match what {
             Incoming::Line(_) if line.len() == sign => with(" x"),
-            Incoming::Optional(_) | Incoming::Never(_) => {
+            Incoming::Optional(_) | Incoming::Never(_) | Incoming::AnyOrder { .. } => {
                 literals(line, sign + 2, b" ").into_iter().map(|at| flipped(line, at)).collect()
             }
             Incoming::Line(_) => literals(line, sign + 1, b" ").into_iter().map(|at| flipped(line, at)).collect(),

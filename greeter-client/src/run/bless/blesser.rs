@@ -132,6 +132,10 @@ impl<'a> Blesser<'a> {
             Incoming::Raw(_) | Incoming::Prompt(_) => self.expect_raw(index, step, from, what),
             _ if self.is_over(from) => Ok(self.delete(index)),
             Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) => self.run.step(step),
+            Incoming::AnyOrder { more: 0, .. } if !self.run.pending.contains_key(from) => {
+                self.expect_any_order(index, step, from)
+            }
+            Incoming::AnyOrder { .. } => self.run.step(step),
             Incoming::Line(_) if is_skipping => self.expect_behind_others(index, step, from),
             _ if is_skipping => self.run.step(step),
             Incoming::Line(pattern) => {

@@ -93,7 +93,12 @@ fn may_begin_with(what: &Incoming, peek: &Peek, variables: &Variables) -> bool {
             bytes.starts_with(rest) || rest.starts_with(&bytes)
         }
         Incoming::Eof | Incoming::Reset | Incoming::Closed => false,
-        Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) | Incoming::Nothing(_) | Incoming::Bytes(_) => true,
+        Incoming::Skip
+        | Incoming::Never(_)
+        | Incoming::Optional(_)
+        | Incoming::AnyOrder { .. }
+        | Incoming::Nothing(_)
+        | Incoming::Bytes(_) => true,
     }
 }
 
@@ -116,7 +121,12 @@ pub(super) fn unsolicited_before(what: &Incoming, peek: &Peek, variables: &Varia
             peek.lines.iter().position(is_met).unwrap_or(count)
         }
         Incoming::Eof | Incoming::Reset | Incoming::Closed => count,
-        Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) | Incoming::Nothing(_) | Incoming::Bytes(_) => 0,
+        Incoming::Skip
+        | Incoming::Never(_)
+        | Incoming::Optional(_)
+        | Incoming::AnyOrder { .. }
+        | Incoming::Nothing(_)
+        | Incoming::Bytes(_) => 0,
     }
 }
 

@@ -126,7 +126,11 @@ pub(super) fn names(script: &Script) -> BTreeSet<String> {
         match step.action() {
             Action::Send { what: Outgoing::Line(template), .. } => names.extend(template.names().map(str::to_owned)),
             Action::Expect {
-                what: Incoming::Line(pattern) | Incoming::Optional(pattern) | Incoming::Never(pattern),
+                what:
+                    Incoming::Line(pattern)
+                    | Incoming::Optional(pattern)
+                    | Incoming::Never(pattern)
+                    | Incoming::AnyOrder { pattern, .. },
                 ..
             } => names.extend(pattern.names().map(str::to_owned)),
             Action::Expect { what: Incoming::Prompt(prompt), .. } => names.extend(prompt.names().map(str::to_owned)),

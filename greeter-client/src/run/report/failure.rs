@@ -52,7 +52,14 @@ impl Failure {
         for entry in last(skipped) {
             writeln!(f, "      {}", said(entry))?;
         }
-        write!(f, "    - {name}{}\n    + {}", expected(&mismatch.expected), actual(name, mismatch))?;
+        match &mismatch.expected {
+            Expected::AnyOrder { came, left } => {
+                came.iter().try_for_each(|line| writeln!(f, "      {name}<{}", ShownLine(line)))?;
+                left.iter().try_for_each(|line| writeln!(f, "    - {name}<&{}", ShownLine(line)))?;
+            }
+            one => writeln!(f, "    - {name}{}", expected(one))?,
+        }
+        write!(f, "    + {}", actual(name, mismatch))?;
         if let Some(column) = first_difference(mismatch) {
             write!(f, "\n{:width$}^", "", width = 6 + name.chars().count() + column)?;
         }
@@ -174,6 +181,7 @@ fn expected(expected: &Expected) -> String {
         Expected::Line(Some(line)) => format!("<{}", ShownLine(line)),
         Expected::Line(None) => "< another line".to_owned(),
         Expected::Not(line) => format!("<!{}", ShownLine(line)),
+        Expected::AnyOrder { .. } => "<&".to_owned(),
         Expected::Bytes(bytes) => format!("<{}", ShownBytes(bytes)),
         Expected::Prompt(prompt) => format!("<prompt \"{}\"", one_line(prompt)),
         Expected::Count(count) => format!("<bytes {count}"),

@@ -107,12 +107,17 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
             Pattern::parse(text, cache).map(Incoming::Line).map_err(|diagnostic| diagnostic.shifted(at + 2))
         }
         // As behind `<` itself: one space, and then the line.
-        [sign @ (b'?' | b'!'), rest @ ..] if rest.first().is_none_or(|&byte| byte == b' ') => {
+        [sign @ (b'?' | b'!' | b'&'), rest @ ..] if rest.first().is_none_or(|&byte| byte == b' ') => {
             let text = rest.get(1..).unwrap_or_default();
             let pattern = Pattern::parse(text, cache).map_err(|diagnostic| diagnostic.shifted(at + 3))?;
-            Ok(if *sign == b'?' { Incoming::Optional(pattern) } else { Incoming::Never(pattern) })
+            Ok(match sign {
+                b'?' => Incoming::Optional(pattern),
+                b'!' => Incoming::Never(pattern),
+                // How many follow, only all lines together show.
+                _ => Incoming::AnyOrder { pattern, more: 0 },
+            })
         }
-        [sign @ (b'?' | b'!'), rest @ ..] => {
+        [sign @ (b'?' | b'!' | b'&'), rest @ ..] => {
             let (sign, text) = (char::from(*sign), String::from_utf8_lossy(rest.trim_ascii()));
             let diagnostic =
                 LineDiagnostic::new(at + 1..line.len(), format!("'<{sign}{}' is no statement", shown(&text)));
@@ -137,7 +142,7 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
                     line,
                     at,
                     &words[0],
-                    &["*", "?", "!", "eof", "reset", "closed", "nothing", "bytes", "prompt"],
+                    &["*", "?", "!", "&", "eof", "reset", "closed", "nothing", "bytes", "prompt"],
                 )),
             }
         }
