@@ -11,6 +11,7 @@ use greeter_args::Exit;
 use greeter_args::completions::Shell;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::ReportFormat;
+use greeter_client::run::Shard;
 use greeter_client::talk::{Pattern, Template};
 use greeter_client::{ConnectionOptions, Eol, Proxy, ServerAddress, TlsClient, TlsClientError, TlsClientOptions};
 
@@ -335,7 +336,7 @@ pub(super) struct FmtArgs {
     example = "{command_name} tests/sessions
 {command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions
 {command_name} --server 'memcached --listen=127.0.0.1 --port={{port}}' cache.talk
-{command_name} --report junit tests/sessions > report.xml
+{command_name} --shard 1/4 --retries 2 --report junit tests/sessions > report.xml
 {command_name} --bless tests/sessions/greeting.talk",
     note = "Variables come from -D and from the environment: TALK_name=value sets the variable called name.",
     error_code(0, "all passed or were skipped"),
@@ -360,6 +361,19 @@ pub(super) struct RunArgs {
     /// runs only the scripts that have this in their names
     #[argh(option, arg_name = "text")]
     pub(super) filter: Option<String>,
+
+    /// runs only every Nth script of those, beginning with the Kth, as in 1/4: so several machines share them
+    #[argh(option, arg_name = "k/n")]
+    pub(super) shard: Option<Shard>,
+
+    /// runs nothing more once a script has failed; what runs beside it goes on to its end
+    #[argh(switch)]
+    pub(super) fail_fast: bool,
+
+    /// how often a script that fails is tried again, each time with a fresh server if there is --server; the report has
+    /// each try. Not with --bless (default: 0)
+    #[argh(option, default = "0", arg_name = "n", from_str_fn(retries))]
+    pub(super) retries: usize,
 
     /// for how long connecting is tried again where nobody listens yet, and how long the server of --server may take
     /// until it listens (default: 0s, with --server 10s)
@@ -484,6 +498,13 @@ fn jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs @ 1..=1000) => Ok(jobs),
         _ => Err("write a number from 1 to 1000".to_owned()),
+    }
+}
+
+fn retries(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(retries @ 0..=100) => Ok(retries),
+        _ => Err("write a number from 0 to 100".to_owned()),
     }
 }
 
