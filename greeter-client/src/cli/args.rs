@@ -229,6 +229,7 @@ pub(super) enum Command {
     Record(RecordArgs),
     Check(CheckArgs),
     Completions(CompletionsArgs),
+    Convert(ConvertArgs),
     Fmt(FmtArgs),
     Run(RunArgs),
     Load(LoadArgs),
@@ -304,6 +305,28 @@ pub(super) struct CompletionsArgs {
     /// for the scripts: behind --, the words of a command, of which the last is to be completed
     #[argh(positional, arg_name = "word")]
     pub(super) words: Vec<String>,
+}
+
+/// Makes the draft of a .talk script of what others have written down of a conversation.
+///
+/// Takes a transcript of an RFC (C: and S:), what swaks or curl -v print, or a simple script of expect. The draft goes to
+/// stdout, to be read before it runs. What is said stays as it is; stderr names what may stand for something else, and what
+/// cannot be said is a comment. What telnet shows does not tell who said what.
+#[derive(ArgsInfo, FromArgs)]
+#[argh(
+    subcommand,
+    name = "convert",
+    help_triggers("-h", "--help"),
+    example = "curl -v http://127.0.0.1:8080/ 2>&1 | {command_name} > get.talk
+{command_name} session.exp > session.talk",
+    error_code(0, "the draft says all of it"),
+    error_code(1, "something cannot be said: it is a comment in the draft"),
+    error_code(2, "wrong usage, or nothing says who speaks")
+)]
+pub(super) struct ConvertArgs {
+    /// what was written down; without it, stdin is
+    #[argh(positional, arg_name = "file")]
+    pub(super) path: Option<String>,
 }
 
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.

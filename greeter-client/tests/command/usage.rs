@@ -66,6 +66,7 @@ fn what_is_quoted_from_a_command_line_is_harmless() {
         &["run", "--server", server, "--report", "tap", "a.talk"],
         &["run", odd],
         &["check", odd],
+        &["convert", odd],
         &["fmt", odd],
         &["--color", odd],
         &["--connect", odd, "greet", "Ann"],

@@ -13,6 +13,8 @@ mod bless;
 mod bless_any;
 /// How a connection comes about, or does not.
 mod connecting;
+/// What others have written down, as the draft of a script.
+mod convert;
 /// A connection that is asked one line at a time.
 mod lines;
 /// A connection between a reader and a writer.
