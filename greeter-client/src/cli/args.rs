@@ -41,6 +41,7 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
     connection.tls = tls;
     connection.eol = arguments.eol;
     connection.timeout = arguments.timeout.0;
+    connection.idle = arguments.idle;
     connection.proxy = arguments.proxy;
     Ok(Setup {
         command: arguments.command.unwrap_or(Command::Chat(ChatArgs {})),
@@ -129,6 +130,11 @@ pub(super) struct Args {
     /// (default: 5s)
     #[argh(option, default = "TimeoutArg(ConnectionOptions::default().timeout)")]
     timeout: TimeoutArg,
+
+    /// how long pipe, record without a terminal, and greet wait for a server that says nothing and does not close, once
+    /// all is sent, and with greet each name has its reply (default: none)
+    #[argh(option, arg_name = "duration", from_str_fn(idle))]
+    idle: Option<Duration>,
 
     /// how lines end: lf or crlf. With crlf, newlines are sent as CR LF, and greet and the prompt drop the CR of what
     /// comes back (default: lf)
@@ -237,7 +243,8 @@ pub(super) enum Command {
 
 /// Sends each name as a line and prints the replies.
 ///
-/// Prints every line the server sends until it closes. Fewer lines than names are an error.
+/// Prints every line the server sends until it closes. Fewer lines than names are an error. A server that does not close
+/// is left when the time is over, which is told.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "greet", help_triggers("-h", "--help"))]
 pub(super) struct GreetArgs {
@@ -256,8 +263,9 @@ pub(super) struct ChatArgs {}
 
 /// Sends stdin while what comes back goes to stdout.
 ///
-/// At the end of stdin it half-closes and reads on until the server closes. If the server closes first, it ends at
-/// once, with an error if bytes were left unsent. No timeout but that for connecting. A line that is typed and that the
+/// At the end of stdin it half-closes and reads on until the server closes, or with --idle until it has been silent for so
+/// long. If the server closes first, it ends at once, with an error if bytes were left unsent. No other timeout but that for
+/// connecting. A line that is typed and that the
 /// terminal may have cut is an error.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
@@ -515,6 +523,13 @@ pub(super) struct LoadArgs {
     /// sets a variable: -D name=value
     #[argh(option, short = 'D', arg_name = "name=value")]
     pub(super) define: Vec<String>,
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing can come in no time: leave it out for no end".to_owned()),
+        idle => Ok(idle),
+    }
 }
 
 fn jobs(text: &str) -> Result<usize, String> {
