@@ -23,7 +23,7 @@ use greeter_client::Connection;
 use args::{Command, NAME, Setup};
 use chat::ChatRecording;
 pub(crate) use color::tell_error;
-use commands::{check, completions, fmt, greet, load, pipe, record, run};
+use commands::{check, completions, convert, fmt, greet, load, pipe, record, run};
 pub(crate) use exit::{ExitError, advice};
 use recording_file::RecordingFile;
 
@@ -58,6 +58,7 @@ pub(crate) fn run() -> Result<(), ExitError> {
         }
         Command::Check(check) => check::run(&check.paths),
         Command::Completions(completions) => completions::run(completions.shell, &completions.words),
+        Command::Convert(convert) => convert::run(convert.path.as_deref()),
         Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
         Command::Run(run) => run::run(&run, connect, &options),
         // A script may start TLS itself.

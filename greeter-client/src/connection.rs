@@ -36,6 +36,11 @@ pub struct ConnectionOptions {
     /// take; `None` disables it. It is a total: bytes that arrive meanwhile do not extend it. The
     /// default is 5 s, because nobody watches a program for longer without doubting it.
     pub timeout: Option<Duration>,
+    /// How long a [pipe](Connection::pipe) or a [pipeline](Connection::pipeline) waits for a server
+    /// that says nothing and does not close, once all is sent and half-closed, and in a pipeline
+    /// once as many lines have come. Bytes that come meanwhile begin it anew. The default is none:
+    /// then only the server's end ends a pipe.
+    pub idle: Option<Duration>,
     /// How lines end. The default is LF.
     pub eol: Eol,
     /// The longest line that is accepted, in bytes, without its ending. The receive buffer stays
@@ -53,6 +58,7 @@ impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             timeout: Some(Duration::from_secs(5)),
+            idle: None,
             eol: Eol::Lf,
             max_line_bytes: 1024 * 1024,
             proxy: None,
@@ -127,6 +133,7 @@ impl Connection {
             receiver: Receiver {
                 stream,
                 timeout: options.timeout,
+                idle: options.idle,
                 lines: ReplyBuffer::new(options.eol, options.max_line_bytes),
                 limit: options.max_line_bytes,
             },
@@ -264,6 +271,7 @@ impl Sender {
 pub struct Receiver {
     pub(crate) stream: Arc<Stream>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
     lines: ReplyBuffer,
     limit: usize,
 }

@@ -54,7 +54,8 @@
 //! 3. [`session`]: several named connections, and exactly what must come back.
 //! 4. [`talk`]: the language of scripts. It knows no session.
 //! 5. [`run`](mod@run): walks the steps of a script over a session; blesses and [reports](report).
-//! 6. `record`: a conversation becomes a script.
+//! 6. `record`: a conversation becomes a script; [`convert`]: so does what others have written down
+//!    of one.
 //! 7. [`load`](self#load): schedule, generator, measure, report.
 //!
 //! The command, `greeter-client`, stands on top of the library in `cli`: arguments, exit codes and
@@ -63,6 +64,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+pub mod convert;
 #[cfg(feature = "load")]
 pub mod load;
 mod net;

@@ -29,6 +29,8 @@ mod port;
 mod process;
 pub mod report;
 mod runner;
+mod shard;
+mod tries;
 
 pub use bless::{Blessing, QUIET, bless};
 pub use error::StepError;
@@ -36,3 +38,5 @@ pub use options::RunOptions;
 pub use outcome::{Failure, FailurePoint, Outcome};
 pub use process::{LastLines, ServerError, ServerExit, ServerProcess, ServerProcesses};
 pub use runner::run;
+pub use shard::{Shard, ShardError};
+pub use tries::{FailedTry, Tries, with_retries};

@@ -11,6 +11,7 @@ use greeter_args::Exit;
 use greeter_args::completions::Shell;
 use greeter_client::load::{Assertion, Rate};
 use greeter_client::report::ReportFormat;
+use greeter_client::run::Shard;
 use greeter_client::talk::{Pattern, Template};
 use greeter_client::{ConnectionOptions, Eol, Proxy, ServerAddress, TlsClient, TlsClientError, TlsClientOptions};
 
@@ -40,6 +41,7 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
     connection.tls = tls;
     connection.eol = arguments.eol;
     connection.timeout = arguments.timeout.0;
+    connection.idle = arguments.idle;
     connection.proxy = arguments.proxy;
     Ok(Setup {
         command: arguments.command.unwrap_or(Command::Chat(ChatArgs {})),
@@ -128,6 +130,11 @@ pub(super) struct Args {
     /// (default: 5s)
     #[argh(option, default = "TimeoutArg(ConnectionOptions::default().timeout)")]
     timeout: TimeoutArg,
+
+    /// how long pipe, record without a terminal, and greet wait for a server that says nothing and does not close, once
+    /// all is sent, and with greet each name has its reply (default: none)
+    #[argh(option, arg_name = "duration", from_str_fn(idle))]
+    idle: Option<Duration>,
 
     /// how lines end: lf or crlf. With crlf, newlines are sent as CR LF, and greet and the prompt drop the CR of what
     /// comes back (default: lf)
@@ -228,6 +235,7 @@ pub(super) enum Command {
     Record(RecordArgs),
     Check(CheckArgs),
     Completions(CompletionsArgs),
+    Convert(ConvertArgs),
     Fmt(FmtArgs),
     Run(RunArgs),
     Load(LoadArgs),
@@ -235,7 +243,8 @@ pub(super) enum Command {
 
 /// Sends each name as a line and prints the replies.
 ///
-/// Prints every line the server sends until it closes. Fewer lines than names are an error.
+/// Prints every line the server sends until it closes. Fewer lines than names are an error. A server that does not close
+/// is left when the time is over, which is told.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "greet", help_triggers("-h", "--help"))]
 pub(super) struct GreetArgs {
@@ -254,8 +263,9 @@ pub(super) struct ChatArgs {}
 
 /// Sends stdin while what comes back goes to stdout.
 ///
-/// At the end of stdin it half-closes and reads on until the server closes. If the server closes first, it ends at
-/// once, with an error if bytes were left unsent. No timeout but that for connecting. A line that is typed and that the
+/// At the end of stdin it half-closes and reads on until the server closes, or with --idle until it has been silent for so
+/// long. If the server closes first, it ends at once, with an error if bytes were left unsent. No other timeout but that for
+/// connecting. A line that is typed and that the
 /// terminal may have cut is an error.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "pipe", help_triggers("-h", "--help"))]
@@ -305,6 +315,28 @@ pub(super) struct CompletionsArgs {
     pub(super) words: Vec<String>,
 }
 
+/// Makes the draft of a .talk script of what others have written down of a conversation.
+///
+/// Takes a transcript of an RFC (C: and S:), what swaks or curl -v print, or a simple script of expect. The draft goes to
+/// stdout, to be read before it runs. What is said stays as it is; stderr names what may stand for something else, and what
+/// cannot be said is a comment. What telnet shows does not tell who said what.
+#[derive(ArgsInfo, FromArgs)]
+#[argh(
+    subcommand,
+    name = "convert",
+    help_triggers("-h", "--help"),
+    example = "curl -v http://127.0.0.1:8080/ 2>&1 | {command_name} > get.talk
+{command_name} session.exp > session.talk",
+    error_code(0, "the draft says all of it"),
+    error_code(1, "something cannot be said: it is a comment in the draft"),
+    error_code(2, "wrong usage, or nothing says who speaks")
+)]
+pub(super) struct ConvertArgs {
+    /// what was written down; without it, stdin is
+    #[argh(positional, arg_name = "file")]
+    pub(super) path: Option<String>,
+}
+
 /// Rewrites .talk scripts in the normal form, which never changes what they mean.
 ///
 /// Takes files, folders with *.talk, *.md and *.markdown files in them, and Markdown files, whose fenced blocks marked talk are
@@ -335,7 +367,7 @@ pub(super) struct FmtArgs {
     example = "{command_name} tests/sessions
 {command_name} --server 'greeter-server --listen 127.0.0.1:0' README.md tests/sessions
 {command_name} --server 'memcached --listen=127.0.0.1 --port={{port}}' cache.talk
-{command_name} --report junit tests/sessions > report.xml
+{command_name} --shard 1/4 --retries 2 --report junit tests/sessions > report.xml
 {command_name} --bless tests/sessions/greeting.talk",
     note = "Variables come from -D and from the environment: TALK_name=value sets the variable called name.",
     error_code(0, "all passed or were skipped"),
@@ -360,6 +392,19 @@ pub(super) struct RunArgs {
     /// runs only the scripts that have this in their names
     #[argh(option, arg_name = "text")]
     pub(super) filter: Option<String>,
+
+    /// runs only every Nth script of those, beginning with the Kth, as in 1/4: so several machines share them
+    #[argh(option, arg_name = "k/n")]
+    pub(super) shard: Option<Shard>,
+
+    /// runs nothing more once a script has failed; what runs beside it goes on to its end
+    #[argh(switch)]
+    pub(super) fail_fast: bool,
+
+    /// how often a script that fails is tried again, each time with a fresh server if there is --server; the report has
+    /// each try. Not with --bless (default: 0)
+    #[argh(option, default = "0", arg_name = "n", from_str_fn(retries))]
+    pub(super) retries: usize,
 
     /// for how long connecting is tried again where nobody listens yet, and how long the server of --server may take
     /// until it listens (default: 0s, with --server 10s)
@@ -480,10 +525,24 @@ pub(super) struct LoadArgs {
     pub(super) define: Vec<String>,
 }
 
+fn idle(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing can come in no time: leave it out for no end".to_owned()),
+        idle => Ok(idle),
+    }
+}
+
 fn jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs @ 1..=1000) => Ok(jobs),
         _ => Err("write a number from 1 to 1000".to_owned()),
+    }
+}
+
+fn retries(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(retries @ 0..=100) => Ok(retries),
+        _ => Err("write a number from 0 to 100".to_owned()),
     }
 }
 

@@ -116,8 +116,9 @@ enum Paint {
 }
 
 /// How each line of a report that begins like this is painted.
-const REPORT: [(&str, Paint); 9] = [
+const REPORT: [(&str, Paint); 10] = [
     ("FAIL ", Paint::Start(VERY_BAD)),
+    ("fail ", Paint::Start(DOUBTFUL)),
     ("ok ", Paint::Start(GOOD)),
     ("skip ", Paint::Start(DOUBTFUL)),
     ("  # ", Paint::Line(STRONG)),

@@ -4,6 +4,7 @@
 mod bless;
 pub(super) mod check;
 pub(super) mod completions;
+pub(super) mod convert;
 pub(super) mod fmt;
 pub(super) mod greet;
 pub(super) mod load;

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::endings::Endings;
 use super::traffic::Traffic;
@@ -37,13 +37,16 @@ pub struct Piped {
     /// Whether the server ended the stream without the word that TLS has for that: what came may
     /// lack something.
     pub truncated: bool,
+    /// Whether the server has not closed, and was left when it had been silent for
+    /// [`ConnectionOptions::idle`](crate::ConnectionOptions::idle).
+    pub left_idle: bool,
 }
 
 /// The side that ended a [pipe](Connection::pipe).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PipeEnd {
-    /// The input ended, all of it was sent, and then the server closed.
+    /// The input ended, all of it was sent, and then the server closed, or was left.
     Input,
     /// The server closed first.
     Server {
@@ -67,6 +70,15 @@ pub enum PipeError {
         /// How much of the line had come.
         bytes: u64,
     },
+    /// The server was silent for [`ConnectionOptions::idle`](crate::ConnectionOptions::idle) in the
+    /// middle of a line, which was written to the output as far as it came.
+    #[error("the server said nothing more for {waited:?} in the middle of a line, {bytes} bytes into it")]
+    SilentInLine {
+        /// How much of the line had come.
+        bytes: u64,
+        /// How long it was waited for more.
+        waited: Duration,
+    },
     /// The input failed. What had been read of it was sent, and answered.
     #[error("cannot read the input")]
     Input(#[source] io::Error),
@@ -84,7 +96,8 @@ pub enum PipeError {
 impl Connection {
     /// Sends all of `input` while it writes everything that comes back to `output`, and flushes
     /// each piece as it comes. At the end of the input it half-closes, and reads on until the
-    /// server closes.
+    /// server closes; or until it has been silent for
+    /// [`ConnectionOptions::idle`](crate::ConnectionOptions::idle), if that is set.
     ///
     /// Bytes pass as they are, in both directions, with one exception: where the connection's
     /// [`Eol`](crate::Eol)(crate::Eol) is [`CrLf`](crate::Eol::CrLf), an LF of the input that has
@@ -161,6 +174,7 @@ impl Connection {
         W: FnMut(Traffic<'_>) -> io::Result<()> + Send + 'static,
     {
         let (sender, receiver) = self.split();
+        let idle = receiver.idle;
         let watch = TrafficWatch::new(watch);
         let outgoing = Arc::new(InputSide::default());
         let stream = Arc::clone(&receiver.stream);
@@ -170,23 +184,34 @@ impl Connection {
         };
         thread::Builder::new().name("input".into()).spawn(forward).map_err(PipeError::Thread)?;
 
-        let mut incoming = OutputSide { output, watch, bytes: 0, bytes_since_lf: 0, truncated: false };
+        let mut incoming = OutputSide { output, watch, bytes: 0, bytes_since_lf: 0, truncated: false, left_idle: None };
         let received = incoming.pass(receiver.unread()).and_then(|()| {
-            let never = Deadline::after(None);
             let mut chunk = vec![0; CHUNK_BYTES];
+            let mut last_came = Instant::now();
             loop {
-                match stream.read(&mut chunk, &never) {
+                let quiet_since = outgoing.half_closed_at().map(|at| at.max(last_came));
+                // Where it does not count yet, it will not be over sooner than this.
+                let deadline = Deadline::from(quiet_since.unwrap_or_else(Instant::now), idle);
+                match stream.read(&mut chunk, &deadline) {
                     Ok(0) => return Ok(()),
-                    Ok(count) => incoming.pass(&chunk[..count])?,
+                    Ok(count) => {
+                        incoming.pass(&chunk[..count])?;
+                        last_came = Instant::now();
+                    }
+                    Err(ConnectionError::TimedOut { .. }) if quiet_since.is_none() => {}
+                    Err(ConnectionError::TimedOut { .. }) => {
+                        incoming.left_idle = idle;
+                        return Ok(());
+                    }
                     Err(err) => return Err(lost(err)),
                 }
             }
         });
         // What the input's thread could still send, nobody would answer.
-        incoming.truncated = stream.end() == StreamEnd::Truncated;
+        incoming.truncated = incoming.left_idle.is_none() && stream.end() == StreamEnd::Truncated;
         stream.close();
         let piped = received.and_then(|()| outgoing.account(&incoming));
-        incoming.watch.end(piped)
+        incoming.watch.end(piped, incoming.left_idle.is_some())
     }
 }
 
@@ -212,14 +237,15 @@ impl<T: FnMut(Traffic<'_>) -> io::Result<()>> TrafficWatch<T> {
         }
     }
 
-    /// Tells how the server ended it, if it did, and then nothing any more.
-    fn end(&self, piped: Result<Piped, PipeError>) -> Result<Piped, PipeError> {
+    /// Tells how the server ended it, or that it was left, and then nothing any more.
+    fn end(&self, piped: Result<Piped, PipeError>, was_left: bool) -> Result<Piped, PipeError> {
         let end = match &piped {
-            Ok(_) | Err(PipeError::PartialLine { .. } | PipeError::Input(_)) => Some(StreamEnd::Eof),
-            Err(PipeError::Lost(err)) => Some(StreamEnd::from_error(err)),
+            Ok(_) | Err(PipeError::SilentInLine { .. } | PipeError::Input(_)) if was_left => Some(Traffic::Closed),
+            Ok(_) | Err(PipeError::PartialLine { .. } | PipeError::Input(_)) => Some(Traffic::Ended(StreamEnd::Eof)),
+            Err(PipeError::Lost(err)) => Some(Traffic::Ended(StreamEnd::from_error(err))),
             Err(_) => None,
         };
-        let told = end.map_or(Ok(()), |end| self.tell(Traffic::Ended(end)));
+        let told = end.map_or(Ok(()), |end| self.tell(end));
         *self.lock() = None;
         piped.and_then(|piped| told.map(|()| piped))
     }
@@ -240,6 +266,8 @@ struct OutputSide<W, T> {
     bytes_since_lf: u64,
     /// The server ended TLS without a word.
     truncated: bool,
+    /// How long the server had been silent when it was left.
+    left_idle: Option<Duration>,
 }
 
 impl<W: Write, T: FnMut(Traffic<'_>) -> io::Result<()>> OutputSide<W, T> {
@@ -272,6 +300,8 @@ struct PipeProgress {
     bytes_sent: u64,
     /// The last of them was no LF.
     mid_line: bool,
+    /// When it was said that nothing more will be sent.
+    half_closed_at: Option<Instant>,
     state: InputState,
 }
 
@@ -323,6 +353,11 @@ impl InputSide {
             // Whether it can still be said, the server's end tells.
             false => drop(sender.stream.half_close(&Deadline::after(None))),
         }
+        self.lock().half_closed_at = Some(Instant::now());
+    }
+
+    fn half_closed_at(&self) -> Option<Instant> {
+        self.lock().half_closed_at
     }
 
     fn send_all<T>(&self, input: &mut impl Read, sender: &Sender, watch: &TrafficWatch<T>) -> Result<(), PipeError>
@@ -374,7 +409,11 @@ impl InputSide {
             _ => PipeEnd::Server { bytes_unsent: progress.bytes_taken - progress.bytes_sent },
         };
         if incoming.bytes_since_lf > 0 {
-            return Err(PipeError::PartialLine { bytes: incoming.bytes_since_lf });
+            let bytes = incoming.bytes_since_lf;
+            return Err(match incoming.left_idle {
+                Some(waited) => PipeError::SilentInLine { bytes, waited },
+                None => PipeError::PartialLine { bytes },
+            });
         }
         Ok(Piped {
             bytes_sent: progress.bytes_sent,
@@ -382,6 +421,7 @@ impl InputSide {
             input_cut: matches!(end, PipeEnd::Input) && progress.mid_line,
             end,
             truncated: incoming.truncated,
+            left_idle: incoming.left_idle.is_some(),
         })
     }
 }
@@ -400,7 +440,8 @@ mod tests {
     #[test]
     fn an_unfinished_line_is_measured_across_reads() {
         let watch = TrafficWatch::new(|_: Traffic<'_>| Ok(()));
-        let mut incoming = OutputSide { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0, truncated: false };
+        let mut incoming =
+            OutputSide { output: Vec::new(), watch, bytes: 0, bytes_since_lf: 0, truncated: false, left_idle: None };
         for (bytes, since_lf) in [(&b"ab"[..], 2), (b"c", 3), (b"d\n\nef", 2), (b"", 2), (b"g", 3), (b"\n", 0)] {
             incoming.pass(bytes).unwrap();
             assert_eq!(incoming.bytes_since_lf, since_lf);

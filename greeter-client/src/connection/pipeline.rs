@@ -39,6 +39,9 @@ pub struct Pipelined {
     /// Whether the server ended the stream without the word that TLS has for that: what came may
     /// lack something.
     pub truncated: bool,
+    /// Whether the server has not closed, and was left when it had been silent for
+    /// [`ConnectionOptions::idle`](crate::ConnectionOptions::idle).
+    pub left_idle: bool,
 }
 
 impl Connection {
@@ -53,7 +56,9 @@ impl Connection {
     /// The timeout is how long the server may take for the next line while it owes one, and for its
     /// end after the last. It owes a line as long as fewer have come than were taken from the
     /// iterator. Once that has ended and as many have come, it owes its end, and what it says
-    /// instead does not prolong the wait: only what `on_reply` waits for does.
+    /// instead does not prolong the wait: only what `on_reply` waits for does. With
+    /// [`ConnectionOptions::idle`](crate::ConnectionOptions::idle), a server that is silent for so
+    /// long when it owes nothing but its end is left.
     ///
     /// A call returns only when `lines` does: one that waits for ever keeps it.
     ///
@@ -110,15 +115,15 @@ impl Connection {
             let (taken, sent) = (join(taking), join(sending));
             // What the server did explains what happened to the sending, which explains what became
             // of the lines.
-            let (replies, flow) = replies?;
-            let truncated = flow.is_continue() && receiver.is_truncated();
+            let (replies, flow, left_idle) = replies?;
+            let truncated = flow.is_continue() && !left_idle && receiver.is_truncated();
             // Whoever broke off has closed the connection; that the sending met with that is no
             // news.
             let written = if flow.is_break() { sent.unwrap_or(false) } else { sent? };
             let all_taken = taken?;
             let queue = outbox.lock();
             let all_sent = all_taken && written && queue.wire.is_empty();
-            Ok(Pipelined { lines: queue.lines, replies, all_sent, truncated })
+            Ok(Pipelined { lines: queue.lines, replies, all_sent, truncated, left_idle })
         })
     }
 }
@@ -136,21 +141,29 @@ fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Reads lines until the server's end, or until `on_reply` breaks off: tells how many there were,
-/// and which it was.
+/// Reads lines until the server's end, until `on_reply` breaks off, or until the server is left:
+/// tells how many there were, and which it was.
 fn receive_all(
     receiver: &mut Receiver,
     outbox: &SendQueue,
     mut on_reply: impl FnMut(&[u8]) -> ControlFlow<()>,
-) -> Result<(u64, ControlFlow<()>), ConnectionError> {
+) -> Result<(u64, ControlFlow<()>, bool), ConnectionError> {
+    let mut last_came = Instant::now();
+    let mut left_idle = false;
     let flow = loop {
         let waiting_since = outbox.waiting_since();
-        match receiver.receive_by(&Deadline::from(waiting_since, receiver.timeout)) {
+        let owed = Deadline::from(waiting_since, receiver.timeout);
+        let quiet_since = outbox.settled_at().map(|at| at.max(last_came));
+        // Where it does not count yet, it will not be over sooner than this.
+        let quiet = Deadline::from(quiet_since.unwrap_or_else(Instant::now), receiver.idle);
+        let unread = receiver.unread().len();
+        match receiver.receive_by(&owed.or_earlier(quiet)) {
             Ok(Some(reply)) => {
                 let before = Instant::now();
                 let flow = on_reply(reply);
                 // Afterwards, because the time that the callback waits is not the server's.
                 outbox.reply_came(before.elapsed());
+                last_came = Instant::now();
                 if flow.is_break() {
                     break flow;
                 }
@@ -159,10 +172,20 @@ fn receive_all(
             // Nothing was owed when the wait began, and what is owed now has not been owed for so
             // long.
             Err(ConnectionError::TimedOut { .. }) if outbox.waiting_since() > waiting_since => {}
+            Err(ConnectionError::TimedOut { .. }) => {
+                owed.remaining()?;
+                // So it is the silence that is over, or it does not count yet.
+                if receiver.unread().len() > unread {
+                    last_came = Instant::now();
+                } else if quiet_since.is_some() {
+                    left_idle = true;
+                    break ControlFlow::Continue(());
+                }
+            }
             Err(err) => return Err(err),
         }
     };
-    Ok((outbox.lock().replies, flow))
+    Ok((outbox.lock().replies, flow, left_idle))
 }
 
 /// Lines on their way from the thread that takes them to the thread that writes them, and what the
@@ -183,6 +206,8 @@ struct QueueState {
     replies: u64,
     /// When the wait for the next reply, or for the end, began, if one is owed.
     waiting_since: Instant,
+    /// When it was said that nothing more will be sent.
+    half_closed_at: Option<Instant>,
     state: SendPhase,
 }
 
@@ -203,6 +228,7 @@ impl SendQueue {
             lines: 0,
             replies: 0,
             waiting_since: Instant::now(),
+            half_closed_at: None,
             state: SendPhase::Open,
         };
         Self { queue: Mutex::new(queue), changed: Condvar::new() }
@@ -248,6 +274,7 @@ impl SendQueue {
         }
         // Whether it can still be said, the wait for the server's end tells.
         let _ = stream.half_close(&never);
+        self.lock().half_closed_at = Some(Instant::now());
         Ok(true)
     }
 
@@ -286,6 +313,13 @@ impl SendQueue {
     fn waiting_since(&self) -> Instant {
         let queue = self.lock();
         if queue.owes() { queue.waiting_since } else { Instant::now() }
+    }
+
+    /// Since when the server owes nothing but its end, if it does: all is sent, and as many lines
+    /// have come.
+    fn settled_at(&self) -> Option<Instant> {
+        let queue = self.lock();
+        queue.half_closed_at.filter(|_| queue.replies >= queue.lines)
     }
 
     fn enter(&self, state: SendPhase) {

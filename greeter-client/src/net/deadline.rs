@@ -23,6 +23,15 @@ impl Deadline {
         Self { timeout, at: start.checked_add(timeout) }
     }
 
+    /// The one that is over first.
+    pub(crate) fn or_earlier(self, other: Self) -> Self {
+        match (self.at, other.at) {
+            (Some(at), Some(others)) if others < at => other,
+            (None, Some(_)) => other,
+            _ => self,
+        }
+    }
+
     /// How long the wait may be in all.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout

@@ -9,7 +9,8 @@
 //!
 //! let script = Script::parse("hello.talk", "# One name, one greeting.\n> Bob\n< Hello, Bob\n")?;
 //! let mut reporter = Reporter::new(ReportFormat::Tap, Vec::new(), 1);
-//! reporter.add(&FinishedScript { script: &script, outcome: &Outcome::Passed, took: Duration::from_millis(6) })?;
+//! let took = Duration::from_millis(6);
+//! reporter.add(&FinishedScript { script: &script, outcome: &Outcome::Passed, took, earlier: &[] })?;
 //! assert_eq!(reporter.counts().passed, 1);
 //! let report = reporter.finish()?;
 //! assert!(report.starts_with(b"TAP version 14\n1..1\nok 1 - hello.talk\n"));
@@ -30,6 +31,8 @@ mod text;
 use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Instant;
+
+use crate::talk::Script;
 
 pub use result::{FinishedScript, ScriptCounts};
 
@@ -77,13 +80,15 @@ pub struct Reporter<W> {
     since: Instant,
     /// What is to be written next; for JUnit, at the end.
     held: String,
+    /// For `JUnit`: what was not run stands before what was.
+    not_run: String,
 }
 
 impl<W: Write> Reporter<W> {
     /// Creates an empty report on so many scripts.
     pub fn new(format: ReportFormat, output: W, scripts: usize) -> Self {
         let held = if format == ReportFormat::Tap { tap::head(scripts) } else { String::new() };
-        Self { format, output, counts: ScriptCounts::default(), since: Instant::now(), held }
+        Self { format, output, counts: ScriptCounts::default(), since: Instant::now(), held, not_run: String::new() }
     }
 
     /// Adds a script that has ended.
@@ -92,13 +97,34 @@ impl<W: Write> Reporter<W> {
     ///
     /// Those of the output.
     pub fn add(&mut self, ended: &FinishedScript<'_>) -> io::Result<()> {
-        self.counts.add(ended.outcome);
+        self.counts.add(ended);
         self.held += &match self.format {
             ReportFormat::Text => text::script(ended),
-            ReportFormat::Tap => tap::script(self.counts.scripts(), ended),
+            ReportFormat::Tap => tap::script(self.counts.ended(), ended),
             ReportFormat::Json => json::script(ended),
             ReportFormat::Junit => junit::script(ended),
         };
+        self.write_held()
+    }
+
+    /// Adds a script that was not run, because another one had failed: behind all that have ended.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn add_not_run(&mut self, script: &Script) -> io::Result<()> {
+        self.counts.not_run += 1;
+        match self.format {
+            // Their number says it.
+            ReportFormat::Text | ReportFormat::Tap => {}
+            ReportFormat::Json => self.held += &json::not_run(script),
+            ReportFormat::Junit => self.not_run += &junit::not_run(script),
+        }
+        self.write_held()
+    }
+
+    /// Writes what waits for it, but for `JUnit`, of which the head comes first.
+    fn write_held(&mut self) -> io::Result<()> {
         if self.format != ReportFormat::Junit {
             self.output.write_all(std::mem::take(&mut self.held).as_bytes())?;
             self.output.flush()?;
@@ -120,9 +146,9 @@ impl<W: Write> Reporter<W> {
         let took = self.since.elapsed();
         let text = match self.format {
             ReportFormat::Text => text::end(&self.counts),
-            ReportFormat::Tap => String::new(),
+            ReportFormat::Tap => tap::end(&self.counts),
             ReportFormat::Json => json::end(&self.counts, took),
-            ReportFormat::Junit => junit::document(&self.counts, took, &self.held),
+            ReportFormat::Junit => junit::document(&self.counts, took, &self.not_run, &self.held),
         };
         self.output.write_all(text.as_bytes())?;
         self.output.flush()?;

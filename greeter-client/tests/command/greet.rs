@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use greeter_client::ServerAddress;
 
-use crate::kit::{bare_greeter_client, greeter, greeter_client, read_all, read_line, run, serve};
+use crate::kit::{bare_greeter_client, greeter, greeter_client, read_all, read_line, run, serve, stay_silent};
 
 /// A server that answers whatever it is sent first with `bytes`, and closes.
 fn says(bytes: &'static [u8]) -> ServerAddress {
@@ -103,6 +103,8 @@ fn a_reply_that_is_cut_off_is_not_printed() {
     );
 }
 
+const LEFT: &str = "note: each name has its reply, and the server did not close: it was left\n";
+
 /// The server owes a line for a name, and then its end: what it says in place of that does not put
 /// it off.
 #[test]
@@ -114,13 +116,38 @@ fn a_server_that_never_stops_speaking_is_left_at_the_timeout() {
             while stream.write_all(b"more\n").is_ok() {}
         });
         let outcome = run(&mut greeter_client(&server.address, &["--timeout=300ms", "greet", "Ann"]));
-        assert_eq!(
-            (outcome.code, outcome.stderr.as_str()),
-            (Some(3), "error: after the last reply: timed out after 300ms\n")
-        );
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), LEFT));
         assert!(outcome.stdout.starts_with(&[banner, b"more\n"].concat()));
         server.outcome();
     }
+}
+
+#[test]
+fn a_server_that_has_answered_and_does_not_close_is_left_and_that_is_told() {
+    for options in [&["--timeout=300ms"][..], &["--timeout=none", "--idle=50ms"], &["--timeout=60s", "--idle=50ms"]] {
+        let server = serve(|mut stream| {
+            read_line(&stream);
+            read_line(&stream);
+            stream.write_all(b"one\ntwo\n").unwrap();
+            stay_silent(stream);
+        });
+        run(&mut greeter_client(&server.address, &[options, &["greet", "Ann", "Ben"]].concat())).is(
+            0,
+            "one\ntwo\n",
+            LEFT,
+        );
+    }
+    // One that owes a reply is not.
+    let server = serve(|mut stream| {
+        read_line(&stream);
+        stream.write_all(b"one\n").unwrap();
+        stay_silent(stream);
+    });
+    run(&mut greeter_client(&server.address, &["--timeout=300ms", "--idle=1ms", "greet", "Ann", "Ben"])).is(
+        3,
+        "one\n",
+        "error: 1 of 2 names unanswered: timed out after 300ms\n",
+    );
 }
 
 #[test]

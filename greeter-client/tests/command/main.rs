@@ -6,6 +6,8 @@ mod kit;
 
 /// What is coloured, and when.
 mod color;
+/// `convert`.
+mod convert_command;
 /// `greet`.
 mod greet;
 /// `load`. What it measures is tested without the command, in `load.rs`.

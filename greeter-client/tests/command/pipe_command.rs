@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::kit::{
     self, answer, greeter, greeter_client, read_all, read_line, read_to_the_end, run, run_with, serve, start,
+    stay_silent,
 };
 
 #[test]
@@ -50,6 +51,41 @@ fn replies_that_come_long_after_stdins_end_are_waited_for() {
         stream.write_all(&lines).unwrap();
     });
     run_with(&mut greeter_client(&server.address, &["--timeout=100ms"]), "Ann\n").is(0, "Ann\n", "");
+}
+
+#[test]
+fn a_server_that_does_not_close_is_left_behind_a_silence() {
+    let serve_reply = |reply: &'static [u8]| {
+        serve(move |mut stream| {
+            read_all(&stream);
+            stream.write_all(reply).unwrap();
+            stay_silent(stream);
+        })
+    };
+    let pipe =
+        |reply, arguments: &[&str]| run_with(&mut greeter_client(&serve_reply(reply).address, arguments), "Ann\n");
+    for command in [&["--idle=1s"][..], &["--idle=1s", "pipe"]] {
+        pipe(b"Hello, Ann\n", command).is(0, "Hello, Ann\n", "");
+    }
+    pipe(b"Hello, Ann\nAnn?", &["--idle=1s"]).is(
+        3,
+        "Hello, Ann\nAnn?",
+        "error: the server said nothing more for 1s in the middle of a line, 4 bytes into it\n",
+    );
+}
+
+/// What it has left has not ended: played back, the recording ends there, too.
+#[test]
+fn a_recording_of_a_server_that_was_left_ends_with_a_close() {
+    let server = serve(|stream| {
+        read_all(&stream);
+        stay_silent(stream);
+    });
+    let folder = kit::Folder::new("left-idle", &[]);
+    let mut command = greeter_client(&server.address, &["--idle=50ms", "record", "a.talk"]);
+    run_with(command.current_dir(&folder.0), "Ann\n").is(0, "", "");
+    assert_eq!(folder.text("a.talk"), "> Ann\n>eof\nclose\n");
+    folder.run(&["check", "a.talk"]).is(0, "1 script, 3 steps: no error\n", "");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `run` as a process: what it reports, and how it ends.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use greeter_client::ServerAddress;
 
 use crate::kit::{
-    Folder, Outcome, PATIENCE, Server, answer, bare_greeter_client, greeter, read_line, run, serve, start, stay_silent,
+    Folder, Outcome, PATIENCE, Says, Server, answer, bare_greeter_client, greeter, puppet, read_line, run, serve,
+    start, stay_silent,
 };
 
 /// What a script against this server comes to, with times and addresses taken out of the report.
@@ -33,6 +35,11 @@ fn masked(report: &str) -> String {
         }
     };
     report.lines().map(line).collect()
+}
+
+/// A server that greets Bob, on any number of connections.
+fn hello_bob() -> ServerAddress {
+    puppet(BTreeMap::from([("Bob".to_owned(), Says::lines(&["Hello, Bob"]))]))
 }
 
 /// What stands under a report of what blessing would mend.
@@ -278,6 +285,137 @@ fn scripts_are_chosen_by_name_and_reported_in_their_order() {
         masked(&String::from_utf8(outcome.stdout).unwrap()),
         "ok   ./c.md:1  (N ms)\n\n1 script: 1 passed, 0 failed, 0 skipped\n"
     );
+}
+
+#[test]
+fn after_a_failure_nothing_more_is_begun_if_so_asked() {
+    let (good, bad) = ("> Bob\n< Hello, Bob\n", "> Bob\n< Hello, Rob\n");
+    let folder = Folder::new("fail-fast", &[("a.talk", good), ("b.talk", bad), ("c.talk", good), ("d.talk", bad)]);
+    let address = hello_bob().to_string();
+    let run = |arguments: &[&str]| {
+        let outcome = folder.run(&[&["--connect", &address, "run"], arguments, &["."]].concat());
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        (masked(&String::from_utf8(outcome.stdout).unwrap()), outcome.stderr)
+    };
+    let heads = |report: &str| -> Vec<String> {
+        report.lines().filter(|line| line.contains(".talk  (")).map(|line| line[..13].to_owned()).collect()
+    };
+    let (report, error) = run(&["--fail-fast"]);
+    assert_eq!(heads(&report), ["ok   ./a.talk", "FAIL ./b.talk"]);
+    assert!(report.ends_with("\n4 scripts: 1 passed, 1 failed, 0 skipped, 2 not run\n"), "{report}");
+    assert_eq!(error, "error: 1 of 4 scripts failed, and 2 were not run\n");
+    // Only a failure that stays one.
+    let (report, _) = run(&["--fail-fast", "--retries", "1"]);
+    assert_eq!(heads(&report), ["ok   ./a.talk", "fail ./b.talk", "FAIL ./b.talk"]);
+    let (report, error) = run(&[]);
+    assert!(report.ends_with("\n4 scripts: 2 passed, 2 failed, 0 skipped\n"), "{report}");
+    assert_eq!(error, "error: 2 of 4 scripts failed\n");
+}
+
+/// The second goes on when it has been told that the first one failed.
+#[test]
+fn what_has_begun_when_another_fails_goes_on_to_its_end() {
+    let (failed, go) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = std::sync::mpsc::channel::<()>();
+    let second = serve(move |mut stream: TcpStream| {
+        read_line(&stream);
+        begun.send(()).unwrap();
+        go.recv_timeout(PATIENCE).unwrap();
+        stream.write_all(b"Hello, Bob\n").unwrap();
+    });
+    let first = serve(move |mut stream: TcpStream| {
+        read_line(&stream);
+        has_begun.recv_timeout(PATIENCE).unwrap();
+        stream.write_all(b"Hello, Rob\n").unwrap();
+    });
+    let files = [
+        ("a.talk", "connect other to {{first}}\nother> Bob\nother< Hello, Bob\n"),
+        ("b.talk", "> Bob\n< Hello, Bob\n<eof\n"),
+        ("c.talk", "> Bob\n"),
+        ("d.talk", "> Bob\n"),
+    ];
+    let folder = Folder::new("goes-on", &files);
+    let connect = ["--connect", &second.address.to_string(), "--timeout", "60s"];
+    let mut command = bare_greeter_client(&connect);
+    command.args(["run", "--fail-fast", "--jobs=2", "-D", &format!("first={}", first.address), "."]);
+    let mut child = command.current_dir(&folder.0).spawn().unwrap();
+    let mut report = BufReader::new(child.stdout.take().unwrap());
+    let mut told = String::new();
+    report.read_line(&mut told).unwrap();
+    failed.send(()).unwrap();
+    report.read_to_string(&mut told).unwrap();
+    child.wait().unwrap();
+    assert!(told.starts_with("FAIL ./a.talk") && told.contains("\nok   ./b.talk"), "{told}");
+    assert!(told.ends_with("\n4 scripts: 1 passed, 1 failed, 0 skipped, 2 not run\n"), "{told}");
+}
+
+#[test]
+fn each_script_is_in_one_shard_of_those_that_the_filter_leaves() {
+    let pass = "> Bob\n< Hello, Bob\n";
+    let names = ["a1.talk", "a2.talk", "b1.talk", "b2.talk", "b3.talk"];
+    let folder = Folder::new("shards", &names.map(|name| (name, pass)));
+    let address = hello_bob().to_string();
+    let run = |arguments: &[&str]| {
+        let outcome = folder.run(&[&["--connect", &address, "run"], arguments, &["."]].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let report = String::from_utf8(outcome.stdout).unwrap();
+        report.lines().filter_map(|line| Some(line.strip_prefix("ok   ./")?.split_once("  ")?.0.to_owned())).collect()
+    };
+    let shard = |shard: &str| -> Vec<String> { run(&["--shard", shard]) };
+    assert_eq!([shard("1/2"), shard("2/2")], [vec!["a1.talk", "b1.talk", "b3.talk"], vec!["a2.talk", "b2.talk"]]);
+    let of_b: [Vec<String>; 2] = ["1/2", "2/2"].map(|shard| run(&["--filter", "b", "--shard", shard]));
+    assert_eq!(of_b, [vec!["b1.talk", "b3.talk"], vec!["b2.talk"]]);
+    // One without a script has nothing to do; but a filter that leaves nothing is a mistake.
+    assert_eq!(shard("6/6"), [""; 0]);
+    let outcome = folder.run(&["run", "--shard", "1/2", "--filter", "c", "."]);
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+}
+
+#[test]
+fn what_cannot_be_shared_or_tried_again_is_refused() {
+    let folder = Folder::new("refused", &[("a.talk", "> Bob\n")]);
+    for (option, value, why) in [
+        ("--shard", "0/2", "write K/N, as in 1/4: the first of four parts"),
+        ("--shard", "3/2", "write K/N, as in 1/4: the first of four parts"),
+        ("--retries", "101", "write a number from 0 to 100"),
+    ] {
+        let error = format!("cannot parse option '{option}' with value '{value}': {why}");
+        folder.run(&["run", option, value, "a.talk"]).is(
+            2,
+            "",
+            &format!("error: {error}\nfor more: greeter-client --help\n"),
+        );
+    }
+    let error = "error: --retries is for what comes now and then, and --bless would make that what is expected\n\
+                 for more: greeter-client --help\n";
+    folder.run(&["run", "--bless", "--force", "--retries", "1", "a.talk"]).is(2, "", error);
+}
+
+/// Each of its servers answers better than the one before.
+#[cfg(unix)]
+#[test]
+fn a_script_that_fails_is_tried_again_with_a_fresh_server() {
+    let greeter = greeter();
+    let bad = serve(|mut stream: TcpStream| {
+        read_line(&stream);
+        stream.write_all(b"Hello, Rob\n").unwrap();
+    });
+    let folder = Folder::new("retries", &[("a.talk", "> Bob\n< Hello, Bob\n")]);
+    let command = format!(
+        "sh -c 'echo $$ >>servers; case $(wc -l <servers) in 1) exit 7;; 2) echo listening on {};; *) echo listening on {};; esac; \
+         exec sleep 60'",
+        bad.address, greeter.address
+    );
+    let outcome = folder.run(&["run", "--server", &command, "--retries", "3", "a.talk"]);
+    let report = masked(&String::from_utf8(outcome.stdout).unwrap());
+    let heads: Vec<&str> = report.lines().filter(|line| line.contains(" ms)")).collect();
+    assert_eq!(heads, ["fail a.talk  (N ms)", "fail a.talk  (N ms)", "ok   a.talk  (N ms)"], "{report}");
+    assert!(report.contains("and has ended (exit status: 7)") && report.contains("    + < Hello, Rob"), "{report}");
+    assert!(report.ends_with("\n1 script: 1 passed (1 at try 3), 0 failed, 0 skipped\n"), "{report}");
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    let servers = folder.text("servers");
+    let pids: std::collections::BTreeSet<&str> = servers.lines().collect();
+    assert_eq!(pids.len(), 3, "{servers}");
 }
 
 /// The command takes a port for its server, which does not use it, but somebody else does.

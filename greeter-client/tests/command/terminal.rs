@@ -398,9 +398,11 @@ fn a_line_that_the_terminal_has_cut_is_not_sent_and_that_is_told() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_line_that_the_terminal_has_cut_ends_a_pipe_and_fmt() {
+fn a_line_that_the_terminal_has_cut_ends_a_pipe_and_what_reads_files() {
     let typed = "x".repeat(5000);
-    for (arguments, why) in [(&["pipe"][..], "cannot read the input"), (&["fmt"], "cannot read stdin")] {
+    for (arguments, why) in
+        [(&["pipe"][..], "cannot read the input"), (&["fmt"], "cannot read stdin"), (&["convert"], "cannot read stdin")]
+    {
         let server = serve(|stream: TcpStream| read_all(&stream));
         let mut person = sit_down(&mut command(&server.address, arguments));
         person.types(&format!("# one\r{typed}\r"));

@@ -48,6 +48,14 @@ fn a_usage_error_names_what_is_at_fault() {
     );
 }
 
+#[test]
+fn no_time_is_no_silence() {
+    refused(
+        &["--idle=0s"],
+        "cannot parse option '--idle' with value '0s': nothing can come in no time: leave it out for no end",
+    );
+}
+
 /// Whatever a program puts into an argument must not reach the terminal as it is.
 #[test]
 fn what_is_quoted_from_a_command_line_is_harmless() {
@@ -66,6 +74,7 @@ fn what_is_quoted_from_a_command_line_is_harmless() {
         &["run", "--server", server, "--report", "tap", "a.talk"],
         &["run", odd],
         &["check", odd],
+        &["convert", odd],
         &["fmt", odd],
         &["--color", odd],
         &["--connect", odd, "greet", "Ann"],

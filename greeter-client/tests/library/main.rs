@@ -19,6 +19,10 @@ mod bless_any;
 mod calculations;
 /// How a connection comes about, or does not.
 mod connecting;
+/// What others have written down, as the draft of a script.
+mod convert;
+/// The grammars for editors.
+mod grammars;
 /// A connection that is asked one line at a time.
 mod lines;
 /// A connection between a reader and a writer.

@@ -3,13 +3,22 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use greeter_client::{Connection, ConnectionOptions, Eol, PipeEnd, PipeError, Traffic};
 
-use crate::kit::{Server, greeter, read_all, read_line, read_to_the_end, reset, serve};
+use crate::kit::{PATIENCE, Server, greeter, read_all, read_line, read_to_the_end, reset, serve, stay_silent};
 
 fn connect<T>(server: &Server<T>) -> Connection {
     Connection::connect(&server.address).unwrap()
+}
+
+/// A connection whose server is left when it has been silent for so many milliseconds.
+fn leaving<T>(server: &Server<T>, idle: u64) -> Connection {
+    let mut options = ConnectionOptions::default();
+    options.idle = Some(Duration::from_millis(idle));
+    Connection::connect_with(&server.address, &options).unwrap()
 }
 
 /// An input that gives what it is sent, and waits for more until the other end is dropped.
@@ -280,4 +289,85 @@ fn who_watches_may_break_it_off() {
         assert!(matches!(err, Err(PipeError::Watch(_))), "{refused}: {err:?}");
         server.outcome();
     }
+}
+
+/// It answers, and does not care that its client has said all.
+#[test]
+fn a_server_that_does_not_close_is_left_when_it_is_silent() {
+    let server = serve(|mut stream| {
+        let line = read_all(&stream);
+        stream.write_all(&line).unwrap();
+        stay_silent(stream);
+    });
+    let (tell, telling) = mpsc::channel();
+    let mut output = Vec::new();
+    let piped = leaving(&server, 1_000).pipe_watched(&b"Ann\nBe"[..], &mut output, move |traffic| {
+        tell.send(format!("{traffic:?}")).map_err(io::Error::other)
+    });
+    // What came of a line has no end.
+    assert!(matches!(piped, Err(PipeError::SilentInLine { bytes: 2, .. })), "{piped:?}");
+    assert_eq!(output, b"Ann\nBe");
+    // Nobody has ended it but us.
+    assert_eq!(telling.iter().last().unwrap(), "Closed");
+
+    let server = serve(stay_silent);
+    let piped = leaving(&server, 1).pipe(&b"Ann\nBe"[..], io::sink()).unwrap();
+    assert_eq!((piped.end, piped.left_idle, piped.input_cut, piped.truncated), (PipeEnd::Input, true, true, false));
+    // One that closes is not left, however much patience there is.
+    let piped = leaving(&greeter(), 60_000).pipe(&b"Ann\n"[..], io::sink()).unwrap();
+    assert!(!piped.left_idle);
+}
+
+#[test]
+fn a_silence_while_there_is_still_something_to_send_is_none() {
+    let server = serve(|mut stream| {
+        let line = read_line(&stream);
+        stream.write_all(&line).unwrap();
+        stay_silent(stream);
+    });
+    let (sender, input) = channel();
+    thread::spawn(move || {
+        // Far longer than the silence may be: whoever counted it would be gone.
+        thread::park_timeout(Duration::from_millis(100));
+        let _ = sender.send(b"Ann\n");
+        thread::park_timeout(Duration::from_millis(500));
+    });
+    let mut output = Vec::new();
+    let piped = leaving(&server, 1).pipe(input, &mut output).unwrap();
+    assert_eq!((&output[..], piped.left_idle), (&b"Ann\n"[..], true));
+}
+
+/// An output that takes longer for its first line than the server may be silent. Meanwhile all else
+/// comes.
+#[test]
+fn a_silence_begins_anew_behind_what_has_come_and_been_written() {
+    let (begun, begin) = mpsc::channel::<()>();
+    let (finish, finished) = mpsc::channel::<()>();
+    let server = serve(move |mut stream| {
+        read_all(&stream);
+        stream.write_all(b"one\n").unwrap();
+        begin.recv_timeout(PATIENCE).unwrap();
+        stream.write_all(b"two\n").unwrap();
+        drop(stream);
+        finish.send(()).unwrap();
+    });
+    struct Slow(mpsc::Sender<()>, mpsc::Receiver<()>, Vec<u8>);
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.2.is_empty() {
+                self.0.send(()).unwrap();
+                self.1.recv_timeout(PATIENCE).unwrap();
+                thread::park_timeout(Duration::from_millis(1_200));
+            }
+            self.2.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut output = Slow(begun, finished, Vec::new());
+    let piped = leaving(&server, 1_000).pipe(&b"Ann\n"[..], &mut output).unwrap();
+    assert_eq!((&output.2[..], piped.left_idle), (&b"one\ntwo\n"[..], false));
 }

@@ -276,3 +276,35 @@ fn a_panic_of_the_callback_or_of_the_iterator_reaches_the_caller() {
     assert_eq!(replies.len(), 5);
     server.outcome();
 }
+
+/// It owes nothing but its end, and does not say even that.
+#[test]
+fn a_server_that_has_answered_all_and_does_not_close_is_left_when_it_is_silent() {
+    let serve_lines = |replies: &'static [u8]| {
+        serve(move |mut stream| {
+            read_all(&stream);
+            stream.write_all(replies).unwrap();
+            stay_silent(stream);
+        })
+    };
+    let options = |timeout, idle| {
+        let mut options = ConnectionOptions::default();
+        options.timeout = timeout;
+        options.idle = Some(Duration::from_millis(idle));
+        options
+    };
+    let ask = |replies, options: &ConnectionOptions| {
+        let connection = Connection::connect_with(&serve_lines(replies).address, options).unwrap();
+        connection.pipeline(["a", "b"], |_| ControlFlow::Continue(()))
+    };
+    for replies in [&b"one\ntwo\n"[..], b"one\ntwo\nthree\nfo"] {
+        let done = ask(replies, &options(None, 300)).unwrap();
+        assert_eq!((done.left_idle, done.all_sent, done.truncated), (true, true, false));
+        assert!(done.replies >= 2, "{done:?}");
+    }
+    // While it owes a reply, that is none of its silences.
+    let err = ask(b"one\n", &options(Some(Duration::from_millis(300)), 1)).unwrap_err();
+    assert!(matches!(err, ConnectionError::TimedOut { timeout } if timeout == Duration::from_millis(300)), "{err:?}");
+    let done = Connection::connect_with(&greeter().address, &options(None, 60_000)).unwrap();
+    assert!(!done.pipeline(["a"], |_| ControlFlow::Continue(())).unwrap().left_idle);
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greeter_client::report::{FinishedScript, ReportFormat, Reporter};
-use greeter_client::run::{Failure, Outcome, RunOptions, run};
+use greeter_client::run::{Failure, Outcome, RunOptions, run, with_retries};
 use greeter_client::talk::Script;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -20,7 +20,7 @@ fn script(name: &str) -> Script {
 fn report(format: ReportFormat, ended: &[(&str, Outcome)]) -> String {
     let mut reporter = Reporter::new(format, Vec::new(), ended.len());
     for (name, outcome) in ended {
-        reporter.add(&FinishedScript { script: &script(name), outcome, took: TOOK }).unwrap();
+        reporter.add(&FinishedScript { script: &script(name), outcome, took: TOOK, earlier: &[] }).unwrap();
     }
     String::from_utf8(reporter.finish().unwrap()).unwrap()
 }
@@ -220,6 +220,137 @@ fn a_server_that_cannot_be_had_is_an_error_and_no_failure() {
     let ended = [("a.talk", Outcome::Failed(Box::new(failure)))];
     assert!(report(ReportFormat::Junit, &ended).contains(r#"failures="0" errors="1""#));
     assert!(report(ReportFormat::Json, &ended).contains(r#""connecting":true"#));
+}
+
+/// The report of a script whose first tries fail, and the last of which ends like this.
+fn report_after(failures: Vec<Outcome>, last: Outcome, format: ReportFormat) -> String {
+    let retries = failures.len();
+    let mut outcomes = failures.into_iter().chain([last]);
+    let tries = with_retries(retries, || outcomes.next().unwrap());
+    let mut reporter = Reporter::new(format, Vec::new(), 1);
+    let script = script("a.talk");
+    let ended = FinishedScript { script: &script, outcome: &tries.outcome, took: TOOK, earlier: &tries.earlier };
+    reporter.add(&ended).unwrap();
+    String::from_utf8(reporter.finish().unwrap()).unwrap()
+}
+
+/// In place of the time that a try took.
+fn timeless(report: &str) -> String {
+    regex::Regex::new(r"(at try 1, )\d+|(duration_ms.{2}|time=.)[\d.]+")
+        .unwrap()
+        .replace_all(report, "$1${2}N")
+        .into_owned()
+}
+
+#[test]
+fn a_script_that_passes_in_the_end_has_each_of_its_tries_in_every_format() {
+    let told = failure().to_string().lines().next().unwrap().to_owned();
+    let after = |format| timeless(&report_after(vec![Outcome::Failed(failure())], Outcome::Passed, format));
+    let text = after(ReportFormat::Text);
+    assert!(text.starts_with(&format!("fail a.talk  (at try 1, N ms)\n{told}\n")), "{text}");
+    assert!(
+        text.ends_with("\nok   a.talk  (at try 2, 6 ms)\n\n1 script: 1 passed (1 at try 2), 0 failed, 0 skipped\n")
+    );
+
+    let json = after(ReportFormat::Json).replace(":N", ":0");
+    let [object, all] = &objects(&json)[..] else { panic!("{json}") };
+    assert_eq!((&object["status"], &object["try"]), (&"passed".into(), &2.into()));
+    assert!(object["earlier"][0]["failure"]["report"].as_str().unwrap().starts_with(&told), "{json}");
+    assert_eq!(all["passed_at_try"], serde_json::json!({ "2": 1 }));
+
+    let junit = after(ReportFormat::Junit);
+    let document = roxmltree::Document::parse(&junit).unwrap();
+    let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
+    let parts: Vec<_> = case.children().filter(roxmltree::Node::is_element).collect();
+    assert_eq!((parts[0].tag_name().name(), parts[0].text()), ("system-out", Some("passed at try 2")));
+    assert_eq!((parts[1].tag_name().name(), parts[1].attribute("type")), ("flakyFailure", Some("failure")));
+    assert!(parts[1].first_element_child().unwrap().text().unwrap().starts_with(&in_xml(&told)), "{junit}");
+    assert!(junit.contains(r#"tests="1" failures="0" errors="0""#), "{junit}");
+
+    let tap = after(ReportFormat::Tap);
+    let head =
+        "ok 1 - a.talk\n  ---\n  duration_ms: N\n  try: 2\n  earlier:\n    - duration_ms: N\n      at: \"a.talk:3\"\n";
+    assert!(tap.contains(head) && tap.contains("      report: |2\n          # A <title>"), "{tap}");
+}
+
+#[test]
+fn a_script_that_fails_at_every_try_is_one_failure() {
+    let after = |format| {
+        let failures = vec![Outcome::Failed(failure()), Outcome::Failed(failure())];
+        timeless(&report_after(failures, Outcome::Failed(failure()), format))
+    };
+    let text = after(ReportFormat::Text);
+    let heads: Vec<&str> = text.lines().filter(|line| line.contains("at try")).collect();
+    assert_eq!(
+        heads,
+        ["fail a.talk  (at try 1, N ms)", "fail a.talk  (at try 2, 0 ms)", "FAIL a.talk  (at try 3, 6 ms)"]
+    );
+    assert!(text.ends_with("\n1 script: 0 passed, 1 failed, 0 skipped\n"), "{text}");
+    let junit = after(ReportFormat::Junit);
+    let document = roxmltree::Document::parse(&junit).unwrap();
+    let count = |name| document.descendants().filter(|node| node.has_tag_name(name)).count();
+    assert_eq!([count("failure"), count("rerunFailure"), count("system-out")], [1, 2, 0]);
+    assert!(junit.contains(r#"tests="1" failures="1" errors="0""#), "{junit}");
+    let json = after(ReportFormat::Json).replace(":N", ":0");
+    assert_eq!(objects(&json)[0]["earlier"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn nothing_is_tried_again_but_what_fails() {
+    let tried = |last: fn() -> Outcome, retries| {
+        let mut tries = 0;
+        let all = with_retries(retries, || {
+            tries += 1;
+            if tries > 2 { last() } else { Outcome::Failed(failure()) }
+        });
+        (tries, all.earlier.len(), matches!(all.outcome, Outcome::Failed(_)))
+    };
+    assert_eq!(tried(|| Outcome::Passed, 0), (1, 0, true));
+    assert_eq!(tried(|| Outcome::Passed, 1), (2, 1, true));
+    assert_eq!(tried(|| Outcome::Passed, 2), (3, 2, false));
+    assert_eq!(tried(|| Outcome::Passed, 9), (3, 2, false));
+    assert_eq!(tried(|| Outcome::Skipped("no".into()), 9), (3, 2, false));
+}
+
+/// Whoever reads that something was skipped takes it for a decision of the script's.
+#[test]
+fn what_was_not_run_is_neither_skipped_nor_passed_in_any_format() {
+    let name = "b <\n>.talk";
+    let report = |format| {
+        let mut reporter = Reporter::new(format, Vec::new(), 3);
+        let (outcome, ended, other) = (Outcome::Failed(failure()), script("a.talk"), script(name));
+        reporter.add(&FinishedScript { script: &ended, outcome: &outcome, took: TOOK, earlier: &[] }).unwrap();
+        reporter.add_not_run(&other).unwrap();
+        reporter.add_not_run(&other).unwrap();
+        assert_eq!((reporter.counts().scripts(), reporter.counts().ended()), (3, 1));
+        String::from_utf8(reporter.finish().unwrap()).unwrap()
+    };
+    let text = report(ReportFormat::Text);
+    assert!(text.ends_with("\n3 scripts: 0 passed, 1 failed, 0 skipped, 2 not run\n"), "{text}");
+    let tap = report(ReportFormat::Tap);
+    assert!(tap.starts_with("TAP version 14\n1..3\nnot ok 1 - a.talk\n"), "{tap}");
+    assert!(tap.ends_with("\nBail out! not run, since a script has failed: 2 of 3\n"), "{tap}");
+    let json = report(ReportFormat::Json);
+    let objects = objects(&json);
+    assert_eq!(
+        objects[1],
+        serde_json::json!({ "script": name, "file": name, "status": "not run" }),
+        "and no time, for it took none"
+    );
+    assert_eq!(
+        (&objects[3]["scripts"], &objects[3]["skipped"], &objects[3]["not_run"]),
+        (&3.into(), &0.into(), &2.into())
+    );
+    let junit = report(ReportFormat::Junit);
+    let document = roxmltree::Document::parse(&junit).unwrap();
+    let suite = document.root_element().first_element_child().unwrap();
+    assert_eq!(["tests", "failures", "skipped"].map(|name| suite.attribute(name).unwrap()), ["1", "1", "0"]);
+    let parts: Vec<_> =
+        suite.children().filter(roxmltree::Node::is_element).map(|part| part.tag_name().name()).collect();
+    assert_eq!(parts, ["properties", "testcase"]);
+    let properties: Vec<_> = document.descendants().filter(|node| node.has_tag_name("property")).collect();
+    let values: Vec<_> = properties.iter().map(|node| (node.attribute("name"), node.attribute("value"))).collect();
+    assert_eq!(values, [(Some("not run"), Some(name)); 2]);
 }
 
 fn text() -> impl Strategy<Value = String> {

@@ -324,7 +324,8 @@ fn type_in(command: &str, folder: &Path, server: &TestedServer) -> Output {
 /// The text without what is different each time: ports, how long a script took, and whether the end
 /// was seen already behind a line.
 fn masked(text: &str) -> String {
-    mask(&mask(text, "127.0.0.1:", ""), "  (", " ms)").replace(", then <eof\n", "\n")
+    let text = mask(&mask(text, "127.0.0.1:", ""), "  (", " ms)");
+    mask(&text, ", ", " ms)").replace(", then <eof\n", "\n")
 }
 
 /// A text without its figures: numbers, units of time, bars, and the room they take.

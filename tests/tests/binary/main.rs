@@ -5,6 +5,8 @@
 mod completions;
 /// What the documents say, as it is typed.
 mod documents;
+/// What editors make of scripts.
+mod editors;
 /// What the tests of TLS have in common.
 mod kit;
 /// What the server logs, whatever its log goes to.

@@ -42,6 +42,14 @@ pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<
             if done.truncated {
                 tell_truncated();
             }
+            if done.left_idle {
+                tell_left();
+            }
+            Ok(())
+        }
+        // Each name has its reply; only the end did not come.
+        Err(ConnectionError::TimedOut { .. }) if unanswered == 0 => {
+            tell_left();
             Ok(())
         }
         Ok(_) => Err(ConnectionError::Closed.into()),
@@ -51,6 +59,12 @@ pub(crate) fn run(connection: Connection, names: &[String], eol: Eol) -> Result<
         0 => failure.context("after the last reply".into()),
         _ => failure.context(format!("{unanswered} of {} names unanswered", names.len())),
     })
+}
+
+/// Tells that the server was left, and has not ended.
+fn tell_left() {
+    // Nothing depends on whether this can be printed.
+    let _ = writeln!(io::stderr(), "note: each name has its reply, and the server did not close: it was left");
 }
 
 fn print_line(output: &mut CommandOutput, line: &[u8]) -> io::Result<()> {

@@ -17,7 +17,9 @@ pub(crate) fn run(
 ) -> Result<(), ExitError> {
     let mut output = CommandOutput::stdout(eol);
     let piped = connection.pipe_watched(Stdin::default(), &mut output, watch);
-    if let (CommandOutput::Terminal(terminal), Err(PipeError::PartialLine { .. })) = (&mut output, &piped) {
+    if let (CommandOutput::Terminal(terminal), Err(PipeError::PartialLine { .. } | PipeError::SilentInLine { .. })) =
+        (&mut output, &piped)
+    {
         // The message about it must not look like the rest of the line.
         let _ = terminal.write(b"\n");
     }

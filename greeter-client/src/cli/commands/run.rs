@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greeter_args::Exit;
 use greeter_client::report::{FinishedScript, Reporter, ScriptCounts};
-use greeter_client::run::{self, Blessing, Failure as Report, Outcome, RunOptions, ServerProcess, ServerProcesses};
+use greeter_client::run::{
+    self, Blessing, Failure as Report, Outcome, RunOptions, ServerProcess, ServerProcesses, Tries,
+};
 use greeter_client::session::Target;
-use greeter_client::talk::Script;
+use greeter_client::talk::{Edits, Script};
 use greeter_client::{ConnectionOptions, ServerAddress};
 
 use super::bless;
@@ -34,8 +36,8 @@ enum RunEvent {
 
 /// How one script ended.
 struct FinishedRun {
-    blessing: Blessing,
-    took: Duration,
+    tries: Tries,
+    edits: Edits,
 }
 
 pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &ConnectionOptions) -> Result<(), ExitError> {
@@ -43,6 +45,10 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
         bless::check(arguments.force)?;
     } else if arguments.force {
         return Err(Exit::usage(NAME, "--force is about --bless").into());
+    }
+    if arguments.bless && arguments.retries > 0 {
+        let words = "--retries is for what comes now and then, and --bless would make that what is expected";
+        return Err(Exit::usage(NAME, words).into());
     }
     let bless_command = bless::command(arguments, &connect, connection);
     let mut options = run_options(arguments, connect.address()?, connection)?;
@@ -55,6 +61,11 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
     if scripts.is_empty() {
         return Err(Exit::usage(NAME, "there is no script to run").into());
     }
+    // One of more shards than there are scripts has nothing to do, and all is well.
+    if let Some(shard) = arguments.shard {
+        let mut position = 0..;
+        scripts.retain(|_| position.next().is_some_and(|position| shard.holds(position)));
+    }
     let start = if arguments.wait.is_zero() { START } else { arguments.wait };
     let play = |script: &Script, server: Option<&mut ServerProcess>| match arguments.bless {
         true => run::bless(script, &options, server),
@@ -64,7 +75,7 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
     if command.is_some() {
         ending.catch_signals()?;
     }
-    let run_one = |script: &Script| {
+    let run_once = |script: &Script| {
         let Some(command) = &command else { return play(script, None) };
         let played = match ending.servers.start(command, start) {
             Err(error) => Err(Report::without_server(script, error)),
@@ -76,16 +87,27 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
         ending.hold();
         played.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)).into())
     };
+    let run_one = |script: &Script| {
+        let mut edits = Edits::default();
+        let tries = run::with_retries(arguments.retries, || {
+            let blessing = run_once(script);
+            edits = blessing.edits;
+            blessing.outcome
+        });
+        FinishedRun { tries, edits }
+    };
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();
-    let told = run_all(&scripts, arguments.jobs, run_one, |script, FinishedRun { blessing, took }| {
-        reporter.add(&FinishedScript { script, outcome: &blessing.outcome, took })?;
+    let told = run_all(&scripts, arguments, run_one, |script, FinishedRun { tries, edits }| {
+        let Tries { outcome, took, earlier, .. } = tries;
+        reporter.add(&FinishedScript { script, outcome: &outcome, took, earlier: &earlier })?;
         if arguments.bless {
-            blessed.add(script.source(), blessing);
+            blessed.add(script.source(), Blessing { outcome, edits });
         }
         Ok(())
     });
-    let tally = *reporter.counts();
+    let told = told.and_then(|told| scripts[told..].iter().try_for_each(|script| reporter.add_not_run(script)));
+    let tally = reporter.counts().clone();
     let told = told.and_then(|()| reporter.finish().map(drop));
     blessed.write()?;
     told.or_else(ExitError::unless_reader_gone)?;
@@ -155,25 +177,33 @@ fn run_options(
     Ok(options)
 }
 
-/// Runs so many at a time, and hands over what has ended in the order of the scripts.
+/// Runs so many at a time, and hands over what has ended in the order of the scripts. Tells how
+/// many have: with `--fail-fast`, some of those at the end may not have been run.
 fn run_all<'a>(
     scripts: &'a [Script],
-    jobs: usize,
-    run_one: impl Fn(&Script) -> Blessing + Sync,
+    arguments: &RunArgs,
+    run_one: impl Fn(&Script) -> FinishedRun + Sync,
     report: impl FnMut(&'a Script, FinishedRun) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let next = AtomicUsize::new(0);
+    let is_over = AtomicBool::new(false);
     let (sender, events) = mpsc::channel();
     let work = |sender: &Sender<RunEvent>| {
-        let number = next.fetch_add(1, Ordering::Relaxed);
+        // In this order: whoever has a number runs it, so that the last are those that are not run.
+        if is_over.load(Ordering::SeqCst) {
+            return None;
+        }
+        let number = next.fetch_add(1, Ordering::SeqCst);
         let script = scripts.get(number)?;
         sender.send(RunEvent::Started(number)).ok()?;
-        let start = Instant::now();
-        let blessing = run_one(script);
-        sender.send(RunEvent::Ended(number, FinishedRun { blessing, took: start.elapsed() })).ok()
+        let done = run_one(script);
+        if arguments.fail_fast && matches!(done.tries.outcome, Outcome::Failed(_)) {
+            is_over.store(true, Ordering::SeqCst);
+        }
+        sender.send(RunEvent::Ended(number, done)).ok()
     };
     thread::scope(|scope| {
-        for _ in 0..jobs.min(scripts.len()) {
+        for _ in 0..arguments.jobs.min(scripts.len()) {
             let (sender, work) = (sender.clone(), &work);
             // Whoever does not listen any more wants no more scripts run.
             scope.spawn(move || while work(&sender).is_some() {});
@@ -187,11 +217,12 @@ fn run_all<'a>(
 }
 
 /// Tells of each script when all before it have been told of, and meanwhile shows the progress.
+/// Returns how many there were.
 fn tell_all<'a>(
     scripts: &'a [Script],
     events: &Receiver<RunEvent>,
     mut report: impl FnMut(&'a Script, FinishedRun) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let mut progress = RunProgress::new(scripts.len());
     let mut early = BTreeMap::new();
     let mut told = 0;
@@ -199,7 +230,7 @@ fn tell_all<'a>(
         match events.recv_timeout(TICK) {
             Ok(RunEvent::Started(number)) => progress.start(number, scripts[number].name()),
             Ok(RunEvent::Ended(number, done)) => {
-                progress.end(number, matches!(done.blessing.outcome, Outcome::Failed(_)));
+                progress.end(number, matches!(done.tries.outcome, Outcome::Failed(_)));
                 early.insert(number, done);
                 progress.erase();
                 while let Some(done) = early.remove(&told) {
@@ -213,12 +244,13 @@ fn tell_all<'a>(
         progress.show();
     }
     progress.erase();
-    Ok(())
+    Ok(told)
 }
 
 fn verdict(tally: &ScriptCounts) -> Result<(), ExitError> {
-    let &ScriptCounts { failed, unconnected, .. } = tally;
-    let error = || anyhow::anyhow!("{} of {} scripts failed", failed + unconnected, tally.scripts());
+    let &ScriptCounts { failed, unconnected, not_run, .. } = tally;
+    let not_run = if not_run == 0 { String::new() } else { format!(", and {not_run} were not run") };
+    let error = || anyhow::anyhow!("{} of {} scripts failed{not_run}", failed + unconnected, tally.scripts());
     match (failed, unconnected) {
         (0, 0) => Ok(()),
         (0, _) => Err(ExitError::connection(error())),
