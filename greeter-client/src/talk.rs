@@ -51,6 +51,7 @@
 //! | a file | [`MAX_SCRIPT_BYTES`] |
 //! | a line of it | [`MAX_LINE_BYTES`] |
 //! | the raw form with its repetition, `<bytes` | [`MAX_RAW_BYTES`] |
+//! | what `<bytes` captures | [`MAX_CAPTURED_BYTES`] |
 //! | a prompt | [`MAX_PROMPT_BYTES`] |
 //! | lines in any order, together | [`MAX_ANY_ORDER`] |
 //! | a crowd | [`MAX_CROWD`] |
@@ -95,8 +96,8 @@ pub use format::{format, spell_line};
 pub(crate) use lexer::parse_duration;
 pub use lexer::quote;
 pub use limits::{
-    MAX_ANY_ORDER, MAX_CROWD, MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_LINE_BYTES, MAX_PROMPT_BYTES,
-    MAX_RAW_BYTES, MAX_SCRIPT_BYTES, MAX_STEPS,
+    MAX_ANY_ORDER, MAX_CAPTURED_BYTES, MAX_CROWD, MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_LINE_BYTES,
+    MAX_PROMPT_BYTES, MAX_RAW_BYTES, MAX_SCRIPT_BYTES, MAX_STEPS,
 };
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};

@@ -12,11 +12,11 @@ use super::pending::{Findings, LineJudge, LinesBefore};
 use super::process::ServerProcess;
 use crate::net::ServerAddress;
 use crate::session;
-use crate::session::{ConnectionHandle, Expected, Mismatch, Session, SessionError, SessionOptions, Target};
+use crate::session::{Actual, ConnectionHandle, Expected, Mismatch, Session, SessionError, SessionOptions, Target};
 use crate::talk;
 use crate::talk::{
-    Action, CalculationError, Capability, Connect, ConnectionName, CountError, Destination, Incoming, Outgoing,
-    Pattern, Script, Step, Unbound, Variables,
+    Action, Bindings, CalculationError, Capability, Connect, ConnectionName, CountError, Destination, Incoming,
+    Outgoing, Pattern, Script, Step, Unbound, Variables,
 };
 
 /// What can be written can be waited for.
@@ -182,7 +182,11 @@ impl<'a> Runner<'a> {
 
     fn wait_for(&mut self, from: &ConnectionName, what: &Incoming) -> Result<(), StepError> {
         let timeout = self.deadline();
-        let count = if let Incoming::Bytes(count) = what { count.bytes(&self.variables)? } else { 0 };
+        let count = if let Incoming::Bytes { count, capture } = what {
+            count.bytes_to_capture(&self.variables, capture.is_some())?
+        } else {
+            0
+        };
         let before = self.pending.remove(from).unwrap_or_default();
         let any_order = std::mem::take(&mut self.any_order);
         let judge = LineJudge::new(&before, &any_order, &mut self.variables);
@@ -226,6 +230,11 @@ impl<'a> Runner<'a> {
             (_, Some(pattern)) => mismatch.expected = Expected::Not(pattern.expected(&self.variables, mismatch.member)),
             (Incoming::Line(pattern), None) => {
                 mismatch.expected = Expected::Line(Some(pattern.expected(&self.variables, mismatch.member)));
+            }
+            (Incoming::Bytes { capture: Some(name), .. }, None) => {
+                if let (Some(value), Actual::Bytes(_)) = (self.variables.value(name.as_str()), &mismatch.actual) {
+                    mismatch.expected = Expected::Bytes(value.to_vec());
+                }
             }
             (Incoming::Prompt(prompt), None) => {
                 mismatch.expected = Expected::Prompt(prompt.expected(&self.variables, mismatch.member));
@@ -348,7 +357,13 @@ fn wait(
         Incoming::Reset => handle.expect_reset(),
         Incoming::Closed => handle.expect_closed(),
         Incoming::Nothing(duration) => handle.expect_nothing(*duration),
-        Incoming::Bytes(_) => handle.take(count).map(drop),
+        Incoming::Bytes { capture: None, .. } => handle.take(count).map(drop),
+        Incoming::Bytes { capture: Some(name), .. } => handle.take_if(count, |_, bytes| {
+            judge.binds(|variables| match variables.value(name.as_str()) {
+                Some(value) => (value == bytes).then(Bindings::default),
+                None => Some(Bindings::of(name, bytes)),
+            })
+        }),
         Incoming::AnyOrder { .. } => handle.expect_lines(|member, line| judge.fit(member, line)),
         // They are about what comes next, and wait for nothing.
         Incoming::Skip | Incoming::Never(_) | Incoming::Optional(_) => Ok(()),

@@ -234,8 +234,8 @@ impl<'a, 's> Expectation<'a, 's> {
         found.unwrap_or_else(|| Err(self.line_at_timeout()))
     }
 
-    /// The next `count` bytes, whatever they are.
-    pub(super) fn count(&mut self, count: usize) -> Result<Vec<u8>, Observed> {
+    /// The next `count` bytes, if `accepts` accepts them.
+    pub(super) fn count(&mut self, count: usize, accepts: impl FnOnce(&[u8]) -> bool) -> Result<(), Observed> {
         let found = self.socket_io.wait(&self.deadline, SendErrors::Fatal, |state| {
             let unread = state.received.unread();
             match (unread.get(..count), state.end) {
@@ -246,9 +246,10 @@ impl<'a, 's> Expectation<'a, 's> {
             }
         });
         match found {
+            Some(Ok(bytes)) if !accepts(&bytes) => Err(Observed::new(Actual::Bytes(bytes), count)),
             Some(Ok(bytes)) => {
-                self.take(count, Event::ReceivedBytes(bytes.clone()));
-                Ok(bytes)
+                self.take(count, Event::ReceivedBytes(bytes));
+                Ok(())
             }
             Some(Err(observed)) => Err(observed),
             None => Err(self.bytes_at_timeout()),

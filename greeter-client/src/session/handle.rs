@@ -281,10 +281,24 @@ impl<'a> ConnectionHandle<'a> {
     /// Those of [`expect`](Self::expect).
     pub fn take(self, count: usize) -> Result<Vec<u8>, SessionError> {
         let mut taken = Vec::new();
-        self.each(&Expected::Count(count), |expectation| {
-            expectation.count(count).map(|bytes| taken.extend_from_slice(&bytes))
+        self.take_if(count, |_, bytes| {
+            taken.extend_from_slice(bytes);
+            true
         })?;
         Ok(taken)
+    }
+
+    /// Expects `accepts` to accept the next `count` bytes. For a member of a crowd it receives its
+    /// number.
+    pub(crate) fn take_if(
+        self,
+        count: usize,
+        mut accepts: impl FnMut(Option<usize>, &[u8]) -> bool,
+    ) -> Result<(), SessionError> {
+        self.each(&Expected::Count(count), |expectation| {
+            let member = expectation.member();
+            expectation.count(count, |bytes| accepts(member, bytes))
+        })
     }
 
     /// Starts TLS on the open connection, once the server has said that it may begin. The name in

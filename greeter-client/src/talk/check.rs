@@ -124,7 +124,7 @@ impl<'a> StepChecker<'a> {
             Incoming::Optional(_) => Some(Before::Optional),
             _ => None,
         };
-        let takes_anything = matches!(what, Incoming::Nothing(_) | Incoming::Bytes(_));
+        let takes_anything = matches!(what, Incoming::Nothing(_) | Incoming::Bytes { .. });
         if let Some((message, help)) = before.and_then(|before| before.refuses(follows, takes_anything)) {
             self.report(step, message.to_owned(), Some(help.to_owned()));
         }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::diagnostic::LineDiagnostic;
 use super::lexer::{Word, count};
-use super::limits::MAX_RAW_BYTES;
+use super::limits::{MAX_CAPTURED_BYTES, MAX_RAW_BYTES};
 use super::pattern::Template;
 use super::variables::{Name, Unbound, Variables};
 
@@ -48,6 +48,16 @@ pub enum CountError {
         /// The start of its value.
         value: Vec<u8>,
     },
+    /// So many bytes can be taken, but not captured.
+    #[error("{0} bytes cannot be captured: at most {MAX_CAPTURED_BYTES}")]
+    TooLarge(usize),
+}
+
+/// The variable, if that is all that the word says.
+pub(super) fn variable(word: &Word<'_>) -> Option<Name> {
+    // In quotes, braces are braces.
+    let text = if let Cow::Borrowed(text) = word.text { text } else { return None };
+    text.strip_prefix("{{")?.strip_suffix("}}")?.parse().ok()
 }
 
 impl Count {
@@ -70,6 +80,14 @@ impl Count {
             name: name.clone(),
             value: value[..value.len().min(SHOWN_BYTES)].to_vec(),
         })
+    }
+
+    /// The number, if so many can be captured where that is asked for.
+    pub(crate) fn bytes_to_capture(&self, variables: &Variables, is_captured: bool) -> Result<usize, CountError> {
+        match self.bytes(variables)? {
+            bytes if is_captured && bytes > MAX_CAPTURED_BYTES => Err(CountError::TooLarge(bytes)),
+            bytes => Ok(bytes),
+        }
     }
 
     pub(super) fn parse(word: &Word<'_>) -> Result<Self, LineDiagnostic> {

@@ -179,7 +179,8 @@ fn normal_incoming(what: &Incoming) -> Option<String> {
         Incoming::Reset => "reset".into(),
         Incoming::Closed => "closed".into(),
         Incoming::Nothing(duration) => format!("nothing {}", duration_text(*duration)),
-        Incoming::Bytes(count) => format!("bytes {count}"),
+        Incoming::Bytes { count, capture: None } => format!("bytes {count}"),
+        Incoming::Bytes { count, capture: Some(name) } => format!("bytes {count} {{{{{name}}}}}"),
     })
 }
 

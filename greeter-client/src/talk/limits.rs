@@ -8,6 +8,8 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// The most bytes that one raw step sends or expects, repetition included, and that `<bytes` takes:
 /// enough to try every limit of a line server, and little enough to hold in memory.
 pub const MAX_RAW_BYTES: usize = 64 * 1024 * 1024;
+/// The most bytes that `<bytes` captures: as much as the longest line of a script could say.
+pub const MAX_CAPTURED_BYTES: usize = MAX_LINE_BYTES;
 /// The most bytes that a prompt is met by: whatever unfinished line is longer is no prompt, and
 /// each place at which one may end is looked at.
 pub const MAX_PROMPT_BYTES: usize = 4096;

@@ -241,8 +241,14 @@ pub enum Incoming {
     Closed,
     /// `<nothing 100ms`
     Nothing(Duration),
-    /// `<bytes 512`
-    Bytes(Count),
+    /// `<bytes 512`, `<bytes {{size}} {{body}}`
+    Bytes {
+        /// How many.
+        count: Count,
+        /// The variable that they are captured in, or compared with if it has a value: at most
+        /// [`MAX_CAPTURED_BYTES`](super::MAX_CAPTURED_BYTES).
+        capture: Option<Name>,
+    },
 }
 
 /// Repeated bytes. The product is at most [`MAX_RAW_BYTES`](super::MAX_RAW_BYTES).

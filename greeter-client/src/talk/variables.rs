@@ -136,6 +136,11 @@ impl Bindings {
         self.0.iter().map(|(name, value)| (name, value.as_slice()))
     }
 
+    /// Of one name.
+    pub(crate) fn of(name: &Name, value: &[u8]) -> Self {
+        Self(vec![(name.clone(), value.to_vec())])
+    }
+
     /// Binds all that `other` binds; false if that is something else than what is bound.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
         other.0.iter().all(|(name, value)| self.add(name, value))

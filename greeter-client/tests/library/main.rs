@@ -21,6 +21,8 @@ mod calculations;
 mod connecting;
 /// What others have written down, as the draft of a script.
 mod convert;
+/// Bytes that are counted and captured.
+mod counted_bytes;
 /// The grammars for editors.
 mod grammars;
 /// A connection that is asked one line at a time.

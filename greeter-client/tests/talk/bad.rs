@@ -35,6 +35,10 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ("<?motd", "1:2: error: '<?motd' is no statement (put one space after <?: '<? motd')"),
     ("bob<!\tERR {{*}}", "1:5: error: '<!ERR {{*}}' is no statement (put one space after <!: '<! ERR {{*}}')"),
     ("<&a", "1:2: error: '<&a' is no statement (put one space after <&: '<& a')"),
+    ("<bytes 5 x", "1:10: error: only {{name}} can follow the number of 'bytes' (as in '<bytes 512 {{body}}')"),
+    ("<bytes 5 \"{{x}}\"", "1:10: error: only {{name}} can follow the number of 'bytes' (as in '<bytes 512 {{body}}')"),
+    ("<bytes 5 {{x:.*}}", "1:10: error: only {{name}} can follow the number of 'bytes' (as in '<bytes 512 {{body}}')"),
+    ("<bytes 1048577 {{x}}", "1:8: error: at most 1048576 bytes can be captured"),
     ("<? {{a:(}}", "1:8: error: bad regex: unclosed group"),
     ("<nothing", "1:2: error: 'nothing' needs a value (as in '<nothing 100ms')"),
     (

@@ -266,8 +266,8 @@ fn altered(line: &[u8], action: &Action) -> Vec<Vec<u8>> {
                 let places = literals(&line[..end], sign + "prompt \"".len(), b"");
                 places.into_iter().map(|at| [&line[..at], &escaped(at), &line[at + 1..]].concat()).collect()
             }
-            Incoming::Bytes(Count::Bytes(count)) => with(&format!("bytes {}", count ^ 1)),
-            Incoming::Bytes(Count::Variable(_)) => with("bytes 1"),
+            Incoming::Bytes { count: Count::Bytes(count), .. } => with(&format!("bytes {}", count ^ 1)),
+            Incoming::Bytes { count: Count::Variable(_), .. } => with("bytes 1"),
             Incoming::Eof => with("reset"),
             Incoming::Reset => with("eof"),
             // What they compare has no bytes.

@@ -127,7 +127,7 @@ impl<'a> Blesser<'a> {
         let is_skipping = matches!(self.run.pending.get(from), Some(LinesBefore::Any { .. }));
         match what {
             _ if self.script.is_included(step) => self.run.step(step),
-            Incoming::Bytes(_) | Incoming::Nothing(_) => self.run.step(step),
+            Incoming::Bytes { .. } | Incoming::Nothing(_) => self.run.step(step),
             Incoming::Raw(_) | Incoming::Prompt(_) if self.run.pending.contains_key(from) => self.run.step(step),
             Incoming::Raw(_) | Incoming::Prompt(_) => self.expect_raw(index, step, from, what),
             _ if self.is_over(from) => Ok(self.delete(index)),

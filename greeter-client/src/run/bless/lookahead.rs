@@ -98,7 +98,7 @@ fn may_begin_with(what: &Incoming, peek: &Peek, variables: &Variables) -> bool {
         | Incoming::Optional(_)
         | Incoming::AnyOrder { .. }
         | Incoming::Nothing(_)
-        | Incoming::Bytes(_) => true,
+        | Incoming::Bytes { .. } => true,
     }
 }
 
@@ -126,7 +126,7 @@ pub(super) fn unsolicited_before(what: &Incoming, peek: &Peek, variables: &Varia
         | Incoming::Optional(_)
         | Incoming::AnyOrder { .. }
         | Incoming::Nothing(_)
-        | Incoming::Bytes(_) => 0,
+        | Incoming::Bytes { .. } => 0,
     }
 }
 

@@ -134,6 +134,9 @@ pub(super) fn names(script: &Script) -> BTreeSet<String> {
                 ..
             } => names.extend(pattern.names().map(str::to_owned)),
             Action::Expect { what: Incoming::Prompt(prompt), .. } => names.extend(prompt.names().map(str::to_owned)),
+            Action::Expect { what: Incoming::Bytes { capture, .. }, .. } => {
+                names.extend(capture.iter().map(|name| name.as_str().to_owned()));
+            }
             Action::Set { name, value } => {
                 names.insert(name.as_str().to_owned());
                 names.extend(value.names().map(str::to_owned));

@@ -7,11 +7,12 @@ use super::values::{alone, bare_name, crowd_count, only_value, some_time, unknow
 use crate::net::Eol;
 use crate::talk::calculation;
 use crate::talk::calculation::Calculation;
+use crate::talk::count;
 use crate::talk::count::Count;
 use crate::talk::diagnostic::LineDiagnostic;
 use crate::talk::lexer;
-use crate::talk::lexer::{Word, count, duration, meant, shown};
-use crate::talk::limits::{MAX_LINE_BYTES, MAX_RAW_BYTES};
+use crate::talk::lexer::{Word, duration, meant, shown};
+use crate::talk::limits::{MAX_CAPTURED_BYTES, MAX_LINE_BYTES, MAX_RAW_BYTES};
 use crate::talk::pattern::{Pattern, PatternCache, Template};
 use crate::talk::prompt;
 use crate::talk::prompt::Prompt;
@@ -137,7 +138,7 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
                 "reset" => alone(&words, "<reset").map(|()| Incoming::Reset),
                 "closed" => alone(&words, "<closed").map(|()| Incoming::Closed),
                 "nothing" => some_time(only_value(&words, "<nothing 100ms")?).map(Incoming::Nothing),
-                "bytes" => Count::parse(only_value(&words, "<bytes 512")?).map(Incoming::Bytes),
+                "bytes" => parse_bytes(&words),
                 _ => Err(no_data(
                     line,
                     at,
@@ -147,6 +148,26 @@ fn parse_incoming(line: &[u8], at: usize, cache: &mut PatternCache) -> Result<In
             }
         }
     }
+}
+
+/// `bytes`, how many, and what they are captured in.
+fn parse_bytes(words: &[Word<'_>]) -> Result<Incoming, LineDiagnostic> {
+    let [keyword, size, name] = words else {
+        let count = Count::parse(only_value(words, "<bytes 512")?)?;
+        return Ok(Incoming::Bytes { count, capture: None });
+    };
+    let Some(name) = count::variable(name) else {
+        let at = name.at.start..words[words.len() - 1].at.end;
+        let diagnostic =
+            LineDiagnostic::new(at, format!("only {{{{name}}}} can follow the number of '{}'", keyword.text));
+        return Err(diagnostic.help("as in '<bytes 512 {{body}}'"));
+    };
+    let count = Count::parse(size)?;
+    if matches!(count, Count::Bytes(bytes) if bytes > MAX_CAPTURED_BYTES) {
+        let message = format!("at most {MAX_CAPTURED_BYTES} bytes can be captured");
+        return Err(LineDiagnostic::new(size.at.clone(), message));
+    }
+    Ok(Incoming::Bytes { count, capture: Some(name) })
 }
 
 /// The words behind `>` or `<`: at least one, for neither a blank nor the end stands there.
@@ -198,7 +219,7 @@ fn parse_raw(line: &[u8], start: usize) -> Result<Raw, LineDiagnostic> {
             }
             let max_times = (MAX_RAW_BYTES / bytes.len()).max(1);
             let word = Word { at: at.start + skipped..at.end, text: digits };
-            count(&word, "the repetition", max_times)?
+            lexer::count(&word, "the repetition", max_times)?
         }
         _ => {
             let diagnostic = LineDiagnostic::new(at, "only a repetition can follow the closing quote");
