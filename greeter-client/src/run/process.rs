@@ -18,14 +18,11 @@ pub use output::LastLines;
 use super::port::{NoStarts, Port};
 use crate::net::ServerAddress;
 use crate::talk::Signal;
-use group::{END_TIMEOUT, GRACE, LOOK, ProcessGroup};
+use group::{END_TIMEOUT, GRACE, LOOK, LOOK_RARELY, ProcessGroup};
 use output::ReadyLine;
 
 /// What stands in a command for the port that its server is to listen on.
 const PORT: &str = "{port}";
-
-/// How often to look whether a server listens that takes its time.
-const LOOK_RARELY: Duration = Duration::from_millis(50);
 
 /// A process of a server, with those that it starts. Dropping it asks them to end, and kills them
 /// after 2 s.

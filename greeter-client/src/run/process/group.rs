@@ -16,6 +16,9 @@ pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether a process has ended: the system has no wait with a deadline.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
 
+/// How often to look, where somebody takes their time.
+pub(super) const LOOK_RARELY: Duration = Duration::from_millis(50);
+
 /// How long what belongs together may take to arrive: that a process has ended, and what it said
 /// last.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
@@ -148,12 +151,15 @@ impl ProcessGroup {
     /// group's number is no other's; and nothing is done about it once there is none.
     #[cfg(unix)]
     fn end_group(&self, deadline: Instant) {
-        while rustix::process::test_kill_process_group(self.pid()).is_ok() {
+        let mut pause = LOOK;
+        while rustix::process::test_kill_process_group(self.pid()).is_ok() && has_living(self.pid()) {
             if Instant::now() >= deadline {
                 let _ = rustix::process::kill_process_group(self.pid(), rustix::process::Signal::KILL);
                 return;
             }
-            thread::sleep(LOOK);
+            thread::sleep(pause);
+            // On a machine with many processes, a look takes milliseconds.
+            pause = (pause * 2).min(LOOK_RARELY);
         }
     }
 
@@ -173,6 +179,27 @@ impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whether somebody in a group has not ended. The system counts those, too, that have and whom
+/// nobody has asked about; process 1 of a container may never do that. Where nobody tells, somebody
+/// may be there.
+#[cfg(unix)]
+fn has_living(group: rustix::process::Pid) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+    let mut is_told = false;
+    for process in processes.flatten() {
+        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
+        // Behind the name, which may hold anything: the state, the parent, and the group.
+        let Some((_, fields)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = fields.split(' ');
+        let (state, its_group) = (fields.next(), fields.nth(1));
+        is_told = true;
+        if its_group == Some(&*group.as_raw_nonzero().to_string()) && !matches!(state, Some("Z" | "X")) {
+            return true;
+        }
+    }
+    !is_told
 }
 
 /// The same as [`Child::wait`] would tell: what a program has said itself above, and the signal
@@ -206,6 +233,26 @@ fn system(signal: Signal) -> rustix::process::Signal {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn whoever_has_ended_and_is_not_asked_about_is_nobody() {
+        let command = ["sh", "-c", "read line"].map(str::to_owned);
+        let mut shell = Command::new(&command[0]);
+        shell.args(&command[1..]).stdin(Stdio::piped());
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+        let starting = NoStarts::wait();
+        let mut child = shell.spawn().unwrap();
+        drop(starting);
+        let group = rustix::process::Pid::from_child(&child);
+        assert!(has_living(group));
+        drop(child.stdin.take());
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(group), options).unwrap();
+        assert!(rustix::process::test_kill_process_group(group).is_ok());
+        assert!(!has_living(group));
+        child.wait().unwrap();
+    }
 
     /// Waited for with our own means and with std's, a process has ended in the same way.
     #[test]
