@@ -23,7 +23,7 @@ use greeter_client::Connection;
 use args::{Command, NAME, Setup};
 use chat::ChatRecording;
 pub(crate) use color::tell_error;
-use commands::{check, completions, convert, fmt, greet, load, pipe, record, run};
+use commands::{check, completions, convert, fmt, greet, load, pipe, record, run, scripts};
 pub(crate) use exit::{ExitError, advice};
 use recording_file::RecordingFile;
 
@@ -35,13 +35,15 @@ pub(crate) fn run() -> Result<(), ExitError> {
             greet::check(&greet.names)?;
             greet::run(Connection::connect_with(&connect.address_alone()?, &options)?, &greet.names, options.eol)
         }
-        Command::Chat(_) if is_conversation() => {
+        Command::Chat(chat) if is_conversation() => {
             let address = connect.address_alone()?;
+            let variables = scripts::variables(&[], &chat.secret, &[])?;
             chat::run(
                 Connection::connect_with(&address, &options)?,
                 &address,
                 options.eol,
                 ChatRecording::Kept(Vec::new()),
+                variables,
             )
         }
         Command::Chat(_) | Command::Pipe(_) => {
@@ -49,11 +51,12 @@ pub(crate) fn run() -> Result<(), ExitError> {
         }
         Command::Record(record) => {
             let address = connect.address_alone()?;
+            let variables = scripts::variables(&[], &record.secret, &[])?;
             let recording = RecordingFile::create(&record.file).map_err(|message| Exit::usage(NAME, &message))?;
             let connection = Connection::connect_with(&address, &options).inspect_err(|_| recording.discard())?;
             match is_conversation() {
-                true => chat::run(connection, &address, options.eol, ChatRecording::File(recording)),
-                false => record::run(connection, options.eol, recording),
+                true => chat::run(connection, &address, options.eol, ChatRecording::File(recording), variables),
+                false => record::run(connection, options.eol, recording, variables),
             }
         }
         Command::Check(check) => check::run(&check.paths),

@@ -1,15 +1,20 @@
 //! Turns what went over a connection into a [script](crate::talk) that says the same.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::connection::Traffic;
 use crate::net::{Eol, StreamEnd};
-use crate::talk::{MAX_SCRIPT_BYTES, MAX_STEPS, quote, spell_line};
+use crate::talk::{MAX_SCRIPT_BYTES, MAX_STEPS, Pattern, Secrets, Variables, name_values, quote, spell_line};
 
 /// How much of a line that has not ended is held back. What is longer is written in pieces of this
 /// size: even where each byte takes four characters, a piece is far from the longest line of a
 /// script.
 const PIECE_BYTES: usize = 16 * 1024;
+
+/// What stands above a raw line that lacks a secret.
+const MASKED: &str =
+    "# In place of *** stood a secret, which the raw form cannot name: this line is to be written by hand.\n";
 
 /// A recorder that writes a conversation as a `.talk` script while it happens. The script
 /// [runs](mod@crate::run).
@@ -40,6 +45,9 @@ pub struct Recorder<W> {
     unfinished: Option<PartialLine>,
     steps: usize,
     bytes: usize,
+    variables: Variables,
+    /// The names of those that have been written.
+    written_secrets: BTreeSet<String>,
 }
 
 /// The start of a line, and whose.
@@ -71,7 +79,36 @@ impl<W: Write> Recorder<W> {
     /// What it writes is made of whole lines, each with what belongs to it in one write; nothing is
     /// flushed.
     pub fn new(output: W) -> Self {
-        Self { output, eol: None, unfinished: None, steps: 0, bytes: 0 }
+        Self {
+            output,
+            eol: None,
+            unfinished: None,
+            steps: 0,
+            bytes: 0,
+            variables: Variables::default(),
+            written_secrets: BTreeSet::new(),
+        }
+    }
+
+    /// Keeps those of `variables` that are secrets out of the recording: it has their names, and
+    /// above the first line with one the word `secret`. In the raw form, which has no names, `***`
+    /// takes its place, and a comment above says so.
+    ///
+    /// ```
+    /// use greeter_client::talk::Variables;
+    /// use greeter_client::{Recorder, Traffic};
+    ///
+    /// let mut variables = Variables::default();
+    /// variables.make_secret("password".parse()?);
+    /// variables.set("password".parse()?, "hunter2");
+    /// let mut recorder = Recorder::new(Vec::new()).hiding(variables);
+    /// recorder.record(Traffic::Sent(b"PASS hunter2\n"))?;
+    /// assert_eq!(recorder.output(), b"secret password\n> PASS {{password}}\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn hiding(self, variables: Variables) -> Self {
+        Self { variables, ..self }
     }
 
     /// Records one event. The start of a line waits for its rest, or for another event.
@@ -134,8 +171,12 @@ impl<W: Write> Recorder<W> {
                     self.spell_line(side, &line, text);
                     line.clear();
                 } else if line.len() >= PIECE_BYTES {
-                    push_raw(side, &line, text);
-                    line.clear();
+                    let end = self.secrets().cut_at(&line);
+                    // What is all one secret has no such place yet.
+                    if end > 0 {
+                        push_raw(side, &line[..end], self.secrets(), text);
+                        line.drain(..end);
+                    }
                 }
             }
         }
@@ -145,27 +186,56 @@ impl<W: Write> Recorder<W> {
     }
 
     /// Spells a line, or the rest of one whose start has been spelled.
-    fn spell_line(&mut self, side: Side, line: &[u8], text: &mut String) {
+    fn spell_line(&mut self, side: Side, whole: &[u8], text: &mut String) {
         let eol = *self.eol.get_or_insert_with(|| {
-            if line.ends_with(Eol::CrLf.bytes()) {
+            if whole.ends_with(Eol::CrLf.bytes()) {
                 text.push_str("eol crlf\n");
                 Eol::CrLf
             } else {
                 Eol::Lf
             }
         });
-        match line.strip_suffix(eol.bytes()) {
+        match whole.strip_suffix(eol.bytes()) {
+            Some(line) if self.secrets().are_in(line) => {
+                if !self.spell_with_names(side, line, text) {
+                    push_raw(side, whole, self.secrets(), text);
+                }
+            }
             Some(line) => {
                 text.push_str(&spell_line(side.start(), line, eol));
                 text.push('\n');
             }
-            None => push_raw(side, line, text),
+            None => push_raw(side, whole, self.secrets(), text),
         }
+    }
+
+    /// Spells a line with names in place of secrets; false if one would be left, or the line would
+    /// be another.
+    fn spell_with_names(&mut self, side: Side, line: &[u8], text: &mut String) -> bool {
+        let spelled = spell_line("", line, Eol::Lf);
+        let Some(plain) = spelled.strip_prefix(' ') else { return false };
+        let secrets = self.variables.texts(|name| self.variables.is_secret(name));
+        let named = name_values(plain, &secrets, str::to_owned);
+        let is_same = named.parse().is_ok_and(|named: Pattern| named.matches(line, &self.variables, None).is_some());
+        if !is_same || self.secrets().are_in(named.as_bytes()) {
+            return false;
+        }
+        for (_, name) in secrets {
+            if named.contains(&format!("{{{{{name}}}}}")) && self.written_secrets.insert(name.to_owned()) {
+                text.push_str(&format!("secret {name}\n"));
+            }
+        }
+        text.push_str(&format!("{} {named}\n", side.start()));
+        true
+    }
+
+    fn secrets(&self) -> &Secrets {
+        self.variables.secrets()
     }
 
     fn spell_unfinished(&mut self, text: &mut String) {
         if let Some(PartialLine { side, bytes }) = self.unfinished.take() {
-            push_raw(side, &bytes, text);
+            push_raw(side, &bytes, self.secrets(), text);
         }
     }
 
@@ -179,9 +249,13 @@ impl<W: Write> Recorder<W> {
     }
 }
 
-fn push_raw(side: Side, bytes: &[u8], text: &mut String) {
+fn push_raw(side: Side, bytes: &[u8], secrets: &Secrets, text: &mut String) {
+    let masked = secrets.mask(bytes);
+    if *masked != *bytes {
+        text.push_str(MASKED);
+    }
     text.push_str(side.start());
-    text.push_str(&quote(bytes));
+    text.push_str(&quote(&masked));
     text.push('\n');
 }
 

@@ -21,6 +21,7 @@
 mod assignment;
 mod bless;
 mod error;
+mod masked;
 mod options;
 mod outcome;
 mod own_server;

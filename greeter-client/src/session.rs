@@ -101,6 +101,7 @@ use expectation::{Expectation, Skips};
 use group::{Group, Selection};
 pub(crate) use peek::{GroupPeek, Peek};
 use socket_io::REFUSAL;
+pub(crate) use transcript::MAX_ENTRY_BYTES;
 use transcript::SessionLog;
 
 /// The name of the connection that has none: the one that a script's plain `>` and `<` mean.

@@ -57,6 +57,7 @@
 //! | a crowd | [`MAX_CROWD`] |
 //! | a duration | a day |
 //! | placeholders in a line | 64 |
+//! | a secret | [`MIN_SECRET_BYTES`] at least |
 //! | a placeholder's regex, compiled | 256 KiB |
 //! | includes | [`MAX_INCLUDE_DEPTH`] deep, [`MAX_INCLUDES`] in all |
 //! | steps with what is included | [`MAX_STEPS`] |
@@ -65,10 +66,11 @@
 //! # Layout
 //!
 //! Files, each importing only from those before it: `limits`, `source` (a text and its lines),
-//! `variables`, `diagnostic`, `lexer` (words, quotes, numbers), `pattern` (what a line may hold,
-//! with `placeholder`), `count`, `calculation`, `prompt` (quotes with placeholders), `script` (the
-//! tree), `check` (what only all steps together show), `parse` (texts become scripts, with `line`),
-//! `discover` (paths become files, and with `markdown` files become scripts), `format` and `edit`.
+//! `diagnostic`, `lexer` (words, quotes, numbers), `secrets`, `variables`, `pattern` (what a line
+//! may hold, with `placeholder`), `count`, `calculation`, `prompt` (quotes with placeholders),
+//! `script` (the tree), `check` (what only all steps together show), `parse` (texts become scripts,
+//! with `line`), `discover` (paths become files, and with `markdown` files become scripts),
+//! `format` and `edit`.
 
 mod calculation;
 mod check;
@@ -83,6 +85,7 @@ mod parse;
 mod pattern;
 mod prompt;
 mod script;
+mod secrets;
 mod source;
 mod variables;
 
@@ -91,13 +94,15 @@ pub use count::{Count, CountError};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use discover::{find_all, load_all};
 pub use edit::{Diff, Edits};
+pub(crate) use format::name_values;
 pub use format::{format, spell_line};
 #[cfg(feature = "load")]
 pub(crate) use lexer::parse_duration;
 pub use lexer::quote;
+pub(crate) use limits::MAX_SHOWN_VALUE_BYTES;
 pub use limits::{
     MAX_ANY_ORDER, MAX_CAPTURED_BYTES, MAX_CROWD, MAX_DIAGNOSTICS, MAX_INCLUDE_DEPTH, MAX_INCLUDES, MAX_LINE_BYTES,
-    MAX_PROMPT_BYTES, MAX_RAW_BYTES, MAX_SCRIPT_BYTES, MAX_STEPS,
+    MAX_PROMPT_BYTES, MAX_RAW_BYTES, MAX_SCRIPT_BYTES, MAX_STEPS, MIN_SECRET_BYTES,
 };
 pub use parse::ScriptError;
 pub use pattern::{Pattern, PatternError, Template};
@@ -105,5 +110,7 @@ pub use prompt::Prompt;
 pub use script::{
     Action, Capability, Connect, ConnectionName, Destination, Incoming, Outgoing, Raw, Script, Signal, Step,
 };
+pub use secrets::Secrets;
+pub(crate) use secrets::{MASK, SecretStream};
 pub use source::Source;
 pub use variables::{Bindings, Name, NameError, Unbound, Variables};

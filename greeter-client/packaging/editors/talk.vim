@@ -9,7 +9,7 @@ syn case match
 
 " Control lines. What is defined later goes before what is defined here.
 syn match talkControlLine /^\s*[a-z]\+\>.*$/ contains=talkControl,talkOption,talkNumber,talkQuoted,talkPlaceholder
-syn keyword talkControl contained within timeout sleep eol connect set let include require signal exits close starttls abandon
+syn keyword talkControl contained within timeout sleep eol connect set let secret include require signal exits close starttls abandon
 syn keyword talkOption contained lf crlf to from tls proxy unix ipv6 server
 syn keyword talkOption contained md5 base64 len
 syn keyword talkOption contained TERM INT HUP QUIT KILL USR1 USR2 STOP CONT

@@ -44,7 +44,7 @@ pub(super) fn from_process() -> Result<Setup, Exit> {
     connection.idle = arguments.idle;
     connection.proxy = arguments.proxy;
     Ok(Setup {
-        command: arguments.command.unwrap_or(Command::Chat(ChatArgs {})),
+        command: arguments.command.unwrap_or(Command::Chat(ChatArgs { secret: Vec::new() })),
         color: arguments.color,
         connect: ConnectArg { address: arguments.connect, tls_words },
         connection,
@@ -259,7 +259,12 @@ pub(super) struct GreetArgs {
 /// Ctrl-C leaves at once. Lines that begin with a colon are commands, of which :help tells.
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "chat", help_triggers("-h", "--help"))]
-pub(super) struct ChatArgs {}
+pub(super) struct ChatArgs {
+    /// a variable, whose value is that of TALK_name in the environment: a line that holds it is not kept in the history,
+    /// and recorded with its name
+    #[argh(option, arg_name = "name")]
+    pub(super) secret: Vec<String>,
+}
 
 /// Sends stdin while what comes back goes to stdout.
 ///
@@ -278,6 +283,10 @@ pub(super) struct PipeArgs {}
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand, name = "record", help_triggers("-h", "--help"))]
 pub(super) struct RecordArgs {
+    /// a variable, whose value is that of TALK_name in the environment: the script has its name instead
+    #[argh(option, arg_name = "name")]
+    pub(super) secret: Vec<String>,
+
     /// where to write the script, as in hello.talk
     #[argh(positional, arg_name = "file")]
     pub(super) file: String,
@@ -431,6 +440,11 @@ pub(super) struct RunArgs {
     #[argh(option, short = 'D', arg_name = "name=value")]
     pub(super) define: Vec<String>,
 
+    /// a variable that is a secret: its value, that of TALK_name in the environment, is shown as ***; may be given
+    /// several times
+    #[argh(option, arg_name = "name")]
+    pub(super) secret: Vec<String>,
+
     /// a file or a folder
     #[argh(positional, arg_name = "path")]
     pub(super) paths: Vec<String>,
@@ -523,6 +537,11 @@ pub(super) struct LoadArgs {
     /// sets a variable: -D name=value
     #[argh(option, short = 'D', arg_name = "name=value")]
     pub(super) define: Vec<String>,
+
+    /// a variable that is a secret: its value, that of TALK_name in the environment, is shown as ***; may be given
+    /// several times
+    #[argh(option, arg_name = "name")]
+    pub(super) secret: Vec<String>,
 }
 
 fn idle(text: &str) -> Result<Duration, String> {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use greeter_client::escape::Terminal;
 use greeter_client::session::StreamEnd;
+use greeter_client::talk::{Secrets, Variables};
 use greeter_client::{Connection, ConnectionError, Eol, Recorder, Sender, ServerAddress, Traffic};
 
 use super::exit::ExitError;
@@ -56,6 +57,7 @@ pub(super) fn run(
     address: &ServerAddress,
     eol: Eol,
     recording: ChatRecording,
+    variables: Variables,
 ) -> Result<(), ExitError> {
     let (sender, receiver) = connection.split();
     let modes = editable();
@@ -64,12 +66,12 @@ pub(super) fn run(
     // was.
     let events = events::start(receiver, move || original.iter().for_each(raw::Modes::restore))
         .map_err(|err| ExitError::internal(err.into()))?;
-    let (last_row, typing) = keyboard(modes);
+    let (last_row, typing) = keyboard(modes, variables.secrets());
     let mut chat = Chat {
         send_side: SendSide::Open(sender),
         terminal: Terminal::new(Screen::new(last_row), eol),
         typing,
-        recorder: Recorder::new(recording),
+        recorder: Recorder::new(recording).hiding(variables),
         eol,
         bytes_since_lf: 0,
     };
@@ -113,9 +115,9 @@ fn editable() -> Option<raw::Modes> {
 }
 
 /// Who makes lines of what is typed: an editor, or a terminal that has none to offer.
-fn keyboard(modes: Option<raw::Modes>) -> (LastRow, TypingMode) {
+fn keyboard(modes: Option<raw::Modes>, secrets: &Secrets) -> (LastRow, TypingMode) {
     if let Some(Ok(terminal)) = modes.map(raw::RawTerminal::open) {
-        let editor = editor::Editor::new(history::History::load());
+        let editor = editor::Editor::new(history::History::load(secrets.clone()));
         return (LastRow::Edited { terminal, editor }, TypingMode::Keys(keys::KeyDecoder::default()));
     }
     (LastRow::Plain, TypingMode::Lines(Vec::new()))

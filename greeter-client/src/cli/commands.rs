@@ -12,4 +12,4 @@ pub(super) mod pipe;
 mod progress;
 pub(super) mod record;
 pub(super) mod run;
-mod scripts;
+pub(super) mod scripts;

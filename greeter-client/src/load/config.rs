@@ -17,7 +17,8 @@ pub struct Load {
     pub anywhere: bool,
     /// What is sent.
     pub content: LoadContent,
-    /// The variables that have values in lines, expectations and scripts. The default is none.
+    /// The variables that have values in lines, expectations and scripts. No report shows those
+    /// that are secrets. The default is none.
     pub variables: Variables,
     /// How lines end. The default is LF.
     pub eol: Eol,

@@ -250,6 +250,7 @@ impl Report {
         match &self.load.content {
             LoadContent::Lines(Lines { expect: Some(expect), .. }) => {
                 let text = expect.expected(&self.load.variables, None);
+                let text = self.load.variables.secrets().mask(&text);
                 format!("each compared with '{}'", crate::net::escape::one_line(&text))
             }
             LoadContent::Lines(Lines { expect: None, .. }) => {

@@ -132,11 +132,12 @@ impl LoadThreads<'_> {
         }
         let status =
             Arc::new(SharedStatus { stop: Arc::clone(self.stop), connections: AtomicUsize::new(load.connections) });
+        let secrets = Arc::new(load.variables.secrets().clone());
         let clock = Clock::start();
         for (thread, connections) in dealt.into_iter().enumerate() {
             let is_open = self.schedule.pace != Pace::Closed;
             let recorder = ThreadRecorder::new(thread, self.sender.clone(), self.schedule.warmup, is_open);
-            let accounting = Accounting { schedule: self.schedule, recorder };
+            let accounting = Accounting { schedule: self.schedule, recorder, secrets: Arc::clone(&secrets) };
             let status = Arc::clone(&status);
             let generator = Generator::new(thread as u64, accounting, clock, load.eol, status, connections);
             let generator = generator.map_err(LoadError::Poll)?;

@@ -9,8 +9,9 @@
 //! thing, so that before that the run waits for [`QUIET`]. What is said never changes; nor do raw
 //! expectations, prompts, `<bytes`, `<nothing`, and what fails for being late behind `within`:
 //! where one of them is not met, the script fails, unless it is met behind lines that are inserted.
-//! So it does where a server of the run's own has [died](StepError::ServerDied), and where a step
-//! that is not met stands in an included file, which other scripts may share.
+//! So it does where a server of the run's own has [died](StepError::ServerDied), where a step that
+//! is not met stands in an included file, which other scripts may share, and where what came holds
+//! a secret that cannot be written as its variable's name.
 
 mod align;
 mod any_order;
@@ -26,7 +27,7 @@ use super::error::StepError;
 use super::options::RunOptions;
 use super::outcome::{Failure, Outcome};
 use super::process::ServerProcess;
-use crate::talk::{Edits, Script};
+use crate::talk::{Edits, Script, Secrets};
 use blesser::{Blesser, failed};
 
 /// The result of blessing a script.
@@ -35,14 +36,17 @@ use blesser::{Blesser, failed};
 pub struct Blessing {
     /// [`Passed`](Outcome::Passed): with the edits, the script says what happened.
     pub outcome: Outcome,
-    /// The changes to [`Script::source`]; empty unless it passed.
+    /// The changes to [`Script::source`]; empty unless it passed. No new line holds a secret, but
+    /// an old one may.
     pub edits: Edits,
+    /// What is not to be shown of the old lines.
+    pub secrets: Secrets,
 }
 
 /// It ran, and was not to be blessed.
 impl From<Outcome> for Blessing {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, edits: Edits::default() }
+        Self { outcome, edits: Edits::default(), secrets: Secrets::default() }
     }
 }
 
@@ -63,11 +67,14 @@ impl From<Outcome> for Blessing {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn bless(script: &Script, options: &RunOptions, server: Option<&mut ServerProcess>) -> Blessing {
-    match Blesser::new(script, options, server).walk() {
-        Ok(edits) => match edits.parse(script) {
-            Ok(_) => Blessing { outcome: Outcome::Passed, edits },
-            Err(problems) => failed(Failure::at_the_end(script, StepError::InvalidBlessing(problems))).into(),
-        },
-        Err(outcome) => outcome.into(),
+    let mut blesser = Blesser::new(script, options, server);
+    let walked = blesser.walk().and_then(|edits| match edits.parse(script) {
+        Ok(_) => Ok(edits),
+        Err(problems) => Err(failed(Failure::at_the_end(script, StepError::InvalidBlessing(problems)))),
+    });
+    let secrets = blesser.run.variables.secrets().clone();
+    match walked {
+        Ok(edits) => Blessing { outcome: Outcome::Passed, edits, secrets },
+        Err(outcome) => outcome.masked(&secrets).into(),
     }
 }

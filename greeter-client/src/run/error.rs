@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::process::ServerError;
 use crate::net::{ServerAddressError, StreamEnd};
 use crate::session::{Actual, Expected, SessionError};
-use crate::talk::{CalculationError, CountError, Diagnostics, Name, Unbound};
+use crate::talk::{CalculationError, CountError, Diagnostics, MIN_SECRET_BYTES, Name, Unbound};
 
 /// Why a step, or the end of a script, failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,12 @@ pub enum StepError {
     /// A value cannot be computed.
     #[error(transparent)]
     Calculation(#[from] CalculationError),
+    /// The value of a secret is so short that reports would be full of masks.
+    #[error("{{{{{0}}}}} is a secret, and its value has less than {MIN_SECRET_BYTES} bytes: too much would be masked")]
+    ShortSecret(Name),
+    /// What came holds a secret, and only a line in the plain form can have its name.
+    #[error("what came holds a secret, and cannot be written down with its name in its place: edit it by hand")]
+    SecretInBlessing,
     /// What a variable says is no number of bytes.
     #[error(transparent)]
     Count(#[from] CountError),

@@ -20,7 +20,8 @@ pub struct RunOptions {
     /// How long a whole script may take. The default is 60 s, so that a script which waits again
     /// and again ends, too.
     pub max_time: Duration,
-    /// The variables that are bound from the start. The default is none.
+    /// The variables that are bound from the start, and those that are secrets whatever the script
+    /// says. The default is none.
     pub variables: Variables,
     /// What a person types, before the name of a script, to have it [blessed](super::bless()) in
     /// the same way as it was run, as a shell reads it. Reports advise that where it helps. The

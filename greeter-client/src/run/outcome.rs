@@ -9,7 +9,7 @@ use super::own_server::OwnServer;
 use super::process::{ServerError, ServerExit};
 use crate::net::escape::one_line;
 use crate::session::{Actual, Entry, SessionError};
-use crate::talk::{Action, Script};
+use crate::talk::{Action, Script, Secrets};
 
 /// How long a server may take to end after it has ended a connection, so that the one explains the
 /// other.
@@ -49,6 +49,8 @@ pub struct Failure {
     pub blessable: Option<PathBuf>,
     /// The command for that, without the file: [`RunOptions::bless_command`].
     pub bless_command: Option<String>,
+    /// What is not to be told.
+    pub(super) secrets: Secrets,
 }
 
 /// How far a script had come when it failed.
@@ -63,6 +65,13 @@ pub enum FailurePoint {
 }
 
 impl Failure {
+    /// Returns why it failed, in a line and with `***` in place of secrets: what
+    /// [`error`](Self::error) says itself has them as they are.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.secrets.mask_text(&self.error.to_string())
+    }
+
     pub(super) fn at(script: &Script, index: usize, error: StepError, transcript: Vec<Entry>) -> Self {
         let step = &script.steps()[index];
         let source = script.source_of(step);
@@ -76,6 +85,7 @@ impl Failure {
             error,
             server: None,
             bless_command: None,
+            secrets: Secrets::default(),
             transcript,
         }
     }
@@ -90,6 +100,7 @@ impl Failure {
             error,
             server: None,
             bless_command: None,
+            secrets: Secrets::default(),
             transcript: Vec::new(),
         }
     }
@@ -106,6 +117,7 @@ impl Failure {
             error: error.into(),
             server: None,
             bless_command: None,
+            secrets: Secrets::default(),
             transcript: Vec::new(),
         }
     }

@@ -17,8 +17,8 @@ pub use output::LastLines;
 
 use super::port::{NoStarts, Port};
 use crate::net::ServerAddress;
-use crate::talk::Signal;
-use group::{END_TIMEOUT, GRACE, LOOK, LOOK_RARELY, ProcessGroup};
+use crate::talk::{Secrets, Signal};
+use group::{END_TIMEOUT, GRACE, HiddenFromServers, LOOK, LOOK_RARELY, ProcessGroup};
 use output::ReadyLine;
 
 /// What stands in a command for the port that its server is to listen on.
@@ -52,7 +52,10 @@ pub struct ServerProcess {
 /// # Ok::<(), greeter_client::run::ServerError>(())
 /// ```
 #[derive(Debug)]
-pub struct ServerProcesses(Mutex<Registry>);
+pub struct ServerProcesses {
+    registry: Mutex<Registry>,
+    hidden: HiddenFromServers,
+}
 
 #[derive(Debug)]
 enum Registry {
@@ -63,11 +66,19 @@ enum Registry {
 
 impl Default for ServerProcesses {
     fn default() -> Self {
-        Self(Mutex::new(Registry::Running(Vec::new())))
+        Self::hiding(Secrets::default(), [])
     }
 }
 
 impl ServerProcesses {
+    /// Creates a list without servers, which will not inherit these variables of the environment.
+    /// In what they print on stderr, `***` takes the place of secrets.
+    #[must_use]
+    pub fn hiding(secrets: Secrets, variables: impl IntoIterator<Item = String>) -> Self {
+        let hidden = HiddenFromServers { secrets, variables: variables.into_iter().collect() };
+        Self { registry: Mutex::new(Registry::Running(Vec::new())), hidden }
+    }
+
     /// Starts a server as [`ServerProcess::start`] does.
     ///
     /// # Errors
@@ -84,7 +95,7 @@ impl ServerProcesses {
     /// Ends all servers, those that do not listen yet among them, as their drop does. None is
     /// started afterwards.
     pub fn end_all(&self) {
-        let known = std::mem::replace(&mut *lock(&self.0), Registry::Over);
+        let known = std::mem::replace(&mut *lock(&self.registry), Registry::Over);
         let Registry::Running(running) = known else { return };
         let running: Vec<_> = running.iter().filter_map(Weak::upgrade).collect();
         thread::scope(|scope| {
@@ -100,10 +111,10 @@ impl ServerProcesses {
 
     /// None is started that is not known to whoever ends all.
     fn spawn(&self, command: &[String], stdout: Stdio) -> Result<Arc<Mutex<ProcessGroup>>, ServerError> {
-        match &mut *lock(&self.0) {
+        match &mut *lock(&self.registry) {
             Registry::Over => Err(ServerError::ShutDown),
             Registry::Running(running) => {
-                let process = Arc::new(Mutex::new(ProcessGroup::start(command, stdout)?));
+                let process = Arc::new(Mutex::new(ProcessGroup::start(command, stdout, &self.hidden)?));
                 running.retain(|process| process.strong_count() > 0);
                 running.push(Arc::downgrade(&process));
                 Ok(process)
@@ -265,6 +276,11 @@ impl ServerProcess {
             true => Err(ServerError::LeftBehind { program: self.program.clone() }),
             false => Ok(()),
         }
+    }
+
+    /// From now on, `***` takes the place of these secrets, too, in what it prints on stderr.
+    pub(super) fn hide(&self, secrets: &Secrets) {
+        lock(&self.process).stderr.hide(secrets);
     }
 
     /// Returns the address that it listens at.

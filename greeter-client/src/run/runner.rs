@@ -23,8 +23,16 @@ use crate::talk::{
 const _: () = assert!(talk::MAX_PROMPT_BYTES == session::MAX_PROMPT_BYTES);
 
 /// Runs `script`. With a `server`, connections go to its address, and `signal` and `exits` mean it.
+///
+/// In the outcome, `***` takes the place of what is a secret, for the script or among the
+/// [variables](RunOptions::variables).
 pub fn run(script: &Script, options: &RunOptions, server: Option<&mut ServerProcess>) -> Outcome {
-    let mut run = Runner::new(options, server);
+    let mut run = Runner::new(script, options, server);
+    let outcome = walk(&mut run, script, options);
+    outcome.masked(run.variables.secrets())
+}
+
+fn walk(run: &mut Runner<'_>, script: &Script, options: &RunOptions) -> Outcome {
     for (index, step) in script.steps().iter().enumerate() {
         match run.step(step) {
             Ok(AfterStep::Continue) => {}
@@ -35,7 +43,7 @@ pub fn run(script: &Script, options: &RunOptions, server: Option<&mut ServerProc
             Ok(AfterStep::Skip(reason)) => return Outcome::Skipped(reason),
             Err(error) => {
                 let failure = Failure::at(script, index, error, run.session.transcript());
-                return Outcome::Failed(Box::new(failure.with_end_of(run.server).advised(options)));
+                return Outcome::Failed(Box::new(failure.with_end_of(run.server.take()).advised(options)));
             }
         }
     }
@@ -77,8 +85,10 @@ pub(super) enum AfterStep {
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(options: &RunOptions, server: Option<&'a mut ServerProcess>) -> Self {
+    pub(super) fn new(script: &Script, options: &RunOptions, server: Option<&'a mut ServerProcess>) -> Self {
         let mut variables = options.variables.clone();
+        // From the start: what is a secret from some line on would be told of a failure before it.
+        script.secrets().for_each(|name| variables.make_secret(name.clone()));
         variables.set_slot(variables.slot().unwrap_or(1));
         let mut target = options.target.clone();
         if let Some(server) = &server {
@@ -108,7 +118,19 @@ impl<'a> Runner<'a> {
 
     pub(super) fn step(&mut self, step: &Step) -> Result<AfterStep, StepError> {
         self.check_time()?;
-        self.act(step.action()).map_err(|error| self.explained(error))
+        self.hide_secrets()?;
+        let done = self.act(step.action()).map_err(|error| self.explained(error));
+        // Also where it failed: what it has bound before is told.
+        let hidden = self.hide_secrets();
+        done.and_then(|after| hidden.map(|()| after))
+    }
+
+    /// Keeps the values that secrets have by now out of what the server prints.
+    fn hide_secrets(&self) -> Result<(), StepError> {
+        if let (Some(own), false) = (&self.server, self.variables.secrets().is_empty()) {
+            own.server.hide(self.variables.secrets());
+        }
+        self.variables.short_secret().map_or(Ok(()), |name| Err(StepError::ShortSecret(name.clone())))
     }
 
     fn act(&mut self, action: &Action) -> Result<AfterStep, StepError> {
@@ -125,9 +147,15 @@ impl<'a> Runner<'a> {
                 self.variables.set(name.clone(), value);
             }
             Action::Let { name, value } => {
+                let is_secret = value.is_secret(&self.variables)?;
                 let value = value.value(&self.variables)?;
+                if is_secret {
+                    self.variables.make_secret(name.clone());
+                }
                 self.variables.set(name.clone(), value);
             }
+            // It has been one from the start.
+            Action::Secret(_) => {}
             Action::Require(capability) if !self.has(*capability) => return Ok(AfterStep::Skip(lacking(*capability))),
             Action::Require(_) => {}
             Action::Signal(signal) => {
@@ -237,7 +265,8 @@ impl<'a> Runner<'a> {
                 }
             }
             (Incoming::Prompt(prompt), None) => {
-                mismatch.expected = Expected::Prompt(prompt.expected(&self.variables, mismatch.member));
+                // What is escaped here could not be masked later.
+                mismatch.expected = Expected::Prompt(prompt.expected(&self.variables.masked(), mismatch.member));
             }
             _ => {}
         }
@@ -301,12 +330,12 @@ impl<'a> Runner<'a> {
         self.server.as_mut().ok_or(StepError::NoServer)?.exits(expected, timeout)
     }
 
-    pub(super) fn finish(self) -> Result<(), StepError> {
+    pub(super) fn finish(&mut self) -> Result<(), StepError> {
         if self.is_abandoned {
             return Ok(());
         }
         self.check_time()?;
-        Ok(self.session.finish()?)
+        Ok(std::mem::take(&mut self.session).finish()?)
     }
 
     pub(super) fn check_time(&self) -> Result<(), StepError> {

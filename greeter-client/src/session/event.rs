@@ -46,7 +46,7 @@ pub enum Event {
 }
 
 impl Event {
-    pub(super) fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::SentLine(bytes) | Self::SentBytes(bytes) | Self::ReceivedLine(bytes) | Self::ReceivedBytes(bytes) => {
                 Some(bytes)

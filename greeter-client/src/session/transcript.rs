@@ -10,7 +10,7 @@ use super::event::{Entry, Event};
 /// How many entries a connection remembers: what a person takes in at a glance.
 const MAX_ENTRIES: usize = 8;
 /// How many bytes of each.
-const MAX_ENTRY_BYTES: usize = 1024;
+pub(crate) const MAX_ENTRY_BYTES: usize = 1024;
 
 /// Is told everything.
 pub(super) type Observer = Box<dyn FnMut(&Entry) + Send>;

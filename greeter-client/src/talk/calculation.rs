@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::diagnostic::LineDiagnostic;
 use super::lexer::{meant, shown};
+use super::limits::MAX_SHOWN_VALUE_BYTES;
 use super::pattern::Template;
 use super::source::{blanks, is_blank};
 use super::variables::{Name, Unbound, Variables};
@@ -132,6 +133,23 @@ impl Calculation {
         }
     }
 
+    /// Returns whether the value is made of a secret, so that it is one, too. The length of one is
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// If a variable has no value.
+    pub fn is_secret(&self, variables: &Variables) -> Result<bool, Unbound> {
+        match self {
+            Self::Sum(_) => Ok(self.names().into_iter().any(|name| {
+                let is_in = |value| variables.secrets().are_in(value);
+                variables.is_secret(name) || variables.value(name).is_some_and(is_in)
+            })),
+            Self::Function(Function::Len, _) => Ok(false),
+            Self::Function(_, text) => Ok(variables.secrets().are_in(&text.expand(variables, None)?)),
+        }
+    }
+
     /// The variables that it needs.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {
@@ -192,7 +210,6 @@ impl Operand {
     }
 
     fn value(&self, variables: &Variables) -> Result<i64, CalculationError> {
-        const SHOWN_BYTES: usize = 40;
         let name = match self {
             Self::Number(number) => return Ok(*number),
             Self::Variable(name) => name,
@@ -200,7 +217,7 @@ impl Operand {
         let value = variables.value(name.as_str()).ok_or_else(|| Unbound::Variable(name.clone()))?;
         let digits = value.strip_prefix(b"-").unwrap_or(value);
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            let value = value[..value.len().min(SHOWN_BYTES)].to_vec();
+            let value = value[..value.len().min(MAX_SHOWN_VALUE_BYTES)].to_vec();
             return Err(CalculationError::NoNumber { name: name.clone(), value });
         }
         let text = std::str::from_utf8(value).unwrap_or_default();

@@ -1,13 +1,14 @@
 //! What only the steps together show: that a step cannot do what it says in any run, because of
 //! those before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::diagnostic::LineDiagnostic;
-use super::limits::{MAX_ANY_ORDER, MAX_DIAGNOSTICS};
-use super::script::{Action, Connect, ConnectionName, Incoming, Outgoing, Step};
+use super::limits::{MAX_ANY_ORDER, MAX_DIAGNOSTICS, MIN_SECRET_BYTES};
+use super::pattern::Template;
+use super::script::{Action, Connect, ConnectionName, Incoming, Outgoing, Step, secrets};
 use super::source::Source;
 use super::variables::Name;
 
@@ -18,6 +19,7 @@ pub(super) fn check<'a>(steps: &'a [Step], sources: &'a [Arc<Source>]) -> Vec<(&
         connections: HashMap::new(),
         within: None,
         pending: BTreeMap::new(),
+        secrets: secrets(steps).collect(),
         diagnostics: vec![],
     };
     let mut abandoned = None;
@@ -36,6 +38,7 @@ pub(super) fn check<'a>(steps: &'a [Step], sources: &'a [Arc<Source>]) -> Vec<(&
             // It waits, too.
             Action::Exits(_) => flow.within = None,
             Action::Connect(connect) => flow.connect(step, connect),
+            Action::Set { name, value } => flow.set(step, name, value),
             Action::Close(connection_name) => flow.close(step, connection_name),
             Action::StartTls(connection_name) => flow.start_tls(step, connection_name),
             Action::Abandon => abandoned = Some(step),
@@ -52,6 +55,7 @@ struct StepChecker<'a> {
     within: Option<&'a Step>,
     /// The last step of each connection that is about what comes before its next expectation.
     pending: BTreeMap<&'a ConnectionName, (&'a Step, Before)>,
+    secrets: HashSet<&'a Name>,
     diagnostics: Vec<(&'a Step, LineDiagnostic)>,
 }
 
@@ -171,6 +175,13 @@ impl<'a> StepChecker<'a> {
     fn open(&mut self, step: &'a Step, name: Option<&'a Name>, crowd: Option<NonZeroU32>, tls: Option<&'a Step>) {
         let (ends, members) = (EndedBy::default(), HashMap::new());
         self.connections.insert(name, CheckedConnection { opened: step, crowd, tls, ends, members });
+    }
+
+    fn set(&mut self, step: &'a Step, name: &Name, value: &Template) {
+        if self.secrets.contains(name) && value.text().is_some_and(|text| text.len() < MIN_SECRET_BYTES) {
+            let help = format!("'{name}' is to be '***' wherever it is found, and so little is found everywhere");
+            self.report(step, format!("a secret has at least {MIN_SECRET_BYTES} bytes"), Some(help));
+        }
     }
 
     fn close(&mut self, step: &'a Step, connection_name: &'a ConnectionName) {

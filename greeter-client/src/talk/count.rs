@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::diagnostic::LineDiagnostic;
 use super::lexer::{Word, count};
-use super::limits::{MAX_CAPTURED_BYTES, MAX_RAW_BYTES};
+use super::limits::{MAX_CAPTURED_BYTES, MAX_RAW_BYTES, MAX_SHOWN_VALUE_BYTES};
 use super::pattern::Template;
 use super::variables::{Name, Unbound, Variables};
 
@@ -68,7 +68,6 @@ impl Count {
     /// If the variable has no value, or one that is not made of digits alone, or more than
     /// [`MAX_RAW_BYTES`].
     pub fn bytes(&self, variables: &Variables) -> Result<usize, CountError> {
-        const SHOWN_BYTES: usize = 40;
         let name = match self {
             Self::Bytes(bytes) => return Ok(*bytes),
             Self::Variable(name) => name,
@@ -78,7 +77,7 @@ impl Count {
         let number = digits.and_then(|digits| digits.parse().ok()).filter(|&number| number <= MAX_RAW_BYTES);
         number.ok_or_else(|| CountError::NoNumber {
             name: name.clone(),
-            value: value[..value.len().min(SHOWN_BYTES)].to_vec(),
+            value: value[..value.len().min(MAX_SHOWN_VALUE_BYTES)].to_vec(),
         })
     }
 

@@ -149,6 +149,7 @@ fn normal_action(action: &Action) -> Option<String> {
         Action::Connect(connect) => normal_connect(connect),
         Action::Set { name, value } => format!("set {name} = {}", normal_value(value)),
         Action::Let { name, value } => format!("let {name} = {value}"),
+        Action::Secret(name) => format!("secret {name}"),
         Action::Require(capability) => format!("require {capability}"),
         Action::Signal(signal) => format!("signal {signal}"),
         Action::Exits(status) => format!("exits {status}"),
@@ -227,6 +228,24 @@ fn normal_value(value: &Template) -> String {
         }
         _ => quote(bytes),
     }
+}
+
+/// The text with `{{name}}` in place of each of the values that stands in it, and what `between`
+/// makes of the rest.
+pub(crate) fn name_values(text: &str, values: &[(&str, &str)], between: impl Fn(&str) -> String) -> String {
+    let mut named = String::new();
+    let (mut start, mut at) = (0, 0);
+    while let Some(c) = text[at..].chars().next() {
+        match values.iter().find(|(value, _)| text[at..].starts_with(value)) {
+            Some((value, name)) => {
+                named.extend([&between(&text[start..at]), "{{", name, "}}"]);
+                at += value.len();
+                start = at;
+            }
+            None => at += c.len_utf8(),
+        }
+    }
+    named + &between(&text[start..])
 }
 
 /// Returns how a script says that `line`, without its ending, is sent or received: `start` is what

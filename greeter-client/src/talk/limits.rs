@@ -19,6 +19,9 @@ pub const MAX_ANY_ORDER: usize = 100;
 /// The most members of a crowd: as many connections as a client can have from one address with room
 /// to spare.
 pub const MAX_CROWD: usize = 10_000;
+/// The shortest value of a secret, in bytes: of what is shorter, so much is found in every report
+/// that nothing could be read in it.
+pub const MIN_SECRET_BYTES: usize = 4;
 /// How deep files may include each other: deeper is a mistake.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
 /// How often a script may include, in all its files together: files that include each other twice
@@ -28,3 +31,5 @@ pub const MAX_INCLUDES: usize = 10_000;
 pub const MAX_STEPS: usize = 1_000_000;
 /// The most diagnostics of a script: whoever has so many is not writing one.
 pub const MAX_DIAGNOSTICS: usize = 1_000;
+/// How much of a value an error has that is no number, in bytes: as much as is shown of it.
+pub(crate) const MAX_SHOWN_VALUE_BYTES: usize = 40;

@@ -73,12 +73,25 @@ impl Script {
         step.source != 0
     }
 
+    /// Returns the variables that are secrets, wherever in the script that stands.
+    pub fn secrets(&self) -> impl Iterator<Item = &Name> {
+        secrets(&self.steps)
+    }
+
     /// Returns the warnings, in the order of the lines: what probably does not say what its author
     /// meant.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
+}
+
+/// The variables that the steps make secrets of.
+pub(super) fn secrets(steps: &[Step]) -> impl Iterator<Item = &Name> {
+    steps.iter().filter_map(|step| match &step.action {
+        Action::Secret(name) => Some(name),
+        _ => None,
+    })
 }
 
 /// One step, and where it was written. A step is exactly one line.
@@ -155,6 +168,8 @@ pub enum Action {
         /// How its value is computed.
         value: Calculation,
     },
+    /// `secret password`: what the variable is, and becomes, is not shown.
+    Secret(Name),
     /// `require tls`
     Require(Capability),
     /// `signal TERM`

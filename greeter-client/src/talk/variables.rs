@@ -1,10 +1,13 @@
 //! Names, the values that they have, and those that a matching line gives them.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use super::limits::MIN_SECRET_BYTES;
+use super::secrets::Secrets;
 
 /// The name of a variable or of a connection: ASCII letters, digits, `_` and `-`, the first one a
 /// letter or `_`.
@@ -76,12 +79,86 @@ pub(super) fn is_name_byte(byte: &u8) -> bool {
 pub struct Variables {
     values: BTreeMap<Name, Vec<u8>>,
     slot: Option<usize>,
+    secret_names: BTreeSet<Name>,
+    /// All values that those have had.
+    secrets: Secrets,
+    short_secret: Option<Name>,
 }
 
 impl Variables {
     /// Sets the value of a variable, whether or not it had one.
     pub fn set(&mut self, name: Name, value: impl Into<Vec<u8>>) {
-        self.values.insert(name, value.into());
+        let value = value.into();
+        if self.secret_names.contains(&name) {
+            self.add_secret(&name, &value);
+        }
+        self.values.insert(name, value);
+    }
+
+    /// Makes a variable a secret: neither the value that it has nor any that it is given is shown
+    /// in a report.
+    ///
+    /// ```
+    /// use greeter_client::talk::Variables;
+    ///
+    /// let mut variables = Variables::default();
+    /// variables.make_secret("password".parse()?);
+    /// variables.set("password".parse()?, "hunter2");
+    /// assert_eq!(*variables.secrets().mask(b"PASS hunter2"), *b"PASS ***");
+    /// # Ok::<(), greeter_client::talk::NameError>(())
+    /// ```
+    pub fn make_secret(&mut self, name: Name) {
+        if let Some(value) = self.values.get(&name).cloned() {
+            self.add_secret(&name, &value);
+        }
+        self.secret_names.insert(name);
+    }
+
+    /// Returns an iterator over the variables that are secrets, whether or not they are bound.
+    pub fn secret_names(&self) -> impl Iterator<Item = &Name> {
+        self.secret_names.iter()
+    }
+
+    /// Returns whether the variable is a secret.
+    #[must_use]
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.secret_names.contains(name)
+    }
+
+    /// Returns all values that secrets have had.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Returns a secret that has, or has had, a value shorter than [`MIN_SECRET_BYTES`]: with that,
+    /// nothing is to be run.
+    #[must_use]
+    pub fn short_secret(&self) -> Option<&Name> {
+        self.short_secret.as_ref()
+    }
+
+    /// The values of the variables that are `of_interest`, with their names, as far as they are
+    /// text; the longest first.
+    pub(crate) fn texts(&self, of_interest: impl Fn(&str) -> bool) -> Vec<(&str, &str)> {
+        let bound = self.iter().filter(|(name, value)| of_interest(name.as_str()) && !value.is_empty());
+        let mut texts: Vec<(&str, &str)> =
+            bound.filter_map(|(name, value)| Some((std::str::from_utf8(value).ok()?, name.as_str()))).collect();
+        texts.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        texts
+    }
+
+    /// The same for what is shown: with masks for secrets.
+    pub(crate) fn masked(&self) -> Self {
+        let values = self.values.iter().map(|(name, value)| (name.clone(), self.secrets.mask(value).into_owned()));
+        Self { values: values.collect(), ..self.clone() }
+    }
+
+    fn add_secret(&mut self, name: &Name, value: &[u8]) {
+        self.secrets.add(value);
+        if value.len() < MIN_SECRET_BYTES {
+            self.short_secret = Some(name.clone());
+        }
     }
 
     /// Returns the value of a variable, if it is bound.
@@ -92,7 +169,7 @@ impl Variables {
 
     /// Binds what a matching line has bound.
     pub fn bind(&mut self, bindings: Bindings) {
-        self.values.extend(bindings.0);
+        bindings.0.into_iter().for_each(|(name, value)| self.set(name, value));
     }
 
     /// Returns an iterator over all that are bound, in the order of their names.

@@ -24,6 +24,8 @@ mod record_command;
 mod run_bless;
 /// `run`.
 mod run_command;
+/// What is not shown, whatever the command.
+mod secrets;
 /// `check` and `fmt`.
 mod talk_commands;
 /// `chat`, and whatever else needs a terminal.

@@ -292,6 +292,24 @@ fn lines_come_back_with_the_arrows_and_in_the_next_conversation() {
 }
 
 #[test]
+fn a_line_with_a_secret_is_not_kept_and_recorded_with_its_name() {
+    let folder = Folder::new("secret-history", &[]);
+    let server = serve(stay_silent);
+    let hello = hello(&server.address);
+    let mut chatting = command(&server.address, &["chat", "--secret", "password"]);
+    chatting.env("XDG_STATE_HOME", &folder.0).env("TALK_password", "hunter2").current_dir(&folder.0);
+    let mut person = chat(&mut chatting, &hello);
+    person.types("Bob\rPASS hunter2\r:record a.talk\r\u{1b}[A\u{1b}[A");
+    let told = "this conversation is written to a.talk, from its start";
+    let rows = [&*hello, "> Bob", "> PASS hunter2", "> :record a.talk", told, "> Bob"];
+    person.sees(&rows);
+    person.types("\u{3}");
+    person.leaves(130, &rows[..5]);
+    assert_eq!(folder.text("greeter-client/history"), "Bob\n:record a.talk\n");
+    assert_eq!(folder.text("a.talk"), "> Bob\nsecret password\n> PASS {{password}}\nclose\n");
+}
+
+#[test]
 fn a_line_that_begins_with_a_colon_is_a_command_unless_it_begins_with_two() {
     let server = greeter();
     let hello = hello(&server.address);

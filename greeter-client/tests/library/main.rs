@@ -37,6 +37,8 @@ mod prompts;
 mod recorder;
 /// What a report of a run has in it, in each of its forms.
 mod report;
+/// Secrets: what is made of them by who runs and writes scripts.
+mod secrets;
 /// Sessions: how their connections come about.
 mod session_connecting;
 /// Sessions: groups of connections.

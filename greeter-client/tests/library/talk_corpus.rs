@@ -50,7 +50,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     let word =
         "eof|reset|closed|[*?!]|nothing [0-9.]{1,4}(us|ms|s|m|h)|bytes ([0-9]{1,4}|\\{\\{a\\}\\})( +\\{\\{[ab]\\}\\})?";
     let control = "(within|timeout|sleep) +[0-9]{1,3}(\\.[0-9]{1,4})?(us|ms|s|m|min|h)|eol +(lf|crlf)|signal TERM|exits [0-9]{1,3}\
-        |set +[a-z] *= *([ -~\t]{0,8}|\"([a-z {]|\\\\n|\\\\xff){0,4}\")|let +[a-z] *= *(([0-9]{1,3}|\\{\\{[ab]\\}\\}) *[-+*]? *){1,4}|let x = (md5|base64|len)\\([ -~]{0,6}\\)|require (tls|unix)|(close|starttls)( bob| c\\.1)?|abandon|include \"?[a-z ]{1,4}\"?\
+        |set +[a-z] *= *([ -~\t]{0,8}|\"([a-z {]|\\\\n|\\\\xff){0,4}\")|let +[a-z] *= *(([0-9]{1,3}|\\{\\{[ab]\\}\\}) *[-+*]? *){1,4}|let x = (md5|base64|len)\\([ -~]{0,6}\\)|secret +[a-z7]|require (tls|unix)|(close|starttls)( bob| c\\.1)?|abandon|include \"?[a-z ]{1,4}\"?\
         |connect( [a-z]{1,3})?( x[0-9]{1,3}| to (a:1|\\[::1\\]:2|unix:x|\"unix:a b\"|\\{\\{a\\}\\}:5)| tls| from ::1| proxy v[12]( local| 1\\.2\\.3\\.4:5)?){0,3} *";
     let comment = "#[ #!]{0,3}[ -~]{0,8}";
     prop_oneof![

@@ -332,11 +332,20 @@ pub(crate) const LINES: &[(&str, &str)] = &[
         "close b:b",
         "1:7: error: 'b:b' is no name (a name is made of letters, digits, _ and -, and starts with a letter or _)",
     ),
+    ("secret", "1:1: error: 'secret' needs a value (as in 'secret password')"),
+    ("secret a = b", "1:10: error: only one value can follow 'secret' (as in 'secret password')"),
+    (
+        "secret 7up",
+        "1:8: error: '7up' is no name (a name is made of letters, digits, _ and -, and starts with a letter or _)",
+    ),
     ("abandon now", "1:9: error: nothing can follow 'abandon'"),
 ];
 
 const AFTER_EOF: &str = "2:1: error: nothing can come after '<eof' (line 1) \
     (what is sent after it must not be refused; the end of the script sees to that)";
+
+const SHORT_SECRET: &str = "2:1: error: a secret has at least 4 bytes \
+    ('pin' is to be '***' wherever it is found, and so little is found everywhere)";
 
 /// Lines of which each is right by itself. Where nothing is said, all of them are right together.
 pub(crate) const FLOWS: &[(&str, &str)] = &[
@@ -431,6 +440,9 @@ pub(crate) const FLOWS: &[(&str, &str)] = &[
     ("connect c x7\nc>reset\nc.3> a", "3:1: error: 'c' has ended (line 2) ('connect c' opens it again)"),
     // Outside a crowd it is the number of the session.
     ("> {{#}}\nconnect c\nc< {{#}}", ""),
+    ("secret pin\nset pin = 123", SHORT_SECRET),
+    ("> a\nset pin = \"\"\nsecret pin", SHORT_SECRET),
+    ("secret pin\nset pin = 1234\nset other = 123\nset pin = {{other}}", ""),
     ("abandon\n> a\n> b", "2:1: error: nothing is done after 'abandon' (line 1)"),
 ];
 

@@ -8,6 +8,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use greeter_client::talk::Secrets;
+
 /// How many lines are remembered: more than anybody goes back through.
 const MAX_LINES: usize = 1000;
 /// How much of the file is read, and how large it may get before it is shortened, in bytes.
@@ -21,12 +23,15 @@ pub(super) struct History {
     /// That line, while another is being looked at.
     draft: String,
     file: Option<File>,
+    secrets: Secrets,
 }
 
 impl History {
-    /// What was typed in other conversations, and what is typed from now on is added to it.
-    pub(super) fn load() -> Self {
-        path().and_then(|path| Self::open(&path).ok()).unwrap_or_default()
+    /// What was typed in other conversations, and what is typed from now on is added to it, unless
+    /// it holds a secret.
+    pub(super) fn load(secrets: Secrets) -> Self {
+        let history = path().and_then(|path| Self::open(&path).ok()).unwrap_or_default();
+        Self { secrets, ..history }
     }
 
     fn open(path: &Path) -> io::Result<Self> {
@@ -59,11 +64,13 @@ impl History {
         Ok(self)
     }
 
-    /// A line that starts with a blank is not kept, nor one that is typed again.
+    /// A line that starts with a blank is not kept, nor one that is typed again, nor one with a
+    /// secret.
     pub(super) fn add(&mut self, line: &str) {
         self.at = None;
         self.draft.clear();
-        if line.is_empty() || line.starts_with(' ') || self.lines.last().is_some_and(|last| last == line) {
+        let is_private = line.starts_with(' ') || self.secrets.are_in(line.as_bytes());
+        if line.is_empty() || is_private || self.lines.last().is_some_and(|last| last == line) {
             return;
         }
         self.lines.push(line.to_owned());
@@ -141,6 +148,18 @@ mod tests {
         assert_eq!(third.older("draft").as_deref(), Some("ümläut\u{1b}"));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        fs::remove_dir_all(path.ancestors().nth(2).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_line_with_a_secret_is_not_kept() {
+        let path = path("secret");
+        let mut history = History::open(&path).unwrap();
+        history.secrets.add(b"hunter2");
+        history.add("PASS hunter2");
+        history.add("AUTH PLAIN AGFubgBodW50ZXIy");
+        history.add("QUIT");
+        assert_eq!((&*history.lines, &*fs::read_to_string(&path).unwrap()), (&["QUIT".to_owned()][..], "QUIT\n"));
         fs::remove_dir_all(path.ancestors().nth(2).unwrap()).unwrap();
     }
 

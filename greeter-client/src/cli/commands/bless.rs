@@ -10,7 +10,7 @@ use std::time::Duration;
 use greeter_args::Exit;
 use greeter_client::escape::{self, one_line};
 use greeter_client::run::{Blessing, Outcome};
-use greeter_client::talk::{Edits, Source};
+use greeter_client::talk::{Edits, Secrets, Source, Variables};
 use greeter_client::{ConnectionOptions, Eol};
 
 use crate::cli::args::{ConnectArg, MAX_TIME, NAME, RunArgs};
@@ -30,9 +30,14 @@ pub(crate) fn check(force: bool) -> Result<(), Exit> {
 }
 
 /// What a person types, before the name of a script, to bless it as it was run: against the same
-/// server, with the same lines and values. None where that cannot be shown as it is. What the
-/// environment says, it will say again.
-pub(crate) fn command(arguments: &RunArgs, connect: &ConnectArg, connection: &ConnectionOptions) -> Option<String> {
+/// server, with the same lines and values. None where that cannot be shown as it is, as with a
+/// secret. What the environment says, it will say again.
+pub(crate) fn command(
+    arguments: &RunArgs,
+    connect: &ConnectArg,
+    connection: &ConnectionOptions,
+    variables: &Variables,
+) -> Option<String> {
     let time = |duration: Duration| humantime::format_duration(duration).to_string();
     let mut words = vec![NAME.to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
@@ -63,21 +68,29 @@ pub(crate) fn command(arguments: &RunArgs, connect: &ConnectArg, connection: &Co
     for definition in &arguments.define {
         option("-D", definition.clone());
     }
+    for name in &arguments.secret {
+        option("--secret", name.clone());
+    }
     let command = shlex::try_join(words.iter().map(String::as_str)).ok()?;
-    (one_line(command.as_bytes()).to_string() == command).then_some(command)
+    let can_be_shown = !words.iter().any(|word| variables.secrets().are_in(word.as_bytes()));
+    (can_be_shown && one_line(command.as_bytes()).to_string() == command).then_some(command)
 }
 
 /// What is to be changed in the files, under each of the names by which they were run. A Markdown
 /// file may have several scripts.
 #[derive(Default)]
-pub(crate) struct Blessed<'a>(BTreeMap<Identity, BTreeMap<PathBuf, (&'a Source, Edits)>>);
+pub(crate) struct Blessed<'a> {
+    files: BTreeMap<Identity, BTreeMap<PathBuf, (&'a Source, Edits)>>,
+    secrets: Secrets,
+}
 
 impl<'a> Blessed<'a> {
     /// Takes what has come of a script. That nothing is to be changed says something, too, if it
     /// passed.
-    pub(crate) fn add(&mut self, source: &'a Source, Blessing { outcome, edits }: Blessing) {
+    pub(crate) fn add(&mut self, source: &'a Source, Blessing { outcome, edits, secrets }: Blessing) {
+        self.secrets.extend(&secrets);
         if let (Some(path), Outcome::Passed) = (source.path(), outcome) {
-            let names = self.0.entry(Identity::of(path)).or_default();
+            let names = self.files.entry(Identity::of(path)).or_default();
             names.entry(path.to_owned()).or_insert_with(|| (source, Edits::default())).1.merge(edits);
         }
     }
@@ -86,7 +99,7 @@ impl<'a> Blessed<'a> {
     /// being changed.
     pub(crate) fn write(&self) -> Result<(), ExitError> {
         let (mut changed, mut failed) = (0, 0);
-        let mut files: Vec<_> = self.0.values().collect();
+        let mut files: Vec<_> = self.files.values().collect();
         files.sort_by(|one, other| one.keys().cmp(other.keys()));
         for names in files {
             let Some((path, (source, edits))) = names.iter().find(|(_, (_, edits))| !edits.is_empty()) else {
@@ -104,7 +117,7 @@ impl<'a> Blessed<'a> {
                     format!("error: cannot bless {name}: {err}\n")
                 }
             };
-            color::tell_change(&text);
+            color::tell_change(&self.secrets.mask_text(&text));
         }
         match failed {
             0 => Ok(()),

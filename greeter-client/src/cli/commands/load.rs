@@ -57,8 +57,7 @@ pub(crate) fn run(
 // What to do.
 
 fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
-    let variables = variables(&arguments.define)?;
-    let Arguments { line, lines, script, expect, pipeline, threads, .. } = arguments;
+    let Arguments { line, lines, script, expect, pipeline, threads, define, secret, .. } = arguments;
     let mut load = match (line.is_empty(), lines, script) {
         (false, None, None) => Load::lines(address, Lines::new(line)),
         (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
@@ -78,8 +77,12 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     if let load::LoadContent::Lines(lines) = &mut load.content {
         lines.expect = expect;
     }
+    let scripts = match &load.content {
+        load::LoadContent::Scripts(scripts) => &scripts[..],
+        _ => &[],
+    };
+    load.variables = variables(&define, &secret, scripts)?;
     load.anywhere = arguments.anywhere;
-    load.variables = variables;
     load.eol = connection.eol;
     load.timeout = connection.timeout;
     load.proxy = connection.proxy;

@@ -14,13 +14,13 @@ use greeter_client::run::{
     self, Blessing, Failure as Report, Outcome, RunOptions, ServerProcess, ServerProcesses, Tries,
 };
 use greeter_client::session::Target;
-use greeter_client::talk::{Edits, Script};
+use greeter_client::talk::{Edits, Script, Secrets, Variables};
 use greeter_client::{ConnectionOptions, ServerAddress};
 
 use super::bless;
 use super::bless::Blessed;
 use super::progress::{RunProgress, TICK};
-use super::scripts::{load, variables};
+use super::scripts::{in_environment, load, variables};
 use crate::cli::args::{ConnectArg, NAME, RunArgs};
 use crate::cli::color;
 use crate::cli::exit::ExitError;
@@ -38,6 +38,7 @@ enum RunEvent {
 struct FinishedRun {
     tries: Tries,
     edits: Edits,
+    secrets: Secrets,
 }
 
 pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &ConnectionOptions) -> Result<(), ExitError> {
@@ -50,9 +51,6 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
         let words = "--retries is for what comes now and then, and --bless would make that what is expected";
         return Err(Exit::usage(NAME, words).into());
     }
-    let bless_command = bless::command(arguments, &connect, connection);
-    let mut options = run_options(arguments, connect.address()?, connection)?;
-    options.bless_command = bless_command;
     let command = arguments.server.as_deref().map(words).transpose()?;
     let mut scripts = load(&arguments.paths)?;
     if let Some(part) = &arguments.filter {
@@ -66,17 +64,22 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
         let mut position = 0..;
         scripts.retain(|_| position.next().is_some_and(|position| shard.holds(position)));
     }
+    let variables = variables(&arguments.define, &arguments.secret, &scripts)?;
+    let bless_command = bless::command(arguments, &connect, connection, &variables);
+    let mut options = run_options(arguments, connect.address()?, connection, variables);
+    options.bless_command = bless_command;
     let start = if arguments.wait.is_zero() { START } else { arguments.wait };
     let play = |script: &Script, server: Option<&mut ServerProcess>| match arguments.bless {
         true => run::bless(script, &options, server),
         false => run::run(script, &options, server).into(),
     };
-    let ending = SignalHandling::default();
+    let ending = SignalHandling::hiding(&options.variables);
     if command.is_some() {
         ending.catch_signals()?;
     }
     let run_once = |script: &Script| {
         let Some(command) = &command else { return play(script, None) };
+        let secrets = options.variables.secrets();
         let played = match ending.servers.start(command, start) {
             Err(error) => Err(Report::without_server(script, error)),
             Ok(mut server) => {
@@ -85,24 +88,24 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
             }
         };
         ending.hold();
-        played.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)).into())
+        played.unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)).masked(secrets).into())
     };
     let run_one = |script: &Script| {
-        let mut edits = Edits::default();
+        let (mut edits, mut secrets) = (Edits::default(), Secrets::default());
         let tries = run::with_retries(arguments.retries, || {
             let blessing = run_once(script);
-            edits = blessing.edits;
+            (edits, secrets) = (blessing.edits, blessing.secrets);
             blessing.outcome
         });
-        FinishedRun { tries, edits }
+        FinishedRun { tries, edits, secrets }
     };
     let mut reporter = Reporter::new(arguments.report, color::report(arguments.report), scripts.len());
     let mut blessed = Blessed::default();
-    let told = run_all(&scripts, arguments, run_one, |script, FinishedRun { tries, edits }| {
+    let told = run_all(&scripts, arguments, run_one, |script, FinishedRun { tries, edits, secrets }| {
         let Tries { outcome, took, earlier, .. } = tries;
         reporter.add(&FinishedScript { script, outcome: &outcome, took, earlier: &earlier })?;
         if arguments.bless {
-            blessed.add(script.source(), Blessing { outcome, edits });
+            blessed.add(script.source(), Blessing { outcome, edits, secrets });
         }
         Ok(())
     });
@@ -116,13 +119,20 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
 
 /// What is ended with this process, if a signal does that: the servers are in groups of their own,
 /// which signals for ours do not reach, and whoever waits for their outputs would wait for ever.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct SignalHandling {
     servers: Arc<ServerProcesses>,
     has_begun: Arc<AtomicBool>,
 }
 
 impl SignalHandling {
+    /// Of servers that are told no secret of these, and show none.
+    fn hiding(variables: &Variables) -> Self {
+        let in_environment = variables.secret_names().map(in_environment);
+        let servers = ServerProcesses::hiding(variables.secrets().clone(), in_environment);
+        Self { servers: Arc::new(servers), has_begun: Arc::default() }
+    }
+
     /// From now on, signals that end this process end its servers first.
     #[cfg(unix)]
     fn catch_signals(&self) -> Result<(), ExitError> {
@@ -163,7 +173,8 @@ fn run_options(
     arguments: &RunArgs,
     address: ServerAddress,
     connection: &ConnectionOptions,
-) -> Result<RunOptions, Exit> {
+    variables: Variables,
+) -> RunOptions {
     let mut target = Target::from(address);
     target.wait = arguments.wait;
     target.proxy = connection.proxy;
@@ -173,8 +184,8 @@ fn run_options(
     options.timeout = connection.timeout.unwrap_or(arguments.max_time);
     options.max_time = arguments.max_time;
     options.eol = connection.eol;
-    options.variables = variables(&arguments.define)?;
-    Ok(options)
+    options.variables = variables;
+    options
 }
 
 /// Runs so many at a time, and hands over what has ended in the order of the scripts. Tells how

@@ -1,9 +1,10 @@
 //! The scripts and the variables that `run` and `load` are given.
 
 use std::env;
+use std::io::{self, Write};
 
 use greeter_args::Exit;
-use greeter_client::talk::{self, Script, Variables};
+use greeter_client::talk::{self, MIN_SECRET_BYTES, Name, Script, Variables};
 
 use super::check;
 use crate::cli::args::NAME;
@@ -34,9 +35,14 @@ pub(crate) fn load(paths: &[String]) -> Result<Vec<Script>, ExitError> {
     }
 }
 
-/// The variables that the environment and `-D` set; the latter has the last word.
-pub(crate) fn variables(define: &[String]) -> Result<Variables, Exit> {
+/// The variables that the environment and `-D` set; the latter has the last word. Secrets are those
+/// that `--secret` names, which must have a value, and those of `scripts`.
+pub(crate) fn variables(define: &[String], secret: &[String], scripts: &[Script]) -> Result<Variables, Exit> {
     let mut variables = Variables::default();
+    for name in secret {
+        variables.make_secret(secret_name(name)?);
+    }
+    scripts.iter().flat_map(Script::secrets).for_each(|name| variables.make_secret(name.clone()));
     for (name, value) in env::vars_os() {
         if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(VARIABLE))
             && let Ok(name) = name.parse()
@@ -48,6 +54,34 @@ pub(crate) fn variables(define: &[String]) -> Result<Variables, Exit> {
         let bad = |why: String| Exit::usage(NAME, &format!("-D {definition}: {why}"));
         let (name, value) = definition.split_once('=').ok_or_else(|| bad("write it as name=value".to_owned()))?;
         variables.set(name.parse().map_err(|error| bad(format!("{error}")))?, value);
+        if variables.is_secret(name) {
+            let words =
+                format!("warning: -D {name}=… shows a secret to whoever sees this process: set {VARIABLE}{name}");
+            let _ = writeln!(io::stderr(), "{words}");
+        }
     }
-    Ok(variables)
+    if let Some(name) = secret.iter().find(|name| variables.value(name).is_none()) {
+        // With a name that was mistyped, all would be shown.
+        return Err(Exit::usage(NAME, &format!("--secret {name}: {VARIABLE}{name} is not set")));
+    }
+    match variables.short_secret() {
+        Some(name) => {
+            let why = format!("has less than {MIN_SECRET_BYTES} bytes, and would mask too much of what is reported");
+            Err(Exit::usage(NAME, &format!("the secret {name} {why}")))
+        }
+        None => Ok(variables),
+    }
+}
+
+/// The variable of the environment that gives a value to a variable of scripts.
+pub(crate) fn in_environment(name: &Name) -> String {
+    format!("{VARIABLE}{name}")
+}
+
+/// What `--secret` says is not repeated where it is wrong: it may be the secret itself.
+fn secret_name(text: &str) -> Result<Name, Exit> {
+    text.parse().map_err(|error| match text.split_once('=') {
+        Some(_) => Exit::usage(NAME, &format!("--secret takes a name; its value is that of {VARIABLE}NAME")),
+        None => Exit::usage(NAME, &format!("--secret: {error}")),
+    })
 }

@@ -1,15 +1,20 @@
 //! Knows when each line is due, and keeps the accounts of what has become of it. No I/O.
 
+use std::sync::Arc;
+
 use super::thread_recorder::{LATE, LoadErrorKind, ThreadRecorder};
 use crate::load::exchange::{Batch, ConnectionLoss, Received};
 use crate::load::schedule::{Pace, Schedule};
 use crate::net::escape::one_line;
+use crate::talk::Secrets;
 
 /// The accounts of one thread.
 #[derive(Debug)]
 pub(crate) struct Accounting {
     pub(crate) schedule: Schedule,
     pub(crate) recorder: ThreadRecorder,
+    /// What is not to be shown of the lines that are told.
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 impl Accounting {
@@ -34,13 +39,16 @@ impl Accounting {
             Received::Match(_) => self.right(number, batch, now),
             Received::Mismatch { came, to } => {
                 let unanswered = self.measured(number, batch);
+                let secrets = &self.secrets;
                 self.recorder.unanswered(unanswered);
                 self.recorder.error(LoadErrorKind::Mismatch, 1, || {
-                    format!("connection {}: came '{}' in reply to '{}'", number + 1, one_line(came), one_line(to))
+                    let (came, to) = (shown(came, secrets), shown(to, secrets));
+                    format!("connection {}: came '{came}' in reply to '{to}'", number + 1)
                 });
             }
             Received::Unsolicited(line) => self.recorder.error(LoadErrorKind::Unsolicited, 1, || {
-                format!("connection {}: came '{}', and no line waited for a reply", number + 1, one_line(line))
+                let line = shown(line, &self.secrets);
+                format!("connection {}: came '{line}', and no line waited for a reply", number + 1)
             }),
         }
     }
@@ -77,7 +85,8 @@ impl Accounting {
         oldest: &[u8],
     ) {
         self.recorder.error(LoadErrorKind::Lost, 1, || format!("connection {}: {loss}", number + 1));
-        self.unanswered(number, in_flight, || format!("{loss}, in place of the reply to '{}'", one_line(oldest)));
+        let oldest = shown(oldest, &self.secrets);
+        self.unanswered(number, in_flight, || format!("{loss}, in place of the reply to '{oldest}'"));
     }
 
     /// These lines will not be answered any more.
@@ -122,6 +131,10 @@ impl Accounting {
     }
 }
 
+fn shown(line: &[u8], secrets: &Secrets) -> String {
+    one_line(&secrets.mask(line)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +143,10 @@ mod tests {
     fn schedule(connections: u64, threads: u64) -> Schedule {
         let pace = Pace::Open("1000/s".parse().unwrap());
         Schedule { pace, pipeline: 1, connections, threads, warmup: 0, end: 10_000_000, reply_timeout: 0 }
+    }
+
+    fn accounting(schedule: Schedule, recorder: ThreadRecorder) -> Accounting {
+        Accounting { schedule, recorder, secrets: Arc::default() }
     }
 
     /// Each line is due on just one connection, and on that connection's thread.
@@ -191,7 +208,7 @@ mod tests {
             (4, 315 * MS, 312 * MS, 4, 3 * MS),
         ] {
             let (sender, messages) = std::sync::mpsc::channel();
-            let mut accounting = Accounting { schedule, recorder: ThreadRecorder::new(0, sender, 0, true) };
+            let mut accounting = accounting(schedule, ThreadRecorder::new(0, sender, 0, true));
             accounting.sent(0, Batch { first: 10, lines, sent }, free);
             let counts = told(accounting, &messages);
             assert_eq!(
@@ -206,7 +223,7 @@ mod tests {
     fn what_was_due_in_the_warm_up_is_an_error_but_not_measured() {
         let schedule = Schedule { warmup: 5_000_000, ..schedule(2, 1) };
         let (sender, messages) = std::sync::mpsc::channel();
-        let mut accounting = Accounting { schedule, recorder: ThreadRecorder::new(0, sender, schedule.warmup, true) };
+        let mut accounting = accounting(schedule, ThreadRecorder::new(0, sender, schedule.warmup, true));
         // Lines 1, 3, 5, 7 and 9 are due on connection 1, each at as many milliseconds.
         accounting.unanswered(1, [Batch { first: 1, lines: 2, sent: 0 }].iter(), String::new);
         accounting.unsent(1, 5, 1);

@@ -50,7 +50,7 @@ pub(super) enum Activity {
 
 impl<'a> Blesser<'a> {
     pub(super) fn new(script: &'a Script, options: &RunOptions, server: Option<&'a mut ServerProcess>) -> Self {
-        let mut run = Runner::new(options, server);
+        let mut run = Runner::new(script, options, server);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hears = Arc::clone(&heard);
         run.session.observe(move |entry| {
@@ -66,7 +66,7 @@ impl<'a> Blesser<'a> {
     }
 
     /// What is to be changed, or why nothing is.
-    pub(super) fn walk(mut self) -> Result<Edits, Outcome> {
+    pub(super) fn walk(&mut self) -> Result<Edits, Outcome> {
         let script = self.script;
         for (index, step) in script.steps().iter().enumerate() {
             match self.step(index, step) {
@@ -78,7 +78,7 @@ impl<'a> Blesser<'a> {
                 Ok(AfterStep::Skip(reason)) => return Err(Outcome::Skipped(reason)),
                 Err(error) => {
                     let failure = Failure::at(script, index, error, self.run.session.transcript());
-                    return Err(failed(failure.with_end_of(self.run.server)));
+                    return Err(failed(failure.with_end_of(self.run.server.take())));
                 }
             }
         }
@@ -94,6 +94,7 @@ impl<'a> Blesser<'a> {
             | Action::Timeout(_)
             | Action::Set { .. }
             | Action::Let { .. }
+            | Action::Secret(_)
             | Action::Eol(_)
             | Action::Require(_) => self.run.step(step),
             Action::Expect { from, what } => {
@@ -172,9 +173,9 @@ impl<'a> Blesser<'a> {
     }
 
     /// The closing checks: what still comes is written down, too.
-    fn finish(mut self) -> Result<Edits, StepError> {
+    fn finish(&mut self) -> Result<Edits, StepError> {
         if self.run.is_abandoned {
-            return Ok(self.edits);
+            return Ok(std::mem::take(&mut self.edits));
         }
         self.run.check_time()?;
         let end = self.script.steps().len();
@@ -198,7 +199,7 @@ impl<'a> Blesser<'a> {
             self.insert(end, lines)?;
         }
         self.run.finish()?;
-        Ok(self.edits)
+        Ok(std::mem::take(&mut self.edits))
     }
 
     /// Waits for quiet, which is no time of the script's own.

@@ -144,7 +144,12 @@ pub(super) fn patterns<'a>(steps: &'a [Step], from: &ConnectionName) -> Vec<&'a 
             | Action::StartTls(connection_name)
             | Action::Close(connection_name)
                 if group(connection_name) != group(from) => {}
-            Action::Within(_) | Action::Timeout(_) | Action::Set { .. } | Action::Let { .. } | Action::Sleep(_) => {}
+            Action::Within(_)
+            | Action::Timeout(_)
+            | Action::Set { .. }
+            | Action::Let { .. }
+            | Action::Secret(_)
+            | Action::Sleep(_) => {}
             _ => break,
         }
         if patterns.len() == MAX_AHEAD {

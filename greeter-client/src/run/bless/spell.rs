@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::net::{Eol, StreamEnd};
 use crate::session::GroupPeek;
-use crate::talk::{Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, quote, spell_line};
+use crate::talk::{
+    Action, Destination, Incoming, Outgoing, Pattern, Script, Variables, name_values, quote, spell_line,
+};
 
 /// Shorter values stand in a line by accident.
 const MIN_VALUE_CHARACTERS: usize = 3;
@@ -39,34 +41,23 @@ impl Speller<'_> {
         let Some(text) = literal[start.len()..].strip_prefix(' ').filter(|_| !is_same) else {
             return if is_same { vec![self.line(crowd, line, *member)] } else { each() };
         };
-        let numbered = self.with_names(&with_number(text, *member));
+        let numbered = self.with_names_and_number(text, *member);
         let lines = row.iter().map(|(member, line)| (*member, &line[..]));
         if self.is_pattern_of(&numbered, lines) { vec![format!("{start} {numbered}")] } else { each() }
     }
 
-    /// The text with names in place of their values, the longest value first.
+    /// The text with names in place of their values: first those of secrets, so that none is left
+    /// in part.
     fn with_names(&self, text: &str) -> String {
-        let bound = self.variables.iter().filter(|(name, _)| self.names.contains(name.as_str()));
-        let mut values: Vec<(&str, &str)> = bound
-            .filter_map(|(name, value)| Some((std::str::from_utf8(value).ok()?, name.as_str())))
-            .filter(|(value, _)| value.chars().count() >= MIN_VALUE_CHARACTERS)
-            .collect();
-        values.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        let mut named = String::new();
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            match values.iter().find(|(value, _)| rest.starts_with(value)) {
-                Some((value, name)) => {
-                    named.extend(["{{", name, "}}"]);
-                    rest = &rest[value.len()..];
-                }
-                None => {
-                    named.push(c);
-                    rest = &rest[c.len_utf8()..];
-                }
-            }
-        }
-        named
+        self.with_names_and_number(text, None)
+    }
+
+    /// The same with `{{#}}` for each number that is the member's, too.
+    fn with_names_and_number(&self, text: &str, member: Option<usize>) -> String {
+        let mut values = self.variables.texts(|name| self.names.contains(name) && !self.variables.is_secret(name));
+        values.retain(|(value, _)| value.chars().count() >= MIN_VALUE_CHARACTERS);
+        let secrets = self.variables.texts(|name| self.variables.is_secret(name));
+        name_values(text, &secrets, |text| name_values(&with_number(text, member), &values, str::to_owned))
     }
 
     /// Whether the text, as an expectation, is met by each of the lines.
@@ -145,6 +136,7 @@ pub(super) fn names(script: &Script) -> BTreeSet<String> {
                 names.insert(name.as_str().to_owned());
                 names.extend(value.names().into_iter().map(str::to_owned));
             }
+            Action::Secret(name) => drop(names.insert(name.as_str().to_owned())),
             Action::Connect(connect) => {
                 if let Some(Destination::Template(template)) = &connect.to {
                     names.extend(template.names().map(str::to_owned));

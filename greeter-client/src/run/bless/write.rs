@@ -65,9 +65,19 @@ impl Blesser<'_> {
     }
 
     pub(super) fn replace(&mut self, index: usize, lines: Vec<String>) -> Result<AfterStep, StepError> {
+        self.check_secrets(&lines)?;
         self.run.within = None;
         self.edits.replace(self.script.steps()[index].line(), lines);
         Ok(AfterStep::Continue)
+    }
+
+    /// Nothing is written that holds a secret: with a mask in its place, it would be another line.
+    fn check_secrets(&self, lines: &[String]) -> Result<(), StepError> {
+        let secrets = self.run.variables.secrets();
+        match lines.iter().any(|line| secrets.are_in(line.as_bytes())) {
+            true => Err(StepError::SecretInBlessing),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn delete(&mut self, index: usize) -> AfterStep {
@@ -81,6 +91,7 @@ impl Blesser<'_> {
         if lines.is_empty() {
             return Ok(());
         }
+        self.check_secrets(&lines)?;
         let steps = self.script.steps();
         let own = |index: usize| steps.get(index).filter(|step| !self.script.is_included(step));
         while index > 0 && matches!(steps[index - 1].action(), Action::Within(_)) {

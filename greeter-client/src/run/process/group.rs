@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::port::NoStarts;
 use super::error::ServerError;
 use super::output::{OutputReader, pass_on};
-use crate::talk::Signal;
+use crate::talk::{Secrets, Signal};
 
 /// How long a server may take to end when it is asked to, before it is made to.
 pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,6 +22,14 @@ pub(super) const LOOK_RARELY: Duration = Duration::from_millis(50);
 /// How long what belongs together may take to arrive: that a process has ended, and what it said
 /// last.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
+
+/// What no server is told, and what is not shown of what a server says.
+#[derive(Debug, Default)]
+pub(super) struct HiddenFromServers {
+    pub(super) secrets: Secrets,
+    /// Of the environment.
+    pub(super) variables: Vec<String>,
+}
 
 /// A process that does not outlive its value.
 #[derive(Debug)]
@@ -43,11 +51,14 @@ enum GroupEnd {
 }
 
 impl ProcessGroup {
-    /// Starts a program; what it prints on stderr is printed on ours.
-    pub(super) fn start(command: &[String], stdout: Stdio) -> Result<Self, ServerError> {
+    /// Starts a program; what it prints on stderr is printed on ours, without secrets.
+    pub(super) fn start(command: &[String], stdout: Stdio, hidden: &HiddenFromServers) -> Result<Self, ServerError> {
         let (program, arguments) = command.split_first().ok_or(ServerError::NoCommand)?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        for variable in &hidden.variables {
+            command.env_remove(variable);
+        }
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let starting = NoStarts::wait();
@@ -57,6 +68,7 @@ impl ProcessGroup {
         let (stdout, stderr) = (OutputReader::default(), OutputReader::default());
         let mut process = Self { child, status: None, end: GroupEnd::NotYet, stdout, stderr };
         let pipe = process.child.stderr.take().expect("stderr was asked for as a pipe");
+        process.stderr.hide(&hidden.secrets);
         process.stderr.start("server-stderr", pipe, pass_on).map_err(ServerError::Process)?;
         Ok(process)
     }
@@ -259,7 +271,7 @@ mod tests {
     fn a_status_is_the_one_that_the_system_tells_its_parent() {
         for script in ["exit 0", "exit 7", "exit 255", "kill -TERM $$", "kill -KILL $$"] {
             let command = ["sh", "-c", script].map(str::to_owned);
-            let mut process = ProcessGroup::start(&command, Stdio::null()).unwrap();
+            let mut process = ProcessGroup::start(&command, Stdio::null(), &HiddenFromServers::default()).unwrap();
             let status = loop {
                 match process.status().unwrap() {
                     Some(status) => break status,

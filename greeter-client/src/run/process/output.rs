@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use memchr::memchr;
 
 use crate::net::escape::one_line;
+use crate::talk::{SecretStream, Secrets};
 
 /// What a server says on stdout once it listens; its address follows.
 const READY: &[u8] = b"listening on ";
@@ -36,6 +37,11 @@ impl LastLines {
     /// Returns an iterator over the lines, without their endings.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
+    }
+
+    /// Masks what was no secret yet when it came.
+    pub(crate) fn mask(&mut self, secrets: &Secrets) {
+        self.0.iter_mut().for_each(|line| *line = secrets.mask(line).into_owned());
     }
 
     fn of(tail: &[u8], is_cut: bool) -> Self {
@@ -69,6 +75,8 @@ pub(super) struct OutputReader(Arc<ReaderShared>);
 struct ReaderShared {
     state: Mutex<ReaderState>,
     changed: Condvar,
+    /// What is masked in all that comes from now on.
+    secrets: Mutex<Secrets>,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +98,13 @@ enum ReaderActivity {
 }
 
 impl OutputReader {
-    /// Reads `pipe` from now on; `take` gets what comes, and is dropped at the end.
+    /// Masks these secrets, too, in what comes from now on.
+    pub(super) fn hide(&self, secrets: &Secrets) {
+        self.lock_secrets().extend(secrets);
+    }
+
+    /// Reads `pipe` from now on; `take` gets what comes, without secrets, and is dropped at the
+    /// end.
     pub(super) fn start(
         &self,
         name: &str,
@@ -101,17 +115,23 @@ impl OutputReader {
         self.enter(ReaderActivity::Waiting);
         let read = move || {
             let mut chunk = vec![0; CHUNK_BYTES];
+            let mut stream = SecretStream::default();
+            let mut show = |bytes: &[u8]| {
+                drain.remember(bytes);
+                take(bytes);
+            };
             loop {
                 match pipe.read(&mut chunk) {
                     Ok(count @ 1..) => {
-                        drain.remember(&chunk[..count]);
-                        take(&chunk[..count]);
+                        let bytes = stream.take(&drain.lock_secrets(), &chunk[..count]);
+                        show(&bytes);
                         drain.enter(ReaderActivity::Waiting);
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Ok(0) | Err(_) => break,
                 }
             }
+            show(&stream.finish(&drain.lock_secrets()));
             drop(take);
             drain.enter(ReaderActivity::FinishedScript);
         };
@@ -150,6 +170,10 @@ impl OutputReader {
         state.is_cut |= excess > 0;
         state.tail.drain(..excess);
         state.tail.extend_from_slice(bytes);
+    }
+
+    fn lock_secrets(&self) -> MutexGuard<'_, Secrets> {
+        self.0.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, reader: ReaderActivity) {

@@ -10,6 +10,7 @@ use crate::run::error::StepError;
 use crate::run::outcome::{Failure, FailurePoint};
 use crate::run::process::LastLines;
 use crate::session::{Actual, Entry, Event, Expected, Mismatch, SessionError};
+use crate::talk::MASK;
 
 /// How many lines of the conversation a report repeats.
 const TRANSCRIPT_LINES: usize = 4;
@@ -60,7 +61,8 @@ impl Failure {
             one => writeln!(f, "    - {name}{}", expected(one))?,
         }
         write!(f, "    + {}", actual(name, mismatch))?;
-        if let Some(column) = first_difference(mismatch) {
+        // Beside a mask, a caret would tell how long a secret is, and how much of it is right.
+        if let Some(column) = first_difference(mismatch).filter(|_| !self.is_masked(mismatch)) {
             write!(f, "\n{:width$}^", "", width = 6 + name.chars().count() + column)?;
         }
         if mismatch.timed_out && matches!(mismatch.actual, Actual::Line(_) | Actual::Bytes(_)) {
@@ -75,12 +77,26 @@ impl Failure {
             write!(f, "\n      what was sent before was not delivered: {error}")?;
         }
         self.report_server(f)?;
-        match (hint(mismatch), &self.bless_command, &self.blessable) {
+        match (hint(mismatch, self.is_masked(mismatch)), &self.bless_command, &self.blessable) {
             // Who follows the hint has a better script.
             (Some(hint), ..) => write!(f, "\n  hint: {hint}"),
             (None, Some(command), Some(path)) => write!(f, "\n  accept it with: {command} {}", shell_word(path)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a secret may have been masked in what was expected or came.
+    fn is_masked(&self, mismatch: &Mismatch) -> bool {
+        let has_mask = |bytes: &[u8]| bytes.windows(MASK.len()).any(|found| found == MASK);
+        let expected = match &mismatch.expected {
+            Expected::Line(Some(bytes)) | Expected::Bytes(bytes) => has_mask(bytes),
+            _ => false,
+        };
+        let actual = match &mismatch.actual {
+            Actual::Line(bytes) | Actual::PartialLine(bytes) | Actual::Bytes(bytes) => has_mask(bytes),
+            _ => false,
+        };
+        !self.secrets.is_empty() && (expected || actual)
     }
 
     fn report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,11 +128,12 @@ impl Failure {
     }
 }
 
-/// What a message quotes may be called anything: the report as a whole is made harmless, so that no
-/// part of it can be forgotten.
+/// What a message quotes may be called anything, and may hold a secret: the report as a whole is
+/// masked and made harmless, so that no part of it can be forgotten.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escape::text(RawReport(self).to_string().as_bytes()).fmt(f)
+        let report = RawReport(self).to_string();
+        escape::text(&self.secrets.mask(report.as_bytes())).fmt(f)
     }
 }
 
@@ -241,14 +258,14 @@ fn is_pattern(expected: &[u8]) -> bool {
     expected.windows(2).any(|pair| pair == b"{{")
 }
 
-fn hint(mismatch: &Mismatch) -> Option<String> {
+fn hint(mismatch: &Mismatch, is_masked: bool) -> Option<String> {
     match (&mismatch.expected, &mismatch.actual) {
         (Expected::Line(Some(expected)), Actual::Line(actual))
             if actual.strip_suffix(b"\r").is_some_and(|line| line == expected || is_pattern(expected)) =>
         {
             Some("the server ends its lines with CR LF: put `eol crlf` at the top".to_owned())
         }
-        (Expected::Line(Some(expected)), Actual::PartialLine(actual)) if actual == expected => {
+        (Expected::Line(Some(expected)), Actual::PartialLine(actual)) if actual == expected && !is_masked => {
             Some(format!("to expect this without the end of a line, write <{}", ShownBytes(actual)))
         }
         (Expected::Prompt(_), Actual::Line(_)) => {

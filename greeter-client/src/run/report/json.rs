@@ -53,7 +53,7 @@ fn failure(failure: &Failure) -> String {
     format!(
         r#"{{"title":{title},"place":{},"message":{},"connecting":{},"report":{}}}"#,
         json_string(&failure.place),
-        json_string(&failure.error.to_string()),
+        json_string(&failure.message()),
         failure.error.is_connecting(),
         json_string(&failure.to_string()),
     )

@@ -42,7 +42,7 @@ fn earlier(prefix: &str, FailedTry { failure, took }: &FailedTry) -> String {
 /// What a failure is called, and its message and its report.
 fn failed(failure: &Failure) -> (&'static str, String, String) {
     let tag = if failure.error.is_connecting() { "error" } else { "failure" };
-    (tag, attribute(&failure.error.to_string()), xml_text(&failure.to_string()))
+    (tag, attribute(&failure.message()), xml_text(&failure.to_string()))
 }
 
 /// As a property, since every `testcase` is one that was run: there is no word for others but

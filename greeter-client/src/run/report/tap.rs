@@ -45,7 +45,7 @@ fn outcome(took: Duration, failure: Option<&Failure>) -> String {
     let took = format!("duration_ms: {}\n", milliseconds(took));
     let Some(failure) = failure else { return took };
     let report: String = failure.to_string().lines().map(|line| format!("  {line}\n")).collect();
-    let (at, message) = (json_string(&failure.place), json_string(&failure.error.to_string()));
+    let (at, message) = (json_string(&failure.place), json_string(&failure.message()));
     format!("{took}at: {at}\nmessage: {message}\nreport: |2\n{report}")
 }
 

@@ -32,8 +32,8 @@ pub(crate) enum Statement<'a> {
 }
 
 const CONTROLS: &[&str] = &[
-    "within", "timeout", "sleep", "eol", "connect", "set", "let", "include", "require", "signal", "exits", "close",
-    "starttls", "abandon",
+    "within", "timeout", "sleep", "eol", "connect", "set", "let", "secret", "include", "require", "signal", "exits",
+    "close", "starttls", "abandon",
 ];
 
 /// Parses one line, without its ending.
@@ -279,6 +279,7 @@ fn parse_control(line: &[u8], start: usize) -> Result<Statement<'_>, LineDiagnos
         "sleep" => Action::Sleep(duration(only_value(&all, "sleep 50ms")?)?),
         "eol" => Action::Eol(parse_eol(only_value(&all, "eol crlf")?)?),
         "connect" => Action::Connect(Box::new(parse_connect(&all[1..])?)),
+        "secret" => Action::Secret(variable_name(only_value(&all, "secret password")?)?),
         "include" => return only_value(&all, "include setup.talk").and_then(parse_include),
         "require" => {
             let word = only_value(&all, "require tls")?;
