@@ -173,6 +173,159 @@ fn a_unix_socket_can_be_loaded() {
     holds(&report, &["errors=0", "rate>0/s"]);
 }
 
+// So many.
+
+fn counted(mut load: Load, count: u64) -> Load {
+    load.count = Some(count);
+    // Nobody asks for it.
+    load.duration = Duration::ZERO;
+    load
+}
+
+fn once(mut load: Load) -> Load {
+    let load::LoadContent::Lines(lines) = &mut load.content else { panic!("not a load of lines") };
+    lines.once = true;
+    load
+}
+
+/// A greeter that tells what it was asked, on which of its connections.
+fn telling() -> (ServerAddress, impl Fn() -> Vec<(usize, String)>) {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (told, clients) = (Arc::clone(&heard), std::sync::atomic::AtomicUsize::new(0));
+    let target = serve_all(move |stream| {
+        let client = clients.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        for line in BufReader::new(stream.try_clone()?).lines() {
+            let line = line?;
+            told.lock().unwrap().push((client, line.clone()));
+            (&stream).write_all(format!("Hello, {line}\n").as_bytes())?;
+        }
+        Ok(())
+    });
+    (target, move || heard.lock().unwrap().clone())
+}
+
+#[test]
+fn a_load_of_so_many_lines_sends_just_these() {
+    for (count, pipeline, threads, rate) in
+        [(1, 1, 1, None), (2, 5, 1, None), (100, 1, 2, None), (1000, 7, 3, None), (40, 2, 1, Some("1000/s"))]
+    {
+        let (target, heard) = telling();
+        let mut load = counted(load_of(target, &["guest {{#}}"]), count);
+        (load.pipeline, load.threads) = (pipeline, threads);
+        let report = run(rate.map_or(load.clone(), |rate| at_rate(load, rate)));
+        holds(&report, &["errors=0", "rate>0/s", "max<1h"]);
+        assert_eq!((report.sent(), report.latency().lines(), heard().len() as u64), (count, count, count), "{report}");
+        assert_eq!(report.connections_lost(), 0);
+        assert!(
+            report.warnings().iter().all(|warning| warning.starts_with("the generator")),
+            "{:?}",
+            report.warnings()
+        );
+        let lines = if count == 1 { "1 line".to_owned() } else { format!("{count} lines").replace("1000", "1,000") };
+        assert!(report.to_string().contains(&format!(" on each, {lines} in all, in ")), "{report}");
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!((&json["count"], &json["complete"]), (&count.into(), &true.into()));
+    }
+}
+
+/// It has ended long before the second one would be due, and an hour has one line.
+#[test]
+fn the_rate_of_a_counted_open_loop_is_that_of_its_plan() {
+    let mut load = at_rate(counted(load_of(greeter(), &["Bob"]), 1), "1/h");
+    load.timeout = None;
+    let report = run(load);
+    holds(&report, &["errors=0", "rate>0/s", "rate<0.01/s"]);
+    assert_eq!(report.latency().lines(), 1);
+}
+
+#[test]
+fn a_warm_up_that_was_asked_for_is_part_of_the_count() {
+    let mut load = at_rate(counted(load_of(greeter(), &["Bob"]), 70), "100/s");
+    load.warmup = 500 * MS;
+    let report = run(load);
+    holds(&report, &["errors=0"]);
+    assert_eq!((report.sent(), report.latency().lines()), (70, 20), "{report}");
+    assert!(report.to_string().contains(" s, of which 0.5 s of warm-up\n"), "{report}");
+}
+
+#[test]
+fn each_line_is_sent_once_and_the_kth_on_connection_k_modulo_their_number() {
+    for (connections, pipeline, threads, rate) in
+        [(1, 1, 1, None), (3, 1, 1, None), (7, 4, 3, None), (150, 1, 2, None), (3, 2, 1, Some("2000/s"))]
+    {
+        let (target, heard) = telling();
+        let all: Vec<String> =
+            (0..100).map(|number| format!("line {number} on {}", number % connections + 1)).collect();
+        let lines: Vec<String> = (0..100).map(|number| format!("line {number} on {{{{#}}}}")).collect();
+        let mut load = once(load_of(target, &lines.iter().map(String::as_str).collect::<Vec<_>>()));
+        (load.connections, load.pipeline, load.threads) = (connections, pipeline, threads);
+        let report = run(rate.map_or(load.clone(), |rate| at_rate(load, rate)));
+        holds(&report, &["errors=0", "rate>0/s"]);
+        let mut heard = heard();
+        let mut sent: Vec<String> = heard.iter().map(|(_, line)| line.clone()).collect();
+        sent.sort();
+        let mut expected = all.clone();
+        expected.sort();
+        assert_eq!(sent, expected, "{report}");
+        // Whichever client of the server that was: its lines are those of one connection, in order.
+        heard.sort_by_key(|(client, _)| *client);
+        for client in heard.chunk_by(|one, other| one.0 == other.0) {
+            let number = |line: &str| line.split(' ').nth(1).unwrap().parse::<usize>().unwrap();
+            let first = number(&client[0].1);
+            let own: Vec<usize> = (first..100).step_by(connections).collect();
+            assert_eq!(client.iter().map(|(_, line)| number(line)).collect::<Vec<_>>(), own);
+        }
+    }
+}
+
+/// Each connection has one reply and is closed: the rest of its share can go nowhere.
+#[test]
+fn what_a_lost_connection_leaves_of_a_count_is_an_error() {
+    for (rate, is_once) in [(None, false), (None, true), (Some("1000/s"), true)] {
+        let lines = ["Bob"; 10];
+        let mut load = if is_once { once(load_of(dying(), &lines)) } else { counted(load_of(dying(), &["Bob"]), 10) };
+        load.connections = 2;
+        let report = run(rate.map_or(load.clone(), |rate| at_rate(load, rate)));
+        // Two right ones, two connections, and eight lines that were in flight or never sent.
+        holds(&report, &["errors=10", "errors=80%", "p20<1h", "p21>1h"]);
+        assert_eq!((report.latency().lines(), report.connections_lost()), (10, 2), "{report}");
+        assert!(report.knows_what_is_due());
+        let warnings = report.warnings();
+        assert!(warnings.iter().any(|warning| warning.ends_with("when no connection was left")), "{warnings:?}");
+        assert!(!warnings.iter().any(|warning| warning.starts_with("connections lost")), "{warnings:?}");
+    }
+}
+
+/// The server closes behind the last of them.
+#[test]
+fn a_connection_that_has_nothing_left_to_send_may_go() {
+    let mut load = counted(load_of(dying(), &["Bob"]), 2);
+    load.connections = 2;
+    let report = run(load);
+    assert_eq!((report.latency().lines(), report.connections_lost()), (2, 0), "{report}");
+    holds(&report, &["max<1h"]);
+}
+
+#[test]
+fn so_many_scripts_run() {
+    let script = Script::parse("hello.talk", "> Bob\n< Hello, Bob\n").unwrap();
+    for (count, rate) in [(1, None), (7, None), (5, Some("1000/s"))] {
+        let (target, heard) = telling();
+        let mut load = counted(Load::scripts(target, vec![script.clone()]), count);
+        (load.connections, load.warmup) = (3, Duration::ZERO);
+        let report = run(rate.map_or(load.clone(), |rate| at_rate(load, rate)));
+        holds(&report, &["errors=0", "rate>0/s"]);
+        assert_eq!((report.latency().lines(), heard().len() as u64), (count, count), "{report}");
+    }
+    // Beside the look whether there is a server, three can connect.
+    let mut load = counted(Load::scripts(crowd::greeter_for(4), vec![script]), 10);
+    (load.connections, load.warmup) = (2, Duration::ZERO);
+    let report = run(load);
+    holds(&report, &["errors=7", "p30<1h", "p31>1h"]);
+    // The system may take some for a server that is about to go.
+    assert!(report.to_string().contains(" due and never sent\n"), "{report}");
+}
+
 // The truth about slowness.
 
 /// The server answers, but for one line in the middle, for which it stops for 300 ms.
@@ -382,6 +535,8 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
     let script = |text: &str| Load::scripts(nowhere.clone(), vec![Script::parse("a.talk", text).unwrap()]);
     for (load, message) in [
         (load_of(nowhere.clone(), &[]), "there is nothing to send"),
+        (once(load_of(nowhere.clone(), &[])), "there is nothing to send"),
+        (with(|load| load.count = Some(0)), "there is nothing to send"),
         (with(|load| load.connections = 0), "connections must be from 1 to 65535, not 0"),
         (with(|load| load.threads = 4), "threads must be from 1 to 3, not 4"),
         (with(|load| load.pipeline = 0), "pipeline must be from 1 to 100000, not 0"),

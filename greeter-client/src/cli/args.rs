@@ -425,6 +425,11 @@ pub(super) struct LoadArgs {
     #[argh(option, arg_name = "file")]
     pub(super) lines: Option<String>,
 
+    /// sends each line once, and ends when all are answered: line k on connection k mod the number of connections, of which
+    /// a connection that is lost leaves its part as errors
+    #[argh(switch)]
+    pub(super) once: bool,
+
     /// runs a .talk script, again and again; --connections is how many run at a time, and {{#}} outside a crowd is which of
     /// them it is
     #[argh(option, arg_name = "file")]
@@ -451,13 +456,17 @@ pub(super) struct LoadArgs {
     #[argh(option, arg_name = "n")]
     pub(super) threads: Option<usize>,
 
-    /// for how long lines are sent before they are measured (default: 1s)
-    #[argh(option, default = "Duration::from_secs(1)", arg_name = "duration", from_str_fn(duration))]
-    pub(super) warmup: Duration,
+    /// for how long lines are sent before they are measured (default: 1s, with --count or --once 0s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    pub(super) warmup: Option<Duration>,
 
     /// for how long lines are measured (default: 10s)
-    #[argh(option, default = "Duration::from_secs(10)", arg_name = "duration", from_str_fn(duration))]
-    pub(super) duration: Duration,
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    pub(super) duration: Option<Duration>,
+
+    /// sends so many lines, or runs so many scripts, and ends when they are answered
+    #[argh(option, arg_name = "n", from_str_fn(count))]
+    pub(super) count: Option<u64>,
 
     /// what must hold, as in 'p99<5ms', 'errors=0' or 'rate>=4900/s'; may be given several times
     #[argh(option, arg_name = "assertion")]
@@ -484,6 +493,13 @@ fn jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(jobs @ 1..=1000) => Ok(jobs),
         _ => Err("write a number from 1 to 1000".to_owned()),
+    }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err("write a number from 1 on".to_owned()),
     }
 }
 

@@ -33,9 +33,15 @@ pub struct Load {
     /// How often a line is sent, on all connections together. [`None`], the default, is a closed
     /// loop: a line is sent when the replies to those before have come.
     pub rate: Option<Rate>,
+    /// How many lines, or scripts, are sent in all, those of the warm-up among them. The load ends
+    /// when they are answered, whatever its duration is; what a lost connection leaves unsent is an
+    /// error, since line k, counted from 0, is due on connection k modulo the number of them.
+    /// [`None`], the default: as many as there is time for.
+    pub count: Option<u64>,
     /// How long lines are sent before they are measured. The default is 1 s.
     pub warmup: Duration,
-    /// How long lines are measured. The default is 10 s.
+    /// How long lines are measured, unless it is said [how many](Self::count) there are. The
+    /// default is 10 s.
     pub duration: Duration,
     /// How long connecting, and each reply, may take; [`None`] disables it. The default is 5 s.
     pub timeout: Option<Duration>,
@@ -67,13 +73,16 @@ pub struct Lines {
     /// The pattern that each reply must match; `{{line}}` is the line that it replies to. [`None`]:
     /// any line is right.
     pub expect: Option<Pattern>,
+    /// Whether each line is sent once, and the load ends when all are answered: line k, counted
+    /// from 0, on connection k modulo the number of them. The default is `false`.
+    pub once: bool,
 }
 
 impl Lines {
     /// Creates a list of lines, with any line as a reply.
     #[must_use]
     pub fn new(lines: impl IntoIterator<Item = Template>) -> Self {
-        Self { lines: lines.into_iter().collect(), expect: None }
+        Self { lines: lines.into_iter().collect(), expect: None, once: false }
     }
 }
 
@@ -101,11 +110,31 @@ impl Load {
             threads: 1,
             pipeline: 1,
             rate: None,
+            count: None,
             warmup: Duration::from_secs(1),
             duration: Duration::from_secs(10),
             timeout: Some(Duration::from_secs(5)),
             proxy: None,
             tls: None,
+        }
+    }
+
+    /// How many lines or scripts there are to send in all, where that is known beforehand.
+    pub(super) fn total(&self) -> Option<u64> {
+        let once = match &self.content {
+            LoadContent::Lines(Lines { once: true, lines, .. }) => Some(lines.len() as u64),
+            _ => None,
+        };
+        once.into_iter().chain(self.count).min()
+    }
+
+    /// How long lines are measured, where that is known beforehand. With a number of lines, that is
+    /// as long as the rate takes for them, at least.
+    pub(super) fn planned(&self) -> Option<Duration> {
+        match (self.total(), self.rate) {
+            (None, _) => Some(self.duration),
+            (Some(total), Some(rate)) => Some(Duration::from_nanos(rate.intended(total)).saturating_sub(self.warmup)),
+            (Some(_), None) => None,
         }
     }
 }

@@ -59,18 +59,25 @@ pub(super) enum LoadEnd {
 impl Report {
     /// `at` is when the last thread ended.
     pub(super) fn new(load: Load, aggregator: &mut Aggregator, at: Duration, is_stopped: bool) -> Self {
-        let seen = at.saturating_sub(load.warmup).min(load.duration);
-        let measured = if is_stopped { seen } else { load.duration };
-        let end = match is_stopped {
-            true => LoadEnd::Stopped { waiting: aggregator.ended.iter().map(|ended| ended.waiting).sum() },
-            false if seen < load.duration => LoadEnd::NoConnections,
-            false => LoadEnd::Complete,
-        };
         let lost_early = aggregator.ended.iter().map(|ended| ended.lost_early).sum();
+        let (whole, planned) = (at.saturating_sub(load.warmup), load.planned());
+        let seen = planned.map_or(whole, |planned| planned.min(whole));
+        let measured = match load.total() {
+            _ if is_stopped => seen,
+            // What comes late counts, and so does its time.
+            Some(_) => planned.unwrap_or_default().max(whole),
+            None => load.duration,
+        };
+        let end = match (is_stopped, load.total()) {
+            (true, _) => LoadEnd::Stopped { waiting: aggregator.ended.iter().map(|ended| ended.waiting).sum() },
+            (false, Some(_)) if lost_early == load.connections as u64 => LoadEnd::NoConnections,
+            (false, None) if seen < load.duration => LoadEnd::NoConnections,
+            (false, _) => LoadEnd::Complete,
+        };
         let used = aggregator.used();
-        let (response, service) = aggregator.finish(measured);
+        let bins = aggregator.bins(measured);
+        let (response, service) = aggregator.finish();
         let counts = aggregator.counts;
-        let bins = std::mem::take(&mut aggregator.bins);
         let examples = std::mem::take(&mut aggregator.examples);
         Self { load, counts, response, service, bins, examples, used, elapsed: at, measured, lost_early, end }
     }
@@ -158,8 +165,9 @@ impl Report {
         }
     }
 
-    /// Returns how many connections were lost before the end. In an open loop, whatever was due on
-    /// them after that is among the [errors](Self::errors). In a closed loop nothing was: a line is
+    /// Returns how many connections were lost before the end. In an open loop, and with a
+    /// [count](Load::count), whatever was due on them after that is among the
+    /// [errors](Self::errors). In a closed loop nothing was: a line is
     /// due when the replies to those before have come. So no figure of a closed loop tells what was
     /// missed, and whoever judges one judges by this, too. For scripts, it is how many of those
     /// that ran at a time have ended in a closed loop because there was nobody to connect to.
@@ -205,7 +213,7 @@ impl Report {
                 self.elapsed.as_secs_f64(),
             )),
         }
-        if self.lost_early > 0 && self.rate().is_none() {
+        if self.lost_early > 0 && !self.knows_what_is_due() {
             warnings.push(format!(
                 "connections lost before the end: {} of {}; in a closed loop no {units} are due on them any more, so that the \
                  figures do not tell what was missed",
@@ -231,6 +239,13 @@ impl Report {
     /// Whether the generator had hardly any time to spare.
     pub(super) fn is_busy(&self) -> bool {
         self.busy().is_some_and(|busy| busy > 0.9)
+    }
+
+    /// Returns whether it is known what was due on connections that were lost: not in a closed
+    /// loop, unless it has a [count](Load::count).
+    #[must_use]
+    pub fn knows_what_is_due(&self) -> bool {
+        self.rate().is_some() || self.load.total().is_some()
     }
 
     pub(super) const fn rate(&self) -> Option<Rate> {

@@ -65,7 +65,7 @@ pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
     let stop = Arc::new(AtomicBool::new(false));
     let (clock, threads) = match &load.content {
         LoadContent::Lines(lines) => {
-            let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline)?;
+            let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline, load.connections)?;
             let first = socket::connect_first(&mut route, load.anywhere)?;
             let sockets = socket::connect_all(first, &route, load.connections)?;
             let threads = LoadThreads { schedule, stop: &stop, sender: &sender };
@@ -79,7 +79,7 @@ pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
             (start_scripts(&load, scripts, schedule, &stop, sender)?, 1)
         }
     };
-    let aggregator = Aggregator::new(threads, load.duration, schedule.pace != Pace::Closed);
+    let aggregator = Aggregator::new(threads, load.planned(), schedule.pace != Pace::Closed);
     Ok(RunningLoad { load, clock, stop, messages, aggregator, told: (Duration::ZERO, 0), stopped: None, failure: None })
 }
 
@@ -94,17 +94,26 @@ fn schedule(load: &Load) -> Result<Schedule, LoadError> {
             return Err(LoadError::OutOfRange { what, value, max });
         }
     }
-    if load.duration.is_zero() {
-        return Err(LoadError::NoTime);
+    let total = load.total();
+    match total {
+        Some(0) => return Err(LoadError::NothingToSend),
+        None if load.duration.is_zero() => return Err(LoadError::NoTime),
+        _ => {}
     }
     let warmup = nanoseconds(load.warmup);
+    let end = match (total, load.rate) {
+        (None, _) => warmup.saturating_add(nanoseconds(load.duration)),
+        (Some(total), Some(rate)) => rate.intended(total - 1).saturating_add(1),
+        (Some(_), None) => u64::MAX,
+    };
     Ok(Schedule {
         pace: load.rate.map_or(Pace::Closed, Pace::Open),
         pipeline: load.pipeline,
         connections: load.connections as u64,
         threads: load.threads as u64,
         warmup,
-        end: warmup.saturating_add(nanoseconds(load.duration)),
+        end,
+        total,
         reply_timeout: load.timeout.map_or(u64::MAX, nanoseconds),
     })
 }
@@ -127,7 +136,8 @@ impl LoadThreads<'_> {
     ) -> Result<Clock, LoadError> {
         let mut dealt: Vec<Vec<LoadConnection>> = (0..load.threads).map(|_| Vec::new()).collect();
         for (number, socket) in sockets.into_iter().enumerate() {
-            let connection = LoadConnection::new(socket, workloads.of(number + 1)?, number % lines.lines.len());
+            let first = if lines.once { 0 } else { number % lines.lines.len() };
+            let connection = LoadConnection::new(socket, workloads.of(number + 1)?, first);
             dealt[number % load.threads].push(connection);
         }
         let status =

@@ -7,7 +7,7 @@ use super::config::Lines;
 use super::error::LoadError;
 use super::line_block::LineBlock;
 use crate::net::Eol;
-use crate::talk::{Name, Pattern, Variables};
+use crate::talk::{Name, Pattern, Template, Variables};
 
 /// What `{{line}}` in an expectation stands for.
 const LINE: &str = "line";
@@ -37,7 +37,7 @@ pub(super) enum ExpectedReplies {
 /// The cycles of all connections.
 pub(super) enum Workloads<'a> {
     Shared(Arc<Workload>),
-    /// They differ in what stands for `{{#}}`.
+    /// They differ in what stands for `{{#}}`, or in which of the lines are theirs.
     Each(WorkloadBuilder<'a>),
 }
 
@@ -50,12 +50,14 @@ impl<'a> Workloads<'a> {
         variables: &'a Variables,
         eol: Eol,
         pipeline: usize,
+        connections: usize,
     ) -> Result<Self, LoadError> {
-        let maker = WorkloadBuilder { lines, variables, eol, pipeline };
+        let maker = WorkloadBuilder { lines, variables, eol, pipeline, connections };
         if lines.lines.is_empty() {
             return Err(LoadError::NothingToSend);
         }
-        let differ = lines.lines.iter().any(|line| line.needs_member())
+        let differ = lines.once
+            || lines.lines.iter().any(Template::needs_member)
             || lines.expect.as_ref().is_some_and(Pattern::needs_member);
         if differ {
             // What is wrong with one is wrong with all.
@@ -80,11 +82,22 @@ pub(super) struct WorkloadBuilder<'a> {
     variables: &'a Variables,
     eol: Eol,
     pipeline: usize,
+    connections: usize,
 }
 
 impl WorkloadBuilder<'_> {
+    /// The lines of connection `member`: its own, where each is sent once.
+    fn lines_of(&self, member: usize) -> Box<dyn Iterator<Item = &Template> + '_> {
+        let lines = &self.lines.lines;
+        match self.lines.once {
+            // Whoever has none of them sends none; a block has one all the same.
+            true => Box::new(lines.iter().skip((member - 1) % lines.len()).step_by(self.connections)),
+            false => Box::new(lines.iter()),
+        }
+    }
+
     fn workload(&self, member: usize) -> Result<Workload, LoadError> {
-        let lines = self.lines.lines.iter().map(|line| {
+        let lines = self.lines_of(member).map(|line| {
             let line = line.expand(self.variables, Some(member))?;
             if line.contains(&b'\n') { Err(LoadError::LfInLineError) } else { Ok(line) }
         });

@@ -181,10 +181,42 @@ fn the_lines_of_a_file_and_a_script_can_be_sent() {
     assert!(missing.code == Some(2) && missing.stderr.starts_with("error: cannot read missing.txt: "), "{missing:?}");
 }
 
+/// Nobody has asked for a warm-up: with one, nothing of either would be measured.
+#[test]
+fn so_many_lines_and_the_lines_of_a_file_once_are_all_measured() {
+    let folder = Folder::new("load-once", &[("names.txt", "Ann\nBen\n{{#}}\n")]);
+    let address = greeter();
+    for (arguments, lines, right) in [
+        (&["--line=Bob", "--count=20"][..], "20 lines", "20"),
+        (&["--lines=names.txt", "--once"], "3 lines", "3"),
+        (&["--lines=names.txt", "--once", "--count=2"], "2 lines", "2"),
+        (&["--lines=names.txt", "--count=7"], "7 lines", "7"),
+        (&["--line=a {{#}}", "--line=b {{#}}", "--once"], "2 lines", "2"),
+    ] {
+        let command = &[&["load", "--connections=2", "--expect=Hello, {{line}}"], arguments].concat();
+        let outcome = run(greeter_client(&address, command).current_dir(&folder.0));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let text = stdout(&outcome);
+        assert!(text.contains(&format!(", 1 line at a time on each, {lines} in all, in 0")), "{text}");
+        assert!(text.contains(&format!("  lines      {right} right, ")), "{text}");
+        assert!(text.contains("\n  max "), "{text}");
+    }
+}
+
 #[test]
 fn a_usage_error_names_what_is_at_fault() {
     refused(&[], "load needs --line, --lines or --script");
     refused(&["--line=a", "--script=b"], "only one of --line, --lines and --script can be given");
+    refused(&["--script=a", "--once"], "--once is for lines: a script says itself what it does");
+    refused(
+        &["--line=a", "--count=5", "--duration=1s"],
+        "--count says when it ends, and --duration, too: give one of them",
+    );
+    refused(
+        &["--line=a", "--once", "--duration=1s"],
+        "--once says when it ends, and --duration, too: give one of them",
+    );
+    refused(&["--line=a", "--count=0"], "cannot parse option '--count' with value '0': write a number from 1 on");
     refused(&["--script=a", "--expect=b"], "--expect is for lines: a script says itself what it does");
     refused(
         &["--line=a", "--rate=fast"],

@@ -35,7 +35,6 @@ pub(crate) fn run(
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
-    let is_closed = arguments.rate.is_none();
     let load = load_of(arguments, address, connection)?;
     make_room(load.connections)?;
     // What cannot be written is better known before than after.
@@ -51,20 +50,31 @@ pub(crate) fn run(
     for output in outputs {
         output.write(&report)?;
     }
-    classify(&report, is_closed, &verdicts)
+    classify(&report, &verdicts)
 }
 
 // What to do.
 
 fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
     let variables = variables(&arguments.define)?;
-    let Arguments { line, lines, script, expect, pipeline, threads, .. } = arguments;
+    let Arguments { line, lines, script, expect, pipeline, threads, once, count, warmup, .. } = arguments;
+    let is_counted = once || count.is_some();
+    if is_counted && arguments.duration.is_some() {
+        let option = if once { "--once" } else { "--count" };
+        return Err(
+            Exit::usage(NAME, &format!("{option} says when it ends, and --duration, too: give one of them")).into()
+        );
+    }
     let mut load = match (line.is_empty(), lines, script) {
         (false, None, None) => Load::lines(address, Lines::new(line)),
         (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
         (true, None, Some(path)) => {
-            let alone =
-                [("--expect", expect.is_some()), ("--pipeline", pipeline.is_some()), ("--threads", threads.is_some())];
+            let alone = [
+                ("--expect", expect.is_some()),
+                ("--once", once),
+                ("--pipeline", pipeline.is_some()),
+                ("--threads", threads.is_some()),
+            ];
             if let Some((option, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
                 return Err(
                     Exit::usage(NAME, &format!("{option} is for lines: a script says itself what it does")).into()
@@ -77,6 +87,7 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     };
     if let load::LoadContent::Lines(lines) = &mut load.content {
         lines.expect = expect;
+        lines.once = once;
     }
     load.anywhere = arguments.anywhere;
     load.variables = variables;
@@ -88,8 +99,10 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     load.pipeline = pipeline.unwrap_or(load.pipeline);
     load.threads = threads.unwrap_or(load.threads);
     load.rate = arguments.rate;
-    load.duration = arguments.duration;
-    load.warmup = arguments.warmup;
+    load.count = count;
+    load.duration = arguments.duration.unwrap_or(load.duration);
+    // A hundred lines are over before any warm-up is.
+    load.warmup = warmup.unwrap_or(if is_counted { Duration::ZERO } else { load.warmup });
     Ok(load)
 }
 
@@ -194,7 +207,7 @@ fn print(report: &Report, verdicts: &[(Assertion, Verdict)]) -> io::Result<()> {
     stdout.flush()
 }
 
-fn classify(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)]) -> Result<(), ExitError> {
+fn classify(report: &Report, verdicts: &[(Assertion, Verdict)]) -> Result<(), ExitError> {
     if report.is_stopped() {
         return Err(ExitError::interrupted(anyhow::anyhow!("interrupted")));
     }
@@ -208,7 +221,7 @@ fn classify(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)])
         (errors, _) if !is_bounded => Err(ExitError::unmet(anyhow::anyhow!("there were errors: {errors}"))),
         // A bound for errors bounds nothing where nothing is due any more, as on a connection that
         // a closed loop has lost.
-        (_, lost @ 1..) if is_closed => {
+        (_, lost @ 1..) if !report.knows_what_is_due() => {
             Err(ExitError::unmet(anyhow::anyhow!("connections lost before the end: {lost}")))
         }
         _ => Ok(()),

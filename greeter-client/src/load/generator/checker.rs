@@ -182,7 +182,7 @@ mod tests {
         let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
         lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
         let variables = Variables::default();
-        let workload = Workloads::new(&lines, &variables, eol, 4).unwrap().of(1).unwrap();
+        let workload = Workloads::new(&lines, &variables, eol, 4, 1).unwrap().of(1).unwrap();
         let mut checker = Checker::new(0);
         let (mut all, mut left) = (Vec::new(), due);
         for piece in pieces {

@@ -211,7 +211,7 @@ mod tests {
         let RawSocket::Tcp(socket) = &connected.0 else { panic!("a socket of another kind") };
         SockRef::from(socket).set_send_buffer_size(4096).unwrap();
         let lines = Lines::new(["x".parse().unwrap()]);
-        let workload = Workloads::new(&lines, &Variables::default(), Eol::Lf, LINES).unwrap().of(1).unwrap();
+        let workload = Workloads::new(&lines, &Variables::default(), Eol::Lf, LINES, 1).unwrap().of(1).unwrap();
         let mut connection = LoadConnection::new(LoadSocket::new(connected).unwrap(), workload, 0);
         connection.send(Batch { first: 0, lines: LINES, sent: 0 }).unwrap();
         assert!(connection.is_clogged());

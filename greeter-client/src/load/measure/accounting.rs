@@ -46,9 +46,9 @@ impl Accounting {
     }
 
     fn right(&mut self, number: u64, batch: Batch, now: u64) {
-        let Schedule { warmup, end, .. } = self.schedule;
+        let warmup = self.schedule.warmup;
         if now >= warmup {
-            self.recorder.replied(batch.lines, now < end);
+            self.recorder.replied(batch.lines, self.schedule.is_in_time(now));
         }
         let service = now.saturating_sub(batch.sent);
         match self.schedule.pace {
@@ -129,7 +129,7 @@ mod tests {
 
     fn schedule(connections: u64, threads: u64) -> Schedule {
         let pace = Pace::Open("1000/s".parse().unwrap());
-        Schedule { pace, pipeline: 1, connections, threads, warmup: 0, end: 10_000_000, reply_timeout: 0 }
+        Schedule { pace, pipeline: 1, connections, threads, warmup: 0, end: 10_000_000, total: None, reply_timeout: 0 }
     }
 
     /// Each line is due on just one connection, and on that connection's thread.

@@ -28,6 +28,7 @@ fn render(report: &Report) -> String {
     object.raw("connections", &load.connections.to_string());
     object.raw("threads", &load.threads.to_string());
     object.raw("pipeline", &load.pipeline.to_string());
+    object.raw("count", &or_null(load.total()));
     object.raw("warmup_ns", &load.warmup.as_nanos().to_string());
     object.raw("measured_ns", &report.measured.as_nanos().to_string());
     object.raw("complete", if report.end == LoadEnd::Complete { "true" } else { "false" });

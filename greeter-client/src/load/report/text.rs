@@ -107,7 +107,15 @@ impl fmt::Display for Headline<'_> {
                 write!(f, " at a time")?;
             }
         }
-        write!(f, ", {} after {} of warm-up", seconds(self.0.measured), seconds(load.warmup))
+        match (load.total(), load.warmup) {
+            (None, warmup) => write!(f, ", {} after {} of warm-up", seconds(self.0.measured), seconds(warmup)),
+            (Some(total), warmup) => {
+                let (units, time) = (self.0.units(), seconds(self.0.elapsed));
+                let unit = if total == 1 { units.trim_end_matches('s') } else { units };
+                write!(f, ", {} {unit} in all, in {time}", grouped(total))?;
+                if warmup.is_zero() { Ok(()) } else { write!(f, ", of which {} of warm-up", seconds(warmup)) }
+            }
+        }
     }
 }
 
