@@ -21,7 +21,7 @@
 //! use greeter_client::load::{self, Lines, Load};
 //!
 //! let mut lines = Lines::new(["guest {{#}}".parse()?]);
-//! lines.expect = Some("Hello, {{line}}".parse()?);
+//! lines.expect = vec!["Hello, {{line}}".parse()?];
 //! let mut load = Load::lines(address, lines);
 //! load.connections = 4;
 //! load.rate = Some("200/s".parse()?);
@@ -71,7 +71,7 @@ mod running;
 mod schedule;
 mod workload;
 
-pub use config::{Lines, Load, LoadContent};
+pub use config::{Lines, Load, LoadContent, ReplyEnd};
 pub use error::LoadError;
 pub use measure::latency::{Latency, Time};
 pub use report::Report;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use greeter_client::ServerAddress;
-use greeter_client::load::{self, Assertion, Lines, Load, LoadError, Report, Time};
+use greeter_client::load::{self, Assertion, Lines, Load, LoadError, ReplyEnd, Report, Time};
 use greeter_client::talk::{Script, Template};
 
 const MS: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ fn greeter() -> ServerAddress {
 /// A short load of `lines`, of which each is to be greeted.
 fn load_of(target: ServerAddress, lines: &[&str]) -> Load {
     let mut lines = Lines::new(lines.iter().map(|line| line.parse().unwrap()));
-    lines.expect = Some("Hello, {{line}}".parse().unwrap());
+    lines.expect = vec!["Hello, {{line}}".parse().unwrap()];
     let mut load = Load::lines(target, lines);
     (load.connections, load.warmup, load.duration) = (3, Duration::ZERO, 100 * MS);
     load
@@ -66,7 +66,7 @@ fn load_of(target: ServerAddress, lines: &[&str]) -> Load {
 
 fn expecting(mut load: Load, expect: &str) -> Load {
     let load::LoadContent::Lines(lines) = &mut load.content else { panic!("not a load of lines") };
-    lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap());
+    lines.expect = (!expect.is_empty()).then(|| expect.parse().unwrap()).into_iter().collect();
     load
 }
 
@@ -171,6 +171,137 @@ fn a_unix_socket_can_be_loaded() {
     let report = run(expecting(load_of(ServerAddress::unix(&path), &["Bob"]), "{{line}}"));
     std::fs::remove_file(&path).unwrap();
     holds(&report, &["errors=0", "rate>0/s"]);
+}
+
+// Replies of several lines.
+
+/// As memcached answers `get`: a value if there is one, and an end.
+fn storing() -> ServerAddress {
+    answering(|_, key| match key {
+        "error" => "ERROR\n".to_owned(),
+        "none" => "END\n".to_owned(),
+        key => format!("VALUE {key} 0 {}\n{key}\nEND\n", key.len()),
+    })
+}
+
+/// A load of `lines`, on one connection, whose replies have these lines.
+fn load_of_replies(target: ServerAddress, lines: &[&str], expect: &[&str], end: ReplyEnd) -> Load {
+    let mut load = counted(load_of(target, lines), 30);
+    load.connections = 1;
+    let load::LoadContent::Lines(lines) = &mut load.content else { panic!("not a load of lines") };
+    lines.expect = expect.iter().map(|line| line.parse().unwrap()).collect();
+    lines.reply_end = end;
+    load
+}
+
+fn until(end: &str) -> ReplyEnd {
+    ReplyEnd::Until(end.parse().unwrap())
+}
+
+fn lines(count: usize) -> ReplyEnd {
+    ReplyEnd::Lines(count.try_into().unwrap())
+}
+
+#[test]
+fn replies_of_several_lines_are_one_reply_each() {
+    let value = r"VALUE {{line}} 0 {{:\d+}}";
+    for (expect, end, uncompared, replies) in [
+        (&[value, "{{line}}", "END"][..], ReplyEnd::Expected, 0, format!("'{value}', '{{{{line}}}}', 'END'\n")),
+        (&["VALUE {{line}} 0 1", "{{line}}", "END"], ReplyEnd::Expected, 0, "'END'\n".to_owned()),
+        (&[value, "{{line}}", "END"], until("END"), 0, "'END'; each to the line 'END'\n".to_owned()),
+        (&[value], lines(3), 60, "; 3 lines each; 60 lines of them not compared\n".to_owned()),
+        (&[value], until("END"), 30, "; each to the line 'END'; 30 lines of them not compared\n".to_owned()),
+    ] {
+        for pipeline in [1, 7] {
+            let mut load = load_of_replies(storing(), &["a", "b"], expect, end.clone());
+            load.pipeline = pipeline;
+            let report = run(load);
+            holds(&report, &["errors=0"]);
+            assert_eq!((report.sent(), report.latency().lines()), (30, 30), "{report}");
+            assert!(report.to_string().contains(&replies), "{replies} in {report}");
+            let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+            assert_eq!(json["lines_not_compared"], uncompared, "{json}");
+        }
+    }
+    let report = run(load_of_replies(storing(), &["a"], &[], lines(3)));
+    holds(&report, &["errors=0"]);
+    assert!(report.to_string().contains("there is no expectation; 3 lines each\n"), "{report}");
+}
+
+/// The last line of each comes when the server is asked to go on, and no sooner than after 20 ms.
+#[test]
+fn a_reply_has_come_when_its_last_line_has() {
+    let target = serve_all(|mut stream| {
+        for line in BufReader::new(stream.try_clone()?).lines() {
+            line?;
+            stream.write_all(b"VALUE\n")?;
+            thread::sleep(20 * MS);
+            stream.write_all(b"END\n")?;
+        }
+        Ok(())
+    });
+    for end in [ReplyEnd::Expected, until("END")] {
+        let mut load = load_of_replies(target.clone(), &["a"], &["VALUE", "END"], end);
+        load.count = Some(5);
+        let report = run(load);
+        holds(&report, &["errors=0"]);
+        assert!(took(report.latency().quantile(0.0)) >= 20 * MS, "{report}");
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_reply_is_told_by_its_line() {
+    for (expect, end, message) in [
+        (&["VALUE {{line}} 0 1", "b", "END"][..], ReplyEnd::Expected, "came 'a' as line 2 of the reply to 'a'\n"),
+        (&["VALUE {{line}} 0 1", "{{:b}}"], until("END"), "came 'a' as line 2 of the reply to 'a'\n"),
+        (
+            &["VALUE {{line}} 0 1", "{{*}}", "END", "END"],
+            until("END"),
+            "the reply to 'a' ended with its line 3, 'END': more were expected\n",
+        ),
+    ] {
+        let report = run(load_of_replies(storing(), &["a"], expect, end));
+        holds(&report, &["errors=30", "errors=100%"]);
+        assert!(report.to_string().contains(&format!("first: connection 1: {message}")), "{message} in {report}");
+    }
+}
+
+/// Whatever ends it has to be named, or all that follows is shifted.
+#[test]
+fn an_error_in_place_of_a_reply_ends_it_if_it_is_named() {
+    let end = until("{{:END|.*ERROR.*}}");
+    let report = run(load_of_replies(storing(), &["a", "error", "none"], &["VALUE {{line}} {{*}}"], end));
+    holds(&report, &["errors=20", "errors>66%", "errors<67%"]);
+    assert!(report.to_string().contains("came 'ERROR' as line 1 of the reply to 'error'"), "{report}");
+}
+
+#[test]
+fn a_reply_that_never_ends_is_told_with_its_first_line() {
+    for (expect, end, message) in [
+        (&[][..], until("DONE"), "behind 3 lines of the reply to 'a', which begins with 'VALUE a 0 1'\n"),
+        (
+            &["VALUE a 0 1", "a", "END", "x"],
+            ReplyEnd::Expected,
+            "behind 3 lines of the reply to 'a', which begins with",
+        ),
+        (&["{{*}}"], lines(4), "behind 3 lines of the reply to 'a', which begins with 'VALUE a 0 1'\n"),
+    ] {
+        let mut load = load_of_replies(storing(), &["a"], expect, end);
+        (load.count, load.timeout) = (Some(1), Some(100 * MS));
+        let report = run(load);
+        holds(&report, &["errors=2", "errors=100%"]);
+        let text = report.to_string();
+        assert!(text.contains(&format!("first: connection 1: no reply in time, {message}")), "{message} in {text}");
+    }
+    let cut = serve_all(|mut stream| {
+        BufReader::new(stream.try_clone()?).lines().next();
+        stream.write_all(b"VALUE a 0 1\n")
+    });
+    let report = run(load_of_replies(cut, &["a"], &["VALUE a 0 1", "END"], ReplyEnd::Expected)).to_string();
+    assert!(
+        report.contains("first: connection 1: the server closed the connection in the middle of a reply\n"),
+        "{report}"
+    );
 }
 
 // So many.
@@ -537,6 +668,10 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
         (load_of(nowhere.clone(), &[]), "there is nothing to send"),
         (once(load_of(nowhere.clone(), &[])), "there is nothing to send"),
         (with(|load| load.count = Some(0)), "there is nothing to send"),
+        (
+            load_of_replies(nowhere.clone(), &["a"], &["b", "c", "d"], lines(2)),
+            "3 lines are expected of a reply that has 2",
+        ),
         (with(|load| load.connections = 0), "connections must be from 1 to 65535, not 0"),
         (with(|load| load.threads = 4), "threads must be from 1 to 3, not 4"),
         (with(|load| load.pipeline = 0), "pipeline must be from 1 to 100000, not 0"),
@@ -669,7 +804,7 @@ fn a_load_that_is_stopped_reports_what_it_has_measured() {
 #[test]
 fn the_lines_of_a_file_are_sent_as_they_are() {
     let mut lines = Lines::new([Template::literal(b"{{#}}"), Template::literal(b"\xff")]);
-    lines.expect = Some("{{line}}".parse().unwrap());
+    lines.expect = vec!["{{line}}".parse().unwrap()];
     let target = serve_all(|stream| std::io::copy(&mut &stream, &mut &stream).map(drop));
     let mut load = Load::lines(target, lines);
     (load.connections, load.warmup, load.duration) = (2, Duration::ZERO, 50 * MS);

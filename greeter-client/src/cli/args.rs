@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -221,6 +222,7 @@ impl Args {
 
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(super) enum Command {
     Greet(GreetArgs),
     Chat(ChatArgs),
@@ -435,10 +437,19 @@ pub(super) struct LoadArgs {
     #[argh(option, arg_name = "file")]
     pub(super) script: Option<String>,
 
-    /// what each reply must be, with the placeholders of scripts; {{line}} is what was sent, {{*}} is anything (default:
-    /// any line)
+    /// what each reply must be, with the placeholders of scripts; {{line}} is what was sent, {{*}} is anything; if given
+    /// several times, a reply has as many lines, which are compared in turn (default: any line)
     #[argh(option, arg_name = "pattern")]
-    pub(super) expect: Option<Pattern>,
+    pub(super) expect: Vec<Pattern>,
+
+    /// how many lines a reply has, where not all of them are expected; the others are not compared
+    #[argh(option, arg_name = "n", from_str_fn(reply_lines))]
+    pub(super) reply_lines: Option<NonZeroUsize>,
+
+    /// what the last line of a reply is, where not all of them are expected, as in 'END' or '{{:END|.*ERROR.*}}'; the
+    /// others are not compared
+    #[argh(option, arg_name = "pattern")]
+    pub(super) reply_until: Option<Pattern>,
 
     /// how often a line is sent, on all connections together, as in 5000/s or 30/m (default: when replies have come)
     #[argh(option, arg_name = "rate")]
@@ -494,6 +505,10 @@ fn jobs(text: &str) -> Result<usize, String> {
         Ok(jobs @ 1..=1000) => Ok(jobs),
         _ => Err("write a number from 1 to 1000".to_owned()),
     }
+}
+
+fn reply_lines(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a number from 1 on".to_owned())
 }
 
 fn count(text: &str) -> Result<u64, String> {

@@ -1,5 +1,6 @@
 //! What is asked of a load: where to, what is sent, how often and for how long.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::schedule::Rate;
@@ -56,7 +57,7 @@ pub struct Load {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LoadContent {
-    /// Lines, each of which has one line as its reply.
+    /// Lines, each of which has a reply of one line or of several.
     Lines(Lines),
     /// Scripts, one after the other; each has its own connections, and is one unit of load. Outside
     /// a crowd, `{{#}}` is the number of the session among those that run at a time, from 1.
@@ -70,19 +71,35 @@ pub struct Lines {
     /// The lines. Each connection sends them in turn, over and over; the second connection begins
     /// with the second line, and so on. `{{#}}` is the number of the connection, from 1.
     pub lines: Vec<Template>,
-    /// The pattern that each reply must match; `{{line}}` is the line that it replies to. [`None`]:
-    /// any line is right.
-    pub expect: Option<Pattern>,
+    /// The patterns that the lines of each reply must match, in turn; `{{line}}` is the line that
+    /// it replies to. Without any, every reply is right.
+    pub expect: Vec<Pattern>,
+    /// Where a reply ends. The default is [`Expected`](ReplyEnd::Expected).
+    pub reply_end: ReplyEnd,
     /// Whether each line is sent once, and the load ends when all are answered: line k, counted
     /// from 0, on connection k modulo the number of them. The default is `false`.
     pub once: bool,
 }
 
+/// Where the reply to a line ends. Its lines beyond those that are [expected](Lines::expect) are
+/// counted, and not compared.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum ReplyEnd {
+    /// Behind as many lines as are expected, or behind one.
+    #[default]
+    Expected,
+    /// Behind so many lines, which are no fewer than those that are expected.
+    Lines(NonZeroUsize),
+    /// Behind the first line that matches, which may be among those that are expected.
+    Until(Pattern),
+}
+
 impl Lines {
-    /// Creates a list of lines, with any line as a reply.
+    /// Creates a list of lines, each with any line as its reply.
     #[must_use]
     pub fn new(lines: impl IntoIterator<Item = Template>) -> Self {
-        Self { lines: lines.into_iter().collect(), expect: None, once: false }
+        Self { lines: lines.into_iter().collect(), expect: Vec::new(), reply_end: ReplyEnd::default(), once: false }
     }
 }
 

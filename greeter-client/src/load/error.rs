@@ -33,6 +33,14 @@ pub enum LoadError {
     /// A line holds an LF: it would be two, and get two replies.
     #[error("a line cannot hold a newline")]
     LfInLineError,
+    /// A reply has fewer lines than are expected of it.
+    #[error("{expected} lines are expected of a reply that has {lines}")]
+    TooManyExpected {
+        /// How many are expected.
+        expected: usize,
+        /// How many it has.
+        lines: usize,
+    },
     /// The server may be on another machine, and [`Load::anywhere`](super::Load::anywhere) does not
     /// say that this is meant.
     #[error("{} is not known to be on this machine, and a load can put a server out of service", one_line(.0.as_bytes()))]
@@ -69,6 +77,7 @@ impl LoadError {
                 | Self::NoTime
                 | Self::Unbound(_)
                 | Self::LfInLineError
+                | Self::TooManyExpected { .. }
                 | Self::Remote(_)
         )
     }

@@ -1,7 +1,10 @@
 //! What passes on one connection of a load, as values: lines that leave, replies that come, and how
 //! it is lost.
 
+use std::fmt;
 use std::io;
+
+use crate::net::escape::one_line;
 
 /// The longest line that is received, in bytes: as much as a connection may make us hold.
 pub(crate) const MAX_LINE_BYTES: usize = 1024 * 1024;
@@ -11,10 +14,46 @@ pub(crate) const MAX_LINE_BYTES: usize = 1024 * 1024;
 pub(crate) enum Received<'a> {
     /// So many right replies, one behind the other.
     Match(usize),
-    /// What came is not what it should be as a reply to this line.
-    Mismatch { came: &'a [u8], to: &'a [u8] },
+    /// A reply that is not what it should be as one to this line.
+    Mismatch { came: &'a [u8], place: ReplyPlace, to: &'a [u8] },
+    /// A line of a reply of which nothing says what it should be.
+    Uncompared,
     /// A line for which nothing was sent.
     Unsolicited(&'a [u8]),
+}
+
+/// Where in a reply something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyPlace {
+    /// In its only line.
+    Whole,
+    /// In its so manieth line, counted from 1, which is the first that is wrong.
+    Line(usize),
+    /// At its end: it has so many lines, which are right, and should have more.
+    End(usize),
+}
+
+/// The reply that is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Awaited<'a> {
+    pub(crate) to: &'a [u8],
+    /// How many lines of it have come, and the first of them.
+    pub(crate) begun: Option<(usize, &'a [u8])>,
+}
+
+impl fmt::Display for Awaited<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let to = one_line(self.to);
+        match self.begun {
+            None => write!(f, "in place of the reply to '{to}'"),
+            Some((1, first)) => {
+                write!(f, "behind the first line of the reply to '{to}', which is '{}'", one_line(first))
+            }
+            Some((lines, first)) => {
+                write!(f, "behind {lines} lines of the reply to '{to}', which begins with '{}'", one_line(first))
+            }
+        }
+    }
 }
 
 /// Lines that were sent at once.
@@ -34,6 +73,8 @@ pub(crate) enum ConnectionLoss {
     Closed,
     #[error("the server closed the connection in the middle of a line")]
     PartialLine,
+    #[error("the server closed the connection in the middle of a reply")]
+    PartialReply,
     #[error("the server sent a line longer than {} bytes", MAX_LINE_BYTES)]
     LineTooLong,
     #[error("no reply in time")]

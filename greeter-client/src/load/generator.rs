@@ -306,8 +306,8 @@ impl Generator {
             match connection {
                 Some(connection) if is_stopped => waiting += connection.in_flight() as u64 + due.saturating_sub(*sent),
                 Some(connection) => {
-                    self.accounting
-                        .unanswered(*number, connection.batches(), || ConnectionLoss::ReplyTimeout.to_string());
+                    let awaited = connection.awaited(self.eol);
+                    self.accounting.unanswered(*number, &ConnectionLoss::ReplyTimeout, connection.batches(), awaited);
                     self.accounting.unsent(*number, due, *sent);
                 }
                 None => self.accounting.unsent(*number, due, *sent),

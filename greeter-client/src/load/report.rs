@@ -13,12 +13,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::config::{Lines, Load, LoadContent};
+use super::config::{Lines, Load, LoadContent, ReplyEnd};
 use super::schedule::Rate;
 use crate::load::measure::aggregator::{Aggregator, Bin};
 use crate::load::measure::clock::CpuUsage;
 use crate::load::measure::latency::{Latency, ShortDuration};
 use crate::load::measure::thread_recorder::{Counts, LoadErrorKind, TICK};
+use crate::net::escape::one_line;
+use crate::talk::Pattern;
+use text::{grouped, plural};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and
 /// does nothing else.
@@ -260,17 +263,29 @@ impl Report {
         }
     }
 
+    /// Whether any reply counts as right.
+    pub(super) fn compares_nothing(&self) -> bool {
+        matches!(&self.load.content, LoadContent::Lines(Lines { expect, .. }) if expect.is_empty())
+    }
+
     /// How replies were judged.
     pub(super) fn checked(&self) -> String {
-        match &self.load.content {
-            LoadContent::Lines(Lines { expect: Some(expect), .. }) => {
-                let text = expect.expected(&self.load.variables, None);
-                format!("each compared with '{}'", crate::net::escape::one_line(&text))
-            }
-            LoadContent::Lines(Lines { expect: None, .. }) => {
-                "counted, not compared: there is no expectation".to_owned()
-            }
-            LoadContent::Scripts(_) => "each compared with what its script expects".to_owned(),
+        let LoadContent::Lines(Lines { expect, reply_end, .. }) = &self.load.content else {
+            return "each compared with what its script expects".to_owned();
+        };
+        let shown = |expect: &Pattern| format!("'{}'", one_line(&expect.expected(&self.load.variables, None)));
+        let mut text = match expect.iter().map(shown).collect::<Vec<_>>() {
+            none if none.is_empty() => "counted, not compared: there is no expectation".to_owned(),
+            lines => format!("each compared with {}", lines.join(", ")),
+        };
+        match reply_end {
+            ReplyEnd::Expected => return text,
+            ReplyEnd::Lines(lines) => text.push_str(&format!("; {lines} line{} each", plural(lines.get()))),
+            ReplyEnd::Until(end) => text.push_str(&format!("; each to the line {}", shown(end))),
+        }
+        match self.counts.uncompared {
+            0 => text,
+            lines => format!("{text}; {} lines of them not compared", grouped(lines)),
         }
     }
 }

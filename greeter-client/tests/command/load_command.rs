@@ -204,6 +204,42 @@ fn so_many_lines_and_the_lines_of_a_file_once_are_all_measured() {
 }
 
 #[test]
+fn replies_may_have_several_lines() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().into();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            thread::spawn(move || -> std::io::Result<()> {
+                for line in BufReader::new(stream.try_clone()?).lines() {
+                    (&stream).write_all(format!("Hello,\n{}\nEND\n", line?).as_bytes())?;
+                }
+                Ok(())
+            });
+        }
+    });
+    for (arguments, replies) in [
+        (
+            &["--expect=Hello,", "--expect={{line}}", "--expect=END"][..],
+            "each compared with 'Hello,', '{{line}}', 'END'",
+        ),
+        (
+            &["--expect=Hello,", "--reply-lines=3"],
+            "each compared with 'Hello,'; 3 lines each; 20 lines of them not compared",
+        ),
+        (
+            &["--expect=Hello,", "--reply-until=END"],
+            "each compared with 'Hello,'; each to the line 'END'; 10 lines of them not compared",
+        ),
+    ] {
+        let outcome = run(greeter_client(&address, &["load", "--line=Bob", "--count=10"]).args(arguments));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(stdout(&outcome).contains("  lines      10 right, "), "{outcome:?}");
+        assert!(stdout(&outcome).contains(&format!("  replies    {replies}\n")), "{outcome:?}");
+    }
+}
+
+#[test]
 fn a_usage_error_names_what_is_at_fault() {
     refused(&[], "load needs --line, --lines or --script");
     refused(&["--line=a", "--script=b"], "only one of --line, --lines and --script can be given");
@@ -215,6 +251,20 @@ fn a_usage_error_names_what_is_at_fault() {
     refused(
         &["--line=a", "--once", "--duration=1s"],
         "--once says when it ends, and --duration, too: give one of them",
+    );
+    refused(&["--script=a", "--reply-lines=2"], "--reply-lines is for lines: a script says itself what it does");
+    refused(
+        &["--line=a", "--reply-lines=2", "--reply-until=b"],
+        "only one of --reply-lines and --reply-until can be given",
+    );
+    refused(
+        &["--line=a", "--reply-lines=0"],
+        "cannot parse option '--reply-lines' with value '0': write a number from 1 on",
+    );
+    run(&mut bare_greeter_client(&["load", "--line=a", "--expect=b", "--expect=c", "--reply-lines=1"])).is(
+        2,
+        "",
+        "error: 2 lines are expected of a reply that has 1\n",
     );
     refused(&["--line=a", "--count=0"], "cannot parse option '--count' with value '0': write a number from 1 on");
     refused(&["--script=a", "--expect=b"], "--expect is for lines: a script says itself what it does");

@@ -15,7 +15,7 @@ use crate::kit::{Authority, Folder, TlsStream, accept_tls, client_of, end, greet
 /// A short load of `line` in a closed loop, of a server whose certificate `authority` has issued.
 fn load_of(address: ServerAddress, line: &str, authority: &Authority, folder: &Folder) -> Load {
     let mut lines = Lines::new([line.parse().unwrap()]);
-    lines.expect = Some("Hello, {{line}}".parse().unwrap());
+    lines.expect = vec!["Hello, {{line}}".parse().unwrap()];
     let mut load = Load::lines(address, lines);
     load.tls = Some(client_of(authority, folder));
     load.connections = 3;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use greeter_args::Exit;
 use greeter_client::escape;
-use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, RunningLoad, Verdict};
+use greeter_client::load::{
+    self, Assertion, Lines, Load, LoadError, LoadProgress, ReplyEnd, Report, RunningLoad, Verdict,
+};
 use greeter_client::talk::Template;
 use greeter_client::{ConnectionOptions, ServerAddress};
 
@@ -57,7 +59,9 @@ pub(crate) fn run(
 
 fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
     let variables = variables(&arguments.define)?;
-    let Arguments { line, lines, script, expect, pipeline, threads, once, count, warmup, .. } = arguments;
+    let Arguments {
+        line, lines, script, expect, reply_lines, reply_until, pipeline, threads, once, count, warmup, ..
+    } = arguments;
     let is_counted = once || count.is_some();
     if is_counted && arguments.duration.is_some() {
         let option = if once { "--once" } else { "--count" };
@@ -70,7 +74,9 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
         (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
         (true, None, Some(path)) => {
             let alone = [
-                ("--expect", expect.is_some()),
+                ("--expect", !expect.is_empty()),
+                ("--reply-lines", reply_lines.is_some()),
+                ("--reply-until", reply_until.is_some()),
                 ("--once", once),
                 ("--pipeline", pipeline.is_some()),
                 ("--threads", threads.is_some()),
@@ -87,6 +93,14 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     };
     if let load::LoadContent::Lines(lines) = &mut load.content {
         lines.expect = expect;
+        lines.reply_end = match (reply_lines, reply_until) {
+            (None, None) => ReplyEnd::Expected,
+            (Some(lines), None) => ReplyEnd::Lines(lines),
+            (None, Some(end)) => ReplyEnd::Until(end),
+            (Some(_), Some(_)) => {
+                return Err(Exit::usage(NAME, "only one of --reply-lines and --reply-until can be given").into());
+            }
+        };
         lines.once = once;
     }
     load.anywhere = arguments.anywhere;

@@ -1,7 +1,7 @@
 //! Knows when each line is due, and keeps the accounts of what has become of it. No I/O.
 
 use super::thread_recorder::{LATE, LoadErrorKind, ThreadRecorder};
-use crate::load::exchange::{Batch, ConnectionLoss, Received};
+use crate::load::exchange::{Awaited, Batch, ConnectionLoss, Received, ReplyPlace};
 use crate::load::schedule::{Pace, Schedule};
 use crate::net::escape::one_line;
 
@@ -32,13 +32,23 @@ impl Accounting {
     pub(crate) fn received(&mut self, number: u64, received: &Received<'_>, batch: Batch, now: u64) {
         match received {
             Received::Match(_) => self.right(number, batch, now),
-            Received::Mismatch { came, to } => {
+            Received::Mismatch { came, place, to } => {
                 let unanswered = self.measured(number, batch);
                 self.recorder.unanswered(unanswered);
                 self.recorder.error(LoadErrorKind::Mismatch, 1, || {
-                    format!("connection {}: came '{}' in reply to '{}'", number + 1, one_line(came), one_line(to))
+                    let (number, came, to) = (number + 1, one_line(came), one_line(to));
+                    match place {
+                        ReplyPlace::Whole => format!("connection {number}: came '{came}' in reply to '{to}'"),
+                        ReplyPlace::Line(line) => {
+                            format!("connection {number}: came '{came}' as line {line} of the reply to '{to}'")
+                        }
+                        ReplyPlace::End(line) => format!(
+                            "connection {number}: the reply to '{to}' ended with its line {line}, '{came}': more were expected"
+                        ),
+                    }
                 });
             }
+            Received::Uncompared => self.recorder.uncompared(),
             Received::Unsolicited(line) => self.recorder.error(LoadErrorKind::Unsolicited, 1, || {
                 format!("connection {}: came '{}', and no line waited for a reply", number + 1, one_line(line))
             }),
@@ -74,18 +84,19 @@ impl Accounting {
         number: u64,
         loss: &ConnectionLoss,
         in_flight: impl Iterator<Item = &'a Batch>,
-        oldest: &[u8],
+        awaited: Awaited<'_>,
     ) {
         self.recorder.error(LoadErrorKind::Lost, 1, || format!("connection {}: {loss}", number + 1));
-        self.unanswered(number, in_flight, || format!("{loss}, in place of the reply to '{}'", one_line(oldest)));
+        self.unanswered(number, loss, in_flight, awaited);
     }
 
     /// These lines will not be answered any more.
     pub(crate) fn unanswered<'a>(
         &mut self,
         number: u64,
+        loss: &ConnectionLoss,
         in_flight: impl Iterator<Item = &'a Batch>,
-        why: impl FnOnce() -> String,
+        awaited: Awaited<'_>,
     ) {
         let (mut lines, mut unanswered) = (0, 0);
         for batch in in_flight {
@@ -93,7 +104,8 @@ impl Accounting {
             unanswered += self.measured(number, *batch);
         }
         self.recorder.unanswered(unanswered);
-        self.recorder.error(LoadErrorKind::Unanswered, lines, || format!("connection {}: {}", number + 1, why()));
+        self.recorder
+            .error(LoadErrorKind::Unanswered, lines, || format!("connection {}: {loss}, {awaited}", number + 1));
     }
 
     /// Of the lines that were due on connection `number`, only so many have been sent.
@@ -208,7 +220,8 @@ mod tests {
         let (sender, messages) = std::sync::mpsc::channel();
         let mut accounting = Accounting { schedule, recorder: ThreadRecorder::new(0, sender, schedule.warmup, true) };
         // Lines 1, 3, 5, 7 and 9 are due on connection 1, each at as many milliseconds.
-        accounting.unanswered(1, [Batch { first: 1, lines: 2, sent: 0 }].iter(), String::new);
+        let awaited = Awaited { to: b"", begun: None };
+        accounting.unanswered(1, &ConnectionLoss::Closed, [Batch { first: 1, lines: 2, sent: 0 }].iter(), awaited);
         accounting.unsent(1, 5, 1);
         let counts = told(accounting, &messages);
         assert_eq!(counts.errors_by_kind, [0, 0, 2, 4, 0, 0]);

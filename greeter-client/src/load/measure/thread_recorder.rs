@@ -57,6 +57,8 @@ pub(crate) struct Counts {
     pub(crate) unanswered: u64,
     /// What went wrong, warm-up included, in the order of [`LoadErrorKind::ALL`].
     pub(crate) errors_by_kind: [u64; LoadErrorKind::ALL.len()],
+    /// Lines of replies that were compared with nothing, warm-up included.
+    pub(crate) uncompared: u64,
     /// Lines that were sent later than they could have been.
     pub(crate) late: u64,
     /// By how much at most, in nanoseconds.
@@ -73,6 +75,7 @@ impl Counts {
         for (sum, count) in self.errors_by_kind.iter_mut().zip(other.errors_by_kind) {
             *sum += count;
         }
+        self.uncompared += other.uncompared;
         self.late += other.late;
         self.max_late = self.max_late.max(other.max_late);
     }
@@ -175,6 +178,11 @@ impl ThreadRecorder {
     /// So many lines, due after the warm-up, will have no right reply.
     pub(crate) fn unanswered(&mut self, lines: u64) {
         self.tick.counts.unanswered += lines;
+    }
+
+    /// A line of a reply was compared with nothing.
+    pub(crate) fn uncompared(&mut self) {
+        self.tick.counts.uncompared += 1;
     }
 
     pub(crate) fn error(&mut self, kind: LoadErrorKind, count: u64, example: impl FnOnce() -> String) {
