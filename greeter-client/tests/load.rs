@@ -304,6 +304,34 @@ fn a_reply_that_never_ends_is_told_with_its_first_line() {
     );
 }
 
+// Nothing expected.
+
+#[test]
+fn a_load_that_compares_nothing_says_so_first_and_counts_what_looks_like_an_error() {
+    let target =
+        answering(|number, _| if number % 5 == 4 { "error: no <such> \u{1b}thing\n" } else { "Hello\n" }.to_owned());
+    for end in [ReplyEnd::Expected, until("{{*}}")] {
+        let report = run(load_of_replies(target.clone(), &["Bob"], &[], end));
+        holds(&report, &["errors=0"]);
+        let text = report.to_string();
+        assert!(text.starts_with("closed loop, nothing compared: 1 connection to "), "{text}");
+        let suspects = "\n    6 look like an error\n      first: connection 1: came 'error: no <such> \\ething' in reply to 'Bob'\n";
+        assert!(text.contains(suspects), "{text}");
+        let warning = "nothing was compared, and of the lines that came 6 look like an error: say what is expected";
+        assert!(report.warnings().iter().any(|said| said == warning), "{:?}", report.warnings());
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!((&json["lines_like_errors"], &json["lines_not_compared"]), (&6.into(), &serde_json::Value::Null));
+        assert!(
+            report.to_html().contains("<pre>first: connection 1: came 'error: no &lt;such&gt; "),
+            "{}",
+            report.to_html()
+        );
+    }
+    let compared = run(load_of_replies(target, &["Bob"], &["{{*}}"], ReplyEnd::Expected));
+    assert!(compared.to_string().starts_with("closed loop: 1 connection"), "{compared}");
+    assert!(!compared.to_string().contains("like an error"), "{compared}");
+}
+
 // So many.
 
 fn counted(mut load: Load, count: u64) -> Load {

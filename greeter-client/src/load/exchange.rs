@@ -18,6 +18,8 @@ pub(crate) enum Received<'a> {
     Mismatch { came: &'a [u8], place: ReplyPlace, to: &'a [u8] },
     /// A line of a reply of which nothing says what it should be.
     Uncompared,
+    /// The same of a whole load, and by its first word the line tells of an error.
+    Suspect { came: &'a [u8], to: &'a [u8] },
     /// A line for which nothing was sent.
     Unsolicited(&'a [u8]),
 }

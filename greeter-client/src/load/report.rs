@@ -37,6 +37,8 @@ pub struct Report {
     pub(super) service: Histogram<u64>,
     pub(super) bins: Vec<Bin>,
     pub(super) examples: [Option<String>; LoadErrorKind::ALL.len()],
+    /// The first line that looks like an error.
+    pub(super) suspect: Option<String>,
     pub(super) used: Option<CpuUsage>,
     /// How long it took in all.
     pub(super) elapsed: Duration,
@@ -82,7 +84,8 @@ impl Report {
         let (response, service) = aggregator.finish();
         let counts = aggregator.counts;
         let examples = std::mem::take(&mut aggregator.examples);
-        Self { load, counts, response, service, bins, examples, used, elapsed: at, measured, lost_early, end }
+        let suspect = aggregator.suspect.take();
+        Self { load, counts, response, service, bins, examples, suspect, used, elapsed: at, measured, lost_early, end }
     }
 
     /// Returns the response times: from when each line was due until its reply came. In a closed
@@ -223,6 +226,9 @@ impl Report {
                 self.lost_early, self.load.connections,
             ));
         }
+        if let Some(suspects) = self.suspects() {
+            warnings.push(format!("nothing was compared, and of the lines that came {suspects}: say what is expected"));
+        }
         if self.latency().lines() == 0 {
             warnings.push("nothing was measured".to_owned());
         }
@@ -266,6 +272,15 @@ impl Report {
     /// Whether any reply counts as right.
     pub(super) fn compares_nothing(&self) -> bool {
         matches!(&self.load.content, LoadContent::Lines(Lines { expect, .. }) if expect.is_empty())
+    }
+
+    /// What there is to say of lines that look like an error, where nothing was compared.
+    pub(super) fn suspects(&self) -> Option<String> {
+        match self.counts.suspect {
+            0 => None,
+            1 => Some("1 looks like an error".to_owned()),
+            lines => Some(format!("{} look like an error", grouped(lines))),
+        }
     }
 
     /// How replies were judged.

@@ -14,6 +14,13 @@ use crate::net::{Eol, LineOverflow};
 /// How much is kept of the first line of a reply, to tell of it if the reply never ends.
 const MAX_FIRST_BYTES: usize = 1024;
 
+/// What lines begin with that tell of an error, whatever the server: ours, and Redis.
+const ERRORS: [&[u8]; 2] = [b"error:", b"-ERR"];
+
+fn looks_like_error(line: &[u8]) -> bool {
+    ERRORS.iter().any(|error| line.starts_with(error))
+}
+
 /// Where one connection is in what it must hear.
 #[derive(Debug)]
 pub(crate) struct Checker {
@@ -87,7 +94,9 @@ impl Checker {
                 ExpectedReplies::Exact(block) if self.begun.is_empty() && self.reply.lines == 0 => {
                     self.take_expected(block, &mut bytes, due)
                 }
-                ExpectedReplies::Any if workload.is_one_line() => self.take_any(&workload.requests, &mut bytes, due),
+                ExpectedReplies::Any if workload.is_one_line() => {
+                    self.take_any(&workload.requests, eol, &mut bytes, due, &mut on_received)
+                }
                 _ => 0,
             };
             if right > 0 {
@@ -130,15 +139,28 @@ impl Checker {
     }
 
     /// Takes whole lines, whatever they are. What of a line is not whole is not kept.
-    fn take_any(&mut self, requests: &LineBlock, bytes: &mut &[u8], due: usize) -> usize {
+    fn take_any(
+        &mut self,
+        requests: &LineBlock,
+        eol: Eol,
+        bytes: &mut &[u8],
+        due: usize,
+        on_received: &mut impl FnMut(Received<'_>),
+    ) -> usize {
         let mut right = 0;
         let mut end = 0;
         for lf in memchr_iter(b'\n', bytes).take(due) {
+            let piece = &bytes[end..=lf];
+            let begun = if right == 0 { std::mem::take(&mut self.begun) } else { Vec::new() };
+            let line = if begun.is_empty() { piece } else { &[&begun, piece].concat() };
+            if looks_like_error(line) {
+                let to = &requests.bytes()[requests.range(requests.advance(self.line, right))];
+                on_received(Received::Suspect { came: eol.strip(line), to: eol.strip(to) });
+            }
             right += 1;
             end = lf + 1;
         }
         if right > 0 {
-            self.begun.clear();
             self.line = requests.advance(self.line, right);
             *bytes = &bytes[end..];
         }
@@ -203,6 +225,10 @@ impl Checker {
     ) -> bool {
         let index = self.reply.lines;
         let is_last = workload.is_last(self.line, index, line);
+        if matches!(workload.replies, ExpectedReplies::Any) && looks_like_error(line) {
+            let to = &workload.requests.bytes()[workload.requests.range(self.line)];
+            on_received(Received::Suspect { came: line, to: eol.strip(to) });
+        }
         match workload.is_right(self.line, index, line, eol) {
             Some(false) if self.reply.wrong.is_none() => self.reply.wrong = Some((index, line.to_vec())),
             None if !is_last || !matches!(workload.bound, ReplyBound::Until(_)) => on_received(Received::Uncompared),
@@ -294,6 +320,9 @@ mod tests {
                     all.push(format!("{}{place} to {}", came.escape_ascii(), to.escape_ascii()));
                 }
                 Received::Uncompared => all.push("uncompared".to_owned()),
+                Received::Suspect { came, to } => {
+                    all.push(format!("{} suspect to {}", came.escape_ascii(), to.escape_ascii()));
+                }
                 Received::Unsolicited(line) => all.push(format!("{} unasked", line.escape_ascii())),
             })?;
         }
@@ -337,6 +366,8 @@ mod tests {
             check(both(), "<a>\nE\n<bcd>\nE\nz\n", 2, &["right", "right", "z unasked"]);
             check(both(), "<a>\nE\n<bcd>\n", 9, &["right", "1 begun with <bcd>"]);
             check(both(), "<a>\nE", 9, &["1 begun with <a>"]);
+            // A reply that has gone wrong is no place for a right one to begin.
+            check(both(), "x\n<a>\nE\n", 9, &["x at 1 to a", "1 begun with E"]);
         }
     }
 
@@ -371,6 +402,27 @@ mod tests {
         // The end of each reply is its own.
         check((&[], until("end of {{line}}")), "end of bcd\nend of a\n", 9, &["right"]);
         check((&["{{line}}", "E", "E"], until("E")), "a\nE\nbcd\nE\n", 9, &["E ends at 2 to a", "E ends at 2 to bcd"]);
+    }
+
+    /// However it was cut; where something is expected, it is wrong and that is all.
+    #[test]
+    fn what_looks_like_an_error_is_told_where_nothing_is_expected() {
+        let came = b"error: no\nerror\n-ERR x\n -ERR\n-ERR\n";
+        let heard = |end, cut: usize, expect: &[&str]| {
+            let pieces = came.split_at(cut);
+            let mut heard = received((expect, end), &["a", "bcd"], Eol::Lf, &[pieces.0, pieces.1], 5).unwrap();
+            // Of some pieces, the right replies are told at once, behind what is odd about them.
+            heard.sort();
+            heard
+        };
+        let right = ["right"; 5];
+        let all = ["-ERR suspect to a", "-ERR x suspect to a", "error: no suspect to a"].into_iter().chain(right);
+        let all: Vec<&str> = all.collect();
+        for cut in 0..=came.len() {
+            assert_eq!(heard(ONE, cut, &[]), all, "{cut}");
+            assert_eq!(heard(until("{{*}}"), cut, &[]), all, "{cut}");
+            assert_eq!(heard(ONE, cut, &["{{*}}"]), ["right"; 5], "{cut}");
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl LoadConnection {
                 *in_flight_lines -= 1;
                 on_received(received, answered(in_flight, 1), now);
             }
-            Received::Unsolicited(_) | Received::Uncompared => {
+            Received::Unsolicited(_) | Received::Uncompared | Received::Suspect { .. } => {
                 on_received(received, Batch { first: 0, lines: 0, sent: now }, now);
             }
         });

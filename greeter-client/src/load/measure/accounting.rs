@@ -49,6 +49,9 @@ impl Accounting {
                 });
             }
             Received::Uncompared => self.recorder.uncompared(),
+            Received::Suspect { came, to } => self.recorder.suspect(|| {
+                format!("connection {}: came '{}' in reply to '{}'", number + 1, one_line(came), one_line(to))
+            }),
             Received::Unsolicited(line) => self.recorder.error(LoadErrorKind::Unsolicited, 1, || {
                 format!("connection {}: came '{}', and no line waited for a reply", number + 1, one_line(line))
             }),

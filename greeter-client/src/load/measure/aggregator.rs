@@ -76,6 +76,8 @@ pub(crate) struct Aggregator {
     response: Option<Histogram<u64>>,
     service: Histogram<u64>,
     pub(crate) examples: [Option<String>; LoadErrorKind::ALL.len()],
+    /// A line that looks like an error.
+    pub(crate) suspect: Option<String>,
     pub(crate) ended: Vec<ThreadResult>,
 }
 
@@ -93,6 +95,7 @@ impl Aggregator {
             response: is_open.then(histogram),
             service: histogram(),
             examples: Default::default(),
+            suspect: None,
             ended: Vec::new(),
         }
     }
@@ -105,6 +108,9 @@ impl Aggregator {
             RecorderMessage::Tick { thread, tick } => self.take_tick(thread, &tick),
             RecorderMessage::Example(kind, text) => {
                 self.examples[kind as usize].get_or_insert(text);
+            }
+            RecorderMessage::Suspect(text) => {
+                self.suspect.get_or_insert(text);
             }
             RecorderMessage::Ended(ended) => self.ended.push(ended?),
         }

@@ -59,6 +59,8 @@ pub(crate) struct Counts {
     pub(crate) errors_by_kind: [u64; LoadErrorKind::ALL.len()],
     /// Lines of replies that were compared with nothing, warm-up included.
     pub(crate) uncompared: u64,
+    /// Lines that were compared with nothing and look like an error, warm-up included.
+    pub(crate) suspect: u64,
     /// Lines that were sent later than they could have been.
     pub(crate) late: u64,
     /// By how much at most, in nanoseconds.
@@ -76,6 +78,7 @@ impl Counts {
             *sum += count;
         }
         self.uncompared += other.uncompared;
+        self.suspect += other.suspect;
         self.late += other.late;
         self.max_late = self.max_late.max(other.max_late);
     }
@@ -105,6 +108,8 @@ pub(crate) enum RecorderMessage {
     Tick { thread: usize, tick: Box<TickRecord> },
     /// The first of its kind on this thread.
     Example(LoadErrorKind, String),
+    /// The first line on this thread that looks like an error.
+    Suspect(String),
     /// There is nothing more to come from a thread.
     Ended(io::Result<ThreadResult>),
 }
@@ -130,12 +135,20 @@ pub(crate) struct ThreadRecorder {
     warmup: u64,
     tick: TickRecord,
     is_told: [bool; LoadErrorKind::ALL.len()],
+    is_suspect_told: bool,
 }
 
 impl ThreadRecorder {
     /// `warmup` is in nanoseconds.
     pub(crate) fn new(thread: usize, messages: Sender<RecorderMessage>, warmup: u64, is_open: bool) -> Self {
-        Self { thread, messages, warmup, tick: Self::fresh(0, is_open), is_told: Default::default() }
+        Self {
+            thread,
+            messages,
+            warmup,
+            tick: Self::fresh(0, is_open),
+            is_told: Default::default(),
+            is_suspect_told: false,
+        }
     }
 
     fn fresh(number: u64, is_open: bool) -> TickRecord {
@@ -183,6 +196,14 @@ impl ThreadRecorder {
     /// A line of a reply was compared with nothing.
     pub(crate) fn uncompared(&mut self) {
         self.tick.counts.uncompared += 1;
+    }
+
+    /// A line was compared with nothing, and looks like an error.
+    pub(crate) fn suspect(&mut self, example: impl FnOnce() -> String) {
+        self.tick.counts.suspect += 1;
+        if !std::mem::replace(&mut self.is_suspect_told, true) {
+            let _ = self.messages.send(RecorderMessage::Suspect(example()));
+        }
     }
 
     pub(crate) fn error(&mut self, kind: LoadErrorKind, count: u64, example: impl FnOnce() -> String) {

@@ -36,6 +36,7 @@ fn render(report: &Report) -> String {
     object.raw("right", &report.counts.replies.to_string());
     object.raw("right_per_second", &report.per_second().to_string());
     object.raw("lines_not_compared", &or_null((!report.compares_nothing()).then_some(report.counts.uncompared)));
+    object.raw("lines_like_errors", &report.counts.suspect.to_string());
     object.raw("errors", &errors(report));
     object.raw("examples", &examples(report));
     object.raw("response", &report.rate().map_or_else(|| "null".to_owned(), |_| latency(report.latency())));

@@ -23,6 +23,12 @@ impl fmt::Display for Report {
         let (errors, units) = (self.errors(), self.units());
         writeln!(f, "\n  {:<11}{} right, {:.0}/s", units, grouped(self.counts.replies), self.per_second())?;
         writeln!(f, "  {:<11}{}", "replies", self.checked())?;
+        if let Some(suspects) = self.suspects() {
+            writeln!(f, "    {suspects}")?;
+        }
+        if let Some(suspect) = &self.suspect {
+            writeln!(f, "      first: {suspect}")?;
+        }
         write!(f, "  {:<11}{}", "errors", grouped(errors))?;
         let percent = self.error_rate() * 100.0;
         match self.failed() {
@@ -91,9 +97,10 @@ impl fmt::Display for Headline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = &self.0.load;
         match self.0.rate() {
-            Some(rate) => write!(f, "open loop, {rate}: ")?,
-            None => write!(f, "closed loop: ")?,
+            Some(rate) => write!(f, "open loop, {rate}")?,
+            None => write!(f, "closed loop")?,
         }
+        f.write_str(if self.0.compares_nothing() { ", nothing compared: " } else { ": " })?;
         match &load.content {
             LoadContent::Lines(_) => {
                 write!(f, "{} connection{} to {}", load.connections, plural(load.connections), load.target)?;
