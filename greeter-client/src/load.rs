@@ -57,9 +57,11 @@
 //! `config`, `error`, `line_block` and `workload` (what each connection sends and must receive),
 //! `exchange` (what passes on it), `measure` (counts, with no I/O: `clock`, `thread_recorder`,
 //! `accounting`, `latency`, `aggregator`), `generator` (sends and reads: `checker`, `socket`,
-//! `connection`, `timer`; `script` where the unit of load is a script), `report` (shows: the data,
+//! `connection`, `timer`; `script` where the unit of load is a script), `before` (what a connection
+//! is through with by then), `report` (shows: the data,
 //! then `text`, `json`, `html` with `chart`, and `assertion`), `running` (starts all that).
 
+mod before;
 mod config;
 mod error;
 mod exchange;

@@ -18,6 +18,8 @@
 //!
 //! A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
 
+#[cfg(feature = "load")]
+mod before;
 mod bless;
 mod error;
 mod options;
@@ -28,6 +30,8 @@ mod process;
 pub mod report;
 mod runner;
 
+#[cfg(feature = "load")]
+pub(crate) use before::run_before;
 pub use bless::{Blessing, QUIET, bless};
 pub use error::StepError;
 pub use options::RunOptions;

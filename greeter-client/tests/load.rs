@@ -332,6 +332,145 @@ fn a_load_that_compares_nothing_says_so_first_and_counts_what_looks_like_an_erro
     assert!(!compared.to_string().contains("like an error"), "{compared}");
 }
 
+// Before the load.
+
+fn before(mut load: Load, script: &str) -> Load {
+    load.before = Some(Script::parse("before.talk", script).unwrap());
+    load
+}
+
+/// A server that greets, gives a token to whoever says which guest it is, and answers to those who
+/// have one; with what it greets, and a look at who is through with that and who asks.
+fn guarding(greeting: &'static str, seen: impl Fn(bool) + Send + Sync + 'static) -> ServerAddress {
+    serve_all(move |mut stream| {
+        stream.write_all(greeting.as_bytes())?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let guest = lines.next().transpose()?.unwrap_or_default();
+        seen(false);
+        stream.write_all(format!("token <{guest}>\n").as_bytes())?;
+        for line in lines {
+            seen(true);
+            let line = line?;
+            let reply = match line.strip_prefix(&format!("<{guest}> ")) {
+                Some(name) => format!("Hello, {name}\n"),
+                None => format!("error: {line} is not of {guest}\n"),
+            };
+            stream.write_all(reply.as_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+const LOGIN: &str = "< 220 {{host}}\n> guest {{#}}\n< token {{token}}\n";
+
+/// Each of 40 connections has a token of its own, and the first reply of each is checked like any
+/// other: nobody else has read it.
+#[test]
+fn a_script_runs_on_each_connection_before_the_load_and_what_it_captures_has_a_value_there() {
+    const CONNECTIONS: usize = 40;
+    for (line, expect, threads, pipeline) in [
+        ("{{token}} Bob", "Hello, Bob", 1, 1),
+        ("<guest {{#}}> {{host}}", "Hello, {{host}}", 2, 5),
+        ("<guest {{#}}> {{#}}", "{{*}}, {{#}}", 3, 1),
+    ] {
+        let through = std::sync::atomic::AtomicUsize::new(0);
+        let (told, early) = std::sync::mpsc::channel();
+        let told = std::sync::Mutex::new(told);
+        let target = guarding("220 example\n", move |is_load| {
+            let order = std::sync::atomic::Ordering::SeqCst;
+            if !is_load {
+                through.fetch_add(1, order);
+            } else if through.load(order) < CONNECTIONS {
+                told.lock().unwrap().send(through.load(order)).unwrap();
+            }
+        });
+        let mut load = before(counted(expecting(load_of(target, &[line]), expect), 400), LOGIN);
+        (load.connections, load.threads, load.pipeline) = (CONNECTIONS, threads, pipeline);
+        let report = run(load);
+        holds(&report, &["errors=0"]);
+        assert_eq!(report.latency().lines(), 400, "{report}");
+        assert_eq!(early.try_iter().next(), None, "a line was sent before all were through");
+    }
+}
+
+#[test]
+fn a_script_that_fails_on_any_connection_is_no_load() {
+    let (told, heard) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let target = guarding("220 example\n", move |is_load| told.lock().unwrap().send(is_load).unwrap());
+    for (script, report) in [
+        // The second of three.
+        ("< 220 {{*}}\n> guest {{#}}\n< {{:token <guest [13]>}}\n", "- < {{:token <guest [13]>}}"),
+        // All of them, by what is left.
+        ("< 220 {{host}}\n> guest {{#}}\n<\"token \"\n", "with nothing unread, but the bytes \"<guest 1>\\n\" came"),
+        ("< 220 {{*}}\n> guest {{#}}\n<\"x\"\n", "- <\"x\""),
+        ("> {{nobody}}\n", "{{nobody}} has no value yet"),
+        ("require server\n", "it was skipped: this run has no server of its own"),
+    ] {
+        let error = load::start(before(load_of(target.clone(), &["Bob"]), script)).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, LoadError::BeforeFailed { .. }), "{text}");
+        assert!(text.contains(report), "{report} in {text}");
+        assert!(!error.is_usage() && !error.is_connecting());
+    }
+    let gone = serve_all(|mut stream| stream.write_all(b"220 example\n"));
+    let error = load::start(before(load_of(gone, &["Bob"]), "< 220 {{*}}\n")).unwrap_err().to_string();
+    assert!(error.contains("with nothing unread, but the server closed the connection"), "{error}");
+    assert!(heard.try_iter().all(|is_load| !is_load), "nothing was sent");
+}
+
+/// It would be taken for a reply.
+#[test]
+fn what_is_unread_behind_the_script_is_no_load() {
+    for rest in ["more\n", "m", "\n", "more\nand more\n"] {
+        let target = serve_all(move |mut stream| {
+            stream.write_all(format!("220 example\n{rest}").as_bytes())?;
+            std::io::copy(&mut &stream, &mut std::io::sink()).map(drop)
+        });
+        let error = load::start(before(load_of(target, &["Bob"]), "< 220 {{*}}\n")).unwrap_err().to_string();
+        assert!(error.contains("it is to be open, with nothing unread, but the bytes"), "{rest:?}: {error}");
+    }
+}
+
+/// Nobody waits until it is silent.
+#[test]
+fn a_server_that_never_stops_talking_is_no_load() {
+    let target = serve_all(|mut stream| {
+        stream.write_all(b"220 example\n")?;
+        while stream.write_all(b"more\n").is_ok() {}
+        Ok(())
+    });
+    let error = load::start(before(load_of(target, &["Bob"]), "< 220 {{*}}\n")).unwrap_err().to_string();
+    assert!(error.contains("it is to be open, with nothing unread, but the bytes"), "{error}");
+}
+
+#[test]
+fn what_a_script_may_not_do_before_a_load_is_refused_at_its_line() {
+    let nowhere: ServerAddress = "127.0.0.1:9".parse().unwrap();
+    for (script, why) in [
+        ("> a\nbob> b\n", "'bob> b' cannot stand before a load: before a load there is one connection, without a name"),
+        ("> a\nconnect c x2\n", "'connect c x2' cannot stand before a load: before a load there is one connection"),
+        ("> a\nc< b\n", "'c< b' cannot stand before a load: before a load there is one connection, without a name"),
+        (
+            "set a = b\nconnect\n",
+            "'connect' cannot stand before a load: the connection is that of the load, and open already",
+        ),
+        ("> a\n>eof\n", "'>eof' cannot stand before a load: the connection stays open for the load"),
+        ("> a\n<eof\n", "'<eof' cannot stand before a load: the connection stays open for the load"),
+        ("> a\n<closed\n", "'<closed' cannot stand before a load: the connection stays open for the load"),
+        ("> a\n>reset\n", "'>reset' cannot stand before a load: the connection stays open for the load"),
+        ("> a\nabandon\n", "'abandon' cannot stand before a load: the connection stays open for the load"),
+        ("> a\nexits 0\n", "'exits 0' cannot stand before a load: a load has no server of its own"),
+    ] {
+        let error = load::start(before(load_of(nowhere.clone(), &["Bob"]), script)).unwrap_err();
+        let text = error.to_string();
+        assert!(error.is_usage() && text.starts_with(&format!("before.talk:2: {why}")), "{text}");
+    }
+    let target = guarding("220 example\n", |_| {});
+    let error = load::start(before(load_of(target, &["{{tokken}}"]), LOGIN)).unwrap_err();
+    assert!(matches!(error, LoadError::Unbound(_)), "{error}");
+}
+
 // So many.
 
 fn counted(mut load: Load, count: u64) -> Load {

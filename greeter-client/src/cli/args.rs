@@ -413,7 +413,7 @@ Unless an assertion says how many errors there may be, there may be none. All th
 due on a connection that is lost is an error; in a closed loop, where that is not known, a lost
 connection fails the load in any case. Ctrl-C ends the load, not the report.",
     error_code(0, "every reply was right, and all assertions hold"),
-    error_code(1, "there were errors, or an assertion does not hold"),
+    error_code(1, "there were errors, or an assertion does not hold, or --before failed: nothing was sent"),
     error_code(2, "wrong usage: nothing was sent"),
     error_code(3, "fewer connections than asked for could be opened: nothing was sent"),
     error_code(130, "interrupted: the report tells of what was measured until then")
@@ -436,6 +436,11 @@ pub(super) struct LoadArgs {
     /// them it is
     #[argh(option, arg_name = "file")]
     pub(super) script: Option<String>,
+
+    /// runs a .talk script on each connection before any line is sent: a greeting, a login. It leaves the connection open, and
+    /// what it captures can stand in lines and expectations
+    #[argh(option, arg_name = "file")]
+    pub(super) before: Option<String>,
 
     /// what each reply must be, with the placeholders of scripts; {{line}} is what was sent, {{*}} is anything; if given
     /// several times, a reply has as many lines, which are compared in turn (default: any line)

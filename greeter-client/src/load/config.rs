@@ -18,6 +18,11 @@ pub struct Load {
     pub anywhere: bool,
     /// What is sent.
     pub content: LoadContent,
+    /// The script that is run on each connection before any line is sent, as its only connection,
+    /// the one without a name: it leaves that open, and nothing unread on it. What it captures has
+    /// a value in the lines and expectations of that connection, and `{{#}}` is its number. The
+    /// default is none.
+    pub before: Option<Script>,
     /// The variables that have values in lines, expectations and scripts. The default is none.
     pub variables: Variables,
     /// How lines end. The default is LF.
@@ -121,6 +126,7 @@ impl Load {
             target,
             anywhere: false,
             content,
+            before: None,
             variables: Variables::default(),
             eol: Eol::Lf,
             connections: 50,

@@ -41,6 +41,25 @@ pub enum LoadError {
         /// How many it has.
         lines: usize,
     },
+    /// The script [before](super::Load::before) the load has a step that does not leave its
+    /// connection to the load.
+    #[error("{place}: '{step}' cannot stand before a load: {why}")]
+    Before {
+        /// The file and the line.
+        place: String,
+        /// The line.
+        step: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The script before the load did not pass. No line of the load was sent.
+    #[error("before the load, the script has failed on connection {connection}\n{report}")]
+    BeforeFailed {
+        /// The first connection of which that is known, counted from 1.
+        connection: usize,
+        /// Where it failed, and why: some lines.
+        report: String,
+    },
     /// The server may be on another machine, and [`Load::anywhere`](super::Load::anywhere) does not
     /// say that this is meant.
     #[error("{} is not known to be on this machine, and a load can put a server out of service", one_line(.0.as_bytes()))]
@@ -78,6 +97,7 @@ impl LoadError {
                 | Self::Unbound(_)
                 | Self::LfInLineError
                 | Self::TooManyExpected { .. }
+                | Self::Before { .. }
                 | Self::Remote(_)
         )
     }

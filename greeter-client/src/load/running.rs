@@ -7,12 +7,13 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::before;
 use super::config::{Lines, Load, LoadContent};
 use super::error::LoadError;
 use super::generator::{Generator, SharedStatus};
 use super::report::Report;
 use super::schedule::{Pace, Schedule};
-use super::workload::Workloads;
+use super::workload::{Workload, Workloads};
 use crate::load::generator::connection::LoadConnection;
 use crate::load::generator::script::ScriptGenerator;
 use crate::load::generator::socket::{self, LoadSocket};
@@ -65,11 +66,19 @@ pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
     let stop = Arc::new(AtomicBool::new(false));
     let (clock, threads) = match &load.content {
         LoadContent::Lines(lines) => {
-            let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline, load.connections)?;
+            load.before.as_ref().map_or(Ok(()), before::check)?;
+            let (eol, connections, may_capture) = (load.eol, load.connections, load.before.is_some());
+            let workloads = Workloads::new(lines, &load.variables, eol, load.pipeline, connections, may_capture)?;
             let first = socket::connect_first(&mut route, load.anywhere)?;
-            let sockets = socket::connect_all(first, &route, load.connections)?;
+            let sockets = socket::connect_all(first, &route, connections, |number, connected| {
+                let (connected, variables) = match &load.before {
+                    Some(script) => before::run(&load, script, number, connected, &route)?,
+                    None => return Ok((connected, workloads.of(number, &load.variables)?)),
+                };
+                Ok((connected, workloads.of(number, &variables)?))
+            })?;
             let threads = LoadThreads { schedule, stop: &stop, sender: &sender };
-            (threads.start(&load, sockets, lines, &workloads)?, load.threads)
+            (threads.start(&load, sockets, lines)?, load.threads)
         }
         LoadContent::Scripts(scripts) => {
             check_scripts(scripts, load.anywhere)?;
@@ -127,17 +136,11 @@ struct LoadThreads<'a> {
 
 impl LoadThreads<'_> {
     /// Deals the connections to threads, and lets these begin.
-    fn start(
-        &self,
-        load: &Load,
-        sockets: Vec<LoadSocket>,
-        lines: &Lines,
-        workloads: &Workloads<'_>,
-    ) -> Result<Clock, LoadError> {
+    fn start(&self, load: &Load, sockets: Vec<(LoadSocket, Arc<Workload>)>, lines: &Lines) -> Result<Clock, LoadError> {
         let mut dealt: Vec<Vec<LoadConnection>> = (0..load.threads).map(|_| Vec::new()).collect();
-        for (number, socket) in sockets.into_iter().enumerate() {
+        for (number, (socket, workload)) in sockets.into_iter().enumerate() {
             let first = if lines.once { 0 } else { number % lines.lines.len() };
-            let connection = LoadConnection::new(socket, workloads.of(number + 1)?, first);
+            let connection = LoadConnection::new(socket, workload, first);
             dealt[number % load.threads].push(connection);
         }
         let status =

@@ -98,7 +98,7 @@ fn lines_in(bytes: &[u8]) -> usize {
 /// The cycles of all connections.
 pub(super) enum Workloads<'a> {
     Shared(Arc<Workload>),
-    /// They differ in what stands for `{{#}}`, or in which of the lines are theirs.
+    /// They differ in what stands for `{{#}}` or was captured, or in which of the lines are theirs.
     Each(WorkloadBuilder<'a>),
 }
 
@@ -112,10 +112,14 @@ impl<'a> Workloads<'a> {
         eol: Eol,
         pipeline: usize,
         connections: usize,
+        may_capture: bool,
     ) -> Result<Self, LoadError> {
-        let maker = WorkloadBuilder { lines, variables, eol, pipeline, connections };
+        let maker = WorkloadBuilder { lines, eol, pipeline, connections };
         if lines.lines.is_empty() {
             return Err(LoadError::NothingToSend);
+        }
+        if may_capture && maker.has_names() {
+            return Ok(Self::Each(maker));
         }
         let differ = lines.once
             || lines.lines.iter().any(Template::needs_member)
@@ -123,25 +127,24 @@ impl<'a> Workloads<'a> {
             || matches!(&lines.reply_end, ReplyEnd::Until(end) if end.needs_member());
         if differ {
             // What is wrong with one is wrong with all.
-            maker.workload(1)?;
+            maker.workload(1, variables)?;
             Ok(Self::Each(maker))
         } else {
-            Ok(Self::Shared(Arc::new(maker.workload(1)?)))
+            Ok(Self::Shared(Arc::new(maker.workload(1, variables)?)))
         }
     }
 
-    /// The cycle of connection `member`, counted from 1.
-    pub(super) fn of(&self, member: usize) -> Result<Arc<Workload>, LoadError> {
+    /// The cycle of connection `member`, counted from 1, for which `variables` have values.
+    pub(super) fn of(&self, member: usize, variables: &Variables) -> Result<Arc<Workload>, LoadError> {
         match self {
             Self::Shared(workload) => Ok(Arc::clone(workload)),
-            Self::Each(maker) => maker.workload(member).map(Arc::new),
+            Self::Each(maker) => maker.workload(member, variables).map(Arc::new),
         }
     }
 }
 
 pub(super) struct WorkloadBuilder<'a> {
     lines: &'a Lines,
-    variables: &'a Variables,
     eol: Eol,
     pipeline: usize,
     connections: usize,
@@ -158,17 +161,28 @@ impl WorkloadBuilder<'_> {
         }
     }
 
-    fn workload(&self, member: usize) -> Result<Workload, LoadError> {
+    /// Whether there are variables in what is sent or expected.
+    fn has_names(&self) -> bool {
+        let Lines { lines, expect, reply_end, .. } = self.lines;
+        let end = match reply_end {
+            ReplyEnd::Until(end) => Some(end),
+            ReplyEnd::Expected | ReplyEnd::Lines(_) => None,
+        };
+        let expected = expect.iter().chain(end).flat_map(Pattern::names).filter(|name| *name != LINE);
+        lines.iter().flat_map(Template::names).chain(expected).next().is_some()
+    }
+
+    fn workload(&self, member: usize, variables: &Variables) -> Result<Workload, LoadError> {
         let lines = self.lines_of(member).map(|line| {
-            let line = line.expand(self.variables, Some(member))?;
+            let line = line.expand(variables, Some(member))?;
             if line.contains(&b'\n') { Err(LoadError::LfInLineError) } else { Ok(line) }
         });
         let lines = lines.collect::<Result<Vec<_>, LoadError>>()?;
         let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
         let times = self.pipeline.div_ceil(lines.len()).min(MAX_REPEATED_BYTES / bytes).max(1);
         let ending = self.eol.bytes();
-        let bound = self.bound(&lines, member)?;
-        let replies = self.replies(&lines, member, &bound, times)?;
+        let bound = self.bound(&lines, member, variables)?;
+        let replies = self.replies((&lines, member, variables), &bound, times)?;
         let bound = match bound {
             ReplyBound::Until(patterns) if patterns.len() > 1 => {
                 ReplyBound::Until(repeat(&patterns, times).cloned().collect())
@@ -178,7 +192,7 @@ impl WorkloadBuilder<'_> {
         Ok(Workload { requests: LineBlock::new(repeat(&lines, times), ending), replies, bound })
     }
 
-    fn bound(&self, lines: &[Vec<u8>], member: usize) -> Result<ReplyBound, LoadError> {
+    fn bound(&self, lines: &[Vec<u8>], member: usize, variables: &Variables) -> Result<ReplyBound, LoadError> {
         let expected = self.lines.expect.len();
         Ok(match &self.lines.reply_end {
             ReplyEnd::Expected => ReplyBound::Lines(expected.max(1)),
@@ -188,16 +202,15 @@ impl WorkloadBuilder<'_> {
             ReplyEnd::Lines(lines) => ReplyBound::Lines(lines.get()),
             // What is the same for all is compiled once.
             ReplyEnd::Until(end) if end.names().any(|name| name == LINE) => {
-                ReplyBound::Until(self.patterns(std::slice::from_ref(end), lines, member)?.into())
+                ReplyBound::Until(self.patterns(std::slice::from_ref(end), (lines, member, variables))?.into())
             }
-            ReplyEnd::Until(end) => ReplyBound::Until([end.bound(self.variables, Some(member))].into()),
+            ReplyEnd::Until(end) => ReplyBound::Until([end.bound(variables, Some(member))].into()),
         })
     }
 
     fn replies(
         &self,
-        lines: &[Vec<u8>],
-        member: usize,
+        of: (&[Vec<u8>], usize, &Variables),
         bound: &ReplyBound,
         times: usize,
     ) -> Result<ExpectedReplies, LoadError> {
@@ -205,7 +218,7 @@ impl WorkloadBuilder<'_> {
         if each == 0 {
             return Ok(ExpectedReplies::Any);
         }
-        let patterns = self.patterns(&self.lines.expect, lines, member)?;
+        let patterns = self.patterns(&self.lines.expect, of)?;
         let ends_with_them = |(request, texts): (usize, &[&[u8]])| match bound {
             ReplyBound::Lines(lines) => each == *lines,
             ReplyBound::Until(ends) => {
@@ -225,9 +238,13 @@ impl WorkloadBuilder<'_> {
     }
 
     /// What is expected for each line, with its values.
-    fn patterns(&self, expect: &[Pattern], lines: &[Vec<u8>], member: usize) -> Result<Vec<Pattern>, LoadError> {
+    fn patterns(
+        &self,
+        expect: &[Pattern],
+        (lines, member, variables): (&[Vec<u8>], usize, &Variables),
+    ) -> Result<Vec<Pattern>, LoadError> {
         let name: Name = LINE.parse().expect("line is a name");
-        let mut variables = self.variables.clone();
+        let mut variables = variables.clone();
         let mut patterns = Vec::with_capacity(lines.len() * expect.len());
         for line in lines {
             variables.set(name.clone(), line.as_slice());

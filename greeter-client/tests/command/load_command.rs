@@ -240,9 +240,43 @@ fn replies_may_have_several_lines() {
 }
 
 #[test]
+fn a_login_before_the_load() {
+    let folder = Folder::new(
+        "load-before",
+        &[
+            ("login.talk", "> Ann {{#}}\n< Hello, {{name}}\n"),
+            ("wrong.talk", "# A login.\n> Ann\n< Hello, {{name:B.*}}\n"),
+            ("closing.talk", "> Ann\n>eof\n"),
+            ("two.md", "```talk\n> Ann\n```\n```talk\n> Ben\n```\n"),
+        ],
+    );
+    let address = greeter();
+    let with = |script: &str| {
+        let arguments = ["load", "--count=30", "--connections=3", "--line={{name}}!", "--expect=Hello, Ann {{#}}!"];
+        run(greeter_client(&address, &arguments).args(["--before", script]).current_dir(&folder.0))
+    };
+    let outcome = with("login.talk");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(stdout(&outcome).contains("  lines      30 right, "), "{outcome:?}");
+    let wrong = with("wrong.talk");
+    assert_eq!((wrong.code, stdout(&wrong)), (Some(1), String::new()));
+    let error = "error: before the load, the script has failed on connection 1\n";
+    assert!(wrong.stderr.starts_with(error) && wrong.stderr.contains("- < Hello, {{name:B.*}}"), "{wrong:?}");
+    with("closing.talk").is(
+        2,
+        "",
+        "error: closing.talk:2: '>eof' cannot stand before a load: the connection stays open for the load\n",
+    );
+    let two = with("two.md");
+    assert_eq!(two.code, Some(2));
+    assert!(two.stderr.starts_with("error: --before takes one script, and two.md has another number\n"), "{two:?}");
+}
+
+#[test]
 fn a_usage_error_names_what_is_at_fault() {
     refused(&[], "load needs --line, --lines or --script");
     refused(&["--line=a", "--script=b"], "only one of --line, --lines and --script can be given");
+    refused(&["--script=a", "--before=b"], "--before is for lines: a script says itself what it does");
     refused(&["--script=a", "--once"], "--once is for lines: a script says itself what it does");
     refused(
         &["--line=a", "--count=5", "--duration=1s"],

@@ -13,7 +13,11 @@ use crate::server::Stranger;
 const LINES: u64 = 500;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("memcached_values_of_several_lines", "memcached", memcached_values)]
+    vec![
+        trial("memcached_values_of_several_lines", "memcached", memcached_values),
+        trial("smtp_behind_its_greeting", "smtp", smtp_behind_its_greeting),
+        trial("redis_in_a_database_of_its_own", "redis", redis_in_a_database),
+    ]
 }
 
 fn trial(name: &str, protocol: &'static str, check: fn(&mut ServerProcess) -> Result<(), String>) -> Trial {
@@ -82,4 +86,27 @@ fn memcached_values(server: &mut ServerProcess) -> Result<(), String> {
     let LoadContent::Lines(lines) = &mut load.content else { return Err("no lines".to_owned()) };
     lines.reply_end = ReplyEnd::Until("{{:END|.*ERROR.*}}".parse().map_err(told)?);
     errors(&report(load)?, 0)
+}
+
+fn before(mut load: Load, script: &str) -> Result<Load, String> {
+    load.before = Some(Script::parse("before.talk", script).map_err(told)?);
+    Ok(load)
+}
+
+fn smtp_behind_its_greeting(server: &mut ServerProcess) -> Result<(), String> {
+    let hello = "< 220 {{host}} {{*}}\n> HELO client-{{#}}.example\n< 250 {{host}}{{*}}\n";
+    errors(&report(before(load_of(server, &["NOOP"], &["250 2.0.0 Ok"])?, hello)?)?, 0)?;
+    // The name that the server has told is in what it is asked, and in what it answers.
+    errors(&report(before(load_of(server, &["HELO {{host}}"], &["250 {{host}}"])?, hello)?)?, 0)?;
+    // Without that, the greeting is taken for the first reply, and all others for the next one's.
+    let greeted = report(load_of(server, &["NOOP"], &["250 2.0.0 Ok"])?)?;
+    if greeted.errors() > 0 { Ok(()) } else { Err(greeted.to_string()) }
+}
+
+fn redis_in_a_database(server: &mut ServerProcess) -> Result<(), String> {
+    let set = "> SELECT {{#}}\n< +OK\n> SET who guest-{{#}}\n< +OK\n";
+    let expect = ["$7", "guest-{{#}}"];
+    errors(&report(before(load_of(server, &["GET who"], &expect)?, set)?)?, 0)?;
+    // In the one where all begin there is nothing.
+    errors(&report(load_of(server, &["GET who"], &["$-1"])?)?, 0)
 }

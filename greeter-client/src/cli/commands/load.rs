@@ -26,6 +26,9 @@ const REFRESH: Duration = Duration::from_millis(200);
 /// How many open files this process needs besides its connections.
 const OWN_FILES: u64 = 32;
 
+/// How many more for `--before`: a socket is there twice while it changes hands.
+const BEFORE_FILES: u64 = 32;
+
 /// The largest file of lines: it is held in memory, and what is expected for it, too.
 const MAX_LINES_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -38,7 +41,7 @@ pub(crate) fn run(
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
     let load = load_of(arguments, address, connection)?;
-    make_room(load.connections)?;
+    make_room(load.connections, load.before.as_ref().map_or(0, |_| BEFORE_FILES))?;
     // What cannot be written is better known before than after.
     let outputs: Vec<ReportFile> =
         outputs.into_iter().filter_map(ReportFile::open).collect::<Result<_, ExitError>>()?;
@@ -60,7 +63,19 @@ pub(crate) fn run(
 fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
     let variables = variables(&arguments.define)?;
     let Arguments {
-        line, lines, script, expect, reply_lines, reply_until, pipeline, threads, once, count, warmup, ..
+        line,
+        lines,
+        script,
+        expect,
+        reply_lines,
+        reply_until,
+        pipeline,
+        threads,
+        once,
+        count,
+        warmup,
+        before,
+        ..
     } = arguments;
     let is_counted = once || count.is_some();
     if is_counted && arguments.duration.is_some() {
@@ -74,6 +89,7 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
         (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
         (true, None, Some(path)) => {
             let alone = [
+                ("--before", before.is_some()),
                 ("--expect", !expect.is_empty()),
                 ("--reply-lines", reply_lines.is_some()),
                 ("--reply-until", reply_until.is_some()),
@@ -102,6 +118,13 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
             }
         };
         lines.once = once;
+    }
+    if let Some(path) = before {
+        let mut scripts = load_scripts(std::slice::from_ref(&path))?.into_iter();
+        load.before = scripts.next();
+        if load.before.is_none() || scripts.next().is_some() {
+            return Err(Exit::usage(NAME, &format!("--before takes one script, and {path} has another number")).into());
+        }
     }
     load.anywhere = arguments.anywhere;
     load.variables = variables;
@@ -137,10 +160,10 @@ fn lines_of(path: &Path) -> Result<Vec<Template>, ExitError> {
 
 /// Makes sure that there can be as many connections, or says why not.
 #[cfg(unix)]
-fn make_room(connections: usize) -> Result<(), ExitError> {
+fn make_room(connections: usize, more: u64) -> Result<(), ExitError> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let needed = connections as u64 + OWN_FILES;
+    let needed = connections as u64 + OWN_FILES + more;
     match limit.maximum {
         Some(maximum) if maximum < needed => Err(ExitError::connection(anyhow::anyhow!(
             "{connections} connections need {needed} open files, and this process may have {maximum}: raise the limit \
@@ -154,7 +177,7 @@ fn make_room(connections: usize) -> Result<(), ExitError> {
 }
 
 #[cfg(not(unix))]
-fn make_room(_connections: usize) -> Result<(), ExitError> {
+fn make_room(_connections: usize, _more: u64) -> Result<(), ExitError> {
     Ok(())
 }
 

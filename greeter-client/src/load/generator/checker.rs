@@ -300,7 +300,7 @@ mod tests {
         lines.expect = expect.iter().map(|line| line.parse().unwrap()).collect();
         lines.reply_end = end;
         let variables = Variables::default();
-        let workload = Workloads::new(&lines, &variables, eol, 4, 1).unwrap().of(1).unwrap();
+        let workload = Workloads::new(&lines, &variables, eol, 4, 1, false).unwrap().of(1, &variables).unwrap();
         let mut checker = Checker::new(0);
         let (mut all, mut left) = (Vec::new(), due);
         for piece in pieces {

@@ -217,7 +217,9 @@ mod tests {
         let RawSocket::Tcp(socket) = &connected.0 else { panic!("a socket of another kind") };
         SockRef::from(socket).set_send_buffer_size(4096).unwrap();
         let lines = Lines::new(["x".parse().unwrap()]);
-        let workload = Workloads::new(&lines, &Variables::default(), Eol::Lf, LINES, 1).unwrap().of(1).unwrap();
+        let variables = Variables::default();
+        let workload = Workloads::new(&lines, &variables, Eol::Lf, LINES, 1, false).unwrap();
+        let workload = workload.of(1, &variables).unwrap();
         let mut connection = LoadConnection::new(LoadSocket::new(connected).unwrap(), workload, 0);
         connection.send(Batch { first: 0, lines: LINES, sent: 0 }).unwrap();
         assert!(connection.is_clogged());
