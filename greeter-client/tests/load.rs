@@ -275,33 +275,29 @@ fn an_error_in_place_of_a_reply_ends_it_if_it_is_named() {
     assert!(report.to_string().contains("came 'ERROR' as line 1 of the reply to 'error'"), "{report}");
 }
 
+/// It is cut by the server's end, or by ours: when it is late.
 #[test]
 fn a_reply_that_never_ends_is_told_with_its_first_line() {
-    for (expect, end, message) in [
-        (&[][..], until("DONE"), "behind 3 lines of the reply to 'a', which begins with 'VALUE a 0 1'\n"),
-        (
-            &["VALUE a 0 1", "a", "END", "x"],
-            ReplyEnd::Expected,
-            "behind 3 lines of the reply to 'a', which begins with",
-        ),
-        (&["{{*}}"], lines(4), "behind 3 lines of the reply to 'a', which begins with 'VALUE a 0 1'\n"),
-    ] {
-        let mut load = load_of_replies(storing(), &["a"], expect, end);
-        (load.count, load.timeout) = (Some(1), Some(100 * MS));
-        let report = run(load);
-        holds(&report, &["errors=2", "errors=100%"]);
-        let text = report.to_string();
-        assert!(text.contains(&format!("first: connection 1: no reply in time, {message}")), "{message} in {text}");
-    }
-    let cut = serve_all(|mut stream| {
+    let closing = serve_all(|mut stream| {
         BufReader::new(stream.try_clone()?).lines().next();
-        stream.write_all(b"VALUE a 0 1\n")
+        stream.write_all(b"VALUE a 0 1\na\nEND\n")
     });
-    let report = run(load_of_replies(cut, &["a"], &["VALUE a 0 1", "END"], ReplyEnd::Expected)).to_string();
-    assert!(
-        report.contains("first: connection 1: the server closed the connection in the middle of a reply\n"),
-        "{report}"
-    );
+    let begun = "behind 3 lines of the reply to 'a', which begins with 'VALUE a 0 1'\n";
+    for (target, loss) in
+        [(closing, "the server closed the connection in the middle of a reply"), (storing(), "no reply in time")]
+    {
+        for (expect, end) in
+            [(&[][..], until("DONE")), (&["VALUE a 0 1", "a", "END", "x"], ReplyEnd::Expected), (&["{{*}}"], lines(4))]
+        {
+            let mut load = load_of_replies(target.clone(), &["a"], expect, end);
+            (load.count, load.timeout) = (Some(1), Some(Duration::from_secs(1)));
+            let report = run(load);
+            holds(&report, &["errors=2", "errors=100%"]);
+            let text = report.to_string();
+            assert!(text.contains(&format!("first: connection 1: {loss}, {begun}")), "{text}");
+            assert!(text.contains(&format!(": {loss}\n")), "{text}");
+        }
+    }
 }
 
 // Nothing expected.
@@ -909,6 +905,28 @@ fn sessions_that_run_at_a_time_have_their_numbers() {
     }
     running.stop();
     holds(&running.finish().unwrap(), &["errors=0"]);
+}
+
+/// Also where they are more than run at a time, and where a crowd is in them.
+#[test]
+fn each_session_of_a_load_has_a_number_that_no_other_has() {
+    let script =
+        "set order = order-{{#n}}\nconnect c x2\nc> {{order}}\nc< Hello, {{order}}\n> {{#n}}\n< {{*}}, {{#n}}\n";
+    for rate in [None, Some("2000/s")] {
+        let (target, heard) = telling();
+        let script = Script::parse("orders.talk", script).unwrap();
+        let mut load = counted(Load::scripts(target, vec![script]), 30);
+        (load.connections, load.warmup) = (4, Duration::ZERO);
+        holds(&run(rate.map_or(load.clone(), |rate| at_rate(load, rate))), &["errors=0"]);
+        let mut all: Vec<String> = heard().into_iter().map(|(_, line)| line).collect();
+        all.sort();
+        let of = |number: usize| [format!("order-{number}"), format!("order-{number}"), number.to_string()];
+        let mut expected: Vec<String> = (1..=30).flat_map(of).collect();
+        expected.sort();
+        assert_eq!(all, expected);
+    }
+    let error = load::start(load_of(greeter(), &["{{#n}}"])).unwrap_err();
+    assert!(matches!(error, LoadError::Unbound(_)), "a line is no session: {error}");
 }
 
 /// As a connection that is lost: nobody tries again and again, and no figure tells what was missed.

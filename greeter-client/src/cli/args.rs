@@ -433,7 +433,7 @@ pub(super) struct LoadArgs {
     pub(super) once: bool,
 
     /// runs a .talk script, again and again; --connections is how many run at a time, and {{#}} outside a crowd is which of
-    /// them it is
+    /// them it is, {{#n}} which of all
     #[argh(option, arg_name = "file")]
     pub(super) script: Option<String>,
 

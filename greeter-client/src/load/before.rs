@@ -65,6 +65,7 @@ pub(super) fn run(
     options.timeout = load.timeout.unwrap_or(MAX_TIME);
     options.variables = load.variables.clone();
     options.variables.set_slot(number);
+    options.variables.set_number(number as u64);
     let failed = |report: String| LoadError::BeforeFailed { connection: number, report };
     let (stream, variables) =
         run_before(script, &options, Stream::of(connected), route.clone()).map_err(|outcome| match outcome {

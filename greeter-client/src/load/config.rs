@@ -65,7 +65,8 @@ pub enum LoadContent {
     /// Lines, each of which has a reply of one line or of several.
     Lines(Lines),
     /// Scripts, one after the other; each has its own connections, and is one unit of load. Outside
-    /// a crowd, `{{#}}` is the number of the session among those that run at a time, from 1.
+    /// a crowd, `{{#}}` is the number of the session among those that run at a time, from 1;
+    /// `{{#n}}` is its number among all of the load.
     Scripts(Vec<Script>),
 }
 

@@ -73,6 +73,7 @@ impl<'a> Runner<'a> {
     pub(super) fn new(options: &RunOptions, server: Option<&'a mut ServerProcess>) -> Self {
         let mut variables = options.variables.clone();
         variables.set_slot(variables.slot().unwrap_or(1));
+        variables.set_number(variables.number().unwrap_or(1));
         let mut target = options.target.clone();
         if let Some(server) = &server {
             target = Some(Target {

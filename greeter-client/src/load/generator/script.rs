@@ -108,6 +108,7 @@ impl SharedRuns<'_> {
             let sent = clock.now();
             self.begin(intended, sent, free);
             let script = &self.scripts.scripts[number as usize % self.scripts.scripts.len()];
+            options.variables.set_number(number + 1);
             let outcome = run(script, &options, None);
             free = clock.now();
             let is_unconnected = matches!(&outcome, Outcome::Failed(failure) if failure.error.is_connecting());
