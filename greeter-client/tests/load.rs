@@ -772,6 +772,33 @@ fn what_a_thread_cannot_send_after_its_last_connection_is_due_until_the_load_is_
     holds(&report, &["errors>=99", "errors<1000000"]);
 }
 
+/// The second goes when the first is known to have gone: the server has seen its end, and half a
+/// second has passed since the start.
+#[test]
+fn it_is_told_when_connections_were_lost() {
+    const LONG: Duration = Duration::from_millis(200);
+    let clients = std::sync::atomic::AtomicU32::new(1);
+    let target = serve_all(move |mut stream| {
+        let number = clients.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        lines.next();
+        thread::sleep(LONG * number);
+        stream.write_all(b"Hello, Bob\n")
+    });
+    let mut load = load_of(target, &["Bob"]);
+    load.connections = 2;
+    let report = run(load);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    let last = Duration::from_nanos(json["last_lost_ns"].as_u64().unwrap());
+    assert!(last >= LONG * 2, "{report}");
+    let text = report.to_string();
+    let first = text.split_once("2 connections lost\n      first: connection ").unwrap().1;
+    let (first, rest) = first.split_once(": the server closed the connection\n      the last after ").unwrap();
+    assert!(first.contains(", after ") && rest.contains(" ms\n") || rest.contains(" s\n"), "{text}");
+    let never: serde_json::Value = serde_json::from_str(&run(load_of(greeter(), &["Bob"])).to_json()).unwrap();
+    assert!(never["last_lost_ns"].is_null(), "{never}");
+}
+
 #[test]
 fn a_closed_loop_counts_the_connections_that_it_has_lost() {
     let mut load = load_of(dying(), &["Bob"]);

@@ -270,11 +270,13 @@ impl Generator {
     }
 
     fn close_lost(&mut self, index: usize, loss: &ConnectionLoss) {
+        let now = self.clock.now();
         let ConnectionSlot { number, sent, connection, .. } = &mut self.slots[index];
         if let Some(connection) = connection.take() {
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
-            self.lost_early += u64::from(self.accounting.schedule.has_more(*number, *sent, self.clock.now()));
-            self.accounting.lost(*number, loss, connection.batches(), connection.awaited(self.eol));
+            self.lost_early += u64::from(self.accounting.schedule.has_more(*number, *sent, now));
+            let (batches, awaited) = (connection.batches(), connection.awaited(self.eol));
+            self.accounting.lost(*number, loss, now, batches, awaited);
         }
     }
 

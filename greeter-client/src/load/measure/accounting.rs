@@ -1,5 +1,8 @@
 //! Knows when each line is due, and keeps the accounts of what has become of it. No I/O.
 
+use std::time::Duration;
+
+use super::latency::ShortDuration;
 use super::thread_recorder::{LATE, LoadErrorKind, ThreadRecorder};
 use crate::load::exchange::{Awaited, Batch, ConnectionLoss, Received, ReplyPlace};
 use crate::load::schedule::{Pace, Schedule};
@@ -81,15 +84,19 @@ impl Accounting {
         }
     }
 
-    /// Connection `number` is lost; these lines of it were in flight, of which this is the oldest.
+    /// Connection `number` is lost at `now`; these lines of it were in flight, and this is what it
+    /// waited for.
     pub(crate) fn lost<'a>(
         &mut self,
         number: u64,
         loss: &ConnectionLoss,
+        now: u64,
         in_flight: impl Iterator<Item = &'a Batch>,
         awaited: Awaited<'_>,
     ) {
-        self.recorder.error(LoadErrorKind::Lost, 1, || format!("connection {}: {loss}", number + 1));
+        self.recorder.lost(now, || {
+            format!("connection {}, after {}: {loss}", number + 1, ShortDuration(Duration::from_nanos(now)))
+        });
         self.unanswered(number, loss, in_flight, awaited);
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Counts {
     pub(crate) uncompared: u64,
     /// Lines that were compared with nothing and look like an error, warm-up included.
     pub(crate) suspect: u64,
+    /// When the last connection was lost, in nanoseconds since the start.
+    pub(crate) last_lost: u64,
     /// Lines that were sent later than they could have been.
     pub(crate) late: u64,
     /// By how much at most, in nanoseconds.
@@ -79,6 +81,7 @@ impl Counts {
         }
         self.uncompared += other.uncompared;
         self.suspect += other.suspect;
+        self.last_lost = self.last_lost.max(other.last_lost);
         self.late += other.late;
         self.max_late = self.max_late.max(other.max_late);
     }
@@ -216,6 +219,12 @@ impl ThreadRecorder {
             // Whoever has stopped listening wants no report.
             let _ = self.messages.send(RecorderMessage::Example(kind, example()));
         }
+    }
+
+    /// A connection was lost.
+    pub(crate) fn lost(&mut self, now: u64, example: impl FnOnce() -> String) {
+        self.tick.counts.last_lost = now;
+        self.error(LoadErrorKind::Lost, 1, example);
     }
 
     /// Hands over what is older than the tick of `now`.

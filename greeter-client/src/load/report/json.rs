@@ -38,6 +38,7 @@ fn render(report: &Report) -> String {
     object.raw("lines_not_compared", &or_null((!report.compares_nothing()).then_some(report.counts.uncompared)));
     object.raw("lines_like_errors", &report.counts.suspect.to_string());
     object.raw("errors", &errors(report));
+    object.raw("last_lost_ns", &or_null((report.counts.last_lost > 0).then_some(report.counts.last_lost)));
     object.raw("examples", &examples(report));
     object.raw("response", &report.rate().map_or_else(|| "null".to_owned(), |_| latency(report.latency())));
     object.raw("service", &latency(report.service()));

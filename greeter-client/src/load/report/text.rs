@@ -44,6 +44,9 @@ impl fmt::Display for Report {
             if let Some(example) = &self.examples[kind as usize] {
                 writeln!(f, "      first: {}", example.replace('\n', "\n        "))?;
             }
+            if kind == LoadErrorKind::Lost && count > 1 {
+                writeln!(f, "      the last after {}", ShortDuration(Duration::from_nanos(self.counts.last_lost)))?;
+            }
         }
         self.table(f)?;
         writeln!(f)?;
