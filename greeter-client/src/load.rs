@@ -21,7 +21,7 @@
 //! use greeter_client::load::{self, Lines, Load};
 //!
 //! let mut lines = Lines::new(["guest {{#}}".parse()?]);
-//! lines.expect = Some("Hello, {{line}}".parse()?);
+//! lines.expect = vec!["Hello, {{line}}".parse()?];
 //! let mut load = Load::lines(address, lines);
 //! load.connections = 4;
 //! load.rate = Some("200/s".parse()?);
@@ -57,9 +57,11 @@
 //! `config`, `error`, `line_block` and `workload` (what each connection sends and must receive),
 //! `exchange` (what passes on it), `measure` (counts, with no I/O: `clock`, `thread_recorder`,
 //! `accounting`, `latency`, `aggregator`), `generator` (sends and reads: `checker`, `socket`,
-//! `connection`, `timer`; `script` where the unit of load is a script), `report` (shows: the data,
+//! `connection`, `timer`; `script` where the unit of load is a script), `before` (what a connection
+//! is through with by then), `report` (shows: the data,
 //! then `text`, `json`, `html` with `chart`, and `assertion`), `running` (starts all that).
 
+mod before;
 mod config;
 mod error;
 mod exchange;
@@ -71,7 +73,7 @@ mod running;
 mod schedule;
 mod workload;
 
-pub use config::{Lines, Load, LoadContent};
+pub use config::{Lines, Load, LoadContent, ReplyEnd};
 pub use error::LoadError;
 pub use measure::latency::{Latency, Time};
 pub use report::Report;

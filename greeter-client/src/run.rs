@@ -19,6 +19,8 @@
 //! A [`Failure`] has all that is known as fields, and as text it is the report that a person reads.
 
 mod assignment;
+#[cfg(feature = "load")]
+mod before;
 mod bless;
 mod error;
 mod masked;
@@ -33,6 +35,8 @@ mod runner;
 mod shard;
 mod tries;
 
+#[cfg(feature = "load")]
+pub(crate) use before::run_before;
 pub use bless::{Blessing, QUIET, bless};
 pub use error::StepError;
 pub use options::RunOptions;

@@ -67,14 +67,16 @@
 //! Files, each importing only from those before it: `event` (what happened), `error` (what should
 //! have), `options`, `receive_buffer` (what has come), `prompt` (where one may end), `socket_io` (a
 //! socket and its threads), `transcript`, `connection` (one of them), `expectation`, `group` (those
-//! of one name), then [`Session`] itself, `handle` (its steps on a connection) and `peek` (a look
-//! that consumes nothing).
+//! of one name), then [`Session`] itself, `handle` (its steps on a connection), `peek` (a look that
+//! consumes nothing) and `hand_over` (a connection that goes on to others).
 
 mod connection;
 mod error;
 mod event;
 mod expectation;
 mod group;
+#[cfg(feature = "load")]
+mod hand_over;
 mod handle;
 mod options;
 mod peek;

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -228,6 +229,7 @@ impl Args {
 
 #[derive(ArgsInfo, FromArgs)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(super) enum Command {
     Greet(GreetArgs),
     Chat(ChatArgs),
@@ -470,7 +472,7 @@ Unless an assertion says how many errors there may be, there may be none. All th
 due on a connection that is lost is an error; in a closed loop, where that is not known, a lost
 connection fails the load in any case. Ctrl-C ends the load, not the report.",
     error_code(0, "every reply was right, and all assertions hold"),
-    error_code(1, "there were errors, or an assertion does not hold"),
+    error_code(1, "there were errors, or an assertion does not hold, or --before failed: nothing was sent"),
     error_code(2, "wrong usage: nothing was sent"),
     error_code(3, "fewer connections than asked for could be opened: nothing was sent"),
     error_code(130, "interrupted: the report tells of what was measured until then")
@@ -484,15 +486,34 @@ pub(super) struct LoadArgs {
     #[argh(option, arg_name = "file")]
     pub(super) lines: Option<String>,
 
+    /// sends each line once, and ends when all are answered: line k on connection k mod the number of connections, of which
+    /// a connection that is lost leaves its part as errors
+    #[argh(switch)]
+    pub(super) once: bool,
+
     /// runs a .talk script, again and again; --connections is how many run at a time, and {{#}} outside a crowd is which of
-    /// them it is
+    /// them it is, {{#n}} which of all
     #[argh(option, arg_name = "file")]
     pub(super) script: Option<String>,
 
-    /// what each reply must be, with the placeholders of scripts; {{line}} is what was sent, {{*}} is anything (default:
-    /// any line)
+    /// runs a .talk script on each connection before any line is sent: a greeting, a login. It leaves the connection open, and
+    /// what it captures can stand in lines and expectations
+    #[argh(option, arg_name = "file")]
+    pub(super) before: Option<String>,
+
+    /// what each reply must be, with the placeholders of scripts; {{line}} is what was sent, {{*}} is anything; if given
+    /// several times, a reply has as many lines, which are compared in turn (default: any line)
     #[argh(option, arg_name = "pattern")]
-    pub(super) expect: Option<Pattern>,
+    pub(super) expect: Vec<Pattern>,
+
+    /// how many lines a reply has, where not all of them are expected; the others are not compared
+    #[argh(option, arg_name = "n", from_str_fn(reply_lines))]
+    pub(super) reply_lines: Option<NonZeroUsize>,
+
+    /// what the last line of a reply is, where not all of them are expected, as in 'END' or '{{:END|.*ERROR.*}}'; the
+    /// others are not compared
+    #[argh(option, arg_name = "pattern")]
+    pub(super) reply_until: Option<Pattern>,
 
     /// how often a line is sent, on all connections together, as in 5000/s or 30/m (default: when replies have come)
     #[argh(option, arg_name = "rate")]
@@ -510,13 +531,17 @@ pub(super) struct LoadArgs {
     #[argh(option, arg_name = "n")]
     pub(super) threads: Option<usize>,
 
-    /// for how long lines are sent before they are measured (default: 1s)
-    #[argh(option, default = "Duration::from_secs(1)", arg_name = "duration", from_str_fn(duration))]
-    pub(super) warmup: Duration,
+    /// for how long lines are sent before they are measured (default: 1s, with --count or --once 0s)
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    pub(super) warmup: Option<Duration>,
 
     /// for how long lines are measured (default: 10s)
-    #[argh(option, default = "Duration::from_secs(10)", arg_name = "duration", from_str_fn(duration))]
-    pub(super) duration: Duration,
+    #[argh(option, arg_name = "duration", from_str_fn(duration))]
+    pub(super) duration: Option<Duration>,
+
+    /// sends so many lines, or runs so many scripts, and ends when they are answered
+    #[argh(option, arg_name = "n", from_str_fn(count))]
+    pub(super) count: Option<u64>,
 
     /// what must hold, as in 'p99<5ms', 'errors=0' or 'rate>=4900/s'; may be given several times
     #[argh(option, arg_name = "assertion")]
@@ -562,6 +587,17 @@ fn retries(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(retries @ 0..=100) => Ok(retries),
         _ => Err("write a number from 0 to 100".to_owned()),
+    }
+}
+
+fn reply_lines(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a number from 1 on".to_owned())
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err("write a number from 1 on".to_owned()),
     }
 }
 

@@ -123,6 +123,7 @@ impl From<LoadError> for ExitError {
         let code = match err {
             _ if err.is_usage() => UNREADABLE,
             _ if err.is_connecting() => CONNECTION,
+            LoadError::BeforeFailed { .. } => UNMET,
             _ => INTERNAL,
         };
         Self::Error { code, error: err.into() }

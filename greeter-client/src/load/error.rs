@@ -33,6 +33,33 @@ pub enum LoadError {
     /// A line holds an LF: it would be two, and get two replies.
     #[error("a line cannot hold a newline")]
     LfInLineError,
+    /// A reply has fewer lines than are expected of it.
+    #[error("{expected} lines are expected of a reply that has {lines}")]
+    TooManyExpected {
+        /// How many are expected.
+        expected: usize,
+        /// How many it has.
+        lines: usize,
+    },
+    /// The script [before](super::Load::before) the load has a step that does not leave its
+    /// connection to the load.
+    #[error("{place}: '{step}' cannot stand before a load: {why}")]
+    Before {
+        /// The file and the line.
+        place: String,
+        /// The line.
+        step: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The script before the load did not pass. No line of the load was sent.
+    #[error("before the load, the script has failed on connection {connection}\n{report}")]
+    BeforeFailed {
+        /// The first connection of which that is known, counted from 1.
+        connection: usize,
+        /// Where it failed, and why: some lines.
+        report: String,
+    },
     /// The server may be on another machine, and [`Load::anywhere`](super::Load::anywhere) does not
     /// say that this is meant.
     #[error("{} is not known to be on this machine, and a load can put a server out of service", one_line(.0.as_bytes()))]
@@ -69,6 +96,8 @@ impl LoadError {
                 | Self::NoTime
                 | Self::Unbound(_)
                 | Self::LfInLineError
+                | Self::TooManyExpected { .. }
+                | Self::Before { .. }
                 | Self::Remote(_)
         )
     }

@@ -165,14 +165,15 @@ impl Generator {
         if self.status.is_stopped() || self.status.has_no_connections() {
             return true;
         }
-        if now < schedule.end {
-            return false;
-        }
-        let due = schedule.due_by(now);
+        let due = match schedule.total {
+            Some(total) => total,
+            None if now < schedule.end => return false,
+            None => schedule.due_by(now),
+        };
         let is_idle = |slot: &ConnectionSlot, connection: &LoadConnection| {
             connection.in_flight() == 0 && slot.sent >= schedule.due_on(slot.number, due)
         };
-        now >= schedule.end.saturating_add(schedule.reply_timeout)
+        schedule.total.is_none() && now >= schedule.end.saturating_add(schedule.reply_timeout)
             || self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|connection| is_idle(slot, connection)))
     }
 
@@ -212,10 +213,11 @@ impl Generator {
         let schedule = self.accounting.schedule;
         let slot = &mut self.slots[index];
         let Some(connection) = &mut slot.connection else { return };
+        let left = schedule.may_have_sent(slot.number, now).saturating_sub(slot.sent);
         let due = match schedule.pace {
-            Pace::Closed if connection.in_flight() == 0 && now < schedule.end => schedule.pipeline as u64,
+            Pace::Closed if connection.in_flight() == 0 => left.min(schedule.pipeline as u64),
             Pace::Closed => 0,
-            Pace::Open(_) => schedule.due_on(slot.number, schedule.due_by(now)).saturating_sub(slot.sent),
+            Pace::Open(_) => left,
         };
         let room = schedule.pipeline - connection.in_flight();
         let lines = usize::try_from(due).map_or(room, |due| due.min(room));
@@ -268,11 +270,13 @@ impl Generator {
     }
 
     fn close_lost(&mut self, index: usize, loss: &ConnectionLoss) {
-        let ConnectionSlot { number, connection, .. } = &mut self.slots[index];
+        let now = self.clock.now();
+        let ConnectionSlot { number, sent, connection, .. } = &mut self.slots[index];
         if let Some(connection) = connection.take() {
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
-            self.lost_early += u64::from(self.clock.now() < self.accounting.schedule.end);
-            self.accounting.lost(*number, loss, connection.batches(), connection.awaited(self.eol));
+            self.lost_early += u64::from(self.accounting.schedule.has_more(*number, *sent, now));
+            let (batches, awaited) = (connection.batches(), connection.awaited(self.eol));
+            self.accounting.lost(*number, loss, now, batches, awaited);
         }
     }
 
@@ -304,8 +308,8 @@ impl Generator {
             match connection {
                 Some(connection) if is_stopped => waiting += connection.in_flight() as u64 + due.saturating_sub(*sent),
                 Some(connection) => {
-                    self.accounting
-                        .unanswered(*number, connection.batches(), || ConnectionLoss::ReplyTimeout.to_string());
+                    let awaited = connection.awaited(self.eol);
+                    self.accounting.unanswered(*number, &ConnectionLoss::ReplyTimeout, connection.batches(), awaited);
                     self.accounting.unsent(*number, due, *sent);
                 }
                 None => self.accounting.unsent(*number, due, *sent),

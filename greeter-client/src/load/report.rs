@@ -13,12 +13,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::config::{Lines, Load, LoadContent};
+use super::config::{Lines, Load, LoadContent, ReplyEnd};
 use super::schedule::Rate;
 use crate::load::measure::aggregator::{Aggregator, Bin};
 use crate::load::measure::clock::CpuUsage;
 use crate::load::measure::latency::{Latency, ShortDuration};
 use crate::load::measure::thread_recorder::{Counts, LoadErrorKind, TICK};
+use crate::net::escape::one_line;
+use crate::talk::Pattern;
+use text::{grouped, plural};
 
 /// The shortest time that tells how busy a generator is: in its first milliseconds it starts, and
 /// does nothing else.
@@ -34,6 +37,8 @@ pub struct Report {
     pub(super) service: Histogram<u64>,
     pub(super) bins: Vec<Bin>,
     pub(super) examples: [Option<String>; LoadErrorKind::ALL.len()],
+    /// The first line that looks like an error.
+    pub(super) suspect: Option<String>,
     pub(super) used: Option<CpuUsage>,
     /// How long it took in all.
     pub(super) elapsed: Duration,
@@ -59,20 +64,28 @@ pub(super) enum LoadEnd {
 impl Report {
     /// `at` is when the last thread ended.
     pub(super) fn new(load: Load, aggregator: &mut Aggregator, at: Duration, is_stopped: bool) -> Self {
-        let seen = at.saturating_sub(load.warmup).min(load.duration);
-        let measured = if is_stopped { seen } else { load.duration };
-        let end = match is_stopped {
-            true => LoadEnd::Stopped { waiting: aggregator.ended.iter().map(|ended| ended.waiting).sum() },
-            false if seen < load.duration => LoadEnd::NoConnections,
-            false => LoadEnd::Complete,
-        };
         let lost_early = aggregator.ended.iter().map(|ended| ended.lost_early).sum();
+        let (whole, planned) = (at.saturating_sub(load.warmup), load.planned());
+        let seen = planned.map_or(whole, |planned| planned.min(whole));
+        let measured = match load.total() {
+            _ if is_stopped => seen,
+            // What comes late counts, and so does its time.
+            Some(_) => planned.unwrap_or_default().max(whole),
+            None => load.duration,
+        };
+        let end = match (is_stopped, load.total()) {
+            (true, _) => LoadEnd::Stopped { waiting: aggregator.ended.iter().map(|ended| ended.waiting).sum() },
+            (false, Some(_)) if lost_early == load.connections as u64 => LoadEnd::NoConnections,
+            (false, None) if seen < load.duration => LoadEnd::NoConnections,
+            (false, _) => LoadEnd::Complete,
+        };
         let used = aggregator.used();
-        let (response, service) = aggregator.finish(measured);
+        let bins = aggregator.bins(measured);
+        let (response, service) = aggregator.finish();
         let counts = aggregator.counts;
-        let bins = std::mem::take(&mut aggregator.bins);
         let examples = std::mem::take(&mut aggregator.examples);
-        Self { load, counts, response, service, bins, examples, used, elapsed: at, measured, lost_early, end }
+        let suspect = aggregator.suspect.take();
+        Self { load, counts, response, service, bins, examples, suspect, used, elapsed: at, measured, lost_early, end }
     }
 
     /// Returns the response times: from when each line was due until its reply came. In a closed
@@ -158,8 +171,9 @@ impl Report {
         }
     }
 
-    /// Returns how many connections were lost before the end. In an open loop, whatever was due on
-    /// them after that is among the [errors](Self::errors). In a closed loop nothing was: a line is
+    /// Returns how many connections were lost before the end. In an open loop, and with a
+    /// [count](Load::count), whatever was due on them after that is among the
+    /// [errors](Self::errors). In a closed loop nothing was: a line is
     /// due when the replies to those before have come. So no figure of a closed loop tells what was
     /// missed, and whoever judges one judges by this, too. For scripts, it is how many of those
     /// that ran at a time have ended in a closed loop because there was nobody to connect to.
@@ -205,12 +219,15 @@ impl Report {
                 self.elapsed.as_secs_f64(),
             )),
         }
-        if self.lost_early > 0 && self.rate().is_none() {
+        if self.lost_early > 0 && !self.knows_what_is_due() {
             warnings.push(format!(
                 "connections lost before the end: {} of {}; in a closed loop no {units} are due on them any more, so that the \
                  figures do not tell what was missed",
                 self.lost_early, self.load.connections,
             ));
+        }
+        if let Some(suspects) = self.suspects() {
+            warnings.push(format!("nothing was compared, and of the lines that came {suspects}: say what is expected"));
         }
         if self.latency().lines() == 0 {
             warnings.push("nothing was measured".to_owned());
@@ -233,6 +250,13 @@ impl Report {
         self.busy().is_some_and(|busy| busy > 0.9)
     }
 
+    /// Returns whether it is known what was due on connections that were lost: not in a closed
+    /// loop, unless it has a [count](Load::count).
+    #[must_use]
+    pub fn knows_what_is_due(&self) -> bool {
+        self.rate().is_some() || self.load.total().is_some()
+    }
+
     pub(super) const fn rate(&self) -> Option<Rate> {
         self.load.rate
     }
@@ -245,18 +269,40 @@ impl Report {
         }
     }
 
+    /// Whether any reply counts as right.
+    pub(super) fn compares_nothing(&self) -> bool {
+        matches!(&self.load.content, LoadContent::Lines(Lines { expect, .. }) if expect.is_empty())
+    }
+
+    /// What there is to say of lines that look like an error, where nothing was compared.
+    pub(super) fn suspects(&self) -> Option<String> {
+        match self.counts.suspect {
+            0 => None,
+            1 => Some("1 looks like an error".to_owned()),
+            lines => Some(format!("{} look like an error", grouped(lines))),
+        }
+    }
+
     /// How replies were judged.
     pub(super) fn checked(&self) -> String {
-        match &self.load.content {
-            LoadContent::Lines(Lines { expect: Some(expect), .. }) => {
-                let text = expect.expected(&self.load.variables, None);
-                let text = self.load.variables.secrets().mask(&text);
-                format!("each compared with '{}'", crate::net::escape::one_line(&text))
-            }
-            LoadContent::Lines(Lines { expect: None, .. }) => {
-                "counted, not compared: there is no expectation".to_owned()
-            }
-            LoadContent::Scripts(_) => "each compared with what its script expects".to_owned(),
+        let LoadContent::Lines(Lines { expect, reply_end, .. }) = &self.load.content else {
+            return "each compared with what its script expects".to_owned();
+        };
+        let variables = &self.load.variables;
+        let shown =
+            |expect: &Pattern| format!("'{}'", one_line(&variables.secrets().mask(&expect.expected(variables, None))));
+        let mut text = match expect.iter().map(shown).collect::<Vec<_>>() {
+            none if none.is_empty() => "counted, not compared: there is no expectation".to_owned(),
+            lines => format!("each compared with {}", lines.join(", ")),
+        };
+        match reply_end {
+            ReplyEnd::Expected => return text,
+            ReplyEnd::Lines(lines) => text.push_str(&format!("; {lines} line{} each", plural(lines.get()))),
+            ReplyEnd::Until(end) => text.push_str(&format!("; each to the line {}", shown(end))),
+        }
+        match self.counts.uncompared {
+            0 => text,
+            lines => format!("{text}; {} lines of them not compared", grouped(lines)),
         }
     }
 }

@@ -1,18 +1,19 @@
 //! A load under way: starts its threads, collects what they tell, and makes the report.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::before;
 use super::config::{Lines, Load, LoadContent};
 use super::error::LoadError;
 use super::generator::{Generator, SharedStatus};
 use super::report::Report;
 use super::schedule::{Pace, Schedule};
-use super::workload::Workloads;
+use super::workload::{Workload, Workloads};
 use crate::load::generator::connection::LoadConnection;
 use crate::load::generator::script::ScriptGenerator;
 use crate::load::generator::socket::{self, LoadSocket};
@@ -24,7 +25,7 @@ use crate::load::measure::thread_recorder::{RecorderMessage, ThreadRecorder, Thr
 use crate::net::Route;
 use crate::run::RunOptions;
 use crate::session::Target;
-use crate::talk::{Action, Destination, Script};
+use crate::talk::{Action, Destination, Script, Secrets};
 
 /// The most connections: as many as an address has ports.
 const MAX_CONNECTIONS: usize = 65_535;
@@ -65,11 +66,24 @@ pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
     let stop = Arc::new(AtomicBool::new(false));
     let (clock, threads) = match &load.content {
         LoadContent::Lines(lines) => {
-            let workloads = Workloads::new(lines, &load.variables, load.eol, load.pipeline)?;
+            load.before.as_ref().map_or(Ok(()), before::check)?;
+            let (eol, connections, may_capture) = (load.eol, load.connections, load.before.is_some());
+            let workloads = Workloads::new(lines, &load.variables, eol, load.pipeline, connections, may_capture)?;
             let first = socket::connect_first(&mut route, load.anywhere)?;
-            let sockets = socket::connect_all(first, &route, load.connections)?;
-            let threads = LoadThreads { schedule, stop: &stop, sender: &sender };
-            (threads.start(&load, sockets, lines, &workloads)?, load.threads)
+            let secrets = Mutex::new(load.variables.secrets().clone());
+            let sockets = socket::connect_all(first, &route, connections, |number, connected| {
+                let (connected, variables) = match &load.before {
+                    Some(script) => before::run(&load, script, number, connected, &route)?,
+                    None => return Ok((connected, workloads.of(number, &load.variables)?)),
+                };
+                if variables.secrets() != load.variables.secrets() {
+                    secrets.lock().unwrap_or_else(PoisonError::into_inner).extend(variables.secrets());
+                }
+                Ok((connected, workloads.of(number, &variables)?))
+            })?;
+            let secrets = Arc::new(secrets.into_inner().unwrap_or_else(PoisonError::into_inner));
+            let threads = LoadThreads { schedule, stop: &stop, sender: &sender, secrets };
+            (threads.start(&load, sockets, lines)?, load.threads)
         }
         LoadContent::Scripts(scripts) => {
             check_scripts(scripts, load.anywhere)?;
@@ -79,7 +93,7 @@ pub fn start(load: Load) -> Result<RunningLoad, LoadError> {
             (start_scripts(&load, scripts, schedule, &stop, sender)?, 1)
         }
     };
-    let aggregator = Aggregator::new(threads, load.duration, schedule.pace != Pace::Closed);
+    let aggregator = Aggregator::new(threads, load.planned(), schedule.pace != Pace::Closed);
     Ok(RunningLoad { load, clock, stop, messages, aggregator, told: (Duration::ZERO, 0), stopped: None, failure: None })
 }
 
@@ -94,17 +108,26 @@ fn schedule(load: &Load) -> Result<Schedule, LoadError> {
             return Err(LoadError::OutOfRange { what, value, max });
         }
     }
-    if load.duration.is_zero() {
-        return Err(LoadError::NoTime);
+    let total = load.total();
+    match total {
+        Some(0) => return Err(LoadError::NothingToSend),
+        None if load.duration.is_zero() => return Err(LoadError::NoTime),
+        _ => {}
     }
     let warmup = nanoseconds(load.warmup);
+    let end = match (total, load.rate) {
+        (None, _) => warmup.saturating_add(nanoseconds(load.duration)),
+        (Some(total), Some(rate)) => rate.intended(total - 1).saturating_add(1),
+        (Some(_), None) => u64::MAX,
+    };
     Ok(Schedule {
         pace: load.rate.map_or(Pace::Closed, Pace::Open),
         pipeline: load.pipeline,
         connections: load.connections as u64,
         threads: load.threads as u64,
         warmup,
-        end: warmup.saturating_add(nanoseconds(load.duration)),
+        end,
+        total,
         reply_timeout: load.timeout.map_or(u64::MAX, nanoseconds),
     })
 }
@@ -114,30 +137,26 @@ struct LoadThreads<'a> {
     schedule: Schedule,
     stop: &'a Arc<AtomicBool>,
     sender: &'a Sender<RecorderMessage>,
+    /// What is not to be shown of lines, also of those that a connection has heard before.
+    secrets: Arc<Secrets>,
 }
 
 impl LoadThreads<'_> {
     /// Deals the connections to threads, and lets these begin.
-    fn start(
-        &self,
-        load: &Load,
-        sockets: Vec<LoadSocket>,
-        lines: &Lines,
-        workloads: &Workloads<'_>,
-    ) -> Result<Clock, LoadError> {
+    fn start(&self, load: &Load, sockets: Vec<(LoadSocket, Arc<Workload>)>, lines: &Lines) -> Result<Clock, LoadError> {
         let mut dealt: Vec<Vec<LoadConnection>> = (0..load.threads).map(|_| Vec::new()).collect();
-        for (number, socket) in sockets.into_iter().enumerate() {
-            let connection = LoadConnection::new(socket, workloads.of(number + 1)?, number % lines.lines.len());
+        for (number, (socket, workload)) in sockets.into_iter().enumerate() {
+            let first = if lines.once { 0 } else { number % lines.lines.len() };
+            let connection = LoadConnection::new(socket, workload, first);
             dealt[number % load.threads].push(connection);
         }
         let status =
             Arc::new(SharedStatus { stop: Arc::clone(self.stop), connections: AtomicUsize::new(load.connections) });
-        let secrets = Arc::new(load.variables.secrets().clone());
         let clock = Clock::start();
         for (thread, connections) in dealt.into_iter().enumerate() {
             let is_open = self.schedule.pace != Pace::Closed;
             let recorder = ThreadRecorder::new(thread, self.sender.clone(), self.schedule.warmup, is_open);
-            let accounting = Accounting { schedule: self.schedule, recorder, secrets: Arc::clone(&secrets) };
+            let accounting = Accounting { schedule: self.schedule, recorder, secrets: Arc::clone(&self.secrets) };
             let status = Arc::clone(&status);
             let generator = Generator::new(thread as u64, accounting, clock, load.eol, status, connections);
             let generator = generator.map_err(LoadError::Poll)?;

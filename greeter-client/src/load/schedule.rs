@@ -118,6 +118,9 @@ pub(crate) struct Schedule {
     pub(crate) warmup: u64,
     /// Nothing is due from here on.
     pub(crate) end: u64,
+    /// How many are due in all, if that is said: then each connection has its share, in a closed
+    /// loop from the start.
+    pub(crate) total: Option<u64>,
     /// How long a reply may take.
     pub(crate) reply_timeout: u64,
 }
@@ -145,18 +148,47 @@ impl Schedule {
         }
     }
 
-    /// How many lines are due in all by `now`; none in a closed loop.
+    /// How many lines are due in all by `now`; in a closed loop, none of which one would know.
     pub(crate) fn due_by(&self, now: u64) -> u64 {
         match (self.pace, self.end.checked_sub(1)) {
             (Pace::Open(rate), Some(last)) => rate.due_by(now.min(last)),
+            (Pace::Closed, _) => self.total.unwrap_or(0),
             _ => 0,
         }
     }
 
-    /// How many lines of connection `number` are due before the end of the warm-up.
+    /// How many lines connection `number` may have sent in all, by `now`.
+    pub(crate) fn may_have_sent(&self, number: u64, now: u64) -> u64 {
+        match (self.pace, self.total) {
+            (Pace::Closed, None) => {
+                if now < self.end {
+                    u64::MAX
+                } else {
+                    0
+                }
+            }
+            _ => self.due_on(number, self.due_by(now)),
+        }
+    }
+
+    /// Whether connection `number`, which has sent so many lines, has more to send at `now` or
+    /// later.
+    pub(crate) fn has_more(&self, number: u64, sent: u64, now: u64) -> bool {
+        self.total.map_or(now < self.end, |total| sent < self.due_on(number, total))
+    }
+
+    /// Whether a reply that comes at `now` counts for the rate.
+    pub(crate) fn is_in_time(&self, now: u64) -> bool {
+        self.total.is_some() || now < self.end
+    }
+
+    /// How many lines of connection `number` are due before the end of the warm-up. In a closed
+    /// loop nobody knows when what was not sent would have been.
     pub(crate) fn unmeasured_on(&self, number: u64) -> u64 {
-        let last = self.warmup.checked_sub(1);
-        last.map_or(0, |last| self.due_on(number, self.due_by(last)))
+        match (self.pace, self.warmup.checked_sub(1)) {
+            (Pace::Open(_), Some(last)) => self.due_on(number, self.due_by(last)),
+            _ => 0,
+        }
     }
 
     /// Of `due` lines in all, how many are due on the connections of one thread: those whose number

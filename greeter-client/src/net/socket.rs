@@ -55,6 +55,16 @@ impl RawSocket {
         Ok(())
     }
 
+    /// The same socket, for whoever uses it from here on.
+    #[cfg(feature = "load")]
+    pub(super) fn duplicate(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            #[cfg(unix)]
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
     /// Closes one direction or both. A connection that is already lost says so when it is read.
     pub(crate) fn shutdown(&self, how: Shutdown) {
         let _ = match self {

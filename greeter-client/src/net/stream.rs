@@ -59,6 +59,23 @@ impl Stream {
         Ok(Self { socket, tls, is_aborted: AtomicBool::new(false) })
     }
 
+    /// Of parts that somebody has used before.
+    #[cfg(feature = "load")]
+    pub(crate) fn of((socket, tls): (RawSocket, Option<TlsLayer>)) -> Self {
+        let tls = tls.map_or_else(OnceLock::new, OnceLock::from);
+        Self { socket, tls, is_aborted: AtomicBool::new(false) }
+    }
+
+    /// Its parts, for whoever uses them from here on; nothing is said to the peer.
+    #[cfg(feature = "load")]
+    pub(crate) fn into_parts(mut self, deadline: &Deadline) -> Result<(RawSocket, Option<TlsLayer>), ConnectionError> {
+        if let Some(tls) = self.tls.get() {
+            tls.flush(&self.socket, deadline)?;
+        }
+        let tls = self.tls.take();
+        Ok((self.socket.duplicate().map_err(ConnectionError::Lost)?, tls))
+    }
+
     pub(crate) fn socket(&self) -> &RawSocket {
         &self.socket
     }

@@ -299,7 +299,7 @@ impl TlsLayer {
     }
 
     /// Sends what TLS itself has to say.
-    fn flush(&self, socket: &RawSocket, deadline: &Deadline) -> Result<(), ConnectionError> {
+    pub(super) fn flush(&self, socket: &RawSocket, deadline: &Deadline) -> Result<(), ConnectionError> {
         let mut outgoing = lock(&self.outgoing);
         lock(&self.session).owed(&mut outgoing.ciphertext);
         outgoing.flush(socket, deadline)

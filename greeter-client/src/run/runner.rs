@@ -90,6 +90,7 @@ impl<'a> Runner<'a> {
         // From the start: what is a secret from some line on would be told of a failure before it.
         script.secrets().for_each(|name| variables.make_secret(name.clone()));
         variables.set_slot(variables.slot().unwrap_or(1));
+        variables.set_number(variables.number().unwrap_or(1));
         let mut target = options.target.clone();
         if let Some(server) = &server {
             target = Some(Target {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+#[cfg(feature = "load")]
+use super::error::Actual;
 use super::error::{Expected, Mismatch, Observed, SessionError};
 use super::event::Event;
 use super::options::Target;
@@ -67,8 +69,30 @@ impl SessionConnection {
         };
         let stream =
             connect(&route, target.wait).map_err(|source| SessionError::Connect { connection: name.into(), source })?;
-        let (local, peer) = stream.socket().ends();
-        let socket_io = Arc::new(SocketIo::new(stream, max_unread_bytes));
+        let ends = stream.socket().ends();
+        Self::start(name, member, route, (SocketIo::new(stream, max_unread_bytes), ends), log)
+    }
+
+    /// A connection that was opened elsewhere, and may be [handed over](Self::hand_over).
+    #[cfg(feature = "load")]
+    pub(super) fn adopt(
+        stream: Stream,
+        route: Route,
+        max_unread_bytes: usize,
+        log: &mut SessionLog,
+    ) -> Result<Self, SessionError> {
+        let ends = stream.socket().ends();
+        Self::start("", None, route, (SocketIo::new(stream, max_unread_bytes).releasable(), ends), log)
+    }
+
+    fn start(
+        name: &str,
+        member: Option<usize>,
+        route: Route,
+        (socket_io, (local, peer)): (SocketIo, (String, String)),
+        log: &mut SessionLog,
+    ) -> Result<Self, SessionError> {
+        let socket_io = Arc::new(socket_io);
         let reader = socket_io.read().map_err(SessionError::Thread)?;
         let phase = ConnectionPhase::Open(OpenSocket {
             socket_io,
@@ -213,6 +237,42 @@ impl SessionConnection {
         Ok(())
     }
 
+    /// Gives the connection away, open as it is, with nothing unread or unsent on it.
+    #[cfg(feature = "load")]
+    pub(super) fn hand_over(mut self, deadline: &Deadline) -> Result<Stream, SessionError> {
+        let socket_io = self.socket_io()?;
+        socket_io.drain(deadline);
+        if let Some(error) = self.send_error() {
+            return Err(error);
+        }
+        let phase = mem::replace(&mut self.phase, ConnectionPhase::Closed);
+        let ConnectionPhase::Open(mut socket) = phase else {
+            return Err(SessionError::HalfClosed(self.name.to_string()));
+        };
+        if socket_io.lock().unsent_bytes() > 0 {
+            return Err(
+                self.cannot_send(io::Error::new(io::ErrorKind::TimedOut, "the server does not read what is sent"))
+            );
+        }
+        socket_io.release();
+        // It would take what belongs to whoever has the connection next.
+        socket.join();
+        let state = socket_io.lock();
+        let found = match (state.received.unread(), state.end) {
+            ([], None) => None,
+            ([], Some(end)) => Some(Actual::End(end)),
+            (unread, _) => Some(Actual::Bytes(unread.to_vec())),
+        };
+        drop(state);
+        if let Some(found) = found {
+            return Err(SessionError::NotReady { connection: self.name.to_string(), found });
+        }
+        socket.close_mode = CloseMode::Keep;
+        drop(socket);
+        let alone = Arc::into_inner(socket_io).map(SocketIo::into_stream);
+        alone.ok_or_else(|| SessionError::Thread(io::Error::other("the connection is still in use")))
+    }
+
     pub(super) fn reset(&mut self, log: &mut SessionLog) -> Result<(), SessionError> {
         self.socket_mut()?.close_mode = CloseMode::Reset;
         self.phase = ConnectionPhase::Closed;
@@ -317,6 +377,18 @@ struct OpenSocket {
 enum CloseMode {
     Close,
     Reset,
+    /// It stays open: somebody else has it.
+    #[cfg(feature = "load")]
+    Keep,
+}
+
+impl OpenSocket {
+    fn join(&mut self) {
+        for thread in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+            // A panic there was reported by its hook, and here somebody may be panicking already.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Drop for OpenSocket {
@@ -324,10 +396,9 @@ impl Drop for OpenSocket {
         match self.close_mode {
             CloseMode::Close => self.socket_io.close(),
             CloseMode::Reset => self.socket_io.abort(),
+            #[cfg(feature = "load")]
+            CloseMode::Keep => {}
         }
-        for thread in [self.reader.take(), self.writer.take()].into_iter().flatten() {
-            // A panic there was reported by its hook, and here somebody may be panicking already.
-            let _ = thread.join();
-        }
+        self.join();
     }
 }

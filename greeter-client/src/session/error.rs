@@ -65,6 +65,14 @@ pub enum SessionError {
     /// A crowd has at least one member; and its name, like that of a connection, holds no dot.
     #[error("there is no crowd of nobody, and no dot in a name: {0:?}")]
     BadName(String),
+    /// A connection that others use from here on is not as they need it.
+    #[error("{}: it is to be open, with nothing unread, but {found}", who(.connection))]
+    NotReady {
+        /// Its name.
+        connection: String,
+        /// What is unread, or the end.
+        found: Actual,
+    },
     /// A thread that is needed could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),

@@ -31,6 +31,8 @@ const WRITE_SLICE: Duration = Duration::from_millis(50);
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long after a send the peer's refusal may be on its way.
 pub(super) const REFUSAL: Duration = Duration::from_millis(250);
+/// How often a reading thread that may be released looks whether it is.
+const RELEASE_LOOK: Duration = Duration::from_millis(10);
 /// How often to look for it: no read waits for it, for the stream has ended.
 const REFUSAL_LOOK: Duration = Duration::from_millis(2);
 
@@ -45,6 +47,8 @@ pub(super) struct SocketIo {
     /// more.
     room: Condvar,
     max_unread_bytes: usize,
+    /// Whether the reading thread may be told to end while the connection stays open.
+    is_releasable: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(super) struct IoState {
     pub(super) demand: usize,
     to_write: WriteQueue,
     closed: bool,
+    /// The reading thread ends, once it has found nothing more to read.
+    released: bool,
 }
 
 /// What the writing thread has to do. There is one if `unsent_bytes` is not 0.
@@ -87,9 +93,30 @@ impl SocketIo {
             demand: 0,
             to_write: WriteQueue::default(),
             closed: false,
+            released: false,
         };
         let (changed, room) = (Condvar::new(), Condvar::new());
-        Self { stream, state: Mutex::new(state), changed, room, max_unread_bytes: max_unread_bytes.max(1) }
+        let max_unread_bytes = max_unread_bytes.max(1);
+        Self { stream, state: Mutex::new(state), changed, room, max_unread_bytes, is_releasable: false }
+    }
+
+    /// The same, of which the reading thread may be [released](Self::release).
+    #[cfg(feature = "load")]
+    pub(super) fn releasable(self) -> Self {
+        Self { is_releasable: true, ..self }
+    }
+
+    /// Lets the reading thread end, behind all that has come by now.
+    #[cfg(feature = "load")]
+    pub(super) fn release(&self) {
+        self.lock().released = true;
+        self.room.notify_one();
+    }
+
+    /// What it reads and writes, once its threads have ended.
+    #[cfg(feature = "load")]
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// Starts to read.
@@ -236,13 +263,18 @@ impl SocketIo {
 
     /// The work of the reading thread.
     fn read_all(&self) {
-        let never = Deadline::after(None);
+        let look = self.is_releasable.then_some(RELEASE_LOOK);
         let mut chunk = vec![0; CHUNK_BYTES];
         let end = loop {
-            match self.stream.read_marked(&mut chunk, &never) {
+            match self.stream.read_marked(&mut chunk, &Deadline::after(look)) {
                 Ok(StreamRead { count: 0, .. }) => break self.stream.end(),
                 Ok(StreamRead { count, is_secure }) if self.deliver(&chunk[..count], is_secure) => {}
                 Ok(_) => return,
+                Err(ConnectionError::TimedOut { .. }) if self.is_releasable => {
+                    if self.lock().released {
+                        return;
+                    }
+                }
                 Err(ConnectionError::Lost(error)) => break StreamEnd::from_error(&error),
                 Err(error) => unreachable!("a read that has no deadline can only be lost: {error}"),
             }
@@ -257,7 +289,8 @@ impl SocketIo {
     /// Says whether anybody still listens.
     fn deliver(&self, bytes: &[u8], is_secure: bool) -> bool {
         let limit = self.max_unread_bytes;
-        let is_full = |state: &mut IoState| state.received.unread().len() >= limit.max(state.demand) && !state.closed;
+        let is_over = |state: &IoState| state.closed || state.released;
+        let is_full = |state: &mut IoState| state.received.unread().len() >= limit.max(state.demand) && !is_over(state);
         let waited = self.room.wait_while(self.lock(), is_full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         if !is_secure && self.stream.is_secure() {
@@ -267,7 +300,7 @@ impl SocketIo {
         }
         state.received.push(bytes);
         self.changed.notify_one();
-        !state.closed
+        !is_over(&state)
     }
 
     /// Puts `bytes` behind what another thread is sending. `false`: there is none. After an error,

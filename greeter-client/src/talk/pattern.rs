@@ -27,7 +27,7 @@ use super::diagnostic::LineDiagnostic;
 use super::variables::{Bindings, Name, Unbound, Variables};
 use crate::talk::pattern::placeholder::{Part, Regexes, builder, parse_parts};
 
-/// A template of a line to send: text, `{{name}}` and `{{#}}`.
+/// A template of a line to send: text, `{{name}}`, `{{#}}` and `{{#n}}`.
 ///
 /// ```
 /// use greeter_client::talk::{Template, Variables};
@@ -104,8 +104,10 @@ impl Template {
         let parts = parse_parts(text, &mut Regexes::default())?;
         for (part, at) in &parts {
             if let Part::Anything | Part::Regex(..) = part {
-                let diagnostic =
-                    LineDiagnostic::new(at.clone(), "only {{name}} and {{#}} have a value that can be put in here");
+                let diagnostic = LineDiagnostic::new(
+                    at.clone(),
+                    "only {{name}}, {{#}} and {{#n}} have a value that can be put in here",
+                );
                 return Err(diagnostic.help("a regex or {{*}} belongs into a line that is expected"));
             }
         }
@@ -202,7 +204,8 @@ impl Pattern {
             Matcher::Regex(pattern) => &pattern.parts,
         };
         let member = member.or(variables.slot());
-        if member.is_none() && parts.contains(&Part::Member) {
+        let lacks_number = variables.number().is_none() && parts.contains(&Part::Number);
+        if lacks_number || member.is_none() && parts.contains(&Part::Member) {
             return None;
         }
         let fixed: Vec<_> = parts.iter().map(|part| part.fixed(variables, member)).collect();

@@ -142,7 +142,7 @@ impl Prompt {
 pub(super) const EXAMPLE: &str = r#"as in '<prompt "user@host-{{n}}:~$ "'"#;
 
 const ESCAPED_BRACES: &str =
-    r"placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself is written \x7b{";
+    r"placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself is written \x7b{";
 
 /// Refuses quotes of this length that do not end in text: whose last placeholder is `last`, or that
 /// hold nothing at all.

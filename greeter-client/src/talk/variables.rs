@@ -65,7 +65,7 @@ pub(super) fn is_name_byte(byte: &u8) -> bool {
 }
 
 /// The values of a session's variables, which are any bytes, and its slot among the sessions that
-/// run at a time, for `{{#}}`.
+/// run at a time, for `{{#}}`, and its number among all of them, for `{{#n}}`.
 ///
 /// ```
 /// use greeter_client::talk::Variables;
@@ -79,6 +79,7 @@ pub(super) fn is_name_byte(byte: &u8) -> bool {
 pub struct Variables {
     values: BTreeMap<Name, Vec<u8>>,
     slot: Option<usize>,
+    number: Option<u64>,
     secret_names: BTreeSet<Name>,
     /// All values that those have had.
     secrets: Secrets,
@@ -195,6 +196,28 @@ impl Variables {
         self.slot = Some(slot);
     }
 
+    /// Sets the number of the session among all of a load: what `{{#n}}` stands for. A
+    /// [run](crate::run::run()) without one is the first.
+    ///
+    /// ```
+    /// use greeter_client::talk::{Template, Variables};
+    ///
+    /// let mut variables = Variables::default();
+    /// variables.set_number(1000);
+    /// let line: Template = "order {{#n}}".parse()?;
+    /// assert_eq!(line.expand(&variables, None)?, b"order 1000");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_number(&mut self, number: u64) {
+        self.number = Some(number);
+    }
+
+    /// Returns the number of the session, if that is [set](Self::set_number).
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.number
+    }
+
     /// Returns which of the sessions that run at a time this is, if that is [set](Self::set_slot).
     #[must_use]
     pub fn slot(&self) -> Option<usize> {
@@ -246,4 +269,7 @@ pub enum Unbound {
     /// session](Variables::set_slot) this is.
     #[error("{{{{#}}}} has no value outside a crowd")]
     Member,
+    /// `{{#n}}`, and it is not known [which session](Variables::set_number) this is.
+    #[error("{{{{#n}}}} has no value outside a session")]
+    Number,
 }

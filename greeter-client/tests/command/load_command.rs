@@ -181,10 +181,126 @@ fn the_lines_of_a_file_and_a_script_can_be_sent() {
     assert!(missing.code == Some(2) && missing.stderr.starts_with("error: cannot read missing.txt: "), "{missing:?}");
 }
 
+/// Nobody has asked for a warm-up: with one, nothing of either would be measured.
+#[test]
+fn so_many_lines_and_the_lines_of_a_file_once_are_all_measured() {
+    let folder = Folder::new("load-once", &[("names.txt", "Ann\nBen\n{{#}}\n")]);
+    let address = greeter();
+    for (arguments, lines, right) in [
+        (&["--line=Bob", "--count=20"][..], "20 lines", "20"),
+        (&["--lines=names.txt", "--once"], "3 lines", "3"),
+        (&["--lines=names.txt", "--once", "--count=2"], "2 lines", "2"),
+        (&["--lines=names.txt", "--count=7"], "7 lines", "7"),
+        (&["--line=a {{#}}", "--line=b {{#}}", "--once"], "2 lines", "2"),
+    ] {
+        let command = &[&["load", "--connections=2", "--expect=Hello, {{line}}"], arguments].concat();
+        let outcome = run(greeter_client(&address, command).current_dir(&folder.0));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        let text = stdout(&outcome);
+        assert!(text.contains(&format!(", 1 line at a time on each, {lines} in all, in 0")), "{text}");
+        assert!(text.contains(&format!("  lines      {right} right, ")), "{text}");
+        assert!(text.contains("\n  max "), "{text}");
+    }
+}
+
+#[test]
+fn replies_may_have_several_lines() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().into();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            thread::spawn(move || -> std::io::Result<()> {
+                for line in BufReader::new(stream.try_clone()?).lines() {
+                    (&stream).write_all(format!("Hello,\n{}\nEND\n", line?).as_bytes())?;
+                }
+                Ok(())
+            });
+        }
+    });
+    for (arguments, replies) in [
+        (
+            &["--expect=Hello,", "--expect={{line}}", "--expect=END"][..],
+            "each compared with 'Hello,', '{{line}}', 'END'",
+        ),
+        (
+            &["--expect=Hello,", "--reply-lines=3"],
+            "each compared with 'Hello,'; 3 lines each; 20 lines of them not compared",
+        ),
+        (
+            &["--expect=Hello,", "--reply-until=END"],
+            "each compared with 'Hello,'; each to the line 'END'; 10 lines of them not compared",
+        ),
+    ] {
+        let outcome = run(greeter_client(&address, &["load", "--line=Bob", "--count=10"]).args(arguments));
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(stdout(&outcome).contains("  lines      10 right, "), "{outcome:?}");
+        assert!(stdout(&outcome).contains(&format!("  replies    {replies}\n")), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_login_before_the_load() {
+    let folder = Folder::new(
+        "load-before",
+        &[
+            ("login.talk", "> Ann {{#}}\n< Hello, {{name}}\n"),
+            ("wrong.talk", "# A login.\n> Ann\n< Hello, {{name:B.*}}\n"),
+            ("closing.talk", "> Ann\n>eof\n"),
+            ("two.md", "```talk\n> Ann\n```\n```talk\n> Ben\n```\n"),
+        ],
+    );
+    let address = greeter();
+    let with = |script: &str| {
+        let arguments = ["load", "--count=30", "--connections=3", "--line={{name}}!", "--expect=Hello, Ann {{#}}!"];
+        run(greeter_client(&address, &arguments).args(["--before", script]).current_dir(&folder.0))
+    };
+    let outcome = with("login.talk");
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(stdout(&outcome).contains("  lines      30 right, "), "{outcome:?}");
+    let wrong = with("wrong.talk");
+    assert_eq!((wrong.code, stdout(&wrong)), (Some(1), String::new()));
+    let error = "error: before the load, the script has failed on connection 1\n";
+    assert!(wrong.stderr.starts_with(error) && wrong.stderr.contains("- < Hello, {{name:B.*}}"), "{wrong:?}");
+    with("closing.talk").is(
+        2,
+        "",
+        "error: closing.talk:2: '>eof' cannot stand before a load: the connection stays open for the load\n",
+    );
+    let two = with("two.md");
+    assert_eq!(two.code, Some(2));
+    assert!(two.stderr.starts_with("error: --before takes one script, and two.md has another number\n"), "{two:?}");
+}
+
 #[test]
 fn a_usage_error_names_what_is_at_fault() {
     refused(&[], "load needs --line, --lines or --script");
     refused(&["--line=a", "--script=b"], "only one of --line, --lines and --script can be given");
+    refused(&["--script=a", "--before=b"], "--before is for lines: a script says itself what it does");
+    refused(&["--script=a", "--once"], "--once is for lines: a script says itself what it does");
+    refused(
+        &["--line=a", "--count=5", "--duration=1s"],
+        "--count says when it ends, and --duration, too: give one of them",
+    );
+    refused(
+        &["--line=a", "--once", "--duration=1s"],
+        "--once says when it ends, and --duration, too: give one of them",
+    );
+    refused(&["--script=a", "--reply-lines=2"], "--reply-lines is for lines: a script says itself what it does");
+    refused(
+        &["--line=a", "--reply-lines=2", "--reply-until=b"],
+        "only one of --reply-lines and --reply-until can be given",
+    );
+    refused(
+        &["--line=a", "--reply-lines=0"],
+        "cannot parse option '--reply-lines' with value '0': write a number from 1 on",
+    );
+    run(&mut bare_greeter_client(&["load", "--line=a", "--expect=b", "--expect=c", "--reply-lines=1"])).is(
+        2,
+        "",
+        "error: 2 lines are expected of a reply that has 1\n",
+    );
+    refused(&["--line=a", "--count=0"], "cannot parse option '--count' with value '0': write a number from 1 on");
     refused(&["--script=a", "--expect=b"], "--expect is for lines: a script says itself what it does");
     refused(
         &["--line=a", "--rate=fast"],

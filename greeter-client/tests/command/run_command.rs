@@ -250,7 +250,8 @@ fn variables_come_from_arguments_and_from_the_environment() {
 /// So a script for `load`, whose sessions differ, is tried alone.
 #[test]
 fn outside_a_crowd_a_script_that_runs_alone_is_session_1() {
-    let script = "> guest {{#}}\n< Hello, guest 1\nconnect c to {{server}}\nc> {{#}}\nc< Hello, {{#}}\n";
+    let script = "> guest {{#}}\n< Hello, guest 1\nconnect c to {{server}}\nc> {{#}}\nc< Hello, {{#}}\n\
+                  set order = order-{{#n}}\n> {{order}}\n< Hello, order-1\n";
     let (one, other) = (greeter(), greeter());
     let server = format!("server={}", other.address);
     run_script(&one.address, script, &["-D", &server]).is(

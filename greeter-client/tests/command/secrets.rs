@@ -408,7 +408,10 @@ fn blessing_tells_and_writes_no_secret() {
 #[test]
 fn no_report_of_a_load_has_a_secret() {
     let say = ["--line", "say {{password}}", "--expect", "x{{password}}"];
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 10] = [
+        &["--line", "say {{password}}", "--reply-lines", "2"],
+        &["--line", "say {{password}}", "--reply-until", "{{:END}}"],
+        &["--line", "say {{password}}", "--expect", "{{*}}", "--expect", "x{{password}}"],
         &say,
         &["--line", "twice {{password}}"],
         &["--line", "close {{password}}"],
@@ -439,9 +442,20 @@ fn no_report_of_a_load_has_a_secret() {
         }
     }
     fs::write(folder.0.join("a.talk"), format!("secret password\n{script}")).unwrap();
-    for output in load(cases[6], &[]) {
+    for output in load(cases[9], &[]) {
         assert_eq!(shown(&output), None, "{}", String::from_utf8_lossy(&output));
     }
+    // What a connection has heard before the load is a secret then, too.
+    fs::write(folder.0.join("before.talk"), "secret heard\n> say {{password}}\n< {{heard}}\n").unwrap();
+    for output in load(&["--before", "before.talk", "--line", "twice {{heard}}"], &[]) {
+        let text = String::from_utf8_lossy(&output);
+        assert!(shown(&output).is_none() && text.contains("***"), "{:?} in {text}", shown(&output));
+    }
+    fs::write(folder.0.join("before.talk"), "secret password\n> say {{password}}\n< {{password}}!\n").unwrap();
+    let before = ["--connect", &address, "load", "--before", "before.talk", "--line", "x"];
+    let outcome = run(&mut command(&folder, &before));
+    assert!(outcome.stderr.contains("    - < ***"), "{outcome:?}");
+    assert_eq!(shown(&all(&outcome)), None, "{outcome:?}");
 }
 
 /// Where the whole command line would have to be shown.

@@ -164,6 +164,23 @@ fn outside_a_crowd_it_is_the_slot_of_the_session() {
     assert_eq!(pattern.matches(b"guest 1", &variables, None), None);
 }
 
+/// A member of a crowd has that of its session.
+#[test]
+fn the_number_of_the_session_is_no_placeholder_that_takes_anything() {
+    let (pattern, template): (Pattern, Template) = ("{{*}} {{#n}}".parse().unwrap(), "{{#n}}!".parse().unwrap());
+    assert_eq!(pattern.matches(b"order 7", &Variables::default(), Some(7)), None);
+    assert_eq!(template.expand(&Variables::default(), Some(7)), Err(Unbound::Number));
+    let mut variables = Variables::default();
+    variables.set_number(7);
+    for member in [None, Some(3)] {
+        assert!(pattern.matches(b"order 7", &variables, member).is_some());
+        assert_eq!(pattern.matches(b"order 3", &variables, member), None);
+        assert_eq!(pattern.expected(&variables, member), b"{{*}} 7");
+        assert_eq!(template.expand(&variables, member), Ok(b"7!".to_vec()));
+    }
+    assert!(!pattern.needs_member() && !template.needs_member());
+}
+
 #[test]
 fn what_is_expected_is_shown_with_the_values_that_are_known() {
     let pattern: Pattern = r"{{a}} {{b:\d}} {{:x}} {{*}} {{#}}".parse().unwrap();

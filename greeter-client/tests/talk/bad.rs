@@ -61,7 +61,7 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ),
     (
         "<bytes {{a",
-        "1:8: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
+        "1:8: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself can be written in the raw form, in double quotes)",
     ),
     (r#"<bytes "{{a}}""#, "1:8: error: '{{a}}' is no number (the number of bytes is a number from 1 to 67108864)"),
     ("<prompt", r#"1:2: error: 'prompt' needs a value (as in '<prompt "user@host-{{n}}:~$ "')"#),
@@ -92,7 +92,7 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     (r#"<prompt "{{ n }}$ ""#, "1:10: error: '{{' opens no placeholder (write it without blanks: {{n}})"),
     (
         r#"<prompt "a {{$ ""#,
-        r"1:12: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself is written \x7b{)",
+        r"1:12: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself is written \x7b{)",
     ),
     (
         r#"<prompt "{{n:[}}$ ""#,
@@ -110,11 +110,11 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ("> {{ name }}", "1:3: error: '{{' opens no placeholder (write it without blanks: {{name}})"),
     (
         "> {{name",
-        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
+        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself can be written in the raw form, in double quotes)",
     ),
     (
         "> {{}}",
-        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
+        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself can be written in the raw form, in double quotes)",
     ),
     (
         "> {{7up}}",
@@ -122,15 +122,15 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ),
     (
         "> {{*}}",
-        "1:3: error: only {{name}} and {{#}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
+        "1:3: error: only {{name}}, {{#}} and {{#n}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
     ),
     (
         "> {{a:b}}",
-        "1:3: error: only {{name}} and {{#}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
+        "1:3: error: only {{name}}, {{#}} and {{#n}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
     ),
     (
         "< {{a b}}",
-        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; {{ itself can be written in the raw form, in double quotes)",
+        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself can be written in the raw form, in double quotes)",
     ),
     ("< {{a:}}", "1:7: error: no regex follows the colon ({{name}} and {{*}} match anything)"),
     ("< {{:(}}", "1:6: error: bad regex: unclosed group"),
@@ -263,10 +263,16 @@ pub(crate) const LINES: &[(&str, &str)] = &[
         "set 7 = b",
         "1:5: error: '7' is no name (a name is made of letters, digits, _ and -, and starts with a letter or _)",
     ),
+    ("set a = {{#n}}\n> {{#n}} {{a}}\n< {{#n}}{{*}}", ""),
+    (
+        "> {{# n}}",
+        "1:3: error: '{{' opens no placeholder (placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; {{ itself can be written in the raw form, in double quotes)",
+    ),
+    ("> {{ #n }}", "1:3: error: '{{' opens no placeholder (write it without blanks: {{#n}})"),
     ("set a = {{#}}", "1:9: error: {{#}} has no value here: a variable is in no crowd"),
     (
         "set a = {{*}}",
-        "1:9: error: only {{name}} and {{#}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
+        "1:9: error: only {{name}}, {{#}} and {{#n}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
     ),
     (r#"set a = "b" c"#, "1:12: error: nothing can follow the closing quote"),
     (r#"set a = "b"#, r#"1:9: error: the closing quote is missing (a quote within is \")"#),

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use greeter_client::ServerAddress;
 use greeter_client::load::{self, Lines, Load, LoadError, Report};
+use greeter_client::talk::Script;
 use rustls::{ALL_VERSIONS, ServerConfig};
 
-use crate::kit::{Authority, Folder, TlsStream, accept_tls, client_of, end, greet_over_tls, over_tls, server_config};
+use crate::kit::{
+    Authority, Folder, TlsStream, accept_tls, client_of, end, greet, greet_over_tls, over_tls, read_line, server_config,
+};
 
 /// A short load of `line` in a closed loop, of a server whose certificate `authority` has issued.
 fn load_of(address: ServerAddress, line: &str, authority: &Authority, folder: &Folder) -> Load {
     let mut lines = Lines::new([line.parse().unwrap()]);
-    lines.expect = Some("Hello, {{line}}".parse().unwrap());
+    lines.expect = vec!["Hello, {{line}}".parse().unwrap()];
     let mut load = Load::lines(address, lines);
     load.tls = Some(client_of(authority, folder));
     load.connections = 3;
@@ -109,4 +112,40 @@ fn a_certificate_that_is_not_good_begins_nothing() {
     let address = greet_over_tls(&config, 0, |_| ());
     let error = load::start(load_of(address, "Bob", &Authority::new("another"), &folder)).unwrap_err();
     assert!(matches!(error, LoadError::Connect(_)), "{error:?}");
+}
+
+/// The connection changes hands with its TLS, and nothing that comes is lost in between.
+#[test]
+fn a_script_before_the_load_leaves_its_tls_to_it() {
+    let (authority, folder, config) = world("load-before");
+    let address = greet_over_tls(&config, 0, |_| ());
+    for pipeline in [1, 50] {
+        let mut load = load_of(address.clone(), "{{name}} of {{#}}", &authority, &folder);
+        load.before = Some(Script::parse("login.talk", "> Ann {{#}}\n< Hello, {{name}}\n").unwrap());
+        (load.connections, load.count, load.pipeline) = (20, Some(1000), pipeline);
+        let report = run(load);
+        assert_eq!((report.errors(), report.latency().lines()), (0, 1000), "{report}");
+    }
+}
+
+#[test]
+fn tls_that_a_script_has_started_is_spoken_in_the_load() {
+    let (authority, folder, config) = world("load-starttls");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let (mut socket, config) = (socket.unwrap(), Arc::clone(&config));
+            thread::spawn(move || {
+                assert_eq!(read_line(&socket), b"STARTTLS\n");
+                socket.write_all(b"go\n").unwrap();
+                greet(accept_tls(&config, socket));
+            });
+        }
+    });
+    let mut load = load_of(address.parse().unwrap(), "guest {{#}}", &authority, &folder);
+    load.before = Some(Script::parse("tls.talk", "require tls\n> STARTTLS\n< go\nstarttls\n").unwrap());
+    (load.connections, load.count) = (5, Some(200));
+    let report = run(load);
+    assert_eq!((report.errors(), report.latency().lines()), (0, 200), "{report}");
 }

@@ -3,6 +3,8 @@
 
 /// Whether a script would notice if what it expects did not come.
 mod every_expectation_matters;
+/// Loads of servers that nobody here wrote.
+mod loads;
 /// Programs that nobody here wrote, which other groups use.
 mod server;
 /// Scripts for our server.
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     let groups = [
         ("sessions", sessions::trials()),
         ("strangers", strangers::trials()),
+        ("loads", loads::trials()),
         ("every_expectation_matters", every_expectation_matters::trials()),
     ];
     let trials = groups.into_iter().flat_map(|(group, trials)| {

@@ -135,8 +135,18 @@ impl Stranger {
         if path.is_file() { path.display().to_string() } else { self.program.to_owned() }
     }
 
+    /// Who speaks this.
+    pub(crate) fn speaking(protocol: &str) -> Option<&'static Self> {
+        STRANGERS.iter().find(|stranger| stranger.protocol == protocol)
+    }
+
     /// Runs a script against a server of its own.
     pub(crate) fn run(&self, script: &Script, options: &RunOptions) -> Result<Outcome, String> {
+        self.with_server(|server| run(script, options, Some(server)))
+    }
+
+    /// Does something with a server of its own.
+    pub(crate) fn with_server<T>(&self, act: impl FnOnce(&mut ServerProcess) -> T) -> Result<T, String> {
         let folder = Folder::new();
         let log = folder.0.join("log");
         // It becomes the program. Some are told their port only by a file.
@@ -147,7 +157,7 @@ impl Stranger {
         ];
         let told = |error: ServerError| format!("{error}\n{}", fs::read_to_string(&log).unwrap_or_default());
         let mut server = ServerProcess::start(&command.concat(), START).map_err(told)?;
-        let outcome = run(script, options, Some(&mut server));
+        let outcome = act(&mut server);
         // It has nothing to save, and some take a second to end when they are asked to. One that
         // has ended with its client cannot be killed; of any other trouble, its end tells. One that
         // is many processes ends them all by itself.

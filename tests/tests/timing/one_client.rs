@@ -17,7 +17,7 @@ fn per_second(delay: Duration, workers: usize, in_parallel: usize) -> f64 {
     let server = spawn(builder().workers(workers).in_parallel(in_parallel).responder_fn(take_your_time));
     let address: ServerAddress = server.local_addr().to_string().parse().expect("it is an address");
     let mut lines = Lines::new(["guest {{#}}".parse().expect("it is a template")]);
-    lines.expect = Some("{{line}}".parse().expect("it is a template"));
+    lines.expect = vec!["{{line}}".parse().expect("it is a template")];
     let mut load = Load::lines(address, lines);
     load.connections = 1;
     load.pipeline = 40;

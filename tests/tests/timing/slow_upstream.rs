@@ -49,7 +49,7 @@ fn upstream(questions: &Receiver<(Instant, Vec<u8>, Later)>) {
 
 fn load(address: ServerAddress, connections: usize) -> load::Report {
     let mut lines = Lines::new(["guest {{#}}".parse().expect("it is a template")]);
-    lines.expect = Some("{{line}}".parse().expect("it is a template"));
+    lines.expect = vec!["{{line}}".parse().expect("it is a template")];
     let mut load = Load::lines(address, lines);
     load.connections = connections;
     load.warmup = Duration::from_millis(if is_full() { 1_000 } else { 100 });

@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use greeter_args::Exit;
 use greeter_client::escape;
-use greeter_client::load::{self, Assertion, Lines, Load, LoadError, LoadProgress, Report, RunningLoad, Verdict};
+use greeter_client::load::{
+    self, Assertion, Lines, Load, LoadError, LoadProgress, ReplyEnd, Report, RunningLoad, Verdict,
+};
 use greeter_client::talk::Template;
 use greeter_client::{ConnectionOptions, ServerAddress};
 
@@ -24,6 +26,9 @@ const REFRESH: Duration = Duration::from_millis(200);
 /// How many open files this process needs besides its connections.
 const OWN_FILES: u64 = 32;
 
+/// How many more for `--before`: a socket is there twice while it changes hands.
+const BEFORE_FILES: u64 = 32;
+
 /// The largest file of lines: it is held in memory, and what is expected for it, too.
 const MAX_LINES_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -35,9 +40,8 @@ pub(crate) fn run(
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
     let asserted = arguments.assert.clone();
-    let is_closed = arguments.rate.is_none();
     let load = load_of(arguments, address, connection)?;
-    make_room(load.connections)?;
+    make_room(load.connections, load.before.as_ref().map_or(0, |_| BEFORE_FILES))?;
     // What cannot be written is better known before than after.
     let outputs: Vec<ReportFile> =
         outputs.into_iter().filter_map(ReportFile::open).collect::<Result<_, ExitError>>()?;
@@ -51,19 +55,49 @@ pub(crate) fn run(
     for output in outputs {
         output.write(&report)?;
     }
-    classify(&report, is_closed, &verdicts)
+    classify(&report, &verdicts)
 }
 
 // What to do.
 
 fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
-    let Arguments { line, lines, script, expect, pipeline, threads, define, secret, .. } = arguments;
+    let Arguments {
+        line,
+        lines,
+        script,
+        expect,
+        reply_lines,
+        reply_until,
+        pipeline,
+        threads,
+        once,
+        count,
+        warmup,
+        before,
+        define,
+        secret,
+        ..
+    } = arguments;
+    let is_counted = once || count.is_some();
+    if is_counted && arguments.duration.is_some() {
+        let option = if once { "--once" } else { "--count" };
+        return Err(
+            Exit::usage(NAME, &format!("{option} says when it ends, and --duration, too: give one of them")).into()
+        );
+    }
     let mut load = match (line.is_empty(), lines, script) {
         (false, None, None) => Load::lines(address, Lines::new(line)),
         (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
         (true, None, Some(path)) => {
-            let alone =
-                [("--expect", expect.is_some()), ("--pipeline", pipeline.is_some()), ("--threads", threads.is_some())];
+            let alone = [
+                ("--before", before.is_some()),
+                ("--expect", !expect.is_empty()),
+                ("--reply-lines", reply_lines.is_some()),
+                ("--reply-until", reply_until.is_some()),
+                ("--once", once),
+                ("--pipeline", pipeline.is_some()),
+                ("--threads", threads.is_some()),
+            ];
             if let Some((option, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
                 return Err(
                     Exit::usage(NAME, &format!("{option} is for lines: a script says itself what it does")).into()
@@ -76,10 +110,26 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     };
     if let load::LoadContent::Lines(lines) = &mut load.content {
         lines.expect = expect;
+        lines.reply_end = match (reply_lines, reply_until) {
+            (None, None) => ReplyEnd::Expected,
+            (Some(lines), None) => ReplyEnd::Lines(lines),
+            (None, Some(end)) => ReplyEnd::Until(end),
+            (Some(_), Some(_)) => {
+                return Err(Exit::usage(NAME, "only one of --reply-lines and --reply-until can be given").into());
+            }
+        };
+        lines.once = once;
     }
-    let scripts = match &load.content {
-        load::LoadContent::Scripts(scripts) => &scripts[..],
-        _ => &[],
+    if let Some(path) = before {
+        let mut scripts = load_scripts(std::slice::from_ref(&path))?.into_iter();
+        load.before = scripts.next();
+        if load.before.is_none() || scripts.next().is_some() {
+            return Err(Exit::usage(NAME, &format!("--before takes one script, and {path} has another number")).into());
+        }
+    }
+    let scripts = match (&load.content, &load.before) {
+        (load::LoadContent::Scripts(scripts), _) => &scripts[..],
+        (_, before) => before.as_slice(),
     };
     load.variables = variables(&define, &secret, scripts)?;
     load.anywhere = arguments.anywhere;
@@ -91,8 +141,10 @@ fn load_of(arguments: Arguments, address: ServerAddress, connection: &Connection
     load.pipeline = pipeline.unwrap_or(load.pipeline);
     load.threads = threads.unwrap_or(load.threads);
     load.rate = arguments.rate;
-    load.duration = arguments.duration;
-    load.warmup = arguments.warmup;
+    load.count = count;
+    load.duration = arguments.duration.unwrap_or(load.duration);
+    // A hundred lines are over before any warm-up is.
+    load.warmup = warmup.unwrap_or(if is_counted { Duration::ZERO } else { load.warmup });
     Ok(load)
 }
 
@@ -113,10 +165,10 @@ fn lines_of(path: &Path) -> Result<Vec<Template>, ExitError> {
 
 /// Makes sure that there can be as many connections, or says why not.
 #[cfg(unix)]
-fn make_room(connections: usize) -> Result<(), ExitError> {
+fn make_room(connections: usize, more: u64) -> Result<(), ExitError> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let needed = connections as u64 + OWN_FILES;
+    let needed = connections as u64 + OWN_FILES + more;
     match limit.maximum {
         Some(maximum) if maximum < needed => Err(ExitError::connection(anyhow::anyhow!(
             "{connections} connections need {needed} open files, and this process may have {maximum}: raise the limit \
@@ -130,7 +182,7 @@ fn make_room(connections: usize) -> Result<(), ExitError> {
 }
 
 #[cfg(not(unix))]
-fn make_room(_connections: usize) -> Result<(), ExitError> {
+fn make_room(_connections: usize, _more: u64) -> Result<(), ExitError> {
     Ok(())
 }
 
@@ -197,7 +249,7 @@ fn print(report: &Report, verdicts: &[(Assertion, Verdict)]) -> io::Result<()> {
     stdout.flush()
 }
 
-fn classify(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)]) -> Result<(), ExitError> {
+fn classify(report: &Report, verdicts: &[(Assertion, Verdict)]) -> Result<(), ExitError> {
     if report.is_stopped() {
         return Err(ExitError::interrupted(anyhow::anyhow!("interrupted")));
     }
@@ -211,7 +263,7 @@ fn classify(report: &Report, is_closed: bool, verdicts: &[(Assertion, Verdict)])
         (errors, _) if !is_bounded => Err(ExitError::unmet(anyhow::anyhow!("there were errors: {errors}"))),
         // A bound for errors bounds nothing where nothing is due any more, as on a connection that
         // a closed loop has lost.
-        (_, lost @ 1..) if is_closed => {
+        (_, lost @ 1..) if !report.knows_what_is_due() => {
             Err(ExitError::unmet(anyhow::anyhow!("connections lost before the end: {lost}")))
         }
         _ => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::checker::Checker;
 use super::socket::{LoadRead, LoadSocket};
-use crate::load::exchange::{Batch, ConnectionLoss, Received};
+use crate::load::exchange::{Awaited, Batch, ConnectionLoss, Received};
 use crate::load::measure::clock::Clock;
 use crate::load::workload::Workload;
 use crate::net::Eol;
@@ -72,10 +72,9 @@ impl LoadConnection {
         self.in_flight.iter()
     }
 
-    /// The line to which the next reply belongs, as it was sent, without its ending.
-    pub(crate) fn awaited(&self, eol: Eol) -> &[u8] {
-        let requests = &self.workload.requests;
-        eol.strip(&requests.bytes()[requests.range(self.checker.line())])
+    /// The reply that comes next, or is coming.
+    pub(crate) fn awaited(&self, eol: Eol) -> Awaited<'_> {
+        self.checker.awaited(&self.workload, eol)
     }
 
     /// Sends as many of the next lines as the batch has.
@@ -118,8 +117,13 @@ impl LoadConnection {
         mut on_received: impl FnMut(Received<'_>, Batch, u64),
     ) -> Result<ReadProgress, ConnectionLoss> {
         let LoadRead { count, is_short } = match self.socket.read(space) {
-            Ok(LoadRead { count: 0, .. }) if self.checker.is_within_line() => return Err(ConnectionLoss::PartialLine),
-            Ok(LoadRead { count: 0, .. }) => return Err(ConnectionLoss::Closed),
+            Ok(LoadRead { count: 0, .. }) => {
+                return Err(match () {
+                    () if self.checker.is_within_line(&self.workload) => ConnectionLoss::PartialLine,
+                    () if self.checker.is_within_reply() => ConnectionLoss::PartialReply,
+                    () => ConnectionLoss::Closed,
+                });
+            }
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(ReadProgress::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(ReadProgress::More),
@@ -140,7 +144,9 @@ impl LoadConnection {
                 *in_flight_lines -= 1;
                 on_received(received, answered(in_flight, 1), now);
             }
-            Received::Unsolicited(_) => on_received(received, Batch { first: 0, lines: 0, sent: now }, now),
+            Received::Unsolicited(_) | Received::Uncompared | Received::Suspect { .. } => {
+                on_received(received, Batch { first: 0, lines: 0, sent: now }, now);
+            }
         });
         taken.map_err(|_| ConnectionLoss::LineTooLong)?;
         Ok(if is_short { ReadProgress::Short } else { ReadProgress::More })
@@ -211,7 +217,9 @@ mod tests {
         let RawSocket::Tcp(socket) = &connected.0 else { panic!("a socket of another kind") };
         SockRef::from(socket).set_send_buffer_size(4096).unwrap();
         let lines = Lines::new(["x".parse().unwrap()]);
-        let workload = Workloads::new(&lines, &Variables::default(), Eol::Lf, LINES).unwrap().of(1).unwrap();
+        let variables = Variables::default();
+        let workload = Workloads::new(&lines, &variables, Eol::Lf, LINES, 1, false).unwrap();
+        let workload = workload.of(1, &variables).unwrap();
         let mut connection = LoadConnection::new(LoadSocket::new(connected).unwrap(), workload, 0);
         connection.send(Batch { first: 0, lines: LINES, sent: 0 }).unwrap();
         assert!(connection.is_clogged());

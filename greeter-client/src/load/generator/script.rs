@@ -45,7 +45,7 @@ struct SharedRuns<'a> {
 impl ScriptGenerator {
     /// Runs them until the plan ends, or until it is told to stop and those under way have ended.
     pub(crate) fn run(self) {
-        let Schedule { pace, warmup, connections, end, .. } = self.schedule;
+        let Schedule { pace, warmup, connections, end, total, .. } = self.schedule;
         let recorder = ThreadRecorder::new(0, self.messages.clone(), warmup, pace != Pace::Closed);
         let stage = SharedRuns {
             scripts: &self,
@@ -78,7 +78,7 @@ impl ScriptGenerator {
         let mut recorder = stage.recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
         let waiting = self.schedule.due_by(now).saturating_sub(begun);
         let mut ended = ThreadResult { at: now, waiting, lost_early, used: meter.and_then(|meter| meter.read(now)) };
-        if !self.stop.load(Ordering::Relaxed) && now >= end {
+        if !self.stop.load(Ordering::Relaxed) && (total.is_some() || now >= end) {
             ended.waiting = 0;
             recorder.unanswered(waiting);
             recorder
@@ -108,12 +108,16 @@ impl SharedRuns<'_> {
             let sent = clock.now();
             self.begin(intended, sent, free);
             let script = &self.scripts.scripts[number as usize % self.scripts.scripts.len()];
+            options.variables.set_number(number + 1);
             let outcome = run(script, &options, None);
             free = clock.now();
             let is_unconnected = matches!(&outcome, Outcome::Failed(failure) if failure.error.is_connecting());
             self.end(script, outcome, intended, sent, free);
             if is_unconnected && intended.is_none() {
-                self.lost_early.fetch_add(u64::from(free < self.scripts.schedule.end), Ordering::Relaxed);
+                let begun = self.begun.load(Ordering::Relaxed);
+                let has_more =
+                    self.scripts.schedule.total.map_or(free < self.scripts.schedule.end, |total| begun < total);
+                self.lost_early.fetch_add(u64::from(has_more), Ordering::Relaxed);
                 return;
             }
         }
@@ -124,10 +128,14 @@ impl SharedRuns<'_> {
         let ScriptGenerator { schedule, clock, stop, .. } = self.scripts;
         let is_over = |end: u64| stop.load(Ordering::Relaxed) || clock.now() >= end;
         let Pace::Open(rate) = schedule.pace else {
-            return (!is_over(schedule.end)).then(|| (self.begun.fetch_add(1, Ordering::Relaxed), None));
+            let total = schedule.total.unwrap_or(u64::MAX);
+            let due = |begun: u64| (!is_over(schedule.end) && begun < total).then_some(begun + 1);
+            let number = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).ok()?;
+            return Some((number, None));
         };
-        // Runs that are due may begin late, but not for ever.
-        if is_over(schedule.end.saturating_add(schedule.reply_timeout)) {
+        // Runs that are due may begin late, but not for ever, unless it is said how many there are.
+        let last = schedule.total.map_or(schedule.end.saturating_add(schedule.reply_timeout), |_| u64::MAX);
+        if is_over(last) {
             return None;
         }
         let due = |begun: u64| (rate.intended(begun) < schedule.end).then_some(begun + 1);
@@ -155,13 +163,14 @@ impl SharedRuns<'_> {
     }
 
     fn end(&self, script: &Script, outcome: Outcome, intended: Option<u64>, sent: u64, now: u64) {
-        let Schedule { warmup, end, .. } = self.scripts.schedule;
+        let schedule = self.scripts.schedule;
+        let warmup = schedule.warmup;
         let is_measured = intended.unwrap_or(sent) >= warmup;
         let mut recorder = self.recorder();
         let (kind, why) = match outcome {
             Outcome::Passed => {
                 if now >= warmup {
-                    recorder.replied(1, now < end);
+                    recorder.replied(1, schedule.is_in_time(now));
                 }
                 if is_measured {
                     recorder.answered(now - sent, 1);

@@ -196,20 +196,44 @@ fn is_here(peer: SocketAddr, local: SocketAddr) -> bool {
     peer.ip().to_canonical().is_loopback() || peer.ip() == local.ip()
 }
 
-/// Opens connections until there are `count`, the `first` one among them.
+/// Why not all connections could be had.
+enum ConnectingFailure {
+    Connect(ConnectError),
+    Prepare(LoadError),
+}
+
+/// Opens connections until there are `count`, the `first` one among them, and has each prepared,
+/// which is told its number, counted from 1. They come back in that order.
 ///
 /// # Errors
 ///
-/// [`LoadError::TooFew`], as soon as one cannot be had.
-pub(crate) fn connect_all(first: Connected, route: &Route, count: usize) -> Result<Vec<LoadSocket>, LoadError> {
+/// [`LoadError::TooFew`], as soon as one cannot be had, and what `prepare` returns.
+pub(crate) fn connect_all<T: Send>(
+    first: Connected,
+    route: &Route,
+    count: usize,
+    prepare: impl Fn(usize, Connected) -> Result<(Connected, T), LoadError> + Sync,
+) -> Result<Vec<(LoadSocket, T)>, LoadError> {
     let begun = AtomicUsize::new(1);
     let has_failed = AtomicBool::new(false);
-    let up = Mutex::new(vec![first]);
+    // Whatever is wrong with all of them is found out with one.
+    let (first, value) = prepare(1, first)?;
+    let up = Mutex::new(vec![(0, first, value)]);
     let failure = Mutex::new(None);
+    let prepared = |index: usize| {
+        let connected = connect(route).map_err(ConnectingFailure::Connect)?;
+        prepare(index + 1, connected).map_err(ConnectingFailure::Prepare)
+    };
     let connect_some = || {
-        while !has_failed.load(Ordering::Relaxed) && begun.fetch_add(1, Ordering::Relaxed) < count {
-            match connect(route) {
-                Ok(connected) => up.lock().unwrap_or_else(PoisonError::into_inner).push(connected),
+        while !has_failed.load(Ordering::Relaxed) {
+            let index = begun.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            match prepared(index) {
+                Ok((connected, value)) => {
+                    up.lock().unwrap_or_else(PoisonError::into_inner).push((index, connected, value));
+                }
                 Err(error) => {
                     has_failed.store(true, Ordering::Relaxed);
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -224,10 +248,15 @@ pub(crate) fn connect_all(first: Connected, route: &Route, count: usize) -> Resu
         }
         connect_some();
     });
-    let up = up.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut up = up.into_inner().unwrap_or_else(PoisonError::into_inner);
+    up.sort_by_key(|(index, ..)| *index);
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(source) => Err(LoadError::TooFew { up: up.len(), asked: count, source }),
-        None => up.into_iter().map(|connected| LoadSocket::new(connected).map_err(LoadError::Poll)).collect(),
+        Some(ConnectingFailure::Connect(source)) => Err(LoadError::TooFew { up: up.len(), asked: count, source }),
+        Some(ConnectingFailure::Prepare(error)) => Err(error),
+        None => {
+            let sockets = up.into_iter().map(|(_, connected, value)| Ok((LoadSocket::new(connected)?, value)));
+            sockets.collect::<io::Result<_>>().map_err(LoadError::Poll)
+        }
     }
 }
 

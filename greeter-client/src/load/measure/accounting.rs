@@ -1,9 +1,11 @@
 //! Knows when each line is due, and keeps the accounts of what has become of it. No I/O.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::latency::ShortDuration;
 use super::thread_recorder::{LATE, LoadErrorKind, ThreadRecorder};
-use crate::load::exchange::{Batch, ConnectionLoss, Received};
+use crate::load::exchange::{Awaited, Batch, ConnectionLoss, Received, ReplyPlace};
 use crate::load::schedule::{Pace, Schedule};
 use crate::net::escape::one_line;
 use crate::talk::Secrets;
@@ -37,15 +39,28 @@ impl Accounting {
     pub(crate) fn received(&mut self, number: u64, received: &Received<'_>, batch: Batch, now: u64) {
         match received {
             Received::Match(_) => self.right(number, batch, now),
-            Received::Mismatch { came, to } => {
+            Received::Mismatch { came, place, to } => {
                 let unanswered = self.measured(number, batch);
                 let secrets = &self.secrets;
                 self.recorder.unanswered(unanswered);
                 self.recorder.error(LoadErrorKind::Mismatch, 1, || {
-                    let (came, to) = (shown(came, secrets), shown(to, secrets));
-                    format!("connection {}: came '{came}' in reply to '{to}'", number + 1)
+                    let (number, came, to) = (number + 1, shown(came, secrets), shown(to, secrets));
+                    match place {
+                        ReplyPlace::Whole => format!("connection {number}: came '{came}' in reply to '{to}'"),
+                        ReplyPlace::Line(line) => {
+                            format!("connection {number}: came '{came}' as line {line} of the reply to '{to}'")
+                        }
+                        ReplyPlace::End(line) => format!(
+                            "connection {number}: the reply to '{to}' ended with its line {line}, '{came}': more were expected"
+                        ),
+                    }
                 });
             }
+            Received::Uncompared => self.recorder.uncompared(),
+            Received::Suspect { came, to } => self.recorder.suspect(|| {
+                let (came, to) = (shown(came, &self.secrets), shown(to, &self.secrets));
+                format!("connection {}: came '{came}' in reply to '{to}'", number + 1)
+            }),
             Received::Unsolicited(line) => self.recorder.error(LoadErrorKind::Unsolicited, 1, || {
                 let line = shown(line, &self.secrets);
                 format!("connection {}: came '{line}', and no line waited for a reply", number + 1)
@@ -54,9 +69,9 @@ impl Accounting {
     }
 
     fn right(&mut self, number: u64, batch: Batch, now: u64) {
-        let Schedule { warmup, end, .. } = self.schedule;
+        let warmup = self.schedule.warmup;
         if now >= warmup {
-            self.recorder.replied(batch.lines, now < end);
+            self.recorder.replied(batch.lines, self.schedule.is_in_time(now));
         }
         let service = now.saturating_sub(batch.sent);
         match self.schedule.pace {
@@ -76,25 +91,29 @@ impl Accounting {
         }
     }
 
-    /// Connection `number` is lost; these lines of it were in flight, of which this is the oldest.
+    /// Connection `number` is lost at `now`; these lines of it were in flight, and this is what it
+    /// waited for.
     pub(crate) fn lost<'a>(
         &mut self,
         number: u64,
         loss: &ConnectionLoss,
+        now: u64,
         in_flight: impl Iterator<Item = &'a Batch>,
-        oldest: &[u8],
+        awaited: Awaited<'_>,
     ) {
-        self.recorder.error(LoadErrorKind::Lost, 1, || format!("connection {}: {loss}", number + 1));
-        let oldest = shown(oldest, &self.secrets);
-        self.unanswered(number, in_flight, || format!("{loss}, in place of the reply to '{oldest}'"));
+        self.recorder.lost(now, || {
+            format!("connection {}, after {}: {loss}", number + 1, ShortDuration(Duration::from_nanos(now)))
+        });
+        self.unanswered(number, loss, in_flight, awaited);
     }
 
     /// These lines will not be answered any more.
     pub(crate) fn unanswered<'a>(
         &mut self,
         number: u64,
+        loss: &ConnectionLoss,
         in_flight: impl Iterator<Item = &'a Batch>,
-        why: impl FnOnce() -> String,
+        awaited: Awaited<'_>,
     ) {
         let (mut lines, mut unanswered) = (0, 0);
         for batch in in_flight {
@@ -102,7 +121,9 @@ impl Accounting {
             unanswered += self.measured(number, *batch);
         }
         self.recorder.unanswered(unanswered);
-        self.recorder.error(LoadErrorKind::Unanswered, lines, || format!("connection {}: {}", number + 1, why()));
+        self.recorder.error(LoadErrorKind::Unanswered, lines, || {
+            format!("connection {}: {loss}, {}", number + 1, awaited.shown(&self.secrets))
+        });
     }
 
     /// Of the lines that were due on connection `number`, only so many have been sent.
@@ -142,7 +163,7 @@ mod tests {
 
     fn schedule(connections: u64, threads: u64) -> Schedule {
         let pace = Pace::Open("1000/s".parse().unwrap());
-        Schedule { pace, pipeline: 1, connections, threads, warmup: 0, end: 10_000_000, reply_timeout: 0 }
+        Schedule { pace, pipeline: 1, connections, threads, warmup: 0, end: 10_000_000, total: None, reply_timeout: 0 }
     }
 
     fn accounting(schedule: Schedule, recorder: ThreadRecorder) -> Accounting {
@@ -225,7 +246,8 @@ mod tests {
         let (sender, messages) = std::sync::mpsc::channel();
         let mut accounting = accounting(schedule, ThreadRecorder::new(0, sender, schedule.warmup, true));
         // Lines 1, 3, 5, 7 and 9 are due on connection 1, each at as many milliseconds.
-        accounting.unanswered(1, [Batch { first: 1, lines: 2, sent: 0 }].iter(), String::new);
+        let awaited = Awaited { to: b"", begun: None };
+        accounting.unanswered(1, &ConnectionLoss::Closed, [Batch { first: 1, lines: 2, sent: 0 }].iter(), awaited);
         accounting.unsent(1, 5, 1);
         let counts = told(accounting, &messages);
         assert_eq!(counts.errors_by_kind, [0, 0, 2, 4, 0, 0]);

@@ -57,6 +57,12 @@ pub(crate) struct Counts {
     pub(crate) unanswered: u64,
     /// What went wrong, warm-up included, in the order of [`LoadErrorKind::ALL`].
     pub(crate) errors_by_kind: [u64; LoadErrorKind::ALL.len()],
+    /// Lines of replies that were compared with nothing, warm-up included.
+    pub(crate) uncompared: u64,
+    /// Lines that were compared with nothing and look like an error, warm-up included.
+    pub(crate) suspect: u64,
+    /// When the last connection was lost, in nanoseconds since the start.
+    pub(crate) last_lost: u64,
     /// Lines that were sent later than they could have been.
     pub(crate) late: u64,
     /// By how much at most, in nanoseconds.
@@ -73,6 +79,9 @@ impl Counts {
         for (sum, count) in self.errors_by_kind.iter_mut().zip(other.errors_by_kind) {
             *sum += count;
         }
+        self.uncompared += other.uncompared;
+        self.suspect += other.suspect;
+        self.last_lost = self.last_lost.max(other.last_lost);
         self.late += other.late;
         self.max_late = self.max_late.max(other.max_late);
     }
@@ -102,6 +111,8 @@ pub(crate) enum RecorderMessage {
     Tick { thread: usize, tick: Box<TickRecord> },
     /// The first of its kind on this thread.
     Example(LoadErrorKind, String),
+    /// The first line on this thread that looks like an error.
+    Suspect(String),
     /// There is nothing more to come from a thread.
     Ended(io::Result<ThreadResult>),
 }
@@ -127,12 +138,20 @@ pub(crate) struct ThreadRecorder {
     warmup: u64,
     tick: TickRecord,
     is_told: [bool; LoadErrorKind::ALL.len()],
+    is_suspect_told: bool,
 }
 
 impl ThreadRecorder {
     /// `warmup` is in nanoseconds.
     pub(crate) fn new(thread: usize, messages: Sender<RecorderMessage>, warmup: u64, is_open: bool) -> Self {
-        Self { thread, messages, warmup, tick: Self::fresh(0, is_open), is_told: Default::default() }
+        Self {
+            thread,
+            messages,
+            warmup,
+            tick: Self::fresh(0, is_open),
+            is_told: Default::default(),
+            is_suspect_told: false,
+        }
     }
 
     fn fresh(number: u64, is_open: bool) -> TickRecord {
@@ -177,6 +196,19 @@ impl ThreadRecorder {
         self.tick.counts.unanswered += lines;
     }
 
+    /// A line of a reply was compared with nothing.
+    pub(crate) fn uncompared(&mut self) {
+        self.tick.counts.uncompared += 1;
+    }
+
+    /// A line was compared with nothing, and looks like an error.
+    pub(crate) fn suspect(&mut self, example: impl FnOnce() -> String) {
+        self.tick.counts.suspect += 1;
+        if !std::mem::replace(&mut self.is_suspect_told, true) {
+            let _ = self.messages.send(RecorderMessage::Suspect(example()));
+        }
+    }
+
     pub(crate) fn error(&mut self, kind: LoadErrorKind, count: u64, example: impl FnOnce() -> String) {
         if count == 0 {
             return;
@@ -187,6 +219,12 @@ impl ThreadRecorder {
             // Whoever has stopped listening wants no report.
             let _ = self.messages.send(RecorderMessage::Example(kind, example()));
         }
+    }
+
+    /// A connection was lost.
+    pub(crate) fn lost(&mut self, now: u64, example: impl FnOnce() -> String) {
+        self.tick.counts.last_lost = now;
+        self.error(LoadErrorKind::Lost, 1, example);
     }
 
     /// Hands over what is older than the tick of `now`.

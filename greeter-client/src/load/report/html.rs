@@ -62,6 +62,9 @@ fn figures(report: &Report, page: &mut String) {
     let per_second = report.per_second();
     add(page, format_args!("<p>{right} {units} right, {per_second:.0} in a second; {errors} errors.</p>\n"));
     add(page, format_args!("<p class=\"note\">Replies: {}.</p>\n", xml_text(&report.checked())));
+    if let (Some(suspects), Some(example)) = (report.suspects(), &report.suspect) {
+        add(page, format_args!("<p>{suspects}</p>\n<pre>first: {}</pre>\n", xml_text(example)));
+    }
     if let Some(cost) = report.cost() {
         let busy = report.busy().map(|busy| format!("busy {:.0} % of the time, ", busy * 100.0)).unwrap_or_default();
         let (cost, unit) = (ShortDuration(cost), units.trim_end_matches('s'));

@@ -28,13 +28,17 @@ fn render(report: &Report) -> String {
     object.raw("connections", &load.connections.to_string());
     object.raw("threads", &load.threads.to_string());
     object.raw("pipeline", &load.pipeline.to_string());
+    object.raw("count", &or_null(load.total()));
     object.raw("warmup_ns", &load.warmup.as_nanos().to_string());
     object.raw("measured_ns", &report.measured.as_nanos().to_string());
     object.raw("complete", if report.end == LoadEnd::Complete { "true" } else { "false" });
     object.raw("sent", &report.sent().to_string());
     object.raw("right", &report.counts.replies.to_string());
     object.raw("right_per_second", &report.per_second().to_string());
+    object.raw("lines_not_compared", &or_null((!report.compares_nothing()).then_some(report.counts.uncompared)));
+    object.raw("lines_like_errors", &report.counts.suspect.to_string());
     object.raw("errors", &errors(report));
+    object.raw("last_lost_ns", &or_null((report.counts.last_lost > 0).then_some(report.counts.last_lost)));
     object.raw("examples", &examples(report));
     object.raw("response", &report.rate().map_or_else(|| "null".to_owned(), |_| latency(report.latency())));
     object.raw("service", &latency(report.service()));

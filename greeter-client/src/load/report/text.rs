@@ -23,6 +23,12 @@ impl fmt::Display for Report {
         let (errors, units) = (self.errors(), self.units());
         writeln!(f, "\n  {:<11}{} right, {:.0}/s", units, grouped(self.counts.replies), self.per_second())?;
         writeln!(f, "  {:<11}{}", "replies", self.checked())?;
+        if let Some(suspects) = self.suspects() {
+            writeln!(f, "    {suspects}")?;
+        }
+        if let Some(suspect) = &self.suspect {
+            writeln!(f, "      first: {suspect}")?;
+        }
         write!(f, "  {:<11}{}", "errors", grouped(errors))?;
         let percent = self.error_rate() * 100.0;
         match self.failed() {
@@ -37,6 +43,9 @@ impl fmt::Display for Report {
             writeln!(f, "    {} {}", grouped(count), kind.label())?;
             if let Some(example) = &self.examples[kind as usize] {
                 writeln!(f, "      first: {}", example.replace('\n', "\n        "))?;
+            }
+            if kind == LoadErrorKind::Lost && count > 1 {
+                writeln!(f, "      the last after {}", ShortDuration(Duration::from_nanos(self.counts.last_lost)))?;
             }
         }
         self.table(f)?;
@@ -91,9 +100,10 @@ impl fmt::Display for Headline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = &self.0.load;
         match self.0.rate() {
-            Some(rate) => write!(f, "open loop, {rate}: ")?,
-            None => write!(f, "closed loop: ")?,
+            Some(rate) => write!(f, "open loop, {rate}")?,
+            None => write!(f, "closed loop")?,
         }
+        f.write_str(if self.0.compares_nothing() { ", nothing compared: " } else { ": " })?;
         match &load.content {
             LoadContent::Lines(_) => {
                 write!(f, "{} connection{} to {}", load.connections, plural(load.connections), load.target)?;
@@ -107,7 +117,15 @@ impl fmt::Display for Headline<'_> {
                 write!(f, " at a time")?;
             }
         }
-        write!(f, ", {} after {} of warm-up", seconds(self.0.measured), seconds(load.warmup))
+        match (load.total(), load.warmup) {
+            (None, warmup) => write!(f, ", {} after {} of warm-up", seconds(self.0.measured), seconds(warmup)),
+            (Some(total), warmup) => {
+                let (units, time) = (self.0.units(), seconds(self.0.elapsed));
+                let unit = if total == 1 { units.trim_end_matches('s') } else { units };
+                write!(f, ", {} {unit} in all, in {time}", grouped(total))?;
+                if warmup.is_zero() { Ok(()) } else { write!(f, ", of which {} of warm-up", seconds(warmup)) }
+            }
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Part {
     Variable(Name),
     /// `{{#}}`
     Member,
+    /// `{{#n}}`
+    Number,
     /// `{{*}}`
     Anything,
     /// `{{name:regex}}` or `{{:regex}}`
@@ -49,6 +51,7 @@ impl Part {
         match self {
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Member => member.or(variables.slot()).map(|number| Cow::Owned(number.to_string().into_bytes())),
+            Self::Number => variables.number().map(|number| Cow::Owned(number.to_string().into_bytes())),
             Self::Variable(name) | Self::Regex(Some(name), _) => variables.value(name.as_str()).map(Cow::Borrowed),
             Self::Anything | Self::Regex(None, _) => None,
         }
@@ -74,7 +77,10 @@ impl Part {
 
     /// Why a template part has no value.
     pub(crate) fn unbound(&self) -> Unbound {
-        self.name().map_or(Unbound::Member, |name| Unbound::Variable(name.clone()))
+        match self {
+            Self::Number => Unbound::Number,
+            part => part.name().map_or(Unbound::Member, |name| Unbound::Variable(name.clone())),
+        }
     }
 }
 
@@ -84,6 +90,7 @@ impl fmt::Display for Part {
             Self::Text(text) => f.write_str(&String::from_utf8_lossy(text)),
             Self::Variable(name) => write!(f, "{{{{{name}}}}}"),
             Self::Member => f.write_str("{{#}}"),
+            Self::Number => f.write_str("{{#n}}"),
             Self::Anything => f.write_str("{{*}}"),
             Self::Regex(Some(name), regex) => write!(f, "{{{{{name}:{}}}}}", regex.text),
             Self::Regex(None, regex) => write!(f, "{{{{:{}}}}}", regex.text),
@@ -119,7 +126,7 @@ pub(crate) fn parse_parts(text: &[u8], regexes: &mut Regexes) -> Result<Vec<(Par
     Ok(parts)
 }
 
-const RAW: &str = "placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}} and {{#}}; \
+const RAW: &str = "placeholders are {{name}}, {{name:regex}}, {{:regex}}, {{*}}, {{#}} and {{#n}}; \
                    {{ itself can be written in the raw form, in double quotes";
 
 /// The placeholder whose braces start `text`, and its length. `help` is for braces that open none.
@@ -132,6 +139,7 @@ pub(crate) fn parse_placeholder(
     match inner {
         [b'*', b'}', b'}', ..] => return Ok((Part::Anything, 5)),
         [b'#', b'}', b'}', ..] => return Ok((Part::Member, 5)),
+        [b'#', b'n', b'}', b'}', ..] => return Ok((Part::Number, 6)),
         _ => {}
     }
     let name_bytes = inner.iter().take_while(|byte| is_name_byte(byte)).count();
@@ -161,7 +169,7 @@ fn no_placeholder(text: &[u8], help: &str) -> LineDiagnostic {
     let Some(end) = memmem::find(text, b"}}") else { return diagnostic.help(help) };
     let inner = String::from_utf8_lossy(&text[2..end]);
     let trimmed = inner.trim();
-    if trimmed.len() < inner.len() && (is_name(trimmed.as_bytes()) || trimmed == "*" || trimmed == "#") {
+    if trimmed.len() < inner.len() && (is_name(trimmed.as_bytes()) || ["*", "#", "#n"].contains(&trimmed)) {
         return LineDiagnostic {
             at: 0..end + 2,
             ..diagnostic.help(format!("write it without blanks: {{{{{trimmed}}}}}"))

@@ -72,7 +72,7 @@ fn load(server: Contestant, process: &TestedServer, connections: usize, depth: u
         }
     };
     let mut lines = Lines::new(lines);
-    lines.expect = Some(reply.parse()?);
+    lines.expect = vec![reply.parse()?];
     let mut load = Load::lines(process.address().into(), lines);
     load.eol = eol;
     load.connections = connections;
