@@ -772,8 +772,7 @@ fn what_a_thread_cannot_send_after_its_last_connection_is_due_until_the_load_is_
     holds(&report, &["errors>=99", "errors<1000000"]);
 }
 
-/// The second goes when the first is known to have gone: the server has seen its end, and half a
-/// second has passed since the start.
+/// How they end is the system's affair: a line may be on its way to a server that is gone.
 #[test]
 fn it_is_told_when_connections_were_lost() {
     const LONG: Duration = Duration::from_millis(200);
@@ -786,15 +785,15 @@ fn it_is_told_when_connections_were_lost() {
         stream.write_all(b"Hello, Bob\n")
     });
     let mut load = load_of(target, &["Bob"]);
-    load.connections = 2;
+    (load.connections, load.duration) = (2, PATIENCE);
     let report = run(load);
     let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
     let last = Duration::from_nanos(json["last_lost_ns"].as_u64().unwrap());
     assert!(last >= LONG * 2, "{report}");
     let text = report.to_string();
     let first = text.split_once("2 connections lost\n      first: connection ").unwrap().1;
-    let (first, rest) = first.split_once(": the server closed the connection\n      the last after ").unwrap();
-    assert!(first.contains(", after ") && rest.contains(" ms\n") || rest.contains(" s\n"), "{text}");
+    let (first, last) = first.split_once("\n      the last after ").unwrap();
+    assert!(first[1..].starts_with(", after ") && last.lines().next().unwrap().ends_with("s"), "{text}");
     let never: serde_json::Value = serde_json::from_str(&run(load_of(greeter(), &["Bob"])).to_json()).unwrap();
     assert!(never["last_lost_ns"].is_null(), "{never}");
 }

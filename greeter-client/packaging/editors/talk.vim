@@ -26,7 +26,7 @@ syn match talkDirection contained /[<>][?!&]\=/
 
 syn match talkQuoted contained /"\([^"\\]\|\\.\)*"/ contains=talkEscape,talkPlaceholder
 syn match talkEscape contained /\\\([nrt0ea\\"]\|x\x\x\)/
-syn match talkPlaceholder contained /{{\(\*\|#\|[A-Za-z_][A-Za-z0-9_-]*\)\=\(:.\{-}\)\=}}/
+syn match talkPlaceholder contained /{{\(\*\|#n\=\|[A-Za-z_][A-Za-z0-9_-]*\)\=\(:.\{-}\)\=}}/
 syn match talkComment /^\s*#.*$/
 
 hi def link talkControl Statement

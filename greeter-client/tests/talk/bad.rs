@@ -253,7 +253,7 @@ pub(crate) const LINES: &[(&str, &str)] = &[
     ),
     (
         "let x = md5({{*}})",
-        "1:13: error: only {{name}} and {{#}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
+        "1:13: error: only {{name}}, {{#}} and {{#n}} have a value that can be put in here (a regex or {{*}} belongs into a line that is expected)",
     ),
     ("let x = md5({{#}})", "1:13: error: {{#}} has no value here: a variable is in no crowd"),
     ("set", "1:4: error: 'set' needs a name, = and a value (as in 'set host = mail.example')"),
