@@ -166,6 +166,8 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("excluded", "> say {{password}}\n<! {{password}}\n<*\n< x\n"),
     ("optional", "> twice {{password}}\n<? {{password}}\n< x\n"),
     ("any_order", "> twice {{password}}\n<& {{password}}\n<& x\n"),
+    ("counted", "> raw {{password}}\n<bytes 9 {{password}}\n"),
+    ("counted_and_captured", "> token\n<bytes 18 {{token}}\n> say {{token}}\n< x\n"),
     ("short", "> pin\n< {{pin}}\n> say {{pin}}\n< x\n"),
 ];
 
