@@ -42,7 +42,7 @@ impl<'a> Assignment<'a> {
         let of = |pattern: &Pattern| pattern.matches(line, variables, member);
         self.lines.push(Candidate { text: line.to_vec(), bindings: self.patterns.iter().map(of).collect() });
         let taken = self.lines.len() - 1;
-        let is_added = self.assign(taken, &mut vec![false; self.patterns.len()], None);
+        let is_added = assign(&self.lines, &mut self.taken, taken, &mut vec![false; self.patterns.len()], None);
         if !is_added {
             self.lines.pop();
         }
@@ -110,36 +110,42 @@ impl<'a> Assignment<'a> {
         })
     }
 
-    /// Gives `line` a pattern; those that are `tried` are not asked again. With `only`, a pattern
-    /// and what it must not capture, that pattern may not have a line with which it would.
-    fn assign(&mut self, line: usize, tried: &mut [bool], only: Option<(usize, &Bindings)>) -> bool {
-        for pattern in 0..self.patterns.len() {
-            let Some(bindings) = &self.lines[line].bindings[pattern] else { continue };
-            let is_excluded = only.is_some_and(|(known, excluded)| known == pattern && bindings == excluded);
-            if is_excluded || std::mem::replace(&mut tried[pattern], true) {
-                continue;
-            }
-            let before = self.taken[pattern];
-            if before.is_none_or(|before| self.assign(before, tried, only)) {
-                self.taken[pattern] = Some(line);
-                return true;
-            }
-        }
-        false
-    }
-
     /// Another line that `pattern` could have, and capture something else with it.
     fn other_line(&self, pattern: usize) -> Option<usize> {
         let line = self.taken[pattern]?;
         let bound = self.lines[line].bindings[pattern].as_ref().filter(|bound| bound.iter().len() > 0)?;
         // All others keep what they have, and the line is given to somebody else.
-        let taken = self.taken.iter().enumerate().map(|(other, line)| line.filter(|_| other != pattern)).collect();
-        let lines =
-            self.lines.iter().map(|line| Candidate { text: line.text.clone(), bindings: line.bindings.clone() });
-        let mut other = Assignment { patterns: self.patterns, lines: lines.collect(), taken };
-        let is_possible = other.assign(line, &mut vec![false; self.patterns.len()], Some((pattern, bound)));
-        is_possible.then_some(other.taken[pattern])?
+        let mut taken = self.taken.clone();
+        taken[pattern] = None;
+        let excluded = Some((pattern, bound));
+        let is_possible = assign(&self.lines, &mut taken, line, &mut vec![false; self.patterns.len()], excluded);
+        is_possible.then_some(taken[pattern])?
     }
+}
+
+/// Gives `line` a pattern, of those whose lines are `taken`; those that are `tried` are not asked
+/// again. With `excluded`, a pattern and what it must not capture, that pattern may not have a line
+/// with which it would.
+fn assign(
+    lines: &[Candidate],
+    taken: &mut [Option<usize>],
+    line: usize,
+    tried: &mut [bool],
+    excluded: Option<(usize, &Bindings)>,
+) -> bool {
+    for pattern in 0..taken.len() {
+        let Some(bindings) = &lines[line].bindings[pattern] else { continue };
+        let is_excluded = excluded.is_some_and(|(known, bound)| known == pattern && bindings == bound);
+        if is_excluded || std::mem::replace(&mut tried[pattern], true) {
+            continue;
+        }
+        let before = taken[pattern];
+        if before.is_none_or(|before| assign(lines, taken, before, tried, excluded)) {
+            taken[pattern] = Some(line);
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

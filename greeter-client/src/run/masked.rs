@@ -55,18 +55,22 @@ fn mask_mismatch(mismatch: &mut Mismatch, secrets: &Secrets) {
         Expected::AnyOrder { came, left } => came.iter_mut().chain(left).for_each(|bytes| mask(bytes, secrets)),
         _ => {}
     }
-    let is_cut = mismatch.buffered.len() < mismatch.buffered_bytes;
     // What came in place of bytes ends where they should have ended: in the middle of anything.
     let bytes = match &mut mismatch.actual {
         Actual::Bytes(bytes) => Some(bytes),
-        Actual::Line(bytes) | Actual::PartialLine(bytes) => {
+        Actual::Line(bytes) => {
             mask(bytes, secrets);
+            None
+        }
+        // The rest of it may still be on its way.
+        Actual::PartialLine(bytes) => {
+            *bytes = secrets.mask_start(bytes);
             None
         }
         _ => None,
     };
     let first = bytes.as_ref().map_or(&[][..], |bytes| bytes);
-    let (first, buffered) = secrets.mask_pieces(first, &mismatch.buffered, is_cut);
+    let (first, buffered) = secrets.mask_pieces(first, &mismatch.buffered, true);
     if let Some(bytes) = bytes {
         *bytes = first;
     }
@@ -149,6 +153,25 @@ mod tests {
             transcript,
         };
         SessionError::Mismatch(Box::new(mismatch)).into()
+    }
+
+    /// It is no failure of its own that a line has not ended, or that more is on its way.
+    #[test]
+    fn a_secret_of_which_the_rest_is_on_its_way_is_masked() {
+        let mut secrets = Secrets::default();
+        secrets.add(b"HUNTER2");
+        let script = Script::parse("a.talk", "> x\n").unwrap();
+        let line = || Expected::Line(Some(b"right".to_vec()));
+        for error in [
+            mismatch(line(), Actual::Line(b"wrong".to_vec()), b"pass HUNTE", Vec::new()),
+            mismatch(line(), Actual::PartialLine(b"pass HUNTE".to_vec()), b"", Vec::new()),
+            mismatch(Expected::Bytes(b"pass x".to_vec()), Actual::Bytes(b"pass H".to_vec()), b"UNTE", Vec::new()),
+            mismatch(Expected::Bytes(b"pass x".to_vec()), Actual::Bytes(b"pass H".to_vec()), b"", Vec::new()),
+        ] {
+            let failure = Failure::at(&script, 0, error, Vec::new()).masked(&secrets);
+            let shown = format!("{}\n{failure}", failure.message());
+            assert!(shown.contains("***") && !shown.contains(|c: char| c.is_ascii_uppercase()), "{shown}");
+        }
     }
 
     proptest! {
