@@ -65,8 +65,8 @@ pub(crate) fn run() -> Result<(), ExitError> {
         Command::Fmt(fmt) => fmt::run(&fmt.paths, fmt.check),
         Command::Run(run) => run::run(&run, connect, &options),
         // A script may start TLS itself.
-        Command::Load(load) if load.script.is_some() => load::run(load, connect.address()?, &options),
-        Command::Load(load) => load::run(load, connect.address_alone()?, &options),
+        Command::Load(load) if load.script.is_some() => load::run(&load, connect.address()?, &options),
+        Command::Load(load) => load::run(&load, connect.address_alone()?, &options),
     }
 }
 

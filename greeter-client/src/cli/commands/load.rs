@@ -13,7 +13,7 @@ use greeter_client::escape;
 use greeter_client::load::{
     self, Assertion, Lines, Load, LoadError, LoadProgress, ReplyEnd, Report, RunningLoad, Verdict,
 };
-use greeter_client::talk::Template;
+use greeter_client::talk::{Script, Template};
 use greeter_client::{ConnectionOptions, ServerAddress};
 
 use super::scripts::{load as load_scripts, variables};
@@ -33,13 +33,12 @@ const BEFORE_FILES: u64 = 32;
 const MAX_LINES_BYTES: u64 = 64 * 1024 * 1024;
 
 pub(crate) fn run(
-    arguments: Arguments,
+    arguments: &Arguments,
     address: ServerAddress,
     connection: &ConnectionOptions,
 ) -> Result<(), ExitError> {
     let outputs =
         [(arguments.json.clone(), Report::to_json as fn(&Report) -> String), (arguments.html.clone(), Report::to_html)];
-    let asserted = arguments.assert.clone();
     let load = load_of(arguments, address, connection)?;
     make_room(load.connections, load.before.as_ref().map_or(0, |_| BEFORE_FILES))?;
     // What cannot be written is better known before than after.
@@ -50,7 +49,7 @@ pub(crate) fn run(
     watch(&mut running, &is_interrupted);
     let report = running.finish()?;
     let verdicts: Vec<(Assertion, Verdict)> =
-        asserted.into_iter().map(|assertion| (assertion.clone(), assertion.check(&report))).collect();
+        arguments.assert.iter().map(|assertion| (assertion.clone(), assertion.check(&report))).collect();
     print(&report, &verdicts).or_else(ExitError::unless_reader_gone)?;
     for output in outputs {
         output.write(&report)?;
@@ -60,92 +59,83 @@ pub(crate) fn run(
 
 // What to do.
 
-fn load_of(arguments: Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
-    let Arguments {
-        line,
-        lines,
-        script,
-        expect,
-        reply_lines,
-        reply_until,
-        pipeline,
-        threads,
-        once,
-        count,
-        warmup,
-        before,
-        define,
-        secret,
-        ..
-    } = arguments;
-    let is_counted = once || count.is_some();
+fn load_of(arguments: &Arguments, address: ServerAddress, connection: &ConnectionOptions) -> Result<Load, ExitError> {
+    let is_counted = arguments.once || arguments.count.is_some();
     if is_counted && arguments.duration.is_some() {
-        let option = if once { "--once" } else { "--count" };
+        let option = if arguments.once { "--once" } else { "--count" };
         return Err(
             Exit::usage(NAME, &format!("{option} says when it ends, and --duration, too: give one of them")).into()
         );
     }
-    let mut load = match (line.is_empty(), lines, script) {
-        (false, None, None) => Load::lines(address, Lines::new(line)),
-        (true, Some(path), None) => Load::lines(address, Lines::new(lines_of(Path::new(&path))?)),
-        (true, None, Some(path)) => {
-            let alone = [
-                ("--before", before.is_some()),
-                ("--expect", !expect.is_empty()),
-                ("--reply-lines", reply_lines.is_some()),
-                ("--reply-until", reply_until.is_some()),
-                ("--once", once),
-                ("--pipeline", pipeline.is_some()),
-                ("--threads", threads.is_some()),
-            ];
-            if let Some((option, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
-                return Err(
-                    Exit::usage(NAME, &format!("{option} is for lines: a script says itself what it does")).into()
-                );
-            }
-            Load::scripts(address, load_scripts(&[path])?)
-        }
+    let mut load = match (arguments.line.is_empty(), &arguments.lines, &arguments.script) {
+        (false, None, None) => Load::lines(address, lines_from(arguments, arguments.line.clone())?),
+        (true, Some(path), None) => Load::lines(address, lines_from(arguments, lines_of(Path::new(path))?)?),
+        (true, None, Some(path)) => Load::scripts(address, scripts_from(arguments, path)?),
         (true, None, None) => return Err(Exit::usage(NAME, "load needs --line, --lines or --script").into()),
         _ => return Err(Exit::usage(NAME, "only one of --line, --lines and --script can be given").into()),
     };
-    if let load::LoadContent::Lines(lines) = &mut load.content {
-        lines.expect = expect;
-        lines.reply_end = match (reply_lines, reply_until) {
-            (None, None) => ReplyEnd::Expected,
-            (Some(lines), None) => ReplyEnd::Lines(lines),
-            (None, Some(end)) => ReplyEnd::Until(end),
-            (Some(_), Some(_)) => {
-                return Err(Exit::usage(NAME, "only one of --reply-lines and --reply-until can be given").into());
-            }
-        };
-        lines.once = once;
-    }
-    if let Some(path) = before {
-        let mut scripts = load_scripts(std::slice::from_ref(&path))?.into_iter();
-        load.before = scripts.next();
-        if load.before.is_none() || scripts.next().is_some() {
-            return Err(Exit::usage(NAME, &format!("--before takes one script, and {path} has another number")).into());
-        }
-    }
+    load.before = arguments.before.as_ref().map(only_script).transpose()?;
     let scripts = match (&load.content, &load.before) {
         (load::LoadContent::Scripts(scripts), _) => &scripts[..],
         (_, before) => before.as_slice(),
     };
-    load.variables = variables(&define, &secret, scripts)?;
+    load.variables = variables(&arguments.define, &arguments.secret, scripts)?;
     load.anywhere = arguments.anywhere;
     load.eol = connection.eol;
     load.timeout = connection.timeout;
     load.proxy = connection.proxy;
     load.tls = connection.tls.clone();
     load.connections = arguments.connections;
-    load.pipeline = pipeline.unwrap_or(load.pipeline);
-    load.threads = threads.unwrap_or(load.threads);
+    load.pipeline = arguments.pipeline.unwrap_or(load.pipeline);
+    load.threads = arguments.threads.unwrap_or(load.threads);
     load.rate = arguments.rate;
-    load.count = count;
+    load.count = arguments.count;
     load.duration = arguments.duration.unwrap_or(load.duration);
     // A hundred lines are over before any warm-up is.
-    load.warmup = warmup.unwrap_or(if is_counted { Duration::ZERO } else { load.warmup });
+    load.warmup = arguments.warmup.unwrap_or(if is_counted { Duration::ZERO } else { load.warmup });
     Ok(load)
+}
+
+/// These lines, and what is expected for each.
+fn lines_from(arguments: &Arguments, lines: Vec<Template>) -> Result<Lines, ExitError> {
+    let mut lines = Lines::new(lines);
+    lines.expect.clone_from(&arguments.expect);
+    lines.reply_end = match (arguments.reply_lines, &arguments.reply_until) {
+        (None, None) => ReplyEnd::Expected,
+        (Some(lines), None) => ReplyEnd::Lines(lines),
+        (None, Some(end)) => ReplyEnd::Until(end.clone()),
+        (Some(_), Some(_)) => {
+            return Err(Exit::usage(NAME, "only one of --reply-lines and --reply-until can be given").into());
+        }
+    };
+    lines.once = arguments.once;
+    Ok(lines)
+}
+
+/// The scripts at `path`, with which nothing is said that is for lines.
+fn scripts_from(arguments: &Arguments, path: &String) -> Result<Vec<Script>, ExitError> {
+    let alone = [
+        ("--before", arguments.before.is_some()),
+        ("--expect", !arguments.expect.is_empty()),
+        ("--reply-lines", arguments.reply_lines.is_some()),
+        ("--reply-until", arguments.reply_until.is_some()),
+        ("--once", arguments.once),
+        ("--pipeline", arguments.pipeline.is_some()),
+        ("--threads", arguments.threads.is_some()),
+    ];
+    if let Some((option, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Exit::usage(NAME, &format!("{option} is for lines: a script says itself what it does")).into());
+    }
+    load_scripts(std::slice::from_ref(path))
+}
+
+/// The script at `path` that each connection begins with.
+fn only_script(path: &String) -> Result<Script, ExitError> {
+    let mut scripts = load_scripts(std::slice::from_ref(path))?.into_iter();
+    match (scripts.next(), scripts.next()) {
+        (Some(script), None) => Ok(script),
+        _ => Err(Exit::usage(NAME, &format!("--before takes one script, and {path} has another number")).into()),
+    }
 }
 
 /// The lines of a file. As in a script, a CR before the LF is not part of them.

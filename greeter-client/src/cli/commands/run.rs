@@ -52,18 +52,7 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
         return Err(Exit::usage(NAME, words).into());
     }
     let command = arguments.server.as_deref().map(words).transpose()?;
-    let mut scripts = load(&arguments.paths)?;
-    if let Some(part) = &arguments.filter {
-        scripts.retain(|script| script.name().contains(part));
-    }
-    if scripts.is_empty() {
-        return Err(Exit::usage(NAME, "there is no script to run").into());
-    }
-    // One of more shards than there are scripts has nothing to do, and all is well.
-    if let Some(shard) = arguments.shard {
-        let mut position = 0..;
-        scripts.retain(|_| position.next().is_some_and(|position| shard.holds(position)));
-    }
+    let scripts = scripts_of(arguments)?;
     let variables = variables(&arguments.define, &arguments.secret, &scripts)?;
     let bless_command = bless::command(arguments, &connect, connection, &variables);
     let mut options = run_options(arguments, connect.address()?, connection, variables);
@@ -115,6 +104,23 @@ pub(crate) fn run(arguments: &RunArgs, connect: ConnectArg, connection: &Connect
     blessed.write()?;
     told.or_else(ExitError::unless_reader_gone)?;
     verdict(&tally)
+}
+
+/// Those that are asked for.
+fn scripts_of(arguments: &RunArgs) -> Result<Vec<Script>, ExitError> {
+    let mut scripts = load(&arguments.paths)?;
+    if let Some(part) = &arguments.filter {
+        scripts.retain(|script| script.name().contains(part));
+    }
+    if scripts.is_empty() {
+        return Err(Exit::usage(NAME, "there is no script to run").into());
+    }
+    // One of more shards than there are scripts has nothing to do, and all is well.
+    if let Some(shard) = arguments.shard {
+        let mut position = 0..;
+        scripts.retain(|_| position.next().is_some_and(|position| shard.holds(position)));
+    }
+    Ok(scripts)
 }
 
 /// What is ended with this process, if a signal does that: the servers are in groups of their own,
